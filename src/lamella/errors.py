@@ -1,0 +1,81 @@
+"""The errors of lamella, grouped by what a caller would do about them.
+
+.. code-block:: text
+
+    LamellaError
+    ├── StoreNotFoundError     (FileNotFoundError)             nothing at the path given to open
+    ├── StoreExistsError       (FileExistsError)               creation would replace a store
+    ├── NodeNotFoundError      (KeyError, FileNotFoundError)   no such member in an open store
+    ├── NodeExistsError        (ValueError, FileExistsError)   the member exists already
+    ├── InvalidNameError       (ValueError)                    not a name, or it leaves the store
+    ├── InvalidArgumentError   (ValueError)                    a wrong shape, dtype, axis, channel, mode, ...
+    ├── ReadOnlyError          (ValueError, PermissionError)   a write to a store opened for reading
+    ├── ClosedError            (ValueError)                    a write to a closed node
+    ├── MetadataError          (ValueError)                    a document is damaged or contradicts itself
+    ├── DamagedDataError       (ValueError, OSError)           a chunk or shard cannot be decoded
+    ├── SourceError            (ValueError)                    a file to convert cannot be read or placed
+    └── MissingDependencyError (ImportError)                   an optional library is not installed
+
+Every class derives from the builtins a caller would expect. A message says what was asked, what was found,
+where, and what to do; the cause stays chained.
+
+Layer: below all others; imports nothing.
+"""
+
+from __future__ import annotations
+
+
+class LamellaError(Exception):
+    """Base of every error that lamella raises on purpose."""
+
+    def __str__(self) -> str:
+        # KeyError shows the repr of its argument, which would quote our sentences.
+        return str(self.args[0]) if len(self.args) == 1 else Exception.__str__(self)
+
+
+class StoreNotFoundError(LamellaError, FileNotFoundError):
+    """There is no store at the path given to open."""
+
+
+class StoreExistsError(LamellaError, FileExistsError):
+    """Creation would replace something that is there."""
+
+
+class NodeNotFoundError(LamellaError, KeyError, FileNotFoundError):
+    """An open store has no such member."""
+
+
+class NodeExistsError(LamellaError, ValueError, FileExistsError):
+    """The member to create is there already."""
+
+
+class InvalidNameError(LamellaError, ValueError):
+    """Not a name of a row, column, field or image, or a path that leaves the store."""
+
+
+class InvalidArgumentError(LamellaError, ValueError):
+    """A shape, dtype, axis, channel, transform or option that does not fit."""
+
+
+class ReadOnlyError(LamellaError, ValueError, PermissionError):
+    """A write to a store that was opened for reading."""
+
+
+class ClosedError(LamellaError, ValueError):
+    """A write to a node that was closed."""
+
+
+class MetadataError(LamellaError, ValueError):
+    """A metadata document is missing, damaged or contradicts itself."""
+
+
+class DamagedDataError(LamellaError, ValueError, OSError):
+    """A chunk or shard cannot be read or decoded."""
+
+
+class SourceError(LamellaError, ValueError):
+    """A file to convert cannot be read, has an impossible shape, or cannot be placed."""
+
+
+class MissingDependencyError(LamellaError, ImportError):
+    """An optional library is not installed."""

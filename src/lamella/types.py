@@ -1,0 +1,37 @@
+"""Names for the values that cross layers: one alias for each accepted input.
+
+Layer: below all others; imports nothing of lamella and no third-party library at run time.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+JSON: TypeAlias = Any
+"""Any JSON value: None, bool, int, float, str, list or dict."""
+
+JSONObject: TypeAlias = dict[str, Any]
+"""A JSON object."""
+
+StrPath: TypeAlias = str | os.PathLike[str]
+"""A path as text or any object with ``__fspath__``."""
+
+Layout: TypeAlias = Literal["auto", "fov", "hcs", "tiled"]
+"""The layout of a store: found from its metadata, one image, a plate, or one tiled image."""
+
+Mode: TypeAlias = Literal["r", "r+", "a", "w", "w-"]
+"""How a store is opened: see ``lamella.open_ome_zarr``."""
+
+VersionName: TypeAlias = Literal["0.4", "0.5"]
+"""An OME-NGFF version that lamella writes."""
+
+Array: TypeAlias = "NDArray[np.generic]"
+"""A numpy array of any dtype."""
+
+Shape: TypeAlias = tuple[int, ...]
+"""Lengths per axis, in the order of the axes."""
