@@ -1,0 +1,69 @@
+# Every target makes the environment it needs with nothing but python3 (3.11 or newer) and pip.
+#
+#     make demo                                      convert real images, check them, draw them into demo/out
+#     make test                                      the tests and every example of the documentation
+#     make test PYTHON=python3.13 VENV=.venv-3.13    the same on another interpreter
+
+PYTHON ?= python3
+VENV ?= .venv
+INTEROP_VENV ?= .venv-interop
+JOBS ?= auto
+
+READY = $(VENV)/.ready
+LINT_READY = $(VENV)/.ready-lint
+INTEROP_READY = $(INTEROP_VENV)/.ready
+# The other libraries need 3.12 or newer. Empty when there is none; looked up only by the targets that use it.
+INTEROP_PYTHON = $(shell scripts/newest_python 3.12)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-interop lint format bench clean
+
+help: ## say what each target does
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
+
+demo: $(READY) ## turn real images into OME-Zarr, check the stores and draw them into demo/out
+	$(VENV)/bin/python demo/make_demo.py
+
+test: $(READY) ## run the tests and every example of the documentation
+	$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist worksteal
+
+test-interop: ## open our stores with other libraries and theirs with lamella
+	@if [ -z "$(INTEROP_PYTHON)" ]; then \
+	    echo "test-interop: skipped: the other libraries need Python 3.12 or newer, and none runs on PATH or under ~/.pyenv/versions"; \
+	else \
+	    $(MAKE) --no-print-directory $(INTEROP_READY) && $(INTEROP_VENV)/bin/python -m pytest -q tests/interop; \
+	fi
+
+lint: $(LINT_READY) ## check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(LINT_READY) ## lay out the code and mend what ruff can mend
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: ## measure against the floor of this machine, and against iohub where it installs
+	@if [ -n "$(INTEROP_PYTHON)" ]; then \
+	    $(MAKE) --no-print-directory $(INTEROP_READY) && $(INTEROP_VENV)/bin/python benchmarks/bench.py --peer iohub=iohub.ngff $(BENCH); \
+	else \
+	    $(MAKE) --no-print-directory $(READY) && $(VENV)/bin/python benchmarks/bench.py $(BENCH); \
+	fi
+
+clean: ## remove environments, caches and everything that was made
+	rm -rf .venv .venv-* build dist demo/out benchmarks/out
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp per environment: made again when what it installs may have changed.
+$(READY): pyproject.toml scripts/make_venv
+	scripts/make_venv "$(PYTHON)" "$(VENV)" test
+	@touch $@
+
+$(LINT_READY): $(READY)
+	scripts/make_venv "$(PYTHON)" "$(VENV)" lint
+	@touch $@
+
+$(INTEROP_READY): pyproject.toml scripts/make_venv
+	scripts/make_venv "$(INTEROP_PYTHON)" "$(INTEROP_VENV)" interop
+	@touch $@
