@@ -1,0 +1,325 @@
+"""Models of axes, and how to find an axis: by type, then by lower-cased name.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
+
+from pydantic import Discriminator, Tag
+
+from lamella.errors import InvalidArgumentError
+from lamella.spec.base import MetaModel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+AxisKind: TypeAlias = Literal["time", "channel", "space"]
+"""What an axis stands for, as far as the specification gives it a meaning."""
+
+
+class AxisMeta(MetaModel):
+    """An axis of an image, with any type and unit (rules AX-01 to AX-04).
+
+    Axes are equal when name, type, unit and unknown keys are equal, whichever class represents them.
+
+    Attributes
+    ----------
+    name : str
+    type : str or None
+        "time", "channel", "space" or any other word.
+    unit : str or None
+
+    Examples
+    --------
+    >>> AxisMeta(name="angle", type="angle", unit="degree").to_json()
+    {'name': 'angle', 'type': 'angle', 'unit': 'degree'}
+    >>> AxisMeta(name="x", type="space") == SpaceAxisMeta(name="x")
+    True
+    """
+
+    name: str
+    type: str | None = None
+    unit: str | None = None
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AxisMeta):
+            return NotImplemented
+        return self.__dict__ == other.__dict__ and (self.__pydantic_extra__ or {}) == (
+            other.__pydantic_extra__ or {}
+        )
+
+
+class ChannelAxisMeta(AxisMeta):
+    """The axis of channels.
+
+    Examples
+    --------
+    >>> ChannelAxisMeta(name="c").to_json()
+    {'name': 'c', 'type': 'channel'}
+    """
+
+    type: Literal["channel"] = "channel"
+
+
+class SpaceAxisMeta(AxisMeta):
+    """An axis of space, with a length unit of UDUNITS-2 (rule AX-04).
+
+    Examples
+    --------
+    >>> SpaceAxisMeta(name="z", unit="micrometer").to_json()
+    {'name': 'z', 'type': 'space', 'unit': 'micrometer'}
+    """
+
+    type: Literal["space"] = "space"
+    unit: (
+        Literal[
+            "angstrom",
+            "attometer",
+            "centimeter",
+            "decimeter",
+            "exameter",
+            "femtometer",
+            "foot",
+            "gigameter",
+            "hectometer",
+            "inch",
+            "kilometer",
+            "megameter",
+            "meter",
+            "micrometer",
+            "mile",
+            "millimeter",
+            "nanometer",
+            "parsec",
+            "petameter",
+            "picometer",
+            "terameter",
+            "yard",
+            "yoctometer",
+            "yottameter",
+            "zeptometer",
+            "zettameter",
+        ]
+        | None
+    ) = None
+
+
+class TimeAxisMeta(AxisMeta):
+    """The axis of time, with a time unit of UDUNITS-2 (rule AX-04).
+
+    Examples
+    --------
+    >>> TimeAxisMeta(name="t", unit="second").to_json()
+    {'name': 't', 'type': 'time', 'unit': 'second'}
+    """
+
+    type: Literal["time"] = "time"
+    unit: (
+        Literal[
+            "attosecond",
+            "centisecond",
+            "day",
+            "decisecond",
+            "exasecond",
+            "femtosecond",
+            "gigasecond",
+            "hectosecond",
+            "hour",
+            "kilosecond",
+            "megasecond",
+            "microsecond",
+            "millisecond",
+            "minute",
+            "nanosecond",
+            "petasecond",
+            "picosecond",
+            "second",
+            "terasecond",
+            "yoctosecond",
+            "yottasecond",
+            "zeptosecond",
+            "zettasecond",
+        ]
+        | None
+    ) = None
+
+
+def _units(kind: type[AxisMeta]) -> frozenset[str]:
+    literal, _ = get_args(kind.model_fields["unit"].annotation)
+    return frozenset(get_args(literal))
+
+
+SPACE_UNITS: frozenset[str] = _units(SpaceAxisMeta)
+"""The 26 legal units of a space axis."""
+
+TIME_UNITS: frozenset[str] = _units(TimeAxisMeta)
+"""The 23 legal units of a time axis."""
+
+_LEGAL_UNITS: dict[Any, frozenset[str]] = {"space": SPACE_UNITS, "time": TIME_UNITS}
+
+
+def _branch(axis: Any) -> str:
+    """Tag of the class that represents an axis: the narrow one where type and unit are legal."""
+    if not isinstance(axis, dict):
+        return f"<{axis.type}>" if axis.__class__ is not AxisMeta and isinstance(axis, AxisMeta) else "<axis>"
+    kind, unit = axis.get("type"), axis.get("unit")
+    if kind == "channel":
+        return "<channel>"
+    if kind in ("space", "time") and (unit is None or (isinstance(unit, str) and unit in _LEGAL_UNITS[kind])):
+        return f"<{kind}>"
+    return "<axis>"
+
+
+AnyAxis: TypeAlias = Annotated[
+    Annotated[SpaceAxisMeta, Tag("<space>")]
+    | Annotated[ChannelAxisMeta, Tag("<channel>")]
+    | Annotated[TimeAxisMeta, Tag("<time>")]
+    | Annotated[AxisMeta, Tag("<axis>")],
+    Discriminator(_branch),
+]
+"""An axis as a document holds it: read as the narrow class where it is legal, else as AxisMeta."""
+
+
+def axes(names: str) -> list[AxisMeta]:
+    """Make lower-case axes with the usual units: second, micrometer.
+
+    Parameters
+    ----------
+    names : str
+        One letter of ``tczyx`` per axis, in axis order, in any case.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Another letter, or one letter twice.
+
+    Examples
+    --------
+    >>> [axis.to_json() for axis in axes("cyx")]
+    [{'name': 'c', 'type': 'channel'},
+     {'name': 'y', 'type': 'space', 'unit': 'micrometer'},
+     {'name': 'x', 'type': 'space', 'unit': 'micrometer'}]
+    """
+    letters = names.lower()
+    if not letters or not set(letters) <= set("tczyx") or len(set(letters)) < len(letters):
+        raise InvalidArgumentError(
+            f"cannot make axes of {names!r}: use each of the letters t, c, z, y, x once, as in 'tczyx'"
+        )
+    return [_usual_axis(letter) for letter in letters]
+
+
+def default_axes() -> list[AxisMeta]:
+    """Make the axes of an image for which none were given: T, C, Z, Y, X.
+
+    Examples
+    --------
+    >>> [axis.name for axis in default_axes()]
+    ['T', 'C', 'Z', 'Y', 'X']
+    """
+    return [_usual_axis(letter) for letter in "TCZYX"]
+
+
+def _usual_axis(letter: str) -> AxisMeta:
+    match letter.lower():
+        case "t":
+            return TimeAxisMeta(name=letter, unit="second")
+        case "c":
+            return ChannelAxisMeta(name=letter)
+        case _:
+            return SpaceAxisMeta(name=letter, unit="micrometer")
+
+
+_KIND_OF_NAME: dict[str, AxisKind] = {
+    "t": "time",
+    "time": "time",
+    "c": "channel",
+    "channel": "channel",
+    "z": "space",
+    "y": "space",
+    "x": "space",
+}
+
+
+def axis_kind(axis: AxisMeta) -> AxisKind | None:
+    """Tell what an axis stands for: by its type, and where that says nothing by its lower-cased name.
+
+    Examples
+    --------
+    >>> axis_kind(AxisMeta(name="q", type="time")), axis_kind(AxisMeta(name="C"))
+    ('time', 'channel')
+    >>> axis_kind(AxisMeta(name="angle", type="angle")) is None
+    True
+    """
+    match axis.type:
+        case "time" | "channel" | "space":
+            return axis.type
+        case _:
+            return _KIND_OF_NAME.get(axis.name.lower())
+
+
+def axis_index(axes: Sequence[AxisMeta], name: str) -> int:
+    """Find an axis by name; the exact name first, then ignoring case.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is no such axis.
+
+    Examples
+    --------
+    >>> axis_index(default_axes(), "z")
+    2
+    """
+    names = [axis.name for axis in axes]
+    if name in names:
+        return names.index(name)
+    lowered = [known.lower() for known in names]
+    if name.lower() in lowered:
+        return lowered.index(name.lower())
+    raise InvalidArgumentError(f"there is no axis {name!r}: the axes are {', '.join(names)}")
+
+
+def _typed_first(axes: Sequence[AxisMeta], kind: AxisKind) -> tuple[int, ...]:
+    typed = tuple(index for index, axis in enumerate(axes) if axis.type == kind)
+    return typed or tuple(index for index, axis in enumerate(axes) if axis_kind(axis) == kind)
+
+
+def channel_axis(axes: Sequence[AxisMeta]) -> int | None:
+    """Find the channel axis; None when there is none.
+
+    Examples
+    --------
+    >>> channel_axis(default_axes())
+    1
+    >>> channel_axis([AxisMeta(name="Y"), AxisMeta(name="X")]) is None
+    True
+    """
+    return next(iter(_typed_first(axes, "channel")), None)
+
+
+def time_axis(axes: Sequence[AxisMeta]) -> int | None:
+    """Find the time axis; None when there is none.
+
+    Examples
+    --------
+    >>> time_axis(default_axes())
+    0
+    """
+    return next(iter(_typed_first(axes, "time")), None)
+
+
+def space_axes(axes: Sequence[AxisMeta]) -> tuple[int, ...]:
+    """Find the axes of space, in axis order.
+
+    Examples
+    --------
+    >>> space_axes(default_axes())
+    (2, 3, 4)
+    >>> space_axes([AxisMeta(name="c"), AxisMeta(name="Y"), AxisMeta(name="X")])
+    (1, 2)
+    """
+    return tuple(index for index, axis in enumerate(axes) if axis_kind(axis) == "space")

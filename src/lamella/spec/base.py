@@ -1,0 +1,209 @@
+"""The base of all metadata models: what every model keeps, how it is checked, how it goes to disk.
+
+A model is lenient: it represents everything that real files contain, and keeps keys it does not know. Judging
+a document is the work of ``lamella.spec.rules``; ``lamella.spec.versions`` knows where a model sits in one.
+
+Layer: spec (pure data; imports pydantic, ``lamella.errors`` and ``lamella.types`` only).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lamella.errors import MetadataError
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+
+    from lamella.types import JSON, JSONObject
+else:
+    ModelMetaclass = type(BaseModel)
+
+_SHOWN_PROBLEMS = 3
+
+
+class _CheckedConstruction(ModelMetaclass):
+    """Makes ``Model(...)`` raise MetadataError.
+
+    Wrapping the call of the class, not ``__init__``, leaves nested validation on pydantic's fast path.
+    """
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - a metaclass
+        try:
+            return super().__call__(*args, **kwargs)
+        except ValidationError as error:
+            raise MetadataError(f"{cls.__name__} cannot be made: {describe(error)}") from error
+
+
+class MetaModel(BaseModel, metaclass=_CheckedConstruction):
+    """Base of the metadata models: mutable, and unknown keys survive.
+
+    Raises
+    ------
+    MetadataError
+        When a model is made from values that it cannot represent.
+
+    Examples
+    --------
+    >>> from lamella.models import ImageMeta
+    >>> image = ImageMeta(path="0", note="kept")
+    >>> image.to_json()
+    {'path': '0', 'note': 'kept'}
+    >>> ImageMeta(path=None)
+    Traceback (most recent call last):
+    ...
+    lamella.errors.MetadataError: ImageMeta cannot be made: path: expected a valid string, found None
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+        populate_by_name=True,
+        coerce_numbers_to_str=True,  # names such as 1 instead of "1" are found in plates
+        protected_namespaces=(),
+        defer_build=True,  # a schema is built when first used: importing stays cheap
+    )
+
+    _keys: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Attribute names and document keys of the fields, in order."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Note the document key of every field once, for ``to_json``."""
+        cls._keys = tuple((name, field.alias or name) for name, field in cls.model_fields.items())
+
+    @classmethod
+    def from_json(cls, document: JSON, location: str = "") -> Self:
+        """Make the model from its part of a document.
+
+        Values under unknown keys are shared with ``document``, not copied.
+
+        Parameters
+        ----------
+        document : JSON
+            The JSON object to read. Only document keys count: ``rowIndex``, not ``row_index``.
+        location : str, optional
+            Where the part sits in its document, for messages.
+
+        Raises
+        ------
+        MetadataError
+            The part cannot be represented; the message names each place.
+
+        Examples
+        --------
+        >>> from lamella.models import WellIndexMeta
+        >>> WellIndexMeta.from_json({"path": "A/1", "rowIndex": 0, "columnIndex": 2}).column_index
+        2
+        >>> WellIndexMeta.from_json({"path": "A/1", "rowIndex": 0}, "plate.wells[0]")
+        Traceback (most recent call last):
+        ...
+        lamella.errors.MetadataError: plate.wells[0].columnIndex: is missing
+        """
+        try:
+            return cls.model_validate(document, by_alias=True, by_name=False)
+        except ValidationError as error:
+            raise MetadataError(describe(error, location)) from error
+
+    def to_json(self) -> JSONObject:
+        """Give the JSON object that goes to disk: document keys, no fields that are None.
+
+        Unknown keys are kept as they are, also those that hold None. Nothing is shared with the model.
+
+        Raises
+        ------
+        MetadataError
+            A value under an unknown key is not JSON.
+
+        Examples
+        --------
+        >>> from lamella.models import TransformationMeta
+        >>> TransformationMeta(type="scale", scale=(1, 0.5)).to_json()
+        {'type': 'scale', 'scale': [1.0, 0.5]}
+        """
+        document: JSONObject = {}
+        values = self.__dict__
+        for name, key in self._keys:
+            value = values[name]
+            if value is not None:
+                document[key] = _plain(value)
+        if self.__pydantic_extra__:
+            for key, value in self.__pydantic_extra__.items():
+                document[key] = _plain(value)
+        return document
+
+    def checked(self) -> Self:
+        """Give a deep copy that is validated anew, so that what was assigned since is in its normal form.
+
+        Raises
+        ------
+        MetadataError
+            A value assigned to the model, or to one inside it, does not fit.
+
+        Examples
+        --------
+        >>> from lamella.models import TransformationMeta
+        >>> transform = TransformationMeta(type="scale", scale=[1, 1])
+        >>> transform.scale = (2, 3)
+        >>> transform.checked().scale
+        [2.0, 3.0]
+        """
+        return self.from_json(self.to_json(), type(self).__name__)
+
+
+def describe(error: ValidationError, location: str = "") -> str:
+    """Say in one line what is wrong with a document and where.
+
+    Examples
+    --------
+    >>> from pydantic import ValidationError
+    >>> from lamella.models import LabelsMeta
+    >>> try:
+    ...     LabelsMeta.model_validate({"labels": ["nuclei", None]})
+    ... except ValidationError as error:
+    ...     print(describe(error, "ome"))
+    ome.labels[1]: expected a valid string, found None
+    """
+    problems = error.errors(include_url=False, include_context=False)
+    texts = [_problem(problem, location) for problem in problems[:_SHOWN_PROBLEMS]]
+    if len(problems) > _SHOWN_PROBLEMS:
+        texts.append(f"and {len(problems) - _SHOWN_PROBLEMS} more")
+    return "; ".join(texts)
+
+
+def _problem(problem: Any, location: str) -> str:
+    for step in problem["loc"]:
+        if isinstance(step, int):
+            location += f"[{step}]"
+        elif not step.startswith("<"):  # <space>, <int>, ...: the branch of a union, not a key
+            location += f".{step}" if location else step
+    location = location or "the document"
+    if problem["type"] == "missing":
+        return f"{location}: is missing"
+    message = problem["msg"]
+    if problem["type"] == "value_error":
+        return f"{location}: {message.removeprefix('Value error, ')}"
+    if problem["type"] == "model_type":
+        message = "Input should be an object"
+    found = repr(problem["input"])
+    found = found if len(found) <= 60 else found[:57] + "..."
+    return f"{location}: {message.replace('Input should be', 'expected')}, found {found}"
+
+
+def _plain(value: Any) -> JSON:
+    """Copy a value of a model as JSON."""
+    kind = value.__class__
+    if kind is str or kind is float or kind is int or kind is bool or value is None:
+        return value
+    if kind is list or kind is tuple:
+        return [_plain(item) for item in value]
+    if isinstance(value, MetaModel):
+        return value.to_json()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):  # numpy scalars and arrays that a user assigned
+        return _plain(value.tolist())
+    if isinstance(value, str | float | int | list | tuple):
+        return value
+    raise MetadataError(f"metadata can hold JSON only, found {value!r} of type {kind.__name__}")

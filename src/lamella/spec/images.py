@@ -1,0 +1,98 @@
+"""Models of an image: its levels, its axes, its display block (rules MS-01 to MS-10).
+
+Layer: spec.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from lamella.spec.axes import AnyAxis
+from lamella.spec.base import MetaModel
+from lamella.spec.omero import OMEROMeta
+from lamella.spec.transforms import TransformationMeta
+
+
+class DatasetMeta(MetaModel):
+    """One level of an image: an array and where it lies in space.
+
+    Attributes
+    ----------
+    path : str
+        Path of the array relative to the image.
+    coordinate_transformations : list of TransformationMeta
+        From pixels of the array to the image's coordinates.
+
+    Examples
+    --------
+    >>> DatasetMeta(path="0").path
+    '0'
+    """
+
+    path: str
+    coordinate_transformations: list[TransformationMeta] = Field(
+        default_factory=list, alias="coordinateTransformations"
+    )
+
+
+class MultiScaleMeta(MetaModel):
+    """An image as a list of levels, from the finest to the coarsest.
+
+    Attributes
+    ----------
+    version : str or None
+        Version key that 0.4 keeps here; written by ``lamella.spec.versions``.
+    axes : list of AxisMeta
+        In the order of the arrays' dimensions.
+    datasets : list of DatasetMeta
+        The levels, finest first (MS-05).
+    coordinate_transformations : list of TransformationMeta or None
+        Applied after those of each dataset (CT-07).
+    type : str or None
+        How the levels were made (MS-09).
+    metadata : JSON
+        Details of the method (MS-10).
+
+    Examples
+    --------
+    >>> from lamella.models import axes
+    >>> scales = MultiScaleMeta(axes=axes("zyx"), datasets=[DatasetMeta(path="0"), DatasetMeta(path="1")])
+    >>> scales.get_dataset_paths()
+    ['0', '1']
+    """
+
+    version: str | None = None
+    axes: list[AnyAxis]
+    datasets: list[DatasetMeta]
+    name: str | None = None
+    coordinate_transformations: list[TransformationMeta] | None = Field(
+        default=None, alias="coordinateTransformations"
+    )
+    type: str | None = None
+    metadata: Any = None
+
+    def get_dataset_paths(self) -> list[str]:
+        """Get the paths of the levels, finest first.
+
+        Examples
+        --------
+        >>> MultiScaleMeta(axes=[], datasets=[DatasetMeta(path="s0")]).get_dataset_paths()
+        ['s0']
+        """
+        return [dataset.path for dataset in self.datasets]
+
+
+class ImagesMeta(MetaModel):
+    """What the document of an image says: one multiscales entry or more, and the display block.
+
+    Readers take the first entry (RD-05).
+
+    Examples
+    --------
+    >>> from lamella.models import axes
+    >>> ImagesMeta(multiscales=[MultiScaleMeta(axes=axes("yx"), datasets=[])]).omero is None
+    True
+    """
+
+    multiscales: Annotated[list[MultiScaleMeta], Field(min_length=1)]
+    omero: OMEROMeta | None = None

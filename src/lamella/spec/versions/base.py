@@ -1,0 +1,179 @@
+"""What a version of OME-NGFF is to the rest of lamella: a mapping of documents to models and back.
+
+The table of parts says where each model sits in the OME part of a document; it holds for every version. What
+differs between versions is in one module per version.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.spec.bioformats2raw import Bioformats2RawMeta
+from lamella.spec.images import ImagesMeta
+from lamella.spec.labels import ImageLabelMeta, LabelsMeta
+from lamella.spec.plate import PlateMeta, WellGroupMeta
+
+if TYPE_CHECKING:
+    from lamella.spec.base import MetaModel
+    from lamella.types import JSON, JSONObject
+
+M = TypeVar("M", bound="MetaModel")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Where a model sits: under one key, or as some keys among others."""
+
+    keys: tuple[str, ...]
+    marks: tuple[str, ...]
+    wrapped: bool = False
+
+    def take(self, ome: JSONObject, where: str) -> JSONObject | None:
+        """Cut the part out of the OME part of a document; None when it is not there."""
+        if not any(mark in ome for mark in self.marks):
+            return None
+        if not self.wrapped:
+            return {key: ome[key] for key in self.keys if key in ome}
+        part = ome[self.keys[0]]
+        if not isinstance(part, dict):
+            raise MetadataError(f"{where}{self.keys[0]}: expected an object, found {part!r}")
+        return part
+
+    def put(self, ome: JSONObject, part: JSONObject) -> JSONObject:
+        """Put the part in the place of an old one; every other key stays, in its place."""
+        part = {self.keys[0]: part} if self.wrapped else part
+        kept = {key: value for key, value in ome.items() if key not in self.keys or key in part}
+        return kept | part
+
+
+_PARTS: dict[type[MetaModel], _Part] = {
+    ImagesMeta: _Part(keys=("multiscales", "omero"), marks=("multiscales",)),
+    PlateMeta: _Part(keys=("plate",), marks=("plate",), wrapped=True),
+    WellGroupMeta: _Part(keys=("well",), marks=("well",), wrapped=True),
+    LabelsMeta: _Part(keys=("labels",), marks=("labels",)),
+    ImageLabelMeta: _Part(keys=("image-label",), marks=("image-label",), wrapped=True),
+    Bioformats2RawMeta: _Part(
+        keys=("bioformats2raw.layout", "series"), marks=("bioformats2raw.layout", "series")
+    ),
+}
+
+
+def _part_of(kind: type[MetaModel]) -> tuple[type[MetaModel], _Part]:
+    for base in kind.__mro__:
+        if base in _PARTS:
+            return base, _PARTS[base]
+    raise InvalidArgumentError(
+        f"{kind.__name__} is not a part of a document: take one of {', '.join(k.__name__ for k in _PARTS)}"
+    )
+
+
+class SpecVersion(ABC):
+    """A version of OME-NGFF.
+
+    Attributes
+    ----------
+    name : str
+        As documents spell it, "0.5".
+    zarr_format : int
+        2 or 3.
+
+    Examples
+    --------
+    >>> from lamella.spec.versions import by_name
+    >>> from lamella.models import LabelsMeta
+    >>> by_name("0.5").load(LabelsMeta, {"ome": {"version": "0.5", "labels": ["nuclei"]}}).labels
+    ['nuclei']
+    >>> by_name("0.4").dump(LabelsMeta(labels=["cells"]), {"labels": ["nuclei"], "lab": "ours"})
+    {'labels': ['cells'], 'lab': 'ours'}
+    """
+
+    name: ClassVar[str]
+    zarr_format: ClassVar[int]
+    _where: ClassVar[str]
+    """Where the OME part sits, for messages."""
+
+    def load(self, kind: type[M], attributes: JSONObject) -> M | None:
+        """Read one part of a document.
+
+        Parameters
+        ----------
+        kind : type of MetaModel
+            ImagesMeta, PlateMeta, WellGroupMeta, LabelsMeta, ImageLabelMeta or Bioformats2RawMeta.
+        attributes : JSONObject
+            The attributes of a group, as stored.
+
+        Returns
+        -------
+        MetaModel or None
+            None when the document has no such part.
+
+        Raises
+        ------
+        MetadataError
+            The part cannot be represented; the message names each place.
+        """
+        base, place = _part_of(kind)
+        part = place.take(self.ome(attributes), self._where)
+        if part is None:
+            return None
+        location = self._where + (place.keys[0] if place.wrapped else "")
+        return kind.from_json(self._decode(base, part), location.removesuffix("."))
+
+    def dump(self, meta: MetaModel, attributes: JSONObject) -> JSONObject:
+        """Give the document with one part replaced, in the spelling of this version.
+
+        Parameters
+        ----------
+        meta : MetaModel
+            The part, of any class that ``load`` gives.
+        attributes : JSONObject
+            The document as it is; not changed. What is not this part survives, at every depth.
+
+        Raises
+        ------
+        MetadataError
+            A value that was assigned to the model does not fit.
+        """
+        base, place = _part_of(type(meta))
+        ome = self.ome(attributes)
+        old = place.take(ome, self._where)
+        part = self._encode(base, meta.checked().to_json(), old)
+        return self.with_ome(attributes, place.put(ome, part))
+
+    @abstractmethod
+    def claims(self, zarr_format: int, attributes: JSONObject) -> bool:
+        """Tell whether a document is of this version."""
+
+    @abstractmethod
+    def declared(self, attributes: JSONObject) -> JSON:
+        """Get the version that a document states where this version states it; None when it states none."""
+
+    @abstractmethod
+    def ome(self, attributes: JSONObject) -> JSONObject:
+        """Get the OME part of a document.
+
+        Raises
+        ------
+        MetadataError
+            It is not an object.
+        """
+
+    @abstractmethod
+    def with_ome(self, attributes: JSONObject, ome: JSONObject) -> JSONObject:
+        """Give the document with its OME part replaced and its version stated; other keys survive."""
+
+    @abstractmethod
+    def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
+        """Map a part of a document of this version to the fields of the models."""
+
+    @abstractmethod
+    def _encode(self, kind: type[MetaModel], part: JSONObject, old: JSONObject | None) -> JSONObject:
+        """Map the fields of a model to a part of a document.
+
+        ``part`` is a fresh copy and may be changed. ``old`` is what it replaces, with all that no model holds.
+        """

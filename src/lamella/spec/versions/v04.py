@@ -1,0 +1,65 @@
+"""OME-NGFF 0.4: Zarr v2, keys at the top of ``.zattrs``, a version key in each part (ST-01, VE-01, VE-02).
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.spec.images import ImagesMeta
+from lamella.spec.labels import ImageLabelMeta
+from lamella.spec.plate import PlateMeta, WellGroupMeta
+from lamella.spec.versions.base import SpecVersion
+
+if TYPE_CHECKING:
+    from lamella.spec.base import MetaModel
+    from lamella.types import JSON, JSONObject
+
+
+class Version04(SpecVersion):
+    """The mapping of 0.4 documents.
+
+    Examples
+    --------
+    >>> from lamella.models import ImageMeta, WellGroupMeta
+    >>> V04.dump(WellGroupMeta(images=[ImageMeta(path="0")]), {})
+    {'well': {'version': '0.4', 'images': [{'path': '0'}]}}
+    """
+
+    name = "0.4"
+    zarr_format = 2
+    _where = ""
+
+    def claims(self, zarr_format: int, attributes: JSONObject) -> bool:
+        """Claim every Zarr v2 document: the version keys are only a SHOULD, and often missing or wrong."""
+        return zarr_format == 2
+
+    def declared(self, attributes: JSONObject) -> JSON:
+        """Get None: in 0.4 each part states a version of its own."""
+        return None
+
+    def ome(self, attributes: JSONObject) -> JSONObject:
+        """Get the OME part: all attributes."""
+        return attributes
+
+    def with_ome(self, attributes: JSONObject, ome: JSONObject) -> JSONObject:
+        """Give the OME part, which holds all attributes."""
+        return dict(ome)
+
+    def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
+        return part
+
+    def _encode(self, kind: type[MetaModel], part: JSONObject, old: JSONObject | None) -> JSONObject:
+        if kind is ImagesMeta:
+            part["multiscales"] = [self._stated(scales) for scales in part["multiscales"]]
+        elif kind in (PlateMeta, WellGroupMeta, ImageLabelMeta):
+            part = self._stated(part)
+        return part
+
+    def _stated(self, part: JSONObject) -> JSONObject:
+        return {"version": self.name} | part | {"version": self.name}
+
+
+V04 = Version04()
+"""OME-NGFF 0.4."""

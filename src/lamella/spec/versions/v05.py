@@ -1,0 +1,79 @@
+"""OME-NGFF 0.5: Zarr v3, all keys under ``attributes.ome``, one version key there (ST-02, ST-03, ST-07).
+
+The text of 0.5 also wants ``plate.version``; its schema, its examples and its authors do not (A1), so none is
+written.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from lamella.errors import MetadataError
+from lamella.spec.images import ImagesMeta
+from lamella.spec.labels import ImageLabelMeta
+from lamella.spec.plate import PlateMeta, WellGroupMeta
+from lamella.spec.versions.base import SpecVersion
+
+if TYPE_CHECKING:
+    from lamella.spec.base import MetaModel
+    from lamella.types import JSON, JSONObject
+
+
+class Version05(SpecVersion):
+    """The mapping of 0.5 documents.
+
+    Examples
+    --------
+    >>> from lamella.models import ImageMeta, WellGroupMeta
+    >>> V05.dump(WellGroupMeta(images=[ImageMeta(path="0")]), {"lab": "ours"})
+    {'lab': 'ours', 'ome': {'version': '0.5', 'well': {'images': [{'path': '0'}]}}}
+    """
+
+    name = "0.5"
+    zarr_format = 3
+    _where = "ome."
+
+    def claims(self, zarr_format: int, attributes: JSONObject) -> bool:
+        """Claim Zarr v3 documents that say 0.5, a patch or draft of it, or nothing."""
+        if zarr_format != 3:
+            return False
+        declared = self.declared(attributes)
+        # Labels groups and row groups are often written without a version; 0.5 is the oldest of v3.
+        return declared is None or (
+            isinstance(declared, str) and re.match(r"0\.5(?!\d)", declared) is not None
+        )
+
+    def declared(self, attributes: JSONObject) -> JSON:
+        """Get ``ome.version``."""
+        return self.ome(attributes).get("version")
+
+    def ome(self, attributes: JSONObject) -> JSONObject:
+        """Get the OME part: the object under ``ome``, empty when there is none."""
+        ome = attributes.get("ome")
+        if ome is None:
+            return {}
+        if not isinstance(ome, dict):
+            raise MetadataError(f"ome: expected an object, found {ome!r}")
+        return ome
+
+    def with_ome(self, attributes: JSONObject, ome: JSONObject) -> JSONObject:
+        """Give the document with ``ome`` replaced; its version is stated."""
+        return attributes | {"ome": {"version": self.name} | ome | {"version": self.name}}
+
+    def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
+        return part
+
+    def _encode(self, kind: type[MetaModel], part: JSONObject, old: JSONObject | None) -> JSONObject:
+        if kind is ImagesMeta:
+            for scales in part["multiscales"]:
+                scales.pop("version", None)
+        elif kind in (PlateMeta, WellGroupMeta, ImageLabelMeta):
+            part.pop("version", None)
+        return part
+
+
+V05 = Version05()
+"""OME-NGFF 0.5."""
