@@ -9,10 +9,12 @@
     ├── NodeExistsError        (ValueError, FileExistsError)   the member exists already
     ├── InvalidNameError       (ValueError)                    not a name, or it leaves the store
     ├── InvalidArgumentError   (ValueError)                    a wrong shape, dtype, axis, channel, mode, ...
+    ├── OutOfBoundsError       (IndexError)                    an index that does not fit the array
     ├── ReadOnlyError          (ValueError, PermissionError)   a write to a store opened for reading
     ├── ClosedError            (ValueError)                    a write to a closed node
     ├── MetadataError          (ValueError)                    a document is damaged or contradicts itself
     ├── DamagedDataError       (ValueError, OSError)           a chunk or shard cannot be decoded
+    ├── StorageError           (OSError)                       the file system or service refused: full disk, no locks
     ├── SourceError            (ValueError)                    a file to convert cannot be read or placed
     └── MissingDependencyError (ImportError)                   an optional library is not installed
 
@@ -57,6 +59,10 @@ class InvalidArgumentError(LamellaError, ValueError):
     """A shape, dtype, axis, channel, transform or option that does not fit."""
 
 
+class OutOfBoundsError(LamellaError, IndexError):
+    """An index that does not fit the array: beyond its shape, too many axes, or not an index at all."""
+
+
 class ReadOnlyError(LamellaError, ValueError, PermissionError):
     """A write to a store that was opened for reading."""
 
@@ -71,6 +77,10 @@ class MetadataError(LamellaError, ValueError):
 
 class DamagedDataError(LamellaError, ValueError, OSError):
     """A chunk or shard cannot be read or decoded."""
+
+
+class StorageError(LamellaError, OSError):
+    """The file system or service under the store refused: full disk, no permission, no locks, network."""
 
 
 class SourceError(LamellaError, ValueError):
