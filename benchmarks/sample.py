@@ -1,0 +1,113 @@
+"""The data of the benchmarks: synthetic microscopy with noise, and the layouts that every library writes.
+
+Nothing is imported here but numpy, and that only to make pixels, so that no import is timed by accident.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+SHAPE = (4, 2, 32, 1024, 1024)  # t, c, z, y, x: 512 MiB of uint16
+CHUNK = (1, 1, 8, 256, 256)  # 1 MiB
+SHARDS_RATIO = (1, 1, 4, 4, 4)  # one shard per time point and channel
+CROP = 256  # edge of a training crop in y and x
+CROPS = 600
+STREAM_FRAMES, STREAM_EDGE = 200, 2048
+TIFF_REPEATS = 4  # time points of the TIFF over those of the volume: 2 GiB
+POSITION_SHAPE, POSITION_CHUNK = (1, 3, 8, 1024, 1024), (1, 1, 8, 1024, 1024)
+
+
+def volume() -> NDArray[np.uint16]:
+    """Gaussian nuclei on an uneven background with shot noise: TCZYX, uint16."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    t, c, z, y, x = SHAPE
+    rows, columns = np.mgrid[0:y, 0:x].astype("f4")
+    background = 100 + 20 * np.exp(-((rows - y / 2) ** 2 + (columns - x / 2) ** 2) / (y**2 / 2))
+    out = np.empty(SHAPE, "u2")
+    for at in itertools.product(range(t), range(c)):
+        image = background.copy()
+        for _ in range(60):
+            _add_nucleus(image, rows, columns, rng)
+        for plane in range(z):
+            focus = np.exp(-(((plane - z / 2) / (z / 3)) ** 2))
+            mean = 100 + (image - 100) * focus
+            noise = rng.normal(0, 1, (y, x)).astype("f4") * np.sqrt(mean) * 0.7
+            out[(*at, plane)] = np.clip(mean + noise, 0, 65535).astype("u2")
+    return out
+
+
+def _add_nucleus(
+    image: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    columns: NDArray[np.float32],
+    rng: np.random.Generator,
+) -> None:
+    import numpy as np
+
+    y, x = image.shape
+    cy, cx, radius, height = rng.uniform(0, y), rng.uniform(0, x), rng.uniform(5, 25), rng.uniform(100, 1500)
+    box = np.s_[
+        int(max(cy - 4 * radius, 0)) : int(min(cy + 4 * radius, y)),
+        int(max(cx - 4 * radius, 0)) : int(min(cx + 4 * radius, x)),
+    ]
+    distance = (rows[box] - cy) ** 2 + (columns[box] - cx) ** 2
+    image[box] += height * np.exp(-distance / (2 * radius**2))
+
+
+def make(folder: Path) -> None:
+    """Write the volume, as .npy and as a 2 GiB OME-TIFF, unless they are there."""
+    import numpy as np
+    import tifffile
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if not volume_path(folder).exists():
+        np.save(volume_path(folder), volume())
+    if not tiff_path(folder).exists():
+        pixels = np.load(volume_path(folder), mmap_mode="r")
+        stack = np.broadcast_to(pixels, (TIFF_REPEATS, *SHAPE)).reshape(-1, *SHAPE[3:])
+        shape = (TIFF_REPEATS * SHAPE[0], *SHAPE[1:])
+        part = tiff_path(folder).with_suffix(".part")
+        metadata = {"axes": "TCZYX", "PhysicalSizeX": 0.325, "PhysicalSizeY": 0.325, "PhysicalSizeZ": 2.0}
+        with tifffile.TiffWriter(part, ome=True, bigtiff=True) as tiff:
+            tiff.write(iter(stack), shape=shape, dtype="uint16", metadata=metadata)
+        part.rename(tiff_path(folder))
+
+
+def volume_path(folder: Path) -> Path:
+    """Where the volume is, as .npy."""
+    return folder / "volume.npy"
+
+
+def tiff_path(folder: Path) -> Path:
+    """Where the 2 GiB stack is, as OME-TIFF."""
+    return folder / "stack.ome.tif"
+
+
+def field_paths(wells: int = 384, fields: int = 9) -> list[tuple[str, str, str]]:
+    """Row, column and field of every position of a full 384-well plate: 3456 of them."""
+    rows = "ABCDEFGHIJKLMNOP"
+    return [
+        (rows[well // 24], str(well % 24 + 1), str(field)) for well in range(wells) for field in range(fields)
+    ]
+
+
+def chunk_corners() -> list[tuple[int, ...]]:
+    """The first voxel of each chunk, shard by shard."""
+    return list(itertools.product(*(range(0, n, step) for n, step in zip(SHAPE, CHUNK, strict=True))))
+
+
+def crop_corners() -> list[tuple[int, int, int, int, int]]:
+    """Where the crops begin: t, c, z, y, x. The same ones for every library."""
+    choose = random.Random(0).randrange
+    t, c, z, y, x = SHAPE
+    return [(choose(t), choose(c), choose(z), choose(y - CROP), choose(x - CROP)) for _ in range(CROPS)]

@@ -1,0 +1,89 @@
+"""What `import lamella` gives, and what it costs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+
+import pytest
+
+import lamella
+from lamella import errors
+
+# Libraries that take long to load: each on its first use, never at the door.
+HEAVY = ("dask", "fsspec", "numba", "pandas", "PIL", "rich", "tensorstore", "tifffile", "xarray", "zarr")
+
+# A name that appears here is a promise. Change this list on purpose or not at all.
+PUBLIC = {
+    "__version__",
+    "open_ome_zarr",
+    "ImageArray",
+    "NGFFNode",
+    "Plate",
+    "Position",
+    "Row",
+    "Well",
+    "errors",
+    "models",
+}
+
+
+def test_import_lamella_loads_none_of_the_slow_libraries():
+    code = "import sys, json, lamella; from lamella import *; print(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in json.loads(run.stdout)}
+    assert not loaded & set(HEAVY)
+
+
+def test_public_names_are_pinned():
+    assert set(lamella.__all__) == PUBLIC
+    assert len(lamella.__all__) == len(PUBLIC)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_public_name_is_there(name):
+    assert getattr(lamella, name) is not None
+
+
+def test_a_misspelt_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="open_ome_zar"):
+        getattr(lamella, "open_ome_zar")  # noqa: B009
+
+
+def test_models_keep_the_names_that_existing_code_imports():
+    models = importlib.import_module("lamella.models")
+    known = {
+        "AxisMeta",
+        "ChannelAxisMeta",
+        "SpaceAxisMeta",
+        "TimeAxisMeta",
+        "TransformationMeta",
+        "WindowDict",
+    }
+    assert known <= set(models.__all__)
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        (errors.StoreNotFoundError, FileNotFoundError),
+        (errors.StoreExistsError, FileExistsError),
+        (errors.NodeNotFoundError, KeyError),
+        (errors.NodeExistsError, ValueError),
+        (errors.InvalidNameError, ValueError),
+        (errors.InvalidArgumentError, ValueError),
+        (errors.ReadOnlyError, PermissionError),
+        (errors.ClosedError, ValueError),
+        (errors.MetadataError, ValueError),
+        (errors.DamagedDataError, OSError),
+        (errors.SourceError, ValueError),
+        (errors.MissingDependencyError, ImportError),
+    ],
+)
+def test_errors_are_caught_by_the_builtin_a_caller_expects(error, builtin):
+    with pytest.raises(builtin) as caught:
+        raise error("no well 'A/9': this plate has 'A/1'")
+    assert isinstance(caught.value, errors.LamellaError)
+    assert str(caught.value) == "no well 'A/9': this plate has 'A/1'"

@@ -1,0 +1,125 @@
+"""House rules that a machine can hold: sizes, leftovers, paths of one machine, examples, the changelog."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import lamella
+import lamella.models
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+
+MAX_LINES_OF_A_FILE = 500
+MAX_LINES_OF_A_FUNCTION = 60
+LEFTOVERS = re.compile(r"\b(TODO|FIXME|XXX|for now|not yet supported|NotImplementedError)\b", re.IGNORECASE)
+# Absolute paths under somebody's home or a scratch folder, and this checkout's own place, whatever it is.
+MACHINE_PATHS = re.compile(
+    rf"(?<![\w.~$}}])/(?:home|root|Users|tmp)/\w|{re.escape(str(ROOT))}/|\.\./shared\b"
+)
+
+
+def tracked_files() -> list[Path]:
+    """Text files under version control, except data that others wrote."""
+    run = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    names = [name for name in run.stdout.split("\0") if name and not name.startswith("tests/data/")]
+    return [
+        ROOT / name for name in names if (ROOT / name).is_file() and b"\0" not in (ROOT / name).read_bytes()
+    ]
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def public_callables() -> dict[str, object]:
+    """Classes and functions that users import, except errors, whose names say it all."""
+    found = {}
+    for module in (lamella, lamella.models):
+        for name in module.__all__:
+            item = getattr(module, name)
+            is_error = inspect.isclass(item) and issubclass(item, Exception)
+            if (inspect.isclass(item) or inspect.isfunction(item)) and not is_error:
+                found[f"{module.__name__}.{name}"] = item
+    return found
+
+
+def public_methods() -> dict[str, object]:
+    """Methods and properties that classes of the front door define themselves."""
+    found = {}
+    for name in lamella.__all__:
+        item = getattr(lamella, name)
+        if inspect.isclass(item):
+            for cls in (c for c in item.__mro__ if c.__module__.startswith("lamella.")):
+                for key, member in vars(cls).items():
+                    function = getattr(member, "fget", None) or getattr(member, "func", None) or member
+                    function = getattr(function, "__func__", function)
+                    if not key.startswith("_") and inspect.isfunction(function):
+                        found[f"{cls.__name__}.{key}"] = function
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_a_source_file_holds_one_idea(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES_OF_A_FILE
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_functions_are_short(path):
+    long = {}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            docstring = ast.get_docstring(node, clean=False)
+            lines = node.end_lineno - node.lineno + 1 - (len(docstring.splitlines()) if docstring else 0)
+            if lines > MAX_LINES_OF_A_FUNCTION:
+                long[node.name] = lines
+    assert not long
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_a_module_says_what_it_holds_and_in_which_layer(path):
+    text = path.read_text(encoding="utf-8")
+    if text.strip() and path.parent.name != "lamella":
+        assert "Layer:" in (ast.get_docstring(ast.parse(text)) or "")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_source_has_no_leftovers(path):
+    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+    assert not [f"{number}: {line.strip()}" for number, line in lines if LEFTOVERS.search(line)]
+
+
+def test_no_tracked_file_names_a_place_on_one_machine():
+    files = tracked_files()
+    if not files:
+        pytest.skip("not a git checkout")
+    named = {}
+    for path in files:
+        found = MACHINE_PATHS.search(path.read_text(encoding="utf-8", errors="replace"))
+        if found:
+            named[relative(path)] = found.group()
+    assert not named
+
+
+@pytest.mark.parametrize("name", public_callables())
+def test_a_public_name_has_a_docstring_with_an_example(name):
+    assert ">>>" in (inspect.getdoc(public_callables()[name]) or "")
+
+
+@pytest.mark.parametrize("name", public_methods())
+def test_a_public_method_has_a_docstring(name):
+    assert inspect.getdoc(public_methods()[name])
+
+
+def test_changelog_begins_with_unreleased_and_knows_the_version():
+    headings = re.findall(
+        r"^## \[([^\]]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert headings[0] == "Unreleased"
+    assert headings[1] == lamella.__version__
