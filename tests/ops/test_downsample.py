@@ -1,0 +1,298 @@
+"""Downsampling against a slow reference made of Python integers and fractions, bit for bit."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from lamella.errors import InvalidArgumentError
+from lamella.ops.downsample import downsample, downsampled_shape
+
+METHODS = ("mean", "median", "mode", "min", "max", "stride")
+DTYPES = ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+NAN = float("nan")
+
+
+def reference(block, factors, method):
+    """The definition, one block after the other."""
+    out = np.empty([-(-n // f) for n, f in zip(block.shape, factors, strict=True)], block.dtype)
+    reduce = {"b": of_integers, "i": of_integers, "u": of_integers, "f": of_floats}[block.dtype.kind]
+    for index in itertools.product(*map(range, out.shape)):
+        box = tuple(slice(i * f, (i + 1) * f) for i, f in zip(index, factors, strict=True))
+        voxels = block[box].ravel()
+        out[index] = voxels[0] if method == "stride" else reduce(voxels.tolist(), method, block.dtype)
+    return out
+
+
+def of_integers(voxels, method, dtype):
+    ranked = sorted(map(int, voxels))
+    if method == "mode":
+        return Counter(ranked).most_common(1)[0][0]  # of equal counts the first met: the smallest
+    middle = ranked[(len(ranked) - 1) // 2], ranked[len(ranked) // 2]
+    return {
+        "min": ranked[0],
+        "max": ranked[-1],
+        "mean": round(Fraction(sum(ranked), len(ranked))),  # Python rounds half to even
+        "median": round(Fraction(sum(middle), 2)),
+    }[method]
+
+
+def of_floats(voxels, method, dtype):
+    numbers = [v for v in voxels if not np.isnan(v)]
+    if method == "mode":
+        counts = Counter(v + 0.0 for v in sorted(numbers))
+        best, count = counts.most_common(1)[0] if counts else (NAN, 0)
+        return NAN if len(voxels) - len(numbers) > count else best
+    if len(numbers) < len(voxels):
+        return NAN
+    if method == "median":
+        ranked = sorted(voxels)
+        low, high = ranked[(len(ranked) - 1) // 2], ranked[len(ranked) // 2]
+        if np.isinf(low) or np.isinf(high):
+            return low + high
+        middle = (Fraction(low) + Fraction(high)) / 2
+        return np.array(float(middle)).astype(dtype) + dtype.type(0)
+    if method != "mean":
+        return min(voxels) if method == "min" else max(voxels)  # of equal ones the first
+    total = voxels[0]
+    for voxel in voxels[1:]:
+        total += voxel
+    mean = total / len(voxels)
+    return mean if np.isnan(mean) else min(max(mean, min(voxels)), max(voxels))
+
+
+def assert_same_bits(found, expected):
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    np.testing.assert_array_equal(found, expected)
+    if found.dtype.kind == "f":  # the sign of zero
+        numbers = ~np.isnan(expected)
+        np.testing.assert_array_equal(np.signbit(found[numbers]), np.signbit(expected[numbers]))
+
+
+def values_of(dtype, rng, shape):
+    """Voxels that tie, voxels at the ends of the dtype, and anything between."""
+    if dtype.kind == "b":
+        return rng.integers(0, 2, shape).astype(bool)
+    if dtype.kind == "f":
+        info = np.finfo(dtype)
+        special = [0.0, -0.0, 1.0, -1.5, 0.1, info.max, info.min, info.tiny, info.smallest_subnormal]
+        special += [NAN, np.inf, -np.inf][: rng.integers(0, 4)]
+        drawn = rng.choice(np.array(special, dtype), shape), rng.normal(size=shape).astype(dtype)
+    else:
+        info = np.iinfo(dtype)
+        special = [info.min, info.min + 1, info.max - 1, info.max, 0, 1, 2, 3]
+        drawn = (
+            rng.choice(np.array(special, dtype), shape),
+            rng.integers(info.min, info.max, shape, dtype, endpoint=True),
+        )
+    few = rng.choice(drawn[1].ravel()[:3], shape)
+    return np.array(
+        np.choose(rng.integers(0, 3) if rng.random() < 0.7 else rng.integers(0, 3, shape), (*drawn, few))
+    )
+
+
+@st.composite
+def cases(draw, most_axes=5):
+    """A shape with odd, prime and single lengths, factors of 1 to 4, and a seed."""
+    axes = draw(st.integers(1, most_axes))
+    longest = {1: 70, 2: 35, 3: 9, 4: 6}.get(axes, 5)
+    shape = tuple(draw(st.lists(st.integers(1, longest), min_size=axes, max_size=axes)))
+    factors = tuple(draw(st.lists(st.integers(1, 4), min_size=axes, max_size=axes)))
+    return shape, factors, draw(st.integers(0, 2**32))
+
+
+examples = settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+    database=None,
+)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # of the reference's own casts
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", DTYPES)
+@given(case=cases())
+@example(case=((70,), (2,), 0))
+@example(case=((7, 70), (2, 2), 1))
+@example(case=((5, 7, 35), (2, 2, 2), 2))
+@example(case=((3, 5, 67), (1, 2, 2), 3))
+@example(case=((1, 2, 4, 6, 18), (1, 1, 2, 2, 2), 4))
+@example(case=((30, 40), (30, 40), 5))
+@example(case=((2, 3, 2, 3, 2, 5), (2, 2, 1, 2, 2, 2), 6))
+@examples
+def test_every_voxel_is_what_the_definition_says(name, method, case):
+    shape, factors, seed = case
+    dtype = np.dtype(name)
+    block = values_of(dtype, np.random.default_rng(seed), shape)
+    assert_same_bits(downsample(block, factors, method), reference(block, factors, method))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["u2", "f4", "f8"])
+@given(case=cases(), data=st.data())
+@examples
+def test_cutting_into_aligned_blocks_changes_no_bit(name, method, case, data):
+    shape, factors, seed = case
+    block = values_of(np.dtype(name), np.random.default_rng(seed), shape)
+    whole = downsample(block, factors, method)
+    pieces = np.empty_like(whole)
+    steps = [data.draw(st.integers(1, n)) for n in whole.shape]
+    for corner in itertools.product(*(range(0, n, s) for n, s in zip(whole.shape, steps, strict=True))):
+        target = tuple(slice(c, c + s) for c, s in zip(corner, steps, strict=True))
+        source = tuple(slice(t.start * f, t.stop * f) for t, f in zip(target, factors, strict=True))
+        downsample(block[source], factors, method, out=pieces[target])
+    assert whole.tobytes() == pieces.tobytes()
+
+
+@pytest.mark.parametrize("method", ["mode", "stride", "min", "max"])
+@given(case=cases())
+@examples
+def test_label_ids_are_a_subset_of_those_below(method, case):
+    shape, factors, seed = case
+    labels = np.random.default_rng(seed).choice(np.array([0, 1, 7, 2**31 + 5, 2**32 - 1], "u4"), shape)
+    assert set(downsample(labels, factors, method).ravel()) <= set(labels.ravel())
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.uint64(2**64 - 1),
+        np.int64(-(2**63)),
+        np.uint32(2**32 - 1),
+        np.float64(0.1),
+        np.float64(1.7e308),
+        np.float32(0.3),
+    ],
+    ids=repr,
+)
+@given(case=cases(most_axes=3))
+@examples
+def test_a_constant_stays_that_constant(method, value, case):
+    shape, factors, _ = case
+    assert (downsample(np.full(shape, value), factors, method) == value).all()
+
+
+@pytest.mark.parametrize(
+    ("voxels", "expected"),
+    [
+        (np.array([2, 3], "u1"), 2),
+        (np.array([3, 4], "u1"), 4),
+        (np.array([-3, -4], "i2"), -4),
+        (np.array([-2, -3], "i2"), -2),
+        (np.array([2**64 - 1, 2**64 - 2], "u8"), 2**64 - 2),
+        (np.array([2**64 - 2, 2**64 - 3], "u8"), 2**64 - 2),
+        (np.array([-(2**63), 2**63 - 1], "i8"), 0),
+        (np.array([True, False]), False),
+    ],
+    ids=repr,
+)
+def test_halves_go_to_the_even_neighbour(voxels, expected):
+    assert downsample(voxels, (2,), "mean").tolist() == [expected]
+    assert downsample(voxels, (2,), "median").tolist() == [expected]
+
+
+def test_a_tie_of_bool_is_false_and_a_majority_wins():
+    voxels = np.array([[True, False, True, True], [True, False, True, False]])
+    assert downsample(voxels, (2, 2), "mean").tolist() == [[False, True]]
+
+
+def test_the_mean_of_many_voxels_has_no_bias():
+    # iohub's integer mean truncates: -0.375 per 2x2 level, on every level of a pyramid.
+    noise = np.random.default_rng(0).integers(0, 1000, (256, 256), "u2")
+    assert abs(downsample(noise, (2, 2)).mean() - noise.mean()) < 0.02
+
+
+def test_of_equally_frequent_values_the_mode_is_the_smallest():
+    assert downsample(np.array([9, 4, 9, 4, 7, 7, 1], "u2"), (7,), "mode").tolist() == [4]
+    assert downsample(np.array([[9, 4], [9, 4]], "u2"), (2, 2), "mode").tolist() == [[4]]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["u2", "f4", "f2", "?"])
+def test_memory_order_and_byte_order_do_not_matter(name, method):
+    block = values_of(np.dtype(name), np.random.default_rng(1), (7, 12, 11))
+    expected = downsample(block, (2, 3, 2), method)
+    wide = np.zeros((14, 12, 22), name)
+    wide[::2, :, ::2] = block
+    frozen = np.frombuffer(b"\0" + block.tobytes(), np.uint8)[1:].view(name).reshape(block.shape)
+    for other in (
+        np.asfortranarray(block),
+        wide[::2, :, ::2],
+        block[:, ::-1][:, ::-1],
+        block.astype(block.dtype.newbyteorder(">")),
+        frozen,
+    ):
+        assert_same_bits(downsample(other, (2, 3, 2), method), expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["u2", "f2", "?", ">i4"])
+def test_out_is_filled_in_place_whatever_its_memory_order(name, method):
+    block = values_of(np.dtype(name).newbyteorder("="), np.random.default_rng(2), (5, 6, 7)).astype(name)
+    expected = downsample(block, (2, 2, 2), method)
+    around = np.zeros((5, 5, 6), expected.dtype)
+    for out in (np.empty_like(expected), np.empty_like(expected, order="F"), around[1:4, 1:4, 1:5]):
+        assert downsample(block, (2, 2, 2), method, out=out) is out
+        assert_same_bits(out, expected)
+    assert not around[0].any()
+    assert not around[:, :, 5].any()
+
+
+def test_the_block_itself_is_left_alone():
+    block = np.arange(24, dtype="f4").reshape(4, 6) - 12
+    before = block.copy()
+    for method in METHODS:
+        downsample(block, (2, 2), method)[...] = 99
+        downsample(block, (1, 1), method)[...] = 99
+    np.testing.assert_array_equal(block, before)
+    assert block.flags.writeable
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_empty_array_stays_empty(method):
+    assert downsample(np.empty((0, 5), "u2"), (2, 2), method).shape == (0, 3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_factors_beyond_the_array_bin_all_of_it(method):
+    block = np.arange(15, dtype="i4").reshape(3, 5)
+    assert_same_bits(downsample(block, (2**40, 2**40), method), reference(block, (3, 5), method))
+
+
+def test_the_shape_keeps_the_last_odd_voxel():
+    assert downsampled_shape((1, 2, 3, 4, 5), (2, 2, 2, 3, 1)) == (1, 1, 2, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("block", "factors", "method", "words"),
+    [
+        (np.zeros((4, 4)), (2,), "mean", "one of at least 1 for each axis"),
+        (np.zeros((4, 4)), (2, 0), "mean", "one of at least 1 for each axis"),
+        (np.zeros((4, 4)), (2, 1.5), "mean", "not whole numbers"),
+        (np.zeros((4, 4)), 2, "mean", "not whole numbers"),
+        (np.zeros((4, 4)), (2, 2), "gaussian", "use one of mean, median"),
+        (np.zeros((4, 4), "c8"), (2, 2), "mean", "complex64"),
+        (np.zeros((4, 4), "M8[s]"), (2, 2), "mean", "datetime64"),
+        (np.zeros(()), (), "mean", "0 axes"),
+        (np.zeros((1,) * 7), (1,) * 7, "mean", "7 axes"),
+    ],
+)
+def test_what_cannot_be_downsampled_is_refused(block, factors, method, words):
+    with pytest.raises(InvalidArgumentError, match=words):
+        downsample(block, factors, method)
+
+
+@pytest.mark.parametrize("out", [np.empty((2, 3), "u2"), np.empty((2, 2), "u4")], ids=["shape", "dtype"])
+def test_an_out_that_does_not_fit_is_refused(out):
+    with pytest.raises(InvalidArgumentError, match=r"needs \(2, 2\) and uint16"):
+        downsample(np.zeros((4, 4), "u2"), (2, 2), out=out)
