@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import Discriminator, Tag
 
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.spec.base import MetaModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from lamella.types import JSON
 
 AxisKind: TypeAlias = Literal["time", "channel", "space"]
 """What an axis stands for, as far as the specification gives it a meaning."""
@@ -174,6 +176,13 @@ def _branch(axis: Any) -> str:
     return "<axis>"
 
 
+_CLASS_OF_BRANCH: dict[str, type[AxisMeta]] = {
+    "<space>": SpaceAxisMeta,
+    "<channel>": ChannelAxisMeta,
+    "<time>": TimeAxisMeta,
+    "<axis>": AxisMeta,
+}
+
 AnyAxis: TypeAlias = Annotated[
     Annotated[SpaceAxisMeta, Tag("<space>")]
     | Annotated[ChannelAxisMeta, Tag("<channel>")]
@@ -182,6 +191,34 @@ AnyAxis: TypeAlias = Annotated[
     Discriminator(_branch),
 ]
 """An axis as a document holds it: read as the narrow class where it is legal, else as AxisMeta."""
+
+
+def axes_from_json(document: JSON, location: str = "axes") -> list[AxisMeta]:
+    """Read axes as a document holds them.
+
+    Parameters
+    ----------
+    document : JSON
+        A list of objects.
+    location : str, optional
+        Where the list sits, for messages.
+
+    Raises
+    ------
+    MetadataError
+        Not a list of axes.
+
+    Examples
+    --------
+    >>> axes_from_json([{"name": "x", "type": "space", "unit": "micron"}])
+    [AxisMeta(name='x', type='space', unit='micron')]
+    """
+    if not isinstance(document, list):
+        raise MetadataError(f"{location}: expected a list of axes, found {document!r}")
+    return [
+        _CLASS_OF_BRANCH[_branch(axis)].from_json(axis, f"{location}[{index}]")
+        for index, axis in enumerate(document)
+    ]
 
 
 def axes(names: str) -> list[AxisMeta]:
@@ -323,3 +360,37 @@ def space_axes(axes: Sequence[AxisMeta]) -> tuple[int, ...]:
     (1, 2)
     """
     return tuple(index for index, axis in enumerate(axes) if axis_kind(axis) == "space")
+
+
+def check_axes(axes: Sequence[AxisMeta]) -> None:
+    """Refuse axes that an image to be written must not have (AX-02, AX-06 to AX-10).
+
+    Raises
+    ------
+    InvalidArgumentError
+        The message says which rule is broken and what the axes are.
+
+    Examples
+    --------
+    >>> check_axes(default_axes())
+    >>> check_axes([ChannelAxisMeta(name="c"), SpaceAxisMeta(name="x")])
+    Traceback (most recent call last):
+    ...
+    lamella.errors.InvalidArgumentError: axes c (channel), x (space): ... 2 or 3 axes of type space (AX-07)
+    """
+    names = [axis.name for axis in axes]
+    kinds = [axis.type if axis.type in ("time", "space") else "other" for axis in axes]
+    order = [("time", "other", "space").index(kind) for kind in kinds]
+    problems = (
+        (not all(names), "every axis has a name (AX-01)"),
+        (len(set(names)) < len(names), "names of axes are unique (AX-02)"),
+        (not 2 <= len(axes) <= 5, "an image has 2 to 5 axes (AX-06)"),
+        (not 2 <= kinds.count("space") <= 3, "an image has 2 or 3 axes of type space (AX-07)"),
+        (kinds.count("time") > 1, "an image has at most one axis of type time (AX-08)"),
+        (kinds.count("other") > 1, "an image has at most one axis that is neither time nor space (AX-09)"),
+        (order != sorted(order), "axes are in the order time, channel or other, space (AX-10)"),
+    )
+    for broken, rule in problems:
+        if broken:
+            shown = ", ".join(f"{axis.name} ({axis.type or 'no type'})" for axis in axes) or "none"
+            raise InvalidArgumentError(f"axes {shown}: {rule}")

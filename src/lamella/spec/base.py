@@ -127,10 +127,10 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
         for name, key in self._keys:
             value = values[name]
             if value is not None:
-                document[key] = _plain(value)
+                document[key] = plain(value)
         if self.__pydantic_extra__:
             for key, value in self.__pydantic_extra__.items():
-                document[key] = _plain(value)
+                document[key] = plain(value)
         return document
 
     def checked(self) -> Self:
@@ -191,19 +191,30 @@ def _problem(problem: Any, location: str) -> str:
     return f"{location}: {message.replace('Input should be', 'expected')}, found {found}"
 
 
-def _plain(value: Any) -> JSON:
-    """Copy a value of a model as JSON."""
+def plain(value: Any) -> JSON:
+    """Copy a value of a model, or a whole document, as JSON that shares nothing with it.
+
+    Raises
+    ------
+    MetadataError
+        The value is not JSON.
+
+    Examples
+    --------
+    >>> plain({"range": (0, 1)})
+    {'range': [0, 1]}
+    """
     kind = value.__class__
     if kind is str or kind is float or kind is int or kind is bool or value is None:
         return value
     if kind is list or kind is tuple:
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, MetaModel):
         return value.to_json()
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if hasattr(value, "tolist"):  # numpy scalars and arrays that a user assigned
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, str | float | int | list | tuple):
         return value
     raise MetadataError(f"metadata can hold JSON only, found {value!r} of type {kind.__name__}")

@@ -3,7 +3,7 @@
 Layer: spec.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field
 
@@ -83,9 +83,10 @@ class MultiScaleMeta(MetaModel):
 
 
 class ImagesMeta(MetaModel):
-    """What the document of an image says: one multiscales entry or more, and the display block.
+    """What the document of an image says: its multiscales entries and the display block.
 
-    Readers take the first entry (RD-05).
+    Readers take the first entry (RD-05). There is none as long as an image has no array: the specification
+    has no image without levels (MS-01, MS-03), so only the display block is stored then.
 
     Examples
     --------
@@ -94,5 +95,5 @@ class ImagesMeta(MetaModel):
     True
     """
 
-    multiscales: Annotated[list[MultiScaleMeta], Field(min_length=1)]
+    multiscales: list[MultiScaleMeta] = Field(default_factory=list)
     omero: OMEROMeta | None = None

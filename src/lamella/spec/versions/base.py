@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.spec.base import plain
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
 from lamella.spec.images import ImagesMeta
 from lamella.spec.labels import ImageLabelMeta, LabelsMeta
@@ -52,7 +53,7 @@ class _Part:
 
 
 _PARTS: dict[type[MetaModel], _Part] = {
-    ImagesMeta: _Part(keys=("multiscales", "omero"), marks=("multiscales",)),
+    ImagesMeta: _Part(keys=("multiscales", "omero"), marks=("multiscales", "omero")),
     PlateMeta: _Part(keys=("plate",), marks=("plate",), wrapped=True),
     WellGroupMeta: _Part(keys=("well",), marks=("well",), wrapped=True),
     LabelsMeta: _Part(keys=("labels",), marks=("labels",)),
@@ -98,7 +99,7 @@ class SpecVersion(ABC):
     """Where the OME part sits, for messages."""
 
     def load(self, kind: type[M], attributes: JSONObject) -> M | None:
-        """Read one part of a document.
+        """Read one part of a document; the model shares nothing with it.
 
         Parameters
         ----------
@@ -122,7 +123,7 @@ class SpecVersion(ABC):
         if part is None:
             return None
         location = self._where + (place.keys[0] if place.wrapped else "")
-        return kind.from_json(self._decode(base, part), location.removesuffix("."))
+        return kind.from_json(self._decode(base, plain(part)), location.removesuffix("."))
 
     def dump(self, meta: MetaModel, attributes: JSONObject) -> JSONObject:
         """Give the document with one part replaced, in the spelling of this version.
@@ -142,7 +143,10 @@ class SpecVersion(ABC):
         base, place = _part_of(type(meta))
         ome = self.ome(attributes)
         old = place.take(ome, self._where)
-        part = self._encode(base, meta.checked().to_json(), old)
+        part = meta.checked().to_json()
+        if base is ImagesMeta and not part["multiscales"]:
+            del part["multiscales"]  # MS-01: at least one entry, or no image
+        part = self._encode(base, part, old)
         return self.with_ome(attributes, place.put(ome, part))
 
     @abstractmethod
@@ -169,11 +173,14 @@ class SpecVersion(ABC):
 
     @abstractmethod
     def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
-        """Map a part of a document of this version to the fields of the models."""
+        """Map a part of a document of this version to the fields of the models.
+
+        ``part`` is a fresh copy and may be changed.
+        """
 
     @abstractmethod
     def _encode(self, kind: type[MetaModel], part: JSONObject, old: JSONObject | None) -> JSONObject:
         """Map the fields of a model to a part of a document.
 
-        ``part`` is a fresh copy and may be changed. ``old`` is what it replaces, with all that no model holds.
+        ``part`` is a fresh copy and may be changed. ``old`` is what it replaces, for what no model holds.
         """

@@ -51,7 +51,7 @@ class Version04(SpecVersion):
         return part
 
     def _encode(self, kind: type[MetaModel], part: JSONObject, old: JSONObject | None) -> JSONObject:
-        if kind is ImagesMeta:
+        if kind is ImagesMeta and "multiscales" in part:
             part["multiscales"] = [self._stated(scales) for scales in part["multiscales"]]
         elif kind in (PlateMeta, WellGroupMeta, ImageLabelMeta):
             part = self._stated(part)

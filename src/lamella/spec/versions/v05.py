@@ -68,7 +68,7 @@ class Version05(SpecVersion):
 
     def _encode(self, kind: type[MetaModel], part: JSONObject, old: JSONObject | None) -> JSONObject:
         if kind is ImagesMeta:
-            for scales in part["multiscales"]:
+            for scales in part.get("multiscales", []):
                 scales.pop("version", None)
         elif kind in (PlateMeta, WellGroupMeta, ImageLabelMeta):
             part.pop("version", None)

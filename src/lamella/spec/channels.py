@@ -1,0 +1,107 @@
+"""How a channel is shown: a colour from its name, and the omero entry of a new channel.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+import re
+
+from lamella.spec.omero import ChannelMeta, WindowDict
+
+WHITE = "FFFFFF"
+_BLUE, _CYAN, _GREEN, _YELLOW = "0000FF", "00FFFF", "00FF00", "FFFF00"
+_DARK_ORANGE, _MAGENTA, _ORANGE, _RED = "FF8000", "FF00FF", "FFA500", "FF0000"
+
+_DYES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), color)
+    for pattern, color in (
+        # Transmitted light first: "Phase 488" is no fluorescence.
+        (r"phase|bright.?field|\bbf\b|\bdic\b|transmitted|\btl\b|retardance", WHITE),
+        # Names that contain a shorter name of another colour come before it.
+        (r"irfp|sytox.?deep.?red|far.?red|cy7|cy5\.5|near.?infrared|\bnir\b", _RED),
+        (r"td.?tomato|sytox.?orange|orange", _DARK_ORANGE),
+        (r"sytox.?blue|dapi|hoechst|bfp|cascade.?blue|pacific.?blue", _BLUE),
+        (r"cfp|cerulean|turquoise|cyan", _CYAN),
+        (r"yfp|venus|citrine|cy3|tritc|rhodamine|yellow", _YELLOW),
+        (r"gfp|fitc|fluorescein|cy2|neon.?green|clover|calcein|sytox|green", _GREEN),
+        (r"txr|texas.?red|rfp|m?cherry|mscarlet|mkate|mruby|magenta", _MAGENTA),
+        (r"cy5|draq[57]|\bsir[ _-]?(dna|actin|tubulin|lysosome)?\b", _ORANGE),
+        (r"\bred\b", _RED),
+        (r"\bblue\b", _BLUE),
+    )
+)
+
+_WAVELENGTH = re.compile(
+    r"""(?: ^ | (?<=[\s_-])           # the number opens a word, or follows what names a line or a dye
+          | (?<![a-z0-9])
+            (?: (alexa|janelia)([ _-]?fluor)? | af | atto | cf | dylight | jf | laser | ex | em | w | c )
+            [ _-]? )
+        (?P<nm>[3-8]\d\d)            # three digits of nanometers, not part of a longer number
+        (?= \s?nm\b | [\s_/-] | $ )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+_LINES: tuple[tuple[int, str], ...] = (
+    (435, _BLUE),
+    (475, _CYAN),
+    (530, _GREEN),
+    (563, _YELLOW),
+    (620, _MAGENTA),
+    (690, _ORANGE),
+    (900, _RED),
+)
+"""Upper ends of wavelengths in nm and the colour of the dyes that are excited there."""
+
+
+def channel_color(name: str) -> str:
+    """Choose the colour of a channel from its name: a dye, or the wavelength that excites it.
+
+    Returns
+    -------
+    str
+        Six hex digits RGB without ``#`` (OM-02); white where the name says nothing.
+
+    Examples
+    --------
+    >>> [channel_color(name) for name in ("DAPI", "GFP EX488", "mCherry", "Cy5", "BF")]
+    ['0000FF', '00FF00', 'FF00FF', 'FFA500', 'FFFFFF']
+    >>> channel_color("405 nm"), channel_color("Alexa 647")
+    ('0000FF', 'FFA500')
+    """
+    for dye, color in _DYES:
+        if dye.search(name):
+            return color
+    found = _WAVELENGTH.search(name)
+    if found:
+        wavelength = int(found["nm"])
+        return next(color for end, color in _LINES if wavelength < end)
+    return WHITE
+
+
+def channel_meta(name: str, index: int, window: WindowDict | None = None) -> ChannelMeta:
+    """Make the omero entry of a new channel; a viewer shows the first channel at first.
+
+    Parameters
+    ----------
+    name : str
+    index : int
+        Place on the channel axis, from 0.
+    window : WindowDict, optional
+        Contrast limits, once there are pixels (OM-03).
+
+    Examples
+    --------
+    >>> channel = channel_meta("GFP", 0)
+    >>> channel.label, channel.color, channel.active
+    ('GFP', '00FF00', True)
+    """
+    return ChannelMeta(
+        active=index == 0,
+        coefficient=1.0,
+        color=channel_color(name),
+        family="linear",
+        inverted=False,
+        label=name,
+        window=window,
+    )

@@ -1,0 +1,275 @@
+"""Edits of an image's metadata: pure functions from a model to a new model; the one given is never changed.
+
+Only the first multiscales entry is edited (RD-05). ``lamella.spec.geometry`` works out the numbers; the
+edits of channels stand in ``lamella.spec.channel_edits`` and are offered here; saving is the store's work.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError, NodeExistsError
+from lamella.spec.axes import axis_index, channel_axis, check_axes
+from lamella.spec.channel_edits import (
+    append_channel,
+    channel_names,
+    fill_windows,
+    name_channels,
+    new_omero,
+    rename_channel,
+    set_contrast_limits,
+)
+from lamella.spec.geometry import (
+    WHOLE,
+    find_dataset,
+    normalize_transforms,
+    scale_and_translation,
+    stored_transform,
+)
+from lamella.spec.images import DatasetMeta, ImagesMeta, MultiScaleMeta
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.spec.axes import AxisMeta
+    from lamella.spec.omero import WindowDict
+    from lamella.spec.transforms import TransformationMeta
+
+__all__ = [
+    "add_dataset",
+    "append_channel",
+    "channel_names",
+    "fill_windows",
+    "name_channels",
+    "new_images",
+    "remove_dataset",
+    "rename_channel",
+    "set_contrast_limits",
+    "set_scale",
+    "set_transform",
+]
+
+
+def new_images(axes: Sequence[AxisMeta], channel_names: Sequence[str], name: str | None = None) -> ImagesMeta:
+    """Make the metadata of an image without levels.
+
+    Parameters
+    ----------
+    axes : sequence of AxisMeta
+        2 to 5, in the order of the array's dimensions.
+    channel_names : sequence of str
+        Along the channel axis; without such an axis at most one.
+    name : str, optional
+        Name of the image (MS-08).
+
+    Raises
+    ------
+    InvalidArgumentError
+        Axes that no version allows, or names that are not text or have no axis.
+
+    Examples
+    --------
+    >>> from lamella.models import axes
+    >>> meta = new_images(axes("cyx"), ["DAPI", "GFP"])
+    >>> channel_names(meta), meta.multiscales[0].datasets
+    (['DAPI', 'GFP'], [])
+    """
+    check_axes(axes)
+    if isinstance(channel_names, str) or not all(isinstance(label, str) and label for label in channel_names):
+        raise InvalidArgumentError(
+            f"channel names must be a list of texts that are not empty, found {channel_names!r}"
+        )
+    has_axis = channel_axis(axes) is not None
+    if len(channel_names) > 1 and not has_axis:
+        raise InvalidArgumentError(
+            f"{len(channel_names)} channel names {list(channel_names)} were given for the axes "
+            f"{', '.join(axis.name for axis in axes)}: add a channel axis or give one name"
+        )
+    omero = None
+    if has_axis or channel_names:
+        omero = new_omero(channel_names, name)
+    scales = MultiScaleMeta(axes=[axis.checked() for axis in axes], datasets=[], name=name)
+    return ImagesMeta(multiscales=[scales], omero=omero)
+
+
+def add_dataset(
+    meta: ImagesMeta,
+    path: str,
+    transforms: Sequence[TransformationMeta] | None = None,
+    window: WindowDict | None = None,
+) -> ImagesMeta:
+    """List a new level, before all levels with coarser pixels (MS-05).
+
+    Parameters
+    ----------
+    meta : ImagesMeta
+    path : str
+        Path of the array relative to the image.
+    transforms : sequence of TransformationMeta, optional
+        Any; the valid equivalent is stored. By default a scale of ones.
+    window : WindowDict, optional
+        Contrast limits of channels that have none yet.
+
+    Raises
+    ------
+    NodeExistsError
+        The level is listed already.
+    InvalidArgumentError
+        Transformations that do not fit the axes.
+
+    Examples
+    --------
+    >>> from lamella.models import TransformationMeta, axes
+    >>> meta = add_dataset(new_images(axes("yx"), []), "0")
+    >>> half = [TransformationMeta(type="scale", scale=[0.5, 0.5])]
+    >>> add_dataset(meta, "fine", half).multiscales[0].get_dataset_paths()
+    ['fine', '0']
+    """
+    edited = meta.checked()
+    scales = edited.multiscales[0]
+    if path in scales.get_dataset_paths():
+        raise NodeExistsError(f"the image has a level {path!r} already")
+    valid = normalize_transforms(transforms or [], len(scales.axes))
+    dataset = DatasetMeta(path=path, coordinate_transformations=valid)
+    ndim = len(scales.axes)
+    coarser = [_pixel_size(known, ndim) > _pixel_size(dataset, ndim) for known in scales.datasets]
+    scales.datasets.insert(coarser.index(True) if True in coarser else len(coarser), dataset)
+    return edited if window is None else fill_windows(edited, window)
+
+
+def _pixel_size(dataset: DatasetMeta, ndim: int) -> float:
+    scale, _ = stored_transform(dataset.coordinate_transformations, ndim, dataset.path)
+    return abs(math.prod(scale))
+
+
+def remove_dataset(meta: ImagesMeta, path: str) -> ImagesMeta:
+    """Take a level off the list.
+
+    Raises
+    ------
+    NodeNotFoundError
+        There is no such level.
+
+    Examples
+    --------
+    >>> from lamella.models import axes
+    >>> meta = add_dataset(new_images(axes("yx"), []), "0")
+    >>> remove_dataset(meta, "0").multiscales[0].datasets
+    []
+    """
+    edited = meta.checked()
+    edited.multiscales[0].datasets.remove(find_dataset(edited, path))
+    return edited
+
+
+def set_transform(meta: ImagesMeta, image: str, transforms: Sequence[TransformationMeta]) -> ImagesMeta:
+    """Set the transformations of one level, or of the whole field of view; other levels stay as they are.
+
+    Parameters
+    ----------
+    meta : ImagesMeta
+    image : str
+        Path of a level, or "*".
+    transforms : sequence of TransformationMeta
+        Any; the valid equivalent is stored (CT-02 to CT-05).
+
+    Raises
+    ------
+    NodeNotFoundError
+        There is no such level.
+    InvalidArgumentError
+        Transformations that do not fit the axes.
+
+    Examples
+    --------
+    >>> from lamella.models import TransformationMeta, axes
+    >>> scale = TransformationMeta(type="scale", scale=(2, 3))
+    >>> meta = set_transform(new_images(axes("yx"), []), "*", [scale])
+    >>> meta.multiscales[0].coordinate_transformations[0].scale
+    [2.0, 3.0]
+    """
+    edited = meta.checked()
+    scales = edited.multiscales[0]
+    valid = normalize_transforms(transforms, len(scales.axes))
+    if image == WHOLE:
+        scales.coordinate_transformations = valid
+    else:
+        find_dataset(edited, image).coordinate_transformations = valid
+    return edited
+
+
+def set_scale(meta: ImagesMeta, image: str, axis_name: str, value: float) -> ImagesMeta:
+    """Set the pixel size of one level, or the factor of the whole field of view, along one axis.
+
+    The levels of a pyramid show one object, so the other levels keep their ratio to the one that is set, and
+    their offsets from level 0 (half a pixel for binned levels, A3) grow with it. Level 0 stays where it is.
+
+    Parameters
+    ----------
+    meta : ImagesMeta
+    image : str
+        Path of a level, or "*", which starts from ones.
+    axis_name : str
+        Name of an axis, in any case.
+    value : float
+        Finite and above 0, in the unit of the axis.
+
+    Raises
+    ------
+    NodeNotFoundError
+        There is no such level.
+    InvalidArgumentError
+        There is no such axis, or the value is not finite and above 0.
+
+    Examples
+    --------
+    >>> from lamella.models import TransformationMeta, axes
+    >>> meta = add_dataset(new_images(axes("yx"), []), "0")
+    >>> meta = add_dataset(meta, "1", [TransformationMeta(type="scale", scale=[2, 2])])
+    >>> from lamella.spec.geometry import effective_scale
+    >>> effective_scale(set_scale(meta, "0", "X", 0.25), "1")
+    [2.0, 0.5]
+    """
+    edited = meta.checked()
+    scales = edited.multiscales[0]
+    axis = axis_index(scales.axes, axis_name)
+    if isinstance(value, bool) or not hasattr(value, "__float__") or not 0 < float(value) < math.inf:
+        raise InvalidArgumentError(
+            f"the scale of axis {axis_name!r} must be a finite number above 0, found {value!r}"
+        )
+    if image == WHOLE:
+        stored = scales.coordinate_transformations or []
+        size, shift = stored_transform(stored, len(scales.axes), WHOLE)
+        size[axis] = float(value)
+        scales.coordinate_transformations = _written(stored, size, shift)
+    else:
+        _rescale_levels(scales, find_dataset(edited, image), axis, float(value))
+    return edited
+
+
+def _rescale_levels(scales: MultiScaleMeta, target: DatasetMeta, axis: int, value: float) -> None:
+    ndim = len(scales.axes)
+    stored = [
+        stored_transform(level.coordinate_transformations, ndim, level.path) for level in scales.datasets
+    ]
+    origin = stored[0][1][axis]
+    old = stored[scales.datasets.index(target)][0][axis]
+    for level, (scale, translation) in zip(scales.datasets, stored, strict=True):
+        if level is target:
+            scale[axis] = value
+        elif old:  # a pixel size of 0 leaves no ratio to keep
+            scale[axis] = value * (scale[axis] / old)
+        if old:
+            translation[axis] = origin + (translation[axis] - origin) * (value / old)
+        level.coordinate_transformations = _written(level.coordinate_transformations, scale, translation)
+
+
+def _written(
+    old: Sequence[TransformationMeta], scale: Sequence[float], translation: Sequence[float]
+) -> list[TransformationMeta]:
+    """Give what replaces ``old``: a translation by zero only where one was written before."""
+    shifted = any(translation) or any(transform.type == "translation" for transform in old)
+    return scale_and_translation(scale, translation if shifted else None, unknown_keys_of=old)

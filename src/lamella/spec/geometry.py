@@ -1,0 +1,333 @@
+"""The algebra of coordinate transformations: composing them, and those of pyramid levels.
+
+Vectors hold one number per axis, in axis order and in the unit of each axis. Pixel (0, 0, ...) has its centre
+at the translation. What changes the metadata of an image is in ``lamella.spec.edits``.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
+from lamella.spec.transforms import TransformationMeta
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.spec.images import DatasetMeta, ImagesMeta
+    from lamella.types import Shape
+
+WHOLE = "*"
+"""Stands for the whole field of view where the name of an image is asked for."""
+
+
+def find_dataset(meta: ImagesMeta, image: str) -> DatasetMeta:
+    """Find a level by its path.
+
+    Raises
+    ------
+    NodeNotFoundError
+        There is no such level; the message names those there are.
+
+    Examples
+    --------
+    >>> from lamella.models import DatasetMeta, ImagesMeta, MultiScaleMeta, axes
+    >>> meta = ImagesMeta(multiscales=[MultiScaleMeta(axes=axes("yx"), datasets=[DatasetMeta(path="0")])])
+    >>> find_dataset(meta, "1")
+    Traceback (most recent call last):
+    ...
+    lamella.errors.NodeNotFoundError: the image has no level '1': it has '0'
+    """
+    datasets = meta.multiscales[0].datasets
+    for dataset in datasets:
+        if dataset.path == image:
+            return dataset
+    known = ", ".join(repr(dataset.path) for dataset in datasets) or "none yet"
+    raise NodeNotFoundError(f"the image has no level {image!r}: it has {known}")
+
+
+def effective_scale(meta: ImagesMeta, image: str) -> list[float]:
+    """Compute the size of a pixel of one level in the image's coordinates: FOV scale x level scale (CT-07).
+
+    Parameters
+    ----------
+    meta : ImagesMeta
+    image : str
+        Path of a level, or "*" for the factor of the whole field of view alone.
+
+    Raises
+    ------
+    NodeNotFoundError
+        There is no such level.
+    MetadataError
+        A stored transformation has not one number per axis, or is stored elsewhere.
+
+    Examples
+    --------
+    >>> from lamella.models import DatasetMeta, ImagesMeta, MultiScaleMeta, TransformationMeta, axes
+    >>> scale = TransformationMeta(type="scale", scale=[0.5, 0.5])
+    >>> level = DatasetMeta(path="0", coordinate_transformations=[scale])
+    >>> meta = ImagesMeta(multiscales=[MultiScaleMeta(axes=axes("yx"), datasets=[level])])
+    >>> effective_scale(meta, "0"), effective_scale(meta, "*")
+    ([0.5, 0.5], [1.0, 1.0])
+    """
+    return _effective(meta, image)[0]
+
+
+def effective_translation(meta: ImagesMeta, image: str) -> list[float]:
+    """Compute where the first pixel of one level lies: FOV scale x level shift + FOV shift (CT-07).
+
+    Parameters
+    ----------
+    meta : ImagesMeta
+    image : str
+        Path of a level, or "*" for the shift of the whole field of view alone.
+
+    Raises
+    ------
+    NodeNotFoundError
+        There is no such level.
+    MetadataError
+        A stored transformation has not one number per axis, or is stored elsewhere.
+
+    Examples
+    --------
+    >>> from lamella.models import DatasetMeta, ImagesMeta, MultiScaleMeta, TransformationMeta, axes
+    >>> shift = TransformationMeta(type="translation", translation=[3, 4])
+    >>> level = DatasetMeta(path="0", coordinate_transformations=[shift])
+    >>> double = TransformationMeta(type="scale", scale=[2, 2])
+    >>> meta = ImagesMeta(multiscales=[
+    ...     MultiScaleMeta(axes=axes("yx"), datasets=[level], coordinate_transformations=[double])])
+    >>> effective_translation(meta, "0")
+    [6.0, 8.0]
+    """
+    return _effective(meta, image)[1]
+
+
+def _effective(meta: ImagesMeta, image: str) -> tuple[list[float], list[float]]:
+    scales = meta.multiscales[0]
+    steps = [] if image == WHOLE else list(find_dataset(meta, image).coordinate_transformations)
+    steps += scales.coordinate_transformations or []
+    return stored_transform(steps, len(scales.axes), image)
+
+
+def stored_transform(
+    transforms: Sequence[TransformationMeta], ndim: int, image: str
+) -> tuple[list[float], list[float]]:
+    """Compose transformations that were read from a document into a scale and a translation.
+
+    Raises
+    ------
+    MetadataError
+        One has not one number per axis, or is stored elsewhere.
+
+    Examples
+    --------
+    >>> stored_transform([], 2, "0")
+    ([1.0, 1.0], [0.0, 0.0])
+    """
+    try:
+        return _compose(transforms, ndim)
+    except InvalidArgumentError as error:
+        raise MetadataError(f"the transformations of image {image!r} cannot be used: {error}") from error
+
+
+def _compose(transforms: Sequence[TransformationMeta], ndim: int) -> tuple[list[float], list[float]]:
+    """Apply transformations first to last: each is x -> scale * x, or x -> x + translation."""
+    scale, translation = [1.0] * ndim, [0.0] * ndim
+    for transform in transforms:
+        if transform.type == "identity":
+            continue
+        numbers = getattr(transform, transform.type)
+        if numbers is None:
+            raise InvalidArgumentError(
+                f"a {transform.type} is stored under the path {transform.path!r}, which is not supported: "
+                "give its numbers"
+            )
+        if len(numbers) != ndim:
+            raise InvalidArgumentError(
+                f"a {transform.type} has {len(numbers)} numbers {list(numbers)} for {ndim} axes"
+            )
+        if transform.type == "scale":
+            scale = [a * b for a, b in zip(scale, numbers, strict=True)]
+            translation = [a * b for a, b in zip(translation, numbers, strict=True)]
+        else:
+            translation = [a + b for a, b in zip(translation, numbers, strict=True)]
+    return scale, translation
+
+
+def normalize_transforms(transforms: Sequence[TransformationMeta], ndim: int) -> list[TransformationMeta]:
+    """Give the valid equivalent of transformations: one scale, then at most one translation (CT-02 to CT-05).
+
+    Parameters
+    ----------
+    transforms : sequence of TransformationMeta
+        Identities, scales and translations in any number and order; they apply first to last.
+    ndim : int
+        Number of axes.
+
+    Returns
+    -------
+    list of TransformationMeta
+        New models; a translation by zero is left out unless one was given. Unknown keys survive.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Not transformations, not one number per axis, or numbers that are not finite.
+
+    Examples
+    --------
+    >>> shift = TransformationMeta(type="translation", translation=[1, 2])
+    >>> double = TransformationMeta(type="scale", scale=[2, 2])
+    >>> [transform.to_json() for transform in normalize_transforms([shift, double], 2)]
+    [{'type': 'scale', 'scale': [2.0, 2.0]}, {'type': 'translation', 'translation': [2.0, 4.0]}]
+    >>> [transform.to_json() for transform in normalize_transforms([], 2)]
+    [{'type': 'scale', 'scale': [1.0, 1.0]}]
+    """
+    given = _checked_transforms(transforms)
+    scale, translation = _compose(given, ndim)
+    for numbers in (scale, translation):
+        if not all(map(math.isfinite, numbers)):
+            raise InvalidArgumentError(
+                f"the transformations {_shown(given)} are not finite numbers for every axis"
+            )
+    shifted = any(transform.type == "translation" for transform in given) or any(translation)
+    return scale_and_translation(scale, translation if shifted else None, unknown_keys_of=given)
+
+
+def scale_and_translation(
+    scale: Sequence[float],
+    translation: Sequence[float] | None,
+    *,
+    unknown_keys_of: Sequence[TransformationMeta] = (),
+) -> list[TransformationMeta]:
+    """Make the list that a dataset holds: a scale, then a translation unless it is None.
+
+    Examples
+    --------
+    >>> [transform.to_json() for transform in scale_and_translation([2, 2], None)]
+    [{'type': 'scale', 'scale': [2.0, 2.0]}]
+    """
+    values = {"scale": scale, "translation": translation}
+    made = []
+    for kind, numbers in values.items():
+        if numbers is None:
+            continue
+        unknown: dict[str, Any] = {}
+        for transform in unknown_keys_of:
+            if transform.type == kind:
+                unknown |= transform.model_extra or {}
+        made.append(TransformationMeta.from_json({**unknown, "type": kind, kind: list(numbers)}))
+    return made
+
+
+def _checked_transforms(transforms: Sequence[TransformationMeta]) -> list[TransformationMeta]:
+    # A single transformation would iterate over its fields, and text over its letters.
+    if not isinstance(transforms, list | tuple) or not all(
+        isinstance(t, TransformationMeta) for t in transforms
+    ):
+        raise InvalidArgumentError(f"expected a list of TransformationMeta, found {transforms!r}")
+    try:
+        return [transform.checked() for transform in transforms]
+    except MetadataError as error:
+        raise InvalidArgumentError(f"not a usable transformation: {error}") from error
+
+
+def _shown(transforms: Sequence[TransformationMeta]) -> str:
+    return str([transform.to_json() for transform in transforms])
+
+
+def pyramid_shapes(shape: Shape, dims: Sequence[int], levels: int) -> list[tuple[Shape, tuple[int, ...]]]:
+    """Plan the levels of a pyramid: each halves, rounding up, every dimension of ``dims`` that is above 1.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Lengths of level 0 per axis.
+    dims : sequence of int
+        Indices of the axes to halve.
+    levels : int
+        Number of levels, level 0 counted.
+
+    Returns
+    -------
+    list of (shape, factors)
+        One entry per level, level 0 first. The factors are cumulative: how many pixels of level 0 one pixel
+        spans along each axis.
+
+    Raises
+    ------
+    InvalidArgumentError
+        No level, or an axis that is not there.
+
+    Examples
+    --------
+    >>> pyramid_shapes((2, 5, 100), dims=(1, 2), levels=3)
+    [((2, 5, 100), (1, 1, 1)), ((2, 3, 50), (1, 2, 2)), ((2, 2, 25), (1, 4, 4))]
+    """
+    if levels < 1:
+        raise InvalidArgumentError(f"a pyramid of {levels} levels was asked for: give 1 or more")
+    if any(not 0 <= dim < len(shape) for dim in dims):
+        raise InvalidArgumentError(
+            f"axes {list(dims)} cannot be binned: the shape {shape} has {len(shape)} axes"
+        )
+    lengths, factors = list(shape), [1] * len(shape)
+    plan = [(tuple(lengths), tuple(factors))]
+    for _ in range(levels - 1):
+        for dim in set(dims):
+            if lengths[dim] > 1:
+                lengths[dim] = -(-lengths[dim] // 2)
+                factors[dim] *= 2
+        plan.append((tuple(lengths), tuple(factors)))
+    return plan
+
+
+def level_transforms(
+    base: Sequence[TransformationMeta], factors: Sequence[int | float], method: str
+) -> list[TransformationMeta]:
+    """Derive the transformations of a pyramid level from those of level 0.
+
+    The centre of a pixel binned from ``f`` pixels lies ``(f - 1) / 2`` pixels further than that of the first
+    of them: the translation grows by (scale_N - scale_0) / 2 per axis. A pixel picked by stride stays in its
+    place (A3).
+
+    Parameters
+    ----------
+    base : sequence of TransformationMeta
+        Of level 0.
+    factors : sequence of int or float
+        Pixels of level 0 that one pixel of the level spans, per axis.
+    method : str
+        "stride", or the name of a method that bins.
+
+    Returns
+    -------
+    list of TransformationMeta
+        A scale, then a translation unless it is zero.
+
+    Raises
+    ------
+    InvalidArgumentError
+        ``base`` has not one number per factor.
+
+    Examples
+    --------
+    >>> base = [TransformationMeta(type="scale", scale=[0.5, 0.1])]
+    >>> level_transforms(base, (1, 4), "mean")[1].translation
+    [0.0, 0.15000000000000002]
+    >>> [transform.to_json() for transform in level_transforms(base, (1, 4), "stride")]
+    [{'type': 'scale', 'scale': [0.5, 0.4]}]
+    """
+    first_scale, first_translation = _compose(_checked_transforms(base), len(factors))
+    scale = [size * factor for size, factor in zip(first_scale, factors, strict=True)]
+    translation = first_translation
+    if method != "stride":
+        translation = [
+            start + (coarse - fine) / 2
+            for start, coarse, fine in zip(first_translation, scale, first_scale, strict=True)
+        ]
+    return scale_and_translation(scale, translation if any(translation) else None)
