@@ -96,8 +96,17 @@ def _mean_rest(source: Pixels, rows: Rows, factor: int, target: Pixels, sums: Ro
         for x in range(full * factor, length):
             sums[full] += np.int64(row[x])
     count = len(rows) * factor
-    for j in range(done, full):
-        target[j] = _half_to_even(sums[j], count)
+    if count & (count - 1) == 0:  # a power of two: shifts, which run over a vector of sums, for the division
+        shift = 0
+        while count >> shift > 1:
+            shift += 1
+        below_half = (count >> 1) - 1 if shift else 0
+        for j in range(done, full):
+            odd = (sums[j] >> shift) & 1 if shift else 0
+            target[j] = (sums[j] + below_half + odd) >> shift
+    else:
+        for j in range(done, full):
+            target[j] = _half_to_even(sums[j], count)
     if full < len(target):
         target[full] = _half_to_even(sums[full], len(rows) * (length - full * factor))
 
