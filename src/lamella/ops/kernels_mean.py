@@ -75,6 +75,21 @@ def mean_integers(
 
 
 @inner
+def _divide(sums: Rows, begin: int, end: int, count: int, target: Pixels) -> None:
+    """Round ``sums / count`` into `target`, by shifts where `count` is a power of two: they vectorise."""
+    shift = 0
+    while count >> shift > 1:
+        shift += 1
+    if shift and count == 1 << shift:
+        below_half = (count >> 1) - 1
+        for j in range(begin, end):
+            target[j] = (sums[j] + below_half + ((sums[j] >> shift) & 1)) >> shift
+    else:
+        for j in range(begin, end):
+            target[j] = _half_to_even(sums[j], count)
+
+
+@inner
 def _mean_rest(source: Pixels, rows: Rows, factor: int, target: Pixels, sums: Rows, done: int) -> None:
     """Bin the voxels of one output row from `done` on, for any factor and number of rows."""
     length = source.shape[1]
@@ -95,18 +110,7 @@ def _mean_rest(source: Pixels, rows: Rows, factor: int, target: Pixels, sums: Ro
                     sums[j] += np.int64(row[j * factor + k])
         for x in range(full * factor, length):
             sums[full] += np.int64(row[x])
-    count = len(rows) * factor
-    if count & (count - 1) == 0:  # a power of two: shifts, which run over a vector of sums, for the division
-        shift = 0
-        while count >> shift > 1:
-            shift += 1
-        below_half = (count >> 1) - 1 if shift else 0
-        for j in range(done, full):
-            odd = (sums[j] >> shift) & 1 if shift else 0
-            target[j] = (sums[j] + below_half + odd) >> shift
-    else:
-        for j in range(done, full):
-            target[j] = _half_to_even(sums[j], count)
+    _divide(sums, done, full, len(rows) * factor, target)
     if full < len(target):
         target[full] = _half_to_even(sums[full], len(rows) * (length - full * factor))
 
