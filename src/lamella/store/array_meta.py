@@ -1,0 +1,211 @@
+"""What an array's document says, as one value that is the same for both Zarr formats.
+
+The value, its arithmetic (chunk grid, chunk keys), and the check of what a caller asks for a new array. The
+JSON of either format is in ``format_v2`` and ``format_v3``.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError
+from lamella.store.compressor import Compressor, CompressorChoice
+from lamella.store.layout import default_chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import DTypeLike
+
+    from lamella.types import JSONObject, Shape
+
+ZarrFormat: TypeAlias = Literal[2, 3]
+"""The format of a store's documents."""
+
+FillValue: TypeAlias = bool | int | float | complex
+"""What stands where nothing was written."""
+
+#: The dtypes that OME-Zarr arrays may have, in either format.
+DTYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "complex64", "complex128"),
+)
+
+
+@dataclass(frozen=True)
+class ArrayMeta:
+    """Shape, dtype, cutting and coding of one array.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Lengths per axis, in the order of the axes.
+    dtype : numpy.dtype
+        Of the values that engines give and take, in the machine's byte order whatever the stored one.
+    chunks : tuple of int
+        The unit of compression (the inner chunks where there are shards).
+    shards : tuple of int or None
+        The unit of a file where chunks are packed into shards.
+    fill_value : bool, int, float or complex
+        What stands where nothing was written.
+    compressor : Compressor or None
+        None: chunks are stored as they are.
+    dimension_names : tuple of str or None, or None
+        Zarr v3 only.
+    attributes : dict
+        The user attributes.
+    zarr_format : {2, 3}
+        The format of the document.
+    separator : {"/", "."}
+        Between the numbers of a chunk key.
+    codecs : tuple of str
+        Names of all codecs, filters and compressors in order, known or not.
+    document : dict
+        The document as stored, without the attributes.
+    """
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    chunks: Shape
+    shards: Shape | None = None
+    fill_value: FillValue = 0
+    compressor: Compressor | None = field(default_factory=Compressor)
+    dimension_names: tuple[str | None, ...] | None = None
+    attributes: JSONObject = field(default_factory=dict)
+    zarr_format: ZarrFormat = 3
+    separator: str = "/"
+    codecs: tuple[str, ...] = ()
+    document: JSONObject = field(default_factory=dict, repr=False)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Raw size of all values in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def files(self) -> Shape:
+        """Lengths per axis of what one file holds: the shards, or else the chunks."""
+        return self.shards or self.chunks
+
+    @property
+    def grid(self) -> Shape:
+        """Number of files per axis."""
+        return tuple(-(-n // c) for n, c in zip(self.shape, self.files, strict=True))
+
+    def chunk_key(self, index: Sequence[int]) -> str:
+        """Key of one file below the array's path, by its place in the `grid`.
+
+        Examples
+        --------
+        >>> meta = ArrayMeta((4, 4), np.dtype("u1"), (2, 2))
+        >>> meta.chunk_key((1, 0))
+        'c/1/0'
+        """
+        numbers = [str(i) for i in index]
+        if self.zarr_format == 3:
+            encoding = self.document.get("chunk_key_encoding", {})
+            if encoding == "default" or not encoding or encoding.get("name", "default") == "default":
+                return self.separator.join(["c", *numbers])
+        return self.separator.join(numbers) or "0"
+
+    def with_shape(self, shape: Shape) -> ArrayMeta:
+        """Return the same array with another shape."""
+        return replace(self, shape=shape, document={**self.document, "shape": list(shape)})
+
+    def with_attributes(self, attributes: JSONObject) -> ArrayMeta:
+        """Return the same array with other user attributes."""
+        return replace(self, attributes=attributes)
+
+
+def check_new_array(
+    shape: Sequence[int],
+    dtype: DTypeLike,
+    *,
+    zarr_format: ZarrFormat,
+    chunks: Sequence[int] | None,
+    shards: Sequence[int] | None,
+    compressor: CompressorChoice,
+    fill_value: FillValue | None,
+    dimension_names: Sequence[str | None] | None,
+    attributes: JSONObject | None,
+) -> ArrayMeta:
+    """Check what a caller asks for a new array; the document is not built yet.
+
+    Raises
+    ------
+    InvalidArgumentError
+        With all facts: the shape, the chunks and the shards that do not fit each other.
+    """
+    shape = _lengths("shape", shape, least=0)
+    found = _dtype(dtype)
+    inner = default_chunks(shape, found.itemsize) if chunks is None else _lengths("chunks", chunks, least=1)
+    outer = None if shards is None else _lengths("shards", shards, least=1)
+    asked = f"shape {shape}, chunks {inner}" + (f", shards {outer}" if outer else "")
+    for what, lengths in (("chunks", inner), ("shards", outer)):
+        if lengths is not None and len(lengths) != len(shape):
+            raise InvalidArgumentError(f"{what} need one length per axis: {asked}")
+    if outer is not None:
+        if zarr_format == 2:
+            raise InvalidArgumentError(
+                f"sharding needs version 0.5: version 0.4 (Zarr v2) has no shards; asked for {asked}"
+            )
+        if any(s % c for s, c in zip(outer, inner, strict=True)):
+            raise InvalidArgumentError(f"shards must be whole multiples of the chunks on every axis: {asked}")
+    if dimension_names is not None and len(dimension_names) != len(shape):
+        raise InvalidArgumentError(
+            f"dimension_names {tuple(dimension_names)} need one name per axis of shape {shape}"
+        )
+    return ArrayMeta(
+        shape,
+        found,
+        inner,
+        outer,
+        _fill_value(fill_value, found),
+        Compressor.of(compressor),
+        tuple(dimension_names) if dimension_names is not None and zarr_format == 3 else None,
+        dict(attributes or {}),
+        zarr_format,
+    )
+
+
+def _lengths(what: str, values: Sequence[int], *, least: int) -> Shape:
+    try:
+        lengths = tuple(int(v.__index__()) for v in values)
+    except (TypeError, AttributeError) as error:
+        raise InvalidArgumentError(f"{what}={values!r} is not a sequence of whole numbers") from error
+    if any(n < least or n >= 1 << 62 for n in lengths):
+        raise InvalidArgumentError(f"{what}={lengths} has a length below {least} or beyond 2**62")
+    return lengths
+
+
+def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    try:
+        found = np.dtype(dtype).newbyteorder("=")
+    except TypeError as error:
+        raise InvalidArgumentError(f"dtype={dtype!r} is not a dtype of numpy") from error
+    if found.name not in DTYPES:
+        raise InvalidArgumentError(f"dtype {found.name} cannot be stored; choose one of {', '.join(DTYPES)}")
+    return found
+
+
+def _fill_value(value: FillValue | None, dtype: np.dtype[Any]) -> FillValue:
+    if value is None:
+        return dtype.type(0).item()  # type: ignore[no-any-return]
+    try:
+        kept = np.asarray(value, dtype=dtype).item()
+    except (OverflowError, TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"fill_value={value!r} is no value of dtype {dtype.name}") from error
+    if dtype.kind in "biu" and kept != value:
+        raise InvalidArgumentError(f"fill_value={value!r} is no value of dtype {dtype.name}")
+    return kept  # type: ignore[no-any-return]

@@ -1,0 +1,188 @@
+"""The compression of an array: one value, and its JSON in either Zarr format.
+
+Knows the settings of codecs, not how to run them: engines do.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from lamella.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from lamella.types import JSONObject
+
+CompressorChoice: TypeAlias = "Compressor | str | Mapping[str, Any] | Literal[False] | None"
+"""What callers may pass: None (the default), False or "none", a name, a `Compressor`, or codec JSON."""
+
+_SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
+_BLOSC = ("lz4", "lz4hc", "zstd", "zlib", "blosclz", "snappy")
+_LEVELS = {"blosc": (0, 9), "zstd": (-131072, 22), "gzip": (0, 9), "zlib": (0, 9), "bz2": (1, 9)}
+_DEFAULT_LEVEL = {"blosc": 1, "zstd": 1, "gzip": 6, "zlib": 6, "bz2": 9}
+#: Codecs that a format has and this package makes; any other one is only read.
+_MADE = {2: ("blosc", "zstd", "gzip", "zlib", "bz2"), 3: ("blosc", "zstd", "gzip")}
+
+
+@dataclass(frozen=True)
+class Compressor:
+    """How the chunks of an array are compressed.
+
+    Parameters
+    ----------
+    name : str
+        ``"blosc"``, ``"zstd"``, ``"gzip"``, (Zarr v2) ``"zlib"``, ``"bz2"``, or another that was read.
+    cname : str, optional
+        The codec inside blosc.
+    clevel : int, optional
+        The level.
+    shuffle : {"bitshuffle", "shuffle", "noshuffle"}, optional
+        How blosc arranges the bytes before.
+
+    Examples
+    --------
+    >>> Compressor()
+    Compressor(name='blosc', cname='zstd', clevel=1, shuffle='bitshuffle')
+    >>> Compressor.of("gzip")
+    Compressor(name='gzip', cname=None, clevel=6, shuffle=None)
+    >>> Compressor.of("none") is None
+    True
+    """
+
+    name: str = "blosc"
+    cname: str | None = "zstd"
+    clevel: int | None = 1
+    shuffle: str | None = "bitshuffle"
+
+    def __post_init__(self) -> None:
+        if self.name != "blosc":
+            object.__setattr__(self, "cname", None)
+            object.__setattr__(self, "shuffle", None)
+            if self.name not in _LEVELS:
+                object.__setattr__(self, "clevel", None)
+
+    @classmethod
+    def of(cls, choice: CompressorChoice) -> Compressor | None:
+        """Turn what a caller passed into a compressor; None means that chunks are stored as they are.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The name, level or codec is unknown.
+        """
+        if choice is None:
+            return cls()
+        if choice is False or (isinstance(choice, str) and choice.lower() in ("none", "raw", "")):
+            return None
+        if isinstance(choice, cls):
+            return _checked(choice)
+        if isinstance(choice, str):
+            return _by_name(choice.lower())
+        settings = choice if isinstance(choice, Mapping) else _settings_of(choice)
+        return _checked(_from_settings(settings))
+
+    def to_json(self, zarr_format: int, itemsize: int) -> JSONObject:
+        """Return the codec's JSON for arrays of a format and a bytes-per-value."""
+        if self.name not in _MADE[zarr_format]:
+            raise InvalidArgumentError(
+                f"compressor {self.name!r} does not exist in Zarr v{zarr_format}; "
+                f"choose one of {', '.join(_MADE[zarr_format])}, lz4 or none"
+            )
+        return self._to_v2() if zarr_format == 2 else self._to_v3(itemsize)
+
+    def _to_v2(self) -> JSONObject:
+        if self.name == "blosc":
+            shuffle = _SHUFFLES.index(self.shuffle or "bitshuffle")
+            return {
+                "id": "blosc",
+                "cname": self.cname,
+                "clevel": self.clevel,
+                "shuffle": shuffle,
+                "blocksize": 0,
+            }
+        return {"id": self.name, "level": self.clevel}
+
+    def _to_v3(self, itemsize: int) -> JSONObject:
+        if self.name == "blosc":
+            blosc: JSONObject = {"typesize": itemsize, "cname": self.cname, "clevel": self.clevel}
+            return {"name": "blosc", "configuration": {**blosc, "shuffle": self.shuffle, "blocksize": 0}}
+        configuration: JSONObject = {"level": self.clevel}
+        if self.name == "zstd":
+            configuration["checksum"] = False
+        return {"name": self.name, "configuration": configuration}
+
+
+def compressor_from_v2(stored: object) -> Compressor | None:
+    """Read the ``compressor`` of a ``.zarray``; lenient, because reading pixels judges the rest."""
+    if not isinstance(stored, Mapping):
+        return None
+    return _from_settings(stored)
+
+
+def compressor_from_v3(codec: Mapping[str, Any]) -> Compressor:
+    """Read one bytes-to-bytes codec of a ``zarr.json``; lenient, as above."""
+    return _from_settings(codec)
+
+
+def _by_name(name: str) -> Compressor:
+    if name == "blosc":
+        return Compressor()
+    if name in _BLOSC and name not in ("zstd", "zlib"):
+        return Compressor("blosc", name)
+    if name in _DEFAULT_LEVEL:
+        return Compressor(name, clevel=_DEFAULT_LEVEL[name])
+    raise InvalidArgumentError(
+        f"compressor {name!r} is unknown; choose blosc, zstd, gzip, lz4, zlib, bz2 or none"
+    )
+
+
+def _settings_of(codec: object) -> Mapping[str, Any]:
+    """Take the settings of a codec object of numcodecs or zarr, which both describe themselves."""
+    for method in ("get_config", "to_dict"):
+        describe = getattr(codec, method, None)
+        if describe is not None:
+            settings = describe()
+            if isinstance(settings, Mapping):
+                return settings
+    raise InvalidArgumentError(
+        f"compressor={codec!r} is not understood; pass a name such as 'zstd', a Compressor, or a codec's JSON"
+    )
+
+
+def _from_settings(settings: Mapping[str, Any]) -> Compressor:
+    name = settings.get("name", settings.get("id"))
+    configuration = settings.get("configuration", settings)
+    if not isinstance(name, str) or not isinstance(configuration, Mapping):
+        raise InvalidArgumentError(f"compressor={dict(settings)!r} has no codec name under 'name' or 'id'")
+    name = name.removeprefix("numcodecs.")
+    if name != "blosc":
+        level = configuration.get("level", configuration.get("clevel", _DEFAULT_LEVEL.get(name)))
+        return Compressor(name, clevel=level)
+    shuffle = configuration.get("shuffle", "bitshuffle")
+    if isinstance(shuffle, int) and 0 <= shuffle < len(_SHUFFLES):
+        shuffle = _SHUFFLES[shuffle]
+    shuffle = getattr(shuffle, "value", shuffle)
+    cname = configuration.get("cname", "zstd")
+    return Compressor("blosc", getattr(cname, "value", cname), configuration.get("clevel", 1), shuffle)
+
+
+def _checked(compressor: Compressor) -> Compressor:
+    if compressor.name not in _LEVELS:
+        raise InvalidArgumentError(
+            f"compressor {compressor.name!r} is unknown; choose blosc, zstd, gzip, lz4, zlib, bz2 or none"
+        )
+    low, high = _LEVELS[compressor.name]
+    level = compressor.clevel
+    if not isinstance(level, int) or isinstance(level, bool) or not low <= level <= high:
+        raise InvalidArgumentError(
+            f"level {level!r} of compressor {compressor.name!r} is not a number from {low} to {high}"
+        )
+    if compressor.name == "blosc" and (compressor.cname not in _BLOSC or compressor.shuffle not in _SHUFFLES):
+        raise InvalidArgumentError(
+            f"blosc with cname={compressor.cname!r} and shuffle={compressor.shuffle!r} does not exist; "
+            f"cname is one of {', '.join(_BLOSC)}, shuffle one of {', '.join(_SHUFFLES)}"
+        )
+    return compressor

@@ -1,0 +1,128 @@
+"""Zarr v2 documents: ``.zgroup``, ``.zarray`` and ``.zattrs``. Bytes and values only, no I/O.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.store.array_meta import DTYPES, ArrayMeta
+from lamella.store.compressor import Compressor, compressor_from_v2
+from lamella.store.format_v3 import fill_from_json, fill_to_json
+
+if TYPE_CHECKING:
+    from lamella.types import JSON, JSONObject, Shape
+
+GROUP_FILE = ".zgroup"
+ARRAY_FILE = ".zarray"
+ATTRIBUTES_FILE = ".zattrs"
+CONSOLIDATED_FILE = ".zmetadata"
+
+GROUP_DOCUMENT: JSONObject = {"zarr_format": 2}
+
+
+def check_group(document: JSONObject, node: str) -> None:
+    """Refuse a ``.zgroup`` of another format."""
+    if document.get("zarr_format") != 2:
+        raise MetadataError(
+            f".zgroup of node {node or '/'!r} has zarr_format {document.get('zarr_format')!r}, expected 2"
+        )
+
+
+def array_document(meta: ArrayMeta) -> JSONObject:
+    """Build the ``.zarray`` of an array from its value; the attributes have a file of their own."""
+    return {**meta.document, "shape": list(meta.shape)}
+
+
+def new_array(meta: ArrayMeta) -> ArrayMeta:
+    """Complete a checked array with the document of a new array."""
+    itemsize = meta.dtype.itemsize
+    compressor = None if meta.compressor is None else meta.compressor.to_json(2, itemsize)
+    document: JSONObject = {
+        "zarr_format": 2,
+        "shape": list(meta.shape),
+        "chunks": list(meta.chunks),
+        "dtype": meta.dtype.newbyteorder("<").str,
+        "compressor": compressor,
+        "fill_value": fill_to_json(meta.fill_value),
+        "order": "C",
+        "filters": None,
+        "dimension_separator": "/",
+    }
+    names = () if meta.compressor is None else (meta.compressor.name,)
+    return replace(meta, document=document, codecs=names)
+
+
+def parse_array(document: JSONObject, attributes: JSONObject, node: str) -> ArrayMeta:
+    """Read the ``.zarray`` of an array.
+
+    Raises
+    ------
+    MetadataError
+        A field is missing or contradicts another; a codec that nobody knows is kept for the reader of pixels.
+    """
+    where = f".zarray of array {node or '/'!r}"
+    if document.get("zarr_format") != 2:
+        raise MetadataError(f"{where} has zarr_format {document.get('zarr_format')!r}, expected 2")
+    shape = _lengths(document.get("shape"), "shape", where, 0)
+    chunks = _lengths(document.get("chunks"), "chunks", where, 1)
+    if len(shape) != len(chunks):
+        raise MetadataError(f"{where} has shape {shape}, but chunks {chunks}")
+    if document.get("order", "C") not in ("C", "F"):
+        raise MetadataError(f"{where} has order {document['order']!r}, expected 'C' or 'F'")
+    separator = document.get("dimension_separator") or "."
+    if separator not in ("/", "."):
+        raise MetadataError(f"{where} has dimension_separator {separator!r}, expected '/' or '.'")
+    dtype = _dtype(document.get("dtype"), where)
+    compressor, codecs = _codecs(document, where)
+    return ArrayMeta(
+        shape,
+        dtype,
+        chunks,
+        None,
+        fill_from_json(document.get("fill_value"), dtype, where),
+        compressor,
+        None,
+        attributes,
+        2,
+        separator,
+        codecs,
+        document,
+    )
+
+
+def _lengths(value: JSON, what: str, where: str, least: int) -> Shape:
+    if not isinstance(value, list) or not all(
+        isinstance(n, int) and not isinstance(n, bool) and least <= n < 1 << 62 for n in value
+    ):
+        raise MetadataError(f"{where} has {what} {value!r}, expected a list of whole numbers from {least}")
+    return tuple(value)
+
+
+def _dtype(value: JSON, where: str) -> np.dtype[Any]:
+    try:
+        found = np.dtype(value) if isinstance(value, str) else None
+    except TypeError:
+        found = None
+    if found is None or found.name not in DTYPES:
+        raise MetadataError(f"{where} has dtype {value!r}; supported are {', '.join(DTYPES)}")
+    return found.newbyteorder("=")
+
+
+def _codecs(document: JSONObject, where: str) -> tuple[Compressor | None, tuple[str, ...]]:
+    stored = document.get("compressor")
+    filters = document.get("filters") or []
+    if not isinstance(filters, list) or not (stored is None or isinstance(stored, Mapping)):
+        raise MetadataError(f"{where} has compressor {stored!r} and filters {filters!r}, expected objects")
+    try:
+        compressor = compressor_from_v2(stored)
+    except InvalidArgumentError as error:
+        raise MetadataError(f"{where} has a compressor {stored!r} that cannot be understood") from error
+    names = [str(f.get("id")) if isinstance(f, Mapping) else repr(f) for f in filters]
+    return compressor, (*names, *((compressor.name,) if compressor else ()))

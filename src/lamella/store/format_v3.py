@@ -1,0 +1,253 @@
+"""Zarr v3 documents: ``zarr.json`` of groups and arrays. Bytes and values only, no I/O.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.store.array_meta import DTYPES, ArrayMeta, FillValue
+from lamella.store.compressor import Compressor, compressor_from_v3
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lamella.types import JSON, JSONObject, Shape
+
+FILE = "zarr.json"
+
+_ARRAY_CODECS = {"transpose", "bytes", "sharding_indexed", "crc32c"}
+_SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+
+
+def node_type(document: JSONObject, node: str) -> str:
+    """Return ``"group"`` or ``"array"``.
+
+    Raises
+    ------
+    MetadataError
+        The document is of another format, or says neither.
+    """
+    if document.get("zarr_format") != 3:
+        raise MetadataError(
+            f"zarr.json of node {node or '/'!r} has zarr_format {document.get('zarr_format')!r}, expected 3"
+        )
+    kind = document.get("node_type")
+    if kind not in ("group", "array"):
+        raise MetadataError(
+            f"zarr.json of node {node or '/'!r} has node_type {kind!r}, expected 'group' or 'array'"
+        )
+    return str(kind)
+
+
+def attributes_of(document: JSONObject, node: str) -> JSONObject:
+    """Return the user attributes of a group or array."""
+    found = document.get("attributes", {})
+    if not isinstance(found, dict):
+        raise MetadataError(
+            f"zarr.json of node {node or '/'!r} has attributes of type {type(found).__name__}, "
+            "expected an object"
+        )
+    return found
+
+
+def group_document(attributes: JSONObject, old: JSONObject | None) -> JSONObject:
+    """Build the document of a group; unknown top-level keys of the old one survive.
+
+    ``consolidated_metadata`` does not: it copies the documents below, and a copy that outlives an edit makes
+    readers miss nodes (zarr-python #2921).
+    """
+    kept = {k: v for k, v in (old or {}).items() if k != "consolidated_metadata"}
+    return {**kept, "zarr_format": 3, "node_type": "group", "attributes": attributes}
+
+
+def array_document(meta: ArrayMeta) -> JSONObject:
+    """Build the document of an array from its value, attributes included."""
+    document = {**meta.document, "shape": list(meta.shape), "attributes": meta.attributes}
+    if meta.dimension_names is not None:
+        document["dimension_names"] = list(meta.dimension_names)
+    return document
+
+
+def new_array(meta: ArrayMeta) -> ArrayMeta:
+    """Complete a checked array with the document of a new array."""
+    itemsize = meta.dtype.itemsize
+    codecs: list[JSONObject] = [_bytes_codec(itemsize)]
+    if meta.compressor is not None:
+        codecs.append(meta.compressor.to_json(3, itemsize))
+    names = tuple(str(codec["name"]) for codec in codecs)
+    if meta.shards is not None:
+        codecs = [_sharding(meta.chunks, codecs)]
+        names = ("sharding_indexed", *names)
+    document: JSONObject = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(meta.shape),
+        "data_type": meta.dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(meta.files)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": fill_to_json(meta.fill_value),
+        "codecs": codecs,
+        "storage_transformers": [],
+    }
+    if meta.dimension_names is not None:
+        document["dimension_names"] = list(meta.dimension_names)
+    return replace(meta, document=document, codecs=names)
+
+
+def parse_array(document: JSONObject, node: str) -> ArrayMeta:
+    """Read the document of an array.
+
+    Raises
+    ------
+    MetadataError
+        A field is missing or contradicts another; a codec that nobody knows is kept for the reader of pixels.
+    """
+    where = f"zarr.json of array {node or '/'!r}"
+    if node_type(document, node) != "array":
+        raise MetadataError(f"{where} describes a group")
+    shape = _shape(document.get("shape"), "shape", where)
+    grid = _named(document.get("chunk_grid"), "chunk_grid", where)
+    if grid[0] != "regular":
+        raise MetadataError(f"{where} has a chunk grid {grid[0]!r}; only regular grids are supported")
+    files = _shape(grid[1].get("chunk_shape"), "chunk_shape", where, least=1)
+    dtype = _dtype(document.get("data_type"), where)
+    chunks, codecs = _codecs(document.get("codecs"), where)
+    shards = files if chunks is not None else None
+    chunks = chunks or files
+    if not len(shape) == len(files) == len(chunks):
+        raise MetadataError(f"{where} has shape {shape}, but chunks {chunks} in files of {files}")
+    if any(f % c for f, c in zip(files, chunks, strict=True)):
+        raise MetadataError(f"{where} has shards {files} that are no multiples of its chunks {chunks}")
+    names = document.get("dimension_names")
+    if names is not None and (not isinstance(names, list) or len(names) != len(shape)):
+        raise MetadataError(f"{where} has dimension_names {names!r} for {len(shape)} axes")
+    encoding = _named(document.get("chunk_key_encoding", {"name": "default"}), "chunk_key_encoding", where)
+    separator = encoding[1].get("separator", "/" if encoding[0] == "default" else ".")
+    if encoding[0] not in ("default", "v2") or separator not in ("/", "."):
+        raise MetadataError(f"{where} has chunk keys {encoding[0]!r} with separator {separator!r}")
+    return ArrayMeta(
+        shape,
+        dtype,
+        chunks,
+        shards,
+        fill_from_json(document.get("fill_value"), dtype, where),
+        _compressor(codecs, where),
+        None if names is None else tuple(n if isinstance(n, str) else None for n in names),
+        attributes_of(document, node),
+        3,
+        separator,
+        (("sharding_indexed",) if shards else ()) + tuple(name for name, _ in codecs),
+        {key: value for key, value in document.items() if key != "attributes"},
+    )
+
+
+def _bytes_codec(itemsize: int) -> JSONObject:
+    return {"name": "bytes", "configuration": {"endian": "little"}} if itemsize > 1 else {"name": "bytes"}
+
+
+def _sharding(chunks: Shape, codecs: list[JSONObject]) -> JSONObject:
+    return {
+        "name": "sharding_indexed",
+        "configuration": {
+            "chunk_shape": list(chunks),
+            "codecs": codecs,
+            "index_codecs": [_bytes_codec(8), {"name": "crc32c"}],
+            "index_location": "end",
+        },
+    }
+
+
+def _named(value: JSON, what: str, where: str) -> tuple[str, Mapping[str, Any]]:
+    """Read an extension point: an object with a name, or since Zarr 3.1 the name alone."""
+    if isinstance(value, str):
+        return value, {}
+    if isinstance(value, dict) and isinstance(value.get("name"), str):
+        configuration = value.get("configuration", {})
+        if isinstance(configuration, dict):
+            return value["name"], configuration
+    raise MetadataError(f"{where} has {what} {value!r}, expected an object with a name")
+
+
+def _shape(value: JSON, what: str, where: str, least: int = 0) -> Shape:
+    if not isinstance(value, list) or not all(
+        isinstance(n, int) and not isinstance(n, bool) and least <= n < 1 << 62 for n in value
+    ):
+        raise MetadataError(f"{where} has {what} {value!r}, expected a list of whole numbers from {least}")
+    return tuple(value)
+
+
+def _dtype(value: JSON, where: str) -> np.dtype[Any]:
+    if value not in DTYPES:
+        raise MetadataError(f"{where} has data_type {value!r}; supported are {', '.join(DTYPES)}")
+    return np.dtype(value)
+
+
+def _codecs(value: JSON, where: str) -> tuple[Shape | None, list[tuple[str, JSONObject]]]:
+    """Return the inner chunks where there are shards, and the codecs of a chunk."""
+    if not isinstance(value, list) or not value:
+        raise MetadataError(f"{where} has codecs {value!r}, expected a list with a codec in it")
+    codecs = [(_named(codec, "a codec", where)[0], codec) for codec in value]
+    for name, codec in codecs:
+        if name == "sharding_indexed":
+            inner = _named(codec, "a codec", where)[1]
+            chunks = _shape(inner.get("chunk_shape"), "inner chunk_shape", where, least=1)
+            return chunks, _codecs(inner.get("codecs"), where)[1]
+    return None, codecs
+
+
+def _compressor(codecs: list[tuple[str, JSONObject]], where: str) -> Compressor | None:
+    for name, codec in codecs:
+        if name not in _ARRAY_CODECS:
+            try:
+                return compressor_from_v3(codec if isinstance(codec, dict) else {"name": name})
+            except InvalidArgumentError as error:
+                raise MetadataError(f"{where} has a codec {codec!r} that cannot be understood") from error
+    return None
+
+
+def fill_to_json(value: FillValue) -> JSON:
+    """Write a fill value: special floats as the words of the specification, complex numbers as pairs."""
+    if isinstance(value, complex):
+        return [fill_to_json(value.real), fill_to_json(value.imag)]
+    if isinstance(value, float) and not np.isfinite(value):
+        return "NaN" if np.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def fill_from_json(value: JSON, dtype: np.dtype[Any], where: str) -> FillValue:
+    """Read a fill value; a missing or null one counts as zero.
+
+    Raises
+    ------
+    MetadataError
+        It is no value of the dtype.
+    """
+    if value is None:
+        return dtype.type(0).item()  # type: ignore[no-any-return]
+    try:
+        if dtype.kind == "c" and isinstance(value, list):
+            part = np.dtype(f"f{dtype.itemsize // 2}")
+            real, imaginary = (_real(v, part) for v in value)
+            return complex(real, imaginary)
+        if dtype.kind in "biu" and (isinstance(value, str) or value != dtype.type(value)):
+            raise ValueError("not a value of the dtype")
+        return np.asarray(_real(value, dtype), dtype=dtype).item()  # type: ignore[no-any-return]
+    except (ValueError, TypeError, OverflowError, struct.error) as error:
+        raise MetadataError(f"{where} has fill_value {value!r}, which is no {dtype.name}") from error
+
+
+def _real(value: JSON, dtype: np.dtype[Any]) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value in _SPECIAL:
+        return _SPECIAL[value]
+    if value.startswith("0x"):  # the bits of a float, the most significant byte first
+        return np.frombuffer(bytes.fromhex(value[2:]), dtype.newbyteorder(">"))[0].item()
+    raise ValueError("not a number")

@@ -1,0 +1,116 @@
+"""Bytes to JSON objects and back: what every document of a store goes through.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from lamella.errors import InvalidArgumentError, MetadataError
+
+if TYPE_CHECKING:
+    from lamella.types import JSON, JSONObject
+
+Pairs: TypeAlias = list[tuple[str, Any]]
+
+
+def parse_object(data: bytes, node: str, file: str) -> JSONObject:
+    """Parse one document.
+
+    Parameters
+    ----------
+    data : bytes
+        UTF-8 JSON text of one object.
+    node, file : str
+        The node's path and the file's name, for messages.
+
+    Raises
+    ------
+    MetadataError
+        The text is cut off, is not UTF-8, is no JSON object, or is nested too deeply.
+
+    Examples
+    --------
+    >>> parse_object(b"[1, 2]", "A/1/0", "zarr.json")
+    Traceback (most recent call last):
+    ...
+    lamella.errors.MetadataError: zarr.json of node 'A/1/0' is damaged: it holds a list, not an object; ...
+    """
+    try:
+        found = json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise _damaged(node, file, f"it is not UTF-8 text (byte {error.start})") from error
+    except RecursionError as error:
+        raise _damaged(node, file, "it is nested too deeply") from error
+    except ValueError as error:
+        fault = "it is empty" if not data.strip() else f"it is not JSON ({error})"
+        raise _damaged(node, file, fault) from error
+    if not isinstance(found, dict):
+        raise _damaged(node, file, f"it holds a {type(found).__name__}, not an object")
+    return found
+
+
+def to_bytes(document: JSONObject, node: str, file: str) -> bytes:
+    """Write one document as compact UTF-8 JSON (numpy numbers become JSON numbers).
+
+    Compact because a plate's documents are written by the thousand and Python's indenting encoder takes ten
+    times as long.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A value that JSON does not have: NaN or an infinite number, or an object of Python.
+    """
+    try:
+        text = json.dumps(
+            document,
+            separators=(",", ":"),
+            ensure_ascii=False,
+            allow_nan=False,
+            default=_plain,
+            check_circular=True,
+        )
+        return text.encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        place = _find_fault(document)
+        raise InvalidArgumentError(
+            f"cannot write {file} of node {node or '/'!r}: {place or error}; JSON has no such value"
+        ) from error
+
+
+def _plain(value: object) -> JSON:
+    item = getattr(value, "item", None)  # numpy scalars
+    if item is not None and getattr(value, "ndim", None) == 0:
+        return item()
+    tolist = getattr(value, "tolist", None)
+    if tolist is not None:
+        return tolist()
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
+
+
+def _find_fault(value: object, place: str = "", depth: int = 0) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{place or 'the document'} is {value}"
+    if depth > 50 or isinstance(value, str):
+        return None
+    members = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list | tuple)
+        else ()
+    )
+    for key, member in members:
+        fault = _find_fault(member, f"{place}[{key!r}]" if place else f"[{key!r}]", depth + 1)
+        if fault:
+            return fault
+    return None
+
+
+def _damaged(node: str, file: str, fault: str) -> MetadataError:
+    return MetadataError(
+        f"{file} of node {node or '/'!r} is damaged: {fault}; restore the file, or delete the node"
+    )

@@ -1,0 +1,119 @@
+r"""Keys: the names of files and folders in a store, ``"A/1/0/zarr.json"``.
+
+What a key may be, how keys are joined, and their natural order. Does no I/O.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+
+from lamella.errors import InvalidNameError
+
+#: Longest name of one file or folder in bytes (``NAME_MAX`` of every usual file system).
+LONGEST_PART = 255
+
+#: Files that only exist while something is being written; readers never list them.
+PRIVATE_PREFIX = ".lamella-"
+
+_PLAIN = re.compile(r"(?:(?!\.{1,2}(?:/|\Z))[^/\\\x00:]{1,63}(?:/(?=[^/])|\Z))*", re.ASCII)
+_DIGITS = re.compile(r"(\d+)")
+
+
+@lru_cache(maxsize=4096)
+def check_key(key: str) -> str:
+    r"""Return `key` when it names something inside a store.
+
+    Parameters
+    ----------
+    key : str
+        Names joined by ``/``; ``""`` is the root.
+
+    Raises
+    ------
+    InvalidNameError
+        For ``.`` and ``..``, an absolute path, an empty part, NUL, a backslash, text that is not Unicode,
+        or a part above 255 bytes.
+
+    Examples
+    --------
+    >>> check_key("A/1/0/zarr.json")
+    'A/1/0/zarr.json'
+    >>> check_key("../secret")
+    Traceback (most recent call last):
+    ...
+    lamella.errors.InvalidNameError: '../secret' is not a path inside a store: it has a '..' part
+    """
+    if key.isascii() and _PLAIN.fullmatch(key):
+        return key
+    fault = _fault(key)
+    if fault:
+        raise InvalidNameError(f"{key!r} is not a path inside a store: {fault}")
+    return key
+
+
+def _fault(key: str) -> str | None:
+    refused = {"\x00": "a NUL character", "\\": "a backslash"}
+    if os.name == "nt":
+        refused[":"] = "a ':', which names a drive or a stream on Windows"
+    for text, description in refused.items():
+        if text in key:
+            return f"it has {description}"
+    if key.startswith("/"):
+        return "it is absolute"
+    return next((fault for fault in map(_part_fault, key.split("/")) if fault), None)
+
+
+def _part_fault(part: str) -> str | None:
+    if part in ("", ".", ".."):
+        return f"it has a {part!r} part" if part else "it has an empty part"
+    try:
+        length = len(part.encode())
+    except UnicodeEncodeError:
+        return "it is not valid Unicode"
+    return (
+        f"a part has {length} bytes, and file systems allow {LONGEST_PART}" if length > LONGEST_PART else None
+    )
+
+
+def join(path: str, name: str) -> str:
+    """Join a path and a name below it; either may be the root ``""``.
+
+    Examples
+    --------
+    >>> join("A/1", "zarr.json"), join("", "zarr.json"), join("A", "")
+    ('A/1/zarr.json', 'zarr.json', 'A')
+    """
+    return f"{path}/{name}" if path and name else path or name
+
+
+def ancestors(path: str) -> list[str]:
+    """Paths above `path`, the root first.
+
+    Examples
+    --------
+    >>> ancestors("A/1/0")
+    ['', 'A', 'A/1']
+    """
+    parts = path.split("/")
+    return ["/".join(parts[:n]) for n in range(len(parts))] if path else []
+
+
+def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key that puts ``"2"`` before ``"10"`` and ``"B2"`` before ``"B10"``.
+
+    Examples
+    --------
+    >>> sorted(["10", "B", "2", "A10", "A9"], key=natural_order)
+    ['2', '10', 'A9', 'A10', 'B']
+    """
+    parts = _DIGITS.split(name)
+    return tuple((0, int(p), p) if p.isdecimal() else (1, 0, p) for p in parts if p)
+
+
+def is_private(name: str) -> bool:
+    """Whether a file or folder is a temporary or lock file, of lamella or of an engine."""
+    return name.startswith(PRIVATE_PREFIX) or name.endswith((".__lock", ".partial"))

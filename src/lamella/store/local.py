@@ -1,0 +1,414 @@
+"""Storage in a folder of the local (or mounted) file system, by plain operating-system calls.
+
+Every write is a temporary file in the same folder and one rename, so that a reader, or a kill, meets the old
+bytes or the new ones. Temporary names are ``.lamella-<host>-<pid>-<n>.tmp``, so that litter of a killed
+process is recognised; `LocalStorage.sweep` removes it.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import time
+import zlib
+from contextlib import contextmanager, suppress
+from functools import cache
+from itertools import count
+from typing import TYPE_CHECKING, NoReturn
+
+from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
+from lamella.store.keys import PRIVATE_PREFIX, check_key, is_private, natural_order
+from lamella.store.locks import file_lock
+from lamella.store.storage import Names, Stamp, Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from zarr.storage import LocalStore
+
+    from lamella.types import JSONObject, StrPath
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+#: Age after which a temporary file of an unknown process is litter.
+_STALE_SECONDS = 24 * 3600
+
+_MOST_FOLDERS = 200_000
+
+_serial = count()
+
+
+@cache
+def _host() -> str:
+    node = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+    return f"{zlib.crc32(node.encode()):08x}"
+
+
+def _private_name(suffix: str) -> str:
+    return f"{PRIVATE_PREFIX}{_host()}-{os.getpid()}-{next(_serial):x}{suffix}"
+
+
+class LocalStorage(Storage):
+    """A store in a folder.
+
+    Parameters
+    ----------
+    root : path
+        The folder; need not exist before the first write.
+    read_only : bool
+        Refuse every change.
+    fsync : bool
+        Flush each file and its folder to the disk before a write returns.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> storage = LocalStorage(tempfile.mkdtemp())
+    >>> storage.write("A/1/zarr.json", b"{}")
+    >>> storage.list(""), storage.read("A/1/zarr.json"), storage.read("B")
+    (['A'], b'{}', None)
+    """
+
+    locks_processes = True
+
+    def __init__(self, root: StrPath, read_only: bool = False, *, fsync: bool = False) -> None:
+        self.root = os.path.abspath(os.fspath(root))
+        self.read_only = read_only
+        self.fsync = fsync
+        self._base = self.root.rstrip(os.sep) + "/"
+        self._folders: set[str] = set()
+        self._real_root: str | None = None
+
+    def __repr__(self) -> str:
+        return f"LocalStorage({self.root!r}{', read_only=True' if self.read_only else ''})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self.root, self.read_only, self.fsync)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LocalStorage) and (other.root, other.read_only) == (
+            self.root,
+            self.read_only,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.root, self.read_only))
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return self.root
+
+    # ---- reading --------------------------------------------------------------------------------
+
+    def read(self, key: str) -> bytes | None:
+        """Read a file whole; the three calls of the system and no more."""
+        path = self._base + check_key(key)
+        try:
+            fd = os.open(path, _READ)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            self._fail("read", key, error)
+        try:
+            size = os.fstat(fd).st_size
+            data = os.read(fd, size + 1)
+            if len(data) != size:  # grew, shrank, or the system gave less than asked
+                data = b"".join([data, *iter(lambda: os.read(fd, 1 << 20), b"")])
+        except IsADirectoryError:
+            return None
+        except OSError as error:
+            self._fail("read", key, error)
+        finally:
+            os.close(fd)
+        return data
+
+    def list(self, prefix: str) -> Names:
+        """List a folder, without temporary and lock files."""
+        try:
+            names = os.listdir(self._base + check_key(prefix))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self._fail("list", prefix, error)
+        return sorted((name for name in names if not is_private(name)), key=natural_order)
+
+    def exists(self, prefix: str) -> bool:
+        """Whether a file or folder is there; links are followed."""
+        return self._stat(prefix) is not None
+
+    def size(self, key: str) -> int | None:
+        """Size of a file, None for a folder too."""
+        found = self._stat(key)
+        return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
+
+    def stamp(self, key: str) -> Stamp | None:
+        """Modification time in nanoseconds, size and inode: an atomic replace changes the inode at least."""
+        found = self._stat(key)
+        return None if found is None else (found.st_mtime_ns, found.st_size, found.st_ino)
+
+    def _stat(self, key: str) -> os.stat_result | None:
+        try:
+            return os.stat(self._base + check_key(key))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            self._fail("look at", key, error)
+
+    # ---- writing --------------------------------------------------------------------------------
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write a temporary file beside the old one and rename it into its place."""
+        self.check_writable(key)
+        folder = check_key(key).rpartition("/")[0]
+        if not key:
+            raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
+        self._make_folder(folder)
+        try:
+            self._replace(folder, key, data)
+        except FileNotFoundError:  # somebody removed a folder that we remember
+            self._folders.clear()
+            self._make_folder(folder)
+            try:
+                self._replace(folder, key, data)
+            except OSError as error:
+                self._fail("write", key, error)
+        except OSError as error:
+            self._fail("write", key, error)
+
+    def _replace(self, folder: str, key: str, data: bytes) -> None:
+        temporary = f"{self._base}{folder}/{_private_name('.tmp')}"
+        fd = os.open(temporary, _CREATE, 0o666)
+        try:
+            try:
+                done = os.write(fd, data)
+                while done < len(data):
+                    done += os.write(fd, memoryview(data)[done:])
+                if self.fsync:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.replace(temporary, self._base + key)
+        except BaseException:
+            _remove_file(temporary)
+            raise
+        if self.fsync:
+            _fsync_folder(self._base + folder)
+
+    def _make_folder(self, folder: str) -> None:
+        """Make a folder and those above; each is checked once to lie inside the store."""
+        if folder in self._folders:
+            return
+        try:
+            if folder:
+                self._make_folder(folder.rpartition("/")[0])
+                os.mkdir(self._base + folder)
+                if self.fsync:
+                    _fsync_folder(os.path.dirname(self._base + folder))
+            else:
+                os.makedirs(self.root, exist_ok=True)
+        except FileExistsError:
+            self._check_inside(folder)
+            if not os.path.isdir(self._base + folder):
+                raise StorageError(
+                    errno.ENOTDIR,
+                    f"cannot make the folder {folder!r} in {self.root}: a file of that name is there",
+                ) from None
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and "" in self._folders:
+                self._folders.clear()
+                self._make_folder(folder)
+                return
+            self._fail("make the folder", folder, error)
+        if len(self._folders) > _MOST_FOLDERS:
+            self._folders.clear()
+        self._folders.add(folder)
+
+    def _check_inside(self, path: str) -> None:
+        """Refuse a path that symbolic links lead out of the store."""
+        if self._real_root is None:
+            self._real_root = os.path.realpath(self.root)
+        real = os.path.realpath(self._base + path) if path else self._real_root
+        if real != self._real_root and not real.startswith(self._real_root.rstrip(os.sep) + os.sep):
+            raise InvalidNameError(
+                f"{path!r} leaves the store {self.root}: a symbolic link leads to {real}; "
+                "open that place as a store of its own to change it"
+            )
+
+    def claim(self, path: str) -> None:
+        """Refuse a folder that links lead out of the store."""
+        self.check_writable(path)
+        if check_key(path) not in self._folders:
+            self._check_inside(path)
+
+    def delete(self, prefix: str) -> None:
+        """Remove a file or folder; never follows a link, and a link itself goes without what it names."""
+        self.check_writable(prefix)
+        path = self._base + check_key(prefix) if prefix else self.root
+        self._check_inside(prefix.rpartition("/")[0])
+        self._folders.clear()
+        try:
+            mode = os.lstat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        if not prefix and stat.S_ISLNK(mode):
+            raise InvalidNameError(f"{self.root} is a symbolic link: delete the folder that it names instead")
+        try:
+            if stat.S_ISDIR(mode):
+                _remove_folder(path)
+            else:
+                os.unlink(path)  # a link goes, what it names stays
+        except OSError as error:
+            self._fail("delete", prefix, error)
+
+    def move(self, old: str, new: str) -> None:
+        """Rename, in one step."""
+        self.check_writable(old)
+        source, target = self._base + check_key(old), self._base + check_key(new)
+        if not old or not new:
+            raise InvalidNameError("the root of a store cannot be moved")
+        if f"{new}/".startswith(f"{old}/"):
+            raise InvalidNameError(f"cannot move {old!r} into itself, to {new!r}")
+        if not os.path.lexists(source):
+            raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.root}")
+        self._check_inside(old.rpartition("/")[0])
+        self._make_folder(new.rpartition("/")[0])
+        if os.path.lexists(target) and not _same_entry(source, target):
+            raise NodeExistsError(f"cannot move {old!r} to {new!r}: {new!r} exists in {self.root}")
+        self._folders.clear()
+        try:
+            os.rename(source, target)
+        except OSError as error:
+            self._fail("move", old, error)
+        if self.fsync:
+            for key in (old, new):
+                _fsync_folder(self._base + key.rpartition("/")[0])
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Hold a lock file beside the key, over threads and processes."""
+        self.check_writable(key)
+        folder, _, last = check_key(key).rpartition("/")
+        self._make_folder(folder)
+        holder = file_lock(f"{self._base}{folder}/{PRIVATE_PREFIX}{last or 'root'}.lock")
+        try:
+            holder.__enter__()
+        except OSError as error:
+            self._fail("lock", key, error)
+        try:
+            yield
+        finally:
+            holder.__exit__(None, None, None)
+
+    def sweep(self, prefix: str = "", *, deep: bool = False) -> int:
+        """Remove what killed writers left in a folder, and with `deep` below it; return how many.
+
+        A temporary file goes when its process on this machine is dead, or after a day. Lock files stay: an
+        empty one harms nobody and its next holder removes it.
+        """
+        self.check_writable(prefix)
+        removed = 0
+        for folder, _folders, files in os.walk(self._base + check_key(prefix)):
+            for name in [*_folders, *files]:
+                if _is_litter(folder, name):
+                    _discard(os.path.join(folder, name))
+                    removed += 1
+            if not deep:
+                break
+            _folders[:] = [name for name in _folders if not is_private(name)]
+        return removed
+
+    # ---- for engines ----------------------------------------------------------------------------
+
+    def kvstore(self, path: str) -> JSONObject | None:
+        """TensorStore's file driver."""
+        folder = f"{self._base}{check_key(path)}".rstrip("/")
+        return {"driver": "file", "path": folder + "/"}
+
+    def zarr_store(self) -> LocalStore:
+        """Return a ``zarr.storage.LocalStore`` of the same folder."""
+        from zarr.storage import LocalStore
+
+        return LocalStore(self.root, read_only=self.read_only)
+
+    def _fail(self, verb: str, key: str, error: OSError) -> NoReturn:
+        if isinstance(error, StorageError):
+            raise error
+        reason = error.strerror or str(error)
+        raise StorageError(
+            error.errno, f"cannot {verb} {key or 'the root'!r} in {self.root}: {reason}"
+        ) from error
+
+
+def _reopen(root: str, read_only: bool, fsync: bool) -> LocalStorage:
+    return LocalStorage(root, read_only, fsync=fsync)
+
+
+def _same_entry(one: str, other: str) -> bool:
+    """Whether two names are one entry, as ``a1`` and ``A1`` are where case does not count."""
+    return os.path.samestat(os.lstat(one), os.lstat(other))
+
+
+def _remove_file(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _remove_folder(path: str) -> None:
+    """Remove a folder so that a kill leaves it whole or gone: renamed aside first, then emptied."""
+    parent = os.path.dirname(path)
+    aside = os.path.join(parent, _private_name(".deleted"))
+    try:
+        os.rename(path, aside)
+    except PermissionError:  # the folder above is not ours to write: empty it in place
+        aside = path
+    shutil.rmtree(aside)
+
+
+def _discard(path: str) -> None:
+    """Remove litter; another sweeper may be at it too."""
+    ignore: Callable[..., None] = lambda *_: None  # noqa: E731
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, onerror=ignore)
+    else:
+        _remove_file(path)
+
+
+def _is_litter(folder: str, name: str) -> bool:
+    if not is_private(name) or name.endswith(".lock"):
+        return False
+    fields = name.removeprefix(PRIVATE_PREFIX).split("-")
+    if name.startswith(PRIVATE_PREFIX) and fields[0] == _host() and len(fields) > 2 and fields[1].isdecimal():
+        return not _is_alive(int(fields[1]))
+    try:
+        age = time.time() - os.lstat(os.path.join(folder, name)).st_mtime
+    except FileNotFoundError:
+        return False
+    return age > _STALE_SECONDS
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name == "nt":  # pragma: no cover
+        return True  # os.kill would end it there
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _fsync_folder(path: str) -> None:
+    if os.name == "nt":  # pragma: no cover
+        return  # folders cannot be opened there; NTFS journals the rename
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

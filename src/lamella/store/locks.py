@@ -1,0 +1,159 @@
+"""Exclusive locks on files: over the threads of this process and over processes.
+
+A lock file stands beside what it guards, is held with the operating system's lock (released by the system
+when its holder dies, and passed on by NFS), and is unlinked after use. Knows nothing of keys or stores.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from lamella.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+if sys.platform == "win32":  # pragma: no cover
+    import msvcrt
+    import time
+
+    def _acquire(fd: int) -> None:
+        while True:
+            try:
+                msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EDEADLK):
+                    raise
+                time.sleep(0.005)  # LK_LOCK polls once a second; documents are held for less than this
+            else:
+                return
+
+    def _release(fd: int, path: str) -> None:
+        os.lseek(fd, 0, os.SEEK_SET)
+        msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
+        os.close(fd)
+        with suppress(OSError):  # refused while somebody else waits with the file open: they unlink it
+            os.unlink(path)
+else:
+    import fcntl
+
+    def _acquire(fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+
+    def _release(fd: int, path: str) -> None:
+        try:
+            os.unlink(path)  # still held: nobody else can own this inode's path
+        except FileNotFoundError:
+            pass
+        finally:
+            # Explicit, because a child forked meanwhile shares the open file and would keep it locked.
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            os.close(fd)
+
+
+class _ThreadLocks:
+    """One lock per name for as long as somebody holds or awaits it."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[str, tuple[threading.Lock, int]] = {}
+
+    @contextmanager
+    def hold(self, name: str) -> Iterator[None]:
+        with self._guard:
+            lock, users = self._locks.get(name, (threading.Lock(), 0))
+            self._locks[name] = (lock, users + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                lock, users = self._locks[name]
+                if users == 1:
+                    del self._locks[name]
+                else:
+                    self._locks[name] = (lock, users - 1)
+
+
+_threads = _ThreadLocks()
+
+
+def _forget_after_fork() -> None:
+    # The threads that held these locks do not exist in the child.
+    global _threads  # noqa: PLW0603
+    _threads = _ThreadLocks()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+@contextmanager
+def thread_lock(name: str) -> Iterator[None]:
+    """Hold a name alone among the threads of this process."""
+    with _threads.hold(name):
+        yield
+
+
+@contextmanager
+def file_lock(path: str) -> Iterator[None]:
+    """Hold a lock file alone among all threads and processes; waits for as long as another holds it.
+
+    Parameters
+    ----------
+    path : str
+        The lock file, made when missing and unlinked after use.
+
+    Raises
+    ------
+    StorageError
+        The file system has no locks, or refuses the file.
+    """
+    with _threads.hold(path):
+        fd = _open_locked(path)
+        try:
+            yield
+        finally:
+            _release(fd, path)
+
+
+def _open_locked(path: str) -> int:
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        try:
+            _acquire(fd)
+            # The holder before us may have unlinked the file between our open and our lock: then we hold a
+            # file that nobody else will find, and must begin again.
+            if _same_file(fd, path):
+                return fd
+        except OSError as error:
+            os.close(fd)
+            if error.errno in _NO_LOCKS:
+                raise StorageError(
+                    error.errno,
+                    f"the file system of {path!r} has no file locks (on Lustre: mount with -o flock), "
+                    "so writers cannot be kept apart",
+                ) from error
+            raise
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _same_file(fd: int, path: str) -> bool:
+    if sys.platform == "win32":  # pragma: no cover
+        return True  # an open file cannot be unlinked there
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False

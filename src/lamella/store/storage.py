@@ -1,0 +1,169 @@
+"""The seam under everything: bytes under keys, and the door that makes one from what a user passes.
+
+What a storage can do, not how: ``local`` does it with the operating system, ``zarr_storage`` with any store
+of zarr-python. Knows nothing of groups, arrays or Zarr formats.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, TypeAlias
+
+from lamella.errors import InvalidArgumentError, ReadOnlyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
+
+    from zarr.abc.store import Store
+
+    from lamella.types import JSONObject, StrPath
+
+Names: TypeAlias = list[str]
+"""Names of files and folders, in natural order."""
+
+Stamp: TypeAlias = tuple[int, ...]
+"""What tells two contents of one key apart without reading them; equal stamps mean unchanged."""
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
+
+
+class Storage(ABC):
+    """Bytes under keys such as ``"A/1/0/zarr.json"``; ``""`` is the root.
+
+    Keys are checked before any I/O (`InvalidNameError`). A storage that is `read_only` refuses every change
+    with `ReadOnlyError` before it touches anything. Every failure of the system below is a `StorageError`.
+    """
+
+    #: Whether changes are refused.
+    read_only: bool = False
+    #: Whether `list` works; HTTP cannot list.
+    can_list: bool = True
+    #: Whether `lock` excludes other processes too, not only threads of this one.
+    locks_processes: bool = False
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Where the store is, for messages."""
+
+    @abstractmethod
+    def read(self, key: str) -> bytes | None:
+        """Return the bytes of a key, None when there is none."""
+
+    @abstractmethod
+    def write(self, key: str, data: bytes) -> None:
+        """Replace the bytes of a key, whole and atomically; makes the folders above."""
+
+    def write_many(self, items: Iterable[tuple[str, bytes]]) -> None:
+        """Write several keys in order; each one is atomic, all of them together are not."""
+        for key, data in items:
+            self.write(key, data)
+
+    @abstractmethod
+    def list(self, prefix: str) -> Names:
+        """Names directly below a folder, files and folders, in natural order; empty when there is none."""
+
+    @abstractmethod
+    def exists(self, prefix: str) -> bool:
+        """Whether a key or a folder is there."""
+
+    @abstractmethod
+    def size(self, key: str) -> int | None:
+        """Bytes of a key, None when there is none."""
+
+    @abstractmethod
+    def delete(self, prefix: str) -> None:
+        """Remove a key, or a folder with all below it; nothing happens when there is none."""
+
+    @abstractmethod
+    def move(self, old: str, new: str) -> None:
+        """Move a key or folder: one rename where the store can, copy and delete otherwise.
+
+        Raises
+        ------
+        NodeNotFoundError
+            `old` does not exist.
+        NodeExistsError
+            `new` exists.
+        """
+
+    @abstractmethod
+    def lock(self, key: str) -> AbstractContextManager[None]:
+        """Hold a key alone: over threads always, over processes where `locks_processes`."""
+
+    def stamp(self, key: str) -> Stamp | None:
+        """Return what changes whenever the bytes of a key change; None when the store cannot tell."""
+        del key
+        return None
+
+    def kvstore(self, path: str) -> JSONObject | None:
+        """How TensorStore addresses a folder of this store, None when it cannot."""
+        del path
+        return None
+
+    def claim(self, path: str) -> None:
+        """Check that a folder may be written into by an engine, and that it lies inside the store."""
+        self.check_writable(path)
+
+    @abstractmethod
+    def zarr_store(self) -> Store:
+        """Return the same place as a store of zarr-python."""
+
+    def check_writable(self, key: str) -> None:
+        """Raise `ReadOnlyError` when changes are refused."""
+        if self.read_only:
+            raise ReadOnlyError(
+                f"cannot write {key or 'the root'!r}: {self.name} is open for reading; "
+                "open it with mode='r+' or 'a'"
+            )
+
+
+def open_storage(target: StrPath | Store, read_only: bool = False, *, fsync: bool = False) -> Storage:
+    """Make the storage for a path, a URL, or a store of zarr-python.
+
+    Parameters
+    ----------
+    target : path, str or zarr.abc.store.Store
+        A local path; a URL that fsspec understands (``s3://``, ``https://``, ``memory://``); or a store.
+        A ``zarr.storage.LocalStore`` becomes a local storage of the same folder.
+    read_only : bool
+        Refuse every change. A store that is read-only itself stays so.
+    fsync : bool
+        Local only: flush each file to the disk before it takes the old one's place, so that what was
+        acknowledged also survives a power cut. Without it, it survives the death of the process.
+
+    Raises
+    ------
+    InvalidArgumentError
+        `target` is none of these.
+    MissingDependencyError
+        A URL, and fsspec or its part for this kind of URL is not installed.
+    """
+    if isinstance(target, str) and _URL.match(target) and not target.startswith("file://"):
+        from lamella.store.zarr_storage import from_url
+
+        return from_url(target, read_only=read_only)
+    if isinstance(target, (str, os.PathLike)):
+        from lamella.store.local import LocalStorage
+
+        path = os.fspath(target)
+        if not isinstance(path, str):
+            raise InvalidArgumentError(f"a store is opened by a path of text, found {path!r}")
+        return LocalStorage(_without_scheme(path), read_only, fsync=fsync)
+    from lamella.store.zarr_storage import from_store
+
+    return from_store(target, read_only=read_only, fsync=fsync)
+
+
+def _without_scheme(path: str) -> str:
+    if not path.startswith("file://"):
+        return path
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    return url2pathname(urlsplit(path).path)
