@@ -1,0 +1,80 @@
+"""What others say about a store: the official schemas at SHOULD level, yaozarrs and ome-zarr-models."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+KINDS = {"multiscales": "image", "plate": "plate", "well": "well"}
+
+
+def check_with_schemas(store: Path, schemas: Path) -> str:
+    """Check the document of every group of a store; raise ValueError with the first thing that is wrong."""
+    checked = 0
+    for node, attributes in documents(store):
+        ome = attributes.get("ome")
+        version = "0.5" if isinstance(ome, dict) else "0.4"
+        for key in KINDS.keys() & (ome or attributes).keys():
+            validator = schema_validator(schemas / version, f"strict_{KINDS[key]}.schema")
+            for error in validator.iter_errors(attributes):
+                raise ValueError(f"{node}: {error.json_path}: {error.message}")
+            checked += 1
+    if not checked:
+        raise ValueError(f"{store} has no OME-Zarr document")
+    return f"{checked} documents"
+
+
+def documents(store: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Path and attributes of every group of a store in Zarr v2 or v3."""
+    for name in (".zattrs", "zarr.json"):
+        for file in sorted(store.rglob(name)):
+            document = json.loads(file.read_text(encoding="utf-8"))
+            if document.get("node_type", "group") == "group":
+                node = file.parent.relative_to(store).as_posix()
+                yield node, document.get("attributes", {}) if name == "zarr.json" else document
+
+
+def schema_validator(folder: Path, name: str) -> Draft202012Validator:
+    """Make the validator of one schema, with the others of its version to refer to."""
+    loaded = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.schema")}
+    resources = [(schema["$id"], Resource.from_contents(schema)) for schema in loaded.values()]
+    return Draft202012Validator(loaded[name], registry=Registry().with_resources(resources))
+
+
+def check_with_yaozarrs(store: Path) -> str:
+    """Check documents and arrays with yaozarrs."""
+    importlib.import_module("yaozarrs").validate_zarr_store(str(store))
+    return "documents and arrays"
+
+
+def check_with_ome_zarr_models(store: Path) -> str:
+    """Open the root of a store with ome-zarr-models."""
+    zarr, models = importlib.import_module("zarr"), importlib.import_module("ome_zarr_models")
+    return type(models.open_ome_zarr(zarr.open_group(str(store), mode="r"))).__name__
+
+
+def verdicts(store: Path, schemas: Path) -> Iterator[tuple[str, bool, str]]:
+    """Yield what checked, whether it passed, and what it said; a checker that is not installed says so."""
+    checkers: dict[str, Callable[[], str]] = {
+        "official schemas": lambda: check_with_schemas(store, schemas),
+        "yaozarrs": lambda: check_with_yaozarrs(store),
+        "ome-zarr-models": lambda: check_with_ome_zarr_models(store),
+    }
+    for name, check in checkers.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield name, True, check()
+        except ModuleNotFoundError as error:
+            yield name, True, f"not installed ({error.name})"
+        except Exception as error:  # whatever a checker raises is its verdict
+            yield name, False, str(error)

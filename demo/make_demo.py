@@ -1,0 +1,96 @@
+"""Real images to OME-Zarr with the command line, checked by others and drawn.
+
+    python demo/make_demo.py [--out FOLDER] [--stores-only]
+
+Makes a 3-D two-channel image in OME-NGFF 0.5, and a plate of 2 x 3 wells x 2 fields in 0.4 and in 0.5. Shows
+`lamella info` of each, checks each with the official schemas, yaozarrs and ome-zarr-models, and draws each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from checks import verdicts
+from fields import FILE_NAME, cut_fields
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = ROOT / "tests" / "data" / "samples"
+SCHEMAS = ROOT / "tests" / "data" / "ngff" / "schemas"
+
+
+def lamella(*arguments: str | Path) -> None:
+    """Show a command of lamella and run it."""
+    words = [relative(argument) if isinstance(argument, Path) else argument for argument in arguments]
+    print(f"\n$ {shlex.join(['lamella', *words])}", flush=True)
+    subprocess.run([sys.executable, "-m", "lamella", *words], cwd=ROOT, check=True)
+
+
+def relative(path: Path) -> str:
+    """Return the path as seen from the checkout, where it is inside."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def make_stores(out: Path) -> list[Path]:
+    """Convert the images; return the stores."""
+    tiffs = out / "fields"
+    print(f"Cut {cut_fields(SAMPLES, tiffs)} field images into {relative(tiffs)}", flush=True)
+    image, plates = (
+        out / "nuclei.zarr",
+        {version: out / f"plate_{version}.zarr" for version in ("0.4", "0.5")},
+    )
+    # 68 x 67 pixels in y and x would give no pyramid by themselves; 236 planes are worth one.
+    lamella(
+        "convert",
+        SAMPLES / "idr0062_nuclei.ome.tif",
+        image,
+        "--version",
+        "0.5",
+        "--levels",
+        "3",
+        "--overwrite",
+    )
+    for version, plate in plates.items():
+        lamella("convert", tiffs, plate, "--version", version, "--well-regex", FILE_NAME, "--overwrite")
+    return [image, *plates.values()]
+
+
+def check(store: Path) -> bool:
+    """Print what others say about a store; whether all are content."""
+    print(f"\nChecks of {relative(store)}")
+    passed = True
+    for name, good, text in verdicts(store, SCHEMAS):
+        print(f"  {'ok    ' if good else 'FAILED'}  {name}: {text}")
+        passed &= good
+    return passed
+
+
+def main() -> int:
+    """Make, show, check and draw; 1 when a check fails."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "demo" / "out", help="its stores and pictures are replaced"
+    )
+    parser.add_argument("--stores-only", action="store_true", help="neither show, check nor draw")
+    args = parser.parse_args()
+    start, out = time.monotonic(), args.out.resolve()
+    stores = make_stores(out)
+    if args.stores_only:
+        return 0
+    passed = True
+    for store in stores:
+        lamella("info", store)
+        passed &= check(store)
+    for store in stores:
+        lamella("preview", store, "-o", store.with_suffix(".png"))
+    print(f"\n{'All checks passed' if passed else 'A check FAILED'}; {time.monotonic() - start:.0f} s.")
+    print("Pictures: " + ", ".join(relative(store.with_suffix(".png")) for store in stores))
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
