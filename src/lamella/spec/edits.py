@@ -37,11 +37,13 @@ if TYPE_CHECKING:
     from lamella.spec.axes import AxisMeta
     from lamella.spec.omero import WindowDict
     from lamella.spec.transforms import TransformationMeta
+    from lamella.types import JSON
 
 __all__ = [
     "add_dataset",
     "append_channel",
     "channel_names",
+    "describe_levels",
     "fill_windows",
     "name_channels",
     "new_images",
@@ -162,6 +164,30 @@ def remove_dataset(meta: ImagesMeta, path: str) -> ImagesMeta:
     """
     edited = meta.checked()
     edited.multiscales[0].datasets.remove(find_dataset(edited, path))
+    return edited
+
+
+def describe_levels(meta: ImagesMeta, method: str, details: JSON) -> ImagesMeta:
+    """Say how the levels were made (MS-09, MS-10).
+
+    Parameters
+    ----------
+    meta : ImagesMeta
+    method : str
+        The downscaling method, such as "mean".
+    details : JSON
+        An object that describes it.
+
+    Examples
+    --------
+    >>> from lamella.models import axes
+    >>> described = describe_levels(new_images(axes("yx"), []), "mean", {"version": "1"})
+    >>> described.multiscales[0].type, described.multiscales[0].metadata
+    ('mean', {'version': '1'})
+    """
+    edited = meta.checked()
+    edited.multiscales[0].type = method
+    edited.multiscales[0].metadata = details
     return edited
 
 

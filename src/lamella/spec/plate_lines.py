@@ -1,0 +1,156 @@
+"""The rows and columns of a plate: finding one by name, adding one, keeping wells in step with them.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError
+from lamella.spec.names import is_name
+from lamella.spec.plate import PlateAxisMeta
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lamella.spec.plate import PlateMeta
+
+_MOST_ROWS = 26 + 26 * 26  # A to ZZ
+_MOST_COLUMNS = 999
+
+
+class Lines:
+    """The rows or the columns of a plate, found by name; placing a name extends the plate's list.
+
+    Parameters
+    ----------
+    kind : str
+        "row" or "column".
+    argument : str
+        What users call an index given for one.
+    entries : list of PlateAxisMeta
+        The plate's list; changed in place.
+    standard_name : callable
+        Index to the name on a standard plate.
+    most : int
+        How many standard names there are.
+
+    Examples
+    --------
+    >>> rows = Lines("row", "row_index", [], standard_row, 702)
+    >>> rows.place("C", 2, "C/1")
+    2
+    >>> [entry.name for entry in rows.entries]
+    ['A', 'B', 'C']
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        argument: str,
+        entries: list[PlateAxisMeta],
+        standard_name: Callable[[int], str],
+        most: int,
+    ) -> None:
+        self.kind = kind
+        self.argument = argument
+        self.entries = entries
+        self.standard_name = standard_name
+        self.most = most
+        self.index: dict[str, int] = {}
+        for index, entry in enumerate(entries):
+            self.index.setdefault(entry.name, index)
+
+    def place(self, name: str, wanted: int | None, well: str) -> int:
+        """Give the index of a name; a new name is appended, after a gap before ``wanted`` is filled.
+
+        Raises
+        ------
+        InvalidArgumentError
+            ``wanted`` is below 0, or leaves a gap that standard names do not fit.
+        """
+        if wanted is not None:
+            wanted = operator.index(wanted)
+            if wanted < 0:
+                raise InvalidArgumentError(f"well {well}: {self.argument}={wanted} is below 0")
+        known = self.index.get(name)
+        if known is None:
+            if wanted is not None and wanted > len(self.entries):
+                self._fill(name, wanted, well)
+            known = self._append(name)
+        if wanted is not None and wanted != known:
+            warnings.warn(
+                f"well {well}: {self.argument}={wanted} contradicts the plate, where {self.kind} {name!r} is "
+                f"number {known}; {known} is written (PL-06)",
+                UserWarning,
+                stacklevel=3,
+            )
+        return known
+
+    def _append(self, name: str) -> int:
+        self.index[name] = len(self.entries)
+        self.entries.append(PlateAxisMeta(name=name))
+        return self.index[name]
+
+    def _fill(self, name: str, wanted: int, well: str) -> None:
+        start = len(self.entries)
+        gap = [self.standard_name(index) for index in range(start, wanted)] if wanted < self.most else []
+        if not gap or name in gap or not self.index.keys().isdisjoint(gap):
+            raise InvalidArgumentError(
+                f"well {well}: {self.argument}={wanted} leaves a gap after the {start} {self.kind}s known so "
+                f"far that names of a standard plate do not fit: create the {self.kind}s before {name!r} first, "
+                f"or leave {self.argument} out"
+            )
+        for filler in gap:
+            self._append(filler)
+
+
+def standard_row(index: int) -> str:
+    """Name a row of a standard plate: A to Z, AA to ZZ.
+
+    Examples
+    --------
+    >>> standard_row(0), standard_row(31)
+    ('A', 'AF')
+    """
+    first, last = divmod(index, 26)
+    return ("" if first == 0 else chr(ord("A") + first - 1)) + chr(ord("A") + last)
+
+
+def standard_column(index: int) -> str:
+    """Name a column of a standard plate: 1, 2, ...
+
+    Examples
+    --------
+    >>> standard_column(11)
+    '12'
+    """
+    return str(index + 1)
+
+
+def lines_of(plate: PlateMeta) -> tuple[Lines, Lines]:
+    """Index the rows and columns of a plate, and make its wells agree with them.
+
+    Plates with wrong indices, or with wells whose row is not listed, are found in the wild; the path of a well
+    is what is on disk. The plate is changed in place.
+
+    Examples
+    --------
+    >>> from lamella.models import PlateMeta, WellIndexMeta
+    >>> well = WellIndexMeta(path="B/1", row_index=7, column_index=0)
+    >>> plate = PlateMeta(rows=[], columns=[], wells=[well])
+    >>> rows, columns = lines_of(plate)
+    >>> plate.wells[0].row_index, columns.index
+    (0, {'1': 0})
+    """
+    rows = Lines("row", "row_index", plate.rows, standard_row, _MOST_ROWS)
+    columns = Lines("column", "col_index", plate.columns, standard_column, _MOST_COLUMNS)
+    for well in plate.wells:
+        row, _, column = well.path.partition("/")
+        if is_name(row) and is_name(column):
+            well.row_index = rows.place(row, None, well.path)
+            well.column_index = columns.place(column, None, well.path)
+    return rows, columns
