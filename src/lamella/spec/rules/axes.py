@@ -1,0 +1,251 @@
+"""Rules AX: one list of axes, wherever it lies.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.spec.rules.dialect import SPACE_UNITS, TIME_UNITS, VECTOR_TYPES
+from lamella.spec.rules.values import alike, describe, is_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.spec.rules.finding import Finding, Location
+    from lamella.spec.rules.judge import Judge
+    from lamella.types import JSON
+
+_UNITS = {"space": SPACE_UNITS, "time": TIME_UNITS}
+_EXAMPLES = {"space": "micrometer", "time": "second"}
+_SLOT = "other"
+
+
+def check_axes(axes: list[JSON], at: Location, judge: Judge, *, bounded: bool = True) -> Iterator[Finding]:
+    """Judge a non-empty list of axes.
+
+    Parameters
+    ----------
+    axes
+        The list as stored.
+    at
+        Where it lies.
+    judge
+        Dialect and node.
+    bounded
+        Whether the axes describe an array: then the order and number per type count too.
+    """
+    for place, axis in enumerate(axes):
+        yield from _check_axis(axis, (*at, place), judge)
+    yield from _check_names(axes, at, judge)
+    yield from _check_counts(axes, at, judge)
+    if bounded:
+        yield from _check_slots(axes, at, judge)
+        yield from _check_order(axes, at, judge)
+
+
+def _check_axis(axis: JSON, at: Location, judge: Judge) -> Iterator[Finding]:
+    if not isinstance(axis, dict):
+        yield judge.find(
+            "AX-01",
+            at,
+            f"the axis is {describe(axis)}",
+            'write an object such as {"name": "x", "type": "space"}',
+        )
+        return
+    if "name" not in axis:
+        yield judge.find("AX-01", at, "the axis has no name", "give it a name")
+    elif not isinstance(axis["name"], str):
+        yield judge.find(
+            "AX-01", (*at, "name"), f"the name of the axis is {describe(axis['name'])}", "write a string"
+        )
+    elif not axis["name"]:
+        yield judge.find(
+            "AX-01",
+            (*at, "name"),
+            "the name of the axis is empty",
+            "give it a name",
+            official=judge.dialect.coordinate_systems,
+        )
+    yield from _check_type(axis, at, judge)
+    if "discrete" in axis and not isinstance(axis["discrete"], bool):
+        yield judge.find(
+            "AX-13", (*at, "discrete"), f"discrete is {describe(axis['discrete'])}", "write true or false"
+        )
+    if "longName" in axis and not isinstance(axis["longName"], str):
+        yield judge.find(
+            "AX-13", (*at, "longName"), f"longName is {describe(axis['longName'])}", "write a string"
+        )
+    yield from _check_unit(axis, at, judge)
+
+
+def _check_type(axis: dict[str, JSON], at: Location, judge: Judge) -> Iterator[Finding]:
+    if "type" not in axis:
+        known = ", ".join(judge.dialect.axis_types)
+        yield judge.find("AX-03", at, "the axis has no type", f"add one of {known}, or a type of your own")
+    elif not isinstance(axis["type"], str):
+        yield judge.find(
+            "AX-03",
+            (*at, "type"),
+            f"the type of the axis is {describe(axis['type'])}",
+            "write a string",
+            level="MUST",
+            official=True,
+        )
+    elif (
+        axis["type"] in VECTOR_TYPES.intersection(judge.dialect.axis_types)
+        and axis.get("discrete") is not True
+    ):
+        yield judge.find(
+            "CT-35",
+            at,
+            f"the {axis['type']} axis is not marked as discrete",
+            "add discrete: true",
+            official=False,
+        )
+
+
+def _check_unit(axis: dict[str, JSON], at: Location, judge: Judge) -> Iterator[Finding]:
+    if "unit" in axis and not isinstance(axis["unit"], str):
+        yield judge.find(
+            "AX-04",
+            (*at, "unit"),
+            f"the unit is {describe(axis['unit'])}",
+            "write a string or leave it out",
+            level="MUST",
+            official=judge.dialect.coordinate_systems,
+        )
+        return
+    kind = axis_kind(axis)
+    if kind not in _UNITS:
+        return
+    if "unit" not in axis:
+        yield judge.find("AX-04", at, f"the {kind} axis has no unit", f'add one, such as "{_EXAMPLES[kind]}"')
+    elif axis["unit"] not in _UNITS[kind]:
+        yield judge.find(
+            "AX-04",
+            (*at, "unit"),
+            f"{describe(axis['unit'])} is not a UDUNITS-2 name of a unit of {kind}",
+            f'write the singular, lower-case name, such as "{_EXAMPLES[kind]}"',
+        )
+
+
+def _check_names(axes: list[JSON], at: Location, judge: Judge) -> Iterator[Finding]:
+    first: dict[str, JSON] = {}
+    for place, axis in enumerate(axes):
+        if not isinstance(axis, dict) or not isinstance(axis.get("name"), str):
+            continue
+        name = axis["name"]
+        if name in first:
+            yield judge.find(
+                "AX-02",
+                (*at, place, "name"),
+                f"the axis name {describe(name)} is used twice",
+                "give each axis a name of its own",
+                official=alike(first[name], axis),
+            )
+        first.setdefault(name, axis)
+
+
+def _check_counts(axes: list[JSON], at: Location, judge: Judge) -> Iterator[Finding]:
+    if not 2 <= len(axes) <= 5:
+        yield judge.find("AX-06", at, f"there are {len(axes)} axes", "describe 2 to 5 dimensions")
+    kinds = [axis_kind(axis) for axis in axes]
+    space, array = kinds.count("space"), kinds.count("array")
+    if 2 <= space <= 3:
+        return
+    if array >= 2 and "array" in judge.dialect.axis_types:
+        # The 0.6 schema takes a system of array axes, the text wants 2 or 3 space axes: advice only.
+        yield judge.find(
+            "AX-07",
+            at,
+            f"{array} array axes and {space} space axes",
+            "use 2 or 3 space axes",
+            level="SHOULD",
+            official=False,
+        )
+        return
+    counted = space + (kinds.count("untyped") if judge.dialect.schema_counts_untyped else 0)
+    yield judge.find(
+        "AX-07",
+        at,
+        f"{space} of the axes have type space",
+        "mark the 2 or 3 axes of space as such",
+        official=not 2 <= counted <= 3,
+    )
+
+
+def _check_slots(axes: list[JSON], at: Location, judge: Judge) -> Iterator[Finding]:
+    slots = [slot_of(axis, judge) for axis in axes]
+    times = [place for place, slot in enumerate(slots) if slot == "time"]
+    others = [place for place, slot in enumerate(slots) if slot == _SLOT]
+    if len(times) > 1:
+        yield judge.find(
+            "AX-08",
+            (*at, times[1]),
+            f"there are {len(times)} time axes",
+            "keep one, give the others another type",
+        )
+    if len(others) > 1:
+        yield judge.find(
+            "AX-09",
+            (*at, others[1]),
+            f"{len(others)} axes are channel, custom or untyped",
+            "keep one of them: the version has one place for all three",
+        )
+    vectors = [place for place, slot in enumerate(slots) if slot == "vector"]
+    if vectors and others:
+        yield judge.find(
+            "CT-35",
+            (*at, others[0]),
+            "a channel or custom axis stands beside a vector axis",
+            "remove one",
+            official=False,
+        )
+
+
+def _check_order(axes: list[JSON], at: Location, judge: Judge) -> Iterator[Finding]:
+    ranks = {"time": 0, _SLOT: 1, "vector": 1, "space": 2}
+    highest = 0
+    for place, axis in enumerate(axes):
+        rank = ranks.get(slot_of(axis, judge))
+        if rank is None:
+            continue
+        if rank < highest:
+            yield judge.find(
+                "AX-10",
+                (*at, place),
+                f"a {axis_kind(axis)} axis comes after axes that it must precede",
+                "order the axes time, channel or custom, space, and the array with them",
+            )
+            return
+        highest = rank
+
+
+def axis_kind(axis: JSON) -> str:
+    """Give the type of an axis; ``"untyped"`` when it has none, ``""`` when it is no axis at all.
+
+    Examples
+    --------
+    >>> axis_kind({"name": "t", "type": "time"}), axis_kind({"name": "angle"}), axis_kind(3)
+    ('time', 'untyped', '')
+    """
+    if not isinstance(axis, dict):
+        return ""
+    if "type" not in axis:
+        return "untyped"
+    return axis["type"] if is_text(axis["type"]) else ""
+
+
+def slot_of(axis: JSON, judge: Judge) -> str:
+    """Give the place of an axis in the prescribed order: time, other, vector, space, array, or nothing."""
+    kind = axis_kind(axis)
+    if kind in ("", "time", "space"):
+        return kind
+    if kind in judge.dialect.axis_types:
+        if kind in VECTOR_TYPES:
+            return "vector"
+        if kind == "array":
+            return kind
+    return _SLOT

@@ -1,0 +1,194 @@
+"""The two entrances to the rules: one document, and one image document with the facts of its arrays.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+from lamella.errors import InvalidArgumentError
+from lamella.spec.rules.arrays import ArrayFacts, ParentImage, check_image_arrays, check_label_arrays
+from lamella.spec.rules.bioformats2raw import LAYOUT_KEY, check_layout, check_series
+from lamella.spec.rules.catalogue import RULES
+from lamella.spec.rules.dialect import dialect
+from lamella.spec.rules.judge import Judge
+from lamella.spec.rules.labels import check_image_label, check_labels_group
+from lamella.spec.rules.multiscales import check_multiscales
+from lamella.spec.rules.omero import check_omero
+from lamella.spec.rules.outline import ome_object
+from lamella.spec.rules.plate import check_plate
+from lamella.spec.rules.scene import check_scene
+from lamella.spec.rules.versions import find_part
+from lamella.spec.rules.well import check_well
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from lamella.spec.rules.finding import Finding, Location
+    from lamella.types import JSON, JSONObject
+
+Kind: TypeAlias = Literal["image", "label", "labels", "plate", "well", "bioformats2raw", "ome", "scene"]
+"""What a group is: an image, the ``image-label`` of a label image, a group of labels, a plate, a well, the
+top group of a bioformats2raw collection, its OME group, a scene."""
+
+_KEYS: dict[str, str] = {
+    "image": "multiscales",
+    "label": "image-label",
+    "labels": "labels",
+    "plate": "plate",
+    "well": "well",
+    "bioformats2raw": LAYOUT_KEY,
+    "ome": "series",
+    "scene": "scene",
+}
+
+
+def check_attributes(
+    kind: Kind, attributes: JSON, version: str, *, node: str = "", acquisitions: Collection[int] | None = None
+) -> list[Finding]:
+    """Judge one document by the rules that need nothing else.
+
+    Never raises for any JSON value, and writes nothing.
+
+    Parameters
+    ----------
+    kind
+        What the group is meant to be. A label image is two things: ask for ``"image"`` and for ``"label"``.
+    attributes
+        The attributes of the group as stored: the content of ``.zattrs`` in 0.4, ``attributes`` of
+        ``zarr.json`` in 0.5 and 0.6.
+    version
+        ``"0.4"``, ``"0.5"`` or ``"0.6"``.
+    node
+        Path of the group, for the findings.
+    acquisitions
+        For a well: the ids that its plate lists (see `acquisition_ids`); None when the plate is not known.
+
+    Returns
+    -------
+    list of Finding
+        In the order of the document; empty when nothing is wrong.
+
+    Raises
+    ------
+    InvalidArgumentError
+        For an unknown kind or version.
+
+    Examples
+    --------
+    >>> well = {"ome": {"version": "0.5", "well": {"images": [{"path": "0"}, {"path": "0"}]}}}
+    >>> for finding in check_attributes("well", well, "0.5", node="A/1"):
+    ...     print(finding)
+    MUST WL-03 A/1 ome.well.images[1].path: the path "0" is used twice; list it once
+    """
+    judge = Judge(dialect(version), node)
+    if kind not in get_args(Kind):
+        raise InvalidArgumentError(
+            f"There is no kind {kind!r} of document; give one of {', '.join(get_args(Kind))}."
+        )
+    return _in_force(_check(kind, attributes, judge, acquisitions), version)
+
+
+def _check(
+    kind: Kind, attributes: JSON, judge: Judge, acquisitions: Collection[int] | None
+) -> Iterator[Finding]:
+    if kind == "ome" and isinstance(attributes, dict) and not _has_part(attributes, judge):
+        # An OME group is there for its XML file; usual writers give it no metadata at all in 0.5.
+        return
+    found = yield from find_part(attributes, _KEYS[kind], judge)
+    if found is None:
+        return
+    part, at = found
+    if kind == "image":
+        yield from check_multiscales(part, at, judge)
+        yield from check_omero(part, at, judge)
+    elif kind == "well":
+        yield from check_well(part, at, judge, acquisitions)
+    else:
+        yield from _CHECKS[kind](part, at, judge)
+
+
+_CHECKS = {
+    "label": check_image_label,
+    "labels": check_labels_group,
+    "plate": check_plate,
+    "bioformats2raw": check_layout,
+    "ome": check_series,
+    "scene": check_scene,
+}
+
+
+def _has_part(attributes: JSONObject, judge: Judge) -> bool:
+    return any(key in attributes for key in (*judge.dialect.wrapper, "series"))
+
+
+def check_arrays(
+    kind: Kind,
+    attributes: JSON,
+    version: str,
+    arrays: Mapping[str, ArrayFacts],
+    *,
+    node: str = "",
+    parent: ParentImage | None = None,
+) -> list[Finding]:
+    """Judge an image or label image against its arrays, by the rules that `check_attributes` can't see.
+
+    Never raises for any JSON value. Faults of the document itself are left to `check_attributes`.
+
+    Parameters
+    ----------
+    kind
+        ``"image"`` or ``"label"``; a label image is judged as an image, too. Other kinds have no arrays: no
+        findings.
+    attributes
+        The attributes of the group as stored.
+    version
+        ``"0.4"``, ``"0.5"`` or ``"0.6"``.
+    arrays
+        Facts of the arrays below the group, by dataset path; what is not in it does not exist.
+    node
+        Path of the group, for the findings.
+    parent
+        For a label image: the image that it belongs to.
+
+    Returns
+    -------
+    list of Finding
+        In the order of the document; empty when nothing is wrong.
+
+    Raises
+    ------
+    InvalidArgumentError
+        For an unknown version.
+
+    Examples
+    --------
+    >>> image = {"multiscales": [{"axes": [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}],
+    ...                           "datasets": [{"path": "0"}, {"path": "1"}]}]}
+    >>> facts = {"0": ArrayFacts((3, 8, 8), "uint8", zarr_format=2)}
+    >>> for finding in check_arrays("image", image, "0.4", facts):
+    ...     print(finding.rule, finding.found)
+    AX-05 the array has 3 dimensions, there are 2 axes
+    MS-04 there is no array "1"
+    """
+    judge = Judge(dialect(version), node)
+    if kind not in ("image", "label"):
+        return []
+    part = ome_object(attributes, judge.dialect)
+    at: Location = judge.dialect.wrapper if part or _is_wrapped(attributes, judge) else ()
+    findings = list(check_image_arrays(part, at, arrays, judge))
+    if kind == "label":
+        findings.extend(check_label_arrays(part, at, arrays, parent, judge))
+    return _in_force(findings, version)
+
+
+def _is_wrapped(attributes: JSON, judge: Judge) -> bool:
+    return isinstance(attributes, dict) and all(
+        isinstance(attributes.get(key), dict) for key in judge.dialect.wrapper
+    )
+
+
+def _in_force(findings: Iterable[Finding], version: str) -> list[Finding]:
+    """Keep the findings of rules that hold in the version."""
+    return [finding for finding in findings if version in RULES[finding.rule].versions]

@@ -1,0 +1,230 @@
+"""What differs between OME-NGFF 0.4, 0.5 and 0.6 for the rules, as data: one frozen record per version.
+
+The rules read these records; none of them asks for a version's name.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from lamella.spec.rules.finding import Location
+
+SPACE_UNITS = frozenset(
+    [
+        "angstrom",
+        "attometer",
+        "centimeter",
+        "decimeter",
+        "exameter",
+        "femtometer",
+        "foot",
+        "gigameter",
+        "hectometer",
+        "inch",
+        "kilometer",
+        "megameter",
+        "meter",
+        "micrometer",
+        "mile",
+        "millimeter",
+        "nanometer",
+        "parsec",
+        "petameter",
+        "picometer",
+        "terameter",
+        "yard",
+        "yoctometer",
+        "yottameter",
+        "zeptometer",
+        "zettameter",
+    ]
+)
+"""The 26 UDUNITS-2 names for lengths that the specification lists."""
+
+TIME_UNITS = frozenset(
+    [
+        "attosecond",
+        "centisecond",
+        "day",
+        "decisecond",
+        "exasecond",
+        "femtosecond",
+        "gigasecond",
+        "hectosecond",
+        "hour",
+        "kilosecond",
+        "megasecond",
+        "microsecond",
+        "millisecond",
+        "minute",
+        "nanosecond",
+        "petasecond",
+        "picosecond",
+        "second",
+        "terasecond",
+        "yoctosecond",
+        "yottasecond",
+        "zeptosecond",
+        "zettasecond",
+    ]
+)
+"""The 23 UDUNITS-2 names for durations that the specification lists."""
+
+LABEL_DTYPES = frozenset(
+    ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"],
+)
+"""The data types of label images."""
+
+VECTOR_TYPES = frozenset(["coordinate", "displacement"])
+"""Types of the axis that holds the vectors of a coordinate or displacement field."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One version of OME-NGFF, as the rules see it.
+
+    Attributes
+    ----------
+    name
+        The version.
+    zarr_format
+        Zarr version of its groups and arrays.
+    wrapper
+        Where the OME part lies in the attributes.
+    version_names
+        Strings that name this version in a document.
+    inner_versions
+        Whether each part (multiscales, plate, ...) carries its own version key.
+    coordinate_systems
+        Whether axes live in named coordinate systems, and every transformation has an input and an output.
+    axis_types
+        Types of axes with a meaning in the text; others are custom.
+    transformation_types
+        Types of transformations.
+    dataset_types
+        Types that may bring a level to its coordinate system.
+    field_name
+        Pattern of ``well.images[].path``.
+    field_words
+        The same in words.
+    chunk_separator
+        The separator of chunk keys that arrays must have; None when any will do.
+    schema_counts_untyped
+        Whether the official schema counts an axis without type as a space axis.
+    also_official
+        Rules whose text-level half the official schema or suite of this version checks as well.
+    """
+
+    name: str
+    zarr_format: int
+    wrapper: Location
+    version_names: tuple[str, ...]
+    inner_versions: bool
+    coordinate_systems: bool
+    axis_types: tuple[str, ...]
+    transformation_types: tuple[str, ...]
+    dataset_types: tuple[str, ...]
+    field_name: re.Pattern[str]
+    field_words: str
+    chunk_separator: str | None
+    schema_counts_untyped: bool
+    also_official: frozenset[str]
+
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9]+")
+
+_V04 = Dialect(
+    name="0.4",
+    zarr_format=2,
+    wrapper=(),
+    version_names=("0.4",),
+    inner_versions=True,
+    coordinate_systems=False,
+    axis_types=("space", "time", "channel"),
+    transformation_types=("identity", "scale", "translation"),
+    dataset_types=("scale", "translation"),
+    field_name=_PLAIN_NAME,
+    field_words="letters and digits only",
+    chunk_separator="/",
+    schema_counts_untyped=True,
+    also_official=frozenset(["OM-02", "OM-03"]),
+)
+
+_V05 = Dialect(
+    name="0.5",
+    zarr_format=3,
+    wrapper=("ome",),
+    version_names=("0.5",),
+    inner_versions=False,
+    coordinate_systems=False,
+    axis_types=_V04.axis_types,
+    transformation_types=_V04.transformation_types,
+    dataset_types=_V04.dataset_types,
+    field_name=_PLAIN_NAME,
+    field_words=_V04.field_words,
+    chunk_separator=None,
+    schema_counts_untyped=True,
+    also_official=frozenset(["PL-06"]),
+)
+
+_V06 = Dialect(
+    name="0.6",
+    zarr_format=3,
+    wrapper=("ome",),
+    version_names=("0.6", "0.6rc0"),
+    inner_versions=False,
+    coordinate_systems=True,
+    axis_types=("array", "space", "time", "channel", "coordinate", "displacement"),
+    transformation_types=(
+        "identity",
+        "mapAxis",
+        "projectAxis",
+        "translation",
+        "scale",
+        "affine",
+        "rotation",
+        "sequence",
+        "displacements",
+        "coordinates",
+        "bijection",
+        "byDimension",
+    ),
+    dataset_types=("scale", "identity", "sequence"),
+    field_name=re.compile(r"(?!__)(?!\.+\Z)[A-Za-z0-9_.-]+"),
+    field_words="letters, digits, '_', '.' and '-', not only periods, and no '__' at the start",
+    chunk_separator=None,
+    schema_counts_untyped=False,
+    also_official=frozenset(),
+)
+
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (_V04, _V05, _V06)}
+"""The versions that the rules judge."""
+
+
+def dialect(version: str) -> Dialect:
+    """Give the dialect of a version.
+
+    Raises
+    ------
+    InvalidArgumentError
+        For a version without rules here.
+
+    Examples
+    --------
+    >>> dialect("0.5").wrapper
+    ('ome',)
+    """
+    try:
+        return DIALECTS[version]
+    except (KeyError, TypeError):
+        known = ", ".join(DIALECTS)
+        raise InvalidArgumentError(
+            f"There are no rules for OME-NGFF version {version!r}; give one of {known}."
+        ) from None

@@ -1,0 +1,108 @@
+"""The finding: one result of one rule, in the words that a person who must mend the file needs.
+
+Layer: spec. Imports nothing of lamella.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Level: TypeAlias = Literal["MUST", "SHOULD"]
+"""How much a finding weighs: a broken MUST makes a document invalid, a broken SHOULD is advice."""
+
+Location: TypeAlias = tuple[str | int, ...]
+"""Keys and places from the root of a group's attributes to a value in them."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault of one document.
+
+    Attributes
+    ----------
+    rule
+        Id of the rule, a key of `lamella.spec.rules.RULES`.
+    level
+        ``"MUST"`` or ``"SHOULD"``.
+    node
+        Path of the group or array in the store; ``""`` is the root.
+    location
+        Keys and places from the root of the attributes to the value at fault, or to the object that lacks
+        one.
+    found
+        What is there, on one line.
+    remedy
+        What to do about it, on one line.
+    official
+        Whether the official JSON schema or test suite of the version refuses the document for this too.
+        ``False``: the text of the specification says so, the schema does not look.
+
+    Examples
+    --------
+    >>> print(Finding("AX-02", "MUST", "A/1/0", ("ome", "multiscales", 0, "axes", 1, "name"),
+    ...               'the axis name "x" is used twice', "give each axis a name of its own"))
+    MUST AX-02 A/1/0 ome.multiscales[0].axes[1].name: the axis name "x" is used twice; give each axis a name
+    of its own
+    """
+
+    rule: str
+    level: Level
+    node: str = ""
+    location: Location = ()
+    found: str = ""
+    remedy: str = ""
+    official: bool = False
+
+    def __str__(self) -> str:
+        where = " ".join(part for part in (self.node or "/", location_text(self.location)) if part)
+        return f"{self.level} {self.rule} {where}: {self.found}; {self.remedy}"
+
+
+def location_text(location: Location) -> str:
+    """Write a location the way it is typed in most languages.
+
+    Examples
+    --------
+    >>> location_text(("ome", "plate", "wells", 3, "path"))
+    'ome.plate.wells[3].path'
+    >>> location_text(("bioformats2raw.layout",))
+    '["bioformats2raw.layout"]'
+    """
+    text = ""
+    for part in location:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif part.replace("-", "_").isidentifier():
+            text += f".{part}" if text else part
+        else:
+            text += f'["{part}"]'
+    return text
+
+
+def accepted(findings: Iterable[Finding], *, strict: bool = False) -> bool:
+    """Whether the official schemas and test suites would accept the document that has these findings.
+
+    lamella is stricter: it also judges what the text of the specification demands and no JSON schema can
+    express (a scale as long as the axes, a well path that fits its indices). For that verdict ask for any
+    finding of level ``"MUST"``.
+
+    Parameters
+    ----------
+    findings
+        What `check_attributes` gave.
+    strict
+        Also refuse a missing field that the strict schemas require (a SHOULD).
+
+    Examples
+    --------
+    >>> from lamella.spec.rules import check_attributes
+    >>> nameless = {"well": {"images": [{"path": "0"}]}}
+    >>> findings = check_attributes("well", nameless, "0.4")
+    >>> [finding.rule for finding in findings], accepted(findings), accepted(findings, strict=True)
+    (['VE-02'], True, False)
+    """
+    return not any(finding.official and (strict or finding.level == "MUST") for finding in findings)

@@ -1,0 +1,190 @@
+"""Rules CT-32, CT-33 and CT-38 of 0.6: matrices of affine transformations and rotations.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, TypeAlias
+
+from lamella.spec.rules.values import describe, is_text, numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from lamella.spec.rules.finding import Finding, Location
+    from lamella.spec.rules.judge import Ends, Judge
+    from lamella.types import JSON, JSONObject
+
+Matrix: TypeAlias = list[list[float]]
+
+_MOST_AXES = 5
+_TOLERANCE = 1e-3
+"""Rotations are written with few decimals: 0.7071 squared twice is 0.99998."""
+
+
+def check_affine(
+    entry: JSONObject, at: Location, ends: Ends, judge: Judge
+) -> Generator[Finding, None, int | None]:
+    """Judge an affine transformation (CT-32, CT-38); give the number of axes that come out."""
+    if (yield from _check_source(entry, "affine", "CT-32", at, judge)) is None:
+        return ends.outputs
+    where = (*at, "affine")
+    matrix = read_matrix(entry["affine"])
+    if matrix is None:
+        yield judge.find(
+            "CT-32",
+            where,
+            f"the affine is {describe(entry['affine'])}",
+            "write rows of equal length, the translation last",
+            official=not _rows_of_numbers(entry["affine"]),
+        )
+        return ends.outputs
+    rows, columns = len(matrix), len(matrix[0])
+    if ends.inputs not in (None, columns - 1) or ends.outputs not in (None, rows):
+        wanted = f"{_or_any(ends.outputs)} x {_or_any(ends.inputs and ends.inputs + 1)}"
+        yield judge.find(
+            "CT-32",
+            where,
+            f"the affine is {rows} x {columns}, its systems ask for {wanted}",
+            "write M rows of N+1",
+            official=False,
+        )
+        return ends.outputs
+    simpler = _simpler_type(matrix)
+    if simpler:
+        yield judge.find("CT-38", where, f"the affine is only {simpler}", "write that type instead")
+    return rows
+
+
+def _or_any(count: int | None) -> str:
+    return "any" if count is None else str(count)
+
+
+def check_rotation(
+    entry: JSONObject, at: Location, ends: Ends, judge: Judge
+) -> Generator[Finding, None, int | None]:
+    """Judge a rotation (CT-33); give the number of axes that come out."""
+    if (yield from _check_source(entry, "rotation", "CT-33", at, judge)) is None:
+        return ends.outputs
+    where = (*at, "rotation")
+    matrix = read_matrix(entry["rotation"])
+    if matrix is None or len(matrix) != len(matrix[0]) or not 1 <= len(matrix) <= _MOST_AXES:
+        yield judge.find(
+            "CT-33",
+            where,
+            f"the rotation is {describe(entry['rotation'])}",
+            "write a square matrix",
+            official=True,
+        )
+        return ends.outputs
+    size = len(matrix)
+    if any(count is not None and count != size for count in (ends.inputs, ends.outputs)):
+        yield judge.find(
+            "CT-33",
+            where,
+            f"the rotation is {size} x {size}, its systems have other numbers of axes",
+            "fit them",
+            official=False,
+        )
+        return ends.outputs
+    if not is_rotation(matrix):
+        yield judge.find(
+            "CT-33",
+            where,
+            "the matrix is not orthonormal with determinant 1",
+            "write it as affine, or correct it",
+            official=False,
+        )
+    return size
+
+
+def _check_source(
+    entry: JSONObject, key: str, rule: str, at: Location, judge: Judge
+) -> Generator[Finding, None, JSON]:
+    """Judge that the parameters are given once, inline or by path; give the inline ones, or None."""
+    if key in entry and "path" in entry:
+        yield judge.find(rule, at, f"there are both {key} and path", "keep one of them", official=True)
+    elif key not in entry and "path" not in entry:
+        yield judge.find(rule, at, f"there is neither {key} nor path", "add one of them", official=True)
+    elif "path" in entry and not is_text(entry["path"]):
+        yield judge.find(
+            rule,
+            (*at, "path"),
+            f"the path is {describe(entry['path'])}",
+            "write the path of an array",
+            official=not isinstance(entry["path"], str),
+        )
+    return entry.get(key)
+
+
+def _rows_of_numbers(value: JSON) -> bool:
+    return isinstance(value, list) and all(numbers(row) is not None for row in value)
+
+
+def read_matrix(value: JSON) -> Matrix | None:
+    """Give a matrix of numbers, or None for anything else.
+
+    Examples
+    --------
+    >>> read_matrix([[1, 0], [0, 1]]), read_matrix([[1], [0, 1]]), read_matrix("eye")
+    ([[1.0, 0.0], [0.0, 1.0]], None, None)
+    """
+    if not isinstance(value, list):
+        return None
+    rows = [numbers(row) for row in value]
+    matrix = [row for row in rows if row]
+    if not matrix or len(matrix) != len(rows) or any(len(row) != len(matrix[0]) for row in matrix):
+        return None
+    return matrix
+
+
+def is_rotation(matrix: Matrix) -> bool:
+    """Whether a small square matrix is orthonormal with determinant 1, within the digits that people write.
+
+    Examples
+    --------
+    >>> is_rotation([[0, 1], [-1, 0]]), is_rotation([[0, 1], [1, 0]]), is_rotation([[2, 0], [0, 0.5]])
+    (True, False, False)
+    """
+    size = len(matrix)
+    for one in range(size):
+        for other in range(size):
+            product = math.fsum(matrix[one][k] * matrix[other][k] for k in range(size))
+            # Written so that a product which overflowed to infinity or nan is no match.
+            if not abs(product - (one == other)) <= _TOLERANCE:
+                return False
+    return abs(_determinant(matrix) - 1) <= _TOLERANCE * size
+
+
+def _determinant(matrix: Matrix) -> float:
+    if len(matrix) == 1:
+        return matrix[0][0]
+    return math.fsum(
+        (-1) ** column
+        * matrix[0][column]
+        * _determinant([row[:column] + row[column + 1 :] for row in matrix[1:]])
+        for column in range(len(matrix))
+    )
+
+
+def _simpler_type(matrix: Matrix) -> str:
+    """Name the simpler transformation that an affine matrix is, if any."""
+    size = len(matrix)
+    if size > _MOST_AXES or len(matrix[0]) != size + 1:
+        return ""
+    linear = [row[:size] for row in matrix]
+    moves = any(row[size] != 0 for row in matrix)
+    if all(not linear[i][j] for i, j in _off_diagonal(size)):
+        stretches = any(linear[i][i] != 1 for i in range(size))
+        if not stretches:
+            return "a translation" if moves else "the identity"
+        return "a scale and a translation" if moves else "a scale"
+    if is_rotation(linear):
+        return "a rotation and a translation" if moves else "a rotation"
+    return ""
+
+
+def _off_diagonal(size: int) -> Iterator[tuple[int, int]]:
+    return ((i, j) for i in range(size) for j in range(size) if i != j)

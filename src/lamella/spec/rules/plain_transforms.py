@@ -1,0 +1,146 @@
+"""Rules CT-01 to CT-07 of 0.4 and 0.5: lists of scale and translation.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.spec.rules.values import describe, numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.spec.rules.finding import Finding, Location
+    from lamella.spec.rules.judge import Judge
+    from lamella.types import JSON, JSONObject
+
+
+def check_plain_list(
+    value: JSON, at: Location, axes: int | None, judge: Judge, rule: str | None = None
+) -> Iterator[Finding]:
+    """Judge a list of scale and translation.
+
+    Parameters
+    ----------
+    value
+        The list as stored.
+    at
+        Where it lies.
+    axes
+        Number of axes, None when unknown.
+    judge
+        Dialect and node.
+    rule
+        Report all faults under this rule (CT-07 for the list of a whole multiscale).
+    """
+    if not isinstance(value, list) or not value:
+        yield judge.find(
+            rule or "CT-01", at, f"coordinateTransformations is {describe(value)}", "list at least a scale"
+        )
+        return
+    kinds: list[str] = []
+    for place, transformation in enumerate(value):
+        kinds.append(_kind(transformation))
+        yield from _check_entry(transformation, (*at, place), axes, judge, rule)
+    if kinds.count("scale") != 1:
+        yield judge.find(
+            rule or "CT-03",
+            at,
+            f"the list has {kinds.count('scale')} scales",
+            "keep exactly one",
+            official=True,
+        )
+    yield from _check_translations(kinds, at, judge, rule)
+
+
+def _kind(transformation: JSON) -> str:
+    kind = transformation.get("type") if isinstance(transformation, dict) else None
+    return kind if isinstance(kind, str) else ""
+
+
+def _check_entry(
+    entry: JSON, at: Location, axes: int | None, judge: Judge, rule: str | None
+) -> Iterator[Finding]:
+    if not isinstance(entry, dict):
+        yield judge.find(
+            rule or "CT-01", at, f"the transformation is {describe(entry)}", "write an object with a type"
+        )
+        return
+    allowed = judge.dialect.dataset_types
+    if not isinstance(entry.get("type"), str):
+        where = (*at, "type") if "type" in entry else at
+        yield judge.find(
+            rule or "CT-01",
+            where,
+            f"the type is {describe(entry.get('type'))}",
+            f"write one of {', '.join(allowed)}",
+        )
+        return
+    kind = entry["type"]
+    if kind not in allowed:
+        yield judge.find(
+            rule or "CT-02",
+            (*at, "type"),
+            f"the type is {describe(kind)}",
+            f"use only {' and '.join(allowed)}",
+        )
+    elif kind not in entry:
+        yield judge.find(
+            rule or "CT-02", at, f"the {kind} has no {kind}", "add the list of numbers or remove the entry"
+        )
+    else:
+        yield from _check_values(entry, at, axes, judge, rule)
+
+
+def _check_values(
+    entry: JSONObject, at: Location, axes: int | None, judge: Judge, rule: str | None
+) -> Iterator[Finding]:
+    kind = entry["type"]
+    value, at = entry[kind], (*at, kind)
+    values = numbers(value)
+    if values is None:
+        yield judge.find(
+            rule or "CT-05",
+            at,
+            f"the {kind} is {describe(value)}",
+            "write one number for each axis",
+            official=True,
+        )
+    elif axes is not None and len(values) != axes:
+        yield judge.find(
+            rule or "CT-05",
+            at,
+            f"the {kind} has {len(values)} numbers for {axes} axes",
+            "write one number for each axis",
+            official=len(values) < 2,
+        )
+    elif len(values) < 2:
+        yield judge.find(
+            rule or "CT-05",
+            at,
+            f"the {kind} has {len(values)} numbers",
+            "write one number for each axis",
+            official=True,
+        )
+
+
+def _check_translations(kinds: list[str], at: Location, judge: Judge, rule: str | None) -> Iterator[Finding]:
+    translations = [place for place, kind in enumerate(kinds) if kind == "translation"]
+    if len(translations) > 1:
+        yield judge.find(
+            rule or "CT-04",
+            (*at, translations[1]),
+            f"the list has {len(translations)} translations",
+            "keep one, the sum of all",
+            official=False,
+        )
+    if translations and "scale" in kinds[translations[0] :]:
+        yield judge.find(
+            rule or "CT-04",
+            (*at, translations[0]),
+            "the translation comes before the scale",
+            "list the scale first; multiply the translation by the scale if the order was meant",
+            official=False,
+        )

@@ -1,0 +1,100 @@
+"""Rules WL: the images of a well.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.spec.rules.values import alike, describe, is_integer
+from lamella.spec.rules.versions import check_inner_version
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from lamella.spec.rules.finding import Finding, Location
+    from lamella.spec.rules.judge import Judge
+    from lamella.types import JSON, JSONObject
+
+
+def check_well(
+    ome: JSONObject, at: Location, judge: Judge, acquisitions: Collection[int] | None
+) -> Iterator[Finding]:
+    """Judge ``well``; `acquisitions` are the ids that its plate lists, None when the plate is not known."""
+    if not isinstance(ome.get("well"), dict):
+        where = (*at, "well") if "well" in ome else at
+        found = f"well is {describe(ome['well'])}" if "well" in ome else "there is no well"
+        yield judge.find("WL-01", where, found, "write an object with images")
+        return
+    well = ome["well"]
+    where = (*at, "well")
+    yield from check_inner_version(well, where, "VE-02", judge)
+    images = well.get("images")
+    spot = (*where, "images") if "images" in well else where
+    if not isinstance(images, list) or not images:
+        found = f"images is {describe(images)}" if "images" in well else "the well has no images"
+        yield judge.find("WL-01", spot, found, "list the fields, each with a path")
+        return
+    first: dict[str, JSON] = {}
+    for place, image in enumerate(images):
+        yield from _check_image(image, (*spot, place), first, judge)
+        if isinstance(image, dict):
+            yield from _check_acquisition(image, (*spot, place), acquisitions, judge)
+
+
+def _check_image(image: JSON, at: Location, first: dict[str, JSON], judge: Judge) -> Iterator[Finding]:
+    if not isinstance(image, dict):
+        yield judge.find("WL-01", at, f"the image is {describe(image)}", "write an object with a path")
+        return
+    if "path" not in image:
+        yield judge.find("WL-01", at, "the image has no path", "write the name of its group")
+        return
+    path = image["path"]
+    where = (*at, "path")
+    if not isinstance(path, str) or not judge.dialect.field_name.fullmatch(path):
+        yield judge.find("WL-02", where, f"the path is {describe(path)}", f"use {judge.dialect.field_words}")
+    if not isinstance(path, str):
+        return
+    if path in first:
+        yield judge.find(
+            "WL-03",
+            where,
+            f"the path {describe(path)} is used twice",
+            "list it once",
+            official=alike(first[path], image),
+        )
+    first.setdefault(path, image)
+
+
+def _check_acquisition(
+    image: JSONObject, at: Location, acquisitions: Collection[int] | None, judge: Judge
+) -> Iterator[Finding]:
+    where = (*at, "acquisition")
+    if "acquisition" not in image:
+        if acquisitions is not None and len(acquisitions) > 1:
+            yield judge.find(
+                "WL-04",
+                at,
+                f"the plate has {len(acquisitions)} acquisitions, the image names none",
+                "name one",
+                official=False,
+            )
+        return
+    number = image["acquisition"]
+    if not is_integer(number):
+        yield judge.find(
+            "WL-04",
+            where,
+            f"the acquisition is {describe(number)}",
+            "write the id, an integer",
+            official=True,
+        )
+    elif acquisitions is not None and number not in acquisitions:
+        yield judge.find(
+            "WL-04",
+            where,
+            f"the plate has no acquisition {describe(number)}",
+            "write an id that the plate lists, or list this one",
+            official=False,
+        )
