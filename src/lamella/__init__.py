@@ -1,12 +1,86 @@
 """lamella: OME-Zarr (OME-NGFF) microscopy data, from one image to plates of thousands of fields.
 
->>> import lamella
->>> lamella.__version__
-'0.1.0'
+The front door is `open_ome_zarr`, which returns the node at a path:
+
+- `Plate` with its `Row`, `Well` and `Position` nodes for high-content screens,
+- `Position` for one image: levels, labels, channels, scales,
+- `TiledPosition` for an image made of tiles,
+- `ImageArray` (`TiledImageArray`) for the pixels of one level.
+
+``lamella.models`` holds the metadata models, ``lamella.errors`` the errors. Names are loaded on first use, so that
+``import lamella`` costs little.
+
+Examples
+--------
+>>> import lamella, numpy as np, tempfile
+>>> path = tempfile.mkdtemp() + "/cells.zarr"
+>>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"], version="0.5") as position:
+...     image = position.create_image("0", np.zeros((1, 1, 8, 64, 64), "uint16"))
+...     position.compute_pyramid(levels=2)
+...     position.set_scale("0", "x", 0.1)
+>>> lamella.open_ome_zarr(path)["1"].shape
+(1, 1, 4, 32, 32)
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from lamella._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from lamella import errors, models
+    from lamella.nodes.image_array import ImageArray
+    from lamella.nodes.labels import LabelImage, Labels
+    from lamella.nodes.node import NGFFNode
+    from lamella.nodes.open import open_ome_zarr
+    from lamella.nodes.plate import Plate
+    from lamella.nodes.position import Position
+    from lamella.nodes.tiled import TiledImageArray, TiledPosition
+    from lamella.nodes.well import Row, Well
+
+__all__ = [
+    "ImageArray",
+    "LabelImage",
+    "Labels",
+    "NGFFNode",
+    "Plate",
+    "Position",
+    "Row",
+    "TiledImageArray",
+    "TiledPosition",
+    "Well",
+    "__version__",
+    "errors",
+    "models",
+    "open_ome_zarr",
+]
+
+_MODULES = {
+    "ImageArray": "lamella.nodes.image_array",
+    "LabelImage": "lamella.nodes.labels",
+    "Labels": "lamella.nodes.labels",
+    "NGFFNode": "lamella.nodes.node",
+    "Plate": "lamella.nodes.plate",
+    "Position": "lamella.nodes.position",
+    "Row": "lamella.nodes.well",
+    "TiledImageArray": "lamella.nodes.tiled",
+    "TiledPosition": "lamella.nodes.tiled",
+    "Well": "lamella.nodes.well",
+    "open_ome_zarr": "lamella.nodes.open",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("errors", "models"):
+        return import_module(f"lamella.{name}")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'lamella' has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -93,3 +93,16 @@ def detect(zarr_format: int, attributes: JSONObject) -> SpecVersion:
 
 def _known() -> str:
     return ", ".join(version.name for version in VERSIONS)
+
+
+def convert_attributes(attributes: JSONObject, source: SpecVersion, target: SpecVersion) -> JSONObject:
+    """Give a group's attributes in the spelling of another version; unknown keys survive.
+
+    Examples
+    --------
+    >>> convert_attributes({"labels": ["nuclei"], "lab": "ours"}, by_name("0.4"), by_name("0.5"))
+    {'lab': 'ours', 'ome': {'version': '0.5', 'labels': ['nuclei']}}
+    """
+    if source is target:
+        return attributes
+    return source.converted(attributes, target)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.spec.base import plain
@@ -21,7 +21,7 @@ from lamella.spec.plate import PlateMeta, WellGroupMeta
 
 if TYPE_CHECKING:
     from lamella.spec.base import MetaModel
-    from lamella.types import JSON, JSONObject
+    from lamella.types import JSON, JSONObject, VersionName
 
 M = TypeVar("M", bound="MetaModel")
 
@@ -93,8 +93,8 @@ class SpecVersion(ABC):
     {'labels': ['cells'], 'lab': 'ours'}
     """
 
-    name: ClassVar[str]
-    zarr_format: ClassVar[int]
+    name: ClassVar[VersionName]
+    zarr_format: ClassVar[Literal[2, 3]]
     _where: ClassVar[str]
     """Where the OME part sits, for messages."""
 
@@ -148,6 +148,28 @@ class SpecVersion(ABC):
             del part["multiscales"]  # MS-01: at least one entry, or no image
         part = self._encode(base, part, old)
         return self.with_ome(attributes, place.put(ome, part))
+
+    def converted(self, attributes: JSONObject, target: SpecVersion) -> JSONObject:
+        """Give the document in the spelling of another version; keys that no version knows survive.
+
+        Raises
+        ------
+        MetadataError
+            A part cannot be represented.
+        """
+        parts = [part for kind in _PARTS if (part := self.load(kind, attributes)) is not None]
+        known = {key for place in _PARTS.values() for key in place.keys} | {"version"}
+        others = {key: value for key, value in self.ome(attributes).items() if key not in known}
+        rest = {key: value for key, value in self.beside(attributes).items() if key not in known}
+        others = {key: value for key, value in others.items() if key not in rest}
+        document = target.with_ome(rest, target.ome(rest) | others)
+        for part in parts:
+            document = target.dump(part, document)
+        return document
+
+    @abstractmethod
+    def beside(self, attributes: JSONObject) -> JSONObject:
+        """Get what stands beside the OME part of a document: the keys of users and other programs."""
 
     @abstractmethod
     def claims(self, zarr_format: int, attributes: JSONObject) -> bool:

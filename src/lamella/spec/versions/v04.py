@@ -47,6 +47,10 @@ class Version04(SpecVersion):
         """Give the OME part, which holds all attributes."""
         return dict(ome)
 
+    def beside(self, attributes: JSONObject) -> JSONObject:
+        """Get all attributes: in 0.4 the keys of users stand among those of OME."""
+        return attributes
+
     def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
         return part
 

@@ -63,6 +63,10 @@ class Version05(SpecVersion):
         """Give the document with ``ome`` replaced; its version is stated."""
         return attributes | {"ome": {"version": self.name} | ome | {"version": self.name}}
 
+    def beside(self, attributes: JSONObject) -> JSONObject:
+        """Get the attributes without the object under ``ome``."""
+        return {key: value for key, value in attributes.items() if key != "ome"}
+
     def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
         return part
 

@@ -1,0 +1,309 @@
+"""One array of an image: numpy-style reads and writes of the pixels.
+
+Layer: nodes. The pixels themselves are moved by :mod:`lamella.store.arrays`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from lamella.nodes.session import Place
+from lamella.spec.axes import axis_index
+from lamella.store.arrays import StoredArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import dask.array
+    import zarr
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    from lamella.spec.axes import AxisMeta
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.types import Shape
+
+
+class ImageArray:
+    """The pixels of one level of an image, up to 5-D, in the order of the image's axes.
+
+    Indexing follows numpy: integers drop an axis, slices take steps, negative numbers count from the end, lists and
+    masks select. A read returns a numpy array, a write stores at once.
+
+    Parameters
+    ----------
+    place
+        The opened store and the array's path in it.
+    axes
+        Axes of the image that the array belongs to, when there is one.
+    """
+
+    def __init__(self, place: Place | zarr.Array[Any], axes: Sequence[AxisMeta] | None = None) -> None:
+        self._place = place if isinstance(place, Place) else Place.of(_group_of(place))
+        self._stored = StoredArray(self._place.session.documents, self._place.path)
+        self._axes = None if axes is None else list(axes)
+
+    # -- what it is -------------------------------------------------------------------------------------------
+
+    @property
+    def _meta(self) -> ArrayMeta:
+        return self._stored.meta
+
+    @property
+    def path(self) -> str:
+        """Path of the array in its store."""
+        return self._place.path
+
+    @property
+    def name(self) -> str:
+        """Path of the array from the root of the store, with a leading slash."""
+        return f"/{self.path}"
+
+    @property
+    def basename(self) -> str:
+        """Last part of the path."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def shape(self) -> Shape:
+        """Length of each axis."""
+        return self._meta.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self._meta.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of a voxel."""
+        return self._meta.dtype
+
+    @property
+    def chunks(self) -> Shape:
+        """Shape of a chunk, the unit of compression."""
+        return self._meta.chunks
+
+    @property
+    def shards(self) -> Shape | None:
+        """Shape of a shard, the unit of a file; None when the array is not sharded."""
+        return self._meta.shards
+
+    @property
+    def write_unit(self) -> Shape:
+        """Shape of what one writer owns: a shard, or a chunk when the array is not sharded."""
+        return self._meta.files
+
+    @property
+    def size(self) -> int:
+        """Number of voxels."""
+        return int(np.prod(self.shape, dtype=object)) if self.shape else 1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all voxels, uncompressed."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def fill_value(self) -> Any:
+        """Value of voxels that were never written."""
+        return self._meta.fill_value
+
+    @property
+    def attrs(self) -> Any:
+        """Attributes of the array, as zarr-python gives them. Assignments change the document at once."""
+        return self.zarr().attrs
+
+    @property
+    def axes(self) -> list[AxisMeta] | None:
+        """Axes of the image that the array belongs to; None for an array outside an image."""
+        return None if self._axes is None else list(self._axes)
+
+    def _length(self, name: str) -> int:
+        try:
+            return self.shape[axis_index(self._axes or [], name)]
+        except (ValueError, IndexError):
+            return 1
+
+    @property
+    def frames(self) -> int:
+        """Length of the time axis; 1 without one."""
+        return self._length("t")
+
+    @property
+    def channels(self) -> int:
+        """Length of the channel axis; 1 without one."""
+        return self._length("c")
+
+    @property
+    def slices(self) -> int:
+        """Length of the Z axis; 1 without one."""
+        return self._length("z")
+
+    @property
+    def height(self) -> int:
+        """Length of the Y axis; 1 without one."""
+        return self._length("y")
+
+    @property
+    def width(self) -> int:
+        """Length of the X axis; 1 without one."""
+        return self._length("x")
+
+    def __repr__(self) -> str:
+        shards = f", shards {self.shards}" if self.shards else ""
+        return f"<{type(self).__name__} {str(self._place)!r} {self.shape} {self.dtype}, chunks {self.chunks}{shards}>"
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of an array without axes")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    # -- pixels -----------------------------------------------------------------------------------------------
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._stored.read(index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._require_writable("write pixels")
+        self._stored.write(index, value.numpy() if isinstance(value, ImageArray) else value)
+
+    @property
+    def oindex(self) -> Selector:
+        """Orthogonal indexing: one list, mask or slice for each axis, ``array.oindex[[0, 2], :, mask]``."""
+        return Selector(self._stored.read_orthogonal, self._write_with(self._stored.write_orthogonal))
+
+    @property
+    def vindex(self) -> Selector:
+        """Pointwise indexing: integer arrays that pair up to points, ``array.vindex[[0, 1], [5, 7]]``."""
+        return Selector(self._stored.read_points, self._write_with(self._stored.write_points))
+
+    def _write_with(self, write: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+        def checked(index: Any, value: Any) -> None:
+            self._require_writable("write pixels")
+            write(index, value)
+
+        return checked
+
+    def read(self, index: Any = ..., *, out: NDArray[Any] | None = None) -> Any:
+        """Read a region.
+
+        Parameters
+        ----------
+        index
+            A numpy-style index; the whole array by default.
+        out
+            Array of the region's shape to read into, of a dtype that holds the array's.
+
+        Returns
+        -------
+        numpy.ndarray
+            The region, or ``out``.
+        """
+        return self._stored.read(index, out=out)
+
+    def numpy(self) -> NDArray[Any]:
+        """Return the whole array as a numpy array in memory."""
+        return self._stored.read()
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("The pixels of a stored array cannot be had without a copy.")
+        pixels = self.numpy()
+        return pixels if dtype is None else pixels.astype(dtype, copy=False)
+
+    def resize(self, *shape: int | Sequence[int]) -> None:
+        """Change the shape; voxels inside both shapes stay, new ones hold the fill value.
+
+        Parameters
+        ----------
+        shape
+            New length of each axis, as one tuple or as several integers.
+        """
+        self._require_writable("resize the array")
+        new = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        self._stored.resize(tuple(int(n) for n in new))
+
+    def append(self, data: ArrayLike, axis: int = 0) -> Shape:
+        """Append voxels along an axis and return the new shape.
+
+        Parameters
+        ----------
+        data
+            Array of the same shape but along ``axis``.
+        axis
+            Index of the axis to grow.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the shapes don't fit; nothing is written then (a ValueError).
+        """
+        self._require_writable("append to the array")
+        return self._stored.append(data, axis)
+
+    # -- other views ------------------------------------------------------------------------------------------
+
+    def zarr(self) -> zarr.Array[Any]:
+        """Return the array as zarr-python opens it."""
+        import zarr
+
+        mode: Literal["r", "r+"] = "r" if self._place.session.read_only else "r+"
+        store = self._place.session.documents.storage.zarr_store()
+        return zarr.open_array(
+            store, path=self.path, mode=mode, zarr_format=self._place.session.version.zarr_format
+        )
+
+    def dask_array(self) -> dask.array.Array:
+        """Return the array as a dask array whose blocks are whole shards or chunks; nothing is read yet."""
+        from lamella.adapters.dask import dask_array
+
+        return dask_array(self)
+
+    def tensorstore(self, **kwargs: Any) -> Any:
+        """Open the array with TensorStore.
+
+        Parameters
+        ----------
+        **kwargs
+            Handed on to ``tensorstore.open``.
+
+        Returns
+        -------
+        tensorstore.TensorStore
+            A handle; writing through it is refused when the store is open for reading.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If TensorStore cannot reach the store.
+        """
+        return self._stored.tensorstore(**kwargs)
+
+    def _require_writable(self, what: str) -> None:
+        self._place.session.require_writable(what, self.path)
+
+
+@dataclass(frozen=True)
+class Selector:
+    """One kind of indexing of an array, by square brackets."""
+
+    get: Callable[[Any], Any]
+    set: Callable[[Any, Any], None]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.get(index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.set(index, value)
+
+
+def _group_of(array: zarr.Array[Any]) -> Any:
+    """Return something with the attributes of a group that `Place.of` looks at."""
+    return array

@@ -1,0 +1,93 @@
+"""Which class a stored node is: decided by what its document says, never by its name.
+
+Layer: nodes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.nodes.image_array import ImageArray
+from lamella.nodes.node import NGFFNode
+
+if TYPE_CHECKING:
+    from lamella.nodes.session import Place
+    from lamella.types import JSONObject
+
+
+def node_class(ome: JSONObject, place: Place) -> type[NGFFNode] | None:
+    """Return the class of the node whose document has this OME part; None when nothing tells.
+
+    Parameters
+    ----------
+    ome
+        OME part of the group's attributes.
+    place
+        Where the group is. A group without OME metadata directly below a plate's root is one of its rows.
+    """
+    from lamella.nodes.labels import LabelImage, Labels
+    from lamella.nodes.plate import Plate
+    from lamella.nodes.position import Position
+    from lamella.nodes.well import Row, Well
+
+    if "plate" in ome:
+        return Plate
+    if "well" in ome:
+        return Well
+    if "image-label" in ome:
+        return LabelImage
+    if "labels" in ome:
+        return Labels
+    if "multiscales" in ome or "omero" in ome:
+        return Position
+    if place.path and "/" not in place.path and _is_row_of_plate(place):
+        return Row
+    return None
+
+
+def _is_row_of_plate(place: Place) -> bool:
+    documents, version = place.session.documents, place.session.version
+    if documents.kind("") != "group":
+        return False
+    plate = version.ome(documents.group("")).get("plate")
+    rows = plate.get("rows") if isinstance(plate, dict) else None
+    return isinstance(rows, list) and any(
+        isinstance(row, dict) and row.get("name") == place.path for row in rows
+    )
+
+
+def open_member(parent: NGFFNode, key: str) -> NGFFNode | ImageArray:
+    """Open the member of a node at a relative path, as what the store says it is.
+
+    Raises
+    ------
+    NodeNotFoundError
+        If there is none (a KeyError).
+    """
+    place = parent._place.child(key)
+    documents = place.session.documents
+    kind = documents.kind(place.path)
+    if kind is None:
+        raise parent._missing(key)
+    if kind == "array":
+        return array_at(place)
+    ome = place.session.version.ome(documents.group(place.path))
+    return (node_class(ome, place) or NGFFNode)(place)
+
+
+def array_at(place: Place) -> ImageArray:
+    """Return the array at a place, with the axes of the image that lists it."""
+    from lamella.nodes.position import Position
+
+    documents, version = place.session.documents, place.session.version
+    group, dataset = place.parent, place.path.rpartition("/")[2]
+    while True:
+        if documents.kind(group.path) == "group" and "multiscales" in version.ome(
+            documents.group(group.path)
+        ):
+            position = Position(group)
+            return ImageArray(place, position.axes if dataset in position.dataset_paths else None)
+        if not group.path:
+            return ImageArray(place)
+        dataset = f"{group.path.rpartition('/')[2]}/{dataset}"
+        group = group.parent

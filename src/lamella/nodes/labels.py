@@ -1,0 +1,236 @@
+"""Label images: what was segmented in an image, one integer per object.
+
+Layer: nodes. What creates and reduces label images is in :mod:`lamella.ops.labels`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import InvalidArgumentError
+from lamella.nodes.node import NGFFNode
+from lamella.nodes.position import Position
+from lamella.spec.labels import ImageLabelMeta, LabelsMeta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from lamella.types import JSONObject
+
+
+class LabelImage(Position):
+    """A label image: a multiscale image of integers, with colours and properties of its labels.
+
+    Its pyramids are made with "mode" (or "stride"), so that no level holds a label that level 0 has not.
+    """
+
+    @property
+    def image_label(self) -> ImageLabelMeta:
+        """Colours, properties and source of the labels, as stored."""
+        attributes = self._documents.group(self.path)
+        return self._session.version.load(ImageLabelMeta, attributes) or ImageLabelMeta()
+
+    @property
+    def colors(self) -> dict[int, tuple[int, ...]]:
+        """Colour of each label that has one: red, green, blue and opacity, 0 to 255."""
+        entries = self.image_label.colors or []
+        return {int(entry.label_value): tuple(entry.rgba) for entry in entries if entry.rgba is not None}
+
+    @property
+    def properties(self) -> dict[int, dict[str, Any]]:
+        """Properties of each label that has some."""
+        rows = self.image_label.properties or []
+        return {
+            int(row["label-value"]): {key: value for key, value in row.items() if key != "label-value"}
+            for row in rows
+        }
+
+    def set_colors(self, colors: Mapping[int, Sequence[int]] | None) -> None:
+        """Set the colours of the labels.
+
+        Parameters
+        ----------
+        colors
+            Label to red, green, blue and maybe opacity, integers from 0 to 255 (LB-10); None for no colours.
+        """
+        from lamella.ops.labels import color_entries
+
+        self._require_writable("set label colours")
+        entries = color_entries(colors)
+        self._edit_image_label(lambda meta: meta.model_copy(update={"colors": entries}))
+
+    def set_properties(
+        self, properties: Mapping[int, Mapping[str, Any]] | Iterable[Mapping[str, Any]] | None
+    ) -> None:
+        """Set the properties of the labels.
+
+        Parameters
+        ----------
+        properties
+            Label to properties, or rows that each hold ``label-value`` (LB-12); None for none.
+        """
+        from lamella.ops.labels import property_rows
+
+        self._require_writable("set label properties")
+        rows = property_rows(properties)
+        self._edit_image_label(lambda meta: meta.model_copy(update={"properties": rows}))
+
+    def _edit_image_label(self, change: Any) -> None:
+        version = self._session.version
+
+        def edit(attributes: JSONObject) -> JSONObject:
+            meta = version.load(ImageLabelMeta, attributes) or ImageLabelMeta(source={"image": "../../"})
+            return version.dump(change(meta), attributes)
+
+        self._documents.edit_group(self.path, edit)
+
+    def compute_pyramid(
+        self, levels: int | str | None = None, method: str = "mode", *, dims: Sequence[str] | None = None
+    ) -> None:
+        """Compute the lower-resolution levels; as for an image, but with "mode" or "stride" only.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the method would make labels that level 0 does not hold (a ValueError).
+        """
+        if method not in ("mode", "stride"):
+            raise InvalidArgumentError(
+                f"A pyramid of labels is made with 'mode' or 'stride', not {method!r}: others make new labels."
+            )
+        super().compute_pyramid(levels, method, dims=dims)
+
+
+class Labels(NGFFNode):
+    """The label images of a position: a mapping of name to `LabelImage`.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> path = tempfile.mkdtemp() + "/cells.zarr"
+    >>> position = lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"])
+    >>> image = position.create_image("0", np.ones((1, 1, 1, 32, 32), "uint16"))
+    >>> position.labels["cells"] = np.ones((1, 1, 32, 32), "uint8")
+    >>> list(position.labels), position.labels["cells"].data.shape, position.labels["cells"].axis_names
+    (['cells'], (1, 1, 32, 32), ['t', 'z', 'y', 'x'])
+    """
+
+    def _parse_meta(self) -> None:
+        self._listed()
+
+    def _listed(self) -> list[str]:
+        """Return the names that the group lists (LB-01), and those of groups that are label images unlisted."""
+        if self._documents.kind(self.path) is None:
+            return []
+        version = self._session.version
+        meta = version.load(LabelsMeta, self._documents.group(self.path))
+        listed = [] if meta is None else list(dict.fromkeys(meta.labels))
+        if not self._documents.storage.can_list:
+            return listed
+        return listed + [
+            name for name in self.group_keys() if name not in listed and self._is_label_image(name)
+        ]
+
+    def _is_label_image(self, name: str) -> bool:
+        ome = self._session.version.ome(self._documents.group(self._place.child(name).path))
+        return "multiscales" in ome
+
+    def _member_names(self) -> list[str]:
+        return self._listed()
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str | int) and str(key).strip("/") in self._listed()
+
+    def __getitem__(self, key: int | str) -> LabelImage:
+        """Return a label image, or what lies at a path below one.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none (a KeyError).
+        """
+        name = self._checked_key(key)
+        if name not in self._listed():
+            first, _, rest = name.partition("/")
+            if rest and first in self._listed():
+                return self[first][rest]
+            raise self._missing(name)
+        return self._open_listed(LabelImage, name)
+
+    def __setitem__(self, key: int | str, value: Any) -> None:
+        """Create a label image with default settings."""
+        self.create(self._checked_key(key), value)
+
+    def __delitem__(self, key: int | str) -> None:
+        """Delete a label image, and its name from the list.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none (a KeyError).
+        """
+        from lamella.ops.labels import delete_label
+
+        self._require_writable(f"delete the labels {key!r}")
+        delete_label(self, self._checked_key(key))
+
+    def create(
+        self,
+        name: str,
+        data: Any,
+        *,
+        colors: Mapping[int, Sequence[int]] | None = None,
+        properties: Mapping[int, Mapping[str, Any]] | Iterable[Mapping[str, Any]] | None = None,
+    ) -> LabelImage:
+        """Create a label image for the position's image.
+
+        Axes (without the channel's), scale, translation, chunks and shards are the image's, and so is the number of
+        levels (LB-04); the lower ones are computed with "mode".
+
+        Parameters
+        ----------
+        name
+            Name of the label image.
+        data
+            Integers or booleans, of the image's shape without the channel axis, or of its space axes alone. Any
+            array-like; lazy ones are read block by block.
+        colors
+            Label to red, green, blue and maybe opacity, integers from 0 to 255 (LB-10).
+        properties
+            Label to properties, or rows that each hold ``label-value`` (LB-12).
+
+        Returns
+        -------
+        LabelImage
+            The new label image.
+
+        Raises
+        ------
+        InvalidArgumentError, NodeExistsError
+            If something does not fit or the name is taken (ValueErrors). Nothing is written then.
+        """
+        from lamella.ops.labels import create_label
+
+        self._require_writable(f"create the labels {name!r}")
+        return create_label(self, self._checked_key(name), data, colors, properties)
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a label image, in the store, in the list and in its own metadata.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is no label image ``old`` (a KeyError).
+        NodeExistsError
+            If the name ``new`` is taken (a ValueError).
+        """
+        from lamella.ops.labels import rename_label
+
+        self._require_writable(f"rename the labels {old!r}")
+        rename_label(self, self._checked_key(old), self._checked_key(new))
+
+    def _summary(self) -> str:
+        try:
+            return f", {len(self)} label images"
+        except (ValueError, OSError, KeyError) as fault:
+            return f", damaged: {fault}"

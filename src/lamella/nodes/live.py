@@ -1,0 +1,141 @@
+"""A metadata document as a live model: read once, edited by pure functions, saved whole.
+
+Layer: nodes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from lamella.errors import MetadataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lamella.nodes.session import Session
+    from lamella.spec.base import MetaModel
+    from lamella.types import JSONObject
+
+M = TypeVar("M", bound="MetaModel")
+
+
+class LiveDocument(Generic[M]):
+    """The model of one group's document, kept in step with the store.
+
+    Parameters
+    ----------
+    session
+        The opened store.
+    path
+        The group's path in it.
+    load
+        Group attributes to model.
+    dump
+        Model and group attributes to new attributes; keys that the model doesn't know survive.
+    """
+
+    __slots__ = ("_attributes", "_dump", "_load", "_model", "_stamp", "path", "session")
+
+    def __init__(
+        self,
+        session: Session,
+        path: str,
+        load: Callable[[JSONObject], M],
+        dump: Callable[[M, JSONObject], JSONObject],
+    ) -> None:
+        self.session = session
+        self.path = path
+        self._load = load
+        self._dump = dump
+        self._attributes: JSONObject | None = None
+        self._model: M | None = None
+        self._stamp: object = None
+
+    @property
+    def model(self) -> M:
+        """The model. It is read anew when the document was changed elsewhere and has no unsaved changes here."""
+        if self._model is not None and self._attributes is not None:
+            stamp = self.session.documents.stamp(self.path)
+            if stamp == self._stamp or self._is_edited(self._model, self._attributes):
+                return self._model
+        return self._read()
+
+    @property
+    def attributes(self) -> JSONObject:
+        """The attributes that the model was read from."""
+        if self._attributes is None:
+            self._read()
+        assert self._attributes is not None
+        return self._attributes
+
+    def _read(self) -> M:
+        documents = self.session.documents
+        stamp = documents.stamp(self.path)
+        attributes = documents.group(self.path)
+        return self._adopt(self._load(attributes), attributes, stamp)
+
+    def start(self, attributes: JSONObject) -> None:
+        """Take attributes that were just written, so that the first look needs no read."""
+        self._adopt(self._load(attributes), attributes, self.session.documents.stamp(self.path))
+
+    def refresh(self) -> M:
+        """Return the model, read anew unless it has unsaved changes."""
+        if (
+            self._model is None
+            or self._attributes is None
+            or not self._is_edited(self._model, self._attributes)
+        ):
+            return self._read()
+        return self._model
+
+    def _adopt(self, model: M, attributes: JSONObject, stamp: object) -> M:
+        if self._model is None:
+            self._model = model
+        elif model is not self._model:
+            # Callers hold on to `node.metadata`: keep that object and give it the new content.
+            self._model.__dict__.update(model.__dict__)
+            object.__setattr__(self._model, "__pydantic_extra__", model.__pydantic_extra__)
+            object.__setattr__(self._model, "__pydantic_fields_set__", model.__pydantic_fields_set__)
+        self._attributes, self._stamp = attributes, stamp
+        return self._model
+
+    def _is_edited(self, model: M, attributes: JSONObject) -> bool:
+        """Whether a user changed the live model and has not saved it yet."""
+        return self._dump(model, attributes) != self._dump(self._load(attributes), attributes)
+
+    def edit(self, change: Callable[[M], M], *, lock: bool = True) -> M:
+        """Apply a pure function to the newest model and save the result as one atomic write.
+
+        Unsaved changes of the live model are saved with it. ``lock=False`` is for callers that hold the lock.
+
+        Raises
+        ------
+        MetadataError
+            If the live model has unsaved changes and the document was changed elsewhere.
+        """
+        made: list[M] = []
+
+        def apply(fresh: JSONObject) -> JSONObject:
+            model = change(self._base(fresh))
+            made.append(model)
+            return self._dump(model, fresh)
+
+        attributes = self.session.documents.edit_group(self.path, apply, lock=lock)
+        return self._adopt(made[-1], attributes, self.session.documents.stamp(self.path))
+
+    def _base(self, fresh: JSONObject) -> M:
+        if self._model is None or self._attributes is None:
+            return self._load(fresh)
+        if fresh == self._attributes:
+            return self._model
+        if self._is_edited(self._model, self._attributes):
+            where = f"{self.session.name}/{self.path}".rstrip("/")
+            raise MetadataError(
+                f"The metadata of {where} has unsaved changes, and the document was changed elsewhere since it was "
+                "read. Open the node again, repeat the change and call dump_meta()."
+            )
+        return self._load(fresh)
+
+    def save(self) -> None:
+        """Write the live model as it is."""
+        self.edit(lambda model: model)

@@ -1,0 +1,291 @@
+"""The base of all nodes: a group of a store, with a Mapping face.
+
+Layer: nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
+from lamella.nodes.session import Place, join
+from lamella.spec.axes import default_axes
+
+if TYPE_CHECKING:
+    import types
+    from collections.abc import Sequence
+
+    import zarr
+    from zarr.core.attributes import Attributes
+
+    from lamella.nodes.session import Session
+    from lamella.spec.axes import AxisMeta
+    from lamella.types import JSONObject
+
+N = TypeVar("N", bound="NGFFNode")
+
+
+class NGFFNode(Mapping[str, Any]):
+    """A group of an OME-Zarr store.
+
+    A node is a handle: it holds the store and a path, and reads its own document when first asked. It behaves as
+    a mapping of member names to nodes and arrays, in natural order.
+
+    Parameters
+    ----------
+    group
+        The zarr-python group to wrap.
+    parse_meta
+        Read and check the metadata now, so that a damaged node raises here and not later.
+    channel_names
+        Channel names for a node that has none of its own yet.
+    axes
+        Axes for a node that has none of its own yet. By default T, C, Z, Y, X.
+    overwriting_creation
+        Replace an existing child item on creation instead of refusing.
+
+    Raises
+    ------
+    MetadataError
+        If the metadata cannot be read.
+    """
+
+    def __init__(
+        self,
+        group: zarr.Group | Place,
+        parse_meta: bool = True,
+        channel_names: Sequence[str] | None = None,
+        axes: Sequence[AxisMeta] | None = None,
+        overwriting_creation: bool = False,
+    ) -> None:
+        self._place = Place.of(group)
+        self._given_channels = None if channel_names is None else [str(name) for name in channel_names]
+        self._given_axes = None if axes is None else list(axes)
+        self._overwriting_creation = overwriting_creation
+        if parse_meta:
+            self._parse_meta()
+
+    def _parse_meta(self) -> None:
+        """Read the node's document; subclasses read more."""
+        self._documents.group(self._place.path)
+
+    def _first_attributes(self) -> JSONObject:
+        """Return the attributes that a new node of this class is created with."""
+        return self._session.version.with_ome({}, {})
+
+    # -- identity ---------------------------------------------------------------------------------------------
+
+    @property
+    def _session(self) -> Session:
+        return self._place.session
+
+    @property
+    def _documents(self) -> Any:
+        return self._place.session.documents
+
+    @property
+    def path(self) -> str:
+        """Path of the node in its store; the empty string is the root."""
+        return self._place.path
+
+    @property
+    def name(self) -> str:
+        """Last part of the path."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def version(self) -> Literal["0.4", "0.5"]:
+        """OME-NGFF version of the store."""
+        return self._session.version.name
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NGFFNode):
+            return NotImplemented
+        return type(self) is type(other) and str(self._place) == str(other._place)
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, str(self._place)))
+
+    def __bool__(self) -> bool:
+        """Whether the node is open; an open node without members is true."""
+        return not self._session.closed
+
+    def __repr__(self) -> str:
+        state = "closed, " if self._session.closed else ""
+        return (
+            f"<{type(self).__name__} {str(self._place)!r} ({state}OME-NGFF {self.version}{self._summary()})>"
+        )
+
+    def _summary(self) -> str:
+        """What `repr` says beyond class, place and version; never raises."""
+        return ""
+
+    # -- the group in the store -------------------------------------------------------------------------------
+
+    @property
+    def zgroup(self) -> zarr.Group:
+        """The zarr-python group of the node, read anew at each look."""
+        import zarr
+
+        store = self._documents.storage.zarr_store()
+        mode: Literal["r", "r+"] = "r" if self._session.read_only else "r+"
+        return zarr.open_group(
+            store,
+            path=self.path,
+            mode=mode,
+            zarr_format=self._session.version.zarr_format,
+            use_consolidated=False,
+        )
+
+    @property
+    def zattrs(self) -> Attributes:
+        """Attributes of the node, as zarr-python gives them. Assignments change the document at once."""
+        return self.zgroup.attrs
+
+    @property
+    def maybe_wrapped_ome_attrs(self) -> JSONObject:
+        """The OME part of the attributes: ``zattrs["ome"]`` in 0.5, all of ``zattrs`` in 0.4."""
+        return self._session.version.ome(self._documents.group(self.path))
+
+    @property
+    def channel_names(self) -> list[str]:
+        """Names of the channels, in the order of the channel axis."""
+        return list(self._given_channels or [])
+
+    @property
+    def axes(self) -> list[AxisMeta]:
+        """Axes in the order of the array dimensions."""
+        return list(self._given_axes or default_axes())
+
+    def get_channel_index(self, name: str) -> int:
+        """Return the index of a channel in the channel list.
+
+        Parameters
+        ----------
+        name
+            Exact name of the channel.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there is no such channel (a ValueError).
+        """
+        names = self.channel_names
+        if name not in names:
+            raise InvalidArgumentError(
+                f"Channel {name!r} is not in the channels of {self._place}, which are {names}."
+            )
+        return names.index(name)
+
+    # -- members ----------------------------------------------------------------------------------------------
+
+    def _member_names(self) -> list[str]:
+        return list(self._documents.children(self.path))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._member_names())
+
+    def __len__(self) -> int:
+        return len(self._member_names())
+
+    def __contains__(self, key: object) -> bool:
+        if not isinstance(key, str | int) or not str(key).strip("/"):
+            return False
+        try:
+            return self._documents.kind(join(self.path, str(key))) is not None
+        except (MetadataError, ValueError):
+            return False
+
+    def __getitem__(self, key: int | str) -> Any:
+        from lamella.nodes.kinds import open_member
+
+        return open_member(self, self._checked_key(key))
+
+    def _checked_key(self, key: int | str) -> str:
+        if not isinstance(key, str | int) or isinstance(key, bool):
+            raise InvalidArgumentError(
+                f"A member of {self._place} is named by text or an integer, not by {key!r}."
+            )
+        text = str(key).strip("/")
+        if not text:
+            raise NodeNotFoundError(f"Asked {self._place} for a member with an empty name.")
+        return text
+
+    def _open(self, kind: type[N], key: str) -> N:
+        """Open a member whose class is known, reading its own document only."""
+        try:
+            return kind(
+                self._place.child(key),
+                True,
+                self._given_channels,
+                self._given_axes,
+                overwriting_creation=self._overwriting_creation,
+            )
+        except NodeNotFoundError:
+            raise self._missing(key) from None
+
+    def _open_listed(self, kind: type[N], key: str) -> N:
+        """Open a member that the metadata lists; that it is missing is a fault of the store."""
+        try:
+            return self._open(kind, key)
+        except NodeNotFoundError:
+            raise MetadataError(
+                f"{self._place} lists the {kind.__name__.lower()} {key!r}, but it is not in the store."
+            ) from None
+
+    def _missing(self, key: str) -> NodeNotFoundError:
+        known = ", ".join(self._member_names()[:20]) or "none"
+        return NodeNotFoundError(f"There is no member {key!r} in {self._place}. Its members are: {known}.")
+
+    def group_keys(self) -> list[str]:
+        """Return the names of all child groups, in natural order."""
+        return [name for name, kind in self._documents.children(self.path).items() if kind == "group"]
+
+    def array_keys(self) -> list[str]:
+        """Return the names of all child arrays, in natural order."""
+        return [name for name, kind in self._documents.children(self.path).items() if kind == "array"]
+
+    def is_root(self) -> bool:
+        """Return whether this node is the root of its store."""
+        return self.path == ""
+
+    def is_leaf(self) -> bool:
+        """Return whether the node has no child group."""
+        return not self.group_keys()
+
+    def print_tree(self, level: int | None = None) -> None:
+        """Print the hierarchy below the node.
+
+        Parameters
+        ----------
+        level
+            How many levels to show; all by default.
+        """
+        from lamella.nodes.tree import tree_lines
+
+        print("\n".join(tree_lines(self._place, level)))
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def dump_meta(self) -> None:
+        """Write the metadata of the node to its document."""
+        self._require_writable("write the metadata")
+
+    def close(self) -> None:
+        """Close the store. It can still be read through this node and its members, but not written."""
+        self._session.closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _require_writable(self, what: str) -> None:
+        self._session.require_writable(what, self.path)

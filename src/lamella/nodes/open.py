@@ -1,0 +1,262 @@
+"""``open_ome_zarr``: the front door.
+
+Every argument is checked, and the target looked at, before anything is touched.
+
+Layer: nodes.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
+
+from lamella.errors import (
+    InvalidArgumentError,
+    MetadataError,
+    StoreExistsError,
+    StoreNotFoundError,
+)
+from lamella.nodes.kinds import node_class
+from lamella.nodes.node import NGFFNode
+from lamella.nodes.plate import Plate
+from lamella.nodes.position import Position
+from lamella.nodes.session import Place, Session
+from lamella.nodes.tiled import TiledPosition
+from lamella.nodes.well import Row, Well
+from lamella.spec.axes import channel_axis, default_axes
+from lamella.spec.versions import by_name, detect
+from lamella.store.documents import Documents
+from lamella.store.storage import open_storage
+from lamella.types import Layout, Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zarr.abc.store import Store
+
+    from lamella.spec.axes import AxisMeta
+    from lamella.store.storage import Storage
+    from lamella.types import StrPath
+
+_LAYOUT_CLASSES: dict[str, type[NGFFNode]] = {"fov": Position, "hcs": Plate, "tiled": TiledPosition}
+
+
+@overload
+def open_ome_zarr(
+    store_path: StrPath | Store,
+    layout: Literal["fov"],
+    mode: Mode = "r",
+    channel_names: Sequence[str] | None = None,
+    axes: Sequence[AxisMeta] | None = None,
+    version: Literal["0.4", "0.5"] = "0.4",
+    disable_path_checking: bool = False,
+    **kwargs: Any,
+) -> Position: ...
+@overload
+def open_ome_zarr(
+    store_path: StrPath | Store,
+    layout: Literal["hcs"],
+    mode: Mode = "r",
+    channel_names: Sequence[str] | None = None,
+    axes: Sequence[AxisMeta] | None = None,
+    version: Literal["0.4", "0.5"] = "0.4",
+    disable_path_checking: bool = False,
+    **kwargs: Any,
+) -> Plate: ...
+@overload
+def open_ome_zarr(
+    store_path: StrPath | Store,
+    layout: Layout = "auto",
+    mode: Mode = "r",
+    channel_names: Sequence[str] | None = None,
+    axes: Sequence[AxisMeta] | None = None,
+    version: Literal["0.4", "0.5"] = "0.4",
+    disable_path_checking: bool = False,
+    **kwargs: Any,
+) -> Any: ...
+
+
+def open_ome_zarr(
+    store_path: StrPath | Store,
+    layout: Layout = "auto",
+    mode: Mode = "r",
+    channel_names: Sequence[str] | None = None,
+    axes: Sequence[AxisMeta] | None = None,
+    version: Literal["0.4", "0.5"] = "0.4",
+    disable_path_checking: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """Open or create an OME-Zarr store.
+
+    Parameters
+    ----------
+    store_path
+        Path of the store, or of a group inside one ("plate.zarr/A/1/0"), or a zarr-python store.
+    layout
+        "auto" finds the layout in the metadata (not for creation); "fov" is one image, "hcs" a plate, "tiled" one
+        image of tiles.
+    mode
+        "r" read only, must exist; "r+" read and write, must exist; "a" read and write, created when missing; "w"
+        create, an existing store is deleted; "w-" create, fails when anything exists.
+    channel_names
+        Channel names of a new store; ignored for an existing one that has names.
+    axes
+        Axes of a new store, 2 to 5; by default T, C, Z, Y, X in seconds and micrometers.
+    version
+        OME-NGFF version of a new store: "0.4" (Zarr v2) or "0.5" (Zarr v3). An existing store says its own.
+    disable_path_checking
+        Let mode "w" delete an existing directory that is not a Zarr store or has no ".zarr" in its path. Check the
+        path yourself: what is there is lost.
+    **kwargs
+        Handed on to the class of the node.
+
+    Returns
+    -------
+    Position, Plate, Well, Row or NGFFNode
+        The node at the path. Use it in a ``with`` statement or call ``close()``.
+
+    Raises
+    ------
+    StoreNotFoundError
+        Modes "r" and "r+": there is nothing at the path (a FileNotFoundError).
+    StoreExistsError
+        Mode "w-": there is something at the path (a FileExistsError).
+    InvalidArgumentError
+        An argument does not fit, or the layout contradicts the metadata (a ValueError). Nothing was touched.
+    MetadataError
+        There is a store without usable OME-NGFF metadata (a ValueError).
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> from lamella import open_ome_zarr
+    >>> path = tempfile.mkdtemp() + "/cells.zarr"
+    >>> with open_ome_zarr(path, layout="fov", mode="w-", channel_names=["GFP"], version="0.5") as position:
+    ...     position["0"] = np.ones((1, 1, 1, 16, 16), "uint16")
+    >>> with open_ome_zarr(path) as position:
+    ...     int(position["0"][0, 0].sum())
+    256
+    """
+    _check_choices(layout, mode)
+    target = store_path if _is_zarr_store(store_path) else os.fspath(store_path)  # type: ignore[arg-type]
+    storage = open_storage(target, read_only=mode == "r")
+    documents = Documents.open(storage) if mode in ("r", "r+", "a") else None
+    if documents is not None:
+        return _open(documents, layout, channel_names, axes, kwargs)
+    if mode in ("r", "r+") or (mode == "a" and layout == "auto"):
+        raise _not_there(storage, mode, layout)
+    spec = by_name(version)
+    _check_creation(layout, mode, channel_names, axes, storage)
+    if mode == "w-" and storage.exists(""):
+        raise StoreExistsError(
+            f"Cannot create {storage.name}: it exists. Use mode='a' to open it, or another path."
+        )
+    if mode == "a" and storage.exists("") and storage.list(""):
+        raise MetadataError(
+            f"{storage.name} exists but is not a Zarr store, so mode 'a' neither opens nor replaces it. Choose another path."
+        )
+    # The node and its first document are made before anything is touched, so that bad arguments change nothing.
+    session = Session(Documents.create(storage, spec.zarr_format), spec)
+    node = _LAYOUT_CLASSES[layout](Place(session, ""), False, channel_names, axes, **kwargs)
+    first = node._first_attributes()
+    if mode == "w":
+        _clear(storage, disable_path_checking)
+    session.documents.put_group("", first)
+    node._parse_meta()
+    return node
+
+
+def _check_choices(layout: str, mode: str) -> None:
+    if mode not in get_args(Mode):
+        raise InvalidArgumentError(f"mode is one of {', '.join(get_args(Mode))}, not {mode!r}.")
+    if layout not in get_args(Layout):
+        raise InvalidArgumentError(f"layout is one of {', '.join(get_args(Layout))}, not {layout!r}.")
+
+
+def _is_zarr_store(target: object) -> bool:
+    return not isinstance(target, str | bytes | os.PathLike) and hasattr(target, "supports_writes")
+
+
+def _not_there(storage: Storage, mode: str, layout: str) -> Exception:
+    if storage.exists(""):
+        return MetadataError(
+            f"Cannot open {storage.name}: it holds no Zarr metadata (zarr.json, .zgroup or .zarray), so it is no "
+            "OME-Zarr store. Give the path of the folder that holds them."
+        )
+    if mode == "a":
+        return InvalidArgumentError(
+            f"There is no store at {storage.name}, and layout='auto' cannot create one. Give layout='fov' or 'hcs'."
+        )
+    return StoreNotFoundError(
+        f"There is no store at {storage.name}. Check the path; mode {mode!r} creates none."
+    )
+
+
+def _check_creation(
+    layout: str,
+    mode: str,
+    channel_names: Sequence[str] | None,
+    axes: Sequence[AxisMeta] | None,
+    storage: Storage,
+) -> None:
+    what = f"create {storage.name} with mode {mode!r}"
+    if layout == "auto":
+        raise InvalidArgumentError(
+            f"Cannot {what}: layout='auto' is for existing stores. Give layout='fov' or 'hcs'."
+        )
+    if isinstance(channel_names, str):
+        raise InvalidArgumentError(
+            f"Cannot {what}: channel_names is a list of names, not the text {channel_names!r}."
+        )
+    if channel_names is None and channel_axis(axes or default_axes()) is not None:
+        raise InvalidArgumentError(f"Cannot {what}: a new store needs channel_names.")
+    if channel_names is not None and len(set(channel_names)) != len(list(channel_names)):
+        raise InvalidArgumentError(f"Cannot {what}: channel_names {list(channel_names)} has a name twice.")
+    if axes is not None and not 2 <= len(axes) <= 5:
+        raise InvalidArgumentError(f"Cannot {what}: an image has 2 to 5 axes (AX-06), not {len(axes)}.")
+
+
+def _clear(storage: Storage, disable_path_checking: bool) -> None:
+    """Delete what mode "w" may delete: a Zarr store or an empty folder, no link, with ".zarr" in its path."""
+    if not storage.exists(""):
+        return
+    if not disable_path_checking:
+        advice = "Give another path, or disable_path_checking=True if everything in it may be lost."
+        if ".zarr" not in storage.name:
+            raise InvalidArgumentError(
+                f"Will not overwrite {storage.name}: its path has no '.zarr' in it. {advice}"
+            )
+        if Documents.open(storage) is None and storage.list(""):
+            raise InvalidArgumentError(f"Will not overwrite {storage.name}: it is not a Zarr store. {advice}")
+    storage.delete("")
+
+
+def _open(
+    documents: Documents,
+    layout: str,
+    channel_names: Sequence[str] | None,
+    axes: Sequence[AxisMeta] | None,
+    kwargs: dict[str, Any],
+) -> NGFFNode:
+    name = documents.storage.name
+    if documents.kind("") == "array":
+        raise MetadataError(f"{name} is an array, not a group. Open the image group that holds it.")
+    attributes = documents.group("")
+    spec = detect(documents.format, attributes)
+    place = Place(Session(documents, spec), "")
+    found = node_class(spec.ome(attributes), place)
+    wanted = _LAYOUT_CLASSES.get(layout)
+    if wanted is not None and found is not None and not issubclass(wanted, found):
+        raise InvalidArgumentError(
+            f"{name} is opened with layout={layout!r}, but its metadata say {found.__name__}. Use layout='auto'."
+        )
+    kind = wanted or found
+    if kind is None:
+        raise MetadataError(
+            f"{name} is a Zarr group without OME-NGFF metadata: no multiscales, plate or well. Its members are: "
+            f"{', '.join(list(documents.children(''))[:20]) or 'none'}."
+        )
+    return kind(place, True, channel_names, axes, **kwargs)
+
+
+__all__ = ["NGFFNode", "Plate", "Position", "Row", "Well", "open_ome_zarr"]

@@ -1,0 +1,423 @@
+"""A plate: rows of wells of positions.
+
+Layer: nodes. What creates members is in :mod:`plate_creation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Literal, cast, overload
+
+from lamella.errors import InvalidArgumentError, LamellaError
+from lamella.nodes.live import LiveDocument
+from lamella.nodes.node import NGFFNode
+from lamella.nodes.position import Position
+from lamella.nodes.session import join
+from lamella.nodes.well import Row, Well
+from lamella.spec import plate_edits
+from lamella.spec.plate import PlateMeta
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import zarr
+    from zarr.abc.store import Store
+
+    from lamella.nodes.plate_creation import PositionSpec
+    from lamella.nodes.session import Place
+    from lamella.spec.axes import AxisMeta
+    from lamella.spec.plate import AcquisitionMeta
+    from lamella.types import JSONObject, StrPath
+
+
+class Plate(NGFFNode):
+    """A high-content-screening plate.
+
+    Parameters
+    ----------
+    group
+        The zarr-python group to wrap.
+    parse_meta
+        Read and check the metadata now.
+    channel_names, axes
+        For positions created in the plate while it has none.
+    plate_name
+        Name of a new plate; the name of the store by default (PL-10).
+    acquisitions
+        Acquisitions of a new plate; one with id 0 by default.
+    overwriting_creation
+        Replace existing wells and positions on creation instead of refusing.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> path = tempfile.mkdtemp() + "/plate.zarr"
+    >>> with lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["DAPI"], version="0.5") as plate:
+    ...     for column in ("1", "2"):
+    ...         position = plate.create_position("A", column, "0")
+    ...         position["0"] = np.zeros((1, 1, 1, 32, 32), "uint8")
+    >>> with lamella.open_ome_zarr(path) as plate:
+    ...     [name for name, position in plate.positions()]
+    ['A/1/0', 'A/2/0']
+    """
+
+    def __init__(
+        self,
+        group: zarr.Group | Place,
+        parse_meta: bool = True,
+        channel_names: Sequence[str] | None = None,
+        axes: Sequence[AxisMeta] | None = None,
+        plate_name: str | None = None,
+        acquisitions: Sequence[AcquisitionMeta] | None = None,
+        overwriting_creation: bool = False,
+    ) -> None:
+        super().__init__(group, False, channel_names, axes, overwriting_creation)
+        self._given_name = plate_name
+        self._given_acquisitions = None if acquisitions is None else list(acquisitions)
+        self._live = LiveDocument(self._session, self.path, self._load, self._session.version.dump)
+        if parse_meta:
+            self._parse_meta()
+
+    def _parse_meta(self) -> None:
+        self.metadata  # noqa: B018 (reading is the check)
+
+    def _load(self, attributes: JSONObject) -> PlateMeta:
+        meta = self._session.version.load(PlateMeta, attributes)
+        return self._new_metadata() if meta is None else meta
+
+    def _new_metadata(self) -> PlateMeta:
+        store = self._session.name.rstrip("/").rpartition("/")[2]
+        name = self._given_name or self.name or store.removesuffix(".zarr").removesuffix(".ome") or "plate"
+        return plate_edits.new_plate(name=name, acquisitions=self._given_acquisitions)
+
+    def _first_attributes(self) -> JSONObject:
+        return self._session.version.dump(self._new_metadata(), {})
+
+    @property
+    def metadata(self) -> PlateMeta:
+        """The live metadata model; change it and call :meth:`dump_meta` to save."""
+        return self._live.model
+
+    def dump_meta(self, field_count: bool = False) -> None:
+        """Write the metadata model to the group's document, whole and atomically.
+
+        Parameters
+        ----------
+        field_count
+            Count the positions of every well anew: ``field_count`` becomes the maximum per well (PL-10) and each
+            acquisition's ``maximumfieldcount`` likewise (PL-09). Reads one document per well.
+        """
+        self._require_writable("write the metadata")
+        if not field_count:
+            self._live.save()
+            return
+        images = {
+            path: [(image.path, image.acquisition) for image in well.metadata.images]
+            for path, well in self.wells()
+        }
+        self._live.edit(lambda meta: plate_edits.set_counts(meta, images))
+
+    # -- members ----------------------------------------------------------------------------------------------
+
+    def _member_names(self) -> list[str]:
+        """Return the rows that hold wells, in the order of the metadata."""
+        used = {well.path.partition("/")[0] for well in self.metadata.wells}
+        return [row.name for row in self.metadata.rows if row.name in used]
+
+    def __getitem__(self, key: int | str) -> Row | Well | Position:
+        """Return the row "A", the well "A/1", the position "A/1/0", or what lies below one.
+
+        Opening a position reads its own document only.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none (a KeyError).
+        """
+        name = self._checked_key(key)
+        parts = name.split("/")
+        if len(parts) > 3:
+            position = self["/".join(parts[:3])]
+            return cast("Position", position["/".join(parts[3:])])
+        if len(parts) == 1 and name not in {row.name for row in self.metadata.rows}:
+            return cast("Row", super().__getitem__(name))
+        kinds: tuple[type[Row | Well | Position], ...] = (Row, Well, Position)
+        return self._open(kinds[len(parts) - 1], name)
+
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """Iterate over the rows that hold wells.
+
+        Yields
+        ------
+        tuple of str and Row
+            Name and row.
+        """
+        for name in self._member_names():
+            yield name, cast("Row", self[name])
+
+    def _well_paths(self) -> list[str]:
+        """Return the listed wells along rows, then columns."""
+        return [
+            well.path
+            for well in sorted(self.metadata.wells, key=lambda well: (well.row_index, well.column_index))
+        ]
+
+    def wells(self) -> Iterator[tuple[str, Well]]:
+        """Iterate over the wells, along rows, then columns.
+
+        Yields
+        ------
+        tuple of str and Well
+            Path ("A/1") and well.
+
+        Raises
+        ------
+        MetadataError
+            At a well that is listed but not in the store, or damaged.
+        """
+        for path in self._well_paths():
+            yield path, self._open_listed(Well, path)
+
+    @overload
+    def positions(self, on_error: Literal["raise"] = "raise") -> Iterator[tuple[str, Position]]: ...
+    @overload
+    def positions(self, on_error: Literal["report"]) -> Iterator[tuple[str, Position | LamellaError]]: ...
+
+    def positions(
+        self, on_error: Literal["raise", "report"] = "raise"
+    ) -> Iterator[tuple[str, Position]] | Iterator[tuple[str, Position | LamellaError]]:
+        """Iterate over the positions, along rows, columns and the fields of each well.
+
+        Parameters
+        ----------
+        on_error
+            What to do at a well or position that is listed but missing or damaged: "raise", or "report" to yield the
+            error in the place of the position and go on. The list is never shorter in silence.
+
+        Yields
+        ------
+        tuple of str and Position
+            Path ("A/1/0") and position; with ``on_error="report"`` a path and an error.
+
+        Raises
+        ------
+        MetadataError
+            At a missing or damaged node, with ``on_error="raise"``.
+        """
+        if on_error not in ("raise", "report"):
+            raise InvalidArgumentError(f"on_error is 'raise' or 'report', not {on_error!r}.")
+        return self._walk(on_error == "report")
+
+    def _walk(self, report: bool) -> Iterator[tuple[str, Position]]:
+        for well_path in self._well_paths():
+            try:
+                well = self._open_listed(Well, well_path)
+            except LamellaError as fault:
+                if not report:
+                    raise
+                yield well_path, cast("Position", fault)
+                continue
+            for image in well.metadata.images:
+                try:
+                    position: Position = well._open_listed(Position, image.path)
+                except LamellaError as fault:
+                    if not report:
+                        raise
+                    position = cast("Position", fault)
+                yield join(well_path, image.path), position
+
+    def _first_position(self) -> Position | None:
+        for path in self._well_paths():
+            well = self._open_listed(Well, path)
+            for image in well.metadata.images:
+                return well._open_listed(Position, image.path)
+        return None
+
+    @property
+    def channel_names(self) -> list[str]:
+        """Channel names of the first position; those given on creation while there is none."""
+        first = self._first_position()
+        return super().channel_names if first is None else first.channel_names
+
+    @property
+    def axes(self) -> list[AxisMeta]:
+        """Axes of the first position; those given on creation while there is none."""
+        first = self._first_position()
+        return super().axes if first is None else first.axes
+
+    # -- creation -----------------------------------------------------------------------------------------------
+
+    def create_well(
+        self, row_name: str, col_name: str, row_index: int | None = None, col_index: int | None = None
+    ) -> Well:
+        """Create a well without positions.
+
+        Parameters
+        ----------
+        row_name, col_name
+            Names of row and column, alphanumeric (PL-03).
+        row_index, col_index
+            Indices in the plate; by order of creation when not given.
+
+        Returns
+        -------
+        Well
+            The new well.
+
+        Raises
+        ------
+        NodeExistsError, InvalidNameError
+            If the well exists or a name is not alphanumeric (ValueErrors).
+        """
+        from lamella.nodes.plate_creation import create_well
+
+        self._require_writable(f"create the well {row_name}/{col_name}")
+        return create_well(self, str(row_name), str(col_name), row_index, col_index)
+
+    def create_positions(self, positions: Sequence[PositionSpec]) -> list[Position]:
+        """Create many positions at once: one write per touched document.
+
+        Parameters
+        ----------
+        positions
+            Tuples or lists of 3 to 6 items: row name, column name, position name, row index, column index (None for
+            the order of creation) and acquisition id (0 by default).
+
+        Returns
+        -------
+        list of Position
+            The new positions, in the order given.
+
+        Raises
+        ------
+        NodeExistsError, InvalidNameError, InvalidArgumentError
+            If a position exists, is given twice, or a name is not alphanumeric (ValueErrors). Nothing is written
+            then.
+
+        Examples
+        --------
+        >>> import lamella, tempfile
+        >>> path = tempfile.mkdtemp() + "/p.zarr"
+        >>> plate = lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["DAPI"])
+        >>> created = plate.create_positions([("A", "1", "0"), ("B", "3", "0", 1, 2), ("B", "3", "1", 1, 2, 0)])
+        >>> [position.path for position in created], [column.name for column in plate.metadata.columns]
+        (['A/1/0', 'B/3/0', 'B/3/1'], ['1', '2', '3'])
+        """
+        from lamella.nodes.plate_creation import create_positions
+
+        self._require_writable("create positions")
+        return create_positions(self, positions)
+
+    def create_position(
+        self,
+        row_name: str,
+        col_name: str,
+        pos_name: str,
+        row_index: int | None = None,
+        col_index: int | None = None,
+        acq_index: int = 0,
+    ) -> Position:
+        """Create one position, and its well when there is none; see :meth:`create_positions`.
+
+        Parameters
+        ----------
+        row_name, col_name, pos_name
+            Names of row, column and position, alphanumeric.
+        row_index, col_index
+            Indices in the plate; by order of creation when not given.
+        acq_index
+            Id of the acquisition.
+
+        Returns
+        -------
+        Position
+            The new position, without an image yet.
+
+        Raises
+        ------
+        NodeExistsError, InvalidNameError
+            If the position exists or a name is not alphanumeric (ValueErrors).
+        """
+        return self.create_positions([(row_name, col_name, pos_name, row_index, col_index, acq_index)])[0]
+
+    # -- operations -----------------------------------------------------------------------------------------
+
+    def __delitem__(self, key: int | str) -> None:
+        """Delete a row, a well, a position or what lies below one; the metadata of its parents follow.
+
+        A well that loses its last position goes with it, and so do rows and columns without wells.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none (a KeyError).
+        """
+        from lamella.ops.plate_members import delete_member
+
+        delete_member(self, self._checked_key(key))
+
+    def rename_well(self, old: str, new: str) -> None:
+        """Rename a well: within its row, to another row, or to a new one. Only that well moves.
+
+        Rows and columns that lose their last well disappear.
+
+        Parameters
+        ----------
+        old
+            Path of the well, such as "A/1".
+        new
+            New path, such as "B/2".
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is no well ``old`` (a FileNotFoundError).
+        NodeExistsError
+            If there is a well ``new`` (a FileExistsError).
+        InvalidNameError
+            If a path is not a row and a column, both alphanumeric (a ValueError).
+        """
+        from lamella.ops.plate_members import rename_well
+
+        rename_well(self, str(old), str(new))
+
+    @classmethod
+    def from_positions(
+        cls, store_path: StrPath | Store, positions: Mapping[str, Position], *, jobs: int | None = None
+    ) -> Plate:
+        """Create a plate from positions of other stores: all levels, labels and metadata.
+
+        Pixels are copied as encoded chunks, without decoding, where source and plate share the Zarr format; else they
+        are encoded anew with the same chunks. The plate has the version of the first position.
+
+        Parameters
+        ----------
+        store_path
+            Path of the new store; nothing may be there.
+        positions
+            Destination path ("row/column/field") to position. Positions of closed stores will do.
+        jobs
+            Number of workers; one per processor by default.
+
+        Returns
+        -------
+        Plate
+            The new plate, open for reading and writing.
+
+        Raises
+        ------
+        StoreExistsError
+            If there is something at ``store_path`` (a FileExistsError).
+        InvalidArgumentError
+            If there is no position, or a path is not "row/column/field" (a ValueError).
+        """
+        from lamella.ops.copy_plate import from_positions
+
+        return from_positions(store_path, positions, jobs=jobs)
+
+    def _summary(self) -> str:
+        try:
+            meta = self.metadata
+            return f", {len(meta.rows)} rows, {len(meta.columns)} columns, {len(meta.wells)} wells"
+        except (ValueError, OSError, KeyError) as fault:
+            return f", damaged: {fault}"

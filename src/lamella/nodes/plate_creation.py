@@ -1,0 +1,233 @@
+"""Creation of wells and positions: many at once, each touched document written once.
+
+Positions are written first, then the wells that list them, then the plate that lists the wells: a kill at any instant
+leaves a plate whose every entry exists. The plate document is merged under its lock, so processes that create
+positions in one plate at the same time lose nothing.
+
+Layer: nodes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
+from lamella.nodes.position import Position, pending_attributes
+from lamella.nodes.session import join
+from lamella.nodes.well import Well
+from lamella.spec import edits, plate_edits
+from lamella.spec.plate import WellGroupMeta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lamella.nodes.node import NGFFNode
+    from lamella.nodes.plate import Plate
+    from lamella.spec.plate import PlateMeta
+    from lamella.types import JSONObject
+
+PositionSpec: TypeAlias = (
+    "tuple[str, str, str] | tuple[str, str, str, int | None] | tuple[str, str, str, int | None, int | None] | "
+    "tuple[str, str, str, int | None, int | None, int] | Sequence[str | int | None]"
+)
+"""Row name, column name, position name and maybe row index, column index, acquisition id."""
+
+Images: TypeAlias = dict[str, list[tuple[str, int]]]
+"""Well path to the (name, acquisition) of the positions to create in it."""
+
+
+def create_well(plate: Plate, row: str, column: str, row_index: int | None, column_index: int | None) -> Well:
+    """Create an empty well; see :meth:`Plate.create_well`."""
+    path = join(row, column)
+    documents, version = plate._documents, plate._session.version
+    plate_edits.check_name(row)
+    plate_edits.check_name(column)
+    if path in {well.path for well in plate.metadata.wells}:
+        if not plate._overwriting_creation:
+            raise NodeExistsError(f"The plate {plate._place} has a well {path!r} already.")
+        del plate[path]
+
+    def add(meta: PlateMeta) -> PlateMeta:
+        changed = plate_edits.add_wells(meta, [(row, column, row_index, column_index)])
+        empty = version.with_ome({}, {})
+        documents.put_groups({plate._place.child(p).path: empty for p in _missing_groups(plate, [row, path])})
+        return changed
+
+    plate._live.edit(add)
+    return plate._open(Well, path)
+
+
+def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Position]:
+    """Create many positions; see :meth:`Plate.create_positions`."""
+    wells, images, order = _sort_out(plate, specs)
+    if not order:
+        return []
+    # One lock around the whole creation: the plate's entry and the well's are decided from one fresh look.
+    with plate._documents.lock(plate.path):
+        meta = plate._live.refresh()
+        listed = {well.path for well in meta.wells}
+        documents = _existing_wells(plate, [path for path in images if path in listed])
+        _refuse_duplicates(plate, images, documents)
+        new = [(*_row_and_column(path), *wells[path]) for path in images if path not in listed]
+        changed = plate_edits.add_wells(meta, new) if new else meta
+        changed = plate_edits.raise_counts(changed, _well_images(documents, images))
+        attributes = _position_attributes(plate)
+        _write(plate, images, documents, attributes)
+        plate._live.edit(lambda _: changed, lock=False)
+    created = [
+        Position(plate._place.child(path), False, None, None, plate._overwriting_creation) for path in order
+    ]
+    for position in created:
+        position._live.start(attributes)
+    return created
+
+
+def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> list[Position]:
+    """Create positions in a well that may have been opened without its plate."""
+    for name, _ in positions:
+        plate_edits.check_name(name)
+    taken = {image.path for image in well.metadata.images}
+    for name, _ in positions:
+        if name in taken and not well._overwriting_creation:
+            raise NodeExistsError(f"The well {well._place} has a position {name!r} already.")
+    attributes = _position_attributes(well)
+    places = [well._place.child(name) for name, _ in positions]
+    for (name, _), place in zip(positions, places, strict=True):
+        if name in taken:
+            well._documents.delete(place.path)
+    well._documents.put_groups({place.path: attributes for place in places})
+    new = [(name, acquisition) for name, acquisition in positions if name not in taken]
+    well._live.edit(lambda meta: plate_edits.add_images(meta, new))
+    _raise_counts_above(well)
+    created = [Position(place, False, None, None, well._overwriting_creation) for place in places]
+    for position in created:
+        position._live.start(attributes)
+    return created
+
+
+def _raise_counts_above(well: Well) -> None:
+    """Tell the plate that holds the well, when it is in the same store, how many positions the well has."""
+    from lamella.nodes.plate import Plate
+
+    if well.path.count("/") < 1:
+        return
+    place = well._place.parent.parent
+    if "plate" not in place.session.version.ome(place.session.documents.group(place.path)):
+        return
+    counts = {
+        well.path.removeprefix(f"{place.path}/"): [
+            (image.path, image.acquisition) for image in well.metadata.images
+        ]
+    }
+    Plate(place)._live.edit(lambda meta: plate_edits.raise_counts(meta, counts))
+
+
+def _sort_out(
+    plate: Plate, specs: Sequence[PositionSpec]
+) -> tuple[dict[str, tuple[int | None, int | None]], Images, list[str]]:
+    """Check the specifications; return the indices and images of each well, and all paths in order."""
+    wells: dict[str, tuple[int | None, int | None]] = {}
+    images: Images = {}
+    order: dict[str, None] = {}
+    for spec in specs:
+        if isinstance(spec, str) or not 3 <= len(spec) <= 6:
+            raise InvalidArgumentError(
+                f"A position is given by 3 to 6 items (row, column, name, row index, column index, acquisition), not {spec!r}."
+            )
+        row, column, name = (str(part) for part in spec[:3])
+        for part in (row, column, name):
+            plate_edits.check_name(part)
+        path = f"{row}/{column}/{name}"
+        if path in order:
+            raise InvalidArgumentError(f"The position {path!r} is given twice.")
+        order[path] = None
+        indices = (tuple(spec[3:5]) + (None, None))[:2]
+        known = wells.get(path.rpartition("/")[0], (None, None))
+        wells[f"{row}/{column}"] = tuple(
+            new if new is not None else old for new, old in zip(indices, known, strict=True)
+        )  # type: ignore[assignment]
+        acquisition = spec[5] if len(spec) == 6 and spec[5] is not None else 0
+        images.setdefault(f"{row}/{column}", []).append((name, int(acquisition)))
+    return wells, images, list(order)
+
+
+def _row_and_column(path: str) -> tuple[str, str]:
+    row, _, column = path.partition("/")
+    return row, column
+
+
+def _existing_wells(plate: Plate, paths: Iterable[str]) -> dict[str, Well]:
+    return {path: plate._open_listed(Well, path) for path in paths}
+
+
+def _refuse_duplicates(plate: Plate, images: Images, wells: dict[str, Well]) -> None:
+    if plate._overwriting_creation:
+        return
+    for path, well in wells.items():
+        taken = {image.path for image in well.metadata.images}
+        twice = [name for name, _ in images[path] if name in taken]
+        if twice:
+            raise NodeExistsError(
+                f"The plate {plate._place} has positions {[f'{path}/{name}' for name in twice]} already."
+            )
+
+
+def _well_images(wells: dict[str, Well], images: Images) -> dict[str, list[tuple[str, int | None]]]:
+    """Return all positions, old and new, of the touched wells."""
+    result: dict[str, list[tuple[str, int | None]]] = {}
+    for path, new in images.items():
+        names = {name for name, _ in new}
+        old = wells[path].metadata.images if path in wells else []
+        result[path] = [(image.path, image.acquisition) for image in old if image.path not in names] + list(
+            new
+        )
+    return result
+
+
+def _position_attributes(parent: NGFFNode) -> JSONObject:
+    """Return the attributes of a position without an image, with the channels and axes of its plate."""
+    version = parent._session.version
+    meta = edits.new_images(parent.axes, parent.channel_names)
+    return pending_attributes(version, meta, version.dump(meta, {}))
+
+
+def _write(plate: Plate, images: Images, wells: dict[str, Well], attributes: JSONObject) -> None:
+    documents, version = plate._documents, plate._session.version
+    groups = {path for well in images for path in (well.partition("/")[0], well) if well not in wells}
+    empty = version.with_ome({}, {})
+    batch: dict[str, JSONObject] = {
+        plate._place.child(path).path: empty for path in _missing_groups(plate, sorted(groups))
+    }
+    for path, new in images.items():
+        for name, _ in new:
+            place = plate._place.child(join(path, name))
+            if path in wells and name in {image.path for image in wells[path].metadata.images}:
+                documents.delete(place.path)
+            batch[place.path] = attributes
+    listing = {
+        plate._place.child(path).path: version.dump(plate_edits.add_images(WellGroupMeta(images=[]), new), {})
+        for path, new in images.items()
+        if path not in wells
+    }
+    documents.put_groups(batch)
+    documents.put_groups(listing)
+    for path, well in wells.items():
+        taken = {image.path for image in well.metadata.images}
+        fresh = [(name, acquisition) for name, acquisition in images[path] if name not in taken]
+        if fresh:
+            _list_images(well, fresh)
+
+
+def _list_images(well: Well, images: list[tuple[str, int]]) -> None:
+    well._live.edit(lambda meta: plate_edits.add_images(meta, images))
+
+
+def _missing_groups(plate: Plate, paths: Iterable[str]) -> list[str]:
+    """Return those paths that are no group of the plate yet: a row may be there from a well that was deleted."""
+    missing = []
+    for path in paths:
+        try:
+            plate._documents.group(plate._place.child(path).path)
+        except NodeNotFoundError:
+            missing.append(path)
+    return missing

@@ -1,0 +1,327 @@
+"""A position (field of view): the group that holds one multiscale image.
+
+Layer: nodes. What edits metadata is in :mod:`position_channels` and :mod:`position_transforms`, what creates arrays
+in :mod:`position_images`; pyramids are operations (:mod:`lamella.ops.pyramid`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lamella.errors import NodeNotFoundError
+from lamella.nodes.image_array import ImageArray
+from lamella.nodes.live import LiveDocument
+from lamella.nodes.node import NGFFNode
+from lamella.nodes.position_channels import ChannelEdits
+from lamella.nodes.position_images import ImageCreation
+from lamella.nodes.position_transforms import TransformEdits
+from lamella.spec import edits
+from lamella.spec.axes import axes_from_json, channel_axis, default_axes
+from lamella.spec.images import ImagesMeta
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import zarr
+
+    from lamella.nodes.labels import Labels
+    from lamella.nodes.session import Place
+    from lamella.spec.axes import AxisMeta
+    from lamella.types import JSONObject
+
+
+class Position(ChannelEdits, TransformEdits, ImageCreation, NGFFNode):
+    """A field of view: one image with its pyramid levels and labels.
+
+    Parameters
+    ----------
+    group
+        The zarr-python group to wrap.
+    parse_meta
+        Read and check the metadata now.
+    channel_names
+        Channel names, for a position that has none yet.
+    axes
+        Axes, 2 to 5, for a position that has none yet. By default T, C, Z, Y, X.
+    overwriting_creation
+        Replace an existing array on creation instead of refusing.
+
+    Raises
+    ------
+    MetadataError
+        If the metadata cannot be read.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> store = tempfile.mkdtemp() + "/image.zarr"
+    >>> with lamella.open_ome_zarr(store, layout="fov", mode="w", channel_names=["DAPI"]) as position:
+    ...     image = position.create_image("0", np.zeros((1, 1, 4, 8, 8), "uint16"))
+    >>> with lamella.open_ome_zarr(store) as position:
+    ...     position.data.shape, position.channel_names, position.scale
+    ((1, 1, 4, 8, 8), ['DAPI'], [1.0, 1.0, 1.0, 1.0, 1.0])
+    """
+
+    _array_class: ClassVar[type[ImageArray]] = ImageArray
+
+    def __init__(
+        self,
+        group: zarr.Group | Place,
+        parse_meta: bool = True,
+        channel_names: Sequence[str] | None = None,
+        axes: Sequence[AxisMeta] | None = None,
+        overwriting_creation: bool = False,
+    ) -> None:
+        super().__init__(group, False, channel_names, axes, overwriting_creation)
+        self._live = LiveDocument(self._session, self.path, self._load, self._dump)
+        if parse_meta:
+            self._parse_meta()
+
+    def _parse_meta(self) -> None:
+        self.metadata  # noqa: B018 (reading is the check)
+
+    # -- metadata ---------------------------------------------------------------------------------------------
+
+    def _load(self, attributes: JSONObject) -> ImagesMeta:
+        version = self._session.version
+        meta = version.load(ImagesMeta, attributes)
+        if meta is not None and meta.multiscales:
+            return meta
+        axes = self._given_axes or _stored_axes(attributes) or default_axes()
+        names = self._given_channels or []
+        empty = edits.new_images(axes, names, name=self._image_name())
+        if meta is not None and meta.omero is not None:
+            empty.omero = meta.omero
+        return empty
+
+    def _dump(self, meta: ImagesMeta, attributes: JSONObject) -> JSONObject:
+        """Return the attributes to store; see :func:`pending_attributes` for a position without an array."""
+        document = self._session.version.dump(meta, attributes)
+        if any(image.datasets for image in meta.multiscales):
+            return _without_pending(document)
+        return pending_attributes(self._session.version, meta, document)
+
+    def _first_attributes(self) -> JSONObject:
+        return self._dump(self._load({}), {})
+
+    def _image_name(self) -> str:
+        """Name that a new image gets (MS-08): the field's in a plate (it outlives renames), else the store's."""
+        if self.path:
+            return self.name
+        return (
+            self._session.name.rstrip("/").rpartition("/")[2].removesuffix(".zarr").removesuffix(".ome")
+            or "image"
+        )
+
+    @property
+    def metadata(self) -> ImagesMeta:
+        """The live metadata model; change it and call :meth:`dump_meta` to save."""
+        return self._live.model
+
+    def dump_meta(self) -> None:
+        """Write the metadata model to the group's document, whole and atomically."""
+        self._require_writable("write the metadata")
+        self._live.save()
+
+    @property
+    def channel_names(self) -> list[str]:
+        """Names of the channels, in the order of the channel axis.
+
+        An image without channel metadata has the names ``channel_0``, ``channel_1``, ...
+        """
+        names = edits.channel_names(self.metadata)
+        return names or list(self._given_channels or []) or self._names_by_count()
+
+    def _names_by_count(self) -> list[str]:
+        axis = channel_axis(self.axes)
+        paths = self.dataset_paths
+        if axis is None or not paths or self._documents.kind(self._place.child(paths[0]).path) != "array":
+            return []
+        shape = self._documents.array(self._place.child(paths[0]).path).shape
+        return [f"channel_{i}" for i in range(shape[axis])] if axis < len(shape) else []
+
+    @property
+    def axes(self) -> list[AxisMeta]:
+        """Axes in the order of the array dimensions."""
+        return list(self.metadata.multiscales[0].axes)
+
+    @property
+    def axis_names(self) -> list[str]:
+        """Lower-case names of the axes."""
+        return [axis.name.lower() for axis in self.axes]
+
+    # -- members ----------------------------------------------------------------------------------------------
+
+    @property
+    def dataset_paths(self) -> list[str]:
+        """Paths of the levels of the image, finest first, relative to the position."""
+        return self.metadata.multiscales[0].get_dataset_paths()
+
+    def _member_names(self) -> list[str]:
+        return self.array_keys()
+
+    def __getitem__(self, key: int | str) -> ImageArray:
+        """Return a member: an array, or the group or label image at a path.
+
+        Parameters
+        ----------
+        key
+            Name or path; an integer is taken as text.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none (a KeyError).
+        """
+        name = self._checked_key(key)
+        if name in self.dataset_paths:
+            return self._level(name)
+        return super().__getitem__(name)
+
+    def _level(self, path: str) -> ImageArray:
+        array = self._array_class(self._place.child(path), self.metadata.multiscales[0].axes)
+        try:
+            array.shape  # noqa: B018 (reads the document, so that a missing level is an error here)
+        except NodeNotFoundError:
+            raise NodeNotFoundError(
+                f"The metadata of {self._place} lists the array {path!r}, but it is not in the store."
+            ) from None
+        return array
+
+    def __setitem__(self, key: int | str, value: Any) -> None:
+        """Write an up-to-5-D image with default settings."""
+        self.create_image(self._checked_key(key), value)
+
+    def __delitem__(self, key: int | str) -> None:
+        """Delete a member; the metadata follows."""
+        name = self._checked_key(key)
+        self._require_writable(f"delete {name!r}")
+        if self._documents.kind(self._place.child(name).path) is None:
+            raise self._missing(name)
+        if name in self.dataset_paths:
+            # Metadata first: a kill between the two leaves an array that nobody lists, never a listed gap.
+            self._live.edit(lambda meta: edits.remove_dataset(meta, name))
+        self._documents.delete(self._place.child(name).path)
+
+    def images(self) -> Iterator[tuple[str, ImageArray]]:
+        """Iterate over the names and arrays of the position.
+
+        Yields
+        ------
+        tuple of str and ImageArray
+            Levels of the image and other arrays, in natural order.
+        """
+        for name in self.array_keys():
+            yield name, self[name]
+
+    @property
+    def data(self) -> ImageArray:
+        """The finest level of the image: the first dataset, whatever its name.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If the position has no array (a KeyError).
+        """
+        paths = self.dataset_paths
+        if not paths:
+            raise NodeNotFoundError(
+                f"{self._place} holds no image yet. Make one with create_image or create_zeros."
+            )
+        return self._level(paths[0])
+
+    @property
+    def labels(self) -> Labels:
+        """The label images of the position: a mapping of name to `LabelImage`."""
+        from lamella.nodes.labels import Labels
+
+        return Labels(self._place.child("labels"), False)
+
+    def _summary(self) -> str:
+        try:
+            paths = self.dataset_paths
+            if not paths:
+                return ", no image yet"
+            array = self._level(paths[0])
+            levels = f", {len(paths)} levels" if len(paths) > 1 else ""
+            return f", {''.join(self.axis_names)} {array.shape} {array.dtype}{levels}"
+        except (ValueError, OSError, KeyError) as fault:
+            return f", damaged: {fault}"
+
+    # -- pyramids: operations -----------------------------------------------------------------------------------
+
+    def initialize_pyramid(self, levels: int) -> None:
+        """Create the arrays and metadata of lower-resolution levels, each half the last; no pixels.
+
+        Parameters
+        ----------
+        levels
+            Number of levels with the full-resolution one; 1 changes nothing.
+        """
+        from lamella.ops.pyramid import initialize_pyramid
+
+        initialize_pyramid(self, levels)
+
+    def compute_pyramid(
+        self, levels: int | str | None = None, method: str = "mean", *, dims: Sequence[str] | None = None
+    ) -> None:
+        """Compute the lower-resolution levels from level 0, each from the one before.
+
+        Parameters
+        ----------
+        levels
+            Number of levels with level 0; ``"auto"`` until the larger of Y and X is at most 256; None for the
+            levels that exist.
+        method
+            "mean", "median", "mode", "min", "max" or "stride".
+        dims
+            Names of the axes to halve; the space axes by default.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there is no level 0, the method is unknown, or a pyramid with another number of levels exists: call
+            :meth:`delete_pyramid` first (a ValueError).
+        """
+        from lamella.ops.pyramid import compute_pyramid
+
+        compute_pyramid(self, levels, method, dims=dims)
+
+    def delete_pyramid(self) -> None:
+        """Delete all levels but level 0, from the metadata and the store."""
+        from lamella.ops.pyramid import delete_pyramid
+
+        delete_pyramid(self)
+
+
+def pending_attributes(version: Any, meta: ImagesMeta, document: JSONObject) -> JSONObject:
+    """Return the attributes of a position that has no array yet.
+
+    The specification has no image without arrays (MS-03), so ``multiscales`` waits for the first one. The channels are
+    stored in the omero block; axes other than the default ones are kept aside so that another process can fill the
+    position.
+    """
+    ome = version.ome(document)
+    ome.pop("multiscales", None)
+    document = version.with_ome(document, ome)
+    axes = meta.multiscales[0].axes if meta.multiscales else []
+    if axes and axes != default_axes():
+        own = dict(document.get("lamella") or {})
+        own["axes"] = [axis.model_dump(exclude_none=True) for axis in axes]
+        document["lamella"] = own
+    return document
+
+
+def _without_pending(document: JSONObject) -> JSONObject:
+    own = document.get("lamella")
+    if not isinstance(own, dict) or "axes" not in own:
+        return document
+    kept = {key: value for key, value in own.items() if key != "axes"}
+    document = {key: value for key, value in document.items() if key != "lamella"}
+    return {**document, "lamella": kept} if kept else document
+
+
+def _stored_axes(attributes: JSONObject) -> list[AxisMeta] | None:
+    own = attributes.get("lamella")
+    return axes_from_json(own["axes"]) if isinstance(own, dict) and own.get("axes") else None

@@ -1,0 +1,222 @@
+"""Creation of the arrays of a position.
+
+Layer: nodes. Layout of chunks and shards is the store's; this module checks that an array fits the image.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, NodeExistsError
+from lamella.nodes.image_array import ImageArray
+from lamella.nodes.node import NGFFNode
+from lamella.nodes.position_channels import dtype_window
+from lamella.spec import edits
+from lamella.spec.axes import channel_axis
+from lamella.store.documents import new_array
+from lamella.store.layout import auto_layout, default_chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import DTypeLike
+
+    from lamella.nodes.live import LiveDocument
+    from lamella.spec.images import ImagesMeta
+    from lamella.spec.transforms import TransformationMeta
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.compressor import CompressorChoice
+    from lamella.types import Shape
+
+
+class ImageCreation(NGFFNode):
+    """What a position can do to get arrays."""
+
+    _live: LiveDocument[ImagesMeta]
+
+    def create_image(
+        self,
+        name: str,
+        data: Any,
+        chunks: Sequence[int] | Literal["auto"] | None = None,
+        shards_ratio: Sequence[int] | None = None,
+        transform: Sequence[TransformationMeta] | None = None,
+        check_shape: bool = True,
+        *,
+        compressor: CompressorChoice = None,
+    ) -> ImageArray:
+        """Create an array and write its pixels.
+
+        Parameters
+        ----------
+        name
+            Name of the array; the first one of a position is the full-resolution level.
+        data
+            Voxels in the order of the position's axes: a numpy array, or any array-like (dask, xarray, zarr, memory
+            map), which is read block by block.
+        chunks
+            Shape of a chunk. By default the last three axes whole (at most 512 MiB); ``"auto"`` for chunks near
+            1 MiB, in shards near 256 MiB when the version has shards.
+        shards_ratio
+            Chunks per shard along each axis; no shards by default.
+        transform
+            Scale and translation of the level; scale 1 by default.
+        check_shape
+            Refuse data that do not fit the axes and channels.
+        compressor
+            Compression of the chunks; blosc with zstd level 1 and bit shuffle by default.
+
+        Returns
+        -------
+        ImageArray
+            The new array.
+
+        Raises
+        ------
+        InvalidArgumentError, NodeExistsError
+            If something does not fit or the name is taken (ValueErrors). Nothing is written then.
+        """
+        from lamella.ops.copy import as_source, write_array
+
+        source = as_source(data)
+        array = self.create_zeros(
+            name,
+            source.shape,
+            source.dtype,
+            chunks,
+            shards_ratio,
+            transform,
+            check_shape,
+            compressor=compressor,
+        )
+        write_array(array, source)
+        return array
+
+    def create_zeros(
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype: DTypeLike,
+        chunks: Sequence[int] | Literal["auto"] | None = None,
+        shards_ratio: Sequence[int] | None = None,
+        transform: Sequence[TransformationMeta] | None = None,
+        check_shape: bool = True,
+        *,
+        compressor: CompressorChoice = None,
+    ) -> ImageArray:
+        """Create an array of zeros. Only its metadata is written, so it costs the same at any size.
+
+        Parameters
+        ----------
+        name
+            Name of the array.
+        shape
+            Length of each axis, in the order of the position's axes.
+        dtype
+            Data type: bool, (u)int8 to 64, float16 to 64 or complex.
+        chunks, shards_ratio, transform, check_shape, compressor
+            As for :meth:`create_image`.
+
+        Returns
+        -------
+        ImageArray
+            The new array.
+
+        Raises
+        ------
+        InvalidArgumentError, NodeExistsError
+            If something does not fit or the name is taken (ValueErrors). Nothing is written then.
+        """
+        self._require_writable(f"create the array {name!r}")
+        key = self._checked_key(name)
+        lengths = tuple(int(n) for n in shape)
+        kind = np.dtype(dtype)
+        if check_shape:
+            self._check_shape(key, lengths)
+        meta = self._array_meta(lengths, kind, chunks, shards_ratio, compressor)
+        place = self._place.child(key)
+        exists = self._documents.kind(place.path) is not None
+        if exists and not self._overwriting_creation:
+            raise NodeExistsError(
+                f"{self._place} has a member {key!r} already. Delete it first, or open the store with "
+                "overwriting_creation=True."
+            )
+        # The new metadata are computed before anything is touched, so that a bad transform changes nothing.
+        listed = key in self._live.model.multiscales[0].get_dataset_paths()
+
+        def add(meta: ImagesMeta) -> ImagesMeta:
+            meta = edits.remove_dataset(meta, key) if listed else meta
+            return edits.fill_windows(edits.add_dataset(meta, key, transform), dtype_window(kind))
+
+        add(self._live.model)
+        if exists:
+            self._documents.delete(place.path)
+        self._documents.put_array(place.path, meta)
+        self._live.edit(add)
+        return ImageArray(place, self._live.model.multiscales[0].axes)
+
+    def _array_meta(
+        self,
+        shape: Shape,
+        dtype: np.dtype[Any],
+        chunks: Sequence[int] | Literal["auto"] | None,
+        shards_ratio: Sequence[int] | None,
+        compressor: CompressorChoice,
+    ) -> ArrayMeta:
+        version = self._session.version
+        shards: Shape | None = None
+        if chunks == "auto":
+            inner, shards = auto_layout(shape, dtype.itemsize, version.zarr_format == 3)
+        elif chunks is None:
+            inner = default_chunks(shape, dtype.itemsize)
+        else:
+            inner = tuple(int(n) for n in chunks)
+        if shards_ratio is not None:
+            if version.zarr_format == 2:
+                raise InvalidArgumentError(
+                    f"shards_ratio={tuple(shards_ratio)} was given, but OME-NGFF {version.name} (Zarr v2) has no "
+                    "shards. Sharding needs version='0.5'."
+                )
+            if len(shards_ratio) != len(inner):
+                raise InvalidArgumentError(
+                    f"shards_ratio={tuple(shards_ratio)} has {len(shards_ratio)} numbers for chunks {inner}."
+                )
+            shards = tuple(n * int(ratio) for n, ratio in zip(inner, shards_ratio, strict=True))
+        names = [axis.name for axis in self._live.model.multiscales[0].axes]
+        return new_array(
+            shape,
+            dtype,
+            zarr_format=version.zarr_format,
+            chunks=inner,
+            shards=shards,
+            compressor=compressor,
+            dimension_names=names if len(names) == len(shape) else None,
+        )
+
+    def _check_shape(self, name: str, shape: Shape) -> None:
+        axes = self._live.model.multiscales[0].axes
+        named = "".join(axis.name for axis in axes)
+        if len(shape) != len(axes):
+            raise InvalidArgumentError(
+                f"The array {name!r} of shape {shape} has {len(shape)} dimensions, but {self._place} has the "
+                f"{len(axes)} axes {named}."
+            )
+        channel = channel_axis(axes)
+        names = edits.channel_names(self._live.model)
+        if channel is None or not names:
+            return
+        if shape[channel] > len(names):
+            raise InvalidArgumentError(
+                f"The array {name!r} of shape {shape} has {shape[channel]} channels, but {self._place} has names for "
+                f"{len(names)}: {names}. Append channels first."
+            )
+        if shape[channel] < len(names):
+            warnings.warn(
+                f"The array {name!r} has {shape[channel]} channels, fewer than the channel names {names} of "
+                f"{self._place}.",
+                UserWarning,
+                stacklevel=3,
+            )

@@ -1,0 +1,111 @@
+"""Physical sizes and places of the levels of a position.
+
+Layer: nodes. The algebra is in :mod:`lamella.spec.geometry`, the edits in :mod:`lamella.spec.edits`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError
+from lamella.nodes.node import NGFFNode
+from lamella.spec import edits, geometry
+from lamella.spec.axes import axis_index
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.nodes.live import LiveDocument
+    from lamella.spec.images import ImagesMeta
+    from lamella.spec.transforms import TransformationMeta
+
+
+class TransformEdits(NGFFNode):
+    """What a position can do with its coordinate transformations."""
+
+    _live: LiveDocument[ImagesMeta]
+
+    @property
+    def scale(self) -> list[float]:
+        """Physical size of a voxel of the finest level, per axis, in the unit of each axis."""
+        meta = self._live.model
+        paths = meta.multiscales[0].get_dataset_paths()
+        return geometry.effective_scale(meta, paths[0] if paths else "*")
+
+    def get_axis_index(self, axis_name: str) -> int:
+        """Return the index of an axis.
+
+        Parameters
+        ----------
+        axis_name
+            Name of the axis, in any case.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there is no such axis (a ValueError).
+        """
+        try:
+            return axis_index(self.axes, axis_name)
+        except InvalidArgumentError as fault:
+            raise InvalidArgumentError(f"{fault} (asked of {self._place})") from None
+
+    def get_effective_scale(self, image: str) -> list[float]:
+        """Return the size of a voxel of one level, or the factor of the whole position.
+
+        Parameters
+        ----------
+        image
+            Name of an array, such as "0", or "*" for the position alone.
+
+        Returns
+        -------
+        list of float
+            One number per axis, in the unit of the axis: level scale times position scale (CT-07).
+        """
+        return geometry.effective_scale(self._live.model, image)
+
+    def get_effective_translation(self, image: str) -> list[float]:
+        """Return where the first voxel of one level, or the whole position, lies.
+
+        Parameters
+        ----------
+        image
+            Name of an array, such as "0", or "*" for the position alone.
+
+        Returns
+        -------
+        list of float
+            One number per axis, in the unit of the axis: position scale times level translation plus position
+            translation (CT-07).
+        """
+        return geometry.effective_translation(self._live.model, image)
+
+    def set_transform(self, image: str, transform: Sequence[TransformationMeta]) -> None:
+        """Set the coordinate transformations of one level or of the whole position.
+
+        Parameters
+        ----------
+        image
+            Name of an array, such as "0", or "*" for the position.
+        transform
+            Identity, scale and translation in any number and order; the equal scale and translation are stored
+            (CT-03, CT-04).
+        """
+        self._require_writable("set a transform")
+        self._live.edit(lambda meta: edits.set_transform(meta, image, transform))
+
+    def set_scale(self, image: str, axis_name: str, new_scale: float) -> None:
+        """Set the physical size of a voxel along one axis; translations stay and the levels stay consistent.
+
+        Parameters
+        ----------
+        image
+            Name of an array, such as "0", or "*" for the position.
+        axis_name
+            Name of the axis, in any case.
+        new_scale
+            Size in the unit of the axis; greater than 0.
+        """
+        self._require_writable("set a scale")
+        self._live.edit(lambda meta: edits.set_scale(meta, image, axis_name, new_scale))

@@ -1,0 +1,202 @@
+"""Tiled images: one array whose chunks are the tiles of a grid.
+
+The specification has no tiled layout: such a store is an ordinary image, opened with ``layout="tiled"``.
+
+Layer: nodes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import InvalidArgumentError, OutOfBoundsError
+from lamella.nodes.image_array import ImageArray
+from lamella.nodes.position import Position
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, DTypeLike
+
+    from lamella.spec.transforms import TransformationMeta
+    from lamella.types import Shape
+
+
+class TiledImageArray(ImageArray):
+    """An array of tiles along its last two axes, rows and columns.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> path = tempfile.mkdtemp() + "/tiles.zarr"
+    >>> position = lamella.open_ome_zarr(path, layout="tiled", mode="w", channel_names=["DAPI"])
+    >>> tiles = position.make_tiles("0", grid_shape=(2, 3), tile_shape=(1, 1, 1, 16, 16), dtype="uint16")
+    >>> tiles.write_tile(np.full((1, 1, 1, 16, 16), 7, "uint16"), row=1, column=2)
+    >>> tiles.tiles, int(tiles.get_tile(1, 2).max()), int(tiles.get_tile(0, 0).max())
+    ((2, 3), 7, 0)
+    """
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of tiles."""
+        return -(-self.shape[-2] // self.chunks[-2])
+
+    @property
+    def columns(self) -> int:
+        """Number of columns of tiles."""
+        return -(-self.shape[-1] // self.chunks[-1])
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """Number of rows and columns of tiles."""
+        return self.rows, self.columns
+
+    @property
+    def tile_shape(self) -> Shape:
+        """Shape of a tile as it is stored: a chunk."""
+        return self.chunks
+
+    def get_tile(self, row: int, column: int, pre_dims: Sequence[int | slice | None] | None = None) -> Any:
+        """Read one tile.
+
+        Parameters
+        ----------
+        row, column
+            Indices of the tile in the grid.
+        pre_dims
+            Selection along the axes before the last two, one for each: an integer selects that index and drops the
+            axis, None selects all. All of all axes by default.
+
+        Returns
+        -------
+        numpy.ndarray
+            The tile, its last two axes Y and X.
+
+        Raises
+        ------
+        TypeError
+            If row or column is no integer, or ``pre_dims`` no sequence.
+        OutOfBoundsError
+            If the tile is not in the grid, or ``pre_dims`` has the wrong length (an IndexError).
+        """
+        return self[self.get_tile_slice(row, column, pre_dims)]
+
+    def write_tile(
+        self, data: ArrayLike, row: int, column: int, pre_dims: Sequence[int | slice | None] | None = None
+    ) -> None:
+        """Write one tile.
+
+        Parameters
+        ----------
+        data
+            Voxels of the tile, broadcast to the selection as numpy does.
+        row, column, pre_dims
+            As for :meth:`get_tile`.
+        """
+        self[self.get_tile_slice(row, column, pre_dims)] = data
+
+    def get_tile_slice(
+        self, row: int, column: int, pre_dims: Sequence[int | slice | None] | None = None
+    ) -> tuple[int | slice, ...]:
+        """Return the numpy-style index of one tile; parameters and errors as for :meth:`get_tile`."""
+        self._check_tile(row, column)
+        before: list[int | slice] = [slice(None)] * (self.ndim - 2)
+        if pre_dims is not None:
+            if isinstance(pre_dims, str | bytes) or not hasattr(pre_dims, "__len__"):
+                raise TypeError(f"pre_dims is a sequence of indices or slices, not {pre_dims!r}.")
+            if len(pre_dims) != len(before):
+                raise OutOfBoundsError(
+                    f"pre_dims has {len(pre_dims)} items, but {self!r} has {len(before)} axes before rows and columns."
+                )
+            before = [all_ if given is None else given for given, all_ in zip(pre_dims, before, strict=True)]
+        height, width = self.chunks[-2:]
+        return (
+            *before,
+            slice(row * height, min((row + 1) * height, self.shape[-2])),
+            slice(column * width, min((column + 1) * width, self.shape[-1])),
+        )
+
+    def _check_tile(self, row: int, column: int) -> None:
+        for name, index, count in (("row", row, self.rows), ("column", column, self.columns)):
+            if isinstance(index, bool) or not hasattr(index, "__index__"):
+                raise TypeError(f"The {name} of a tile is an integer, not {index!r}.")
+            if not 0 <= index < count:
+                raise OutOfBoundsError(
+                    f"There is no {name} {index} in the {self.rows} x {self.columns} tiles of {self!r}."
+                )
+
+
+class TiledPosition(Position):
+    """A position whose arrays are grids of tiles. Everything else is as for :class:`Position`."""
+
+    _array_class = TiledImageArray
+
+    def make_tiles(
+        self,
+        name: str,
+        grid_shape: tuple[int, int],
+        tile_shape: Sequence[int],
+        dtype: DTypeLike,
+        transform: Sequence[TransformationMeta] | None = None,
+        chunk_dims: int = 2,
+    ) -> TiledImageArray:
+        """Create an array of zeros that holds a grid of tiles.
+
+        Parameters
+        ----------
+        name
+            Name of the array.
+        grid_shape
+            Rows and columns of tiles.
+        tile_shape
+            Shape of a tile, up to one number per axis; missing leading axes have length 1.
+        dtype
+            Data type.
+        transform
+            Scale and translation of the array; scale 1 by default.
+        chunk_dims
+            Over how many of the last axes longer than 1 a chunk spans the tile; 1 along the others.
+
+        Returns
+        -------
+        TiledImageArray
+            The new array, of the tile's shape with Y and X multiplied by the grid.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If a shape or ``chunk_dims`` does not fit (a ValueError).
+        """
+        axes = len(self.axes)
+        grid = tuple(int(n) for n in grid_shape)
+        if len(grid) != 2 or min(grid) < 1:
+            raise InvalidArgumentError(
+                f"grid_shape is (rows, columns), both at least 1; got {tuple(grid_shape)}."
+            )
+        if not 2 <= len(tile_shape) <= axes or min(tile_shape) < 1:
+            raise InvalidArgumentError(
+                f"tile_shape has 2 to {axes} lengths of at least 1 for the axes of {self._place}; got {tuple(tile_shape)}."
+            )
+        if isinstance(chunk_dims, bool) or not isinstance(chunk_dims, int) or chunk_dims < 2:
+            raise InvalidArgumentError(f"chunk_dims is at least 2, for Y and X; got {chunk_dims!r}.")
+        tile = (1,) * (axes - len(tile_shape)) + tuple(int(n) for n in tile_shape)
+        shape = (*tile[:-2], tile[-2] * grid[0], tile[-1] * grid[1])
+        self.create_zeros(name, shape, dtype, chunks=_tile_chunks(tile, chunk_dims), transform=transform)
+        return TiledImageArray(self._place.child(name), self.axes)
+
+
+def _tile_chunks(tile: Shape, chunk_dims: int) -> Shape:
+    """Return the chunk of a tile: whole over Y, X and further axes longer than 1 until ``chunk_dims`` are spanned.
+
+    >>> _tile_chunks((2, 1, 4, 16, 16), 3)
+    (1, 1, 4, 16, 16)
+    """
+    chunks, spanned = list(tile), 2
+    for axis in range(len(tile) - 3, -1, -1):
+        if tile[axis] == 1:
+            continue
+        if spanned < chunk_dims:
+            spanned += 1
+        else:
+            chunks[axis] = 1
+    return tuple(chunks)

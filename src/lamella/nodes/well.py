@@ -1,0 +1,200 @@
+"""Rows and wells of a plate.
+
+Layer: nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
+
+from lamella.nodes.live import LiveDocument
+from lamella.nodes.node import NGFFNode
+from lamella.nodes.position import Position
+from lamella.nodes.session import join
+from lamella.spec.plate import WellGroupMeta
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import zarr
+
+    from lamella.nodes.session import Place
+    from lamella.spec.axes import AxisMeta
+    from lamella.types import JSONObject
+
+
+class Well(NGFFNode):
+    """A well: the group that lists the positions imaged in it.
+
+    Parameters
+    ----------
+    group
+        The zarr-python group to wrap.
+    parse_meta
+        Read and check the metadata now.
+    channel_names, axes
+        For positions created in the well while it has none.
+    overwriting_creation
+        Replace an existing position on creation instead of refusing.
+
+    Examples
+    --------
+    >>> import lamella, tempfile
+    >>> plate = lamella.open_ome_zarr(tempfile.mkdtemp() + "/p.zarr", layout="hcs", mode="w", channel_names=["DAPI"])
+    >>> well = plate.create_well("A", "1")
+    >>> position = well.create_position("0")
+    >>> list(plate["A/1"]), list(dict(plate.wells()))
+    (['0'], ['A/1'])
+    """
+
+    def __init__(
+        self,
+        group: zarr.Group | Place,
+        parse_meta: bool = True,
+        channel_names: Sequence[str] | None = None,
+        axes: Sequence[AxisMeta] | None = None,
+        overwriting_creation: bool = False,
+    ) -> None:
+        super().__init__(group, False, channel_names, axes, overwriting_creation)
+        self._live = LiveDocument(self._session, self.path, self._load, self._session.version.dump)
+        if parse_meta:
+            self._parse_meta()
+
+    def _parse_meta(self) -> None:
+        self.metadata  # noqa: B018 (reading is the check)
+
+    def _load(self, attributes: JSONObject) -> WellGroupMeta:
+        return self._session.version.load(WellGroupMeta, attributes) or WellGroupMeta(images=[])
+
+    @property
+    def metadata(self) -> WellGroupMeta:
+        """The live metadata model; change it and call :meth:`dump_meta` to save."""
+        return self._live.model
+
+    def dump_meta(self) -> None:
+        """Write the metadata model to the group's document, whole and atomically."""
+        self._require_writable("write the metadata")
+        self._live.save()
+
+    def _member_names(self) -> list[str]:
+        return [image.path for image in self.metadata.images]
+
+    def __getitem__(self, key: int | str) -> Position:
+        """Return a position of the well, or what lies at a path below one.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none (a KeyError).
+        """
+        name = self._checked_key(key)
+        if "/" in name:
+            first, _, rest = name.partition("/")
+            return cast("Position", self[first][rest])
+        return self._open(Position, name)
+
+    def create_position(self, name: str, acquisition: int = 0) -> Position:
+        """Create a position in the well.
+
+        Parameters
+        ----------
+        name
+            Name of the position, alphanumeric (WL-02).
+        acquisition
+            Id of the acquisition it belongs to (WL-04).
+
+        Returns
+        -------
+        Position
+            The new position, without an image yet.
+
+        Raises
+        ------
+        NodeExistsError, InvalidNameError
+            If the name is taken or not alphanumeric (ValueErrors).
+        """
+        from lamella.nodes.plate_creation import add_positions_to_well
+
+        self._require_writable(f"create the position {name!r}")
+        return add_positions_to_well(self, [(str(name), acquisition)])[0]
+
+    def positions(self) -> Iterator[tuple[str, Position]]:
+        """Iterate over the positions of the well, in the order of its metadata.
+
+        Yields
+        ------
+        tuple of str and Position
+            Name in the well and position.
+
+        Raises
+        ------
+        MetadataError
+            At a position that is listed but not in the store, or damaged.
+        """
+        for image in self.metadata.images:
+            yield image.path, self._open_listed(Position, image.path)
+
+    @property
+    def channel_names(self) -> list[str]:
+        """Channel names of the first position; those given on creation while there is none."""
+        for image in self.metadata.images:
+            return self._open_listed(Position, image.path).channel_names
+        return super().channel_names
+
+    @property
+    def axes(self) -> list[AxisMeta]:
+        """Axes of the first position; those given on creation while there is none."""
+        for image in self.metadata.images:
+            return self._open_listed(Position, image.path).axes
+        return super().axes
+
+    def _summary(self) -> str:
+        try:
+            return f", {len(self.metadata.images)} positions"
+        except (ValueError, OSError, KeyError) as fault:
+            return f", damaged: {fault}"
+
+
+class Row(NGFFNode):
+    """A row of a plate: the group that holds its wells.
+
+    A row has no metadata of its own; what it lists comes from the plate.
+
+    Examples
+    --------
+    >>> import lamella, tempfile
+    >>> plate = lamella.open_ome_zarr(tempfile.mkdtemp() + "/p.zarr", layout="hcs", mode="w", channel_names=["DAPI"])
+    >>> position = plate.create_position("A", "1", "0")
+    >>> for name, row in plate.rows():
+    ...     print(name, list(row))
+    A ['1']
+    """
+
+    def __getitem__(self, key: int | str) -> Well:
+        """Return a well of the row, or what lies at a path below one.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none (a KeyError).
+        """
+        name = self._checked_key(key)
+        if "/" in name:
+            first, _, rest = name.partition("/")
+            return cast("Well", self[first][rest])
+        return self._open(Well, name)
+
+    def _member_names(self) -> list[str]:
+        return self.group_keys()
+
+    def wells(self) -> Iterator[tuple[str, Well]]:
+        """Iterate over the wells of the row.
+
+        Yields
+        ------
+        tuple of str and Well
+            Path of the well in the plate ("A/1") and well.
+        """
+        for name in self._member_names():
+            yield join(self.name, name), self[name]

@@ -1,0 +1,106 @@
+"""Writing pixels from any array-like into an array, block by block.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError
+from lamella.ops.execution import run
+from lamella.ops.regions import Region, regions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lamella.nodes.image_array import ImageArray
+    from lamella.types import Shape
+
+
+@dataclass(frozen=True)
+class Source:
+    """Pixels that can be read by region: a numpy array, or something lazy.
+
+    Attributes
+    ----------
+    data
+        The array-like.
+    in_memory
+        Whether all of it is in memory already.
+    """
+
+    data: Any
+    in_memory: bool
+
+    @property
+    def shape(self) -> Shape:
+        """Length of each axis."""
+        return tuple(int(n) for n in self.data.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of a voxel."""
+        kind: np.dtype[Any] = np.dtype(self.data.dtype)
+        return kind
+
+    def read(self, region: Region) -> NDArray[Any]:
+        """Return the pixels of a box in memory."""
+        return np.asarray(self.data[region])
+
+
+def as_source(data: Any) -> Source:
+    """Take any array-like as a source; nothing is read yet.
+
+    Parameters
+    ----------
+    data
+        A numpy array or memory map, a dask, xarray or zarr array, an `ImageArray`, a nested list, or anything with
+        ``shape``, ``dtype`` and numpy-style indexing.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is no array of numbers.
+
+    Examples
+    --------
+    >>> as_source([[1, 2], [3, 4]]).shape
+    (2, 2)
+    """
+    lazy = not isinstance(data, np.ndarray) and all(
+        hasattr(data, name) for name in ("shape", "dtype", "__getitem__")
+    )
+    if lazy or isinstance(data, np.memmap):
+        return Source(data, in_memory=False)
+    array = np.asarray(data)
+    if array.dtype == object or array.dtype.kind in "USV":
+        raise InvalidArgumentError(
+            f"An image needs an array of numbers; got {type(data).__name__} of {array.dtype}."
+        )
+    return Source(array, in_memory=True)
+
+
+def write_array(array: ImageArray, source: Source, *, jobs: int | None = None) -> None:
+    """Write a whole array from a source of the same shape, one shard (or chunk) per write.
+
+    Parameters
+    ----------
+    array
+        Where to write.
+    source
+        What to write. A lazy one is read one shard per worker at a time.
+    jobs
+        Number of workers; one per processor by default.
+    """
+    if source.in_memory:
+        array[...] = source.data
+        return
+
+    def copy(region: Region) -> None:
+        array[region] = source.read(region)
+
+    run(copy, regions(array.shape, array.write_unit), jobs=jobs)

@@ -1,0 +1,168 @@
+"""Deleting and renaming the members of a plate, with the metadata of all parents.
+
+Each change is made under the lock of the plate's document. The order of the steps is such that a kill between two of
+them leaves a store that opens, and that the same call, made again, finishes the work.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError
+from lamella.nodes.session import join
+from lamella.nodes.well import Well
+from lamella.spec import plate_edits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lamella.nodes.plate import Plate
+    from lamella.spec.plate import PlateMeta
+
+
+def delete_member(plate: Plate, key: str) -> None:
+    """Delete a row, a well, a position, or what lies below one; the metadata of its parents follow.
+
+    A well that loses its last position goes with it, and so do rows and columns without wells: the specification has
+    no empty ones (WL-01, PL-12).
+
+    Parameters
+    ----------
+    plate
+        The plate.
+    key
+        Path of the member: "A", "A/1", "A/1/0" or longer.
+
+    Raises
+    ------
+    NodeNotFoundError
+        If it is neither listed nor in the store (a KeyError).
+    """
+    plate._require_writable(f"delete {key!r}")
+    parts = key.split("/")
+    if len(parts) > 3:
+        del plate["/".join(parts[:3])]["/".join(parts[3:])]
+        return
+    with plate._documents.lock(plate.path):
+        listed = [well.path for well in plate._live.refresh().wells]
+        if len(parts) < 3:
+            wells = [path for path in listed if path == key or path.startswith(f"{key}/")]
+            if not wells and not plate._documents.storage.exists(plate._place.child(key).path):
+                raise plate._missing(key)
+            _delete_wells(plate, wells, key)
+        else:
+            _delete_position(plate, join(*parts[:2]), parts[2], listed)
+
+
+def _delete_wells(plate: Plate, wells: list[str], key: str) -> None:
+    # Metadata first: a kill leaves folders that nobody lists, never a listed well that is not there.
+    counted = _most_fields(plate, wells)
+
+    def remove(meta: PlateMeta) -> PlateMeta:
+        for path in wells:
+            meta = plate_edits.remove_well(meta, path)
+        return meta
+
+    if wells:
+        plate._live.edit(remove, lock=False)
+    _delete_folder(plate, key)
+    _delete_empty_row(plate, key.partition("/")[0])
+    _recount(plate, counted)
+
+
+def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str]) -> None:
+    key = join(well_path, name)
+    if well_path not in listed:
+        raise plate._missing(key)
+    well = plate._open_listed(Well, well_path)
+    names = [image.path for image in well.metadata.images]
+    if name not in names and not plate._documents.storage.exists(plate._place.child(key).path):
+        raise plate._missing(key)
+    if names == [name]:
+        _delete_wells(plate, [well_path], well_path)
+        return
+    if name in names:
+        counted = len(names)
+        well._live.edit(lambda meta: plate_edits.remove_image(meta, name))
+        _recount(plate, counted)
+    _delete_folder(plate, key)
+
+
+def _delete_folder(plate: Plate, key: str) -> None:
+    path = plate._place.child(key).path
+    if plate._documents.storage.exists(path):
+        plate._documents.delete(path)
+
+
+def _delete_empty_row(plate: Plate, row: str) -> None:
+    """Delete the group of a row that no listed well needs and that holds nothing else."""
+    place = plate._place.child(row)
+    if any(well.path.startswith(f"{row}/") for well in plate.metadata.wells):
+        return
+    if plate._documents.kind(place.path) == "group" and not plate._documents.children(place.path):
+        plate._documents.delete(place.path)
+
+
+def _most_fields(plate: Plate, wells: Iterable[str]) -> int:
+    """Return the largest number of positions among some wells; a well that is not there has none."""
+    most = 0
+    for path in wells:
+        try:
+            most = max(most, len(plate._open(Well, path).metadata.images))
+        except NodeNotFoundError:
+            continue
+    return most
+
+
+def _recount(plate: Plate, lost: int) -> None:
+    """Count the fields anew when what was deleted may have been the maximum (PL-09, PL-10)."""
+    meta = plate.metadata
+    if meta.field_count is not None and lost < meta.field_count:
+        return
+    images = {
+        path: [(image.path, image.acquisition) for image in well.metadata.images]
+        for path, well in plate.wells()
+    }
+    plate._live.edit(lambda meta: plate_edits.set_counts(meta, images), lock=False)
+
+
+def rename_well(plate: Plate, old: str, new: str) -> None:
+    """Rename a well: its folder moves, and nothing else does; see :meth:`Plate.rename_well`.
+
+    A rename that was killed half way is finished by the same call and undone by the opposite one.
+    """
+    plate._require_writable(f"rename the well {old!r}")
+    old, new = old.strip("/"), new.strip("/")
+    for path in (old, new):
+        if path.count("/") != 1:
+            raise InvalidNameError(f"A well is named by row and column, such as 'A/1', not by {path!r}.")
+    for part in new.split("/"):
+        plate_edits.check_name(part)
+    documents = plate._documents
+    source, target = plate._place.child(old).path, plate._place.child(new).path
+    with documents.lock(plate.path):
+        listed = {well.path for well in plate._live.refresh().wells}
+        # `listed, not there` against `there, not listed` is what a killed rename leaves.
+        moved = old in listed and not documents.storage.exists(source) and documents.storage.exists(target)
+        undone = new in listed and old not in listed and documents.storage.exists(source)
+        if old not in listed and not undone:
+            raise NodeNotFoundError(
+                f"There is no well {old!r} in the plate {plate._place} to rename. Its wells are: "
+                f"{', '.join(sorted(listed)[:20]) or 'none'}."
+            )
+        if old == new:
+            return
+        if (new in listed and not undone) or (documents.storage.exists(target) and not moved):
+            raise NodeExistsError(
+                f"Cannot rename {old!r} to {new!r}: {plate._place} has a well {new!r} already."
+            )
+        if not moved:
+            row = new.partition("/")[0]
+            if documents.kind(plate._place.child(row).path) is None:
+                documents.put_group(plate._place.child(row).path, plate._session.version.with_ome({}, {}))
+            documents.move(source, target)
+        if not undone:
+            plate._live.edit(lambda meta: plate_edits.rename_well(meta, old, new), lock=False)
+        _delete_empty_row(plate, old.partition("/")[0])

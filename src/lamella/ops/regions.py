@@ -1,0 +1,86 @@
+"""How an array is cut into regions to work on: aligned to shards, of bounded size.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lamella.types import Shape
+
+Region: TypeAlias = tuple[slice, ...]
+"""A box of an array: one slice with start and stop per axis."""
+
+PIECE_BYTES = 32 * 2**20
+"""Raw size that a worker reads at a time."""
+
+
+def regions(shape: Sequence[int], unit: Sequence[int]) -> Iterator[Region]:
+    """Cut an array into boxes on the grid of ``unit``, the last along each axis as long as what is left.
+
+    >>> [tuple((s.start, s.stop) for s in box) for box in regions((3, 4), (2, 4))]
+    [((0, 2), (0, 4)), ((2, 3), (0, 4))]
+    """
+    steps = [range(0, length, step) for length, step in zip(shape, unit, strict=True)]
+    for corner in product(*steps):
+        yield tuple(
+            slice(start, min(start + step, length))
+            for start, step, length in zip(corner, unit, shape, strict=True)
+        )
+
+
+def region_shape(region: Region) -> Shape:
+    """Return the shape of a box.
+
+    >>> region_shape((slice(2, 5), slice(0, 4)))
+    (3, 4)
+    """
+    return tuple(s.stop - s.start for s in region)
+
+
+def enlarge(region: Region, factors: Sequence[int], shape: Sequence[int]) -> Region:
+    """Return the box of a finer array, within its shape, that a box of the coarser one is made of.
+
+    >>> enlarge((slice(1, 3),), (2,), (5,))
+    (slice(2, 5, None),)
+    """
+    return tuple(
+        slice(s.start * f, min(s.stop * f, n)) for s, f, n in zip(region, factors, shape, strict=True)
+    )
+
+
+def piece_shape(whole: Sequence[int], grain: Sequence[int], itemsize: int, most: int = PIECE_BYTES) -> Shape:
+    """Return the shape of pieces of at most ``most`` bytes, cut along the first axes first.
+
+    Parameters
+    ----------
+    whole
+        Shape to cut.
+    grain
+        Shape that is not cut (a chunk): pieces are multiples of it along each axis, or all of ``whole``.
+    itemsize
+        Bytes per voxel.
+    most
+        Bytes wanted; a single grain may be more.
+
+    Examples
+    --------
+    >>> piece_shape((64, 1024, 1024), (8, 256, 256), 2, 2**24)
+    (8, 1024, 1024)
+    >>> piece_shape((1, 100, 100), (1, 100, 100), 2, 10)
+    (1, 100, 100)
+    """
+    piece = list(whole)
+    while prod(piece) * itemsize > most:
+        axis = next((i for i, (n, g) in enumerate(zip(piece, grain, strict=True)) if n > g), None)
+        if axis is None:
+            break
+        grains = -(-piece[axis] // grain[axis])
+        piece[axis] = grain[axis] * max(1, grains // 2)
+    return tuple(piece)
