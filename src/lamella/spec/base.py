@@ -207,7 +207,7 @@ def plain(value: Any) -> JSON:
     kind = value.__class__
     if kind is str or kind is float or kind is int or kind is bool or value is None:
         return value
-    if kind is list or kind is tuple:
+    if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, MetaModel):
         return value.to_json()
@@ -215,6 +215,6 @@ def plain(value: Any) -> JSON:
         return {str(key): plain(item) for key, item in value.items()}
     if hasattr(value, "tolist"):  # numpy scalars and arrays that a user assigned
         return plain(value.tolist())
-    if isinstance(value, str | float | int | list | tuple):
+    if isinstance(value, str | float | int):
         return value
     raise MetadataError(f"metadata can hold JSON only, found {value!r} of type {kind.__name__}")

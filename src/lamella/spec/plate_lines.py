@@ -101,8 +101,8 @@ class Lines:
         if not gap or name in gap or not self.index.keys().isdisjoint(gap):
             raise InvalidArgumentError(
                 f"well {well}: {self.argument}={wanted} leaves a gap after the {start} {self.kind}s known so "
-                f"far that names of a standard plate do not fit: create the {self.kind}s before {name!r} first, "
-                f"or leave {self.argument} out"
+                f"far that names of a standard plate do not fit: create the {self.kind}s before {name!r} "
+                f"first, or leave {self.argument} out"
             )
         for filler in gap:
             self._append(filler)
@@ -134,8 +134,8 @@ def standard_column(index: int) -> str:
 def lines_of(plate: PlateMeta) -> tuple[Lines, Lines]:
     """Index the rows and columns of a plate, and make its wells agree with them.
 
-    Plates with wrong indices, or with wells whose row is not listed, are found in the wild; the path of a well
-    is what is on disk. The plate is changed in place.
+    Plates with wrong indices, or with wells whose row is not listed, are found in the wild; the path of a
+    well is what is on disk. The plate is changed in place.
 
     Examples
     --------
