@@ -19,6 +19,7 @@ from lamella.store.keys import ancestors, check_key, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from numpy.typing import DTypeLike
 
@@ -233,6 +234,10 @@ class Documents:
             join(path, format_v3.FILE if self.format == 3 else format_v2.ATTRIBUTES_FILE)
         )
 
+    def array_stamp(self, path: str) -> Stamp | None:
+        """Return what changes whenever the document of an array changes; None when the store cannot tell."""
+        return self.storage.stamp(join(path, format_v3.FILE if self.format == 3 else format_v2.ARRAY_FILE))
+
     def location(self, path: str) -> str:
         """Where a node is, for messages."""
         return f"{path or '/'!r} in {self.storage.name}"
@@ -296,6 +301,11 @@ class Documents:
             self._forget_consolidated([path])
             self.storage.write(join(path, file), to_bytes(document, path, file))
         return attributes
+
+    def lock(self, path: str) -> AbstractContextManager[None]:
+        """Hold the document of a group alone, for an edit of several steps; `edit_group(lock=False)` inside it."""
+        file = format_v3.FILE if self.format == 3 else format_v2.ATTRIBUTES_FILE
+        return self.storage.lock(join(path, file))
 
     def put_array(self, path: str, meta: ArrayMeta) -> None:
         """Make an array, or replace the document of one. Chunks are not touched.

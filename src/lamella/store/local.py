@@ -198,7 +198,7 @@ class LocalStorage(Storage):
             _remove_file(temporary)
             raise
         if self.fsync:
-            _fsync_folder(self._base + folder)
+            _fsync_path(self._base + folder)
 
     def _make_folder(self, folder: str) -> None:
         """Make a folder and those above; each is checked once to lie inside the store."""
@@ -209,7 +209,7 @@ class LocalStorage(Storage):
                 self._make_folder(folder.rpartition("/")[0])
                 os.mkdir(self._base + folder)
                 if self.fsync:
-                    _fsync_folder(os.path.dirname(self._base + folder))
+                    _fsync_path(os.path.dirname(self._base + folder))
             else:
                 os.makedirs(self.root, exist_ok=True)
         except FileExistsError:
@@ -245,6 +245,22 @@ class LocalStorage(Storage):
         self.check_writable(path)
         if check_key(path) not in self._folders:
             self._check_inside(path)
+
+    def copy_in(self, source: LocalStorage, key: str, new: str) -> None:
+        """Copy a file of another folder, as the system copies best, to take its place whole and atomically."""
+        self.check_writable(new)
+        folder = check_key(new).rpartition("/")[0]
+        self._make_folder(folder)
+        temporary = f"{self._base}{folder}/{_private_name('.tmp')}"
+        try:
+            try:
+                shutil.copyfile(source._base + check_key(key), temporary)
+                os.replace(temporary, self._base + new)
+            except BaseException:
+                _remove_file(temporary)
+                raise
+        except OSError as error:
+            self._fail("copy to", new, error)
 
     def delete(self, prefix: str) -> None:
         """Remove a file or folder; never follows a link, and a link itself goes without what it names."""
@@ -287,7 +303,7 @@ class LocalStorage(Storage):
             self._fail("move", old, error)
         if self.fsync:
             for key in (old, new):
-                _fsync_folder(self._base + key.rpartition("/")[0])
+                _fsync_path(self._base + key.rpartition("/")[0])
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
@@ -404,7 +420,7 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _fsync_folder(path: str) -> None:
+def _fsync_path(path: str) -> None:
     if os.name == "nt":  # pragma: no cover
         return  # folders cannot be opened there; NTFS journals the rename
     fd = os.open(path, os.O_RDONLY)

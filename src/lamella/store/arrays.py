@@ -1,0 +1,488 @@
+"""The pixels of one array: reading, writing and resizing, over either engine.
+
+Keeps the promises that no engine keeps alone: a file that a write covers whole is replaced without being
+read, writers of different parts of one file wait for each other, and a handle notices when another process
+changed the array.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import zlib
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from lamella.errors import DamagedDataError, InvalidArgumentError, LamellaError, StorageError
+from lamella.store import coverage
+from lamella.store.engine import Engine, EngineName, is_forked, open_engine
+from lamella.store.keys import join
+from lamella.store.selection import Index, Selection, basic_or_fancy, orthogonal, points
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.documents import Documents
+    from lamella.store.storage import Stamp
+    from lamella.types import Array, Shape
+
+#: Lock files per array. Writers of two files wait for each other needlessly in one case of this many; a
+#: write of more partly covered files than this takes them all.
+_LOCKS = 32
+
+#: Files read one by one to name the damaged one.
+_MOST_SEARCHED = 4096
+
+#: Engines of the parent process: kept, because ending TensorStore's threads in a fork would wait for ever.
+_orphans: list[Engine] = []
+
+
+class StoredArray:
+    """One array of a store.
+
+    Parameters
+    ----------
+    documents : Documents
+        Of the store.
+    path : str
+        Of the array.
+    engine : {"tensorstore", "zarr"}, optional
+        Ask for one engine; by default the best that can serve the array.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lamella.store.documents import Documents, new_array
+    >>> from lamella.store.storage import open_storage
+    >>> documents = Documents.create(open_storage(tempfile.mkdtemp()), 3)
+    >>> documents.put_array("0", new_array((2, 3), "uint16", zarr_format=3))
+    >>> array = StoredArray(documents, "0")
+    >>> array.write((slice(None), 0), [7, 8])
+    >>> array.read((slice(None), slice(None, None, -1)))
+    array([[0, 0, 7],
+           [0, 0, 8]], dtype=uint16)
+    """
+
+    def __init__(self, documents: Documents, path: str, *, engine: EngineName | None = None) -> None:
+        self.documents = documents
+        self.path = path
+        self._only = engine
+        self._stamp: Stamp | None = None
+        self._meta: ArrayMeta | None = None
+        self._engine: Engine | None = None
+
+    def __repr__(self) -> str:
+        return f"StoredArray({self.documents.location(self.path)})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self.documents, self.path, self._only)
+
+    @property
+    def meta(self) -> ArrayMeta:
+        """What the array's document says now.
+
+        Where the store can tell that the document is unchanged (local ones), it is read once; where it
+        cannot, it is kept until `refresh`.
+
+        Raises
+        ------
+        NodeNotFoundError, MetadataError
+            There is no array, or its document is damaged.
+        """
+        stamp = self.documents.array_stamp(self.path)
+        if self._meta is None or stamp != self._stamp:
+            found = self.documents.array(self.path)
+            if self._meta is None or found.document != self._meta.document:
+                self._drop_engine()
+            self._meta, self._stamp = found, stamp
+        return self._meta
+
+    def refresh(self) -> ArrayMeta:
+        """Read the document again, whatever the store says."""
+        self._meta = None
+        return self.meta
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that serves the array, opened on first use.
+
+        Raises
+        ------
+        DamagedDataError
+            The chunks are stored with a codec that no engine knows.
+        """
+        meta = self.meta
+        if self._engine is not None and self._engine.name == "tensorstore" and is_forked():
+            self._drop_engine()
+        if self._engine is None:
+            try:
+                self._engine = open_engine(self.documents.storage, self.path, meta, self._only)
+            except LamellaError:
+                raise
+            except Exception as error:  # engines raise what their libraries raise
+                raise DamagedDataError(
+                    f"cannot read or write the pixels of array {self._where}: they are stored with codecs "
+                    f"{', '.join(meta.codecs) or 'none'}, and not all of them are known here ({error}); "
+                    "its metadata can be read"
+                ) from error
+        return self._engine
+
+    def _drop_engine(self) -> None:
+        if self._engine is not None and is_forked():
+            _orphans.append(self._engine)
+        self._engine = None
+
+    # ---- reading --------------------------------------------------------------------------------
+
+    def read(self, index: Index = ..., out: Array | None = None) -> Array:
+        """Read an index as numpy would from an array in memory.
+
+        Parameters
+        ----------
+        index : int, slice, ``...``, array of int or bool, or a tuple of these
+            In the order of the array's axes.
+        out : ndarray, optional
+            Of the result's shape and the array's dtype: filled in place, without a copy where the index
+            allows.
+
+        Returns
+        -------
+        ndarray
+            A new array, or `out`.
+
+        Raises
+        ------
+        OutOfBoundsError
+            The index does not fit the shape.
+        DamagedDataError
+            A chunk or shard cannot be decoded.
+        StorageError
+            The store refused.
+        """
+        return self._read(basic_or_fancy(index, self.meta.shape), out)
+
+    def read_orthogonal(self, index: Index, out: Array | None = None) -> Array:
+        """Read an index whose arrays pick along their own axis each."""
+        return self._read(orthogonal(index, self.meta.shape), out)
+
+    def read_points(self, index: Index, out: Array | None = None) -> Array:
+        """Read an index whose arrays pair up to points."""
+        return self._read(points(index, self.meta.shape), out)
+
+    def _read(self, selection: Selection, out: Array | None) -> Array:
+        dtype = self.meta.dtype
+        if out is not None:
+            _check_out(out, selection.result, dtype)
+        if selection.is_empty:
+            return np.empty(selection.result, dtype) if out is None else out
+        try:
+            if out is None:
+                return selection.finish(self.engine.read(selection))
+            if selection.is_plain:
+                self.engine.read(selection, selection.prepare(out))
+            else:
+                np.copyto(out, selection.finish(self.engine.read(selection)))
+        except LamellaError:
+            raise
+        except Exception as error:  # engines raise what their libraries raise
+            self._explain("read", selection, error)
+        return out
+
+    # ---- writing --------------------------------------------------------------------------------
+
+    def write(self, index: Index, data: object) -> None:
+        """Write to an index as numpy would to an array in memory: broadcast, and cast to the array's dtype.
+
+        Returns when the data is stored: a kill afterwards loses nothing. Chunks and shards that the index
+        covers whole are replaced without being read.
+
+        Parameters
+        ----------
+        index : int, slice, ``...``, array of int or bool, or a tuple of these
+            In the order of the array's axes.
+        data : array_like
+            Of a shape that broadcasts to the index's.
+
+        Raises
+        ------
+        ReadOnlyError
+            The store is open for reading.
+        OutOfBoundsError, InvalidArgumentError
+            The index does not fit the shape, or the data does not fit the index or the dtype.
+        DamagedDataError
+            A chunk or shard that is covered in part cannot be decoded.
+        StorageError
+            The store refused: a full disk, no permission.
+        """
+        self._write(basic_or_fancy(index, self._writable().shape), data)
+
+    def write_orthogonal(self, index: Index, data: object) -> None:
+        """Write to an index whose arrays pick along their own axis each."""
+        self._write(orthogonal(index, self._writable().shape), data)
+
+    def write_points(self, index: Index, data: object) -> None:
+        """Write to an index whose arrays pair up to points."""
+        self._write(points(index, self._writable().shape), data)
+
+    def _writable(self) -> ArrayMeta:
+        self.documents.storage.claim(self.path)
+        return self.meta
+
+    def _write(self, selection: Selection, data: object) -> None:
+        meta = self.meta
+        block = selection.prepare(_cast(data, selection.result, meta.dtype))
+        if selection.is_empty:
+            return
+        selection, block = _last_wins(selection, block)
+        try:
+            if selection.is_box:
+                self._write_box(meta, selection, block)
+            else:
+                with self._locks(selection):
+                    self.engine.write(selection, block)
+        except LamellaError:
+            raise
+        except Exception as error:  # engines raise what their libraries raise
+            self._explain("write", selection, error)
+
+    def _write_box(self, meta: ArrayMeta, selection: Selection, block: Array) -> None:
+        engine = self.engine
+        origin = [one.start for one in selection.axes if isinstance(one, slice)]
+        box = tuple(one for one in selection.axes if isinstance(one, slice))
+        for piece in coverage.pieces(meta, box, engine.reads_before_writing):
+            if piece.kind in engine.reads_before_writing:
+                for place, part in coverage.files_of(meta, piece.box):
+                    key = meta.chunk_key(place)
+                    data = engine.encode(key, _box(part), block[_shifted(part, origin)])
+                    self.documents.storage.write(join(self.path, key), data)
+                continue
+            chosen = _box(piece.box)
+            with self._locks(chosen):
+                engine.write(chosen, block[_shifted(piece.box, origin)])
+
+    @contextmanager
+    def _locks(self, selection: Selection) -> Iterator[None]:
+        """Hold the files that a write covers in part.
+
+        Files that it covers whole need no lock: whoever writes to them at the same time writes to the same
+        pixels.
+        """
+        files = coverage.partial_files(self.meta, selection, _LOCKS)
+        slots = (
+            range(_LOCKS)
+            if files is None
+            else sorted({zlib.crc32(b"%d" % number) % _LOCKS for number in files})
+        )
+        with ExitStack() as held:
+            for slot in slots:  # in order, so that two writers cannot wait for each other
+                held.enter_context(self.documents.storage.lock(join(self.path, f"chunks-{slot}")))
+            yield
+
+    # ---- resizing -------------------------------------------------------------------------------
+
+    def resize(self, shape: Sequence[int]) -> None:
+        """Change the lengths of the axes.
+
+        New places hold the fill value. What is cut off is gone: growing again does not bring it back.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Not one length per axis, or a negative one.
+        """
+        new = _new_shape(shape, self._writable().shape)
+        with self._document_lock():
+            meta = self.refresh()
+            if any(n < old for n, old in zip(new, meta.shape, strict=True)):
+                # First: a kill in between leaves fill values where the caller wanted nothing, never old
+                # pixels later.
+                self._clear_beyond(meta, new)
+            self.documents.put_array(self.path, meta.with_shape(new))
+            self.refresh()
+
+    def append(self, data: object, axis: int = 0) -> Shape:
+        """Make an axis longer by the data and write it there; returns the new shape.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The data does not fit the other axes.
+        """
+        block = np.asarray(data)
+        shape = self._writable().shape
+        if block.ndim != len(shape) or not -len(shape) <= axis < len(shape):
+            raise InvalidArgumentError(
+                f"cannot append data of shape {block.shape} to axis {axis} of shape {shape}"
+            )
+        axis %= len(shape)
+        with self._document_lock():
+            meta = self.refresh()
+            old = meta.shape
+            expected = (*old[:axis], block.shape[axis], *old[axis + 1 :])
+            if block.shape != expected:
+                raise InvalidArgumentError(
+                    f"cannot append data of shape {block.shape} to axis {axis} of shape {old}: "
+                    f"expected {expected}"
+                )
+            new = (*old[:axis], old[axis] + block.shape[axis], *old[axis + 1 :])
+            self.documents.put_array(self.path, meta.with_shape(new))
+            self.refresh()
+        self.write((*(slice(None),) * axis, slice(old[axis], new[axis])), block)
+        return new
+
+    def _document_lock(self) -> Any:
+        return self.documents.storage.lock(join(self.path, "shape"))
+
+    def _clear_beyond(self, meta: ArrayMeta, new: Shape) -> None:
+        """Delete the files beyond a smaller shape, and fill what lies beyond it in the files on its edge."""
+        for place in self._stored_places(meta):
+            starts = [k * f for k, f in zip(place, meta.files, strict=True)]
+            if any(start >= n for start, n in zip(starts, new, strict=True)):
+                self.documents.storage.delete(join(self.path, meta.chunk_key(place)))
+                continue
+            inside = [
+                slice(start, min(start + f, n))
+                for start, f, n in zip(starts, meta.files, meta.shape, strict=True)
+            ]
+            for axis, n in enumerate(new):
+                if n < inside[axis].stop:
+                    self.write((*inside[:axis], slice(n, inside[axis].stop)), meta.fill_value)
+
+    def _stored_places(self, meta: ArrayMeta) -> Iterator[tuple[int, ...]]:
+        """Places in the grid of the files that exist, from listing: a grid can be larger than any loop."""
+        prefix = "c" if meta.chunk_key((0,) * meta.ndim).startswith("c") else ""
+        pending = [prefix]
+        while pending:
+            folder = pending.pop()
+            for name in self.documents.storage.list(join(self.path, folder)):
+                key = join(folder, name)
+                place = _place(key, meta, prefix)
+                if place is not None and len(place) == meta.ndim and meta.chunk_key(place) == key:
+                    yield place
+                elif place is not None and meta.separator == "/" and len(place) < meta.ndim:
+                    pending.append(key)
+
+    # ---- errors ---------------------------------------------------------------------------------
+
+    @property
+    def _where(self) -> str:
+        return self.documents.location(self.path)
+
+    def _explain(self, verb: str, selection: Selection, error: Exception) -> NoReturn:
+        if self.engine.fault_of(error) == "storage":
+            number = error.errno if isinstance(error, OSError) else None
+            raise StorageError(number, f"cannot {verb} the pixels of array {self._where}: {error}") from error
+        key = self._damaged_key(selection)
+        where = f" in {join(self.path, key)!r}" if key else ""
+        raise DamagedDataError(
+            f"cannot {verb} the pixels of array {self._where}: a chunk{where} is damaged; "
+            "write that region again, or restore the file"
+        ) from error
+
+    def _damaged_key(self, selection: Selection) -> str | None:
+        """Name the first file of a selection that cannot be decoded, by reading them one by one."""
+        meta = self.meta
+        box = tuple(
+            slice(int(axis.start), int(axis.stop), 1)
+            if isinstance(axis, slice)
+            else slice(int(axis.min()), int(axis.max()) + 1, 1)
+            for axis in selection.axes
+        )
+        for number, (place, part) in enumerate(coverage.files_of(meta, box)):
+            if number >= _MOST_SEARCHED:
+                break
+            whole = tuple(
+                slice(k * f, min((k + 1) * f, n), 1)
+                for k, f, n in zip(place, meta.files, meta.shape, strict=True)
+            )
+            del part
+            try:
+                self.engine.read(_box(whole))
+            except Exception:  # whatever the decoder raises, this is the file
+                return meta.chunk_key(place)
+        return None
+
+
+def _reopen(documents: Documents, path: str, engine: EngineName | None) -> StoredArray:
+    return StoredArray(documents, path, engine=engine)
+
+
+def _box(box: tuple[slice, ...]) -> Selection:
+    shape = tuple(one.stop - one.start for one in box)
+    return Selection(box, False, shape, (), None, shape)
+
+
+def _shifted(box: tuple[slice, ...], origin: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(one.start - o, one.stop - o) for one, o in zip(box, origin, strict=True))
+
+
+def _place(key: str, meta: ArrayMeta, prefix: str) -> tuple[int, ...] | None:
+    numbers = key.removeprefix(prefix).strip("/.").replace(".", "/").split("/")
+    if numbers == [""] or (meta.ndim == 0 and key == "0"):
+        return ()
+    return tuple(int(n) for n in numbers) if all(n.isascii() and n.isdecimal() for n in numbers) else None
+
+
+def _new_shape(shape: Sequence[int], old: Shape) -> Shape:
+    new = tuple(int(n) for n in shape)
+    if len(new) != len(old) or any(n < 0 or n >= 1 << 62 for n in new):
+        raise InvalidArgumentError(
+            f"cannot resize an array of shape {old} to {new}: one length >= 0 per axis"
+        )
+    return new
+
+
+def _check_out(out: Array, shape: Shape, dtype: np.dtype[Any]) -> None:
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.writeable:
+        found = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise InvalidArgumentError(f"out= must be a writable array of {dtype} {shape}, found {found}")
+
+
+def _cast(data: object, shape: Shape, dtype: np.dtype[Any]) -> Array:
+    """Return data as numpy's item assignment would take it: of the dtype, broadcast to the shape."""
+    try:
+        # Python numbers and lists are checked against the dtype's range; arrays are cast as numpy casts them.
+        array = data.astype(dtype, copy=False) if isinstance(data, np.ndarray) else _plain(data, dtype)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"the data does not fit an array of {dtype}: {error}") from error
+    while array.ndim > len(shape) and array.shape[0] == 1:
+        array = array[0]
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError as error:
+        raise InvalidArgumentError(
+            f"data of shape {array.shape} does not fit a selection of shape {shape}"
+        ) from error
+
+
+def _plain(data: object, dtype: np.dtype[Any]) -> Array:
+    if hasattr(data, "__array__") and not isinstance(data, np.generic):
+        return np.asarray(data).astype(dtype, copy=False)
+    return np.asarray(data, dtype=dtype)
+
+
+def _last_wins(selection: Selection, block: Array) -> tuple[Selection, Array]:
+    """Keep the last value where an index names a place twice, as numpy does; engines promise no order."""
+    if all(isinstance(axis, slice) for axis in selection.axes):
+        return selection, block
+    if selection.paired:
+        stacked = np.stack([np.asarray(axis) for axis in selection.axes])
+        _, first = np.unique(stacked[:, ::-1], axis=1, return_index=True)
+        keep = np.sort(stacked.shape[1] - 1 - first)
+        if len(keep) == stacked.shape[1]:
+            return selection, block
+        axes = tuple(np.asarray(axis)[keep] for axis in selection.axes)
+        return Selection(axes, True, (len(keep),), (), None, (len(keep),)), block[keep]
+    axes_list = list(selection.axes)
+    for place, axis in enumerate(axes_list):
+        if isinstance(axis, slice):
+            continue
+        _, first = np.unique(axis[::-1], return_index=True)
+        keep = np.sort(len(axis) - 1 - first)
+        if len(keep) < len(axis):
+            axes_list[place] = axis[keep]
+            block = np.take(block, keep, axis=place)
+    return Selection(tuple(axes_list), False, block.shape, (), None, block.shape), block

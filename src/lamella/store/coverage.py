@@ -1,0 +1,146 @@
+"""Which files of an array a write touches, and which of them it covers whole. Pure arithmetic.
+
+A file is a chunk, or a shard where the array has shards. A file whose part inside the array is covered whole
+is written without reading what was there; a file covered in part must be read, changed and written while no
+other writer does the same.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.selection import Indices, Selection
+    from lamella.types import Shape
+
+#: partial: some files are covered in part. inside: all files are covered whole, and every inner chunk of them
+#: lies in the array at least in part. ragged: all are covered whole, some inner chunks lie beyond the array.
+Kind = Literal["partial", "inside", "ragged"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A box of a write, in coordinates of the array, whose files are alike."""
+
+    kind: Kind
+    box: tuple[slice, ...]
+
+
+def pieces(meta: ArrayMeta, box: tuple[slice, ...], apart: frozenset[Kind]) -> list[Piece]:
+    """Cut a box so that files of the kinds in `apart` stand apart from the others.
+
+    Examples
+    --------
+    >>> from lamella.store.array_meta import ArrayMeta
+    >>> meta = ArrayMeta((9,), np.dtype("u1"), (2,), (4,))
+    >>> found = pieces(meta, (slice(3, 9, 1),), frozenset({"ragged"}))
+    >>> [(p.kind, p.box[0].start, p.box[0].stop) for p in found]
+    [('partial', 3, 4), ('inside', 4, 8), ('ragged', 8, 9)]
+    """
+    per_axis = [_segments(meta, axis, one) for axis, one in enumerate(box)]
+    found = [
+        Piece(_worst([kind for kind, _ in parts]), tuple(one for _, one in parts))
+        for parts in itertools.product(*per_axis)
+    ]
+    if any(piece.kind in apart for piece in found):
+        return found
+    return [Piece(_worst([piece.kind for piece in found]), box)]
+
+
+def files_of(meta: ArrayMeta, box: tuple[slice, ...]) -> Iterator[tuple[Shape, tuple[slice, ...]]]:
+    """Each file that a box touches: its place in the grid, and its part of the box."""
+    ranges = [range(one.start // f, -(-one.stop // f)) for one, f in zip(box, meta.files, strict=True)]
+    for place in itertools.product(*ranges):
+        yield (
+            place,
+            tuple(
+                slice(max(one.start, k * f), min(one.stop, (k + 1) * f), 1)
+                for one, k, f in zip(box, place, meta.files, strict=True)
+            ),
+        )
+
+
+def partial_files(meta: ArrayMeta, selection: Selection, most: int) -> list[int] | None:
+    """Numbers of the files that a write covers in part; None when there are more than `most`."""
+    if selection.paired:
+        places = np.stack([np.asarray(axis) // f for axis, f in zip(selection.axes, meta.files, strict=True)])
+        unique = np.unique(places, axis=1).T
+        return None if len(unique) > most else [_number(place, meta.grid) for place in unique.tolist()]
+    touched, whole = (
+        zip(*itertools.starmap(_spans, _axes(meta, selection)), strict=True) if meta.ndim else ((), ())
+    )
+    if math.prod(map(len, touched)) - math.prod(map(len, whole)) > most:
+        return None
+    return [_number(place, meta.grid) for place in _not_whole(touched, whole)]
+
+
+def _axes(meta: ArrayMeta, selection: Selection) -> Iterator[tuple[slice | Indices, int, int]]:
+    return zip(selection.axes, meta.files, meta.shape, strict=True)
+
+
+def _spans(item: slice | Indices, f: int, n: int) -> tuple[Sequence[int], range]:
+    """Files along one axis that are touched, and those among them that are covered whole."""
+    if not isinstance(item, slice):
+        return np.unique(item // f).tolist(), range(0)
+    touched = range(item.start // f, -(-item.stop // f))
+    if item.step != 1:
+        return touched, range(0)
+    return touched, range(-(-item.start // f), -(-n // f) if item.stop == n else item.stop // f)
+
+
+def _not_whole(touched: Sequence[Sequence[int]], whole: Sequence[range]) -> Iterator[tuple[int, ...]]:
+    """Places of the touched files that some axis does not cover whole; steps over the others unseen."""
+    if not touched:
+        return
+    rest_has_some = any(len(t) > len(w) for t, w in zip(touched[1:], whole[1:], strict=True))
+    for k in touched[0]:
+        if k not in whole[0]:
+            for tail in itertools.product(*touched[1:]):
+                yield (k, *tail)
+        elif rest_has_some:
+            for tail in _not_whole(touched[1:], whole[1:]):
+                yield (k, *tail)
+
+
+def _segments(meta: ArrayMeta, axis: int, one: slice) -> list[tuple[Kind, slice]]:
+    f, n, last = meta.files[axis], meta.shape[axis], meta.grid[axis]
+    first_whole, end_whole = -(-one.start // f), last if one.stop == n else one.stop // f
+    if first_whole >= end_whole:
+        return [("partial", one)]
+    ragged = (
+        meta.shards is not None
+        and end_whole == last
+        and -(-n // meta.chunks[axis]) * meta.chunks[axis] < last * f
+    )
+    cuts: list[tuple[Kind, int, int]] = [
+        ("partial", one.start, first_whole * f),
+        ("inside", first_whole * f, (last - 1) * f if ragged else min(end_whole * f, n)),
+    ]
+    if ragged:
+        cuts.append(("ragged", (last - 1) * f, n))
+    elif end_whole * f < one.stop:
+        cuts.append(("partial", end_whole * f, one.stop))
+    return [(kind, slice(start, stop, 1)) for kind, start, stop in cuts if start < stop]
+
+
+def _worst(kinds: list[Kind]) -> Kind:
+    if "partial" in kinds:
+        return "partial"
+    return "ragged" if "ragged" in kinds else "inside"
+
+
+def _number(place: tuple[int, ...] | list[int], grid: Shape) -> int:
+    number = 0
+    for k, n in zip(place, grid, strict=True):
+        number = number * n + k
+    return number

@@ -1,0 +1,90 @@
+"""The seam between arrays and the libraries that encode and decode their pixels.
+
+What an engine does, and which one serves an array: TensorStore wherever it can address the store and knows
+the codecs, zarr-python elsewhere and in a process forked from one that has used TensorStore (its threads do
+not survive a fork). Engines never write documents.
+
+Both engines write every chunk that they are given, also one that holds nothing but the fill value: a frame
+written as zeros is not the same as a frame never written.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.coverage import Kind
+    from lamella.store.selection import Selection
+    from lamella.store.storage import Storage
+    from lamella.types import Array
+
+EngineName: TypeAlias = Literal["tensorstore", "zarr"]
+"""The engines by name."""
+
+Fault: TypeAlias = Literal["damage", "codec", "storage"]
+"""What an engine's error means: stored bytes are wrong, a codec is unknown, or the store refused."""
+
+
+class Engine(Protocol):
+    """Reads and writes the pixels of one array as its metadata stood when the engine was opened."""
+
+    name: EngineName
+    #: Kinds of wholly covered files that `write` would read first; they go through `encode` instead.
+    reads_before_writing: frozenset[Kind]
+
+    def read(self, selection: Selection, out: Array | None = None) -> Array:
+        """Return the block of a selection; into `out` when given, which has its shape and dtype."""
+
+    def write(self, selection: Selection, block: Array) -> None:
+        """Write a block of the selection's shape and the array's dtype; returns when it is stored."""
+
+    def encode(self, key: str, selection: Selection, block: Array) -> bytes:
+        """Return the bytes of one file that holds a block and nothing else."""
+
+    def fault_of(self, error: Exception) -> Fault:
+        """Say what an error of `read`, `write` or `encode` means."""
+
+
+def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName | None = None) -> Engine:
+    """Open the engine that serves an array.
+
+    Parameters
+    ----------
+    storage, path : Storage, str
+        Where the array is.
+    meta : ArrayMeta
+        Its parsed document.
+    only : {"tensorstore", "zarr"}, optional
+        Ask for one; by default the best that can.
+    """
+    if only != "zarr" and not is_forked():
+        from lamella.store.engine_tensorstore import open_tensorstore
+
+        engine = open_tensorstore(storage, path, meta)
+        if engine is not None:
+            return engine
+    from lamella.store.engine_zarr import ZarrEngine
+
+    return ZarrEngine(storage, path, meta)
+
+
+_forked = False
+
+
+def is_forked() -> bool:
+    """Whether this process was forked from one that had loaded TensorStore."""
+    return _forked
+
+
+def _after_fork() -> None:
+    global _forked  # noqa: PLW0603
+    _forked = "tensorstore" in sys.modules
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

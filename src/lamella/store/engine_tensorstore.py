@@ -1,0 +1,159 @@
+"""Pixels by TensorStore.
+
+One context serves the whole process, so that threads are counted once and shard indexes are cached across
+arrays. Locking between processes is not TensorStore's here: see `_context`.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from lamella.store.format_v3 import fill_to_json
+
+if TYPE_CHECKING:
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.coverage import Kind
+    from lamella.store.engine import EngineName, Fault
+    from lamella.store.selection import Selection
+    from lamella.store.storage import Storage
+    from lamella.types import Array, JSONObject
+
+#: Bytes of decoded chunks and shard indexes kept for the process; TensorStore asks the file system on each
+#: read whether what it keeps is still current, so other writers are seen.
+_CACHE_BYTES = 64 << 20
+
+_V3_CODECS = {"bytes", "blosc", "gzip", "zstd", "crc32c", "transpose", "sharding_indexed"}
+_V2_COMPRESSORS = {"blosc", "zlib", "gzip", "bz2", "zstd"}
+_V3_KEYS = ("zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding", "codecs")
+_V2_KEYS = ("zarr_format", "shape", "chunks", "dtype", "compressor", "order", "dimension_separator")
+
+_DAMAGE = ("FAILED_PRECONDITION", "DATA_LOSS", "INVALID_ARGUMENT", "OUT_OF_RANGE")
+
+
+@cache
+def _context(fsync: bool) -> Any:
+    """Make the context of this process; never the global default one, which belongs to the user.
+
+    ``file_io_locking`` is off: TensorStore 0.1.86 writes into ``<key>.__lock`` without cutting off what a
+    killed process left in it, so that the next shorter shard ends in old bytes and cannot be read. Without
+    locking it writes to a fresh name and renames, which is as atomic; `StoredArray` holds the locks that are
+    needed.
+    """
+    import tensorstore as ts
+
+    return ts.Context(
+        {
+            "cache_pool": {"total_bytes_limit": _CACHE_BYTES},
+            "data_copy_concurrency": {"limit": _cpus()},
+            "file_io_locking": {"mode": "none"},
+            "file_io_sync": fsync,
+        }
+    )
+
+
+def _cpus() -> int:
+    """CPUs that this process may use; a batch system gives fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def open_tensorstore(storage: Storage, path: str, meta: ArrayMeta) -> TensorStoreEngine | None:
+    """Open an array, or return None when TensorStore cannot address its store or decode its chunks."""
+    kvstore = storage.kvstore(path)
+    document = None if kvstore is None else _document(meta)
+    if kvstore is None or document is None:
+        return None
+    try:
+        return TensorStoreEngine(kvstore, document, meta, fsync=bool(getattr(storage, "fsync", False)))
+    except ValueError:  # a codec setting that only zarr-python knows, or nobody: its error names the codec
+        return None
+
+
+class TensorStoreEngine:
+    """An array opened by TensorStore from metadata that is parsed already."""
+
+    name: EngineName = "tensorstore"
+    # An inner chunk beyond the array is not in any write, so TensorStore reads the shard to keep it.
+    reads_before_writing: frozenset[Kind] = frozenset({"ragged"})
+
+    def __init__(self, kvstore: JSONObject, document: JSONObject, meta: ArrayMeta, *, fsync: bool) -> None:
+        self._driver = "zarr3" if meta.zarr_format == 3 else "zarr"
+        self._document = document
+        self._fsync = fsync
+        self._array = self._open(kvstore, _context(fsync))
+
+    def _open(self, kvstore: JSONObject, context: Any) -> Any:
+        import tensorstore as ts
+
+        spec = {
+            "driver": self._driver,
+            "kvstore": kvstore,
+            "metadata": self._document,
+            "store_data_equal_to_fill_value": True,
+        }
+        return ts.open(spec, open=True, assume_metadata=True, context=context).result()
+
+    def read(self, selection: Selection, out: Array | None = None) -> Array:
+        """Decode the chunks that a selection meets."""
+        view = _view(self._array, selection)
+        if out is None:
+            block: Array = view.read(order="C").result()
+            return block
+        import tensorstore as ts
+
+        ts.array(out).write(view).result()
+        return out
+
+    def write(self, selection: Selection, block: Array) -> None:
+        """Encode and store the chunks that a selection meets."""
+        _view(self._array, selection).write(block).result()
+
+    def encode(self, key: str, selection: Selection, block: Array) -> bytes:
+        """Encode one file in memory."""
+        import tensorstore as ts
+
+        memory = ts.Context({"memory_key_value_store": {}}, _context(self._fsync))
+        array = self._open({"driver": "memory"}, memory)
+        _view(array, selection).write(block).result()
+        return bytes(array.kvstore[key])
+
+    def fault_of(self, error: Exception) -> Fault:
+        """TensorStore's messages begin with the code of the status."""
+        return "damage" if str(error).startswith(_DAMAGE) else "storage"
+
+
+def _view(array: Any, selection: Selection) -> Any:
+    if selection.paired:
+        return array.vindex[selection.axes]
+    if all(isinstance(axis, slice) for axis in selection.axes):
+        return array[selection.axes]
+    return array.oindex[selection.axes]
+
+
+def _document(meta: ArrayMeta) -> JSONObject | None:
+    """Return the metadata that TensorStore needs, None for what it cannot decode.
+
+    Only the keys that say how chunks are stored: others may be extensions that TensorStore refuses.
+    """
+    complex_fill = isinstance(meta.fill_value, complex)
+    if meta.zarr_format == 3:
+        if not set(meta.codecs) <= _V3_CODECS:
+            return None
+        document = {key: meta.document[key] for key in _V3_KEYS if key in meta.document}
+        return {**document, "fill_value": fill_to_json(meta.fill_value)}
+    if (
+        meta.document.get("filters")
+        or not set(meta.codecs) <= _V2_COMPRESSORS
+        or (complex_fill and meta.fill_value)
+    ):
+        return None
+    document = {key: meta.document[key] for key in _V2_KEYS if key in meta.document}
+    # TensorStore takes complex fill values of Zarr v2 in another spelling than zarr-python; null counts as
+    # zero.
+    fill = None if complex_fill else fill_to_json(meta.fill_value)
+    return {"order": "C", "compressor": None, **document, "filters": None, "fill_value": fill}

@@ -1,0 +1,112 @@
+"""Pixels by zarr-python: for every store and codec that TensorStore does not serve, and after a fork.
+
+Opened from parsed metadata, once; zarr-python's configuration is left alone.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.coverage import Kind
+    from lamella.store.engine import EngineName, Fault
+    from lamella.store.selection import Selection
+    from lamella.store.storage import Storage
+    from lamella.types import Array, JSONObject
+
+_V3_KEYS = (
+    *("zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding"),
+    *("fill_value", "codecs"),
+)
+_V2_KEYS = (
+    *("zarr_format", "shape", "chunks", "dtype", "compressor", "fill_value", "order", "filters"),
+    "dimension_separator",
+)
+
+
+class UnknownCodecError(Exception):
+    """zarr-python cannot make an array of this metadata."""
+
+
+class ZarrEngine:
+    """An array opened by zarr-python from metadata that is parsed already."""
+
+    name: EngineName = "zarr"
+
+    def __init__(self, storage: Storage, path: str, meta: ArrayMeta) -> None:
+        self._meta = meta
+        # zarr-python merges every write to a shard with what is there, a write of the whole shard too.
+        whole: frozenset[Kind] = frozenset({"inside", "ragged"})
+        self.reads_before_writing: frozenset[Kind] = whole if meta.shards else frozenset()
+        self._array = _open(meta, storage.zarr_store(), path)
+
+    def read(self, selection: Selection, out: Array | None = None) -> Array:
+        """Decode the chunks that a selection meets."""
+        if selection.paired:
+            found = self._array.get_coordinate_selection(selection.axes)
+        elif all(isinstance(axis, slice) for axis in selection.axes):
+            found = self._array.get_basic_selection(selection.axes)
+        else:
+            found = self._array.get_orthogonal_selection(selection.axes)
+        block = np.asarray(found, dtype=self._meta.dtype).reshape(selection.shape)
+        if out is None:
+            return block
+        np.copyto(out, block)
+        return out
+
+    def write(self, selection: Selection, block: Array) -> None:
+        """Encode and store the chunks that a selection meets."""
+        _write(self._array, selection, block)
+
+    def encode(self, key: str, selection: Selection, block: Array) -> bytes:
+        """Encode one file in memory."""
+        from zarr.storage import MemoryStore
+
+        files: dict[str, Any] = {}
+        _write(_open(self._meta, MemoryStore(files), ""), selection, block)
+        encoded: bytes = files[key].to_bytes()
+        return encoded
+
+    def fault_of(self, error: Exception) -> Fault:
+        """Codecs raise whatever their libraries raise; only the store raises errors of the system."""
+        if isinstance(error, UnknownCodecError):
+            return "codec"
+        return "storage" if isinstance(error, OSError) and error.errno is not None else "damage"
+
+
+def _write(array: Any, selection: Selection, block: Array) -> None:
+    if selection.paired:
+        array.set_coordinate_selection(selection.axes, np.ascontiguousarray(block))
+    elif all(isinstance(axis, slice) for axis in selection.axes):
+        array.set_basic_selection(selection.axes, block)
+    else:
+        array.set_orthogonal_selection(selection.axes, block)
+
+
+def _open(meta: ArrayMeta, store: Any, path: str) -> Any:
+    from zarr import Array, AsyncArray
+    from zarr.storage import StorePath
+
+    document: JSONObject = {
+        key: meta.document[key]
+        for key in (_V3_KEYS if meta.zarr_format == 3 else _V2_KEYS)
+        if key in meta.document
+    }
+    document["attributes"] = {}
+    if meta.zarr_format == 2:
+        document.setdefault("filters", None)
+        document.setdefault("dimension_separator", ".")
+    try:
+        opened: Any = AsyncArray(
+            metadata=document,  # type: ignore[call-overload]
+            store_path=StorePath(store, path),
+            config={"order": "C", "write_empty_chunks": True},
+        )
+    except Exception as error:
+        raise UnknownCodecError(str(error)) from error
+    return Array(opened)
