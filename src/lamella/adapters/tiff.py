@@ -1,0 +1,237 @@
+"""TIFF files as sources of planes: OME-TIFF, ImageJ TIFF, plain and multipage TIFF, BigTIFF.
+
+Here: the images of a file and `TiffSource`, which reads their planes. Pixels are those of the file: colour palettes
+and gamma are not applied, YCbCr JPEG is decoded to RGB. Of a pyramid only the finest level is read.
+Not here: the rules for axes (``tiff_axes``), metadata (``tiff_ome``, ``tiff_imagej``), decoding (``tiff_pages``).
+
+Layer: adapters. Needs the extra ``tiff`` (tifffile and imagecodecs).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.adapters.tiff_axes import AxisPlan, plan_axes
+from lamella.adapters.tiff_file import open_file
+from lamella.adapters.tiff_imagej import read_imagej, read_resolution
+from lamella.adapters.tiff_metadata import SAMPLES, TiffMetadata
+from lamella.adapters.tiff_ome import read_ome
+from lamella.adapters.tiff_pages import FilePool, PageBytes, PlaneInPage, check_sizes, list_pages, read_rows
+from lamella.errors import SourceError
+from lamella.ops.convert_source import ImageDescription, SourceChannel
+
+if TYPE_CHECKING:
+    from lamella.types import Array, Shape, StrPath
+
+
+def open_tiff(path: StrPath) -> list[TiffSource]:
+    """Describe the images of a TIFF file; no pixels are read and the file is closed again.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    list of TiffSource
+        One for each image (series) of the file, in its order.
+
+    Raises
+    ------
+    SourceError
+        The file is no TIFF, is damaged or truncated, or has axes or pixels that no image can have.
+    MissingDependencyError
+        ``tifffile`` is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, tifffile
+    >>> path = tempfile.mkdtemp() + "/stack.tif"
+    >>> tifffile.imwrite(path, np.zeros((5, 16, 16), np.uint16), imagej=True, metadata={"axes": "ZYX"})
+    >>> source, = open_tiff(path)
+    >>> source.description.axes, source.description.shape
+    ('zyx', (5, 16, 16))
+    """
+    name = os.path.abspath(os.fspath(path))
+    with open_file(name) as file:
+        metadata = _metadata_of_series(file)
+        return [
+            TiffSource(*_describe(name, file, number, metadata[number])) for number in range(len(file.series))
+        ]
+
+
+class TiffSource:
+    """One image of a TIFF file (or of the files of one multi-file OME-TIFF).
+
+    Made by `open_tiff`. The file is opened when the first plane is read, and stays open until `close`; several threads
+    may read. Pickles without its open files.
+    """
+
+    def __init__(self, description: ImageDescription, layout: SeriesLayout) -> None:
+        self._description = description
+        self._layout = layout
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._files = FilePool()
+        self._pages: list[PageBytes | None] | None = None
+
+    def __getstate__(self) -> tuple[ImageDescription, SeriesLayout]:
+        return self._description, self._layout
+
+    def __setstate__(self, state: tuple[ImageDescription, SeriesLayout]) -> None:
+        self._description, self._layout = state
+        self._reset()
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self._description.shape))
+        return f"<TiffSource {self._description.name} {self._description.axes} {shape} {self._description.dtype}>"
+
+    @property
+    def description(self) -> ImageDescription:
+        """What the image is."""
+        return self._description
+
+    def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
+        """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
+        if rows is None:
+            rows = slice(0, self._description.plane_shape[0])
+        number, plane = self._layout.find(index)
+        page = self._load_pages()[number]
+        return None if page is None else read_rows(page, plane, rows, self._files)
+
+    def close(self) -> None:
+        """Close the files of the source; a later read opens them again."""
+        self._files.close()
+        with self._lock:
+            self._pages = None  # thousands of sources would fill the memory with their lists of pages
+
+    def _load_pages(self) -> list[PageBytes | None]:
+        with self._lock:
+            if self._pages is None:
+                with open_file(self._layout.path) as file:
+                    pages = list_pages(file.series[self._layout.series])
+                    for page in pages:
+                        if page is not None and not page.frame.is_final:
+                            # The decoder is built on first use, which tifffile says is not safe in threads.
+                            page.frame.decode  # noqa: B018
+                self._pages = pages
+            return self._pages
+
+
+@dataclass(frozen=True)
+class SeriesLayout:
+    """How the planes of an image lie in the pages of a file.
+
+    Attributes
+    ----------
+    path : str
+        The file that describes the image.
+    series : int
+        Number of the image in the file.
+    plan : AxisPlan
+        Which axes of the file make up those of the image.
+    outer : tuple of int
+        Lengths of the axes of the file that count pages.
+    page_axes : str
+        Letters of the axes within a page.
+    """
+
+    path: str
+    series: int
+    plan: AxisPlan
+    outer: Shape
+    page_axes: str
+
+    def find(self, index: tuple[int, ...]) -> tuple[int, PlaneInPage]:
+        """Find the page that holds a plane, and which of the page's planes it is."""
+        place = self.plan.place(index)
+        number = 0
+        for length, at in zip(self.outer, place, strict=False):
+            number = number * length + at
+        inner = dict(zip(self.page_axes, place[len(self.outer) :], strict=True))
+        return number, PlaneInPage(sample=inner.get("S", 0), depth=inner.get("Z", 0))
+
+
+def _describe(
+    path: str, file: Any, number: int, metadata: TiffMetadata
+) -> tuple[ImageDescription, SeriesLayout]:
+    """Describe one series of an open file, after a check that its pixels are there."""
+    series = file.series[number]
+    where = path if len(file.series) == 1 else f"{path} (image {number})"
+    if series.dtype is None or series.dtype.kind not in "buif":
+        raise SourceError(f"{where} has pixels of type {series.dtype}, which are no intensities or labels")
+    plan = plan_axes(series.axes, tuple(int(n) for n in series.shape), where)
+    page_axes = series.keyframe.axes
+    outer = len(series.axes) - len(page_axes)
+    if not series.axes.endswith(page_axes) or not set(page_axes) <= set("SZYX"):
+        raise SourceError(
+            f"{where} stores {series.axes} in pages of {page_axes}: only pages of planes "
+            "(YX, with samples S or depth Z) can be read one at a time"
+        )
+    pages = list_pages(series)
+    check_sizes(pages)
+    layout = SeriesLayout(path, number, plan, plan.file_shape[:outer], page_axes)
+    lacking = sum(page is None for page in pages)
+    notes = metadata.notes
+    if lacking:
+        notes = (*notes, f"{where} lacks {lacking} of its {len(pages)} planes; they are zeros")
+    description = ImageDescription(
+        name=os.path.basename(path),
+        files=tuple(sorted({page.file for page in pages if page is not None})),
+        axes=plan.axes,
+        shape=plan.shape,
+        dtype=np.dtype(series.dtype).newbyteorder("="),
+        scale=metadata.scale,
+        units=metadata.units,
+        channels=_channels(metadata, plan, series),
+        notes=notes,
+        title=series.name if series.kind == "ome" else "",
+        well=metadata.well,
+        band_rows=_band_rows(series.keyframe),
+    )
+    return description, layout
+
+
+def _band_rows(page: Any) -> int:
+    """Rows of a page that are decoded together."""
+    if page.is_final:
+        return 1
+    return int(page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength))
+
+
+def _channels(metadata: TiffMetadata, plan: AxisPlan, series: Any) -> tuple[SourceChannel, ...]:
+    """One channel for each index of the channel axis, with the names that the file or its samples give."""
+    count = plan.shape[plan.axes.index("c")] if "c" in plan.axes else 1
+    given = metadata.channels
+    samples = series.shape[series.axes.index("S")] if "S" in series.axes else 1
+    if len(given) == count and any(channel.label for channel in given):
+        return given
+    if samples == count and samples > 1:
+        # Two samples, or more than four, have no names that everybody knows.
+        return SAMPLES.get(samples) or tuple(SourceChannel("") for _ in range(count))
+    return given if len(given) == count else tuple(SourceChannel("") for _ in range(count))
+
+
+def _metadata_of_series(file: Any) -> list[TiffMetadata]:
+    """Metadata of each series of an open file, from the richest dialect that it is written in."""
+    count = len(file.series)
+    first = file.pages.first
+    if file.is_ome and file.ome_metadata:
+        images = read_ome(file.ome_metadata)
+        if len(images) == count and all(series.kind == "ome" for series in file.series):
+            return images
+        note = f"the OME metadata of {file.filehandle.path} do not describe its pages and are not used"
+        return [TiffMetadata(notes=(note,))] * count
+    if file.is_imagej and file.imagej_metadata and count == 1:
+        series = file.series[0]
+        plan = plan_axes(series.axes, tuple(series.shape), str(file.filehandle.path))
+        return [read_imagej(file.imagej_metadata, first.tags, plan)]
+    return [read_resolution(series.keyframe.tags) for series in file.series]

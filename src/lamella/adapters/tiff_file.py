@@ -1,0 +1,132 @@
+"""Opening of TIFF files with ``tifffile``, and what it says while it looks at them.
+
+Layer: adapters.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import LamellaError, MissingDependencyError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+_DAMAGE = (
+    "corrupted",
+    "invalid page offset",
+    "out of range",
+    "missing data offset",
+    "failed to read",
+    "discontiguous",
+)
+"""Parts of those messages of tifffile after which its answer is not the whole file."""
+
+
+def load_tifffile() -> ModuleType:
+    """Import ``tifffile``, and ``imagecodecs``, which decodes what it reads.
+
+    Raises
+    ------
+    MissingDependencyError
+        One of them is not installed.
+    """
+    try:
+        import imagecodecs  # noqa: F401 (tifffile loads it by itself)
+        import tifffile
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'reading TIFF needs {error.name}, which is not installed: pip install "lamella[tiff]"'
+        ) from error
+    module: ModuleType = tifffile
+    return module
+
+
+class _Listener(logging.Filter):
+    """Takes the messages that one thread causes, so that they reach no handler."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+        self.heard: list[str] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.thread != self._thread:
+            return True
+        self.heard.append(record.getMessage())
+        return False
+
+
+@contextmanager
+def _listening() -> Iterator[list[str]]:
+    """Hear what tifffile logs in this thread; nothing else about logging changes, and nothing stays changed."""
+    listener = _Listener()
+    logger = logging.getLogger("tifffile")
+    logger.addFilter(listener)
+    try:
+        yield listener.heard
+    finally:
+        logger.removeFilter(listener)
+
+
+@contextmanager
+def open_file(path: str) -> Iterator[Any]:
+    """Open a TIFF file and its list of series for a while.
+
+    Yields
+    ------
+    tifffile.TiffFile
+        The open file.
+
+    Raises
+    ------
+    SourceError
+        No such file, no TIFF, or a damaged one.
+    """
+    tifffile = load_tifffile()
+    _check_file(path)
+    with _listening() as heard:
+        try:
+            with tifffile.TiffFile(path) as file:
+                series = file.series
+                _check_heard(path, heard)
+                if not series:
+                    raise SourceError(f"{path} is a TIFF file without any image")
+                yield file
+        except LamellaError:
+            raise
+        except tifffile.TiffFileError as error:
+            raise SourceError(
+                f"{path} is no TIFF file, or its header is damaged ({_short(error)})"
+            ) from error
+        except Exception as error:  # a damaged file makes tifffile fail in any way
+            raise SourceError(f"{path} cannot be read as TIFF: it is damaged ({_short(error)})") from error
+
+
+def _check_file(path: str) -> None:
+    try:
+        size = os.path.getsize(path)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
+    if size == 0:
+        raise SourceError(f"{path} is empty")
+
+
+def _check_heard(path: str, heard: list[str]) -> None:
+    for message in heard:
+        if any(part in message for part in _DAMAGE):
+            reason = message.partition(">")[2].strip() if message.startswith("<") else message
+            raise SourceError(f"{path} is damaged or incomplete: {_one_line(reason or message)}")
+
+
+def _short(error: Exception) -> str:
+    return _one_line(str(error)) or type(error).__name__
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:160]

@@ -1,0 +1,173 @@
+"""Metadata of OME-TIFF: the OME-XML in the first page's description.
+
+Here: physical sizes, time increments, channels, and the place on a plate, of each image of the XML. Not here: which
+pages hold which planes, which ``tifffile`` works out.
+
+Layer: adapters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from lamella.adapters.tiff_metadata import TiffMetadata, is_size
+from lamella.adapters.tiff_units import unit_name
+from lamella.ops.convert_source import SourceChannel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from xml.etree.ElementTree import Element
+
+_SIZES = (
+    ("z", "PhysicalSizeZ", "micrometer"),
+    ("y", "PhysicalSizeY", "micrometer"),
+    ("x", "PhysicalSizeX", "micrometer"),
+    ("t", "TimeIncrement", "second"),
+)
+"""Axis, attribute of Pixels, and the unit that the OME schema gives it when none is named."""
+
+
+def read_ome(xml: str) -> list[TiffMetadata]:
+    """Read the metadata of every image of an OME-XML that has pixels.
+
+    Parameters
+    ----------
+    xml : str
+        The OME-XML.
+
+    Returns
+    -------
+    list of TiffMetadata
+        In the order of the images; empty when the XML cannot be read.
+
+    Examples
+    --------
+    >>> xml = '''<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels
+    ...     PhysicalSizeX="650" PhysicalSizeXUnit="nm"><Channel Name="DAPI" Color="65535"/></Pixels></Image></OME>'''
+    >>> image = read_ome(xml)[0]
+    >>> image.scale, image.units, image.channels[0].label, image.channels[0].color
+    ({'x': 650.0}, {'x': 'nanometer'}, 'DAPI', '0000FF')
+    """
+    try:
+        root = ElementTree.fromstring(xml)
+    except ElementTree.ParseError:
+        return []
+    wells = _wells(root)
+    return [
+        _read_pixels(pixels, wells.get(image.get("ID", "")))
+        for image in _children(root, "Image")
+        for pixels in _children(image, "Pixels")
+    ]
+
+
+def _children(element: Element, name: str) -> Iterator[Element]:
+    """Children of an element by name, whatever the version of the schema in their namespace."""
+    return (child for child in element if child.tag.rpartition("}")[2] == name)
+
+
+def _read_pixels(pixels: Element, well: tuple[str, str, str] | None) -> TiffMetadata:
+    scale: dict[str, float] = {}
+    units: dict[str, str | None] = {}
+    for axis, attribute, default in _SIZES:
+        size = _number(pixels.get(attribute))
+        if size is not None:
+            given = pixels.get(f"{attribute}Unit")
+            scale[axis] = size
+            units[axis] = default if given is None else unit_name(given)
+    interval = _interval(pixels) if "t" not in scale else None
+    if interval is not None:
+        scale["t"], units["t"] = interval
+    channels = tuple(channel for element in _children(pixels, "Channel") for channel in _channel(element))
+    return TiffMetadata(scale, units, channels, well)
+
+
+def _channel(element: Element) -> list[SourceChannel]:
+    """Read the channel of an element, or one for each of its samples when it has several (RGB)."""
+    label = element.get("Name") or ""
+    samples = element.get("SamplesPerPixel") or "1"
+    if samples.isdecimal() and int(samples) > 1:
+        named = ("Red", "Green", "Blue", "Alpha") if int(samples) in (3, 4) else ()
+        colors = ("FF0000", "00FF00", "0000FF", "FFFFFF") if named else ()
+        return [
+            SourceChannel(
+                f"{label} {named[index] if named else index}".strip(), colors[index] if named else None
+            )
+            for index in range(int(samples))
+        ]
+    return [SourceChannel(label, _color(element.get("Color")))]
+
+
+def _color(text: str | None) -> str | None:
+    """Six hex digits of an OME colour, a signed 32-bit integer of red, green, blue, alpha.
+
+    >>> _color("-16776961"), _color("-1"), _color("16711935"), _color("none")
+    ('FF0000', 'FFFFFF', '00FF00', None)
+    """
+    try:
+        value = int(text or "")
+    except ValueError:
+        return None
+    return f"{(value & 0xFFFFFFFF) >> 8:06X}"
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if is_size(number) else None
+
+
+def _interval(pixels: Element) -> tuple[float, str | None] | None:
+    """Mean time between frames out of the times of the planes, for files without TimeIncrement."""
+    times: dict[int, float] = {}
+    unit: str | None = "second"
+    for plane in _children(pixels, "Plane"):
+        try:
+            frame, time = int(plane.get("TheT", "")), float(plane.get("DeltaT", ""))
+        except ValueError:
+            continue
+        times[frame] = min(time, times.get(frame, time))
+        unit = unit_name(plane.get("DeltaTUnit", "s"))
+    if len(times) < 2:
+        return None
+    first, last = min(times), max(times)
+    interval = (times[last] - times[first]) / (last - first)
+    return (interval, unit) if is_size(interval) else None
+
+
+def _wells(root: Element) -> dict[str, tuple[str, str, str]]:
+    """Image ID to (row, column, field) for images that the XML puts on its one plate."""
+    plates = list(_children(root, "Plate"))
+    if len(plates) != 1:
+        return {}
+    plate = plates[0]
+    found: dict[str, tuple[str, str, str]] = {}
+    for well in _children(plate, "Well"):
+        row = _well_name(well.get("Row"), plate.get("RowNamingConvention", "letter"))
+        column = _well_name(well.get("Column"), plate.get("ColumnNamingConvention", "number"))
+        for field, sample in enumerate(_children(well, "WellSample")):
+            for reference in _children(sample, "ImageRef"):
+                if row is not None and column is not None:
+                    found[reference.get("ID", "")] = (row, column, str(field))
+    return found
+
+
+def _well_name(index: str | None, convention: str) -> str | None:
+    """Name of a row or column from its index, as plates are labelled: A, B, ..., Z, AA or 1, 2, ...
+
+    >>> _well_name("0", "letter"), _well_name("27", "letter"), _well_name("0", "number")
+    ('A', 'AB', '1')
+    """
+    if index is None or not index.isdecimal():
+        return None
+    number = int(index)
+    if convention != "letter":
+        return str(number + 1)
+    name = ""
+    while number >= 0:
+        number, letter = divmod(number, 26)
+        name = chr(ord("A") + letter) + name
+        number -= 1
+    return name

@@ -1,0 +1,275 @@
+"""The pixels of TIFF pages: rows of one plane at a time, read and decoded without the rest of the page.
+
+Here: which bytes of which file a page is, checked against the size of the file, and the decoding of strips and tiles
+through ``tifffile`` and ``imagecodecs``. Not here: what the pages mean (``tiff_axes``, ``tiff``).
+
+Layer: adapters.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from lamella.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lamella.types import Array
+
+_OPEN_FILES = 8
+"""Files that one source keeps open; a plate of thousands of files must not exhaust the file descriptors."""
+
+_JPEG = {6, 7, 34892, 33007}
+"""Compressions whose strips and tiles share tables that are stored once per page."""
+
+
+@dataclass(frozen=True)
+class PageBytes:
+    """Where the bytes of one page are.
+
+    Attributes
+    ----------
+    file : str
+        Path of the file.
+    offsets, counts : tuple of int
+        Offset and number of bytes of each strip or tile; one of each when the pixels lie in the file as they are.
+    frame : tifffile.TiffPage
+        The page that describes how the bytes are to be decoded.
+    tables : bytes or None
+        JPEG tables of the page.
+    """
+
+    file: str
+    offsets: tuple[int, ...]
+    counts: tuple[int, ...]
+    frame: Any
+    tables: bytes | None = None
+
+    @property
+    def end(self) -> int:
+        """First offset behind the last byte of the page."""
+        return max(
+            (offset + count for offset, count in zip(self.offsets, self.counts, strict=True)), default=0
+        )
+
+
+def list_pages(series: Any) -> list[PageBytes | None]:
+    """List the pages of a series, in the order of its outer axes; None for a page that the file lacks.
+
+    Parameters
+    ----------
+    series : tifffile.TiffPageSeries
+        A series of a file that is open.
+    """
+    frame = series.keyframe
+    if series.dataoffset is not None and frame.is_final:
+        # One run of bytes: also stacks of ImageJ beyond 4 GiB, of which only the first page is in the file's list.
+        path, size = _path(frame), frame.nbytes
+        count = _planes_per_page(series)
+        return [PageBytes(path, (series.dataoffset + i * size,), (size,), frame) for i in range(count)]
+    return [None if page is None else _page_bytes(page) for page in series]
+
+
+def _planes_per_page(series: Any) -> int:
+    whole, page = 1, 1
+    for length in series.shape:
+        whole *= int(length)
+    for length in series.keyframe.shape:
+        page *= int(length)
+    return whole // page
+
+
+def _page_bytes(page: Any) -> PageBytes:
+    frame = page.keyframe
+    if frame.is_final:
+        return PageBytes(_path(page), (int(page.dataoffsets[0]),), (int(frame.nbytes),), frame)
+    tables = page.jpegtables if frame.compression in _JPEG else None
+    pairs = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    return PageBytes(
+        _path(page), tuple(int(o) for o, _ in pairs), tuple(int(n) for _, n in pairs), frame, tables
+    )
+
+
+def _path(page: Any) -> str:
+    return str(page.parent.filehandle.path)
+
+
+def check_sizes(pages: Sequence[PageBytes | None]) -> None:
+    """Refuse pages whose bytes lie beyond the end of their file.
+
+    Raises
+    ------
+    SourceError
+        A file is shorter than its pages need.
+    """
+    needed: dict[str, int] = {}
+    for page in pages:
+        if page is not None:
+            needed[page.file] = max(needed.get(page.file, 0), page.end)
+    for file, end in needed.items():
+        size = os.path.getsize(file)
+        if end > size:
+            raise SourceError(
+                f"{file} is truncated: its pixels need {end} bytes, the file has {size}; copy it again from where it "
+                "was recorded"
+            )
+
+
+class FilePool:
+    """The open files of one source, shared by threads; the ones used longest ago are closed first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._files: OrderedDict[str, BinaryIO] = OrderedDict()
+
+    def read(self, path: str, offset: int, count: int) -> bytes:
+        """Read bytes of a file.
+
+        Raises
+        ------
+        SourceError
+            The file cannot be opened or ends early.
+        """
+        try:
+            with self._lock:
+                file = self._open(path)
+                file.seek(offset)
+                found = file.read(count)
+        except OSError as error:
+            raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
+        if len(found) < count:
+            raise SourceError(
+                f"{path} is truncated: wanted {count} bytes at offset {offset}, found {len(found)}"
+            )
+        return found
+
+    def _open(self, path: str) -> BinaryIO:
+        file = self._files.get(path)
+        if file is None:
+            while len(self._files) >= _OPEN_FILES:
+                self._files.popitem(last=False)[1].close()
+            # Unbuffered: strips are read whole, and a buffer would copy each of them once more.
+            file = self._files[path] = open(path, "rb", buffering=0)  # noqa: SIM115 (closed by the pool)
+        self._files.move_to_end(path)
+        return file
+
+    def close(self) -> None:
+        """Close all files."""
+        with self._lock:
+            while self._files:
+                self._files.popitem()[1].close()
+
+
+@dataclass(frozen=True)
+class PlaneInPage:
+    """Which of the planes of a page: pages hold several when pixels have samples or depth."""
+
+    sample: int = 0
+    depth: int = 0
+
+
+def read_rows(page: PageBytes, plane: PlaneInPage, rows: slice, files: FilePool) -> Array:
+    """Read some rows of one plane of a page.
+
+    Parameters
+    ----------
+    page : PageBytes
+        The page.
+    plane : PlaneInPage
+        Sample and depth within the page.
+    rows : slice
+        First row and the row behind the last one.
+    files : FilePool
+        Open files.
+
+    Returns
+    -------
+    numpy.ndarray
+        Pixels (y, x) in native byte order.
+
+    Raises
+    ------
+    SourceError
+        The bytes cannot be read or decoded.
+    """
+    try:
+        if page.frame.is_final:
+            return _raw_rows(page, plane, rows, files)
+        return _decoded_rows(page, plane, rows, files)
+    except SourceError:
+        raise
+    except Exception as error:  # codecs raise whatever they like, and none of it names the file
+        raise SourceError(
+            f"{page.file} is damaged: a strip or tile cannot be decoded ({_line(error)})"
+        ) from error
+
+
+def _raw_rows(page: PageBytes, plane: PlaneInPage, rows: slice, files: FilePool) -> Array:
+    """Rows of a page whose pixels lie in the file as they are."""
+    frame = page.frame
+    separate, depth, length, width, samples = frame.shaped
+    stored = frame.dtype.newbyteorder(frame.parent.byteorder)
+    first = plane.sample if separate > 1 else 0
+    row = ((first * depth + plane.depth) * length + rows.start) * width * samples
+    count = (rows.stop - rows.start) * width * samples
+    found = files.read(page.file, page.offsets[0] + row * stored.itemsize, count * stored.itemsize)
+    pixels = np.frombuffer(found, dtype=stored).reshape(rows.stop - rows.start, width, samples)
+    chosen: Array = pixels[:, :, plane.sample if separate == 1 else 0].astype(frame.dtype, copy=False)
+    return chosen
+
+
+def _decoded_rows(page: PageBytes, plane: PlaneInPage, rows: slice, files: FilePool) -> Array:
+    """Rows of a page of compressed, tiled or packed pixels: only the strips and tiles that hold them."""
+    frame = page.frame
+    separate, _, length, width, _ = frame.shaped
+    options: dict[str, Any] = {"_fullsize": False}
+    if frame.compression in _JPEG:
+        options |= {"jpegtables": page.tables, "jpegheader": frame.jpegheader}
+    result = np.full((rows.stop - rows.start, width), frame.nodata, dtype=frame.dtype)
+    sample = plane.sample if separate == 1 else 0
+    for number in _segments(page, plane, rows):
+        if number >= len(page.offsets):
+            raise SourceError(
+                f"{page.file} is damaged: it lists {len(page.offsets)} strips or tiles where its size needs more"
+            )
+        # Neither offset nor bytes: a sparse file, in which such a tile is background.
+        missing = not page.offsets[number] or not page.counts[number]
+        data = None if missing else files.read(page.file, page.offsets[number], page.counts[number])
+        segment, (_, at_depth, y, x, _), _ = frame.decode(data, number, **options)
+        if segment is None:
+            continue
+        block = segment[plane.depth - at_depth, : length - y, : width - x, sample]
+        top, bottom = max(rows.start, y), min(rows.stop, y + block.shape[0])
+        result[top - rows.start : bottom - rows.start, x : x + block.shape[1]] = block[top - y : bottom - y]
+    return result
+
+
+def _segments(page: PageBytes, plane: PlaneInPage, rows: slice) -> Iterator[int]:
+    """Numbers of the strips or tiles that hold some rows of a plane."""
+    frame = page.frame
+    separate, depth, length, width, _ = frame.shaped
+    layer = plane.sample if separate > 1 else 0
+    if frame.is_tiled:
+        high, across = frame.tilelength, -(-width // frame.tilewidth)
+        per_layer = -(-depth // frame.tiledepth)
+        layer = layer * per_layer + plane.depth // frame.tiledepth
+    else:
+        high, across = frame.rowsperstrip, 1
+        layer = layer * depth + plane.depth
+    down = -(-length // high)
+    for row in range(rows.start // high, -(-rows.stop // high)):
+        start = (layer * down + row) * across
+        yield from range(start, start + across)
+
+
+def _line(error: Exception) -> str:
+    """First line of an error's text, or its class where it has none."""
+    text = str(error).strip().splitlines()
+    return text[0][:160] if text else type(error).__name__

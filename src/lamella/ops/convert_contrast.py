@@ -1,0 +1,158 @@
+"""Contrast windows out of a sample of the pixels, taken while they pass by.
+
+The sample is a regular grid of pixels of evenly spaced planes, at most a million per channel: the same whatever the
+number of threads and the order in which blocks come.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from lamella.spec.omero import WindowDict
+    from lamella.types import Array, Shape
+
+_PLANES = 64
+_PIXELS = 1 << 14
+LOW, HIGH = 0.1, 99.9
+"""Percentiles of the sample that are shown as black and as full intensity."""
+
+
+class ContrastSampler:
+    """Collects a sample of the pixels of each channel of an image.
+
+    Parameters
+    ----------
+    axes : str
+        Axes of the image, "tczyx" order, with "c".
+    shape : tuple of int
+        Their lengths.
+    dtype : numpy.dtype
+        Type of the pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sampler = ContrastSampler("cyx", (1, 10, 10), np.dtype("uint8"))
+    >>> sampler.see((0,), 0, np.arange(100, dtype="uint8").reshape(10, 10))
+    >>> sampler.window(0)
+    {'start': 0.0, 'end': 99.0, 'min': 0.0, 'max': 255.0}
+    """
+
+    def __init__(self, axes: str, shape: Shape, dtype: np.dtype[np.generic]) -> None:
+        self._channel = axes.index("c")
+        self._outer = shape[:-2]
+        self._dtype = dtype
+        per_channel = math.prod(self._outer) // self._outer[self._channel]
+        self._every = math.ceil(per_channel / _PLANES)
+        self._step = max(1, math.ceil(math.sqrt(shape[-2] * shape[-1] / _PIXELS)))
+        self._lock = threading.Lock()
+        self._samples: dict[int, dict[tuple[int, int], Array]] = {}
+        self._ranges: dict[int, tuple[float, float]] = {}
+
+    def see(self, index: tuple[int, ...], row: int, pixels: Array) -> None:
+        """Take what belongs to the sample out of some rows of one plane.
+
+        Parameters
+        ----------
+        index : tuple of int
+            Place of the plane along the axes before "yx".
+        row : int
+            Number of the first row.
+        pixels : numpy.ndarray
+            The rows (y, x).
+        """
+        channel = index[self._channel]
+        if self._dtype.kind == "f":
+            self._see_range(channel, pixels)
+        number = 0
+        for axis, (length, at) in enumerate(zip(self._outer, index, strict=True)):
+            number = number if axis == self._channel else number * length + at
+        if number % self._every:
+            return
+        sample = pixels[-row % self._step :: self._step, :: self._step].ravel().copy()
+        with self._lock:
+            self._samples.setdefault(channel, {})[number, row] = sample
+
+    def _see_range(self, channel: int, pixels: Array) -> None:
+        low, high = float(pixels.min()), float(pixels.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            finite = pixels[np.isfinite(pixels)]
+            if finite.size == 0:
+                return
+            low, high = float(finite.min()), float(finite.max())
+        with self._lock:
+            known = self._ranges.get(channel, (low, high))
+            self._ranges[channel] = (min(low, known[0]), max(high, known[1]))
+
+    def window(self, channel: int, displayed: tuple[float, float] | None = None) -> WindowDict:
+        """Return the contrast limits of a channel.
+
+        Parameters
+        ----------
+        channel : int
+            Index of the channel.
+        displayed : tuple of float, optional
+            Range that the source says to show, instead of the percentiles of the sample.
+
+        Returns
+        -------
+        WindowDict
+            start and end from the sample; min and max the range of an integer type, or of the pixels of floats.
+        """
+        low, high = self._limits(channel)
+        if displayed is not None and displayed[0] < displayed[1]:
+            start, end = displayed
+        else:
+            start, end = self._spread(channel)
+        if start >= end:
+            # A constant image: any window that has the value in it.
+            start, end = (start, start + 1) if self._dtype.kind == "f" or start < high else (start - 1, start)
+        return {"start": start, "end": end, "min": min(low, start), "max": max(high, end)}
+
+    def _limits(self, channel: int) -> tuple[float, float]:
+        if self._dtype.kind in "iu":
+            info = np.iinfo(self._dtype.str)
+            return float(info.min), float(info.max)
+        if self._dtype.kind == "b":
+            return 0.0, 1.0
+        return self._ranges.get(channel, (0.0, 1.0))
+
+    def _spread(self, channel: int) -> tuple[float, float]:
+        parts = self._samples.get(channel)
+        if not parts:
+            return 0.0, 0.0
+        sample = np.concatenate([parts[key] for key in sorted(parts)])
+        if self._dtype.kind == "f":
+            sample = sample[np.isfinite(sample)].astype(np.float64)
+            if sample.size == 0:
+                return 0.0, 0.0
+        if self._dtype.kind == "b":
+            return 0.0, 1.0
+        start, end = (float(value) for value in np.percentile(sample, [LOW, HIGH], method="nearest"))
+        if start == end:
+            # Bright things smaller than a thousandth of the image: show them all the same.
+            start, end = float(sample.min()), float(sample.max())
+        return start, end
+
+
+def check_dtype(dtype: np.dtype[np.generic], name: str) -> None:
+    """Refuse pixels that have no order, and so no contrast and no mean.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Complex numbers, structures, text.
+    """
+    if dtype.kind not in "buif":
+        raise InvalidArgumentError(
+            f"{name} has pixels of type {dtype}: only numbers and booleans can be converted"
+        )

@@ -1,0 +1,250 @@
+"""Where files belong: in which well and field of a plate, and at which channel, z and t of the image there.
+
+Here: placement by a regular expression over file names, and by a CSV table. Not here: opening the files
+(``convert_inputs``) and joining them to images (``convert_combine``).
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from lamella.types import StrPath
+
+GROUPS = ("row", "column", "field", "channel", "z", "t")
+"""What a placement says, in the words of a pattern's groups and a table's columns."""
+
+_NUMBERS = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the planes of one file belong.
+
+    Attributes
+    ----------
+    row, column, field : str
+        Names of the plate; row and column are empty when the files make up one image without a plate.
+    channel : str or None
+        Name of the channel; None when the file holds all channels.
+    z, t : int or None
+        Numbers along z and time; None when the file holds all of them.
+    """
+
+    row: str
+    column: str
+    field: str
+    channel: str | None = None
+    z: int | None = None
+    t: int | None = None
+
+    @property
+    def path(self) -> str:
+        """Path of the position in the plate; empty for an image without a plate."""
+        return f"{self.row}/{self.column}/{self.field}" if self.row else ""
+
+
+@dataclass(frozen=True)
+class PlacedFile:
+    """A file, where it belongs, and what said so.
+
+    Attributes
+    ----------
+    file : str
+        Path or name of the file.
+    placement : Placement
+        Where it belongs.
+    origin : str
+        What to name in messages: the file, or the table and its line.
+    """
+
+    file: str
+    placement: Placement
+    origin: str
+
+
+def place_by_regex(names: Iterable[str], pattern: str) -> tuple[list[PlacedFile], list[str]]:
+    r"""Place files by a regular expression that is searched in their names.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Paths of the files; only the last part is matched.
+    pattern : str
+        Regular expression with the named groups row and column (or col) for a plate, or neither for a single image;
+        field ("0" when absent), channel, z and t may follow.
+
+    Returns
+    -------
+    tuple
+        The placed files, and the files whose names do not match.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The pattern is no regular expression or has other groups.
+    SourceError
+        No name matches, or a name gives something that is no name or number.
+
+    Examples
+    --------
+    >>> placed, rest = place_by_regex(["p_B03_f2_w1.tif", "note.tif"], r"_(?P<row>[A-H])(?P<col>\d+)_f(?P<field>\d)")
+    >>> placed[0].placement.path, rest
+    ('B/03/2', ['note.tif'])
+    """
+    expression = _compile(pattern)
+    placed: list[PlacedFile] = []
+    unmatched: list[str] = []
+    for name in names:
+        match = expression.search(os.path.basename(name))
+        if match is None:
+            unmatched.append(name)
+            continue
+        found = {key: value for key, value in match.groupdict().items() if value is not None}
+        if "col" in found:
+            found["column"] = found.pop("col")
+        placed.append(PlacedFile(name, _placement(found, name), name))
+    if not placed:
+        example = f', for example "{os.path.basename(unmatched[0])}"' if unmatched else ""
+        raise SourceError(f"the pattern {pattern!r} matches none of {len(unmatched)} file names{example}")
+    return placed, unmatched
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise InvalidArgumentError(f"{pattern!r} is no regular expression: {error}") from error
+    groups = set(expression.groupindex)
+    unknown = groups - {*GROUPS, "col"}
+    if unknown:
+        raise InvalidArgumentError(
+            f"the pattern {pattern!r} has the group {sorted(unknown)[0]!r}: the groups are {', '.join(GROUPS)}"
+        )
+    if {"col", "column"} <= groups:
+        raise InvalidArgumentError(f"the pattern {pattern!r} has both a group col and a group column")
+    plate = {"row", "column"} & {"column" if group == "col" else group for group in groups}
+    if len(plate) == 1:
+        raise InvalidArgumentError(
+            f"the pattern {pattern!r} has no group for the {({'row', 'column'} - plate).pop()}: a plate needs both "
+            r"(?P<row>...) and (?P<column>...)"
+        )
+    if not plate and not groups & {"channel", "z", "t"}:
+        raise InvalidArgumentError(
+            f"the pattern {pattern!r} places nothing: name groups like (?P<row>[A-P]) and (?P<column>\\d+); "
+            f"there are {', '.join(GROUPS)}"
+        )
+    if not plate and "field" in groups:
+        raise InvalidArgumentError(
+            f"the pattern {pattern!r} has a field but no row and column: fields are in wells"
+        )
+    return expression
+
+
+def _placement(found: Mapping[str, str], origin: str) -> Placement:
+    """Make a placement of named texts, after a check of each."""
+    row, column = found.get("row", ""), found.get("column", "")
+    if bool(row) != bool(column):
+        raise SourceError(
+            f"{origin}: there is a {'row' if row else 'column'} but no {'column' if row else 'row'}"
+        )
+    field = found.get("field", "0")
+    for group, name in (("row", row), ("column", column), ("field", field)):
+        if name and not (name.isascii() and name.isalnum()):
+            raise SourceError(
+                f"{origin}: {name!r} cannot be the name of a {group}: only letters and digits can"
+            )
+    return Placement(
+        row,
+        column,
+        field,
+        found.get("channel"),
+        _number(found.get("z"), "z", origin),
+        _number(found.get("t"), "t", origin),
+    )
+
+
+def _number(text: str | None, group: str, origin: str) -> int | None:
+    """Read a number that may be written with letters around it (``z003``)."""
+    if text is None:
+        return None
+    numbers: list[str] = _NUMBERS.findall(text)
+    if len(numbers) != 1:
+        raise SourceError(f"{origin}: {text!r} is no number along {group}")
+    return int(numbers[0])
+
+
+def place_by_map(table: StrPath, locate: Callable[[str], str | None]) -> list[PlacedFile]:
+    """Place files by a CSV table with the header ``file,row,column,field[,channel,z,t]``.
+
+    Parameters
+    ----------
+    table : str or path-like
+        The table: commas, semicolons or tabs; UTF-8.
+    locate : callable
+        Finds the file that an entry names, or None.
+
+    Returns
+    -------
+    list of PlacedFile
+        In the order of the table.
+
+    Raises
+    ------
+    SourceError
+        The table cannot be read, lacks a column, or has a line that names no file or no place.
+    """
+    path = os.fspath(table)
+    rows = _read_table(path)
+    header = [cell.strip().lower() for cell in rows[0][1]]
+    header = ["column" if cell == "col" else cell for cell in header]
+    lacking = [name for name in ("file", "row", "column") if name not in header]
+    unknown = [name for name in header if name not in ("file", *GROUPS)]
+    if lacking or unknown:
+        problem = f"no column {lacking[0]!r}" if lacking else f"an unknown column {unknown[0]!r}"
+        raise SourceError(f"{path} has {problem}: its first line must be file,row,column,field[,channel,z,t]")
+    placed = []
+    for line, cells in rows[1:]:
+        origin = f"{path} line {line}"
+        if len(cells) != len(header):
+            raise SourceError(f"{origin} has {len(cells)} cells, the first line has {len(header)}")
+        found = {name: cell.strip() for name, cell in zip(header, cells, strict=True) if cell.strip()}
+        for name in ("file", "row", "column"):
+            if name not in found:
+                raise SourceError(f"{origin} has no {name}")
+        entry = found.pop("file")
+        file = locate(entry)
+        if file is None:
+            raise SourceError(f"{origin}: there is no file {entry!r} beside the table or among the sources")
+        placed.append(PlacedFile(file, _placement(found, origin), f"{file} ({origin})"))
+    if not placed:
+        raise SourceError(f"{path} places no file")
+    return placed
+
+
+def _read_table(path: str) -> list[tuple[int, list[str]]]:
+    """Lines of a table that hold anything, each with its number from 1."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            text = file.read()
+    except OSError as error:
+        raise SourceError(f"the table {path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"the table {path} is not written in UTF-8") from error
+    first = text.partition("\n")[0]
+    delimiter = next((mark for mark in ",;\t" if mark in first), ",")
+    reader = csv.reader(text.splitlines(), delimiter=delimiter)
+    rows = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    if not rows:
+        raise SourceError(f"the table {path} is empty")
+    return rows

@@ -1,0 +1,231 @@
+"""Images that can be read plane by plane: what ``convert`` needs to know of any file format.
+
+Here: the description of an image, the `PlaneSource` protocol that every reader fulfils, and the source over a numpy
+array. Not here: any file format (``lamella.adapters``), and how several sources make one image (``convert_combine``).
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lamella.types import Array, Shape
+
+LEGAL_ORDER = "tczyx"
+"""The order in which OME-NGFF wants time, channel and space."""
+
+
+@dataclass(frozen=True)
+class SourceChannel:
+    """What a source says of one channel.
+
+    Attributes
+    ----------
+    label : str
+        Name of the channel.
+    color : str or None
+        Six hex digits, red, green, blue; None when the source does not say.
+    window : tuple of float or None
+        Displayed range (start, end) in pixel values; None when the source does not say.
+    """
+
+    label: str
+    color: str | None = None
+    window: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class ImageDescription:
+    """Everything about an image except its pixels.
+
+    Attributes
+    ----------
+    name : str
+        File name (or folder name) without its folder.
+    files : tuple of str
+        Every file the pixels come from.
+    axes : str
+        Letters out of ``"tczyx"``, in that order; always ends with ``"yx"``.
+    shape : tuple of int
+        Length of each axis.
+    dtype : numpy.dtype
+        Type of the pixels, in native byte order.
+    scale : mapping of str to float
+        Distance of neighbouring samples along an axis, where the source says it; also of axes that the image lacks
+        (the z step of a single plane), which count once several files make one image.
+    units : mapping of str to str or None
+        UDUNITS-2 name of the unit of each scale (``"micrometer"``, ``"second"``), where the source says it.
+    channels : tuple of SourceChannel
+        One for each index of axis "c"; at most one when there is no such axis.
+    notes : tuple of str
+        What a user should know about the source: planes it lacks, metadata that could not be read.
+    title : str
+        Name that the file gives to the image, empty when it gives none.
+    well : tuple of str or None
+        Row, column and field, when the file says where on a plate the image belongs.
+    band_rows : int
+        Rows that are decoded together (a strip, a row of tiles); other bands of a plane cost more to read.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    axes: str
+    shape: Shape
+    dtype: np.dtype[np.generic]
+    scale: Mapping[str, float] = field(default_factory=dict)
+    units: Mapping[str, str | None] = field(default_factory=dict)
+    channels: tuple[SourceChannel, ...] = ()
+    notes: tuple[str, ...] = ()
+    title: str = ""
+    well: tuple[str, str, str] | None = None
+    band_rows: int = 1
+
+    def length(self, axis: str) -> int:
+        """Length of an axis, 1 when the image does not have it."""
+        return self.shape[self.axes.index(axis)] if axis in self.axes else 1
+
+    @property
+    def plane_shape(self) -> tuple[int, int]:
+        """Length of y and x."""
+        return self.shape[-2], self.shape[-1]
+
+    @property
+    def plane_count(self) -> int:
+        """Number of YX planes."""
+        return int(np.prod(self.shape[:-2], dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all pixels in memory, in bytes."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
+class PlaneSource(Protocol):
+    """An image that can be described without reading pixels, and then read plane by plane.
+
+    Sources can be read by several threads at once and can be pickled; their files are opened when the first plane is
+    read and stay open until `close`.
+    """
+
+    @property
+    def description(self) -> ImageDescription:
+        """What the image is."""
+        ...
+
+    def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
+        """Read one plane, or some rows of it.
+
+        Parameters
+        ----------
+        index : tuple of int
+            Place of the plane along the axes before "yx".
+        rows : slice, optional
+            Rows to read, both ends given; all of them by default.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            Pixels (y, x); None when the source lacks this plane, which then counts as zeros.
+
+        Raises
+        ------
+        SourceError
+            The pixels cannot be read or decoded.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the files of the source; a later read opens them again."""
+        ...
+
+
+class ArraySource:
+    """A numpy array as a source.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        Pixels, axes in the order of `axes`.
+    axes : str
+        Letters out of ``"tczyx"``, in that order.
+    name : str
+        Name of the image.
+    scale : mapping of str to float, optional
+        Scale of axes by their letter.
+    units : mapping of str to str, optional
+        Unit of axes by their letter.
+    channels : tuple of SourceChannel, optional
+        One for each index of "c".
+
+    Raises
+    ------
+    InvalidArgumentError
+        Axes that are no legal order, or another number of axes than the array has.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> source = ArraySource(np.zeros((3, 4, 5), np.uint8), "zyx", name="stack")
+    >>> source.description.plane_count, source.read_plane((2,)).shape
+    (3, (4, 5))
+    """
+
+    def __init__(
+        self,
+        array: Array,
+        axes: str,
+        *,
+        name: str = "array",
+        scale: Mapping[str, float] | None = None,
+        units: Mapping[str, str | None] | None = None,
+        channels: tuple[SourceChannel, ...] = (),
+    ) -> None:
+        if len(axes) != array.ndim or not is_legal_order(axes):
+            raise InvalidArgumentError(
+                f"the axes {axes!r} do not describe an array of shape {array.shape}: give one letter for each axis, "
+                f'in the order of "{LEGAL_ORDER}", ending with "yx"'
+            )
+        self._array = array
+        self._description = ImageDescription(
+            name=name,
+            files=(),
+            axes=axes,
+            shape=array.shape,
+            dtype=array.dtype.newbyteorder("="),
+            scale=dict(scale or {}),
+            units=dict(units or {}),
+            channels=channels,
+        )
+
+    @property
+    def description(self) -> ImageDescription:
+        """What the image is."""
+        return self._description
+
+    def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array:
+        """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
+        plane: Array = self._array[index]
+        return plane if rows is None else plane[rows]
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def is_legal_order(axes: str) -> bool:
+    """Whether the letters are out of "tczyx", in that order, and end with "yx".
+
+    Examples
+    --------
+    >>> is_legal_order("czyx"), is_legal_order("zcyx"), is_legal_order("zy")
+    (True, False, False)
+    """
+    return axes.endswith("yx") and axes == "".join(a for a in LEGAL_ORDER if a in axes)
