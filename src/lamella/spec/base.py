@@ -207,12 +207,13 @@ def plain(value: Any) -> JSON:
     kind = value.__class__
     if kind is str or kind is float or kind is int or kind is bool or value is None:
         return value
+    # Containers before models: asking whether something is a model runs Python code of pydantic.
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, MetaModel):
         return value.to_json()
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
     if hasattr(value, "tolist"):  # numpy scalars and arrays that a user assigned
         return plain(value.tolist())
     if isinstance(value, str | float | int):
