@@ -36,16 +36,28 @@ def check_axes(axes: list[JSON], at: Location, judge: Judge, *, bounded: bool = 
     bounded
         Whether the axes describe an array: then the order and number per type count too.
     """
+    counted = 2 <= sum(_schema_counts(axis, judge) for axis in axes) <= 3
     for place, axis in enumerate(axes):
-        yield from _check_axis(axis, (*at, place), judge)
+        yield from _check_axis(axis, (*at, place), judge, counted=counted)
     yield from _check_names(axes, at, judge)
-    yield from _check_counts(axes, at, judge)
+    yield from _check_counts(axes, at, judge, counted=counted)
     if bounded:
         yield from _check_slots(axes, at, judge)
         yield from _check_order(axes, at, judge)
 
 
-def _check_axis(axis: JSON, at: Location, judge: Judge) -> Iterator[Finding]:
+def _schema_counts(axis: JSON, judge: Judge) -> bool:
+    """Whether the official schema takes an axis for one of space."""
+    if not isinstance(axis, dict):
+        return False
+    if judge.dialect.coordinate_systems:
+        return axis_kind(axis) == "space"
+    # `contains` without `required`: what is missing matches.
+    matches = all(isinstance(axis.get(key, ""), str) for key in ("name", "unit"))
+    return matches and axis_kind(axis) in ("space", "untyped")
+
+
+def _check_axis(axis: JSON, at: Location, judge: Judge, *, counted: bool) -> Iterator[Finding]:
     if not isinstance(axis, dict):
         yield judge.find(
             "AX-01",
@@ -68,7 +80,7 @@ def _check_axis(axis: JSON, at: Location, judge: Judge) -> Iterator[Finding]:
             "give it a name",
             official=judge.dialect.coordinate_systems,
         )
-    yield from _check_type(axis, at, judge)
+    yield from _check_type(axis, at, judge, counted=counted)
     if "discrete" in axis and not isinstance(axis["discrete"], bool):
         yield judge.find(
             "AX-13", (*at, "discrete"), f"discrete is {describe(axis['discrete'])}", "write true or false"
@@ -77,13 +89,20 @@ def _check_axis(axis: JSON, at: Location, judge: Judge) -> Iterator[Finding]:
         yield judge.find(
             "AX-13", (*at, "longName"), f"longName is {describe(axis['longName'])}", "write a string"
         )
-    yield from _check_unit(axis, at, judge)
+    yield from _check_unit(axis, at, judge, counted=counted)
 
 
-def _check_type(axis: dict[str, JSON], at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_type(axis: dict[str, JSON], at: Location, judge: Judge, *, counted: bool) -> Iterator[Finding]:
     if "type" not in axis:
         known = ", ".join(judge.dialect.axis_types)
-        yield judge.find("AX-03", at, "the axis has no type", f"add one of {known}, or a type of your own")
+        # The 0.4 and 0.5 schemas count an untyped axis as one of space, and refuse a fourth.
+        yield judge.find(
+            "AX-03",
+            at,
+            "the axis has no type",
+            f"add one of {known}, or a type of your own",
+            official=not counted and not judge.dialect.coordinate_systems,
+        )
     elif not isinstance(axis["type"], str):
         yield judge.find(
             "AX-03",
@@ -106,7 +125,7 @@ def _check_type(axis: dict[str, JSON], at: Location, judge: Judge) -> Iterator[F
         )
 
 
-def _check_unit(axis: dict[str, JSON], at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_unit(axis: dict[str, JSON], at: Location, judge: Judge, *, counted: bool) -> Iterator[Finding]:
     if "unit" in axis and not isinstance(axis["unit"], str):
         yield judge.find(
             "AX-04",
@@ -114,7 +133,7 @@ def _check_unit(axis: dict[str, JSON], at: Location, judge: Judge) -> Iterator[F
             f"the unit is {describe(axis['unit'])}",
             "write a string or leave it out",
             level="MUST",
-            official=judge.dialect.coordinate_systems,
+            official=judge.dialect.coordinate_systems or not counted,
         )
         return
     kind = axis_kind(axis)
@@ -132,23 +151,23 @@ def _check_unit(axis: dict[str, JSON], at: Location, judge: Judge) -> Iterator[F
 
 
 def _check_names(axes: list[JSON], at: Location, judge: Judge) -> Iterator[Finding]:
-    first: dict[str, JSON] = {}
+    earlier: dict[str, list[JSON]] = {}
     for place, axis in enumerate(axes):
         if not isinstance(axis, dict) or not isinstance(axis.get("name"), str):
             continue
         name = axis["name"]
-        if name in first:
+        if name in earlier:
             yield judge.find(
                 "AX-02",
                 (*at, place, "name"),
                 f"the axis name {describe(name)} is used twice",
                 "give each axis a name of its own",
-                official=alike(first[name], axis),
+                official=any(alike(one, axis) for one in earlier[name]),
             )
-        first.setdefault(name, axis)
+        earlier.setdefault(name, []).append(axis)
 
 
-def _check_counts(axes: list[JSON], at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_counts(axes: list[JSON], at: Location, judge: Judge, *, counted: bool) -> Iterator[Finding]:
     if not 2 <= len(axes) <= 5:
         yield judge.find("AX-06", at, f"there are {len(axes)} axes", "describe 2 to 5 dimensions")
     kinds = [axis_kind(axis) for axis in axes]
@@ -166,13 +185,12 @@ def _check_counts(axes: list[JSON], at: Location, judge: Judge) -> Iterator[Find
             official=False,
         )
         return
-    counted = space + (kinds.count("untyped") if judge.dialect.schema_counts_untyped else 0)
     yield judge.find(
         "AX-07",
         at,
         f"{space} of the axes have type space",
         "mark the 2 or 3 axes of space as such",
-        official=not 2 <= counted <= 3,
+        official=not counted,
     )
 
 
@@ -216,7 +234,7 @@ def _check_order(axes: list[JSON], at: Location, judge: Judge) -> Iterator[Findi
             yield judge.find(
                 "AX-10",
                 (*at, place),
-                f"a {axis_kind(axis)} axis comes after axes that it must precede",
+                f"the {axis_kind(axis)} axis comes after axes that it must precede",
                 "order the axes time, channel or custom, space, and the array with them",
             )
             return

@@ -116,10 +116,9 @@ class Dialect:
         The same in words.
     chunk_separator
         The separator of chunk keys that arrays must have; None when any will do.
-    schema_counts_untyped
-        Whether the official schema counts an axis without type as a space axis.
     also_official
-        Rules whose text-level half the official schema or suite of this version checks as well.
+        Rules whose doubtful half the official schema or suite of this version checks as well: a missing color
+        or window (OM), a missing part (LB-07, PL-05, WL-01), a well path that its indices contradict (PL-06).
     """
 
     name: str
@@ -134,7 +133,6 @@ class Dialect:
     field_name: re.Pattern[str]
     field_words: str
     chunk_separator: str | None
-    schema_counts_untyped: bool
     also_official: frozenset[str]
 
 
@@ -153,7 +151,6 @@ _V04 = Dialect(
     field_name=_PLAIN_NAME,
     field_words="letters and digits only",
     chunk_separator="/",
-    schema_counts_untyped=True,
     also_official=frozenset(["OM-02", "OM-03"]),
 )
 
@@ -170,8 +167,7 @@ _V05 = Dialect(
     field_name=_PLAIN_NAME,
     field_words=_V04.field_words,
     chunk_separator=None,
-    schema_counts_untyped=True,
-    also_official=frozenset(["PL-06"]),
+    also_official=frozenset(["LB-07", "PL-05", "PL-06", "WL-01"]),
 )
 
 _V06 = Dialect(
@@ -200,8 +196,7 @@ _V06 = Dialect(
     field_name=re.compile(r"(?!__)(?!\.+\Z)[A-Za-z0-9_.-]+"),
     field_words="letters, digits, '_', '.' and '-', not only periods, and no '__' at the start",
     chunk_separator=None,
-    schema_counts_untyped=False,
-    also_official=frozenset(),
+    also_official=frozenset(["LB-07", "PL-05", "WL-01"]),
 )
 
 DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (_V04, _V05, _V06)}

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 Level: TypeAlias = Literal["MUST", "SHOULD"]
 """How much a finding weighs: a broken MUST makes a document invalid, a broken SHOULD is advice."""
 
+Official: TypeAlias = Literal["schema", "strict", "no"]
+"""Which official schema refuses a document for a finding."""
+
 Location: TypeAlias = tuple[str | int, ...]
 """Keys and places from the root of a group's attributes to a value in them."""
 
@@ -38,8 +41,9 @@ class Finding:
     remedy
         What to do about it, on one line.
     official
-        Whether the official JSON schema or test suite of the version refuses the document for this too.
-        ``False``: the text of the specification says so, the schema does not look.
+        Whether the official JSON schema or test suite of the version refuses the document for this, too:
+        ``"schema"``; only its strict form: ``"strict"``; ``"no"``: the text of the specification says so, the
+        schema does not look.
 
     Examples
     --------
@@ -55,7 +59,7 @@ class Finding:
     location: Location = ()
     found: str = ""
     remedy: str = ""
-    official: bool = False
+    official: Official = "no"
 
     def __str__(self) -> str:
         where = " ".join(part for part in (self.node or "/", location_text(self.location)) if part)
@@ -105,4 +109,5 @@ def accepted(findings: Iterable[Finding], *, strict: bool = False) -> bool:
     >>> [finding.rule for finding in findings], accepted(findings), accepted(findings, strict=True)
     (['VE-02'], True, False)
     """
-    return not any(finding.official and (strict or finding.level == "MUST") for finding in findings)
+    refusals = ("schema", "strict") if strict else ("schema",)
+    return not any(finding.official in refusals for finding in findings)

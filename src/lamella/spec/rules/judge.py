@@ -1,4 +1,4 @@
-"""The judge makes findings from the catalogue for a dialect and a node; the ends are what a transformation joins.
+"""The judge, which makes findings from the catalogue, and the ends that a transformation joins.
 
 Layer: spec.
 """
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from lamella.spec.rules.catalogue import RULES
-from lamella.spec.rules.finding import Finding, Level, Location
+from lamella.spec.rules.finding import Finding, Level, Location, Official
 
 if TYPE_CHECKING:
+    from lamella.spec.rules.catalogue import Schema
     from lamella.spec.rules.dialect import Dialect
 
 
@@ -32,7 +33,10 @@ class Judge:
         level: Level | None = None,
         official: bool | None = None,
     ) -> Finding:
-        """Make a finding; level and official come from the catalogue unless this half of the rule differs."""
+        """Make a finding; level and official come from the catalogue unless this half of the rule differs.
+
+        `official` says whether the official schema, not only the strict one, refuses the document for it.
+        """
         entry = RULES[rule]
         return Finding(
             rule=rule,
@@ -41,8 +45,15 @@ class Judge:
             location=at,
             found=found,
             remedy=remedy,
-            official=entry.schema in ("yes", "strict") if official is None else official,
+            official=_official(entry.schema, level, official),
         )
+
+
+def _official(schema: Schema, level: Level | None, official: bool | None) -> Official:
+    if official is None and schema == "strict" and level != "MUST":
+        return "strict"
+    refuses = schema in ("yes", "strict") if official is None else official
+    return "schema" if refuses else "no"
 
 
 class Ends(NamedTuple):

@@ -45,7 +45,13 @@ def check_labels_group(ome: JSONObject, at: Location, judge: Judge) -> Iterator[
 def check_image_label(ome: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
     """Judge ``image-label`` of a label image (LB-07 to LB-13, VE-02)."""
     if "image-label" not in ome:
-        yield judge.find("LB-07", at, "the label image has no image-label", "add image-label with colors")
+        yield judge.find(
+            "LB-07",
+            at,
+            "the label image has no image-label",
+            "add image-label with colors",
+            official="LB-07" in judge.dialect.also_official,
+        )
         return
     part = ome["image-label"]
     where = (*at, "image-label")

@@ -5,7 +5,6 @@ Layer: spec.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.spec.rules.values import describe, is_text, numbers
@@ -151,8 +150,8 @@ def is_rotation(matrix: Matrix) -> bool:
     size = len(matrix)
     for one in range(size):
         for other in range(size):
-            product = math.fsum(matrix[one][k] * matrix[other][k] for k in range(size))
-            # Written so that a product which overflowed to infinity or nan is no match.
+            product = sum(matrix[one][k] * matrix[other][k] for k in range(size))
+            # Written so that a product which overflowed to infinity or nan is no match; fsum would raise for it.
             if not abs(product - (one == other)) <= _TOLERANCE:
                 return False
     return abs(_determinant(matrix) - 1) <= _TOLERANCE * size
@@ -161,8 +160,8 @@ def is_rotation(matrix: Matrix) -> bool:
 def _determinant(matrix: Matrix) -> float:
     if len(matrix) == 1:
         return matrix[0][0]
-    return math.fsum(
-        (-1) ** column
+    return sum(
+        (-1.0) ** column
         * matrix[0][column]
         * _determinant([row[:column] + row[column + 1 :] for row in matrix[1:]])
         for column in range(len(matrix))

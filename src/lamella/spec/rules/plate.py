@@ -27,7 +27,13 @@ def check_plate(ome: JSONObject, at: Location, judge: Judge) -> Iterator[Finding
     if not isinstance(ome.get("plate"), dict):
         where = (*at, "plate") if "plate" in ome else at
         found = f"plate is {describe(ome['plate'])}" if "plate" in ome else "there is no plate"
-        yield judge.find("PL-05", where, found, "write an object with rows, columns and wells")
+        yield judge.find(
+            "PL-05",
+            where,
+            found,
+            "write an object with rows, columns and wells",
+            official="plate" in ome or "PL-05" in judge.dialect.also_official,
+        )
         return
     plate = ome["plate"]
     where = (*at, "plate")

@@ -129,7 +129,7 @@ def _check_vector(
             f"the scale is {describe(entry[kind])}",
             "use positive factors",
             level="SHOULD",
-            official=False,
+            official=True,
         )
     return len(values)
 
@@ -143,12 +143,14 @@ def _check_map_axis(entry: JSONObject, at: Location, ends: Ends, judge: Judge) -
     where = (*at, "mapAxis")
     order = integers(entry["mapAxis"])
     if not order or sorted(order) != list(range(len(order))) or len(order) > 5:
+        # The schema asks for 2 to 5 different axes, whichever they are.
+        distinct = len(set(order or [])) if all(0 <= axis <= 4 for axis in order or [-1]) else 0
         yield judge.find(
             "CT-30",
             where,
             f"mapAxis is {describe(entry['mapAxis'])}",
             "write a permutation of 0, 1, ...",
-            official=True,
+            official=distinct < 2 or distinct != len(order or []),
         )
         return ends.outputs
     for side, count in (("input", ends.inputs), ("output", ends.outputs)):
@@ -315,7 +317,7 @@ def _check_by_dimension(entry: JSONObject, at: Location, ends: Ends, judge: Judg
     lost = [axis for axis in range(ends.outputs or 0) if axis not in made]
     if twice or lost:
         fault = (
-            f"output axis {twice[0]} is made more than once"
+            f"output axis {describe(twice[0])} is made more than once"
             if twice
             else f"no item makes output axis {lost[0]}"
         )

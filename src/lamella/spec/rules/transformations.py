@@ -200,7 +200,7 @@ def check_further_list(multiscale: JSONObject, at: Location, judge: Judge) -> It
     edges: list[Edge | None] = []
     for _, dataset in datasets(multiscale):
         output = output_system(dataset)
-        edges.append((f"array {dataset.get('path')}", output) if output is not None else None)
+        edges.append((f"array {describe(dataset.get('path'))}", output) if output is not None else None)
     if "coordinateTransformations" in multiscale:
         value = multiscale["coordinateTransformations"]
         where = (*at, "coordinateTransformations")

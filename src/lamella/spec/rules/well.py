@@ -25,7 +25,13 @@ def check_well(
     if not isinstance(ome.get("well"), dict):
         where = (*at, "well") if "well" in ome else at
         found = f"well is {describe(ome['well'])}" if "well" in ome else "there is no well"
-        yield judge.find("WL-01", where, found, "write an object with images")
+        yield judge.find(
+            "WL-01",
+            where,
+            found,
+            "write an object with images",
+            official="well" in ome or "WL-01" in judge.dialect.also_official,
+        )
         return
     well = ome["well"]
     where = (*at, "well")
