@@ -9,6 +9,7 @@ Layer: store.
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 #: Lock files per array. Writers of two files wait for each other needlessly in one case of this many; a
 #: write of more partly covered files than this takes them all.
 _LOCKS = 32
+
+#: Raw bytes that are encoded before they are written, where an engine cannot replace files itself.
+_BATCH_BYTES = 128 << 20
 
 #: Files read one by one to name the damaged one.
 _MOST_SEARCHED = 4096
@@ -253,15 +257,14 @@ class StoredArray:
         origin = [one.start for one in selection.axes if isinstance(one, slice)]
         box = tuple(one for one in selection.axes if isinstance(one, slice))
         for piece in coverage.pieces(meta, box, engine.reads_before_writing):
-            if piece.kind in engine.reads_before_writing:
-                for place, part in coverage.files_of(meta, piece.box):
-                    key = meta.chunk_key(place)
-                    data = engine.encode(key, _box(part), block[_shifted(part, origin)])
-                    self.documents.storage.write(join(self.path, key), data)
+            if piece.kind not in engine.reads_before_writing:
+                chosen = _box(piece.box)
+                with self._locks(chosen):
+                    engine.write(chosen, block[_shifted(piece.box, origin)])
                 continue
-            chosen = _box(piece.box)
-            with self._locks(chosen):
-                engine.write(chosen, block[_shifted(piece.box, origin)])
+            for batch in coverage.batches(meta, piece.box, _BATCH_BYTES):
+                files = engine.encode(_box(batch), block[_shifted(batch, origin)])
+                self.documents.storage.write_many((join(self.path, key), data) for key, data in files.items())
 
     @contextmanager
     def _locks(self, selection: Selection) -> Iterator[None]:
@@ -391,14 +394,11 @@ class StoredArray:
             else slice(int(axis.min()), int(axis.max()) + 1, 1)
             for axis in selection.axes
         )
-        for number, (place, part) in enumerate(coverage.files_of(meta, box)):
-            if number >= _MOST_SEARCHED:
-                break
+        for place in itertools.islice(coverage.files_of(meta, box), _MOST_SEARCHED):
             whole = tuple(
                 slice(k * f, min((k + 1) * f, n), 1)
                 for k, f, n in zip(place, meta.files, meta.shape, strict=True)
             )
-            del part
             try:
                 self.engine.read(_box(whole))
             except Exception:  # whatever the decoder raises, this is the file

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from lamella.store.selection import Indices, Selection
     from lamella.types import Shape
 
-#: partial: some files are covered in part. inside: all files are covered whole, and every inner chunk of them
-#: lies in the array at least in part. ragged: all are covered whole, some inner chunks lie beyond the array.
+#: partial: some files are covered in part. inside: all files are covered whole, and lie in the array whole.
+#: ragged: all files are covered as far as the array reaches, and reach beyond it.
 Kind = Literal["partial", "inside", "ragged"]
 
 
@@ -42,7 +42,7 @@ def pieces(meta: ArrayMeta, box: tuple[slice, ...], apart: frozenset[Kind]) -> l
     Examples
     --------
     >>> from lamella.store.array_meta import ArrayMeta
-    >>> meta = ArrayMeta((9,), np.dtype("u1"), (2,), (4,))
+    >>> meta = ArrayMeta((9,), np.dtype("u1"), (4,))
     >>> found = pieces(meta, (slice(3, 9, 1),), frozenset({"ragged"}))
     >>> [(p.kind, p.box[0].start, p.box[0].stop) for p in found]
     [('partial', 3, 4), ('inside', 4, 8), ('ragged', 8, 9)]
@@ -57,17 +57,33 @@ def pieces(meta: ArrayMeta, box: tuple[slice, ...], apart: frozenset[Kind]) -> l
     return [Piece(_worst([piece.kind for piece in found]), box)]
 
 
-def files_of(meta: ArrayMeta, box: tuple[slice, ...]) -> Iterator[tuple[Shape, tuple[slice, ...]]]:
-    """Each file that a box touches: its place in the grid, and its part of the box."""
-    ranges = [range(one.start // f, -(-one.stop // f)) for one, f in zip(box, meta.files, strict=True)]
-    for place in itertools.product(*ranges):
-        yield (
-            place,
-            tuple(
-                slice(max(one.start, k * f), min(one.stop, (k + 1) * f), 1)
-                for one, k, f in zip(box, place, meta.files, strict=True)
-            ),
-        )
+def files_of(meta: ArrayMeta, box: tuple[slice, ...]) -> Iterator[Shape]:
+    """Places in the grid of the files that a box touches."""
+    return itertools.product(
+        *(range(one.start // f, -(-one.stop // f)) for one, f in zip(box, meta.files, strict=True))
+    )
+
+
+def batches(meta: ArrayMeta, box: tuple[slice, ...], most: int) -> Iterator[tuple[slice, ...]]:
+    """Cut a box between files into boxes of at most `most` raw bytes, or of one file where that is larger.
+
+    Examples
+    --------
+    >>> from lamella.store.array_meta import ArrayMeta
+    >>> meta = ArrayMeta((9,), np.dtype("u1"), (4,))
+    >>> list(batches(meta, (slice(0, 9, 1),), 4))
+    [(slice(0, 4, 1),), (slice(4, 8, 1),), (slice(8, 9, 1),)]
+    """
+    size = math.prod(one.stop - one.start for one in box) * meta.dtype.itemsize
+    counts = [-(-one.stop // f) - one.start // f for one, f in zip(box, meta.files, strict=True)]
+    if size <= most or max(counts, default=1) == 1:
+        yield box
+        return
+    axis = next(axis for axis, count in enumerate(counts) if count > 1)
+    one, f = box[axis], meta.files[axis]
+    cut = (one.start // f + counts[axis] // 2) * f
+    for half in (slice(one.start, cut, 1), slice(cut, one.stop, 1)):
+        yield from batches(meta, (*box[:axis], half, *box[axis + 1 :]), most)
 
 
 def partial_files(meta: ArrayMeta, selection: Selection, most: int) -> list[int] | None:
@@ -117,11 +133,7 @@ def _segments(meta: ArrayMeta, axis: int, one: slice) -> list[tuple[Kind, slice]
     first_whole, end_whole = -(-one.start // f), last if one.stop == n else one.stop // f
     if first_whole >= end_whole:
         return [("partial", one)]
-    ragged = (
-        meta.shards is not None
-        and end_whole == last
-        and -(-n // meta.chunks[axis]) * meta.chunks[axis] < last * f
-    )
+    ragged = end_whole == last and n < last * f
     cuts: list[tuple[Kind, int, int]] = [
         ("partial", one.start, first_whole * f),
         ("inside", first_whole * f, (last - 1) * f if ragged else min(end_whole * f, n)),

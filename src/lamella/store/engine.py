@@ -43,8 +43,8 @@ class Engine(Protocol):
     def write(self, selection: Selection, block: Array) -> None:
         """Write a block of the selection's shape and the array's dtype; returns when it is stored."""
 
-    def encode(self, key: str, selection: Selection, block: Array) -> bytes:
-        """Return the bytes of one file that holds a block and nothing else."""
+    def encode(self, selection: Selection, block: Array) -> dict[str, bytes]:
+        """Return the files that hold a block and nothing else, by their keys below the array."""
 
     def fault_of(self, error: Exception) -> Fault:
         """Say what an error of `read`, `write` or `encode` means."""

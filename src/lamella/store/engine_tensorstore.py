@@ -78,7 +78,7 @@ class TensorStoreEngine:
     """An array opened by TensorStore from metadata that is parsed already."""
 
     name: EngineName = "tensorstore"
-    # An inner chunk beyond the array is not in any write, so TensorStore reads the shard to keep it.
+    # What lies beyond the array is not in any write, so TensorStore reads the file to keep it.
     reads_before_writing: frozenset[Kind] = frozenset({"ragged"})
 
     def __init__(self, kvstore: JSONObject, document: JSONObject, meta: ArrayMeta, *, fsync: bool) -> None:
@@ -113,14 +113,15 @@ class TensorStoreEngine:
         """Encode and store the chunks that a selection meets."""
         _view(self._array, selection).write(block).result()
 
-    def encode(self, key: str, selection: Selection, block: Array) -> bytes:
-        """Encode one file in memory."""
+    def encode(self, selection: Selection, block: Array) -> dict[str, bytes]:
+        """Encode files in memory."""
         import tensorstore as ts
 
         memory = ts.Context({"memory_key_value_store": {}}, _context(self._fsync))
         array = self._open({"driver": "memory"}, memory)
         _view(array, selection).write(block).result()
-        return bytes(array.kvstore[key])
+        files = array.kvstore
+        return {key.decode(): bytes(files[key]) for key in files.list().result()}
 
     def fault_of(self, error: Exception) -> Fault:
         """TensorStore's messages begin with the code of the status."""

@@ -7,11 +7,14 @@ Layer: store.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.coverage import Kind
     from lamella.store.engine import EngineName, Fault
@@ -61,16 +64,22 @@ class ZarrEngine:
 
     def write(self, selection: Selection, block: Array) -> None:
         """Encode and store the chunks that a selection meets."""
-        _write(self._array, selection, block)
+        if self._meta.shards is None or selection.is_box:
+            _write(self._array, selection, block)
+            return
+        for box, inside, part in _by_file(self._meta, selection, block):
+            # zarr-python 3.1 fails when index arrays meet several inner chunks of a shard.
+            current = np.array(self._array.get_basic_selection(box))
+            current[inside] = part
+            self._array.set_basic_selection(box, current)
 
-    def encode(self, key: str, selection: Selection, block: Array) -> bytes:
-        """Encode one file in memory."""
+    def encode(self, selection: Selection, block: Array) -> dict[str, bytes]:
+        """Encode files in memory."""
         from zarr.storage import MemoryStore
 
         files: dict[str, Any] = {}
         _write(_open(self._meta, MemoryStore(files), ""), selection, block)
-        encoded: bytes = files[key].to_bytes()
-        return encoded
+        return {key: value.to_bytes() for key, value in files.items()}
 
     def fault_of(self, error: Exception) -> Fault:
         """Codecs raise whatever their libraries raise; only the store raises errors of the system."""
@@ -86,6 +95,29 @@ def _write(array: Any, selection: Selection, block: Array) -> None:
         array.set_basic_selection(selection.axes, block)
     else:
         array.set_orthogonal_selection(selection.axes, block)
+
+
+def _by_file(
+    meta: ArrayMeta, selection: Selection, block: Array
+) -> Iterator[tuple[tuple[slice, ...], tuple[Array, ...], Array]]:
+    """Split a write by file: the file's box, the places inside that box, and their part of the block."""
+    positions = [np.arange(a.start, a.stop, a.step) if isinstance(a, slice) else a for a in selection.axes]
+    files = [p // f for p, f in zip(positions, meta.files, strict=True)]
+    if selection.paired:
+        places = np.unique(np.stack(files), axis=1).T.tolist()
+    else:
+        places = list(itertools.product(*(np.unique(f).tolist() for f in files)))
+    for place in places:
+        box = tuple(
+            slice(k * f, min((k + 1) * f, n)) for k, f, n in zip(place, meta.files, meta.shape, strict=True)
+        )
+        if selection.paired:
+            chosen = np.all([f == k for f, k in zip(files, place, strict=True)], axis=0)
+            yield box, tuple(p[chosen] - b.start for p, b in zip(positions, box, strict=True)), block[chosen]
+            continue
+        masks = [np.flatnonzero(f == k) for f, k in zip(files, place, strict=True)]
+        inside = [p[m] - b.start for p, m, b in zip(positions, masks, box, strict=True)]
+        yield box, np.ix_(*inside), block[np.ix_(*masks)]
 
 
 def _open(meta: ArrayMeta, store: Any, path: str) -> Any:
