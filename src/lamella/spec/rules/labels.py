@@ -28,6 +28,7 @@ def check_labels_group(ome: JSONObject, at: Location, judge: Judge) -> Iterator[
     if not isinstance(value, list):
         yield judge.find("LB-01", where, f"labels is {describe(value)}", "list the paths of the label images")
         return
+    seen: set[str] = set()
     for place, path in enumerate(value):
         if not is_text(path) or path.startswith("/") or ".." in path.split("/"):
             yield judge.find(
@@ -36,10 +37,12 @@ def check_labels_group(ome: JSONObject, at: Location, judge: Judge) -> Iterator[
                 f"the path is {describe(path)}",
                 "write the path of a label image below this group",
             )
-        elif path in value[:place]:
+        elif path in seen:
             yield judge.find(
                 "LB-01", (*where, place), f"{describe(path)} is listed twice", "list it once", level="SHOULD"
             )
+        else:
+            seen.add(path)
 
 
 def check_image_label(ome: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
