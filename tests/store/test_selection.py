@@ -125,9 +125,15 @@ def test_orthogonal_index_picks_along_each_axis(case):
     expected = array
     try:
         for axis, item in enumerate(items):
-            one = slice(item, item + 1 or None) if isinstance(item, int) and array[(slice(None),) * axis + (item,)] is not None else item
+            one = (
+                slice(item, item + 1 or None)
+                if isinstance(item, int) and array[(slice(None),) * axis + (item,)] is not None
+                else item
+            )
             expected = expected[(slice(None),) * axis + (one,)]
-        expected = expected.reshape([n for n, i in zip(expected.shape, items, strict=True) if not isinstance(i, int)])
+        expected = expected.reshape(
+            [n for n, i in zip(expected.shape, items, strict=True) if not isinstance(i, int)]
+        )
     except (IndexError, ValueError) as error:
         with pytest.raises(type(error)):
             orthogonal(tuple(items), shape)

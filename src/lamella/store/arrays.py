@@ -357,7 +357,7 @@ class StoredArray:
     def _stored_places(self, meta: ArrayMeta) -> Iterator[tuple[int, ...]]:
         """Places in the grid of the files that exist, from listing: a grid can be larger than any loop."""
         prefix = "c" if meta.chunk_key((0,) * meta.ndim).startswith("c") else ""
-        pending = [prefix]
+        pending = [prefix if meta.separator == "/" else ""]
         while pending:
             folder = pending.pop()
             for name in self.documents.storage.list(join(self.path, folder)):

@@ -46,7 +46,7 @@ class ZarrEngine:
         # zarr-python merges every write to a shard with what is there, a write of the whole shard too.
         whole: frozenset[Kind] = frozenset({"inside", "ragged"})
         self.reads_before_writing: frozenset[Kind] = whole if meta.shards else frozenset()
-        self._array = _open(meta, storage.zarr_store(), path)
+        self._array = _open(meta, _checked_store(storage), path)
 
     def read(self, selection: Selection, out: Array | None = None) -> Array:
         """Decode the chunks that a selection meets."""
@@ -118,6 +118,32 @@ def _by_file(
         masks = [np.flatnonzero(f == k) for f, k in zip(files, place, strict=True)]
         inside = [p[m] - b.start for p, m, b in zip(positions, masks, box, strict=True)]
         yield box, np.ix_(*inside), block[np.ix_(*masks)]
+
+
+def _checked_store(storage: Storage) -> Any:
+    """Wrap a storage for zarr-python: writes go through it, and files of no bytes are an error.
+
+    zarr-python takes a shard of no bytes, which is what a full disk leaves of one, for one never written. Through the
+    storage, writes are as atomic and as durable as documents are, whatever the version of zarr-python does.
+    """
+    import asyncio
+
+    from zarr.storage import WrapperStore
+
+    class CheckedStore(WrapperStore[Any]):
+        async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+            found = await self._store.get(key, prototype, byte_range)
+            if found is not None and len(found) == 0:
+                raise ValueError(f"{key} is empty")
+            return found
+
+        async def set(self, key: str, value: Any) -> None:
+            if storage.locks_processes:
+                await asyncio.to_thread(storage.write, key, value.to_bytes())
+            else:
+                await self._store.set(key, value)
+
+    return CheckedStore(storage.zarr_store())
 
 
 def _open(meta: ArrayMeta, store: Any, path: str) -> Any:

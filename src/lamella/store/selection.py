@@ -111,8 +111,8 @@ def basic_or_fancy(index: Index, shape: Shape) -> Selection:
     pickers = [axis for axis, item in enumerate(items) if not isinstance(item, slice)]
     arrays = [axis for axis in pickers if isinstance(items[axis], np.ndarray)]
     if len(arrays) == 1 and items[arrays[0]].ndim == 1:
-        return _one_array(items, shape, pickers, arrays[0])
-    return _fancy(items, shape, pickers)
+        return _one_array(items, shape, arrays[0], _side_by_side(index, pickers))
+    return _fancy(items, shape, pickers, _side_by_side(index, pickers))
 
 
 def orthogonal(index: Index, shape: Shape) -> Selection:
@@ -169,7 +169,7 @@ def points(index: Index, shape: Shape) -> Selection:
         return _basic(items, shape)
     if any(isinstance(item, slice) for item in items):
         raise OutOfBoundsError(f"a point index needs one array per axis of shape {shape}, found {index!r}")
-    return _fancy(items, shape, list(range(len(shape))))
+    return _fancy(items, shape, list(range(len(shape))), together=True)
 
 
 # ---- the index as one item per axis ---------------------------------------------------------------
@@ -269,19 +269,27 @@ def _basic(items: list[Any], shape: Shape) -> Selection:
     return Selection(tuple(axes), False, tuple(block), tuple(flips), None, tuple(result))
 
 
-def _one_array(items: list[Any], shape: Shape, pickers: list[int], array_axis: int) -> Selection:
+def _side_by_side(index: Index, pickers: list[int]) -> bool:
+    """Whether the integers and arrays stand together; an ellipsis between them parts them, even one of no axes."""
+    given = index if isinstance(index, tuple) else (index,)
+    at = next((place for place, item in enumerate(given) if item is Ellipsis), len(given))
+    parted = all(any(not isinstance(item, slice) for item in side) for side in (given[:at], given[at + 1 :]))
+    return not parted and pickers == list(range(pickers[0], pickers[-1] + 1))
+
+
+def _one_array(items: list[Any], shape: Shape, array_axis: int, together: bool) -> Selection:
     """Read one 1-D array with integers beside it: orthogonal, but for where numpy puts the array's axis."""
     plain = orthogonal(tuple(items), shape)
     kept = [axis for axis, item in enumerate(items) if isinstance(item, slice) or axis == array_axis]
     dropped = [axis for axis in range(len(shape)) if axis not in kept]
-    if pickers == list(range(pickers[0], pickers[-1] + 1)):
+    if together:
         return plain  # the integers stand beside the array: its axis stays in its place
     order = (array_axis, *(axis for axis in kept if axis != array_axis), *dropped)
     result = tuple(plain.shape[axis] for axis in order[: len(kept)])
     return Selection(plain.axes, False, plain.shape, plain.flips, order, result)
 
 
-def _fancy(items: list[Any], shape: Shape, pickers: list[int]) -> Selection:
+def _fancy(items: list[Any], shape: Shape, pickers: list[int], together: bool) -> Selection:
     """Arrays that pair up: every element becomes a point, the slices' positions included."""
     arrays = [np.asarray(items[axis]) for axis in pickers]
     try:
@@ -293,7 +301,6 @@ def _fancy(items: list[Any], shape: Shape, pickers: list[int]) -> Selection:
     for place, axis in enumerate(pickers):
         if 0 not in paired or isinstance(items[axis], int):  # of arrays, numpy checks only those that select
             arrays[place] = _bounded(arrays[place], axis, shape[axis])
-    together = pickers == list(range(pickers[0], pickers[-1] + 1)) if pickers else True
     before = [axis for axis in range(len(shape)) if axis not in pickers and together and axis < pickers[0]]
     after = [axis for axis in range(len(shape)) if axis not in pickers and axis not in before]
     ranges = {axis: np.arange(*items[axis].indices(shape[axis])) for axis in (*before, *after)}
