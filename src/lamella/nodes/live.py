@@ -54,11 +54,20 @@ class LiveDocument(Generic[M]):
     @property
     def model(self) -> M:
         """The model. It is read anew when the document was changed elsewhere and has no unsaved changes here."""
-        if self._model is not None and self._attributes is not None:
+        if self._attributes is not None:
             stamp = self.session.documents.stamp(self.path)
-            if stamp == self._stamp or self._is_edited(self._model, self._attributes):
+            unchanged = self._is_unchanged(stamp)
+            if self._model is None and unchanged:
+                return self._adopt(self._load(self._attributes), self._attributes, stamp)
+            if self._model is not None and (unchanged or self._is_edited(self._model, self._attributes)):
                 return self._model
         return self._read()
+
+    def _is_unchanged(self, stamp: object) -> bool:
+        """Whether the document is what was read; read again where the store cannot tell and it may change here."""
+        if stamp is not None or self.session.read_only:
+            return stamp == self._stamp
+        return self.session.documents.group(self.path) == self._attributes
 
     @property
     def attributes(self) -> JSONObject:
@@ -76,7 +85,7 @@ class LiveDocument(Generic[M]):
 
     def start(self, attributes: JSONObject) -> None:
         """Take attributes that were just written, so that the first look needs no read."""
-        self._adopt(self._load(attributes), attributes, self.session.documents.stamp(self.path))
+        self._attributes, self._stamp = attributes, self.session.documents.stamp(self.path)
 
     def refresh(self) -> M:
         """Return the model, read anew unless it has unsaved changes."""
@@ -103,10 +112,11 @@ class LiveDocument(Generic[M]):
         """Whether a user changed the live model and has not saved it yet."""
         return self._dump(model, attributes) != self._dump(self._load(attributes), attributes)
 
-    def edit(self, change: Callable[[M], M], *, lock: bool = True) -> M:
+    def edit(self, change: Callable[[M], M], *, before_write: Callable[[], object] | None = None) -> M:
         """Apply a pure function to the newest model and save the result as one atomic write.
 
-        Unsaved changes of the live model are saved with it. ``lock=False`` is for callers that hold the lock.
+        Unsaved changes of the live model are saved with it. ``before_write`` is called when the new document is
+        ready: what the document will list is created there, so that a change that does not fit touches nothing.
 
         Raises
         ------
@@ -118,9 +128,12 @@ class LiveDocument(Generic[M]):
         def apply(fresh: JSONObject) -> JSONObject:
             model = change(self._base(fresh))
             made.append(model)
-            return self._dump(model, fresh)
+            attributes = self._dump(model, fresh)
+            if before_write is not None:
+                before_write()
+            return attributes
 
-        attributes = self.session.documents.edit_group(self.path, apply, lock=lock)
+        attributes = self.session.documents.edit_group(self.path, apply)
         return self._adopt(made[-1], attributes, self.session.documents.stamp(self.path))
 
     def _base(self, fresh: JSONObject) -> M:
@@ -129,6 +142,8 @@ class LiveDocument(Generic[M]):
         if fresh == self._attributes:
             return self._model
         if self._is_edited(self._model, self._attributes):
+            if self._load(fresh) == self._load(self._attributes):
+                return self._model  # only what this model does not hold was changed: nothing is in conflict
             where = f"{self.session.name}/{self.path}".rstrip("/")
             raise MetadataError(
                 f"The metadata of {where} has unsaved changes, and the document was changed elsewhere since it was "

@@ -69,11 +69,15 @@ def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Positi
         documents = _existing_wells(plate, [path for path in images if path in listed])
         _refuse_duplicates(plate, images, documents)
         new = [(*_row_and_column(path), *wells[path]) for path in images if path not in listed]
-        changed = plate_edits.add_wells(meta, new) if new else meta
-        changed = plate_edits.raise_counts(changed, _well_images(documents, images))
+        counts = _well_images(documents, images)
+
+        def change(meta: PlateMeta) -> PlateMeta:
+            return plate_edits.raise_counts(plate_edits.add_wells(meta, new), counts)
+
+        change(meta)  # refuses what does not fit before anything is written
         attributes = _position_attributes(plate)
         _write(plate, images, documents, attributes)
-        plate._live.edit(lambda _: changed, lock=False)
+        plate._live.edit(change)
     created = [
         Position(plate._place.child(path), False, None, None, plate._overwriting_creation) for path in order
     ]

@@ -7,7 +7,7 @@ in :mod:`position_images`; pyramids are operations (:mod:`lamella.ops.pyramid`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from lamella.errors import NodeNotFoundError
 from lamella.nodes.image_array import ImageArray
@@ -16,6 +16,7 @@ from lamella.nodes.node import NGFFNode
 from lamella.nodes.position_channels import ChannelEdits
 from lamella.nodes.position_images import ImageCreation
 from lamella.nodes.position_transforms import TransformEdits
+from lamella.nodes.position_xarray import XarrayMethods
 from lamella.spec import edits
 from lamella.spec.axes import axes_from_json, channel_axis, default_axes
 from lamella.spec.images import ImagesMeta
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 
-class Position(ChannelEdits, TransformEdits, ImageCreation, NGFFNode):
+class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFNode):
     """A field of view: one image with its pyramid levels and labels.
 
     Parameters
@@ -62,8 +63,6 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, NGFFNode):
     ...     position.data.shape, position.channel_names, position.scale
     ((1, 1, 4, 8, 8), ['DAPI'], [1.0, 1.0, 1.0, 1.0, 1.0])
     """
-
-    _array_class: ClassVar[type[ImageArray]] = ImageArray
 
     def __init__(
         self,
@@ -320,6 +319,11 @@ def _without_pending(document: JSONObject) -> JSONObject:
     kept = {key: value for key, value in own.items() if key != "axes"}
     document = {key: value for key, value in document.items() if key != "lamella"}
     return {**document, "lamella": kept} if kept else document
+
+
+def is_pending(attributes: JSONObject) -> bool:
+    """Tell whether attributes are those of a position that waits for its first array, without channels."""
+    return _stored_axes(attributes) is not None
 
 
 def _stored_axes(attributes: JSONObject) -> list[AxisMeta] | None:

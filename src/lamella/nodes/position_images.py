@@ -6,7 +6,7 @@ Layer: nodes. Layout of chunks and shards is the store's; this module checks tha
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class ImageCreation(NGFFNode):
     """What a position can do to get arrays."""
 
     _live: LiveDocument[ImagesMeta]
+    _array_class: ClassVar[type[ImageArray]] = ImageArray
 
     def create_image(
         self,
@@ -134,9 +135,11 @@ class ImageCreation(NGFFNode):
         key = self._checked_key(name)
         lengths = tuple(int(n) for n in shape)
         kind = np.dtype(dtype)
+        image = self._live.model
         if check_shape:
-            self._check_shape(key, lengths)
-        meta = self._array_meta(lengths, kind, chunks, shards_ratio, compressor)
+            self._check_shape(image, key, lengths)
+        names = [axis.name for axis in image.multiscales[0].axes]
+        array = self._new_array(lengths, kind, chunks, shards_ratio, compressor, names)
         place = self._place.child(key)
         exists = self._documents.kind(place.path) is not None
         if exists and not self._overwriting_creation:
@@ -144,27 +147,29 @@ class ImageCreation(NGFFNode):
                 f"{self._place} has a member {key!r} already. Delete it first, or open the store with "
                 "overwriting_creation=True."
             )
-        # The new metadata are computed before anything is touched, so that a bad transform changes nothing.
-        listed = key in self._live.model.multiscales[0].get_dataset_paths()
 
         def add(meta: ImagesMeta) -> ImagesMeta:
-            meta = edits.remove_dataset(meta, key) if listed else meta
-            return edits.fill_windows(edits.add_dataset(meta, key, transform), dtype_window(kind))
+            if key in meta.multiscales[0].get_dataset_paths():
+                meta = edits.remove_dataset(meta, key)
+            return edits.add_dataset(meta, key, transform, dtype_window(kind))
 
-        add(self._live.model)
-        if exists:
-            self._documents.delete(place.path)
-        self._documents.put_array(place.path, meta)
-        self._live.edit(add)
-        return ImageArray(place, self._live.model.multiscales[0].axes)
+        def put() -> None:
+            if exists:
+                self._documents.delete(place.path)
+            self._documents.put_array(place.path, array)
 
-    def _array_meta(
+        # The array is put when the new metadata are ready, so that a transform that does not fit touches nothing.
+        meta = self._live.edit(add, before_write=put)
+        return self._array_class(place, meta.multiscales[0].axes)
+
+    def _new_array(
         self,
         shape: Shape,
         dtype: np.dtype[Any],
         chunks: Sequence[int] | Literal["auto"] | None,
         shards_ratio: Sequence[int] | None,
         compressor: CompressorChoice,
+        axis_names: list[str],
     ) -> ArrayMeta:
         version = self._session.version
         shards: Shape | None = None
@@ -185,7 +190,6 @@ class ImageCreation(NGFFNode):
                     f"shards_ratio={tuple(shards_ratio)} has {len(shards_ratio)} numbers for chunks {inner}."
                 )
             shards = tuple(n * int(ratio) for n, ratio in zip(inner, shards_ratio, strict=True))
-        names = [axis.name for axis in self._live.model.multiscales[0].axes]
         return new_array(
             shape,
             dtype,
@@ -193,11 +197,11 @@ class ImageCreation(NGFFNode):
             chunks=inner,
             shards=shards,
             compressor=compressor,
-            dimension_names=names if len(names) == len(shape) else None,
+            dimension_names=axis_names if len(axis_names) == len(shape) else None,
         )
 
-    def _check_shape(self, name: str, shape: Shape) -> None:
-        axes = self._live.model.multiscales[0].axes
+    def _check_shape(self, meta: ImagesMeta, name: str, shape: Shape) -> None:
+        axes = meta.multiscales[0].axes
         named = "".join(axis.name for axis in axes)
         if len(shape) != len(axes):
             raise InvalidArgumentError(
@@ -205,7 +209,7 @@ class ImageCreation(NGFFNode):
                 f"{len(axes)} axes {named}."
             )
         channel = channel_axis(axes)
-        names = edits.channel_names(self._live.model)
+        names = edits.channel_names(meta)
         if channel is None or not names:
             return
         if shape[channel] > len(names):

@@ -66,7 +66,7 @@ def _delete_wells(plate: Plate, wells: list[str], key: str) -> None:
         return meta
 
     if wells:
-        plate._live.edit(remove, lock=False)
+        plate._live.edit(remove)
     _delete_folder(plate, key)
     _delete_empty_row(plate, key.partition("/")[0])
     _recount(plate, counted)
@@ -125,7 +125,7 @@ def _recount(plate: Plate, lost: int) -> None:
         path: [(image.path, image.acquisition) for image in well.metadata.images]
         for path, well in plate.wells()
     }
-    plate._live.edit(lambda meta: plate_edits.set_counts(meta, images), lock=False)
+    plate._live.edit(lambda meta: plate_edits.set_counts(meta, images))
 
 
 def rename_well(plate: Plate, old: str, new: str) -> None:
@@ -164,5 +164,5 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
                 documents.put_group(plate._place.child(row).path, plate._session.version.with_ome({}, {}))
             documents.move(source, target)
         if not undone:
-            plate._live.edit(lambda meta: plate_edits.rename_well(meta, old, new), lock=False)
+            plate._live.edit(lambda meta: plate_edits.rename_well(meta, old, new))
         _delete_empty_row(plate, old.partition("/")[0])

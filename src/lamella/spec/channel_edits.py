@@ -78,7 +78,7 @@ def name_channels(meta: ImagesMeta, names: Sequence[str]) -> ImagesMeta:
         raise InvalidArgumentError(
             f"the channels have the names {', '.join(channel_names(meta))} already: rename them instead"
         )
-    edited = meta.checked()
+    edited = meta.copied()
     fresh = new_omero(names, edited.multiscales[0].name)
     if edited.omero is None:
         edited.omero = fresh
@@ -109,7 +109,7 @@ def append_channel(meta: ImagesMeta, name: str, window: WindowDict | None = None
     >>> channel_names(append_channel(new_images(axes("cyx"), ["DAPI"]), "GFP"))
     ['DAPI', 'GFP']
     """
-    edited = meta.checked()
+    edited = meta.copied()
     omero = _named_channels(edited)
     _refuse_taken(edited, name)
     omero.channels.append(
@@ -133,7 +133,7 @@ def rename_channel(meta: ImagesMeta, old: str, new: str) -> ImagesMeta:
     >>> channel_names(rename_channel(new_images(axes("cyx"), ["DAPI"]), "DAPI", "nuclei"))
     ['nuclei']
     """
-    edited = meta.checked()
+    edited = meta.copied()
     channel = _find_channel(edited, old)
     if new != old:
         _refuse_taken(edited, new)
@@ -158,7 +158,7 @@ def set_contrast_limits(meta: ImagesMeta, channel: str, window: WindowDict) -> I
     >>> meta.omero.channels[0].window["end"]
     90
     """
-    edited = meta.checked()
+    edited = meta.copied()
     found = _find_channel(edited, channel)
     known: WindowDict = {} if found.window is None else found.window
     found.window = _whole({**known, **window}, channel)
@@ -181,11 +181,16 @@ def fill_windows(meta: ImagesMeta, window: WindowDict) -> ImagesMeta:
     >>> meta.omero.channels[0].window["max"]
     9
     """
-    edited = meta.checked()
-    for index, channel in enumerate(edited.omero.channels if edited.omero else []):
+    edited = meta.copied()
+    set_missing_windows(edited, window)
+    return edited
+
+
+def set_missing_windows(meta: ImagesMeta, window: WindowDict) -> None:
+    """As `fill_windows`, but in the model itself: for an edit that has made its copy already."""
+    for index, channel in enumerate(meta.omero.channels if meta.omero else []):
         if channel.window is None:
             channel.window = _whole(window, _label(channel, index))
-    return edited
 
 
 def _whole(window: WindowDict, channel: str) -> WindowDict:

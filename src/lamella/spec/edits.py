@@ -21,6 +21,7 @@ from lamella.spec.channel_edits import (
     new_omero,
     rename_channel,
     set_contrast_limits,
+    set_missing_windows,
 )
 from lamella.spec.geometry import (
     WHOLE,
@@ -130,7 +131,7 @@ def add_dataset(
     >>> add_dataset(meta, "fine", half).multiscales[0].get_dataset_paths()
     ['fine', '0']
     """
-    edited = meta.checked()
+    edited = meta.copied()
     scales = edited.multiscales[0]
     if path in scales.get_dataset_paths():
         raise NodeExistsError(f"the image has a level {path!r} already")
@@ -139,7 +140,9 @@ def add_dataset(
     ndim = len(scales.axes)
     coarser = [_pixel_size(known, ndim) > _pixel_size(dataset, ndim) for known in scales.datasets]
     scales.datasets.insert(coarser.index(True) if True in coarser else len(coarser), dataset)
-    return edited if window is None else fill_windows(edited, window)
+    if window is not None:
+        set_missing_windows(edited, window)
+    return edited
 
 
 def _pixel_size(dataset: DatasetMeta, ndim: int) -> float:
@@ -162,7 +165,7 @@ def remove_dataset(meta: ImagesMeta, path: str) -> ImagesMeta:
     >>> remove_dataset(meta, "0").multiscales[0].datasets
     []
     """
-    edited = meta.checked()
+    edited = meta.copied()
     edited.multiscales[0].datasets.remove(find_dataset(edited, path))
     return edited
 
@@ -185,7 +188,7 @@ def describe_levels(meta: ImagesMeta, method: str, details: JSON) -> ImagesMeta:
     >>> described.multiscales[0].type, described.multiscales[0].metadata
     ('mean', {'version': '1'})
     """
-    edited = meta.checked()
+    edited = meta.copied()
     edited.multiscales[0].type = method
     edited.multiscales[0].metadata = details
     return edited
@@ -217,7 +220,7 @@ def set_transform(meta: ImagesMeta, image: str, transforms: Sequence[Transformat
     >>> meta.multiscales[0].coordinate_transformations[0].scale
     [2.0, 3.0]
     """
-    edited = meta.checked()
+    edited = meta.copied()
     scales = edited.multiscales[0]
     valid = normalize_transforms(transforms, len(scales.axes))
     if image == WHOLE:
@@ -259,7 +262,7 @@ def set_scale(meta: ImagesMeta, image: str, axis_name: str, value: float) -> Ima
     >>> effective_scale(set_scale(meta, "0", "X", 0.25), "1")
     [2.0, 0.5]
     """
-    edited = meta.checked()
+    edited = meta.copied()
     scales = edited.multiscales[0]
     axis = axis_index(scales.axes, axis_name)
     if isinstance(value, bool) or not hasattr(value, "__float__") or not 0 < float(value) < math.inf:

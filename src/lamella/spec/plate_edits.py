@@ -94,7 +94,7 @@ def add_wells(plate: PlateMeta, wells: Iterable[tuple[str, str, int | None, int 
     >>> plate.wells[1].to_json()
     {'path': 'C/1', 'rowIndex': 2, 'columnIndex': 0}
     """
-    edited = plate.checked()
+    edited = plate.copied()
     rows, columns = lines_of(edited)
     listed = {well.path for well in edited.wells}
     taken: list[str] = []
@@ -131,7 +131,7 @@ def remove_well(plate: PlateMeta, path: str) -> PlateMeta:
     >>> remove_well(plate, "A/1").to_json()["wells"]
     [{'path': 'B/1', 'rowIndex': 0, 'columnIndex': 0}]
     """
-    edited = plate.checked()
+    edited = plate.copied()
     well = _find_well(edited, path)
     edited.wells = [entry for entry in edited.wells if entry is not well]
     _drop_unused(edited, path)
@@ -156,7 +156,7 @@ def rename_well(plate: PlateMeta, old: str, new: str) -> PlateMeta:
     >>> rename_well(plate, "A/1", "B/2").to_json()["wells"]
     [{'path': 'B/2', 'rowIndex': 0, 'columnIndex': 0}]
     """
-    edited = plate.checked()
+    edited = plate.copied()
     well = _find_well(edited, old)
     parts = new.split("/")
     if len(parts) != 2:
@@ -213,7 +213,7 @@ def add_images(well: WellGroupMeta, images: Iterable[tuple[str, int | None]]) ->
     >>> add_images(WellGroupMeta(images=[]), [("0", 0), ("1", 0)]).to_json()
     {'images': [{'path': '0', 'acquisition': 0}, {'path': '1', 'acquisition': 0}]}
     """
-    edited = well.checked()
+    edited = well.copied()
     listed = {image.path for image in edited.images}
     taken: list[str] = []
     for path, acquisition in images:
@@ -243,7 +243,7 @@ def remove_image(well: WellGroupMeta, path: str) -> WellGroupMeta:
     >>> remove_image(well, "0").to_json()
     {'images': [{'path': '1'}]}
     """
-    edited = well.checked()
+    edited = well.copied()
     kept = [image for image in edited.images if image.path != path]
     if len(kept) == len(edited.images):
         known = ", ".join(image.path for image in kept) or "none"
@@ -270,7 +270,7 @@ def set_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
     >>> plate.field_count, plate.acquisitions[0].maximum_field_count
     (2, 2)
     """
-    edited = plate.checked()
+    edited = plate.copied()
     most, per_acquisition = _most_fields(edited, images)
     edited.field_count = most or None  # PL-10: above 0, or absent
     for entry in edited.acquisitions or []:
@@ -296,7 +296,7 @@ def raise_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
     >>> raise_counts(plate, {"A/2": [("0", 0)]}).field_count
     2
     """
-    edited = plate.checked()
+    edited = plate.copied()
     counted = edited.field_count is not None or all(well.path in images for well in edited.wells)
     most, per_acquisition = _most_fields(edited, images)
     if not counted:

@@ -287,9 +287,9 @@ class Documents:
         """
         self.storage.check_writable(path)
         file = format_v3.FILE if self.format == 3 else format_v2.ATTRIBUTES_FILE
-        if lock and self.kind(path) is None:
-            raise self._no("group", path)  # before the lock file would make its folder
-        with self.storage.lock(join(path, file)) if lock else nullcontext():
+        if lock and not self._has(path, file) and self.kind(path) is None:
+            raise self._no("group", path)  # before a lock file would make its folder
+        with self.storage.replacement_lock(join(path, file)) if lock else nullcontext():
             if self.format == 3:
                 old = self._group_document(path)
                 if old is None:
@@ -303,7 +303,7 @@ class Documents:
         return attributes
 
     def lock(self, path: str) -> AbstractContextManager[None]:
-        """Hold the document of a group alone, for an edit of several steps; `edit_group(lock=False)` inside it."""
+        """Hold a group alone for a change of several steps, each of which may be an `edit_group`."""
         file = format_v3.FILE if self.format == 3 else format_v2.ATTRIBUTES_FILE
         return self.storage.lock(join(path, file))
 

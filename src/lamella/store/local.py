@@ -13,16 +13,17 @@ import errno
 import os
 import shutil
 import stat
+import sys
 import time
 import zlib
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, NoReturn
 
 from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
 from lamella.store.keys import PRIVATE_PREFIX, check_key, is_private, natural_order
-from lamella.store.locks import file_lock
+from lamella.store.locks import file_lock, replacement_lock
 from lamella.store.storage import Names, Stamp, Storage
 
 if TYPE_CHECKING:
@@ -320,6 +321,14 @@ class LocalStorage(Storage):
             yield
         finally:
             holder.__exit__(None, None, None)
+
+    def replacement_lock(self, key: str) -> AbstractContextManager[None]:
+        """Hold the file itself where the system can: a lock file for each edit would cost as much as the edit."""
+        self.check_writable(key)
+        path = self._base + check_key(key)
+        if sys.platform == "win32" or not os.access(path, os.R_OK | os.W_OK):  # missing, or read-only
+            return self.lock(key)
+        return replacement_lock(path)
 
     def sweep(self, prefix: str = "", *, deep: bool = False) -> int:
         """Remove what killed writers left in a folder, and with `deep` below it; return how many.

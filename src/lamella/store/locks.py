@@ -126,9 +126,39 @@ def file_lock(path: str) -> Iterator[None]:
             _release(fd, path)
 
 
-def _open_locked(path: str) -> int:
+@contextmanager
+def replacement_lock(path: str) -> Iterator[None]:
+    """Hold a file alone for one replacement of it by a rename, without a lock file.
+
+    The file itself is locked. Whoever waits for it finds, once the rename is done, that the path names another file,
+    and waits for that one: so the lock ends with the rename, and a section of several steps needs `file_lock`.
+
+    Parameters
+    ----------
+    path : str
+        An existing file.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    StorageError
+        The file system has no locks, or refuses the file.
+    """
+    with _threads.hold(path):
+        fd = _open_locked(path, create=False)
+        try:
+            yield
+        finally:
+            # Explicit, because a child forked meanwhile shares the open file and would keep it locked.
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            os.close(fd)
+
+
+def _open_locked(path: str, *, create: bool = True) -> int:
+    flags = os.O_RDWR | (os.O_CREAT if create else 0) | getattr(os, "O_CLOEXEC", 0)
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        fd = os.open(path, flags, 0o666)
         try:
             _acquire(fd)
             # The holder before us may have unlinked the file between our open and our lock: then we hold a

@@ -96,6 +96,10 @@ class Storage(ABC):
     def lock(self, key: str) -> AbstractContextManager[None]:
         """Hold a key alone: over threads always, over processes where `locks_processes`."""
 
+    def replacement_lock(self, key: str) -> AbstractContextManager[None]:
+        """Hold a key alone from a fresh read to one `write` of it; `lock` is for sections of several steps."""
+        return self.lock(key)
+
     def stamp(self, key: str) -> Stamp | None:
         """Return what changes whenever the bytes of a key change; None when the store cannot tell."""
         del key
