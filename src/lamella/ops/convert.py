@@ -22,7 +22,7 @@ from lamella.errors import InvalidArgumentError, StoreExistsError, StoreNotFound
 from lamella.ops.convert_inputs import Inputs, plan_images
 from lamella.ops.convert_layout import UNIT_BYTES
 from lamella.ops.convert_store import ImageSettings, create_positions, write_image
-from lamella.ops.convert_write import Readers
+from lamella.ops.convert_write import Readers, Tally
 from lamella.ops.execution import run, workers
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from lamella.ops.convert_source import PlaneSource
     from lamella.types import StrPath, VersionName
 
-Progress: TypeAlias = "Callable[[float, float, str], None]"
-"""Told how much of how much is done, and of what: ``progress(3, 40, "planes")``. Called from one thread at a time."""
+Progress: TypeAlias = "Callable[[float, int, str], None]"
+"""Told the planes done, all planes, and what is being done ("planes" or "pyramid"); by one thread at a time."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def convert(
     version : "0.4" or "0.5"
         OME-NGFF version.
     chunks, shards : "auto", "none" or sequence of int, optional
-        Lengths for the last axes. By default chunks near 1 MiB in shards up to 64 MiB.
+        Lengths for the last axes. By default chunks near 1 MiB in shards up to 32 MiB.
     levels : int or "auto"
         Levels of the pyramid; "auto" until y and x are at most 256.
     jobs : int, optional
@@ -157,14 +157,17 @@ def convert(
     )
     inputs = Inputs(listed, open_source or _default_reader(), series)  # type: ignore[arg-type]
     plan = plan_images(inputs, well_regex=well_regex, map_file=map_file)
-    with target.temporary() as folder:
-        most = _write_all(folder, plan, settings, workers(jobs), _Counter(plan, progress))
     descriptions = [image.source.description for image in plan.images]
+    planes = sum(description.plane_count for description in descriptions)
+    with target.temporary() as folder:
+        most = _write_all(
+            folder, plan, settings, Tally(planes, progress), name=target.name, jobs=workers(jobs)
+        )
     return ConvertReport(
         destination=os.fspath(destination),
         layout="hcs" if plan.images[0].path else "fov",
         images=len(plan.images),
-        planes=sum(description.plane_count for description in descriptions),
+        planes=planes,
         nbytes=sum(description.nbytes for description in descriptions),
         levels=most,
         notes=plan.notes,
@@ -178,18 +181,20 @@ def _default_reader() -> Callable[[str], Sequence[PlaneSource]]:
     return open_tiff
 
 
-def _write_all(folder: str, plan: InputPlan, settings: ImageSettings, jobs: int, counter: _Counter) -> int:
+def _write_all(
+    folder: str, plan: InputPlan, settings: ImageSettings, tally: Tally, *, name: str, jobs: int
+) -> int:
     """Write all images to a new store; return the most levels that one has."""
     images = plan.images
     most = 0
     # Many small images: one thread each. Few or large ones: all threads on one after the other.
     side_by_side = len(images) >= jobs and max(i.source.description.nbytes for i in images) <= UNIT_BYTES // 2
     stop = threading.Event()
-    with create_positions(folder, images, settings) as positions:
+    with create_positions(folder, images, settings, name=name) as positions:
         if side_by_side:
 
             def write(item: tuple[ImagePlan, Position]) -> int:
-                return write_image(*item, settings, Readers(1, None, stop), counter.add)
+                return write_image(*item, settings, Readers(1, None, stop), tally)
 
             def keep(levels: int) -> None:
                 nonlocal most
@@ -204,27 +209,11 @@ def _write_all(folder: str, plan: InputPlan, settings: ImageSettings, jobs: int,
         with ThreadPoolExecutor(jobs, "lamella-convert-read") as pool:
             try:
                 for item in zip(images, positions, strict=True):
-                    most = max(most, write_image(*item, settings, Readers(jobs, pool, stop), counter.add))
+                    most = max(most, write_image(*item, settings, Readers(jobs, pool, stop), tally))
             except BaseException:
                 stop.set()
                 raise
     return most
-
-
-class _Counter:
-    """Adds up what many threads have done, and tells the user's function."""
-
-    def __init__(self, plan: InputPlan, progress: Progress | None) -> None:
-        self._total = sum(image.source.description.plane_count for image in plan.images)
-        self._done = 0.0
-        self._progress = progress
-        self._lock = threading.Lock()
-
-    def add(self, planes: float) -> None:
-        with self._lock:
-            self._done += planes
-            if self._progress is not None:
-                self._progress(round(self._done, 6), self._total, "planes")
 
 
 @dataclass(frozen=True)
@@ -233,6 +222,11 @@ class _Destination:
 
     path: str
     overwrite: bool
+
+    @property
+    def name(self) -> str:
+        """Name of the store without its ending."""
+        return os.path.basename(self.path).removesuffix(".zarr").removesuffix(".ome")
 
     def check(self) -> None:
         """Refuse a destination that is taken, or that must not be replaced."""

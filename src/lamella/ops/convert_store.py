@@ -22,13 +22,13 @@ from lamella.spec.axes import axes as usual_axes
 from lamella.spec.transforms import TransformationMeta
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from lamella.nodes.position import Position
     from lamella.ops.convert_inputs import ImagePlan
     from lamella.ops.convert_layout import Cut
     from lamella.ops.convert_source import ImageDescription, SourceChannel
-    from lamella.ops.convert_write import Readers
+    from lamella.ops.convert_write import Readers, Tally
     from lamella.spec.axes import AxisMeta
     from lamella.types import JSONObject, VersionName
 
@@ -68,7 +68,7 @@ class ImageSettings:
 
 @contextmanager
 def create_positions(
-    path: str, images: Sequence[ImagePlan], settings: ImageSettings
+    path: str, images: Sequence[ImagePlan], settings: ImageSettings, *, name: str
 ) -> Iterator[list[Position]]:
     """Create a store with a position for each image, and close it at the end.
 
@@ -80,6 +80,8 @@ def create_positions(
         One image without a path, or the positions of a plate.
     settings : ImageSettings
         Version and layout.
+    name : str
+        Name of a plate; the store has another one as long as it is not complete.
 
     Yields
     ------
@@ -102,7 +104,10 @@ def create_positions(
     )
     with node:
         if isinstance(node, Plate):
-            yield node.create_positions([tuple(image.path.split("/")) for image in images])
+            positions = node.create_positions([tuple(image.path.split("/")) for image in images])
+            node.metadata.name = name
+            node.dump_meta()
+            yield positions
         else:
             yield [node]
 
@@ -112,7 +117,7 @@ def write_image(
     position: Position,
     settings: ImageSettings,
     readers: Readers,
-    planes_done: Callable[[float], None],
+    tally: Tally,
 ) -> int:
     """Write one image: pixels, pyramid, metadata.
 
@@ -126,8 +131,8 @@ def write_image(
         Layout and levels.
     readers : Readers
         Threads that read.
-    planes_done : callable
-        Told how many planes were read.
+    tally : Tally
+        Told what has been read.
 
     Returns
     -------
@@ -156,9 +161,10 @@ def write_image(
     )
     sampler = ContrastSampler(description.axes, description.shape, description.dtype)
     try:
-        write_pixels(source, array, sampler, readers, planes_done)
+        write_pixels(source, array, sampler, readers, tally)
     finally:
         source.close()
+    tally.add(0, "pyramid")
     compute_pyramid(position, settings.levels, "mean", jobs=readers.jobs)
     _describe(position, description, sampler)
     return len(position.dataset_paths)
@@ -171,9 +177,13 @@ def _describe(position: Position, description: ImageDescription, sampler: Contra
     image.name = description.name
     image.axes = image_axes(description)
     if meta.omero is not None:
+        meta.omero.name = description.name
+        if meta.omero.rdefs is not None:
+            meta.omero.rdefs.default_z = description.length("z") // 2
         for index, (shown, channel) in enumerate(
             zip(meta.omero.channels, _channels(description), strict=True)
         ):
+            shown.active = True
             shown.color = channel.color or shown.color
             shown.window = sampler.window(index, channel.window)
     position.dump_meta()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamella.ops.convert_layout import plan_units
+from lamella.ops.convert_layout import plan_units, split_box
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,6 +54,32 @@ class Readers:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
+class Tally:
+    """Adds up what many threads have read, and tells the user's function.
+
+    Parameters
+    ----------
+    planes : int
+        Number of all planes.
+    progress : callable, optional
+        Called with the planes done, all planes, and what is being done; by one thread at a time.
+    """
+
+    def __init__(self, planes: int, progress: Callable[[float, int, str], None] | None = None) -> None:
+        self._planes = planes
+        self._done = 0.0
+        self._progress = progress
+        self._lock = threading.Lock()
+
+    def add(self, planes: float, what: str = "planes") -> None:
+        """Count planes, or parts of one."""
+        with self._lock:
+            self._done += planes
+            if self._progress is not None:
+                # The bands of a plane are fractions, whose sum is off by a rounding error.
+                self._progress(round(self._done, 6), self._planes, what)
+
+
 @dataclass(frozen=True)
 class _Copy:
     """One image on its way: where the pixels come from, where they go, and who sees them."""
@@ -62,7 +88,7 @@ class _Copy:
     array: ImageArray
     sampler: ContrastSampler
     readers: Readers
-    planes_done: Callable[[float], None]
+    tally: Tally
 
 
 def write_pixels(
@@ -70,7 +96,7 @@ def write_pixels(
     array: ImageArray,
     sampler: ContrastSampler,
     readers: Readers,
-    planes_done: Callable[[float], None],
+    tally: Tally,
 ) -> None:
     """Copy all planes of a source to an array of the same shape.
 
@@ -84,8 +110,8 @@ def write_pixels(
         Sees all pixels.
     readers : Readers
         Threads that read.
-    planes_done : callable
-        Told the number of planes read since the last call, a fraction for bands; from any thread.
+    tally : Tally
+        Told what has been read.
 
     Raises
     ------
@@ -94,7 +120,7 @@ def write_pixels(
     Stopped
         ``readers.stop`` was set.
     """
-    copy = _Copy(source, array, sampler, readers, planes_done)
+    copy = _Copy(source, array, sampler, readers, tally)
     boxes = plan_units(array.shape, array.chunks, array.shards, array.dtype.itemsize)
     if readers.pool is None:
         for box in boxes:
@@ -113,8 +139,14 @@ def write_pixels(
 
 
 def _write(array: ImageArray, box: Box, buffer: Array | None) -> None:
-    if buffer is not None:
-        array[box] = buffer
+    """Write a unit: shard by shard, since each is encoded in memory; chunks all at once."""
+    if buffer is None:
+        return
+    for part in [box] if array.shards is None else split_box(box, array.shards):
+        own = tuple(
+            slice(p.start - whole.start, p.stop - whole.start) for p, whole in zip(part, box, strict=True)
+        )
+        array[part] = buffer[own]
 
 
 def _gather(copy: _Copy, box: Box) -> Array | None:
@@ -131,7 +163,7 @@ def _gather(copy: _Copy, box: Box) -> Array | None:
         if pixels is not None:
             buffer[place][rows.start - box[-2].start : rows.stop - box[-2].start] = pixels
             copy.sampler.see(index, rows.start, pixels)
-        copy.planes_done((rows.stop - rows.start) / height)
+        copy.tally.add((rows.stop - rows.start) / height)
         return pixels is not None
 
     tasks = list(_tasks(box, copy.source.description.band_rows, readers.jobs if readers.pool else 1))

@@ -1,0 +1,188 @@
+"""``lamella convert`` as its users meet it: what it prints, how it ends, what it leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import tifffile
+from click.testing import CliRunner
+from numpy.testing import assert_array_equal
+
+from lamella.cli.convert import convert
+from lamella.nodes.open import open_ome_zarr
+
+if TYPE_CHECKING:
+    from click.testing import Result
+
+SAMPLES = Path(__file__).parents[1] / "data" / "samples"
+NUCLEI = SAMPLES / "dsb2018_nuclei.tif"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(convert, [str(argument) for argument in arguments])
+
+
+def check_refused(result: Result, *parts: str) -> None:
+    """One line on stderr that says what is wrong, nothing else, and exit code 1."""
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    for part in parts:
+        assert part in line
+
+
+def test_it_says_what_it_made(tmp_path: Path) -> None:
+    result = run(NUCLEI, tmp_path / "a.zarr")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"{tmp_path / 'a.zarr'}: 1 image, 1 planes, 0.5 MB, 2 levels, in ")
+    assert "100 % of 1 planes" in result.stderr
+    with open_ome_zarr(tmp_path / "a.zarr") as position:
+        assert position.version == "0.5"
+        assert_array_equal(position.data[0], tifffile.imread(NUCLEI))
+
+
+def test_quiet_prints_nothing(tmp_path: Path) -> None:
+    result = run(NUCLEI, tmp_path / "a.zarr", "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_every_option_reaches_the_store(tmp_path: Path) -> None:
+    result = run(
+        NUCLEI,
+        tmp_path / "a.zarr",
+        "--chunks",
+        "64,32",
+        "--shards",
+        "128,128",
+        "--levels",
+        "3",
+        "--jobs",
+        "1",
+    )
+    assert result.exit_code == 0
+    with open_ome_zarr(tmp_path / "a.zarr") as position:
+        assert position.data.chunks == (1, 64, 32)
+        assert position.data.shards == (1, 128, 128)
+        assert len(position.dataset_paths) == 3
+    assert run(NUCLEI, tmp_path / "b.zarr", "--version", "0.4", "--shards", "none").exit_code == 0
+    with open_ome_zarr(tmp_path / "b.zarr") as position:
+        assert position.version == "0.4"
+
+
+def test_a_plate_by_pattern(tmp_path: Path) -> None:
+    for name in ("A1", "B2"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.ones((8, 8), "uint8"))
+    tifffile.imwrite(tmp_path / "note.tif", np.ones((8, 8), "uint8"))
+    result = run(tmp_path, tmp_path / "p.zarr", "--well-regex", r"(?P<row>[A-H])(?P<col>\d)")
+    assert "p.zarr: a plate of 2 images" in result.stdout
+    assert "note: 1 of the files are left out" in result.stderr
+
+
+def test_a_plate_by_table_needs_no_source(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "x.tif", np.ones((8, 8), "uint8"))
+    (tmp_path / "map.csv").write_text("file,row,column,field\nx.tif,C,3,1\n")
+    assert run("--map", tmp_path / "map.csv", tmp_path / "p.zarr").exit_code == 0
+    with open_ome_zarr(tmp_path / "p.zarr", layout="hcs") as plate:
+        assert [path for path, _ in plate.positions()] == ["C/3/1"]
+
+
+def test_a_second_run_refuses(tmp_path: Path) -> None:
+    run(NUCLEI, tmp_path / "a.zarr")
+    check_refused(run(NUCLEI, tmp_path / "a.zarr"), "a.zarr exists already", "--overwrite")
+    assert run(NUCLEI, tmp_path / "a.zarr", "--overwrite").exit_code == 0
+
+
+def test_a_truncated_source_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "cut.ome.tif"
+    path.write_bytes((SAMPLES / "idr0062_nuclei.ome.tif").read_bytes()[:500_000])
+    check_refused(run(path, tmp_path / "a.zarr"), "cut.ome.tif")
+    assert sorted(os.listdir(tmp_path)) == ["cut.ome.tif"]
+
+
+def test_a_source_that_is_no_tiff_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_text("hello")
+    check_refused(run(tmp_path / "a.tif", tmp_path / "a.zarr"), "a.tif is no TIFF file")
+
+
+def test_a_missing_source_is_one_line(tmp_path: Path) -> None:
+    check_refused(run(tmp_path / "absent.tif", tmp_path / "a.zarr"), "no file or folder", "absent.tif")
+
+
+def test_a_destination_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    check_refused(run(NUCLEI, tmp_path / "file" / "a.zarr"), str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--chunks", "a,b"], "neither auto nor lengths"),
+        (["--chunks", "0"], "neither auto nor lengths"),
+        (["--shards", "-4"], "neither auto nor none nor lengths"),
+        (["--levels", "0"], "neither auto nor a number"),
+        (["--levels", "few"], "neither auto nor a number"),
+        (["--version", "0.3"], "'0.3' is not one of"),
+    ],
+)
+def test_options_that_cannot_be_read_are_explained(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    result = run(NUCLEI, tmp_path / "a.zarr", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not (tmp_path / "a.zarr").exists()
+
+
+def test_a_destination_alone_is_explained(tmp_path: Path) -> None:
+    result = run(tmp_path / "a.zarr")
+    assert result.exit_code == 2
+    assert "name the files to convert" in result.stderr
+
+
+SLOW = """
+import sys, threading
+from lamella.adapters.tiff import TiffSource
+read, begun = TiffSource.read_plane, threading.Event()
+def slow(self, index, rows=None):
+    if index[-1] == 3:
+        print("reading", flush=True)
+        threading.Event().wait(0.2)
+    return read(self, index, rows)
+TiffSource.read_plane = slow
+from lamella.cli.convert import convert
+convert(sys.argv[1:], prog_name="lamella convert")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_and_says_so(tmp_path: Path, number: signal.Signals) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    pixels = np.zeros((400, 64, 64), "uint8")
+    tifffile.imwrite(source / "a.tif", pixels, photometric="minisblack")
+    command = [
+        sys.executable,
+        "-c",
+        SLOW,
+        str(source / "a.tif"),
+        str(target / "a.zarr"),
+        "--chunks",
+        "1,16,16",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "reading\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == f"lamella convert: interrupted: {target / 'a.zarr'} was not written"
+    assert "Traceback" not in errors
+    assert os.listdir(target) == []
