@@ -18,6 +18,7 @@ HEAVY = ("dask", "fsspec", "numba", "pandas", "PIL", "rich", "tensorstore", "tif
 # A name that appears here is a promise. Change this list on purpose or not at all.
 PUBLIC = {
     "__version__",
+    "Collection",
     "open_ome_zarr",
     "ImageArray",
     "LabelImage",

@@ -5,6 +5,7 @@ The front door is `open_ome_zarr`, which returns the node at a path:
 - `Plate` with its `Row`, `Well` and `Position` nodes for high-content screens,
 - `Position` for one image: levels, labels, channels, scales,
 - `TiledPosition` for an image made of tiles,
+- `Collection` for the images of one file, as bioformats2raw writes them,
 - `ImageArray` (`TiledImageArray`) for the pixels of one level.
 
 ``lamella.models`` holds the metadata models, ``lamella.errors`` the errors. Names are loaded on first use, so that
@@ -31,6 +32,7 @@ from lamella._version import __version__
 
 if TYPE_CHECKING:
     from lamella import errors, models
+    from lamella.nodes.collection import Collection
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.labels import LabelImage, Labels
     from lamella.nodes.node import NGFFNode
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from lamella.nodes.well import Row, Well
 
 __all__ = [
+    "Collection",
     "ImageArray",
     "LabelImage",
     "Labels",
@@ -58,6 +61,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Collection": "lamella.nodes.collection",
     "ImageArray": "lamella.nodes.image_array",
     "LabelImage": "lamella.nodes.labels",
     "Labels": "lamella.nodes.labels",

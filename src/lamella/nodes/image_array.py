@@ -5,18 +5,19 @@ Layer: nodes. The pixels themselves are moved by :mod:`lamella.store.arrays`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import index
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from lamella.errors import InvalidArgumentError
 from lamella.nodes.session import Place
 from lamella.spec.axes import axis_index
 from lamella.store.arrays import StoredArray
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import dask.array
     import zarr
@@ -39,10 +40,20 @@ class ImageArray:
         The opened store and the array's path in it.
     axes
         Axes of the image that the array belongs to, when there is one.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> path = tempfile.mkdtemp() + "/cells.zarr"
+    >>> position = lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI", "GFP"])
+    >>> image = position.create_zeros("0", (1, 2, 1, 4, 6), "uint16")
+    >>> image[0, 1, 0, ::2, -1] = 7
+    >>> int(image[:].sum()), image[0, 1, 0, :, 5], image.channels, image.width
+    (14, array([7, 0, 7, 0], dtype=uint16), 2, 6)
     """
 
     def __init__(self, place: Place | zarr.Array[Any], axes: Sequence[AxisMeta] | None = None) -> None:
-        self._place = place if isinstance(place, Place) else Place.of(_group_of(place))
+        self._place = Place.of(place)
         self._stored = StoredArray(self._place.session.documents, self._place.path)
         self._axes = None if axes is None else list(axes)
 
@@ -119,12 +130,15 @@ class ImageArray:
 
     @property
     def axes(self) -> list[AxisMeta] | None:
-        """Axes of the image that the array belongs to; None for an array outside an image."""
-        return None if self._axes is None else list(self._axes)
+        """Axes of the image that the array belongs to; None for an array outside an image.
+
+        When the image has more axes than the array has dimensions, they are matched from the last.
+        """
+        return None if self._axes is None else self._axes[max(0, len(self._axes) - self.ndim) :]
 
     def _length(self, name: str) -> int:
         try:
-            return self.shape[axis_index(self._axes or [], name)]
+            return self.shape[axis_index(self.axes or [], name)]
         except (ValueError, IndexError):
             return 1
 
@@ -227,8 +241,14 @@ class ImageArray:
             New length of each axis, as one tuple or as several integers.
         """
         self._require_writable("resize the array")
-        new = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
-        self._stored.resize(tuple(int(n) for n in new))
+        new = shape[0] if len(shape) == 1 and not hasattr(shape[0], "__index__") else shape
+        try:
+            lengths = tuple(index(n) for n in new)  # type: ignore[arg-type]
+        except TypeError:
+            raise InvalidArgumentError(
+                f"{self!r} is resized to one integer per axis, not to {new!r}."
+            ) from None
+        self._stored.resize(lengths)
 
     def append(self, data: ArrayLike, axis: int = 0) -> Shape:
         """Append voxels along an axis and return the new shape.
@@ -254,7 +274,7 @@ class ImageArray:
         """Return the array as zarr-python opens it."""
         import zarr
 
-        mode: Literal["r", "r+"] = "r" if self._place.session.read_only else "r+"
+        mode: Literal["r", "r+"] = "r+" if self._place.session.writable else "r"
         store = self._place.session.documents.storage.zarr_store()
         return zarr.open_array(
             store, path=self.path, mode=mode, zarr_format=self._place.session.version.zarr_format
@@ -272,7 +292,7 @@ class ImageArray:
         Parameters
         ----------
         **kwargs
-            Handed on to ``tensorstore.open``.
+            Handed on to ``tensorstore.open``: ``context``, ``read``, ``write``, ``transaction``, ...
 
         Returns
         -------
@@ -282,9 +302,25 @@ class ImageArray:
         Raises
         ------
         InvalidArgumentError
-            If TensorStore cannot reach the store.
+            If TensorStore cannot reach the store, or does not know the array's codecs (a ValueError).
+        ReadOnlyError
+            If ``write=True`` is asked of a store that is open for reading (a ValueError).
+
+        Examples
+        --------
+        >>> import lamella, numpy as np, tempfile
+        >>> path = tempfile.mkdtemp() + "/cells.zarr"
+        >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"]) as position:
+        ...     image = position.create_image("0", np.arange(16, dtype="uint8").reshape(1, 1, 1, 4, 4))
+        ...     image.tensorstore()[0, 0, 0, 3, ::2].read().result()
+        array([12, 14], dtype=uint8)
         """
-        return self._stored.tensorstore(**kwargs)
+        from lamella.store.tensorstore_handle import open_handle
+
+        session = self._place.session
+        if kwargs.get("write"):
+            self._require_writable("open the array for writing with TensorStore")
+        return open_handle(session.documents, self.path, writable=session.writable, **kwargs)
 
     def _require_writable(self, what: str) -> None:
         self._place.session.require_writable(what, self.path)
@@ -302,8 +338,3 @@ class Selector:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self.set(index, value)
-
-
-def _group_of(array: zarr.Array[Any]) -> Any:
-    """Return something with the attributes of a group that `Place.of` looks at."""
-    return array

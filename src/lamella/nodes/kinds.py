@@ -23,36 +23,45 @@ def node_class(ome: JSONObject, place: Place) -> type[NGFFNode] | None:
     ome
         OME part of the group's attributes.
     place
-        Where the group is. A group without OME metadata directly below a plate's root is one of its rows.
+        Where the group is. A group without OME metadata directly below a plate may be one of its rows.
     """
+    from lamella.nodes.collection import Collection
     from lamella.nodes.labels import LabelImage, Labels
     from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
     from lamella.nodes.well import Row, Well
 
-    if "plate" in ome:
-        return Plate
-    if "well" in ome:
-        return Well
-    if "image-label" in ome:
-        return LabelImage
-    if "labels" in ome:
-        return Labels
-    if "multiscales" in ome or "omero" in ome:
-        return Position
-    if place.path and "/" not in place.path and _is_row_of_plate(place):
+    # In this order: a converted plate is a collection too, and a label image is an image too.
+    kinds: dict[str, type[NGFFNode]] = {
+        "plate": Plate,
+        "well": Well,
+        "image-label": LabelImage,
+        "labels": Labels,
+        "multiscales": Position,
+        "omero": Position,
+        "bioformats2raw.layout": Collection,
+    }
+    for key, kind in kinds.items():
+        if key in ome:
+            return kind
+    if place.path and is_row_of_plate(place):
         return Row
     return None
 
 
-def _is_row_of_plate(place: Place) -> bool:
+def is_row_of_plate(place: Place) -> bool:
+    """Tell whether the group above a place is a plate that lists it as a row.
+
+    A row has no metadata of its own, so only the plate can say.
+    """
     documents, version = place.session.documents, place.session.version
-    if documents.kind("") != "group":
+    if documents.kind(place.parent.path) != "group":
         return False
-    plate = version.ome(documents.group("")).get("plate")
+    plate = version.ome(documents.group(place.parent.path)).get("plate")
     rows = plate.get("rows") if isinstance(plate, dict) else None
+    name = place.path.rpartition("/")[2]
     return isinstance(rows, list) and any(
-        isinstance(row, dict) and row.get("name") == place.path for row in rows
+        isinstance(row, dict) and str(row.get("name")) == name for row in rows
     )
 
 

@@ -5,7 +5,7 @@ Layer: nodes. What creates and reduces label images is in :mod:`lamella.ops.labe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.node import NGFFNode
@@ -153,7 +153,7 @@ class Labels(NGFFNode):
         if name not in self._listed():
             first, _, rest = name.partition("/")
             if rest and first in self._listed():
-                return self[first][rest]
+                return cast("LabelImage", self[first][rest])
             raise self._missing(name)
         return self._open_listed(LabelImage, name)
 

@@ -49,6 +49,21 @@ class NGFFNode(Mapping[str, Any]):
     ------
     MetadataError
         If the metadata cannot be read.
+
+    Examples
+    --------
+    >>> import lamella, tempfile
+    >>> path = tempfile.mkdtemp() + "/p.zarr"
+    >>> plate = lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["DAPI"])
+    >>> position = plate.create_position("A", "1", "0")
+    >>> list(plate), "A/1" in plate, plate.get("B"), plate.is_root(), position.is_leaf()
+    (['A'], True, None, True, True)
+    >>> plate.zattrs["operator"] = "Ada"
+    >>> plate.print_tree()
+    /
+    └── A
+        └── 1
+            └── 0
     """
 
     def __init__(
@@ -112,41 +127,54 @@ class NGFFNode(Mapping[str, Any]):
         return not self._session.closed
 
     def __repr__(self) -> str:
-        state = "closed, " if self._session.closed else ""
+        state = "closed" if self._session.closed else "open"
         return (
-            f"<{type(self).__name__} {str(self._place)!r} ({state}OME-NGFF {self.version}{self._summary()})>"
+            f"<{type(self).__name__} {str(self._place)!r} ({state}, OME-NGFF {self.version}{self._told()})>"
         )
 
+    def _repr_html_(self) -> str:
+        """Return what notebooks show."""
+        from lamella.nodes.html import node_html
+
+        return node_html(self)
+
     def _summary(self) -> str:
-        """What `repr` says beyond class, place and version; never raises."""
+        """Return what `repr` says beyond class, place and version."""
         return ""
+
+    def _told(self) -> str:
+        try:
+            return self._summary()
+        except Exception as fault:  # whatever is wrong with a node, it can still be named
+            return f", damaged: {fault}"
 
     # -- the group in the store -------------------------------------------------------------------------------
 
     @property
     def zgroup(self) -> zarr.Group:
-        """The zarr-python group of the node, read anew at each look."""
-        import zarr
+        """The zarr-python group of the node, read anew at each look.
 
-        store = self._documents.storage.zarr_store()
-        mode: Literal["r", "r+"] = "r" if self._session.read_only else "r+"
-        return zarr.open_group(
-            store,
-            path=self.path,
-            mode=mode,
-            zarr_format=self._session.version.zarr_format,
-            use_consolidated=False,
-        )
+        ``zgroup.store.root`` is the folder of a local store as a path, also after :meth:`close`.
+        """
+        from lamella.nodes.zarr_views import open_group
+
+        return open_group(self._place)
 
     @property
     def zattrs(self) -> Attributes:
-        """Attributes of the node, as zarr-python gives them. Assignments change the document at once."""
-        return self.zgroup.attrs
+        """Attributes of the node as zarr-python gives them. Assignments change the document at once."""
+        from lamella.nodes.zarr_views import NodeAttributes
+
+        return NodeAttributes(self._place)
 
     @property
     def maybe_wrapped_ome_attrs(self) -> JSONObject:
-        """The OME part of the attributes: ``zattrs["ome"]`` in 0.5, all of ``zattrs`` in 0.4."""
-        return self._session.version.ome(self._documents.group(self.path))
+        """A copy of the OME part of the attributes: of ``zattrs["ome"]`` in 0.5, of all ``zattrs`` in 0.4.
+
+        A plain dictionary as it is stored now; what is assigned to it is not saved. To change metadata, use the
+        methods of the node, or :attr:`metadata` and :meth:`dump_meta`, or :attr:`zattrs`.
+        """
+        return dict(self._session.version.ome(self._documents.group(self.path)))
 
     @property
     def channel_names(self) -> list[str]:
@@ -201,6 +229,21 @@ class NGFFNode(Mapping[str, Any]):
         from lamella.nodes.kinds import open_member
 
         return open_member(self, self._checked_key(key))
+
+    def __delitem__(self, key: int | str) -> None:
+        """Delete a member with all below it. Nodes that list their members take it off the list too.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none (a KeyError).
+        """
+        name = self._checked_key(key)
+        self._require_writable(f"delete {name!r}")
+        place = self._place.child(name)
+        if self._documents.kind(place.path) is None:
+            raise self._missing(name)
+        self._documents.delete(place.path)
 
     def _checked_key(self, key: int | str) -> str:
         if not isinstance(key, str | int) or isinstance(key, bool):

@@ -16,16 +16,17 @@ from lamella.errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
-from lamella.nodes.kinds import node_class
+from lamella.nodes.kinds import is_row_of_plate, node_class
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.plate import Plate
-from lamella.nodes.position import Position
+from lamella.nodes.position import Position, is_pending
 from lamella.nodes.session import Place, Session
 from lamella.nodes.tiled import TiledPosition
 from lamella.nodes.well import Row, Well
 from lamella.spec.axes import channel_axis, default_axes
 from lamella.spec.versions import by_name, detect
 from lamella.store.documents import Documents
+from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage
 from lamella.types import Layout, Mode
 
@@ -93,8 +94,8 @@ def open_ome_zarr(
     store_path
         Path of the store, or of a group inside one ("plate.zarr/A/1/0"), or a zarr-python store.
     layout
-        "auto" finds the layout in the metadata (not for creation); "fov" is one image, "hcs" a plate, "tiled" one
-        image of tiles.
+        "auto" finds the layout in the metadata (not for creation), wells, rows, labels and collections too; "fov" is
+        one image, "hcs" a plate, "tiled" one image of tiles.
     mode
         "r" read only, must exist; "r+" read and write, must exist; "a" read and write, created when missing; "w"
         create, an existing store is deleted; "w-" create, fails when anything exists.
@@ -112,7 +113,7 @@ def open_ome_zarr(
 
     Returns
     -------
-    Position, Plate, Well, Row or NGFFNode
+    Position, TiledPosition, Plate, Well, Row, Labels, LabelImage or Collection
         The node at the path. Use it in a ``with`` statement or call ``close()``.
 
     Raises
@@ -140,27 +141,24 @@ def open_ome_zarr(
     _check_choices(layout, mode)
     target = store_path if _is_zarr_store(store_path) else os.fspath(store_path)  # type: ignore[arg-type]
     storage = open_storage(target, read_only=mode == "r")
-    documents = Documents.open(storage) if mode in ("r", "r+", "a") else None
-    if documents is not None:
-        return _open(documents, layout, channel_names, axes, kwargs)
+    if mode in ("r", "r+", "a"):
+        documents = Documents.open(storage)
+        if documents is not None:
+            return _open(documents, layout, mode, channel_names, axes, kwargs)
+        row = _row_place(storage) if layout == "auto" else None
+        if row is not None:
+            return Row(row, channel_names=channel_names, axes=axes, **kwargs)
     if mode in ("r", "r+") or (mode == "a" and layout == "auto"):
         raise _not_there(storage, mode, layout)
     spec = by_name(version)
     _check_creation(layout, mode, channel_names, axes, storage)
-    if mode == "w-" and storage.exists(""):
-        raise StoreExistsError(
-            f"Cannot create {storage.name}: it exists. Use mode='a' to open it, or another path."
-        )
-    if mode == "a" and storage.exists("") and storage.list(""):
-        raise MetadataError(
-            f"{storage.name} exists but is not a Zarr store, so mode 'a' neither opens nor replaces it. Choose another path."
-        )
+    _check_place(storage, mode, disable_path_checking)
     # The node and its first document are made before anything is touched, so that bad arguments change nothing.
     session = Session(Documents.create(storage, spec.zarr_format), spec)
     node = _LAYOUT_CLASSES[layout](Place(session, ""), False, channel_names, axes, **kwargs)
     first = node._first_attributes()
-    if mode == "w":
-        _clear(storage, disable_path_checking)
+    if mode == "w" and storage.exists(""):
+        storage.delete("")
     session.documents.put_group("", first)
     node._parse_meta()
     return node
@@ -216,24 +214,65 @@ def _check_creation(
         raise InvalidArgumentError(f"Cannot {what}: an image has 2 to 5 axes (AX-06), not {len(axes)}.")
 
 
-def _clear(storage: Storage, disable_path_checking: bool) -> None:
-    """Delete what mode "w" may delete: a Zarr store or an empty folder, no link, with ".zarr" in its path."""
+def _check_place(storage: Storage, mode: str, disable_path_checking: bool) -> None:
+    """Refuse to create where something is that the mode may not replace. Nothing is touched."""
+    if isinstance(storage, LocalStorage):
+        _check_folder(storage.root, mode)
     if not storage.exists(""):
         return
-    if not disable_path_checking:
+    if mode == "w-":
+        raise StoreExistsError(
+            f"Cannot create {storage.name}: it exists. Use mode='a' to open it, or another path."
+        )
+    if mode == "a" and storage.list(""):
+        raise MetadataError(
+            f"{storage.name} exists but is not a Zarr store, so mode 'a' neither opens nor replaces it. "
+            "Choose another path."
+        )
+    if mode == "w" and not disable_path_checking:
         advice = "Give another path, or disable_path_checking=True if everything in it may be lost."
-        if ".zarr" not in storage.name:
+        if isinstance(storage, LocalStorage) and ".zarr" not in storage.name:
             raise InvalidArgumentError(
                 f"Will not overwrite {storage.name}: its path has no '.zarr' in it. {advice}"
             )
         if Documents.open(storage) is None and storage.list(""):
             raise InvalidArgumentError(f"Will not overwrite {storage.name}: it is not a Zarr store. {advice}")
-    storage.delete("")
+
+
+def _check_folder(root: str, mode: str) -> None:
+    """Refuse a file, and for mode "w" a link: what it names is not ours to delete, whatever the options."""
+    if mode == "w-" and os.path.lexists(root):
+        raise StoreExistsError(f"Cannot create {root}: it exists. Use mode='a' to open it, or another path.")
+    if os.path.islink(root) and (mode == "w" or not os.path.exists(root)):
+        raise InvalidArgumentError(
+            f"Cannot create {root} with mode {mode!r}: it is a symbolic link to {os.path.realpath(root)}. "
+            "Give the path that it names."
+        )
+    if os.path.lexists(root) and not os.path.isdir(root):
+        raise InvalidArgumentError(
+            f"Cannot create {root} with mode {mode!r}: it is a file, and a store is a folder. Give another path."
+        )
+
+
+def _row_place(storage: Storage) -> Place | None:
+    """Return the place of a row in the plate above a folder; None when the folder is no row.
+
+    A row has no metadata of its own, and often no document at all: the plate is opened instead, at the row's path.
+    """
+    if not isinstance(storage, LocalStorage) or not storage.exists(""):
+        return None
+    above, name = os.path.split(storage.root)
+    documents = Documents.open(LocalStorage(above, storage.read_only, fsync=storage.fsync)) if name else None
+    if documents is None or documents.kind("") != "group":
+        return None
+    place = Place(Session(documents, detect(documents.format, documents.group(""))), name)
+    return place if is_row_of_plate(place) else None
 
 
 def _open(
     documents: Documents,
     layout: str,
+    mode: str,
     channel_names: Sequence[str] | None,
     axes: Sequence[AxisMeta] | None,
     kwargs: dict[str, Any],
@@ -244,19 +283,29 @@ def _open(
     attributes = documents.group("")
     spec = detect(documents.format, attributes)
     place = Place(Session(documents, spec), "")
-    found = node_class(spec.ome(attributes), place)
+    found = node_class(spec.ome(attributes), place) or (Position if is_pending(attributes) else None)
+    if found is None and layout == "auto" and (row := _row_place(documents.storage)) is not None:
+        place, found = row, Row
     wanted = _LAYOUT_CLASSES.get(layout)
     if wanted is not None and found is not None and not issubclass(wanted, found):
         raise InvalidArgumentError(
             f"{name} is opened with layout={layout!r}, but its metadata say {found.__name__}. Use layout='auto'."
         )
-    kind = wanted or found
+    kind = found if wanted is None or (mode == "r" and found is None) else wanted
     if kind is None:
         raise MetadataError(
-            f"{name} is a Zarr group without OME-NGFF metadata: no multiscales, plate or well. Its members are: "
-            f"{', '.join(list(documents.children(''))[:20]) or 'none'}."
+            f"{name} is a Zarr group without OME-NGFF metadata: no multiscales, plate, well or collection. Its "
+            f"members are: {_some_members(documents)}."
         )
-    return kind(place, True, channel_names, axes, **kwargs)
+    return kind(place, channel_names=channel_names, axes=axes, **kwargs)
+
+
+def _some_members(documents: Documents) -> str:
+    if not documents.storage.can_list:
+        return "unknown, because the store cannot list them"
+    names = documents.storage.list("")
+    shown = [name for name in names if not name.startswith(".z") and name != "zarr.json"][:20]
+    return ", ".join(shown) or "none"
 
 
 __all__ = ["NGFFNode", "Plate", "Position", "Row", "Well", "open_ome_zarr"]

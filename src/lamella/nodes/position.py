@@ -6,11 +6,9 @@ in :mod:`position_images`; pyramids are operations (:mod:`lamella.ops.pyramid`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lamella.errors import NodeNotFoundError
-from lamella.nodes.image_array import ImageArray
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.position_channels import ChannelEdits
@@ -20,12 +18,14 @@ from lamella.nodes.position_xarray import XarrayMethods
 from lamella.spec import edits
 from lamella.spec.axes import axes_from_json, channel_axis, default_axes
 from lamella.spec.images import ImagesMeta
+from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import zarr
 
+    from lamella.nodes.image_array import ImageArray
     from lamella.nodes.labels import Labels
     from lamella.nodes.session import Place
     from lamella.spec.axes import AxisMeta
@@ -138,7 +138,8 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         if axis is None or not paths or self._documents.kind(self._place.child(paths[0]).path) != "array":
             return []
         shape = self._documents.array(self._place.child(paths[0]).path).shape
-        return [f"channel_{i}" for i in range(shape[axis])] if axis < len(shape) else []
+        axis -= len(self.axes) - len(shape)
+        return [f"channel_{i}" for i in range(shape[axis])] if 0 <= axis < len(shape) else []
 
     @property
     def axes(self) -> list[AxisMeta]:
@@ -158,7 +159,10 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         return self.metadata.multiscales[0].get_dataset_paths()
 
     def _member_names(self) -> list[str]:
-        return self.array_keys()
+        """Return the levels, wherever they lie below the group, and the other arrays in it."""
+        levels = self.dataset_paths
+        others = self.array_keys() if self._documents.storage.can_list else []
+        return sorted({*levels, *others}, key=natural_order)
 
     def __getitem__(self, key: int | str) -> ImageArray:
         """Return a member: an array, or the group or label image at a path.
@@ -176,7 +180,7 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         name = self._checked_key(key)
         if name in self.dataset_paths:
             return self._level(name)
-        return super().__getitem__(name)
+        return cast("ImageArray", super().__getitem__(name))
 
     def _level(self, path: str) -> ImageArray:
         array = self._array_class(self._place.child(path), self.metadata.multiscales[0].axes)
@@ -211,7 +215,7 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         tuple of str and ImageArray
             Levels of the image and other arrays, in natural order.
         """
-        for name in self.array_keys():
+        for name in self._member_names():
             yield name, self[name]
 
     @property
@@ -238,15 +242,12 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         return Labels(self._place.child("labels"), False)
 
     def _summary(self) -> str:
-        try:
-            paths = self.dataset_paths
-            if not paths:
-                return ", no image yet"
-            array = self._level(paths[0])
-            levels = f", {len(paths)} levels" if len(paths) > 1 else ""
-            return f", {''.join(self.axis_names)} {array.shape} {array.dtype}{levels}"
-        except (ValueError, OSError, KeyError) as fault:
-            return f", damaged: {fault}"
+        paths = self.dataset_paths
+        if not paths:
+            return ", no image yet"
+        array = self._level(paths[0])
+        levels = f", {len(paths)} levels" if len(paths) > 1 else ""
+        return f", {''.join(self.axis_names)} {array.shape} {array.dtype}{levels}"
 
     # -- pyramids: operations -----------------------------------------------------------------------------------
 

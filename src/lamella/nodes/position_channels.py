@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
+from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike
 
     from lamella.nodes.live import LiveDocument
@@ -26,6 +29,7 @@ class ChannelEdits(NGFFNode):
     """What a position can do with its channels."""
 
     _live: LiveDocument[ImagesMeta]
+    _level: Callable[[str], ImageArray]
 
     def append_channel(self, chan_name: str, resize_arrays: bool = True) -> None:
         """Append a channel to the end of the channel list.
@@ -43,17 +47,30 @@ class ChannelEdits(NGFFNode):
             If the channel exists or the image has no channel axis (a ValueError).
         """
         self._require_writable(f"append the channel {chan_name!r}")
-        axis = channel_axis(self.axes)
-        if axis is None:
+        if channel_axis(self.axes) is None:
             raise InvalidArgumentError(f"{self._place} has no channel axis to append {chan_name!r} to.")
-        if chan_name in self.channel_names:
-            raise InvalidArgumentError(f"{self._place} has a channel {chan_name!r} already.")
-        levels = [self[path] for path in self.dataset_paths]  # type: ignore[attr-defined]
+        levels = [self._level(path) for path in self._live.model.multiscales[0].get_dataset_paths()]
         window = dtype_window(levels[0].dtype) if levels else None
-        if resize_arrays:
-            for level in levels:
-                level.resize(tuple(n + (i == axis) for i, n in enumerate(level.shape)))
-        self._live.edit(lambda meta: edits.append_channel(meta, chan_name, window))
+
+        def append(meta: ImagesMeta) -> ImagesMeta:
+            return edits.append_channel(self._named(meta), chan_name, window)
+
+        append(self._live.model)  # what does not fit is refused before an array grows
+        for level in levels if resize_arrays else ():
+            axis = self._channel_axis_of(level)
+            level.resize(tuple(n + (i == axis) for i, n in enumerate(level.shape)))
+        self._live.edit(append)
+
+    def _named(self, meta: ImagesMeta) -> ImagesMeta:
+        """Return the metadata with channel names: an image of another program may have none yet."""
+        known = edits.channel_names(meta)
+        return meta if known or not self.channel_names else edits.name_channels(meta, self.channel_names)
+
+    def _channel_axis_of(self, array: ImageArray) -> int:
+        axis = channel_axis(array.axes if array.axes is not None else self.axes)
+        if axis is None or axis >= array.ndim:
+            raise InvalidArgumentError(f"{array!r} has no channel axis.")
+        return axis
 
     def rename_channel(self, old: str, new: str) -> None:
         """Rename a channel.
@@ -71,7 +88,7 @@ class ChannelEdits(NGFFNode):
             If there is no channel ``old``, or one named ``new`` (a ValueError).
         """
         self._require_writable(f"rename the channel {old!r}")
-        self._live.edit(lambda meta: edits.rename_channel(meta, old, new))
+        self._live.edit(lambda meta: edits.rename_channel(self._named(meta), old, new))
 
     def update_channel(self, chan_name: str, target: str, data: ArrayLike) -> None:
         """Write one channel of an array.
@@ -92,9 +109,9 @@ class ChannelEdits(NGFFNode):
         """
         self._require_writable(f"update the channel {chan_name!r}")
         array = self[target]
-        axis = channel_axis(self.axes)
-        if axis is None:
-            raise InvalidArgumentError(f"{self._place} has no channel axis.")
+        if not isinstance(array, ImageArray):
+            raise InvalidArgumentError(f"{target!r} in {self._place} is no array, but {array!r}.")
+        axis = self._channel_axis_of(array)
         index = self.get_channel_index(chan_name)
         block = np.asarray(data)
         expected = tuple(n for i, n in enumerate(array.shape) if i != axis)
@@ -119,9 +136,14 @@ class ChannelEdits(NGFFNode):
         window
             Numbers ``min`` and ``max`` (the range of a slider), ``start`` and ``end`` (what is shown as black and as
             full intensity), in intensity units (OM-03).
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the channel is unknown, or a number is missing or not finite (a ValueError).
         """
         self._require_writable(f"set the contrast limits of {channel_name!r}")
-        self._live.edit(lambda meta: edits.set_contrast_limits(meta, channel_name, window))
+        self._live.edit(lambda meta: edits.set_contrast_limits(self._named(meta), channel_name, window))
 
 
 def dtype_window(dtype: np.dtype[Any]) -> WindowDict:

@@ -6,17 +6,19 @@ Layer: nodes. Layout of chunks and shards is the store's; this module checks tha
 from __future__ import annotations
 
 import warnings
+from operator import index
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, NodeExistsError
+from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.position_channels import dtype_window
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.store.documents import new_array
+from lamella.store.keys import check_key
 from lamella.store.layout import auto_layout, default_chunks
 
 if TYPE_CHECKING:
@@ -93,7 +95,13 @@ class ImageCreation(NGFFNode):
             check_shape,
             compressor=compressor,
         )
-        write_array(array, source)
+        try:
+            write_array(array, source)
+        except BaseException:
+            # A source that fails half way leaves no half-written image; a kill leaves one whose chunks are whole.
+            self._live.edit(lambda meta: edits.remove_dataset(meta, self._array_name(name)))
+            self._documents.delete(array.path)
+            raise
         return array
 
     def create_zeros(
@@ -132,20 +140,19 @@ class ImageCreation(NGFFNode):
             If something does not fit or the name is taken (ValueErrors). Nothing is written then.
         """
         self._require_writable(f"create the array {name!r}")
-        key = self._checked_key(name)
-        lengths = tuple(int(n) for n in shape)
-        kind = np.dtype(dtype)
+        key = self._array_name(name)
+        lengths, kind = _integers("shape", shape), _data_type(dtype)
         image = self._live.model
         if check_shape:
             self._check_shape(image, key, lengths)
         names = [axis.name for axis in image.multiscales[0].axes]
         array = self._new_array(lengths, kind, chunks, shards_ratio, compressor, names)
         place = self._place.child(key)
-        exists = self._documents.kind(place.path) is not None
-        if exists and not self._overwriting_creation:
+        found = self._documents.kind(place.path)
+        if found == "group" or (found == "array" and not self._overwriting_creation):
             raise NodeExistsError(
-                f"{self._place} has a member {key!r} already. Delete it first, or open the store with "
-                "overwriting_creation=True."
+                f"{self._place} has {'a group' if found == 'group' else 'an array'} {key!r} already. Delete it first"
+                f"{'' if found == 'group' else ', or open the store with overwriting_creation=True'}."
             )
 
         def add(meta: ImagesMeta) -> ImagesMeta:
@@ -154,13 +161,38 @@ class ImageCreation(NGFFNode):
             return edits.add_dataset(meta, key, transform, dtype_window(kind))
 
         def put() -> None:
-            if exists:
+            if found is not None:
                 self._documents.delete(place.path)
+            for group in self._groups_above(key):
+                self._documents.put_group(group, {})
             self._documents.put_array(place.path, array)
 
+        self._groups_above(key)
         # The array is put when the new metadata are ready, so that a transform that does not fit touches nothing.
         meta = self._live.edit(add, before_write=put)
         return self._array_class(place, meta.multiscales[0].axes)
+
+    def _array_name(self, name: int | str) -> str:
+        """Return the name as text; refuse those that a position keeps for something else."""
+        key = self._checked_key(name)
+        check_key(self._place.child(key).path)
+        first, last = key.partition("/")[0], key.rpartition("/")[2]
+        if first == "labels" or last.startswith(".") or last == "zarr.json":
+            raise InvalidNameError(
+                f"An array in {self._place} cannot be named {key!r}: "
+                f"{'that group holds the label images' if first == 'labels' else 'that is a name of metadata files'}."
+            )
+        return key
+
+    def _groups_above(self, key: str) -> list[str]:
+        """Return the paths of the groups that an array at a nested name lacks, the outermost first."""
+        parts = key.split("/")[:-1]
+        above = [self._place.child("/".join(parts[: n + 1])).path for n in range(len(parts))]
+        kinds = {path: self._documents.kind(path) for path in above}
+        for path, kind in kinds.items():
+            if kind == "array":
+                raise NodeExistsError(f"Cannot create {key!r} in {self._place}: {path!r} is an array.")
+        return [path for path, kind in kinds.items() if kind is None]
 
     def _new_array(
         self,
@@ -178,7 +210,7 @@ class ImageCreation(NGFFNode):
         elif chunks is None:
             inner = default_chunks(shape, dtype.itemsize)
         else:
-            inner = tuple(int(n) for n in chunks)
+            inner = _integers("chunks", chunks)
         if shards_ratio is not None:
             if version.zarr_format == 2:
                 raise InvalidArgumentError(
@@ -189,7 +221,12 @@ class ImageCreation(NGFFNode):
                 raise InvalidArgumentError(
                     f"shards_ratio={tuple(shards_ratio)} has {len(shards_ratio)} numbers for chunks {inner}."
                 )
-            shards = tuple(n * int(ratio) for n, ratio in zip(inner, shards_ratio, strict=True))
+            ratios = _integers("shards_ratio", shards_ratio)
+            if min(ratios, default=1) < 1:
+                raise InvalidArgumentError(
+                    f"shards_ratio={ratios} needs at least one chunk per shard along each axis."
+                )
+            shards = tuple(n * ratio for n, ratio in zip(inner, ratios, strict=True))
         return new_array(
             shape,
             dtype,
@@ -224,3 +261,18 @@ class ImageCreation(NGFFNode):
                 UserWarning,
                 stacklevel=3,
             )
+
+
+def _integers(what: str, numbers: Sequence[int]) -> Shape:
+    """Return numbers as a tuple of int; nothing is rounded."""
+    try:
+        return tuple(index(n) for n in numbers)
+    except TypeError:
+        raise InvalidArgumentError(f"{what} is one integer per axis, not {numbers!r}.") from None
+
+
+def _data_type(dtype: DTypeLike) -> np.dtype[Any]:
+    try:
+        return np.dtype(dtype)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"{dtype!r} is not a data type of numpy: {error}") from error

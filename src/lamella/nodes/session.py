@@ -6,9 +6,10 @@ Layer: nodes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lamella.errors import ClosedError, ReadOnlyError
+from lamella.errors import ClosedError, InvalidArgumentError, ReadOnlyError
+from lamella.spec.versions import by_name, detect
 
 if TYPE_CHECKING:
     import zarr
@@ -35,10 +36,19 @@ class Session:
     version: SpecVersion
     closed: bool = field(default=False)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # By the name of the version: there is one object for each, which is told apart by identity.
+        return _reopen, (self.documents, self.version.name, self.closed)
+
     @property
     def read_only(self) -> bool:
         """Whether the store was opened for reading."""
         return self.documents.storage.read_only
+
+    @property
+    def writable(self) -> bool:
+        """Whether changes are accepted: open for writing, and not closed."""
+        return not (self.closed or self.read_only)
 
     @property
     def name(self) -> str:
@@ -64,6 +74,10 @@ class Session:
             )
 
 
+def _reopen(documents: Documents, version: str, closed: bool) -> Session:
+    return Session(documents, by_name(version), closed)
+
+
 def join(*parts: str) -> str:
     """Join the parts of a node's path; empty parts vanish.
 
@@ -81,19 +95,30 @@ class Place:
     path: str
 
     @classmethod
-    def of(cls, group: zarr.Group | Place) -> Place:
-        """Return the place of a zarr-python group, which becomes an opened store of its own."""
-        if isinstance(group, Place):
-            return group
-        from lamella.spec.versions import detect
+    def of(cls, member: zarr.Group | zarr.Array[Any] | Place) -> Place:
+        """Return the place of a zarr-python group or array, which becomes an opened store of its own.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If it is neither (a ValueError).
+        """
+        if isinstance(member, Place):
+            return member
+        import zarr
+
         from lamella.store.documents import Documents
         from lamella.store.storage import open_storage
 
-        documents = Documents(
-            open_storage(group.store, read_only=group.read_only), group.metadata.zarr_format
-        )
-        version = detect(group.metadata.zarr_format, documents.group(group.path))
-        return cls(Session(documents, version), group.path)
+        if not isinstance(member, zarr.Group | zarr.Array):
+            raise InvalidArgumentError(
+                f"A node is made from a zarr-python group, not from {member!r}. For a path, use open_ome_zarr."
+            )
+        zarr_format = member.metadata.zarr_format
+        documents = Documents(open_storage(member.store, read_only=member.read_only), zarr_format)
+        group = member.path if isinstance(member, zarr.Group) else member.path.rpartition("/")[0]
+        attributes = documents.group(group) if documents.kind(group) == "group" else {}
+        return cls(Session(documents, detect(zarr_format, attributes)), member.path)
 
     def child(self, name: str) -> Place:
         """Return the place of a member."""

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lamella.errors import LamellaError
+from lamella.store.documents import can_hold_a_node
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
 def tree_lines(place: Place, level: int | None = None) -> Iterator[str]:
     """Yield one line per node: the root, then its members indented below it, arrays with shape and dtype.
+
+    A damaged node has a line that says what is wrong with it.
 
     Parameters
     ----------
@@ -30,16 +35,32 @@ def tree_lines(place: Place, level: int | None = None) -> Iterator[str]:
 def _below(place: Place, indent: str, level: int | None) -> Iterator[str]:
     if level is not None and level <= 0:
         return
-    children = place.session.documents.children(place.path)
-    for i, (name, kind) in enumerate(children.items()):
-        last = i == len(children) - 1
-        line = f"{indent}{'└── ' if last else '├── '}{name}"
-        child = place.child(name)
-        if kind == "array":
-            meta = place.session.documents.array(child.path)
-            yield f"{line} {meta.shape} {meta.dtype}"
-        else:
-            yield line
-            yield from _below(
-                child, indent + ("    " if last else "│   "), None if level is None else level - 1
-            )
+    try:
+        members = [
+            (name, *_told(place.child(name)))
+            for name in place.session.documents.storage.list(place.path)
+            if can_hold_a_node(name)
+        ]
+    except LamellaError as fault:
+        yield f"{indent}└── ? ({fault})"
+        return
+    members = [(name, text, is_group) for name, text, is_group in members if text is not None]
+    for i, (name, text, is_group) in enumerate(members):
+        last = i == len(members) - 1
+        yield f"{indent}{'└── ' if last else '├── '}{name}{text}"
+        if is_group:
+            below = indent + ("    " if last else "│   ")
+            yield from _below(place.child(name), below, None if level is None else level - 1)
+
+
+def _told(place: Place) -> tuple[str | None, bool]:
+    """Return what to say after the name of a node, and whether it is a group; None where there is no node."""
+    documents = place.session.documents
+    try:
+        kind = documents.kind(place.path)
+        if kind != "array":
+            return (None if kind is None else ""), kind == "group"
+        meta = documents.array(place.path)
+        return f" {meta.shape} {meta.dtype}", False
+    except LamellaError as fault:
+        return f" (damaged: {fault})", False

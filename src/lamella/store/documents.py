@@ -223,7 +223,7 @@ class Documents:
         """
         found: dict[str, NodeKind] = {}
         for name in self.storage.list(path):
-            kind = self.kind(join(path, name)) if _can_hold_a_node(name) else None
+            kind = self.kind(join(path, name)) if can_hold_a_node(name) else None
             if kind is not None:
                 found[name] = kind
         return found
@@ -452,7 +452,7 @@ class Documents:
         self._unconsolidated[node] = stamp
 
 
-def _can_hold_a_node(name: str) -> bool:
+def can_hold_a_node(name: str) -> bool:
     """Spare a request for names that no writer gives a node."""
     if name in (format_v3.FILE, format_v2.CONSOLIDATED_FILE) or name.startswith(".z"):
         return False

@@ -1,0 +1,133 @@
+"""A collection: several images in one store, as bioformats2raw writes them.
+
+Layer: nodes. Rules BF-01 to BF-07.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from lamella.nodes.node import NGFFNode
+from lamella.nodes.position import Position
+from lamella.spec.bioformats2raw import Bioformats2RawMeta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.types import JSONObject
+
+_OME = "OME"
+
+
+class Collection(NGFFNode):
+    """The images of one acquisition file: a mapping of path to `Position`, in the order of the file.
+
+    Parameters
+    ----------
+    group
+        The zarr-python group to wrap.
+    parse_meta
+        Read and check the metadata now.
+    channel_names, axes
+        For images that have none.
+    overwriting_creation
+        Handed on to the images.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile, zarr
+    >>> path = tempfile.mkdtemp() + "/scan.zarr"
+    >>> group = zarr.create_group(path, zarr_format=2, attributes={"bioformats2raw.layout": 3})
+    >>> for name in ("0", "1"):
+    ...     with lamella.open_ome_zarr(f"{path}/{name}", layout="fov", mode="w", channel_names=["DAPI"]) as image:
+    ...         image["0"] = np.zeros((1, 1, 1, 8, 8), "uint8")
+    >>> collection = lamella.open_ome_zarr(path)
+    >>> list(collection), collection["1"].channel_names
+    (['0', '1'], ['DAPI'])
+    """
+
+    def _parse_meta(self) -> None:
+        self.metadata  # noqa: B018 (reading is the check)
+
+    @property
+    def metadata(self) -> Bioformats2RawMeta:
+        """The layout number, and the paths of the images in the order of the file (BF-05, BF-06)."""
+        version = self._session.version
+        top = version.load(Bioformats2RawMeta, self._documents.group(self.path)) or Bioformats2RawMeta()
+        place = self._place.child(_OME)
+        if self._documents.kind(place.path) == "group":
+            listed = version.load(Bioformats2RawMeta, self._documents.group(place.path))
+            if listed is not None and listed.series is not None:
+                return Bioformats2RawMeta(layout=top.layout, series=listed.series)
+        return Bioformats2RawMeta(layout=top.layout, series=list(self._numbered()))
+
+    def _numbered(self) -> Iterator[str]:
+        """Yield 0, 1, ... while there are such groups: the series of a store that lists none."""
+        number = 0
+        while self._documents.kind(self._place.child(str(number)).path) == "group":
+            yield str(number)
+            number += 1
+
+    def _member_names(self) -> list[str]:
+        return list(self.metadata.series or [])
+
+    def __getitem__(self, key: int | str) -> Position:
+        """Return an image, or what lies at a path below one.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none (a KeyError).
+        MetadataError
+            If the collection lists the image, but it is not in the store (a ValueError).
+        """
+        name = self._checked_key(key)
+        series = self._member_names()
+        if name in series:
+            return self._open_listed(Position, name)
+        return cast("Position", super().__getitem__(name))
+
+    def __delitem__(self, key: int | str) -> None:
+        """Delete an image or another member; the list of images follows."""
+        name = self._checked_key(key)
+        series = self._member_names()
+        if name in series:
+            self._require_writable(f"delete {name!r}")
+            self._list_series([path for path in series if path != name])
+        super().__delitem__(name)
+
+    def _list_series(self, series: list[str]) -> None:
+        version, path = self._session.version, self._place.child(_OME).path
+        if self._documents.kind(path) is None:
+            self._documents.put_group(path, {})
+
+        def edit(attributes: JSONObject) -> JSONObject:
+            return version.with_ome(attributes, {**version.ome(attributes), "series": series})
+
+        self._documents.edit_group(path, edit)
+
+    def positions(self) -> Iterator[tuple[str, Position]]:
+        """Iterate over the images, in the order of the file.
+
+        Yields
+        ------
+        tuple of str and Position
+            Path and image.
+
+        Raises
+        ------
+        MetadataError
+            At an image that is listed but not in the store, or damaged.
+        """
+        for name in self._member_names():
+            yield name, self._open_listed(Position, name)
+
+    @property
+    def channel_names(self) -> list[str]:
+        """Channel names of the first image."""
+        for _, position in self.positions():
+            return position.channel_names
+        return super().channel_names
+
+    def _summary(self) -> str:
+        return f", {len(self._member_names())} images"

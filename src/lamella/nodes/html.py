@@ -1,0 +1,130 @@
+"""Nodes as notebooks show them: a plate map with field counts; levels, axes and channels of an image.
+
+Every text that comes from a store is escaped. Never raises: what is damaged is said.
+
+Layer: nodes.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from typing import TYPE_CHECKING
+
+from lamella.errors import LamellaError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lamella.nodes.node import NGFFNode
+    from lamella.nodes.plate import Plate
+    from lamella.nodes.position import Position
+
+_COLOR = re.compile(r"#?([0-9A-Fa-f]{6})")
+_CELL = "padding:2px 6px;border:1px solid #8884;text-align:center"
+_MOST_WELLS = 1536
+_MOST_MEMBERS = 50
+
+
+def node_html(node: NGFFNode) -> str:
+    """Return a node as HTML: what `repr` says, and a table that fits the class.
+
+    Examples
+    --------
+    >>> import lamella, tempfile
+    >>> plate = lamella.open_ome_zarr(tempfile.mkdtemp() + "/p.zarr", layout="hcs", mode="w", channel_names=["DAPI"])
+    >>> position = plate.create_position("A", "1", "0")
+    >>> "<th" in node_html(plate), node_html(position).startswith("<div>")
+    (True, True)
+    """
+    from lamella.nodes.plate import Plate
+    from lamella.nodes.position import Position
+
+    try:
+        if isinstance(node, Plate):
+            body = _plate(node)
+        elif isinstance(node, Position):
+            body = _image(node)
+        else:
+            body = _members(node)
+    except Exception as fault:  # a notebook shows what can be shown, whatever is wrong with the node
+        body = f"<p>damaged: {escape(str(fault))}</p>"
+    return f"<div><p><code>{escape(repr(node))}</code></p>{body}</div>"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of cells that are HTML already; the first cell of a row is its heading."""
+    top = "".join(f'<th style="{_CELL}">{cell}</th>' for cell in head)
+    lines = [
+        f'<tr><th style="{_CELL}">{row[0]}</th>'
+        + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    ]
+    return f'<table style="border-collapse:collapse"><tr>{top}</tr>{"".join(lines)}</table>'
+
+
+def _plate(plate: Plate) -> str:
+    meta = plate.metadata
+    if len(meta.wells) > _MOST_WELLS:
+        return f"<p>{len(meta.wells)} wells</p>"
+    counts = {well.path: _field_count(plate, well.path) for well in meta.wells}
+    rows = [
+        [escape(row.name), *(counts.get(f"{row.name}/{column.name}", "") for column in meta.columns)]
+        for row in meta.rows
+    ]
+    title = f"<p>{escape(meta.name or 'plate')}: number of fields per well</p>"
+    return title + _table(["", *(escape(column.name) for column in meta.columns)], rows)
+
+
+def _field_count(plate: Plate, path: str) -> str:
+    from lamella.nodes.well import Well
+
+    try:
+        return str(len(plate._open_listed(Well, path).metadata.images))
+    except LamellaError as fault:
+        return f'<span title="{escape(str(fault))}">&#9888;</span>'
+
+
+def _image(position: Position) -> str:
+    return _levels(position) + _channels(position)
+
+
+def _levels(position: Position) -> str:
+    axes = position.axes
+    head = ["level", "shape", "dtype", "chunks", *(f"{_axis_text(axis.name, axis.unit)}" for axis in axes)]
+    rows = []
+    for path in position.dataset_paths:
+        try:
+            array = position._level(path)
+            told = [str(array.shape), str(array.dtype), str(array.shards or array.chunks)]
+            told += [f"{size:g}" for size in position.get_effective_scale(path)]
+        except LamellaError as fault:
+            told = [f"damaged: {fault}"]
+        rows.append([escape(path), *map(escape, told)])
+    return _table(head, rows) if rows else "<p>no image yet</p>"
+
+
+def _axis_text(name: str, unit: str | None) -> str:
+    return f"{escape(name)}<br><small>{escape(unit or '')}</small>"
+
+
+def _channels(position: Position) -> str:
+    omero = position.metadata.omero
+    colors = [channel.color for channel in omero.channels] if omero is not None else []
+    items = []
+    for i, name in enumerate(position.channel_names):
+        found = _COLOR.fullmatch(str(colors[i])) if i < len(colors) and colors[i] is not None else None
+        swatch = f"background:#{found[1]};" if found else ""
+        box = (
+            f'<span style="display:inline-block;width:1em;height:1em;border:1px solid #888;{swatch}"></span>'
+        )
+        items.append(f'<span style="margin-right:1em">{box} {escape(name)}</span>')
+    return f"<p>{''.join(items)}</p>" if items else ""
+
+
+def _members(node: NGFFNode) -> str:
+    names = list(node)
+    shown = "".join(f"<li>{escape(name)}</li>" for name in names[:_MOST_MEMBERS])
+    more = f"<p>and {len(names) - _MOST_MEMBERS} more</p>" if len(names) > _MOST_MEMBERS else ""
+    return f"<ul>{shown}</ul>{more}"

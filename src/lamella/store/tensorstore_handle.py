@@ -1,0 +1,67 @@
+"""A TensorStore handle of an array, for users who work with TensorStore themselves.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import InvalidArgumentError
+from lamella.store.engine_tensorstore import _context, _document
+
+if TYPE_CHECKING:
+    from lamella.store.documents import Documents
+
+
+def open_handle(documents: Documents, path: str, *, writable: bool, **options: Any) -> Any:
+    """Open an array with TensorStore, from its stored document.
+
+    Parameters
+    ----------
+    documents : Documents
+        Of the store.
+    path : str
+        Of the array.
+    writable : bool
+        Whether writing through the handle is accepted.
+    **options
+        Of ``tensorstore.open``. Without ``context`` the one of lamella's engine: it leaves no lock files, since
+        those of TensorStore 0.1 can damage a shard after a kill.
+
+    Returns
+    -------
+    tensorstore.TensorStore
+
+    Raises
+    ------
+    NodeNotFoundError, MetadataError
+        There is no array, or its document is damaged.
+    InvalidArgumentError
+        TensorStore cannot reach the store, does not know a codec, or refuses an option.
+    """
+    import tensorstore as ts
+
+    meta = documents.array(path)
+    kvstore = documents.storage.kvstore(path)
+    if kvstore is None:
+        raise InvalidArgumentError(
+            f"TensorStore cannot reach {documents.location(path)}: it opens local folders, not a store like "
+            f"{documents.storage!r}. Use zarr() or indexing instead."
+        )
+    document = _document(meta)
+    if document is None:
+        raise InvalidArgumentError(
+            f"TensorStore cannot decode {documents.location(path)}, which is stored with "
+            f"{', '.join(meta.codecs) or 'no codec'}. Use zarr() or indexing instead."
+        )
+    if options.get("context") is None:
+        options["context"] = _context(bool(getattr(documents.storage, "fsync", False)))
+    spec = {"driver": "zarr3" if meta.zarr_format == 3 else "zarr", "kvstore": kvstore, "metadata": document}
+    settings = {"open": True, "read": True, "write": writable, **options}
+    if not writable and settings["write"] is None:
+        settings["write"] = False
+    try:
+        return ts.open(spec, **settings).result()
+    except (ValueError, TypeError) as error:
+        raise InvalidArgumentError(f"TensorStore cannot open {documents.location(path)}: {error}") from error
