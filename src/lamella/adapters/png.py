@@ -1,0 +1,368 @@
+"""Previews as PNG files: an image, or the montage of a plate, on a dark page (extra ``preview``).
+
+Layer: adapters. Drawing is in ``lamella.adapters.png_page``; what to show is decided by ``lamella.ops.preview`` and
+``lamella.ops.preview_plate``.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lamella.adapters.png_page import (
+    BACKGROUND,
+    EMPTY,
+    FAINT,
+    Page,
+    elided,
+    legend_boxes,
+    pillow,
+    resized,
+    text_width,
+)
+from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, StorageError
+from lamella.nodes.plate import Plate
+from lamella.nodes.position import Position
+from lamella.nodes.well import Row, Well
+from lamella.ops.execution import run
+from lamella.ops.montage import Box, Montage, field_grid, fit
+from lamella.ops.planes import PlaneAxes, pixel_aspect
+from lamella.ops.preview import FieldPicture, PreviewOptions, all_channels, choose_channels, field_picture
+from lamella.ops.preview_plate import PlatePlan, Tile, plan_plate, plate_channels
+from lamella.ops.summary import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from lamella.nodes.node import NGFFNode
+    from lamella.ops.preview import ShownChannel
+    from lamella.types import StrPath
+
+IMAGE_SIDE = 512
+FIELD_SIDE, PLATE_SIDE_LEAST, PLATE_SIDE_MOST = 150, 512, 2048
+_MARGIN, _TITLE, _SMALL = 20, 15, 13
+_NARROWEST = 280
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A field that could not be drawn, or not as asked: its path and why."""
+
+    path: str
+    error: str
+
+
+def write_preview(
+    node: NGFFNode, target: StrPath, options: PreviewOptions | None = None, *, size: int | None = None
+) -> list[Fault]:
+    """Draw an image, plate, row or well into a PNG file.
+
+    Parameters
+    ----------
+    node
+        What to draw.
+    target
+        The file, replaced whole when the picture is complete.
+    options
+        Which channels, plane and labels.
+    size
+        Pixels of the larger side of the picture, or of all wells together. By default 512 for an image, and for a
+        plate what gives each field 150, but 512 to 2048.
+
+    Returns
+    -------
+    list of Fault
+        Fields of a plate that are crossed out, or drawn without the labels asked for.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The target is no PNG file, lies in a Zarr store, or an option does not fit (a ValueError).
+    MissingDependencyError
+        Pillow is not installed (an ImportError).
+    LamellaError
+        Nothing of it can be read.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> with lamella.open_ome_zarr(f"{folder}/a.zarr", layout="fov", mode="w", channel_names=["GFP"]) as position:
+    ...     position["0"] = np.arange(256, dtype="uint16").reshape(1, 1, 1, 16, 16)
+    ...     write_preview(position, f"{folder}/a.png")
+    []
+    """
+    pillow()
+    path = check_target(target)
+    wanted = options or PreviewOptions()
+    faults: list[Fault] = []
+    if isinstance(node, Position):
+        page = image_page(node, wanted, size or IMAGE_SIDE)
+    elif isinstance(node, Plate | Row | Well):
+        page, faults = plate_page(node, wanted, size)
+    else:
+        raise InvalidArgumentError(f"{node!r} is no image, plate, row or well, so there is nothing to draw.")
+    save(page, path)
+    return faults
+
+
+# -- pages -------------------------------------------------------------------------------------------------------
+
+
+def image_page(position: Position, options: PreviewOptions, size: int) -> Page:
+    """Draw an image with its name, channels and a scale bar below."""
+    channels = choose_channels(all_channels(position), options.channels, str(position._place))
+    picture = field_picture(position, channels, options, size)
+    pixels = resized(picture, size)
+    height, width = pixels.shape[:2]
+    inner = max(width, _NARROWEST)
+    named = [] if picture.opacity == 1.0 else channels
+    right = _MARGIN + inner
+    top = _MARGIN + height + 14
+    bar = 0 if picture.physical_width is None else width // 4 + 24
+    lines = legend_boxes(_MARGIN, top + _TITLE + 10, right - bar, named, _SMALL)
+    bottom = lines[-1][0].bottom if lines else top + _TITLE + 6
+    page = Page(bottom + _MARGIN - 4, inner + 2 * _MARGIN)
+    box = Box(_MARGIN, _MARGIN, right, _MARGIN + height).inside(height, width)
+    page.paste(pixels, box)
+    page.frame(box)
+    name = position.metadata.multiscales[0].name or str(position._place).rpartition("/")[2]
+    page.text(_MARGIN, top + _TITLE // 2, elided(name, inner - bar, _TITLE), _TITLE)
+    page.legend(_MARGIN, top + _TITLE + 10, right - bar, named, _SMALL)
+    if picture.physical_width is not None and picture.unit is not None:
+        place = Box(box.left, top, box.right, top + _SMALL + 12)
+        page.scale_bar(place, picture.physical_width / width, picture.unit, _SMALL)
+    return page
+
+
+def plate_page(
+    node: Plate | Row | Well, options: PreviewOptions, size: int | None
+) -> tuple[Page, list[Fault]]:
+    """Draw the wells of a plate where they are on the plate, with the names of rows and columns."""
+    plan = plan_plate(node)
+    aspect = _field_aspect(plan)
+    grid = field_grid(plan.most_fields, aspect)
+    longest = FIELD_SIDE * max(len(plan.rows) * grid[0], len(plan.columns) * grid[1])
+    side = size or min(max(longest, PLATE_SIDE_LEAST), PLATE_SIDE_MOST)
+    montage = layout(plan, aspect, side)
+    room = max(montage.field_height, montage.field_width)
+    channels = plate_channels(plan.tiles, options, room, str(node._place))
+    footer = Box(montage.left, montage.height - 4, max(montage.width, montage.left + _NARROWEST) - _MARGIN, 0)
+    lines = legend_boxes(footer.left, footer.top + _TITLE + 10, footer.right, channels, _SMALL)
+    page = Page((lines[-1][0].bottom if lines else footer.top + _TITLE) + _MARGIN, footer.right + _MARGIN)
+    _draw_empty(page, plan, montage)
+    faults = _draw_tiles(page, plan, montage, lambda tile: _tile_picture(tile, channels, options, room))
+    name, count = elided(plan.name, (footer.right - footer.left) * 2 // 3, _TITLE), _count(plan)
+    page.text(footer.left, footer.top + _TITLE // 2, name, _TITLE)
+    page.text(
+        footer.left + text_width(name, _TITLE) + 12, footer.top + _TITLE // 2 + 1, count, _SMALL, color=FAINT
+    )
+    page.legend(footer.left, footer.top + _TITLE + 10, footer.right, channels, _SMALL)
+    return page, faults
+
+
+def layout(plan: PlatePlan, aspect: float, side: int) -> Montage:
+    """Choose sizes so that the larger side of all wells together is about ``side`` pixels.
+
+    Parameters
+    ----------
+    plan
+        What is drawn.
+    aspect
+        Height of a field by its width.
+    side
+        Pixels; a field gets 4 at least, however many there are.
+    """
+    field_rows, field_columns = field_grid(plan.most_fields, aspect)
+    rows, columns = max(1, len(plan.rows)), max(1, len(plan.columns))
+    gap = 3 if side / max(rows, columns) < 60 else 6
+    high, wide = rows * field_rows * aspect, columns * field_columns * 1.0
+    height, width = fit(high, wide, side)
+    field_height = max(4, (height - gap * (rows - 1)) // (rows * field_rows))
+    field_width = max(4, (width - gap * (columns - 1)) // (columns * field_columns))
+    label = _label_size(field_height * field_rows, field_width * field_columns)
+    names = max((text_width(name, label) for name in plan.rows), default=0)
+    return Montage(
+        rows=rows,
+        columns=columns,
+        field_rows=field_rows,
+        field_columns=field_columns,
+        field_height=field_height,
+        field_width=field_width,
+        left=_MARGIN + (min(names, 120) + 10 if names else 0),
+        top=_MARGIN + (24 if any(plan.columns) else 0),
+        margin=_MARGIN,
+        gap=gap,
+    )
+
+
+def _label_size(height: int, width: int) -> int:
+    return min(max(min(height, width) // 8, 11), 18)
+
+
+def _field_aspect(plan: PlatePlan) -> float:
+    """Return height by width of the first field that can be read, within 1:3."""
+    for tile in plan.tiles:
+        try:
+            if isinstance(tile.node, Position):
+                return min(max(_aspect(tile.node), 1 / 3), 3.0)
+        except LamellaError:
+            continue
+    return 1.0
+
+
+def _aspect(position: Position) -> float:
+    array, level = position.data, position.dataset_paths[0]
+    axes = PlaneAxes.of(position.axes, array.ndim)
+    pixels = max(1, axes.height(array.shape)) / max(1, axes.width(array.shape))
+    return pixels * pixel_aspect(position, level, axes, array.ndim)
+
+
+def _count(plan: PlatePlan) -> str:
+    wells, fields = len(plan.wells), plan.fields
+    words = f"{fields} field{'s' * (fields != 1)}"
+    if any(plan.rows):
+        words = f"{wells} well{'s' * (wells != 1)}, {words}"
+    drawn = len(plan.tiles)
+    return words if drawn == fields else f"{words}, {drawn} shown"
+
+
+def _draw_empty(page: Page, plan: PlatePlan, montage: Montage) -> None:
+    """Draw the names of rows and columns, and every well as an empty frame."""
+    size = _label_size(montage.well_height, montage.well_width)
+    for row, name in enumerate(plan.rows):
+        well = montage.well(row, 0)
+        label = elided(name, montage.left - _MARGIN - 8, size)
+        page.text(montage.left - 10, (well.top + well.bottom) / 2, label, size, anchor="rm")
+    for column, name in enumerate(plan.columns):
+        well = montage.well(0, column)
+        label = elided(name, montage.well_width + montage.gap - 2, size)
+        page.text((well.left + well.right) / 2, montage.top - 8, label, size, anchor="mb")
+    for row in range(len(plan.rows)):
+        for column in range(len(plan.columns)):
+            well = montage.well(row, column)
+            page.fill(well, EMPTY)
+            page.frame(well)
+
+
+def _draw_tiles(
+    page: Page,
+    plan: PlatePlan,
+    montage: Montage,
+    picture_of: Callable[[Tile], tuple[FieldPicture, Fault | None]],
+) -> list[Fault]:
+    """Read and draw every field, a few at a time; return the faults in the order of the plate."""
+    faults: dict[str, Fault] = {}
+    drawn = 0
+
+    def render(tile: Tile) -> tuple[Tile, NDArray[Any] | None, Fault | None]:
+        box = _box(montage, tile)
+        try:
+            picture, fault = picture_of(tile)
+            return tile, resized(picture, box), fault
+        except LamellaError as error:
+            return tile, None, Fault(tile.path, one_line(error))
+
+    def put(done: tuple[Tile, NDArray[Any] | None, Fault | None]) -> None:
+        nonlocal drawn
+        tile, pixels, fault = done
+        box = _box(montage, tile)
+        if fault is not None:
+            faults[tile.path] = fault
+        if pixels is None:
+            page.cross(box)
+            return
+        drawn += 1
+        page.fill(box, BACKGROUND)
+        page.paste(pixels, box.inside(*pixels.shape[:2]))
+
+    run(render, plan.tiles, done=put)
+    if plan.tiles and not drawn:
+        first = faults[plan.tiles[0].path]
+        raise MetadataError(f"No field of {plan.name} can be drawn. {first.path}: {first.error}")
+    return [faults[tile.path] for tile in plan.tiles if tile.path in faults]
+
+
+def _box(montage: Montage, tile: Tile) -> Box:
+    if tile.whole_well:
+        return montage.well(tile.row, tile.column)
+    return montage.field(tile.row, tile.column, tile.slot)
+
+
+def _tile_picture(
+    tile: Tile, channels: Sequence[ShownChannel], options: PreviewOptions, room: int
+) -> tuple[FieldPicture, Fault | None]:
+    """Make the picture of a field; labels that it lacks are a fault, but no reason not to draw it."""
+    if not isinstance(tile.node, Position):
+        raise tile.node
+    if options.label is None or options.label in tile.node.labels:
+        return field_picture(tile.node, channels, options, room), None
+    bare = PreviewOptions(None, options.z, options.t, options.channels)
+    fault = Fault(tile.path, f"it has no labels {options.label!r}, so it is drawn without")
+    return field_picture(tile.node, channels, bare, room), fault
+
+
+# -- files -------------------------------------------------------------------------------------------------------
+
+
+def check_target(target: StrPath) -> str:
+    """Check where a picture is to be written, before anything is read.
+
+    Returns
+    -------
+    str
+        The absolute path.
+
+    Raises
+    ------
+    InvalidArgumentError
+        No ``.png`` name, a folder, a missing parent folder, or a place in a Zarr store (a ValueError).
+    """
+    path = os.path.abspath(os.fspath(target))
+    folder = os.path.dirname(path)
+    if not path.lower().endswith(".png"):
+        raise InvalidArgumentError(
+            f"Cannot write {target}: the picture is a PNG file, so its name ends in .png."
+        )
+    if os.path.isdir(path):
+        raise InvalidArgumentError(f"Cannot write {target}: it is a folder. Give the name of a file.")
+    if not os.path.isdir(folder):
+        raise InvalidArgumentError(
+            f"Cannot write {target}: the folder {folder} does not exist. Make it first."
+        )
+    above = os.path.realpath(folder)
+    while True:
+        if any(
+            os.path.lexists(os.path.join(above, name))
+            for name in ("zarr.json", ".zgroup", ".zattrs", ".zarray")
+        ):
+            raise InvalidArgumentError(
+                f"Cannot write {target}: it lies inside the Zarr store {above}. Pictures do not belong in one."
+            )
+        if above == os.path.dirname(above):
+            return path
+        above = os.path.dirname(above)
+
+
+def save(page: Page, path: str) -> None:
+    """Write a page to a file: a temporary one beside it, then a rename, so that no half picture is ever there.
+
+    Raises
+    ------
+    StorageError
+        The file system refuses (an OSError).
+    """
+    temporary = f"{path}.{secrets.token_hex(6)}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            page.image.save(file, format="PNG", optimize=True)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StorageError(f"Cannot write {path}: {error.strerror or error}.") from error
+    finally:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)

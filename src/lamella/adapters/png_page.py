@@ -1,0 +1,198 @@
+"""A dark page with pictures and text on it, drawn with Pillow (extra ``preview``).
+
+Here: colours of the page, fonts, the primitives of drawing. What is drawn where is decided in
+``lamella.adapters.png``.
+
+Layer: adapters. Pillow loads on first use.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import MissingDependencyError
+from lamella.ops.montage import Box, fit
+from lamella.ops.render import nearest, overlay, rgb
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from lamella.ops.preview import FieldPicture, ShownChannel
+
+Color = tuple[int, int, int]
+
+BACKGROUND: Color = (15, 17, 21)
+EMPTY: Color = (21, 24, 29)
+FRAME: Color = (52, 57, 66)
+TEXT: Color = (222, 225, 230)
+FAINT: Color = (140, 147, 158)
+DAMAGE: Color = (196, 78, 82)
+
+_SWATCH, _SPACE = 11, 16
+# Pillow's own font has no Greek letter mu.
+_UNITS = {"micrometer": "um", "nanometer": "nm", "millimeter": "mm", "meter": "m", "centimeter": "cm"}
+
+
+def pillow() -> Any:
+    """Import Pillow.
+
+    Raises
+    ------
+    MissingDependencyError
+        It is not installed, or too old or built without fonts.
+    """
+    try:
+        from PIL import Image, ImageDraw, ImageFont, features
+
+        found = features.check("freetype2")
+    except ImportError as error:
+        raise MissingDependencyError(
+            'Drawing a preview needs Pillow, which is not installed. Install it with: pip install "lamella[preview]"'
+        ) from error
+    if not found:
+        raise MissingDependencyError(
+            "Drawing a preview needs a Pillow that was built with FreeType. "
+            'Install the usual one with: pip install --force-reinstall "lamella[preview]"'
+        )
+    return Image, ImageDraw, ImageFont
+
+
+@functools.lru_cache(maxsize=16)
+def font(size: int) -> Any:
+    """Return Pillow's own font at a size in pixels."""
+    return pillow()[2].load_default(size)
+
+
+class Page:
+    """A canvas of a size in pixels.
+
+    Parameters
+    ----------
+    height, width
+        Pixels.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        image, draw, _ = pillow()
+        self.image = image.new("RGB", (width, height), BACKGROUND)
+        self._draw = draw.Draw(self.image)
+        self.height, self.width = height, width
+
+    def fill(self, box: Box, color: Color) -> None:
+        """Fill a box."""
+        self._draw.rectangle((box.left, box.top, box.right - 1, box.bottom - 1), fill=color)
+
+    def frame(self, box: Box, color: Color = FRAME) -> None:
+        """Draw a line of one pixel around a box, outside of it."""
+        self._draw.rectangle((box.left - 1, box.top - 1, box.right, box.bottom), outline=color)
+
+    def cross(self, box: Box) -> None:
+        """Mark a box as damaged: framed and crossed out."""
+        inner = (box.left, box.top, box.right - 1, box.bottom - 1)
+        left, top, right, bottom = inner
+        self._draw.rectangle(inner, fill=EMPTY, outline=DAMAGE)
+        self._draw.line((left, top, right, bottom), fill=DAMAGE)
+        self._draw.line((left, bottom, right, top), fill=DAMAGE)
+
+    def text(
+        self, x: float, y: float, words: str, size: int, *, color: Color = TEXT, anchor: str = "lm"
+    ) -> None:
+        """Write one line; ``anchor`` says which of its points lies at (x, y), as Pillow names them."""
+        self._draw.text((x, y), words, font=font(size), fill=color, anchor=anchor)
+
+    def paste(self, pixels: NDArray[np.uint8], box: Box) -> None:
+        """Put pixels (Y, X, 3) of a box's size into it."""
+        self.image.paste(pillow()[0].fromarray(np.ascontiguousarray(pixels)), (box.left, box.top))
+
+    def legend(self, left: int, top: int, right: int, channels: Sequence[ShownChannel], size: int) -> None:
+        """Draw swatches with the names of channels, in as many lines as they need."""
+        for box, channel in legend_boxes(left, top, right, channels, size):
+            middle = (box.top + box.bottom) // 2
+            swatch = Box(box.left, middle - _SWATCH // 2, box.left + _SWATCH, middle - _SWATCH // 2 + _SWATCH)
+            self.fill(swatch, rgb(channel.color))
+            self.frame(swatch)
+            label = elided(channel.name, right - swatch.right - 6, size)
+            self.text(swatch.right + 6, middle, label, size, color=FAINT)
+
+    def scale_bar(self, box: Box, unit_per_pixel: float, unit: str, size: int) -> None:
+        """Draw a bar of a round length along the bottom right of a box, its length written above it."""
+        length = round_length(unit_per_pixel * box.width / 4)
+        pixels = round(length / unit_per_pixel)
+        words = f"{length:g} {_UNITS.get(unit, unit)}"
+        self.fill(Box(box.right - pixels, box.bottom - 3, box.right, box.bottom), TEXT)
+        self.text(box.right - pixels / 2, box.bottom - 7, words, size, color=FAINT, anchor="mb")
+
+
+def text_width(words: str, size: int) -> int:
+    """Measure one line in pixels."""
+    length: float = font(size).getlength(words)
+    return math.ceil(length)
+
+
+def elided(words: str, width: int, size: int) -> str:
+    """Shorten a line to a width in pixels, with an ellipsis for what is left out."""
+    words = " ".join(words.split())
+    if text_width(words, size) <= width:
+        return words
+    while words and text_width(f"{words}…", size) > width:
+        words = words[:-1]
+    return f"{words}…" if words else ""
+
+
+def legend_boxes(
+    left: int, top: int, right: int, channels: Sequence[ShownChannel], size: int
+) -> list[tuple[Box, ShownChannel]]:
+    """Lay out swatches with names along lines; channels without a name have none."""
+    boxes = []
+    x, line = left, size + 8
+    for channel in channels:
+        if not channel.name:
+            continue
+        width = min(_SWATCH + 6 + text_width(channel.name, size), right - left)
+        if x > left and x + width > right:
+            x, top = left, top + line
+        boxes.append((Box(x, top, x + width, top + line), channel))
+        x += width + _SPACE
+    return boxes
+
+
+def round_length(most: float) -> float:
+    """Return the largest of 1, 2 or 5 times a power of ten that is not above a length.
+
+    >>> [round_length(value) for value in (0.3, 7, 99)]
+    [0.2, 5.0, 50.0]
+    """
+    power = 10.0 ** math.floor(math.log10(most))
+    return max(step for step in (power, 2 * power, 5 * power) if step <= most)
+
+
+def resized(picture: FieldPicture, side: int | Box) -> NDArray[np.uint8]:
+    """Bring a picture to its size on the page, in its physical proportions; labels are laid over it then.
+
+    Pixels are averaged where they shrink and repeated where they grow.
+
+    Parameters
+    ----------
+    picture
+        The field.
+    side
+        Length of its larger side in pixels, or the box that it has to fit into.
+    """
+    height, width = picture.extent
+    if isinstance(side, Box):
+        room = min(side.height / height, side.width / width)
+        shape = max(1, min(side.height, round(height * room))), max(1, min(side.width, round(width * room)))
+    else:
+        shape = fit(height, width, side)
+    image = pillow()[0]
+    pixels = image.fromarray(picture.rgb).resize((shape[1], shape[0]), image.Resampling.BOX)
+    array: NDArray[np.uint8] = np.asarray(pixels)
+    if picture.labels is None:
+        return array
+    return overlay(array, nearest(picture.labels, shape), picture.label_colors, picture.opacity)

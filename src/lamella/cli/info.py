@@ -1,0 +1,59 @@
+"""``lamella info``: what a store holds.
+
+The objects that ``--json`` prints, all with ``kind`` first; what is not known is null:
+
+``image``
+    ``store``, ``version``, ``name``, ``axes`` (list of ``name``, ``type``, ``unit``), ``levels`` (list of ``path``,
+    ``shape``, ``dtype``, ``chunks``, ``shards``, ``compressor``, ``scale``, ``translation``, and with ``-v``
+    ``files``, ``stored_bytes``), ``channels`` (list of ``name``, ``color``, ``window`` [start, end], ``active``),
+    ``labels`` (list of names).
+``plate``
+    ``store``, ``version``, ``name``, ``rows``, ``columns``, ``wells`` (paths), ``field_count``, ``acquisitions`` (list
+    of ``id``, ``name``, ``maximum_field_count``), ``first_path`` and ``first`` (path and ``image`` object of the
+    first field that opens), ``damaged``, ``positions``.
+``row``, ``well``
+    As a plate, without what only a plate knows; a well has ``fields`` (names).
+
+``positions`` is null without ``-v``, else a list of ``path``, ``shape``, ``dtype``, ``levels``, ``scale``,
+``acquisition``. What is damaged has only ``path`` and ``error``, in ``levels``, ``positions`` and ``damaged``.
+Keys may be added, never renamed.
+
+Layer: cli. What is printed as text is laid out in ``lamella.cli.info_text``.
+"""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("path")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="List every position of a plate; count the files and bytes of an image.",
+)
+def info(path: str, as_json: bool, verbose: bool) -> None:
+    """Say what an OME-Zarr store holds: an image, plate, row or well.
+
+    Only metadata are read, never pixels. Damaged positions are listed as such; the exit code is 1 only when nothing
+    can be opened.
+    """
+    import json
+
+    from lamella.cli import echo_lines
+    from lamella.cli.info_text import print_blocks, text_of
+    from lamella.errors import MetadataError
+    from lamella.ops.summary import WellsSummary, summarize, to_json
+    from lamella.ops.walk import open_node
+
+    with open_node(path) as node:
+        summary = summarize(node, details=verbose)
+    if as_json:
+        echo_lines([json.dumps(to_json(summary), indent=2, ensure_ascii=False)])
+    else:
+        print_blocks(text_of(summary))
+    if isinstance(summary, WellsSummary) and summary.nothing_opens:
+        raise MetadataError(f"No position of {summary.store} can be opened.")

@@ -1,0 +1,276 @@
+"""Summaries as text: blocks of fields and tables, coloured on a terminal and plain elsewhere.
+
+Layer: cli.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lamella.cli import echo_lines
+from lamella.ops.summary import (
+    ChannelSummary,
+    Damage,
+    ImageSummary,
+    LevelSummary,
+    PlateSummary,
+    PositionSummary,
+    RowSummary,
+    Summary,
+    WellsSummary,
+    WellSummary,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.text import Text
+
+MOST_DAMAGE = 5
+"""Damaged positions that are shown where only the first position was asked for."""
+
+
+@dataclass
+class Block:
+    """A heading with named values and at most one table below it.
+
+    Attributes
+    ----------
+    heading
+        What it is about.
+    values
+        Name and value per line.
+    header
+        Names of the table's columns.
+    rows
+        Cells of the table, one text per column; a row of two is a damaged node: its path and what is wrong.
+    """
+
+    heading: str
+    values: list[tuple[str, str]] = field(default_factory=list)
+    header: tuple[str, ...] = ()
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+
+
+def text_of(summary: Summary) -> list[Block]:
+    """Lay out a summary as blocks of text."""
+    if isinstance(summary, ImageSummary):
+        return list(_image(summary, f"Image {summary.store}"))
+    return list(_wells(summary))
+
+
+# -- blocks ------------------------------------------------------------------------------------------------------
+
+
+def _image(image: ImageSummary, heading: str) -> Iterator[Block]:
+    yield Block(
+        heading, [("version", image.version), ("name", image.name or "not recorded"), ("axes", _axes(image))]
+    )
+    if not image.levels:
+        yield Block("Levels", [("none", "the image has no array yet")])
+    else:
+        yield _levels(image.levels)
+    if image.channels:
+        rows = [_channel_row(channel) for channel in image.channels]
+        yield Block("Channels", header=("name", "color", "window", "shown"), rows=rows)
+    if image.labels:
+        yield Block("Labels", [("", name) for name in image.labels])
+
+
+def _axes(image: ImageSummary) -> str:
+    described = []
+    for axis in image.axes:
+        unit = axis.unit or (axis.type if axis.type not in (None, "space", "channel", "time") else None)
+        described.append(f"{axis.name} ({unit})" if unit else axis.name)
+    return ", ".join(described)
+
+
+def _levels(levels: Sequence[LevelSummary | Damage]) -> Block:
+    counted = any(isinstance(level, LevelSummary) and level.files is not None for level in levels)
+    shards = any(isinstance(level, LevelSummary) and level.shards for level in levels)
+    header = ["path", "shape", "dtype", "chunks", *(["shards"] if shards else []), "compressor", "scale"]
+    block = Block("Levels", header=(*header, *(["files", "size"] if counted else [])))
+    for level in levels:
+        if isinstance(level, Damage):
+            block.rows.append((level.path, f"damaged: {level.error}"))
+            continue
+        cells = [level.path, numbers(level.shape), level.dtype, numbers(level.chunks)]
+        cells += [numbers(level.shards) if level.shards else "none"] if shards else []
+        cells += [level.compressor or "none", numbers(level.scale)]
+        if counted:
+            cells += [str(level.files or 0), byte_size(level.stored_bytes or 0)]
+        block.rows.append(tuple(cells))
+    return block
+
+
+def _channel_row(channel: ChannelSummary) -> tuple[str, ...]:
+    window = "not recorded" if channel.window is None else f"{channel.window[0]:g} to {channel.window[1]:g}"
+    active = {True: "yes", False: "no", None: ""}[channel.active]
+    return channel.name, channel.color or "not recorded", window, active
+
+
+def _wells(summary: WellsSummary) -> Iterator[Block]:
+    kind = type(summary).__name__.removesuffix("Summary")
+    block = Block(f"{kind} {summary.store}", [("version", summary.version)])
+    if isinstance(summary, PlateSummary):
+        block.values += _plate_values(summary)
+    elif isinstance(summary, RowSummary):
+        block.values.append(("wells", some(summary.wells)))
+    elif isinstance(summary, WellSummary):
+        block.values.append(("fields", some(summary.fields)))
+    if summary.positions is not None and not isinstance(summary, WellSummary):
+        counted = len(summary.positions) - len(summary.damaged)
+        block.values.append(
+            ("positions", f"{counted}" + (f", {len(summary.damaged)} damaged" if summary.damaged else ""))
+        )
+    yield block
+    if summary.first is not None:
+        yield from _image(summary.first, f"First position {summary.first_path}")
+    if summary.positions is not None:
+        yield _positions(summary.positions)
+    elif summary.damaged:
+        rest = len(summary.damaged) - MOST_DAMAGE
+        rows = [(damage.path, f"damaged: {damage.error}") for damage in summary.damaged[:MOST_DAMAGE]]
+        more = [("...", f"{rest} more: see lamella info -v")] if rest > 0 else []
+        yield Block("Damaged", header=("path", "fault"), rows=[*rows, *more])
+
+
+def _plate_values(plate: PlateSummary) -> list[tuple[str, str]]:
+    values = [
+        ("name", plate.name or "not recorded"),
+        ("rows", f"{len(plate.rows)}: {some(plate.rows)}"),
+        ("columns", f"{len(plate.columns)}: {some(plate.columns)}"),
+        ("wells", f"{len(plate.wells)} of {len(plate.rows) * len(plate.columns)}"),
+        ("fields", "not recorded" if plate.field_count is None else f"at most {plate.field_count} per well"),
+    ]
+    if plate.acquisitions:
+        named = [f"{item.id} ({item.name})" if item.name else str(item.id) for item in plate.acquisitions]
+        values.append(("acquisitions", some(named)))
+    return values
+
+
+def _positions(positions: Sequence[PositionSummary | Damage]) -> Block:
+    block = Block("Positions", header=("path", "shape", "dtype", "levels", "scale", "acquisition"))
+    for line in positions:
+        if isinstance(line, Damage):
+            block.rows.append((line.path, f"damaged: {line.error}"))
+            continue
+        shape = "no image yet" if line.shape is None else numbers(line.shape)
+        acquisition = "" if line.acquisition is None else str(line.acquisition)
+        block.rows.append(
+            (line.path, shape, line.dtype or "", str(line.levels), numbers(line.scale), acquisition)
+        )
+    return block
+
+
+# -- words -------------------------------------------------------------------------------------------------------
+
+
+def numbers(values: Sequence[float]) -> str:
+    """Write numbers in a row, short.
+
+    >>> numbers((1, 2, 236)), numbers([1.0, 0.5002, 1.4415926138560835])
+    ('1, 2, 236', '1, 0.5002, 1.44159')
+    """
+    return ", ".join(str(value) if isinstance(value, int) else f"{value:g}" for value in values)
+
+
+def some(names: Sequence[str], most: int = 12) -> str:
+    """Write names in a row; of many, the first ones and the last.
+
+    >>> some([str(n) for n in range(1, 25)], most=4)
+    '1, 2, 3, ... 24'
+    """
+    if len(names) <= most:
+        return ", ".join(names) or "none"
+    return f"{', '.join(names[: most - 1])}, ... {names[-1]}"
+
+
+def byte_size(size: float) -> str:
+    """Write a number of bytes with a unit of 1024.
+
+    >>> byte_size(500), byte_size(1536), byte_size(3 * 1024**3)
+    ('500 B', '1.5 KiB', '3.0 GiB')
+    """
+    if size < 1024:
+        return f"{size:.0f} B"
+    power = min(int(math.log2(size) // 10), 4)
+    return f"{size / 1024**power:.1f} {('', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+
+
+# -- printing ----------------------------------------------------------------------------------------------------
+
+
+def print_blocks(blocks: Sequence[Block]) -> None:
+    """Print blocks: with colours on a terminal, as plain aligned text into a pipe or file."""
+    if sys.stdout.isatty():
+        _print_rich(blocks)
+    else:
+        echo_lines(plain_lines(blocks))
+
+
+def plain_lines(blocks: Sequence[Block]) -> Iterator[str]:
+    """Lay out blocks as lines without any control sequence; columns are aligned and no line is broken."""
+    for number, block in enumerate(blocks):
+        if number:
+            yield ""
+        yield block.heading
+        width = max((len(name) for name, _ in block.values), default=0)
+        for name, value in block.values:
+            yield f"  {name:<{width}}  {value}".rstrip() if width else f"  {value}"
+        if block.header:
+            yield from _plain_table([block.header, *block.rows], len(block.header))
+
+
+def _plain_table(rows: Sequence[tuple[str, ...]], columns: int) -> Iterator[str]:
+    whole = [row for row in rows if len(row) == columns]
+    widths = [max(len(row[index]) for row in whole) for index in range(columns)]
+    widths[0] = max(len(row[0]) for row in rows)
+    for row in rows:
+        # A damaged node has one long text in the place of all its values.
+        cells = [
+            f"{cell:<{widths[index]}}" for index, cell in enumerate(row[: len(row) - (len(row) < columns)])
+        ]
+        cells += row[-1:] if len(row) < columns else ()
+        yield f"  {'  '.join(cells)}".rstrip()
+
+
+def _print_rich(blocks: Sequence[Block]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for number, block in enumerate(blocks):
+        if number:
+            console.print()
+        console.print(Text(block.heading, style="bold cyan"))
+        grid = Table.grid(padding=(0, 2))
+        for name, value in block.values:
+            grid.add_row(Text(f"  {name}", style="dim"), Text(value))
+        if block.values:
+            console.print(grid)
+        if not block.header:
+            continue
+        table = Table(box=None, padding=(0, 1), header_style="dim", pad_edge=True)
+        for name in block.header:
+            table.add_column(
+                name, overflow="fold", no_wrap=name in ("path", "dtype", "files", "size", "shown")
+            )
+        for row in block.rows:
+            if len(row) == len(block.header):
+                table.add_row(*(_cell(name, cell) for name, cell in zip(block.header, row, strict=True)))
+        console.print(table)
+        for row in block.rows:
+            if len(row) < len(block.header):
+                console.print(Text(f"  {row[0]}  {row[1]}", style="red"))
+
+
+def _cell(header: str, cell: str) -> Text:
+    from rich.text import Text
+
+    is_color = header == "color" and len(cell) == 6 and not set(cell.lower()) - set("0123456789abcdef")
+    return Text.assemble(("■ ", f"#{cell}"), cell) if is_color else Text(cell)

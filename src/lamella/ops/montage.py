@@ -1,0 +1,160 @@
+"""Where wells and fields go on a page: boxes in pixels. Pure geometry; nothing is read or drawn here.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+MOST_FIELDS = 9
+"""Fields of a well that are drawn; of a well with more, the first ones."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of pixels: left and top are inside, right and bottom outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """Pixels along X."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Pixels along Y."""
+        return self.bottom - self.top
+
+    def inside(self, height: int, width: int) -> Box:
+        """Return a box of a size in the middle of this one.
+
+        >>> Box(0, 0, 10, 10).inside(4, 6)
+        Box(left=2, top=3, right=8, bottom=7)
+        """
+        left, top = self.left + (self.width - width) // 2, self.top + (self.height - height) // 2
+        return Box(left, top, left + width, top + height)
+
+
+@dataclass(frozen=True)
+class Montage:
+    """The page of a plate: rows x columns of wells, each a grid of fields, with room for labels around.
+
+    Attributes
+    ----------
+    rows, columns
+        Numbers of wells.
+    field_rows, field_columns
+        The grid of fields in a well.
+    field_height, field_width
+        Of a field in pixels.
+    left, top
+        Room for the names of rows and of columns, margin included.
+    margin
+        Room at the right and at the bottom.
+    gap
+        Between wells.
+    seam
+        Between the fields of a well.
+    """
+
+    rows: int
+    columns: int
+    field_rows: int
+    field_columns: int
+    field_height: int
+    field_width: int
+    left: int
+    top: int
+    margin: int
+    gap: int
+    seam: int = 1
+
+    @property
+    def well_height(self) -> int:
+        """Pixels of a well along Y."""
+        return self.field_rows * (self.field_height + self.seam) - self.seam
+
+    @property
+    def well_width(self) -> int:
+        """Pixels of a well along X."""
+        return self.field_columns * (self.field_width + self.seam) - self.seam
+
+    @property
+    def height(self) -> int:
+        """Pixels of the page along Y, without a footer."""
+        return self.top + self.rows * (self.well_height + self.gap) - self.gap + self.margin
+
+    @property
+    def width(self) -> int:
+        """Pixels of the page along X."""
+        return self.left + self.columns * (self.well_width + self.gap) - self.gap + self.margin
+
+    def well(self, row: int, column: int) -> Box:
+        """Return the box of a well.
+
+        >>> page = Montage(2, 3, 1, 2, 10, 10, left=20, top=30, margin=5, gap=4)
+        >>> page.well(0, 0), page.well(1, 2)
+        (Box(left=20, top=30, right=41, bottom=40), Box(left=70, top=44, right=91, bottom=54))
+        """
+        left = self.left + column * (self.well_width + self.gap)
+        top = self.top + row * (self.well_height + self.gap)
+        return Box(left, top, left + self.well_width, top + self.well_height)
+
+    def field(self, row: int, column: int, slot: int) -> Box:
+        """Return the box of a field: slots run along the rows of the well's grid.
+
+        >>> page = Montage(2, 3, 1, 2, 10, 10, left=20, top=30, margin=5, gap=4)
+        >>> page.field(0, 0, 1)
+        Box(left=31, top=30, right=41, bottom=40)
+        """
+        well = self.well(row, column)
+        down, along = divmod(slot, self.field_columns)
+        left = well.left + along * (self.field_width + self.seam)
+        top = well.top + down * (self.field_height + self.seam)
+        return Box(left, top, left + self.field_width, top + self.field_height)
+
+
+def field_grid(fields: int, aspect: float = 1.0) -> tuple[int, int]:
+    """Choose rows and columns for the fields of a well so that the well is as square as it can be.
+
+    Parameters
+    ----------
+    fields
+        Number of fields; at most 9 count.
+    aspect
+        Height of a field by its width.
+
+    Returns
+    -------
+    tuple of int
+        Rows and columns, with no more empty slots than the square grid would have.
+
+    Examples
+    --------
+    >>> [field_grid(n) for n in (1, 2, 3, 4, 5, 9, 100)]
+    [(1, 1), (1, 2), (2, 2), (2, 2), (2, 3), (3, 3), (3, 3)]
+    >>> field_grid(2, aspect=0.6)
+    (2, 1)
+    """
+    count = min(max(fields, 1), MOST_FIELDS)
+    side = math.ceil(math.sqrt(count))
+    spare = side * math.ceil(count / side) - count
+    grids = [(math.ceil(count / columns), columns) for columns in range(1, count + 1)]
+    allowed = [grid for grid in grids if grid[0] * grid[1] - count <= spare]
+    return min(allowed, key=lambda grid: (round(abs(math.log(grid[0] * aspect / grid[1])), 9), grid[0]))
+
+
+def fit(height: float, width: float, side: int) -> tuple[int, int]:
+    """Scale a height and width so that the larger becomes ``side``; neither falls below one pixel.
+
+    >>> fit(100, 50, 512), fit(1, 1000, 64)
+    ((512, 256), (1, 64))
+    """
+    factor = side / max(height, width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
