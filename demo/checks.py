@@ -8,7 +8,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator
-from referencing import Registry, Resource
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +47,8 @@ def documents(store: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def schema_validator(folder: Path, name: str) -> Draft202012Validator:
     """Make the validator of one schema, with the others of its version to refer to."""
     loaded = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.schema")}
-    resources = [(schema["$id"], Resource.from_contents(schema)) for schema in loaded.values()]
+    # The strict schemas do not say which JSON Schema they are written in; the others say 2020-12.
+    resources = [(schema["$id"], DRAFT202012.create_resource(schema)) for schema in loaded.values()]
     return Draft202012Validator(loaded[name], registry=Registry().with_resources(resources))
 
 

@@ -2,8 +2,9 @@
 
     python demo/make_demo.py [--out FOLDER] [--stores-only]
 
-Makes a 3-D two-channel image in OME-NGFF 0.5, and a plate of 2 x 3 wells x 2 fields in 0.4 and in 0.5. Shows
-`lamella info` of each, checks each with the official schemas, yaozarrs and ome-zarr-models, and draws each.
+Makes a 3-D two-channel image and a plain 2-D one in OME-NGFF 0.5, and a plate of 2 x 3 wells x 2 fields in 0.4
+and in 0.5. Shows `lamella info` of each, checks each with the official schemas, yaozarrs and ome-zarr-models, and
+draws each.
 """
 
 from __future__ import annotations
@@ -37,26 +38,17 @@ def relative(path: Path) -> str:
 
 def make_stores(out: Path) -> list[Path]:
     """Convert the images; return the stores."""
-    tiffs = out / "fields"
-    print(f"Cut {cut_fields(SAMPLES, tiffs)} field images into {relative(tiffs)}", flush=True)
-    image, plates = (
-        out / "nuclei.zarr",
-        {version: out / f"plate_{version}.zarr" for version in ("0.4", "0.5")},
-    )
-    # 68 x 67 pixels in y and x would give no pyramid by themselves; 236 planes are worth one.
-    lamella(
-        "convert",
-        SAMPLES / "idr0062_nuclei.ome.tif",
-        image,
-        "--version",
-        "0.5",
-        "--levels",
-        "3",
-        "--overwrite",
-    )
-    for version, plate in plates.items():
-        lamella("convert", tiffs, plate, "--version", version, "--well-regex", FILE_NAME, "--overwrite")
-    return [image, *plates.values()]
+    embryo, culture = SAMPLES / "idr0062_nuclei.ome.tif", SAMPLES / "dsb2018_nuclei.tif"
+    fields = out / "fields"
+    print(f"Cut {cut_fields(embryo, fields)} z-stacks of a plate into {relative(fields)}", flush=True)
+    stores = [out / f"{name}.zarr" for name in ("embryo", "culture", "plate_0.4", "plate_0.5")]
+    # 68 x 67 pixels in y and x would give no pyramid by themselves.
+    lamella("convert", embryo, stores[0], "--levels", "3", "--overwrite")
+    lamella("convert", culture, stores[1], "--overwrite")
+    for version, plate in zip(("0.4", "0.5"), stores[2:], strict=True):
+        placement = ["--well-regex", FILE_NAME, "--levels", "2"]
+        lamella("convert", fields, plate, "--version", version, *placement, "--overwrite")
+    return stores
 
 
 def check(store: Path) -> bool:

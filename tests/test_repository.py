@@ -18,7 +18,9 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 
 MAX_LINES_OF_A_FILE = 500
 MAX_LINES_OF_A_FUNCTION = 60
-LEFTOVERS = re.compile(r"\b(TODO|FIXME|XXX|for now|not yet supported|raise NotImplementedError)\b", re.IGNORECASE)
+LEFTOVERS = re.compile(
+    r"\b(TODO|FIXME|XXX|for now|not yet supported|raise NotImplementedError)\b", re.IGNORECASE
+)
 # Absolute paths under somebody's home or a scratch folder, and this checkout's own place, whatever it is.
 MACHINE_PATHS = re.compile(
     rf"(?<![\w.~$}}])/(?:home|root|Users|tmp)/\w|{re.escape(str(ROOT))}/|\.\./shared\b"

@@ -72,6 +72,12 @@ def made(request, tmp_path_factory, pixels, fields) -> Made:
 
 
 @pytest.fixture(scope="session")
+def samples() -> Path:
+    """The real images that the demo converts."""
+    return ROOT / "tests" / "data" / "samples"
+
+
+@pytest.fixture(scope="session")
 def demo_stores(tmp_path_factory) -> dict[str, Path]:
     """The stores of the demo, made afresh by the command line."""
     folder = tmp_path_factory.mktemp("demo")
