@@ -1,24 +1,22 @@
 """Pyramids: creating, computing and deleting the lower-resolution levels of an image.
 
-Each level is the one before it, halved. A level is written one shard at a time; the shard is put together from
-pieces that several workers read and reduce, so memory is one shard and a piece per worker at any size of array.
+Each level is the one before it, halved. Transforms of the levels are derived from level 0's whenever their pixels are.
 
-Layer: ops. The arithmetic of a block is in :mod:`lamella.ops.downsample`, sizes and transforms of the levels in
+Layer: ops. The pixels of a level are in :mod:`lamella.ops.pyramid_level`, sizes and transforms of the levels in
 :mod:`lamella.spec.geometry`.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
 import warnings
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
-import numpy as np
-
-from lamella.errors import InvalidArgumentError
-from lamella.ops.downsample import Method, downsample
-from lamella.ops.execution import run
-from lamella.ops.regions import Region, enlarge, piece_shape, region_shape, regions
+from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
+from lamella.ops.downsample import Method
+from lamella.ops.pyramid_level import Step, compute_level, level_factors
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, space_axes
 from lamella.store.documents import new_array
@@ -35,16 +33,22 @@ if TYPE_CHECKING:
 COARSEST_SIDE = 256
 """Where ``levels="auto"`` stops: the larger side of Y and X in voxels."""
 
+_MAKER = "lamella.compute_pyramid"
+"""How the metadata name what made the levels."""
+
 
 def initialize_pyramid(
     position: Position, levels: int, *, dims: Sequence[str] | None = None, method: str = "mean"
 ) -> None:
     """Create the arrays and metadata of lower-resolution levels; see :meth:`Position.initialize_pyramid`."""
     position._require_writable("initialize a pyramid")
-    base = position.data
+    base = _level_0(position)
     plan = _plan(position, base, levels, dims)
-    if len(plan) > 1:
-        _refuse_existing(position, len(plan))
+    if len(plan) == 1:
+        return
+    if len(position.dataset_paths) > 1:
+        _refuse_other(position, plan, dims)
+    else:
         _create_levels(position, base, plan, method)
 
 
@@ -72,22 +76,26 @@ def compute_pyramid(
             f"The pyramid method is one of {', '.join(get_args(Method))}, not {method!r}."
         )
     position._require_writable("compute a pyramid")
-    base = position.data
-    existing = position.dataset_paths
-    if levels is None and len(existing) == 1:
+    base = _level_0(position)
+    if base.dtype.kind not in "biuf" or base.dtype.itemsize > 8:
+        raise InvalidArgumentError(
+            f"{base!r} has voxels of {base.dtype}: a pyramid is made of bool, integers and floats of up to 64 bits."
+        )
+    existing = len(position.dataset_paths)
+    if levels is None and existing == 1:
         levels = "auto"
-    if levels is not None:
-        plan = _plan(position, base, levels, dims)
-        if len(existing) == 1:
+    if levels is not None or dims is not None:
+        plan = _plan(position, base, existing if levels is None else levels, dims)
+        if existing == 1:
             _create_levels(position, base, plan, method)
         else:
-            _refuse_existing(position, len(plan))
+            _refuse_other(position, plan, dims)
     recompute_levels(position, method, jobs=jobs)
     _match_labels(position)
 
 
 def recompute_levels(position: Position, method: str, *, jobs: int | None = None) -> None:
-    """Compute the pixels of all levels that the image lists, each from the one before.
+    """Compute the pixels and transforms of all levels that the image lists, each from the one before.
 
     Parameters
     ----------
@@ -98,20 +106,37 @@ def recompute_levels(position: Position, method: str, *, jobs: int | None = None
     jobs
         Number of workers; one per processor by default.
     """
-    arrays = [position._level(path) for path in position.dataset_paths]
-    steps = [_factors(position, fine, coarse) for fine, coarse in zip(arrays, arrays[1:], strict=False)]
-    for fine, coarse, factors in zip(arrays, arrays[1:], steps, strict=False):
-        _compute_level(fine, coarse, factors, cast("Method", method), jobs)
-    if len(arrays) > 1:
-        _describe(position, method, steps)
+    paths = position.dataset_paths
+    arrays = [position._level(path) for path in paths]
+    if len(arrays) < 2:
+        return
+    steps = [_factors(position, fine, coarse) for fine, coarse in itertools.pairwise(arrays)]
+    described = functools.partial(_described, method=method, steps=dict(zip(paths[1:], steps, strict=True)))
+    described(position.metadata)  # transforms that cannot be used are found before anything is written
+    for (fine, coarse), factors in zip(itertools.pairwise(arrays), steps, strict=True):
+        compute_level(Step(fine, coarse, factors, cast("Method", method)), jobs)
+    position._live.edit(described)
 
 
 def delete_pyramid(position: Position) -> None:
     """Delete all levels but the first; see :meth:`Position.delete_pyramid`."""
     position._require_writable("delete the pyramid")
-    for path in reversed(position.dataset_paths[1:]):
-        del position[path]
+    paths = position.dataset_paths[1:]
+    if paths:
+        # Metadata first: a kill leaves arrays that nobody lists, never a listed gap.
+        position._live.edit(lambda meta: _without_levels(meta, paths))
+    for path in paths:
+        place = position._place.child(path)
+        if position._documents.storage.exists(place.path):
+            position._documents.delete(place.path)
     _match_labels(position)
+
+
+def _level_0(position: Position) -> ImageArray:
+    try:
+        return position.data
+    except NodeNotFoundError as fault:
+        raise InvalidArgumentError(f"There is no level 0 to make a pyramid of: {fault}") from fault
 
 
 def _match_labels(position: Position) -> None:
@@ -144,7 +169,7 @@ def _plan(
     else:
         raise InvalidArgumentError(f"levels is a number from 1 or 'auto', not {levels!r}.")
     plan: list[tuple[Shape, Shape]] = geometry.pyramid_shapes(base.shape, binned, wanted)
-    sensible = 1 + sum(1 for (a, _), (b, _) in zip(plan, plan[1:], strict=False) if a != b)
+    sensible = 1 + sum(1 for (a, _), (b, _) in itertools.pairwise(plan) if a != b)
     if sensible < wanted:
         warnings.warn(
             f"{wanted} levels were asked of {position._place}, but {base.shape} cannot be halved beyond {sensible}; "
@@ -155,12 +180,19 @@ def _plan(
     return plan[:sensible]
 
 
-def _refuse_existing(position: Position, levels: int) -> None:
-    existing = len(position.dataset_paths)
-    if existing not in (1, levels):
+def _refuse_other(position: Position, plan: list[tuple[Shape, Shape]], dims: Sequence[str] | None) -> None:
+    """Refuse to make another pyramid than the one that is there."""
+    paths = position.dataset_paths
+    if len(paths) != len(plan):
         raise InvalidArgumentError(
-            f"{position._place} has a pyramid of {existing} levels, and {levels} were asked for. "
+            f"{position._place} has a pyramid of {len(paths)} levels, and {len(plan)} were asked for. "
             "Call delete_pyramid() first."
+        )
+    shapes = [position._level(path).shape for path in paths]
+    if dims is not None and shapes != [shape for shape, _ in plan]:
+        raise InvalidArgumentError(
+            f"{position._place} has a pyramid of the shapes {shapes}, and dims={list(dims)} needs "
+            f"{[shape for shape, _ in plan]}. Call delete_pyramid() first."
         )
 
 
@@ -218,11 +250,14 @@ def _level_meta(base: ImageArray, shape: Shape) -> ArrayMeta:
 
 def _factors(position: Position, fine: ImageArray, coarse: ImageArray) -> Shape:
     """Return by what each axis shrinks from one stored level to the next."""
-    factors = tuple(max(1, round(a / b)) if b else 0 for a, b in zip(fine.shape, coarse.shape, strict=False))
-    fits = fine.ndim == coarse.ndim and all(
-        f and -(-a // f) == b for a, b, f in zip(fine.shape, coarse.shape, factors, strict=True)
-    )
-    if not fits or fine.dtype != coarse.dtype:
+    meta, prefix = position.metadata, len(position.path) + 1 if position.path else 0
+    try:
+        sizes = [geometry.effective_scale(meta, array.path[prefix:]) for array in (coarse, fine)]
+    except MetadataError:  # transforms that cannot be used: they are computed anew anyway
+        sizes = [[1.0] * fine.ndim] * 2
+    ratios = [a / b if b else 0.0 for a, b in zip(*sizes, strict=True)]
+    factors = level_factors(fine.shape, coarse.shape, ratios) if len(ratios) == fine.ndim else None
+    if factors is None or fine.dtype != coarse.dtype:
         raise InvalidArgumentError(
             f"The pyramid of {position._place} has no whole factor where {fine!r} is followed by {coarse!r}. "
             "Call delete_pyramid() and compute it anew."
@@ -230,38 +265,29 @@ def _factors(position: Position, fine: ImageArray, coarse: ImageArray) -> Shape:
     return factors
 
 
-def _compute_level(
-    fine: ImageArray, coarse: ImageArray, factors: Shape, method: Method, jobs: int | None
-) -> None:
-    """Compute one level from the one before, one shard after the other."""
-    if 0 in coarse.shape:
-        return
-    grain = tuple(max(1, -(-c // f)) for c, f in zip(fine.chunks, factors, strict=True))
-    for shard in regions(coarse.shape, coarse.write_unit):
-        buffer = np.empty(region_shape(shard), coarse.dtype)
-        volume = int(np.prod(factors)) * coarse.dtype.itemsize
-        pieces = regions(buffer.shape, piece_shape(buffer.shape, grain, volume))
-
-        def fill(piece: Region, buffer: Any = buffer, shard: Region = shard) -> None:
-            target = tuple(
-                slice(p.start + s.start, p.stop + s.start) for p, s in zip(piece, shard, strict=True)
-            )
-            block = np.asarray(fine[enlarge(target, factors, fine.shape)])
-            downsample(block, factors, method, out=buffer[piece])
-
-        run(fill, pieces, jobs=jobs)
-        coarse[shard] = buffer
-
-
-def _describe(position: Position, method: str, steps: list[Shape]) -> None:
-    """Say in the metadata how the levels were made (MS-09, MS-10)."""
+def _described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> ImagesMeta:
+    """Derive the transforms of all levels from level 0 (MS-05), and say how they were made (MS-09, MS-10)."""
     from lamella._version import __version__
 
+    base = meta.multiscales[0].datasets[0].coordinate_transformations or []
+    factors: Shape = ()
+    for path, step in steps.items():
+        factors = tuple(a * b for a, b in zip(factors or (1,) * len(step), step, strict=True))
+        meta = edits.set_transform(meta, path, geometry.level_transforms(base, factors, method))
     details = {
         "description": f"Each level is the {method} of the voxels of the one before, by whole factors.",
-        "method": "lamella.compute_pyramid",
+        "method": _MAKER,
         "version": __version__,
         "args": [],
         "kwargs": {"levels": len(steps) + 1, "method": method},
     }
-    position._live.edit(lambda meta: edits.describe_levels(meta, method, details))
+    return edits.describe_levels(meta, method, details)
+
+
+def _without_levels(meta: ImagesMeta, paths: list[str]) -> ImagesMeta:
+    for path in paths:
+        meta = edits.remove_dataset(meta, path)
+    image = meta.multiscales[0]
+    if isinstance(image.metadata, dict) and image.metadata.get("method") == _MAKER:
+        image.type = image.metadata = None  # they tell of levels that are gone
+    return meta

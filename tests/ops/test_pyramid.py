@@ -1,0 +1,454 @@
+"""Pyramids through the whole path, against a slow reference: values, shapes, transforms, and what is refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lamella import open_ome_zarr
+from lamella.models import TransformationMeta, axes
+from lamella.ops.pyramid import compute_pyramid, initialize_pyramid
+from lamella.ops.pyramid_level import level_factors
+
+METHODS = ("mean", "median", "mode", "min", "max", "stride")
+
+
+def reduced(voxels, method):
+    ranked = sorted(voxels)
+    if method == "mode":
+        return Counter(ranked).most_common(1)[0][0]
+    middle = (ranked[(len(ranked) - 1) // 2], ranked[len(ranked) // 2])
+    return {
+        "mean": lambda: round(Fraction(sum(ranked), len(ranked))),
+        "median": lambda: round(Fraction(sum(middle), 2)),
+        "min": lambda: ranked[0],
+        "max": lambda: ranked[-1],
+        "stride": lambda: voxels[0],
+    }[method]()
+
+
+def slow(fine, factors, method):
+    """One level, voxel by voxel: whole blocks and those cut by the edge."""
+    out = np.empty([-(-n // f) for n, f in zip(fine.shape, factors, strict=True)], fine.dtype)
+    for index in np.ndindex(out.shape):
+        box = tuple(slice(i * f, (i + 1) * f) for i, f in zip(index, factors, strict=True))
+        out[index] = reduced([int(v) for v in fine[box].ravel()], method)
+    return out
+
+
+def image(path, data, version="0.5", names="tczyx", **layout):
+    """Return a new image of one level with these pixels."""
+    kinds = axes(names)
+    channels = [f"channel {i}" for i in range(data.shape[names.index("c")])] if "c" in names else None
+    position = open_ome_zarr(
+        path, layout="fov", mode="w", channel_names=channels, axes=kinds, version=version
+    )
+    position.create_image("0", data, **layout)
+    return position
+
+
+def noise(shape, dtype="uint16", high=1000):
+    return np.random.default_rng(7).integers(0, high, shape).astype(dtype)
+
+
+LAYOUTS = {
+    "whole": {},
+    "even chunks": {"chunks": (1, 1, 4, 8, 8)},
+    "odd chunks": {"chunks": (1, 1, 3, 7, 5)},
+    "shards": {"chunks": (1, 1, 2, 4, 4), "shards_ratio": (1, 1, 2, 2, 3)},
+    "one shard beyond the edge": {"chunks": (1, 1, 2, 8, 8), "shards_ratio": (1, 2, 8, 8, 8)},
+}
+
+
+CASES = [
+    (version, name)
+    for version in ("0.4", "0.5")
+    for name in LAYOUTS
+    if version == "0.5" or "shard" not in name
+]
+
+
+@pytest.mark.parametrize(("version", "layout"), CASES)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_level_is_the_reference_of_the_one_before(tmp_path, version, method, layout):
+    data = noise((1, 2, 5, 17, 23), high=6 if method == "mode" else 1000)
+    position = image(tmp_path / "a.zarr", data, version, **LAYOUTS[layout])
+    position.compute_pyramid(4, method)
+    expected = data
+    for level, factors in (("1", (1, 1, 2, 2, 2)), ("2", (1, 1, 2, 2, 2)), ("3", (1, 1, 2, 2, 2))):
+        expected = slow(expected, factors, method)
+        np.testing.assert_array_equal(position[level][...], expected)
+    assert (position["0"][...] == data).all()
+    assert len(position.dataset_paths) == 4
+
+
+@settings(max_examples=25)
+@given(data=st.data())
+def test_any_legal_axes_sizes_chunks_and_jobs_give_the_same_bits(tmp_path_factory, data):
+    names = data.draw(
+        st.sampled_from(["yx", "zyx", "cyx", "tyx", "tzyx", "czyx", "tczyx"])  # SHOULD be t, c, z, y, x
+    )
+    shape = tuple(
+        data.draw(st.sampled_from([1, 2, 3, 5, 11, 13]) if n in "zyx" else st.sampled_from([1, 2]))
+        for n in names
+    )
+    chunks = tuple(data.draw(st.integers(1, n)) for n in shape)
+    ratio = tuple(data.draw(st.integers(1, 3)) for _ in shape)
+    method = data.draw(st.sampled_from(METHODS))
+    pixels = noise(shape, data.draw(st.sampled_from(["uint8", "int16", "uint32"])), 9)
+    folder = tmp_path_factory.mktemp("axes")
+    results = []
+    for jobs, layout in ((1, {}), (3, {"chunks": chunks, "shards_ratio": ratio})):
+        position = image(folder / f"{jobs}.zarr", pixels, names=names, **layout)
+        compute_pyramid(position, sensible(shape, names), method, jobs=jobs)
+        results.append([array[...] for _, array in position.images()])
+    expected = pixels
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, expected)
+        np.testing.assert_array_equal(other, expected)
+        factors = tuple(2 if n in "zyx" and k > 1 else 1 for n, k in zip(names, expected.shape, strict=True))
+        expected = slow(expected, factors, method)
+
+
+def sensible(shape, names):
+    return 1 + max((n - 1).bit_length() for n, name in zip(shape, names, strict=True) if name in "zyx")
+
+
+@pytest.mark.parametrize("order", ["xyz", "yxc", "zct", "cxyzt"])
+def test_foreign_orders_of_axes_are_reduced_along_space_only(tmp_path, order):
+    kinds = {axis.name: axis for axis in axes("tczyx")}
+    pixels = noise((3, 4, 5, 6, 2)[: len(order)])
+    channels = pixels.shape[order.index("c")] if "c" in order else 1
+    position = open_ome_zarr(
+        tmp_path / "a.zarr",
+        layout="fov",
+        mode="w",
+        axes=None,
+        channel_names=[str(i) for i in range(channels)],
+    )
+    # No writer of ours makes such an image: its axes are put into the document by hand.
+    position.create_zeros("0", pixels.shape, "u2", check_shape=False)
+    position["0"][...] = pixels
+    attributes = position.zattrs.asdict()
+    attributes["multiscales"][0]["axes"] = [kinds[name].to_json() for name in order]
+    attributes["multiscales"][0]["datasets"] = [
+        {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1.0] * len(order)}]}
+    ]
+    position.zattrs.put(attributes)
+    position.compute_pyramid(2, "max")
+    factors = tuple(2 if name in "xyz" else 1 for name in order)
+    np.testing.assert_array_equal(position["1"][...], slow(pixels, factors, "max"))
+
+
+def test_half_way_means_round_to_even_and_edges_use_the_voxels_they_have(tmp_path, version):
+    row = np.array([[1, 2, 3, 4, 5], [2, 3, 4, 5, 9]], "uint16")
+    position = image(tmp_path / "a.zarr", row, version, "yx")
+    position.compute_pyramid(2)
+    assert position["1"][...].tolist() == [[2, 4, 7]]
+
+
+# -- transforms -------------------------------------------------------------------------------------------------
+
+
+def scaled(tmp_path, version="0.5", shape=(1, 1, 5, 16, 17)):
+    position = image(tmp_path / "scaled.zarr", noise(shape), version)
+    position.set_transform(
+        "0",
+        [
+            TransformationMeta(type="scale", scale=[1, 1, 2, 0.5, 0.25]),
+            TransformationMeta(type="translation", translation=[0, 0, 10, 20, 30]),
+        ],
+    )
+    return position
+
+
+def test_scale_is_the_factor_and_binned_voxels_lie_half_a_pixel_further(tmp_path, version):
+    position = scaled(tmp_path, version)
+    position.compute_pyramid(3)
+    assert position.get_effective_scale("2") == [1, 1, 8, 2, 1]
+    assert position.get_effective_translation("2") == [0, 0, 10 + 3, 20 + 0.75, 30 + 0.375]
+
+
+def test_stride_leaves_the_first_voxel_in_its_place(tmp_path, version):
+    position = scaled(tmp_path, version)
+    position.compute_pyramid(3, "stride")
+    assert position.get_effective_scale("1") == [1, 1, 4, 1, 0.5]
+    assert position.get_effective_translation("2") == [0, 0, 10, 20, 30]
+
+
+def test_recomputing_with_another_method_moves_the_levels_to_where_their_voxels_are(tmp_path):
+    position = scaled(tmp_path)
+    position.initialize_pyramid(3)
+    position.compute_pyramid(method="stride")
+    assert position.get_effective_translation("1") == [0, 0, 10, 20, 30]
+    position.compute_pyramid(method="mean")
+    assert position.get_effective_translation("1") == [0, 0, 11, 20.25, 30.125]
+
+
+def test_an_axis_that_ends_at_length_1_keeps_its_scale(tmp_path):
+    position = scaled(tmp_path, shape=(1, 1, 1, 16, 16))
+    position.compute_pyramid(2)
+    assert position.get_effective_scale("1") == [1, 1, 2, 1, 0.5]
+
+
+def test_recomputing_after_level_0_changed_changes_all_levels(tmp_path, version):
+    data = noise((1, 1, 4, 16, 16))
+    position = image(tmp_path / "a.zarr", data, version)
+    position.compute_pyramid(3)
+    position["0"][0, 0, :2] = 0
+    position.set_scale("0", "x", 3)
+    position.compute_pyramid()
+    data[0, 0, :2] = 0
+    first = slow(data, (1, 1, 2, 2, 2), "mean")
+    np.testing.assert_array_equal(position["1"][...], first)
+    np.testing.assert_array_equal(position["2"][...], slow(first, (1, 1, 2, 2, 2), "mean"))
+    assert position.get_effective_scale("2")[-1] == 12
+
+
+def test_foreign_pyramids_keep_their_own_whole_factors(tmp_path):
+    data = noise((1, 1, 5, 30, 31))
+    position = image(tmp_path / "a.zarr", data)
+    factors = (1, 1, 4, 3, 5)
+    # 5 planes become 2 by a factor of 3 or of 4: the scale that is stored says which.
+    position.create_zeros(
+        "low", (1, 1, 2, 10, 7), "uint16", transform=[TransformationMeta(type="scale", scale=factors)]
+    )
+    position.compute_pyramid()
+    np.testing.assert_array_equal(position["low"][...], slow(data, factors, "mean"))
+    assert position.get_effective_scale("low") == list(factors)
+    assert position.get_effective_translation("low") == [0, 0, 1.5, 1, 2]
+
+
+@given(st.integers(1, 60), st.integers(1, 8))
+def test_factors_are_found_again_from_the_shapes_and_the_scale(length, factor):
+    coarse = -(-length // factor)
+    found = level_factors((length,), (coarse,), (float(factor),))
+    assert found is not None
+    assert -(-length // found[0]) == coarse
+    assert found[0] == factor or coarse == length
+
+
+# -- which levels there are -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("side", "levels"), [(256, 1), (257, 2), (1025, 4)])
+def test_auto_stops_when_the_largest_side_is_at_most_256(tmp_path, side, levels):
+    position = image(tmp_path / "a.zarr", noise((1, 1, 1, 3, side), "uint8", 255))
+    position.compute_pyramid("auto")
+    assert len(position.dataset_paths) == levels
+    assert position[str(levels - 1)].shape[-1] <= 256
+
+
+def test_levels_beyond_sense_are_said_and_not_made(tmp_path):
+    position = image(tmp_path / "a.zarr", noise((1, 1, 2, 3, 4)))
+    with pytest.warns(UserWarning, match=r"cannot be halved beyond 3; 3 are made"):
+        position.compute_pyramid(9)
+    assert [array.shape for _, array in position.images()] == [
+        (1, 1, 2, 3, 4),
+        (1, 1, 1, 2, 2),
+        (1, 1, 1, 1, 1),
+    ]
+
+
+def test_dims_choose_the_axes(tmp_path):
+    data = noise((1, 1, 4, 8, 8))
+    position = image(tmp_path / "a.zarr", data)
+    position.compute_pyramid(2, dims=["Y", "x"])
+    np.testing.assert_array_equal(position["1"][...], slow(data, (1, 1, 1, 2, 2), "mean"))
+    assert position.get_effective_scale("1") == [1, 1, 1, 2, 2]
+
+
+def test_initialize_makes_arrays_and_metadata_alone(tmp_path, version):
+    position = image(tmp_path / "a.zarr", noise((1, 1, 5, 16, 17)), version)
+    position.initialize_pyramid(3)
+    assert [array.shape for _, array in position.images()] == [
+        (1, 1, 5, 16, 17),
+        (1, 1, 3, 8, 9),
+        (1, 1, 2, 4, 5),
+    ]
+    assert not position["1"][...].any()
+    assert position.get_effective_scale("2") == [1, 1, 4, 4, 4]
+    position.initialize_pyramid(3)
+    assert position.dataset_paths == ["0", "1", "2"]
+
+
+def test_initialize_with_one_level_changes_nothing(tmp_path, files, version):
+    position = image(tmp_path / "a.zarr", noise((1, 1, 1, 8, 8)), version)
+    before = files(tmp_path)
+    position.initialize_pyramid(1)
+    assert files(tmp_path) == before
+
+
+def test_delete_leaves_the_bytes_of_before(tmp_path, files, version):
+    position = image(tmp_path / "a.zarr", noise((1, 1, 2, 16, 16)), version)
+    before = files(tmp_path)
+    position.compute_pyramid(3)
+    assert files(tmp_path).keys() > before.keys()
+    position.delete_pyramid()
+    assert files(tmp_path) == before
+    position.compute_pyramid(2)
+    assert position.dataset_paths == ["0", "1"]
+
+
+def test_delete_forgives_a_level_that_is_listed_but_gone(tmp_path):
+    position = image(tmp_path / "a.zarr", noise((1, 1, 1, 16, 16)))
+    position.compute_pyramid(3)
+    position._documents.delete("1")
+    position.delete_pyramid()
+    assert position.dataset_paths == position.array_keys() == ["0"]
+
+
+def test_only_listed_arrays_are_levels(tmp_path):
+    position = image(tmp_path / "a.zarr", noise((1, 1, 1, 16, 16)))
+    position.zgroup.create_array("other", shape=(3,), dtype="u1")
+    position.compute_pyramid(2)
+    position.delete_pyramid()
+    assert position.array_keys() == ["0", "other"]
+
+
+def test_level_names_follow_the_first_one(tmp_path):
+    position = open_ome_zarr(tmp_path / "a.zarr", layout="fov", mode="w", channel_names=["a"])
+    position.create_image("s0", noise((1, 1, 1, 16, 16)))
+    position.compute_pyramid(2)
+    assert position.dataset_paths == ["s0", "s1"]
+
+
+def test_levels_keep_compression_chunks_and_fill_value(tmp_path):
+    data = noise((1, 1, 8, 32, 32))
+    position = image(
+        tmp_path / "a.zarr", data, chunks=(1, 1, 4, 16, 16), shards_ratio=(1, 1, 2, 2, 2), compressor="gzip"
+    )
+    position.compute_pyramid(3)
+    assert position["1"].chunks == (1, 1, 4, 16, 16)
+    assert position["1"].shards == (1, 1, 4, 16, 16)
+    assert position["2"].chunks == (1, 1, 2, 8, 8)
+    assert position["2"]._meta.compressor == position["0"]._meta.compressor
+
+
+# -- wrong calls ------------------------------------------------------------------------------------------------
+
+
+def one_level(position):
+    return position
+
+
+def three_levels(position):
+    position.compute_pyramid(3)
+    return position
+
+
+WRONG = {
+    "unknown method": (one_level, lambda p: p.compute_pyramid(2, "median_filter"), "method is one of"),
+    "no level": (one_level, lambda p: p.compute_pyramid(0), "levels is a number"),
+    "levels as text": (one_level, lambda p: p.compute_pyramid("many"), "levels is a number"),
+    "levels as bool": (one_level, lambda p: p.compute_pyramid(True), "levels is a number"),
+    "unknown dims": (one_level, lambda p: p.compute_pyramid(2, dims=["q"]), "q"),
+    "other number": (three_levels, lambda p: p.compute_pyramid(2), "delete_pyramid"),
+    "other dims": (three_levels, lambda p: p.compute_pyramid(3, dims=["y", "x"]), "delete_pyramid"),
+    "initialize other number": (three_levels, lambda p: p.initialize_pyramid(2), "delete_pyramid"),
+    "initialize none": (one_level, lambda p: p.initialize_pyramid(0), "levels is a number"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_call_is_a_clear_ValueError_and_changes_no_byte(tmp_path, files, version, wrong):
+    prepare, call, text = WRONG[wrong]
+    position = prepare(image(tmp_path / "a.zarr", noise((1, 1, 4, 16, 16)), version))
+    before = files(tmp_path)
+    with pytest.raises(ValueError, match=text):
+        call(position)
+    assert files(tmp_path) == before
+
+
+def test_without_level_0_there_is_nothing_to_compute(tmp_path, files, version):
+    position = open_ome_zarr(
+        tmp_path / "a.zarr", layout="fov", mode="w", channel_names=["a"], version=version
+    )
+    before = files(tmp_path)
+    with pytest.raises(ValueError, match="no image yet"):
+        position.compute_pyramid(2)
+    assert files(tmp_path) == before
+
+
+def test_a_pyramid_without_whole_factors_is_not_recomputed(tmp_path, files):
+    position = image(tmp_path / "a.zarr", noise((1, 1, 1, 10, 10)))
+    position.create_zeros(
+        "1",
+        (1, 1, 1, 7, 7),
+        "uint16",
+        transform=[TransformationMeta(type="scale", scale=[1, 1, 1, 1.4, 1.4])],
+    )
+    before = files(tmp_path)
+    with pytest.raises(ValueError, match="no whole factor"):
+        position.compute_pyramid()
+    assert files(tmp_path) == before
+
+
+def test_complex_voxels_are_refused_before_anything_is_written(tmp_path, files):
+    position = open_ome_zarr(tmp_path / "a.zarr", layout="fov", mode="w", channel_names=["a"])
+    position.create_zeros("0", (1, 1, 1, 8, 8), "complex64")
+    before = files(tmp_path)
+    with pytest.raises(ValueError, match="complex64"):
+        position.compute_pyramid(2)
+    assert files(tmp_path) == before
+
+
+def test_an_unlisted_array_in_the_way_is_not_overwritten(tmp_path, files):
+    position = image(tmp_path / "a.zarr", noise((1, 1, 1, 16, 16)))
+    position.zgroup.create_array("1", shape=(3,), dtype="u1")
+    before = files(tmp_path)
+    with pytest.raises(ValueError, match="do not list them"):
+        position.compute_pyramid(2)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["compute_pyramid", "initialize_pyramid", "delete_pyramid"])
+def test_a_read_only_or_closed_image_is_left_alone(tmp_path, files, name):
+    position = image(tmp_path / "a.zarr", noise((1, 1, 1, 16, 16)))
+    position.close()
+    arguments = [] if name == "delete_pyramid" else [2]
+    before = files(tmp_path)
+    with pytest.raises(ValueError, match="was closed"):
+        getattr(position, name)(*arguments)
+    with pytest.raises(PermissionError, match="open for reading"):
+        getattr(open_ome_zarr(tmp_path / "a.zarr"), name)(*arguments)
+    assert files(tmp_path) == before
+
+
+# -- how often bytes move, and how much memory is used -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"chunks": (1, 1, 4, 16, 16)},
+        {"chunks": (1, 1, 5, 15, 7)},
+        {"chunks": (1, 1, 2, 8, 8), "shards_ratio": (1, 1, 2, 4, 4)},
+    ],
+    ids=["chunks", "odd chunks", "shards"],
+)
+@pytest.mark.parametrize("piece", [2**25, 2**11], ids=["units", "pieces"])
+def test_files_of_a_level_are_written_once_and_chunks_of_the_one_before_read_once(
+    counting_store, monkeypatch, layout, piece
+):
+    monkeypatch.setattr("lamella.ops.pyramid_level.PIECE_BYTES", piece)
+    monkeypatch.setattr("lamella.ops.pyramid_level._LEAST_BYTES", min(piece, 2**20))
+    data = noise((1, 2, 9, 64, 61))
+    position = image(counting_store, data, **layout)
+    initialize_pyramid(position, 3)
+    counting_store.gets.clear()
+    counting_store.sets.clear()
+    position.compute_pyramid(3)
+    written = {key: n for key, n in counting_store.sets.items() if "/c/" in key}
+    assert {key.split("/")[0] for key in written} == {"1", "2"}
+    assert set(written.values()) == {1}
+    read = {key: n for key, n in counting_store.gets.items() if "/c/" in key[0] and "Suffix" not in key[1]}
+    assert {key[0].split("/")[0] for key in read} == {"0", "1"}
+    assert set(read.values()) == {1}
+    first = slow(data, (1, 1, 2, 2, 2), "mean")
+    np.testing.assert_array_equal(position["1"][...], first)
