@@ -5,7 +5,7 @@ Layer: nodes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from lamella.errors import MetadataError
 
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 M = TypeVar("M", bound="MetaModel")
+
+
+class Dump(Protocol[M]):
+    """How a model becomes the attributes to store."""
+
+    def __call__(self, meta: M, attributes: JSONObject, /, *, trusted: bool = False) -> JSONObject:
+        """Return new attributes; a trusted model needs no validation."""
+        ...
 
 
 class LiveDocument(Generic[M]):
@@ -34,14 +42,14 @@ class LiveDocument(Generic[M]):
         Model and group attributes to new attributes; keys that the model doesn't know survive.
     """
 
-    __slots__ = ("_attributes", "_dump", "_load", "_model", "_stamp", "path", "session")
+    __slots__ = ("_attributes", "_dump", "_handed_out", "_load", "_model", "_stamp", "path", "session")
 
     def __init__(
         self,
         session: Session,
         path: str,
         load: Callable[[JSONObject], M],
-        dump: Callable[[M, JSONObject], JSONObject],
+        dump: Dump[M],
     ) -> None:
         self.session = session
         self.path = path
@@ -49,6 +57,7 @@ class LiveDocument(Generic[M]):
         self._dump = dump
         self._attributes: JSONObject | None = None
         self._model: M | None = None
+        self._handed_out = False
         self._stamp: object = None
 
     @property
@@ -68,6 +77,11 @@ class LiveDocument(Generic[M]):
         if stamp is not None or self.session.read_only:
             return stamp == self._stamp
         return self.session.documents.group(self.path) == self._attributes
+
+    def hand_out(self) -> M:
+        """Return the model to a user, who may change it at any time."""
+        self._handed_out = True
+        return self.model
 
     @property
     def attributes(self) -> JSONObject:
@@ -110,7 +124,9 @@ class LiveDocument(Generic[M]):
 
     def _is_edited(self, model: M, attributes: JSONObject) -> bool:
         """Whether a user changed the live model and has not saved it yet."""
-        return self._dump(model, attributes) != self._dump(self._load(attributes), attributes)
+        return self._handed_out and self._dump(model, attributes) != self._dump(
+            self._load(attributes), attributes
+        )
 
     def edit(self, change: Callable[[M], M], *, before_write: Callable[[], object] | None = None) -> M:
         """Apply a pure function to the newest model and save the result as one atomic write.
@@ -128,7 +144,7 @@ class LiveDocument(Generic[M]):
         def apply(fresh: JSONObject) -> JSONObject:
             model = change(self._base(fresh))
             made.append(model)
-            attributes = self._dump(model, fresh)
+            attributes = self._dump(model, fresh, trusted=not self._handed_out)
             if before_write is not None:
                 before_write()
             return attributes

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, cast, overload
 from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.node import NGFFNode
+from lamella.nodes.plate_xarray import TreeMethods
 from lamella.nodes.position import Position
 from lamella.nodes.session import join
 from lamella.nodes.well import Row, Well
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, StrPath
 
 
-class Plate(NGFFNode):
+class Plate(TreeMethods, NGFFNode):
     """A high-content-screening plate.
 
     Parameters
@@ -74,12 +75,14 @@ class Plate(NGFFNode):
         super().__init__(group, False, channel_names, axes, overwriting_creation)
         self._given_name = plate_name
         self._given_acquisitions = None if acquisitions is None else list(acquisitions)
-        self._live = LiveDocument(self._session, self.path, self._load, self._session.version.dump)
+        self._live: LiveDocument[PlateMeta] = LiveDocument(
+            self._session, self.path, self._load, self._session.version.dump
+        )
         if parse_meta:
             self._parse_meta()
 
     def _parse_meta(self) -> None:
-        self.metadata  # noqa: B018 (reading is the check)
+        self._live.model  # noqa: B018 (reading is the check)
 
     def _load(self, attributes: JSONObject) -> PlateMeta:
         meta = self._session.version.load(PlateMeta, attributes)
@@ -96,7 +99,7 @@ class Plate(NGFFNode):
     @property
     def metadata(self) -> PlateMeta:
         """The live metadata model; change it and call :meth:`dump_meta` to save."""
-        return self._live.model
+        return self._live.hand_out()
 
     def dump_meta(self, field_count: bool = False) -> None:
         """Write the metadata model to the group's document, whole and atomically.
@@ -121,8 +124,8 @@ class Plate(NGFFNode):
 
     def _member_names(self) -> list[str]:
         """Return the rows that hold wells, in the order of the metadata."""
-        used = {well.path.partition("/")[0] for well in self.metadata.wells}
-        return [row.name for row in self.metadata.rows if row.name in used]
+        used = {well.path.partition("/")[0] for well in self._live.model.wells}
+        return [row.name for row in self._live.model.rows if row.name in used]
 
     def __getitem__(self, key: int | str) -> Row | Well | Position:
         """Return the row "A", the well "A/1", the position "A/1/0", or what lies below one.
@@ -139,7 +142,7 @@ class Plate(NGFFNode):
         if len(parts) > 3:
             position = self["/".join(parts[:3])]
             return cast("Position", position["/".join(parts[3:])])
-        if len(parts) == 1 and name not in {row.name for row in self.metadata.rows}:
+        if len(parts) == 1 and name not in {row.name for row in self._live.model.rows}:
             return cast("Row", super().__getitem__(name))
         kinds: tuple[type[Row | Well | Position], ...] = (Row, Well, Position)
         return self._open(kinds[len(parts) - 1], name)
@@ -159,7 +162,7 @@ class Plate(NGFFNode):
         """Return the listed wells along rows, then columns."""
         return [
             well.path
-            for well in sorted(self.metadata.wells, key=lambda well: (well.row_index, well.column_index))
+            for well in sorted(self._live.model.wells, key=lambda well: (well.row_index, well.column_index))
         ]
 
     def wells(self) -> Iterator[tuple[str, Well]]:
@@ -417,7 +420,7 @@ class Plate(NGFFNode):
 
     def _summary(self) -> str:
         try:
-            meta = self.metadata
+            meta = self._live.model
             return f", {len(meta.rows)} rows, {len(meta.columns)} columns, {len(meta.wells)} wells"
         except (ValueError, OSError, KeyError) as fault:
             return f", damaged: {fault}"

@@ -42,7 +42,7 @@ def create_well(plate: Plate, row: str, column: str, row_index: int | None, colu
     documents, version = plate._documents, plate._session.version
     plate_edits.check_name(row)
     plate_edits.check_name(column)
-    if path in {well.path for well in plate.metadata.wells}:
+    if path in {well.path for well in plate._live.model.wells}:
         if not plate._overwriting_creation:
             raise NodeExistsError(f"The plate {plate._place} has a well {path!r} already.")
         del plate[path]
@@ -90,7 +90,7 @@ def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> l
     """Create positions in a well that may have been opened without its plate."""
     for name, _ in positions:
         plate_edits.check_name(name)
-    taken = {image.path for image in well.metadata.images}
+    taken = {image.path for image in well._live.model.images}
     for name, _ in positions:
         if name in taken and not well._overwriting_creation:
             raise NodeExistsError(f"The well {well._place} has a position {name!r} already.")
@@ -120,7 +120,7 @@ def _raise_counts_above(well: Well) -> None:
         return
     counts = {
         well.path.removeprefix(f"{place.path}/"): [
-            (image.path, image.acquisition) for image in well.metadata.images
+            (image.path, image.acquisition) for image in well._live.model.images
         ]
     }
     Plate(place)._live.edit(lambda meta: plate_edits.raise_counts(meta, counts))
@@ -168,7 +168,7 @@ def _refuse_duplicates(plate: Plate, images: Images, wells: dict[str, Well]) -> 
     if plate._overwriting_creation:
         return
     for path, well in wells.items():
-        taken = {image.path for image in well.metadata.images}
+        taken = {image.path for image in well._live.model.images}
         twice = [name for name, _ in images[path] if name in taken]
         if twice:
             raise NodeExistsError(
@@ -181,7 +181,7 @@ def _well_images(wells: dict[str, Well], images: Images) -> dict[str, list[tuple
     result: dict[str, list[tuple[str, int | None]]] = {}
     for path, new in images.items():
         names = {name for name, _ in new}
-        old = wells[path].metadata.images if path in wells else []
+        old = wells[path]._live.model.images if path in wells else []
         result[path] = [(image.path, image.acquisition) for image in old if image.path not in names] + list(
             new
         )
@@ -205,7 +205,7 @@ def _write(plate: Plate, images: Images, wells: dict[str, Well], attributes: JSO
     for path, new in images.items():
         for name, _ in new:
             place = plate._place.child(join(path, name))
-            if path in wells and name in {image.path for image in wells[path].metadata.images}:
+            if path in wells and name in {image.path for image in wells[path]._live.model.images}:
                 documents.delete(place.path)
             batch[place.path] = attributes
     listing = {
@@ -216,7 +216,7 @@ def _write(plate: Plate, images: Images, wells: dict[str, Well], attributes: JSO
     documents.put_groups(batch)
     documents.put_groups(listing)
     for path, well in wells.items():
-        taken = {image.path for image in well.metadata.images}
+        taken = {image.path for image in well._live.model.images}
         fresh = [(name, acquisition) for name, acquisition in images[path] if name not in taken]
         if fresh:
             _list_images(well, fresh)

@@ -73,12 +73,12 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         overwriting_creation: bool = False,
     ) -> None:
         super().__init__(group, False, channel_names, axes, overwriting_creation)
-        self._live = LiveDocument(self._session, self.path, self._load, self._dump)
+        self._live: LiveDocument[ImagesMeta] = LiveDocument(self._session, self.path, self._load, self._dump)
         if parse_meta:
             self._parse_meta()
 
     def _parse_meta(self) -> None:
-        self.metadata  # noqa: B018 (reading is the check)
+        self._live.model  # noqa: B018 (reading is the check)
 
     # -- metadata ---------------------------------------------------------------------------------------------
 
@@ -94,9 +94,9 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
             empty.omero = meta.omero
         return empty
 
-    def _dump(self, meta: ImagesMeta, attributes: JSONObject) -> JSONObject:
+    def _dump(self, meta: ImagesMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store; see :func:`pending_attributes` for a position without an array."""
-        document = self._session.version.dump(meta, attributes)
+        document = self._session.version.dump(meta, attributes, trusted=trusted)
         if any(image.datasets for image in meta.multiscales):
             return _without_pending(document)
         return pending_attributes(self._session.version, meta, document)
@@ -116,7 +116,7 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
     @property
     def metadata(self) -> ImagesMeta:
         """The live metadata model; change it and call :meth:`dump_meta` to save."""
-        return self._live.model
+        return self._live.hand_out()
 
     def dump_meta(self) -> None:
         """Write the metadata model to the group's document, whole and atomically."""
@@ -129,7 +129,7 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
 
         An image without channel metadata has the names ``channel_0``, ``channel_1``, ...
         """
-        names = edits.channel_names(self.metadata)
+        names = edits.channel_names(self._live.model)
         return names or list(self._given_channels or []) or self._names_by_count()
 
     def _names_by_count(self) -> list[str]:
@@ -144,7 +144,7 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
     @property
     def axes(self) -> list[AxisMeta]:
         """Axes in the order of the array dimensions."""
-        return list(self.metadata.multiscales[0].axes)
+        return list(self._live.model.multiscales[0].axes)
 
     @property
     def axis_names(self) -> list[str]:
@@ -156,7 +156,7 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
     @property
     def dataset_paths(self) -> list[str]:
         """Paths of the levels of the image, finest first, relative to the position."""
-        return self.metadata.multiscales[0].get_dataset_paths()
+        return self._live.model.multiscales[0].get_dataset_paths()
 
     def _member_names(self) -> list[str]:
         """Return the levels, wherever they lie below the group, and the other arrays in it."""
@@ -183,7 +183,7 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         return cast("ImageArray", super().__getitem__(name))
 
     def _level(self, path: str) -> ImageArray:
-        array = self._array_class(self._place.child(path), self.metadata.multiscales[0].axes)
+        array = self._array_class(self._place.child(path), self._live.model.multiscales[0].axes)
         try:
             array.shape  # noqa: B018 (reads the document, so that a missing level is an error here)
         except NodeNotFoundError:

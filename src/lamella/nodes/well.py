@@ -57,12 +57,14 @@ class Well(NGFFNode):
         overwriting_creation: bool = False,
     ) -> None:
         super().__init__(group, False, channel_names, axes, overwriting_creation)
-        self._live = LiveDocument(self._session, self.path, self._load, self._session.version.dump)
+        self._live: LiveDocument[WellGroupMeta] = LiveDocument(
+            self._session, self.path, self._load, self._session.version.dump
+        )
         if parse_meta:
             self._parse_meta()
 
     def _parse_meta(self) -> None:
-        self.metadata  # noqa: B018 (reading is the check)
+        self._live.model  # noqa: B018 (reading is the check)
 
     def _load(self, attributes: JSONObject) -> WellGroupMeta:
         return self._session.version.load(WellGroupMeta, attributes) or WellGroupMeta(images=[])
@@ -70,7 +72,7 @@ class Well(NGFFNode):
     @property
     def metadata(self) -> WellGroupMeta:
         """The live metadata model; change it and call :meth:`dump_meta` to save."""
-        return self._live.model
+        return self._live.hand_out()
 
     def dump_meta(self) -> None:
         """Write the metadata model to the group's document, whole and atomically."""
@@ -78,7 +80,7 @@ class Well(NGFFNode):
         self._live.save()
 
     def _member_names(self) -> list[str]:
-        return [image.path for image in self.metadata.images]
+        return [image.path for image in self._live.model.images]
 
     def __getitem__(self, key: int | str) -> Position:
         """Return a position of the well, or what lies at a path below one.
@@ -132,26 +134,26 @@ class Well(NGFFNode):
         MetadataError
             At a position that is listed but not in the store, or damaged.
         """
-        for image in self.metadata.images:
+        for image in self._live.model.images:
             yield image.path, self._open_listed(Position, image.path)
 
     @property
     def channel_names(self) -> list[str]:
         """Channel names of the first position; those given on creation while there is none."""
-        for image in self.metadata.images:
+        for image in self._live.model.images:
             return self._open_listed(Position, image.path).channel_names
         return super().channel_names
 
     @property
     def axes(self) -> list[AxisMeta]:
         """Axes of the first position; those given on creation while there is none."""
-        for image in self.metadata.images:
+        for image in self._live.model.images:
             return self._open_listed(Position, image.path).axes
         return super().axes
 
     def _summary(self) -> str:
         try:
-            return f", {len(self.metadata.images)} positions"
+            return f", {len(self._live.model.images)} positions"
         except (ValueError, OSError, KeyError) as fault:
             return f", damaged: {fault}"
 

@@ -77,7 +77,7 @@ def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str])
     if well_path not in listed:
         raise plate._missing(key)
     well = plate._open_listed(Well, well_path)
-    names = [image.path for image in well.metadata.images]
+    names = [image.path for image in well._live.model.images]
     if name not in names and not plate._documents.storage.exists(plate._place.child(key).path):
         raise plate._missing(key)
     if names == [name]:
@@ -99,7 +99,7 @@ def _delete_folder(plate: Plate, key: str) -> None:
 def _delete_empty_row(plate: Plate, row: str) -> None:
     """Delete the group of a row that no listed well needs and that holds nothing else."""
     place = plate._place.child(row)
-    if any(well.path.startswith(f"{row}/") for well in plate.metadata.wells):
+    if any(well.path.startswith(f"{row}/") for well in plate._live.model.wells):
         return
     if plate._documents.kind(place.path) == "group" and not plate._documents.children(place.path):
         plate._documents.delete(place.path)
@@ -118,11 +118,11 @@ def _most_fields(plate: Plate, wells: Iterable[str]) -> int:
 
 def _recount(plate: Plate, lost: int) -> None:
     """Count the fields anew when what was deleted may have been the maximum (PL-09, PL-10)."""
-    meta = plate.metadata
+    meta = plate._live.model
     if meta.field_count is not None and lost < meta.field_count:
         return
     images = {
-        path: [(image.path, image.acquisition) for image in well.metadata.images]
+        path: [(image.path, image.acquisition) for image in well._live.model.images]
         for path, well in plate.wells()
     }
     plate._live.edit(lambda meta: plate_edits.set_counts(meta, images))

@@ -287,7 +287,7 @@ class Documents:
         """
         self.storage.check_writable(path)
         file = format_v3.FILE if self.format == 3 else format_v2.ATTRIBUTES_FILE
-        if lock and not self._has(path, file) and self.kind(path) is None:
+        if lock and not self.storage.exists(path):
             raise self._no("group", path)  # before a lock file would make its folder
         with self.storage.replacement_lock(join(path, file)) if lock else nullcontext():
             if self.format == 3:

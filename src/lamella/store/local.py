@@ -325,10 +325,9 @@ class LocalStorage(Storage):
     def replacement_lock(self, key: str) -> AbstractContextManager[None]:
         """Hold the file itself where the system can: a lock file for each edit would cost as much as the edit."""
         self.check_writable(key)
-        path = self._base + check_key(key)
-        if sys.platform == "win32" or not os.access(path, os.R_OK | os.W_OK):  # missing, or read-only
+        if sys.platform == "win32":
             return self.lock(key)
-        return replacement_lock(path)
+        return replacement_lock(self._base + check_key(key), otherwise=lambda: self.lock(key))
 
     def sweep(self, prefix: str = "", *, deep: bool = False) -> int:
         """Remove what killed writers left in a folder, and with `deep` below it; return how many.

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from lamella.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
@@ -127,7 +128,7 @@ def file_lock(path: str) -> Iterator[None]:
 
 
 @contextmanager
-def replacement_lock(path: str) -> Iterator[None]:
+def replacement_lock(path: str, otherwise: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
     """Hold a file alone for one replacement of it by a rename, without a lock file.
 
     The file itself is locked. Whoever waits for it finds, once the rename is done, that the path names another file,
@@ -137,16 +138,21 @@ def replacement_lock(path: str) -> Iterator[None]:
     ----------
     path : str
         An existing file.
+    otherwise
+        The lock to hold where the file is missing or may not be written.
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
     StorageError
         The file system has no locks, or refuses the file.
     """
     with _threads.hold(path):
-        fd = _open_locked(path, create=False)
+        try:
+            fd = _open_locked(path, create=False)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            with otherwise():
+                yield
+            return
         try:
             yield
         finally:
