@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 M = TypeVar("M", bound="MetaModel")
+D = TypeVar("D", bound="MetaModel", contravariant=True)
 
 
-class Dump(Protocol[M]):
+class Dump(Protocol[D]):
     """How a model becomes the attributes to store."""
 
-    def __call__(self, meta: M, attributes: JSONObject, /, *, trusted: bool = False) -> JSONObject:
+    def __call__(self, meta: D, attributes: JSONObject, /, *, trusted: bool = False) -> JSONObject:
         """Return new attributes; a trusted model needs no validation."""
         ...
 
