@@ -103,6 +103,8 @@ class ZarrStorage(Storage):
         self.store = store
         self.read_only = read_only or store.read_only
         self.can_list = store.supports_listing
+        # A store may be made but not opened yet (ZipStore opens its file then), and only its opener can do it.
+        self._run("open", "", store._ensure_open())
 
     def __repr__(self) -> str:
         return f"ZarrStorage({self.store!r}{', read_only=True' if self.read_only else ''})"

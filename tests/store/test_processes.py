@@ -1,0 +1,287 @@
+"""Law: other handles, threads and processes lose nothing and see everything."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing as mp
+import os
+import pickle
+import signal
+import sys
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorstore as ts
+import zarr
+
+from lamella.errors import DamagedDataError, StorageError
+from lamella.store import locks
+from lamella.store.arrays import StoredArray
+from lamella.store.documents import Documents, new_array
+from lamella.store.local import LocalStorage
+
+spawn = mp.get_context("spawn")
+
+
+def private_files(root) -> list[str]:
+    return [f.name for f in Path(root).rglob("*") if "lamella" in f.name or f.name.endswith(".__lock")]
+
+
+def add_members(documents: Documents, names: list[str]) -> None:
+    for name in names:
+        documents.edit_group("", lambda old, name=name: {**old, "members": [*old.get("members", []), name]})
+
+
+def write_rows(array: StoredArray, rows: list[int]) -> None:
+    for row in rows:
+        array.write(row, row + 1)
+
+
+def read_sum(array: StoredArray) -> tuple[str, int]:
+    return array.engine.name, int(array.read().sum())
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_edits_at_once_lose_nothing(local_documents, kind):
+    local_documents.put_group("", {})
+    batches = [[f"{worker}-{n}" for n in range(20)] for worker in range(4)]
+    pool = ThreadPoolExecutor(4) if kind == "threads" else ProcessPoolExecutor(2, mp_context=spawn)
+    with pool:
+        list(pool.map(add_members, [local_documents] * 4, batches))
+    assert sorted(local_documents.group("")["members"]) == sorted(sum(batches, []))
+    assert private_files(local_documents.storage.root) == []
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_writers_of_different_parts_of_one_file_lose_nothing(make_array, kind, zarr_format):
+    shards = (32, 8) if zarr_format == 3 else None
+    array = make_array((32, 8), chunks=(4, 4) if shards else (32, 8), shards=shards)
+    batches = [list(range(start, 32, 4)) for start in range(4)]
+    pool = ThreadPoolExecutor(4) if kind == "threads" else ProcessPoolExecutor(2, mp_context=spawn)
+    handles = [StoredArray(array.documents, "0", engine=array.engine.name) for _ in batches]
+    with pool:
+        list(pool.map(write_rows, handles, batches))
+    np.testing.assert_array_equal(array.read(), np.repeat(np.arange(1, 33), 8).reshape(32, 8))
+    assert private_files(array.documents.storage.root) == []
+
+
+@pytest.mark.parametrize("writer", ["plain zarr", "plain tensorstore"])
+def test_a_cached_shard_index_never_hides_another_writer(make_array, writer, zarr_format):
+    shards = (8, 8) if zarr_format == 3 else None
+    array = make_array((16, 16), chunks=(4, 4), shards=shards)
+    path = f"{array.documents.storage.root}/0"
+    for value in range(1, 6):
+        if writer == "plain zarr":
+            zarr.open_array(path, mode="r+", zarr_format=zarr_format)[...] = value
+        else:
+            spec = {
+                "driver": "zarr3" if zarr_format == 3 else "zarr",
+                "kvstore": {"driver": "file", "path": path},
+            }
+            ts.open(spec, context=ts.Context()).result().write(np.uint16(value)).result()
+        assert array.read((5, 5)) == value
+        assert array.read().sum() == 256 * value
+
+
+def test_handles_work_in_spawned_processes(make_array):
+    array = make_array((4, 4))
+    array.write(..., 2)
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        assert pool.submit(read_sum, array).result() == (array.engine.name, 32)
+    assert read_sum(pickle.loads(pickle.dumps(array))) == (array.engine.name, 32)
+
+
+def in_child(work) -> bytes:
+    """Run in a forked child and return what it says; a child that hangs is killed and says nothing."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(writer, repr(work()).encode())
+        except BaseException as error:  # the parent shows it
+            os.write(writer, repr(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    watchdog = threading.Timer(60, os.kill, (pid, signal.SIGKILL))
+    watchdog.start()
+    with os.fdopen(reader, "rb") as stream:
+        said = stream.read()
+    os.waitpid(pid, 0)
+    watchdog.cancel()
+    return said
+
+
+FORKED = """
+import sys
+import numpy as np
+from tests_store_fork import in_child
+from lamella.store.arrays import StoredArray
+from lamella.store.documents import Documents
+from lamella.store.local import LocalStorage
+documents = Documents.open(LocalStorage(sys.argv[1]))
+array = StoredArray(documents, "0")
+print(array.engine.name, array.read().sum(), flush=True)
+def child():
+    first = (array.engine.name, int(array.read().sum()))
+    array.write((0, 0), 9)
+    del array._engine
+    return first, int(StoredArray(documents, "0").read().sum())
+print(in_child(child).decode(), array.engine.name, array.read().sum())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_reads_and_writes_after_its_parent_has(tmp_path, zarr_format):
+    # In a process of its own, because the threads of a test runner forbid forking it safely.
+    import subprocess
+
+    documents = Documents.create(LocalStorage(tmp_path / "s.zarr"), zarr_format)
+    documents.put_group("", {})
+    documents.put_array("0", new_array((8, 8), "u2", zarr_format=zarr_format, chunks=(2, 8)))
+    StoredArray(documents, "0").write(..., 1)
+    (tmp_path / "tests_store_fork.py").write_text(Path(__file__).read_text())
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),
+        "PYTHONWARNINGS": "ignore",
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", FORKED, str(tmp_path / "s.zarr")],
+        env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.stdout.split("\n")[:2] == ["tensorstore 64", "(('zarr', 64), 72) tensorstore 72"], ran.stderr
+
+
+def test_what_a_killed_tensorstore_left_behind_does_not_reach_new_files(make_array, zarr_format):
+    # TensorStore 0.1.86 with its own locks writes into this file without cutting it off, and renames it.
+    shards = (8, 8) if zarr_format == 3 else None
+    array = make_array((8, 8), chunks=(4, 4) if shards else (8, 8), shards=shards)
+    key = Path(array.documents.storage.root) / "0" / array.meta.chunk_key((0, 0))
+    key.parent.mkdir(parents=True, exist_ok=True)
+    (key.parent / f"{key.name}.__lock").write_bytes(b"x" * 5000)
+    array.write(..., 3)
+    assert key.stat().st_size < 5000
+    assert array.read().sum() == 3 * 64
+
+
+def test_a_lock_is_held_alone(local):
+    order: list[str] = []
+    entered = threading.Event()
+
+    def second():
+        entered.set()
+        with LocalStorage(local.root).lock("A/zarr.json"):
+            order.append("second")
+
+    with local.lock("A/zarr.json"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        entered.wait()
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+    assert private_files(local.root) == []
+
+
+def test_a_lock_of_a_file_that_was_unlinked_meanwhile_is_taken_again(local, monkeypatch):
+    # The holder before us unlinks the file between our open and our lock.
+    path = Path(local.root) / ".lamella-x.lock"
+    real, calls = locks._acquire, []
+
+    def unlink_first(fd):
+        if not calls:
+            path.unlink()
+        calls.append(fd)
+        real(fd)
+
+    monkeypatch.setattr(locks, "_acquire", unlink_first)
+    with local.lock("x"):
+        assert path.exists()
+    assert len(calls) == 2
+    assert not path.exists()
+
+
+def test_a_lock_is_released_when_its_holder_fails(local):
+    with pytest.raises(RuntimeError), local.lock("x"):
+        raise RuntimeError
+    with local.lock("x"):
+        assert private_files(local.root) == [".lamella-x.lock"]
+
+
+def test_a_file_system_without_locks_is_an_error_not_a_race(local, monkeypatch):
+    def refuse(_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(locks, "_acquire", refuse)
+    with pytest.raises(StorageError, match="no file locks"), local.lock("x"):
+        raise AssertionError("never entered")
+
+
+def test_readers_make_no_lock_files(make_array):
+    array = make_array((4, 4), chunks=(2, 2))
+    array.write(..., 1)
+    before = sorted(str(f) for f in Path(array.documents.storage.root).rglob("*"))
+    root = Path(array.documents.storage.root)
+    os.chmod(root, 0o555)
+    reader = StoredArray(Documents(LocalStorage(root, read_only=True), array.documents.format), "0")
+    assert reader.read().sum() == 16
+    os.chmod(root, 0o755)
+    assert sorted(str(f) for f in root.rglob("*")) == before
+
+
+def test_fsync_flushes_every_document_and_its_folder(tmp_path, monkeypatch):
+    flushed: list[str] = []
+    real = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (flushed.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd))[1]
+    )
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("needs /proc")
+    storage = LocalStorage(tmp_path, fsync=True)
+    storage.write("A/x", b"1")
+    assert [os.path.basename(f) for f in flushed][-1] == "A"
+    assert any(".lamella-" in f for f in flushed)
+    assert str(tmp_path) in flushed
+    plain: list[str] = flushed.copy()
+    LocalStorage(tmp_path).write("A/y", b"1")
+    assert flushed == plain
+
+
+def test_random_damage_is_an_error_or_the_right_pixels_in_checked_places(make_array, zarr_format):
+    """Flip bytes of a shard's index: it has a checksum, so every flip is noticed."""
+    if zarr_format == 2:
+        array = make_array((8, 8), chunks=(8, 8))
+        array.write(..., np.arange(64).reshape(8, 8))
+        path = Path(array.documents.storage.root) / "0/0/0"
+        path.write_bytes(path.read_bytes()[:-5])
+        with pytest.raises(DamagedDataError):
+            array.read()
+        return
+    array = make_array((8, 8), chunks=(4, 4), shards=(8, 8))
+    array.write(..., np.arange(64).reshape(8, 8))
+    path = Path(array.documents.storage.root) / "0/c/0/0"
+    good = path.read_bytes()
+    for place in range(len(good) - 68, len(good), 5):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :])
+        with pytest.raises(DamagedDataError, match="0/c/0/0"):
+            array.read()
+    path.write_bytes(good)
+    assert array.read().sum() == 64 * 63 // 2
+
+
+def test_metadata_documents_are_never_written_by_engines(make_array):
+    array = make_array((4, 4), chunks=(2, 2))
+    root = Path(array.documents.storage.root) / "0"
+    document = root / ("zarr.json" if array.documents.format == 3 else ".zarray")
+    stored = json.loads(document.read_text())
+    document.write_text(json.dumps({**stored, "vendor": {"must_understand": False}}, indent=3))
+    before = document.read_bytes()
+    array.write(..., 1)
+    array.read()
+    assert document.read_bytes() == before
+    array.resize((6, 6))
+    assert json.loads(document.read_text()) == {**json.loads(before), "shape": [6, 6]}

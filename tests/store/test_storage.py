@@ -1,0 +1,370 @@
+"""Law: a storage keeps bytes under keys, whole, inside its root, and refuses before it touches anything."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+from zarr.storage import FsspecStore, LocalStore, MemoryStore, ZipStore
+
+from lamella.errors import (
+    InvalidArgumentError,
+    InvalidNameError,
+    MissingDependencyError,
+    NodeExistsError,
+    NodeNotFoundError,
+    ReadOnlyError,
+    StorageError,
+)
+from lamella.store.local import LocalStorage
+from lamella.store.storage import open_storage
+from lamella.store.zarr_storage import ZarrStorage
+
+BAD_KEYS = {
+    "parent": "..",
+    "parent inside": "A/../../B",
+    "dot": "A/./B",
+    "absolute": "/etc/passwd",
+    "empty part": "A//B",
+    "trailing slash": "A/",
+    "NUL": "A\x00",
+    "backslash": "A\\B",
+    "over-long": "x" * 256,
+    "over-long in bytes": "é" * 128,
+    "not Unicode": "\ud800",
+}
+
+
+def tree(root) -> dict[str, bytes]:
+    return {str(f.relative_to(root)): f.read_bytes() for f in Path(root).rglob("*") if f.is_file()}
+
+
+def test_bytes_come_back(storage):
+    assert storage.read("A/1/zarr.json") is None
+    storage.write("A/1/zarr.json", b"old")
+    storage.write("A/1/zarr.json", b"new and longer")
+    assert storage.read("A/1/zarr.json") == b"new and longer"
+    assert storage.size("A/1/zarr.json") == 14
+    assert storage.size("A/1") is None
+    assert storage.read("A/1") is None
+    assert storage.read("") is None
+
+
+def test_many_are_written_in_one_call(storage):
+    storage.write_many((f"{n}/zarr.json", b"%d" % n) for n in range(200))
+    assert [storage.read(f"{n}/zarr.json") for n in (0, 199)] == [b"0", b"199"]
+    assert len(storage.list("")) == 200
+
+
+def test_members_are_listed_in_natural_order(storage):
+    for name in ("10", "9", "B/x", "A2/x", "A10/x"):
+        storage.write(name, b"")
+    assert storage.list("") == ["9", "10", "A2", "A10", "B"]
+    assert storage.list("B") == ["x"]
+    assert storage.list("none") == []
+
+
+def test_temporary_and_lock_files_are_not_members(local):
+    local.write("a", b"")
+    for name in (".lamella-0-1-2.tmp", "0_5a5a.__lock", "c.partial"):
+        (Path(local.root) / name).write_bytes(b"")
+    assert local.list("") == ["a"]
+
+
+def test_files_and_folders_exist(storage):
+    storage.write("A/1/x", b"")
+    assert [storage.exists(k) for k in ("A", "A/1", "A/1/x", "A/2", "A/1/x/y")] == [True] * 3 + [False] * 2
+
+
+def test_delete_takes_a_file_or_a_folder_and_nothing_beside(storage):
+    for key in ("A/1/x", "A/10/x", "A/2"):
+        storage.write(key, b"")
+    storage.delete("A/1")
+    storage.delete("A/2")
+    storage.delete("A/absent")
+    assert storage.list("A") == ["10"]
+
+
+def test_move_takes_a_folder_with_all_below(storage):
+    storage.write("A/1/0/x", b"1")
+    storage.write("A/1/y", b"2")
+    storage.write("A/10/y", b"3")
+    storage.move("A/1", "B/7")
+    assert (storage.read("B/7/0/x"), storage.read("B/7/y"), storage.list("A")) == (b"1", b"2", ["10"])
+
+
+def test_move_refuses_a_missing_source(storage):
+    with pytest.raises(NodeNotFoundError, match="no 'A'"):
+        storage.move("A", "B")
+
+
+def test_move_refuses_an_existing_target(storage):
+    storage.write("A/x", b"1")
+    storage.write("B/x", b"2")
+    with pytest.raises(NodeExistsError, match="'B' exists"):
+        storage.move("A", "B")
+    assert (storage.read("A/x"), storage.read("B/x")) == (b"1", b"2")
+
+
+@pytest.mark.parametrize(("old", "new"), [("A", "A/B"), ("A", "A"), ("", "A"), ("A", "")])
+def test_move_refuses_the_root_and_itself(storage, old, new):
+    storage.write("A/x", b"1")
+    with pytest.raises(InvalidNameError):
+        storage.move(old, new)
+    assert storage.read("A/x") == b"1"
+
+
+@pytest.mark.parametrize("key", BAD_KEYS.values(), ids=BAD_KEYS)
+def test_what_is_no_key_is_refused_before_anything_is_touched(storage, tmp_path, key):
+    (tmp_path / "secret").write_bytes(b"secret")
+    before = tree(tmp_path)
+    for call in (
+        lambda: storage.read(key),
+        lambda: storage.write(key, b"x"),
+        lambda: storage.list(key),
+        lambda: storage.exists(key),
+        lambda: storage.size(key),
+        lambda: storage.delete(key),
+        lambda: storage.move(key, "x"),
+        lambda: storage.move("x", key),
+        lambda: storage.lock(key).__enter__(),
+    ):
+        with pytest.raises((InvalidNameError, NodeNotFoundError)) as caught:
+            call()
+        assert caught.type is InvalidNameError or "x" in str(caught.value)
+    assert tree(tmp_path) == before
+
+
+def test_the_root_is_no_key_to_write(storage):
+    with pytest.raises(InvalidNameError, match="root"):
+        storage.write("", b"x")
+
+
+def test_a_read_only_storage_refuses_every_change(tmp_path, storage):
+    storage.write("A/x", b"1")
+    if isinstance(storage, LocalStorage):
+        reader = LocalStorage(storage.root, read_only=True)
+    else:
+        reader = ZarrStorage(storage.store, read_only=True)
+    before = tree(tmp_path)
+    for change in (
+        lambda: reader.write("A/x", b"2"),
+        lambda: reader.write_many([("A/y", b"2")]),
+        lambda: reader.delete("A"),
+        lambda: reader.move("A", "B"),
+        lambda: reader.lock("A/x").__enter__(),
+        lambda: reader.claim("A"),
+    ):
+        with pytest.raises(ReadOnlyError, match="open for reading"):
+            change()
+    assert reader.read("A/x") == b"1"
+    assert reader.zarr_store().read_only
+    assert tree(tmp_path) == before
+
+
+def test_links_that_leave_the_store_are_not_written_through(local, tmp_path):
+    outside = tmp_path / "outside"
+    (outside / "sub").mkdir(parents=True)
+    (outside / "x").write_bytes(b"theirs")
+    local.write("A/x", b"ours")
+    (Path(local.root) / "link").symlink_to(outside)
+    for change in (
+        lambda: local.write("link/x", b"1"),
+        lambda: local.write("link/sub/x", b"1"),
+        lambda: local.write("link/new/x", b"1"),
+        lambda: local.delete("link/x"),
+        lambda: local.move("link/x", "B"),
+        lambda: local.move("A", "link/A"),
+        lambda: local.lock("link/x").__enter__(),
+        lambda: local.claim("link/sub"),
+    ):
+        with pytest.raises(InvalidNameError, match="leaves the store"):
+            change()
+    assert tree(outside) == {"x": b"theirs"}
+    local.delete("link")
+    assert tree(outside) == {"x": b"theirs"}
+    assert local.list("") == ["A"]
+
+
+def test_links_inside_the_store_are_followed(local):
+    local.write("A/x", b"1")
+    (Path(local.root) / "B").symlink_to("A")
+    local.write("B/y", b"2")
+    assert local.read("A/y") == b"2"
+
+
+def test_a_root_that_is_a_link_is_a_store_but_is_not_deleted(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    storage = LocalStorage(tmp_path / "link")
+    storage.write("A/x", b"1")
+    with pytest.raises(InvalidNameError, match="symbolic link"):
+        storage.delete("")
+    assert tree(tmp_path / "real") == {"A/x": b"1"}
+
+
+def test_deleting_the_root_leaves_the_folder_above(local, tmp_path):
+    local.write("A/x", b"1")
+    (tmp_path / "other").write_bytes(b"")
+    local.delete("")
+    assert os.listdir(tmp_path) == ["other"]
+    local.write("A/x", b"2")
+    assert local.read("A/x") == b"2"
+
+
+def test_a_folder_that_somebody_removed_is_made_again(local):
+    local.write("A/1/x", b"1")
+    LocalStorage(local.root).delete("A")
+    local.write("A/1/x", b"2")
+    LocalStorage(local.root).delete("")
+    local.write("A/2/x", b"3")
+    assert local.read("A/2/x") == b"3"
+
+
+@pytest.mark.parametrize("step", ["write", "replace", "fsync"])
+def test_a_failed_write_leaves_the_old_bytes_and_no_litter(local, monkeypatch, step):
+    local.write("A/x", b"old")
+    storage = LocalStorage(local.root, fsync=True)
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(StorageError, match=r"cannot write 'A/x' .*No space left") as caught:
+        storage.write("A/x", b"new")
+    monkeypatch.undo()
+    assert caught.value.errno == 28
+    assert tree(local.root) == {"A/x": b"old"}
+    storage.write("A/x", b"new")
+    assert tree(local.root) == {"A/x": b"new"}
+
+
+def test_a_write_in_pieces_is_finished(local, monkeypatch):
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(data)[:3]))
+    local.write("x", b"0123456789")
+    monkeypatch.undo()
+    assert local.read("x") == b"0123456789"
+
+
+def test_a_file_where_a_folder_should_be_is_a_clear_error(local):
+    local.write("A", b"1")
+    with pytest.raises(StorageError, match="a file of that name is there"):
+        local.write("A/x", b"2")
+    assert local.read("A/x") is None
+    assert not local.exists("A/x")
+    assert local.list("A") == []
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs permissions that hold")
+def test_a_folder_without_permission_is_a_clear_error(local):
+    local.write("A/x", b"1")
+    os.chmod(Path(local.root) / "A", 0o500)
+    with pytest.raises(StorageError, match="Permission denied"):
+        local.write("A/y", b"2")
+
+
+def test_a_stamp_changes_with_every_write(local):
+    local.write("x", b"1")
+    before = local.stamp("x")
+    assert local.stamp("x") == before
+    local.write("x", b"1")
+    assert local.stamp("x") != before
+    assert local.stamp("absent") is None
+
+
+def test_litter_of_dead_processes_is_swept_and_nothing_else(local):
+    local.write("A/x", b"1")
+    template = next(iter(_names_while_writing(local)))
+    alive = template.replace(str(os.getpid()), str(os.getppid()))
+    dead = template.replace(str(os.getpid()), "99999999")
+    for name in (alive, dead, "0_5a.__lock", ".lamella-zarr.json.lock"):
+        (Path(local.root) / "A" / name).write_bytes(b"")
+    old = Path(local.root) / "A" / "1_5a.__lock"
+    old.write_bytes(b"")
+    os.utime(old, (0, 0))
+    aside = Path(local.root) / "A" / dead.replace(".tmp", ".deleted")
+    aside.mkdir()
+    (aside / "y").write_bytes(b"")
+    assert local.sweep("A") == 3
+    assert sorted(os.listdir(Path(local.root) / "A")) == sorted(
+        [alive, "0_5a.__lock", ".lamella-zarr.json.lock", "x"]
+    )
+    (Path(local.root) / "A" / dead).write_bytes(b"")
+    assert (local.sweep(), local.sweep(deep=True)) == (0, 1)
+
+
+def _names_while_writing(storage) -> list[str]:
+    """The names of temporary files, seen at the moment of the rename."""
+    seen: list[str] = []
+    real = os.replace
+    os.replace = lambda old, new: (seen.append(os.path.basename(old)), real(old, new))[1]
+    try:
+        storage.write("A/probe", b"")
+    finally:
+        os.replace = real
+    storage.delete("A/probe")
+    return seen
+
+
+def test_storages_pickle_by_location(local):
+    local.write("x", b"1")
+    again = pickle.loads(pickle.dumps(LocalStorage(local.root, read_only=True, fsync=True)))
+    assert again == LocalStorage(local.root, read_only=True)
+    assert (again.read_only, again.fsync, again.read("x")) == (True, True, b"1")
+
+
+def test_kvstore_addresses_a_folder(local):
+    assert local.kvstore("A/0") == {"driver": "file", "path": f"{local.root}/A/0/"}
+    assert ZarrStorage(MemoryStore()).kvstore("A/0") is None
+
+
+def test_paths_urls_and_stores_open(tmp_path):
+    folder = str(tmp_path / "s.zarr")
+    for target in (folder, tmp_path / "s.zarr", LocalStore(folder), f"file://{folder}"):
+        opened = open_storage(target)
+        assert isinstance(opened, LocalStorage)
+        assert opened.root == folder
+    assert open_storage(LocalStore(folder, read_only=True)).read_only
+    assert open_storage(LocalStore(folder), read_only=True).zarr_store().read_only
+    assert str(open_storage(folder).zarr_store().root) == folder
+
+
+@pytest.mark.parametrize("target", [3, None, b"bytes", object()])
+def test_what_is_no_store_is_refused(target):
+    with pytest.raises(InvalidArgumentError):
+        open_storage(target)
+
+
+def test_an_unknown_url_says_what_is_missing():
+    with pytest.raises((MissingDependencyError, InvalidArgumentError), match="nosuch://x"):
+        open_storage("nosuch://x")
+
+
+def test_memory_urls_open_by_fsspec():
+    storage = open_storage("memory://lamella-test/s.zarr")
+    assert isinstance(storage.zarr_store(), FsspecStore)
+    storage.write("A/x", b"1")
+    again = open_storage("memory://lamella-test/s.zarr", read_only=True)
+    assert (again.read("A/x"), again.list("A"), again.exists("A"), again.read_only) == (
+        b"1",
+        ["x"],
+        True,
+        True,
+    )
+    storage.delete("A")
+    assert not again.exists("A")
+
+
+def test_zip_stores_are_written_and_read(tmp_path):
+    with ZipStore(tmp_path / "s.zip", mode="w") as store:
+        storage = open_storage(store)
+        storage.write("A/x", b"1")
+        assert storage.read("A/x") == b"1"
+        with pytest.raises(StorageError, match="cannot delete"):
+            storage.delete("A")
+    with ZipStore(tmp_path / "s.zip", mode="r") as store:
+        reader = open_storage(store)
+        assert (reader.read("A/x"), reader.list(""), reader.read_only) == (b"1", ["A"], True)
