@@ -1,0 +1,135 @@
+"""What a labelled array keeps in an image's attributes beside OME-NGFF: the user's attrs, and the timepoints written.
+
+.. code-block:: text
+
+    attributes["lamella"]["xarray_attrs"]  the attrs of the DataArray
+    attributes["lamella"]["xarray_times"]  image name -> {"start", "step"} while both follow from what was written
+    attributes["iohub"]["xarray_attrs"]    what iohub stored; read, never written
+
+Pure functions from attributes to attributes; keys that are not named here survive.
+
+Layer: adapters.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lamella.adapters.xarray_grid import TimeGrid
+    from lamella.types import JSON, JSONObject
+
+_OURS, _THEIRS = "lamella", "iohub"
+_ATTRS, _TIMES = "xarray_attrs", "xarray_times"
+
+
+def user_attributes(attributes: JSONObject) -> JSONObject:
+    """Return the attrs that a DataArray was stored with.
+
+    Examples
+    --------
+    >>> user_attributes({"iohub": {"xarray_attrs": {"a": 1, "b": 1}}, "lamella": {"xarray_attrs": {"b": 2}}})
+    {'a': 1, 'b': 2}
+    """
+    return {**_part(attributes, _THEIRS, _ATTRS), **_part(attributes, _OURS, _ATTRS)}
+
+
+def with_user_attributes(attributes: JSONObject, attrs: JSONObject) -> JSONObject:
+    """Return attributes with attrs of a DataArray added to those stored before; a key given anew replaces the old one.
+
+    Examples
+    --------
+    >>> with_user_attributes({"lamella": {"xarray_attrs": {"a": 1}}}, {"b": 2})
+    {'lamella': {'xarray_attrs': {'a': 1, 'b': 2}}}
+    """
+    return (
+        _with_part(attributes, _ATTRS, {**_part(attributes, _OURS, _ATTRS), **attrs}) if attrs else attributes
+    )
+
+
+def written_times(attributes: JSONObject, image: str) -> tuple[float, float | None] | None:
+    """Return start and step of the timepoints of an image that were set by writing them.
+
+    Returns
+    -------
+    (float, float or None) or None
+        The step is None while there is one timepoint and nobody said how far the next one is. None for an image whose
+        time axis was made by something else.
+
+    Examples
+    --------
+    >>> written_times({"lamella": {"xarray_times": {"0": {"start": 3.0, "step": None}}}}, "0")
+    (3.0, None)
+    """
+    record = _part(attributes, _OURS, _TIMES).get(image)
+    if not isinstance(record, dict) or not isinstance(record.get("start"), int | float):
+        return None
+    step = record.get("step")
+    return float(record["start"]), float(step) if isinstance(step, int | float) else None
+
+
+def with_written_times(attributes: JSONObject, image: str, grid: TimeGrid) -> JSONObject:
+    """Return attributes that say how far start and step of an image's timepoints follow from writing them."""
+    record = {"start": grid.start, "step": grid.step if grid.known else None}
+    return _with_part(attributes, _TIMES, {**_part(attributes, _OURS, _TIMES), image: record})
+
+
+def _part(attributes: JSONObject, owner: str, name: str) -> JSONObject:
+    own = attributes.get(owner)
+    part = own.get(name) if isinstance(own, dict) else None
+    return part if isinstance(part, dict) else {}
+
+
+def _with_part(attributes: JSONObject, name: str, part: JSONObject) -> JSONObject:
+    own = attributes.get(_OURS)
+    return {**attributes, _OURS: {**(own if isinstance(own, dict) else {}), name: part}}
+
+
+def as_json(attrs: Mapping[Any, Any]) -> JSONObject:
+    """Return attrs of a DataArray as JSON: numpy numbers and arrays become numbers and lists, tuples lists.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A key is no text, or a value is nothing that JSON has.
+
+    Examples
+    --------
+    >>> as_json({"gain": np.float32(2), "size": (1, 2)})
+    {'gain': 2.0, 'size': [1, 2]}
+    """
+    return {_key(key): _value(value, f"attrs[{key!r}]") for key, value in attrs.items()}
+
+
+def _key(key: object) -> str:
+    if not isinstance(key, str):
+        raise InvalidArgumentError(
+            f"The attrs of the DataArray have the key {key!r}; a stored key has to be text."
+        )
+    return str(key)
+
+
+def _value(value: Any, where: str) -> JSON:
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {_key(key): _value(one, f"{where}[{key!r}]") for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_value(one, f"{where}[{i}]") for i, one in enumerate(value)]
+    if (
+        value is None
+        or isinstance(value, bool | int | str)
+        or (isinstance(value, float) and math.isfinite(value))
+    ):
+        return value
+    raise InvalidArgumentError(
+        f"{where} of the DataArray is {value!r}, a {type(value).__name__}, which JSON cannot hold. Remove it, or store "
+        "it as a number, a text, or lists and dicts of these."
+    )

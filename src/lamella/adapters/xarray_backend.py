@@ -1,0 +1,189 @@
+"""``xr.open_dataset(path, engine="lamella")`` and ``xr.open_datatree``: OME-Zarr stores through xarray's own door.
+
+Registered in the entry point group ``xarray.backends``. It must be asked for by name: that a path ends in ``.zarr`` is
+no reason to take a store away from xarray's own Zarr engine.
+
+Layer: adapters. The one module of lamella that imports xarray on import; only xarray imports it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import xarray as xr
+from xarray.backends import BackendArray, BackendEntrypoint
+from xarray.core import indexing
+
+from lamella.adapters.dask import ArrayReader, block_shape
+from lamella.adapters.xarray_attributes import user_attributes
+from lamella.adapters.xarray_export import labels_of, to_datatree
+from lamella.errors import InvalidArgumentError, NodeNotFoundError
+from lamella.nodes.open import open_ome_zarr
+from lamella.nodes.plate import Plate
+from lamella.nodes.position import Position
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+
+    from lamella.nodes.image_array import ImageArray
+
+
+class LamellaBackend(BackendEntrypoint):  # type: ignore[misc]
+    """Opens images and plates of OME-Zarr stores.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> path = tempfile.mkdtemp() + "/cells.zarr"
+    >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"]) as position:
+    ...     position["0"] = np.ones((1, 1, 1, 8, 8), "uint16")
+    ...     position.compute_pyramid(levels=2)
+    >>> cells = xr.open_dataset(path, engine=LamellaBackend, level=1)
+    >>> cells["image"].shape, cells["x"].values.tolist()
+    ((1, 1, 1, 4, 4), [0.5, 2.5, 4.5, 6.5])
+    """
+
+    description = "OME-Zarr (OME-NGFF) images and plates"
+    url = "https://ngff.openmicroscopy.org"
+    open_dataset_parameters: ClassVar[tuple[str, ...]] = (
+        "filename_or_obj",
+        "drop_variables",
+        "level",
+        "labels",
+    )
+    supports_groups = False
+
+    def open_dataset(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        level: int | str = 0,
+        labels: bool = True,
+    ) -> xr.Dataset:
+        """Open one image; no pixel is read yet.
+
+        Parameters
+        ----------
+        filename_or_obj : path or zarr store
+            An image, or one inside a store: ``"plate.zarr/A/1/0"``.
+        drop_variables : str or iterable of str, optional
+            Variables to leave out.
+        level : int or str
+            Level of the pyramid: its number, 0 being the finest, or the path of its array.
+        labels : bool
+            Also open the label images that have the pixels of this level.
+
+        Returns
+        -------
+        xarray.Dataset
+            The variable "image", and one per label image under its name, with the coordinates of
+            `lamella.adapters.xarray_export.to_xarray`. Indexed lazily; with ``chunks={}``
+            backed by dask in whole shards.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The path holds no image but a plate, well or row, or a level is asked for that is not there (ValueErrors).
+        """
+        position = _opened(filename_or_obj)
+        if not isinstance(position, Position):
+            raise InvalidArgumentError(
+                f"{position!r} is no image: open one of its images by path, such as 'plate.zarr/A/1/0', "
+                "or a plate with xarray.open_datatree."
+            )
+        path = _level_path(position, level)
+        image = position[path]
+        dims, coords = labels_of(position, path, image.shape)
+        attrs = user_attributes(position._documents.group(position.path))
+        variables = {"image": _variable(image, dims, attrs)}
+        if labels:
+            number = position.dataset_paths.index(path)
+            lengths = dict(zip(dims, image.shape, strict=True))
+            variables |= _label_variables(position, number, lengths)
+        dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
+        kept = {name: one for name, one in {**coords, **variables}.items() if name not in dropped}
+        dataset = xr.Dataset(
+            {name: one for name, one in kept.items() if name not in coords},
+            coords={name: one for name, one in kept.items() if name in coords},
+        )
+        dataset.encoding["source"] = str(filename_or_obj)
+        return dataset
+
+    def open_datatree(
+        self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None
+    ) -> xr.DataTree:
+        """Open a plate as a tree of lazy datasets; see `lamella.adapters.xarray_export.to_datatree`.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The path holds no plate (a ValueError).
+        """
+        plate = _opened(filename_or_obj)
+        if not isinstance(plate, Plate):
+            raise InvalidArgumentError(f"{plate!r} is no plate; open an image with xarray.open_dataset.")
+        tree = to_datatree(plate)
+        dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
+        return (
+            tree.map_over_datasets(lambda one: one.drop_vars(dropped, errors="ignore")) if dropped else tree
+        )
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Never: the engine is asked for by name."""
+        del filename_or_obj
+        return False
+
+
+class LazyPixels(BackendArray):  # type: ignore[misc]
+    """Pixels that xarray indexes lazily; pickles as the location of the array."""
+
+    def __init__(self, reader: ArrayReader) -> None:
+        self.reader = reader
+        self.shape = reader.shape
+        self.dtype = reader.dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+        return self.reader.stored.read_orthogonal(key)
+
+
+def _opened(target: Any) -> Any:
+    return open_ome_zarr(os.fspath(target) if isinstance(target, os.PathLike) else target, mode="r")
+
+
+def _level_path(position: Position, level: int | str) -> str:
+    paths = position.dataset_paths
+    if not paths:
+        raise NodeNotFoundError(f"{position._place} holds no image yet.")
+    if isinstance(level, int) and not isinstance(level, bool) and 0 <= level < len(paths):
+        return paths[level]
+    if isinstance(level, str) and level in paths:
+        return level
+    raise InvalidArgumentError(
+        f"{position._place} has no level {level!r}: it has {len(paths)}, with the paths {paths}."
+    )
+
+
+def _variable(image: ImageArray, dims: tuple[str, ...], attrs: dict[str, Any]) -> xr.Variable:
+    blocks = dict(zip(dims, block_shape(image), strict=True))
+    lazy = indexing.LazilyIndexedArray(LazyPixels(ArrayReader.of(image)))
+    return xr.Variable(dims, lazy, attrs, encoding={"preferred_chunks": blocks})
+
+
+def _label_variables(position: Position, number: int, lengths: dict[str, int]) -> dict[str, xr.Variable]:
+    found = {}
+    for name, label in position.labels.items():
+        if number >= len(label.dataset_paths):
+            continue
+        array = label[label.dataset_paths[number]]
+        dims, _ = labels_of(label, label.dataset_paths[number], array.shape)
+        same_grid = all(lengths.get(dim) == n for dim, n in zip(dims, array.shape, strict=True))
+        if same_grid and name not in lengths and name != "image":
+            found[name] = _variable(array, dims, {})
+    return found

@@ -1,0 +1,291 @@
+"""What a write of a labelled array into a position will do, worked out and checked before anything is touched.
+
+Layer: adapters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.adapters import xarray_grid
+from lamella.adapters.tiff_units import unit_name
+from lamella.adapters.xarray_attributes import as_json, written_times
+from lamella.adapters.xarray_export import STEP_ENCODING
+from lamella.adapters.xarray_grid import TOLERANCE, Placement, TimeGrid, checked_values, regular_step
+from lamella.errors import InvalidArgumentError
+from lamella.spec.axes import SPACE_UNITS, TIME_UNITS, axis_kind, channel_axis, time_axis
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from lamella.nodes.image_array import ImageArray
+    from lamella.nodes.position import Position
+    from lamella.types import JSONObject
+
+_NO_UNIT = {"", "none", "pixel", "pixels", "px", "voxel", "reference frame", "dimensionless", "1"}
+
+
+@dataclass
+class WritePlan:
+    """A checked write.
+
+    Attributes
+    ----------
+    data : xarray.DataArray
+        What to write, with times and channels in the order of the array.
+    image : str
+        Name of the array.
+    array : ImageArray or None
+        The array as it is now; None when it is to be made.
+    shape : list of int
+        Of the array afterwards.
+    scale, translation : list of float
+        Of the array afterwards, per axis (effective: FOV and level together).
+    indices : list of (tuple of int or None)
+        Per axis the index in the array of each index of the data; None where they are the same.
+    times : Placement or None
+        How the timepoints fit; None without a time axis.
+    time : int or None
+        Index of the time axis.
+    units : dict of int to (str or None)
+        New unit of each axis for which the data gives one.
+    attrs : dict
+        Of the data, as JSON.
+    changes_times : bool
+        Whether start or step of the timepoints of an array that exists will differ.
+    """
+
+    data: xr.DataArray
+    image: str
+    array: ImageArray | None
+    shape: list[int]
+    scale: list[float]
+    translation: list[float]
+    indices: list[tuple[int, ...] | None]
+    times: Placement | None = None
+    time: int | None = None
+    units: dict[int, str | None] = field(default_factory=dict)
+    attrs: JSONObject = field(default_factory=dict)
+    changes_times: bool = False
+
+
+def plan_write(position: Position, data_array: xr.DataArray, image: str) -> WritePlan:
+    """Work out a write; see `lamella.adapters.xarray_write.write_xarray` for what is refused."""
+    data, axes = _checked_data(position, data_array), position.axes
+    array = _existing(position, image)
+    plan = WritePlan(
+        data=data,
+        image=image,
+        array=array,
+        shape=list(data.shape if array is None else array.shape),
+        scale=[1.0] * data.ndim if array is None else position.get_effective_scale(image),
+        translation=[0.0] * data.ndim if array is None else position.get_effective_translation(image),
+        indices=[None] * data.ndim,
+        units=_units(position, data),
+        attrs=as_json(data.attrs),
+    )
+    plan.time, channel = time_axis(axes), channel_axis(axes)
+    for axis in range(data.ndim):
+        if axis == plan.time:
+            _plan_times(position, plan, axis)
+        elif axis == channel:
+            _plan_channels(position, plan, axis)
+        else:
+            _plan_space(position, plan, axis)
+    _sort(plan)
+    if array is not None:
+        _check_dtype(position, data, array)
+        if plan.changes_times and len(position.dataset_paths) > 1:
+            raise InvalidArgumentError(
+                f"Writing these timepoints moves those that {position._place}/{image} holds, and it has a pyramid of "
+                f"{len(position.dataset_paths)} levels. Call delete_pyramid() first and compute it anew afterwards."
+            )
+    return plan
+
+
+def _checked_data(position: Position, data_array: xr.DataArray) -> xr.DataArray:
+    import xarray as xr
+
+    if not isinstance(data_array, xr.DataArray):
+        raise InvalidArgumentError(
+            f"write_xarray takes an xarray.DataArray, not {type(data_array).__name__}; create_image takes other arrays."
+        )
+    expected = tuple(position.axis_names)
+    if data_array.dims != expected:
+        raise InvalidArgumentError(
+            f"The DataArray dims must be {expected}, the axes of {position._place}; got {data_array.dims}. "
+            "Use transpose, expand_dims or rename."
+        )
+    if 0 in data_array.shape:
+        raise InvalidArgumentError(f"The DataArray of shape {data_array.shape} holds nothing to write.")
+    return data_array
+
+
+def _existing(position: Position, image: str) -> ImageArray | None:
+    kind = position._documents.kind(position._place.child(image).path)
+    if kind is None:
+        return None
+    if kind != "array" or image not in position.dataset_paths:
+        raise InvalidArgumentError(
+            f"{position._place}/{image} is {'an array' if kind == 'array' else 'a group'}, but no level of the image, "
+            f"whose levels are {position.dataset_paths}. Choose another name."
+        )
+    array = position[image]
+    if array.ndim != len(position.axes):
+        raise InvalidArgumentError(
+            f"{position._place}/{image} has the shape {array.shape}, which does not match the axes "
+            f"{position.axis_names} of its metadata."
+        )
+    return array
+
+
+def _values(data: xr.DataArray, axis: int) -> NDArray[np.float64] | None:
+    """Coordinates along an axis; None where the data has none."""
+    dim = str(data.dims[axis])
+    return checked_values(data.coords[dim].values, dim) if dim in data.coords else None
+
+
+def _stated_step(data: xr.DataArray, axis: int) -> float | None:
+    """Step that `to_xarray` left with a coordinate, for those of length 1 and against float noise."""
+    dim = data.dims[axis]
+    step = data.coords[dim].encoding.get(STEP_ENCODING) if dim in data.coords else None
+    return float(step) if isinstance(step, int | float) and step > 0 else None
+
+
+def _plan_times(position: Position, plan: WritePlan, axis: int) -> None:
+    dim, values, stated = str(plan.data.dims[axis]), _values(plan.data, axis), _stated_step(plan.data, axis)
+    if plan.array is None:
+        values = np.arange(plan.data.shape[axis], dtype=np.float64) if values is None else values
+        plan.times = xarray_grid.first_grid(values, dim, stated)
+    else:
+        grid = _time_grid(position, plan, axis, plan.array)
+        if values is None:
+            values = grid.start + grid.step * np.arange(plan.data.shape[axis])
+        plan.times = xarray_grid.place(grid, values, dim, stated)
+        plan.changes_times = (plan.times.grid.start, plan.times.grid.step) != (grid.start, grid.step)
+    plan.indices[axis] = plan.times.indices
+    plan.shape[axis] = plan.times.grid.length
+    plan.scale[axis], plan.translation[axis] = plan.times.grid.step, plan.times.grid.start
+
+
+def _time_grid(position: Position, plan: WritePlan, axis: int, array: ImageArray) -> TimeGrid:
+    start, step = plan.translation[axis], plan.scale[axis]
+    if not step:
+        raise InvalidArgumentError(
+            f"The scale of {position._place}/{plan.image} along {plan.data.dims[axis]!r} is 0; set it with set_scale."
+        )
+    record = written_times(position._documents.group(position.path), plan.image)
+    # Whoever set a scale or translation since has said where the timepoints are.
+    movable = record is not None and bool(np.allclose([start, step], [record[0], record[1] or 1.0], 1e-9, 0))
+    known = not movable or record is None or record[1] is not None
+    return TimeGrid(start, step, array.shape[axis], known, movable)
+
+
+def _plan_channels(position: Position, plan: WritePlan, axis: int) -> None:
+    names, dim, length = position.channel_names, str(plan.data.dims[axis]), plan.data.shape[axis]
+    if dim in plan.data.coords:
+        asked = [str(name) for name in plan.data.coords[dim].values.tolist()]
+    elif length == len(names):
+        asked = names
+    else:
+        raise InvalidArgumentError(
+            f"The DataArray has {length} channels without names, but {position._place} has {len(names)}: {names}. "
+            f"Name them with assign_coords({dim}=[...])."
+        )
+    for name in asked:
+        if name not in names:
+            raise InvalidArgumentError(
+                f"Channel {name!r} not in the channels of {position._place}, which are {names}. "
+                "Add it with append_channel."
+            )
+    if len(set(asked)) < len(asked):
+        raise InvalidArgumentError(f"The DataArray has a channel twice: {asked}.")
+    plan.indices[axis] = tuple(names.index(name) for name in asked)
+    if plan.array is None:
+        plan.shape[axis] = len(names)
+        plan.scale[axis] = _stated_step(plan.data, axis) or 1.0
+    else:
+        plan.shape[axis] = max(plan.shape[axis], *(index + 1 for index in plan.indices[axis] or ()))
+
+
+def _plan_space(position: Position, plan: WritePlan, axis: int) -> None:
+    """Take or compare the coordinates of an axis that is always written whole."""
+    data, dim, values = plan.data, str(plan.data.dims[axis]), _values(plan.data, axis)
+    if plan.array is None:
+        if values is not None:
+            plan.scale[axis] = regular_step(values, dim, _stated_step(data, axis)) or 1.0
+            plan.translation[axis] = float(values[0])
+        return
+    length = plan.array.shape[axis]
+    if data.shape[axis] != length:
+        raise InvalidArgumentError(
+            f"The DataArray has length {data.shape[axis]} along {dim!r}, but {position._place}/{plan.image} of shape "
+            f"{plan.array.shape} has {length}. Only times and channels can be written in parts."
+        )
+    scale, translation = plan.scale[axis], plan.translation[axis]
+    index = np.arange(length)
+    # Plain indices say nothing of sizes, and an image with scale 1 at 0 was made by somebody who said nothing.
+    if values is None or (scale, translation) == (1.0, 0.0) or np.array_equal(values, index):
+        return
+    if np.abs(values - (translation + scale * index)).max() > TOLERANCE * abs(scale):
+        raise InvalidArgumentError(
+            f"The coordinate of dim {dim!r} runs from {values[0]:g} to {values[-1]:g}, but that of "
+            f"{position._place}/{plan.image} from {translation:g} to {translation + scale * (length - 1):g}. "
+            "A write never moves an image; write to another position, or drop the coordinate to write by index."
+        )
+
+
+def _sort(plan: WritePlan) -> None:
+    """Bring times and channels into the order of the array, so that neighbours are written together."""
+    for axis, indices in enumerate(plan.indices):
+        if indices is not None and list(indices) != sorted(indices):
+            plan.data = plan.data.isel({plan.data.dims[axis]: np.argsort(indices)})
+            plan.indices[axis] = tuple(sorted(indices))
+
+
+def _units(position: Position, data: xr.DataArray) -> dict[int, str | None]:
+    """Units that the coordinates give, as the specification names them (AX-04)."""
+    found: dict[int, str | None] = {}
+    for index, axis in enumerate(position.axes):
+        dim, kind = data.dims[index], axis_kind(axis)
+        given = data.coords[dim].attrs.get("units") if dim in data.coords else None
+        if given is None or kind == "channel":
+            continue
+        found[index] = _legal_unit(given, kind, str(dim))
+    return {index: unit for index, unit in found.items() if unit != position.axes[index].unit}
+
+
+def _legal_unit(given: Any, kind: str | None, dim: str) -> str | None:
+    legal = {"space": SPACE_UNITS, "time": TIME_UNITS}.get(kind or "")
+    text = given if isinstance(given, str) else repr(given)
+    if text.strip().lower() in _NO_UNIT:
+        return None
+    if legal is None and isinstance(given, str):
+        return given
+    unit = given if isinstance(given, str) and given in (legal or ()) else unit_name(text)
+    if legal is None or unit not in legal:
+        raise InvalidArgumentError(
+            f"The coordinate of dim {dim!r} has attrs['units'] = {given!r}, which is no unit of {kind} that OME-NGFF "
+            "has (AX-04), such as 'micrometer', 'nanometer', 'second' or 'minute'. Name it so, or delete the attribute."
+        )
+    return unit
+
+
+def _check_dtype(position: Position, data: xr.DataArray, array: ImageArray) -> None:
+    """Refuse values that the array's dtype would change (but for the rounding of floats)."""
+    source, target = np.dtype(data.dtype), array.dtype
+    if np.can_cast(source, target, "safe") or (source.kind in "fc" and source.kind == target.kind):
+        return
+    if data.chunks is None and source.kind in "biuf" and target.kind in "biuf":
+        values = data.values
+        with np.errstate(invalid="ignore"):
+            if np.array_equal(values.astype(target).astype(source), values):
+                return
+    raise InvalidArgumentError(
+        f"The DataArray holds {source}, {position._place}/{array.basename} {target}, which cannot hold all of its "
+        f"values. Convert it with astype({target.name!r}) if that is what you want."
+    )

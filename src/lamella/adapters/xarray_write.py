@@ -1,0 +1,189 @@
+"""Labelled arrays into positions: image made or grown as needed, pixels written shard by shard.
+
+What a write will do is worked out in ``xarray_plan``; moving stored timepoints is in ``xarray_times``.
+
+Layer: adapters. Imports xarray on first use.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from itertools import accumulate, product
+from typing import TYPE_CHECKING
+
+from lamella.adapters.dask import ArrayWriter, block_shape
+from lamella.adapters.xarray_attributes import with_user_attributes, with_written_times
+from lamella.adapters.xarray_plan import WritePlan, plan_write
+from lamella.adapters.xarray_times import finish_move, level_transforms, move_timepoints
+from lamella.ops.execution import run
+from lamella.spec.axes import axes_from_json
+from lamella.store.arrays import StoredArray
+from lamella.store.keys import join
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import xarray as xr
+
+    from lamella.nodes.image_array import ImageArray
+    from lamella.nodes.position import Position
+    from lamella.ops.regions import Region
+    from lamella.spec.images import ImagesMeta
+    from lamella.types import JSONObject, Shape
+
+
+def write_xarray(position: Position, data_array: xr.DataArray, image: str = "0") -> None:
+    """Write a labelled array, or some channels and timepoints of one, into a position.
+
+    The first write makes the image: with all channels of the position, the scale and translation that the coordinates
+    have, and 1 for the scale of an axis with a single coordinate. Later ones write into it, and every stored voxel
+    keeps its coordinates: the transforms of an image that exists do not move. Times and channels find their index by
+    coordinate and name; the array grows along T when a timepoint lies beyond it. Along the other axes the shape must
+    be that of the image, and so must the coordinates where both say something (not plain indices, nor scale 1 at 0).
+
+    As long as the time axis of an image follows from nothing but `write_xarray`, the order of writes makes no
+    difference: T starts at the earliest timepoint written, with the largest step that meets all of them. So
+    ``t = 0.0`` and then ``t = 30.0`` gives two timepoints 30 apart, and one before the first, or between two, moves
+    those that are stored; that costs a copy, and lets one writer in at a time.
+
+    An image made with `create_zeros` beforehand spares both, and takes writes from many threads and processes at once.
+    It keeps its time axis, and so does one whose time scale or translation was set by somebody since: a timepoint
+    before its first or between two is refused.
+
+    Parameters
+    ----------
+    position : Position
+        Open for writing.
+    data_array : xarray.DataArray
+        Dims exactly the lower-case names of the position's axes: ``("t", "c", "z", "y", "x")`` for a 5-D image. The
+        coordinate of the channel axis holds names of channels of the position; the others numbers, evenly spaced within
+        a hundredth of a step, in the unit that ``attrs["units"]`` of the coordinate gives. A dim without a coordinate
+        counts by index. Data backed by dask are computed block by block, on dask's scheduler; data that reads from the
+        image it is written to must take each voxel from the same place.
+    image : str
+        Name of the array.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Dims, channels, coordinates, units, attrs, shape or dtype do not fit (a ValueError). Nothing is written then.
+    ReadOnlyError, ClosedError
+        The position cannot be written (ValueErrors).
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile, xarray as xr
+    >>> path = tempfile.mkdtemp() + "/a.zarr"
+    >>> position = lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI", "GFP"])
+    >>> frame = xr.DataArray(
+    ...     np.ones((1, 1, 1, 8, 8), "uint16"), dims=("t", "c", "z", "y", "x"),
+    ...     coords={"t": [0.0], "c": ["GFP"], "y": ("y", np.arange(8) * 0.1, {"units": "micrometer"})})
+    >>> for time in (0.0, 30.0):
+    ...     write_xarray(position, frame.assign_coords(t=[time]))
+    >>> position.data.shape, position.scale, position.data[:, :, 0, 0, 0].tolist()
+    ((2, 2, 1, 8, 8), [30.0, 1.0, 1.0, 0.1, 1.0], [[0, 1], [0, 1]])
+    """
+    name = position._checked_key(image)
+    position._require_writable(f"write to the image {name!r}")
+    with ExitStack() as alone:
+        alone.enter_context(position._documents.storage.lock(join(position.path, "write_xarray")))
+        finish_move(position)
+        plan = plan_write(position, data_array, name)
+        array = _prepared(position, plan)
+        _save_units(position, plan.units)
+        _save_attributes(position, plan)
+        if plan.times is None or not plan.times.grid.movable:
+            alone.close()  # nobody can move the timepoints of this image, so others may write meanwhile
+        _write_pixels(array, plan.data, plan.indices)
+
+
+def _prepared(position: Position, plan: WritePlan) -> ImageArray:
+    """Make the array, or bring it to the shape and timepoints that the write needs."""
+    if plan.array is None:
+        transforms = level_transforms(position, plan.scale, plan.translation)
+        return position.create_zeros(plan.image, plan.shape, plan.data.dtype, transform=transforms)
+    if plan.changes_times and plan.times is not None and plan.time is not None:
+        move_timepoints(position, plan)
+    elif tuple(plan.shape) != plan.array.shape:
+        for level in position.dataset_paths:
+            _grow(position, level, plan)
+    return position[plan.image]
+
+
+def _grow(position: Position, level: str, plan: WritePlan) -> None:
+    """Make a level longer along times and channels; a process that does the same meanwhile is not undone."""
+    documents, path = position._documents, position._place.child(level).path
+    grown = {axis for axis, indices in enumerate(plan.indices) if indices is not None}
+    with documents.storage.lock(join(path, "shape")):
+        meta = documents.array(path)
+        shape = tuple(max(n, plan.shape[i]) if i in grown else n for i, n in enumerate(meta.shape))
+        if shape != meta.shape:
+            documents.put_array(path, meta.with_shape(shape))
+
+
+def _save_units(position: Position, units: Mapping[int, str | None]) -> None:
+    def edit(meta: ImagesMeta) -> ImagesMeta:
+        edited = meta.checked()
+        documents = [axis.to_json() for axis in edited.multiscales[0].axes]
+        for index, unit in units.items():
+            documents[index].pop("unit", None)
+            documents[index] |= {} if unit is None else {"unit": unit}
+        edited.multiscales[0].axes = axes_from_json(documents)
+        return edited
+
+    if units:
+        position._live.edit(edit)
+
+
+def _save_attributes(position: Position, plan: WritePlan) -> None:
+    def edit(attributes: JSONObject) -> JSONObject:
+        attributes = with_user_attributes(attributes, plan.attrs)
+        if plan.times is not None and plan.times.grid.movable:
+            attributes = with_written_times(attributes, plan.image, plan.times.grid)
+        return attributes
+
+    stored = position._documents.group(position.path)
+    if edit(stored) != stored:
+        position._documents.edit_group(position.path, edit)
+
+
+def _write_pixels(array: ImageArray, data: xr.DataArray, indices: list[tuple[int, ...] | None]) -> None:
+    writer = ArrayWriter(StoredArray(array._place.session.documents, array.path), indices)
+    lengths = _aligned(data.shape, indices, block_shape(array))
+    if data.chunks is not None:
+        import dask.array
+
+        # Each shard lies in one block, so no two tasks write to it.
+        dask.array.store([data.data.rechunk(lengths)], [writer], lock=False)
+        return
+
+    def write(region: Region) -> None:
+        writer[region] = data[region].values
+
+    run(write, _boxes(lengths))
+
+
+def _aligned(
+    shape: Shape, indices: list[tuple[int, ...] | None], block: Shape
+) -> tuple[tuple[int, ...], ...]:
+    """Cut data along each axis where the array's blocks end; the lengths of the pieces.
+
+    >>> _aligned((3, 5), [(0, 3, 4), None], (2, 4))
+    ((1, 1, 1), (4, 1))
+    """
+    cut = []
+    for length, where, size in zip(shape, indices, block, strict=True):
+        blocks = [index // size for index in (range(length) if where is None else where)]
+        ends = [i for i in range(1, length) if blocks[i] != blocks[i - 1]]
+        cut.append(tuple(b - a for a, b in zip([0, *ends], [*ends, length], strict=True)))
+    return tuple(cut)
+
+
+def _boxes(lengths: tuple[tuple[int, ...], ...]) -> Iterator[Region]:
+    """Boxes of data that is cut into pieces of these lengths along each axis."""
+    ends = [list(accumulate(pieces)) for pieces in lengths]
+    spans = [
+        [slice(end - length, end) for end, length in zip(stops, pieces, strict=True)]
+        for stops, pieces in zip(ends, lengths, strict=True)
+    ]
+    return product(*spans)
