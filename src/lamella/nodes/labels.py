@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.position import Position
 from lamella.spec.labels import ImageLabelMeta, LabelsMeta
@@ -118,13 +118,16 @@ class Labels(NGFFNode):
     def _parse_meta(self) -> None:
         self._listed()
 
-    def _listed(self) -> list[str]:
-        """Return the names that the group lists (LB-01), and those of groups that are label images unlisted."""
+    def _named(self) -> list[str]:
+        """Return the names that the group lists (LB-01)."""
         if self._documents.kind(self.path) is None:
             return []
-        version = self._session.version
-        meta = version.load(LabelsMeta, self._documents.group(self.path))
-        listed = [] if meta is None else list(dict.fromkeys(meta.labels))
+        meta = self._session.version.load(LabelsMeta, self._documents.group(self.path))
+        return [] if meta is None else list(dict.fromkeys(meta.labels))
+
+    def _listed(self) -> list[str]:
+        """Return the names that the group lists, and those of groups that are label images and not listed."""
+        listed = self._named()
         if not self._documents.storage.can_list:
             return listed
         return listed + [
@@ -132,7 +135,10 @@ class Labels(NGFFNode):
         ]
 
     def _is_label_image(self, name: str) -> bool:
-        ome = self._session.version.ome(self._documents.group(self._place.child(name).path))
+        try:
+            ome = self._session.version.ome(self._documents.group(self._place.child(name).path))
+        except MetadataError:
+            return False
         return "multiscales" in ome
 
     def _member_names(self) -> list[str]:

@@ -5,7 +5,7 @@ Layer: ops.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,9 @@ from lamella.ops.execution import run
 from lamella.ops.regions import Region, regions
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from types import EllipsisType
+
+    from numpy.typing import DTypeLike, NDArray
 
     from lamella.nodes.image_array import ImageArray
     from lamella.types import Shape
@@ -31,10 +33,13 @@ class Source:
         The array-like.
     in_memory
         Whether all of it is in memory already.
+    kind
+        Data type that is read, where it is not the array's own.
     """
 
     data: Any
     in_memory: bool
+    kind: np.dtype[Any] | None = None
 
     @property
     def shape(self) -> Shape:
@@ -44,12 +49,16 @@ class Source:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Data type of a voxel."""
-        kind: np.dtype[Any] = np.dtype(self.data.dtype)
-        return kind
+        own: np.dtype[Any] = np.dtype(self.data.dtype)
+        return self.kind or own
 
-    def read(self, region: Region) -> NDArray[Any]:
-        """Return the pixels of a box in memory."""
-        return np.asarray(self.data[region])
+    def cast(self, dtype: DTypeLike) -> Source:
+        """Return the same pixels in another data type; nothing is read yet."""
+        return replace(self, kind=np.dtype(dtype))
+
+    def read(self, region: Region | EllipsisType = ...) -> NDArray[Any]:
+        """Return the pixels of a box in memory; of the whole array by default."""
+        return np.asarray(self.data[region], self.dtype)
 
 
 def as_source(data: Any) -> Source:
@@ -97,7 +106,7 @@ def write_array(array: ImageArray, source: Source, *, jobs: int | None = None) -
         Number of workers; one per processor by default.
     """
     if source.in_memory:
-        array[...] = source.data
+        array[...] = source.read()
         return
 
     def copy(region: Region) -> None:

@@ -6,27 +6,44 @@ Layer: ops.
 from __future__ import annotations
 
 import functools
+import json
 import operator
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
+from lamella.errors import (
+    InvalidArgumentError,
+    InvalidNameError,
+    LamellaError,
+    NodeExistsError,
+    NodeNotFoundError,
+)
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.position import Position
 from lamella.ops.copy import Source, as_source, write_array
-from lamella.ops.pyramid import recompute_levels
-from lamella.spec import edits
+from lamella.ops.downsample import downsampled_shape
+from lamella.ops.pyramid import delete_pyramid, recompute_levels
+from lamella.ops.pyramid_level import level_factors
+from lamella.spec import edits, geometry
 from lamella.spec.axes import channel_axis, space_axes
 from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
 from lamella.spec.transforms import TransformationMeta
 from lamella.store.documents import new_array
+from lamella.store.keys import check_key
+from lamella.store.layout import LARGEST_CHUNK, default_chunks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lamella.nodes.image_array import ImageArray
     from lamella.spec.images import ImagesMeta
-    from lamella.types import JSONObject
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.types import JSONObject, Shape
 
 
 def create_label(
@@ -36,9 +53,11 @@ def create_label(
     colors: Mapping[int, Sequence[int]] | None,
     properties: Mapping[int, Mapping[str, Any]] | Iterable[Mapping[str, Any]] | None,
 ) -> LabelImage:
-    """Create a label image; see :meth:`Labels.create`."""
-    if "/" in name:
-        raise InvalidArgumentError(f"A label image has a plain name, not the path {name!r}.")
+    """Create a label image; see :meth:`Labels.create`.
+
+    It is listed last, whole with its levels: a kill leaves a folder that no list names.
+    """
+    _check_label_name(name)
     position = Position(labels._place.parent)
     levels = [position._level(path) for path in position.dataset_paths]
     if not levels:
@@ -49,22 +68,36 @@ def create_label(
         colors=color_entries(colors), properties=property_rows(properties), source={"image": "../../"}
     )
     documents, place = labels._documents, labels._place.child(name)
-    if name in labels._listed() or documents.kind(place.path) is not None:
+    if name in labels._listed() or documents.storage.exists(place.path):
         raise NodeExistsError(f"{position._place} has labels {name!r} already. Delete them first.")
-    for path, level in zip(position.dataset_paths, levels, strict=True):
-        documents.put_array(place.child(path).path, _level_like(level, source, kept, position))
-    _put_image_document(position, place.path, name, kept, meta)
+    attributes = _image_attributes(position, name, kept, meta)
+    arrays = {
+        place.child(path).path: _level_like(level, source, kept, position)
+        for path, level in zip(position.dataset_paths, levels, strict=True)
+    }
+    try:
+        documents.put_arrays(arrays)
+        documents.put_group(place.path, attributes)
+        image = LabelImage(place)
+        write_array(image.data, source)
+        recompute_levels(image, "mode")
+    except BaseException:
+        documents.storage.delete(place.path)
+        raise
     _edit_list(labels, lambda names: [*names, name])
-    image = labels._open_listed(LabelImage, name)
-    write_array(image.data, source)
-    recompute_levels(image, "mode")
     return image
+
+
+def _check_label_name(name: str) -> None:
+    if "/" in name:
+        raise InvalidNameError(f"A label image has a plain name, not the path {name!r}.")
+    check_key(name)
 
 
 def _integers(source: Source, name: str) -> Source:
     """Take booleans as 0 and 1; refuse what is no integer (LB-05)."""
     if source.dtype.kind == "b":
-        return Source(source.data.astype("uint8"), source.in_memory)
+        return source.cast("uint8")
     if source.dtype.kind not in "iu":
         raise InvalidArgumentError(f"The labels {name!r} have to be integers (LB-05); got {source.dtype}.")
     return source
@@ -85,32 +118,53 @@ def _kept_axes(position: Position, finest: ImageArray, source: Source, name: str
     )
 
 
-def _level_like(level: ImageArray, source: Source, kept: tuple[int, ...], position: Position) -> Any:
-    def pick(lengths: Sequence[int]) -> tuple[int, ...]:
+def _level_like(level: ImageArray, source: Source, kept: tuple[int, ...], position: Position) -> ArrayMeta:
+    def pick(lengths: Sequence[int]) -> Shape:
         return tuple(lengths[i] for i in kept)
 
-    return new_array(
+    return _label_array(
         pick(level.shape),
         source.dtype,
-        zarr_format=position._session.version.zarr_format,
-        chunks=pick(level.chunks),
-        shards=None if level.shards is None else pick(level.shards),
-        dimension_names=[position.axes[i].name for i in kept],
+        position,
+        pick(level.chunks),
+        None if level.shards is None else pick(level.shards),
+        [position.axes[i].name for i in kept],
     )
 
 
-def _put_image_document(
-    position: Position, path: str, name: str, kept: tuple[int, ...], label: ImageLabelMeta
-) -> None:
+def _label_array(
+    shape: Shape,
+    dtype: np.dtype[Any],
+    position: Position,
+    chunks: Shape,
+    shards: Shape | None,
+    names: list[str],
+) -> ArrayMeta:
+    if shards is None and prod(chunks) * dtype.itemsize > LARGEST_CHUNK:
+        # The image's chunks hold voxels of fewer bytes, and blosc stops at 2 GiB.
+        chunks = tuple(map(min, chunks, default_chunks(chunks, dtype.itemsize)))
+    return new_array(
+        shape,
+        dtype,
+        zarr_format=position._session.version.zarr_format,
+        chunks=chunks,
+        shards=shards,
+        dimension_names=names,
+    )
+
+
+def _image_attributes(
+    position: Position, name: str, kept: tuple[int, ...], label: ImageLabelMeta
+) -> JSONObject:
     version = position._session.version
     image = position.metadata.multiscales[0]
     meta = edits.new_images([image.axes[i] for i in kept], [], name=name)
     meta.omero = None
-    new = [(dataset.path, _picked(dataset.coordinate_transformations, kept)) for dataset in image.datasets]
-    meta = _with_datasets(meta, new)
+    for dataset in image.datasets:
+        meta = edits.add_dataset(meta, dataset.path, _picked(dataset.coordinate_transformations, kept))
     if image.coordinate_transformations:
         meta = edits.set_transform(meta, "*", _picked(image.coordinate_transformations, kept))
-    position._documents.put_group(path, version.dump(label, version.dump(meta, {})))
+    return version.dump(label, version.dump(meta, {}))
 
 
 def _picked(transforms: Sequence[TransformationMeta], kept: tuple[int, ...]) -> list[TransformationMeta]:
@@ -126,63 +180,91 @@ def _picked(transforms: Sequence[TransformationMeta], kept: tuple[int, ...]) -> 
 
 
 def match_levels(position: Position) -> None:
-    """Give each label image of a position the levels of its image, computed with "mode" (LB-04).
+    """Give each label image of a position as many levels as its image has, computed with "mode" (LB-04).
+
+    Label images that are damaged are left as they are, with a warning: the image itself is whole.
 
     Parameters
     ----------
     position
         An image whose number of levels may have changed.
     """
-    paths = position.dataset_paths
-    levels = [position._level(path) for path in paths]
-    for image in position.labels.values():
-        own = image.dataset_paths
-        if len(own) == len(paths) or not own:
-            continue
-        kept = _matched_axes(position, image)
-        for path in reversed(own[1:]):
-            del image[path]
-        source = as_source(image.data)
-        for path, level in list(zip(paths, levels, strict=True))[1:]:
-            image._documents.put_array(
-                image._place.child(path).path, _level_like(level, source, kept, position)
+    labels = position.labels
+    for name in labels:
+        try:
+            _match_label(position, labels[name])
+        except LamellaError as fault:
+            warnings.warn(
+                f"The label image {name!r} of {position._place} was not given the levels of its image: {fault}",
+                UserWarning,
+                stacklevel=5,
             )
-        datasets = position.metadata.multiscales[0].datasets[1:]
-        new = [(dataset.path, _picked(dataset.coordinate_transformations, kept)) for dataset in datasets]
-        image._live.edit(functools.partial(_with_datasets, new=new))
+
+
+def _match_label(position: Position, image: LabelImage) -> None:
+    """Make the levels of one label image anew, shrinking it by the factors of the image's levels."""
+    paths = position.dataset_paths
+    if not image.dataset_paths or len(image.dataset_paths) == len(paths):
+        return
+    base, names = image.data, position.axis_names
+    finest = position._level(paths[0])
+    transforms = image.metadata.multiscales[0].datasets[0].coordinate_transformations or []
+    plan: list[tuple[str, ArrayMeta, list[TransformationMeta]]] = []
+    for path in paths[1:]:
+        level = position._level(path)
+        whole = level_factors(finest.shape, level.shape, _ratios(position, path)) or (1,) * level.ndim
+        factors = [
+            whole[names.index(axis)] if axis in names and n > 1 else 1
+            for axis, n in zip(image.axis_names, base.shape, strict=True)
+        ]
+        shape = downsampled_shape(base.shape, factors)
+        chunks = tuple(max(1, min(c, n)) for c, n in zip(base.chunks, shape, strict=True))
+        meta = _label_array(shape, base.dtype, position, chunks, None, [axis.name for axis in image.axes])
+        plan.append((path, meta, geometry.level_transforms(transforms, factors, "mode")))
+    delete_pyramid(image)
+    image._documents.put_arrays({image._place.child(path).path: meta for path, meta, _ in plan})
+
+    def add(meta: ImagesMeta) -> ImagesMeta:
+        for path, _, transform in plan:
+            meta = edits.add_dataset(meta, path, transform)
+        return meta
+
+    if plan:
+        image._live.edit(add)
         recompute_levels(image, "mode")
 
 
-def _with_datasets(meta: ImagesMeta, new: list[tuple[str, list[TransformationMeta]]]) -> ImagesMeta:
-    for path, transforms in new:
-        meta = edits.add_dataset(meta, path, transforms)
-    return meta
+def _ratios(position: Position, path: str) -> list[float]:
+    """Return the pixel size of a level over that of the finest, per axis."""
+    coarse = position.get_effective_scale(path)
+    return [a / b if b else 0.0 for a, b in zip(coarse, position.scale, strict=True)]
 
 
-def _matched_axes(position: Position, image: LabelImage) -> tuple[int, ...]:
-    names = position.axis_names
-    return tuple(names.index(name) for name in image.axis_names if name in names)
+def _edit_list(labels: Labels, change: Callable[[list[str]], list[str]]) -> None:
+    """Change the list of names in the labels group (LB-01); the group is made when there is none.
 
-
-def _edit_list(labels: Labels, change: Any) -> None:
-    """Change the list of names in the labels group (LB-01); the group is made when there is none."""
+    Label images that are there and were not listed are listed with it.
+    """
     version, documents = labels._session.version, labels._documents
     if documents.kind(labels.path) is None:
         documents.put_group(labels.path, version.dump(LabelsMeta(labels=[]), {}))
 
     def edit(attributes: JSONObject) -> JSONObject:
         meta = version.load(LabelsMeta, attributes) or LabelsMeta(labels=[])
-        return version.dump(
-            meta.model_copy(update={"labels": list(dict.fromkeys(change(meta.labels)))}), attributes
-        )
+        names = list(dict.fromkeys(change(labels._listed())))
+        return version.dump(meta.model_copy(update={"labels": names}), attributes)
 
     documents.edit_group(labels.path, edit)
 
 
 def delete_label(labels: Labels, name: str) -> None:
-    """Delete a label image; see :meth:`Labels.__delitem__`."""
-    if name not in labels._listed():
+    """Delete a label image, or what lies below one; see :meth:`Labels.__delitem__`."""
+    first, _, rest = name.partition("/")
+    if first not in labels._listed():
         raise labels._missing(name)
+    if rest:
+        del labels[first][rest]
+        return
     _edit_list(labels, lambda names: [known for known in names if known != name])
     path = labels._place.child(name).path
     if labels._documents.storage.exists(path):
@@ -190,28 +272,37 @@ def delete_label(labels: Labels, name: str) -> None:
 
 
 def rename_label(labels: Labels, old: str, new: str) -> None:
-    """Rename a label image; see :meth:`Labels.rename`."""
-    if "/" in new:
-        raise InvalidArgumentError(f"A label image has a plain name, not the path {new!r}.")
-    listed = labels._listed()
-    documents = labels._documents
+    """Rename a label image; see :meth:`Labels.rename`.
+
+    A rename that was killed half way is finished by the same call.
+    """
+    _check_label_name(new)
+    listed, documents = labels._listed(), labels._documents
     source, target = labels._place.child(old).path, labels._place.child(new).path
-    if old not in listed or not documents.storage.exists(source):
-        raise NodeNotFoundError(
-            f"{labels._place} has no labels {old!r} to rename. They are: {', '.join(listed) or 'none'}."
-        )
-    if old == new:
-        return
-    if new in listed or documents.storage.exists(target):
-        raise NodeExistsError(
-            f"Cannot rename the labels {old!r} to {new!r}: {labels._place} has {new!r} already."
-        )
-    documents.move(source, target)
+    there = documents.storage.exists(target)
+    # Listed but not there, while the new one is there and was not listed: what a killed rename leaves.
+    moved = old in listed and not documents.storage.exists(source) and there and new not in labels._named()
+    if not moved:
+        if old not in listed or not documents.storage.exists(source):
+            raise NodeNotFoundError(
+                f"{labels._place} has no labels {old!r} to rename. They are: {', '.join(listed) or 'none'}."
+            )
+        if old == new:
+            return
+        if new in listed or there:
+            raise NodeExistsError(
+                f"Cannot rename the labels {old!r} to {new!r}: {labels._place} has {new!r} already."
+            )
+        documents.move(source, target)
     _edit_list(labels, lambda names: [new if known == old else known for known in names])
-    image = labels._open_listed(LabelImage, new)
-    if image.metadata.multiscales[0].name == old:
-        image.metadata.multiscales[0].name = new
-        image.dump_meta()
+    LabelImage(labels._place.child(new))._live.edit(functools.partial(_renamed, old=old, new=new))
+
+
+def _renamed(meta: ImagesMeta, old: str, new: str) -> ImagesMeta:
+    if meta.multiscales[0].name == old:
+        meta = meta.checked()
+        meta.multiscales[0].name = new
+    return meta
 
 
 def color_entries(colors: Mapping[int, Sequence[int]] | None) -> list[LabelColorMeta] | None:
@@ -250,7 +341,31 @@ def property_rows(
         rows = [dict(row) for row in properties]
     if any("label-value" not in row for row in rows):
         raise InvalidArgumentError("Each row of label properties holds the key 'label-value' (LB-12).")
-    return [{**row, "label-value": _integer(row["label-value"], "A label")} for row in rows] or None
+    stored = [
+        {
+            **{str(key): _plain(value) for key, value in row.items()},
+            "label-value": _integer(row["label-value"], "A label"),
+        }
+        for row in rows
+    ]
+    counts = Counter(row["label-value"] for row in stored)
+    twice = sorted(value for value, count in counts.items() if count > 1)
+    if twice:
+        raise InvalidArgumentError(f"Each label has one row of properties (LB-12); given twice: {twice}.")
+    return stored or None
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON holds it; numpy's numbers and arrays become Python's."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as fault:
+        raise InvalidArgumentError(
+            f"A property of a label has to fit into JSON; got {value!r}: {fault}"
+        ) from fault
+    return value
 
 
 def _integer(value: Any, what: str) -> int:
