@@ -23,15 +23,14 @@ from lamella.adapters.png_page import (
     text_width,
 )
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, StorageError
-from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
-from lamella.nodes.well import Row, Well
 from lamella.ops.execution import run
 from lamella.ops.montage import Box, Montage, field_grid, fit
 from lamella.ops.planes import PlaneAxes, pixel_aspect
 from lamella.ops.preview import FieldPicture, PreviewOptions, all_channels, choose_channels, field_picture
 from lamella.ops.preview_plate import PlatePlan, Tile, plan_plate, plate_channels
 from lamella.ops.summary import one_line
+from lamella.ops.walk import HOLDERS, Holder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,7 +58,7 @@ class Fault:
 def write_preview(
     node: NGFFNode, target: StrPath, options: PreviewOptions | None = None, *, size: int | None = None
 ) -> list[Fault]:
-    """Draw an image, plate, row or well into a PNG file.
+    """Draw an image, plate, row, well or collection into a PNG file.
 
     Parameters
     ----------
@@ -102,10 +101,12 @@ def write_preview(
     faults: list[Fault] = []
     if isinstance(node, Position):
         page = image_page(node, wanted, size or IMAGE_SIDE)
-    elif isinstance(node, Plate | Row | Well):
+    elif isinstance(node, HOLDERS):
         page, faults = plate_page(node, wanted, size)
     else:
-        raise InvalidArgumentError(f"{node!r} is no image, plate, row or well, so there is nothing to draw.")
+        raise InvalidArgumentError(
+            f"{node!r} is no image, plate, row, well or collection, so there is nothing to draw."
+        )
     save(page, path)
     return faults
 
@@ -139,9 +140,7 @@ def image_page(position: Position, options: PreviewOptions, size: int) -> Page:
     return page
 
 
-def plate_page(
-    node: Plate | Row | Well, options: PreviewOptions, size: int | None
-) -> tuple[Page, list[Fault]]:
+def plate_page(node: Holder, options: PreviewOptions, size: int | None) -> tuple[Page, list[Fault]]:
     """Draw the wells of a plate where they are on the plate, with the names of rows and columns."""
     plan = plan_plate(node)
     aspect = _field_aspect(plan)

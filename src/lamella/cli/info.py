@@ -11,8 +11,8 @@ The objects that ``--json`` prints, all with ``kind`` first; what is not known i
     ``store``, ``version``, ``name``, ``rows``, ``columns``, ``wells`` (paths), ``field_count``, ``acquisitions`` (list
     of ``id``, ``name``, ``maximum_field_count``), ``first_path`` and ``first`` (path and ``image`` object of the
     first field that opens), ``damaged``, ``positions``.
-``row``, ``well``
-    As a plate, without what only a plate knows; a well has ``fields`` (names).
+``row``, ``well``, ``collection``
+    As a plate, without what only a plate knows; a well has ``fields`` (names), a collection ``images`` (paths).
 
 ``positions`` is null without ``-v``, else a list of ``path``, ``shape``, ``dtype``, ``levels``, ``scale``,
 ``acquisition``. What is damaged has only ``path`` and ``error``, in ``levels``, ``positions`` and ``damaged``.
@@ -36,7 +36,7 @@ import click
     help="List every position of a plate; count the files and bytes of an image.",
 )
 def info(path: str, as_json: bool, verbose: bool) -> None:
-    """Say what an OME-Zarr store holds: an image, plate, row or well.
+    """Say what an OME-Zarr store holds: an image, plate, row, well or collection.
 
     Only metadata are read, never pixels. Damaged positions are listed as such; the exit code is 1 only when nothing
     can be opened.
@@ -46,10 +46,10 @@ def info(path: str, as_json: bool, verbose: bool) -> None:
     from lamella.cli import echo_lines
     from lamella.cli.info_text import print_blocks, text_of
     from lamella.errors import MetadataError
+    from lamella.nodes.open import open_ome_zarr
     from lamella.ops.summary import WellsSummary, summarize, to_json
-    from lamella.ops.walk import open_node
 
-    with open_node(path) as node:
+    with open_ome_zarr(path) as node:
         summary = summarize(node, details=verbose)
     if as_json:
         echo_lines([json.dumps(to_json(summary), indent=2, ensure_ascii=False)])

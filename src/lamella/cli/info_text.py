@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from lamella.cli import echo_lines
 from lamella.ops.summary import (
     ChannelSummary,
+    CollectionSummary,
     Damage,
     ImageSummary,
     LevelSummary,
@@ -121,6 +122,8 @@ def _wells(summary: WellsSummary) -> Iterator[Block]:
         block.values.append(("wells", some(summary.wells)))
     elif isinstance(summary, WellSummary):
         block.values.append(("fields", some(summary.fields)))
+    elif isinstance(summary, CollectionSummary):
+        block.values.append(("images", f"{len(summary.images)}: {some(summary.images)}"))
     if summary.positions is not None and not isinstance(summary, WellSummary):
         counted = len(summary.positions) - len(summary.damaged)
         block.values.append(
@@ -128,7 +131,8 @@ def _wells(summary: WellsSummary) -> Iterator[Block]:
         )
     yield block
     if summary.first is not None:
-        yield from _image(summary.first, f"First position {summary.first_path}")
+        noun = "image" if isinstance(summary, CollectionSummary) else "position"
+        yield from _image(summary.first, f"First {noun} {summary.first_path}")
     if summary.positions is not None:
         yield _positions(summary.positions)
     elif summary.damaged:

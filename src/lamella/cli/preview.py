@@ -40,7 +40,9 @@ def preview(
     t: int | None,
     channels: str | None,
 ) -> None:
-    """Draw an image, plate, row or well of an OME-Zarr store into a PNG file.
+    """Draw an image or a plate into a PNG file.
+
+    A row, a well or a collection of images is drawn like a plate.
 
     Channels are blended in the colours and contrast limits of the metadata; where these are missing, contrast is
     chosen from the pixels. Of a plate the wells are drawn where they are on it, empty ones empty, and fields that
@@ -48,13 +50,13 @@ def preview(
     """
     from lamella.adapters.png import write_preview
     from lamella.errors import InvalidArgumentError
+    from lamella.nodes.open import open_ome_zarr
     from lamella.ops.preview import PreviewOptions
-    from lamella.ops.walk import open_node
 
     names = None if channels is None else tuple(name.strip() for name in channels.split(",") if name.strip())
     if names == ():
         raise InvalidArgumentError("--channels names no channel. Give names, as in --channels DAPI,GFP.")
-    with open_node(path) as node:
+    with open_ome_zarr(path) as node:
         faults = write_preview(node, output, PreviewOptions(label, z, t, names), size=size)
     for fault in faults:
         click.echo(f"{fault.path}: {fault.error}", err=True)

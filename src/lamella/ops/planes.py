@@ -153,12 +153,10 @@ def plane_index(axes: PlaneAxes, finest: Shape, shape: Shape, z: int | None, t: 
     >>> plane_index(PlaneAxes(y=1, x=2, z=0), (9, 64, 64), (5, 32, 32), None, None)
     {0: 2}
     """
-    wanted = {
-        axes.z: ("z", finest[axes.z] // 2 if axes.z is not None and z is None else z),
-        axes.time: ("t", t),
-    }
+    middle = None if axes.z is None else finest[axes.z] // 2
+    wanted = ((axes.z, "z", middle if z is None else z), (axes.time, "t", t))
     cut = {axis: 0 for axis in range(len(shape)) if axis not in (axes.y, axes.x)}
-    for axis, (name, index) in wanted.items():
+    for axis, name, index in wanted:
         if index is None:
             continue
         length = 1 if axis is None else finest[axis]

@@ -1,6 +1,6 @@
 """The plan of a plate's picture: which field goes where, and one contrast for all of them.
 
-A row is drawn as a plate of one row, a well as a plate of one well.
+A row is drawn as a plate of one row; a well, or a collection of images, as a plate of one well.
 
 Layer: ops. Geometry in pixels is in ``lamella.ops.montage``, the picture of one field in ``lamella.ops.preview``.
 """
@@ -25,7 +25,7 @@ from lamella.ops.preview import (
     choose_channels,
 )
 from lamella.ops.render import Window, auto_window
-from lamella.ops.walk import walk
+from lamella.ops.walk import Holder, walk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +89,7 @@ class PlatePlan:
     fields: int
 
 
-def plan_plate(node: Plate | Row | Well) -> PlatePlan:
+def plan_plate(node: Holder) -> PlatePlan:
     """Read the documents of a plate, row or well, and place its fields.
 
     A well is placed by the names in its path; a row or column that the plate does not list is added at the end.
@@ -114,7 +114,7 @@ def plan_plate(node: Plate | Row | Well) -> PlatePlan:
     )
 
 
-def _grid(node: Plate | Row | Well) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, tuple[int, int]]]:
+def _grid(node: Holder) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, tuple[int, int]]]:
     """Return names of rows and columns, and the place of each well by its path as :func:`walk` gives it."""
     if isinstance(node, Row):
         names = list(node)
@@ -134,7 +134,7 @@ def _grid(node: Plate | Row | Well) -> tuple[tuple[str, ...], tuple[str, ...], d
     return tuple(rows), tuple(columns), places
 
 
-def _store_name(node: Plate | Row | Well) -> str:
+def _store_name(node: Holder) -> str:
     parts = str(node._place).rstrip("/").split("/")
     return "/".join(parts[-2:]) if isinstance(node, Well) else parts[-1]
 

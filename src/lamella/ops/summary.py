@@ -11,13 +11,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamella.errors import InvalidArgumentError, LamellaError
+from lamella.nodes.collection import Collection
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.well import Row, Well
-from lamella.ops.walk import Field, walk, well_paths
+from lamella.ops.walk import HOLDERS, Field, Holder, walk, well_paths
 
 if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
@@ -129,7 +130,7 @@ class AcquisitionSummary:
 
 @dataclass(frozen=True)
 class WellsSummary:
-    """What a plate, a row and a well have in common: fields, and what the first of them is like.
+    """What all nodes that hold several images have in common: fields, and what the first of them is like.
 
     Attributes
     ----------
@@ -184,11 +185,20 @@ class WellSummary(WellsSummary):
     kind: str = "well"
 
 
-Summary = ImageSummary | PlateSummary | RowSummary | WellSummary
+@dataclass(frozen=True)
+class CollectionSummary(WellsSummary):
+    """Several images in one store, as bioformats2raw writes them; ``images`` are their paths."""
+
+    images: tuple[str, ...] = ()
+    kind: str = "collection"
+
+
+Summary: TypeAlias = ImageSummary | WellsSummary
+"""What :func:`summarize` returns; of a node that holds several images, the subclass for its kind."""
 
 
 def summarize(node: NGFFNode, *, details: bool = False) -> Summary:
-    """Summarise a plate, row, well or image from its documents.
+    """Summarise an image, plate, row, well or collection from its documents.
 
     Parameters
     ----------
@@ -214,9 +224,11 @@ def summarize(node: NGFFNode, *, details: bool = False) -> Summary:
     """
     if isinstance(node, Position):
         return image_summary(node, count_files=details)
-    if isinstance(node, Plate | Row | Well):
+    if isinstance(node, HOLDERS):
         return _wells_summary(node, details)
-    raise InvalidArgumentError(f"{node!r} is no image, plate, row or well, so there is nothing to summarise.")
+    raise InvalidArgumentError(
+        f"{node!r} is no image, plate, row, well or collection, so there is nothing to summarise."
+    )
 
 
 def image_summary(position: Position, *, count_files: bool = False) -> ImageSummary:
@@ -311,13 +323,13 @@ def disk_usage(storage: Storage, path: str) -> tuple[int, int]:
 # -- plates, rows, wells ---------------------------------------------------------------------------------------
 
 
-def _wells_summary(node: Plate | Row | Well, details: bool) -> PlateSummary | RowSummary | WellSummary:
+def _wells_summary(node: Holder, details: bool) -> WellsSummary:
     first, damaged, positions = _look(node, details)
     common: dict[str, Any] = {
         "store": str(node._place),
         "version": node.version,
         "name": node.metadata.name if isinstance(node, Plate) else node.name or None,
-        "wells": () if isinstance(node, Well) else tuple(well_paths(node)),
+        "wells": tuple(well_paths(node)) if isinstance(node, Plate | Row) else (),
         "first_path": None if first is None else first[0],
         "first": None if first is None else first[1],
         "damaged": tuple(damaged),
@@ -325,6 +337,8 @@ def _wells_summary(node: Plate | Row | Well, details: bool) -> PlateSummary | Ro
     }
     if isinstance(node, Row):
         return RowSummary(**common)
+    if isinstance(node, Collection):
+        return CollectionSummary(**common, images=tuple(node))
     if isinstance(node, Well):
         return WellSummary(**common, fields=tuple(image.path for image in node.metadata.images))
     meta = node.metadata
@@ -341,7 +355,7 @@ def _wells_summary(node: Plate | Row | Well, details: bool) -> PlateSummary | Ro
 
 
 def _look(
-    node: Plate | Row | Well, details: bool
+    node: Holder, details: bool
 ) -> tuple[tuple[str, ImageSummary] | None, list[Damage], tuple[PositionSummary | Damage, ...] | None]:
     """Return the first field that opens, the damage met, and all fields when they are asked for."""
     first: tuple[str, ImageSummary] | None = None
