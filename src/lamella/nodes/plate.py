@@ -5,7 +5,6 @@ Layer: nodes. What creates members is in :mod:`plate_creation`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, cast, overload
 
 from lamella.errors import InvalidArgumentError, LamellaError
@@ -19,13 +18,15 @@ from lamella.spec import plate_edits
 from lamella.spec.plate import PlateMeta
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    import pandas
     import zarr
     from zarr.abc.store import Store
 
     from lamella.nodes.plate_creation import PositionSpec
     from lamella.nodes.session import Place
+    from lamella.ops.plate_table import OnError, Record
     from lamella.spec.axes import AxisMeta
     from lamella.spec.plate import AcquisitionMeta
     from lamella.types import JSONObject, StrPath
@@ -228,6 +229,53 @@ class Plate(TreeMethods, NGFFNode):
                         raise
                     position = cast("Position", fault)
                 yield join(well_path, image.path), position
+
+    @overload
+    def table(self, as_frame: Literal[False] = False, *, on_error: OnError = "raise") -> list[Record]: ...
+    @overload
+    def table(self, as_frame: Literal[True], *, on_error: OnError = "raise") -> pandas.DataFrame: ...
+
+    def table(
+        self, as_frame: bool = False, *, on_error: OnError = "raise"
+    ) -> list[Record] | pandas.DataFrame:
+        """Say what the plate holds: one record for each position, from the documents alone.
+
+        Parameters
+        ----------
+        as_frame
+            Return a pandas DataFrame instead of a list of dicts; pandas is imported then.
+        on_error
+            What to do at a well or position that is listed but missing or damaged: "raise", or "report" to give
+            its record the text of the error under ``error`` and go on.
+
+        Returns
+        -------
+        list of dict, or pandas.DataFrame
+            With ``path``, ``row``, ``column``, ``acquisition``, ``shape`` and ``dtype`` of the finest level,
+            ``scale`` (size of its voxels per axis, in the unit of the axis), ``channels`` and ``levels`` (their
+            number). A position without an image yet has no shape, dtype and scale, and 0 levels.
+
+        Raises
+        ------
+        MetadataError
+            At a missing or damaged node, with ``on_error="raise"``.
+        MissingDependencyError
+            If pandas is asked for and not installed (an ImportError).
+
+        Examples
+        --------
+        >>> import lamella, tempfile
+        >>> path = tempfile.mkdtemp() + "/p.zarr"
+        >>> plate = lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["DAPI"])
+        >>> image = plate.create_position("B", "3", "0").create_zeros("0", (1, 1, 4, 64, 64), "uint16")
+        >>> record = plate.table()[0]
+        >>> record["path"], record["shape"], record["channels"], record["levels"]
+        ('B/3/0', (1, 1, 4, 64, 64), ['DAPI'], 1)
+        """
+        from lamella.ops.plate_table import as_dataframe, plate_records
+
+        records = list(plate_records(self, on_error))
+        return as_dataframe(records) if as_frame else records
 
     def _first_position(self) -> Position | None:
         for path in self._well_paths():

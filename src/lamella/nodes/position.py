@@ -200,6 +200,9 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         """Delete a member; the metadata follows."""
         name = self._checked_key(key)
         self._require_writable(f"delete {name!r}")
+        if name.startswith("labels/") and name not in self.dataset_paths:
+            del self.labels[name.partition("/")[2]]  # the list of label images follows
+            return
         if self._documents.kind(self._place.child(name).path) is None:
             raise self._missing(name)
         if name in self.dataset_paths:

@@ -5,7 +5,6 @@ Layer: nodes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 from lamella.nodes.live import LiveDocument
@@ -15,10 +14,11 @@ from lamella.nodes.session import join
 from lamella.spec.plate import WellGroupMeta
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import zarr
 
+    from lamella.nodes.plate import Plate
     from lamella.nodes.session import Place
     from lamella.spec.axes import AxisMeta
     from lamella.types import JSONObject
@@ -58,7 +58,7 @@ class Well(NGFFNode):
     ) -> None:
         super().__init__(group, False, channel_names, axes, overwriting_creation)
         self._live: LiveDocument[WellGroupMeta] = LiveDocument(
-            self._session, self.path, self._load, self._session.version.dump
+            self._session, self.path, self._load, self._dump
         )
         if parse_meta:
             self._parse_meta()
@@ -68,6 +68,14 @@ class Well(NGFFNode):
 
     def _load(self, attributes: JSONObject) -> WellGroupMeta:
         return self._session.version.load(WellGroupMeta, attributes) or WellGroupMeta(images=[])
+
+    def _dump(self, meta: WellGroupMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
+        """Return the attributes to store: the specification has no well without positions (WL-01)."""
+        version = self._session.version
+        if meta.images:
+            return version.dump(meta, attributes, trusted=trusted)
+        rest = {key: value for key, value in version.ome(attributes).items() if key != "well"}
+        return version.with_ome(attributes, rest)
 
     @property
     def metadata(self) -> WellGroupMeta:
@@ -95,6 +103,21 @@ class Well(NGFFNode):
             first, _, rest = name.partition("/")
             return cast("Position", self[first][rest])
         return self._open(Position, name)
+
+    def __delitem__(self, key: int | str) -> None:
+        """Delete a position, or what lies below one; the metadata of the well and of its plate follow.
+
+        In a plate, a well that loses its last position goes with it, and so do rows and columns without wells.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none (a KeyError).
+        """
+        from lamella.ops.plate_members import delete_from_well
+
+        self._require_writable(f"delete {key!r}")
+        delete_from_well(self, self._checked_key(key))
 
     def create_position(self, name: str, acquisition: int = 0) -> Position:
         """Create a position in the well.
@@ -188,7 +211,26 @@ class Row(NGFFNode):
         return self._open(Well, name)
 
     def _member_names(self) -> list[str]:
-        return self.group_keys()
+        """Return the columns of the row's wells, as the plate lists them; those in the store without a plate."""
+        plate = plate_above(self._place, 1)
+        if plate is None:
+            return self.group_keys()
+        paths = [path.partition("/") for path in plate._well_paths()]
+        return [column for row, _, column in paths if row == self.name]
+
+    def __delitem__(self, key: int | str) -> None:
+        """Delete a well, or what lies below one; the metadata of the plate follow.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none (a KeyError).
+        """
+        plate = plate_above(self._place, 1)
+        if plate is None:
+            super().__delitem__(key)
+        else:
+            del plate[join(self.name, self._checked_key(key))]
 
     def wells(self) -> Iterator[tuple[str, Well]]:
         """Iterate over the wells of the row.
@@ -200,3 +242,19 @@ class Row(NGFFNode):
         """
         for name in self._member_names():
             yield join(self.name, name), self[name]
+
+
+def plate_above(place: Place, levels: int) -> Plate | None:
+    """Return the plate so many levels above a row (1) or well (2); None when it is not in the same opened store."""
+    from lamella.nodes.plate import Plate
+
+    for _ in range(levels):
+        if not place.path:
+            return None
+        place = place.parent
+    documents = place.session.documents
+    if documents.kind(place.path) != "group" or "plate" not in place.session.version.ome(
+        documents.group(place.path)
+    ):
+        return None
+    return Plate(place)

@@ -5,23 +5,27 @@ Layer: ops.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, NodeNotFoundError
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.position import Position
 from lamella.ops.copy import as_source, write_array
-from lamella.spec import versions
+from lamella.spec import plate_edits, versions
+from lamella.spec.plate import WellGroupMeta
 from lamella.store.documents import new_array
+from lamella.store.local import LocalStorage
 from lamella.store.transfer import copy_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from zarr.abc.store import Store
 
     from lamella.nodes.plate import Plate
     from lamella.nodes.session import Place
+    from lamella.spec.plate import PlateMeta
     from lamella.types import JSONObject, StrPath
 
 
@@ -30,18 +34,14 @@ def from_positions(
 ) -> Plate:
     """Create a plate from positions of other stores; see :meth:`Plate.from_positions`.
 
-    The plate's documents are written last: a copy that is killed is not taken for a whole plate.
+    Everything is checked before anything is written. The positions are copied first and listed last: a copy that is
+    killed is not taken for a whole plate. One that fails leaves nothing behind.
     """
     from lamella.nodes.open import open_ome_zarr
 
-    if not positions:
-        raise InvalidArgumentError("A plate is made from at least one position; got none.")
-    for path, position in positions.items():
-        if path.strip("/").count("/") != 2 or not isinstance(position, Position):
-            raise InvalidArgumentError(
-                f"positions maps 'row/column/field' to positions; got {path!r}: {type(position).__name__}."
-            )
-    first = next(iter(positions.values()))
+    sources = _checked(positions)
+    _refuse_inside(store_path, sources.values())
+    first = next(iter(sources.values()))
     plate = open_ome_zarr(
         store_path,
         layout="hcs",
@@ -50,32 +50,96 @@ def from_positions(
         axes=first.axes,
         version=first.version,
     )
-    specs = [tuple(path.strip("/").split("/")) for path in positions]
-    created = plate.create_positions(specs)
-    for source, target in zip(positions.values(), created, strict=True):
-        copy_position(source, target, jobs=jobs)
+    try:
+        for path, source in sources.items():
+            copy_position(source, plate._place.child(path), jobs=jobs)
+        _list_positions(plate, sources)
+    except BaseException:
+        plate._documents.storage.delete("")
+        raise
     return plate
 
 
-def copy_position(source: Position, target: Position, *, jobs: int | None = None) -> None:
-    """Copy all arrays, labels and metadata of a position into an empty one.
+def _checked(positions: Mapping[str, Position]) -> dict[str, Position]:
+    """Return the positions by their plain paths."""
+    if not positions:
+        raise InvalidArgumentError("A plate is made from at least one position; got none.")
+    checked: dict[str, Position] = {}
+    for key, position in positions.items():
+        path = str(key).strip("/")
+        if path.count("/") != 2 or not isinstance(position, Position):
+            raise InvalidArgumentError(
+                f"positions maps 'row/column/field' to positions; got {key!r}: {type(position).__name__}."
+            )
+        for part in path.split("/"):
+            plate_edits.check_name(part)
+        if path in checked:
+            raise InvalidArgumentError(f"The position {path!r} is given twice.")
+        checked[path] = position
+    return checked
+
+
+def _refuse_inside(store_path: StrPath | Store, sources: Iterable[Position]) -> None:
+    """Refuse a new plate inside of what it is made from: the copy would copy itself."""
+    if not isinstance(store_path, str | os.PathLike):
+        return
+    target = os.path.realpath(os.fspath(store_path))
+    for source in sources:
+        storage = source._documents.storage
+        if not isinstance(storage, LocalStorage):
+            continue
+        folder = os.path.realpath(os.path.join(storage.root, source.path))
+        if target == folder or target.startswith(folder + os.sep):
+            raise InvalidArgumentError(
+                f"The new plate {target} would lie inside of the position {source._place} that it is made from. "
+                "Choose another path."
+            )
+
+
+def _list_positions(plate: Plate, paths: Iterable[str]) -> None:
+    """Write the documents that list copied positions: rows, wells, and the plate last."""
+    wells: dict[str, list[tuple[str, int | None]]] = {}
+    for path in paths:
+        well, _, name = path.rpartition("/")
+        wells.setdefault(well, []).append((name, 0))
+    version = plate._session.version
+    rows = dict.fromkeys(well.partition("/")[0] for well in wells)
+    groups = {plate._place.child(row).path: version.with_ome({}, {}) for row in rows}
+    for well, images in wells.items():
+        listing = plate_edits.add_images(WellGroupMeta(images=[]), images)
+        groups[plate._place.child(well).path] = version.dump(listing, {})
+    plate._documents.put_groups(groups)
+
+    def listed(meta: PlateMeta) -> PlateMeta:
+        names = [well.partition("/") for well in wells]
+        return plate_edits.set_counts(
+            plate_edits.add_wells(meta, [(row, column, None, None) for row, _, column in names]), wells
+        )
+
+    plate._live.edit(listed)
+
+
+def copy_position(source: Position, target: Place, *, jobs: int | None = None) -> None:
+    """Copy all arrays, labels and metadata of a position to a place where nothing is.
 
     Parameters
     ----------
     source
         What to copy, of any version.
     target
-        A position without an image, in a store open for writing.
+        A place in a store open for writing.
     jobs
         Number of workers; one per processor by default.
     """
-    target._require_writable("copy a position")
-    if source._session.version.zarr_format == target._session.version.zarr_format:
-        copy_files(source._documents.storage, source.path, target._documents.storage, target.path, jobs=jobs)
-        _rewrite_versions(source._place, target._place)
+    target.session.require_writable("copy a position", target.path)
+    documents, storage = target.session.documents, target.session.documents.storage
+    if source._session.version.zarr_format == target.session.version.zarr_format:
+        copy_files(source._documents.storage, source.path, storage, target.path, jobs=jobs)
+        _rewrite_versions(source._place, target)
+        if documents.kind(target.path) is None:
+            raise NodeNotFoundError(f"There is no position at {source._place} any more to copy.")
     else:
-        _recode(source._place, target._place, jobs)
-    target._live.refresh()
+        _recode(source._place, target, jobs)
 
 
 def _groups_and_arrays(place: Place, below: str = "") -> Iterator[tuple[str, str]]:

@@ -8,18 +8,20 @@ Layer: ops.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, TypeAlias
 
-from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError
+from lamella.errors import InvalidNameError, LamellaError, NodeExistsError, NodeNotFoundError
 from lamella.nodes.session import join
-from lamella.nodes.well import Well
+from lamella.nodes.well import Well, plate_above
 from lamella.spec import plate_edits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from lamella.nodes.plate import Plate
     from lamella.spec.plate import PlateMeta
+
+Images: TypeAlias = "list[tuple[str, int | None]]"
+"""Path and acquisition id of each position of a well."""
 
 
 def delete_member(plate: Plate, key: str) -> None:
@@ -56,9 +58,30 @@ def delete_member(plate: Plate, key: str) -> None:
             _delete_position(plate, join(*parts[:2]), parts[2], listed)
 
 
+def delete_from_well(well: Well, key: str) -> None:
+    """Delete a position of a well, or what lies below one; see :meth:`Well.__delitem__`."""
+    plate = plate_above(well._place, 2)
+    if plate is not None:
+        delete_member(plate, join(*well.path.split("/")[-2:], key))
+        return
+    name, _, rest = key.partition("/")
+    if rest:
+        del well[name][rest]
+        return
+    place = well._place.child(name)
+    with well._documents.lock(well.path):
+        listed = any(image.path == name for image in well._live.refresh().images)
+        if not listed and well._documents.kind(place.path) is None:
+            raise well._missing(name)
+        if listed:
+            well._live.edit(lambda meta: plate_edits.remove_image(meta, name))
+        if well._documents.storage.exists(place.path):
+            well._documents.delete(place.path)
+
+
 def _delete_wells(plate: Plate, wells: list[str], key: str) -> None:
     # Metadata first: a kill leaves folders that nobody lists, never a listed well that is not there.
-    counted = _most_fields(plate, wells)
+    lost = [_images_of(plate, path) or [] for path in wells]
 
     def remove(meta: PlateMeta) -> PlateMeta:
         for path in wells:
@@ -69,7 +92,7 @@ def _delete_wells(plate: Plate, wells: list[str], key: str) -> None:
         plate._live.edit(remove)
     _delete_folder(plate, key)
     _delete_empty_row(plate, key.partition("/")[0])
-    _recount(plate, counted)
+    _recount(plate, lost)
 
 
 def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str]) -> None:
@@ -77,16 +100,16 @@ def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str])
     if well_path not in listed:
         raise plate._missing(key)
     well = plate._open_listed(Well, well_path)
-    names = [image.path for image in well._live.model.images]
+    images = _images(well)
+    names = [path for path, _ in images]
     if name not in names and not plate._documents.storage.exists(plate._place.child(key).path):
         raise plate._missing(key)
     if names == [name]:
         _delete_wells(plate, [well_path], well_path)
         return
     if name in names:
-        counted = len(names)
         well._live.edit(lambda meta: plate_edits.remove_image(meta, name))
-        _recount(plate, counted)
+        _recount(plate, [images])
     _delete_folder(plate, key)
 
 
@@ -105,27 +128,37 @@ def _delete_empty_row(plate: Plate, row: str) -> None:
         plate._documents.delete(place.path)
 
 
-def _most_fields(plate: Plate, wells: Iterable[str]) -> int:
-    """Return the largest number of positions among some wells; a well that is not there has none."""
-    most = 0
-    for path in wells:
-        try:
-            most = max(most, len(plate._open(Well, path).metadata.images))
-        except NodeNotFoundError:
-            continue
-    return most
+def _images(well: Well) -> Images:
+    return [(image.path, image.acquisition) for image in well._live.model.images]
 
 
-def _recount(plate: Plate, lost: int) -> None:
-    """Count the fields anew when what was deleted may have been the maximum (PL-09, PL-10)."""
-    meta = plate._live.model
-    if meta.field_count is not None and lost < meta.field_count:
+def _images_of(plate: Plate, path: str) -> Images | None:
+    """Return the positions of a well; None when it is not there or damaged, which must not keep it from deletion."""
+    try:
+        return _images(plate._open(Well, path))
+    except LamellaError:
+        return None
+
+
+def _recount(plate: Plate, lost: list[Images]) -> None:
+    """Count the fields anew when a well that lost some may have had the most (PL-09, PL-10)."""
+    if not any(_may_be_most(plate, images) for images in lost):
         return
-    images = {
-        path: [(image.path, image.acquisition) for image in well._live.model.images]
-        for path, well in plate.wells()
-    }
-    plate._live.edit(lambda meta: plate_edits.set_counts(meta, images))
+    images = {well.path: _images_of(plate, well.path) for well in plate._live.model.wells}
+    known = {path: found for path, found in images.items() if found is not None}
+    if len(known) == len(images):  # where a well cannot be read, the old counts are still bounds
+        plate._live.edit(lambda meta: plate_edits.set_counts(meta, known))
+
+
+def _may_be_most(plate: Plate, images: Images) -> bool:
+    meta = plate._live.model
+    if meta.field_count is None or len(images) >= meta.field_count:
+        return True
+    counts = Counter(acquisition for _, acquisition in images)
+    return any(
+        0 < counts[entry.id] + counts[None] >= (entry.maximum_field_count or 0)
+        for entry in meta.acquisitions or []
+    )
 
 
 def rename_well(plate: Plate, old: str, new: str) -> None:
