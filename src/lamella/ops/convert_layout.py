@@ -54,7 +54,8 @@ def choose_layout(
     itemsize : int
         Bytes per pixel.
     chunks, shards : "auto", "none", sequence of int, or None
-        Lengths for the last axes, 1 for those before; None is "auto". Chunks cannot be "none".
+        Lengths for the last axes; None is "auto". For the axes before, chunks have length 1 and shards that of the
+        chunks. Chunks cannot be "none".
     sharded : bool
         Whether the version has shards.
 
@@ -76,25 +77,26 @@ def choose_layout(
     >>> choose_layout("czyx", (2, 64, 2048, 2048), 2, chunks=(512, 512), shards="none", sharded=True)
     ((1, 1, 512, 512), None)
     """
-    if isinstance(shards, str) or shards is None:
-        wanted = None
-    else:
-        wanted = _lengths(shards, axes, shape, "shards", clip=False)
-        if not sharded:
-            raise InvalidArgumentError("shards were asked for, but OME-NGFF 0.4 has none: use version 0.5")
+    given = () if isinstance(shards, str) or shards is None else _lengths(shards, axes, "shards")
+    if given and not sharded:
+        raise InvalidArgumentError("shards were asked for, but OME-NGFF 0.4 has none: use version 0.5")
     planar = axes.lstrip("tc")
     lead = (1,) * (len(axes) - len(planar))
-    core = shape[len(lead) :]
+    first = len(axes) - len(given)
     if isinstance(chunks, str) or chunks is None:
         if chunks == "none":
             raise InvalidArgumentError('chunks cannot be "none": give lengths, or "auto"')
-        inner = (*lead, *auto_layout(core, itemsize, False)[0])
-        if wanted is not None:
-            inner = tuple(_divisor(shard, chunk) for shard, chunk in zip(wanted, inner, strict=True))
+        inner = (*lead, *auto_layout(shape[len(lead) :], itemsize, False)[0])
+        fitted = (_divisor(shard, chunk) for shard, chunk in zip(given, inner[first:], strict=True))
+        inner = (*inner[:first], *fitted)
     else:
-        # Chunks are cut at the edge of the image, unless that would break the shards they fill.
-        inner = _lengths(chunks, axes, shape, "chunks", clip=wanted is None)
-    if wanted is not None:
+        asked = _lengths(chunks, axes, "chunks")
+        inner = (1,) * (len(axes) - len(asked)) + asked
+        if not given:
+            # Cut at the edge of the image; not in shards, whose lengths the chunks have to divide.
+            inner = tuple(min(length, edge) for length, edge in zip(inner, shape, strict=True))
+    if given:
+        wanted = inner[:first] + given
         if any(shard % chunk for shard, chunk in zip(wanted, inner, strict=True)):
             raise InvalidArgumentError(f"the shards {wanted} are no whole multiples of the chunks {inner}")
         return inner, wanted
@@ -103,15 +105,14 @@ def choose_layout(
     return inner, _grow(inner, shape, itemsize, first=len(lead))
 
 
-def _lengths(cut: Sequence[int], axes: str, shape: Shape, what: str, *, clip: bool) -> Shape:
-    """Complete the lengths a user gave for the last axes; chunks are cut at the edge of the image."""
+def _lengths(cut: Sequence[int], axes: str, what: str) -> Shape:
+    """Check the lengths a user gave for the last axes."""
     given = tuple(int(length) for length in cut)
     if not given or len(given) > len(axes) or min(given) < 1:
         raise InvalidArgumentError(
             f"{what} {given} do not fit an image with the axes {axes}: give 1 to {len(axes)} whole numbers above 0"
         )
-    full = (1,) * (len(axes) - len(given)) + given
-    return tuple(min(length, edge) for length, edge in zip(full, shape, strict=True)) if clip else full
+    return given
 
 
 def _divisor(length: int, limit: int) -> int:

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 Region: TypeAlias = tuple[slice, ...]
 """A box of an array: one slice with start and stop per axis."""
 
-PIECE_BYTES = 32 * 2**20
-"""Raw size that a worker reads at a time."""
+PIECE_BYTES = 4 * 2**20
+"""Raw size that a worker reads at a time.
+
+Measured on 1.6 GB of incompressible uint16 in chunks of 1 MiB, 2 workers: 4 MiB gives a peak of 340 MB and 2.0 s for
+the pyramid, 8 MiB 430 MB and 3.2 s, 32 MiB 530 MB and 4.1 s.
+"""
 
 
 def regions(shape: Sequence[int], unit: Sequence[int]) -> Iterator[Region]:
