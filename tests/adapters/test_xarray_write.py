@@ -11,6 +11,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+import yaozarrs
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -381,3 +382,20 @@ def test_a_write_that_dies_while_it_moves_timepoints_can_be_repeated(version, st
     xr.testing.assert_equal(again.to_xarray(), whole)
     assert again.array_keys() == ["0"]
     assert "xarray_move" not in again.zattrs["lamella"]
+
+
+@pytest.mark.parametrize("names", AXIS_SETS)
+def test_what_is_written_is_valid(version, names):
+    position, whole = new_position(version, names), labelled(names)
+    for t in (2, 0, 1) if "t" in names else (None,):
+        position.write_xarray(whole if t is None else whole.isel(t=[t]))
+    yaozarrs.validate_zarr_store(position.zgroup.store.root)
+
+
+def test_a_label_image_is_a_labelled_array(version):
+    position = new_position(version)
+    position.write_xarray(labelled())
+    position.labels["cells"] = np.ones((3, 4, 6, 5), "uint8")
+    cells = position.labels["cells"].to_xarray()
+    assert cells.dims == ("t", "z", "y", "x")
+    xr.testing.assert_equal(cells.coords["x"], position.to_xarray().coords["x"])

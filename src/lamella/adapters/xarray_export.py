@@ -40,7 +40,9 @@ def to_xarray(position: Position) -> xr.DataArray:
         Backed by dask (see `lamella.adapters.dask.dask_array`). Dims are the lower-case names of the axes, in their
         order: ``("t", "c", "z", "y", "x")``. Coordinates are the channel names on the channel axis, and
         ``translation + scale * index`` (CT-07) on the others, with the axis' unit under ``attrs["units"]`` of the
-        coordinate. ``attrs`` are those of the DataArray that was written; ``name`` is the name of the image.
+        coordinate. ``attrs`` are those of the DataArray that was written; ``name`` is the name of the image. Each
+        coordinate carries the scale of its axis in ``encoding["lamella_scale"]``, so that a single timepoint or plane
+        that is cut out and written elsewhere keeps it.
 
     Raises
     ------

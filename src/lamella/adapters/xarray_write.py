@@ -36,7 +36,8 @@ def write_xarray(position: Position, data_array: xr.DataArray, image: str = "0")
     """Write a labelled array, or some channels and timepoints of one, into a position.
 
     The first write makes the image: with all channels of the position, the scale and translation that the coordinates
-    have, and 1 for the scale of an axis with a single coordinate. Later ones write into it, and every stored voxel
+    have; an axis with a single coordinate gets the scale that `to_xarray` gave it (in ``encoding["lamella_scale"]``),
+    else 1. Later ones write into it, and every stored voxel
     keeps its coordinates: the transforms of an image that exists do not move. Times and channels find their index by
     coordinate and name; the array grows along T when a timepoint lies beyond it. Along the other axes the shape must
     be that of the image, and so must the coordinates where both say something (not plain indices, nor scale 1 at 0).
