@@ -80,7 +80,20 @@ class DamagedDataError(LamellaError, ValueError, OSError):
 
 
 class StorageError(LamellaError, OSError):
-    """The file system or service under the store refused: full disk, no permission, no locks, network."""
+    """The file system or service under the store refused: full disk, no permission, no locks, network.
+
+    Attributes
+    ----------
+    errno : int or None
+        The system's number of the fault where it gave one, as ``errno.ENOSPC`` for a full disk.
+    """
+
+    def __init__(self, message: str, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.args[0], self.errno)
 
 
 class SourceError(LamellaError, ValueError):

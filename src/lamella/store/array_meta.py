@@ -103,6 +103,19 @@ class ArrayMeta:
         """Number of files per axis."""
         return tuple(-(-n // c) for n, c in zip(self.shape, self.files, strict=True))
 
+    def file_box(self, place: Sequence[int]) -> tuple[slice, ...]:
+        """Part of the array that one file holds, by its place in the `grid`.
+
+        Examples
+        --------
+        >>> ArrayMeta((5, 4), np.dtype("u1"), (2, 2)).file_box((2, 1))
+        (slice(4, 5, 1), slice(2, 4, 1))
+        """
+        return tuple(
+            slice(k * f, min((k + 1) * f, n), 1)
+            for k, f, n in zip(place, self.files, self.shape, strict=True)
+        )
+
     def chunk_key(self, index: Sequence[int]) -> str:
         """Key of one file below the array's path, by its place in the `grid`.
 

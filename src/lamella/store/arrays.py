@@ -189,9 +189,9 @@ class StoredArray:
                 self.engine.read(selection, selection.prepare(out))
             else:
                 np.copyto(out, selection.finish(self.engine.read(selection)))
-        except LamellaError:
+        except (LamellaError, MemoryError):
             raise
-        except Exception as error:  # engines raise what their libraries raise
+        except self.engine.errors as error:
             self._explain("read", selection, error)
         return out
 
@@ -247,9 +247,9 @@ class StoredArray:
             else:
                 with self._locks(selection):
                     self.engine.write(selection, block)
-        except LamellaError:
+        except (LamellaError, MemoryError):
             raise
-        except Exception as error:  # engines raise what their libraries raise
+        except self.engine.errors as error:
             self._explain("write", selection, error)
 
     def _write_box(self, meta: ArrayMeta, selection: Selection, block: Array) -> None:
@@ -342,14 +342,10 @@ class StoredArray:
     def _clear_beyond(self, meta: ArrayMeta, new: Shape) -> None:
         """Delete the files beyond a smaller shape, and fill what lies beyond it in the files on its edge."""
         for place in self._stored_places(meta):
-            starts = [k * f for k, f in zip(place, meta.files, strict=True)]
-            if any(start >= n for start, n in zip(starts, new, strict=True)):
+            inside = meta.file_box(place)
+            if any(one.start >= n for one, n in zip(inside, new, strict=True)):
                 self.documents.storage.delete(join(self.path, meta.chunk_key(place)))
                 continue
-            inside = [
-                slice(start, min(start + f, n))
-                for start, f, n in zip(starts, meta.files, meta.shape, strict=True)
-            ]
             for axis, n in enumerate(new):
                 if n < inside[axis].stop:
                     self.write((*inside[:axis], slice(n, inside[axis].stop)), meta.fill_value)
@@ -375,9 +371,12 @@ class StoredArray:
         return self.documents.location(self.path)
 
     def _explain(self, verb: str, selection: Selection, error: Exception) -> NoReturn:
-        if self.engine.fault_of(error) == "storage":
-            number = error.errno if isinstance(error, OSError) else None
-            raise StorageError(number, f"cannot {verb} the pixels of array {self._where}: {error}") from error
+        fault = self.engine.system_fault(error)
+        if fault is not None:
+            reason = fault.strerror or str(fault)
+            raise StorageError(
+                f"cannot {verb} the pixels of array {self._where}: {reason}", fault.errno
+            ) from error
         key = self._damaged_key(selection)
         where = f" in {join(self.path, key)!r}" if key else ""
         raise DamagedDataError(
@@ -395,12 +394,8 @@ class StoredArray:
             for axis in selection.axes
         )
         for place in itertools.islice(coverage.files_of(meta, box), _MOST_SEARCHED):
-            whole = tuple(
-                slice(k * f, min((k + 1) * f, n), 1)
-                for k, f, n in zip(place, meta.files, meta.shape, strict=True)
-            )
             try:
-                self.engine.read(_box(whole))
+                self.engine.read(_box(meta.file_box(place)))
             except Exception:  # whatever the decoder raises, this is the file
                 return meta.chunk_key(place)
         return None

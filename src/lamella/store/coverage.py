@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from lamella.store.selection import Selection
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.selection import Indices, Selection
-    from lamella.types import Shape
+    from lamella.store.selection import Indices
+    from lamella.types import Array, Shape
 
 #: partial: some files are covered in part. inside: all files are covered whole, and lie in the array whole.
 #: ragged: all files are covered as far as the array reaches, and reach beyond it.
@@ -84,6 +86,46 @@ def batches(meta: ArrayMeta, box: tuple[slice, ...], most: int) -> Iterator[tupl
     cut = (one.start // f + counts[axis] // 2) * f
     for half in (slice(one.start, cut, 1), slice(cut, one.stop, 1)):
         yield from batches(meta, (*box[:axis], half, *box[axis + 1 :]), most)
+
+
+def by_file(meta: ArrayMeta, selection: Selection, block: Array) -> Iterator[tuple[Shape, Selection, Array]]:
+    """Split a write by file: the file's place in the grid, its part of the selection, and of the block."""
+    if selection.paired:
+        places = np.stack([np.asarray(axis) // f for axis, f in zip(selection.axes, meta.files, strict=True)])
+        for place in np.unique(places, axis=1).T:
+            chosen = np.flatnonzero((places == place[:, None]).all(axis=0))
+            points = tuple(np.asarray(axis)[chosen] for axis in selection.axes)
+            count = (len(chosen),)
+            yield tuple(place.tolist()), Selection(points, True, count, (), None, count), block[chosen]
+        return
+    for parts in itertools.product(
+        *(list(_parts(a, f)) for a, f in zip(selection.axes, meta.files, strict=True))
+    ):
+        part = block
+        for axis, (_, _, where) in enumerate(parts):
+            part = part[(slice(None),) * axis + (where,)]
+        chosen_axes = tuple(item for _, item, _ in parts)
+        yield (
+            tuple(k for k, _, _ in parts),
+            Selection(chosen_axes, False, part.shape, (), None, part.shape),
+            part,
+        )
+
+
+def _parts(item: slice | Indices, f: int) -> Iterator[tuple[int, slice | Indices, slice | Indices]]:
+    """Split one axis of a selection by file: the file's number, its positions, and where they are in the block."""
+    if not isinstance(item, slice):
+        numbers = item // f
+        for k in np.unique(numbers).tolist():
+            where = np.flatnonzero(numbers == k)
+            yield k, item[where], where
+        return
+    for k in range(item.start // f, -(-item.stop // f)):
+        first = max(0, -(-(k * f - item.start) // item.step))
+        end = -(-(min((k + 1) * f, item.stop) - item.start) // item.step)
+        if first < end:
+            start = item.start + first * item.step
+            yield k, slice(start, start + (end - 1 - first) * item.step + 1, item.step), slice(first, end)
 
 
 def partial_files(meta: ArrayMeta, selection: Selection, most: int) -> list[int] | None:

@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 EngineName: TypeAlias = Literal["tensorstore", "zarr"]
 """The engines by name."""
 
-Fault: TypeAlias = Literal["damage", "codec", "storage"]
-"""What an engine's error means: stored bytes are wrong, a codec is unknown, or the store refused."""
-
 
 class Engine(Protocol):
     """Reads and writes the pixels of one array as its metadata stood when the engine was opened."""
 
     name: EngineName
+    #: What its library raises for damaged chunks and for the system's faults.
+    errors: tuple[type[Exception], ...]
     #: Kinds of wholly covered files that `write` would read first; they go through `encode` instead.
     reads_before_writing: frozenset[Kind]
 
@@ -46,8 +45,8 @@ class Engine(Protocol):
     def encode(self, selection: Selection, block: Array) -> dict[str, bytes]:
         """Return the files that hold a block and nothing else, by their keys below the array."""
 
-    def fault_of(self, error: Exception) -> Fault:
-        """Say what an error of `read`, `write` or `encode` means."""
+    def system_fault(self, error: Exception) -> OSError | None:
+        """Find the error of the file system or service behind one of `read` or `write`; None for damaged chunks."""
 
 
 def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName | None = None) -> Engine:

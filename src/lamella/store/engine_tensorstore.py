@@ -9,15 +9,18 @@ Layer: store.
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from lamella.store import coverage
 from lamella.store.format_v3 import fill_to_json
 
 if TYPE_CHECKING:
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.coverage import Kind
-    from lamella.store.engine import EngineName, Fault
+    from lamella.store.engine import EngineName
     from lamella.store.selection import Selection
     from lamella.store.storage import Storage
     from lamella.types import Array, JSONObject
@@ -31,6 +34,7 @@ _V2_COMPRESSORS = {"blosc", "zlib", "gzip", "bz2", "zstd"}
 _V3_KEYS = ("zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding", "codecs")
 _V2_KEYS = ("zarr_format", "shape", "chunks", "dtype", "compressor", "order", "dimension_separator")
 
+_SYSTEM_NUMBER = re.compile(r"\[os_error_code='(\d+)'")
 _DAMAGE = ("FAILED_PRECONDITION", "DATA_LOSS", "INVALID_ARGUMENT", "OUT_OF_RANGE")
 
 
@@ -78,11 +82,13 @@ class TensorStoreEngine:
     """An array opened by TensorStore from metadata that is parsed already."""
 
     name: EngineName = "tensorstore"
+    errors: tuple[type[Exception], ...] = (ValueError, RuntimeError, NotImplementedError)
     # What lies beyond the array is not in any write, so TensorStore reads the file to keep it.
     reads_before_writing: frozenset[Kind] = frozenset({"ragged"})
 
     def __init__(self, kvstore: JSONObject, document: JSONObject, meta: ArrayMeta, *, fsync: bool) -> None:
         self._driver = "zarr3" if meta.zarr_format == 3 else "zarr"
+        self._meta = meta
         self._document = document
         self._fsync = fsync
         self._array = self._open(kvstore, _context(fsync))
@@ -111,7 +117,25 @@ class TensorStoreEngine:
 
     def write(self, selection: Selection, block: Array) -> None:
         """Encode and store the chunks that a selection meets."""
-        _view(self._array, selection).write(block).result()
+        try:
+            _view(self._array, selection).write(block).result()
+        except ValueError:
+            self._settle(selection, block)
+            raise
+
+    def _settle(self, selection: Selection, block: Array) -> None:
+        """Wait until nothing of a failed write is under way.
+
+        TensorStore reports the first file that failed while it still writes the others; one of those could land
+        after what the caller does next. A second write of a file waits for the first one.
+        """
+        pending = [
+            _view(self._array, chosen).write(part)
+            for _, chosen, part in coverage.by_file(self._meta, selection, block)
+        ]
+        for write in pending:
+            with suppress(ValueError):
+                write.result()
 
     def encode(self, selection: Selection, block: Array) -> dict[str, bytes]:
         """Encode files in memory."""
@@ -123,9 +147,13 @@ class TensorStoreEngine:
         files = array.kvstore
         return {key.decode(): bytes(files[key]) for key in files.list().result()}
 
-    def fault_of(self, error: Exception) -> Fault:
-        """TensorStore's messages begin with the code of the status."""
-        return "damage" if str(error).startswith(_DAMAGE) else "storage"
+    def system_fault(self, error: Exception) -> OSError | None:
+        """Read TensorStore's message: it begins with a status, and ends with the system's number if there is one."""
+        text = str(error)
+        number = _SYSTEM_NUMBER.search(text)
+        if number:
+            return OSError(int(number[1]), os.strerror(int(number[1])))
+        return None if text.startswith(_DAMAGE) else OSError(text)
 
 
 def _view(array: Any, selection: Selection) -> Any:

@@ -7,17 +7,16 @@ Layer: store.
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from lamella.store import coverage
 
+if TYPE_CHECKING:
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.coverage import Kind
-    from lamella.store.engine import EngineName, Fault
+    from lamella.store.engine import EngineName
     from lamella.store.selection import Selection
     from lamella.store.storage import Storage
     from lamella.types import Array, JSONObject
@@ -40,6 +39,7 @@ class ZarrEngine:
     """An array opened by zarr-python from metadata that is parsed already."""
 
     name: EngineName = "zarr"
+    errors: tuple[type[Exception], ...] = (Exception,)  # each codec raises what its library raises
 
     def __init__(self, storage: Storage, path: str, meta: ArrayMeta) -> None:
         self._meta = meta
@@ -67,10 +67,11 @@ class ZarrEngine:
         if self._meta.shards is None or selection.is_box:
             _write(self._array, selection, block)
             return
-        for box, inside, part in _by_file(self._meta, selection, block):
+        for place, chosen, part in coverage.by_file(self._meta, selection, block):
             # zarr-python 3.1 fails when index arrays meet several inner chunks of a shard.
+            box = self._meta.file_box(place)
             current = np.array(self._array.get_basic_selection(box))
-            current[inside] = part
+            current[_inside(chosen, box)] = part
             self._array.set_basic_selection(box, current)
 
     def encode(self, selection: Selection, block: Array) -> dict[str, bytes]:
@@ -81,11 +82,9 @@ class ZarrEngine:
         _write(_open(self._meta, MemoryStore(files), ""), selection, block)
         return {key: value.to_bytes() for key, value in files.items()}
 
-    def fault_of(self, error: Exception) -> Fault:
-        """Codecs raise whatever their libraries raise; only the store raises errors of the system."""
-        if isinstance(error, UnknownCodecError):
-            return "codec"
-        return "storage" if isinstance(error, OSError) and error.errno is not None else "damage"
+    def system_fault(self, error: Exception) -> OSError | None:
+        """Tell by the type: codecs raise whatever their libraries raise, only the store raises errors of the system."""
+        return error if isinstance(error, OSError) and error.errno is not None else None
 
 
 def _write(array: Any, selection: Selection, block: Array) -> None:
@@ -97,27 +96,17 @@ def _write(array: Any, selection: Selection, block: Array) -> None:
         array.set_orthogonal_selection(selection.axes, block)
 
 
-def _by_file(
-    meta: ArrayMeta, selection: Selection, block: Array
-) -> Iterator[tuple[tuple[slice, ...], tuple[Array, ...], Array]]:
-    """Split a write by file: the file's box, the places inside that box, and their part of the block."""
-    positions = [np.arange(a.start, a.stop, a.step) if isinstance(a, slice) else a for a in selection.axes]
-    files = [p // f for p, f in zip(positions, meta.files, strict=True)]
-    if selection.paired:
-        places = np.unique(np.stack(files), axis=1).T.tolist()
-    else:
-        places = list(itertools.product(*(np.unique(f).tolist() for f in files)))
-    for place in places:
-        box = tuple(
-            slice(k * f, min((k + 1) * f, n)) for k, f, n in zip(place, meta.files, meta.shape, strict=True)
-        )
-        if selection.paired:
-            chosen = np.all([f == k for f, k in zip(files, place, strict=True)], axis=0)
-            yield box, tuple(p[chosen] - b.start for p, b in zip(positions, box, strict=True)), block[chosen]
-            continue
-        masks = [np.flatnonzero(f == k) for f, k in zip(files, place, strict=True)]
-        inside = [p[m] - b.start for p, m, b in zip(positions, masks, box, strict=True)]
-        yield box, np.ix_(*inside), block[np.ix_(*masks)]
+def _inside(selection: Selection, box: tuple[slice, ...]) -> tuple[Any, ...]:
+    """Return an index of numpy for a selection, in coordinates of the box that it lies in."""
+    shifted = [
+        slice(axis.start - b.start, axis.stop - b.start, axis.step)
+        if isinstance(axis, slice)
+        else axis - b.start
+        for axis, b in zip(selection.axes, box, strict=True)
+    ]
+    if selection.paired or all(isinstance(axis, slice) for axis in shifted):
+        return tuple(shifted)
+    return np.ix_(*(np.arange(a.start, a.stop, a.step) if isinstance(a, slice) else a for a in shifted))
 
 
 def _checked_store(storage: Storage) -> Any:

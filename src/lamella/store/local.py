@@ -217,8 +217,8 @@ class LocalStorage(Storage):
             self._check_inside(folder)
             if not os.path.isdir(self._base + folder):
                 raise StorageError(
-                    errno.ENOTDIR,
                     f"cannot make the folder {folder!r} in {self.root}: a file of that name is there",
+                    errno.ENOTDIR,
                 ) from None
         except OSError as error:
             if isinstance(error, FileNotFoundError) and "" in self._folders:
@@ -364,9 +364,8 @@ class LocalStorage(Storage):
         if isinstance(error, StorageError):
             raise error
         reason = error.strerror or str(error)
-        raise StorageError(
-            error.errno, f"cannot {verb} {key or 'the root'!r} in {self.root}: {reason}"
-        ) from error
+        message = f"cannot {verb} {key or 'the root'!r} in {self.root}: {reason}"
+        raise StorageError(message, error.errno) from error
 
 
 def _reopen(root: str, read_only: bool, fsync: bool) -> LocalStorage:

@@ -175,9 +175,9 @@ def _open_locked(path: str, *, create: bool = True) -> int:
             os.close(fd)
             if error.errno in _NO_LOCKS:
                 raise StorageError(
-                    error.errno,
                     f"the file system of {path!r} has no file locks (on Lustre: mount with -o flock), "
                     "so writers cannot be kept apart",
+                    error.errno,
                 ) from error
             raise
         except BaseException:
