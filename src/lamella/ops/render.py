@@ -214,7 +214,10 @@ def block_mean(plane: NDArray[Any], factor: int) -> NDArray[Any]:
 
 
 def _block_sum(values: NDArray[Any], factor: int) -> NDArray[np.float64]:
-    rows = np.add.reduceat(values, np.arange(0, values.shape[0], factor), axis=0, dtype=np.float64)
+    rows = np.zeros((math.ceil(values.shape[0] / factor), values.shape[1]))
+    for offset in range(factor):  # one strided view after the other: reduceat would copy all of it to float64
+        part = values[offset::factor]
+        rows[: len(part)] += part
     total: NDArray[np.float64] = np.add.reduceat(rows, np.arange(0, values.shape[1], factor), axis=1)
     return total
 
