@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lamella.ops.convert_inputs import ImagePlan, InputPlan
     from lamella.ops.convert_layout import Cut
     from lamella.ops.convert_source import PlaneSource
-    from lamella.types import StrPath, VersionName
+    from lamella.types import StrPath
 
 Progress: TypeAlias = "Callable[[float, int, str], None]"
 """Told the planes done, all planes, and what is being done ("planes" or "pyramid"); by one thread at a time."""
@@ -76,7 +76,7 @@ def convert(
     well_regex: str | None = None,
     map_file: StrPath | None = None,
     series: int | None = None,
-    version: VersionName = "0.5",
+    version: Literal["0.4", "0.5"] = "0.5",
     chunks: Cut = None,
     shards: Cut = None,
     levels: int | Literal["auto"] = "auto",
@@ -108,7 +108,7 @@ def convert(
     version : "0.4" or "0.5"
         OME-NGFF version.
     chunks, shards : "auto", "none" or sequence of int, optional
-        Lengths for the last axes. By default chunks near 1 MiB in shards up to 32 MiB.
+        Lengths for the last axes. By default chunks near 1 MiB in shards up to 16 MiB.
     levels : int or "auto"
         Levels of the pyramid; "auto" until y and x are at most 256.
     jobs : int, optional

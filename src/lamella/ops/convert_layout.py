@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 Cut: TypeAlias = "Literal['auto', 'none'] | Sequence[int] | None"
 """What a user may ask for chunks and shards: automatic, none, or lengths of the last axes."""
 
-UNIT_BYTES = 64 << 20
+UNIT_BYTES = 32 << 20
 """Pixels that are gathered together: whole planes where they fit, so that no strip of a file is decoded twice."""
 
-SHARD_BYTES = 32 << 20
+SHARD_BYTES = 16 << 20
 """Largest shard that ``convert`` chooses by itself.
 
 A shard is encoded in memory: writing one of incompressible pixels was measured to take three times its size
-(tensorstore 0.1.86: 125 MB above idle for 32 MiB, 820 MB for 256 MiB). A conversion has two units in memory besides,
-and is to stay below 600 MB with the pyramid.
+(tensorstore 0.1.86: 820 MB above idle for 256 MiB), and the allocator keeps part of that. A conversion of 1.6 GB of
+12-bit noise with its pyramid peaks at 460 to 490 MB with shards of 16 MiB, and at 510 to 600 MB with 32 MiB; the limit
+is 600 MB.
 """
 
 LARGEST_UNIT_BYTES = 256 << 20
@@ -73,7 +74,7 @@ def choose_layout(
     Examples
     --------
     >>> choose_layout("czyx", (2, 64, 2048, 2048), 2, chunks=None, shards=None, sharded=True)
-    ((1, 8, 256, 256), (1, 8, 1024, 2048))
+    ((1, 8, 256, 256), (1, 8, 512, 2048))
     >>> choose_layout("czyx", (2, 64, 2048, 2048), 2, chunks=(512, 512), shards="none", sharded=True)
     ((1, 1, 512, 512), None)
     """
@@ -134,7 +135,7 @@ def _grow(chunks: Shape, shape: Shape, itemsize: int, *, first: int) -> Shape | 
 
 
 def plan_units(shape: Shape, chunks: Shape, shards: Shape | None, itemsize: int) -> Iterator[Box]:
-    """Cut an array into the boxes in which it is filled: whole files, full rows, near 64 MiB.
+    """Cut an array into the boxes in which it is filled: whole files, full rows, near 32 MiB.
 
     Parameters
     ----------
@@ -154,7 +155,7 @@ def plan_units(shape: Shape, chunks: Shape, shards: Shape | None, itemsize: int)
 
     Examples
     --------
-    >>> [box[0] for box in plan_units((5, 1024, 1024), (1, 256, 256), None, 16)]
+    >>> [box[0] for box in plan_units((5, 1024, 1024), (1, 256, 256), None, 8)]
     [slice(0, 4, None), slice(4, 5, None)]
     """
     grain = shards or chunks

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lamella.ops.convert_source import ImageDescription, SourceChannel
     from lamella.ops.convert_write import Readers, Tally
     from lamella.spec.axes import AxisMeta
-    from lamella.types import JSONObject, VersionName
+    from lamella.types import JSONObject
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ImageSettings:
         Levels of the pyramid.
     """
 
-    version: VersionName
+    version: Literal["0.4", "0.5"]
     chunks: Cut
     shards: Cut
     levels: int | Literal["auto"]
