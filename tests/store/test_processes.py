@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing as mp
+import operator
 import os
 import pickle
-import signal
 import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -17,7 +18,7 @@ import pytest
 import tensorstore as ts
 import zarr
 
-from lamella.errors import DamagedDataError, StorageError
+from lamella.errors import StorageError
 from lamella.store import locks
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, new_array
@@ -51,7 +52,9 @@ def test_edits_at_once_lose_nothing(local_documents, kind):
     pool = ThreadPoolExecutor(4) if kind == "threads" else ProcessPoolExecutor(2, mp_context=spawn)
     with pool:
         list(pool.map(add_members, [local_documents] * 4, batches))
-    assert sorted(local_documents.group("")["members"]) == sorted(sum(batches, []))
+    assert sorted(local_documents.group("")["members"]) == sorted(
+        functools.reduce(operator.iadd, batches, [])
+    )
     assert private_files(local_documents.storage.root) == []
 
 
@@ -94,43 +97,28 @@ def test_handles_work_in_spawned_processes(make_array):
     assert read_sum(pickle.loads(pickle.dumps(array))) == (array.engine.name, 32)
 
 
-def in_child(work) -> bytes:
-    """Run in a forked child and return what it says; a child that hangs is killed and says nothing."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.write(writer, repr(work()).encode())
-        except BaseException as error:  # the parent shows it
-            os.write(writer, repr(error).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    watchdog = threading.Timer(60, os.kill, (pid, signal.SIGKILL))
-    watchdog.start()
-    with os.fdopen(reader, "rb") as stream:
-        said = stream.read()
-    os.waitpid(pid, 0)
-    watchdog.cancel()
-    return said
-
-
 FORKED = """
-import sys
-import numpy as np
-from tests_store_fork import in_child
+import os, signal, sys, threading
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents
 from lamella.store.local import LocalStorage
+
 documents = Documents.open(LocalStorage(sys.argv[1]))
 array = StoredArray(documents, "0")
 print(array.engine.name, array.read().sum(), flush=True)
-def child():
-    first = (array.engine.name, int(array.read().sum()))
+reader, writer = os.pipe()
+pid = os.fork()
+if pid == 0:
+    first = array.engine.name, int(array.read().sum())
     array.write((0, 0), 9)
-    del array._engine
-    return first, int(StoredArray(documents, "0").read().sum())
-print(in_child(child).decode(), array.engine.name, array.read().sum())
+    second = int(StoredArray(documents, "0").read().sum())
+    os.write(writer, f"{first} {second}".encode())
+    os._exit(0)
+os.close(writer)
+watchdog = threading.Timer(60, os.kill, (pid, signal.SIGKILL))  # a child that hangs says nothing
+watchdog.start()
+print(os.fdopen(reader).read(), array.engine.name, array.read().sum())
+watchdog.cancel()
 """
 
 
@@ -153,7 +141,7 @@ def test_a_forked_child_reads_and_writes_after_its_parent_has(tmp_path, zarr_for
         [sys.executable, "-c", FORKED, str(tmp_path / "s.zarr")],
         env=environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert ran.stdout.split("\n")[:2] == ["tensorstore 64", "(('zarr', 64), 72) tensorstore 72"], ran.stderr
+    assert ran.stdout.split("\n")[:2] == ["tensorstore 64", "('zarr', 64) 72 tensorstore 72"], ran.stderr
 
 
 def test_what_a_killed_tensorstore_left_behind_does_not_reach_new_files(make_array, zarr_format):
@@ -249,28 +237,6 @@ def test_fsync_flushes_every_document_and_its_folder(tmp_path, monkeypatch):
     plain: list[str] = flushed.copy()
     LocalStorage(tmp_path).write("A/y", b"1")
     assert flushed == plain
-
-
-def test_random_damage_is_an_error_or_the_right_pixels_in_checked_places(make_array, zarr_format):
-    """Flip bytes of a shard's index: it has a checksum, so every flip is noticed."""
-    if zarr_format == 2:
-        array = make_array((8, 8), chunks=(8, 8))
-        array.write(..., np.arange(64).reshape(8, 8))
-        path = Path(array.documents.storage.root) / "0/0/0"
-        path.write_bytes(path.read_bytes()[:-5])
-        with pytest.raises(DamagedDataError):
-            array.read()
-        return
-    array = make_array((8, 8), chunks=(4, 4), shards=(8, 8))
-    array.write(..., np.arange(64).reshape(8, 8))
-    path = Path(array.documents.storage.root) / "0/c/0/0"
-    good = path.read_bytes()
-    for place in range(len(good) - 68, len(good), 5):
-        path.write_bytes(good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :])
-        with pytest.raises(DamagedDataError, match="0/c/0/0"):
-            array.read()
-    path.write_bytes(good)
-    assert array.read().sum() == 64 * 63 // 2
 
 
 def test_metadata_documents_are_never_written_by_engines(make_array):

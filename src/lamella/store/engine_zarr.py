@@ -42,11 +42,15 @@ class ZarrEngine:
     errors: tuple[type[Exception], ...] = (Exception,)  # each codec raises what its library raises
 
     def __init__(self, storage: Storage, path: str, meta: ArrayMeta) -> None:
+        from lamella.store.checked_store import CheckedStore
+
         self._meta = meta
         # zarr-python merges every write to a shard with what is there, a write of the whole shard too.
         whole: frozenset[Kind] = frozenset({"inside", "ragged"})
         self.reads_before_writing: frozenset[Kind] = whole if meta.shards else frozenset()
-        self._array = _open(meta, _checked_store(storage), path)
+        self._storage = storage
+        self._store = storage.zarr_store()
+        self._array = _open(meta, CheckedStore(self._store, storage), path)
 
     def read(self, selection: Selection, out: Array | None = None) -> Array:
         """Decode the chunks that a selection meets."""
@@ -64,15 +68,26 @@ class ZarrEngine:
 
     def write(self, selection: Selection, block: Array) -> None:
         """Encode and store the chunks that a selection meets."""
-        if self._meta.shards is None or selection.is_box:
-            _write(self._array, selection, block)
-            return
+        from lamella.store.checked_store import CheckedStore
+
+        store = CheckedStore(self._store, self._storage)
+        array = _with_store(self._array, store)
+        try:
+            if self._meta.shards is None or selection.is_box:
+                _write(array, selection, block)
+            else:
+                self._write_by_shard(array, selection, block)
+        except Exception:
+            store.settle()
+            raise
+
+    def _write_by_shard(self, array: Any, selection: Selection, block: Array) -> None:
+        """Change whole shards: zarr-python 3.1 fails when index arrays meet several inner chunks of a shard."""
         for place, chosen, part in coverage.by_file(self._meta, selection, block):
-            # zarr-python 3.1 fails when index arrays meet several inner chunks of a shard.
             box = self._meta.file_box(place)
-            current = np.array(self._array.get_basic_selection(box))
+            current = np.array(array.get_basic_selection(box))
             current[_inside(chosen, box)] = part
-            self._array.set_basic_selection(box, current)
+            array.set_basic_selection(box, current)
 
     def encode(self, selection: Selection, block: Array) -> dict[str, bytes]:
         """Encode files in memory."""
@@ -109,30 +124,13 @@ def _inside(selection: Selection, box: tuple[slice, ...]) -> tuple[Any, ...]:
     return np.ix_(*(np.arange(a.start, a.stop, a.step) if isinstance(a, slice) else a for a in shifted))
 
 
-def _checked_store(storage: Storage) -> Any:
-    """Wrap a storage for zarr-python: writes go through it, and files of no bytes are an error.
+def _with_store(array: Any, store: Any) -> Any:
+    """Return the same array over another store, without parsing its metadata again."""
+    from zarr import Array, AsyncArray
+    from zarr.storage import StorePath
 
-    zarr-python takes a shard of no bytes, which is what a full disk leaves of one, for one never written. Through the
-    storage, writes are as atomic and as durable as documents are, whatever the version of zarr-python does.
-    """
-    import asyncio
-
-    from zarr.storage import WrapperStore
-
-    class CheckedStore(WrapperStore[Any]):
-        async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
-            found = await self._store.get(key, prototype, byte_range)
-            if found is not None and len(found) == 0:
-                raise ValueError(f"{key} is empty")
-            return found
-
-        async def set(self, key: str, value: Any) -> None:
-            if storage.locks_processes:
-                await asyncio.to_thread(storage.write, key, value.to_bytes())
-            else:
-                await self._store.set(key, value)
-
-    return CheckedStore(storage.zarr_store())
+    opened = array.async_array
+    return Array(AsyncArray(opened.metadata, StorePath(store, opened.store_path.path), opened.config))
 
 
 def _open(meta: ArrayMeta, store: Any, path: str) -> Any:

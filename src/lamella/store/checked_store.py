@@ -1,0 +1,66 @@
+"""A storage as zarr-python's engine sees it: damaged files are errors, and a failed write ends before it is reported.
+
+Imports zarr-python: import this module inside functions only.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import TYPE_CHECKING, Any
+
+from zarr.core.sync import sync
+from zarr.storage import WrapperStore
+
+if TYPE_CHECKING:
+    from lamella.store.storage import Storage
+
+
+class CheckedStore(WrapperStore[Any]):
+    """Wraps the storage of one array for zarr-python; one for reading, and one for each write.
+
+    - zarr-python takes a shard of no bytes, which is what a full disk can leave of one, for one never written: here it
+      is an error.
+    - Local writes go through the storage, so that they are as atomic and as durable as documents are.
+    - zarr-python reports the first chunk that fails while it still writes the others: `settle` waits for those.
+    """
+
+    def __init__(self, store: Any, storage: Storage) -> None:
+        super().__init__(store)
+        self._storage = storage
+        self._stopped = False
+        self._pending: set[asyncio.Future[None]] = set()
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        """Get a file or a part of one; one of no bytes is an error."""
+        found = await self._store.get(key, prototype, byte_range)
+        if found is not None and len(found) == 0:
+            raise ValueError(f"{key} is empty")
+        return found
+
+    async def set(self, key: str, value: Any) -> None:
+        """Write a file, unless the write that it belongs to has failed."""
+        if self._stopped:
+            raise OSError(errno.ECANCELED, "another file of the same write failed")
+        local = self._storage.locks_processes
+        writing = (
+            asyncio.to_thread(self._storage.write, key, value.to_bytes())
+            if local
+            else self._store.set(key, value)
+        )
+        task = asyncio.ensure_future(writing)
+        self._pending.add(task)
+        try:
+            await task
+        finally:
+            self._pending.discard(task)
+
+    def settle(self) -> None:
+        """Begin no further file, and wait for those under way."""
+        self._stopped = True
+        sync(self._finish())
+
+    async def _finish(self) -> None:
+        await asyncio.gather(*self._pending, return_exceptions=True)

@@ -1,0 +1,180 @@
+"""Law: arrays grow, shrink and are shared without showing old pixels; foreign ones are read as declared."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import zarr
+
+from lamella.errors import (
+    InvalidArgumentError,
+    NodeNotFoundError,
+    ReadOnlyError,
+)
+from lamella.store.arrays import StoredArray
+from lamella.store.documents import Documents, new_array
+from lamella.store.local import LocalStorage
+from lamella.store.zarr_storage import ZarrStorage
+
+
+def test_growing_after_shrinking_shows_fill_values_not_old_pixels(make_array, layout, values):
+    shape, options = layout
+    array = make_array(shape, fill_value=2, **options)
+    data = values(shape, "u2")
+    array.write(..., data)
+    small = tuple(max(1, n - 3) for n in shape)
+    array.resize(small)
+    kept = tuple(slice(n) for n in small)
+    np.testing.assert_array_equal(array.read(), data[kept])
+    array.resize(shape)
+    expected = np.full(shape, 2, "u2")
+    expected[kept] = data[kept]
+    np.testing.assert_array_equal(array.read(), expected)
+
+
+def test_shrinking_writes_nothing_where_nothing_was(make_array, layout, files_of):
+    shape, options = layout
+    array = make_array(shape, **options)
+    array.resize(tuple(max(1, n - 1) for n in shape))
+    assert files_of(array) == {}
+
+
+def test_append_makes_one_axis_longer(make_array, layout, values):
+    shape, options = layout
+    array = make_array(shape, **options)
+    data = values(shape, "u2")
+    array.write(..., data)
+    expected = data
+    for axis in (0, -1):
+        assert array.append(expected, axis) == array.meta.shape
+        expected = np.concatenate([expected, expected], axis)
+    np.testing.assert_array_equal(array.read(), expected)
+
+
+def test_append_refuses_data_of_another_shape(make_array):
+    array = make_array((2, 3))
+    with pytest.raises(InvalidArgumentError, match=r"shape \(2, 4\) to axis 0 of shape \(2, 3\)"):
+        array.append(np.zeros((2, 4)))
+    with pytest.raises(InvalidArgumentError, match="axis 5"):
+        array.append(np.zeros((2, 3)), axis=5)
+    assert array.meta.shape == (2, 3)
+
+
+def test_resize_refuses_another_number_of_axes(make_array):
+    with pytest.raises(InvalidArgumentError, match="one length"):
+        make_array((2, 3)).resize((2,))
+
+
+def test_resize_refuses_negative_lengths(make_array):
+    with pytest.raises(InvalidArgumentError, match="one length >= 0"):
+        make_array((2, 3)).resize((2, -1))
+
+
+@pytest.mark.parametrize("dtype", [">u2", ">f8", ">i4"])
+def test_big_endian_arrays_are_read_in_the_machines_order(tmp_path, engine, zarr_format, dtype):
+    data = np.arange(35).reshape(5, 7).astype(dtype)
+    options = {"serializer": zarr.codecs.BytesCodec(endian="big")} if zarr_format == 3 else {}
+    root = zarr.create_group(tmp_path / "s.zarr", zarr_format=zarr_format)
+    stored = root.create_array("0", shape=data.shape, chunks=(2, 4), dtype=dtype, **options)
+    stored[...] = data
+    array = StoredArray(Documents.open(LocalStorage(tmp_path / "s.zarr")), "0", engine=engine)
+    assert array.engine.name == engine
+    assert array.meta.dtype == data.dtype.newbyteorder("=")
+    found = array.read()
+    assert found.dtype.isnative
+    np.testing.assert_array_equal(found, data)
+    array.write((0, 0), 1000)
+    assert stored[0, 0] == 1000
+
+
+def test_fortran_order_and_dots_of_zarr_v2(tmp_path, engine, files_of):
+    data = np.arange(35, dtype="u2").reshape(5, 7)
+    root = zarr.create_group(tmp_path / "s.zarr", zarr_format=2)
+    stored = root.create_array(
+        "0",
+        shape=data.shape,
+        chunks=(2, 4),
+        dtype="u2",
+        order="F",
+        chunk_key_encoding={"name": "v2", "separator": "."},
+    )
+    stored[...] = data
+    array = StoredArray(Documents.open(LocalStorage(tmp_path / "s.zarr")), "0", engine=engine)
+    assert array.engine.name == engine
+    np.testing.assert_array_equal(array.read(), data)
+    array.write(..., data[::-1])
+    np.testing.assert_array_equal(stored[...], data[::-1])
+    array.resize((3, 3))
+    assert sorted(files_of(array)) == ["0.0", "1.0"]
+
+
+def test_other_chunk_keys_of_zarr_v3(tmp_path, engine, files_of):
+    data = np.arange(35, dtype="u2").reshape(5, 7)
+    for name, key in (("default", "c.2.1"), ("v2", "2.1")):
+        stored = zarr.create_array(
+            tmp_path / name / "0",
+            shape=data.shape,
+            chunks=(2, 4),
+            dtype="u2",
+            chunk_key_encoding={"name": name, "separator": "."},
+        )
+        stored[...] = data
+        array = StoredArray(Documents(LocalStorage(tmp_path / name), 3), "0", engine=engine)
+        np.testing.assert_array_equal(array.read(), data)
+        assert key in files_of(array)
+        array.resize((3, 3))
+        assert len(files_of(array)) == 2
+
+
+def test_memory_stores_are_served_by_zarr(zarr_format, values):
+    documents = Documents.create(ZarrStorage(zarr.storage.MemoryStore()), zarr_format)
+    documents.put_array("a/0", new_array((5, 7), "u2", zarr_format=zarr_format, chunks=(2, 4)))
+    array = StoredArray(documents, "a/0")
+    data = values((5, 7), "u2")
+    array.write(..., data)
+    array.write((slice(1, 3), 2), 9)
+    data[1:3, 2] = 9
+    assert array.engine.name == "zarr"
+    np.testing.assert_array_equal(array.read(), data)
+    assert array.append(data) == (10, 7)
+
+
+def test_a_read_only_store_refuses_every_write(make_array, files_of):
+    array = make_array((4, 4))
+    reader = StoredArray(
+        Documents.open(LocalStorage(array.documents.storage.root, read_only=True)) or array.documents, "0"
+    )
+    reader.documents = Documents(
+        LocalStorage(array.documents.storage.root, read_only=True), array.documents.format
+    )
+    for change in (
+        lambda: reader.write(..., 1),
+        lambda: reader.write_orthogonal(([0], [0]), 1),
+        lambda: reader.write_points(([0], [0]), 1),
+        lambda: reader.resize((2, 2)),
+        lambda: reader.append(np.ones((1, 4))),
+    ):
+        with pytest.raises(ReadOnlyError, match="open for reading"):
+            change()
+    assert files_of(array) == {}
+
+
+def test_an_array_of_enormous_shape_costs_nothing(make_array, files_of):
+    array = make_array((2**60, 64), chunks=(1, 64))
+    assert array.read((2**59, 3)) == 0
+    array.write((2**59, slice(None)), 4)
+    assert array.read((2**59, 3)) == 4
+    array.resize((2**58, 64))
+    assert files_of(array) == {}
+
+
+def test_a_handle_sees_what_another_handle_does(make_array, local_documents):
+    one = make_array((4, 4), chunks=(2, 2))
+    other = StoredArray(local_documents, "0")
+    one.write(..., 1)
+    assert other.read().sum() == 16
+    one.append(np.ones((4, 4)))
+    assert other.read().shape == (8, 4)
+    local_documents.delete("0")
+    with pytest.raises(NodeNotFoundError, match="no array at '0'"):
+        other.read()
