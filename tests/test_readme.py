@@ -28,6 +28,6 @@ def test_files_that_the_readme_points_to_are_in_the_repository():
 
 def test_make_targets_that_the_readme_names_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    named = set(re.findall(r"\bmake ([a-z][a-z-]*)", README))
+    named = set(re.findall(r"(?:^|`)make ([a-z][a-z-]*)", README, re.MULTILINE))
     assert named
     assert {name for name in named if not re.search(rf"^{name}:", makefile, re.MULTILINE)} == set()
