@@ -18,7 +18,7 @@ import pytest
 import tensorstore as ts
 import zarr
 
-from lamella.errors import StorageError
+from lamella.errors import OutOfBoundsError, StorageError
 from lamella.store import locks
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, new_array
@@ -69,6 +69,43 @@ def test_writers_of_different_parts_of_one_file_lose_nothing(make_array, kind, z
         list(pool.map(write_rows, handles, batches))
     np.testing.assert_array_equal(array.read(), np.repeat(np.arange(1, 33), 8).reshape(32, 8))
     assert private_files(array.documents.storage.root) == []
+
+
+@pytest.mark.parametrize("edge", [slice(8, 10), slice(9, 10)])
+def test_a_write_to_the_edge_keeps_what_another_appends_meanwhile(make_array, monkeypatch, edge):
+    array = make_array((10, 3), chunks=(4, 3))
+    array.write(..., 1)
+    other = StoredArray(Documents(LocalStorage(array.documents.storage.root), array.documents.format), "0")
+    real, calls = LocalStorage.lock, []
+
+    def lock_after_an_append(self, key):
+        if not calls:
+            calls.append(key)
+            other.append(np.full((2, 3), 7))
+        return real(self, key)
+
+    monkeypatch.setattr(LocalStorage, "lock", lock_after_an_append)
+    array.write(edge, 5)
+    monkeypatch.undo()
+    expected = np.repeat([1] * 8 + [1, 1, 7, 7], 3).reshape(12, 3)
+    expected[edge] = 5
+    np.testing.assert_array_equal(array.read(), expected)
+
+
+def test_a_write_to_what_another_cut_off_meanwhile_is_refused(make_array, monkeypatch):
+    array = make_array((10, 3), chunks=(4, 3))
+    other = StoredArray(Documents(LocalStorage(array.documents.storage.root), array.documents.format), "0")
+    real, calls = LocalStorage.lock, []
+
+    def lock_after_a_cut(self, key):
+        if not calls:
+            calls.append(key)
+            other.resize((4, 3))
+        return real(self, key)
+
+    monkeypatch.setattr(LocalStorage, "lock", lock_after_a_cut)
+    with pytest.raises(OutOfBoundsError, match=r"from \(10, 3\) to \(4, 3\)"):
+        array.write(9, 5)
 
 
 @pytest.mark.parametrize("writer", ["plain zarr", "plain tensorstore"])

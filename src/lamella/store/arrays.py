@@ -12,23 +12,33 @@ from __future__ import annotations
 import itertools
 import zlib
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 
-from lamella.errors import DamagedDataError, InvalidArgumentError, LamellaError, StorageError
+from lamella.errors import (
+    DamagedDataError,
+    InvalidArgumentError,
+    LamellaError,
+    OutOfBoundsError,
+    StorageError,
+)
 from lamella.store import coverage
+from lamella.store.assignment import cast, check_out, last_wins
 from lamella.store.engine import Engine, EngineName, is_forked, open_engine
 from lamella.store.keys import join
 from lamella.store.selection import Index, Selection, basic_or_fancy, orthogonal, points
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.documents import Documents
     from lamella.store.storage import Stamp
     from lamella.types import Array, Shape
+
+Select: TypeAlias = "Callable[[Index, Shape], Selection]"
+"""How an index is read."""
 
 #: Lock files per array. Writers of two files wait for each other needlessly in one case of this many; a
 #: write of more partly covered files than this takes them all.
@@ -74,9 +84,8 @@ class StoredArray:
         self.documents = documents
         self.path = path
         self._only = engine
-        self._stamp: Stamp | None = None
-        self._meta: ArrayMeta | None = None
-        self._engine: Engine | None = None
+        self._known: tuple[Stamp | None, ArrayMeta] | None = None
+        self._opened: tuple[ArrayMeta, Engine] | None = None
 
     def __repr__(self) -> str:
         return f"StoredArray({self.documents.location(self.path)})"
@@ -97,16 +106,13 @@ class StoredArray:
             There is no array, or its document is damaged.
         """
         stamp = self.documents.array_stamp(self.path)
-        if self._meta is None or stamp != self._stamp:
-            found = self.documents.array(self.path)
-            if self._meta is None or found.document != self._meta.document:
-                self._drop_engine()
-            self._meta, self._stamp = found, stamp
-        return self._meta
+        if self._known is None or self._known[0] != stamp:
+            self._known = stamp, self.documents.array(self.path)
+        return self._known[1]
 
     def refresh(self) -> ArrayMeta:
         """Read the document again, whatever the store says."""
-        self._meta = None
+        self._known = None
         return self.meta
 
     @property
@@ -118,26 +124,28 @@ class StoredArray:
         DamagedDataError
             The chunks are stored with a codec that no engine knows.
         """
-        meta = self.meta
-        if self._engine is not None and self._engine.name == "tensorstore" and is_forked():
-            self._drop_engine()
-        if self._engine is None:
-            try:
-                self._engine = open_engine(self.documents.storage, self.path, meta, self._only)
-            except LamellaError:
-                raise
-            except Exception as error:  # engines raise what their libraries raise
-                raise DamagedDataError(
-                    f"cannot read or write the pixels of array {self._where}: they are stored with codecs "
-                    f"{', '.join(meta.codecs) or 'none'}, and not all of them are known here ({error}); "
-                    "its metadata can be read"
-                ) from error
-        return self._engine
+        return self._engine_for(self.meta)
 
-    def _drop_engine(self) -> None:
-        if self._engine is not None and is_forked():
-            _orphans.append(self._engine)
-        self._engine = None
+    def _engine_for(self, meta: ArrayMeta) -> Engine:
+        """Return the engine opened for a shape and coding; what one call does, it does with one of them."""
+        if self._opened is not None:
+            opened, engine = self._opened
+            if engine.name == "tensorstore" and is_forked():
+                _orphans.append(engine)
+            elif opened is meta or opened.document == meta.document:
+                return engine
+        try:
+            engine = open_engine(self.documents.storage, self.path, meta, self._only)
+        except (LamellaError, MemoryError):
+            raise
+        except Exception as error:  # engines raise what their libraries raise
+            raise DamagedDataError(
+                f"cannot read or write the pixels of array {self._where}: they are stored with codecs "
+                f"{', '.join(meta.codecs) or 'none'}, and not all of them are known here ({error}); "
+                "its metadata can be read"
+            ) from error
+        self._opened = meta, engine
+        return engine
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -166,33 +174,35 @@ class StoredArray:
         StorageError
             The store refused.
         """
-        return self._read(basic_or_fancy(index, self.meta.shape), out)
+        return self._read(basic_or_fancy, index, out)
 
     def read_orthogonal(self, index: Index, out: Array | None = None) -> Array:
         """Read an index whose arrays pick along their own axis each."""
-        return self._read(orthogonal(index, self.meta.shape), out)
+        return self._read(orthogonal, index, out)
 
     def read_points(self, index: Index, out: Array | None = None) -> Array:
         """Read an index whose arrays pair up to points."""
-        return self._read(points(index, self.meta.shape), out)
+        return self._read(points, index, out)
 
-    def _read(self, selection: Selection, out: Array | None) -> Array:
-        dtype = self.meta.dtype
+    def _read(self, select: Select, index: Index, out: Array | None) -> Array:
+        meta = self.meta
+        selection = select(index, meta.shape)
         if out is not None:
-            _check_out(out, selection.result, dtype)
+            check_out(out, selection.result, meta.dtype)
         if selection.is_empty:
-            return np.empty(selection.result, dtype) if out is None else out
+            return np.empty(selection.result, meta.dtype) if out is None else out
+        engine = self._engine_for(meta)
         try:
             if out is None:
-                return selection.finish(self.engine.read(selection))
+                return selection.finish(engine.read(selection))
             if selection.is_plain:
-                self.engine.read(selection, selection.prepare(out))
+                engine.read(selection, selection.prepare(out))
             else:
-                np.copyto(out, selection.finish(self.engine.read(selection)))
+                np.copyto(out, selection.finish(engine.read(selection)))
         except (LamellaError, MemoryError):
             raise
-        except self.engine.errors as error:
-            self._explain("read", selection, error)
+        except engine.errors as error:
+            self._explain("read", meta, selection, error)
         return out
 
     # ---- writing --------------------------------------------------------------------------------
@@ -221,70 +231,80 @@ class StoredArray:
         StorageError
             The store refused: a full disk, no permission.
         """
-        self._write(basic_or_fancy(index, self._writable().shape), data)
+        self._write(basic_or_fancy, index, data)
 
     def write_orthogonal(self, index: Index, data: object) -> None:
         """Write to an index whose arrays pick along their own axis each."""
-        self._write(orthogonal(index, self._writable().shape), data)
+        self._write(orthogonal, index, data)
 
     def write_points(self, index: Index, data: object) -> None:
         """Write to an index whose arrays pair up to points."""
-        self._write(points(index, self._writable().shape), data)
+        self._write(points, index, data)
 
-    def _writable(self) -> ArrayMeta:
+    def _write(self, select: Select, index: Index, data: object) -> None:
         self.documents.storage.claim(self.path)
-        return self.meta
-
-    def _write(self, selection: Selection, data: object) -> None:
         meta = self.meta
-        block = selection.prepare(_cast(data, selection.result, meta.dtype))
+        selection = select(index, meta.shape)
+        block = selection.prepare(cast(data, selection.result, meta.dtype))
         if selection.is_empty:
             return
-        selection, block = _last_wins(selection, block)
+        selection, block = last_wins(selection, block)
+        while True:
+            with self._locks(meta, selection) as alone:
+                # Before we held the locks, another writer may have grown the array: a file that we would have
+                # replaced then has pixels of its own beyond our shape.
+                now = self.meta if alone else meta
+                if now is meta or now.document == meta.document:
+                    self._write_held(meta, selection, block)
+                    return
+            if now.ndim != meta.ndim or not selection.fits(now.shape):
+                raise OutOfBoundsError(
+                    f"cannot write to array {self._where}: another writer changed its shape from {meta.shape} "
+                    f"to {now.shape} meanwhile"
+                )
+            meta, block = now, block.astype(now.dtype, copy=False)
+
+    def _write_held(self, meta: ArrayMeta, selection: Selection, block: Array) -> None:
+        engine = self._engine_for(meta)
         try:
             if selection.is_box:
-                self._write_box(meta, selection, block)
+                self._write_box(engine, meta, selection, block)
             else:
-                with self._locks(selection):
-                    self.engine.write(selection, block)
+                engine.write(selection, block)
         except (LamellaError, MemoryError):
             raise
-        except self.engine.errors as error:
-            self._explain("write", selection, error)
+        except engine.errors as error:
+            self._explain("write", meta, selection, error)
 
-    def _write_box(self, meta: ArrayMeta, selection: Selection, block: Array) -> None:
-        engine = self.engine
-        origin = [one.start for one in selection.axes if isinstance(one, slice)]
+    def _write_box(self, engine: Engine, meta: ArrayMeta, selection: Selection, block: Array) -> None:
         box = tuple(one for one in selection.axes if isinstance(one, slice))
+        origin = [one.start for one in box]
         for piece in coverage.pieces(meta, box, engine.reads_before_writing):
             if piece.kind not in engine.reads_before_writing:
-                chosen = _box(piece.box)
-                with self._locks(chosen):
-                    engine.write(chosen, block[_shifted(piece.box, origin)])
+                engine.write(_box(piece.box), block[_shifted(piece.box, origin)])
                 continue
             for batch in coverage.batches(meta, piece.box, _BATCH_BYTES):
                 files = engine.encode(_box(batch), block[_shifted(batch, origin)])
                 self.documents.storage.write_many((join(self.path, key), data) for key, data in files.items())
 
     @contextmanager
-    def _locks(self, selection: Selection) -> Iterator[None]:
-        """Hold the files that a write covers in part.
+    def _locks(self, meta: ArrayMeta, selection: Selection) -> Iterator[bool]:
+        """Hold the files that a write does not fill to their last pixel; say whether there are any.
 
-        Files that it covers whole need no lock: whoever writes to them at the same time writes to the same
-        pixels.
+        Files that it fills need no lock: whoever writes to them at the same time writes to the same pixels.
         """
-        files = coverage.partial_files(self.meta, selection, _LOCKS)
-        slots = (
-            range(_LOCKS)
-            if files is None
-            else sorted({zlib.crc32(b"%d" % number) % _LOCKS for number in files})
-        )
+        files = coverage.unfilled_files(meta, selection, _LOCKS)
+        slots = set(range(_LOCKS)) if files is None else {zlib.crc32(b"%d" % n) % _LOCKS for n in files}
         with ExitStack() as held:
-            for slot in slots:  # in order, so that two writers cannot wait for each other
+            for slot in sorted(slots):  # in order, so that two writers cannot wait for each other
                 held.enter_context(self.documents.storage.lock(join(self.path, f"chunks-{slot}")))
-            yield
+            yield bool(slots)
 
     # ---- resizing -------------------------------------------------------------------------------
+
+    def _writable(self) -> ArrayMeta:
+        self.documents.storage.claim(self.path)
+        return self.meta
 
     def resize(self, shape: Sequence[int]) -> None:
         """Change the lengths of the axes.
@@ -370,23 +390,23 @@ class StoredArray:
     def _where(self) -> str:
         return self.documents.location(self.path)
 
-    def _explain(self, verb: str, selection: Selection, error: Exception) -> NoReturn:
-        fault = self.engine.system_fault(error)
+    def _explain(self, verb: str, meta: ArrayMeta, selection: Selection, error: Exception) -> NoReturn:
+        fault = self._engine_for(meta).system_fault(error)
         if fault is not None:
             reason = fault.strerror or str(fault)
             raise StorageError(
                 f"cannot {verb} the pixels of array {self._where}: {reason}", fault.errno
             ) from error
-        key = self._damaged_key(selection)
+        key = self._damaged_key(meta, selection)
         where = f" in {join(self.path, key)!r}" if key else ""
         raise DamagedDataError(
             f"cannot {verb} the pixels of array {self._where}: a chunk{where} is damaged; "
             "write that region again, or restore the file"
         ) from error
 
-    def _damaged_key(self, selection: Selection) -> str | None:
+    def _damaged_key(self, meta: ArrayMeta, selection: Selection) -> str | None:
         """Name the first file of a selection that cannot be decoded, by reading them one by one."""
-        meta = self.meta
+        engine = self._engine_for(meta)
         box = tuple(
             slice(int(axis.start), int(axis.stop), 1)
             if isinstance(axis, slice)
@@ -395,7 +415,7 @@ class StoredArray:
         )
         for place in itertools.islice(coverage.files_of(meta, box), _MOST_SEARCHED):
             try:
-                self.engine.read(_box(meta.file_box(place)))
+                engine.read(_box(meta.file_box(place)))
             except Exception:  # whatever the decoder raises, this is the file
                 return meta.chunk_key(place)
         return None
@@ -428,56 +448,3 @@ def _new_shape(shape: Sequence[int], old: Shape) -> Shape:
             f"cannot resize an array of shape {old} to {new}: one length >= 0 per axis"
         )
     return new
-
-
-def _check_out(out: Array, shape: Shape, dtype: np.dtype[Any]) -> None:
-    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.writeable:
-        found = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise InvalidArgumentError(f"out= must be a writable array of {dtype} {shape}, found {found}")
-
-
-def _cast(data: object, shape: Shape, dtype: np.dtype[Any]) -> Array:
-    """Return data as numpy's item assignment would take it: of the dtype, broadcast to the shape."""
-    try:
-        # Python numbers and lists are checked against the dtype's range; arrays are cast as numpy casts them.
-        array = data.astype(dtype, copy=False) if isinstance(data, np.ndarray) else _plain(data, dtype)
-    except (OverflowError, TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"the data does not fit an array of {dtype}: {error}") from error
-    while array.ndim > len(shape) and array.shape[0] == 1:
-        array = array[0]
-    try:
-        return np.broadcast_to(array, shape)
-    except ValueError as error:
-        raise InvalidArgumentError(
-            f"data of shape {array.shape} does not fit a selection of shape {shape}"
-        ) from error
-
-
-def _plain(data: object, dtype: np.dtype[Any]) -> Array:
-    if hasattr(data, "__array__") and not isinstance(data, np.generic):
-        return np.asarray(data).astype(dtype, copy=False)
-    return np.asarray(data, dtype=dtype)
-
-
-def _last_wins(selection: Selection, block: Array) -> tuple[Selection, Array]:
-    """Keep the last value where an index names a place twice, as numpy does; engines promise no order."""
-    if all(isinstance(axis, slice) for axis in selection.axes):
-        return selection, block
-    if selection.paired:
-        stacked = np.stack([np.asarray(axis) for axis in selection.axes])
-        _, first = np.unique(stacked[:, ::-1], axis=1, return_index=True)
-        keep = np.sort(stacked.shape[1] - 1 - first)
-        if len(keep) == stacked.shape[1]:
-            return selection, block
-        axes = tuple(np.asarray(axis)[keep] for axis in selection.axes)
-        return Selection(axes, True, (len(keep),), (), None, (len(keep),)), block[keep]
-    axes_list = list(selection.axes)
-    for place, axis in enumerate(axes_list):
-        if isinstance(axis, slice):
-            continue
-        _, first = np.unique(axis[::-1], return_index=True)
-        keep = np.sort(len(axis) - 1 - first)
-        if len(keep) < len(axis):
-            axes_list[place] = axis[keep]
-            block = np.take(block, keep, axis=place)
-    return Selection(tuple(axes_list), False, block.shape, (), None, block.shape), block

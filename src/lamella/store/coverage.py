@@ -128,45 +128,41 @@ def _parts(item: slice | Indices, f: int) -> Iterator[tuple[int, slice | Indices
             yield k, slice(start, start + (end - 1 - first) * item.step + 1, item.step), slice(first, end)
 
 
-def partial_files(meta: ArrayMeta, selection: Selection, most: int) -> list[int] | None:
-    """Numbers of the files that a write covers in part; None when there are more than `most`."""
+def unfilled_files(meta: ArrayMeta, selection: Selection, most: int) -> list[int] | None:
+    """Numbers of the files that a write does not fill to their last pixel; None when there are more than `most`.
+
+    A file on the array's edge is never filled: the array may grow into the rest of it.
+    """
     if selection.paired:
         places = np.stack([np.asarray(axis) // f for axis, f in zip(selection.axes, meta.files, strict=True)])
         unique = np.unique(places, axis=1).T
         return None if len(unique) > most else [_number(place, meta.grid) for place in unique.tolist()]
-    touched, whole = (
-        zip(*itertools.starmap(_spans, _axes(meta, selection)), strict=True) if meta.ndim else ((), ())
-    )
-    if math.prod(map(len, touched)) - math.prod(map(len, whole)) > most:
+    spans = [_spans(axis, f) for axis, f in zip(selection.axes, meta.files, strict=True)]
+    touched, filled = [span[0] for span in spans], [span[1] for span in spans]
+    if math.prod(map(len, touched)) - math.prod(map(len, filled)) > most:
         return None
-    return [_number(place, meta.grid) for place in _not_whole(touched, whole)]
+    return [_number(place, meta.grid) for place in _not_filled(touched, filled)]
 
 
-def _axes(meta: ArrayMeta, selection: Selection) -> Iterator[tuple[slice | Indices, int, int]]:
-    return zip(selection.axes, meta.files, meta.shape, strict=True)
-
-
-def _spans(item: slice | Indices, f: int, n: int) -> tuple[Sequence[int], range]:
-    """Files along one axis that are touched, and those among them that are covered whole."""
+def _spans(item: slice | Indices, f: int) -> tuple[Sequence[int], range]:
+    """Files along one axis that are touched, and those among them that are filled."""
     if not isinstance(item, slice):
         return np.unique(item // f).tolist(), range(0)
     touched = range(item.start // f, -(-item.stop // f))
-    if item.step != 1:
-        return touched, range(0)
-    return touched, range(-(-item.start // f), -(-n // f) if item.stop == n else item.stop // f)
+    return touched, range(-(-item.start // f), item.stop // f) if item.step == 1 else range(0)
 
 
-def _not_whole(touched: Sequence[Sequence[int]], whole: Sequence[range]) -> Iterator[tuple[int, ...]]:
-    """Places of the touched files that some axis does not cover whole; steps over the others unseen."""
+def _not_filled(touched: Sequence[Sequence[int]], filled: Sequence[range]) -> Iterator[tuple[int, ...]]:
+    """Places of the touched files that some axis does not fill; steps over the others unseen."""
     if not touched:
         return
-    rest_has_some = any(len(t) > len(w) for t, w in zip(touched[1:], whole[1:], strict=True))
+    rest_has_some = any(len(t) > len(f) for t, f in zip(touched[1:], filled[1:], strict=True))
     for k in touched[0]:
-        if k not in whole[0]:
+        if k not in filled[0]:
             for tail in itertools.product(*touched[1:]):
                 yield (k, *tail)
         elif rest_has_some:
-            for tail in _not_whole(touched[1:], whole[1:]):
+            for tail in _not_filled(touched[1:], filled[1:]):
                 yield (k, *tail)
 
 

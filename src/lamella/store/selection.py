@@ -73,6 +73,11 @@ class Selection:
         """Whether nothing is selected."""
         return 0 in self.shape
 
+    def fits(self, shape: Shape) -> bool:
+        """Whether an array of a shape has all that is selected."""
+        last = (axis.stop if isinstance(axis, slice) else int(axis.max(initial=-1)) + 1 for axis in self.axes)
+        return all(stop <= n for stop, n in zip(last, shape, strict=True))
+
     def finish(self, block: Array) -> Array:
         """Turn an engine's block into the result; a view."""
         if self.flips:

@@ -1,0 +1,70 @@
+"""What numpy's item assignment does with data: cast, broadcast, and let the last value of a place win.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError
+from lamella.store.selection import Selection
+
+if TYPE_CHECKING:
+    from lamella.types import Array, Shape
+
+
+def check_out(out: Array, shape: Shape, dtype: np.dtype[Any]) -> None:
+    """Refuse an ``out=`` that does not fit exactly."""
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.writeable:
+        found = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise InvalidArgumentError(f"out= must be a writable array of {dtype} {shape}, found {found}")
+
+
+def cast(data: object, shape: Shape, dtype: np.dtype[Any]) -> Array:
+    """Return data as numpy's item assignment would take it: of the dtype, broadcast to the shape."""
+    try:
+        # Python numbers and lists are checked against the dtype's range; arrays are cast as numpy casts them.
+        array = data.astype(dtype, copy=False) if isinstance(data, np.ndarray) else _plain(data, dtype)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"the data does not fit an array of {dtype}: {error}") from error
+    while array.ndim > len(shape) and array.shape[0] == 1:
+        array = array[0]
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError as error:
+        raise InvalidArgumentError(
+            f"data of shape {array.shape} does not fit a selection of shape {shape}"
+        ) from error
+
+
+def last_wins(selection: Selection, block: Array) -> tuple[Selection, Array]:
+    """Keep the last value where an index names a place twice, as numpy does; engines promise no order."""
+    if all(isinstance(axis, slice) for axis in selection.axes):
+        return selection, block
+    if selection.paired:
+        stacked = np.stack([np.asarray(axis) for axis in selection.axes])
+        _, first = np.unique(stacked[:, ::-1], axis=1, return_index=True)
+        keep = np.sort(stacked.shape[1] - 1 - first)
+        if len(keep) == stacked.shape[1]:
+            return selection, block
+        axes = tuple(np.asarray(axis)[keep] for axis in selection.axes)
+        return Selection(axes, True, (len(keep),), (), None, (len(keep),)), block[keep]
+    axes_list = list(selection.axes)
+    for place, axis in enumerate(axes_list):
+        if isinstance(axis, slice):
+            continue
+        _, first = np.unique(axis[::-1], return_index=True)
+        keep = np.sort(len(axis) - 1 - first)
+        if len(keep) < len(axis):
+            axes_list[place] = axis[keep]
+            block = np.take(block, keep, axis=place)
+    return Selection(tuple(axes_list), False, block.shape, (), None, block.shape), block
+
+
+def _plain(data: object, dtype: np.dtype[Any]) -> Array:
+    if hasattr(data, "__array__") and not isinstance(data, np.generic):
+        return np.asarray(data).astype(dtype, copy=False)
+    return np.asarray(data, dtype=dtype)
