@@ -17,7 +17,7 @@ from lamella.nodes.position_transforms import TransformEdits
 from lamella.nodes.position_xarray import XarrayMethods
 from lamella.spec import edits
 from lamella.spec.axes import axes_from_json, channel_axis, default_axes
-from lamella.spec.images import ImagesMeta
+from lamella.spec.images import ImagesMeta, MultiScaleMeta
 from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
@@ -182,8 +182,9 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
             return self._level(name)
         return cast("ImageArray", super().__getitem__(name))
 
-    def _level(self, path: str) -> ImageArray:
-        array = self._array_class(self._place.child(path), self._live.model.multiscales[0].axes)
+    def _level(self, path: str, image: MultiScaleMeta | None = None) -> ImageArray:
+        image = image or self._live.model.multiscales[0]
+        array = self._array_class(self._place.child(path), image.axes)
         try:
             array.shape  # noqa: B018 (reads the document, so that a missing level is an error here)
         except NodeNotFoundError:
@@ -230,12 +231,12 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         NodeNotFoundError
             If the position has no array (a KeyError).
         """
-        paths = self.dataset_paths
-        if not paths:
+        image = self._live.model.multiscales[0]
+        if not image.datasets:
             raise NodeNotFoundError(
                 f"{self._place} holds no image yet. Make one with create_image or create_zeros."
             )
-        return self._level(paths[0])
+        return self._level(image.datasets[0].path, image)
 
     @property
     def labels(self) -> Labels:

@@ -131,7 +131,7 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
         for name, key in self._keys:
             value = values[name]
             if value is not None:
-                document[key] = plain(value)
+                document[key] = value if value.__class__ in _SCALARS else plain(value)
         if self.__pydantic_extra__:
             for key, value in self.__pydantic_extra__.items():
                 document[key] = plain(value)
@@ -246,9 +246,9 @@ def plain(value: Any) -> JSON:
         return value
     # Containers before models: asking whether something is a model runs Python code of pydantic.
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): item if item.__class__ in _SCALARS else plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [item if item.__class__ in _SCALARS else plain(item) for item in value]
     if isinstance(value, MetaModel):
         return value.to_json()
     if hasattr(value, "tolist"):  # numpy scalars and arrays that a user assigned

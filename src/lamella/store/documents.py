@@ -248,17 +248,18 @@ class Documents:
         """Make a group, or replace the attributes of one; unknown keys beside the attributes survive."""
         self.put_groups({path: attributes})
 
-    def put_groups(self, groups: Mapping[str, JSONObject]) -> None:
+    def put_groups(self, groups: Mapping[str, JSONObject], *, new: bool = False) -> None:
         """Make many groups, or replace their attributes, in the order given.
 
-        Each document is replaced atomically; all of them together are not.
+        Each document is replaced atomically; all of them together are not. ``new`` spares the look for an old
+        document where the caller knows that there is none.
         """
         self.storage.check_writable("")
         for path in groups:
             check_key(path)
         self._forget_consolidated(groups)
         self.storage.write_many(
-            item for path, given in groups.items() for item in self._group_files(path, given)
+            item for path, given in groups.items() for item in self._group_files(path, given, new)
         )
 
     def edit_group(
@@ -304,21 +305,21 @@ class Documents:
 
     def lock(self, path: str) -> AbstractContextManager[None]:
         """Hold a group alone for a change of several steps, each of which may be an `edit_group`."""
-        file = format_v3.FILE if self.format == 3 else format_v2.ATTRIBUTES_FILE
-        return self.storage.lock(join(path, file))
+        # A name of its own: `edit_group` inside waits for the lock of the document, which must not be this one.
+        return self.storage.lock(join(path, "members"))
 
-    def put_array(self, path: str, meta: ArrayMeta) -> None:
-        """Make an array, or replace the document of one. Chunks are not touched.
+    def put_array(self, path: str, meta: ArrayMeta, *, new: bool = False) -> None:
+        """Make an array, or replace the document of one. Chunks are not touched; ``new`` as for `put_groups`.
 
         Raises
         ------
         NodeExistsError
             The path holds a group.
         """
-        self.put_arrays({path: meta})
+        self.put_arrays({path: meta}, new=new)
 
-    def put_arrays(self, arrays: Mapping[str, ArrayMeta]) -> None:
-        """Make many arrays, in the order given."""
+    def put_arrays(self, arrays: Mapping[str, ArrayMeta], *, new: bool = False) -> None:
+        """Make many arrays, in the order given; ``new`` as for `put_groups`."""
         self.storage.check_writable("")
         for path, meta in arrays.items():
             check_key(path)
@@ -329,7 +330,7 @@ class Documents:
                 )
         self._forget_consolidated(arrays)
         self.storage.write_many(
-            item for path, meta in arrays.items() for item in self._array_files(path, meta)
+            item for path, meta in arrays.items() for item in self._array_files(path, meta, new)
         )
 
     def delete(self, path: str) -> None:
@@ -362,25 +363,26 @@ class Documents:
 
     # ---- the files of a node --------------------------------------------------------------------
 
-    def _group_files(self, path: str, attributes: JSONObject) -> Iterator[tuple[str, bytes]]:
+    def _group_files(self, path: str, attributes: JSONObject, new: bool) -> Iterator[tuple[str, bytes]]:
         if self.format == 3:
-            document = format_v3.group_document(attributes, self._group_document(path, replacing=True))
+            old = None if new else self._group_document(path, replacing=True)
+            document = format_v3.group_document(attributes, old)
             yield join(path, format_v3.FILE), to_bytes(document, path, format_v3.FILE)
             return
-        if self._has(path, format_v2.ARRAY_FILE):
+        if not new and self._has(path, format_v2.ARRAY_FILE):
             raise NodeExistsError(f"cannot make a group at {self.location(path)}: an array is stored there")
         key = join(path, format_v2.ATTRIBUTES_FILE)
         yield key, to_bytes(attributes, path, format_v2.ATTRIBUTES_FILE)
         # Last: for other readers the group appears with this file, and then has its attributes.
-        if not self._has(path, format_v2.GROUP_FILE):
+        if new or not self._has(path, format_v2.GROUP_FILE):
             yield (
                 join(path, format_v2.GROUP_FILE),
                 to_bytes(format_v2.GROUP_DOCUMENT, path, format_v2.GROUP_FILE),
             )
 
-    def _array_files(self, path: str, meta: ArrayMeta) -> Iterator[tuple[str, bytes]]:
+    def _array_files(self, path: str, meta: ArrayMeta, new: bool) -> Iterator[tuple[str, bytes]]:
         if self.format == 3:
-            data = self.storage.read(join(path, format_v3.FILE))
+            data = None if new else self.storage.read(join(path, format_v3.FILE))
             if data is not None and b'"group"' in data and self.kind(path) == "group":
                 raise NodeExistsError(
                     f"cannot make an array at {self.location(path)}: a group is stored there"
@@ -388,7 +390,7 @@ class Documents:
             document = format_v3.array_document(meta)
             yield join(path, format_v3.FILE), to_bytes(document, path, format_v3.FILE)
             return
-        if self._has(path, format_v2.GROUP_FILE):
+        if not new and self._has(path, format_v2.GROUP_FILE):
             raise NodeExistsError(f"cannot make an array at {self.location(path)}: a group is stored there")
         attributes = to_bytes(meta.attributes, path, format_v2.ATTRIBUTES_FILE)
         yield join(path, format_v2.ATTRIBUTES_FILE), attributes
@@ -439,9 +441,10 @@ class Documents:
                 self.storage.delete(key)
             return
         key = join(node, format_v3.FILE)
-        stamp = self.storage.stamp(key)
-        if node in self._unconsolidated and self._unconsolidated[node] == stamp:
+        # Looked at once for each opening of a store; only the root, where consolidation is usual, each time.
+        if node in self._unconsolidated and (node or self._unconsolidated[node] == self.storage.stamp(key)):
             return
+        stamp = self.storage.stamp(key)
         data = self.storage.read(key)
         if data is not None and b'"consolidated_metadata"' in data:
             with self.storage.lock(key):
