@@ -177,11 +177,11 @@ def test_an_interrupt_leaves_nothing_and_says_so(tmp_path: Path, number: signal.
         "--chunks",
         "1,16,16",
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "reading\n"
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "reading\n"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.splitlines()[-1] == f"lamella convert: interrupted: {target / 'a.zarr'} was not written"
     assert "Traceback" not in errors
