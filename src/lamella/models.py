@@ -13,6 +13,8 @@ from lamella.spec.axes import (
 )
 from lamella.spec.base import MetaModel
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
+from lamella.spec.coordinate_graph import CoordinateGraph
+from lamella.spec.coordinate_systems import CoordinateSystemMeta, ImageSystemsMeta, SceneMeta
 from lamella.spec.images import DatasetMeta, ImagesMeta, MultiScaleMeta
 from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
 from lamella.spec.omero import ChannelMeta, OMEROMeta, RDefsMeta, WindowDict
@@ -24,32 +26,76 @@ from lamella.spec.plate import (
     WellGroupMeta,
     WellIndexMeta,
 )
+from lamella.spec.transformations import (
+    Affine,
+    Bijection,
+    ByDimension,
+    Coordinates,
+    DimensionItem,
+    Displacements,
+    Identity,
+    MapAxis,
+    OtherTransformation,
+    ProjectAxis,
+    Rotation,
+    Scale,
+    Sequence,
+    SystemReference,
+    Transformation,
+    Translation,
+    as_affine,
+    compose,
+    parse_transformation,
+)
 from lamella.spec.transforms import TransformationMeta
 
 __all__ = [
     "AcquisitionMeta",
+    "Affine",
     "AxisMeta",
+    "Bijection",
     "Bioformats2RawMeta",
+    "ByDimension",
     "ChannelAxisMeta",
     "ChannelMeta",
+    "CoordinateGraph",
+    "CoordinateSystemMeta",
+    "Coordinates",
     "DatasetMeta",
+    "DimensionItem",
+    "Displacements",
+    "Identity",
     "ImageLabelMeta",
     "ImageMeta",
+    "ImageSystemsMeta",
     "ImagesMeta",
     "LabelColorMeta",
     "LabelsMeta",
+    "MapAxis",
     "MetaModel",
     "MultiScaleMeta",
     "OMEROMeta",
+    "OtherTransformation",
     "PlateAxisMeta",
     "PlateMeta",
+    "ProjectAxis",
     "RDefsMeta",
+    "Rotation",
+    "Scale",
+    "SceneMeta",
+    "Sequence",
     "SpaceAxisMeta",
+    "SystemReference",
     "TimeAxisMeta",
+    "Transformation",
     "TransformationMeta",
+    "Translation",
     "WellGroupMeta",
     "WellIndexMeta",
     "WindowDict",
+    "as_affine",
     "axes",
+    "compose",
     "default_axes",
+    "parse_transformation",
 ]

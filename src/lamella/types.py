@@ -27,8 +27,11 @@ Layout: TypeAlias = Literal["auto", "fov", "hcs", "tiled"]
 Mode: TypeAlias = Literal["r", "r+", "a", "w", "w-"]
 """How a store is opened: see ``lamella.open_ome_zarr``."""
 
-VersionName: TypeAlias = Literal["0.4", "0.5"]
+VersionName: TypeAlias = Literal["0.4", "0.5", "0.6"]
 """An OME-NGFF version that lamella writes."""
+
+StoredVersionName: TypeAlias = Literal["0.1", "0.2", "0.3", "0.4", "0.5", "0.6"]
+"""An OME-NGFF version that lamella reads."""
 
 Array: TypeAlias = "NDArray[np.generic]"
 """A numpy array of any dtype."""

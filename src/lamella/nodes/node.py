@@ -6,7 +6,7 @@ Layer: nodes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
 from lamella.nodes.session import Place, join
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.session import Session
     from lamella.spec.axes import AxisMeta
-    from lamella.types import JSONObject
+    from lamella.types import JSONObject, StoredVersionName
 
 N = TypeVar("N", bound="NGFFNode")
 
@@ -110,7 +110,7 @@ class NGFFNode(Mapping[str, Any]):
         return self.path.rpartition("/")[2]
 
     @property
-    def version(self) -> Literal["0.4", "0.5"]:
+    def version(self) -> StoredVersionName:
         """OME-NGFF version of the store."""
         return self._session.version.name
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from lamella.spec.axes import AnyAxis
 from lamella.spec.base import MetaModel
+from lamella.spec.coordinate_systems import ImageSystemsMeta
 from lamella.spec.omero import OMEROMeta
 from lamella.spec.transforms import TransformationMeta
 
@@ -52,6 +53,9 @@ class MultiScaleMeta(MetaModel):
         How the levels were made (MS-09).
     metadata : JSON
         Details of the method (MS-10).
+    systems : ImageSystemsMeta or None
+        Coordinate systems beside the axes, and the transformations between them, which 0.6 can say; None when
+        there are none.
 
     Examples
     --------
@@ -70,6 +74,7 @@ class MultiScaleMeta(MetaModel):
     )
     type: str | None = None
     metadata: Any = None
+    systems: ImageSystemsMeta | None = Field(default=None, alias="lamella:systems")
 
     def get_dataset_paths(self) -> list[str]:
         """Get the paths of the levels, finest first.

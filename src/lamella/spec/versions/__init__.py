@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.spec.versions.base import SpecVersion
+from lamella.spec.versions.older import V01, V02, V03
 from lamella.spec.versions.v04 import V04
 from lamella.spec.versions.v05 import V05
+from lamella.spec.versions.v06 import V06
 
 if TYPE_CHECKING:
     from lamella.types import JSONObject
 
-__all__ = ["VERSIONS", "SpecVersion", "by_name", "detect"]
+__all__ = ["VERSIONS", "SpecVersion", "by_name", "convert_attributes", "detect"]
 
-VERSIONS: tuple[SpecVersion, ...] = (V04, V05)
+VERSIONS: tuple[SpecVersion, ...] = (V01, V02, V03, V04, V06, V05)
 """All known versions; the first that claims a document gets it."""
 
 
@@ -40,12 +42,14 @@ def by_name(name: str) -> SpecVersion:
     >>> by_name("0.7")
     Traceback (most recent call last):
     ...
-    lamella.errors.InvalidArgumentError: OME-NGFF version '0.7' is not known: choose one of 0.4, 0.5
+    lamella.errors.InvalidArgumentError: OME-NGFF version '0.7' is not known: choose one of 0.4, 0.5, 0.6
     """
     for version in VERSIONS:
         if version.name == name:
             return version
-    raise InvalidArgumentError(f"OME-NGFF version {name!r} is not known: choose one of {_known()}")
+    raise InvalidArgumentError(
+        f"OME-NGFF version {name!r} is not known: choose one of {_known(written=True)}"
+    )
 
 
 def detect(zarr_format: int, attributes: JSONObject) -> SpecVersion:
@@ -69,10 +73,12 @@ def detect(zarr_format: int, attributes: JSONObject) -> SpecVersion:
     --------
     >>> detect(2, {}).name, detect(3, {}).name
     ('0.4', '0.5')
+    >>> detect(2, {"multiscales": [{"version": "0.1", "datasets": [{"path": "0"}]}]}).name
+    '0.1'
     >>> detect(3, {"ome": {"version": "7"}})
     Traceback (most recent call last):
     ...
-    lamella.errors.MetadataError: ome.version: '7' (Zarr v3) is no version that lamella reads (0.4, 0.5)
+    lamella.errors.MetadataError: ome.version: '7' (Zarr v3) is no version that lamella reads (0.1, ... 0.6)
     """
     for version in VERSIONS:
         if version.claims(zarr_format, attributes):
@@ -91,18 +97,45 @@ def detect(zarr_format: int, attributes: JSONObject) -> SpecVersion:
     )
 
 
-def _known() -> str:
-    return ", ".join(version.name for version in VERSIONS)
+def _known(written: bool = False) -> str:
+    return ", ".join(sorted(version.name for version in VERSIONS if version.writable or not written))
 
 
-def convert_attributes(attributes: JSONObject, source: SpecVersion, target: SpecVersion) -> JSONObject:
+def convert_attributes(
+    attributes: JSONObject, source: SpecVersion, target: SpecVersion, *, lossy: bool = False
+) -> JSONObject:
     """Give a group's attributes in the spelling of another version; unknown keys survive.
+
+    From 0.6 to an older version all is kept that the older one can say: levels, the transformation of the whole
+    field of view, and keys nobody knows. The names of the two coordinate systems that these lead to are not, and
+    are the usual ones when the document comes back.
+
+    Parameters
+    ----------
+    attributes : JSONObject
+        Attributes of a group of the source's version; not changed.
+    source, target : SpecVersion
+    lossy : bool, optional
+        Leave out further coordinate systems, their transformations and scenes, which only 0.6 has, instead of
+        refusing.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The target is a version that is only read.
+    MetadataError
+        A part cannot be represented, or the target has no words for all of it; the message names what.
 
     Examples
     --------
     >>> convert_attributes({"labels": ["nuclei"], "lab": "ours"}, by_name("0.4"), by_name("0.5"))
     {'lab': 'ours', 'ome': {'version': '0.5', 'labels': ['nuclei']}}
+    >>> scene = {"ome": {"version": "0.6", "scene": {"coordinateTransformations": []}}}
+    >>> convert_attributes(scene, by_name("0.6"), by_name("0.5"))
+    Traceback (most recent call last):
+    ...
+    lamella.errors.MetadataError: OME-NGFF 0.5 has no scene: remove them, or convert ... with lossy=True
     """
     if source is target:
         return attributes
-    return source.converted(attributes, target)
+    return source.converted(attributes, target, lossy=lossy)

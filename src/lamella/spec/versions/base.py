@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.spec.axes import default_axes
 from lamella.spec.base import plain
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
 from lamella.spec.images import ImagesMeta
@@ -20,14 +21,15 @@ from lamella.spec.labels import ImageLabelMeta, LabelsMeta
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 
 if TYPE_CHECKING:
+    from lamella.spec.axes import AxisMeta
     from lamella.spec.base import MetaModel
-    from lamella.types import JSON, JSONObject, VersionName
+    from lamella.types import JSON, JSONObject, StoredVersionName
 
 M = TypeVar("M", bound="MetaModel")
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """Where a model sits: under one key, or as some keys among others."""
 
     keys: tuple[str, ...]
@@ -52,25 +54,27 @@ class _Part:
         return kept | part
 
 
-_PARTS: dict[type[MetaModel], _Part] = {
-    ImagesMeta: _Part(keys=("multiscales", "omero"), marks=("multiscales", "omero")),
-    PlateMeta: _Part(keys=("plate",), marks=("plate",), wrapped=True),
-    WellGroupMeta: _Part(keys=("well",), marks=("well",), wrapped=True),
-    LabelsMeta: _Part(keys=("labels",), marks=("labels",)),
-    ImageLabelMeta: _Part(keys=("image-label",), marks=("image-label",), wrapped=True),
-    Bioformats2RawMeta: _Part(
+PARTS: dict[type[MetaModel], Part] = {
+    ImagesMeta: Part(keys=("multiscales", "omero"), marks=("multiscales", "omero")),
+    PlateMeta: Part(keys=("plate",), marks=("plate",), wrapped=True),
+    WellGroupMeta: Part(keys=("well",), marks=("well",), wrapped=True),
+    LabelsMeta: Part(keys=("labels",), marks=("labels",)),
+    ImageLabelMeta: Part(keys=("image-label",), marks=("image-label",), wrapped=True),
+    Bioformats2RawMeta: Part(
         keys=("bioformats2raw.layout", "series"), marks=("bioformats2raw.layout", "series")
     ),
 }
+"""Where the models sit that every version has."""
 
 
-def _part_of(kind: type[MetaModel]) -> tuple[type[MetaModel], _Part]:
-    for base in kind.__mro__:
-        if base in _PARTS:
-            return base, _PARTS[base]
-    raise InvalidArgumentError(
-        f"{kind.__name__} is not a part of a document: take one of {', '.join(k.__name__ for k in _PARTS)}"
-    )
+def _without_systems(part: MetaModel) -> MetaModel | None:
+    """Give what every version can say of a part; None when that is nothing."""
+    if not isinstance(part, ImagesMeta):
+        return None
+    part = part.copied()
+    for scales in part.multiscales:
+        scales.systems = None
+    return part
 
 
 class SpecVersion(ABC):
@@ -82,6 +86,8 @@ class SpecVersion(ABC):
         As documents spell it, "0.5".
     zarr_format : int
         2 or 3.
+    writable : bool
+        Whether documents of this version are written, not only read.
 
     Examples
     --------
@@ -93,8 +99,11 @@ class SpecVersion(ABC):
     {'labels': ['cells'], 'lab': 'ours'}
     """
 
-    name: ClassVar[VersionName]
+    name: StoredVersionName
     zarr_format: ClassVar[Literal[2, 3]]
+    writable: ClassVar[bool] = True
+    parts: ClassVar[dict[type[MetaModel], Part]] = PARTS
+    """Where the models sit that this version has."""
     _where: ClassVar[str]
     """Where the OME part sits, for messages."""
 
@@ -118,7 +127,7 @@ class SpecVersion(ABC):
         MetadataError
             The part cannot be represented; the message names each place.
         """
-        base, place = _part_of(kind)
+        base, place = self._part_of(kind)
         part = place.take(self.ome(attributes), self._where)
         if part is None:
             return None
@@ -142,7 +151,7 @@ class SpecVersion(ABC):
         MetadataError
             A value that was assigned to the model does not fit.
         """
-        base, place = _part_of(type(meta))
+        base, place = self._part_of(type(meta))
         ome = self.ome(attributes)
         old = place.take(ome, self._where)
         part = (meta if trusted else meta.checked()).to_json()
@@ -151,23 +160,65 @@ class SpecVersion(ABC):
         part = self._encode(base, part, old)
         return self.with_ome(attributes, place.put(ome, part))
 
-    def converted(self, attributes: JSONObject, target: SpecVersion) -> JSONObject:
+    def converted(self, attributes: JSONObject, target: SpecVersion, *, lossy: bool = False) -> JSONObject:
         """Give the document in the spelling of another version; keys that no version knows survive.
+
+        Parameters
+        ----------
+        attributes : JSONObject
+            A document of this version; not changed.
+        target : SpecVersion
+        lossy : bool, optional
+            Leave out what the target cannot say (see ``unsaid``), instead of refusing.
 
         Raises
         ------
         MetadataError
-            A part cannot be represented.
+            A part cannot be represented, or the target cannot say all of it.
         """
-        parts = [part for kind in _PARTS if (part := self.load(kind, attributes)) is not None]
-        known = {key for place in _PARTS.values() for key in place.keys} | {"version"}
+        parts = [part for kind in self.parts if (part := self.load(kind, attributes)) is not None]
+        known = {key for place in self.parts.values() for key in place.keys} | {"version"}
         others = {key: value for key, value in self.ome(attributes).items() if key not in known}
         rest = {key: value for key, value in self.beside(attributes).items() if key not in known}
         others = {key: value for key, value in others.items() if key not in rest}
         document = target.with_ome(rest, target.ome(rest) | others)
         for part in parts:
-            document = target.dump(part, document)
+            unsaid = target.unsaid(part)
+            if unsaid and not lossy:
+                raise MetadataError(
+                    f"OME-NGFF {target.name} has no {', no '.join(unsaid)}: remove them, or convert what can be "
+                    "said with lossy=True"
+                )
+            said = _without_systems(part) if unsaid else part
+            if said is not None:
+                document = target.dump(said, document)
         return document
+
+    def _part_of(self, kind: type[MetaModel]) -> tuple[type[MetaModel], Part]:
+        for base in kind.__mro__:
+            if base in self.parts:
+                return base, self.parts[base]
+        known = ", ".join(known.__name__ for known in self.parts)
+        raise InvalidArgumentError(
+            f"{kind.__name__} is not a part of a document of OME-NGFF {self.name}: take one of {known}"
+        )
+
+    def default_axes(self) -> list[AxisMeta]:
+        """Make the axes of a new image for which none were given: T, C, Z, Y, X.
+
+        Examples
+        --------
+        >>> from lamella.spec.versions import by_name
+        >>> [axis.name for axis in by_name("0.5").default_axes()]
+        ['T', 'C', 'Z', 'Y', 'X']
+        >>> [axis.name for axis in by_name("0.6").default_axes()]
+        ['t', 'c', 'z', 'y', 'x']
+        """
+        return default_axes()
+
+    @abstractmethod
+    def unsaid(self, meta: MetaModel) -> list[str]:
+        """List what this version cannot say of a part of a document, in words; empty when it can say all."""
 
     @abstractmethod
     def beside(self, attributes: JSONObject) -> JSONObject:

@@ -11,10 +11,12 @@ from lamella.spec.images import ImagesMeta
 from lamella.spec.labels import ImageLabelMeta
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.spec.versions.base import SpecVersion
+from lamella.spec.versions.flat_images import decode_flat, encode_flat, find_old, unsaid_images
+from lamella.spec.versions.older_documents import decode_older, refuse_older, stated_older
 
 if TYPE_CHECKING:
     from lamella.spec.base import MetaModel
-    from lamella.types import JSON, JSONObject
+    from lamella.types import JSON, JSONObject, StoredVersionName
 
 
 class Version04(SpecVersion):
@@ -27,7 +29,7 @@ class Version04(SpecVersion):
     {'well': {'version': '0.4', 'images': [{'path': '0'}]}}
     """
 
-    name = "0.4"
+    name: StoredVersionName = "0.4"
     zarr_format = 2
     _where = ""
 
@@ -51,11 +53,26 @@ class Version04(SpecVersion):
         """Get all attributes: in 0.4 the keys of users stand among those of OME."""
         return attributes
 
+    def unsaid(self, meta: MetaModel) -> list[str]:
+        """List what this version cannot say of a part: scenes, and coordinate systems beside the axes."""
+        return unsaid_images(meta)
+
     def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
+        if kind is ImagesMeta:
+            # A collection has one version, found from its top group, and may have older images.
+            older = stated_older(part)
+            if older is not None:
+                part = decode_older(kind, part, older)
+            decode_flat(part)
         return part
 
     def _encode(self, kind: type[MetaModel], part: JSONObject, old: JSONObject | None) -> JSONObject:
         if kind is ImagesMeta and "multiscales" in part:
+            older = stated_older(old)
+            if older is not None:
+                refuse_older(older)
+            for place, scales in enumerate(part["multiscales"]):
+                encode_flat(scales, find_old(old, scales, place), self.name)
             part["multiscales"] = [self._stated(scales) for scales in part["multiscales"]]
         elif kind in (PlateMeta, WellGroupMeta, ImageLabelMeta):
             part = self._stated(part)

@@ -16,10 +16,11 @@ from lamella.spec.images import ImagesMeta
 from lamella.spec.labels import ImageLabelMeta
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.spec.versions.base import SpecVersion
+from lamella.spec.versions.flat_images import decode_flat, encode_flat, find_old, unsaid_images
 
 if TYPE_CHECKING:
     from lamella.spec.base import MetaModel
-    from lamella.types import JSON, JSONObject
+    from lamella.types import JSON, JSONObject, StoredVersionName
 
 
 class Version05(SpecVersion):
@@ -32,7 +33,7 @@ class Version05(SpecVersion):
     {'lab': 'ours', 'ome': {'version': '0.5', 'well': {'images': [{'path': '0'}]}}}
     """
 
-    name = "0.5"
+    name: StoredVersionName = "0.5"
     zarr_format = 3
     _where = "ome."
 
@@ -67,16 +68,27 @@ class Version05(SpecVersion):
         """Get the attributes without the object under ``ome``."""
         return {key: value for key, value in attributes.items() if key != "ome"}
 
+    def unsaid(self, meta: MetaModel) -> list[str]:
+        """List what this version cannot say of a part: scenes, and coordinate systems beside the axes."""
+        return unsaid_images(meta)
+
     def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
+        if kind is ImagesMeta:
+            decode_flat(part)
         return part
 
     def _encode(self, kind: type[MetaModel], part: JSONObject, old: JSONObject | None) -> JSONObject:
-        if kind is ImagesMeta:
-            for scales in part.get("multiscales", []):
+        if kind is ImagesMeta and "multiscales" in part:
+            for scales in part["multiscales"]:
                 scales.pop("version", None)
+            self._encode_images(part, old)
         elif kind in (PlateMeta, WellGroupMeta, ImageLabelMeta):
             part.pop("version", None)
         return part
+
+    def _encode_images(self, part: JSONObject, old: JSONObject | None) -> None:
+        for place, scales in enumerate(part["multiscales"]):
+            encode_flat(scales, find_old(old, scales, place), self.name)
 
 
 V05 = Version05()

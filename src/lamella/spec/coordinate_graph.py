@@ -1,0 +1,282 @@
+"""The graph of coordinate systems: finding the transformation from one system to another (CS-04).
+
+Systems and arrays are its places, transformations lead from one to the next, and back where they can be inverted.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from lamella.errors import InvalidArgumentError
+from lamella.spec.transformations import (
+    Identity,
+    OtherTransformation,
+    Scale,
+    SystemReference,
+    Transformation,
+    Translation,
+    compose,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lamella.spec.axes import AxisMeta
+    from lamella.spec.coordinate_systems import CoordinateSystemMeta, SceneMeta
+    from lamella.spec.images import MultiScaleMeta
+    from lamella.spec.transforms import TransformationMeta
+
+
+class Place(NamedTuple):
+    """A coordinate system by name, in the group at a path; without a name the array at that path."""
+
+    name: str
+    path: str = ""
+
+    def __str__(self) -> str:
+        if not self.name:
+            return f"array {self.path!r}"
+        return f"{self.name!r} of {self.path!r}" if self.path else repr(self.name)
+
+
+class _Step(NamedTuple):
+    place: Place
+    transformation: Transformation
+
+
+class CoordinateGraph:
+    """Coordinate systems and the transformations between them.
+
+    Examples
+    --------
+    >>> from lamella.models import SceneMeta
+    >>> scene = SceneMeta.from_json({
+    ...     "coordinateSystems": [{"name": "world", "axes": [{"name": "y"}, {"name": "x"}]}],
+    ...     "coordinateTransformations": [{"type": "translation", "translation": [0, 348],
+    ...         "input": {"name": "physical", "path": "tile_1"}, "output": {"name": "world"}}]})
+    >>> graph = CoordinateGraph.of_scene(scene)
+    >>> tile = SystemReference(name="physical", path="tile_1")
+    >>> graph.between(tile, "world").apply([[1, 2]])
+    [[1.0, 350.0]]
+    >>> graph.between("world", tile).apply([[1, 350]])
+    [[1.0, 2.0]]
+    """
+
+    def __init__(self) -> None:
+        self._axes: dict[Place, list[AxisMeta] | None] = {}
+        self._steps: dict[Place, list[_Step]] = {}
+        self._unusable: list[str] = []
+
+    @classmethod
+    def of_scene(cls, scene: SceneMeta) -> CoordinateGraph:
+        """Make the graph of a scene."""
+        graph = cls()
+        graph._add_systems(scene.coordinate_systems or [])
+        graph._add_all(scene.coordinate_transformations)
+        return graph
+
+    @classmethod
+    def of_image(cls, image: MultiScaleMeta) -> CoordinateGraph:
+        """Make the graph of an image: its systems, and its levels by their paths.
+
+        Examples
+        --------
+        >>> from lamella.models import DatasetMeta, MultiScaleMeta, TransformationMeta, axes
+        >>> half = TransformationMeta(type="scale", scale=[0.5, 0.5])
+        >>> level = DatasetMeta(path="0", coordinate_transformations=[half])
+        >>> graph = CoordinateGraph.of_image(MultiScaleMeta(axes=axes("yx"), datasets=[level]))
+        >>> graph.between("0", "intrinsic").apply([[10, 10]])
+        [[5.0, 5.0]]
+        """
+        graph = cls()
+        graph.add_image(image)
+        return graph
+
+    def add_image(self, image: MultiScaleMeta, path: str = "") -> None:
+        """Add the systems and levels of an image at a path below the document, as a scene has them.
+
+        Examples
+        --------
+        >>> from lamella.models import DatasetMeta, MultiScaleMeta, SceneMeta, axes
+        >>> scene = SceneMeta.from_json({"coordinateTransformations": [{"type": "translation",
+        ...     "translation": [5, 5], "input": {"name": "intrinsic", "path": "a"},
+        ...     "output": {"name": "intrinsic", "path": "b"}}]})
+        >>> graph = CoordinateGraph.of_scene(scene)
+        >>> for name in "ab":
+        ...     graph.add_image(MultiScaleMeta(axes=axes("yx"), datasets=[DatasetMeta(path="0")]), name)
+        >>> graph.between("a/0", "b/0").apply([[1, 2]])
+        [[6.0, 7.0]]
+        """
+        from lamella.spec.coordinate_systems import ImageSystemsMeta
+
+        systems = image.systems or ImageSystemsMeta()
+        own = Place(systems.intrinsic, path)
+        self._axes[own] = list(image.axes)
+        self._add_systems(systems.coordinate_systems, path, list(image.axes))
+        for dataset in image.datasets:
+            array = Place("", f"{path}/{dataset.path}".strip("/"))
+            self._axes.setdefault(array, None)
+            self._add(array, own, _joined(dataset.coordinate_transformations))
+        if image.coordinate_transformations:
+            target = Place(systems.field_of_view, path)
+            self._axes[target] = list(image.axes)
+            self._add(own, target, _joined(image.coordinate_transformations))
+        self._add_all(systems.coordinate_transformations, path)
+
+    @property
+    def systems(self) -> list[SystemReference]:
+        """The coordinate systems and arrays that it knows.
+
+        Examples
+        --------
+        >>> from lamella.models import MultiScaleMeta, axes
+        >>> graph = CoordinateGraph.of_image(MultiScaleMeta(axes=axes("yx"), datasets=[]))
+        >>> [system.name for system in graph.systems]
+        ['intrinsic']
+        """
+        return [_reference(place) for place in self._axes]
+
+    def axes(self, system: str | SystemReference) -> list[AxisMeta] | None:
+        """Get the axes of a system; None when they are described elsewhere.
+
+        Raises
+        ------
+        InvalidArgumentError
+            There is no such system.
+        """
+        found = self._axes[self._find(system)]
+        return None if found is None else [axis.copied() for axis in found]
+
+    def between(self, source: str | SystemReference, target: str | SystemReference) -> Transformation:
+        """Find the transformation from one system to another: the way with the fewest steps.
+
+        Parameters
+        ----------
+        source, target : str or SystemReference
+            The name of a system of the document, or the path of a level; a SystemReference for a system in a
+            group below.
+
+        Returns
+        -------
+        Transformation
+            Its input and output are the two systems.
+
+        Raises
+        ------
+        InvalidArgumentError
+            There is no such system, or nothing that can be used leads from one to the other.
+        """
+        start, end = self._find(source), self._find(target)
+        came: dict[Place, tuple[Place, _Step]] = {}
+        border = deque([start])
+        while border and end not in came and start != end:
+            place = border.popleft()
+            for step in self._steps.get(place, []):
+                if step.place != start and step.place not in came:
+                    came[step.place] = (place, step)
+                    border.append(step.place)
+        if start != end and end not in came:
+            raise InvalidArgumentError(self._no_way(start, end))
+        way: list[Transformation] = []
+        place = end
+        while place != start:
+            place, step = came[place]
+            way.insert(0, step.transformation)
+        made = compose(*way) if way else Identity()
+        made.input, made.output = _reference(start), _reference(end)
+        return made
+
+    def _no_way(self, start: Place, end: Place) -> str:
+        reasons = "; ".join(self._unusable)
+        return f"nothing leads from the coordinate system {start} to {end}" + (
+            f": {reasons}" if reasons else ": add a transformation that joins them"
+        )
+
+    def _find(self, system: str | SystemReference) -> Place:
+        if isinstance(system, SystemReference):
+            place = Place(system.name or "", (system.path or "").strip("/"))
+            if place in self._axes:
+                return place
+        else:
+            for place in (Place(system), Place("", system.strip("/"))):
+                if place in self._axes:
+                    return place
+            place = Place(system)
+        known = ", ".join(map(str, self._axes)) or "none"
+        raise InvalidArgumentError(f"there is no coordinate system {place}: there are {known}")
+
+    def _add_systems(
+        self,
+        systems: Iterable[CoordinateSystemMeta],
+        path: str = "",
+        shared: list[AxisMeta] | None = None,
+    ) -> None:
+        for system in systems:
+            axes = shared if system.axes is None else system.axes
+            self._axes.setdefault(Place(system.name, path), axes)
+
+    def _add_all(self, transformations: Iterable[Transformation], path: str = "") -> None:
+        for transformation in transformations:
+            ends = [_place(side, path) for side in (transformation.input, transformation.output)]
+            if None in ends:
+                self._unusable.append(f"{transformation.title} does not say what it joins (CT-20)")
+                continue
+            source, target = [end for end in ends if end is not None]
+            self._add(source, target, transformation)
+
+    def _add(self, source: Place, target: Place, transformation: Transformation) -> None:
+        for place in (source, target):
+            self._axes.setdefault(place, None)
+        if isinstance(transformation, OtherTransformation):
+            self._unusable.append(transformation._why_not(f"lead from {source} to {target}"))
+            return
+        problem = self._misfit(source, target, transformation)
+        if problem:
+            self._unusable.append(problem)
+            return
+        self._steps.setdefault(source, []).append(_Step(target, transformation))
+        try:
+            back = transformation.inverse()
+        except InvalidArgumentError as error:
+            self._unusable.append(str(error))
+        else:
+            self._steps.setdefault(target, []).append(_Step(source, back))
+
+    def _misfit(self, source: Place, target: Place, transformation: Transformation) -> str:
+        """Say why the parameters do not fit the axes of the systems (CT-27); empty when they do."""
+        before, after = self._axes[source], self._axes[target]
+        if before is None:
+            return ""
+        try:
+            count = transformation.axes_out(len(before))
+        except InvalidArgumentError as error:
+            return str(error)
+        if after is not None and count != len(after) and transformation.type != "coordinates":
+            return f"{transformation.title} gives {count} axes, the system {target} has {len(after)} (CT-27)"
+        return ""
+
+
+def _place(reference: SystemReference | None, path: str) -> Place | None:
+    if reference is None or not (reference.name or reference.path):
+        return None
+    below = (reference.path or "").strip("/")
+    return Place(reference.name or "", f"{path}/{below}".strip("/"))
+
+
+def _reference(place: Place) -> SystemReference:
+    return SystemReference(name=place.name or None, path=place.path or None)
+
+
+def _joined(transforms: Iterable[TransformationMeta]) -> Transformation:
+    steps: list[Transformation] = []
+    for transform in transforms:
+        if transform.type == "scale" and transform.scale is not None:
+            steps.append(Scale(scale=transform.scale))
+        elif transform.type == "translation" and transform.translation is not None:
+            steps.append(Translation(translation=transform.translation))
+        elif transform.type != "identity":
+            return OtherTransformation.from_json(transform.to_json())
+    return compose(*steps)

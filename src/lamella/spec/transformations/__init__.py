@@ -1,0 +1,49 @@
+"""The 12 types of coordinate transformations of OME-NGFF 0.6 as models, and their algebra (CT-20 to CT-37).
+
+The lists of scale and translation that levels have in every version are in ``lamella.spec.transforms``; finding a
+way between coordinate systems is in ``lamella.spec.coordinate_graph``.
+
+Layer: spec.
+"""
+
+from lamella.spec.transformations.algebra import as_affine, compose
+from lamella.spec.transformations.base import SystemReference, Transformation
+from lamella.spec.transformations.combined import (
+    TRANSFORMATIONS,
+    AnyTransformation,
+    Bijection,
+    ByDimension,
+    DimensionItem,
+    KeptTransformation,
+    OtherTransformation,
+    Sequence,
+    parse_transformation,
+)
+from lamella.spec.transformations.fields import Coordinates, Displacements
+from lamella.spec.transformations.matrix_types import Affine, Rotation
+from lamella.spec.transformations.simple import Identity, MapAxis, ProjectAxis, Scale, Translation
+
+__all__ = [
+    "TRANSFORMATIONS",
+    "Affine",
+    "AnyTransformation",
+    "Bijection",
+    "ByDimension",
+    "Coordinates",
+    "DimensionItem",
+    "Displacements",
+    "Identity",
+    "KeptTransformation",
+    "MapAxis",
+    "OtherTransformation",
+    "ProjectAxis",
+    "Rotation",
+    "Scale",
+    "Sequence",
+    "SystemReference",
+    "Transformation",
+    "Translation",
+    "as_affine",
+    "compose",
+    "parse_transformation",
+]

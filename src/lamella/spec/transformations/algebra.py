@@ -1,0 +1,89 @@
+"""Joining transformations to one.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError
+from lamella.spec.transformations.combined import Sequence
+from lamella.spec.transformations.matrix_types import Affine
+from lamella.spec.transformations.simple import Identity
+
+if TYPE_CHECKING:
+    from lamella.spec.transformations.base import Transformation
+
+
+def compose(*transformations: Transformation) -> Transformation:
+    """Make the transformation that applies others one after the other.
+
+    It leads from the input of the first to the output of the last. Sequences are opened, and identities left
+    out; the numbers stay as they are.
+
+    Raises
+    ------
+    InvalidArgumentError
+        One does not take the axes that the one before gives.
+
+    Examples
+    --------
+    >>> from lamella.models import Scale, Translation
+    >>> both = compose(Scale(scale=[2, 2]), Translation(translation=[0, 1]))
+    >>> both.apply([[1, 1]]), both.type
+    ([[2.0, 3.0]], 'sequence')
+    >>> compose(both, Identity(), both.inverse()).apply([[5, 6]])
+    [[5.0, 6.0]]
+    """
+    steps = [step for transformation in transformations for step in _steps(transformation)]
+    for step in steps:
+        step.input = step.output = None
+    made: Transformation
+    if not steps:
+        made = Identity()
+    elif len(steps) == 1:
+        made = steps[0]
+        made.name = None
+    else:
+        try:
+            made = Sequence(transformations=steps)
+        except ValueError as error:
+            shown = ", ".join(step.type for step in steps)
+            raise InvalidArgumentError(f"cannot apply {shown} one after the other: {error}") from error
+    if transformations:
+        first, last = transformations[0].copied(), transformations[-1].copied()
+        made.input, made.output = first.input, last.output
+    return made
+
+
+def _steps(transformation: Transformation) -> list[Transformation]:
+    if isinstance(transformation, Sequence):
+        return [step for inner in transformation.transformations for step in _steps(inner)]
+    return [] if isinstance(transformation, Identity) else [transformation.copied()]
+
+
+def as_affine(transformation: Transformation, axes_in: int | None = None) -> Affine:
+    """Write a transformation as one affine matrix.
+
+    Parameters
+    ----------
+    transformation : Transformation
+        Of any type but a field of vectors, or made of those.
+    axes_in : int, optional
+        Number of axes of the input, where the parameters do not say.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is not affine, or the number of axes is missing or does not fit.
+
+    Examples
+    --------
+    >>> from lamella.models import Scale, Translation
+    >>> as_affine(compose(Scale(scale=[2, 3]), Translation(translation=[5, 6]))).affine
+    [[2.0, 0.0, 5.0], [0.0, 3.0, 6.0]]
+    """
+    source = transformation.copied()
+    matrix = transformation.matrix(axes_in)
+    return Affine(affine=matrix, name=source.name, input=source.input, output=source.output)

@@ -1,0 +1,199 @@
+"""What every transformation is: something that takes points from one coordinate system to another.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ConfigDict, model_validator
+
+from lamella.errors import InvalidArgumentError
+from lamella.spec.base import MetaModel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.spec.transformations.matrices import Matrix
+
+
+class SystemReference(MetaModel):
+    """One side of a transformation: a coordinate system by name, in the group at a path (CT-20).
+
+    Attributes
+    ----------
+    name : str or None
+        Name of the coordinate system; None for the array of a level.
+    path : str or None
+        Path of the group that has the system, or of the array; None for the document itself.
+
+    Examples
+    --------
+    >>> SystemReference(name="physical", path="tile_0").to_json()
+    {'name': 'physical', 'path': 'tile_0'}
+    >>> SystemReference.from_json("physical").to_json()  # as until 0.6.dev2 (A25)
+    {'name': 'physical'}
+    """
+
+    name: str | None = None
+    path: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_text(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class Transformation(MetaModel):
+    """Base of the 12 types of transformations of 0.6: numbers in, numbers out, one per axis.
+
+    Attributes
+    ----------
+    type : str
+        One of the 12 types (CT-20).
+    name : str or None
+    input, output : SystemReference or None
+        The coordinate systems that it joins; None inside a sequence, a bijection or a byDimension.
+
+    Examples
+    --------
+    >>> from lamella.models import parse_transformation
+    >>> turn = parse_transformation({"type": "rotation", "rotation": [[0, -1], [1, 0]]})
+    >>> turn.apply([[1, 0]]), turn.inverse().apply([[0, 1]])
+    ([[0.0, 1.0]], [[1.0, 0.0]])
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    type: str
+    name: str | None = None
+    input: SystemReference | None = None
+    output: SystemReference | None = None
+
+    def axes_out(self, axes_in: int) -> int:
+        """Count the axes that come out when ``axes_in`` go in (CT-27).
+
+        Raises
+        ------
+        InvalidArgumentError
+            So many do not go in.
+        """
+        wanted = self._asked()
+        if wanted is not None and wanted != axes_in:
+            raise InvalidArgumentError(
+                f"{self.title} is for {wanted} axes, it was given {axes_in}: give one number for each axis"
+            )
+        return self._given(axes_in)
+
+    @property
+    def title(self) -> str:
+        """What messages call this transformation: its type, and its name where it has one."""
+        return f"the {self.type} {self.name!r}" if self.name else f"the {self.type}"
+
+    @property
+    def ndim(self) -> int | None:
+        """Number of axes that the parameters ask of a point; None when any number will do."""
+        return self._asked()
+
+    def apply(self, points: Sequence[Sequence[float]]) -> list[list[float]]:
+        """Take points from the input to the output.
+
+        Parameters
+        ----------
+        points : sequence of sequences of float, n x axes of the input
+            In axis order and in the unit of each axis; anything that iterates, a numpy array too.
+
+        Returns
+        -------
+        list of list of float, n x axes of the output
+
+        Raises
+        ------
+        InvalidArgumentError
+            A point has another number of coordinates, or the transformation needs an array of numbers.
+
+        Examples
+        --------
+        >>> from lamella.models import Scale
+        >>> Scale(scale=[2, 3]).apply([[1, 1], [2, 2]])
+        [[2.0, 3.0], [4.0, 6.0]]
+        """
+        given = _as_points(points)
+        for size in {len(point) for point in given}:
+            self.axes_out(size)
+        return [self._moved(point) for point in given]
+
+    def inverse(self) -> Transformation:
+        """Make the transformation that leads back; its input and output change places.
+
+        Raises
+        ------
+        InvalidArgumentError
+            There is no closed form: a field of numbers, a matrix that flattens space, dropped axes.
+
+        Examples
+        --------
+        >>> from lamella.models import Translation
+        >>> Translation(translation=[1, -2]).inverse().translation
+        [-1.0, 2.0]
+        """
+        made = self._inverted()
+        made.input, made.output = _copied(self.output), _copied(self.input)
+        return made
+
+    def matrix(self, axes_in: int | None = None) -> Matrix:
+        """Compute the affine matrix, M rows of N + 1 numbers with the translation last (CT-32).
+
+        Parameters
+        ----------
+        axes_in : int, optional
+            Number of axes N of the input, where the parameters do not say.
+
+        Raises
+        ------
+        InvalidArgumentError
+            It is not affine, or the number of axes is missing or does not fit.
+
+        Examples
+        --------
+        >>> from lamella.models import MapAxis
+        >>> MapAxis(map_axis=[1, 0]).matrix()
+        [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+        """
+        size = self._asked() if axes_in is None else axes_in
+        if size is None:
+            raise InvalidArgumentError(f"{self.title} goes with any number of axes: say how many")
+        self.axes_out(size)
+        return self._matrix(size)
+
+    def _asked(self) -> int | None:
+        return None
+
+    def _given(self, axes_in: int) -> int:
+        return axes_in
+
+    def _moved(self, point: list[float]) -> list[float]:
+        raise InvalidArgumentError(self._why_not("be applied to points"))
+
+    def _inverted(self) -> Transformation:
+        raise InvalidArgumentError(self._why_not("be inverted"))
+
+    def _matrix(self, axes_in: int) -> Matrix:
+        raise InvalidArgumentError(self._why_not("be written as an affine matrix"))
+
+    def _why_not(self, what: str) -> str:
+        return f"{self.title} cannot {what}: there is no closed form"
+
+
+def _copied(reference: SystemReference | None) -> SystemReference | None:
+    return None if reference is None else reference.copied()
+
+
+def _as_points(points: Sequence[Sequence[float]]) -> list[list[float]]:
+    try:
+        return [[float(number) for number in point] for point in points]
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"points are a list of points with one number per axis, as in [[1, 2], [3, 4]], found {points!r}"
+        ) from error

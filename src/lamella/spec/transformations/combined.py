@@ -1,0 +1,403 @@
+"""Transformations made of others, and reading any of the 12 types.
+
+A transformation of a type that nobody knows, or with parameters that do not fit, is kept as it stands
+(``OtherTransformation``) where it is part of a document: it must not keep an image from being opened.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+
+from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.spec.base import MetaModel
+from lamella.spec.transformations.base import Transformation
+from lamella.spec.transformations.fields import Coordinates, Displacements
+from lamella.spec.transformations.matrices import Matrix, identity_matrix, multiply
+from lamella.spec.transformations.matrix_types import Affine, Rotation
+from lamella.spec.transformations.simple import (
+    AxisIndex,
+    Identity,
+    MapAxis,
+    ProjectAxis,
+    Scale,
+    Translation,
+)
+
+if TYPE_CHECKING:
+    from lamella.types import JSON
+
+_AXES = ("inputAxes", "outputAxes")
+_OLD_AXES = {"input_axes": "inputAxes", "output_axes": "outputAxes"}
+
+
+def _branch(value: Any) -> str:
+    """Tag of the class of a transformation."""
+    if isinstance(value, OtherTransformation):
+        return "<other>"
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return f"<{kind}>" if isinstance(kind, str) and kind in TRANSFORMATIONS else "<other>"
+
+
+def _refuse(value: Any) -> Any:
+    raise ValueError(_no_type(value.to_json() if isinstance(value, OtherTransformation) else value))
+
+
+def _no_type(document: JSON) -> str:
+    if not isinstance(document, dict) or "type" not in document:
+        return f"expected a transformation, an object with a type, found {document!r}"
+    if document["type"] in TRANSFORMATIONS:
+        return f"the parameters of this {document['type']} do not fit"
+    return f"the type {document['type']!r} is none of {', '.join(TRANSFORMATIONS)} (CT-20)"
+
+
+def _or_kept(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    if isinstance(value, OtherTransformation):
+        return value
+    try:
+        return read(value)
+    except ValidationError as error:
+        if not isinstance(value, dict):
+            raise
+        try:
+            return OtherTransformation.from_json(value)
+        except MetadataError:
+            raise error from None
+
+
+class OtherTransformation(Transformation):
+    """A transformation that cannot be used: of an unknown type, or with parameters that do not fit.
+
+    It is kept in its document as it stands, and says what is wrong with it when it is used (RD-02).
+
+    Examples
+    --------
+    >>> OtherTransformation(type="thinPlateSpline", path="landmarks").apply([[1, 2]])
+    Traceback (most recent call last):
+    ...
+    lamella.errors.InvalidArgumentError: the thinPlateSpline cannot be applied to points: ... is none of ...
+    """
+
+    def _why_not(self, what: str) -> str:
+        try:
+            parse_transformation(self.to_json())
+        except MetadataError as error:
+            return f"{self.title} cannot {what}: {error}"
+        return f"{self.title} cannot {what} as it was read: write its document and read it again"
+
+
+class Sequence(Transformation):
+    """Transformations one after the other, first to last (CT-34).
+
+    Raises
+    ------
+    MetadataError
+        None is given, or one does not take the axes that the one before gives.
+
+    Examples
+    --------
+    >>> Sequence(transformations=[Scale(scale=[2, 2]), Translation(translation=[0, 1])]).apply([[1, 1]])
+    [[2.0, 3.0]]
+    """
+
+    type: Literal["sequence"] = "sequence"
+    transformations: list[AnyTransformation] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        axes = self._asked()
+        if axes is not None:
+            _checked_axes(self, axes)
+        return self
+
+    def _asked(self) -> int | None:
+        # Only what keeps the number of axes may stand before the one that says how many.
+        for step in self.transformations:
+            if step.ndim is not None:
+                return step.ndim
+            if not isinstance(step, Identity):
+                return None
+        return None
+
+    def _given(self, axes_in: int) -> int:
+        for step in self.transformations:
+            axes_in = step.axes_out(axes_in)
+        return axes_in
+
+    def _moved(self, point: list[float]) -> list[float]:
+        for step in self.transformations:
+            point = step._moved(point)
+        return point
+
+    def _inverted(self) -> Sequence:
+        return Sequence(transformations=[step.inverse() for step in reversed(self.transformations)])
+
+    def _matrix(self, axes_in: int) -> Matrix:
+        product = identity_matrix(axes_in)
+        for step in self.transformations:
+            product = multiply(product, step.matrix(len(product)))
+        return product
+
+
+class Bijection(Transformation):
+    """A transformation together with the one that leads back (CT-37).
+
+    Attributes
+    ----------
+    forward : Transformation
+    backward : Transformation
+        The key "inverse" of the document; nothing checks that it is one.
+
+    Examples
+    --------
+    >>> both = Bijection(forward=Translation(translation=[1]), backward=Translation(translation=[-1]))
+    >>> both.apply([[1]]), both.inverse().apply([[1]])
+    ([[2.0]], [[0.0]])
+    """
+
+    type: Literal["bijection"] = "bijection"
+    forward: AnyTransformation
+    backward: AnyTransformation = Field(alias="inverse")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        axes = self.forward.ndim or self.backward.ndim
+        if axes is not None:
+            for step in (self.forward, self.backward):
+                if _checked_axes(step, axes) != axes:
+                    raise ValueError(f"{step.title} of a bijection changes the number of axes (CT-37)")
+        return self
+
+    def _asked(self) -> int | None:
+        return self.forward.ndim or self.backward.ndim
+
+    def _moved(self, point: list[float]) -> list[float]:
+        return self.forward._moved(point)
+
+    def _inverted(self) -> Bijection:
+        return Bijection(forward=self.backward.copied(), backward=self.forward.copied())
+
+    def _matrix(self, axes_in: int) -> Matrix:
+        return self.forward.matrix(axes_in)
+
+
+class DimensionItem(MetaModel):
+    """One part of a byDimension: a transformation of some axes into some others (CT-36).
+
+    Attributes
+    ----------
+    transformation : Transformation
+    input_axes, output_axes : list of int
+        Places of axes, from 0, in the order of the transformation's parameters.
+
+    Examples
+    --------
+    >>> DimensionItem(transformation=Scale(scale=[2]), input_axes=[1], output_axes=[0]).to_json()
+    {'transformation': {'type': 'scale', 'scale': [2.0]}, 'inputAxes': [1], 'outputAxes': [0]}
+    """
+
+    transformation: AnyTransformation
+    input_axes: list[AxisIndex] = Field(alias="inputAxes")
+    output_axes: list[AxisIndex] = Field(alias="outputAxes")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_flat(cls, value: Any) -> Any:
+        """Read the spelling until 0.6.dev4: the axes among the keys of the transformation (A25)."""
+        if not isinstance(value, dict):
+            return value
+        value = {_OLD_AXES.get(key, key): item for key, item in value.items()}
+        if "transformation" in value or "type" not in value:
+            return value
+        inner = {key: item for key, item in value.items() if key not in _AXES}
+        return {"transformation": inner} | {key: value[key] for key in _AXES if key in value}
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for axes in (self.input_axes, self.output_axes):
+            if len(set(axes)) < len(axes):
+                raise ValueError(f"the axes {axes} of a part of a byDimension are not unique (CT-36)")
+        axes_out = _checked_axes(self.transformation, len(self.input_axes))
+        # The parameters of a field do not say how many axes come out.
+        if axes_out != len(self.output_axes) and not isinstance(self.transformation, Coordinates):
+            raise ValueError(
+                f"{self.transformation.title} gives {axes_out} axes, outputAxes lists {self.output_axes} (CT-36)"
+            )
+        return self
+
+
+class ByDimension(Transformation):
+    """Groups of axes are transformed each by a transformation of its own (CT-36).
+
+    Attributes
+    ----------
+    transformations : list of DimensionItem
+        Every output axis is made by exactly one of them.
+
+    Raises
+    ------
+    MetadataError
+        An output axis is made twice, or left out.
+
+    Examples
+    --------
+    >>> split = ByDimension(transformations=[
+    ...     DimensionItem(transformation=Identity(), input_axes=[0], output_axes=[0]),
+    ...     DimensionItem(transformation=Scale(scale=[10]), input_axes=[1], output_axes=[1])])
+    >>> split.apply([[1, 2]])
+    [[1.0, 20.0]]
+    """
+
+    type: Literal["byDimension"] = "byDimension"
+    transformations: list[DimensionItem] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        made = sorted(axis for item in self.transformations for axis in item.output_axes)
+        if made != list(range(len(made))):
+            raise ValueError(
+                f"a byDimension makes each output axis once, from 0 on; this one makes {made} (CT-36)"
+            )
+        return self
+
+    def axes_out(self, axes_in: int) -> int:
+        """Count the axes that come out; inputs that no part reads are left out."""
+        needed = 1 + max((axis for item in self.transformations for axis in item.input_axes), default=-1)
+        if needed > axes_in:
+            raise InvalidArgumentError(
+                f"{self.title} reads input axis {needed - 1}, it was given {axes_in} axes (CT-36)"
+            )
+        return sum(len(item.output_axes) for item in self.transformations)
+
+    def _moved(self, point: list[float]) -> list[float]:
+        moved = [0.0] * sum(len(item.output_axes) for item in self.transformations)
+        for item in self.transformations:
+            part = item.transformation._moved([point[axis] for axis in item.input_axes])
+            for axis, number in zip(item.output_axes, part, strict=True):
+                moved[axis] = number
+        return moved
+
+    def _inverted(self) -> ByDimension:
+        used = sorted(axis for item in self.transformations for axis in item.input_axes)
+        if used != list(range(len(used))):
+            raise InvalidArgumentError(
+                f"{self.title} cannot be inverted: it must use each input axis once, it uses {used}"
+            )
+        return ByDimension(
+            transformations=[
+                DimensionItem(
+                    transformation=item.transformation.inverse(),
+                    input_axes=item.output_axes,
+                    output_axes=item.input_axes,
+                )
+                for item in self.transformations
+            ]
+        )
+
+    def _matrix(self, axes_in: int) -> Matrix:
+        matrix: Matrix = [[] for _ in range(self.axes_out(axes_in))]
+        for item in self.transformations:
+            rows = item.transformation.matrix(len(item.input_axes))
+            for axis, row in zip(item.output_axes, rows, strict=True):
+                matrix[axis] = [0.0] * axes_in + [row[-1]]
+                for source, number in zip(item.input_axes, row[:-1], strict=True):
+                    matrix[axis][source] = number
+        return matrix
+
+
+def _checked_axes(step: Transformation, axes_in: int) -> int:
+    """Count the axes that come out; what does not fit is a fault of the document."""
+    try:
+        return step.axes_out(axes_in)
+    except InvalidArgumentError as error:
+        raise ValueError(str(error)) from error
+
+
+TRANSFORMATIONS: dict[str, type[Transformation]] = {
+    "identity": Identity,
+    "mapAxis": MapAxis,
+    "projectAxis": ProjectAxis,
+    "translation": Translation,
+    "scale": Scale,
+    "affine": Affine,
+    "rotation": Rotation,
+    "sequence": Sequence,
+    "displacements": Displacements,
+    "coordinates": Coordinates,
+    "bijection": Bijection,
+    "byDimension": ByDimension,
+}
+"""The 12 types of transformations by the name that documents give them."""
+
+if TYPE_CHECKING:
+    AnyTransformation: TypeAlias = Transformation
+    KeptTransformation: TypeAlias = Transformation
+else:
+    AnyTransformation = Annotated[
+        Annotated[Identity, Tag("<identity>")]
+        | Annotated[MapAxis, Tag("<mapAxis>")]
+        | Annotated[ProjectAxis, Tag("<projectAxis>")]
+        | Annotated[Translation, Tag("<translation>")]
+        | Annotated[Scale, Tag("<scale>")]
+        | Annotated[Affine, Tag("<affine>")]
+        | Annotated[Rotation, Tag("<rotation>")]
+        | Annotated[Sequence, Tag("<sequence>")]
+        | Annotated[Displacements, Tag("<displacements>")]
+        | Annotated[Coordinates, Tag("<coordinates>")]
+        | Annotated[Bijection, Tag("<bijection>")]
+        | Annotated[ByDimension, Tag("<byDimension>")]
+        | Annotated[OtherTransformation, BeforeValidator(_refuse), Tag("<other>")],
+        Discriminator(_branch),
+    ]
+    """A transformation that can be used: one of the 12 types with parameters that fit."""
+
+    KeptTransformation = Annotated[AnyTransformation, WrapValidator(_or_kept)]
+    """A transformation as a document holds it: one that cannot be used is an OtherTransformation."""
+
+
+def parse_transformation(document: JSON, location: str = "") -> Transformation:
+    """Read one transformation of 0.6, in the final spelling or one of its drafts (A25).
+
+    Parameters
+    ----------
+    document : JSON
+        An object with a type.
+    location : str, optional
+        Where it sits, for messages.
+
+    Returns
+    -------
+    Transformation
+        Of the class of its type.
+
+    Raises
+    ------
+    MetadataError
+        The type is none of the 12 (CT-20), or the parameters do not fit (CT-28 to CT-37).
+
+    Examples
+    --------
+    >>> parse_transformation({"type": "scale", "scale": [2, 3]}).apply([[1, 1]])
+    [[2.0, 3.0]]
+    >>> parse_transformation({"type": "warp"}, "scene.coordinateTransformations[0]")
+    Traceback (most recent call last):
+    ...
+    lamella.errors.MetadataError: scene.coordinateTransformations[0]: the type 'warp' is none of identity, ...
+    """
+    kind = document.get("type") if isinstance(document, dict) else None
+    if not isinstance(kind, str) or kind not in TRANSFORMATIONS:
+        where = f"{location}: " if location else ""
+        raise MetadataError(where + _no_type(document))
+    return TRANSFORMATIONS[kind].from_json(document, location)

@@ -1,0 +1,206 @@
+"""Transformations that treat each axis by itself: scale, translation, and moving axes about.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lamella.errors import InvalidArgumentError
+from lamella.spec.transformations.base import Transformation
+from lamella.spec.transformations.matrices import identity_matrix
+
+if TYPE_CHECKING:
+    from lamella.spec.transformations.matrices import Matrix
+
+AxisIndex = Annotated[int, Field(ge=0)]
+"""Place of an axis, from 0."""
+
+
+class Identity(Transformation):
+    """Points stay as they are, in any number of axes.
+
+    Examples
+    --------
+    >>> Identity().apply([[1, 2]])
+    [[1.0, 2.0]]
+    """
+
+    type: Literal["identity"] = "identity"
+
+    def _moved(self, point: list[float]) -> list[float]:
+        return point
+
+    def _inverted(self) -> Identity:
+        return Identity()
+
+    def _matrix(self, axes_in: int) -> Matrix:
+        return identity_matrix(axes_in)
+
+
+class Scale(Transformation):
+    """Coordinates are multiplied, each by the factor of its axis (CT-28).
+
+    Examples
+    --------
+    >>> Scale(scale=[2, 4]).inverse().scale
+    [0.5, 0.25]
+    """
+
+    type: Literal["scale"] = "scale"
+    scale: list[float] = Field(min_length=1)
+
+    def _asked(self) -> int:
+        return len(self.scale)
+
+    def _moved(self, point: list[float]) -> list[float]:
+        return [a * b for a, b in zip(self.scale, point, strict=True)]
+
+    def _inverted(self) -> Scale:
+        if 0 in self.scale:
+            raise InvalidArgumentError(f"{self.title} {self.scale} cannot be inverted: a factor is 0")
+        return Scale(scale=[1 / factor for factor in self.scale])
+
+    def _matrix(self, axes_in: int) -> Matrix:
+        matrix = identity_matrix(axes_in)
+        for index, factor in enumerate(self.scale):
+            matrix[index][index] = factor
+        return matrix
+
+
+class Translation(Transformation):
+    """Coordinates are moved, each by the number of its axis (CT-29).
+
+    Examples
+    --------
+    >>> Translation(translation=[10, 20]).apply([[1, 2]])
+    [[11.0, 22.0]]
+    """
+
+    type: Literal["translation"] = "translation"
+    translation: list[float] = Field(min_length=1)
+
+    def _asked(self) -> int:
+        return len(self.translation)
+
+    def _moved(self, point: list[float]) -> list[float]:
+        return [a + b for a, b in zip(self.translation, point, strict=True)]
+
+    def _inverted(self) -> Translation:
+        return Translation(translation=[-step for step in self.translation])
+
+    def _matrix(self, axes_in: int) -> Matrix:
+        matrix = identity_matrix(axes_in)
+        for index, step in enumerate(self.translation):
+            matrix[index][-1] = step
+        return matrix
+
+
+class MapAxis(Transformation):
+    """Axes change places: entry i is the input axis that becomes output axis i (CT-30).
+
+    Raises
+    ------
+    MetadataError
+        Not a permutation of 0, 1, ..., N - 1.
+
+    Examples
+    --------
+    >>> MapAxis(map_axis=[1, 2, 0]).apply([[10, 11, 12]])
+    [[11.0, 12.0, 10.0]]
+    >>> MapAxis(map_axis=[1, 1])
+    Traceback (most recent call last):
+    ...
+    lamella.errors.MetadataError: MapAxis cannot be made: ... mapAxis [1, 1] is no permutation of 0 ... 1 (CT-30)
+    """
+
+    type: Literal["mapAxis"] = "mapAxis"
+    map_axis: list[AxisIndex] = Field(alias="mapAxis", min_length=1)
+
+    @model_validator(mode="after")
+    def _is_permutation(self) -> Self:
+        if sorted(self.map_axis) != list(range(len(self.map_axis))):
+            raise ValueError(
+                f"mapAxis {self.map_axis} is no permutation of 0 ... {len(self.map_axis) - 1} (CT-30)"
+            )
+        return self
+
+    def _asked(self) -> int:
+        return len(self.map_axis)
+
+    def _moved(self, point: list[float]) -> list[float]:
+        return [point[axis] for axis in self.map_axis]
+
+    def _inverted(self) -> MapAxis:
+        return MapAxis(map_axis=[self.map_axis.index(axis) for axis in range(len(self.map_axis))])
+
+    def _matrix(self, axes_in: int) -> Matrix:
+        rows = identity_matrix(axes_in)
+        return [rows[axis] for axis in self.map_axis]
+
+
+class ProjectAxis(Transformation):
+    """Axes are dropped, and axes are added at which every point lies at 0 (CT-31).
+
+    Attributes
+    ----------
+    dropped_inputs : list of int or None
+        Input axes that go.
+    created_outputs : list of int or None
+        Places among the output axes of those that come.
+
+    Raises
+    ------
+    MetadataError
+        Neither is given, or an index is listed twice.
+
+    Examples
+    --------
+    >>> ProjectAxis(dropped_inputs=[0], created_outputs=[2]).apply([[7, 8, 9]])
+    [[8.0, 9.0, 0.0]]
+    """
+
+    type: Literal["projectAxis"] = "projectAxis"
+    dropped_inputs: list[AxisIndex] | None = Field(default=None, alias="droppedInputs")
+    created_outputs: list[AxisIndex] | None = Field(default=None, alias="createdOutputs")
+
+    @model_validator(mode="after")
+    def _is_projection(self) -> Self:
+        if not self.dropped_inputs and not self.created_outputs:
+            raise ValueError("a projectAxis needs droppedInputs or createdOutputs (CT-31)")
+        for axes in (self.dropped_inputs, self.created_outputs):
+            if axes and len(set(axes)) < len(axes):
+                raise ValueError(f"the axes {axes} of a projectAxis are not unique (CT-31)")
+        return self
+
+    def _given(self, axes_in: int) -> int:
+        dropped, created = self.dropped_inputs or [], self.created_outputs or []
+        axes_out = axes_in - len(dropped) + len(created)
+        if any(axis >= axes_in for axis in dropped) or any(axis >= axes_out for axis in created):
+            raise InvalidArgumentError(
+                f"{self.title} drops the input axes {dropped} and creates the output axes {created}, "
+                f"which {axes_in} axes do not have (CT-31)"
+            )
+        return axes_out
+
+    def _moved(self, point: list[float]) -> list[float]:
+        return [0.0 if axis is None else point[axis] for axis in self._sources(len(point))]
+
+    def _matrix(self, axes_in: int) -> Matrix:
+        rows = identity_matrix(axes_in)
+        return [[0.0] * (axes_in + 1) if axis is None else rows[axis] for axis in self._sources(axes_in)]
+
+    def _sources(self, axes_in: int) -> list[int | None]:
+        """Give the input axis of each output axis, None where there is none."""
+        sources: list[int | None] = [
+            axis for axis in range(axes_in) if axis not in (self.dropped_inputs or [])
+        ]
+        for axis in sorted(self.created_outputs or []):
+            sources.insert(axis, None)
+        return sources
+
+    def _why_not(self, what: str) -> str:
+        return f"{self.title} cannot {what}: what it drops is lost, and what it adds was never there"

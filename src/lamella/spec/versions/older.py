@@ -1,0 +1,57 @@
+"""OME-NGFF 0.1, 0.2 and 0.3: Zarr v2, read only.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from lamella.spec.versions.older_documents import decode_older, older_name, refuse_older
+from lamella.spec.versions.v04 import Version04
+
+if TYPE_CHECKING:
+    from lamella.spec.base import MetaModel
+    from lamella.types import JSONObject, StoredVersionName
+
+
+class OlderVersion(Version04):
+    """The mapping of documents of a version before 0.4, to models only.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from lamella.models import ImagesMeta
+    >>> document = {"multiscales": [{"version": "0.3", "axes": ["y", "x"], "datasets": [{"path": "0"}]}]}
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     image = V03.load(ImagesMeta, document).multiscales[0]
+    >>> print(caught[0].message)
+    OME-NGFF 0.3 states no pixel sizes: level n was taken to be 2**n times coarser than level 0 along y and x
+    >>> image.axes[1].type
+    'space'
+    """
+
+    writable = False
+
+    def __init__(self, name: StoredVersionName) -> None:
+        self.name = name
+
+    def claims(self, zarr_format: int, attributes: JSONObject) -> bool:
+        """Claim Zarr v2 documents that state this version and look like it."""
+        return zarr_format == 2 and older_name(attributes) == self.name
+
+    def with_ome(self, attributes: JSONObject, ome: JSONObject) -> NoReturn:
+        """Refuse: nothing is written in this version."""
+        refuse_older(self.name)
+
+    def dump(self, meta: MetaModel, attributes: JSONObject, *, trusted: bool = False) -> NoReturn:
+        """Refuse: nothing is written in this version."""
+        refuse_older(self.name)
+
+    def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
+        return decode_older(kind, part, self.name)
+
+
+V01, V02, V03 = OlderVersion("0.1"), OlderVersion("0.2"), OlderVersion("0.3")
+"""OME-NGFF 0.1, 0.2 and 0.3, which are read."""

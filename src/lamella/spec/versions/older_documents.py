@@ -1,0 +1,177 @@
+"""What documents of OME-NGFF 0.1, 0.2 and 0.3 look like, and what they leave open.
+
+They have no units, no transformations and, before 0.3, no axes: an image is t, c, z, y, x. What is missing is
+guessed, and a warning says what was guessed.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, NoReturn
+
+from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.spec.images import ImagesMeta
+from lamella.spec.plate import PlateMeta
+
+if TYPE_CHECKING:
+    from lamella.spec.base import MetaModel
+    from lamella.types import JSON, JSONObject
+
+_NAMES = ("0.1", "0.2", "0.3")
+_AXIS_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+
+
+def refuse_older(version: str) -> NoReturn:
+    """Refuse to write a document of a version before 0.4."""
+    raise InvalidArgumentError(
+        f"OME-NGFF {version} is read, not written: upgrade the store to 0.4, 0.5 or 0.6 first"
+    )
+
+
+def stated_older(ome: JSONObject | None) -> str | None:
+    """Get the version before 0.4 that an image states and has; None for all others.
+
+    Examples
+    --------
+    >>> stated_older({"multiscales": [{"version": "0.2", "datasets": [{"path": "0"}]}]})
+    '0.2'
+    >>> stated_older({"multiscales": [{"datasets": [{"path": "0"}]}]}) is None
+    True
+    """
+    entries = (ome or {}).get("multiscales")
+    if not isinstance(entries, list) or not entries or not isinstance(entries[0], dict):
+        return None
+    return _name_of_image(entries[0]) if entries[0].get("version") in _NAMES else None
+
+
+def older_name(attributes: JSONObject) -> str | None:
+    """Tell which version before 0.4 a document has; None when it has none of them.
+
+    Documents of 0.4 with a wrong or missing version are told by the shape of their axes, or of their wells.
+
+    Examples
+    --------
+    >>> older_name({"multiscales": [{"version": "0.1", "datasets": [{"path": "0"}]}]})
+    '0.1'
+    >>> older_name({"multiscales": [{"axes": ["y", "x"], "datasets": []}]})
+    '0.3'
+    >>> older_name({"multiscales": [{"version": "0.1", "axes": [{"name": "y"}], "datasets": []}]}) is None
+    True
+    """
+    entries = attributes.get("multiscales")
+    if isinstance(entries, list) and entries and isinstance(entries[0], dict):
+        return _name_of_image(entries[0])
+    if isinstance(attributes.get("plate"), dict):
+        return _name_of_plate(attributes["plate"])
+    for key in ("well", "image-label"):
+        part = attributes.get(key)
+        if isinstance(part, dict) and part.get("version") in _NAMES:
+            return str(part["version"])
+    return None
+
+
+def _name_of_image(image: JSONObject) -> str | None:
+    stated, axes, datasets = image.get("version"), image.get("axes"), image.get("datasets")
+    levels = datasets if isinstance(datasets, list) else []
+    if any(isinstance(level, dict) and "coordinateTransformations" in level for level in levels):
+        return None
+    if axes is None:
+        return _stated_or(stated, "0.2")
+    if isinstance(axes, list) and axes and all(isinstance(axis, str) for axis in axes):
+        return stated if stated in _NAMES else "0.3"
+    return None
+
+
+def _name_of_plate(plate: JSONObject) -> str | None:
+    wells = plate.get("wells")
+    if isinstance(wells, list) and wells:
+        if any(isinstance(well, dict) and "rowIndex" in well for well in wells):
+            return None
+        return _stated_or(plate.get("version"), "0.3")
+    return _stated_or(plate.get("version"), None)
+
+
+def _stated_or(stated: JSON, default: str | None) -> str | None:
+    if stated is None:
+        return default
+    return str(stated) if stated in _NAMES else None
+
+
+def decode_older(kind: type[MetaModel], part: JSONObject, version: str) -> JSONObject:
+    """Fill in what the versions before 0.4 do not say; what is there is kept.
+
+    Raises
+    ------
+    MetadataError
+        A well lies in no row or column of its plate.
+    """
+    if kind is ImagesMeta and isinstance(part.get("multiscales"), list):
+        guesses: dict[str, None] = {}
+        for scales in part["multiscales"]:
+            if isinstance(scales, dict):
+                guesses |= dict.fromkeys(_fill_image(scales))
+        if guesses:
+            warnings.warn(
+                f"OME-NGFF {version} states no {', and no '.join(guesses)}", UserWarning, stacklevel=5
+            )
+    elif kind is PlateMeta and isinstance(part.get("wells"), list):
+        _fill_wells(part)
+    return part
+
+
+def _fill_image(scales: JSONObject) -> list[str]:
+    guesses = []
+    axes = scales.get("axes")
+    if axes is None:
+        axes = list(_AXIS_TYPES)
+        guesses.append("axes: they were taken to be t, c, z, y, x")
+    if isinstance(axes, list) and all(isinstance(axis, str) for axis in axes):
+        axes = [_axis(name) for name in axes]
+    scales["axes"] = axes
+    datasets = scales.get("datasets")
+    bare = [
+        (level, dataset)
+        for level, dataset in enumerate(datasets if isinstance(datasets, list) else [])
+        if isinstance(dataset, dict) and "coordinateTransformations" not in dataset
+    ]
+    names = [str(axis.get("name")) if isinstance(axis, dict) else "" for axis in axes]
+    planes = [name for name in names if name.lower() in ("y", "x")]
+    for level, dataset in bare:
+        factors = [2.0**level if name in planes else 1.0 for name in names]
+        dataset["coordinateTransformations"] = [{"type": "scale", "scale": factors}]
+    if bare:
+        guesses.append(
+            "pixel sizes: level n was taken to be 2**n times coarser than level 0 along "
+            + (" and ".join(planes) or "no axis")
+        )
+    return guesses
+
+
+def _axis(name: str) -> JSONObject:
+    kind = _AXIS_TYPES.get(name.lower())
+    return {"name": name} | ({"type": kind} if kind else {})
+
+
+def _fill_wells(plate: JSONObject) -> None:
+    """Give the wells the indices of their paths: before 0.4 a well has only its path."""
+    lines = {}
+    for key in ("rows", "columns"):
+        listed = plate.get(key)
+        lines[key] = [
+            str(line["name"]) if isinstance(line, dict) and "name" in line else None
+            for line in (listed if isinstance(listed, list) else [])
+        ]
+    for place, well in enumerate(plate["wells"]):
+        if not isinstance(well, dict) or not isinstance(well.get("path"), str):
+            continue
+        names = well["path"].strip("/").split("/")
+        for key, index, name in (("rows", "rowIndex", names[0]), ("columns", "columnIndex", names[-1])):
+            if index in well:
+                continue
+            if name not in lines[key]:
+                raise MetadataError(
+                    f"plate.wells[{place}].path: {well['path']!r} lies in none of the {key} of the plate"
+                )
+            well[index] = lines[key].index(name)
