@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 from lamella.errors import (
     InvalidArgumentError,
     MetadataError,
+    NodeNotFoundError,
     StoreExistsError,
     StoreNotFoundError,
 )
@@ -23,7 +24,7 @@ from lamella.nodes.position import Position, is_pending
 from lamella.nodes.session import Place, Session
 from lamella.nodes.tiled import TiledPosition
 from lamella.nodes.well import Row, Well
-from lamella.spec.axes import channel_axis, default_axes
+from lamella.spec.axes import AxisMeta, channel_axis, default_axes
 from lamella.spec.versions import by_name, detect
 from lamella.store.documents import Documents
 from lamella.store.local import LocalStorage
@@ -35,9 +36,8 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from lamella.spec.axes import AxisMeta
     from lamella.store.storage import Storage
-    from lamella.types import StrPath
+    from lamella.types import StrPath, VersionName
 
 _LAYOUT_CLASSES: dict[str, type[NGFFNode]] = {"fov": Position, "hcs": Plate, "tiled": TiledPosition}
 
@@ -49,7 +49,7 @@ def open_ome_zarr(
     mode: Mode = "r",
     channel_names: Sequence[str] | None = None,
     axes: Sequence[AxisMeta] | None = None,
-    version: Literal["0.4", "0.5"] = "0.4",
+    version: VersionName = "0.4",
     disable_path_checking: bool = False,
     **kwargs: Any,
 ) -> Position: ...
@@ -60,7 +60,7 @@ def open_ome_zarr(
     mode: Mode = "r",
     channel_names: Sequence[str] | None = None,
     axes: Sequence[AxisMeta] | None = None,
-    version: Literal["0.4", "0.5"] = "0.4",
+    version: VersionName = "0.4",
     disable_path_checking: bool = False,
     **kwargs: Any,
 ) -> Plate: ...
@@ -71,7 +71,7 @@ def open_ome_zarr(
     mode: Mode = "r",
     channel_names: Sequence[str] | None = None,
     axes: Sequence[AxisMeta] | None = None,
-    version: Literal["0.4", "0.5"] = "0.4",
+    version: VersionName = "0.4",
     disable_path_checking: bool = False,
     **kwargs: Any,
 ) -> Any: ...
@@ -83,7 +83,7 @@ def open_ome_zarr(
     mode: Mode = "r",
     channel_names: Sequence[str] | None = None,
     axes: Sequence[AxisMeta] | None = None,
-    version: Literal["0.4", "0.5"] = "0.4",
+    version: VersionName = "0.4",
     disable_path_checking: bool = False,
     **kwargs: Any,
 ) -> Any:
@@ -147,7 +147,8 @@ def open_ome_zarr(
             return _open(documents, layout, mode, channel_names, axes, kwargs)
         row = _row_place(storage) if layout == "auto" else None
         if row is not None:
-            return Row(row, channel_names=channel_names, axes=axes, **kwargs)
+            # Its folder may have no document at all, so there is nothing to parse.
+            return Row(row, **{"parse_meta": False, "channel_names": channel_names, "axes": axes, **kwargs})
     if mode in ("r", "r+") or (mode == "a" and layout == "auto"):
         raise _not_there(storage, mode, layout)
     spec = by_name(version)
@@ -176,6 +177,8 @@ def _is_zarr_store(target: object) -> bool:
 
 
 def _not_there(storage: Storage, mode: str, layout: str) -> Exception:
+    if isinstance(storage, LocalStorage) and os.path.isfile(storage.root):
+        return MetadataError(f"Cannot open {storage.name}: it is a file, and an OME-Zarr store is a folder.")
     if storage.exists(""):
         return MetadataError(
             f"Cannot open {storage.name}: it holds no Zarr metadata (zarr.json, .zgroup or .zarray), so it is no "
@@ -206,12 +209,16 @@ def _check_creation(
         raise InvalidArgumentError(
             f"Cannot {what}: channel_names is a list of names, not the text {channel_names!r}."
         )
+    if axes is not None and not all(isinstance(axis, AxisMeta) for axis in axes):
+        raise InvalidArgumentError(
+            f"Cannot {what}: axes is a list of AxisMeta, such as lamella.models.axes('czyx'), not {axes!r}."
+        )
+    if axes is not None and not 2 <= len(axes) <= 5:
+        raise InvalidArgumentError(f"Cannot {what}: an image has 2 to 5 axes (AX-06), not {len(axes)}.")
     if channel_names is None and channel_axis(axes or default_axes()) is not None:
         raise InvalidArgumentError(f"Cannot {what}: a new store needs channel_names.")
     if channel_names is not None and len(set(channel_names)) != len(list(channel_names)):
         raise InvalidArgumentError(f"Cannot {what}: channel_names {list(channel_names)} has a name twice.")
-    if axes is not None and not 2 <= len(axes) <= 5:
-        raise InvalidArgumentError(f"Cannot {what}: an image has 2 to 5 axes (AX-06), not {len(axes)}.")
 
 
 def _check_place(storage: Storage, mode: str, disable_path_checking: bool) -> None:
@@ -278,15 +285,18 @@ def _open(
     kwargs: dict[str, Any],
 ) -> NGFFNode:
     name = documents.storage.name
-    if documents.kind("") == "array":
-        raise MetadataError(f"{name} is an array, not a group. Open the image group that holds it.")
-    attributes = documents.group("")
+    try:
+        attributes = documents.group("")
+    except NodeNotFoundError:
+        raise MetadataError(f"{name} is an array, not a group. Open the image group that holds it.") from None
     spec = detect(documents.format, attributes)
     place = Place(Session(documents, spec), "")
     found = node_class(spec.ome(attributes), place) or (Position if is_pending(attributes) else None)
     if found is None and layout == "auto" and (row := _row_place(documents.storage)) is not None:
         place, found = row, Row
     wanted = _LAYOUT_CLASSES.get(layout)
+    if wanted is not None and found is not None and issubclass(found, wanted):
+        wanted = found
     if wanted is not None and found is not None and not issubclass(wanted, found):
         raise InvalidArgumentError(
             f"{name} is opened with layout={layout!r}, but its metadata say {found.__name__}. Use layout='auto'."

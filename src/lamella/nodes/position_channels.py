@@ -5,6 +5,7 @@ Layer: nodes. The edits of the metadata themselves are pure functions in :mod:`l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,20 +52,16 @@ class ChannelEdits(NGFFNode):
             raise InvalidArgumentError(f"{self._place} has no channel axis to append {chan_name!r} to.")
         levels = [self._level(path) for path in self._live.model.multiscales[0].get_dataset_paths()]
         window = dtype_window(levels[0].dtype) if levels else None
+        names = self.channel_names  # before an array grows: names may be counted from it
 
         def append(meta: ImagesMeta) -> ImagesMeta:
-            return edits.append_channel(self._named(meta), chan_name, window)
+            return edits.append_channel(_named(meta, names), chan_name, window)
 
         append(self._live.model)  # what does not fit is refused before an array grows
         for level in levels if resize_arrays else ():
             axis = self._channel_axis_of(level)
             level.resize(tuple(n + (i == axis) for i, n in enumerate(level.shape)))
         self._live.edit(append)
-
-    def _named(self, meta: ImagesMeta) -> ImagesMeta:
-        """Return the metadata with channel names: an image of another program may have none yet."""
-        known = edits.channel_names(meta)
-        return meta if known or not self.channel_names else edits.name_channels(meta, self.channel_names)
 
     def _channel_axis_of(self, array: ImageArray) -> int:
         axis = channel_axis(array.axes if array.axes is not None else self.axes)
@@ -88,7 +85,8 @@ class ChannelEdits(NGFFNode):
             If there is no channel ``old``, or one named ``new`` (a ValueError).
         """
         self._require_writable(f"rename the channel {old!r}")
-        self._live.edit(lambda meta: edits.rename_channel(self._named(meta), old, new))
+        names = self.channel_names
+        self._live.edit(lambda meta: edits.rename_channel(_named(meta, names), old, new))
 
     def update_channel(self, chan_name: str, target: str, data: ArrayLike) -> None:
         """Write one channel of an array.
@@ -143,7 +141,17 @@ class ChannelEdits(NGFFNode):
             If the channel is unknown, or a number is missing or not finite (a ValueError).
         """
         self._require_writable(f"set the contrast limits of {channel_name!r}")
-        self._live.edit(lambda meta: edits.set_contrast_limits(self._named(meta), channel_name, window))
+        if not isinstance(window, Mapping):
+            raise InvalidArgumentError(
+                f"The contrast limits of {channel_name!r} are a dict of start, end, min and max, not {window!r}."
+            )
+        names = self.channel_names
+        self._live.edit(lambda meta: edits.set_contrast_limits(_named(meta, names), channel_name, window))
+
+
+def _named(meta: ImagesMeta, names: list[str]) -> ImagesMeta:
+    """Return the metadata with channel names: an image of another program may have none yet."""
+    return meta if edits.channel_names(meta) or not names else edits.name_channels(meta, names)
 
 
 def dtype_window(dtype: np.dtype[Any]) -> WindowDict:

@@ -143,8 +143,6 @@ class ImageCreation(NGFFNode):
         key = self._array_name(name)
         lengths, kind = _integers("shape", shape), _data_type(dtype)
         image = self._live.model
-        if check_shape:
-            self._check_shape(image, key, lengths)
         names = [axis.name for axis in image.multiscales[0].axes]
         array = self._new_array(lengths, kind, chunks, shards_ratio, compressor, names)
         place = self._place.child(key)
@@ -154,6 +152,8 @@ class ImageCreation(NGFFNode):
                 f"{self._place} has {'a group' if found == 'group' else 'an array'} {key!r} already. Delete it first"
                 f"{'' if found == 'group' else ', or open the store with overwriting_creation=True'}."
             )
+        if check_shape:
+            self._check_shape(image, key, lengths)
 
         def add(meta: ImagesMeta) -> ImagesMeta:
             if key in meta.multiscales[0].get_dataset_paths():
@@ -165,7 +165,7 @@ class ImageCreation(NGFFNode):
                 self._documents.delete(place.path)
             for group in self._groups_above(key):
                 self._documents.put_group(group, {})
-            self._documents.put_array(place.path, array)
+            self._documents.put_array(place.path, array, new=True)
 
         self._groups_above(key)
         # The array is put when the new metadata are ready, so that a transform that does not fit touches nothing.

@@ -45,10 +45,15 @@ class TransformEdits(NGFFNode):
         InvalidArgumentError
             If there is no such axis (a ValueError).
         """
+        self._check_axis_name(axis_name)
         try:
             return axis_index(self.axes, axis_name)
         except InvalidArgumentError as fault:
             raise InvalidArgumentError(f"{fault} (asked of {self._place})") from None
+
+    def _check_axis_name(self, axis_name: str) -> None:
+        if not isinstance(axis_name, str):
+            raise InvalidArgumentError(f"An axis of {self._place} is named by text, not by {axis_name!r}.")
 
     def get_effective_scale(self, image: str) -> list[float]:
         """Return the size of a voxel of one level, or the factor of the whole position.
@@ -62,6 +67,11 @@ class TransformEdits(NGFFNode):
         -------
         list of float
             One number per axis, in the unit of the axis: level scale times position scale (CT-07).
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is no such array (a KeyError).
         """
         return geometry.effective_scale(self._live.model, image)
 
@@ -78,6 +88,11 @@ class TransformEdits(NGFFNode):
         list of float
             One number per axis, in the unit of the axis: position scale times level translation plus position
             translation (CT-07).
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is no such array (a KeyError).
         """
         return geometry.effective_translation(self._live.model, image)
 
@@ -91,6 +106,13 @@ class TransformEdits(NGFFNode):
         transform
             Identity, scale and translation in any number and order; the equal scale and translation are stored
             (CT-03, CT-04).
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is no such array (a KeyError).
+        InvalidArgumentError
+            If a transformation does not fit the axes (a ValueError).
         """
         self._require_writable("set a transform")
         self._live.edit(lambda meta: edits.set_transform(meta, image, transform))
@@ -106,6 +128,14 @@ class TransformEdits(NGFFNode):
             Name of the axis, in any case.
         new_scale
             Size in the unit of the axis; greater than 0.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is no such array (a KeyError).
+        InvalidArgumentError
+            If there is no such axis, or the size is not a number above 0 (a ValueError).
         """
         self._require_writable("set a scale")
+        self._check_axis_name(axis_name)
         self._live.edit(lambda meta: edits.set_scale(meta, image, axis_name, new_scale))

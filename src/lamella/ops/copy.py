@@ -85,7 +85,10 @@ def as_source(data: Any) -> Source:
     )
     if lazy or isinstance(data, np.memmap):
         return Source(data, in_memory=False)
-    array = np.asarray(data)
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise InvalidArgumentError(f"An image needs an array of numbers: {error}") from error
     if array.dtype == object or array.dtype.kind in "USV":
         raise InvalidArgumentError(
             f"An image needs an array of numbers; got {type(data).__name__} of {array.dtype}."
