@@ -349,11 +349,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Any]:
     from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
     made = {
-        "memory": lambda: MemoryStore(),
+        "memory": MemoryStore,
         "local": lambda: LocalStore(tmp_path / "local.zarr"),
         "wrapped": lambda: WrapperStore(MemoryStore()),
     }
-    yield made[request.param]()
+    return made[request.param]()
 
 
 @pytest.mark.parametrize("layout", ["fov", "hcs"])
@@ -408,3 +408,29 @@ def test_a_read_only_store_stays_read_only(image, path):
         pytest.raises(PermissionError),
     ):
         position.rename_channel("DAPI", "nuclei")
+
+
+def test_a_store_that_cannot_list_is_walked_by_its_metadata(plate_path):
+    from zarr.storage import LocalStore, WrapperStore
+
+    class Unlisted(WrapperStore):
+        """As HTTP is: keys can be read, folders cannot be listed."""
+
+        supports_listing = False
+
+        def list_dir(self, prefix: str) -> Any:
+            raise NotImplementedError
+
+        list = list_prefix = list_dir
+
+    with open_ome_zarr(Unlisted(LocalStore(plate_path, read_only=True))) as plate:
+        fields = dict(plate.positions())
+        assert list(fields) == [f"{well}/{field}" for well in ("A/1", "A/2", "B/1") for field in "01"]
+        position = fields["A/1/0"]
+        assert list(position) == ["0"]
+        np.testing.assert_array_equal(position["0"][0], pixels()[0])
+        assert list(position.labels) == []
+        for node in (plate, plate["A"], plate["A/1"], position):
+            assert repr(node)
+            assert node._repr_html_()
+            node.print_tree()

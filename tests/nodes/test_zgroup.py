@@ -202,7 +202,7 @@ def test_a_model_that_was_spoiled_is_not_saved(image, spoil, refused):
         repr(image)  # never raises
 
 
-# -- constructors from zarr-python ---------------------------------------------------------------------------------------
+# -- constructors from zarr-python ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("store", ["local", "memory"])
@@ -210,7 +210,7 @@ def test_nodes_are_made_from_groups(plate_path, store):
     root = LocalStore(plate_path) if store == "local" else _in_memory(plate_path)
     group = zarr.open_group(root, mode="r+", use_consolidated=False)
     plate, well, position = Plate(group), Well(group["A/1"]), Position(group["A/1/0"])
-    assert list(dict(plate.positions()))[0] == "A/1/0"
+    assert next(iter(dict(plate.positions()))) == "A/1/0"
     assert list(well) == ["0", "1"]
     assert position.path == "A/1/0"
     np.testing.assert_array_equal(position["0"][:], pixels())
