@@ -13,6 +13,7 @@ from lamella.errors import (
     InvalidArgumentError,
     OutOfBoundsError,
 )
+from lamella.store import arrays
 from lamella.store.arrays import StoredArray
 
 DTYPES = ["u1", "u2", "i2", "i4", "u4", "f4", "f8", "bool"]
@@ -34,6 +35,14 @@ def test_what_is_written_is_read_by_everybody(make_array, layout, dtype, zarr_fo
     for reader, found in readers.items():
         assert found.dtype == data.dtype, reader
         np.testing.assert_array_equal(found, data, reader)
+
+
+def test_a_write_of_many_batches_is_whole(make_array, layout, values, monkeypatch):
+    monkeypatch.setattr(arrays, "_BATCH_BYTES", 100)
+    shape, options = layout
+    array = make_array(shape, **options)
+    array.write(..., values(shape, "u2"))
+    np.testing.assert_array_equal(array.read(), values(shape, "u2"))
 
 
 def test_unwritten_places_hold_the_fill_value(make_array, layout, files_of):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
@@ -45,7 +46,7 @@ Select: TypeAlias = "Callable[[Index, Shape], Selection]"
 _LOCKS = 32
 
 #: Raw bytes that are encoded before they are written, where an engine cannot replace files itself.
-_BATCH_BYTES = 128 << 20
+_BATCH_BYTES = 64 << 20
 
 #: Files read one by one to name the damaged one.
 _MOST_SEARCHED = 4096
@@ -283,9 +284,26 @@ class StoredArray:
             if piece.kind not in engine.reads_before_writing:
                 engine.write(_box(piece.box), block[_shifted(piece.box, origin)])
                 continue
-            for batch in coverage.batches(meta, piece.box, _BATCH_BYTES):
-                files = engine.encode(_box(batch), block[_shifted(batch, origin)])
-                self.documents.storage.write_many((join(self.path, key), data) for key, data in files.items())
+            parts = list(coverage.batches(meta, piece.box, _BATCH_BYTES))
+            encoded = (engine.encode(_box(part), block[_shifted(part, origin)]) for part in parts)
+            if len(parts) == 1:
+                self._write_files(next(encoded))
+            else:
+                self._write_while_encoding(encoded)
+
+    def _write_while_encoding(self, encoded: Iterator[dict[str, bytes]]) -> None:
+        """Write one batch while the next is encoded; two batches at most are in memory."""
+        with ThreadPoolExecutor(1, "lamella-write") as writer:
+            written: Future[None] | None = None
+            for files in encoded:
+                if written is not None:
+                    written.result()
+                written = writer.submit(self._write_files, files)
+            if written is not None:
+                written.result()
+
+    def _write_files(self, files: dict[str, bytes]) -> None:
+        self.documents.storage.write_many((join(self.path, key), data) for key, data in files.items())
 
     @contextmanager
     def _locks(self, meta: ArrayMeta, selection: Selection) -> Iterator[bool]:

@@ -256,6 +256,8 @@ class LocalStorage(Storage):
         try:
             try:
                 shutil.copyfile(source._base + check_key(key), temporary)
+                if self.fsync:
+                    _fsync_path(temporary)
                 os.replace(temporary, self._base + new)
             except BaseException:
                 _remove_file(temporary)
