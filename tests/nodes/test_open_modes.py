@@ -262,6 +262,21 @@ def test_a_path_of_bytes_is_refused(path, refused):
         open_ome_zarr(os.fsencode(path))
 
 
+@pytest.mark.parametrize("mode", ["r", "w", "a"])
+@pytest.mark.parametrize("target", ["", "a\0b.zarr"])
+def test_a_text_that_is_no_path_is_refused(target, mode, refused):
+    with refused(ValueError, match="path"):
+        open_ome_zarr(target, layout="fov", mode=mode, channel_names=["DAPI"])
+
+
+@pytest.mark.parametrize(
+    "names", [("a", "b"), np.array(["a", "b"]), iter(["a", "b"]), {"a": 1, "b": 2}.keys()]
+)
+def test_channel_names_may_be_any_iterable(tmp_path, names):
+    with open_ome_zarr(tmp_path / "a.zarr", layout="fov", mode="w", channel_names=names) as position:
+        assert position.channel_names == ["a", "b"]
+
+
 def test_path_like_objects_are_paths(path):
     class Spot:
         def __fspath__(self) -> str:
@@ -286,7 +301,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path):
     else:
         tmp_path.chmod(0o500)
         path = tmp_path / "store.zarr"
-    with pytest.raises(OSError, match="store.zarr") as caught:
+    with pytest.raises(OSError, match=r"store\.zarr") as caught:
         open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"])
     assert isinstance(caught.value, LamellaError)
 

@@ -91,6 +91,16 @@ def test_04_has_no_shards_and_says_what_has(path, refused):
                 position.create_zeros("0", (8, 8), "uint8", chunks=(4, 4), shards_ratio=ratio)
 
 
+def test_numbers_of_numpy_are_numbers(path):
+    with open_ome_zarr(path, layout="fov", mode="w", axes=axes("yx"), version="0.5") as position:
+        shape, chunks = np.array([8, 10]), np.array([4, 4])
+        image = position.create_zeros("0", shape, np.uint8, chunks=chunks, shards_ratio=np.array([2, 1]))
+        assert (image.shape, image.chunks, image.shards) == ((8, 10), (4, 4), (8, 4))
+        position.set_transform("0", [TransformationMeta(type="scale", scale=np.array([2, 3]))])
+        position.set_scale(0, "x", np.float32(0.5))
+        assert position.get_effective_scale(0) == [2, 0.5]
+
+
 def test_the_files_of_an_array_before_pixels(path, version):
     with open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"], version=version) as position:
         position.create_zeros("0", (1, 1, 1, 4, 4), "uint8")

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 M = TypeVar("M", bound="MetaModel")
-D = TypeVar("D", bound="MetaModel", contravariant=True)
+D_contra = TypeVar("D_contra", bound="MetaModel", contravariant=True)
 
 
-class Dump(Protocol[D]):
+class Dump(Protocol[D_contra]):
     """How a model becomes the attributes to store."""
 
-    def __call__(self, meta: D, attributes: JSONObject, /, *, trusted: bool = False) -> JSONObject:
+    def __call__(self, meta: D_contra, attributes: JSONObject, /, *, trusted: bool = False) -> JSONObject:
         """Return new attributes; a trusted model needs no validation."""
         ...
 

@@ -140,6 +140,10 @@ def open_ome_zarr(
     """
     _check_choices(layout, mode)
     target = store_path if _is_zarr_store(store_path) else os.fspath(store_path)  # type: ignore[arg-type]
+    if isinstance(target, str) and (not target or "\0" in target):
+        raise InvalidArgumentError(f"{target!r} is not a path: it is empty or has a NUL character.")
+    if channel_names is not None and not isinstance(channel_names, str):
+        channel_names = list(channel_names)
     storage = open_storage(target, read_only=mode == "r")
     if mode in ("r", "r+", "a"):
         documents = Documents.open(storage)

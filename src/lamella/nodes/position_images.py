@@ -205,7 +205,7 @@ class ImageCreation(NGFFNode):
     ) -> ArrayMeta:
         version = self._session.version
         shards: Shape | None = None
-        if chunks == "auto":
+        if isinstance(chunks, str) and chunks == "auto":
             inner, shards = auto_layout(shape, dtype.itemsize, version.zarr_format == 3)
         elif chunks is None:
             inner = default_chunks(shape, dtype.itemsize)

@@ -73,7 +73,7 @@ class TransformEdits(NGFFNode):
         NodeNotFoundError
             If there is no such array (a KeyError).
         """
-        return geometry.effective_scale(self._live.model, image)
+        return geometry.effective_scale(self._live.model, str(image))
 
     def get_effective_translation(self, image: str) -> list[float]:
         """Return where the first voxel of one level, or the whole position, lies.
@@ -94,7 +94,7 @@ class TransformEdits(NGFFNode):
         NodeNotFoundError
             If there is no such array (a KeyError).
         """
-        return geometry.effective_translation(self._live.model, image)
+        return geometry.effective_translation(self._live.model, str(image))
 
     def set_transform(self, image: str, transform: Sequence[TransformationMeta]) -> None:
         """Set the coordinate transformations of one level or of the whole position.
@@ -115,7 +115,7 @@ class TransformEdits(NGFFNode):
             If a transformation does not fit the axes (a ValueError).
         """
         self._require_writable("set a transform")
-        self._live.edit(lambda meta: edits.set_transform(meta, image, transform))
+        self._live.edit(lambda meta: edits.set_transform(meta, str(image), transform))
 
     def set_scale(self, image: str, axis_name: str, new_scale: float) -> None:
         """Set the physical size of a voxel along one axis; translations stay and the levels stay consistent.
@@ -138,4 +138,4 @@ class TransformEdits(NGFFNode):
         """
         self._require_writable("set a scale")
         self._check_axis_name(axis_name)
-        self._live.edit(lambda meta: edits.set_scale(meta, image, axis_name, new_scale))
+        self._live.edit(lambda meta: edits.set_scale(meta, str(image), axis_name, new_scale))
