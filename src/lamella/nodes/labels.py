@@ -22,6 +22,16 @@ class LabelImage(Position):
     """A label image: a multiscale image of integers, with colours and properties of its labels.
 
     Its pyramids are made with "mode" (or "stride"), so that no level holds a label that level 0 has not.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> path = tempfile.mkdtemp() + "/cells.zarr"
+    >>> position = lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"])
+    >>> image = position.create_image("0", np.ones((1, 1, 1, 32, 32), "uint16"))
+    >>> cells = position.labels.create("cells", np.ones((1, 1, 32, 32), "uint8"), colors={1: (0, 255, 0)})
+    >>> cells.colors, cells.image_label.source
+    ({1: (0, 255, 0, 255)}, {'image': '../../'})
     """
 
     @property

@@ -127,7 +127,16 @@ class TiledImageArray(ImageArray):
 
 
 class TiledPosition(Position):
-    """A position whose arrays are grids of tiles. Everything else is as for :class:`Position`."""
+    """A position whose arrays are grids of tiles. Everything else is as for :class:`Position`.
+
+    Examples
+    --------
+    >>> import lamella, tempfile
+    >>> path = tempfile.mkdtemp() + "/tiles.zarr"
+    >>> position = lamella.open_ome_zarr(path, layout="tiled", mode="w", channel_names=["DAPI"])
+    >>> position.make_tiles("0", grid_shape=(2, 3), tile_shape=(16, 16), dtype="uint16").shape
+    (1, 1, 1, 32, 48)
+    """
 
     _array_class = TiledImageArray
 
