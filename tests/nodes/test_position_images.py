@@ -242,6 +242,33 @@ def test_overwriting_replaces_an_array_and_its_entry(path, version):
     check_valid(path, version)
 
 
+@pytest.mark.parametrize("lazy", [True, False])
+def test_an_array_can_be_overwritten_from_itself(image, path, version, lazy):
+    with open_ome_zarr(path, mode="r+", overwriting_creation=True) as position:
+        same = position["0"].dask_array() if lazy else position["0"]
+        position.create_image("0", same, chunks=(1, 1, 1, 4, 4))
+        np.testing.assert_array_equal(position["0"][:], pixels())
+        assert position["0"].chunks == (1, 1, 1, 4, 4)
+        assert position.dataset_paths == ["0", "1"]
+    assert not [name for name in snapshot(path) if ".lamella" in name]
+    check_valid(path, version)
+
+
+def test_a_failing_overwrite_leaves_the_old_array(image, path):
+    class Failing:
+        shape, dtype = (2, 2, 3, 8, 10), np.dtype("uint16")
+
+        def __getitem__(self, index: Any) -> Any:
+            raise ConnectionError("the scanner went home")
+
+    before = snapshot(path)
+    with open_ome_zarr(path, mode="r+", overwriting_creation=True) as position:
+        with pytest.raises(ConnectionError):
+            position["0"] = Failing()
+        np.testing.assert_array_equal(position["0"][:], pixels())
+    assert snapshot(path) == before
+
+
 def test_nested_names_get_their_groups(path, version):
     with open_ome_zarr(path, layout="fov", mode="w", axes=axes("yx"), version=version) as position:
         position["scale0/image"] = pixels("yx")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from operator import index
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from uuid import uuid4
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from lamella.nodes.position_channels import dtype_window
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.store.documents import new_array
-from lamella.store.keys import check_key
+from lamella.store.keys import PRIVATE_PREFIX, check_key
 from lamella.store.layout import auto_layout, default_chunks
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from lamella.nodes.live import LiveDocument
+    from lamella.nodes.session import Place
+    from lamella.ops.copy import Source
     from lamella.spec.images import ImagesMeta
     from lamella.spec.transforms import TransformationMeta
     from lamella.store.array_meta import ArrayMeta
@@ -82,27 +85,11 @@ class ImageCreation(NGFFNode):
         InvalidArgumentError, NodeExistsError
             If something does not fit or the name is taken (ValueErrors). Nothing is written then.
         """
-        from lamella.ops.copy import as_source, write_array
+        from lamella.ops.copy import as_source
 
         source = as_source(data)
-        array = self.create_zeros(
-            name,
-            source.shape,
-            source.dtype,
-            chunks,
-            shards_ratio,
-            transform,
-            check_shape,
-            compressor=compressor,
-        )
-        try:
-            write_array(array, source)
-        except BaseException:
-            # A source that fails half way leaves no half-written image; a kill leaves one whose chunks are whole.
-            self._live.edit(lambda meta: edits.remove_dataset(meta, self._array_name(name)))
-            self._documents.delete(array.path)
-            raise
-        return array
+        array = self._described(source.shape, source.dtype, chunks, shards_ratio, compressor)
+        return self._create(name, array, transform, check_shape, source)
 
     def create_zeros(
         self,
@@ -140,37 +127,86 @@ class ImageCreation(NGFFNode):
             If something does not fit or the name is taken (ValueErrors). Nothing is written then.
         """
         self._require_writable(f"create the array {name!r}")
+        array = self._described(shape, dtype, chunks, shards_ratio, compressor)
+        return self._create(name, array, transform, check_shape, None)
+
+    def _create(
+        self,
+        name: str,
+        array: ArrayMeta,
+        transform: Sequence[TransformationMeta] | None,
+        check_shape: bool,
+        source: Source | None,
+    ) -> ImageArray:
+        self._require_writable(f"create the array {name!r}")
         key = self._array_name(name)
-        lengths, kind = _integers("shape", shape), _data_type(dtype)
-        image = self._live.model
-        names = [axis.name for axis in image.multiscales[0].axes]
-        array = self._new_array(lengths, kind, chunks, shards_ratio, compressor, names)
         place = self._place.child(key)
         found = self._documents.kind(place.path)
-        if found == "group" or (found == "array" and not self._overwriting_creation):
-            raise NodeExistsError(
-                f"{self._place} has {'a group' if found == 'group' else 'an array'} {key!r} already. Delete it first"
-                f"{'' if found == 'group' else ', or open the store with overwriting_creation=True'}."
-            )
+        self._check_free(key, found)
         if check_shape:
-            self._check_shape(image, key, lengths)
+            self._check_shape(self._live.model, key, array.shape)
 
         def add(meta: ImagesMeta) -> ImagesMeta:
             if key in meta.multiscales[0].get_dataset_paths():
                 meta = edits.remove_dataset(meta, key)
-            return edits.add_dataset(meta, key, transform, dtype_window(kind))
+            return edits.add_dataset(meta, key, transform, dtype_window(array.dtype))
+
+        add(self._live.model)  # a transform that does not fit is refused before pixels are written
+        # An array that is replaced may be what the source reads from: the new one is written beside it.
+        staged = self._staged(array, source) if found is not None and source is not None else None
 
         def put() -> None:
             if found is not None:
                 self._documents.delete(place.path)
             for group in self._groups_above(key):
                 self._documents.put_group(group, {})
-            self._documents.put_array(place.path, array, new=True)
+            if staged is None:
+                self._documents.put_array(place.path, array, new=True)
+            else:
+                self._documents.move(staged.path, place.path)
 
+        try:
+            meta = self._live.edit(add, before_write=put)
+        except BaseException:
+            if staged is not None and self._documents.storage.exists(staged.path):
+                self._documents.delete(staged.path)
+            raise
+        made = self._array_class(place, meta.multiscales[0].axes)
+        if source is not None and staged is None:
+            self._fill(made, key, source)
+        return made
+
+    def _check_free(self, key: str, found: str | None) -> None:
         self._groups_above(key)
-        # The array is put when the new metadata are ready, so that a transform that does not fit touches nothing.
-        meta = self._live.edit(add, before_write=put)
-        return self._array_class(place, meta.multiscales[0].axes)
+        if found == "group" or (found == "array" and not self._overwriting_creation):
+            raise NodeExistsError(
+                f"{self._place} has {'a group' if found == 'group' else 'an array'} {key!r} already. Delete it first"
+                f"{'' if found == 'group' else ', or open the store with overwriting_creation=True'}."
+            )
+
+    def _fill(self, made: ImageArray, key: str, source: Source) -> None:
+        from lamella.ops.copy import write_array
+
+        try:
+            write_array(made, source)
+        except BaseException:
+            # A source that fails half way leaves no half-written image; a kill leaves one whose chunks are whole.
+            self._live.edit(lambda meta: edits.remove_dataset(meta, key))
+            self._documents.delete(made.path)
+            raise
+
+    def _staged(self, array: ArrayMeta, source: Source) -> Place:
+        """Write an array under a private name, which no listing shows."""
+        from lamella.ops.copy import write_array
+
+        place = self._place.child(f"{PRIVATE_PREFIX}{uuid4().hex}")
+        self._documents.put_array(place.path, array, new=True)
+        try:
+            write_array(ImageArray(place), source)
+        except BaseException:
+            self._documents.delete(place.path)
+            raise
+        return place
 
     def _array_name(self, name: int | str) -> str:
         """Return the name as text; refuse those that a position keeps for something else."""
@@ -193,6 +229,20 @@ class ImageCreation(NGFFNode):
             if kind == "array":
                 raise NodeExistsError(f"Cannot create {key!r} in {self._place}: {path!r} is an array.")
         return [path for path, kind in kinds.items() if kind is None]
+
+    def _described(
+        self,
+        shape: Sequence[int],
+        dtype: DTypeLike,
+        chunks: Sequence[int] | Literal["auto"] | None,
+        shards_ratio: Sequence[int] | None,
+        compressor: CompressorChoice,
+    ) -> ArrayMeta:
+        """Return the description of a new array. Nothing is written."""
+        names = [axis.name for axis in self._live.model.multiscales[0].axes]
+        return self._new_array(
+            _integers("shape", shape), _data_type(dtype), chunks, shards_ratio, compressor, names
+        )
 
     def _new_array(
         self,
