@@ -40,6 +40,7 @@ class Edits(RuleBasedStateMachine):
             self.path, layout="fov", mode="w", channel_names=self.channels, axes=axes(names), version=version
         )
         self.position.zattrs["lab"] = {"room": 5}
+        self.whole = self.sizes(0)
 
     def sizes(self, level: int, factor: float = 1.0) -> list[float]:
         return [1.0 if name == "c" else factor * 2.0**level for name in self.names]
@@ -101,8 +102,8 @@ class Edits(RuleBasedStateMachine):
 
     @rule(factor=FACTORS)
     def set_transform_of_all(self, factor: float) -> None:
-        if self.arrays:  # before the first array there is nowhere to keep it
-            self.position.set_transform("*", [TransformationMeta(type="scale", scale=self.sizes(0, factor))])
+        self.position.set_transform("*", [TransformationMeta(type="scale", scale=self.sizes(0, factor))])
+        self.whole = self.sizes(0, factor)
 
     @rule()
     def open_again(self) -> None:
@@ -120,6 +121,7 @@ class Edits(RuleBasedStateMachine):
             np.testing.assert_array_equal(position[name][:], expected)
         sizes = [np.prod(position.get_effective_scale(path)) for path in position.dataset_paths]
         assert sizes == sorted(sizes)
+        assert position.get_effective_scale("*") == self.whole
         assert attributes(self.path, self.version)["lab"] == {"room": 5}
 
     def teardown(self) -> None:

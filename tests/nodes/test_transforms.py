@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lamella import open_ome_zarr
 from lamella.models import TransformationMeta, axes
 
-from .conftest import channels, check_valid, ome, pixels
+from .conftest import attributes, channels, check_valid, ome, pixels
 
 
 @pytest.fixture
@@ -103,6 +103,24 @@ def test_the_whole_position_starts_from_ones(position, names):
     position.set_scale("*", "y", 4)
     assert position.get_effective_scale("*") == [4.0 if name == "y" else 1.0 for name in names]
     assert position.get_effective_scale("1")[-2] == 8
+
+
+def test_the_whole_position_can_be_scaled_before_its_first_array(path, version, names):
+    with open_ome_zarr(
+        path, layout="fov", mode="w", channel_names=channels(names), axes=axes(names), version=version
+    ) as position:
+        position.set_scale("*", "y", 4)
+    with open_ome_zarr(path, mode="r+") as position:
+        assert position.get_effective_scale("*")[-2] == 4
+        position["0"] = pixels(names)
+        assert position.scale[-2] == 4
+        del position["0"]
+        assert position.axis_names == list(names)
+    with open_ome_zarr(path, mode="r+") as position:
+        position["0"] = pixels(names)
+        assert position.scale == [4.0 if name == "y" else 1.0 for name in names]
+    assert "lamella" not in attributes(path, version)
+    check_valid(path, version)
 
 
 def test_every_axis_is_found_in_any_case(position, names):

@@ -18,6 +18,7 @@ from lamella.nodes.position_xarray import XarrayMethods
 from lamella.spec import edits
 from lamella.spec.axes import axes_from_json, channel_axis, default_axes
 from lamella.spec.images import ImagesMeta, MultiScaleMeta
+from lamella.spec.transforms import TransformationMeta
 from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
@@ -87,11 +88,12 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         meta = version.load(ImagesMeta, attributes)
         if meta is not None and meta.multiscales:
             return meta
-        axes = self._given_axes or _stored_axes(attributes) or default_axes()
+        axes = _stored_axes(attributes) or self._given_axes or default_axes()
         names = self._given_channels or []
         empty = edits.new_images(axes, names, name=self._image_name())
         if meta is not None and meta.omero is not None:
             empty.omero = meta.omero
+        empty.multiscales[0].coordinate_transformations = _stored_transforms(attributes)
         return empty
 
     def _dump(self, meta: ImagesMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
@@ -299,29 +301,37 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         delete_pyramid(self)
 
 
+_TRANSFORMS = "coordinateTransformations"
+
+
 def pending_attributes(version: Any, meta: ImagesMeta, document: JSONObject) -> JSONObject:
     """Return the attributes of a position that has no array yet.
 
     The specification has no image without arrays (MS-03), so ``multiscales`` waits for the first one. The channels are
-    stored in the omero block; axes other than the default ones are kept aside so that another process can fill the
-    position.
+    stored in the omero block; axes other than the default ones, and transformations of the whole position, are kept
+    aside so that another process can fill the position.
     """
     ome = version.ome(document)
     ome.pop("multiscales", None)
     document = version.with_ome(document, ome)
-    axes = meta.multiscales[0].axes if meta.multiscales else []
-    if axes and axes != default_axes():
-        own = dict(document.get("lamella") or {})
-        own["axes"] = [axis.model_dump(exclude_none=True) for axis in axes]
-        document["lamella"] = own
+    document = _without_pending(document)
+    kept: JSONObject = {}
+    if meta.multiscales:
+        axes, transforms = meta.multiscales[0].axes, meta.multiscales[0].coordinate_transformations
+        if axes and axes != default_axes():
+            kept["axes"] = [axis.to_json() for axis in axes]
+        if transforms:
+            kept[_TRANSFORMS] = [transform.to_json() for transform in transforms]
+    if kept:
+        document = {**document, "lamella": {**(document.get("lamella") or {}), **kept}}
     return document
 
 
 def _without_pending(document: JSONObject) -> JSONObject:
     own = document.get("lamella")
-    if not isinstance(own, dict) or "axes" not in own:
+    if not isinstance(own, dict) or not own.keys() & {"axes", _TRANSFORMS}:
         return document
-    kept = {key: value for key, value in own.items() if key != "axes"}
+    kept = {key: value for key, value in own.items() if key not in ("axes", _TRANSFORMS)}
     document = {key: value for key, value in document.items() if key != "lamella"}
     return {**document, "lamella": kept} if kept else document
 
@@ -334,3 +344,9 @@ def is_pending(attributes: JSONObject) -> bool:
 def _stored_axes(attributes: JSONObject) -> list[AxisMeta] | None:
     own = attributes.get("lamella")
     return axes_from_json(own["axes"]) if isinstance(own, dict) and own.get("axes") else None
+
+
+def _stored_transforms(attributes: JSONObject) -> list[TransformationMeta] | None:
+    own = attributes.get("lamella")
+    found = own.get(_TRANSFORMS) if isinstance(own, dict) else None
+    return [TransformationMeta.from_json(item) for item in found] if isinstance(found, list) else None
