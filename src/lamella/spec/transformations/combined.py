@@ -58,7 +58,7 @@ def _refuse(value: Any) -> Any:
 def _no_type(document: JSON) -> str:
     if not isinstance(document, dict) or "type" not in document:
         return f"expected a transformation, an object with a type, found {document!r}"
-    if document["type"] in TRANSFORMATIONS:
+    if isinstance(document["type"], str) and document["type"] in TRANSFORMATIONS:
         return f"the parameters of this {document['type']} do not fit"
     return f"the type {document['type']!r} is none of {', '.join(TRANSFORMATIONS)} (CT-20)"
 

@@ -178,10 +178,12 @@ class SpecVersion(ABC):
         """
         parts = [part for kind in self.parts if (part := self.load(kind, attributes)) is not None]
         known = {key for place in self.parts.values() for key in place.keys} | {"version"}
-        others = {key: value for key, value in self.ome(attributes).items() if key not in known}
-        rest = {key: value for key, value in self.beside(attributes).items() if key not in known}
-        others = {key: value for key, value in others.items() if key not in rest}
-        document = target.with_ome(rest, target.ome(rest) | others)
+        beside, ome = self.beside(attributes), self.ome(attributes)
+        if not (self._where and target._where):
+            # Without a wrapper a user's key of that name would be read as a part.
+            beside = {key: value for key, value in beside.items() if key not in known}
+        others = {key: value for key, value in ome.items() if key not in known} if self._where else {}
+        document = target.with_ome(beside, others | target.ome(beside))
         for part in parts:
             unsaid = target.unsaid(part)
             if unsaid and not lossy:

@@ -130,6 +130,8 @@ def _fill_image(scales: JSONObject) -> list[str]:
     if isinstance(axes, list) and all(isinstance(axis, str) for axis in axes):
         axes = [_axis(name) for name in axes]
     scales["axes"] = axes
+    if not isinstance(axes, list):
+        return []
     datasets = scales.get("datasets")
     bare = [
         (level, dataset)
