@@ -285,9 +285,9 @@ def _described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> Images
 
 
 def _without_levels(meta: ImagesMeta, paths: list[str]) -> ImagesMeta:
+    details = meta.multiscales[0].metadata
+    if isinstance(details, dict) and details.get("method") == _MAKER:
+        meta = edits.describe_levels(meta, None, None)  # it told of levels that are gone
     for path in paths:
         meta = edits.remove_dataset(meta, path)
-    image = meta.multiscales[0]
-    if isinstance(image.metadata, dict) and image.metadata.get("method") == _MAKER:
-        image.type = image.metadata = None  # they tell of levels that are gone
     return meta

@@ -56,6 +56,10 @@ __all__ = [
 ]
 
 
+_ONE_LEVEL = "none"
+_ONE_LEVEL_DETAILS = {"description": "One level: nothing was downscaled."}
+
+
 def new_images(axes: Sequence[AxisMeta], channel_names: Sequence[str], name: str | None = None) -> ImagesMeta:
     """Make the metadata of an image without levels.
 
@@ -140,6 +144,7 @@ def add_dataset(
     ndim = len(scales.axes)
     coarser = [_pixel_size(known, ndim) > _pixel_size(dataset, ndim) for known in scales.datasets]
     scales.datasets.insert(coarser.index(True) if True in coarser else len(coarser), dataset)
+    _describe_one_level(scales)
     if window is not None:
         set_missing_windows(edited, window)
     return edited
@@ -167,17 +172,26 @@ def remove_dataset(meta: ImagesMeta, path: str) -> ImagesMeta:
     """
     edited = meta.copied()
     edited.multiscales[0].datasets.remove(find_dataset(edited, path))
+    _describe_one_level(edited.multiscales[0])
     return edited
 
 
-def describe_levels(meta: ImagesMeta, method: str, details: JSON) -> ImagesMeta:
+def _describe_one_level(scales: MultiScaleMeta) -> None:
+    """Say of an image with one level that nothing was downscaled (MS-09, MS-10), and no longer when there are more."""
+    if len(scales.datasets) == 1 and scales.type is None and scales.metadata is None:
+        scales.type, scales.metadata = _ONE_LEVEL, dict(_ONE_LEVEL_DETAILS)
+    elif len(scales.datasets) != 1 and scales.type == _ONE_LEVEL and scales.metadata == _ONE_LEVEL_DETAILS:
+        scales.type = scales.metadata = None
+
+
+def describe_levels(meta: ImagesMeta, method: str | None, details: JSON) -> ImagesMeta:
     """Say how the levels were made (MS-09, MS-10).
 
     Parameters
     ----------
     meta : ImagesMeta
-    method : str
-        The downscaling method, such as "mean".
+    method : str or None
+        The downscaling method, such as "mean"; None to say nothing.
     details : JSON
         An object that describes it.
 
