@@ -129,6 +129,7 @@ def test_a_damaged_image_is_refused(version: SpecVersion, damaged: dict[str, Any
 
 
 def test_nothing_is_written(version: SpecVersion) -> None:
+    assert version.written_as == "0.4"
     said = rf"OME-NGFF {version.name} is read, not written: upgrade"
     with pytest.raises(InvalidArgumentError, match=said):
         version.dump(LabelsMeta(labels=[]), {})

@@ -48,7 +48,7 @@ def from_positions(
         mode="w-",
         channel_names=first.channel_names,
         axes=first.axes,
-        version=first.version,
+        version=first._session.version.written_as,
     )
     try:
         for path, source in sources.items():

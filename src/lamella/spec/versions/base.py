@@ -23,7 +23,7 @@ from lamella.spec.plate import PlateMeta, WellGroupMeta
 if TYPE_CHECKING:
     from lamella.spec.axes import AxisMeta
     from lamella.spec.base import MetaModel
-    from lamella.types import JSON, JSONObject, StoredVersionName
+    from lamella.types import JSON, JSONObject, StoredVersionName, VersionName
 
 M = TypeVar("M", bound="MetaModel")
 
@@ -84,6 +84,8 @@ class SpecVersion(ABC):
     ----------
     name : str
         As documents spell it, "0.5".
+    written_as : str
+        The version that a copy is written in: the same, or 0.4 for those that are only read.
     zarr_format : int
         2 or 3.
     writable : bool
@@ -100,6 +102,7 @@ class SpecVersion(ABC):
     """
 
     name: StoredVersionName
+    written_as: ClassVar[VersionName]
     zarr_format: ClassVar[Literal[2, 3]]
     writable: ClassVar[bool] = True
     parts: ClassVar[dict[type[MetaModel], Part]] = PARTS

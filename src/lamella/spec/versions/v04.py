@@ -5,7 +5,7 @@ Layer: spec.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from lamella.spec.images import ImagesMeta
 from lamella.spec.labels import ImageLabelMeta
@@ -16,7 +16,7 @@ from lamella.spec.versions.older_documents import decode_older, refuse_older, st
 
 if TYPE_CHECKING:
     from lamella.spec.base import MetaModel
-    from lamella.types import JSON, JSONObject, StoredVersionName
+    from lamella.types import JSON, JSONObject, StoredVersionName, VersionName
 
 
 class Version04(SpecVersion):
@@ -30,6 +30,7 @@ class Version04(SpecVersion):
     """
 
     name: StoredVersionName = "0.4"
+    written_as: ClassVar[VersionName] = "0.4"
     zarr_format = 2
     _where = ""
 

@@ -9,7 +9,7 @@ Layer: spec.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from lamella.errors import MetadataError
 from lamella.spec.images import ImagesMeta
@@ -20,7 +20,7 @@ from lamella.spec.versions.flat_images import decode_flat, encode_flat, find_old
 
 if TYPE_CHECKING:
     from lamella.spec.base import MetaModel
-    from lamella.types import JSON, JSONObject, StoredVersionName
+    from lamella.types import JSON, JSONObject, StoredVersionName, VersionName
 
 
 class Version05(SpecVersion):
@@ -34,6 +34,7 @@ class Version05(SpecVersion):
     """
 
     name: StoredVersionName = "0.5"
+    written_as: ClassVar[VersionName] = "0.5"
     zarr_format = 3
     _where = "ome."
 

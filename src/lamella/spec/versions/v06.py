@@ -8,7 +8,7 @@ Layer: spec.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from lamella.spec.axes import axes
 from lamella.spec.coordinate_systems import SceneMeta
@@ -21,7 +21,7 @@ from lamella.spec.versions.v06_images import decode_image, encode_image
 if TYPE_CHECKING:
     from lamella.spec.axes import AxisMeta
     from lamella.spec.base import MetaModel
-    from lamella.types import JSONObject, StoredVersionName
+    from lamella.types import JSONObject, StoredVersionName, VersionName
 
 _CLAIMED = re.compile(r"0\.6(?!\d)|0\.9\.?dev")
 _FINAL = (None, "0.6", "0.6rc0")
@@ -38,6 +38,7 @@ class Version06(Version05):
     """
 
     name: StoredVersionName = "0.6"
+    written_as: ClassVar[VersionName] = "0.6"
     parts = PARTS | {SceneMeta: Part(keys=("scene",), marks=("scene",), wrapped=True)}
 
     def claims(self, zarr_format: int, attributes: JSONObject) -> bool:
