@@ -32,6 +32,8 @@ PUBLIC = {
     "Well",
     "errors",
     "models",
+    "repair",
+    "validate",
 }
 
 

@@ -8,6 +8,8 @@ The front door is `open_ome_zarr`, which returns the node at a path:
 - `Collection` for the images of one file, as bioformats2raw writes them,
 - `ImageArray` (`TiledImageArray`) for the pixels of one level.
 
+`validate` says what is wrong with a store, and `repair` mends what can be mended without guessing.
+
 ``lamella.models`` holds the metadata models, ``lamella.errors`` the errors. Names are loaded on first use, so that
 ``import lamella`` costs little.
 
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.nodes.tiled import TiledImageArray, TiledPosition
     from lamella.nodes.well import Row, Well
+    from lamella.ops.repair import repair
+    from lamella.ops.validate import validate
 
 __all__ = [
     "Collection",
@@ -58,6 +62,8 @@ __all__ = [
     "errors",
     "models",
     "open_ome_zarr",
+    "repair",
+    "validate",
 ]
 
 _MODULES = {
@@ -73,6 +79,8 @@ _MODULES = {
     "TiledPosition": "lamella.nodes.tiled",
     "Well": "lamella.nodes.well",
     "open_ome_zarr": "lamella.nodes.open",
+    "repair": "lamella.ops.repair",
+    "validate": "lamella.ops.validate",
 }
 
 

@@ -432,6 +432,32 @@ class Plate(TreeMethods, NGFFNode):
 
         rename_well(self, str(old), str(new))
 
+    def reindex(self) -> None:
+        """Rebuild the metadata of the plate and its wells from the images that are there.
+
+        Many jobs may each write the images of their own wells; one call at the end makes them a plate. All is listed
+        in natural order. Names, acquisitions, rows and columns without wells, and unknown keys are kept.
+
+        Raises
+        ------
+        InvalidArgumentError, MetadataError
+            If there are no images, or damaged ones, or images of several versions (ValueErrors). Nothing is written.
+
+        Examples
+        --------
+        >>> import lamella, numpy as np, tempfile
+        >>> path = tempfile.mkdtemp() + "/plate.zarr"
+        >>> plate = lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["DAPI"])
+        >>> for field in ("A/10/0", "A/2/0"):  # each may be a job of its own
+        ...     job = lamella.open_ome_zarr(f"{path}/{field}", layout="fov", mode="w", channel_names=["DAPI"])
+        >>> plate.reindex()
+        >>> [path for path, position in plate.positions()]
+        ['A/2/0', 'A/10/0']
+        """
+        from lamella.ops.reindex import reindex
+
+        reindex(self)
+
     @classmethod
     def from_positions(
         cls, store_path: StrPath | Store, positions: Mapping[str, Position], *, jobs: int | None = None

@@ -1,0 +1,302 @@
+"""``reindex``: the metadata of a plate and its wells, rebuilt from the images that are there.
+
+Many jobs may each write the images of their own wells; one call at the end makes them a plate. What the old metadata
+know beyond that is kept: names, acquisitions, rows and columns without wells, and every unknown key.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.ops.walk_store import StoredNode, StoreReader
+from lamella.spec.names import is_name
+from lamella.spec.rules import DIALECTS
+from lamella.spec.rules.values import is_integer, is_text, objects
+from lamella.spec.versions import by_name
+from lamella.store.keys import join, natural_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lamella.nodes.plate import Plate
+    from lamella.spec.versions import SpecVersion
+    from lamella.store.storage import Storage
+    from lamella.types import JSON, JSONObject
+
+_LETTERS = re.compile(r"[A-Za-z]+")
+
+
+@dataclass
+class PlateIndex:
+    """What a plate and its wells should say, by what is there.
+
+    Attributes
+    ----------
+    version
+        Of the images.
+    groups
+        New attributes by path, in the order in which they are to be written: wells, rows, and the plate last, so that
+        no well is listed before it is there. Groups whose metadata are right already are left out.
+    wells
+        Path of each well to the names of its images.
+    """
+
+    version: SpecVersion
+    groups: dict[str, JSONObject] = field(default_factory=dict)
+    wells: dict[str, list[str]] = field(default_factory=dict)
+
+
+def reindex(plate: Plate) -> None:
+    """Rebuild the metadata of a plate and its wells from what is there; see :meth:`Plate.reindex`."""
+    plate._require_writable("reindex the plate")
+    documents = plate._documents
+    with documents.lock(plate.path):
+        index = plan_index(documents.storage, plate.path, name=plate._session.name)
+        documents.put_groups(index.groups)
+    plate._live.refresh()
+
+
+def plan_index(
+    storage: Storage, path: str, *, name: str | None = None, replace_damaged: bool = False
+) -> PlateIndex:
+    """Find what the documents of a plate and its wells should say. Nothing is written.
+
+    Parameters
+    ----------
+    storage
+        Of the store.
+    path
+        Of the plate in it. It need not be a group yet.
+    name
+        Where the store is: gives a plate without a name its name.
+    replace_damaged
+        Rebuild documents of the plate and of wells that cannot be read, instead of refusing. What only they knew is
+        lost then.
+
+    Raises
+    ------
+    InvalidArgumentError
+        No images are there, in folders ``row/column/image`` with alphanumeric names.
+    MetadataError
+        A document that has to be kept cannot be read, or the images are of several versions.
+    """
+    reader = StoreReader(storage)
+    wells: dict[str, dict[str, StoredNode]] = {}
+    nodes: dict[str, StoredNode] = {}
+    for row in _folders(reader, path):
+        for column in _folders(reader, join(path, row)):
+            well = reader.group(join(path, f"{row}/{column}"))
+            images = _images(reader, well)
+            if images:
+                wells[f"{row}/{column}"] = images
+                nodes[f"{row}/{column}"] = well
+        nodes[row] = reader.group(join(path, row))
+    if not wells:
+        raise InvalidArgumentError(
+            f"There are no images in {storage.name}{'/' + path if path else ''} to make a plate of. A plate has its "
+            "images in folders row/column/image, such as 'A/1/0'."
+        )
+    index = PlateIndex(_version(wells, storage.name))
+    fields: dict[str, list[tuple[str, int | None]]] = {}
+    plate = _read(reader.group(path), replace_damaged)
+    old = _part(plate, index.version, "plate")
+    only = _only_acquisition(old)
+    for well_path, images in wells.items():
+        attributes = _read(nodes[well_path], replace_damaged)
+        new, fields[well_path] = _well(attributes, images, only, index.version)
+        index.wells[well_path] = list(images)
+        _put(index, join(path, well_path), nodes[well_path], new)
+    for row in dict.fromkeys(well_path.partition("/")[0] for well_path in wells):
+        if not nodes[row].exists:
+            index.groups[join(path, row)] = index.version.with_ome({}, {})
+    new = index.version.with_ome(
+        plate,
+        {
+            **index.version.ome(plate),
+            "plate": _plate(old, fields, _name_of(name or storage.name), index.version),
+        },
+    )
+    _put(index, path, reader.group(path), new)
+    return index
+
+
+def _folders(reader: StoreReader, path: str) -> list[str]:
+    """Names of folders that may be rows or columns: alphanumeric, and no array."""
+    if not reader.storage.can_list:
+        raise InvalidArgumentError(
+            f"{reader.storage.name} cannot list its folders, so a plate cannot be rebuilt from it."
+        )
+    return [name for name in reader.storage.list(path) if is_name(name) and name not in ("OME", "labels")]
+
+
+def _images(reader: StoreReader, well: StoredNode) -> dict[str, StoredNode]:
+    """Find the images of a well, in natural order; those that it lists may have any name."""
+    listed = {entry.get("path") for _, entry in objects(_images_of(well.ome.get("well")))}
+    found = {}
+    for name in well.members:
+        if not (is_name(name) or name in listed):
+            continue
+        image = reader.group(join(well.path, name))
+        if image.unreadable:
+            raise MetadataError(
+                f"Cannot reindex: the document of {image.path!r} in {reader.storage.name} cannot be read "
+                f"({image.faults[0].found}). Restore it, or delete the image."
+            )
+        if image.kind == "group" and (image.ome.keys() & {"multiscales", "omero"} or _is_pending(image)):
+            found[name] = image
+    return found
+
+
+def _is_pending(image: StoredNode) -> bool:
+    """Tell whether a group is a position that waits for its first array."""
+    own = image.attributes.get("lamella") if isinstance(image.attributes, dict) else None
+    return isinstance(own, dict) and "axes" in own
+
+
+def _images_of(well: JSON) -> JSON:
+    return well.get("images") if isinstance(well, dict) else None
+
+
+def _version(wells: dict[str, dict[str, StoredNode]], store: str) -> SpecVersion:
+    versions = {image.version: image.path for images in wells.values() for image in images.values()}
+    unknown = [name for name in versions if name not in DIALECTS]
+    if len(versions) > 1 or unknown:
+        shown = ", ".join(f"{name or 'unknown'} ({path})" for name, path in versions.items())
+        raise MetadataError(
+            f"Cannot reindex {store}: its images have to be of one OME-NGFF version that can be written, and "
+            f"are of {shown}."
+        )
+    return by_name(str(next(iter(versions))))
+
+
+def _read(node: StoredNode, replace_damaged: bool) -> JSONObject:
+    """Give the attributes of a group, an empty object where there is no group yet."""
+    if node.unreadable:
+        if replace_damaged:
+            return {}
+        raise MetadataError(
+            f"Cannot reindex: the document of {node.path or '/'!r} cannot be read ({node.faults[0].found}). "
+            "`lamella repair --reindex` rebuilds it, and keeps a backup."
+        )
+    attributes = node.attributes
+    return attributes if isinstance(attributes, dict) else {}
+
+
+def _part(attributes: JSONObject, version: SpecVersion, key: str) -> JSONObject:
+    part = version.ome(attributes).get(key)
+    return part if isinstance(part, dict) else {}
+
+
+def _put(index: PlateIndex, path: str, node: StoredNode, new: JSONObject) -> None:
+    if node.unreadable or not node.exists or new != node.attributes:
+        index.groups[path] = new
+
+
+# -- wells ---------------------------------------------------------------------------------------------------------
+
+
+def _only_acquisition(plate: JSONObject) -> int | None:
+    """Give the acquisition that an image must be of: the only one. Of several, nothing tells."""
+    ids = [entry["id"] for _, entry in objects(plate.get("acquisitions")) if is_integer(entry.get("id"))]
+    return int(ids[0]) if len(ids) == 1 else None
+
+
+def _well(
+    attributes: JSONObject, images: Iterable[str], only: int | None, version: SpecVersion
+) -> tuple[JSONObject, list[tuple[str, int | None]]]:
+    old = _part(attributes, version, "well")
+    known = {entry["path"]: entry for _, entry in objects(old.get("images")) if is_text(entry.get("path"))}
+    new = {} if only is None else {"acquisition": only}
+    entries = [known.get(name, {"path": name, **new}) for name in images]
+    well = {**_stated(old, version), "images": entries}
+    fields = [
+        (entry["path"], int(entry["acquisition"]) if is_integer(entry.get("acquisition")) else None)
+        for entry in entries
+    ]
+    return version.with_ome(attributes, {**version.ome(attributes), "well": well}), fields
+
+
+def _stated(part: JSONObject, version: SpecVersion) -> JSONObject:
+    """Give a part with the version key that it should have (VE-02), and without one that it should not (VE-04)."""
+    if DIALECTS[version.name].inner_versions:
+        return {"version": version.name} | part | {"version": version.name}
+    return {key: value for key, value in part.items() if key != "version"}
+
+
+# -- the plate -----------------------------------------------------------------------------------------------------
+
+
+def _plate(
+    old: JSONObject, fields: dict[str, list[tuple[str, int | None]]], name: str, version: SpecVersion
+) -> JSONObject:
+    rows = _lines(old.get("rows"), [path.partition("/")[0] for path in fields])
+    columns = _lines(old.get("columns"), [path.partition("/")[2] for path in fields])
+    row_index = {row["name"]: place for place, row in enumerate(rows)}
+    column_index = {column["name"]: place for place, column in enumerate(columns)}
+    known = {entry["path"]: entry for _, entry in objects(old.get("wells")) if is_text(entry.get("path"))}
+    wells = []
+    for path in fields:
+        row, _, column = path.partition("/")
+        places = {"path": path, "rowIndex": row_index[row], "columnIndex": column_index[column]}
+        wells.append(known.get(path, {}) | places)
+    plate = _stated(old, version)
+    if not isinstance(plate.get("name"), str):
+        plate["name"] = name
+    plate |= {"rows": rows, "columns": columns}
+    plate["wells"] = sorted(wells, key=lambda well: (well["rowIndex"], well["columnIndex"]))
+    plate["field_count"] = max(map(len, fields.values()))
+    acquisitions = recounted_acquisitions(plate.get("acquisitions"), fields)
+    if acquisitions:
+        plate["acquisitions"] = acquisitions
+    return plate
+
+
+def _lines(old: JSON, names: Iterable[str]) -> list[JSONObject]:
+    """Give the rows or columns in natural order: those known, wells or not (PL-04), and those that are new."""
+    known = {entry["name"]: entry for _, entry in objects(old) if is_text(entry.get("name"))}
+    return [known.get(name, {"name": name}) for name in sorted({*known, *names}, key=line_order)]
+
+
+def line_order(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key of rows and columns: ``"2"`` before ``"10"``, and ``"B"`` before ``"AA"``, as on plates of 1536 wells.
+
+    >>> sorted(["10", "AA", "2", "B", "A2"], key=line_order)
+    ['2', '10', 'B', 'AA', 'A2']
+    """
+    if _LETTERS.fullmatch(name):
+        return ((1, len(name), name),)
+    return natural_order(name) if name.isdecimal() else ((2, 0, ""), *natural_order(name))
+
+
+def recounted_acquisitions(old: JSON, fields: dict[str, list[tuple[str, int | None]]]) -> list[JSONObject]:
+    """Give the acquisitions with their fields counted (PL-09), and those that only images name (WL-04).
+
+    An image without an acquisition is of the only one, where there is only one.
+    """
+    entries = [dict(entry) for _, entry in objects(old)]
+    ids = [int(entry["id"]) for entry in entries if is_integer(entry.get("id"))]
+    only = ids[0] if len(ids) == 1 else None
+    most: dict[int, int] = {}
+    for images in fields.values():
+        counts: dict[int, int] = {}
+        for _, number in images:
+            acquisition = only if number is None else number
+            if acquisition is not None and acquisition >= 0:
+                counts[acquisition] = counts.get(acquisition, 0) + 1
+        for acquisition, count in counts.items():
+            most[acquisition] = max(most.get(acquisition, 0), count)
+    entries += [{"id": number, "name": f"Acquisition {number}"} for number in sorted(most.keys() - set(ids))]
+    for entry in entries:
+        if is_integer(entry.get("id")) and most.get(int(entry["id"])):
+            entry["maximumfieldcount"] = most[int(entry["id"])]
+    return entries
+
+
+def _name_of(store: str) -> str:
+    last = store.rstrip("/").rpartition("/")[2]
+    return last.removesuffix(".zarr").removesuffix(".ome") or "plate"

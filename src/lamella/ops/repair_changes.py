@@ -1,0 +1,162 @@
+"""Changes of documents: their diffs, the backup of the old ones, and writing the new ones.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError, MetadataError, StorageError
+from lamella.store.documents import Documents
+from lamella.store.local import LocalStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.store.storage import Storage
+    from lamella.types import StrPath
+
+_DEPTH = 6
+"""How many folders above are looked at for the top of a store."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A new content of one document.
+
+    Attributes
+    ----------
+    key
+        Path of the document's file in the store.
+    old, new
+        Its bytes; None where there is no file.
+    rules
+        Ids of the rules that are mended.
+    """
+
+    key: str
+    old: bytes | None
+    new: bytes | None
+    rules: tuple[str, ...]
+
+    @property
+    def diff(self) -> str:
+        """The change as a unified diff of both documents, indented alike; empty where only the spacing differs.
+
+        >>> print(Change("A/.zattrs", b'{"a": 1}', b'{"a": 2}', ("PL-07",)).diff)
+        --- A/.zattrs
+        +++ A/.zattrs (PL-07)
+        @@ -1,3 +1,3 @@
+         {
+        -  "a": 1
+        +  "a": 2
+         }
+        """
+        lines = difflib.unified_diff(
+            _lines(self.old),
+            _lines(self.new),
+            self.key if self.old is not None else "(none)",
+            f"{self.key if self.new is not None else '(removed)'} ({', '.join(self.rules)})",
+            lineterm="",
+        )
+        return "\n".join(lines)
+
+
+def _lines(data: bytes | None) -> list[str]:
+    if data is None:
+        return []
+    try:
+        text = json.dumps(json.loads(data.decode("utf-8-sig")), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):  # damaged, or with comments: as it is
+        text = data.decode(errors="replace")
+    return text.splitlines()
+
+
+def write_changes(storage: Storage, changes: Sequence[Change]) -> None:
+    """Replace the documents, each atomically, and none that another process changed since it was read.
+
+    Raises
+    ------
+    MetadataError
+        A document was changed meanwhile; those before it are written.
+    """
+    for change in changes:
+        if change.new is None:
+            _check_same(storage, change)
+            storage.delete(change.key)
+            continue
+        lock = storage.replacement_lock if change.old is not None else storage.lock
+        with lock(change.key):
+            _check_same(storage, change)
+            storage.write(change.key, change.new)
+
+
+def _check_same(storage: Storage, change: Change) -> None:
+    if storage.read(change.key) != change.old:
+        raise MetadataError(
+            f"{change.key} in {storage.name} was changed by another process while the store was repaired. "
+            "Documents before it are repaired; run the repair again."
+        )
+
+
+# -- backup --------------------------------------------------------------------------------------------------------
+
+
+def backup_folder(storage: Storage, chosen: StrPath | None) -> str:
+    """Choose the folder for a backup: beside the store, never in it. Nothing is made yet.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The store is not local and no folder is chosen, or the folder is in the store or holds something.
+    """
+    top = _top(storage.root) if isinstance(storage, LocalStorage) else None
+    if chosen is not None:
+        folder = os.path.abspath(os.fspath(chosen))
+        inside = top is not None and os.path.realpath(folder).startswith(os.path.realpath(top) + os.sep)
+        if inside or (os.path.isdir(folder) and os.listdir(folder)) or os.path.isfile(folder):
+            raise InvalidArgumentError(
+                f"A backup goes to a new or empty folder beside the store, not to {folder}."
+            )
+        return folder
+    if top is None:
+        raise InvalidArgumentError(
+            f"{storage.name} is no local store: say where the old documents are kept, with backup=."
+        )
+    name = f"{top}.backup-{datetime.now():%Y-%m-%d-%H%M%S}"
+    number, folder = 1, name
+    while os.path.lexists(folder):
+        number += 1
+        folder = f"{name}-{number}"
+    return folder
+
+
+def keep_backup(storage: Storage, changes: Sequence[Change], folder: str) -> None:
+    """Write the old documents under the keys that they have in the store, before any of them changes."""
+    prefix = ""
+    if isinstance(storage, LocalStorage):
+        below = os.path.relpath(storage.root, _top(storage.root))
+        prefix = "" if below == os.curdir else below.replace(os.sep, "/") + "/"
+    kept = LocalStorage(folder, fsync=True)
+    try:
+        kept.write_many((f"{prefix}{change.key}", change.old) for change in changes if change.old is not None)
+    except StorageError as error:
+        raise StorageError(
+            f"the old documents cannot be kept in {folder}, so nothing was changed: {error}", error.errno
+        ) from error
+
+
+def _top(root: str) -> str:
+    """Find the store that a group lies in: the highest folder above that holds Zarr documents."""
+    top = above = root
+    for _ in range(_DEPTH):
+        above = os.path.dirname(above)
+        if Documents.open(LocalStorage(above, read_only=True)) is not None:
+            top = above
+    return top

@@ -1,0 +1,108 @@
+"""Consolidated metadata: whether the copies that a group keeps still say what the documents below it say.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.ops.walk_store import ATTRIBUTES_FILE, CONSOLIDATED_FILE, V3_FILE, StoredNode
+from lamella.store.keys import join
+
+if TYPE_CHECKING:
+    from lamella.ops.walk_store import StoreReader
+    from lamella.types import JSON, JSONObject
+
+_V3_KEYS = ("node_type", "attributes", "shape", "data_type", "dimension_names")
+"""What is compared of a copy: writers spell out defaults of the rest."""
+
+
+class Copies:
+    """The copies of documents that one group keeps.
+
+    Parameters
+    ----------
+    path
+        Of the group.
+    zarr_format
+        Of the copies.
+    entries
+        Copies by the path of the document's file below the group.
+
+    Attributes
+    ----------
+    stale
+        The first copy that differs, in words; empty while none does.
+    """
+
+    def __init__(self, path: str, zarr_format: int, entries: dict[str, JSON]) -> None:
+        self.path = path
+        self.stale = ""
+        self._format = zarr_format
+        self._entries = entries
+        self._seen: set[str] = set()
+
+    def compare(self, node: StoredNode) -> None:
+        """Compare the copies of one node below the group with its documents."""
+        prefix = f"{self.path}/" if self.path else ""
+        if not node.path.startswith(prefix) or node.path == self.path or node.path in self._seen:
+            return
+        self._seen.add(node.path)
+        below = node.path[len(prefix) :]
+        files = (V3_FILE,) if self._format == 3 else tuple(node.documents)
+        for file in files:
+            if file not in node.documents or file == CONSOLIDATED_FILE:
+                continue
+            key = below if self._format == 3 else join(below, file)
+            copy = self._entries.get(key)
+            if copy is None:
+                self._tell(f"they lack {below!r}")
+            elif not _same(self._format, copy, node.documents[file]):
+                self._tell(f"{file} of {below!r} is another")
+
+    def finish(self, reader: StoreReader) -> None:
+        """Compare the copies of nodes that the walk did not meet."""
+        for key in self._entries:
+            below = key if self._format == 3 else key.rpartition("/")[0]
+            path = join(self.path, below)
+            if self.stale or path in self._seen or not below:
+                continue
+            node: StoredNode = reader.array(path, self._format)
+            if not node.exists:
+                node = reader.group(path)
+            if not node.exists:
+                self._tell(f"{below!r} is not there")
+            self.compare(node)
+
+    def _tell(self, text: str) -> None:
+        self.stale = self.stale or text
+
+
+def _same(zarr_format: int, copy: JSON, document: JSONObject) -> bool:
+    if zarr_format == 2:
+        return bool(copy == document)
+    if not isinstance(copy, dict):
+        return False
+    return all(_value(copy, key) == _value(document, key) for key in _V3_KEYS)
+
+
+def _value(document: JSONObject, key: str) -> JSON:
+    value = document.get(key)
+    return {} if key == "attributes" and value is None else value
+
+
+def copies_of(node: StoredNode) -> Copies | None:
+    """Find the copies that a group keeps: in ``.zmetadata`` or inside its ``zarr.json``; None where there are none."""
+    if node.zarr_format == 3:
+        kept = node.documents.get(V3_FILE, {}).get("consolidated_metadata")
+    else:
+        kept = node.documents.get(CONSOLIDATED_FILE)
+    entries = kept.get("metadata") if isinstance(kept, dict) else None
+    if not isinstance(entries, dict):
+        return None
+    copies = Copies(node.path, node.zarr_format or 2, entries)
+    own = entries.get(ATTRIBUTES_FILE)
+    if node.zarr_format == 2 and own is not None and own != node.documents.get(ATTRIBUTES_FILE, {}):
+        copies.stale = f"{ATTRIBUTES_FILE} of the group itself is another"
+    return copies

@@ -1,0 +1,62 @@
+"""Rules of lamella's own, for damage that no rule of the specification names: a table, as that of the spec is.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lamella.spec.rules import Finding
+
+if TYPE_CHECKING:
+    from lamella.spec.rules import Level, Location
+
+
+@dataclass(frozen=True)
+class OwnRule:
+    """A rule of lamella.
+
+    Attributes
+    ----------
+    id
+        ``"LM-"`` and a number, which is never given to another rule.
+    level
+        ``"MUST"`` where readers fail or see something else than what is stored.
+    text
+        What it asks.
+    """
+
+    id: str
+    level: Level
+    text: str
+
+
+OWN_RULES: dict[str, OwnRule] = {
+    rule.id: rule
+    for rule in (
+        OwnRule("LM-01", "MUST", "every metadata document can be read, and is a JSON object"),
+        OwnRule("LM-02", "SHOULD", "a node has documents of one Zarr format"),
+        OwnRule("LM-03", "MUST", "documents hold values that JSON has: no NaN, no Infinity"),
+        OwnRule("LM-04", "SHOULD", "the version is one that the rules judge: 0.4, 0.5 or 0.6"),
+        OwnRule("LM-05", "SHOULD", "a plate lists its wells and a well its images: all that are there"),
+        OwnRule("LM-06", "MUST", "there is OME-NGFF metadata at the path or below"),
+        OwnRule("LM-07", "MUST", "the document of an array says its shape, data type and chunks"),
+        OwnRule("LM-08", "MUST", "consolidated metadata are the same as the documents that they copy"),
+        OwnRule("LM-09", "MUST", "every chunk and shard can be decoded"),
+        OwnRule("LM-10", "MUST", "a level is what its metadata say: the level before it, downsampled"),
+    )
+}
+"""All rules of lamella by id."""
+
+
+def own_finding(
+    rule: str, node: str, found: str, remedy: str, *, at: Location = (), level: Level | None = None
+) -> Finding:
+    """Make a finding of a rule of this table.
+
+    >>> own_finding("LM-06", "", "there is nothing", "check the path").level
+    'MUST'
+    """
+    return Finding(rule, level or OWN_RULES[rule].level, node, at, found, remedy)

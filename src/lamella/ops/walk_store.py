@@ -1,0 +1,333 @@
+"""Reading the nodes of a store as they are: raw documents, damaged or not, of either Zarr format.
+
+Nothing here raises for what a store holds: a document that cannot be read is a fault of its node. What documents mean
+is judged elsewhere.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import InvalidNameError, LamellaError, MetadataError
+from lamella.spec.rules import ArrayFacts
+from lamella.spec.versions import VERSIONS
+from lamella.store import format_v2, format_v3
+from lamella.store.documents import can_hold_a_node
+from lamella.store.keys import join
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lamella.store.documents import NodeKind
+    from lamella.store.storage import Storage
+    from lamella.types import JSON, JSONObject
+
+V3_FILE = format_v3.FILE
+GROUP_FILE = format_v2.GROUP_FILE
+ARRAY_FILE = format_v2.ARRAY_FILE
+ATTRIBUTES_FILE = format_v2.ATTRIBUTES_FILE
+CONSOLIDATED_FILE = format_v2.CONSOLIDATED_FILE
+
+_GROUP_FILES = (V3_FILE, GROUP_FILE, ATTRIBUTES_FILE, ARRAY_FILE, CONSOLIDATED_FILE)
+_COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a document could not be read, or not as plain JSON.
+
+    Attributes
+    ----------
+    rule
+        Id of the rule that it breaks.
+    file
+        Name of the document's file.
+    found
+        What is wrong, on one line.
+    """
+
+    rule: str
+    file: str
+    found: str
+
+
+@dataclass
+class StoredNode:
+    """What is stored at one path.
+
+    Attributes
+    ----------
+    path
+        Path of the node.
+    names
+        Files and folders in it; None where they were not listed.
+    data
+        The documents as stored, by file name.
+    documents
+        Those that could be read.
+    faults
+        What is wrong with the others.
+    """
+
+    path: str
+    names: list[str] | None = None
+    data: dict[str, bytes] = field(default_factory=dict)
+    documents: dict[str, JSONObject] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a document at all."""
+        return bool(self.data) or bool(self.faults)
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether the document that says what the node is cannot be read."""
+        return any(
+            fault.rule == "LM-01" and fault.file in (V3_FILE, ATTRIBUTES_FILE, ARRAY_FILE)
+            for fault in self.faults
+        )
+
+    @property
+    def formats(self) -> set[int]:
+        """The Zarr formats whose documents lie here."""
+        v2 = {GROUP_FILE, ARRAY_FILE, ATTRIBUTES_FILE} & self.data.keys()
+        return ({3} if V3_FILE in self.data else set()) | ({2} if v2 else set())
+
+    @property
+    def zarr_format(self) -> int | None:
+        """The Zarr format; of both, 3, as for zarr-python. None where there is no node."""
+        return max(self.formats, default=None)
+
+    @property
+    def kind(self) -> NodeKind | None:
+        """What the node is; None where there is none, or where nothing tells."""
+        if self.zarr_format == 3:
+            kind = self.documents.get(V3_FILE, {}).get("node_type")
+            return kind if kind in ("group", "array") else None
+        if ARRAY_FILE in self.data:
+            return "array"
+        return "group" if self.formats else None
+
+    @property
+    def attributes(self) -> JSON:
+        """The attributes of a group as stored, of any JSON type; an empty object where there are none."""
+        if self.zarr_format == 3:
+            return self.documents.get(V3_FILE, {}).get("attributes", {})
+        return self.documents.get(ATTRIBUTES_FILE, {})
+
+    @property
+    def ome(self) -> JSONObject:
+        """The OME part of the attributes, where either version puts it; empty when there is none."""
+        attributes = self.attributes
+        if not isinstance(attributes, dict):
+            return {}
+        wrapped = attributes.get("ome")
+        if isinstance(wrapped, dict) and (self.zarr_format == 3 or not attributes.keys() - {"ome"}):
+            return wrapped
+        return attributes
+
+    @property
+    def stated_version(self) -> str | None:
+        """The version that the document states itself; None when it states none."""
+        attributes = self.attributes
+        wrapped = attributes.get("ome") if isinstance(attributes, dict) else None
+        stated = wrapped.get("version") if isinstance(wrapped, dict) else None
+        return stated if isinstance(stated, str) else None
+
+    @property
+    def version(self) -> str | None:
+        """The version by which the document is read; None for one that nobody knows."""
+        attributes = self.attributes if isinstance(self.attributes, dict) else {}
+        for version in VERSIONS:
+            try:
+                if version.claims(self.zarr_format or 2, attributes):
+                    return version.name
+            except MetadataError:  # `ome` is no object: ST-03 says so
+                return "0.5"
+        return None
+
+    @property
+    def members(self) -> list[str]:
+        """Names that may be nodes, in natural order; empty where nothing was listed."""
+        return [name for name in self.names or [] if can_hold_a_node(name)]
+
+
+@dataclass
+class StoredArray(StoredNode):
+    """An array as stored, with what the rules ask of it.
+
+    Attributes
+    ----------
+    facts
+        What the rules ask; None when the document does not tell.
+    problem
+        Why lamella cannot use the array, when it cannot.
+    """
+
+    facts: ArrayFacts | None = None
+    problem: str | None = None
+
+
+class StoreReader:
+    """Reads nodes of one store, each document once for each call.
+
+    Parameters
+    ----------
+    storage : Storage
+        Where the bytes are.
+    changes : mapping of str to bytes or None
+        Documents by key that count instead of those that are stored, None for one that is taken away: for looking
+        at a store as it would be.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lamella.store.storage import open_storage
+    >>> storage = open_storage(tempfile.mkdtemp())
+    >>> storage.write("A/.zattrs", b'{"well": // a comment')
+    >>> reader = StoreReader(storage)
+    >>> [fault.rule for fault in reader.group("A").faults], reader.group("B").exists
+    (['LM-01'], False)
+    """
+
+    def __init__(self, storage: Storage, changes: Mapping[str, bytes | None] | None = None) -> None:
+        self.storage = storage
+        self._changes = changes or {}
+        self._constants: list[str] = []
+        self._decoder = json.JSONDecoder(parse_constant=self._constant)
+
+    def group(self, path: str) -> StoredNode:
+        """Read what is at a path that should be a group."""
+        node = StoredNode(path)
+        files: tuple[str, ...] = _GROUP_FILES
+        try:
+            if self.storage.can_list:
+                node.names = self.storage.list(path)
+                files = tuple(
+                    file for file in files if file in node.names or join(path, file) in self._changes
+                )
+        except InvalidNameError:
+            return node
+        except (LamellaError, OSError) as fault:
+            node.faults.append(Fault("LM-01", ATTRIBUTES_FILE, f"the folder cannot be listed: {fault}"))
+            return node
+        for file in files:
+            self._read(node, file)
+        return node
+
+    def array(self, path: str, zarr_format: int | None) -> StoredArray:
+        """Read what is at a path that should be an array, its format first; its folder is not listed."""
+        node = StoredArray(path)
+        for file in (V3_FILE, ARRAY_FILE) if zarr_format == 3 else (ARRAY_FILE, V3_FILE):
+            self._read(node, file)
+            if node.exists:
+                break
+        if node.kind == "array" and not node.unreadable:
+            _describe(node)
+        return node
+
+    def exists(self, path: str) -> bool:
+        """Whether there is anything at a path, node or not; also when it cannot be looked at."""
+        try:
+            return self.storage.exists(path)
+        except InvalidNameError:
+            return False
+        except (LamellaError, OSError):
+            return True
+
+    def _read(self, node: StoredNode, file: str) -> None:
+        try:
+            key = join(node.path, file)
+            data = self._changes[key] if key in self._changes else self.storage.read(key)
+        except InvalidNameError:
+            return
+        except (LamellaError, OSError) as fault:
+            node.faults.append(Fault("LM-01", file, " ".join(str(fault).split())))
+            return
+        if data is None:
+            return
+        node.data[file] = data
+        document, faults = self.parse(data, file)
+        node.faults.extend(faults)
+        if document is not None:
+            node.documents[file] = document
+
+    def parse(self, data: bytes, file: str) -> tuple[JSONObject | None, list[Fault]]:
+        """Parse one document; comments and values that JSON lacks are faults, and what is beside them is read."""
+        self._constants.clear()
+        faults = []
+        try:
+            text = data.decode("utf-8-sig")
+            try:
+                found = self._decoder.decode(text.strip())
+            except ValueError:
+                plain = without_comments(text)
+                if plain == text:
+                    raise
+                found = self._decoder.decode(plain.strip())
+                faults.append(Fault("ST-06", file, f"{file} has comments"))
+        except RecursionError:
+            return None, [Fault("LM-01", file, f"{file} is nested too deeply")]
+        except UnicodeDecodeError as error:
+            return None, [Fault("LM-01", file, f"{file} is not UTF-8 text (byte {error.start})")]
+        except ValueError as error:
+            found_text = f"{file} is empty" if not data.strip() else f"{file} is not JSON ({error})"
+            return None, [Fault("LM-01", file, found_text)]
+        if not isinstance(found, dict):
+            return None, [Fault("LM-01", file, f"{file} holds a {type(found).__name__}, not an object")]
+        if self._constants:
+            faults.append(
+                Fault("LM-03", file, f"{file} holds {self._constants[0]}, which JSON does not have")
+            )
+        return found, faults
+
+    def _constant(self, name: str) -> Any:
+        self._constants.append(name)
+        return float(name.replace("Infinity", "inf"))
+
+
+def without_comments(text: str) -> str:
+    """Take the comments out of JSON text.
+
+    >>> without_comments('{"a": "//", /* one */ "b": 1} // two')
+    '{"a": "//",  "b": 1} '
+    """
+    return _COMMENT.sub(lambda found: found[0] if found[0].startswith('"') else "", text)
+
+
+def _describe(node: StoredArray) -> None:
+    """Find what the rules ask of an array, also where lamella could not read its pixels."""
+    document = node.documents.get(V3_FILE if node.zarr_format == 3 else ARRAY_FILE, {})
+    try:
+        if node.zarr_format == 3:
+            meta = format_v3.parse_array(document, node.path)
+        else:
+            meta = format_v2.parse_array(document, {}, node.path)
+    except LamellaError as fault:
+        node.problem = " ".join(str(fault).split())
+        node.facts = _plain_facts(document, node.zarr_format or 2)
+        return
+    node.facts = ArrayFacts(
+        meta.shape, meta.dtype.name, meta.dimension_names, meta.separator, zarr_format=meta.zarr_format
+    )
+
+
+def _plain_facts(document: JSONObject, zarr_format: int) -> ArrayFacts | None:
+    shape, dtype = document.get("shape"), document.get("data_type" if zarr_format == 3 else "dtype")
+    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape) or dtype is None:
+        return None
+    names = document.get("dimension_names")
+    known = isinstance(names, list) and len(names) == len(shape)
+    return ArrayFacts(
+        tuple(shape),
+        dtype if isinstance(dtype, str) else json.dumps(dtype),
+        tuple(n if isinstance(n, str) else None for n in names) if known and names is not None else None,
+        str(document.get("dimension_separator") or ".") if zarr_format == 2 else "/",
+        zarr_format=zarr_format,
+    )
