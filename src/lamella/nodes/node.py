@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
 from lamella.nodes.session import Place, join
-from lamella.spec.axes import default_axes
 
 if TYPE_CHECKING:
     import types
@@ -184,7 +183,7 @@ class NGFFNode(Mapping[str, Any]):
     @property
     def axes(self) -> list[AxisMeta]:
         """Axes in the order of the array dimensions."""
-        return list(self._given_axes or default_axes())
+        return list(self._given_axes or self._session.version.default_axes())
 
     def get_channel_index(self, name: str) -> int:
         """Return the index of a channel in the channel list.

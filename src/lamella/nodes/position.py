@@ -16,7 +16,7 @@ from lamella.nodes.position_images import ImageCreation
 from lamella.nodes.position_transforms import TransformEdits
 from lamella.nodes.position_xarray import XarrayMethods
 from lamella.spec import edits
-from lamella.spec.axes import axes_from_json, channel_axis, default_axes
+from lamella.spec.axes import axes_from_json, channel_axis
 from lamella.spec.images import ImagesMeta, MultiScaleMeta
 from lamella.spec.transforms import TransformationMeta
 from lamella.store.keys import natural_order
@@ -88,7 +88,7 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         meta = version.load(ImagesMeta, attributes)
         if meta is not None and meta.multiscales:
             return meta
-        axes = _stored_axes(attributes) or self._given_axes or default_axes()
+        axes = _stored_axes(attributes) or self._given_axes or version.default_axes()
         names = self._given_channels or []
         empty = edits.new_images(axes, names, name=self._image_name())
         if meta is not None and meta.omero is not None:
@@ -318,7 +318,7 @@ def pending_attributes(version: Any, meta: ImagesMeta, document: JSONObject) -> 
     kept: JSONObject = {}
     if meta.multiscales:
         axes, transforms = meta.multiscales[0].axes, meta.multiscales[0].coordinate_transformations
-        if axes and axes != default_axes():
+        if axes and axes != version.default_axes():
             kept["axes"] = [axis.to_json() for axis in axes]
         if transforms:
             kept[_TRANSFORMS] = [transform.to_json() for transform in transforms]
