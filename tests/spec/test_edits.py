@@ -205,12 +205,24 @@ def test_windows_are_filled_only_where_there_are_none(meta: ImagesMeta) -> None:
 # -- transformations ----------------------------------------------------------------------------------------
 
 
-def test_set_transform_changes_that_image_only(meta: ImagesMeta) -> None:
-    after = edits.set_transform(meta, "0", [TransformationMeta(type="translation", translation=[1, 2, 3])])
-    assert effective_scale(after, "0") == [1.0, 1.0, 1.0]
-    assert effective_translation(after, "0") == [1.0, 2.0, 3.0]
-    assert after.multiscales[0].datasets[1] == meta.multiscales[0].datasets[1]
+def test_set_transform_of_a_lower_level_changes_that_level_only(meta: ImagesMeta) -> None:
+    after = edits.set_transform(meta, "1", [TransformationMeta(type="translation", translation=[1, 2, 3])])
+    assert effective_scale(after, "1") == [1.0, 1.0, 1.0]
+    assert effective_translation(after, "1") == [1.0, 2.0, 3.0]
+    assert after.multiscales[0].datasets[0] == meta.multiscales[0].datasets[0]
     assert after.multiscales[0].coordinate_transformations is None
+
+
+def test_set_transform_of_the_finest_level_takes_the_lower_ones_along(meta: ImagesMeta) -> None:
+    before = effective_scale(meta, "1")
+    shift = TransformationMeta(type="translation", translation=[10, 20, 30])
+    moved = edits.set_transform(meta, "0", [*scale(1, 0.25, 8), shift])
+    old = effective_scale(meta, "0")
+    ratio = [b / a for a, b in zip(old, [1, 0.25, 8], strict=True)]
+    assert effective_scale(moved, "1") == [size * r for size, r in zip(before, ratio, strict=True)]
+    offset = [b - a for a, b in zip(effective_translation(meta, "0"), effective_translation(meta, "1"), strict=True)]
+    expected = [at + own * r for at, own, r in zip([10, 20, 30], offset, ratio, strict=True)]
+    assert effective_translation(moved, "1") == expected
 
 
 def test_set_transform_of_an_unknown_image_is_refused(meta: ImagesMeta) -> None:
@@ -258,9 +270,10 @@ def test_set_scale_of_the_whole_starts_from_ones(meta: ImagesMeta) -> None:
 
 
 def test_a_scale_of_zero_can_be_mended(meta: ImagesMeta) -> None:
-    broken = edits.set_transform(meta, "0", scale(1, 0, 1))
+    size = effective_scale(meta, "0")
+    broken = edits.set_transform(meta, "0", scale(size[0], 0, size[2]))
     after = edits.set_scale(broken, "0", "y", 0.5)
-    assert effective_scale(after, "0") == [1.0, 0.5, 1.0]
+    assert effective_scale(after, "0") == [size[0], 0.5, size[2]]
     assert effective_scale(after, "1") == effective_scale(meta, "1")
 
 

@@ -1,45 +1,24 @@
-"""``open_ome_zarr``: the front door.
+"""``open_ome_zarr``: the front door, its signature and what it promises.
 
-Every argument is checked, and the target looked at, before anything is touched.
+The work is done in :mod:`lamella.nodes.opening`, which loads on the first call: importing the door costs next to
+nothing.
 
 Layer: nodes.
 """
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any, Literal, get_args, overload
-
-from lamella.errors import (
-    InvalidArgumentError,
-    MetadataError,
-    NodeNotFoundError,
-    StoreExistsError,
-    StoreNotFoundError,
-)
-from lamella.nodes.kinds import is_row_of_plate, node_class
-from lamella.nodes.node import NGFFNode
-from lamella.nodes.plate import Plate
-from lamella.nodes.position import Position, is_pending
-from lamella.nodes.session import Place, Session
-from lamella.nodes.tiled import TiledPosition
-from lamella.nodes.well import Row, Well
-from lamella.spec.axes import AxisMeta, channel_axis, default_axes
-from lamella.spec.versions import by_name, detect
-from lamella.store.documents import Documents
-from lamella.store.local import LocalStorage
-from lamella.store.storage import open_storage
-from lamella.types import Layout, Mode
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zarr.abc.store import Store
 
-    from lamella.store.storage import Storage
-    from lamella.types import StrPath, VersionName
-
-_LAYOUT_CLASSES: dict[str, type[NGFFNode]] = {"fov": Position, "hcs": Plate, "tiled": TiledPosition}
+    from lamella.nodes.plate import Plate
+    from lamella.nodes.position import Position
+    from lamella.spec.axes import AxisMeta
+    from lamella.types import Layout, Mode, StrPath, VersionName
 
 
 @overload
@@ -138,188 +117,6 @@ def open_ome_zarr(
     ...     int(position["0"][0, 0].sum())
     256
     """
-    _check_choices(layout, mode)
-    target = store_path if _is_zarr_store(store_path) else os.fspath(store_path)  # type: ignore[arg-type]
-    if isinstance(target, str) and (not target or "\0" in target):
-        raise InvalidArgumentError(f"{target!r} is not a path: it is empty or has a NUL character.")
-    if channel_names is not None and not isinstance(channel_names, str):
-        channel_names = list(channel_names)
-    storage = open_storage(target, read_only=mode == "r")
-    if mode in ("r", "r+", "a"):
-        documents = Documents.open(storage)
-        if documents is not None:
-            return _open(documents, layout, mode, channel_names, axes, kwargs)
-        row = _row_place(storage) if layout == "auto" else None
-        if row is not None:
-            # Its folder may have no document at all, so there is nothing to parse.
-            return Row(row, **{"parse_meta": False, "channel_names": channel_names, "axes": axes, **kwargs})
-    if mode in ("r", "r+") or (mode == "a" and layout == "auto"):
-        raise _not_there(storage, mode, layout)
-    spec = by_name(version)
-    _check_creation(layout, mode, channel_names, axes, storage)
-    _check_place(storage, mode, disable_path_checking)
-    # The node and its first document are made before anything is touched, so that bad arguments change nothing.
-    session = Session(Documents.create(storage, spec.zarr_format), spec)
-    node = _LAYOUT_CLASSES[layout](Place(session, ""), False, channel_names, axes, **kwargs)
-    first = node._first_attributes()
-    if mode == "w" and storage.exists(""):
-        storage.delete("")
-    session.documents.put_group("", first)
-    node._parse_meta()
-    return node
+    from lamella.nodes.opening import open_store
 
-
-def _check_choices(layout: str, mode: str) -> None:
-    if mode not in get_args(Mode):
-        raise InvalidArgumentError(f"mode is one of {', '.join(get_args(Mode))}, not {mode!r}.")
-    if layout not in get_args(Layout):
-        raise InvalidArgumentError(f"layout is one of {', '.join(get_args(Layout))}, not {layout!r}.")
-
-
-def _is_zarr_store(target: object) -> bool:
-    return not isinstance(target, str | bytes | os.PathLike) and hasattr(target, "supports_writes")
-
-
-def _not_there(storage: Storage, mode: str, layout: str) -> Exception:
-    if isinstance(storage, LocalStorage) and os.path.isfile(storage.root):
-        return MetadataError(f"Cannot open {storage.name}: it is a file, and an OME-Zarr store is a folder.")
-    if storage.exists(""):
-        return MetadataError(
-            f"Cannot open {storage.name}: it holds no Zarr metadata (zarr.json, .zgroup or .zarray), so it is no "
-            "OME-Zarr store. Give the path of the folder that holds them."
-        )
-    if mode == "a":
-        return InvalidArgumentError(
-            f"There is no store at {storage.name}, and layout='auto' cannot create one. Give layout='fov' or 'hcs'."
-        )
-    return StoreNotFoundError(
-        f"There is no store at {storage.name}. Check the path; mode {mode!r} creates none."
-    )
-
-
-def _check_creation(
-    layout: str,
-    mode: str,
-    channel_names: Sequence[str] | None,
-    axes: Sequence[AxisMeta] | None,
-    storage: Storage,
-) -> None:
-    what = f"create {storage.name} with mode {mode!r}"
-    if layout == "auto":
-        raise InvalidArgumentError(
-            f"Cannot {what}: layout='auto' is for existing stores. Give layout='fov' or 'hcs'."
-        )
-    if isinstance(channel_names, str):
-        raise InvalidArgumentError(
-            f"Cannot {what}: channel_names is a list of names, not the text {channel_names!r}."
-        )
-    if axes is not None and not all(isinstance(axis, AxisMeta) for axis in axes):
-        raise InvalidArgumentError(
-            f"Cannot {what}: axes is a list of AxisMeta, such as lamella.models.axes('czyx'), not {axes!r}."
-        )
-    if axes is not None and not 2 <= len(axes) <= 5:
-        raise InvalidArgumentError(f"Cannot {what}: an image has 2 to 5 axes (AX-06), not {len(axes)}.")
-    if channel_names is None and channel_axis(axes or default_axes()) is not None:
-        raise InvalidArgumentError(f"Cannot {what}: a new store needs channel_names.")
-    if channel_names is not None and len(set(channel_names)) != len(list(channel_names)):
-        raise InvalidArgumentError(f"Cannot {what}: channel_names {list(channel_names)} has a name twice.")
-
-
-def _check_place(storage: Storage, mode: str, disable_path_checking: bool) -> None:
-    """Refuse to create where something is that the mode may not replace. Nothing is touched."""
-    if isinstance(storage, LocalStorage):
-        _check_folder(storage.root, mode)
-    if not storage.exists(""):
-        return
-    if mode == "w-":
-        raise StoreExistsError(
-            f"Cannot create {storage.name}: it exists. Use mode='a' to open it, or another path."
-        )
-    if mode == "a" and storage.list(""):
-        raise MetadataError(
-            f"{storage.name} exists but is not a Zarr store, so mode 'a' neither opens nor replaces it. "
-            "Choose another path."
-        )
-    if mode == "w" and not disable_path_checking:
-        advice = "Give another path, or disable_path_checking=True if everything in it may be lost."
-        if isinstance(storage, LocalStorage) and ".zarr" not in storage.name:
-            raise InvalidArgumentError(
-                f"Will not overwrite {storage.name}: its path has no '.zarr' in it. {advice}"
-            )
-        if Documents.open(storage) is None and storage.list(""):
-            raise InvalidArgumentError(f"Will not overwrite {storage.name}: it is not a Zarr store. {advice}")
-
-
-def _check_folder(root: str, mode: str) -> None:
-    """Refuse a file, and for mode "w" a link: what it names is not ours to delete, whatever the options."""
-    if mode == "w-" and os.path.lexists(root):
-        raise StoreExistsError(f"Cannot create {root}: it exists. Use mode='a' to open it, or another path.")
-    if os.path.islink(root) and (mode == "w" or not os.path.exists(root)):
-        raise InvalidArgumentError(
-            f"Cannot create {root} with mode {mode!r}: it is a symbolic link to {os.path.realpath(root)}. "
-            "Give the path that it names."
-        )
-    if os.path.lexists(root) and not os.path.isdir(root):
-        raise InvalidArgumentError(
-            f"Cannot create {root} with mode {mode!r}: it is a file, and a store is a folder. Give another path."
-        )
-
-
-def _row_place(storage: Storage) -> Place | None:
-    """Return the place of a row in the plate above a folder; None when the folder is no row.
-
-    A row has no metadata of its own, and often no document at all: the plate is opened instead, at the row's path.
-    """
-    if not isinstance(storage, LocalStorage) or not storage.exists(""):
-        return None
-    above, name = os.path.split(storage.root)
-    documents = Documents.open(LocalStorage(above, storage.read_only, fsync=storage.fsync)) if name else None
-    if documents is None or documents.kind("") != "group":
-        return None
-    place = Place(Session(documents, detect(documents.format, documents.group(""))), name)
-    return place if is_row_of_plate(place) else None
-
-
-def _open(
-    documents: Documents,
-    layout: str,
-    mode: str,
-    channel_names: Sequence[str] | None,
-    axes: Sequence[AxisMeta] | None,
-    kwargs: dict[str, Any],
-) -> NGFFNode:
-    name = documents.storage.name
-    try:
-        attributes = documents.group("")
-    except NodeNotFoundError:
-        raise MetadataError(f"{name} is an array, not a group. Open the image group that holds it.") from None
-    spec = detect(documents.format, attributes)
-    place = Place(Session(documents, spec), "")
-    found = node_class(spec.ome(attributes), place) or (Position if is_pending(attributes) else None)
-    if found is None and layout == "auto" and (row := _row_place(documents.storage)) is not None:
-        place, found = row, Row
-    wanted = _LAYOUT_CLASSES.get(layout)
-    if wanted is not None and found is not None and issubclass(found, wanted):
-        wanted = found
-    if wanted is not None and found is not None and not issubclass(wanted, found):
-        raise InvalidArgumentError(
-            f"{name} is opened with layout={layout!r}, but its metadata say {found.__name__}. Use layout='auto'."
-        )
-    kind = found if wanted is None or (mode == "r" and found is None) else wanted
-    if kind is None:
-        raise MetadataError(
-            f"{name} is a Zarr group without OME-NGFF metadata: no multiscales, plate, well or collection. Its "
-            f"members are: {_some_members(documents)}."
-        )
-    return kind(place, channel_names=channel_names, axes=axes, **kwargs)
-
-
-def _some_members(documents: Documents) -> str:
-    if not documents.storage.can_list:
-        return "unknown, because the store cannot list them"
-    names = documents.storage.list("")
-    shown = [name for name in names if not name.startswith(".z") and name != "zarr.json"][:20]
-    return ", ".join(shown) or "none"
-
-
-__all__ = ["NGFFNode", "Plate", "Position", "Row", "Well", "open_ome_zarr"]
+    return open_store(store_path, layout, mode, channel_names, axes, version, disable_path_checking, kwargs)

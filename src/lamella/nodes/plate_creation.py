@@ -136,7 +136,8 @@ def _sort_out(
     for spec in specs:
         if isinstance(spec, str) or not 3 <= len(spec) <= 6:
             raise InvalidArgumentError(
-                f"A position is given by 3 to 6 items (row, column, name, row index, column index, acquisition), not {spec!r}."
+                f"A position is given by 3 to 6 items (row, column, name, row index, column index, acquisition), "
+                f"not {spec!r}."
             )
         row, column, name = (str(part) for part in spec[:3])
         for part in (row, column, name):
@@ -145,7 +146,7 @@ def _sort_out(
         if path in order:
             raise InvalidArgumentError(f"The position {path!r} is given twice.")
         order[path] = None
-        indices = (tuple(spec[3:5]) + (None, None))[:2]
+        indices = (*spec[3:5], None, None)[:2]
         known = wells.get(path.rpartition("/")[0], (None, None))
         wells[f"{row}/{column}"] = tuple(
             new if new is not None else old for new, old in zip(indices, known, strict=True)

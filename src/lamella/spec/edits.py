@@ -209,7 +209,10 @@ def describe_levels(meta: ImagesMeta, method: str | None, details: JSON) -> Imag
 
 
 def set_transform(meta: ImagesMeta, image: str, transforms: Sequence[TransformationMeta]) -> ImagesMeta:
-    """Set the transformations of one level, or of the whole field of view; other levels stay as they are.
+    """Set the transformations of one level, or of the whole field of view.
+
+    The lower levels are derived from the first: they keep their size and their place relative to it when it changes.
+    Setting a lower level changes that one only.
 
     Parameters
     ----------
@@ -239,9 +242,31 @@ def set_transform(meta: ImagesMeta, image: str, transforms: Sequence[Transformat
     valid = normalize_transforms(transforms, len(scales.axes))
     if image == WHOLE:
         scales.coordinate_transformations = valid
-    else:
-        find_dataset(edited, image).coordinate_transformations = valid
+        return edited
+    target = find_dataset(edited, image)
+    if target is scales.datasets[0]:
+        _move_lower_levels(scales, valid)
+    target.coordinate_transformations = valid
     return edited
+
+
+def _move_lower_levels(scales: MultiScaleMeta, new: Sequence[TransformationMeta]) -> None:
+    """Keep the lower levels' size and place relative to level 0, which gets new transformations."""
+    ndim, (first, *lower) = len(scales.axes), scales.datasets
+    old_scale, old_start = stored_transform(first.coordinate_transformations, ndim, first.path)
+    new_scale, new_start = stored_transform(new, ndim, first.path)
+    # A size of 0 leaves no ratio: then the size stays as it is.
+    ratios = [size / old if size and old else 1.0 for size, old in zip(new_scale, old_scale, strict=True)]
+    for level in lower:
+        scale, start = stored_transform(level.coordinate_transformations, ndim, level.path)
+        level.coordinate_transformations = _written(
+            level.coordinate_transformations,
+            [size * ratio for size, ratio in zip(scale, ratios, strict=True)],
+            [
+                at + (own - old) * ratio
+                for at, own, old, ratio in zip(new_start, start, old_start, ratios, strict=True)
+            ],
+        )
 
 
 def set_scale(meta: ImagesMeta, image: str, axis_name: str, value: float) -> ImagesMeta:
