@@ -278,6 +278,7 @@ def test_the_files_of_a_multi_file_ome_tiff_are_one_image(tmp_path: Path) -> Non
     assert_array_equal(pixels_of(source), pixels)
 
 
+@pytest.mark.usefixtures("tifffile_log")
 def test_a_multi_file_ome_tiff_without_one_of_its_files_is_refused(tmp_path: Path) -> None:
     files = multi_file_ome(tmp_path, random_pixels((4, 20, 24)))
     files[2].unlink()
@@ -288,7 +289,7 @@ def test_a_multi_file_ome_tiff_without_one_of_its_files_is_refused(tmp_path: Pat
 # -- damage -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["raw", "zlib", "imagej", "ome", "bigtiff"])
+@pytest.fixture(params=["raw", "zlib", "imagej", "ome", "bigtiff", "pages"])
 def intact(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / "intact.tif"
     options: dict[str, Any] = {
@@ -297,11 +298,13 @@ def intact(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         "imagej": {"imagej": True, "metadata": {"axes": "ZYX"}},
         "ome": {"ome": True, "photometric": "minisblack", "metadata": {"axes": "ZYX"}},
         "bigtiff": {"bigtiff": True, "photometric": "minisblack", "compression": "zlib"},
+        "pages": {"metadata": None, "photometric": "minisblack", "compression": "zlib"},
     }[request.param]
     tifffile.imwrite(path, random_pixels((6, 64, 64)), **options)
     return path
 
 
+@pytest.mark.usefixtures("tifffile_log")
 @pytest.mark.parametrize("part", [0.001, 0.05, 0.3, 0.5, 0.9, 0.99])
 def test_a_truncated_file_is_refused_in_one_line_or_has_all_its_pixels(
     intact: Path, part: float, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture

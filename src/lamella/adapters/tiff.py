@@ -9,6 +9,7 @@ Layer: adapters. Needs the extra ``tiff`` (tifffile and imagecodecs).
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from lamella.adapters.tiff_imagej import read_imagej, read_resolution
 from lamella.adapters.tiff_metadata import SAMPLES, TiffMetadata
 from lamella.adapters.tiff_ome import read_ome
 from lamella.adapters.tiff_pages import FilePool, PageBytes, PlaneInPage, check_sizes, list_pages, read_rows
+from lamella.adapters.tiff_promises import check_promises
 from lamella.errors import SourceError
 from lamella.ops.convert_source import ImageDescription, SourceChannel
 
@@ -60,6 +62,7 @@ def open_tiff(path: StrPath) -> list[TiffSource]:
     """
     name = os.path.abspath(os.fspath(path))
     with open_file(name) as file:
+        check_promises(name, file)
         metadata = _metadata_of_series(file)
         return [
             TiffSource(*_describe(name, file, number, metadata[number])) for number in range(len(file.series))
@@ -176,9 +179,14 @@ def _describe(
             f"{where} stores {series.axes} in pages of {page_axes}: only pages of planes "
             "(YX, with samples S or depth Z) can be read one at a time"
         )
-    pages = list_pages(series)
-    check_sizes(pages)
     layout = SeriesLayout(path, number, plan, plan.file_shape[:outer], page_axes)
+    pages = list_pages(series)
+    if len(pages) < math.prod(layout.outer):
+        raise SourceError(
+            f"{where} is damaged or incomplete: its shape {plan.file_shape} ({series.axes}) needs "
+            f"{math.prod(layout.outer)} pages, it has {len(pages)}"
+        )
+    check_sizes(pages)
     lacking = sum(page is None for page in pages)
     notes = metadata.notes
     if lacking:

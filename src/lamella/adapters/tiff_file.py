@@ -93,11 +93,13 @@ def open_file(path: str) -> Iterator[Any]:
     with _listening() as heard:
         try:
             with tifffile.TiffFile(path) as file:
-                series = file.series
+                # Newer versions find the series when they are first looked at, and log then.
+                series = list(file.series)
                 _check_heard(path, heard)
                 if not series:
                     raise SourceError(f"{path} is a TIFF file without any image")
                 yield file
+                _check_heard(path, heard)
         except LamellaError:
             raise
         except tifffile.TiffFileError as error:

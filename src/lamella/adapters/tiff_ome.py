@@ -56,12 +56,12 @@ def read_ome(xml: str) -> list[TiffMetadata]:
     wells = _wells(root)
     return [
         _read_pixels(pixels, wells.get(image.get("ID", "")))
-        for image in _children(root, "Image")
-        for pixels in _children(image, "Pixels")
+        for image in children(root, "Image")
+        for pixels in children(image, "Pixels")
     ]
 
 
-def _children(element: Element, name: str) -> Iterator[Element]:
+def children(element: Element, name: str) -> Iterator[Element]:
     """Children of an element by name, whatever the version of the schema in their namespace."""
     return (child for child in element if child.tag.rpartition("}")[2] == name)
 
@@ -78,7 +78,7 @@ def _read_pixels(pixels: Element, well: tuple[str, str, str] | None) -> TiffMeta
     interval = _interval(pixels) if "t" not in scale else None
     if interval is not None:
         scale["t"], units["t"] = interval
-    channels = tuple(channel for element in _children(pixels, "Channel") for channel in _channel(element))
+    channels = tuple(channel for element in children(pixels, "Channel") for channel in _channel(element))
     return TiffMetadata(scale, units, channels, well)
 
 
@@ -123,7 +123,7 @@ def _interval(pixels: Element) -> tuple[float, str | None] | None:
     """Mean time between frames out of the times of the planes, for files without TimeIncrement."""
     times: dict[int, float] = {}
     unit: str | None = "second"
-    for plane in _children(pixels, "Plane"):
+    for plane in children(pixels, "Plane"):
         try:
             frame, time = int(plane.get("TheT", "")), float(plane.get("DeltaT", ""))
         except ValueError:
@@ -139,16 +139,16 @@ def _interval(pixels: Element) -> tuple[float, str | None] | None:
 
 def _wells(root: Element) -> dict[str, tuple[str, str, str]]:
     """Image ID to (row, column, field) for images that the XML puts on its one plate."""
-    plates = list(_children(root, "Plate"))
+    plates = list(children(root, "Plate"))
     if len(plates) != 1:
         return {}
     plate = plates[0]
     found: dict[str, tuple[str, str, str]] = {}
-    for well in _children(plate, "Well"):
+    for well in children(plate, "Well"):
         row = _well_name(well.get("Row"), plate.get("RowNamingConvention", "letter"))
         column = _well_name(well.get("Column"), plate.get("ColumnNamingConvention", "number"))
-        for field, sample in enumerate(_children(well, "WellSample")):
-            for reference in _children(sample, "ImageRef"):
+        for field, sample in enumerate(children(well, "WellSample")):
+            for reference in children(sample, "ImageRef"):
                 if row is not None and column is not None:
                     found[reference.get("ID", "")] = (row, column, str(field))
     return found

@@ -1,0 +1,183 @@
+"""Whether a TIFF file holds all that it says it holds: what is cut off must not go missing without a word.
+
+``tifffile`` reads a truncated file as one with fewer pages, and says so in its log only, which users may have silenced.
+Here: what the file itself promises (the chain of its pages, its description, the numbers in the metadata of OME,
+ImageJ and ``tifffile``) against what was found. Not here: the bytes of the pages (``tiff_pages.check_sizes``).
+
+Layer: adapters.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from lamella.adapters.tiff_ome import children
+from lamella.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from xml.etree.ElementTree import Element
+
+_OWN_LISTS = {"lsm", "mmstack", "ndtiff"}
+"""Series whose pages tifffile finds by an index of the format, not by the chain."""
+
+_DESCRIPTION = 270
+"""Code of the tag ImageDescription."""
+
+
+def check_promises(path: str, file: Any) -> None:
+    """Refuse a file of which a part is missing.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    file : tifffile.TiffFile
+        The same file, open.
+
+    Raises
+    ------
+    SourceError
+        Something that the file promises is not there.
+    """
+    for lack in _lacks(file):
+        raise SourceError(
+            f"{path} is damaged or incomplete: {lack}; copy it again from where it was recorded"
+        )
+
+
+def _lacks(file: Any) -> Iterator[str]:
+    """Say what is missing, a line each."""
+    yield from _missing_description(file)
+    if file.is_ome and file.ome_metadata:
+        yield from _missing_of_ome(file)
+    if file.is_shaped:
+        yield from _missing_of_shaped(file)
+    if file.is_imagej and file.imagej_metadata:
+        yield from _missing_of_imagej(file)
+    yield from _missing_pages(file)
+
+
+def _missing_pages(file: Any) -> Iterator[str]:
+    """Check that the chain of pages ends with a page that says it is the last."""
+    # ScanImage before 2016 let offsets wrap beyond 4 GiB; tifffile computes the pages of such files instead.
+    if file.is_scanimage or any(series.kind in _OWN_LISTS for series in file.series):
+        return
+    position = file.pages.next_page_offset
+    if position is None:
+        return
+    (following,) = _unpack(file, position, file.tiff.offsetformat)
+    if following:
+        yield f"after {len(file.pages)} pages there should be one at byte {following} of {file.filehandle.size}"
+
+
+def _missing_description(file: Any) -> Iterator[str]:
+    """Check that the description of the first page is in the file: tifffile leaves out a tag that is not."""
+    layout = file.tiff
+    start = file.pages.first.offset
+    (count,) = _unpack(file, start, layout.tagnoformat)
+    for number in range(count):
+        at = start + layout.tagnosize + number * layout.tagsize
+        code, _ = _unpack(file, at, layout.tagformat1)
+        if code != _DESCRIPTION:
+            continue
+        # A character is a byte; short texts lie in the tag itself.
+        length, value = _unpack(file, at + struct.calcsize(layout.tagformat1), layout.tagformat2)
+        if length > layout.tagoffsetthreshold:
+            (offset,) = struct.unpack(layout.offsetformat, value[: layout.offsetsize])
+            if offset + length > file.filehandle.size:
+                yield f"its metadata should be at byte {offset} of {file.filehandle.size}"
+
+
+def _unpack(file: Any, position: int, form: str) -> tuple[Any, ...]:
+    file.filehandle.seek(position)
+    return struct.unpack(form, file.filehandle.read(struct.calcsize(form)))
+
+
+def _missing_of_shaped(file: Any) -> Iterator[str]:
+    """Check the shapes that tifffile writes into the description of a series against those that it finds."""
+    found = [series for series in file.series if series.kind == "shaped"]
+    promised = file.shaped_metadata or ()
+    if len(found) != len(promised):
+        return
+    for series, metadata in zip(found, promised, strict=True):
+        shape = tuple(metadata["shape"])
+        if math.prod(shape) > math.prod(series.shape):
+            yield f"its metadata say that its shape is {shape}, its pages make up {tuple(series.shape)}"
+
+
+def _missing_of_imagej(file: Any) -> Iterator[str]:
+    """Check the number of images that ImageJ writes against the planes of all series."""
+    promised = file.imagej_metadata.get("images", 1)
+    # Samples count as planes here, because some writers count them: better a few too many than a sound file refused.
+    found = sum(
+        math.prod(n for n, axis in zip(series.shape, series.axes, strict=True) if axis not in "YX")
+        for series in file.series
+    )
+    if isinstance(promised, int) and promised > found:
+        yield f"its metadata promise {promised} images, it holds {found}"
+
+
+def _missing_of_ome(file: Any) -> Iterator[str]:
+    """Check that the files that the OME-XML names are there, and hold the planes that it puts in them."""
+    try:
+        root = ElementTree.fromstring(file.ome_metadata)
+    except ElementTree.ParseError:
+        return  # what tifffile makes of the pages alone is all there is
+    all_pixels = [pixels for image in children(root, "Image") for pixels in children(image, "Pixels")]
+    for name in _files(root, all_pixels):
+        if name.lower() != file.filename.lower() and not os.path.isfile(
+            os.path.join(file.filehandle.dirname, name)
+        ):
+            yield f"its OME-XML names the file {name}, which is not there"
+    if any(series.kind != "ome" for series in file.series):
+        return
+    promised = sum(len(_planes(pixels)) for pixels in all_pixels)
+    found = sum(page is not None for series in file.series for page in series)
+    if promised > found:
+        yield f"its OME-XML promises {promised} planes, {found} are there"
+
+
+def _files(root: Element, all_pixels: list[Element]) -> Iterator[str]:
+    """Names of the other files that hold planes, each once."""
+    # A file that was renamed still has its UUID, and is not looked for under its old name.
+    seen = {root.get("UUID")}
+    for pixels in all_pixels:
+        for data in children(pixels, "TiffData"):
+            for uuid in children(data, "UUID"):
+                if uuid.text not in seen and uuid.get("FileName"):
+                    seen.add(uuid.text)
+                    yield uuid.get("FileName", "")
+
+
+def _planes(pixels: Element) -> set[int]:
+    """Numbers of the planes of an image for which its TiffData elements name a page.
+
+    >>> xml = '<Pixels DimensionOrder="XYZCT" SizeZ="4" SizeC="2" SizeT="1"><TiffData IFD="0"/>'
+    >>> xml += '<TiffData IFD="1" FirstC="1" PlaneCount="2"/></Pixels>'
+    >>> sorted(_planes(ElementTree.fromstring(xml)))
+    [0, 4, 5]
+    """
+    order = pixels.get("DimensionOrder", "")[2:]
+    lengths = {axis: int(pixels.get(f"Size{axis}", 1)) for axis in order}
+    first = next(children(pixels, "Channel"), None)
+    samples = int(first.get("SamplesPerPixel") or 1) if first is not None else 1
+    if "C" in lengths:
+        lengths["C"] = max(1, lengths["C"] // samples)  # a page holds all samples of a channel
+    planes: set[int] = set()
+    for data in children(pixels, "TiffData"):
+        start = {axis: int(data.get(f"First{axis}", 0)) for axis in order}
+        # ImageJ keeps the elements of the whole image when it crops one; they place nothing.
+        if any(start[axis] >= lengths[axis] for axis in order):
+            continue
+        number, step = 0, 1
+        for axis in order:
+            number += start[axis] * step
+            step *= lengths[axis]
+        count = int(data.get("PlaneCount", data.get("NumPlanes", 1 if "IFD" in data.attrib else 0)))
+        planes.update(range(number, min(number + count, step)))
+    return planes
