@@ -416,6 +416,8 @@ class StoredArray:
                 f"cannot {verb} the pixels of array {self._where}: {reason}", fault.errno
             ) from error
         key = self._damaged_key(meta, selection)
+        if key is None and verb == "write":  # every chunk that it meets can be read
+            raise StorageError(f"cannot write the pixels of array {self._where}: {error}") from error
         where = f" in {join(self.path, key)!r}" if key else ""
         raise DamagedDataError(
             f"cannot {verb} the pixels of array {self._where}: a chunk{where} is damaged; "

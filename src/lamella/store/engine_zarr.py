@@ -14,6 +14,8 @@ import numpy as np
 from lamella.store import coverage
 
 if TYPE_CHECKING:
+    from zarr.core.array_spec import ArrayConfigParams
+
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.coverage import Kind
     from lamella.store.engine import EngineName
@@ -29,6 +31,9 @@ _V2_KEYS = (
     *("zarr_format", "shape", "chunks", "dtype", "compressor", "fill_value", "order", "filters"),
     "dimension_separator",
 )
+
+
+_CONFIG: ArrayConfigParams = {"order": "C", "write_empty_chunks": True}
 
 
 class UnknownCodecError(Exception):
@@ -50,7 +55,8 @@ class ZarrEngine:
         self.reads_before_writing: frozenset[Kind] = whole if meta.shards else frozenset()
         self._storage = storage
         self._store = storage.zarr_store()
-        self._array = _open(meta, CheckedStore(self._store, storage), path)
+        self._opened = _open(meta, CheckedStore(self._store, storage), path)
+        self._array = _over(self._opened)
 
     def read(self, selection: Selection, out: Array | None = None) -> Array:
         """Decode the chunks that a selection meets."""
@@ -71,7 +77,7 @@ class ZarrEngine:
         from lamella.store.checked_store import CheckedStore
 
         store = CheckedStore(self._store, self._storage)
-        array = _with_store(self._array, store)
+        array = _over(self._opened, store)
         try:
             if self._meta.shards is None or selection.is_box:
                 _write(array, selection, block)
@@ -94,7 +100,7 @@ class ZarrEngine:
         from zarr.storage import MemoryStore
 
         files: dict[str, Any] = {}
-        _write(_open(self._meta, MemoryStore(files), ""), selection, block)
+        _write(_over(_open(self._meta, MemoryStore(files), "")), selection, block)
         return {key: value.to_bytes() for key, value in files.items()}
 
     def system_fault(self, error: Exception) -> OSError | None:
@@ -124,17 +130,19 @@ def _inside(selection: Selection, box: tuple[slice, ...]) -> tuple[Any, ...]:
     return np.ix_(*(np.arange(a.start, a.stop, a.step) if isinstance(a, slice) else a for a in shifted))
 
 
-def _with_store(array: Any, store: Any) -> Any:
-    """Return the same array over another store, without parsing its metadata again."""
+def _over(opened: Any, store: Any = None) -> Any:
+    """Return the synchronous array, perhaps over another store, without parsing its metadata again."""
     from zarr import Array, AsyncArray
     from zarr.storage import StorePath
 
-    opened = array.async_array
-    return Array(AsyncArray(opened.metadata, StorePath(store, opened.store_path.path), opened.config))
+    if store is not None:
+        opened = AsyncArray(opened.metadata, StorePath(store, opened.store_path.path), _CONFIG)
+    return Array(opened)
 
 
 def _open(meta: ArrayMeta, store: Any, path: str) -> Any:
-    from zarr import Array, AsyncArray
+    """Return the asynchronous array for parsed metadata; only the keys that say how chunks are stored."""
+    from zarr import AsyncArray
     from zarr.storage import StorePath
 
     document: JSONObject = {
@@ -147,11 +155,10 @@ def _open(meta: ArrayMeta, store: Any, path: str) -> Any:
         document.setdefault("filters", None)
         document.setdefault("dimension_separator", ".")
     try:
-        opened: Any = AsyncArray(
+        return AsyncArray(
             metadata=document,  # type: ignore[call-overload]
             store_path=StorePath(store, path),
-            config={"order": "C", "write_empty_chunks": True},
+            config=_CONFIG,
         )
     except Exception as error:
         raise UnknownCodecError(str(error)) from error
-    return Array(opened)
