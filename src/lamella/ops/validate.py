@@ -209,7 +209,7 @@ def validate(
     True
     """
     storage, root, name = place_of(path_or_node)
-    inspection = Inspection(StoreReader(storage))
+    inspection = Inspection(StoreReader(storage), keep_images=pixels)
     inspection.walk(root)
     if pixels:
         from lamella.ops.validate_pixels import check_pixels

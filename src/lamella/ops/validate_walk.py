@@ -78,16 +78,24 @@ class Inspection:
         Of the store.
     on_group
         Called with each group when it and all below it are judged.
+    keep_images
+        Keep the images for those who read pixels.
 
     Attributes
     ----------
     findings, notes, judged, version
         What a report is made of.
     images
-        Path, version and attributes of each image, for those who read pixels.
+        The images, where they are kept.
     """
 
-    def __init__(self, reader: StoreReader, on_group: Callable[[Judged], None] | None = None) -> None:
+    def __init__(
+        self,
+        reader: StoreReader,
+        on_group: Callable[[Judged], None] | None = None,
+        *,
+        keep_images: bool = False,
+    ) -> None:
         self.reader = reader
         self.findings: list[Finding] = []
         self.notes: list[tuple[str, str]] = []
@@ -96,7 +104,7 @@ class Inspection:
         self.images: list[Judged] = []
         self.copies: list[Copies] = []
         self.on_group = on_group
-        self.keep_images = on_group is None
+        self.keep_images = keep_images
         self._seen: set[str] = set()
         self._admitted: set[str] = set()
 
@@ -309,7 +317,8 @@ class Inspection:
         ome = known if "multiscales" in known else node.ome
         for path in _dataset_paths(ome):
             judged.arrays[path] = self.read_array(join(node.path, path), node.zarr_format)
-        self._judge_arrays(judged, parent)
+        if not node.unreadable:
+            self._judge_arrays(judged, parent)
         if self.keep_images:
             self.images.append(judged)
         if node.names is None or "labels" in node.names:
@@ -369,9 +378,7 @@ class Inspection:
                     "write it, or take it off the list",
                     version=version,
                 )
-        for path, image in self._label_images(node, "", 0):
-            if path in listed:
-                continue
+        for path, image in self._unlisted_images(node, "", set(listed), 0):
             judged.unlisted.append(path)
             if not node.unreadable:
                 self.find(
@@ -385,16 +392,20 @@ class Inspection:
             self.visit_image(image, label=True, parent=parent)
         self.done(judged)
 
-    def _label_images(self, node: StoredNode, path: str, depth: int) -> list[tuple[str, StoredNode]]:
-        """Find the label images that are there, also in groups between."""
+    def _unlisted_images(
+        self, node: StoredNode, path: str, listed: set[str], depth: int
+    ) -> list[tuple[str, StoredNode]]:
+        """Find the label images that are there and not listed, also in groups between."""
         found = []
         for name in node.members:
-            child = self.read_group(join(node.path, name))
             where = join(path, name)
+            if where in listed:
+                continue
+            child = self.read_group(join(node.path, name))
             if "multiscales" in child.ome or "image-label" in child.ome:
                 found.append((where, child))
             elif child.kind != "array" and depth < _DEPTH:
-                found.extend(self._label_images(child, where, depth + 1))
+                found.extend(self._unlisted_images(child, where, listed, depth + 1))
         return found
 
     def _judge_between(self, labels: StoredNode, path: str) -> None:
