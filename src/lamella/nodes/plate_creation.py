@@ -9,6 +9,7 @@ Layer: nodes.
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.plate import Plate
+    from lamella.nodes.session import Place
     from lamella.spec.plate import PlateMeta
     from lamella.types import JSONObject
 
@@ -46,6 +48,8 @@ def create_well(plate: Plate, row: str, column: str, row_index: int | None, colu
         if not plate._overwriting_creation:
             raise NodeExistsError(f"The plate {plate._place} has a well {path!r} already.")
         del plate[path]
+    elif _is_filled(plate, path):
+        raise _not_listed(plate, path)
 
     def add(meta: PlateMeta) -> PlateMeta:
         changed = plate_edits.add_wells(meta, [(row, column, row_index, column_index)])
@@ -76,6 +80,7 @@ def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Positi
 
         change(meta)  # refuses what does not fit before anything is written
         attributes = _position_attributes(plate)
+        _clear_places(plate, images, documents)
         _write(plate, images, documents, attributes)
         plate._live.edit(change)
     created = [
@@ -88,20 +93,18 @@ def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Positi
 
 def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> list[Position]:
     """Create positions in a well that may have been opened without its plate."""
-    for name, _ in positions:
-        plate_edits.check_name(name)
-    taken = {image.path for image in well._live.model.images}
-    for name, _ in positions:
-        if name in taken and not well._overwriting_creation:
-            raise NodeExistsError(f"The well {well._place} has a position {name!r} already.")
-    attributes = _position_attributes(well)
+    positions = [(plate_edits.check_name(name), _acquisition(number)) for name, number in positions]
     places = [well._place.child(name) for name, _ in positions]
-    for (name, _), place in zip(positions, places, strict=True):
-        if name in taken:
-            well._documents.delete(place.path)
-    well._documents.put_groups({place.path: attributes for place in places})
-    new = [(name, acquisition) for name, acquisition in positions if name not in taken]
-    well._live.edit(lambda meta: plate_edits.add_images(meta, new))
+    # One lock around the whole creation: a position that another process makes meanwhile is seen, not replaced.
+    with well._documents.lock(well.path):
+        taken = {image.path for image in well._live.refresh().images}
+        attributes = _position_attributes(well)
+        for (name, _), place in zip(positions, places, strict=True):
+            if name in taken and not well._overwriting_creation:
+                raise NodeExistsError(f"The well {well._place} has a position {name!r} already.")
+            _clear(well, place, listed=name in taken)
+        well._documents.put_groups({place.path: attributes for place in places})
+        _list_images(well, positions)
     _raise_counts_above(well)
     created = [Position(place, False, None, None, well._overwriting_creation) for place in places]
     for position in created:
@@ -151,9 +154,22 @@ def _sort_out(
         wells[f"{row}/{column}"] = tuple(
             new if new is not None else old for new, old in zip(indices, known, strict=True)
         )  # type: ignore[assignment]
-        acquisition = spec[5] if len(spec) == 6 and spec[5] is not None else 0
-        images.setdefault(f"{row}/{column}", []).append((name, int(acquisition)))
+        acquisition = _acquisition(spec[5] if len(spec) == 6 else None)
+        images.setdefault(f"{row}/{column}", []).append((name, acquisition))
     return wells, images, list(order)
+
+
+def _acquisition(number: object) -> int:
+    """Return an acquisition id, 0 where none is given (PL-08)."""
+    try:
+        acquisition = 0 if number is None else operator.index(number)  # type: ignore[arg-type]
+    except TypeError:
+        acquisition = -1
+    if acquisition < 0:
+        raise InvalidArgumentError(
+            f"An acquisition is given by its id, an integer from 0; got {number!r} (PL-08)."
+        )
+    return acquisition
 
 
 def _row_and_column(path: str) -> tuple[str, str]:
@@ -198,16 +214,14 @@ def _position_attributes(parent: NGFFNode) -> JSONObject:
 
 def _write(plate: Plate, images: Images, wells: dict[str, Well], attributes: JSONObject) -> None:
     documents, version = plate._documents, plate._session.version
-    groups = {path for well in images for path in (well.partition("/")[0], well) if well not in wells}
+    rows = {well.partition("/")[0] for well in images if well not in wells}
     empty = version.with_ome({}, {})
     batch: dict[str, JSONObject] = {
-        plate._place.child(path).path: empty for path in _missing_groups(plate, sorted(groups))
+        plate._place.child(path).path: empty for path in _missing_groups(plate, sorted(rows))
     }
     for path, new in images.items():
         for name, _ in new:
             place = plate._place.child(join(path, name))
-            if path in wells and name in {image.path for image in wells[path]._live.model.images}:
-                documents.delete(place.path)
             batch[place.path] = attributes
     listing = {
         plate._place.child(path).path: version.dump(plate_edits.add_images(WellGroupMeta(images=[]), new), {})
@@ -217,14 +231,53 @@ def _write(plate: Plate, images: Images, wells: dict[str, Well], attributes: JSO
     documents.put_groups(batch)
     documents.put_groups(listing)
     for path, well in wells.items():
-        taken = {image.path for image in well._live.model.images}
-        fresh = [(name, acquisition) for name, acquisition in images[path] if name not in taken]
-        if fresh:
-            _list_images(well, fresh)
+        _list_images(well, images[path])
 
 
-def _list_images(well: Well, images: list[tuple[str, int]]) -> None:
-    well._live.edit(lambda meta: plate_edits.add_images(meta, images))
+def _list_images(well: Well, images: Sequence[tuple[str, int]]) -> None:
+    """List positions in a well; one that is listed already is replaced, and gets the acquisition given now."""
+    given = dict(images)
+
+    def listed(meta: WellGroupMeta) -> WellGroupMeta:
+        old = {image.path for image in meta.images}
+        changed = plate_edits.add_images(meta, [entry for entry in images if entry[0] not in old])
+        for image in changed.images:
+            image.acquisition = given.get(image.path, image.acquisition)
+        return changed
+
+    well._live.edit(listed)
+
+
+def _clear_places(plate: Plate, images: Images, wells: dict[str, Well]) -> None:
+    """Make room for positions that replace others; refuse those in whose place something unlisted is stored."""
+    for path, new in images.items():
+        well = plate._place.child(path)
+        if path not in wells and not plate._documents.storage.exists(well.path):
+            continue
+        taken = {image.path for image in wells[path]._live.model.images} if path in wells else set()
+        for name, _ in new:
+            _clear(plate, well.child(name), listed=name in taken)
+
+
+def _clear(parent: Plate | Well, place: Place, *, listed: bool) -> None:
+    if not parent._documents.storage.exists(place.path):
+        return
+    if not listed and not parent._overwriting_creation:
+        raise _not_listed(parent, place.path.removeprefix(parent.path).strip("/"))
+    parent._documents.delete(place.path)
+
+
+def _is_filled(plate: Plate, path: str) -> bool:
+    """Whether a well that the plate does not list is there with something in it."""
+    place = plate._place.child(path)
+    return plate._documents.kind(place.path) is not None and bool(plate._documents.children(place.path))
+
+
+def _not_listed(parent: Plate | Well, key: str) -> NodeExistsError:
+    return NodeExistsError(
+        f"There is something at {key!r} in {parent._place} already that the metadata do not list, maybe what a killed "
+        f"deletion left. Delete it with `del node[{key!r}]` first."
+    )
 
 
 def _missing_groups(plate: Plate, paths: Iterable[str]) -> list[str]:

@@ -1,0 +1,136 @@
+"""Laws of making a plate from positions: everything comes along, and bytes are the same where they can be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lamella import Plate, open_ome_zarr
+from lamella.models import axes
+
+
+def position_at(path, version="0.5", names="tczyx", channels=("DAPI", "GFP"), **layout):
+    lengths = {"t": 2, "c": len(channels), "z": 3, "y": 20, "x": 21}
+    shape = tuple(lengths[name] for name in names)
+    position = open_ome_zarr(
+        path,
+        layout="fov",
+        mode="w",
+        channel_names=list(channels) if "c" in names else None,
+        axes=axes(names),
+        version=version,
+    )
+    position.create_image("0", np.random.default_rng(1).integers(0, 99, shape).astype("u2"), **layout)
+    position.compute_pyramid(2)
+    without = tuple(n for n, name in zip(shape, names, strict=True) if name != "c")
+    position.labels.create("cells", np.ones(without, "u1"), colors={1: (1, 2, 3)})
+    position.zattrs["ours"] = {"kept": True}
+    position.set_scale("0", "x", 0.25)
+    return position
+
+
+def same_pixels(one, other):
+    for source, target in [(one, other), (one.labels["cells"], other.labels["cells"])]:
+        assert source.dataset_paths == target.dataset_paths
+        for path in source.dataset_paths:
+            np.testing.assert_array_equal(source[path][...], target[path][...])
+            assert source.get_effective_scale(path) == target.get_effective_scale(path)
+            assert source.get_effective_translation(path) == target.get_effective_translation(path)
+
+
+@pytest.mark.parametrize("layout", [{}, {"chunks": (1, 1, 2, 8, 8)}], ids=["whole", "chunked"])
+def test_files_are_the_same_bytes_when_the_version_is_shared(tmp_path, files, version, layout):
+    source = position_at(tmp_path / "a.zarr", version, **layout)
+    source.close()
+    plate = Plate.from_positions(tmp_path / "new.zarr", {"B/3/5": source})
+    assert files(tmp_path / "new.zarr/B/3/5") == files(tmp_path / "a.zarr")
+    same_pixels(source, plate["B/3/5"])
+
+
+@pytest.mark.parametrize(("old", "new"), [("0.4", "0.5"), ("0.5", "0.4")])
+def test_positions_of_the_other_version_are_rewritten(tmp_path, old, new):
+    first = position_at(tmp_path / "first.zarr", new)
+    layout = {"shards_ratio": (1, 1, 1, 2, 2)} if old == "0.5" else {}
+    source = position_at(tmp_path / "other.zarr", old, chunks=(1, 1, 3, 8, 8), **layout)
+    plate = Plate.from_positions(tmp_path / "new.zarr", {"A/1/0": first, "A/1/1": source})
+    assert plate.version == new
+    copied = open_ome_zarr(tmp_path / "new.zarr")["A/1/1"]
+    same_pixels(source, copied)
+    assert copied.channel_names == ["DAPI", "GFP"]
+    assert copied.zattrs["ours"] == {"kept": True}
+    assert copied.labels["cells"].colors == {1: (1, 2, 3, 255)}
+    if new == "0.5":
+        assert copied["1"].zarr().metadata.dimension_names == ("t", "c", "z", "y", "x")
+        assert copied.labels["cells"]["0"].zarr().metadata.dimension_names == ("t", "z", "y", "x")
+
+
+def test_each_position_keeps_its_own_channels_and_axes(tmp_path, version):
+    one = position_at(tmp_path / "one.zarr", version)
+    two = position_at(tmp_path / "two.zarr", version, "cyx", ("Cy5",))
+    plate = Plate.from_positions(tmp_path / "new.zarr", {"A/1/0": one, "B/2/0": two})
+    assert plate["A/1/0"].channel_names == ["DAPI", "GFP"]
+    assert plate["B/2/0"].channel_names == ["Cy5"]
+    assert plate["B/2/0"].axis_names == ["c", "y", "x"]
+    same_pixels(two, plate["B/2/0"])
+
+
+def test_a_plate_and_an_image_are_combined_as_the_page_shows(tmp_path, version):
+    with open_ome_zarr(
+        tmp_path / "hcs.zarr", layout="hcs", mode="w", channel_names=["a"], version=version
+    ) as old:
+        for field in "01":
+            old.create_position("A", "1", field)["0"] = np.full((1, 1, 1, 4, 4), 3, "u1")
+    with open_ome_zarr(tmp_path / "hcs.zarr") as old:
+        fovs = dict(old.positions())
+    position_at(tmp_path / "fov.zarr", version).close()
+    with open_ome_zarr(tmp_path / "fov.zarr") as position:
+        fovs["Z/1/0"] = position
+    plate = Plate.from_positions(tmp_path / "combined.zarr", fovs)
+    assert [path for path, _ in plate.positions()] == ["A/1/0", "A/1/1", "Z/1/0"]
+    assert plate.metadata.field_count == 2
+    assert plate.metadata.acquisitions[0].maximum_field_count == 2
+    plate.create_position("Z", "2", "0")  # open for writing
+
+
+WRONG = {
+    "nothing": lambda s: {},
+    "no position": lambda s: {"A/1/0": 3},
+    "two parts": lambda s: {"A/1": s},
+    "bad name": lambda s: {"A/1/a_b": s},
+    "dots": lambda s: {"../1/0": s},
+    "twice": lambda s: {"A/1/0": s, "/A/1/0/": s},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_mapping_is_a_ValueError_and_makes_nothing(tmp_path, files, wrong):
+    source = position_at(tmp_path / "a.zarr")
+    before = files(tmp_path)
+    with pytest.raises(ValueError, match=r"position|name"):
+        Plate.from_positions(tmp_path / "new.zarr", WRONG[wrong](source))
+    assert files(tmp_path) == before
+    assert not (tmp_path / "new.zarr").exists()
+
+
+def test_the_source_or_anything_else_that_is_there_is_not_replaced(tmp_path, files):
+    source = position_at(tmp_path / "a.zarr")
+    before = files(tmp_path)
+    with pytest.raises((FileExistsError, ValueError)):
+        Plate.from_positions(tmp_path / "a.zarr", {"A/1/0": source})
+    with pytest.raises(ValueError, match="inside"):
+        Plate.from_positions(tmp_path / "a.zarr/new.zarr", {"A/1/0": source})
+    assert files(tmp_path) == before
+
+
+def test_a_copy_that_fails_leaves_nothing(tmp_path):
+    good, gone = position_at(tmp_path / "a.zarr"), position_at(tmp_path / "b.zarr")
+    gone._documents.storage.delete("")
+    with pytest.raises(FileNotFoundError, match=r"b\.zarr"):
+        Plate.from_positions(tmp_path / "new.zarr", {"A/1/0": good, "A/2/0": gone})
+    assert not (tmp_path / "new.zarr").exists()
+
+
+def test_into_a_store_of_zarr_python(counting_store, tmp_path):
+    source = position_at(tmp_path / "a.zarr")
+    plate = Plate.from_positions(counting_store, {"A/1/0": source})
+    same_pixels(source, plate["A/1/0"])

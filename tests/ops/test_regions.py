@@ -1,0 +1,51 @@
+"""Laws of cutting arrays: boxes on a grid cover every voxel once, and pieces are whole grains of bounded size."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lamella.ops.regions import enlarge, piece_shape, region_shape, regions
+
+boxes = st.integers(1, 4).flatmap(
+    lambda n: st.tuples(
+        st.tuples(*[st.integers(0, 9)] * n),
+        st.tuples(*[st.integers(1, 5)] * n),
+        st.tuples(*[st.integers(1, 4)] * n),
+    )
+)
+
+
+@given(boxes)
+def test_regions_cover_every_voxel_once_on_the_grid(case):
+    shape, unit, _ = case
+    seen = np.zeros(shape, int)
+    for region in regions(shape, unit):
+        assert all(s.start % u == 0 for s, u in zip(region, unit, strict=True))
+        assert seen[region].shape == region_shape(region)
+        seen[region] += 1
+    assert (seen == 1).all()
+
+
+@given(boxes)
+def test_enlarged_regions_of_a_level_cover_the_finer_one_once(case):
+    shape, unit, factors = case
+    coarse = tuple(-(-n // f) for n, f in zip(shape, factors, strict=True))
+    seen = np.zeros(shape, int)
+    for region in regions(coarse, unit):
+        seen[enlarge(region, factors, shape)] += 1
+    assert (seen == 1).all()
+
+
+@given(boxes, st.integers(1, 3000))
+def test_pieces_are_grains_or_whole_and_no_larger_than_asked_unless_one_grain_is(case, most):
+    shape, grain, _ = case
+    shape = tuple(max(1, n) for n in shape)
+    piece = piece_shape(shape, grain, 2, most)
+    assert all(p == n or p % g == 0 for p, n, g in zip(piece, shape, grain, strict=True))
+    assert prod(piece) * 2 <= most or all(
+        p <= max(g, 1) or p == min(g, n) for p, g, n in zip(piece, grain, shape, strict=True)
+    )
