@@ -1,0 +1,113 @@
+"""``lamella repair``: what it shows, what it writes and how it ends."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import lamella
+from lamella.cli import main
+from lamella.models import axes
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["repair", *(str(argument) for argument in arguments)])
+
+
+@pytest.fixture
+def plate(tmp_path):
+    """A plate whose only well has a wrong index."""
+    path = tmp_path / "plate.zarr"
+    with lamella.open_ome_zarr(
+        path, layout="hcs", mode="w", channel_names=["GFP"], axes=axes("cyx"), version="0.5", plate_name="p"
+    ) as node:
+        node.create_position("A", "1", "0").create_image("0", np.ones((1, 8, 8), "uint16"))
+        node.dump_meta(field_count=True)
+    document = json.loads((path / "zarr.json").read_text())
+    document["attributes"]["ome"]["plate"]["wells"][0]["rowIndex"] = 4
+    (path / "zarr.json").write_text(json.dumps(document))
+    return path
+
+
+def test_a_repair_shows_the_diff_keeps_a_backup_and_ends_valid(plate, tmp_path):
+    old = (plate / "zarr.json").read_bytes()
+    result = run(plate)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == "--- zarr.json"
+    assert any(line.startswith("-") and '"rowIndex": 4' in line for line in lines)
+    assert any(line.startswith("+") and '"rowIndex": 0' in line for line in lines)
+    backup = next(path for path in tmp_path.iterdir() if ".backup-" in path.name)
+    assert (backup / "zarr.json").read_bytes() == old
+    assert str(backup) in result.stdout
+    assert lamella.validate(plate).valid
+
+
+def test_a_dry_run_shows_the_same_and_writes_nothing(plate, tmp_path, files):
+    before = files(tmp_path)
+    result = run(plate, "--dry-run")
+    assert result.exit_code == 0
+    assert '"rowIndex": 0' in result.stdout
+    assert "1 document to mend (PL-06, PL-07)" in result.stdout
+    assert files(tmp_path) == before
+
+
+def test_what_cannot_be_mended_is_listed_and_ends_with_1(plate):
+    document = json.loads((plate / "zarr.json").read_text())
+    document["attributes"]["ome"]["plate"]["rows"][0]["name"] = "A 1"
+    (plate / "zarr.json").write_text(json.dumps(document))
+    result = run(plate)
+    assert result.exit_code == 1
+    assert "MUST   PL-03" in result.stdout
+
+
+def test_a_sound_store_has_nothing_to_mend(plate, tmp_path, files):
+    run(plate)
+    before = files(tmp_path)
+    result = run(plate)
+    assert result.exit_code == 0
+    assert "nothing that can be mended" in result.stdout
+    assert files(tmp_path) == before
+
+
+def test_json(plate, tmp_path):
+    content = json.loads(run(plate, "--json", "--backup", tmp_path / "old").stdout)
+    assert content["backup"] == str(tmp_path / "old")
+    assert [change["key"] for change in content["changes"]] == ["zarr.json"]
+    assert (content["before"]["valid"], content["after"]["valid"]) == (False, True)
+
+
+def test_a_backup_does_not_go_into_the_store(plate, files):
+    before = files(plate)
+    result = run(plate, "--backup", plate / "old")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: A backup goes to a new or empty folder beside the store")
+    assert files(plate) == before
+
+
+def test_reindex_makes_a_plate_of_images(plate):
+    for folder in (plate, plate / "A", plate / "A" / "1"):
+        (folder / "zarr.json").unlink()
+    assert run(plate).exit_code == 2
+    result = run(plate, "--reindex")
+    assert result.exit_code == 0
+    with lamella.open_ome_zarr(plate) as node:
+        assert [path for path, _ in node.positions()] == ["A/1/0"]
+
+
+@pytest.mark.parametrize("options", [(), ("--reindex",), ("-n",)])
+def test_nothing_at_the_path_ends_with_2(tmp_path, options):
+    result = run(tmp_path / "none.zarr", *options)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: There is no store at")
+
+
+def test_reindex_without_images_is_one_line(tmp_path):
+    (tmp_path / "x.zarr").mkdir()
+    result = run(tmp_path / "x.zarr", "--reindex")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: There are no images in")
+    assert result.stderr.count("\n") == 1
