@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from fractions import Fraction
 
@@ -452,3 +454,25 @@ def test_files_of_a_level_are_written_once_and_chunks_of_the_one_before_read_onc
     assert set(read.values()) == {1}
     first = slow(data, (1, 1, 2, 2, 2), "mean")
     np.testing.assert_array_equal(position["1"][...], first)
+
+
+def test_memory_is_bounded_by_the_shard_and_not_by_the_array(tmp_path):
+    """1 GiB in shards of 16 MiB: whatever is held at a time is a small part of it."""
+    path = tmp_path / "large.zarr"
+    with open_ome_zarr(path, layout="fov", mode="w", channel_names=["a"], version="0.5") as position:
+        position.create_zeros(
+            "0", (1, 1, 128, 2048, 2048), "uint16", chunks=(1, 1, 16, 256, 256), shards_ratio=(1, 1, 2, 2, 2)
+        )
+        position["0"][0, 0, :32, :512, :512] = 7
+    code = (
+        "import resource, numpy, numba, tensorstore\n"
+        "from lamella import open_ome_zarr\n"
+        f"position = open_ome_zarr({str(path)!r}, mode='r+')\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "position.compute_pyramid(3)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, position['2'][0, 0, 7, 127, 127])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    kilobytes, voxel = map(int, done.stdout.split())
+    assert voxel == 7
+    assert kilobytes < 400 * 1024

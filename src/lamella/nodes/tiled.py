@@ -184,7 +184,8 @@ class TiledPosition(Position):
             )
         if not 2 <= len(tile_shape) <= axes or min(tile_shape) < 1:
             raise InvalidArgumentError(
-                f"tile_shape has 2 to {axes} lengths of at least 1 for the axes of {self._place}; got {tuple(tile_shape)}."
+                f"tile_shape has 2 to {axes} lengths of at least 1 for the axes of {self._place}; "
+                f"got {tuple(tile_shape)}."
             )
         if isinstance(chunk_dims, bool) or not isinstance(chunk_dims, int) or chunk_dims < 2:
             raise InvalidArgumentError(f"chunk_dims is at least 2, for Y and X; got {chunk_dims!r}.")

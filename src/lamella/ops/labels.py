@@ -243,18 +243,30 @@ def _ratios(position: Position, path: str) -> list[float]:
 def _edit_list(labels: Labels, change: Callable[[list[str]], list[str]]) -> None:
     """Change the list of names in the labels group (LB-01); the group is made when there is none.
 
-    Label images that are there and were not listed are listed with it.
+    Label images that are there and were not listed are listed with it. A list is never empty: with its last name it
+    goes, and the group too when nothing else is in it.
     """
     version, documents = labels._session.version, labels._documents
     if documents.kind(labels.path) is None:
-        documents.put_group(labels.path, version.dump(LabelsMeta(labels=[]), {}))
+        documents.put_group(labels.path, version.with_ome({}, {}))
 
     def edit(attributes: JSONObject) -> JSONObject:
         meta = version.load(LabelsMeta, attributes) or LabelsMeta(labels=[])
         names = list(dict.fromkeys(change(labels._listed())))
-        return version.dump(meta.model_copy(update={"labels": names}), attributes)
+        if names:
+            return version.dump(meta.model_copy(update={"labels": names}), attributes)
+        rest = {key: value for key, value in version.ome(attributes).items() if key != "labels"}
+        return version.with_ome(attributes, rest)
 
     documents.edit_group(labels.path, edit)
+
+
+def _delete_empty_group(labels: Labels) -> None:
+    """Delete a labels group that says nothing and holds nothing."""
+    version, documents = labels._session.version, labels._documents
+    nothing = version.with_ome({}, {})
+    if documents.group(labels.path) == nothing and not documents.children(labels.path):
+        documents.delete(labels.path)
 
 
 def delete_label(labels: Labels, name: str) -> None:
@@ -269,6 +281,7 @@ def delete_label(labels: Labels, name: str) -> None:
     path = labels._place.child(name).path
     if labels._documents.storage.exists(path):
         labels._documents.delete(path)
+    _delete_empty_group(labels)
 
 
 def rename_label(labels: Labels, old: str, new: str) -> None:
