@@ -206,14 +206,23 @@ class Documents:
             Its document is damaged.
         """
         file = format_v3.FILE if self.format == 3 else format_v2.ARRAY_FILE
-        document = self._read(path, file)
-        if document is None:
+        data = self.storage.read(join(path, file))
+        if data is None:
             raise self._no("array", path)
+        beside = self.storage.read(join(path, format_v2.ATTRIBUTES_FILE)) if self.format == 2 else None
+        known = _parsed.get((data, beside))
+        if known is not None:
+            return known
+        document = parse_object(data, path, file)
         if self.format == 2:
-            return format_v2.parse_array(document, self._read(path, format_v2.ATTRIBUTES_FILE) or {}, path)
-        if format_v3.node_type(document, path) == "group":
+            attributes = {} if beside is None else parse_object(beside, path, format_v2.ATTRIBUTES_FILE)
+            meta = format_v2.parse_array(document, attributes, path)
+        elif format_v3.node_type(document, path) == "group":
             raise self._no("array", path, "a group is stored there")
-        return format_v3.parse_array(document, path)
+        else:
+            meta = format_v3.parse_array(document, path)
+        _remember(data, beside, meta)
+        return meta
 
     def children(self, path: str) -> dict[str, NodeKind]:
         """Nodes directly below a group, in natural order; folders and files that are none are left out.
@@ -453,6 +462,21 @@ class Documents:
                     self.storage.write(key, to_bytes(document, node, format_v3.FILE))
             stamp = self.storage.stamp(key)
         self._unconsolidated[node] = stamp
+
+
+#: What the documents of arrays said, by their bytes: the arrays of a plate hardly differ, and reading one is mostly
+#: parsing it. A description is frozen, so that handles may share it.
+_parsed: dict[tuple[bytes, bytes | None], ArrayMeta] = {}
+_MOST_PARSED = 256
+_LARGEST_PARSED = 1 << 14
+
+
+def _remember(data: bytes, beside: bytes | None, meta: ArrayMeta) -> None:
+    if len(data) + len(beside or b"") > _LARGEST_PARSED:
+        return
+    if len(_parsed) >= _MOST_PARSED:
+        _parsed.clear()
+    _parsed[data, beside] = meta
 
 
 def can_hold_a_node(name: str) -> bool:
