@@ -151,20 +151,7 @@ def break_plate(ome):
     # a series: BF-04 and BF-05
 
 
-PLATE_RULES = [
-    "PL-01",
-    "PL-02",
-    "PL-03",
-    "PL-05",
-    "PL-06",
-    "PL-07",
-    "PL-08",
-    "PL-09",
-    "PL-10",
-    "PL-12",
-    "PL-13",
-    "BF-01",
-]
+PLATE_RULES = [*(f"PL-{number:02}" for number in (1, 2, 3, 5, 6, 7, 8, 9, 10, 12, 13)), "BF-01"]
 
 
 def place(rule):

@@ -41,13 +41,16 @@ class Repair:
         What is wrong when it is done: found by reading the store again, or of a plan by judging it as if.
     changes
         The new contents of documents.
+    written
+        Whether they were written.
     backup
-        Folder of the old documents; None when nothing was written.
+        Folder of the old documents; None when none was replaced.
     """
 
     before: Report
     after: Report
     changes: tuple[Change, ...]
+    written: bool = False
     backup: str | None = None
 
     @property
@@ -64,21 +67,22 @@ class Repair:
         if not self.changes:
             return f"{self.before.store}: nothing that can be mended"
         count = len(self.changes)
-        done = "mended" if self.backup is not None else "to mend"
+        done = "mended" if self.written else "to mend"
         text = f"{self.before.store}: {count} document{'' if count == 1 else 's'} {done} ({', '.join(self.rules)})"
         if self.backup is not None:
             text += f"; the old ones are in {self.backup}"
         return text
 
     def to_json(self) -> JSONObject:
-        """Give the repair as JSON: ``changes`` (each with ``key``, ``rules``, ``diff``), ``backup``, and the reports
-        ``before`` and ``after``.
+        """Give the repair as JSON: ``changes`` (each with ``key``, ``rules``, ``diff``), ``written``, ``backup``, and
+        the reports ``before`` and ``after``.
         """  # noqa: D205
         return {
             "changes": [
                 {"key": change.key, "rules": list(change.rules), "diff": change.diff}
                 for change in self.changes
             ],
+            "written": self.written,
             "backup": self.backup,
             "before": self.before.to_json(),
             "after": self.after.to_json(),
@@ -158,10 +162,12 @@ def write_repair(
     storage.check_writable(root)
     if not plan.changes:
         return plan
-    folder = backup_folder(storage, backup)
-    keep_backup(storage, plan.changes, folder)
+    replaced = [change for change in plan.changes if change.old is not None]
+    folder = backup_folder(storage, backup) if replaced else None
+    if folder is not None:
+        keep_backup(storage, replaced, folder)
     write_changes(storage, plan.changes)
-    return Repair(plan.before, _report(storage, root, name, {}), plan.changes, folder)
+    return Repair(plan.before, _report(storage, root, name, {}), plan.changes, True, folder)
 
 
 def _plan(storage: Storage, root: str, name: str, reindex: bool) -> tuple[Change, ...]:

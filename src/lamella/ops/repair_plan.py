@@ -123,9 +123,9 @@ class Planner:
         if judged.kind != "well" or not isinstance(well, dict):
             return
         entries = [entry for _, entry in objects(well.get("images")) if isinstance(entry.get("path"), str)]
+        once: dict[str, JSON] = {entry["path"]: entry.get("acquisition") for entry in reversed(entries)}
         self._fields[judged.node.path] = [
-            (entry["path"], int(entry["acquisition"]) if is_integer(entry.get("acquisition")) else None)
-            for entry in entries
+            (path, int(number) if is_integer(number) else None) for path, number in once.items()
         ]
 
     # -- arrays and rows -----------------------------------------------------------------------------------------------
@@ -144,7 +144,9 @@ class Planner:
         """Write the documents of row folders that hold wells."""
         for row in dict.fromkeys(path.partition("/")[0] for path in judged.members):
             node = self._reader.group(join(judged.node.path, row))
-            if not node.exists:
+            if node.zarr_format == 2 and GROUP_FILE not in node.data:
+                self.drafts.put(node.path, GROUP_FILE, dict(format_v2.GROUP_DOCUMENT), ("ST-01",))
+            elif not node.exists:
                 attributes = by_name(judged.version).with_ome({}, {})
                 zarr_format = DIALECTS[judged.version].zarr_format
                 self.drafts.put_attributes(node.path, attributes, zarr_format, (f"ST-0{zarr_format - 1}",))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from lamella.ops.walk_store import GROUP_FILE
 from lamella.spec.rules import acquisition_ids
 from lamella.spec.rules.values import describe, is_integer, objects
 from lamella.store.keys import join
@@ -101,7 +102,8 @@ def _visit_rows(
 
 
 def _judge_row(inspection: Inspection, judged: Judged, row: StoredNode, wells: int) -> None:
-    if wells and not row.exists:
+    complete = row.exists and (row.zarr_format != 2 or GROUP_FILE in row.data)
+    if wells and not complete:
         rule = "ST-01" if judged.node.zarr_format == 2 else "ST-02"
         inspection.find(
             rule, row, (), "the folder of the row is no group", "write its document", version=judged.version
@@ -124,6 +126,12 @@ def visit_well(
     """Judge a well and its images; returns them, or None where the well cannot be read."""
     from lamella.ops.validate_walk import Judged
 
+    if not node.exists:  # a folder of images that nobody made a well yet: its plate tells
+        for name in node.members:
+            image = inspection.read_group(join(node.path, name))
+            if "multiscales" in image.ome:
+                inspection.visit_image(image)
+        return None
     version = inspection.admit(node)
     inspection.judge("well", node, acquisitions=acquisitions)
     judged = Judged("well", node, version)
