@@ -220,7 +220,9 @@ def test_set_transform_of_the_finest_level_takes_the_lower_ones_along(meta: Imag
     old = effective_scale(meta, "0")
     ratio = [b / a for a, b in zip(old, [1, 0.25, 8], strict=True)]
     assert effective_scale(moved, "1") == [size * r for size, r in zip(before, ratio, strict=True)]
-    offset = [b - a for a, b in zip(effective_translation(meta, "0"), effective_translation(meta, "1"), strict=True)]
+    offset = [
+        b - a for a, b in zip(effective_translation(meta, "0"), effective_translation(meta, "1"), strict=True)
+    ]
     expected = [at + own * r for at, own, r in zip([10, 20, 30], offset, ratio, strict=True)]
     assert effective_translation(moved, "1") == expected
 

@@ -3,7 +3,6 @@
 Layer: ops. Imported on first use only, because it imports numba.
 """
 
-# ruff: noqa: PLR0917 - numba calls by position, and a sorting network has that many voxels
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
