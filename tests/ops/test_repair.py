@@ -245,6 +245,11 @@ FAULTS = {
         {"0.4": "ST-01", "0.5": "ST-02", "0.6": "ST-02"},
         ALL,
     ),
+    "no document of labels": (
+        lambda path: [file.unlink() for file in (path / "A/1/0/labels").iterdir() if file.is_file()],
+        {"0.4": "ST-01", "0.5": "ST-02", "0.6": "ST-02"},
+        ALL,
+    ),
     "stale copies": (consolidate, "LM-08", ALL),
 }
 
@@ -389,6 +394,28 @@ def test_what_would_be_a_guess_is_left_and_told(plate, rule, files):
     assert expected in done.after.rules
     assert expected not in done.rules
     assert files(plate) == before or rule == "PL-03"
+
+
+def test_groups_of_another_version_or_of_two_formats_are_left(plate, files):
+    v3 = is_v3(plate)
+    other = plate / "B/3/0" / (".zattrs" if v3 else "zarr.json")
+    other.write_text("{}" if v3 else '{"zarr_format": 3, "node_type": "group", "attributes": {}}')
+    if v3:
+        stated = "0.6" if version_of(plate) == "0.5" else "0.5"
+        change(plate, "A/1/1", lambda ome: ome.update(version=stated))
+    before = files(plate)
+    done = lamella.repair(plate)
+    assert {"LM-02", *(["ST-08"] if v3 else [])} <= set(done.after.rules)
+    assert files(plate) == before
+
+
+def test_a_group_without_metadata_gets_none(plate, files):
+    file = plate / "B/3/0" / ("zarr.json" if is_v3(plate) else ".zattrs")
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "attributes": {}} if is_v3(plate) else {}))
+    before = files(plate)
+    lamella.repair(plate)
+    assert files(plate) == before
 
 
 def test_the_last_well_stays_on_the_list(plate):

@@ -141,13 +141,13 @@ def repair(
     ...     plate.dump_meta()
     >>> done = lamella.repair(path)
     >>> done.before.valid, done.rules, done.after.valid
-    (False, ('PL-06', 'PL-07'), True)
+    (False, ('PL-07',), True)
     """
     storage, root, name = place_of(path_or_node, read_only=dry_run)
     if not dry_run:
         storage.check_writable(root)
     before = _report(storage, root, name, {})
-    changes = _plan(storage, root, name, reindex)
+    changes = _plan(storage, root, name, reindex, before.rules)
     if dry_run or not changes:
         contents = {change.key: change.new for change in changes}
         return Repair(before, _report(storage, root, name, contents), changes)
@@ -170,7 +170,9 @@ def write_repair(
     return Repair(plan.before, _report(storage, root, name, {}), plan.changes, True, folder)
 
 
-def _plan(storage: Storage, root: str, name: str, reindex: bool) -> tuple[Change, ...]:
+def _plan(
+    storage: Storage, root: str, name: str, reindex: bool, found: tuple[str, ...]
+) -> tuple[Change, ...]:
     drafts = Drafts(storage)
     if reindex:
         index = plan_index(storage, root, name=name, replace_damaged=True)
@@ -178,7 +180,7 @@ def _plan(storage: Storage, root: str, name: str, reindex: bool) -> tuple[Change
             drafts.put_attributes(path, attributes, index.version.zarr_format, ("LM-05",))
     planner = Planner(drafts)
     planner.plan(root)
-    return drafts.changes()
+    return drafts.changes(found)
 
 
 def _report(storage: Storage, root: str, name: str, contents: dict[str, bytes | None]) -> Report:

@@ -13,7 +13,6 @@ from lamella.ops.walk_store import (
     CONSOLIDATED_FILE,
     GROUP_FILE,
     V3_FILE,
-    StoredNode,
     StoreReader,
 )
 from lamella.store import format_v2, format_v3
@@ -21,8 +20,10 @@ from lamella.store.json_document import to_bytes
 from lamella.store.keys import ancestors, join
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from lamella.store.storage import Storage
-    from lamella.types import JSON, JSONObject
+    from lamella.types import JSONObject
 
 
 class Drafts:
@@ -62,13 +63,6 @@ class Drafts:
         if GROUP_FILE not in node.data:
             self.put(path, GROUP_FILE, dict(format_v2.GROUP_DOCUMENT), rules)
 
-    def put_node_attributes(self, node: StoredNode, attributes: JSON, rules: tuple[str, ...]) -> None:
-        """Draft the attributes of a group that was read, whose other keys stay as they are."""
-        if node.zarr_format == 3:
-            self.put(node.path, V3_FILE, {**node.documents[V3_FILE], "attributes": attributes}, rules)
-        else:
-            self.put(node.path, ATTRIBUTES_FILE, attributes, rules)
-
     def drop_copies(self, path: str, rules: tuple[str, ...]) -> None:
         """Draft the removal of the consolidated metadata that a group keeps, where it keeps some."""
         node = self.reader().group(path)
@@ -79,20 +73,28 @@ class Drafts:
             kept = {key: value for key, value in document.items() if key != "consolidated_metadata"}
             self.put(path, V3_FILE, kept, rules)
 
-    def changes(self) -> tuple[Change, ...]:
-        """Give the changes in the order in which they are to be written: nothing is listed before it is there."""
+    def changes(self, found: Collection[str]) -> tuple[Change, ...]:
+        """Give the changes in the order in which they are to be written: nothing is listed before it is there.
+
+        Parameters
+        ----------
+        found
+            Rules that the store breaks: a mend for several rules tells only of those.
+        """
         touched = {key.rpartition("/")[0] for key in self.contents}
         for path in dict.fromkeys(above for node in touched for above in [*ancestors(node), node]):
             # Copies of documents that change would be stale from now on.
             self.drop_copies(path, ("LM-08",))
         made = [
-            Change(key, self._stored(key), new, self._rules[key])
+            Change(key, self.storage.read(key), new, _told(self._rules[key], found))
             for key, new in sorted(self.contents.items(), key=_order)
         ]
         return tuple(change for change in made if change.old != change.new)
 
-    def _stored(self, key: str) -> bytes | None:
-        return self.storage.read(key)
+
+def _told(rules: tuple[str, ...], found: Collection[str]) -> tuple[str, ...]:
+    """Leave out the rules that were not broken, where any was."""
+    return tuple(rule for rule in rules if rule in found) or rules
 
 
 def _order(item: tuple[str, bytes | None]) -> tuple[bool, int, str]:

@@ -18,6 +18,8 @@ from lamella.store import format_v2
 from lamella.store.keys import join
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lamella.ops.repair_documents import Drafts
     from lamella.ops.repair_mends import Fields
     from lamella.ops.validate_walk import Judged
@@ -51,11 +53,12 @@ class Planner:
         self.drafts = drafts
         self._reader = drafts.reader()
         self._fields: dict[str, Fields] = {}
-        self._damaged_wells: set[str] = set()
+        self._version: Callable[[], str | None] = lambda: None
 
     def plan(self, root: str) -> None:
         """Draft the mends of everything at and below a root."""
         inspection = Inspection(self._reader, self._mend)
+        self._version = lambda: inspection.version
         inspection.walk(root)
         for copies in inspection.copies:
             if copies.stale:
@@ -64,18 +67,20 @@ class Planner:
     def _mend(self, judged: Judged) -> None:
         node = judged.node
         self._mend_comments(node)
-        if judged.version not in DIALECTS or node.zarr_format != DIALECTS[judged.version].zarr_format:
+        # Of two versions or Zarr formats in one store, nobody knows which one is meant.
+        if judged.version != self._version() or judged.version not in DIALECTS or len(node.formats) > 1:
             return
         dialect = DIALECTS[judged.version]
         if node.unreadable or not isinstance(node.attributes, dict):
-            if judged.kind == "well":
-                self._damaged_wells.add(node.path)
             return
         attributes, rules = unwrapped(node.attributes, dialect)
-        ome = attributes["ome"] if dialect.wrapper else attributes
+        ome = attributes.get("ome") if dialect.wrapper else attributes
+        if ome is None and judged.kind == "labels":
+            ome = {}  # what such a group says can be found out; of any other group nobody knows
+            rules += ("ST-02", "ST-03")
         if not isinstance(ome, dict):
             return
-        if node.zarr_format == 2 and GROUP_FILE not in node.data:
+        if dialect.zarr_format == 2 and GROUP_FILE not in node.data:
             self.drafts.put(node.path, GROUP_FILE, dict(format_v2.GROUP_DOCUMENT), ("ST-01",))
         facts = self._facts(judged, ome)
         for kind in _kinds(judged):
@@ -84,7 +89,7 @@ class Planner:
         self._keep_fields(judged, ome)
         if rules:
             new = attributes | {"ome": ome} if dialect.wrapper else ome
-            self.drafts.put_node_attributes(node, new, rules)
+            self.drafts.put_attributes(node.path, new, dialect.zarr_format, rules)
         self._mend_arrays(judged, ome, dialect)
         if judged.kind == "plate":
             self._mend_rows(judged, ome)
@@ -173,7 +178,7 @@ def unwrapped(attributes: JSONObject, dialect: Dialect) -> tuple[JSONObject, tup
     Returns
     -------
     attributes : dict
-        With an object under ``ome`` where the version wants one.
+        With the metadata in their place.
     rules : tuple of str
         What was mended.
 
@@ -198,7 +203,7 @@ def unwrapped(attributes: JSONObject, dialect: Dialect) -> tuple[JSONObject, tup
     if wrapped is None and loose:
         rest = {key: value for key, value in attributes.items() if key not in loose}
         return rest | {"ome": loose}, ("ST-03",)
-    return attributes if "ome" in attributes else attributes | {"ome": {}}, ()
+    return attributes, ()
 
 
 def _has_constants(node: StoredNode, file: str) -> bool:

@@ -278,7 +278,8 @@ class Inspection:
         if self.version in DIALECTS and node.zarr_format != DIALECTS[self.version].zarr_format:
             wanted = DIALECTS[self.version].zarr_format
             rule = {2: "ST-01", 3: "ST-02"}[wanted]
-            self.find(rule, node, (), f"the group is Zarr v{node.zarr_format}", f"store it as Zarr v{wanted}")
+            found = f"the group is Zarr v{node.zarr_format}" if node.exists else "the folder is no group"
+            self.find(rule, node, (), found, f"store it as Zarr v{wanted}", version=self.version)
         elif node.stated_version is not None and version != self.version:
             self.find(
                 "ST-08",
@@ -293,6 +294,8 @@ class Inspection:
         return version
 
     def _node_version(self, node: StoredNode) -> str:
+        if self.version is not None and not node.exists:
+            return self.version
         if self.version is None or node.stated_version is not None:
             return self._version(node)
         found = self._version(node)
