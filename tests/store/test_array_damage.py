@@ -68,6 +68,20 @@ def test_a_damaged_file_is_named(make_array, layout, how, files_of):
         array.read()
 
 
+@pytest.mark.parametrize("zarr_format", [3])
+def test_an_inner_chunk_that_states_another_length_is_noticed(make_array):
+    # numcodecs alone would decode it from whatever lies behind it in memory.
+    array = make_array((8, 8), chunks=(4, 4), shards=(8, 8))
+    array.write(..., np.arange(64).reshape(8, 8))
+    path = Path(array.documents.storage.root) / "0/c/0/0"
+    good = path.read_bytes()
+    path.write_bytes(good[:12] + (10**6).to_bytes(4, "little") + good[16:])
+    with pytest.raises(DamagedDataError, match="0/c/0/0"):
+        array.read((slice(0, 4), slice(0, 4)))
+    with pytest.raises(DamagedDataError, match="0/c/0/0"):
+        array.read()
+
+
 def test_a_chunk_with_a_damaged_header_is_named(make_array, unsharded_layout, files_of):
     shape, options = unsharded_layout
     array = make_array(shape, "f8", **options)

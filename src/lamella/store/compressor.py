@@ -141,12 +141,17 @@ def _by_name(name: str) -> Compressor:
 
 def _settings_of(codec: object) -> Mapping[str, Any]:
     """Take the settings of a codec object of numcodecs or zarr, which both describe themselves."""
+    if hasattr(codec, "cname"):  # blosc of zarr-python before 3.1.4 cannot describe itself without a typesize
+        blosc = {key: getattr(codec, key, None) for key in ("cname", "clevel", "shuffle")}
+        return {
+            "name": "blosc",
+            "configuration": {key: value for key, value in blosc.items() if value is not None},
+        }
     for method in ("get_config", "to_dict"):
         describe = getattr(codec, method, None)
-        if describe is not None:
-            settings = describe()
-            if isinstance(settings, Mapping):
-                return settings
+        settings = None if describe is None else describe()
+        if isinstance(settings, Mapping):
+            return settings
     raise InvalidArgumentError(
         f"compressor={codec!r} is not understood; pass a name such as 'zstd', a Compressor, or a codec's JSON"
     )

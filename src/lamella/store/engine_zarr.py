@@ -145,16 +145,21 @@ def _open(meta: ArrayMeta, store: Any, path: str) -> Any:
     from zarr import AsyncArray
     from zarr.storage import StorePath
 
+    from lamella.store.checked_blosc import checked_v2, checked_v3
+
     document: JSONObject = {
         key: meta.document[key]
         for key in (_V3_KEYS if meta.zarr_format == 3 else _V2_KEYS)
         if key in meta.document
     }
     document["attributes"] = {}
-    if meta.zarr_format == 2:
-        document.setdefault("filters", None)
-        document.setdefault("dimension_separator", ".")
     try:
+        if meta.zarr_format == 2:
+            document.setdefault("filters", None)
+            document.setdefault("dimension_separator", ".")
+            document["compressor"] = checked_v2(document.get("compressor"))
+        else:
+            document["codecs"] = [checked_v3(codec) for codec in document["codecs"]]
         return AsyncArray(
             metadata=document,  # type: ignore[call-overload]
             store_path=StorePath(store, path),
