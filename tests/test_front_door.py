@@ -32,7 +32,9 @@ PUBLIC = {
     "Well",
     "errors",
     "models",
+    "rechunk",
     "repair",
+    "upgrade",
     "validate",
 }
 

@@ -8,7 +8,8 @@ The front door is `open_ome_zarr`, which returns the node at a path:
 - `Collection` for the images of one file, as bioformats2raw writes them,
 - `ImageArray` (`TiledImageArray`) for the pixels of one level.
 
-`validate` says what is wrong with a store, and `repair` mends what can be mended without guessing.
+`validate` says what is wrong with a store, and `repair` mends what can be mended without guessing. `upgrade` gives a
+store in another version, `rechunk` in other chunks.
 
 ``lamella.models`` holds the metadata models, ``lamella.errors`` the errors. Names are loaded on first use, so that
 ``import lamella`` costs little.
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.nodes.tiled import TiledImageArray, TiledPosition
     from lamella.nodes.well import Row, Well
+    from lamella.ops.rechunk import rechunk
     from lamella.ops.repair import repair
+    from lamella.ops.upgrade import upgrade
     from lamella.ops.validate import validate
 
 __all__ = [
@@ -62,7 +65,9 @@ __all__ = [
     "errors",
     "models",
     "open_ome_zarr",
+    "rechunk",
     "repair",
+    "upgrade",
     "validate",
 ]
 
@@ -79,7 +84,9 @@ _MODULES = {
     "TiledPosition": "lamella.nodes.tiled",
     "Well": "lamella.nodes.well",
     "open_ome_zarr": "lamella.nodes.open",
+    "rechunk": "lamella.ops.rechunk",
     "repair": "lamella.ops.repair",
+    "upgrade": "lamella.ops.upgrade",
     "validate": "lamella.ops.validate",
 }
 

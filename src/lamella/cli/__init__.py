@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
 
-COMMANDS = ("convert", "info", "preview", "repair", "validate")
+COMMANDS = ("convert", "info", "preview", "rechunk", "repair", "upgrade", "validate")
 """Each is the function of the same name in the module of the same name here."""
 
 INTERRUPTED = 130

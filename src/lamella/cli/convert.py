@@ -5,48 +5,18 @@ Layer: cli. The work is :func:`lamella.ops.convert.convert`.
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 import warnings
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from lamella.cli.progress import Cut, ended_by_sigterm, shown
 from lamella.errors import LamellaError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType
-
     from lamella.ops.convert import ConvertReport
-
-
-class _Cut(click.ParamType[Any]):
-    """Lengths of the last axes, separated by commas, or a word."""
-
-    name = "lengths"
-
-    def __init__(self, *words: str) -> None:
-        self._words = words
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "|".join(["N,N,...", *self._words])
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str) or value in self._words:
-            return value
-        try:
-            lengths = tuple(int(part) for part in value.split(","))
-        except ValueError:
-            lengths = ()
-        if not lengths or min(lengths) < 1:
-            self.fail(
-                f"{value!r} is neither {' nor '.join(self._words)} nor lengths like 16,256,256", param, ctx
-            )
-        return lengths
 
 
 class _Levels(click.ParamType[Any]):
@@ -91,11 +61,11 @@ class _Levels(click.ParamType[Any]):
     "--version", type=click.Choice(["0.4", "0.5"]), default="0.5", show_default=True, help="OME-NGFF version."
 )
 @click.option(
-    "--chunks", type=_Cut("auto"), default="auto", show_default=True, help="Chunk lengths of the last axes."
+    "--chunks", type=Cut("auto"), default="auto", show_default=True, help="Chunk lengths of the last axes."
 )
 @click.option(
     "--shards",
-    type=_Cut("auto", "none"),
+    type=Cut("auto", "none"),
     default="auto",
     show_default=True,
     help="Shard lengths of the last axes (0.5).",
@@ -127,7 +97,11 @@ def convert(sources: tuple[str, ...], destination: str, *, quiet: bool, **option
 
     begin = time.monotonic()
     try:
-        with _ended_by_sigterm(), warnings.catch_warnings(record=True) as caught, _shown(quiet) as show:
+        with (
+            ended_by_sigterm(),
+            warnings.catch_warnings(record=True) as caught,
+            shown(quiet, first="reading headers", amount="{} planes".format) as show,
+        ):
             warnings.simplefilter("always")
             report = run(sources, destination, progress=show, **options)
     except KeyboardInterrupt:
@@ -155,69 +129,3 @@ def _summary(report: ConvertReport, seconds: float) -> str:
     return (
         f"{report.destination}: {what}, {report.planes} planes, {size:.1f} MB, {levels}, in {seconds:.1f} s"
     )
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let a batch system's request to end clean up as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _shown(quiet: bool) -> Iterator[Callable[[float, int, str], None] | None]:
-    """Show progress on stderr: a bar on a terminal, lines otherwise."""
-    if quiet:
-        yield None
-    elif sys.stderr.isatty():
-        with _bar() as show:
-            yield show
-    else:
-        yield _Lines().show
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[float, int, str], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading headers", total=None)
-
-        def show(done: float, total: int, what: str) -> None:
-            bar.update(task, completed=done, total=total, description=what)
-
-        yield show
-
-
-class _Lines:
-    """A line for each tenth of the planes, and one for the pyramid of a single image."""
-
-    def __init__(self) -> None:
-        self._tenth = 0
-        self._last = ""
-
-    def show(self, done: float, total: int, what: str) -> None:
-        """Print a line when there is something new to say."""
-        tenth = int(10 * done / total)
-        if tenth > self._tenth:
-            self._tenth = tenth
-            self._print(f"{10 * tenth} % of {total} planes")
-        if what == "pyramid" and done == total:
-            self._print("pyramid")
-
-    def _print(self, text: str) -> None:
-        if text != self._last:
-            click.echo(text, err=True)
-            self._last = text

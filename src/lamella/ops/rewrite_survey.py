@@ -1,0 +1,151 @@
+"""What a store holds that is to be written anew: its groups, arrays, and files that belong to neither.
+
+Only paths are kept, so that a plate of ten thousand fields fits in little memory; documents are read again when they
+are needed.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError
+from lamella.store import format_v2, format_v3
+from lamella.store.keys import join
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.documents import Documents
+    from lamella.types import Shape
+
+DOCUMENTS = (
+    format_v3.FILE,
+    format_v2.GROUP_FILE,
+    format_v2.ATTRIBUTES_FILE,
+    format_v2.ARRAY_FILE,
+    format_v2.CONSOLIDATED_FILE,
+)
+"""Files that describe nodes, of either Zarr format."""
+
+
+@dataclass
+class Survey:
+    """The members of a store, parents before children.
+
+    Attributes
+    ----------
+    groups, arrays
+        Paths of the nodes.
+    bare
+        Folders without a document that nodes lie in.
+    files
+        Keys of the files that belong to no node's format: tables, OME-XML, notes.
+    digest
+        Changes whenever a document of the store does.
+    """
+
+    groups: list[str] = field(default_factory=list)
+    arrays: list[str] = field(default_factory=list)
+    bare: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    digest: str = ""
+
+
+def survey(documents: Documents) -> Survey:
+    """Look at a whole store; no pixel file is opened or listed.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The store cannot list what it holds.
+    MetadataError
+        A document is damaged.
+    """
+    if not documents.storage.can_list:
+        raise InvalidArgumentError(
+            f"{documents.storage.name} cannot be written anew: what it holds cannot be listed over this connection. "
+            "Copy it to a local folder first."
+        )
+    walk = _Walk(documents)
+    walk.visit("")
+    walk.found.digest = walk.hash.hexdigest()
+    return walk.found
+
+
+class _Walk:
+    def __init__(self, documents: Documents) -> None:
+        self.documents = documents
+        self.found = Survey()
+        self.hash = hashlib.sha256()
+
+    def visit(self, path: str) -> bool:
+        """Look at a folder and what is below it; say whether there was a node."""
+        storage, found = self.documents.storage, self.found
+        kind = self.documents.kind(path)
+        if kind is not None:
+            for file in DOCUMENTS:
+                data = storage.read(join(path, file))
+                if data is not None and file != format_v2.CONSOLIDATED_FILE:
+                    self.hash.update(f"{path}/{file} {len(data)}\n".encode() + data)
+        if kind == "array":
+            found.arrays.append(path)
+            return True
+        if kind == "group":
+            found.groups.append(path)
+        has_nodes = False
+        for name in storage.list(path):
+            key = join(path, name)
+            if kind == "group" and name in DOCUMENTS:
+                continue
+            if storage.size(key) is None:
+                has_nodes |= self.visit(key)
+            else:
+                found.files.append(key)
+        if kind is None and has_nodes:
+            found.bare.append(path)
+        return kind is not None or has_nodes
+
+
+def files_of_array(documents: Documents, path: str, meta: ArrayMeta) -> Iterator[tuple[str, Shape | None]]:
+    """Yield the keys of the files in an array's folder, each with its place in the grid; None where it is no chunk.
+
+    Documents are left out. From listing: a grid can be larger than any loop.
+    """
+    storage = documents.storage
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        for name in storage.list(join(path, folder)):
+            key = join(folder, name)
+            place = place_of_key(key, meta)
+            if place is not None:
+                yield join(path, key), place
+            elif storage.size(join(path, key)) is None:
+                pending.append(key)
+            elif name not in DOCUMENTS:
+                yield join(path, key), None
+
+
+def place_of_key(key: str, meta: ArrayMeta) -> Shape | None:
+    """Return the place in the grid of a file of an array, by its key below the array; None when it is no chunk.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lamella.store.array_meta import ArrayMeta
+    >>> meta = ArrayMeta((4, 4), np.dtype("u1"), (2, 2))
+    >>> place_of_key("c/1/0", meta), place_of_key("c/2/0", meta), place_of_key("c/1", meta)
+    ((1, 0), None, None)
+    """
+    numbers = key.replace("/", ".").split(".")
+    numbers = numbers[len(numbers) - meta.ndim :] if meta.ndim else []
+    if not all(number.isascii() and number.isdecimal() for number in numbers):
+        return None
+    place = tuple(int(number) for number in numbers)
+    inside = len(place) == meta.ndim and all(k < n for k, n in zip(place, meta.grid, strict=True))
+    return place if inside and meta.chunk_key(place) == key else None

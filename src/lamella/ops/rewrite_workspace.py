@@ -1,0 +1,189 @@
+"""Where a store is written anew: a folder beside the place that it will take, and how it takes that place.
+
+What was begun is told by what is there: ``plan.json`` with the settings, ``store`` with the new store as far as it is
+written, ``old`` with the store that was moved aside. A kill at any instant leaves the old or the new store whole, and
+the same command goes on from there.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError, StorageError, StoreExistsError
+from lamella.store.keys import PRIVATE_PREFIX, is_private
+from lamella.store.local import LocalStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.types import JSONObject
+
+_PLAN = "plan.json"
+_NEW = "store"
+_OLD = "old"
+
+
+class Workspace:
+    """The folder in which the store for one place is written.
+
+    Parameters
+    ----------
+    path
+        The place that the store will take.
+    settings
+        What was asked for; a workspace that was begun with others is refused.
+    replaces
+        Whether there is a store at the place, which goes when the new one is complete.
+    """
+
+    def __init__(self, path: str, settings: JSONObject, *, replaces: bool) -> None:
+        parent, name = os.path.split(path)
+        self.path = path
+        self.settings = settings
+        self.replaces = replaces
+        self.folder = os.path.join(parent, f"{PRIVATE_PREFIX}rewrite-{name}")
+        self.new = os.path.join(self.folder, _NEW)
+        self._old = os.path.join(self.folder, _OLD)
+        self._parent = parent
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the place alone over all processes, from the look at what was begun to the end."""
+        try:
+            os.makedirs(self._parent, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"the folder {self._parent} cannot be made: {error.strerror or error}", error.errno
+            ) from error
+        with LocalStorage(self._parent).lock(f"rewrite-{os.path.basename(self.path)}"):
+            yield
+
+    def finish_interrupted(self) -> bool:
+        """Go on where a kill came between the new store being complete and the old one being gone.
+
+        Returns
+        -------
+        bool
+            Whether the store that is at the place now is what these settings ask for.
+        """
+        if not os.path.lexists(self.folder):
+            return False
+        plan = self._plan()
+        if not os.path.lexists(self.path) and os.path.lexists(self._old):
+            if not os.path.lexists(self.new):
+                raise StorageError(
+                    f"{self.path} was moved to {self._old}, and the store that was to take its place is gone: "
+                    "move it back"
+                )
+            os.rename(self.new, self.path)
+        swapped = os.path.lexists(self.path) and not os.path.lexists(self.new)
+        if not swapped or plan is None:
+            return False
+        same = plan.get("settings") == self.settings
+        complete = bool(plan.get("complete"))
+        self._remove()
+        return same and complete
+
+    def begin(self, digest: str) -> None:
+        """Make the workspace, or go on in the one that is there when it was begun for the same.
+
+        Parameters
+        ----------
+        digest
+            Of the documents of the source: what was written of a store that has other documents now is of no use.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The workspace that is there was begun with other settings.
+        """
+        plan = self._plan()
+        if plan is not None and plan.get("settings") != self.settings:
+            raise InvalidArgumentError(
+                f"{self.folder} holds a store half written by another command ({_shown(plan.get('settings'))}): "
+                f"run that command again to finish it, or delete the folder"
+            )
+        if plan is None and os.path.lexists(self.folder) and os.listdir(self.folder):
+            raise InvalidArgumentError(
+                f"{self.folder} is in the way, and does not say what it is for: delete or move it"
+            )
+        if plan is not None and plan.get("digest") != digest and os.path.lexists(self.new):
+            shutil.rmtree(self.new)
+        if os.path.lexists(self.new):
+            _remove_litter(self.new)
+        self._write_plan(digest, complete=False)
+
+    def publish(self, digest: str) -> None:
+        """Let the new store take its place; the old one is out of the way first, and goes last.
+
+        Raises
+        ------
+        StoreExistsError
+            Something has come to the place meanwhile.
+        """
+        if not self.replaces and os.path.lexists(self.path):
+            raise StoreExistsError(
+                f"{self.path} has come into being meanwhile: choose another name; what was written is in {self.new}"
+            )
+        self._write_plan(digest, complete=True)
+        if hasattr(os, "sync"):
+            os.sync()  # a power cut after the old store is gone must find the new one on the disk
+        try:
+            if self.replaces:
+                os.rename(self.path, self._old)
+            try:
+                os.rename(self.new, self.path)
+            except BaseException:
+                if self.replaces:
+                    os.rename(self._old, self.path)
+                raise
+        except OSError as error:
+            raise StorageError(
+                f"the new store cannot take the place of {self.path}: {error.strerror or error}; it is in {self.new}",
+                error.errno,
+            ) from error
+        self._remove()
+
+    # ---- the plan -------------------------------------------------------------------------------
+
+    def _plan(self) -> JSONObject | None:
+        data = LocalStorage(self.folder).read(_PLAN)
+        try:
+            plan = None if data is None else json.loads(data)
+        except ValueError:
+            return None
+        return plan if isinstance(plan, dict) else None
+
+    def _write_plan(self, digest: str, *, complete: bool) -> None:
+        plan = {"settings": self.settings, "digest": digest, "complete": complete}
+        LocalStorage(self.folder, fsync=True).write(_PLAN, json.dumps(plan, indent=2).encode())
+
+    def _remove(self) -> None:
+        """Remove what is left; the plan last, because it says what the rest is."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self._old)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _remove_litter(folder: str) -> None:
+    """Remove temporary files of a killed process from a store that nobody else writes to."""
+    for above, folders, files in os.walk(folder):
+        for name in files:
+            if is_private(name):
+                os.unlink(os.path.join(above, name))
+        for name in [name for name in folders if is_private(name)]:
+            shutil.rmtree(os.path.join(above, name))
+            folders.remove(name)
+
+
+def _shown(settings: object) -> str:
+    if not isinstance(settings, dict):
+        return "unknown"
+    given = [f"{key} {value}" for key, value in settings.items() if value is not None]
+    return ", ".join(given)

@@ -1,0 +1,138 @@
+"""What becomes of each node of a store in another version of OME-NGFF.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.spec.images import ImagesMeta
+from lamella.spec.versions import convert_attributes, detect
+from lamella.store.compressor import Compressor
+from lamella.store.documents import new_array
+from lamella.store.keys import join
+
+if TYPE_CHECKING:
+    from lamella.spec.versions import SpecVersion
+    from lamella.store.array_meta import ArrayMeta, ZarrFormat
+    from lamella.store.compressor import CompressorChoice
+    from lamella.store.documents import Documents
+    from lamella.types import JSONObject
+
+_XARRAY_DIMENSIONS = "_ARRAY_DIMENSIONS"
+"""Where arrays of Zarr v2, which have no dimension names, keep them for xarray."""
+
+_BLOSC_AUTO = -1
+
+
+class UpgradePlan:
+    """The nodes of a store in another version.
+
+    Parameters
+    ----------
+    documents
+        Of the store.
+    groups
+        Paths of its groups.
+    version
+        To write.
+    lossy
+        Leave out what the version cannot say, instead of refusing.
+    """
+
+    def __init__(
+        self, documents: Documents, groups: list[str], version: SpecVersion, *, lossy: bool = False
+    ) -> None:
+        self.version = version
+        self.zarr_format: ZarrFormat = version.zarr_format
+        self.lossy = lossy
+        self.notes: list[str] = []
+        self._old_format = documents.format
+        self._names: dict[str, tuple[str, ...]] = {}
+        for path in groups:
+            self._note_axes(path, documents.group(path))
+
+    def _note_axes(self, path: str, attributes: JSONObject) -> None:
+        """Remember the axes of the arrays that an image lists; what is damaged is refused when it is converted."""
+        try:
+            images = detect(self._old_format, attributes).load(ImagesMeta, attributes)
+        except MetadataError:
+            return
+        for scales in images.multiscales if images is not None else ():
+            names = tuple(axis.name for axis in scales.axes)
+            for level in scales.get_dataset_paths():
+                self._names[join(path, level.strip("/"))] = names
+
+    def group(self, path: str, attributes: JSONObject) -> JSONObject:
+        """Give the attributes of a group in the spelling of the version; those that are not OME's as they are.
+
+        Each group is read as the version that it states, so that a store that is half upgraded is upgraded, too.
+        """
+        del path
+        source = detect(self._old_format, attributes)
+        if not _is_ome(source, attributes):
+            return attributes
+        if source is not self.version:
+            return convert_attributes(attributes, source, self.version, lossy=self.lossy)
+        if self.zarr_format == 2 or source.declared(attributes) == source.name:
+            return attributes
+        # A draft of the version, or one that is not stated (ST-07).
+        return source.converted(attributes, source, lossy=self.lossy)
+
+    def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
+        """Describe an array as the version wants it: in its Zarr format, with the names of the axes (ST-04, ST-05)."""
+        names = self._names.get(path, ())
+        listed = len(names) == meta.ndim and bool(names)
+        if meta.zarr_format == self.zarr_format:
+            if meta.zarr_format == 3 and listed and not any(meta.dimension_names or ()):
+                return replace(meta, dimension_names=names)
+            if meta.zarr_format == 2 and listed and meta.separator != "/":
+                document = {**meta.document, "dimension_separator": "/"}
+                return replace(meta, document=document, separator="/")
+            return meta
+        attributes = meta.attributes
+        if self.zarr_format == 2 and not listed and meta.dimension_names and all(meta.dimension_names):
+            attributes = {_XARRAY_DIMENSIONS: list(meta.dimension_names)} | attributes
+        return new_array(
+            meta.shape,
+            meta.dtype,
+            zarr_format=self.zarr_format,
+            chunks=meta.chunks,
+            compressor=_compressor(meta, self.zarr_format),
+            fill_value=meta.fill_value,
+            dimension_names=names if listed else _xarray_names(meta),
+            attributes=attributes,
+        )
+
+
+def _is_ome(version: SpecVersion, attributes: JSONObject) -> bool:
+    if "ome" in attributes:
+        return True
+    return any(mark in attributes for part in version.parts.values() for mark in part.marks)
+
+
+def _xarray_names(meta: ArrayMeta) -> list[str] | None:
+    """Read the dimension names that xarray keeps in the attributes; None where there are none that fit."""
+    stored = meta.attributes.get(_XARRAY_DIMENSIONS)
+    fits = isinstance(stored, list) and len(stored) == meta.ndim
+    return stored if fits and all(isinstance(name, str) for name in stored) else None
+
+
+def _compressor(meta: ArrayMeta, zarr_format: ZarrFormat) -> CompressorChoice:
+    """Choose the compressor of another format: the same where it is there, gzip for zlib, else our own."""
+    found = meta.compressor
+    if found is None:
+        return False
+    if found.name == "zlib":
+        found = Compressor("gzip", clevel=found.clevel)
+    elif found.shuffle == _BLOSC_AUTO:
+        found = replace(found, shuffle="bitshuffle" if meta.dtype.itemsize == 1 else "shuffle")
+    try:
+        Compressor.of(found)
+        found.to_json(zarr_format, meta.dtype.itemsize)
+    except InvalidArgumentError:
+        return None
+    return found
