@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import lamella
 from lamella.errors import InvalidArgumentError, StoreNotFoundError
 from lamella.models import axes
 from lamella.ops.validate_rules import OWN_RULES
+from lamella.store.local import LocalStorage
 
 STORES = Path(__file__).parent.parent / "data" / "stores"
 
@@ -270,11 +272,22 @@ def test_judging_writes_nothing(plate, files):
     assert files(plate) == before
 
 
+def test_a_store_that_cannot_list_is_judged_by_what_it_lists_itself(plate, monkeypatch):
+    def refuse(self, prefix):
+        raise AssertionError(f"{prefix!r} was listed")
+
+    nodes = lamella.validate(plate).nodes
+    chunk = next(file for file in (plate / "B/3/0/0").rglob("*") if file.is_file() and file.name.isdecimal())
+    monkeypatch.setattr(LocalStorage, "can_list", False)
+    monkeypatch.setattr(LocalStorage, "list", refuse)
+    report = lamella.validate(plate, pixels=True)
+    assert report.valid
+    assert report.nodes == nodes
+    chunk.write_bytes(b"junk")
+    assert musts(lamella.validate(plate, pixels=True)) == {("LM-09", "B/3/0/0")}
+
+
 def test_each_document_is_read_once(plate, monkeypatch):
-    from collections import Counter
-
-    from lamella.store.local import LocalStorage
-
     reads = Counter()
     read = LocalStorage.read
 

@@ -7,7 +7,7 @@ Layer: ops.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from math import lcm, prod
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
@@ -109,7 +109,7 @@ def _decode(inspection: Inspection, array: StoredArray, damaged: set[str], jobs:
 def _pieces(array: StoredArray) -> Iterator[Piece]:
     """Cut every stored file into boxes of whole chunks."""
     meta = array.meta
-    for place in array._stored_places(meta):
+    for place in _places(array, meta):
         if any(k >= n for k, n in zip(place, meta.grid, strict=True)):
             continue  # beyond the shape: no reader asks for it
         box = meta.file_box(place)
@@ -122,6 +122,13 @@ def _pieces(array: StoredArray) -> Iterator[Piece]:
                 key,
                 tuple(slice(p.start + b.start, p.stop + b.start) for p, b in zip(part, box, strict=True)),
             )
+
+
+def _places(array: StoredArray, meta: ArrayMeta) -> Iterator[tuple[int, ...]]:
+    """Places of the files of an array: those that are there, or all where the store cannot tell."""
+    if array.documents.storage.can_list:
+        return array._stored_places(meta)
+    return product(*map(range, meta.grid))
 
 
 # -- pyramids ------------------------------------------------------------------------------------------------------
