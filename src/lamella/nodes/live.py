@@ -67,8 +67,6 @@ class LiveDocument(Generic[M]):
         if self._attributes is not None:
             stamp = self.session.documents.stamp(self.path)
             unchanged = self._is_unchanged(stamp)
-            if self._model is None and unchanged:
-                return self._adopt(self._load(self._attributes), self._attributes, stamp)
             if self._model is not None and (unchanged or self._is_edited(self._model, self._attributes)):
                 return self._model
         return self._read()
@@ -98,9 +96,10 @@ class LiveDocument(Generic[M]):
         attributes = documents.group(self.path)
         return self._adopt(self._load(attributes), attributes, stamp)
 
-    def start(self, attributes: JSONObject) -> None:
-        """Take attributes that were just written, so that the first look needs no read."""
-        self._attributes, self._stamp = attributes, self.session.documents.stamp(self.path)
+    def start(self, attributes: JSONObject, model: M) -> None:
+        """Take attributes that were just written, and their model, so that the first look needs no read."""
+        self._attributes, self._model = attributes, model
+        self._stamp = self.session.documents.stamp(self.path)
 
     def refresh(self) -> M:
         """Return the model, read anew unless it has unsaved changes."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.plate import Plate
     from lamella.nodes.session import Place
+    from lamella.nodes.session import Place
     from lamella.spec.plate import PlateMeta
     from lamella.types import JSONObject
 
@@ -83,11 +84,18 @@ def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Positi
         _clear_places(plate, images, documents)
         _write(plate, images, documents, attributes)
         plate._live.edit(change)
-    created = [
-        Position(plate._place.child(path), False, None, None, plate._overwriting_creation) for path in order
-    ]
+    return _opened(plate, [plate._place.child(path) for path in order], attributes)
+
+
+def _opened(parent: Plate | Well, places: Sequence[Place], attributes: JSONObject) -> list[Position]:
+    """Return positions that were just written with these attributes, without reading them."""
+    created = [Position(place, False, None, None, parent._overwriting_creation) for place in places]
+    template = created[0]._load(attributes) if created else None
     for position in created:
-        position._live.start(attributes)
+        assert template is not None
+        model = template.copied()
+        model.multiscales[0].name = position._image_name()
+        position._live.start(attributes, model)
     return created
 
 
@@ -106,10 +114,7 @@ def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> l
         well._documents.put_groups({place.path: attributes for place in places})
         _list_images(well, positions)
     _raise_counts_above(well)
-    created = [Position(place, False, None, None, well._overwriting_creation) for place in places]
-    for position in created:
-        position._live.start(attributes)
-    return created
+    return _opened(well, places, attributes)
 
 
 def _raise_counts_above(well: Well) -> None:

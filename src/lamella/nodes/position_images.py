@@ -151,9 +151,11 @@ class ImageCreation(NGFFNode):
                 meta = edits.remove_dataset(meta, key)
             return edits.add_dataset(meta, key, transform, dtype_window(array.dtype))
 
-        add(self._live.model)  # a transform that does not fit is refused before pixels are written
-        # An array that is replaced may be what the source reads from: the new one is written beside it.
-        staged = self._staged(array, source) if found is not None and source is not None else None
+        staged = None
+        if found is not None and source is not None:
+            add(self._live.model)  # a transform that does not fit is refused before pixels are written
+            # An array that is replaced may be what the source reads from: the new one is written beside it.
+            staged = self._staged(array, source)
 
         def put() -> None:
             if found is not None:

@@ -437,6 +437,8 @@ class Documents:
         """
         seen: set[str] = set()
         for path in paths:
+            if above_only and path.rpartition("/")[0] in seen and self.format == 3:
+                continue  # a sibling was looked at
             # In Zarr v3 the node's own document is rewritten without its copies anyway.
             for node in [*ancestors(path), *([] if above_only and self.format == 3 else [path])]:
                 if node not in seen:
