@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.plate import Plate
     from lamella.nodes.session import Place
-    from lamella.nodes.session import Place
     from lamella.spec.plate import PlateMeta
     from lamella.types import JSONObject
 
