@@ -62,6 +62,18 @@ class LabelImage(Position):
         ----------
         colors
             Label to red, green, blue and maybe opacity, integers from 0 to 255 (LB-10); None for no colours.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If a label or colour is not made of such integers (a ValueError).
+
+        Examples
+        --------
+        >>> cells = position.labels.create("cells", np.ones((4, 8, 8), "uint8"))
+        >>> cells.set_colors({1: (0, 255, 0)})
+        >>> cells.colors
+        {1: (0, 255, 0, 255)}
         """
         from lamella.ops.labels import color_entries
 
@@ -78,6 +90,18 @@ class LabelImage(Position):
         ----------
         properties
             Label to properties, or rows that each hold ``label-value`` (LB-12); None for none.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If a row has no integer ``label-value`` (a ValueError).
+
+        Examples
+        --------
+        >>> cells = position.labels.create("cells", np.ones((4, 8, 8), "uint8"))
+        >>> cells.set_properties({1: {"class": "mitotic", "volume": 8.0}})
+        >>> cells.properties[1]["class"]
+        'mitotic'
         """
         from lamella.ops.labels import property_rows
 
@@ -103,6 +127,13 @@ class LabelImage(Position):
         ------
         InvalidArgumentError
             If the method would make labels that level 0 does not hold (a ValueError).
+
+        Examples
+        --------
+        >>> cells = position.labels.create("cells", np.full((4, 8, 8), 7, "uint8"))
+        >>> cells.compute_pyramid(levels=2)
+        >>> cells["1"].shape, np.unique(cells["1"][:])
+        ((2, 4, 4), array([7], dtype=uint8))
         """
         if method not in ("mode", "stride"):
             raise InvalidArgumentError(
@@ -211,7 +242,8 @@ class Labels(NGFFNode):
             Integers or booleans, of the image's shape without the channel axis, or of its space axes alone. Any
             array-like; lazy ones are read block by block.
         colors
-            Label to red, green, blue and maybe opacity, integers from 0 to 255 (LB-10).
+            Label to red, green, blue and maybe opacity, integers from 0 to 255 (LB-10); by default only the
+            background, 0, has one: transparent (LB-08).
         properties
             Label to properties, or rows that each hold ``label-value`` (LB-12).
 
@@ -224,6 +256,13 @@ class Labels(NGFFNode):
         ------
         InvalidArgumentError, NodeExistsError
             If something does not fit or the name is taken (ValueErrors). Nothing is written then.
+
+        Examples
+        --------
+        >>> bright = position.data[:, 1] > 300  # T, Z, Y, X
+        >>> cells = position.labels.create("cells", bright, colors={1: (255, 0, 0)})
+        >>> cells.data.shape, cells.axis_names, cells.scale
+        ((1, 4, 8, 8), ['t', 'z', 'y', 'x'], [1.0, 0.5, 0.25, 0.25])
         """
         from lamella.ops.labels import create_label
 
@@ -239,6 +278,13 @@ class Labels(NGFFNode):
             If there is no label image ``old`` (a KeyError).
         NodeExistsError
             If the name ``new`` is taken (a ValueError).
+
+        Examples
+        --------
+        >>> position.labels["cells"] = np.ones((4, 8, 8), "uint8")
+        >>> position.labels.rename("cells", "nuclei")
+        >>> list(position.labels)
+        ['nuclei']
         """
         from lamella.ops.labels import rename_label
 

@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, Shape
 
 
+_BACKGROUND = {0: (0, 0, 0, 0)}
+"""Colours of labels that were given none: a label image should have some (LB-08), and 0 is seen through."""
+
+
 def create_label(
     labels: Labels,
     name: str,
@@ -65,7 +69,9 @@ def create_label(
     source = _integers(as_source(data), name)
     kept = _kept_axes(position, levels[0], source, name)
     meta = ImageLabelMeta(
-        colors=color_entries(colors), properties=property_rows(properties), source={"image": "../../"}
+        colors=color_entries(colors or _BACKGROUND),
+        properties=property_rows(properties),
+        source={"image": "../../"},
     )
     documents, place = labels._documents, labels._place.child(name)
     if name in labels._listed() or documents.storage.exists(place.path):
