@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 import subprocess
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -52,18 +53,20 @@ def public_callables() -> dict[str, object]:
     return found
 
 
-def public_methods() -> dict[str, object]:
-    """Methods and properties that classes of the front door define themselves."""
+def public_members() -> dict[str, tuple[str, object]]:
+    """Methods and properties of the classes of the front door, also those that a base of ours gives them."""
     found = {}
     for name in lamella.__all__:
         item = getattr(lamella, name)
         if inspect.isclass(item):
             for cls in (c for c in item.__mro__ if c.__module__.startswith("lamella.")):
                 for key, member in vars(cls).items():
-                    function = getattr(member, "fget", None) or getattr(member, "func", None) or member
-                    function = getattr(function, "__func__", function)
-                    if not key.startswith("_") and inspect.isfunction(function):
-                        found[f"{cls.__name__}.{key}"] = function
+                    if key.startswith("_"):
+                        continue
+                    if isinstance(member, property | cached_property):
+                        found[f"{cls.__name__}.{key}"] = "property", member
+                    elif inspect.isroutine(member):
+                        found[f"{cls.__name__}.{key}"] = "method", getattr(member, "__func__", member)
     return found
 
 
@@ -114,9 +117,12 @@ def test_a_public_name_has_a_docstring_with_an_example(name):
     assert ">>>" in (inspect.getdoc(public_callables()[name]) or "")
 
 
-@pytest.mark.parametrize("name", public_methods())
-def test_a_public_method_has_a_docstring(name):
-    assert inspect.getdoc(public_methods()[name])
+@pytest.mark.parametrize("name", public_members())
+def test_a_public_member_has_a_docstring_and_a_method_an_example(name):
+    kind, member = public_members()[name]
+    docstring = inspect.getdoc(member) or ""
+    assert docstring.strip()
+    assert kind == "property" or ">>>" in docstring
 
 
 def test_changelog_begins_with_unreleased_and_knows_the_version():

@@ -213,17 +213,43 @@ class ImageArray:
         index
             A numpy-style index; the whole array by default.
         out
-            Array of the region's shape to read into, of a dtype that holds the array's.
+            Array of the region's shape and the array's dtype to read into.
 
         Returns
         -------
         numpy.ndarray
-            The region, or ``out``.
+            The region, or ``out``; axes in the order of the array's, those that an integer selects dropped.
+
+        Raises
+        ------
+        OutOfBoundsError
+            If the index does not fit the shape (an IndexError).
+        InvalidArgumentError
+            If ``out`` has another shape or dtype, or cannot be written (a ValueError).
+        DamagedDataError
+            If a chunk cannot be decoded (an OSError).
+
+        Examples
+        --------
+        >>> buffer = np.empty((8, 8), "uint16")
+        >>> position.data.read((0, 1, 2), out=buffer) is buffer, int(buffer[0, 0])
+        (True, 384)
         """
         return self._stored.read(index, out=out)
 
     def numpy(self) -> NDArray[Any]:
-        """Return the whole array as a numpy array in memory."""
+        """Return the whole array as a numpy array in memory, of the array's shape and dtype; the same as ``[:]``.
+
+        Raises
+        ------
+        DamagedDataError
+            If a chunk cannot be decoded (an OSError).
+
+        Examples
+        --------
+        >>> position.data.numpy().shape, int(position.data.numpy().max())
+        ((1, 2, 4, 8, 8), 511)
+        """
         return self._stored.read()
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
@@ -239,6 +265,17 @@ class ImageArray:
         ----------
         shape
             New length of each axis, as one tuple or as several integers.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If it is not one integer from 0 for each axis (a ValueError).
+
+        Examples
+        --------
+        >>> position.data.resize(2, 2, 4, 8, 8)
+        >>> position.data[:, 1, 3, 7, 7]  # a second frame, of zeros
+        array([511,   0], dtype=uint16)
         """
         self._require_writable("resize the array")
         new = shape[0] if len(shape) == 1 and not hasattr(shape[0], "__index__") else shape
@@ -260,10 +297,21 @@ class ImageArray:
         axis
             Index of the axis to grow.
 
+        Returns
+        -------
+        tuple of int
+            The new shape.
+
         Raises
         ------
         InvalidArgumentError
             If the shapes don't fit; nothing is written then (a ValueError).
+
+        Examples
+        --------
+        >>> frame = np.ones((1, 2, 4, 8, 8), "uint16")
+        >>> position.data.append(frame, axis=0)
+        (2, 2, 4, 8, 8)
         """
         self._require_writable("append to the array")
         return self._stored.append(data, axis)
@@ -271,7 +319,14 @@ class ImageArray:
     # -- other views ------------------------------------------------------------------------------------------
 
     def zarr(self) -> zarr.Array[Any]:
-        """Return the array as zarr-python opens it."""
+        """Return the array as zarr-python opens it, for writing too where the store is open for writing.
+
+        Examples
+        --------
+        >>> array = position.data.zarr()
+        >>> type(array).__module__.partition(".")[0], array.metadata.zarr_format, array.shape
+        ('zarr', 3, (1, 2, 4, 8, 8))
+        """
         import zarr
 
         mode: Literal["r", "r+"] = "r+" if self._place.session.writable else "r"
@@ -281,7 +336,17 @@ class ImageArray:
         )
 
     def dask_array(self) -> dask.array.Array:
-        """Return the array as a dask array whose blocks are whole shards or chunks; nothing is read yet."""
+        """Return the array as a dask array whose blocks are whole shards or chunks; nothing is read yet.
+
+        Axes and dtype are the array's. The dask array can be sent to threads, processes and other machines that see
+        the same store.
+
+        Examples
+        --------
+        >>> lazy = position.data.dask_array()
+        >>> lazy.shape, int(lazy[:, 1].max().compute())
+        ((1, 2, 4, 8, 8), 511)
+        """
         from lamella.adapters.dask import dask_array
 
         return dask_array(self)
@@ -308,12 +373,8 @@ class ImageArray:
 
         Examples
         --------
-        >>> import lamella, numpy as np, tempfile
-        >>> path = tempfile.mkdtemp() + "/cells.zarr"
-        >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"]) as position:
-        ...     image = position.create_image("0", np.arange(16, dtype="uint8").reshape(1, 1, 1, 4, 4))
-        ...     image.tensorstore()[0, 0, 0, 3, ::2].read().result()
-        array([12, 14], dtype=uint8)
+        >>> position.data.tensorstore()[0, 0, 0, 3, ::2].read().result()
+        array([24, 26, 28, 30], dtype=uint16)
         """
         from lamella.store.tensorstore_handle import open_handle
 

@@ -29,7 +29,13 @@ class NGFFNode(Mapping[str, Any]):
     """A group of an OME-Zarr store.
 
     A node is a handle: it holds the store and a path, and reads its own document when first asked. It behaves as
-    a mapping of member names to nodes and arrays, in natural order.
+    a mapping of member names to nodes and arrays, in natural order. What writes raises ReadOnlyError (a
+    PermissionError and a ValueError) in a store that is open for reading, and ClosedError (a ValueError) after
+    :meth:`close`.
+
+    In the examples of the methods, of this class and of all others, ``plate`` is a new plate of OME-NGFF 0.5 with the
+    channels DAPI and GFP and the positions A/1/0, A/1/1 and B/2/0; ``position`` is A/1/0, with an image "0" of shape
+    (T, C, Z, Y, X) = (1, 2, 4, 8, 8) and dtype uint16 that counts from 0; ``np`` is numpy, ``tmp`` an empty folder.
 
     Parameters
     ----------
@@ -193,10 +199,20 @@ class NGFFNode(Mapping[str, Any]):
         name
             Exact name of the channel.
 
+        Returns
+        -------
+        int
+            Index along the channel axis, from 0.
+
         Raises
         ------
         InvalidArgumentError
             If there is no such channel (a ValueError).
+
+        Examples
+        --------
+        >>> position.channel_names, position.get_channel_index("GFP")
+        (['DAPI', 'GFP'], 1)
         """
         names = self.channel_names
         if name not in names:
@@ -281,19 +297,43 @@ class NGFFNode(Mapping[str, Any]):
         return NodeNotFoundError(f"There is no member {key!r} in {self._place}. Its members are: {known}.")
 
     def group_keys(self) -> list[str]:
-        """Return the names of all child groups, in natural order."""
+        """Return the names of all child groups, in natural order.
+
+        Examples
+        --------
+        >>> plate.group_keys(), position.group_keys()
+        (['A', 'B'], [])
+        """
         return [name for name, kind in self._documents.children(self.path).items() if kind == "group"]
 
     def array_keys(self) -> list[str]:
-        """Return the names of all child arrays, in natural order."""
+        """Return the names of all child arrays, in natural order.
+
+        Examples
+        --------
+        >>> plate.array_keys(), position.array_keys()
+        ([], ['0'])
+        """
         return [name for name, kind in self._documents.children(self.path).items() if kind == "array"]
 
     def is_root(self) -> bool:
-        """Return whether this node is the root of its store."""
+        """Return whether this node is the root of its store.
+
+        Examples
+        --------
+        >>> plate.is_root(), plate["A/1"].is_root()
+        (True, False)
+        """
         return self.path == ""
 
     def is_leaf(self) -> bool:
-        """Return whether the node has no child group."""
+        """Return whether the node has no child group.
+
+        Examples
+        --------
+        >>> plate.is_leaf(), plate["A/1/0"].is_leaf()
+        (False, True)
+        """
         return not self.group_keys()
 
     def print_tree(self, level: int | None = None) -> None:
@@ -303,6 +343,14 @@ class NGFFNode(Mapping[str, Any]):
         ----------
         level
             How many levels to show; all by default.
+
+        Examples
+        --------
+        >>> plate["A/1"].print_tree()
+        /A/1
+        ├── 0
+        │   └── 0 (1, 2, 4, 8, 8) uint16
+        └── 1
         """
         from lamella.nodes.tree import tree_lines
 
@@ -311,11 +359,35 @@ class NGFFNode(Mapping[str, Any]):
     # -- life ---------------------------------------------------------------------------------------------------
 
     def dump_meta(self) -> None:
-        """Write the metadata of the node to its document."""
+        """Write the metadata of the node to its document.
+
+        Raises
+        ------
+        ReadOnlyError, ClosedError
+            If the store is open for reading or was closed (ValueErrors).
+
+        Examples
+        --------
+        >>> position.metadata.multiscales[0].name = "nuclei"
+        >>> position.dump_meta()
+        >>> position.zattrs["ome"]["multiscales"][0]["name"]
+        'nuclei'
+        """
         self._require_writable("write the metadata")
 
     def close(self) -> None:
-        """Close the store. It can still be read through this node and its members, but not written."""
+        """Close the store. It can still be read through this node and its members, but not written.
+
+        Examples
+        --------
+        >>> plate.close()
+        >>> plate.create_well("C", "1")
+        Traceback (most recent call last):
+            ...
+        lamella.errors.ClosedError: Cannot create the well C/1 in ...: the store was closed. ...
+        >>> list(plate)
+        ['A', 'B']
+        """
         self._session.closed = True
 
     def __enter__(self) -> Self:

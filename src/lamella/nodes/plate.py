@@ -1,6 +1,6 @@
 """A plate: rows of wells of positions.
 
-Layer: nodes. What creates members is in :mod:`plate_creation`.
+Layer: nodes. What creates and renames members is in :mod:`plate_wells`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast, overload
 from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.node import NGFFNode
+from lamella.nodes.plate_wells import WellEdits
 from lamella.nodes.plate_xarray import TreeMethods
 from lamella.nodes.position import Position
 from lamella.nodes.session import join
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import zarr
     from zarr.abc.store import Store
 
-    from lamella.nodes.plate_creation import PositionSpec
     from lamella.nodes.session import Place
     from lamella.ops.plate_table import OnError, Record
     from lamella.spec.axes import AxisMeta
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, StrPath
 
 
-class Plate(TreeMethods, NGFFNode):
+class Plate(WellEdits, TreeMethods, NGFFNode):
     """A high-content-screening plate.
 
     Parameters
@@ -110,6 +110,18 @@ class Plate(TreeMethods, NGFFNode):
         field_count
             Count the positions of every well anew: ``field_count`` becomes the maximum per well (PL-10) and each
             acquisition's ``maximumfieldcount`` likewise (PL-09). Reads one document per well.
+
+        Raises
+        ------
+        ReadOnlyError, ClosedError
+            If the store is open for reading or was closed (ValueErrors).
+
+        Examples
+        --------
+        >>> plate.metadata.name = "screen 7"
+        >>> plate.dump_meta(field_count=True)
+        >>> plate.zattrs["ome"]["plate"]["name"], plate.zattrs["ome"]["plate"]["field_count"]
+        ('screen 7', 2)
         """
         self._require_writable("write the metadata")
         if not field_count:
@@ -155,6 +167,11 @@ class Plate(TreeMethods, NGFFNode):
         ------
         tuple of str and Row
             Name and row.
+
+        Examples
+        --------
+        >>> [(name, list(row)) for name, row in plate.rows()]
+        [('A', ['1']), ('B', ['2'])]
         """
         for name in self._member_names():
             yield name, cast("Row", self[name])
@@ -178,6 +195,11 @@ class Plate(TreeMethods, NGFFNode):
         ------
         MetadataError
             At a well that is listed but not in the store, or damaged.
+
+        Examples
+        --------
+        >>> [(path, list(well)) for path, well in plate.wells()]
+        [('A/1', ['0', '1']), ('B/2', ['0'])]
         """
         for path in self._well_paths():
             yield path, self._open_listed(Well, path)
@@ -207,6 +229,11 @@ class Plate(TreeMethods, NGFFNode):
         ------
         MetadataError
             At a missing or damaged node, with ``on_error="raise"``.
+
+        Examples
+        --------
+        >>> [path for path, position in plate.positions()]
+        ['A/1/0', 'A/1/1', 'B/2/0']
         """
         if on_error not in ("raise", "report"):
             raise InvalidArgumentError(f"on_error is 'raise' or 'report', not {on_error!r}.")
@@ -264,13 +291,11 @@ class Plate(TreeMethods, NGFFNode):
 
         Examples
         --------
-        >>> import lamella, tempfile
-        >>> path = tempfile.mkdtemp() + "/p.zarr"
-        >>> plate = lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["DAPI"])
-        >>> image = plate.create_position("B", "3", "0").create_zeros("0", (1, 1, 4, 64, 64), "uint16")
         >>> record = plate.table()[0]
         >>> record["path"], record["shape"], record["channels"], record["levels"]
-        ('B/3/0', (1, 1, 4, 64, 64), ['DAPI'], 1)
+        ('A/1/0', (1, 2, 4, 8, 8), ['DAPI', 'GFP'], 1)
+        >>> plate.table(as_frame=True).levels.tolist()
+        [1, 0, 0]
         """
         from lamella.ops.plate_table import as_dataframe, plate_records
 
@@ -296,101 +321,6 @@ class Plate(TreeMethods, NGFFNode):
         first = self._first_position()
         return super().axes if first is None else first.axes
 
-    # -- creation -----------------------------------------------------------------------------------------------
-
-    def create_well(
-        self, row_name: str, col_name: str, row_index: int | None = None, col_index: int | None = None
-    ) -> Well:
-        """Create a well without positions.
-
-        Parameters
-        ----------
-        row_name, col_name
-            Names of row and column, alphanumeric (PL-03).
-        row_index, col_index
-            Indices in the plate; by order of creation when not given.
-
-        Returns
-        -------
-        Well
-            The new well.
-
-        Raises
-        ------
-        NodeExistsError, InvalidNameError
-            If the well exists or a name is not alphanumeric (ValueErrors).
-        """
-        from lamella.nodes.plate_creation import create_well
-
-        self._require_writable(f"create the well {row_name}/{col_name}")
-        return create_well(self, str(row_name), str(col_name), row_index, col_index)
-
-    def create_positions(self, positions: Sequence[PositionSpec]) -> list[Position]:
-        """Create many positions at once: one write per touched document.
-
-        Parameters
-        ----------
-        positions
-            Tuples or lists of 3 to 6 items: row name, column name, position name, row index, column index (None for
-            the order of creation) and acquisition id (0 by default).
-
-        Returns
-        -------
-        list of Position
-            The new positions, in the order given.
-
-        Raises
-        ------
-        NodeExistsError, InvalidNameError, InvalidArgumentError
-            If a position exists, is given twice, or a name is not alphanumeric (ValueErrors). Nothing is written
-            then.
-
-        Examples
-        --------
-        >>> import lamella, tempfile
-        >>> path = tempfile.mkdtemp() + "/p.zarr"
-        >>> plate = lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["DAPI"])
-        >>> created = plate.create_positions([("A", "1", "0"), ("B", "3", "0", 1, 2), ("B", "3", "1", 1, 2, 0)])
-        >>> [position.path for position in created], [column.name for column in plate.metadata.columns]
-        (['A/1/0', 'B/3/0', 'B/3/1'], ['1', '2', '3'])
-        """
-        from lamella.nodes.plate_creation import create_positions
-
-        self._require_writable("create positions")
-        return create_positions(self, positions)
-
-    def create_position(
-        self,
-        row_name: str,
-        col_name: str,
-        pos_name: str,
-        row_index: int | None = None,
-        col_index: int | None = None,
-        acq_index: int = 0,
-    ) -> Position:
-        """Create one position, and its well when there is none; see :meth:`create_positions`.
-
-        Parameters
-        ----------
-        row_name, col_name, pos_name
-            Names of row, column and position, alphanumeric.
-        row_index, col_index
-            Indices in the plate; by order of creation when not given.
-        acq_index
-            Id of the acquisition.
-
-        Returns
-        -------
-        Position
-            The new position, without an image yet.
-
-        Raises
-        ------
-        NodeExistsError, InvalidNameError
-            If the position exists or a name is not alphanumeric (ValueErrors).
-        """
-        return self.create_positions([(row_name, col_name, pos_name, row_index, col_index, acq_index)])[0]
-
     # -- operations -----------------------------------------------------------------------------------------
 
     def __delitem__(self, key: int | str) -> None:
@@ -406,57 +336,6 @@ class Plate(TreeMethods, NGFFNode):
         from lamella.ops.plate_members import delete_member
 
         delete_member(self, self._checked_key(key))
-
-    def rename_well(self, old: str, new: str) -> None:
-        """Rename a well: within its row, to another row, or to a new one. Only that well moves.
-
-        Rows and columns that lose their last well disappear.
-
-        Parameters
-        ----------
-        old
-            Path of the well, such as "A/1".
-        new
-            New path, such as "B/2".
-
-        Raises
-        ------
-        NodeNotFoundError
-            If there is no well ``old`` (a FileNotFoundError).
-        NodeExistsError
-            If there is a well ``new`` (a FileExistsError).
-        InvalidNameError
-            If a path is not a row and a column, both alphanumeric (a ValueError).
-        """
-        from lamella.ops.plate_members import rename_well
-
-        rename_well(self, str(old), str(new))
-
-    def reindex(self) -> None:
-        """Rebuild the metadata of the plate and its wells from the images that are there.
-
-        Many jobs may each write the images of their own wells; one call at the end makes them a plate. All is listed
-        in natural order. Names, acquisitions, rows and columns without wells, and unknown keys are kept.
-
-        Raises
-        ------
-        InvalidArgumentError, MetadataError
-            If there are no images, or damaged ones, or images of several versions (ValueErrors). Nothing is written.
-
-        Examples
-        --------
-        >>> import lamella, numpy as np, tempfile
-        >>> path = tempfile.mkdtemp() + "/plate.zarr"
-        >>> plate = lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["DAPI"])
-        >>> for field in ("A/10/0", "A/2/0"):  # each may be a job of its own
-        ...     job = lamella.open_ome_zarr(f"{path}/{field}", layout="fov", mode="w", channel_names=["DAPI"])
-        >>> plate.reindex()
-        >>> [path for path, position in plate.positions()]
-        ['A/2/0', 'A/10/0']
-        """
-        from lamella.ops.reindex import reindex
-
-        reindex(self)
 
     @classmethod
     def from_positions(
@@ -487,6 +366,12 @@ class Plate(TreeMethods, NGFFNode):
             If there is something at ``store_path`` (a FileExistsError).
         InvalidArgumentError
             If there is no position, or a path is not "row/column/field" (a ValueError).
+
+        Examples
+        --------
+        >>> picked = Plate.from_positions(tmp / "picked.zarr", {"C/1/0": plate["A/1/0"]})
+        >>> [(path, position.data.shape) for path, position in picked.positions()]
+        [('C/1/0', (1, 2, 4, 8, 8))]
         """
         from lamella.ops.copy_plate import from_positions
 

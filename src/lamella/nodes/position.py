@@ -121,7 +121,20 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         return self._live.hand_out()
 
     def dump_meta(self) -> None:
-        """Write the metadata model to the group's document, whole and atomically."""
+        """Write the metadata model to the group's document, whole and atomically.
+
+        Raises
+        ------
+        ReadOnlyError, ClosedError
+            If the store is open for reading or was closed (ValueErrors).
+
+        Examples
+        --------
+        >>> position.metadata.omero.channels[0].color = "FF8800"
+        >>> position.dump_meta()
+        >>> position.zattrs["ome"]["omero"]["channels"][0]["color"]
+        'FF8800'
+        """
         self._require_writable("write the metadata")
         self._live.save()
 
@@ -220,6 +233,12 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         ------
         tuple of str and ImageArray
             Levels of the image and other arrays, in natural order.
+
+        Examples
+        --------
+        >>> position.compute_pyramid(levels=2)
+        >>> [(name, image.shape) for name, image in position.images()]
+        [('0', (1, 2, 4, 8, 8)), ('1', (1, 2, 2, 4, 4))]
         """
         for name in self._member_names():
             yield name, self[name]
@@ -264,6 +283,25 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         ----------
         levels
             Number of levels with the full-resolution one; 1 changes nothing.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there is no level 0, ``levels`` is no number from 1, or a pyramid with another number of levels exists
+            (a ValueError).
+
+        Warns
+        -----
+        UserWarning
+            If more levels are asked for than have different shapes.
+
+        Examples
+        --------
+        >>> position.initialize_pyramid(levels=3)
+        >>> [image.shape for name, image in position.images()]
+        [(1, 2, 4, 8, 8), (1, 2, 2, 4, 4), (1, 2, 1, 2, 2)]
+        >>> position.get_effective_scale("2")
+        [1.0, 1.0, 2.0, 1.0, 1.0]
         """
         from lamella.ops.pyramid import initialize_pyramid
 
@@ -289,13 +327,36 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         InvalidArgumentError
             If there is no level 0, the method is unknown, or a pyramid with another number of levels exists: call
             :meth:`delete_pyramid` first (a ValueError).
+
+        Warns
+        -----
+        UserWarning
+            If more levels are asked for than have different shapes.
+
+        Examples
+        --------
+        >>> position.compute_pyramid(levels=2, method="max")
+        >>> int(position["0"][0, 0, :2, :2, :2].max()), int(position["1"][0, 0, 0, 0, 0])
+        (73, 73)
+        >>> position.delete_pyramid()
+        >>> position.compute_pyramid(levels=3, dims=["y", "x"])
+        >>> position["2"].shape
+        (1, 2, 4, 2, 2)
         """
         from lamella.ops.pyramid import compute_pyramid
 
         compute_pyramid(self, levels, method, dims=dims)
 
     def delete_pyramid(self) -> None:
-        """Delete all levels but level 0, from the metadata and the store."""
+        """Delete all levels but level 0, from the metadata and the store.
+
+        Examples
+        --------
+        >>> position.compute_pyramid(levels=3)
+        >>> position.delete_pyramid()
+        >>> position.dataset_paths, list(position)
+        (['0'], ['0'])
+        """
         from lamella.ops.pyramid import delete_pyramid
 
         delete_pyramid(self)

@@ -46,6 +46,12 @@ class ChannelEdits(NGFFNode):
         ------
         InvalidArgumentError
             If the channel exists or the image has no channel axis (a ValueError).
+
+        Examples
+        --------
+        >>> position.append_channel("Cy5")
+        >>> position.channel_names, position.data.shape
+        (['DAPI', 'GFP', 'Cy5'], (1, 3, 4, 8, 8))
         """
         self._require_writable(f"append the channel {chan_name!r}")
         if channel_axis(self.axes) is None:
@@ -83,6 +89,12 @@ class ChannelEdits(NGFFNode):
         ------
         InvalidArgumentError
             If there is no channel ``old``, or one named ``new`` (a ValueError).
+
+        Examples
+        --------
+        >>> position.rename_channel("GFP", "Actin")
+        >>> position.channel_names
+        ['DAPI', 'Actin']
         """
         self._require_writable(f"rename the channel {old!r}")
         names = self.channel_names
@@ -104,6 +116,12 @@ class ChannelEdits(NGFFNode):
         ------
         InvalidArgumentError
             If the channel is unknown or the shape does not fit (a ValueError).
+
+        Examples
+        --------
+        >>> position.update_channel("GFP", "0", np.full((1, 4, 8, 8), 9))
+        >>> position.data[0, :, 0, 0, 0]
+        array([0, 9], dtype=uint16)
         """
         self._require_writable(f"update the channel {chan_name!r}")
         array = self[target]
@@ -139,6 +157,12 @@ class ChannelEdits(NGFFNode):
         ------
         InvalidArgumentError
             If the channel is unknown, or a number is missing or not finite (a ValueError).
+
+        Examples
+        --------
+        >>> position.set_contrast_limits("GFP", {"start": 256, "end": 500, "min": 0, "max": 511})
+        >>> position.metadata.omero.channels[1].window["end"]
+        500
         """
         self._require_writable(f"set the contrast limits of {channel_name!r}")
         if not isinstance(window, Mapping):

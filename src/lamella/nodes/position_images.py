@@ -84,6 +84,14 @@ class ImageCreation(NGFFNode):
         ------
         InvalidArgumentError, NodeExistsError
             If something does not fit or the name is taken (ValueErrors). Nothing is written then.
+
+        Examples
+        --------
+        >>> pixels = np.ones((1, 2, 4, 8, 8), "float32")
+        >>> plane, stack = (1, 1, 1, 8, 8), (1, 1, 4, 1, 1)
+        >>> image = plate["B/2/0"].create_image("0", pixels, chunks=plane, shards_ratio=stack)
+        >>> image.dtype, image.chunks, image.shards
+        (dtype('float32'), (1, 1, 1, 8, 8), (1, 1, 4, 8, 8))
         """
         from lamella.ops.copy import as_source
 
@@ -125,6 +133,12 @@ class ImageCreation(NGFFNode):
         ------
         InvalidArgumentError, NodeExistsError
             If something does not fit or the name is taken (ValueErrors). Nothing is written then.
+
+        Examples
+        --------
+        >>> image = plate["B/2/0"].create_zeros("0", (1000, 2, 64, 2048, 2048), "uint16")
+        >>> image.nbytes // 2**30, image.chunks  # GiB that no disk holds until they are written
+        (1000, (1, 1, 64, 2048, 2048))
         """
         self._require_writable(f"create the array {name!r}")
         array = self._described(shape, dtype, chunks, shards_ratio, compressor)

@@ -44,6 +44,11 @@ class TransformEdits(NGFFNode):
         ------
         InvalidArgumentError
             If there is no such axis (a ValueError).
+
+        Examples
+        --------
+        >>> position.get_axis_index("z"), position.get_axis_index("Z")
+        (2, 2)
         """
         self._check_axis_name(axis_name)
         try:
@@ -72,6 +77,12 @@ class TransformEdits(NGFFNode):
         ------
         NodeNotFoundError
             If there is no such array (a KeyError).
+
+        Examples
+        --------
+        >>> position.set_scale("*", "x", 2)
+        >>> position.get_effective_scale("0"), position.get_effective_scale("*")
+        ([1.0, 1.0, 0.5, 0.25, 0.5], [1.0, 1.0, 1.0, 1.0, 2.0])
         """
         return geometry.effective_scale(self._live.model, str(image))
 
@@ -93,6 +104,12 @@ class TransformEdits(NGFFNode):
         ------
         NodeNotFoundError
             If there is no such array (a KeyError).
+
+        Examples
+        --------
+        >>> position.initialize_pyramid(levels=2)
+        >>> position.get_effective_translation("1")  # half a voxel of level 0: first voxels share their outer edge
+        [0.0, 0.0, 0.25, 0.125, 0.125]
         """
         return geometry.effective_translation(self._live.model, str(image))
 
@@ -113,6 +130,14 @@ class TransformEdits(NGFFNode):
             If there is no such array (a KeyError).
         InvalidArgumentError
             If a transformation does not fit the axes (a ValueError).
+
+        Examples
+        --------
+        >>> from lamella.models import TransformationMeta
+        >>> stage = TransformationMeta(type="translation", translation=[0, 0, 0, 120.5, 80])
+        >>> position.set_transform("*", [stage])
+        >>> position.get_effective_translation("0")
+        [0.0, 0.0, 0.0, 120.5, 80.0]
         """
         self._require_writable("set a transform")
         self._live.edit(lambda meta: edits.set_transform(meta, str(image), transform))
@@ -135,6 +160,13 @@ class TransformEdits(NGFFNode):
             If there is no such array (a KeyError).
         InvalidArgumentError
             If there is no such axis, or the size is not a number above 0 (a ValueError).
+
+        Examples
+        --------
+        >>> position.initialize_pyramid(levels=2)
+        >>> position.set_scale("0", "z", 1.5)
+        >>> position.scale[2], position.get_effective_scale("1")[2]
+        (1.5, 3.0)
         """
         self._require_writable("set a scale")
         self._check_axis_name(axis_name)

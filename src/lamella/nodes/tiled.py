@@ -78,6 +78,14 @@ class TiledImageArray(ImageArray):
             If row or column is no integer, or ``pre_dims`` no sequence.
         OutOfBoundsError
             If the tile is not in the grid, or ``pre_dims`` has the wrong length (an IndexError).
+
+        Examples
+        --------
+        >>> import lamella
+        >>> mosaic = lamella.open_ome_zarr(tmp / "tiles.zarr", layout="tiled", mode="w", channel_names=["DAPI"])
+        >>> tiles = mosaic.make_tiles("0", grid_shape=(2, 3), tile_shape=(2, 1, 4, 16, 16), dtype="uint16")
+        >>> tiles.get_tile(1, 2).shape, tiles.get_tile(1, 2, pre_dims=(0, 0, slice(1, 3))).shape
+        ((2, 1, 4, 16, 16), (2, 16, 16))
         """
         return self[self.get_tile_slice(row, column, pre_dims)]
 
@@ -92,13 +100,53 @@ class TiledImageArray(ImageArray):
             Voxels of the tile, broadcast to the selection as numpy does.
         row, column, pre_dims
             As for :meth:`get_tile`.
+
+        Raises
+        ------
+        TypeError, OutOfBoundsError
+            As for :meth:`get_tile`.
+        ReadOnlyError, ClosedError
+            If the store is open for reading or was closed (ValueErrors).
+
+        Examples
+        --------
+        >>> import lamella
+        >>> mosaic = lamella.open_ome_zarr(tmp / "tiles.zarr", layout="tiled", mode="w", channel_names=["DAPI"])
+        >>> tiles = mosaic.make_tiles("0", grid_shape=(2, 2), tile_shape=(4, 4), dtype="uint8")
+        >>> tiles.write_tile(np.full((4, 4), 7), row=0, column=1)
+        >>> tiles[0, 0, 0, 0]
+        array([0, 0, 0, 0, 7, 7, 7, 7], dtype=uint8)
         """
         self[self.get_tile_slice(row, column, pre_dims)] = data
 
     def get_tile_slice(
         self, row: int, column: int, pre_dims: Sequence[int | slice | None] | None = None
     ) -> tuple[int | slice, ...]:
-        """Return the numpy-style index of one tile; parameters and errors as for :meth:`get_tile`."""
+        """Return the numpy-style index of one tile.
+
+        Parameters
+        ----------
+        row, column, pre_dims
+            As for :meth:`get_tile`.
+
+        Returns
+        -------
+        tuple of int and slice
+            One for each axis, the last two the rows and columns of voxels of the tile.
+
+        Raises
+        ------
+        TypeError, OutOfBoundsError
+            As for :meth:`get_tile`.
+
+        Examples
+        --------
+        >>> import lamella
+        >>> mosaic = lamella.open_ome_zarr(tmp / "tiles.zarr", layout="tiled", mode="w", channel_names=["DAPI"])
+        >>> tiles = mosaic.make_tiles("0", grid_shape=(2, 3), tile_shape=(4, 4), dtype="uint8")
+        >>> tiles.get_tile_slice(1, 2, pre_dims=(0, 0, 0))
+        (0, 0, 0, slice(4, 8, None), slice(8, 12, None))
+        """
         self._check_tile(row, column)
         before: list[int | slice] = [slice(None)] * (self.ndim - 2)
         if pre_dims is not None:
@@ -175,6 +223,16 @@ class TiledPosition(Position):
         ------
         InvalidArgumentError
             If a shape or ``chunk_dims`` does not fit (a ValueError).
+        NodeExistsError
+            If the name is taken (a ValueError).
+
+        Examples
+        --------
+        >>> import lamella
+        >>> mosaic = lamella.open_ome_zarr(tmp / "tiles.zarr", layout="tiled", mode="w", channel_names=["DAPI"])
+        >>> tiles = mosaic.make_tiles("0", grid_shape=(2, 3), tile_shape=(4, 16, 16), dtype="uint16", chunk_dims=3)
+        >>> tiles.shape, tiles.chunks, tiles.tiles
+        ((1, 1, 4, 32, 48), (1, 1, 4, 16, 16), (2, 3))
         """
         axes = len(self.axes)
         grid = tuple(int(n) for n in grid_shape)

@@ -83,7 +83,21 @@ class Well(NGFFNode):
         return self._live.hand_out()
 
     def dump_meta(self) -> None:
-        """Write the metadata model to the group's document, whole and atomically."""
+        """Write the metadata model to the group's document, whole and atomically.
+
+        Raises
+        ------
+        ReadOnlyError, ClosedError
+            If the store is open for reading or was closed (ValueErrors).
+
+        Examples
+        --------
+        >>> well = plate["A/1"]
+        >>> well.metadata.images.reverse()
+        >>> well.dump_meta()
+        >>> list(plate["A/1"])
+        ['1', '0']
+        """
         self._require_writable("write the metadata")
         self._live.save()
 
@@ -138,6 +152,11 @@ class Well(NGFFNode):
         ------
         NodeExistsError, InvalidNameError
             If the name is taken or not alphanumeric (ValueErrors).
+
+        Examples
+        --------
+        >>> plate["A/1"].create_position("2").path
+        'A/1/2'
         """
         from lamella.nodes.plate_creation import add_positions_to_well
 
@@ -156,6 +175,11 @@ class Well(NGFFNode):
         ------
         MetadataError
             At a position that is listed but not in the store, or damaged.
+
+        Examples
+        --------
+        >>> [(name, position.path) for name, position in plate["A/1"].positions()]
+        [('0', 'A/1/0'), ('1', 'A/1/1')]
         """
         for image in self._live.model.images:
             yield image.path, self._open_listed(Position, image.path)
@@ -239,6 +263,16 @@ class Row(NGFFNode):
         ------
         tuple of str and Well
             Path of the well in the plate ("A/1") and well.
+
+        Raises
+        ------
+        NodeNotFoundError
+            At a well that the plate lists but is not in the store (a KeyError).
+
+        Examples
+        --------
+        >>> [(path, list(well)) for path, well in plate["A"].wells()]
+        [('A/1', ['0', '1'])]
         """
         for name in self._member_names():
             yield join(self.name, name), self[name]

@@ -1,0 +1,36 @@
+"""What the examples in docstrings may take for granted: a plate and a position with pixels, made anew for each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import lamella
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def doctest_namespace(tmp_path: Path) -> dict[str, Any]:
+    """Names of every example: ``np``, ``tmp`` (an empty folder), ``plate`` and its ``position``.
+
+    The plate has the channels DAPI and GFP and the positions A/1/0, A/1/1 and B/2/0. Only A/1/0, ``position``, has an
+    image: "0" of shape (T, C, Z, Y, X) = (1, 2, 4, 8, 8) that counts from 0, voxels of 0.5 x 0.25 x 0.25 micrometers.
+    """
+    plate = lamella.open_ome_zarr(
+        tmp_path / "fixture" / "plate.zarr",
+        layout="hcs",
+        mode="w",
+        channel_names=["DAPI", "GFP"],
+        version="0.5",
+    )
+    position = plate.create_positions([("A", "1", "0"), ("A", "1", "1"), ("B", "2", "0")])[0]
+    voxel = lamella.models.TransformationMeta(type="scale", scale=[1, 1, 0.5, 0.25, 0.25])
+    pixels = np.arange(512, dtype="uint16").reshape(1, 2, 4, 8, 8)
+    position.create_image("0", pixels, transform=[voxel])
+    tmp = tmp_path / "examples"
+    tmp.mkdir()
+    return {"np": np, "tmp": tmp, "plate": plate, "position": position}

@@ -1,0 +1,183 @@
+"""Creation and renaming of the wells and positions of a plate.
+
+Layer: nodes. What is written, and in which order, is in :mod:`plate_creation` and :mod:`lamella.ops.plate_members`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from lamella.nodes.node import NGFFNode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.nodes.plate import Plate
+    from lamella.nodes.plate_creation import PositionSpec
+    from lamella.nodes.position import Position
+    from lamella.nodes.well import Well
+
+
+class WellEdits(NGFFNode):
+    """What a plate can do with its wells and positions."""
+
+    def create_well(
+        self, row_name: str, col_name: str, row_index: int | None = None, col_index: int | None = None
+    ) -> Well:
+        """Create a well without positions.
+
+        Parameters
+        ----------
+        row_name, col_name
+            Names of row and column, alphanumeric (PL-03).
+        row_index, col_index
+            Indices in the plate; by order of creation when not given.
+
+        Returns
+        -------
+        Well
+            The new well.
+
+        Raises
+        ------
+        NodeExistsError, InvalidNameError
+            If the well exists or a name is not alphanumeric (ValueErrors).
+
+        Examples
+        --------
+        >>> well = plate.create_well("C", "5")
+        >>> well.path, len(well), [path for path, _ in plate.wells()]
+        ('C/5', 0, ['A/1', 'B/2', 'C/5'])
+        """
+        from lamella.nodes.plate_creation import create_well
+
+        self._require_writable(f"create the well {row_name}/{col_name}")
+        return create_well(cast("Plate", self), str(row_name), str(col_name), row_index, col_index)
+
+    def create_positions(self, positions: Sequence[PositionSpec]) -> list[Position]:
+        """Create many positions at once: one write per touched document.
+
+        Parameters
+        ----------
+        positions
+            Tuples or lists of 3 to 6 items: row name, column name, position name, row index, column index (None for
+            the order of creation) and acquisition id (0 by default).
+
+        Returns
+        -------
+        list of Position
+            The new positions, in the order given.
+
+        Raises
+        ------
+        NodeExistsError, InvalidNameError, InvalidArgumentError
+            If a position exists, is given twice, or a name is not alphanumeric (ValueErrors). Nothing is written
+            then.
+
+        Examples
+        --------
+        >>> created = plate.create_positions([("A", "3", "0"), ("C", "5", "0", 2, 4), ("C", "5", "1", 2, 4, 0)])
+        >>> [position.path for position in created], [column.name for column in plate.metadata.columns]
+        (['A/3/0', 'C/5/0', 'C/5/1'], ['1', '2', '3', '4', '5'])
+        """
+        from lamella.nodes.plate_creation import create_positions
+
+        self._require_writable("create positions")
+        return create_positions(cast("Plate", self), positions)
+
+    def create_position(
+        self,
+        row_name: str,
+        col_name: str,
+        pos_name: str,
+        row_index: int | None = None,
+        col_index: int | None = None,
+        acq_index: int = 0,
+    ) -> Position:
+        """Create one position, and its well when there is none; see :meth:`create_positions`.
+
+        Parameters
+        ----------
+        row_name, col_name, pos_name
+            Names of row, column and position, alphanumeric.
+        row_index, col_index
+            Indices in the plate; by order of creation when not given.
+        acq_index
+            Id of the acquisition.
+
+        Returns
+        -------
+        Position
+            The new position, without an image yet.
+
+        Raises
+        ------
+        NodeExistsError, InvalidNameError
+            If the position exists or a name is not alphanumeric (ValueErrors).
+
+        Examples
+        --------
+        >>> position = plate.create_position("B", "2", "1")
+        >>> position.path, position.channel_names
+        ('B/2/1', ['DAPI', 'GFP'])
+        """
+        return self.create_positions([(row_name, col_name, pos_name, row_index, col_index, acq_index)])[0]
+
+    def rename_well(self, old: str, new: str) -> None:
+        """Rename a well: within its row, to another row, or to a new one. Only that well moves.
+
+        Rows and columns that lose their last well disappear.
+
+        Parameters
+        ----------
+        old
+            Path of the well, such as "A/1".
+        new
+            New path, such as "B/2".
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is no well ``old`` (a FileNotFoundError).
+        NodeExistsError
+            If there is a well ``new`` (a FileExistsError).
+        InvalidNameError
+            If a path is not a row and a column, both alphanumeric (a ValueError).
+
+        Examples
+        --------
+        >>> plate.rename_well("A/1", "B/3")
+        >>> [path for path, position in plate.positions()]
+        ['B/2/0', 'B/3/0', 'B/3/1']
+        >>> [row.name for row in plate.metadata.rows], [column.name for column in plate.metadata.columns]
+        (['B'], ['2', '3'])
+        """
+        from lamella.ops.plate_members import rename_well
+
+        rename_well(cast("Plate", self), str(old), str(new))
+
+    def reindex(self) -> None:
+        """Rebuild the metadata of the plate and its wells from the images that are there.
+
+        Many jobs may each write the images of their own wells; one call at the end makes them a plate. All is listed
+        in natural order. Names, acquisitions, rows and columns without wells, and unknown keys are kept.
+
+        Raises
+        ------
+        InvalidArgumentError, MetadataError
+            If there are no images, or damaged ones, or images of several versions (ValueErrors). Nothing is written.
+
+        Examples
+        --------
+        >>> import lamella, numpy as np, tempfile
+        >>> path = tempfile.mkdtemp() + "/plate.zarr"
+        >>> plate = lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["DAPI"])
+        >>> for field in ("A/10/0", "A/2/0"):  # each may be a job of its own
+        ...     job = lamella.open_ome_zarr(f"{path}/{field}", layout="fov", mode="w", channel_names=["DAPI"])
+        >>> plate.reindex()
+        >>> [path for path, position in plate.positions()]
+        ['A/2/0', 'A/10/0']
+        """
+        from lamella.ops.reindex import reindex
+
+        reindex(cast("Plate", self))
