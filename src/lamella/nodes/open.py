@@ -1,7 +1,7 @@
 """``open_ome_zarr``: the front door, its signature and what it promises.
 
-The work is done in :mod:`lamella.nodes.opening`, which loads on the first call: importing the door costs next to
-nothing.
+The work is done in :mod:`lamella.nodes.opening`, which loads with the first call. The two libraries that every store
+needs, numpy and pydantic, load with the door: they take most of the time, and whoever imports it is about to open one.
 
 Layer: nodes.
 """
@@ -9,6 +9,9 @@ Layer: nodes.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np  # noqa: F401
+import pydantic  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
