@@ -12,6 +12,9 @@ import lamella
 if TYPE_CHECKING:
     from pathlib import Path
 
+# It imports another library; tests/test_api_page.py runs it with ours.
+collect_ignore = ["tests/data/api_script.py"]
+
 
 @pytest.fixture
 def doctest_namespace(tmp_path: Path) -> dict[str, Any]:
