@@ -13,7 +13,9 @@ from itertools import islice
 from math import lcm, prod
 from typing import TYPE_CHECKING, Protocol
 
-from lamella.ops.regions import PIECE_BYTES, region_shape, regions
+import numpy as np
+
+from lamella.ops.regions import PIECE_BYTES, piece_shape, region_shape, regions
 from lamella.ops.rewrite_survey import files_of_array
 from lamella.store import coverage
 from lamella.store.keys import join
@@ -27,10 +29,13 @@ if TYPE_CHECKING:
     from lamella.store.arrays import StoredArray
     from lamella.store.compressor import Compressor
     from lamella.store.storage import Storage
-    from lamella.types import JSONObject, Shape
+    from lamella.types import Array, JSONObject, Shape
 
 UNIT_BYTES = 32 << 20
 """Raw size up to which files of the new array are written together, to decode the chunks they come from once."""
+
+_DECODED_BYTES = 16 << 20
+"""Raw size of the chunks of the old array that a worker decodes at a time."""
 
 _BATCH = 64
 """Files that one worker copies at a time."""
@@ -122,13 +127,40 @@ class RegionUnit:
     nbytes: int
 
     def write(self) -> int:
-        """Read and write the box, where it has pixels and they are not written yet."""
-        old = [key for key in _file_keys(self.source, self.region) if self._from.size(key) is not None]
-        if not old:
-            return self.nbytes  # never written: it stays so
-        if _older(self._to, list(_file_keys(self.target, self.region)), self._from, old):
-            self.target.write(self.region, self.source.read(self.region))
+        """Read and write the box, where it has pixels and they are not written yet; what never was stays unwritten."""
+        meta = self.source.meta
+        old = [_key(self.source, meta, place) for place in coverage.files_of(meta, self.region)]
+        there = [key for key in old if self._from.size(key) is not None]
+        made = self.target.meta
+        boxes = [self.region] if len(there) == len(old) else list(self._boxes_with_pixels(meta, made))
+        new = [_key(self.target, made, place) for box in boxes for place in coverage.files_of(made, box)]
+        if new and _older(self._to, new, self._from, there):
+            block = self._read(meta)
+            for box in boxes:
+                self.target.write(box, block[_inside(box, self.region)])
         return self.nbytes
+
+    def _read(self, meta: ArrayMeta) -> Array:
+        """Read the box in parts along its chunks: they may reach far beyond it, and are decoded whole."""
+        block = np.empty(region_shape(self.region), meta.dtype)
+        begin = [one.start // c * c for one, c in zip(self.region, meta.chunks, strict=True)]
+        whole = [one.stop - b for one, b in zip(self.region, begin, strict=True)]
+        piece = piece_shape(whole, meta.chunks, meta.dtype.itemsize, _DECODED_BYTES)
+        for part in regions(whole, piece):
+            box = tuple(
+                slice(max(b + p.start, one.start), b + p.stop)
+                for b, p, one in zip(begin, part, self.region, strict=True)
+            )
+            self.source.read(box, out=block[_inside(box, self.region)])
+        return block
+
+    def _boxes_with_pixels(self, meta: ArrayMeta, made: ArrayMeta) -> Iterator[Region]:
+        """Yield the boxes of those files of the new array of which there is anything in the old one."""
+        for place in coverage.files_of(made, self.region):
+            box = made.file_box(place)
+            sources = (_key(self.source, meta, p) for p in coverage.files_of(meta, box))
+            if any(self._from.size(key) is not None for key in sources):
+                yield box
 
     @property
     def _from(self) -> Storage:
@@ -139,10 +171,13 @@ class RegionUnit:
         return self.target.documents.storage
 
 
-def _file_keys(array: StoredArray, region: Region) -> Iterator[str]:
-    meta = array.meta
-    for place in coverage.files_of(meta, region):
-        yield join(array.path, meta.chunk_key(place))
+def _key(array: StoredArray, meta: ArrayMeta, place: Shape) -> str:
+    return join(array.path, meta.chunk_key(place))
+
+
+def _inside(box: Region, region: Region) -> Region:
+    """Return a box in coordinates of the region that it lies in."""
+    return tuple(slice(b.start - r.start, b.stop - r.start) for b, r in zip(box, region, strict=True))
 
 
 def unit_shape(source: ArrayMeta, target: ArrayMeta, most: int = UNIT_BYTES) -> Shape:

@@ -1,0 +1,86 @@
+"""``lamella upgrade``: its arguments, what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import lamella
+from lamella.cli import main
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["upgrade", *(str(argument) for argument in arguments)])
+
+
+@pytest.fixture
+def store(tmp_path):
+    path = tmp_path / "in.zarr"
+    with lamella.open_ome_zarr(
+        path, layout="fov", mode="w", channel_names=["GFP"], version="0.4", axes=lamella.models.axes("czyx")
+    ) as position:
+        position["0"] = np.arange(240, dtype="u2").reshape(1, 4, 6, 10)
+    return path
+
+
+def test_to_a_new_store(store, tmp_path):
+    result = run(store, tmp_path / "out.zarr", "--to", "0.5")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(
+        f"{tmp_path / 'out.zarr'}: 1 group, 1 array (1 with their chunks as they were)"
+    )
+    assert "100 % of 0.0 MB" in result.stderr
+    assert lamella.open_ome_zarr(tmp_path / "out.zarr").version == "0.5"
+    assert lamella.open_ome_zarr(store).version == "0.4"
+
+
+def test_in_place_and_quiet(store):
+    result = run(store, "--in-place", "--to", "0.6", "--quiet", "--jobs", 1)
+    assert (result.exit_code, result.output) == (0, "")
+    assert lamella.open_ome_zarr(store).version == "0.6"
+
+
+def test_notes_are_printed(store):
+    result = run(store, "--in-place", "--to", "0.4")
+    assert result.exit_code == 0
+    assert "note: all documents were those of 0.4 already" in result.stderr
+
+
+@pytest.mark.parametrize("more", [[], ["out.zarr", "--in-place"]], ids=["neither", "both"])
+def test_either_a_destination_or_in_place(store, more):
+    result = run(store, *more, "--to", "0.5")
+    assert result.exit_code == 2
+    assert "DST" in result.stderr
+
+
+def test_what_is_refused_is_one_line(store, tmp_path):
+    (tmp_path / "out.zarr").mkdir()
+    result = run(store, tmp_path / "out.zarr", "--to", "0.5")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"Error: {tmp_path / 'out.zarr'} exists already: choose another name\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGTERM")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_interrupted_it_says_how_to_go_on(store, tmp_path, monkeypatch, number):
+    from lamella.store.local import LocalStorage
+
+    real = LocalStorage.copy_in
+
+    def copy_in(*arguments):
+        os.kill(os.getpid(), number)
+        real(*arguments)
+
+    monkeypatch.setattr(LocalStorage, "copy_in", copy_in)
+    result = run(store, tmp_path / "out.zarr", "--to", "0.5", "--jobs", 1)
+    assert result.exit_code == 130
+    assert result.stderr.endswith(
+        "Interrupted: the source is untouched. Run the same command again to go on.\n"
+    )
+    monkeypatch.undo()
+    assert run(store, tmp_path / "out.zarr", "--to", "0.5").exit_code == 0
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["in.zarr", "out.zarr"]
