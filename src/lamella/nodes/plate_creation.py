@@ -232,7 +232,7 @@ def _write(plate: Plate, images: Images, wells: dict[str, Well], attributes: JSO
         for path, new in images.items()
         if path not in wells
     }
-    documents.put_groups(batch)
+    documents.put_groups(batch, new=True)  # `_clear_places` and `_missing_groups` looked
     documents.put_groups(listing)
     for path, well in wells.items():
         _list_images(well, images[path])

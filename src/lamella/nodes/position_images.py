@@ -18,6 +18,7 @@ from lamella.nodes.node import NGFFNode
 from lamella.nodes.position_channels import dtype_window
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
+from lamella.store.array_memo import made
 from lamella.store.documents import new_array
 from lamella.store.keys import PRIVATE_PREFIX, check_key
 from lamella.store.layout import auto_layout, default_chunks
@@ -256,9 +257,13 @@ class ImageCreation(NGFFNode):
     ) -> ArrayMeta:
         """Return the description of a new array. Nothing is written."""
         names = [axis.name for axis in self._live.model.multiscales[0].axes]
-        return self._new_array(
-            _integers("shape", shape), _data_type(dtype), chunks, shards_ratio, compressor, names
-        )
+        lengths, kind = _integers("shape", shape), _data_type(dtype)
+        if not isinstance(chunks, str | None):
+            chunks = _integers("chunks", chunks)
+        if shards_ratio is not None:
+            shards_ratio = _integers("shards_ratio", shards_ratio)
+        key = (self._session.version.zarr_format, lengths, kind, chunks, shards_ratio, compressor, *names)
+        return made(key, lambda: self._new_array(lengths, kind, chunks, shards_ratio, compressor, names))
 
     def _new_array(
         self,
@@ -276,7 +281,7 @@ class ImageCreation(NGFFNode):
         elif chunks is None:
             inner = default_chunks(shape, dtype.itemsize)
         else:
-            inner = _integers("chunks", chunks)
+            inner = tuple(chunks)
         if shards_ratio is not None:
             if version.zarr_format == 2:
                 raise InvalidArgumentError(
@@ -287,12 +292,11 @@ class ImageCreation(NGFFNode):
                 raise InvalidArgumentError(
                     f"shards_ratio={tuple(shards_ratio)} has {len(shards_ratio)} numbers for chunks {inner}."
                 )
-            ratios = _integers("shards_ratio", shards_ratio)
-            if min(ratios, default=1) < 1:
+            if min(shards_ratio, default=1) < 1:
                 raise InvalidArgumentError(
-                    f"shards_ratio={ratios} needs at least one chunk per shard along each axis."
+                    f"shards_ratio={tuple(shards_ratio)} needs at least one chunk per shard along each axis."
                 )
-            shards = tuple(n * ratio for n, ratio in zip(inner, ratios, strict=True))
+            shards = tuple(n * ratio for n, ratio in zip(inner, shards_ratio, strict=True))
         return new_array(
             shape,
             dtype,

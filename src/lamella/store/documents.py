@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
-from lamella.store import format_v2, format_v3
+from lamella.store import array_memo, format_v2, format_v3
 from lamella.store.array_meta import ArrayMeta, FillValue, ZarrFormat, check_new_array
 from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import ancestors, check_key, join
@@ -210,19 +210,16 @@ class Documents:
         if data is None:
             raise self._no("array", path)
         beside = self.storage.read(join(path, format_v2.ATTRIBUTES_FILE)) if self.format == 2 else None
-        known = _parsed.get((data, beside))
-        if known is not None:
-            return known
-        document = parse_object(data, path, file)
+        return array_memo.parsed(data, beside, lambda: self._parse_array(path, data, beside))
+
+    def _parse_array(self, path: str, data: bytes, beside: bytes | None) -> ArrayMeta:
         if self.format == 2:
             attributes = {} if beside is None else parse_object(beside, path, format_v2.ATTRIBUTES_FILE)
-            meta = format_v2.parse_array(document, attributes, path)
-        elif format_v3.node_type(document, path) == "group":
+            return format_v2.parse_array(parse_object(data, path, format_v2.ARRAY_FILE), attributes, path)
+        document = parse_object(data, path, format_v3.FILE)
+        if format_v3.node_type(document, path) == "group":
             raise self._no("array", path, "a group is stored there")
-        else:
-            meta = format_v3.parse_array(document, path)
-        _remember(data, beside, meta)
-        return meta
+        return format_v3.parse_array(document, path)
 
     def children(self, path: str) -> dict[str, NodeKind]:
         """Nodes directly below a group, in natural order; folders and files that are none are left out.
@@ -267,8 +264,9 @@ class Documents:
         for path in groups:
             check_key(path)
         self._forget_consolidated(groups)
+        encoded: dict[int, bytes] = {}  # of attributes that many groups share, as the positions of a new plate do
         self.storage.write_many(
-            item for path, given in groups.items() for item in self._group_files(path, given, new)
+            item for path, given in groups.items() for item in self._group_files(path, given, new, encoded)
         )
 
     def edit_group(
@@ -372,11 +370,17 @@ class Documents:
 
     # ---- the files of a node --------------------------------------------------------------------
 
-    def _group_files(self, path: str, attributes: JSONObject, new: bool) -> Iterator[tuple[str, bytes]]:
+    def _group_files(
+        self, path: str, attributes: JSONObject, new: bool, encoded: dict[int, bytes]
+    ) -> Iterator[tuple[str, bytes]]:
         if self.format == 3:
             old = None if new else self._group_document(path, replacing=True)
-            document = format_v3.group_document(attributes, old)
-            yield join(path, format_v3.FILE), to_bytes(document, path, format_v3.FILE)
+            data = encoded.get(id(attributes)) if old is None else None
+            if data is None:
+                data = to_bytes(format_v3.group_document(attributes, old), path, format_v3.FILE)
+                if old is None:
+                    encoded[id(attributes)] = data
+            yield join(path, format_v3.FILE), data
             return
         if not new and self._has(path, format_v2.ARRAY_FILE):
             raise NodeExistsError(f"cannot make a group at {self.location(path)}: an array is stored there")
@@ -396,15 +400,23 @@ class Documents:
                 raise NodeExistsError(
                     f"cannot make an array at {self.location(path)}: a group is stored there"
                 )
-            document = format_v3.array_document(meta)
-            yield join(path, format_v3.FILE), to_bytes(document, path, format_v3.FILE)
+            yield (
+                join(path, format_v3.FILE),
+                array_memo.encoded(
+                    meta, lambda: to_bytes(format_v3.array_document(meta), path, format_v3.FILE)
+                ),
+            )
             return
         if not new and self._has(path, format_v2.GROUP_FILE):
             raise NodeExistsError(f"cannot make an array at {self.location(path)}: a group is stored there")
         attributes = to_bytes(meta.attributes, path, format_v2.ATTRIBUTES_FILE)
         yield join(path, format_v2.ATTRIBUTES_FILE), attributes
-        document = format_v2.array_document(meta)
-        yield join(path, format_v2.ARRAY_FILE), to_bytes(document, path, format_v2.ARRAY_FILE)
+        yield (
+            join(path, format_v2.ARRAY_FILE),
+            array_memo.encoded(
+                meta, lambda: to_bytes(format_v2.array_document(meta), path, format_v2.ARRAY_FILE)
+            ),
+        )
 
     def _group_document(self, path: str, *, replacing: bool = False) -> JSONObject | None:
         """Return the stored Zarr v3 document of a group."""
@@ -464,21 +476,6 @@ class Documents:
                     self.storage.write(key, to_bytes(document, node, format_v3.FILE))
             stamp = self.storage.stamp(key)
         self._unconsolidated[node] = stamp
-
-
-#: What the documents of arrays said, by their bytes: the arrays of a plate hardly differ, and reading one is mostly
-#: parsing it. A description is frozen, so that handles may share it.
-_parsed: dict[tuple[bytes, bytes | None], ArrayMeta] = {}
-_MOST_PARSED = 256
-_LARGEST_PARSED = 1 << 14
-
-
-def _remember(data: bytes, beside: bytes | None, meta: ArrayMeta) -> None:
-    if len(data) + len(beside or b"") > _LARGEST_PARSED:
-        return
-    if len(_parsed) >= _MOST_PARSED:
-        _parsed.clear()
-    _parsed[data, beside] = meta
 
 
 def can_hold_a_node(name: str) -> bool:
