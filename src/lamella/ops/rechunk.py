@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import MetadataError
 from lamella.ops.rechunk_layout import Recut
-from lamella.ops.rewrite import Progress, RewriteReport, Target, rewrite
+from lamella.ops.rewrite import Progress, RewriteReport, rewrite
+from lamella.ops.rewrite_places import Target
 from lamella.spec.axes import space_axes
 from lamella.spec.images import ImagesMeta
 from lamella.spec.versions import detect

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import ceil, prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lamella.errors import InvalidArgumentError
 from lamella.ops.convert_layout import choose_layout
@@ -148,7 +148,7 @@ class Recut:
             raise InvalidArgumentError(f"the shards {shards} are no whole multiples of the chunks {chunks}")
         return chunks, shards
 
-    def _compressor(self, meta: ArrayMeta) -> Compressor | bool | None:
+    def _compressor(self, meta: ArrayMeta) -> Compressor | Literal[False] | None:
         """Return what `new_array` takes: the one asked for, or that of the array where it can still be written."""
         if self.codec is not None:
             return Compressor.of(self.codec) or False

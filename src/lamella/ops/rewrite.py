@@ -9,20 +9,14 @@ Layer: ops. How one array is written is in :mod:`lamella.ops.rewrite_arrays`.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from lamella.errors import (
-    InvalidArgumentError,
-    MetadataError,
-    ReadOnlyError,
-    StoreExistsError,
-    StoreNotFoundError,
-)
+from lamella.errors import MetadataError
 from lamella.ops.execution import run
 from lamella.ops.rewrite_arrays import array_units, encoded_alike, file_units
+from lamella.ops.rewrite_places import forget_copies_above, open_source
 from lamella.ops.rewrite_survey import Survey, survey
 from lamella.ops.rewrite_workspace import Workspace
 from lamella.store import format_v3
@@ -31,7 +25,6 @@ from lamella.store.documents import Documents
 from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
-from lamella.store.storage import open_storage
 from lamella.store.transfer import files_below
 
 if TYPE_CHECKING:
@@ -40,12 +33,9 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.ops.rewrite_arrays import Unit
+    from lamella.ops.rewrite_places import Target
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
-    from lamella.store.storage import Storage
     from lamella.types import JSONObject, StrPath
-
-_DEPTH = 6
-"""How many folders above may be groups of the same store."""
 
 Progress: TypeAlias = "Callable[[float, int, str], None]"
 """Told the bytes of pixels done, those of all arrays, and what is being done; by one thread at a time."""
@@ -101,129 +91,6 @@ class Plan(Protocol):
         """Describe the new array."""
 
 
-@dataclass
-class Source:
-    """The store that is read.
-
-    Attributes
-    ----------
-    documents
-        Of the store, or of a group in it.
-    local
-        Its folder, with links followed; None when it is no folder.
-    """
-
-    documents: Documents
-    local: str | None
-
-    @property
-    def name(self) -> str:
-        """Where it is, for messages."""
-        return self.documents.storage.name
-
-
-def open_source(source: StrPath | Store) -> Source:
-    """Open the store that is to be written anew, for reading.
-
-    Raises
-    ------
-    StoreNotFoundError
-        There is nothing.
-    MetadataError
-        What is there is no Zarr store.
-    """
-    storage = open_storage(source, read_only=True)
-    documents = Documents.open(storage)
-    if documents is None:
-        if storage.exists(""):
-            raise MetadataError(
-                f"{storage.name} holds no Zarr metadata (zarr.json, .zgroup or .zarray), so it is no store. "
-                "Give the path of the folder that holds them."
-            )
-        raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
-    return Source(documents, os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else None)
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where the new store goes.
-
-    Attributes
-    ----------
-    path
-        Its folder, absolute.
-    in_place
-        Whether it takes the place of the source.
-    """
-
-    path: str
-    in_place: bool
-
-    @classmethod
-    def of(cls, source: StrPath | Store, destination: StrPath | None) -> Target:
-        """Find the place; nothing is looked at that may not be there yet.
-
-        Raises
-        ------
-        InvalidArgumentError
-            In place, and the source is no local folder; or one would lie in the other.
-        ReadOnlyError
-            In place, and the source may not be changed.
-        """
-        storage = open_storage(source)
-        root = os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else None
-        if destination is None:
-            if root is None:
-                raise InvalidArgumentError(
-                    f"{storage.name} is no local folder, so a new store cannot take its place: give a destination"
-                )
-            _check_replaceable(storage, root)
-            return cls(root, True)
-        text = os.fspath(destination)
-        if "://" in text:
-            raise InvalidArgumentError(f"the destination is a local folder, not {text}")
-        parent, name = os.path.split(os.path.abspath(text))
-        if not name:
-            raise InvalidArgumentError(f"{text!r} cannot be the name of a store")
-        path = os.path.join(os.path.realpath(parent), name)
-        if root is not None:
-            _check_apart(root, os.path.realpath(path))
-        return cls(path, False)
-
-    def check_free(self) -> None:
-        """Refuse a destination that is taken.
-
-        Raises
-        ------
-        StoreExistsError
-            There is something.
-        """
-        if not self.in_place and os.path.lexists(self.path):
-            raise StoreExistsError(f"{self.path} exists already: choose another name")
-
-
-def _check_replaceable(storage: Storage, root: str) -> None:
-    parent = os.path.dirname(root)
-    there = os.path.lexists(root)
-    writable = os.access(parent, os.W_OK) and (not there or os.access(root, os.W_OK))
-    if storage.read_only or not writable:
-        raise ReadOnlyError(
-            f"{storage.name} cannot be replaced: it is read-only, or the folder that it lies in is. "
-            "Give a destination elsewhere."
-        )
-    if root == parent or os.path.ismount(root):
-        raise InvalidArgumentError(f"{root} cannot be moved aside to be replaced: give a destination")
-
-
-def _check_apart(source: str, path: str) -> None:
-    if source == path:
-        raise InvalidArgumentError(
-            f"the destination is the source, {path}: leave it out to replace the store, or choose another name"
-        )
-    if path.startswith(source + os.sep) or source.startswith(path + os.sep):
-        raise InvalidArgumentError(f"{path} and {source} would lie in each other: choose another destination")
-
-
 def rewrite(
     source: StrPath | Store,
     target: Target,
@@ -274,7 +141,7 @@ def rewrite(
         job.write(jobs, progress)
         if target.in_place:
             job.catch_up(jobs)
-            _forget_copies_above(target.path)
+            forget_copies_above(target.path)
         work.publish(members.digest)
     return report
 
@@ -289,27 +156,6 @@ def _final_report(path: str) -> RewriteReport:
         len(members.arrays),
         notes=("an earlier run had written the store; its place was taken now",),
     )
-
-
-def group_above(path: str) -> str | None:
-    """Return the folder of the nearest group that a store lies in; None when it lies in none."""
-    above = path
-    for _ in range(_DEPTH):
-        above = os.path.dirname(above)
-        documents = Documents.open(LocalStorage(above, read_only=True))
-        if documents is not None and documents.kind("") == "group":
-            return above
-    return None
-
-
-def _forget_copies_above(path: str) -> None:
-    """Drop copies of documents that groups above keep: they describe the old arrays."""
-    above = group_above(path)
-    while above is not None:
-        documents = Documents.open(LocalStorage(above))
-        if documents is not None:
-            documents.edit_group("", lambda attributes: attributes)
-        above = group_above(above)
 
 
 @dataclass

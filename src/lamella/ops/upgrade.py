@@ -13,8 +13,9 @@ import os
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, MetadataError
-from lamella.ops.rewrite import Progress, RewriteReport, Target, group_above, rewrite
+from lamella.ops.rewrite import Progress, RewriteReport, rewrite
 from lamella.ops.rewrite_arrays import encoded_alike
+from lamella.ops.rewrite_places import Target, group_above
 from lamella.ops.upgrade_plan import UpgradePlan
 from lamella.spec.versions import by_name
 from lamella.store.documents import Documents

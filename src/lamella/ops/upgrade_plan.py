@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _XARRAY_DIMENSIONS = "_ARRAY_DIMENSIONS"
 """Where arrays of Zarr v2, which have no dimension names, keep them for xarray."""
 
-_BLOSC_AUTO = -1
+_BLOSC_AUTO = "-1"
+"""The shuffle that numcodecs chooses by the size of a value."""
 
 
 class UpgradePlan:
@@ -117,8 +118,9 @@ def _is_ome(version: SpecVersion, attributes: JSONObject) -> bool:
 def _xarray_names(meta: ArrayMeta) -> list[str] | None:
     """Read the dimension names that xarray keeps in the attributes; None where there are none that fit."""
     stored = meta.attributes.get(_XARRAY_DIMENSIONS)
-    fits = isinstance(stored, list) and len(stored) == meta.ndim
-    return stored if fits and all(isinstance(name, str) for name in stored) else None
+    if not isinstance(stored, list) or len(stored) != meta.ndim:
+        return None
+    return stored if all(isinstance(name, str) for name in stored) else None
 
 
 def _compressor(meta: ArrayMeta, zarr_format: ZarrFormat) -> CompressorChoice:
@@ -128,7 +130,7 @@ def _compressor(meta: ArrayMeta, zarr_format: ZarrFormat) -> CompressorChoice:
         return False
     if found.name == "zlib":
         found = Compressor("gzip", clevel=found.clevel)
-    elif found.shuffle == _BLOSC_AUTO:
+    elif found.name == "blosc" and str(found.shuffle) == _BLOSC_AUTO:
         found = replace(found, shuffle="bitshuffle" if meta.dtype.itemsize == 1 else "shuffle")
     try:
         Compressor.of(found)
