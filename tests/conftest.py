@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,9 @@ def files():
         }
 
     return look
+
+
+# Run in the background of a shell without job control, a process and its children ignore Ctrl-C; the tests of
+# interrupts need what a user at a terminal has.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -264,7 +264,8 @@ class Documents:
         for path in groups:
             check_key(path)
         self._forget_consolidated(groups)
-        encoded: dict[int, bytes] = {}  # of attributes that many groups share, as the positions of a new plate do
+        # Many groups may share one object of attributes, as the positions of a new plate do.
+        encoded: dict[int, bytes] = {}
         self.storage.write_many(
             item for path, given in groups.items() for item in self._group_files(path, given, new, encoded)
         )
