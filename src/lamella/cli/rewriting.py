@@ -30,7 +30,7 @@ def run_rewrite(context: click.Context, operation: Operation, *, quiet: bool) ->
         with ended_by_sigterm(), shown(quiet, first="reading metadata", amount=_megabytes) as show:
             report = operation(show)
     except KeyboardInterrupt:
-        click.echo("Interrupted: the source is untouched. Run the same command again to go on.", err=True)
+        click.echo("Interrupted: nothing is lost. Run the same command again to go on.", err=True)
         context.exit(INTERRUPTED)
     if quiet:
         return
