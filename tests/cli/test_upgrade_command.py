@@ -78,9 +78,7 @@ def test_interrupted_it_says_how_to_go_on(store, tmp_path, monkeypatch, number):
     monkeypatch.setattr(LocalStorage, "copy_in", copy_in)
     result = run(store, tmp_path / "out.zarr", "--to", "0.5", "--jobs", 1)
     assert result.exit_code == 130
-    assert result.stderr.endswith(
-        "Interrupted: nothing is lost. Run the same command again to go on.\n"
-    )
+    assert result.stderr.endswith("Interrupted: nothing is lost. Run the same command again to go on.\n")
     monkeypatch.undo()
     assert run(store, tmp_path / "out.zarr", "--to", "0.5").exit_code == 0
     assert sorted(item.name for item in tmp_path.iterdir()) == ["in.zarr", "out.zarr"]
