@@ -16,7 +16,7 @@ INTEROP_READY = $(INTEROP_VENV)/.ready
 INTEROP_PYTHON = $(shell scripts/newest_python 3.12)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-interop lint format bench clean
+.PHONY: help demo test test-interop interop-docs lint format bench clean
 
 help: ## say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -33,6 +33,9 @@ test-interop: ## open our stores with other libraries and theirs with lamella
 	else \
 	    $(MAKE) --no-print-directory $(INTEROP_READY) && $(INTEROP_VENV)/bin/python -m pytest -q tests/interop; \
 	fi
+
+interop-docs: ## run test-interop and write its table into docs/interoperability.md
+	INTEROP_PAGE=docs/interoperability.md $(MAKE) --no-print-directory test-interop
 
 lint: $(LINT_READY) ## check style and types
 	$(VENV)/bin/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,15 +12,45 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from interop_matrix import Matrix
 from lamella import open_ome_zarr
 from lamella.models import TransformationMeta, axes
 from peers import AXES, CHANNELS, SCALE, Fields, Pixels, random_pixels
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from lamella.types import VersionName
 
 ROOT = Path(__file__).parent.parent.parent
 collect_ignore_glob = [] if importlib.util.find_spec("iohub") else ["*.py"]
+
+# `make interop-docs` names the page that the table goes to; without it, it is printed.
+PAGE = os.environ.get("INTEROP_PAGE")
+MATRIX = Matrix()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note what came out of a test: its call, or the setup that kept it from being called."""
+    report = yield
+    if isinstance(item, pytest.Function) and (report.failed or (report.when == "call" and report.passed)):
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        MATRIX.add(item.name, params, report.passed)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Write the table to the page, or show it."""
+    if not MATRIX.outcomes:
+        return
+    if PAGE:
+        MATRIX.write(ROOT / PAGE)
+        terminalreporter.write_line(f"the table is in {PAGE}")
+    else:
+        terminalreporter.write_line(MATRIX.markdown())
 
 
 @dataclass(frozen=True)
