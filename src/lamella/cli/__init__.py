@@ -95,4 +95,4 @@ def _show_warning(
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lamella")
 def main() -> None:
-    """Convert, look at and preview OME-Zarr microscopy data."""
+    """Convert, show, check, mend and rewrite OME-Zarr microscopy data."""

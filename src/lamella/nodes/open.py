@@ -74,7 +74,7 @@ def open_ome_zarr(
     Parameters
     ----------
     store_path
-        Path of the store, or of a group inside one ("plate.zarr/A/1/0"), or a zarr-python store.
+        Path or URL of the store, or of a group inside one ("plate.zarr/A/1/0"), or a zarr-python store.
     layout
         "auto" finds the layout in the metadata (not for creation), wells, rows, labels and collections too; "fov" is
         one image, "hcs" a plate, "tiled" one image of tiles.
@@ -84,9 +84,9 @@ def open_ome_zarr(
     channel_names
         Channel names of a new store; ignored for an existing one that has names.
     axes
-        Axes of a new store, 2 to 5; by default T, C, Z, Y, X in seconds and micrometers.
+        Axes of a new store, 2 to 5; by default T, C, Z, Y, X in seconds and micrometers (in lower case in 0.6).
     version
-        OME-NGFF version of a new store: "0.4" (Zarr v2) or "0.5" (Zarr v3). An existing store says its own.
+        OME-NGFF version of a new store: "0.4" (Zarr v2), "0.5" or "0.6" (Zarr v3). An existing store says its own.
     disable_path_checking
         Let mode "w" delete an existing directory that is not a Zarr store or has no ".zarr" in its path. Check the
         path yourself: what is there is lost.
