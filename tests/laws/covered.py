@@ -1,0 +1,131 @@
+"""The laws that tests elsewhere hold in full: each with the fault of other libraries that it rules out.
+
+Pure data. The laws that have no test elsewhere are in the modules beside this one.
+"""
+
+COVERED = {
+    # -- values, shapes and transforms of pyramids
+    "mode levels have the shape and values of the definition": (
+        "tests/ops/test_pyramid.py::test_every_level_is_the_reference_of_the_one_before"
+    ),
+    "odd sizes are rounded up, no row or column is lost, and edges are the mean of what is there": (
+        "tests/ops/test_downsample.py::test_every_voxel_is_what_the_definition_says"
+    ),
+    "the rounded mean of many voxels has no bias": (
+        "tests/ops/test_downsample.py::test_the_mean_of_many_voxels_has_no_bias"
+    ),
+    "binned levels lie half a voxel further": (
+        "tests/ops/test_pyramid.py::test_scale_is_the_factor_and_binned_voxels_lie_half_a_pixel_further"
+    ),
+    "strided levels are not shifted": (
+        "tests/ops/test_pyramid.py::test_stride_leaves_the_first_voxel_in_its_place"
+    ),
+    "chunks, shards and workers leave no trace in the pixels": (
+        "tests/ops/test_pyramid.py::test_any_legal_axes_sizes_chunks_and_jobs_give_the_same_bits"
+    ),
+    "blocks that no factor divides leave no stripes": (
+        "tests/ops/test_downsample.py::test_cutting_into_aligned_blocks_changes_no_bit"
+    ),
+    "only axes of space are reduced, and width and height are not swapped": (
+        "tests/ops/test_pyramid.py::test_foreign_orders_of_axes_are_reduced_along_space_only"
+    ),
+    "labels are never interpolated": "tests/ops/test_downsample.py::test_label_ids_are_a_subset_of_those_below",
+    "label pyramids hold no new ids": "tests/nodes/test_labels.py::test_ids_of_every_level_are_those_of_level_0",
+    "methods that make new ids are refused for labels": (
+        "tests/nodes/test_labels.py::test_methods_that_make_new_labels_are_refused"
+    ),
+    "levels that are no longer those of level 0 are found": (
+        "tests/ops/test_validate_pixels.py::test_a_level_that_was_not_computed_again_is_found_with_its_place"
+    ),
+    "recomputing brings values and transforms of all levels up to date": (
+        "tests/ops/test_pyramid.py::test_recomputing_after_level_0_changed_changes_all_levels"
+    ),
+    "a scale set on any level keeps the pyramid one": (
+        "tests/spec/test_edits.py::test_a_pyramid_stays_one_when_a_scale_is_set"
+    ),
+    # -- metadata and the tree
+    "renaming a well moves that well only": (
+        "tests/nodes/test_plate_editing.py::test_rename_moves_exactly_that_well_to_any_target"
+    ),
+    "deleting a row, well or position takes it off all lists": (
+        "tests/nodes/test_plate_editing.py::test_delete_keeps_the_metadata_of_all_parents_true"
+    ),
+    "deleting a label image takes it off the list": (
+        "tests/nodes/test_labels.py::test_delete_takes_the_name_off_the_list"
+    ),
+    "any sequence of edits keeps metadata and tree equal": (
+        "tests/nodes/test_editing_laws.py::TestPlateEdits04"
+    ),
+    "a store made over an old one keeps none of its arrays": (
+        "tests/nodes/test_open_modes.py::test_overwriting_keeps_nothing_of_the_old_store"
+    ),
+    "unknown keys survive edits at every depth": (
+        "tests/nodes/test_position_images.py::test_unknown_keys_survive_every_edit"
+    ),
+    "updating attributes leaves the metadata": (
+        "tests/nodes/test_zgroup.py::test_zattrs_is_a_mapping_that_writes_at_once"
+    ),
+    "another version has all pixels, labels, attributes and files": (
+        "tests/ops/test_upgrade.py::test_a_plate_keeps_all_it_has"
+    ),
+    "wells that are listed but not there are found": (
+        "tests/ops/test_validate.py::test_missing_wells_images_and_labels_are_findings_of_their_parents"
+    ),
+    "wells that were never written are not listed by reindex": (
+        "tests/ops/test_repair_reindex.py::test_what_is_known_is_kept_and_what_is_gone_is_not"
+    ),
+    "a renamed label image has its new name": (
+        "tests/nodes/test_labels.py::test_rename_moves_the_folder_the_list_and_the_name"
+    ),
+    "dimension names that were missing are added": (
+        "tests/ops/test_upgrade.py::test_dimension_names_that_were_missing_are_added_in_place"
+    ),
+    # -- chunk keys
+    "chunks are nested whatever writes them": "tests/store/test_arrays.py::test_both_engines_write_the_same_bytes",
+    "chunk keys have slashes": "tests/nodes/test_position_images.py::test_chunk_keys_have_slashes",
+    "separators of Zarr v2 are those that are declared": (
+        "tests/store/test_array_shape.py::test_fortran_order_and_dots_of_zarr_v2"
+    ),
+    "separators of Zarr v3 are those that are declared": (
+        "tests/store/test_array_shape.py::test_other_chunk_keys_of_zarr_v3"
+    ),
+    # -- transforms
+    "the scale of a position multiplies the translations of its levels": (
+        "tests/nodes/test_transforms.py::test_points_go_through_the_level_first_and_the_position_then"
+    ),
+    "a single timepoint keeps the scale of time": (
+        "tests/adapters/test_xarray_write.py::test_the_scale_of_single_coordinates_survives_a_round_trip"
+    ),
+    "timepoints may be written one after the other": (
+        "tests/adapters/test_xarray_write.py::test_timepoints_one_after_the_other_land_side_by_side"
+    ),
+    "transforms of another length than the axes are named, and the pixels read": (
+        "tests/nodes/test_transforms.py::test_transforms_with_the_wrong_length_of_others_are_named"
+    ),
+    # -- data types and fill values
+    "big-endian pixels are read right": (
+        "tests/store/test_array_shape.py::test_big_endian_arrays_are_read_in_the_machines_order"
+    ),
+    "big-endian pixels become right ones of 0.5": (
+        "tests/ops/test_upgrade.py::test_chunks_that_the_other_format_cannot_say_are_encoded_anew"
+    ),
+    "a fill value fits the data type": (
+        "tests/store/test_array_meta.py::test_what_does_not_fit_is_refused_with_all_facts"
+    ),
+    "a fill value that does not fit is named": (
+        "tests/store/test_documents.py::test_a_broken_array_document_of_v3_is_named"
+    ),
+    # -- copies of metadata, and names
+    "writing drops the consolidated copies that it makes stale": (
+        "tests/store/test_documents.py::test_a_write_drops_consolidated_copies_that_it_makes_stale"
+    ),
+    "stale consolidated copies are found": (
+        "tests/ops/test_validate_collections.py::test_copies_that_miss_a_change_are_stale"
+    ),
+    "keys that no file system holds are refused, not lost": (
+        "tests/store/test_storage.py::test_what_is_no_key_is_refused_before_anything_is_touched"
+    ),
+    "wells are found by their exact name where case does not count": (
+        "tests/nodes/test_mapping.py::test_membership_is_exact_in_case"
+    ),
+}

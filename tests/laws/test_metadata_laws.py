@@ -1,0 +1,246 @@
+"""Laws of metadata that other libraries have broken: they say what is there, and nothing gets lost on the way."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+import lamella
+from lamella.models import axes
+
+OME_KEYS = {"multiscales", "omero", "plate", "well", "labels", "image-label", "version"}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "store.zarr"
+
+
+@pytest.fixture
+def plate(path, version):
+    """A plate of the wells A/1 and B/2, each with a pyramid of two levels and two label images."""
+    with lamella.open_ome_zarr(
+        path, layout="hcs", mode="w", channel_names=["DAPI", "GFP"], axes=axes("tczyx"), version=version
+    ) as plate:
+        for position in plate.create_positions([("A", "1", "0"), ("B", "2", "0")]):
+            position["0"] = np.ones((2, 2, 3, 8, 10), "uint16")
+            position.compute_pyramid(2)
+            for name in ("cells", "nuclei"):
+                position.labels.create(name, np.ones((2, 3, 8, 10), "uint8"), colors={1: (255, 0, 0)})
+        yield plate
+
+
+@pytest.fixture
+def image(path, version):
+    """An image tczyx of one level."""
+    with lamella.open_ome_zarr(
+        path, layout="fov", mode="w", channel_names=["DAPI", "GFP"], axes=axes("tczyx"), version=version
+    ) as position:
+        position["0"] = np.ones((2, 2, 3, 8, 10), "uint16")
+        yield position
+
+
+def documents(root, kind):
+    """Attributes of all groups or arrays of a store by folder, read from the files; and the files of arrays of v3."""
+    found = {}
+    for file in root.rglob("*"):
+        if file.name == "zarr.json":
+            document = json.loads(file.read_text())
+            if document["node_type"] == kind:
+                found[file.parent.relative_to(root).as_posix()] = document
+        elif file.name == (".zgroup" if kind == "group" else ".zarray"):
+            attributes = file.with_name(".zattrs")
+            read = json.loads(attributes.read_text()) if attributes.exists() else {}
+            found[file.parent.relative_to(root).as_posix()] = {"attributes": read}
+    return found
+
+
+def test_every_group_of_05_has_its_metadata_under_ome_and_of_04_beside_the_others(plate, path, version):
+    plate.create_position("B", "3", "1")
+    groups = documents(path, "group")
+    assert {".", "A/1", "B/2", "B/3", "A/1/0", "A/1/0/labels", "B/2/0/labels/nuclei"} <= set(groups)
+    parts = {
+        ".": "plate",
+        "A/1": "well",
+        "B/3": "well",
+        "A/1/0": "multiscales",
+        "A/1/0/labels": "labels",
+        "A/1/0/labels/cells": "image-label",
+    }
+    for node, document in groups.items():
+        attributes = document.get("attributes", {})
+        if version == "0.4":
+            assert "ome" not in attributes, node
+            assert node not in parts or parts[node] in attributes
+        else:
+            assert not OME_KEYS & set(attributes), node
+            assert "ome" not in attributes or attributes["ome"]["version"] == "0.5", node
+            assert node not in parts or parts[node] in attributes["ome"]
+
+
+def test_dimension_names_are_the_axes_of_every_array(plate, path, version):
+    plate["A/1/0"].append_channel("RFP")
+    with lamella.open_ome_zarr(path, mode="a") as again:
+        again["B/2/0"].labels["still"] = np.ones((3, 8, 10), "uint8")
+    arrays = documents(path, "array")
+    assert {"A/1/0/0", "B/2/0/1", "A/1/0/labels/cells/1", "B/2/0/labels/still/0"} <= set(arrays)
+    if version == "0.5":
+        for name, document in arrays.items():
+            expected = "tczyx" if "labels" not in name else "zyx" if "still" in name else "tzyx"
+            assert document["dimension_names"] == list(expected), name
+
+
+def test_a_new_label_image_keeps_those_that_were_listed_before(image, path, version):
+    pixels = np.ones((2, 3, 8, 10), "uint8")
+    for name in ("a", "b"):
+        with lamella.open_ome_zarr(path, mode="a") as position:
+            position.labels[name] = pixels
+    file = path / "labels" / (".zattrs" if version == "0.4" else "zarr.json")
+    document = json.loads(file.read_text())
+    part = document if version == "0.4" else document["attributes"]["ome"]
+    part["ours"] = 1  # by another program
+    file.write_text(json.dumps(document))
+    with lamella.open_ome_zarr(path, mode="a") as position:
+        position.labels["c"] = pixels
+    document = json.loads(file.read_text())
+    part = document if version == "0.4" else document["attributes"]["ome"]
+    assert (part["labels"], part["ours"]) == (["a", "b", "c"], 1)
+
+
+def test_a_copied_label_image_has_its_new_name_and_one_source(image, path, version):
+    image.labels.create("cells", np.ones((2, 3, 8, 10), "uint8"))
+    image.labels.create("copy", image.labels["cells"]["0"])
+    node = documents(path, "group")["labels/copy"]["attributes"]
+    part = node if version == "0.4" else node["ome"]
+    assert [multiscale["name"] for multiscale in part["multiscales"]] == ["copy"]
+    assert list(image.labels) == ["cells", "copy"]
+
+
+def test_appending_to_a_store_keeps_foreign_keys_of_the_metadata_and_beside_them(image, path, version):
+    file = path / (".zattrs" if version == "0.4" else "zarr.json")
+    document = json.loads(file.read_text())
+    attributes = document if version == "0.4" else document["attributes"]
+    attributes["lab"] = {"room": [1, None]}
+    (attributes if version == "0.4" else attributes["ome"])["_creator"] = {"name": "another", "version": "1"}
+    file.write_text(json.dumps(document))
+    with lamella.open_ome_zarr(path, mode="a", overwriting_creation=True) as position:
+        position["0"] = np.zeros((2, 2, 3, 8, 10), "float32")  # replaces what is there
+        position.compute_pyramid(2)
+        position.append_channel("RFP")
+        position.labels["cells"] = np.ones((2, 3, 8, 10), "uint8")
+        position.delete_pyramid()
+    document = json.loads(file.read_text())
+    attributes = document if version == "0.4" else document["attributes"]
+    part = attributes if version == "0.4" else attributes["ome"]
+    assert attributes["lab"] == {"room": [1, None]}
+    assert part["_creator"] == {"name": "another", "version": "1"}
+
+
+ELSEWHERE = """
+import sys, lamella
+with lamella.open_ome_zarr(sys.argv[1], mode="r+") as position:
+    position.append_channel("RFP")
+    position.set_scale("0", "x", 0.25)
+    position["0"].resize((4, 3, 3, 8, 10))
+    position["0"][3] = 9
+    position.labels.create("cells", position["0"][:, 0])
+"""
+
+
+def test_a_held_node_sees_what_another_process_wrote(image, path):
+    array = image["0"]
+    assert (array.shape, image.channel_names, list(image.labels)) == ((2, 2, 3, 8, 10), ["DAPI", "GFP"], [])
+    subprocess.run([sys.executable, "-c", ELSEWHERE, str(path)], check=True)
+    assert image.channel_names == ["DAPI", "GFP", "RFP"]
+    assert image.scale[-1] == 0.25
+    assert list(image.labels) == ["cells"]
+    for seen in (image["0"], array):
+        assert seen.shape == (4, 3, 3, 8, 10)
+        assert (seen[3] == 9).all()
+    image.rename_channel("RFP", "late")
+    assert lamella.open_ome_zarr(path).channel_names == ["DAPI", "GFP", "late"]
+
+
+def test_children_that_consolidated_metadata_miss_are_seen(plate, path, version):
+    import zarr
+
+    zarr_format = 2 if version == "0.4" else 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # consolidated metadata is no part of the Zarr v3 specification
+        zarr.consolidate_metadata(path, zarr_format=zarr_format)
+    copy = path / (".zmetadata" if version == "0.4" else "zarr.json")
+    stale = json.loads(copy.read_text())
+    with lamella.open_ome_zarr(path, mode="r+") as opened:
+        opened.create_position("C", "3", "0")["0"] = np.full((1, 2, 1, 4, 4), 5, "uint16")
+        opened["A/1/0"].append_channel("RFP")
+    if version == "0.4":
+        copy.write_text(json.dumps(stale))  # as a program does that knows the copies alone
+    else:
+        document = json.loads(copy.read_text())
+        document["consolidated_metadata"] = stale["consolidated_metadata"]
+        copy.write_text(json.dumps(document))
+    again = lamella.open_ome_zarr(path)
+    assert [name for name, _ in again.positions()] == ["A/1/0", "B/2/0", "C/3/0"]
+    assert (again["C/3/0"]["0"][...] == 5).all()
+    assert again["A/1/0"].channel_names == ["DAPI", "GFP", "RFP"]
+    assert again["A/1/0"]["0"].shape[1] == 3
+
+
+FILLS = {
+    "bool": (False, False),
+    "complex64": ([0.0, 0.0], [0.0, 0.0]),
+    "float32": (0.0, 0.0),
+    "uint8": (0, 0),
+}
+
+
+@pytest.mark.parametrize("dtype", FILLS)
+def test_a_fill_value_is_json_of_the_type_of_the_array(path, version, dtype):
+    with lamella.open_ome_zarr(
+        path, layout="fov", mode="w", axes=axes("yx"), channel_names=[], version=version
+    ) as position:
+        position.create_zeros("0", (4, 4), dtype)
+    file = path / "0" / (".zarray" if version == "0.4" else "zarr.json")
+    found = json.loads(file.read_text())["fill_value"]
+    expected = FILLS[dtype][version == "0.5"]
+    assert found == expected
+    assert type(found) is type(expected)
+    import zarr
+
+    stored = zarr.open_array(path / "0", mode="r")
+    assert stored.dtype == dtype
+    assert (stored[...] == 0).all()
+
+
+@pytest.mark.parametrize("checked", [True, False], ids=["with crc32c", "without"])
+@pytest.mark.parametrize("engine", ["tensorstore", "zarr"])
+def test_a_shard_index_need_not_have_a_checksum(tmp_path, checked, engine):
+    import zarr
+
+    from lamella.store.arrays import StoredArray
+    from lamella.store.documents import Documents
+    from lamella.store.local import LocalStorage
+
+    pixels = np.arange(12 * 12, dtype="uint16").reshape(12, 12)
+    codecs = [zarr.codecs.BytesCodec(), *([zarr.codecs.Crc32cCodec()] if checked else [])]
+    sharding = zarr.codecs.ShardingCodec(chunk_shape=(2, 4), index_codecs=codecs)
+    root = zarr.create_group(tmp_path / "s.zarr", zarr_format=3)
+    root.create_array(
+        "0",
+        shape=(12, 12),
+        chunks=(8, 8),
+        dtype="uint16",
+        serializer=sharding,
+        compressors=None,
+        filters=None,
+    )[...] = pixels
+    array = StoredArray(Documents.open(LocalStorage(tmp_path / "s.zarr")), "0", engine=engine)
+    assert array.engine.name == engine
+    np.testing.assert_array_equal(array.read(), pixels)
+    array.write((slice(3, 5),), pixels[:2])
+    np.testing.assert_array_equal(root["0"][3:5], pixels[:2])
