@@ -182,7 +182,8 @@ class ImageArray:
     # -- pixels -----------------------------------------------------------------------------------------------
 
     def __getitem__(self, index: Any) -> Any:
-        return self._stored.read(index)
+        pixels = self._stored.read(index)
+        return pixels if pixels.ndim else pixels[()]  # one voxel is a scalar, as in numpy
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._require_writable("write pixels")
