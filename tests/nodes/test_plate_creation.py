@@ -268,3 +268,15 @@ def test_processes_that_create_positions_at_once_lose_nothing(path, through_well
         assert {row.name for row in again.metadata.rows} == set("ABCD")
         assert again.metadata.field_count == 2
     assert attributes(path, "0.5")["ome"]["version"] == "0.5"
+
+
+def test_rows_that_differ_only_by_case_are_warned_of(tmp_path, version):
+    with open_ome_zarr(
+        tmp_path / "plate.zarr", layout="hcs", mode="w", channel_names=["DAPI"], version=version
+    ) as plate:
+        plate.create_position("A", "1", "0")
+        with pytest.warns(UserWarning, match="'A' and 'a', which differ only by case"):
+            plate.create_position("a", "1", "0")
+        plate.create_position("a", "2", "0")  # said once
+        with pytest.warns(UserWarning, match="'b' and 'B'"):
+            plate.create_positions([("b", "1", "0"), ("B", "1", "0")])

@@ -10,6 +10,7 @@ Layer: nodes.
 from __future__ import annotations
 
 import operator
+import warnings
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
@@ -53,12 +54,27 @@ def create_well(plate: Plate, row: str, column: str, row_index: int | None, colu
 
     def add(meta: PlateMeta) -> PlateMeta:
         changed = plate_edits.add_wells(meta, [(row, column, row_index, column_index)])
+        _warn_of_case(plate, meta, changed)
         empty = version.with_ome({}, {})
         documents.put_groups({plate._place.child(p).path: empty for p in _missing_groups(plate, [row, path])})
         return changed
 
     plate._live.edit(add)
     return plate._open(Well, path)
+
+
+def _warn_of_case(plate: Plate, old: PlateMeta, new: PlateMeta) -> None:
+    """Warn of new rows or columns whose names differ from others by case only (PL-03)."""
+    for known, names in ((old.rows, new.rows), (old.columns, new.columns)):
+        before = plate_edits.case_collisions(entry.name for entry in known)
+        for names_of_one in plate_edits.case_collisions(entry.name for entry in names):
+            if names_of_one not in before:
+                warnings.warn(
+                    f"The plate {plate._place} has {' and '.join(map(repr, names_of_one))}, which differ only by case: "
+                    "on many file systems they are one folder.",
+                    UserWarning,
+                    stacklevel=5,
+                )
 
 
 def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Position]:
@@ -78,7 +94,7 @@ def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Positi
         def change(meta: PlateMeta) -> PlateMeta:
             return plate_edits.raise_counts(plate_edits.add_wells(meta, new), counts)
 
-        change(meta)  # refuses what does not fit before anything is written
+        _warn_of_case(plate, meta, change(meta))  # refuses what does not fit before anything is written
         attributes = _position_attributes(plate)
         _clear_places(plate, images, documents)
         _write(plate, images, documents, attributes)
