@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np  # noqa: F401
-import pydantic  # noqa: F401
+from pydantic import BaseModel  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
