@@ -82,14 +82,6 @@ class LiveDocument(Generic[M]):
         self._handed_out = True
         return self.model
 
-    @property
-    def attributes(self) -> JSONObject:
-        """The attributes that the model was read from."""
-        if self._attributes is None:
-            self._read()
-        assert self._attributes is not None
-        return self._attributes
-
     def _read(self) -> M:
         documents = self.session.documents
         stamp = documents.stamp(self.path)
