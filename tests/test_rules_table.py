@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lamella.ops.validate_rules import OWN_RULES
+from lamella.ops.validation.rules import OWN_RULES
 from lamella.spec.rules import RULES
 
 ROOT = Path(__file__).parent.parent

@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.nodes.tiled import TiledImageArray, TiledPosition
     from lamella.nodes.well import Row, Well
-    from lamella.ops.rechunk import rechunk
-    from lamella.ops.repair import repair
-    from lamella.ops.upgrade import upgrade
-    from lamella.ops.validate import validate
+    from lamella.ops.mending.repair import repair
+    from lamella.ops.rewriting.rechunk import rechunk
+    from lamella.ops.rewriting.upgrade import upgrade
+    from lamella.ops.validation.validate import validate
 
 __all__ = [
     "Collection",
@@ -84,10 +84,10 @@ _MODULES = {
     "TiledPosition": "lamella.nodes.tiled",
     "Well": "lamella.nodes.well",
     "open_ome_zarr": "lamella.nodes.open",
-    "rechunk": "lamella.ops.rechunk",
-    "repair": "lamella.ops.repair",
-    "upgrade": "lamella.ops.upgrade",
-    "validate": "lamella.ops.validate",
+    "rechunk": "lamella.ops.rewriting.rechunk",
+    "repair": "lamella.ops.mending.repair",
+    "upgrade": "lamella.ops.rewriting.upgrade",
+    "validate": "lamella.ops.validation.validate",
 }
 
 

@@ -18,7 +18,7 @@ from lamella.adapters import png
 from lamella.adapters.png_page import BACKGROUND, DAMAGE, EMPTY, elided, text_width
 from lamella.cli import main
 from lamella.models import axes
-from lamella.ops.preview_plate import plan_plate
+from lamella.ops.display.preview_plate import plan_plate
 
 
 def run(*arguments):

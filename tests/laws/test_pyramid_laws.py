@@ -137,7 +137,7 @@ def test_levels_follow_a_new_pixel_size(tmp_path, version, level):
 
 
 def test_converting_states_the_pixel_size_once(tmp_path, version):
-    from lamella.ops.convert import convert
+    from lamella.ops.conversion.convert import convert
 
     store = tmp_path / "a.zarr"
     convert(SAMPLES / "idr0062_nuclei.ome.tif", store, version=version, levels=2)

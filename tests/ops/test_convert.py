@@ -20,8 +20,8 @@ from numpy.testing import assert_array_equal
 
 from lamella.errors import InvalidArgumentError, LamellaError, SourceError, StoreExistsError
 from lamella.nodes.open import open_ome_zarr
-from lamella.ops.convert import ConvertReport, convert
-from lamella.ops.convert_source import ArraySource, SourceChannel
+from lamella.ops.conversion.convert import ConvertReport, convert
+from lamella.ops.conversion.source import ArraySource, SourceChannel
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 
@@ -242,8 +242,8 @@ def test_asked_chunks_and_shards_are_honoured(store: Path) -> None:
 
 
 def test_large_images_are_written_in_several_units(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lamella.ops.convert_layout.UNIT_BYTES", 40_000)
-    monkeypatch.setattr("lamella.ops.convert_layout.SHARD_BYTES", 20_000)
+    monkeypatch.setattr("lamella.ops.conversion.layout.UNIT_BYTES", 40_000)
+    monkeypatch.setattr("lamella.ops.conversion.layout.SHARD_BYTES", 20_000)
     pixels = random_pixels((3, 2, 9, 70, 90))
     convert(ArraySource(pixels, "tczyx"), store, chunks=(4, 16, 16), jobs=3)
     with open_ome_zarr(store) as position:
@@ -254,8 +254,8 @@ def test_large_images_are_written_in_several_units(store: Path, monkeypatch: pyt
 def test_shards_too_large_to_hold_are_written_in_stripes(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lamella.ops.convert_layout.LARGEST_UNIT_BYTES", 5_000)
-    monkeypatch.setattr("lamella.ops.convert_layout.UNIT_BYTES", 5_000)
+    monkeypatch.setattr("lamella.ops.conversion.layout.LARGEST_UNIT_BYTES", 5_000)
+    monkeypatch.setattr("lamella.ops.conversion.layout.UNIT_BYTES", 5_000)
     pixels = random_pixels((6, 64, 64))
     convert(ArraySource(pixels, "zyx"), store, chunks=(2, 16, 16), shards=(6, 64, 64), levels=1)
     with open_ome_zarr(store) as position:
@@ -459,7 +459,7 @@ class FailingSource(ArraySource):
 def test_a_failure_leaves_what_was_there_and_no_more(
     store: Path, error: BaseException, overwrite: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lamella.ops.convert_layout.UNIT_BYTES", 40_000)
+    monkeypatch.setattr("lamella.ops.conversion.layout.UNIT_BYTES", 40_000)
     if overwrite:
         convert(ArraySource(random_pixels((8, 8)), "yx"), store)
     with pytest.raises(type(error)):
@@ -558,8 +558,8 @@ def test_planes_that_a_source_lacks_are_zeros(store: Path) -> None:
 MEASURE = """
 import re, sys
 import numpy as np
-from lamella.ops.convert import convert
-from lamella.ops.convert_source import ImageDescription
+from lamella.ops.conversion.convert import convert
+from lamella.ops.conversion.source import ImageDescription
 
 class Endless:
     description = ImageDescription("endless", (), "zyx", (128, 2048, 2048), np.dtype("uint16"))

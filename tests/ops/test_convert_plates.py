@@ -17,10 +17,10 @@ from numpy.testing import assert_array_equal
 
 from lamella.errors import InvalidArgumentError, SourceError
 from lamella.nodes.open import open_ome_zarr
-from lamella.ops.convert import convert
-from lamella.ops.convert_combine import CombinedSource, Member, number_axis
-from lamella.ops.convert_placement import place_by_regex
-from lamella.ops.convert_source import ArraySource
+from lamella.ops.conversion.combine import CombinedSource, Member, number_axis
+from lamella.ops.conversion.convert import convert
+from lamella.ops.conversion.placement import place_by_regex
+from lamella.ops.conversion.source import ArraySource
 
 if TYPE_CHECKING:
     from pathlib import Path

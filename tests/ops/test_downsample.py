@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lamella.errors import InvalidArgumentError
-from lamella.ops.downsample import downsample, downsampled_shape
+from lamella.ops.pyramids.downsample import downsample, downsampled_shape
 
 METHODS = ("mean", "median", "mode", "min", "max", "stride")
 DTYPES = ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")

@@ -17,7 +17,7 @@ PACKAGE = Path(lamella.__file__).parent
 WORK = """
 import sys, threading
 import numpy as np
-from lamella.ops.downsample import downsample
+from lamella.ops.pyramids.downsample import downsample
 assert "numba" not in sys.modules
 block = np.arange(2 * 5 * 7, dtype="u2").reshape(2, 5, 7)
 expected = [[[22, 24, 26, 27], [36, 38, 40, 41], [46, 48, 50, 52]]]
@@ -54,7 +54,7 @@ def test_threads_may_make_the_first_call_together(tmp_path):
 def test_no_folder_for_a_cache_is_no_error(tmp_path):
     copy = tmp_path / "lamella"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "ops" / "__pycache__").write_text(
+    (copy / "ops" / "pyramids" / "__pycache__").write_text(
         "a file where the folder would be: not even root can write here"
     )
     nowhere = tmp_path / "file"

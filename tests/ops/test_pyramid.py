@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from lamella import open_ome_zarr
 from lamella.models import TransformationMeta, axes
-from lamella.ops.pyramid import compute_pyramid, initialize_pyramid
-from lamella.ops.pyramid_level import level_factors
+from lamella.ops.pyramids.level import level_factors
+from lamella.ops.pyramids.pyramid import compute_pyramid, initialize_pyramid
 
 METHODS = ("mean", "median", "mode", "min", "max", "stride")
 
@@ -438,8 +438,8 @@ def test_a_read_only_or_closed_image_is_left_alone(tmp_path, files, name):
 def test_files_of_a_level_are_written_once_and_chunks_of_the_one_before_read_once(
     counting_store, monkeypatch, layout, piece
 ):
-    monkeypatch.setattr("lamella.ops.pyramid_level.PIECE_BYTES", piece)
-    monkeypatch.setattr("lamella.ops.pyramid_level._LEAST_BYTES", min(piece, 2**20))
+    monkeypatch.setattr("lamella.ops.pyramids.level.PIECE_BYTES", piece)
+    monkeypatch.setattr("lamella.ops.pyramids.level._LEAST_BYTES", min(piece, 2**20))
     data = noise((1, 2, 9, 64, 61))
     position = image(counting_store, data, **layout)
     initialize_pyramid(position, 3)

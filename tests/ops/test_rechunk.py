@@ -13,7 +13,7 @@ from zarr.storage import LocalStore
 
 import lamella
 from lamella.errors import InvalidArgumentError, ReadOnlyError, StoreExistsError, StoreNotFoundError
-from lamella.ops.rewrite_arrays import unit_shape
+from lamella.ops.rewriting.arrays import unit_shape
 from lamella.store.array_meta import ArrayMeta
 
 from .rewriting import (

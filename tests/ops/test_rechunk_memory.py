@@ -18,7 +18,7 @@ BUDGET = 320 << 20
 SCRIPT = """
 import sys, warnings
 import numpy as np, zarr, tensorstore, lamella, tempfile
-from lamella.ops import rechunk, upgrade
+from lamella.ops.rewriting import rechunk, upgrade
 
 def peak():
     for line in open("/proc/self/status"):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from lamella.errors import InvalidArgumentError
-from lamella.ops.render import (
+from lamella.ops.display.render import (
     auto_window,
     block_mean,
     composite,

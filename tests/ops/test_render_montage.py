@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lamella.ops.montage import MOST_FIELDS, Box, Montage, field_grid, fit
+from lamella.ops.display.montage import MOST_FIELDS, Box, Montage, field_grid, fit
 
 MONTAGES = st.builds(
     Montage,

@@ -11,10 +11,16 @@ import pytest
 import lamella
 from lamella.errors import InvalidArgumentError, MetadataError, OutOfBoundsError
 from lamella.models import AxisMeta, axes
-from lamella.ops import planes as planes_module
-from lamella.ops.planes import PlaneAxes, level_for, pixel_aspect, plane_index, read_plane
-from lamella.ops.preview import PreviewOptions, all_channels, channel_planes, choose_channels, field_picture
-from lamella.ops.preview_plate import plan_plate, plate_channels
+from lamella.ops.display import planes as planes_module
+from lamella.ops.display.planes import PlaneAxes, level_for, pixel_aspect, plane_index, read_plane
+from lamella.ops.display.preview import (
+    PreviewOptions,
+    all_channels,
+    channel_planes,
+    choose_channels,
+    field_picture,
+)
+from lamella.ops.display.preview_plate import plan_plate, plate_channels
 
 LENGTHS = {"t": 3, "c": 2, "z": 5, "y": 6, "x": 7}
 

@@ -15,7 +15,7 @@ import zarr
 import lamella
 from lamella.errors import InvalidArgumentError, MetadataError, ReadOnlyError, StoreNotFoundError
 from lamella.models import axes
-from lamella.ops import repair_changes
+from lamella.ops.mending import changes as repair_changes
 
 
 @pytest.fixture(scope="module")
@@ -478,7 +478,7 @@ def test_a_document_that_changed_meanwhile_is_not_overwritten(plate, monkeypatch
         keep(*arguments)
         change(plate, "B/3/0", lambda ome: ome["omero"]["channels"][0].update(label="renamed"))
 
-    monkeypatch.setattr("lamella.ops.repair.keep_backup", keep_and_change)
+    monkeypatch.setattr("lamella.ops.mending.repair.keep_backup", keep_and_change)
     with pytest.raises(MetadataError, match="another process"):
         lamella.repair(plate)
     with lamella.open_ome_zarr(plate) as node:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import lamella.ops.repair_images
-import lamella.ops.repair_plates  # noqa: F401
-from lamella.ops.repair_images import dtype_range, ordered
-from lamella.ops.repair_mends import MENDS, Facts, mended
+import lamella.ops.mending.images
+import lamella.ops.mending.plates  # noqa: F401
+from lamella.ops.mending.images import dtype_range, ordered
+from lamella.ops.mending.mends import MENDS, Facts, mended
 from lamella.spec.rules import DIALECTS, RULES, check_attributes
 
 JSON = st.recursive(

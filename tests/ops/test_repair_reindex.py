@@ -12,7 +12,7 @@ import pytest
 import lamella
 from lamella.errors import InvalidArgumentError, MetadataError, ReadOnlyError
 from lamella.models import AcquisitionMeta, axes
-from lamella.ops.reindex import line_order
+from lamella.ops.mending.reindex import line_order
 
 
 def write_image(path, version, value=1):

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
 
 SCRIPT = """
 import importlib, os, signal, sys, warnings
-import lamella, lamella.ops.rewrite_workspace, lamella.ops.rechunk, lamella.ops.upgrade
+import lamella, lamella.ops.rewriting.workspace, lamella.ops.rewriting.rechunk, lamella.ops.rewriting.upgrade
 
 place, count, when, operation, arguments = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4], eval(sys.argv[5])
 module, _, path = place.partition(":")

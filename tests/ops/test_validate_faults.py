@@ -11,7 +11,7 @@ import pytest
 
 import lamella
 from lamella.models import axes
-from lamella.ops.validate_rules import OWN_RULES
+from lamella.ops.validation.rules import OWN_RULES
 from lamella.spec.rules import DIALECTS, RULES
 
 VERSIONS = ("0.4", "0.5")

@@ -1,7 +1,7 @@
 """Previews as PNG files: an image, or the montage of a plate, on a dark page (extra ``preview``).
 
-Layer: adapters. Drawing is in ``lamella.adapters.png_page``; what to show is decided by ``lamella.ops.preview`` and
-``lamella.ops.preview_plate``.
+Layer: adapters. Drawing is in ``lamella.adapters.png_page``; what to show is decided by
+``lamella.ops.display.preview`` and ``lamella.ops.display.preview_plate``.
 """
 
 from __future__ import annotations
@@ -24,11 +24,17 @@ from lamella.adapters.png_page import (
 )
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, StorageError
 from lamella.nodes.position import Position
+from lamella.ops.display.montage import Box, Montage, field_grid, fit
+from lamella.ops.display.planes import PlaneAxes, pixel_aspect
+from lamella.ops.display.preview import (
+    FieldPicture,
+    PreviewOptions,
+    all_channels,
+    choose_channels,
+    field_picture,
+)
+from lamella.ops.display.preview_plate import PlatePlan, Tile, plan_plate, plate_channels
 from lamella.ops.execution import run
-from lamella.ops.montage import Box, Montage, field_grid, fit
-from lamella.ops.planes import PlaneAxes, pixel_aspect
-from lamella.ops.preview import FieldPicture, PreviewOptions, all_channels, choose_channels, field_picture
-from lamella.ops.preview_plate import PlatePlan, Tile, plan_plate, plate_channels
 from lamella.ops.summary import one_line
 from lamella.ops.walk import HOLDERS, Holder
 
@@ -38,7 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lamella.nodes.node import NGFFNode
-    from lamella.ops.preview import ShownChannel
+    from lamella.ops.display.preview import ShownChannel
     from lamella.types import StrPath
 
 IMAGE_SIDE = 512

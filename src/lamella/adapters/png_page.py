@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import MissingDependencyError
-from lamella.ops.montage import Box, fit
-from lamella.ops.render import nearest, overlay, rgb
+from lamella.ops.display.montage import Box, fit
+from lamella.ops.display.render import nearest, overlay, rgb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from lamella.ops.preview import FieldPicture, ShownChannel
+    from lamella.ops.display.preview import FieldPicture, ShownChannel
 
 Color = tuple[int, int, int]
 

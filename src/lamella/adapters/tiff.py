@@ -25,7 +25,7 @@ from lamella.adapters.tiff_ome import read_ome
 from lamella.adapters.tiff_pages import FilePool, PageBytes, PlaneInPage, check_sizes, list_pages, read_rows
 from lamella.adapters.tiff_promises import check_promises
 from lamella.errors import SourceError
-from lamella.ops.convert_source import ImageDescription, SourceChannel
+from lamella.ops.conversion.source import ImageDescription, SourceChannel
 
 if TYPE_CHECKING:
     from lamella.types import Array, Shape, StrPath

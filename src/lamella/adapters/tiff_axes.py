@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lamella.errors import SourceError
-from lamella.ops.convert_source import LEGAL_ORDER
+from lamella.ops.conversion.source import LEGAL_ORDER
 
 if TYPE_CHECKING:
     from lamella.types import Shape

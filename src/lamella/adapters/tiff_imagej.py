@@ -11,7 +11,7 @@ import numpy as np
 
 from lamella.adapters.tiff_metadata import TiffMetadata, is_size
 from lamella.adapters.tiff_units import micrometers_per_unit, unit_name
-from lamella.ops.convert_source import SourceChannel
+from lamella.ops.conversion.source import SourceChannel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lamella.ops.convert_source import SourceChannel
+from lamella.ops.conversion.source import SourceChannel
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from lamella.adapters.tiff_metadata import TiffMetadata, is_size
 from lamella.adapters.tiff_units import unit_name
-from lamella.ops.convert_source import SourceChannel
+from lamella.ops.conversion.source import SourceChannel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

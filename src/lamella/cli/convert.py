@@ -1,6 +1,6 @@
 """``lamella convert``: parse the arguments, show how far it is, print what was made.
 
-Layer: cli. The work is :func:`lamella.ops.convert.convert`.
+Layer: cli. The work is :func:`lamella.ops.conversion.convert.convert`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lamella.cli.progress import Cut, ended_by_sigterm, shown
 from lamella.errors import LamellaError
 
 if TYPE_CHECKING:
-    from lamella.ops.convert import ConvertReport
+    from lamella.ops.conversion.convert import ConvertReport
 
 
 class _Levels(click.ParamType[Any]):
@@ -93,7 +93,7 @@ def convert(sources: tuple[str, ...], destination: str, *, quiet: bool, **option
         raise click.UsageError(
             "Missing argument 'SRC...': name the files to convert, and then the store to make."
         )
-    from lamella.ops.convert import convert as run
+    from lamella.ops.conversion.convert import convert as run
 
     begin = time.monotonic()
     try:

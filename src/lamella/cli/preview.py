@@ -51,7 +51,7 @@ def preview(
     from lamella.adapters.png import write_preview
     from lamella.errors import InvalidArgumentError
     from lamella.nodes.open import open_ome_zarr
-    from lamella.ops.preview import PreviewOptions
+    from lamella.ops.display.preview import PreviewOptions
 
     names = None if channels is None else tuple(name.strip() for name in channels.split(",") if name.strip())
     if names == ():

@@ -2,7 +2,7 @@
 
 Exit codes: 0 written, 1 refused, 130 interrupted.
 
-Layer: cli. The work is :func:`lamella.ops.rechunk.rechunk`.
+Layer: cli. The work is :func:`lamella.ops.rewriting.rechunk.rechunk`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def rechunk(
     """
     if chunks is None and shards is None and codec is None:
         raise click.UsageError("Nothing to do: give --chunks, --shards or --codec.")
-    from lamella.ops.rechunk import rechunk as run
+    from lamella.ops.rewriting.rechunk import rechunk as run
 
     def operation(progress: Any) -> Any:
         return run(

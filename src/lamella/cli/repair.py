@@ -1,7 +1,7 @@
 """``lamella repair``: mends the metadata of a store.
 
 Exit codes: 0 valid afterwards, 1 not valid, or refused; 2 nothing there could be judged. With ``--dry-run`` they are
-those that the repair would have. ``--json`` prints what `lamella.ops.repair.Repair.to_json` gives.
+those that the repair would have. ``--json`` prints what `lamella.ops.mending.repair.Repair.to_json` gives.
 
 Layer: cli.
 """
@@ -35,8 +35,8 @@ def repair(
 
     from lamella.cli import echo_lines
     from lamella.errors import StoreNotFoundError
-    from lamella.ops.repair import repair as mend
-    from lamella.ops.repair import write_repair
+    from lamella.ops.mending.repair import repair as mend
+    from lamella.ops.mending.repair import write_repair
 
     try:
         result = mend(path, dry_run=True, reindex=reindex)

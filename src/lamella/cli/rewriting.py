@@ -15,7 +15,7 @@ from lamella.cli.progress import ended_by_sigterm, shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lamella.ops.rewrite import Progress, RewriteReport
+    from lamella.ops.rewriting.rewrite import Progress, RewriteReport
 
 Operation: TypeAlias = "Callable[[Progress | None], RewriteReport]"
 """An operation that only waits for somebody to tell of its progress."""

@@ -2,7 +2,7 @@
 
 Exit codes: 0 written, 1 refused, 130 interrupted.
 
-Layer: cli. The work is :func:`lamella.ops.upgrade.upgrade`.
+Layer: cli. The work is :func:`lamella.ops.rewriting.upgrade.upgrade`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def upgrade(
     """
     if in_place == (destination is not None):
         raise click.UsageError("Name the store to make, DST, or give --in-place to replace PATH; not both.")
-    from lamella.ops.upgrade import upgrade as run
+    from lamella.ops.rewriting.upgrade import upgrade as run
 
     run_rewrite(
         context,

@@ -1,7 +1,7 @@
 """``lamella validate``: what is wrong with a store.
 
 Exit codes: 0 valid, 1 not valid (a MUST is broken; with ``--strict`` also a SHOULD), 2 nothing there could be judged.
-``--json`` prints what `lamella.ops.validate.Report.to_json` gives.
+``--json`` prints what `lamella.ops.validation.validate.Report.to_json` gives.
 
 Layer: cli.
 """
@@ -37,7 +37,7 @@ def validate(
 
     from lamella.cli import echo_lines, error_line
     from lamella.errors import LamellaError
-    from lamella.ops.validate import validate as judge
+    from lamella.ops.validation.validate import validate as judge
 
     try:
         report = judge(path, strict=strict, pixels=pixels, jobs=jobs)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.session import Place
-    from lamella.ops.plate_table import OnError, Record
+    from lamella.ops.plates.table import OnError, Record
     from lamella.spec.axes import AxisMeta
     from lamella.spec.plate import AcquisitionMeta
     from lamella.types import JSONObject, StrPath
@@ -297,7 +297,7 @@ class Plate(WellEdits, TreeMethods, NGFFNode):
         >>> plate.table(as_frame=True).levels.tolist()
         [1, 0, 0]
         """
-        from lamella.ops.plate_table import as_dataframe, plate_records
+        from lamella.ops.plates.table import as_dataframe, plate_records
 
         records = list(plate_records(self, on_error))
         return as_dataframe(records) if as_frame else records
@@ -333,7 +333,7 @@ class Plate(WellEdits, TreeMethods, NGFFNode):
         NodeNotFoundError
             If there is none (a KeyError).
         """
-        from lamella.ops.plate_members import delete_member
+        from lamella.ops.plates.members import delete_member
 
         delete_member(self, self._checked_key(key))
 
@@ -373,7 +373,7 @@ class Plate(WellEdits, TreeMethods, NGFFNode):
         >>> [(path, position.data.shape) for path, position in picked.positions()]
         [('C/1/0', (1, 2, 4, 8, 8))]
         """
-        from lamella.ops.copy_plate import from_positions
+        from lamella.ops.plates.copy import from_positions
 
         return from_positions(store_path, positions, jobs=jobs)
 

@@ -1,6 +1,6 @@
 """Creation and renaming of the wells and positions of a plate.
 
-Layer: nodes. What is written, and in which order, is in :mod:`plate_creation` and :mod:`lamella.ops.plate_members`.
+Layer: nodes. What is written, and in which order, is in :mod:`plate_creation` and :mod:`lamella.ops.plates.members`.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class WellEdits(NGFFNode):
         >>> [row.name for row in plate.metadata.rows], [column.name for column in plate.metadata.columns]
         (['B'], ['2', '3'])
         """
-        from lamella.ops.plate_members import rename_well
+        from lamella.ops.plates.members import rename_well
 
         rename_well(cast("Plate", self), str(old), str(new))
 
@@ -178,6 +178,6 @@ class WellEdits(NGFFNode):
         >>> [path for path, position in plate.positions()]
         ['A/2/0', 'A/10/0']
         """
-        from lamella.ops.reindex import reindex
+        from lamella.ops.mending.reindex import reindex
 
         reindex(cast("Plate", self))

@@ -1,7 +1,7 @@
 """A position (field of view): the group that holds one multiscale image.
 
 Layer: nodes. What edits metadata is in :mod:`position_channels` and :mod:`position_transforms`, what creates arrays
-in :mod:`position_images`; pyramids are operations (:mod:`lamella.ops.pyramid`).
+in :mod:`position_images`; pyramids are operations (:mod:`lamella.ops.pyramids.pyramid`).
 """
 
 from __future__ import annotations
@@ -303,7 +303,7 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         >>> position.get_effective_scale("2")
         [1.0, 1.0, 2.0, 1.0, 1.0]
         """
-        from lamella.ops.pyramid import initialize_pyramid
+        from lamella.ops.pyramids.pyramid import initialize_pyramid
 
         initialize_pyramid(self, levels)
 
@@ -343,7 +343,7 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         >>> position["2"].shape
         (1, 2, 4, 2, 2)
         """
-        from lamella.ops.pyramid import compute_pyramid
+        from lamella.ops.pyramids.pyramid import compute_pyramid
 
         compute_pyramid(self, levels, method, dims=dims)
 
@@ -357,7 +357,7 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         >>> position.dataset_paths, list(position)
         (['0'], ['0'])
         """
-        from lamella.ops.pyramid import delete_pyramid
+        from lamella.ops.pyramids.pyramid import delete_pyramid
 
         delete_pyramid(self)
 

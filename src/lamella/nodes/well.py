@@ -128,7 +128,7 @@ class Well(NGFFNode):
         NodeNotFoundError
             If there is none (a KeyError).
         """
-        from lamella.ops.plate_members import delete_from_well
+        from lamella.ops.plates.members import delete_from_well
 
         self._require_writable(f"delete {key!r}")
         delete_from_well(self, self._checked_key(key))

@@ -26,9 +26,9 @@ from lamella.errors import (
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.position import Position
 from lamella.ops.copy import Source, as_source, write_array
-from lamella.ops.downsample import downsampled_shape
-from lamella.ops.pyramid import delete_pyramid, recompute_levels
-from lamella.ops.pyramid_level import level_factors
+from lamella.ops.pyramids.downsample import downsampled_shape
+from lamella.ops.pyramids.level import level_factors
+from lamella.ops.pyramids.pyramid import delete_pyramid, recompute_levels
 from lamella.spec import edits, geometry
 from lamella.spec.axes import channel_axis, space_axes
 from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta

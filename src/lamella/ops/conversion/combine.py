@@ -1,0 +1,231 @@
+"""Several sources as one image: files that hold one channel, z or t each, and files of a folder in order.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from lamella.errors import SourceError
+from lamella.ops.conversion.source import LEGAL_ORDER, ImageDescription, SourceChannel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from lamella.ops.conversion.source import PlaneSource
+    from lamella.types import Array
+
+_OPEN_SOURCES = 16
+"""Members of one image that stay open at once."""
+
+Place = dict[str, int]
+"""Index along each axis that tells the members of an image apart."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A source, where it belongs in the image, and what said so.
+
+    Attributes
+    ----------
+    source : PlaneSource
+        The source.
+    place : dict
+        Index along each placed axis.
+    origin : str
+        How messages call it.
+    """
+
+    source: PlaneSource
+    place: Place
+    origin: str
+
+
+class CombinedSource:
+    """One image made of several sources.
+
+    Parameters
+    ----------
+    members : sequence of Member
+        At least one; all placed along the same axes.
+    lengths : mapping of str to int
+        Length of each placed axis.
+    axes : str
+        Axes that the image must have besides its own, for example "c".
+    name : str
+        Name of the image.
+    channels : sequence of SourceChannel, optional
+        Channels when "c" is a placed axis.
+
+    Raises
+    ------
+    SourceError
+        Members of different shape or type, two in one place, or an axis that is both placed and in a member.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        lengths: Mapping[str, int],
+        *,
+        axes: str = "",
+        name: str,
+        channels: Sequence[SourceChannel] | None = None,
+    ) -> None:
+        self._placed = "".join(axis for axis in LEGAL_ORDER if axis in lengths)
+        self._check_alike(members)
+        self._members: dict[tuple[int, ...], PlaneSource] = {}
+        taken: dict[tuple[int, ...], str] = {}
+        for member in members:
+            key = tuple(member.place[axis] for axis in self._placed)
+            if key in taken:
+                where = ", ".join(f"{axis} {at}" for axis, at in zip(self._placed, key, strict=True))
+                raise SourceError(
+                    f"{taken[key]} and {member.origin} belong to the same place{f' ({where})' if where else ''}: "
+                    "name the field, channel, z or t that tells them apart"
+                )
+            taken[key] = member.origin
+            self._members[key] = member.source
+        self._own = members[0].source.description.axes
+        self._description = self._describe(members, lengths, axes, name, channels)
+        self._lock = Lock()
+        self._open: OrderedDict[int, PlaneSource] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_lock", "_open")}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._lock = Lock()
+        self._open = OrderedDict()
+
+    @property
+    def description(self) -> ImageDescription:
+        """What the image is."""
+        return self._description
+
+    @property
+    def missing(self) -> int:
+        """Number of places along the placed axes for which there is no source; they are zeros."""
+        return math.prod(self._description.length(axis) for axis in self._placed) - len(self._members)
+
+    def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
+        """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
+        at = dict(zip(self._description.axes, index, strict=False))
+        source = self._members.get(tuple(at[axis] for axis in self._placed))
+        if source is None:
+            return None
+        own = tuple(0 if axis in self._placed else at[axis] for axis in self._own[:-2])
+        self._keep(source)
+        return source.read_plane(own, rows)
+
+    def close(self) -> None:
+        """Close the files of all members."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].close()
+
+    def _keep(self, source: PlaneSource) -> None:
+        """Remember that a member is open, and close the one that was read longest ago when there are many."""
+        with self._lock:
+            self._open[id(source)] = source
+            self._open.move_to_end(id(source))
+            if len(self._open) > _OPEN_SOURCES:
+                # A thread that still reads it opens it again: closing is always safe.
+                self._open.popitem(last=False)[1].close()
+
+    def _check_alike(self, members: Sequence[Member]) -> None:
+        first = members[0]
+        known = first.source.description
+        for member in members:
+            found = member.source.description
+            if (found.axes, found.shape, found.dtype) != (known.axes, known.shape, known.dtype):
+                raise SourceError(
+                    f"{member.origin} is {_kind(found)}, but {first.origin} of the same image is {_kind(known)}: "
+                    "the files of one image must have one shape and one type"
+                )
+            for axis in self._placed:
+                if found.length(axis) > 1:
+                    raise SourceError(
+                        f"{member.origin} holds {found.length(axis)} planes along {axis} itself, so it cannot be one "
+                        f"step along {axis} of an image"
+                    )
+
+    def _describe(
+        self,
+        members: Sequence[Member],
+        lengths: Mapping[str, int],
+        axes: str,
+        name: str,
+        channels: Sequence[SourceChannel] | None,
+    ) -> ImageDescription:
+        first = members[0].source.description
+        wanted = "".join(a for a in LEGAL_ORDER if a in first.axes or a in self._placed or a in axes)
+        files = tuple(dict.fromkeys(file for member in members for file in member.source.description.files))
+        notes = dict.fromkeys(note for member in members for note in member.source.description.notes)
+        return replace(
+            first,
+            name=name,
+            files=files,
+            axes=wanted,
+            shape=tuple(lengths.get(axis, first.length(axis)) for axis in wanted),
+            channels=tuple(channels) if channels is not None else first.channels,
+            notes=tuple(notes),
+        )
+
+
+def _kind(description: ImageDescription) -> str:
+    shape = " x ".join(map(str, description.shape))
+    return f"{description.axes} {shape} {description.dtype}"
+
+
+def number_axis(numbers: Iterable[int]) -> dict[int, int]:
+    """Index of each number along an axis: an even grid from the smallest number to the largest.
+
+    The step is the greatest common divisor of the differences, so 1, 3, 5 are three neighbours and 1, 2, 4 leave a gap
+    at 3. Numbers that would leave more gaps than planes (times of day, for example) are put side by side.
+
+    Examples
+    --------
+    >>> number_axis([5, 1, 3]), number_axis([1, 2, 4])
+    ({1: 0, 3: 1, 5: 2}, {1: 0, 2: 1, 4: 3})
+    >>> number_axis([93000, 93517, 101214])
+    {93000: 0, 93517: 1, 101214: 2}
+    """
+    ordered = sorted(set(numbers))
+    step = math.gcd(*(number - ordered[0] for number in ordered)) or 1
+    if (ordered[-1] - ordered[0]) // step + 1 > 2 * len(ordered):
+        return {number: index for index, number in enumerate(ordered)}
+    return {number: (number - ordered[0]) // step for number in ordered}
+
+
+def stack_sources(sources: Sequence[tuple[str, PlaneSource]], name: str) -> CombinedSource:
+    """Stack the files of a folder in their order: along z, or along t when each of them is a stack already.
+
+    Parameters
+    ----------
+    sources : sequence of (str, PlaneSource)
+        How messages call each source, and the source.
+    name : str
+        Name of the image.
+
+    Raises
+    ------
+    SourceError
+        The files are not alike, or have z and t already.
+    """
+    first = sources[0][1].description
+    axis = next((axis for axis in "zt" if first.length(axis) == 1), None)
+    if axis is None:
+        raise SourceError(
+            f"{sources[0][0]} and the other files of {name} have z and t already, so they cannot be stacked: "
+            "place them in a plate with --well-regex or --map"
+        )
+    members = [Member(source, {axis: index}, origin) for index, (origin, source) in enumerate(sources)]
+    return CombinedSource(members, {axis: len(members)}, name=os.path.basename(name))

@@ -1,0 +1,289 @@
+"""``convert``: images in files of other formats to one OME-Zarr store, an image or a plate.
+
+Everything is written to a temporary store beside the destination, which takes its name at the very end: under the final
+name there is never half a store. What belongs where is in ``convert_inputs``, the writing of pixels in
+``convert_write``.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from lamella.errors import InvalidArgumentError, StoreExistsError, StoreNotFoundError
+from lamella.ops.conversion.inputs import Inputs, plan_images
+from lamella.ops.conversion.layout import UNIT_BYTES
+from lamella.ops.conversion.store import ImageSettings, create_positions, write_image
+from lamella.ops.conversion.write import Readers, Tally
+from lamella.ops.execution import run, workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from lamella.nodes.position import Position
+    from lamella.ops.conversion.inputs import ImagePlan, InputPlan
+    from lamella.ops.conversion.layout import Cut
+    from lamella.ops.conversion.source import PlaneSource
+    from lamella.types import StrPath
+
+Progress: TypeAlias = "Callable[[float, int, str], None]"
+"""Told the planes done, all planes, and what is being done ("planes" or "pyramid"); by one thread at a time."""
+
+
+@dataclass(frozen=True)
+class ConvertReport:
+    """What ``convert`` wrote.
+
+    Attributes
+    ----------
+    destination : str
+        Path of the store.
+    layout : "fov" or "hcs"
+        One image, or a plate.
+    images : int
+        Number of images.
+    planes : int
+        Number of YX planes in them.
+    nbytes : int
+        Size of their pixels, uncompressed, without pyramid levels.
+    levels : int
+        Most levels that an image has.
+    notes : tuple of str
+        What the user should know: planes that were missing, files that were left out.
+    """
+
+    destination: str
+    layout: Literal["fov", "hcs"]
+    images: int
+    planes: int
+    nbytes: int
+    levels: int
+    notes: tuple[str, ...]
+
+
+def convert(
+    sources: StrPath | PlaneSource | Sequence[StrPath | PlaneSource],
+    destination: StrPath,
+    *,
+    well_regex: str | None = None,
+    map_file: StrPath | None = None,
+    series: int | None = None,
+    version: Literal["0.4", "0.5"] = "0.5",
+    chunks: Cut = None,
+    shards: Cut = None,
+    levels: int | Literal["auto"] = "auto",
+    jobs: int | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    open_source: Callable[[str], Sequence[PlaneSource]] | None = None,
+) -> ConvertReport:
+    """Convert images to an OME-Zarr store.
+
+    One file is one image; a folder of files is one image too, its files stacked in natural order along z (along t when
+    each file is a z-stack). The files of a multi-file OME-TIFF are one image. Several images need a plate: a place for
+    each by `well_regex` or `map_file`, or OME metadata that name the wells. Every image gets a channel axis, since
+    names, colours and contrast belong to channels.
+
+    Parameters
+    ----------
+    sources : path, PlaneSource, or a sequence of them
+        Files, folders, or opened sources.
+    destination : str or path-like
+        The store to make.
+    well_regex : str, optional
+        Regular expression searched in file names, with groups row and column (or col), and maybe field, channel, z, t.
+        Without row and column the files make up one image.
+    map_file : str or path-like, optional
+        CSV table with the header ``file,row,column,field[,channel,z,t]``.
+    series : int, optional
+        Which image to take of files that hold several; counts from 0.
+    version : "0.4" or "0.5"
+        OME-NGFF version.
+    chunks, shards : "auto", "none" or sequence of int, optional
+        Lengths for the last axes. By default chunks near 1 MiB in shards up to 16 MiB.
+    levels : int or "auto"
+        Levels of the pyramid; "auto" until y and x are at most 256.
+    jobs : int, optional
+        Threads that read; one per processor by default.
+    overwrite : bool
+        Replace an existing Zarr store, once the new one is complete.
+    progress : callable, optional
+        See `Progress`.
+    open_source : callable, optional
+        Describes the images of a file; by default the reader for TIFF.
+
+    Returns
+    -------
+    ConvertReport
+        What was written.
+
+    Raises
+    ------
+    SourceError
+        A source cannot be read or placed; nothing is left at the destination.
+    StoreExistsError
+        There is something at the destination, and `overwrite` is false or it is no Zarr store.
+    InvalidArgumentError
+        Options that do not fit.
+    MissingDependencyError
+        The reader of the format is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> from lamella.ops.conversion.source import ArraySource, SourceChannel
+    >>> image = np.arange(2 * 64 * 64, dtype="uint16").reshape(2, 64, 64)
+    >>> source = ArraySource(image, "cyx", channels=(SourceChannel("DAPI"), SourceChannel("GFP")))
+    >>> report = convert(source, tempfile.mkdtemp() + "/cells.zarr")
+    >>> report.images, report.planes, report.levels
+    (1, 2, 1)
+    """
+    settings = ImageSettings(version, chunks, shards, levels)
+    settings.check()
+    if jobs is not None and jobs < 1:
+        raise InvalidArgumentError(f"jobs is the number of threads that read: {jobs} is not above 0")
+    target = _Destination(os.path.abspath(os.fspath(destination)), overwrite)
+    target.check()
+    listed = (
+        [sources] if isinstance(sources, (str, os.PathLike)) or hasattr(sources, "read_plane") else sources
+    )
+    inputs = Inputs(listed, open_source or _default_reader(), series)  # type: ignore[arg-type]
+    plan = plan_images(inputs, well_regex=well_regex, map_file=map_file)
+    descriptions = [image.source.description for image in plan.images]
+    planes = sum(description.plane_count for description in descriptions)
+    with target.temporary() as folder:
+        most = _write_all(
+            folder, plan, settings, Tally(planes, progress), name=target.name, jobs=workers(jobs)
+        )
+    return ConvertReport(
+        destination=os.fspath(destination),
+        layout="hcs" if plan.images[0].path else "fov",
+        images=len(plan.images),
+        planes=planes,
+        nbytes=sum(description.nbytes for description in descriptions),
+        levels=most,
+        notes=plan.notes,
+    )
+
+
+def _default_reader() -> Callable[[str], Sequence[PlaneSource]]:
+    # The layer above, on purpose and only here: whoever calls convert() with a path expects it to be read.
+    from lamella.adapters.tiff import open_tiff
+
+    return open_tiff
+
+
+def _write_all(
+    folder: str, plan: InputPlan, settings: ImageSettings, tally: Tally, *, name: str, jobs: int
+) -> int:
+    """Write all images to a new store; return the most levels that one has."""
+    images = plan.images
+    most = 0
+    # Many small images: one thread each. Few or large ones: all threads on one after the other.
+    side_by_side = len(images) >= jobs and max(i.source.description.nbytes for i in images) <= UNIT_BYTES // 2
+    stop = threading.Event()
+    with create_positions(folder, images, settings, name=name) as positions:
+        if side_by_side:
+
+            def write(item: tuple[ImagePlan, Position]) -> int:
+                return write_image(*item, settings, Readers(1, None, stop), tally)
+
+            def keep(levels: int) -> None:
+                nonlocal most
+                most = max(most, levels)
+
+            try:
+                run(write, zip(images, positions, strict=True), jobs=jobs, done=keep)
+            except BaseException:
+                stop.set()
+                raise
+            return most
+        with ThreadPoolExecutor(jobs, "lamella-convert-read") as pool:
+            try:
+                for item in zip(images, positions, strict=True):
+                    most = max(most, write_image(*item, settings, Readers(jobs, pool, stop), tally))
+            except BaseException:
+                stop.set()
+                raise
+    return most
+
+
+@dataclass(frozen=True)
+class _Destination:
+    """Where the store goes, and what may be replaced there."""
+
+    path: str
+    overwrite: bool
+
+    @property
+    def name(self) -> str:
+        """Name of the store without its ending."""
+        return os.path.basename(self.path).removesuffix(".zarr").removesuffix(".ome")
+
+    def check(self) -> None:
+        """Refuse a destination that is taken, or that must not be replaced."""
+        if not os.path.basename(self.path):
+            raise InvalidArgumentError(f"{self.path} cannot be the name of a store")
+        if not os.path.lexists(self.path):
+            return
+        if not self.overwrite:
+            raise StoreExistsError(
+                f"{self.path} exists already: choose another name, or replace it with --overwrite"
+            )
+        empty = os.path.isdir(self.path) and not os.listdir(self.path)
+        if os.path.islink(self.path) or not (empty or self._is_store()):
+            raise StoreExistsError(
+                f"{self.path} is not replaced, because it is no Zarr store: choose another name"
+            )
+        if ".zarr" not in self.path:
+            raise StoreExistsError(
+                f"{self.path} is not replaced, because its name has no .zarr in it: "
+                "delete it yourself, or choose another name"
+            )
+
+    def _is_store(self) -> bool:
+        return any(
+            os.path.isfile(os.path.join(self.path, name)) for name in ("zarr.json", ".zgroup", ".zarray")
+        )
+
+    @contextmanager
+    def temporary(self) -> Iterator[str]:
+        """Give a folder beside the destination; it takes its name when all went well, and goes otherwise."""
+        parent, name = os.path.split(self.path)
+        try:
+            os.makedirs(parent, exist_ok=True)
+        except OSError as error:
+            raise StoreNotFoundError(
+                f"the folder {parent} cannot be made: {error.strerror or error}"
+            ) from error
+        folder = os.path.join(parent, f".{name.removesuffix('.zarr')}.partial-{secrets.token_hex(4)}.zarr")
+        try:
+            yield folder
+            self._publish(folder)
+        except BaseException:
+            # Also Ctrl-C: what is half done has no use.
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def _publish(self, folder: str) -> None:
+        """Give a finished store its name; an older one is out of the way for that moment only, and goes afterwards."""
+        self.check()  # something may have come there meanwhile
+        if not os.path.lexists(self.path):
+            os.rename(folder, self.path)
+            return
+        old = f"{folder.removesuffix('.zarr')}-old.zarr"
+        os.rename(self.path, old)
+        try:
+            os.rename(folder, self.path)
+        except BaseException:
+            os.rename(old, self.path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)

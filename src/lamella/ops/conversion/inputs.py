@@ -1,0 +1,353 @@
+"""From what a user names (files, folders, sources) to the images that will be written.
+
+Here: listing of folders, choice of an image of a file, grouping of files to fields, and what is refused because it says
+too little. Not here: reading of any file format; the function that opens a file is a parameter.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError, SourceError
+from lamella.ops.conversion.combine import CombinedSource, Member, number_axis, stack_sources
+from lamella.ops.conversion.placement import PlacedFile, Placement, place_by_map, place_by_regex
+from lamella.ops.conversion.source import LEGAL_ORDER, SourceChannel
+from lamella.store.keys import natural_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from lamella.ops.conversion.source import PlaneSource
+    from lamella.types import StrPath
+
+SUFFIXES = (".tif", ".tiff", ".tf2", ".tf8", ".btf")
+"""Endings, in any case, of the files that are taken out of a folder."""
+
+_PLACE_HINT = "place them in a plate with --well-regex or --map"
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """An image to write.
+
+    Attributes
+    ----------
+    path : str
+        Position in the plate ("A/1/0"); empty for a single image.
+    source : CombinedSource
+        Its planes; always with an axis "c".
+    """
+
+    path: str
+    source: CombinedSource
+
+
+@dataclass(frozen=True)
+class InputPlan:
+    """All images to write, and what the user should know.
+
+    Attributes
+    ----------
+    images : tuple of ImagePlan
+        In the order in which they are written.
+    notes : tuple of str
+        One line each.
+    """
+
+    images: tuple[ImagePlan, ...]
+    notes: tuple[str, ...]
+
+
+class Inputs:
+    """The sources of a conversion, opened when they are needed.
+
+    Parameters
+    ----------
+    sources : sequence of str, path-like or PlaneSource
+        Files, folders of files, or opened sources.
+    open_source : callable
+        Describes the images of a file.
+    series : int, optional
+        Number of the image to take of files that hold several.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[StrPath | PlaneSource],
+        open_source: Callable[[str], Sequence[PlaneSource]],
+        series: int | None = None,
+    ) -> None:
+        self._open_file = open_source
+        self._series = series
+        self._opened: dict[str, list[PlaneSource]] = {}
+        self.names: list[str] = []
+        self.folders: list[str] = []
+        self.files: list[str] = []
+        for source in sources:
+            if isinstance(source, (str, os.PathLike)):
+                self._add_path(os.fspath(source))
+            else:
+                self._add_opened(source)
+
+    def _add_path(self, path: str) -> None:
+        self.names.append(path)
+        if os.path.isdir(path):
+            self.folders.append(path)
+            self.files.extend(_list_folder(path))
+        elif os.path.exists(path):
+            self.files.append(path)
+        else:
+            raise SourceError(f"there is no file or folder {path}")
+
+    def _add_opened(self, source: PlaneSource) -> None:
+        name = source.description.name
+        if name in self._opened:
+            raise SourceError(f"two sources have the name {name!r}: names tell sources apart")
+        self.names.append(name)
+        self.files.append(name)
+        self._opened[name] = [source]
+
+    def images_of(self, file: str) -> list[PlaneSource]:
+        """Describe the images of a file; those of the chosen number only, when there is one."""
+        if file not in self._opened:
+            images = list(self._open_file(file))
+            if self._series is not None:
+                if not 0 <= self._series < len(images):
+                    raise SourceError(
+                        f"{file} holds {len(images)} images: there is no image {self._series} (they count from 0)"
+                    )
+                images = [images[self._series]]
+            self._opened[file] = images
+        return self._opened[file]
+
+    def image_of(self, file: str) -> PlaneSource:
+        """Describe the one image of a file."""
+        images = self.images_of(file)
+        if len(images) > 1:
+            raise SourceError(
+                f"{file} holds {len(images)} images, {_titles(images)}: choose one with --series"
+            )
+        return images[0]
+
+    def locate(self, entry: str, table: str) -> str | None:
+        """Find the file that a table names: beside the table, in a folder of the sources, or among the sources."""
+        if entry in self._opened:
+            return entry
+        for folder in (os.path.dirname(table), *self.folders):
+            path = os.path.join(folder, entry)
+            if os.path.isfile(path):
+                return path
+        tail = os.path.normpath(entry)
+        return next((file for file in self.files if os.path.normpath(file).endswith(os.sep + tail)), None)
+
+
+def _list_folder(folder: str) -> list[str]:
+    """Image files directly in a folder, in natural order."""
+    names = [
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file()
+    ]
+    if not names:
+        raise SourceError(f"the folder {folder} holds no TIFF file (none ends with {', '.join(SUFFIXES)})")
+    return [os.path.join(folder, name) for name in sorted(names, key=natural_order)]
+
+
+def _titles(images: Sequence[PlaneSource]) -> str:
+    shown = ", ".join(f"{n} {image.description.title!r}" for n, image in enumerate(images[:4]))
+    return f"{shown}, ..." if len(images) > 4 else shown
+
+
+def plan_images(
+    inputs: Inputs, *, well_regex: str | None = None, map_file: StrPath | None = None
+) -> InputPlan:
+    """Decide which images are made of the sources.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        The sources.
+    well_regex, map_file : optional
+        How files are placed; at most one of them.
+
+    Returns
+    -------
+    InputPlan
+        One image without a path, or the positions of a plate.
+
+    Raises
+    ------
+    SourceError
+        Sources that do not fit together, or that are several images without a place for each.
+    InvalidArgumentError
+        Both ways of placing at once.
+    """
+    if well_regex is not None and map_file is not None:
+        raise InvalidArgumentError(
+            "give either a pattern for file names (--well-regex) or a table (--map), not both"
+        )
+    notes: list[str] = []
+    if map_file is not None:
+        table = os.fspath(map_file)
+        placed = place_by_map(table, lambda entry: inputs.locate(entry, table))
+        used = {os.path.abspath(item.file) for item in placed}
+        unused = [file for file in inputs.files if os.path.abspath(file) not in used]
+        notes += _left_out(unused, f"{table} does not name them")
+        images = _combine_placed(inputs, placed, keep_order=True)
+    elif well_regex is not None:
+        placed, unused = place_by_regex(inputs.files, well_regex)
+        notes += _left_out(unused, "the pattern does not match their names")
+        images = _combine_placed(inputs, placed, keep_order=False)
+    else:
+        images = _plan_unplaced(inputs)
+    notes += dict.fromkeys(note for image in images for note in image.source.description.notes)
+    notes += _missing(images)
+    return InputPlan(tuple(images), tuple(notes))
+
+
+def _left_out(files: Sequence[str], reason: str) -> list[str]:
+    if not files:
+        return []
+    return [f"{len(files)} of the files are left out, {reason}: {os.path.basename(files[0])}{_more(files)}"]
+
+
+def _more(files: Sequence[str]) -> str:
+    return f" and {len(files) - 1} more" if len(files) > 1 else ""
+
+
+def _missing(images: Sequence[ImagePlan]) -> list[str]:
+    lacking = [(image.path or image.source.description.name, image.source.missing) for image in images]
+    lacking = [(name, count) for name, count in lacking if count]
+    if not lacking:
+        return []
+    total = sum(count for _, count in lacking)
+    return [
+        f"{total} combinations of channel, z and t have no file and are zeros, in {len(lacking)} of {len(images)} "
+        f"images (first: {lacking[0][0]})"
+    ]
+
+
+def _plan_unplaced(inputs: Inputs) -> list[ImagePlan]:
+    """Images of sources for which nothing says where they belong."""
+    if not inputs.files:
+        raise SourceError("there is nothing to convert: name a file or a folder")
+    first = inputs.files[0]
+    images = inputs.images_of(first)
+    covered = {os.path.abspath(file) for image in images for file in image.description.files} | {
+        os.path.abspath(first)
+    }
+    rest = [file for file in inputs.files if os.path.abspath(file) not in covered]
+    if rest and len(inputs.names) > 1:
+        raise SourceError(
+            f"{len(inputs.names)} sources are {len(inputs.names)} images ({os.path.basename(first)}, "
+            f"{os.path.basename(rest[0])}{', ...' if len(rest) > 1 else ''}): {_PLACE_HINT}, or convert them one by one"
+        )
+    if rest:
+        folder = os.path.basename(os.path.normpath(inputs.names[0]))
+        stack = stack_sources([(file, inputs.image_of(file)) for file in inputs.files], folder)
+        return [ImagePlan("", _with_axes(stack, "c", folder))]
+    if len(images) == 1:
+        return [ImagePlan("", _with_axes(images[0], "c", images[0].description.name))]
+    if all(image.description.well for image in images):
+        return _plan_wells(images)
+    raise SourceError(
+        f"{first} holds {len(images)} images, {_titles(images)}: choose one with --series, or save one image per file "
+        f"and {_PLACE_HINT}"
+    )
+
+
+def _plan_wells(images: Sequence[PlaneSource]) -> list[ImagePlan]:
+    """Images of one file that says itself where on a plate each belongs."""
+    positions: dict[str, PlaneSource] = {}
+    for image in images:
+        path = "/".join(image.description.well or ())
+        if path in positions:
+            raise SourceError(f"{image.description.name} puts two images at {path} of its plate")
+        positions[path] = image
+    axes = _union(image.description.axes for image in images)
+    ordered = sorted(positions.items(), key=lambda item: [natural_order(name) for name in item[0].split("/")])
+    return [ImagePlan(path, _with_axes(image, axes, image.description.name)) for path, image in ordered]
+
+
+def _with_axes(source: PlaneSource, axes: str, name: str) -> CombinedSource:
+    return CombinedSource([Member(source, {}, name)], {}, axes=axes, name=name)
+
+
+def _union(axes: Iterable[str]) -> str:
+    """All axes of some images, in legal order, with the channel axis."""
+    found = {"c", *"".join(axes)}
+    return "".join(axis for axis in LEGAL_ORDER if axis in found)
+
+
+def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order: bool) -> list[ImagePlan]:
+    """Join placed files to one image per field, all with the same axes and the same grid of channel, z and t."""
+    channels = _channel_order(placed, keep_order=keep_order)
+    grids: dict[str, dict[int, int]] = {}
+    for axis in "tz":
+        numbers = [getattr(item.placement, axis) for item in placed]
+        given = [number for number in numbers if number is not None]
+        _check_all_or_none(axis, placed, [number is not None for number in numbers])
+        if given:
+            grids[axis] = number_axis(given)
+    lengths = {axis: max(grid.values()) + 1 for axis, grid in grids.items()}
+    if channels:
+        lengths["c"] = len(channels)
+    fields: dict[str, list[tuple[PlacedFile, PlaneSource]]] = {}
+    for item in placed:
+        source = inputs.image_of(item.file)
+        if len(source.description.files) > 1:
+            raise SourceError(
+                f"{item.origin} is one of the {len(source.description.files)} files of one OME-TIFF, which says itself "
+                "how they belong together: convert it without a pattern or table"
+            )
+        fields.setdefault(item.placement.path, []).append((item, source))
+    axes = _union([*lengths, *(source.description.axes for group in fields.values() for _, source in group)])
+    plans = []
+    for path in sorted(fields, key=lambda path: [natural_order(name) for name in path.split("/")]):
+        members = [
+            Member(source, _place(item.placement, grids, channels), item.origin)
+            for item, source in fields[path]
+        ]
+        name = os.path.basename(members[0].source.description.name)
+        named = _placed_channels(members, channels) if channels else None
+        plans.append(ImagePlan(path, CombinedSource(members, lengths, axes=axes, name=name, channels=named)))
+    return plans
+
+
+def _channel_order(placed: Sequence[PlacedFile], *, keep_order: bool) -> list[str]:
+    """Names of the placed channels: as the table has them, or in natural order."""
+    _check_all_or_none("channel", placed, [item.placement.channel is not None for item in placed])
+    names = list(
+        dict.fromkeys(item.placement.channel for item in placed if item.placement.channel is not None)
+    )
+    return names if keep_order else sorted(names, key=natural_order)
+
+
+def _check_all_or_none(axis: str, placed: Sequence[PlacedFile], given: Sequence[bool]) -> None:
+    if any(given) and not all(given):
+        raise SourceError(
+            f"{placed[given.index(False)].origin} has no {axis}, but {placed[given.index(True)].origin} has one: "
+            "give it for all files or for none"
+        )
+
+
+def _place(placement: Placement, grids: dict[str, dict[int, int]], channels: Sequence[str]) -> dict[str, int]:
+    place = {axis: grid[getattr(placement, axis)] for axis, grid in grids.items()}
+    if channels and placement.channel is not None:
+        place["c"] = channels.index(placement.channel)
+    return place
+
+
+def _placed_channels(members: Sequence[Member], names: Sequence[str]) -> list[SourceChannel]:
+    """Channels with the names of the placement, and the colours that the files themselves give."""
+    found = [SourceChannel(name) for name in names]
+    for member in members:
+        own = member.source.description.channels
+        index = member.place["c"]
+        if len(own) == 1 and found[index].color is None:
+            found[index] = SourceChannel(names[index], own[0].color, own[0].window)
+    return found

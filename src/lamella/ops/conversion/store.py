@@ -1,0 +1,248 @@
+"""The store that ``convert`` writes: its nodes, arrays and metadata.
+
+Here: what of a source's description goes where in the metadata. Not here: the pixels (``convert_write``).
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from lamella.errors import InvalidArgumentError, SourceError
+from lamella.nodes.open import open_ome_zarr
+from lamella.nodes.plate import Plate
+from lamella.ops.conversion.contrast import ContrastSampler, check_dtype
+from lamella.ops.conversion.layout import choose_layout
+from lamella.ops.conversion.write import write_pixels
+from lamella.ops.pyramids.pyramid import compute_pyramid
+from lamella.spec.axes import axes as usual_axes
+from lamella.spec.transforms import TransformationMeta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lamella.nodes.position import Position
+    from lamella.ops.conversion.inputs import ImagePlan
+    from lamella.ops.conversion.layout import Cut
+    from lamella.ops.conversion.source import ImageDescription, SourceChannel
+    from lamella.ops.conversion.write import Readers, Tally
+    from lamella.spec.axes import AxisMeta
+    from lamella.types import JSONObject
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How images are stored.
+
+    Attributes
+    ----------
+    version : str
+        OME-NGFF version.
+    chunks, shards : "auto", "none", sequence of int, or None
+        See `choose_layout`.
+    levels : int or "auto"
+        Levels of the pyramid.
+    """
+
+    version: Literal["0.4", "0.5"]
+    chunks: Cut
+    shards: Cut
+    levels: int | Literal["auto"]
+
+    def check(self) -> None:
+        """Refuse settings that fit no image."""
+        if self.version not in ("0.4", "0.5"):
+            raise InvalidArgumentError(
+                f"version {self.version!r} cannot be written: the versions are 0.4 and 0.5"
+            )
+        if self.levels != "auto" and (not isinstance(self.levels, int) or self.levels < 1):
+            raise InvalidArgumentError(f"levels {self.levels!r} is neither a number from 1 on nor 'auto'")
+        # An image with all axes takes whatever any image takes.
+        choose_layout(
+            "tczyx", (1, 1, 1, 1, 1), 1, chunks=self.chunks, shards=self.shards, sharded=self.version != "0.4"
+        )
+
+
+@contextmanager
+def create_positions(
+    path: str, images: Sequence[ImagePlan], settings: ImageSettings, *, name: str
+) -> Iterator[list[Position]]:
+    """Create a store with a position for each image, and close it at the end.
+
+    Parameters
+    ----------
+    path : str
+        Where; there must be nothing.
+    images : sequence of ImagePlan
+        One image without a path, or the positions of a plate.
+    settings : ImageSettings
+        Version and layout.
+    name : str
+        Name of a plate; the store has another one as long as it is not complete.
+
+    Yields
+    ------
+    list of Position
+        In the order of the images.
+    """
+    first = images[0].source.description
+    names = channel_labels(first)
+    for image in images:
+        check_dtype(image.source.description.dtype, image.source.description.name)
+        found = channel_labels(image.source.description)
+        if found != names:
+            raise SourceError(
+                f"{image.source.description.name} has the channels {', '.join(found)}, but {first.name} has "
+                f"{', '.join(names)}: all positions of a plate have the same channels"
+            )
+    layout: Literal["hcs", "fov"] = "hcs" if images[0].path else "fov"
+    node = open_ome_zarr(
+        path, layout=layout, mode="w-", channel_names=names, axes=image_axes(first), version=settings.version
+    )
+    with node:
+        if isinstance(node, Plate):
+            positions = node.create_positions([tuple(image.path.split("/")) for image in images])
+            node.metadata.name = name
+            node.dump_meta()
+            yield positions
+        else:
+            yield [node]
+
+
+def write_image(
+    image: ImagePlan,
+    position: Position,
+    settings: ImageSettings,
+    readers: Readers,
+    tally: Tally,
+) -> int:
+    """Write one image: pixels, pyramid, metadata.
+
+    Parameters
+    ----------
+    image : ImagePlan
+        The image.
+    position : Position
+        Its position, without an array yet.
+    settings : ImageSettings
+        Layout and levels.
+    readers : Readers
+        Threads that read.
+    tally : Tally
+        Told what has been read.
+
+    Returns
+    -------
+    int
+        Number of levels.
+    """
+    source = image.source
+    description = source.description
+    chunks, shards = choose_layout(
+        description.axes,
+        description.shape,
+        description.dtype.itemsize,
+        chunks=settings.chunks,
+        shards=settings.shards,
+        sharded=settings.version != "0.4",
+    )
+    ratio = None if shards is None else tuple(s // c for s, c in zip(shards, chunks, strict=True))
+    scale = [description.scale.get(axis, 1.0) for axis in description.axes]
+    array = position.create_zeros(
+        "0",
+        description.shape,
+        description.dtype,
+        chunks,
+        ratio,
+        [TransformationMeta(type="scale", scale=scale)],
+    )
+    sampler = ContrastSampler(description.axes, description.shape, description.dtype)
+    try:
+        write_pixels(source, array, sampler, readers, tally)
+    finally:
+        source.close()
+    tally.add(0, "pyramid")
+    compute_pyramid(position, settings.levels, "mean", jobs=readers.jobs)
+    _describe(position, description, sampler)
+    return len(position.dataset_paths)
+
+
+def _describe(position: Position, description: ImageDescription, sampler: ContrastSampler) -> None:
+    """Write what the source says of the image into the metadata of the position."""
+    meta = position.metadata
+    image = meta.multiscales[0]
+    image.name = description.name
+    image.axes = image_axes(description)
+    if meta.omero is not None:
+        meta.omero.name = description.name
+        if meta.omero.rdefs is not None:
+            meta.omero.rdefs.default_z = description.length("z") // 2
+        for index, (shown, channel) in enumerate(
+            zip(meta.omero.channels, _channels(description), strict=True)
+        ):
+            shown.active = True
+            shown.color = channel.color or shown.color
+            shown.window = sampler.window(index, channel.window)
+    position.dump_meta()
+    names = [_base(file) for file in description.files] or [description.name]
+    own: JSONObject = {"source": names[0] if len(names) == 1 else names}
+    if description.title:
+        own["title"] = description.title
+
+    def add(attributes: JSONObject) -> JSONObject:
+        return {**attributes, "lamella": {**attributes.get("lamella", {}), **own}}
+
+    position._documents.edit_group(position.path, add)
+
+
+def _base(path: str) -> str:
+    return path.replace("\\", "/").rpartition("/")[2]
+
+
+def image_axes(description: ImageDescription) -> list[AxisMeta]:
+    """Lower-case axes of an image, with the units of its source; none where the source does not say.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lamella.ops.conversion.source import ArraySource
+    >>> source = ArraySource(np.zeros((2, 2)), "yx", units={"y": "nanometer"})
+    >>> [axis.to_json() for axis in image_axes(source.description)]
+    [{'name': 'y', 'type': 'space', 'unit': 'nanometer'}, {'name': 'x', 'type': 'space'}]
+    """
+    found = usual_axes(description.axes)
+    for axis in found:
+        axis.unit = description.units.get(axis.name)
+    return found
+
+
+def channel_labels(description: ImageDescription) -> list[str]:
+    """Names of the channels of an image, each different from the others.
+
+    Channels without a name are called ``channel_0``, ``channel_1``, ...; a name that comes again gets a number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lamella.ops.conversion.source import ArraySource, SourceChannel
+    >>> channels = (SourceChannel("GFP"), SourceChannel("GFP"), SourceChannel(""))
+    >>> channel_labels(ArraySource(np.zeros((3, 2, 2)), "cyx", channels=channels).description)
+    ['GFP', 'GFP (2)', 'channel_2']
+    """
+    labels: list[str] = []
+    for index, channel in enumerate(_channels(description)):
+        label = channel.label.strip() or f"channel_{index}"
+        again = sum(known == label or known.startswith(f"{label} (") for known in labels)
+        labels.append(f"{label} ({again + 1})" if again else label)
+    return labels
+
+
+def _channels(description: ImageDescription) -> Sequence[SourceChannel]:
+    from lamella.ops.conversion.source import SourceChannel
+
+    count = description.length("c")
+    given = description.channels
+    return given if len(given) == count else [SourceChannel("")] * count

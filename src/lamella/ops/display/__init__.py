@@ -1,0 +1,4 @@
+"""Pictures of images and plates.
+
+Layer: ops.
+"""

@@ -1,0 +1,254 @@
+"""Planes of an image: which axes make one, which level suffices, and reading it in bounded memory.
+
+Layer: ops. How planes become colours is in ``lamella.ops.display.render``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, OutOfBoundsError
+from lamella.ops.display.render import block_mean
+from lamella.spec.axes import axis_kind, channel_axis, space_axes, time_axis
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from lamella.nodes.image_array import ImageArray
+    from lamella.nodes.position import Position
+    from lamella.spec.axes import AxisMeta
+    from lamella.types import Shape
+
+BAND_PIXELS = 1 << 24
+"""Pixels that are read at once where a plane is larger than what is asked for."""
+
+
+@dataclass(frozen=True)
+class PlaneAxes:
+    """Which dimension of an array is which, found by axis type, then by lower-cased name.
+
+    Dimensions that are none of these (an angle, a second channel axis) are seen at their first index.
+    """
+
+    y: int
+    x: int
+    z: int | None = None
+    channel: int | None = None
+    time: int | None = None
+
+    @classmethod
+    def of(cls, axes: Sequence[AxisMeta], ndim: int) -> PlaneAxes:
+        """Find the axes of a plane.
+
+        Parameters
+        ----------
+        axes
+            Of the image; matched from the last where an array has another number of dimensions.
+        ndim
+            Of the array.
+
+        Raises
+        ------
+        MetadataError
+            Fewer than two axes can be those of a plane.
+
+        Examples
+        --------
+        >>> from lamella.models import axes
+        >>> PlaneAxes.of(axes("czyx"), 4)
+        PlaneAxes(y=2, x=3, z=1, channel=0, time=None)
+        >>> PlaneAxes.of(axes("xyc"), 3)
+        PlaneAxes(y=1, x=0, z=None, channel=2, time=None)
+        """
+        known = list(axes)[max(0, len(axes) - ndim) :]
+        first = ndim - len(known)
+        space = space_axes(known)
+        names = [axis.name.lower() for axis in known]
+        if {"y", "x"} <= {names[index] for index in space}:
+            y, x = (next(index for index in space if names[index] == name) for name in "yx")
+        else:
+            plane = (
+                space if len(space) >= 2 else [i for i, axis in enumerate(known) if axis_kind(axis) is None]
+            )
+            if len(plane) < 2:
+                raise MetadataError(
+                    f"The axes {', '.join(names) or 'of the image'} hold no plane: two axes of space are needed."
+                )
+            y, x = plane[-2:]
+        rest = [index for index in space if index not in (y, x)]
+        z = next((index for index in rest if names[index] == "z"), rest[-1] if rest else None)
+        channel, time = channel_axis(known), time_axis(known)
+        return cls(
+            y + first, x + first, *(None if axis is None else axis + first for axis in (z, channel, time))
+        )
+
+    def height(self, shape: Shape) -> int:
+        """Return the length of the Y axis."""
+        return shape[self.y]
+
+    def width(self, shape: Shape) -> int:
+        """Return the length of the X axis."""
+        return shape[self.x]
+
+    def side(self, shape: Shape) -> int:
+        """Return the larger of the lengths of Y and X."""
+        return max(shape[self.y], shape[self.x])
+
+
+def level_for(position: Position, size: int) -> tuple[str, ImageArray]:
+    """Choose the coarsest level whose larger side of Y and X is at least ``size`` pixels; else the finest.
+
+    A coarser level that is listed but cannot be opened is passed over: a finer one shows the same.
+
+    Returns
+    -------
+    tuple of str and ImageArray
+        Path of the level in the image, and the level.
+
+    Raises
+    ------
+    NodeNotFoundError
+        The image has no level, or the finest one is not in the store (a KeyError).
+    """
+    for path in reversed(position.dataset_paths[1:]):
+        try:
+            array = position._level(path)
+            if PlaneAxes.of(position.axes, array.ndim).side(array.shape) >= size:
+                return path, array
+        except LamellaError:
+            continue
+    return (position.dataset_paths or [""])[0], position.data
+
+
+def plane_index(axes: PlaneAxes, finest: Shape, shape: Shape, z: int | None, t: int | None) -> dict[int, int]:
+    """Choose where to cut the dimensions that a plane does not show.
+
+    Parameters
+    ----------
+    axes
+        Of the arrays.
+    finest, shape
+        Shapes of level 0 and of the level to read.
+    z, t
+        Indices in level 0. By default the middle of Z and the first time.
+
+    Returns
+    -------
+    dict
+        Dimension to index in the level to read; the channel's is 0.
+
+    Raises
+    ------
+    OutOfBoundsError
+        An index that level 0 does not have.
+
+    Examples
+    --------
+    >>> plane_index(PlaneAxes(y=1, x=2, z=0), (9, 64, 64), (5, 32, 32), None, None)
+    {0: 2}
+    """
+    middle = None if axes.z is None else finest[axes.z] // 2
+    wanted = ((axes.z, "z", middle if z is None else z), (axes.time, "t", t))
+    cut = {axis: 0 for axis in range(len(shape)) if axis not in (axes.y, axes.x)}
+    for axis, name, index in wanted:
+        if index is None:
+            continue
+        length = 1 if axis is None else finest[axis]
+        if not 0 <= index < length:
+            raise OutOfBoundsError(
+                f"There is no {name}={index}: the image has {length} along {name}, counted from 0."
+            )
+        if axis is not None:
+            cut[axis] = min(index * shape[axis] // length, shape[axis] - 1)
+    return cut
+
+
+def read_plane(
+    array: ImageArray, axes: PlaneAxes, cut: dict[int, int], size: int, *, ids: bool = False
+) -> NDArray[Any]:
+    """Read one plane, already reduced by a whole factor where it is much larger than asked for.
+
+    A plane is read in bands, so that one level of a whole slide needs no more memory than a small image.
+
+    Parameters
+    ----------
+    array
+        A level.
+    axes
+        Its axes.
+    cut
+        Index of every other dimension, as from :func:`plane_index`.
+    size
+        Pixels that the larger side has to have at least.
+    ids
+        Take one pixel of each block, as label ids need, instead of the mean.
+
+    Returns
+    -------
+    numpy.ndarray
+        (Y, X); of the array's dtype when it was not reduced or ``ids``, else float64.
+
+    Raises
+    ------
+    DamagedDataError
+        A chunk cannot be read or decoded.
+    """
+    height, width = axes.height(array.shape), axes.width(array.shape)
+    if not height or not width:
+        raise InvalidArgumentError(f"{array!r} has no pixels to show.")
+    factor = max(1, max(height, width) // size)
+    rows = height if factor == 1 else _band(array.chunks[axes.y], width, factor)
+    bands = []
+    for start in range(0, height, rows):
+        index = tuple(
+            slice(start, min(start + rows, height))
+            if axis == axes.y
+            else slice(None)
+            if axis == axes.x
+            else cut[axis]
+            for axis in range(array.ndim)
+        )
+        band = np.asarray(array[index])
+        band = band if axes.y < axes.x else band.T
+        bands.append(_middles(band, factor) if ids else block_mean(band, factor))
+    return bands[0] if len(bands) == 1 else np.concatenate(bands)
+
+
+def _middles(plane: NDArray[Any], factor: int) -> NDArray[Any]:
+    rows, columns = (np.minimum(np.arange(0, n, factor) + factor // 2, n - 1) for n in plane.shape)
+    picked: NDArray[Any] = plane[rows[:, None], columns]
+    return picked
+
+
+def _band(chunk: int, width: int, factor: int) -> int:
+    """Rows of a band: whole chunks and whole blocks, near BAND_PIXELS."""
+    rows = max(chunk, BAND_PIXELS // width, 1)
+    unit = math.lcm(chunk, factor)
+    return rows // unit * unit or factor * math.ceil(rows / factor)
+
+
+def pixel_aspect(position: Position, level: str, axes: PlaneAxes, ndim: int) -> float:
+    """Return the height of a pixel by its width, from the physical scale of Y and X.
+
+    1 where the metadata say nothing usable: not positive, not finite, in two units, or beyond 1:20.
+    """
+    try:
+        scale = position.get_effective_scale(level)
+    except LamellaError:
+        return 1.0
+    known = position.axes
+    offset = len(known) - ndim
+    y, x = axes.y + offset, axes.x + offset
+    if min(y, x) < 0 or known[y].unit != known[x].unit:
+        return 1.0
+    down, along = scale[y], scale[x]
+    if not (math.isfinite(down) and math.isfinite(along)) or min(down, along) <= 0:
+        return 1.0
+    ratio = down / along
+    return ratio if 0.05 <= ratio <= 20 else 1.0

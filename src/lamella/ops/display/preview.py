@@ -1,0 +1,299 @@
+"""The picture of an image, and the plan of a plate's picture: channels, windows, which planes, which wells.
+
+Nothing is drawn here: ``lamella.adapters.png`` puts the pictures on a page. Only the planes that are shown are read.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, LamellaError, MetadataError
+from lamella.nodes.labels import LabelImage
+from lamella.nodes.position_channels import dtype_window
+from lamella.ops.display.planes import PlaneAxes, level_for, pixel_aspect, plane_index, read_plane
+from lamella.ops.display.render import Window, auto_window, composite, standard_colors
+from lamella.ops.summary import displayed_range
+from lamella.spec.channels import channel_color
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from lamella.nodes.image_array import ImageArray
+    from lamella.nodes.position import Position
+    from lamella.spec.omero import ChannelMeta
+    from lamella.types import Shape
+
+MOST_CHANNELS = 7
+"""Channels shown of an image that does not say which are active; more cannot be told apart."""
+
+
+@dataclass(frozen=True)
+class PreviewOptions:
+    """What to show of an image.
+
+    Attributes
+    ----------
+    label
+        Name of a label image to lay over it.
+    z, t
+        Indices in level 0; the middle of Z and the first time by default.
+    channels
+        Names, in any case; by default those that the metadata call active, or all when they call none so.
+    """
+
+    label: str | None = None
+    z: int | None = None
+    t: int | None = None
+    channels: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ShownChannel:
+    """A channel in a picture; the window is None until it has been chosen from pixels."""
+
+    name: str
+    color: str
+    window: Window | None
+
+
+@dataclass(frozen=True)
+class FieldPicture:
+    """One field in colour.
+
+    Attributes
+    ----------
+    rgb
+        uint8 (Y, X, 3).
+    aspect
+        Height of a pixel by its width.
+    labels, label_colors
+        Label ids (Y, X) to lay over it, of any size, and the colours of those that have one.
+    opacity
+        Of the labels.
+    physical_width, unit
+        Width of the field in the unit of its X axis; None where it has no unit.
+    """
+
+    rgb: NDArray[np.uint8]
+    aspect: float = 1.0
+    labels: NDArray[Any] | None = None
+    label_colors: Mapping[int, tuple[int, int, int]] | None = None
+    opacity: float = 0.3
+    physical_width: float | None = None
+    unit: str | None = None
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Height and width in the ratio in which the field is to be drawn."""
+        return self.rgb.shape[0] * self.aspect, float(self.rgb.shape[1])
+
+
+# -- channels ----------------------------------------------------------------------------------------------------
+
+
+def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
+    """Map the name of each channel of an image, in order, to how it is shown, and whether by default.
+
+    A name that stands there twice gets the channel's index the second time. An image without a channel axis has one
+    channel. A window that is the whole range of the dtype counts as none, except for 8 bits and booleans: writers put
+    it that have not looked at the pixels.
+    """
+    array = position.data
+    axis = PlaneAxes.of(position.axes, array.ndim).channel
+    count = 1 if axis is None else array.shape[axis]
+    omero = position.metadata.omero
+    stored = list(omero.channels if omero is not None else [])[:count]
+    names = [*position.channel_names[:count]]
+    names += [f"channel_{index}" if count > 1 else "" for index in range(len(names), count)]
+    spare = standard_colors(count)
+    shown: dict[str, tuple[ShownChannel, bool]] = {}
+    for index, name in enumerate(names):
+        known = stored[index] if index < len(stored) else None
+        color = spare[index] if known is None else known.color or channel_color(known.label or name)
+        key = name if name not in shown else f"{name} #{index}"
+        shown[key] = ShownChannel(key, color, _chosen_window(known, array.dtype)), _active(known, index)
+    if not any(default for _, default in shown.values()):
+        return {name: (channel, True) for name, (channel, _) in shown.items()}
+    return shown
+
+
+def _active(known: ChannelMeta | None, index: int) -> bool:
+    if known is None or known.active is None:
+        return index < MOST_CHANNELS
+    return known.active
+
+
+def _chosen_window(known: ChannelMeta | None, dtype: np.dtype[Any]) -> Window | None:
+    window = None if known is None else displayed_range(known)
+    whole = dtype_window(dtype)
+    if window == (whole["start"], whole["end"]) and dtype not in (np.uint8, np.int8, np.bool_):
+        return None
+    return window
+
+
+def choose_channels(
+    channels: Mapping[str, tuple[ShownChannel, bool]], wanted: Sequence[str] | None, where: str
+) -> list[ShownChannel]:
+    """Pick the channels to show: those asked for by name, in any case, else those shown by default.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is no channel of a name; the message lists those there are.
+    """
+    if wanted is None:
+        return [channel for channel, default in channels.values() if default]
+    lowered = {name.lower(): name for name in reversed(list(channels))}
+    chosen = []
+    for name in wanted:
+        found = name if name in channels else lowered.get(name.lower())
+        if not found:
+            known = ", ".join(repr(channel) for channel in channels if channel) or "no named channel"
+            raise InvalidArgumentError(f"There is no channel {name!r} in {where}: it has {known}.")
+        chosen.append(channels[found][0])
+    return list(dict.fromkeys(chosen))
+
+
+# -- one field ---------------------------------------------------------------------------------------------------
+
+
+def channel_planes(
+    position: Position, names: Sequence[str], options: PreviewOptions, size: int
+) -> dict[str, NDArray[Any]]:
+    """Read the plane of each channel that the image has among some names; one plane per channel.
+
+    Parameters
+    ----------
+    position
+        The image.
+    names
+        Of the channels, as :func:`all_channels` gives them.
+    options
+        Which Z and time.
+    size
+        Pixels that the larger side has to have, as far as the image has them.
+
+    Returns
+    -------
+    dict
+        Name to plane (Y, X).
+
+    Raises
+    ------
+    InvalidArgumentError
+        The image has none of the channels, or no pixels.
+    OutOfBoundsError
+        It has not the Z or time asked for.
+    """
+    present = list(all_channels(position))
+    wanted = [name for name in names if name in present]
+    if not wanted:
+        raise InvalidArgumentError(f"{position._place} has none of the channels {', '.join(names)}.")
+    _, array = level_for(position, size)
+    axes, cut = _cut(position, array, options)
+    planes = {}
+    for name in wanted:
+        if axes.channel is not None:
+            cut[axes.channel] = present.index(name)
+        planes[name] = read_plane(array, axes, cut, size)
+    return planes
+
+
+def _cut(position: Position, array: ImageArray, options: PreviewOptions) -> tuple[PlaneAxes, dict[int, int]]:
+    axes = PlaneAxes.of(position.axes, array.ndim)
+    finest: Shape = position.data.shape
+    if len(finest) != array.ndim:
+        raise MetadataError(f"{array!r} has not the {len(finest)} dimensions of the finest level.")
+    return axes, plane_index(axes, finest, array.shape, options.z, options.t)
+
+
+def field_picture(
+    position: Position, channels: Sequence[ShownChannel], options: PreviewOptions, size: int
+) -> FieldPicture:
+    """Make the picture of one field from the coarsest level that suffices.
+
+    Parameters
+    ----------
+    position
+        The image. Of a label image the ids are shown in colours.
+    channels
+        What to show. Where a window is None, it is chosen from the plane that is shown.
+    options
+        Which plane, which labels.
+    size
+        Pixels that the larger side has to have, as far as the image has them.
+
+    Raises
+    ------
+    LamellaError
+        It cannot be read, has none of the channels, or has not the plane or labels asked for.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> path = tempfile.mkdtemp() + "/image.zarr"
+    >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["GFP"]) as position:
+    ...     position["0"] = np.arange(256, dtype="uint16").reshape(1, 1, 1, 16, 16)
+    >>> picture = field_picture(position, [ShownChannel("GFP", "00FF00", (0, 255))], PreviewOptions(), size=16)
+    >>> picture.rgb[0, 5].tolist(), picture.rgb[15, 15].tolist()
+    ([0, 5, 0], [0, 255, 0])
+    """
+    level, array = level_for(position, size)
+    axes = PlaneAxes.of(position.axes, array.ndim)
+    if isinstance(position, LabelImage):
+        ids = _label_plane(position, options, size)
+        picture = FieldPicture(np.zeros((*ids.shape, 3), np.uint8), labels=ids, opacity=1.0)
+        picture = replace(picture, label_colors=_label_colors(position))
+    else:
+        planes = channel_planes(position, [channel.name for channel in channels], options, size)
+        used = [channel for channel in channels if channel.name in planes]
+        windows = [channel.window or auto_window(planes[channel.name]) for channel in used]
+        picture = FieldPicture(composite(list(planes.values()), [channel.color for channel in used], windows))
+    aspect = pixel_aspect(position, level, axes, array.ndim) * _reduction(
+        picture.rgb.shape, axes, array.shape
+    )
+    picture = replace(picture, aspect=aspect, **_physical(position, level, axes, array))
+    if options.label is None:
+        return picture
+    label = position.labels[options.label]
+    return replace(picture, labels=_label_plane(label, options, size), label_colors=_label_colors(label))
+
+
+def _reduction(picture: Shape, axes: PlaneAxes, shape: Shape) -> float:
+    """Correct the aspect for blocks at the edge that are not whole."""
+    return (axes.height(shape) / picture[0]) / (axes.width(shape) / picture[1])
+
+
+def _physical(position: Position, level: str, axes: PlaneAxes, array: ImageArray) -> dict[str, Any]:
+    known = position.axes
+    x = axes.x + len(known) - array.ndim
+    unit = known[x].unit if x >= 0 else None
+    try:
+        width = position.get_effective_scale(level)[x] * axes.width(array.shape)
+    except LamellaError:
+        return {}
+    return {"physical_width": width, "unit": unit} if unit and np.isfinite(width) and width > 0 else {}
+
+
+def _label_plane(label: LabelImage, options: PreviewOptions, size: int) -> NDArray[Any]:
+    _, array = level_for(label, size)
+    if array.dtype.kind not in "biu":
+        raise MetadataError(
+            f"{label._place} is listed as labels, but holds {array.dtype}, not integers (LB-05)."
+        )
+    axes = PlaneAxes.of(label.axes, array.ndim)
+    # Labels without time or Z lie over every plane of the image.
+    z, t = (None if axis is None else index for axis, index in ((axes.z, options.z), (axes.time, options.t)))
+    axes, cut = _cut(label, array, replace(options, z=z, t=t))
+    return read_plane(array, axes, cut, size, ids=True)
+
+
+def _label_colors(label: LabelImage) -> dict[int, tuple[int, int, int]]:
+    return {value: (rgba[0], rgba[1], rgba[2]) for value, rgba in label.colors.items() if len(rgba) >= 3}

@@ -1,0 +1,218 @@
+"""The plan of a plate's picture: which field goes where, and one contrast for all of them.
+
+A row is drawn as a plate of one row; a well, or a collection of images, as a plate of one well.
+
+Layer: ops. Geometry in pixels is in ``lamella.ops.display.montage``, the picture of one field in
+``lamella.ops.display.preview``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lamella.errors import LamellaError
+from lamella.nodes.plate import Plate
+from lamella.nodes.position import Position
+from lamella.nodes.well import Row, Well
+from lamella.ops.display.montage import MOST_FIELDS
+from lamella.ops.display.preview import (
+    PreviewOptions,
+    ShownChannel,
+    all_channels,
+    channel_planes,
+    choose_channels,
+)
+from lamella.ops.display.render import Window, auto_window
+from lamella.ops.walk import Holder, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST_SAMPLES = 24
+"""Fields that are looked at to choose a contrast, spread over the plate."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One field of the picture.
+
+    Attributes
+    ----------
+    row, column
+        Place of its well, from 0.
+    slot
+        Place in the well, from 0.
+    path
+        Path of the field, or of its well when the well itself is damaged.
+    node
+        The position, or the fault that prevents it.
+    whole_well
+        Whether the fault is that of the whole well.
+    """
+
+    row: int
+    column: int
+    slot: int
+    path: str
+    node: Position | LamellaError
+    whole_well: bool = False
+
+
+@dataclass(frozen=True)
+class PlatePlan:
+    """What is drawn of a plate.
+
+    Attributes
+    ----------
+    name
+        Of the plate.
+    rows, columns
+        Names along the sides.
+    wells
+        Places of the wells that the plate lists; the others were not imaged.
+    tiles
+        Every field that is drawn, at most 9 per well.
+    most_fields
+        Largest number of tiles in a well.
+    fields
+        Number of all fields, drawn or not.
+    """
+
+    name: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    wells: frozenset[tuple[int, int]]
+    tiles: tuple[Tile, ...]
+    most_fields: int
+    fields: int
+
+
+def plan_plate(node: Holder) -> PlatePlan:
+    """Read the documents of a plate, row or well, and place its fields.
+
+    A well is placed by the names in its path; a row or column that the plate does not list is added at the end.
+    """
+    rows, columns, places = _grid(node)
+    tiles: list[Tile] = []
+    counts: dict[str, int] = {}
+    for field in walk(node):
+        slot = counts.get(field.well, 0)
+        counts[field.well] = slot + 1
+        if slot < MOST_FIELDS:
+            tiles.append(Tile(*places[field.well], slot, field.path, field.node, field.path == field.well))
+    name = (node.metadata.name if isinstance(node, Plate) else None) or _store_name(node)
+    return PlatePlan(
+        name=name,
+        rows=rows,
+        columns=columns,
+        wells=frozenset(places.values()),
+        tiles=tuple(tiles),
+        most_fields=min(max(counts.values(), default=1), MOST_FIELDS),
+        fields=sum(counts.values()),
+    )
+
+
+def _grid(node: Holder) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, tuple[int, int]]]:
+    """Return names of rows and columns, and the place of each well by its path as :func:`walk` gives it."""
+    if isinstance(node, Row):
+        names = list(node)
+        return (node.name,), tuple(names), {name: (0, index) for index, name in enumerate(names)}
+    if not isinstance(node, Plate):
+        return ("",), ("",), {"": (0, 0)}
+    meta = node.metadata
+    rows, columns = [row.name for row in meta.rows], [column.name for column in meta.columns]
+    places = {}
+    for well in meta.wells:
+        row, _, column = well.path.partition("/")
+        # The path is where the pixels are; indices that contradict it are a fault of the metadata (PL-07).
+        for names, name in ((rows, row), (columns, column)):
+            if name not in names:
+                names.append(name)
+        places[well.path] = rows.index(row), columns.index(column)
+    return tuple(rows), tuple(columns), places
+
+
+def _store_name(node: Holder) -> str:
+    parts = str(node._place).rstrip("/").split("/")
+    return "/".join(parts[-2:]) if isinstance(node, Well) else parts[-1]
+
+
+def plate_channels(
+    tiles: Sequence[Tile], options: PreviewOptions, size: int, where: str
+) -> list[ShownChannel]:
+    """Choose the channels of a plate and one contrast window for each.
+
+    Channels are matched by name, since fields may differ in theirs; the first field that has one gives its colour.
+    The window is the median of those that the fields state, since each may have been written for its own field and
+    the first may be an empty control. Where no field states one, it is the median of what suits up to 24 fields,
+    spread over the plate.
+
+    Parameters
+    ----------
+    tiles
+        The fields.
+    options
+        Which channels and planes.
+    size
+        Pixels of a field's larger side, as it will be drawn.
+    where
+        The plate, for messages.
+
+    Returns
+    -------
+    list of ShownChannel
+        Each with a window; empty when no field can be read.
+
+    Raises
+    ------
+    InvalidArgumentError
+        No field has a channel that was asked for.
+    """
+    known: dict[str, tuple[ShownChannel, bool]] = {}
+    owners: dict[str, list[Position]] = {}
+    stated: dict[str, list[Window]] = {}
+    for tile in tiles:
+        if not isinstance(tile.node, Position):
+            continue
+        try:
+            channels = all_channels(tile.node)
+        except LamellaError:
+            continue  # drawn as damaged, with its fault, when its turn comes
+        for name, entry in channels.items():
+            known.setdefault(name, entry)
+            owners.setdefault(name, []).append(tile.node)
+            if entry[0].window is not None:
+                stated.setdefault(name, []).append(entry[0].window)
+    if not known:
+        return []
+    chosen = choose_channels(known, options.channels, where)
+    return [
+        replace(
+            channel,
+            window=_median(
+                stated.get(channel.name) or _suited(channel.name, owners[channel.name], options, size)
+            ),
+        )
+        for channel in chosen
+    ]
+
+
+def _suited(name: str, owners: Sequence[Position], options: PreviewOptions, size: int) -> list[Window]:
+    """Return the windows that suit one channel of some fields, evenly spread."""
+    windows = []
+    step = max(1, len(owners) / MOST_SAMPLES)
+    for position in (owners[int(index * step)] for index in range(min(len(owners), MOST_SAMPLES))):
+        try:
+            windows.append(auto_window(channel_planes(position, [name], options, size)[name]))
+        except LamellaError:
+            continue  # as above
+    return windows
+
+
+def _median(windows: Sequence[Window]) -> Window:
+    if not windows:
+        return 0.0, 1.0
+    return float(np.median([start for start, _ in windows])), float(np.median([end for _, end in windows]))

@@ -1,0 +1,103 @@
+"""Drafts of documents: what a repair will write, before anything is written.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.ops.mending.changes import Change
+from lamella.ops.walk_store import (
+    ATTRIBUTES_FILE,
+    CONSOLIDATED_FILE,
+    GROUP_FILE,
+    V3_FILE,
+    StoreReader,
+)
+from lamella.store import format_v2, format_v3
+from lamella.store.json_document import to_bytes
+from lamella.store.keys import ancestors, join
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from lamella.store.storage import Storage
+    from lamella.types import JSONObject
+
+
+class Drafts:
+    """New contents of documents by key, with the rules that they mend.
+
+    Parameters
+    ----------
+    storage
+        Of the store; it is read, never written.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self.contents: dict[str, bytes | None] = {}
+        self._rules: dict[str, tuple[str, ...]] = {}
+
+    def reader(self) -> StoreReader:
+        """Return a reader of the store as it will be."""
+        return StoreReader(self.storage, self.contents)
+
+    def put(self, path: str, file: str, document: JSONObject | None, rules: tuple[str, ...]) -> None:
+        """Draft a document of a node; None takes it away."""
+        key = join(path, file)
+        self.contents[key] = None if document is None else to_bytes(document, path, file)
+        self._rules[key] = tuple(dict.fromkeys((*self._rules.get(key, ()), *rules)))
+
+    def put_attributes(
+        self, path: str, attributes: JSONObject, zarr_format: int, rules: tuple[str, ...]
+    ) -> None:
+        """Draft the attributes of a group, which need not be there yet."""
+        node = self.reader().group(path)
+        if zarr_format == 3:
+            document = format_v3.group_document(attributes, node.documents.get(V3_FILE))
+            self.put(path, V3_FILE, document, rules)
+            return
+        self.put(path, ATTRIBUTES_FILE, attributes, rules)
+        if GROUP_FILE not in node.data:
+            self.put(path, GROUP_FILE, dict(format_v2.GROUP_DOCUMENT), rules)
+
+    def drop_copies(self, path: str, rules: tuple[str, ...]) -> None:
+        """Draft the removal of the consolidated metadata that a group keeps, where it keeps some."""
+        node = self.reader().group(path)
+        if CONSOLIDATED_FILE in node.data:
+            self.put(path, CONSOLIDATED_FILE, None, rules)
+        document = node.documents.get(V3_FILE, {})
+        if "consolidated_metadata" in document:
+            kept = {key: value for key, value in document.items() if key != "consolidated_metadata"}
+            self.put(path, V3_FILE, kept, rules)
+
+    def changes(self, found: Collection[str]) -> tuple[Change, ...]:
+        """Give the changes in the order in which they are to be written: nothing is listed before it is there.
+
+        Parameters
+        ----------
+        found
+            Rules that the store breaks: a mend for several rules tells only of those.
+        """
+        touched = {key.rpartition("/")[0] for key in self.contents}
+        for path in dict.fromkeys(above for node in touched for above in [*ancestors(node), node]):
+            # Copies of documents that change would be stale from now on.
+            self.drop_copies(path, ("LM-08",))
+        made = [
+            Change(key, self.storage.read(key), new, _told(self._rules[key], found))
+            for key, new in sorted(self.contents.items(), key=_order)
+        ]
+        return tuple(change for change in made if change.old != change.new)
+
+
+def _told(rules: tuple[str, ...], found: Collection[str]) -> tuple[str, ...]:
+    """Leave out the rules that were not broken, where any was."""
+    return tuple(rule for rule in rules if rule in found) or rules
+
+
+def _order(item: tuple[str, bytes | None]) -> tuple[bool, int, str]:
+    """Sort copies first, because readers trust them; then the deepest documents, the root last."""
+    key, new = item
+    return new is not None, -key.count("/"), key

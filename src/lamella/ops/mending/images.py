@@ -1,0 +1,221 @@
+"""Mends of images and labels: transformations, colours, windows, the list of labels, names of dimensions.
+
+Layer: ops. No I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from lamella.ops.mending.mends import mends
+from lamella.spec.channels import channel_color
+from lamella.spec.rules.outline import array_axes, axis_names, datasets, multiscales
+from lamella.spec.rules.values import is_integer, is_number, numbers, objects
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.ops.mending.mends import Facts
+    from lamella.spec.rules import Dialect
+    from lamella.types import JSON, JSONObject
+
+_COLOR = re.compile(r"(?:#|0[xX])?([0-9A-Fa-f]{6})")
+_SHORT_COLOR = re.compile(r"#?([0-9A-Fa-f])([0-9A-Fa-f])([0-9A-Fa-f])")
+_INTEGER = re.compile(r"(u?)int(8|16|32|64)")
+
+
+# -- transformations -----------------------------------------------------------------------------------------------
+
+
+@mends("CT-02", "CT-03", "CT-04", "CT-07", kinds=("image",))
+def order_transformations(ome: JSONObject, facts: Facts) -> None:
+    """Write one scale and then at most one translation that do what the list did, in the order of the list."""
+    if facts.dialect.coordinate_systems:
+        return
+    for _, entry in multiscales(ome):
+        axes = array_axes(entry, facts.dialect)
+        if axes is None:
+            continue
+        for owner in (entry, *(dataset for _, dataset in datasets(entry))):
+            new = ordered(owner.get("coordinateTransformations"), len(axes))
+            if new is not None:
+                owner["coordinateTransformations"] = new
+
+
+def ordered(transformations: JSON, ndim: int) -> list[JSONObject] | None:
+    """Give the same transformation as one scale and at most one translation; None where that is so, or unknown.
+
+    Examples
+    --------
+    >>> ordered([{"type": "translation", "translation": [1, 1]}, {"type": "scale", "scale": [2, 3]}], 2)
+    [{'type': 'scale', 'scale': [2, 3]}, {'type': 'translation', 'translation': [2, 3]}]
+    >>> ordered([{"type": "scale", "scale": [2, 3]}], 2) is None
+    True
+    """
+    if not isinstance(transformations, list) or not transformations:
+        return None
+    kinds = [entry.get("type") if isinstance(entry, dict) else None for entry in transformations]
+    if kinds in (["scale"], ["scale", "translation"]):
+        return None
+    scale: list[float] = [1.0] * ndim
+    translation: list[float] = [0.0] * ndim
+    for kind, entry in zip(kinds, transformations, strict=True):
+        if kind == "identity":
+            continue
+        values: JSON = entry.get(kind) if kind in ("scale", "translation") else None
+        known = numbers(values)
+        if known is None or len(known) != ndim:
+            return None
+        if kind == "scale":
+            scale = _product(scale, values)
+            translation = _product(translation, values)
+        else:
+            translation = [a + b for a, b in zip(translation, values, strict=True)]
+    result: list[JSONObject] = [{"type": "scale", "scale": [_whole(n) for n in scale]}]
+    if "translation" in kinds:
+        result.append({"type": "translation", "translation": [_whole(n) for n in translation]})
+    return result
+
+
+def _product(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    return [a * b for a, b in zip(one, other, strict=True)]
+
+
+def _whole(value: float) -> float:
+    """Write whole numbers as integers where that is shorter and the same."""
+    return int(value) if float(value).is_integer() and abs(value) < 2**53 else value
+
+
+# -- channels ------------------------------------------------------------------------------------------------------
+
+
+@mends("OM-02", kinds=("image",))
+def write_plain_colors(ome: JSONObject, facts: Facts) -> None:
+    """Write channel colors as six hex digits; where there is none, the usual one of the channel's name."""
+    for _, channel in _channels(ome):
+        if "color" not in channel:
+            if not facts.dialect.coordinate_systems:  # optional in 0.6
+                channel["color"] = channel_color(str(channel.get("label", "")))
+            continue
+        color = channel["color"].strip() if isinstance(channel["color"], str) else ""
+        if found := _COLOR.fullmatch(color):
+            channel["color"] = found[1]
+        elif found := _SHORT_COLOR.fullmatch(color):
+            channel["color"] = "".join(2 * digit for digit in found.groups())
+
+
+@mends("OM-03", kinds=("image",))
+def complete_windows(ome: JSONObject, facts: Facts) -> None:
+    """Complete windows: min and max are the range of the data type, start and end where they are missing the same."""
+    bounds = dtype_range(facts.dtype)
+    for _, channel in _channels(ome):
+        stated = channel.get("window", {} if not facts.dialect.coordinate_systems else None)
+        if not isinstance(stated, dict):
+            continue
+        known = {key: stated[key] for key in ("start", "end", "min", "max") if is_number(stated.get(key))}
+        if len(known) == 4:
+            continue
+        low, high = bounds or (known.get("start", known.get("min")), known.get("end", known.get("max")))
+        if low is None or high is None:
+            continue
+        least, most = known.get("min", low), known.get("max", high)
+        full = {"start": known.get("start", least), "end": known.get("end", most), "min": least, "max": most}
+        channel["window"] = {**stated, **full}
+
+
+def dtype_range(dtype: str) -> tuple[float, float] | None:
+    """Give the least and the largest value of an integer type; None for any other.
+
+    >>> dtype_range("uint8"), dtype_range("int16"), dtype_range("float32")
+    ((0, 255), (-32768, 32767), None)
+    """
+    found = _INTEGER.fullmatch(dtype)
+    if found is None:
+        return None
+    bits = int(found[2])
+    return (0, 2**bits - 1) if found[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def _channels(ome: JSONObject) -> list[tuple[int, JSONObject]]:
+    omero = ome.get("omero")
+    return list(objects(omero.get("channels"))) if isinstance(omero, dict) else []
+
+
+# -- labels --------------------------------------------------------------------------------------------------------
+
+
+@mends("LB-01", "LB-02", kinds=("labels",))
+def list_labels(ome: JSONObject, facts: Facts) -> None:
+    """List the label images that are there: those listed first, each once, then the others."""
+    value = ome.get("labels")
+    listed = value if isinstance(value, list) else []
+    kept = [path for path in listed if isinstance(path, str) and path not in facts.lost]
+    # 0.4 leaves it to the writer which label images are listed.
+    others = facts.unlisted if not isinstance(value, list) or facts.dialect.wrapper else ()
+    ome["labels"] = list(dict.fromkeys([*kept, *others]))
+
+
+@mends("LB-10", kinds=("label",))
+def write_byte_colors(ome: JSONObject, facts: Facts) -> None:
+    """Write label colors as four integers from 0 to 255: fractions are scaled, others rounded and clipped."""
+    del facts
+    label = ome.get("image-label")
+    entries = [entry for _, entry in objects(label.get("colors"))] if isinstance(label, dict) else []
+    values = [numbers(entry.get("rgba")) for entry in entries]
+    parts = [part for rgba in values if rgba is not None for part in rgba]
+    # One label image has one way to write colors: fractions of 1 where some part is a fraction and none is above 1.
+    fractions = any(0 < part < 1 for part in parts) and all(0 <= part <= 1 for part in parts)
+    for entry, rgba in zip(entries, values, strict=True):
+        if rgba is None or len(rgba) not in (3, 4):
+            continue
+        factor = 255 if fractions else 1
+        new = [min(255, max(0, round(part * factor))) for part in rgba]
+        new += [255] * (4 - len(new))
+        if len(rgba) != 4 or fractions or not all(is_integer(part) and 0 <= part <= 255 for part in rgba):
+            entry["rgba"] = new
+
+
+@mends("LB-11", kinds=("label",))
+def keep_last_colors(ome: JSONObject, facts: Facts) -> None:
+    """Keep the last color of a label, as readers should (LB-11)."""
+    del facts
+    label = ome.get("image-label")
+    if not isinstance(label, dict) or not isinstance(label.get("colors"), list):
+        return
+    last = {
+        entry["label-value"]: place
+        for place, entry in objects(label["colors"])
+        if is_number(entry.get("label-value"))
+    }
+    label["colors"] = [
+        entry
+        for place, entry in enumerate(label["colors"])
+        if not (isinstance(entry, dict) and is_number(entry.get("label-value")))
+        or last[entry["label-value"]] == place
+    ]
+
+
+# -- arrays --------------------------------------------------------------------------------------------------------
+
+
+def dimension_names(
+    ome: JSONObject, path: str, stored: tuple[str | None, ...] | None, ndim: int, dialect: Dialect
+) -> list[str] | None:
+    """Give the names that an array of an image should have (ST-05); None where it has them, or nothing tells.
+
+    Names that are those of the axes in another order are left alone: the axes may be wrong (AX-12).
+    """
+    for _, entry in multiscales(ome):
+        axes = array_axes(entry, dialect)
+        names = axis_names(axes) if axes else None
+        if (
+            names is None
+            or len(names) != ndim
+            or all(item.get("path") != path for _, item in datasets(entry))
+        ):
+            continue
+        if stored is not None and (list(stored) == names or sorted(map(str, stored)) == sorted(names)):
+            return None
+        return names
+    return None

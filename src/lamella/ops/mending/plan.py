@@ -1,0 +1,210 @@
+"""Planning a repair: a walk as ``validate`` makes it, with a draft for each document that can be mended.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.ops.mending.images import dimension_names
+from lamella.ops.mending.mends import Facts, mended
+from lamella.ops.validation.walk import Inspection
+from lamella.ops.walk_store import GROUP_FILE, V3_FILE
+from lamella.spec.rules import DIALECTS
+from lamella.spec.rules.values import is_integer, objects, strings
+from lamella.spec.versions import by_name
+from lamella.store import format_v2
+from lamella.store.keys import join
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lamella.ops.mending.documents import Drafts
+    from lamella.ops.mending.mends import Fields
+    from lamella.ops.validation.walk import Judged
+    from lamella.ops.walk_store import StoredNode
+    from lamella.spec.rules import Dialect, Kind
+    from lamella.types import JSON, JSONObject
+
+_OME_KEYS = (
+    "multiscales",
+    "omero",
+    "image-label",
+    "labels",
+    "plate",
+    "well",
+    "bioformats2raw.layout",
+    "series",
+    "scene",
+)
+
+
+class Planner:
+    """Drafts the mends of a store.
+
+    Parameters
+    ----------
+    drafts
+        Where the new documents go; what is drafted already counts as stored.
+    """
+
+    def __init__(self, drafts: Drafts) -> None:
+        self.drafts = drafts
+        self._reader = drafts.reader()
+        self._fields: dict[str, Fields] = {}
+        self._version: Callable[[], str | None] = lambda: None
+
+    def plan(self, root: str) -> None:
+        """Draft the mends of everything at and below a root."""
+        inspection = Inspection(self._reader, self._mend)
+        self._version = lambda: inspection.version
+        inspection.walk(root)
+        for copies in inspection.copies:
+            if copies.stale:
+                self.drafts.drop_copies(copies.path, ("LM-08",))
+
+    def _mend(self, judged: Judged) -> None:
+        node = judged.node
+        self._mend_comments(node)
+        # Of two versions or Zarr formats in one store, nobody knows which one is meant.
+        if judged.version != self._version() or judged.version not in DIALECTS or len(node.formats) > 1:
+            return
+        dialect = DIALECTS[judged.version]
+        if node.unreadable or not isinstance(node.attributes, dict):
+            return
+        attributes, rules = unwrapped(node.attributes, dialect)
+        ome = attributes.get("ome") if dialect.wrapper else attributes
+        if ome is None and judged.kind == "labels":
+            ome = {}  # what such a group says can be found out; of any other group nobody knows
+            rules += ("ST-02", "ST-03")
+        if not isinstance(ome, dict):
+            return
+        if dialect.zarr_format == 2 and GROUP_FILE not in node.data:
+            self.drafts.put(node.path, GROUP_FILE, dict(format_v2.GROUP_DOCUMENT), ("ST-01",))
+        facts = self._facts(judged, ome)
+        for kind in _kinds(judged):
+            ome, more = mended(kind, ome, facts)
+            rules += more
+        self._keep_fields(judged, ome)
+        if rules:
+            new = attributes | {"ome": ome} if dialect.wrapper else ome
+            self.drafts.put_attributes(node.path, new, dialect.zarr_format, rules)
+        self._mend_arrays(judged, ome, dialect)
+        if judged.kind == "plate":
+            self._mend_rows(judged, ome)
+
+    def _mend_comments(self, node: StoredNode) -> None:
+        for fault in node.faults:
+            if (
+                fault.rule == "ST-06"
+                and fault.file in node.documents
+                and not _has_constants(node, fault.file)
+            ):
+                self.drafts.put(node.path, fault.file, node.documents[fault.file], ("ST-06",))
+
+    # -- facts -------------------------------------------------------------------------------------------------------
+
+    def _facts(self, judged: Judged, ome: JSONObject) -> Facts:
+        node = judged.node
+        lost = frozenset(
+            path
+            for path in _listed(judged.kind, ome)
+            if path not in judged.members and path and not self._reader.exists(join(node.path, path))
+        )
+        fields: dict[str, Fields] | None = None
+        if judged.kind == "plate":
+            kept = [path for path in judged.fields if path not in lost]
+            places = {path: join(node.path, path) for path in kept}
+            if all(place in self._fields for place in places.values()):
+                fields = {path: self._fields[place] for path, place in places.items()}
+        first = next(iter(judged.arrays.values()), None)
+        dtype = first.facts.dtype if first is not None and first.facts is not None else ""
+        return Facts(judged.version, lost, tuple(judged.unlisted), fields, dtype)
+
+    def _keep_fields(self, judged: Judged, ome: JSONObject) -> None:
+        """Remember the images of a well, as it lists them now, for the counts of its plate."""
+        well = ome.get("well")
+        if judged.kind != "well" or not isinstance(well, dict):
+            return
+        entries = [entry for _, entry in objects(well.get("images")) if isinstance(entry.get("path"), str)]
+        once: dict[str, JSON] = {entry["path"]: entry.get("acquisition") for entry in reversed(entries)}
+        self._fields[judged.node.path] = [
+            (path, int(number) if is_integer(number) else None) for path, number in once.items()
+        ]
+
+    # -- arrays and rows -----------------------------------------------------------------------------------------------
+
+    def _mend_arrays(self, judged: Judged, ome: JSONObject, dialect: Dialect) -> None:
+        for path, array in judged.arrays.items():
+            self._mend_comments(array)
+            if array.facts is None or array.zarr_format != 3 or V3_FILE not in array.documents:
+                continue
+            names = dimension_names(ome, path, array.facts.dimension_names, len(array.facts.shape), dialect)
+            if names is not None:
+                document = {**array.documents[V3_FILE], "dimension_names": names}
+                self.drafts.put(array.path, V3_FILE, document, ("ST-05",))
+
+    def _mend_rows(self, judged: Judged, ome: JSONObject) -> None:
+        """Write the documents of row folders that hold wells."""
+        for row in dict.fromkeys(path.partition("/")[0] for path in judged.members):
+            node = self._reader.group(join(judged.node.path, row))
+            if node.zarr_format == 2 and GROUP_FILE not in node.data:
+                self.drafts.put(node.path, GROUP_FILE, dict(format_v2.GROUP_DOCUMENT), ("ST-01",))
+            elif not node.exists:
+                attributes = by_name(judged.version).with_ome({}, {})
+                zarr_format = DIALECTS[judged.version].zarr_format
+                self.drafts.put_attributes(node.path, attributes, zarr_format, (f"ST-0{zarr_format - 1}",))
+
+
+def _kinds(judged: Judged) -> tuple[Kind, ...]:
+    """Say what a group is: a label image is an image, too."""
+    return ("image", "label") if judged.kind == "label" else (judged.kind,)
+
+
+def _listed(kind: Kind, ome: JSONObject) -> list[str]:
+    """Members that a group lists."""
+    if kind == "labels":
+        return strings(ome.get("labels"))
+    keys = {"plate": "wells", "well": "images"}
+    part = ome.get(kind) if kind in keys else None
+    entries = objects(part.get(keys[kind])) if isinstance(part, dict) else ()
+    return [entry["path"] for _, entry in entries if isinstance(entry.get("path"), str)]
+
+
+def unwrapped(attributes: JSONObject, dialect: Dialect) -> tuple[JSONObject, tuple[str, ...]]:
+    """Move metadata to the place where the version has them (ST-01, ST-03).
+
+    Returns
+    -------
+    attributes : dict
+        With the metadata in their place.
+    rules : tuple of str
+        What was mended.
+
+    Examples
+    --------
+    >>> unwrapped({"well": {}, "lab": "ours"}, DIALECTS["0.5"])
+    ({'lab': 'ours', 'ome': {'well': {}}}, ('ST-03',))
+    >>> unwrapped({"ome": {"version": "0.5", "well": {}}}, DIALECTS["0.4"])
+    ({'well': {}}, ('ST-01',))
+    """
+    wrapped: JSON = attributes.get("ome")
+    if not dialect.wrapper:
+        if (
+            isinstance(wrapped, dict)
+            and not attributes.keys() & set(_OME_KEYS)
+            and wrapped.keys() & set(_OME_KEYS)
+        ):
+            rest = {key: value for key, value in attributes.items() if key != "ome"}
+            return rest | {key: value for key, value in wrapped.items() if key != "version"}, ("ST-01",)
+        return attributes, ()
+    loose = {key: value for key, value in attributes.items() if key in _OME_KEYS}
+    if wrapped is None and loose:
+        rest = {key: value for key, value in attributes.items() if key not in loose}
+        return rest | {"ome": loose}, ("ST-03",)
+    return attributes, ()
+
+
+def _has_constants(node: StoredNode, file: str) -> bool:
+    return any(fault.rule == "LM-03" and fault.file == file for fault in node.faults)

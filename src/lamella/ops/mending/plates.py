@@ -1,0 +1,134 @@
+"""Mends of plates and wells: lists, indices and counts.
+
+Layer: ops. No I/O.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.ops.mending.mends import distinct, mends
+from lamella.ops.mending.reindex import recounted_acquisitions
+from lamella.spec.names import is_name
+from lamella.spec.rules import acquisition_ids
+from lamella.spec.rules.values import is_integer, objects
+
+if TYPE_CHECKING:
+    from lamella.ops.mending.mends import Facts
+    from lamella.types import JSON, JSONObject
+
+
+@mends("PL-13", kinds=("plate",))
+def list_wells_once(ome: JSONObject, facts: Facts) -> None:
+    """List each well once."""
+    del facts
+    plate = _object(ome, "plate")
+    if not isinstance(plate.get("wells"), list):
+        return
+    seen: set[str] = set()
+    kept = []
+    for well in plate["wells"]:
+        path = well.get("path") if isinstance(well, dict) else None
+        if isinstance(path, str) and path in seen:
+            continue
+        if isinstance(path, str):
+            seen.add(path)
+        kept.append(well)
+    plate["wells"] = kept
+
+
+@mends("PL-12", kinds=("plate",))
+def drop_lost_wells(ome: JSONObject, facts: Facts) -> None:
+    """Take wells off the list of which nothing is in the store; the last one stays."""
+    _drop_lost(_object(ome, "plate"), "wells", facts)
+
+
+@mends("PL-06", "PL-07", kinds=("plate",))
+def index_by_path(ome: JSONObject, facts: Facts) -> None:
+    """Write the indices of each well by its path, which is what is in the store; list its row and column."""
+    del facts
+    plate = _object(ome, "plate")
+    places = {}
+    for key in ("rows", "columns"):
+        lines = plate.get(key)
+        if not isinstance(lines, list) or not all(
+            isinstance(line, dict) and isinstance(line.get("name"), str) for line in lines
+        ):
+            return
+        places[key] = {line["name"]: place for place, line in reversed(list(enumerate(lines)))}
+    for _, well in objects(plate.get("wells")):
+        path = well.get("path")
+        names = path.split("/") if isinstance(path, str) else []
+        if len(names) != 2 or not all(map(is_name, names)):
+            continue
+        for (key, index), name in zip((("rows", "rowIndex"), ("columns", "columnIndex")), names, strict=True):
+            if name not in places[key]:
+                places[key][name] = len(plate[key])
+                plate[key].append({"name": name})
+            stated: JSON = well.get(index)
+            known = is_integer(stated) and 0 <= stated < len(plate[key])
+            if not known or plate[key][int(stated)]["name"] != name:
+                well[index] = places[key][name]
+
+
+@mends("WL-04", kinds=("plate",))
+def list_acquisitions(ome: JSONObject, facts: Facts) -> None:
+    """List the acquisitions that images name."""
+    plate = _object(ome, "plate")
+    if not plate or facts.fields is None or not _are_acquisitions(plate.get("acquisitions", [])):
+        return
+    named = {
+        number
+        for images in facts.fields.values()
+        for _, number in images
+        if number is not None and number >= 0
+    }
+    if named - set(acquisition_ids(plate)):
+        plate["acquisitions"] = recounted_acquisitions(plate.get("acquisitions"), facts.fields)
+
+
+@mends("PL-09", "PL-10", kinds=("plate",))
+def count_fields(ome: JSONObject, facts: Facts) -> None:
+    """Count the most fields of a well, for the plate and for each acquisition."""
+    plate = _object(ome, "plate")
+    most = max(map(len, (facts.fields or {}).values()), default=0)
+    if not plate or facts.fields is None or not most:
+        return
+    plate["field_count"] = most
+    if "acquisitions" in plate and _are_acquisitions(plate["acquisitions"]):
+        plate["acquisitions"] = recounted_acquisitions(plate["acquisitions"], facts.fields)
+
+
+def _are_acquisitions(value: JSON) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(entry, dict) and is_integer(entry.get("id")) for entry in value
+    )
+
+
+@mends("WL-03", kinds=("well",))
+def list_images_once(ome: JSONObject, facts: Facts) -> None:
+    """List each image once where it is repeated as it is; of two with other acquisitions nobody knows which counts."""
+    del facts
+    well = _object(ome, "well")
+    if isinstance(well.get("images"), list):
+        well["images"] = list(distinct(well["images"]))
+
+
+@mends("PL-12", kinds=("well",))
+def drop_lost_images(ome: JSONObject, facts: Facts) -> None:
+    """Take images off the list of which nothing is in the store; the last one stays."""
+    _drop_lost(_object(ome, "well"), "images", facts)
+
+
+def _drop_lost(owner: JSONObject, key: str, facts: Facts) -> None:
+    entries = owner.get(key)
+    if not isinstance(entries, list):
+        return
+    kept = [entry for entry in entries if not (isinstance(entry, dict) and entry.get("path") in facts.lost)]
+    if kept:
+        owner[key] = kept
+
+
+def _object(ome: JSONObject, key: str) -> JSONObject:
+    value: JSON = ome.get(key)
+    return value if isinstance(value, dict) else {}

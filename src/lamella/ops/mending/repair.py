@@ -1,0 +1,189 @@
+"""``repair``: mends what can be mended in the metadata of a store without guessing.
+
+A repair is planned first, as new contents of documents, and judged by ``validate`` as if it were done; then the old
+documents are kept beside the store, and each is replaced atomically. What each mend does is in
+:mod:`lamella.ops.mending.mends`.
+
+Layer: ops. Pixels are never touched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lamella.ops.mending import images as repair_images  # noqa: F401 (they register their mends)
+from lamella.ops.mending.changes import Change, backup_folder, keep_backup, write_changes
+from lamella.ops.mending.documents import Drafts
+from lamella.ops.mending.plan import Planner
+from lamella.ops.mending.reindex import plan_index
+from lamella.ops.validation.validate import Report, place_of, report_of
+from lamella.ops.validation.walk import Inspection
+from lamella.ops.walk_store import StoreReader
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+    from lamella.nodes.node import NGFFNode
+    from lamella.store.storage import Storage
+    from lamella.types import JSONObject, StrPath
+
+
+@dataclass(frozen=True)
+class Repair:
+    """A repair of a store, planned or done.
+
+    Attributes
+    ----------
+    before
+        What was wrong.
+    after
+        What is wrong when it is done: found by reading the store again, or of a plan by judging it as if.
+    changes
+        The new contents of documents.
+    written
+        Whether they were written.
+    backup
+        Folder of the old documents; None when none was replaced.
+    """
+
+    before: Report
+    after: Report
+    changes: tuple[Change, ...]
+    written: bool = False
+    backup: str | None = None
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Ids of the rules that are mended, in alphabetical order."""
+        return tuple(sorted({rule for change in self.changes for rule in change.rules}))
+
+    @property
+    def diff(self) -> str:
+        """All changes as one unified diff."""
+        return "\n".join(filter(None, (change.diff for change in self.changes)))
+
+    def __str__(self) -> str:
+        if not self.changes:
+            return f"{self.before.store}: nothing that can be mended"
+        count = len(self.changes)
+        done = "mended" if self.written else "to mend"
+        text = f"{self.before.store}: {count} document{'' if count == 1 else 's'} {done} ({', '.join(self.rules)})"
+        if self.backup is not None:
+            text += f"; the old ones are in {self.backup}"
+        return text
+
+    def to_json(self) -> JSONObject:
+        """Give the repair as JSON: ``changes`` (each with ``key``, ``rules``, ``diff``), ``written``, ``backup``, and
+        the reports ``before`` and ``after``.
+        """  # noqa: D205
+        return {
+            "changes": [
+                {"key": change.key, "rules": list(change.rules), "diff": change.diff}
+                for change in self.changes
+            ],
+            "written": self.written,
+            "backup": self.backup,
+            "before": self.before.to_json(),
+            "after": self.after.to_json(),
+        }
+
+
+def repair(
+    path_or_node: StrPath | Store | NGFFNode,
+    *,
+    dry_run: bool = False,
+    reindex: bool = False,
+    backup: StrPath | None = None,
+) -> Repair:
+    """Mend the metadata of a store as far as that can be done without guessing.
+
+    Lists of labels, indices and counts of plates, wells and images that are gone, names of dimensions, stale
+    consolidated metadata, colors, windows, version keys, the order of transformations. What nobody can know stays as it
+    is, and is in the report ``after``. The old documents are kept in ``<store>.backup-<date>``, beside the store, under
+    the keys that they have in it: copying them back undoes the repair.
+
+    Parameters
+    ----------
+    path_or_node
+        Path of a store or of a group in one, a zarr-python store, or a node open for writing.
+    dry_run
+        Only plan: nothing is written.
+    reindex
+        First rebuild the metadata of the plate at the path, and of its wells, from the images that are there; there
+        need not be any yet, and damaged ones are replaced.
+    backup
+        Another folder for the old documents; needed where the store is not local.
+
+    Returns
+    -------
+    Repair
+        What was changed, and what is left.
+
+    Raises
+    ------
+    StoreNotFoundError
+        There is nothing at the path (a FileNotFoundError).
+    ReadOnlyError
+        The node is open for reading (a PermissionError).
+    InvalidArgumentError
+        ``reindex``, and there are no images; or a backup has no place (a ValueError).
+    MetadataError
+        Another process changed a document meanwhile (a ValueError).
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> path = tempfile.mkdtemp() + "/plate.zarr"
+    >>> with lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["GFP"], version="0.5") as plate:
+    ...     plate.create_position("A", "1", "0")["0"] = np.ones((1, 1, 1, 16, 16), "uint16")
+    ...     plate.metadata.wells[0].row_index = 7
+    ...     plate.dump_meta()
+    >>> done = lamella.repair(path)
+    >>> done.before.valid, done.rules, done.after.valid
+    (False, ('PL-07',), True)
+    """
+    storage, root, name = place_of(path_or_node, read_only=dry_run)
+    if not dry_run:
+        storage.check_writable(root)
+    before = _report(storage, root, name, {})
+    changes = _plan(storage, root, name, reindex, before.rules)
+    if dry_run or not changes:
+        contents = {change.key: change.new for change in changes}
+        return Repair(before, _report(storage, root, name, contents), changes)
+    return write_repair(Repair(before, before, changes), path_or_node, backup=backup)
+
+
+def write_repair(
+    plan: Repair, path_or_node: StrPath | Store | NGFFNode, *, backup: StrPath | None = None
+) -> Repair:
+    """Do what a dry run planned for the same store; see `repair`."""
+    storage, root, name = place_of(path_or_node, read_only=False)
+    storage.check_writable(root)
+    if not plan.changes:
+        return plan
+    replaced = [change for change in plan.changes if change.old is not None]
+    folder = backup_folder(storage, backup) if replaced else None
+    if folder is not None:
+        keep_backup(storage, replaced, folder)
+    write_changes(storage, plan.changes)
+    return Repair(plan.before, _report(storage, root, name, {}), plan.changes, True, folder)
+
+
+def _plan(
+    storage: Storage, root: str, name: str, reindex: bool, found: tuple[str, ...]
+) -> tuple[Change, ...]:
+    drafts = Drafts(storage)
+    if reindex:
+        index = plan_index(storage, root, name=name, replace_damaged=True)
+        for path, attributes in index.groups.items():
+            drafts.put_attributes(path, attributes, index.version.zarr_format, ("LM-05",))
+    planner = Planner(drafts)
+    planner.plan(root)
+    return drafts.changes(found)
+
+
+def _report(storage: Storage, root: str, name: str, contents: dict[str, bytes | None]) -> Report:
+    inspection = Inspection(StoreReader(storage, contents))
+    inspection.walk(root)
+    return report_of(inspection, name)

@@ -1,0 +1,4 @@
+"""Plates as wholes: copies, members, tables.
+
+Layer: ops.
+"""

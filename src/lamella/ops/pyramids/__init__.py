@@ -1,0 +1,4 @@
+"""The lower levels of an image from its finest.
+
+Layer: ops.
+"""

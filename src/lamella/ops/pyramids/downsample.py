@@ -1,0 +1,276 @@
+"""Downsampling of one block of pixels in memory: the values of every pyramid.
+
+What is here is a function from an array to a smaller array. Which regions are read and written, in which
+order and by how many workers, is the pyramid's matter; cutting an array into blocks aligned to the factors
+never changes a bit of the result.
+
+Layer: ops. numba is imported by the first call that needs it.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from lamella.types import Array, Shape
+
+    Rows: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], int]
+
+Method: TypeAlias = Literal["mean", "median", "mode", "min", "max", "stride"]
+"""How the voxels of a block become one: see `downsample`."""
+
+_MOST_AXES = 6
+_MOST_VOXELS = (
+    2**30
+)  # of one block: above, the exact sum of 64-bit integers would not fit the kernel's halves
+
+
+def downsampled_shape(shape: Sequence[int], factors: Sequence[int]) -> Shape:
+    """Shape of a level binned by `factors`: ``ceil(n / f)`` per axis, so that odd edges are kept.
+
+    Examples
+    --------
+    >>> downsampled_shape((5, 7, 1), (2, 2, 2))
+    (3, 4, 1)
+    """
+    return tuple(-(-n // f) for n, f in zip(shape, factors, strict=True))
+
+
+def downsample(
+    block: Array, factors: Sequence[int], method: Method = "mean", *, out: Array | None = None
+) -> Array:
+    """Bin `block` by whole factors.
+
+    Each output voxel comes from the voxels of one block of `factors` voxels that are inside the array: blocks
+    at the far edges are smaller, never padded and never filled by repetition.
+
+    Parameters
+    ----------
+    block : numpy.ndarray
+        1 to 6 axes in any order, of bool, integers or floats of up to 64 bits in any byte order. Strided
+        arrays are copied.
+    factors : sequence of int
+        One factor of at least 1 per axis of `block`; 1 leaves an axis as it is.
+    method : {"mean", "median", "mode", "min", "max", "stride"}, optional
+        - ``mean``: the exact mean, rounded half to even for integers and bool (a tie of bool is False).
+          Floats are summed in float64, in C order of the block; NaN propagates. The result is never outside
+          the range of the block's voxels.
+        - ``median``: the middle voxel; of an even number the mean of the two in the middle, rounded half to
+          even for integers and bool. NaN propagates; -0.0 is given as 0.0.
+        - ``mode``: the most frequent value, and of several the smallest: always a value of the block, so
+          label images keep their ids. All NaN are one value, above all numbers; -0.0 counts, and is given,
+          as 0.0.
+        - ``min``, ``max``: NaN propagates. Of 0.0 and -0.0 the first in C order stays.
+        - ``stride``: the first voxel of the block.
+    out : numpy.ndarray, optional
+        Where to put the result: shape ``ceil(n / f)`` per axis, dtype of `block`, in any memory order. It
+        must not overlap `block`.
+
+    Returns
+    -------
+    numpy.ndarray
+        `out`, or a new C-contiguous array in native byte order.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the number of axes, a factor, the dtype, the method or `out` does not fit.
+
+    Notes
+    -----
+    The same bits come from every way to cut an array into blocks aligned to `factors`, and from any number of
+    threads: nothing is reordered for speed. The GIL is released while the kernel runs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.array([[1, 2, 9], [3, 4, 9], [7, 8, 5]], dtype="uint16")
+    >>> downsample(image, (2, 2), "mean").tolist()
+    [[2, 9], [8, 5]]
+    >>> downsample(image, (2, 2), "max").tolist()
+    [[4, 9], [8, 5]]
+    """
+    block = np.asarray(block)
+    factors = _checked_factors(block, factors)
+    if method not in get_args(Method):
+        raise InvalidArgumentError(
+            f"method {method!r} is not a way to downsample: use one of {', '.join(get_args(Method))}"
+        )
+    shape = downsampled_shape(block.shape, factors)
+    dtype = block.dtype.newbyteorder("=")
+    if out is None:
+        out = np.empty(shape, dtype)
+    elif out.shape != shape or out.dtype != dtype:
+        raise InvalidArgumentError(
+            f"out has shape {out.shape} and dtype {out.dtype}: "
+            f"{block.shape} downsampled by {factors} needs {shape} and {dtype}"
+        )
+    if block.size == 0:
+        return out
+    if method == "stride":
+        out[...] = block[tuple(slice(None, None, f) for f in factors)]
+    elif shape == block.shape and dtype.kind != "f":
+        out[...] = block
+    else:
+        with np.errstate(all="ignore"):  # NaN of any kind is data here
+            _bin(block, factors, method, out)
+    return out
+
+
+def _checked_factors(block: Array, factors: Sequence[int]) -> Shape:
+    """Give the factors as integers, none longer than its axis; refuse what cannot be downsampled."""
+    if not 1 <= block.ndim <= _MOST_AXES:
+        raise InvalidArgumentError(
+            f"an array of {block.ndim} axes cannot be downsampled: give 1 to {_MOST_AXES}"
+        )
+    if block.dtype.kind not in "biuf" or block.dtype.itemsize > 8:
+        raise InvalidArgumentError(
+            f"{block.dtype} voxels cannot be downsampled: bool, integers and floats of up to 64 bits can"
+        )
+    try:
+        whole = tuple(operator.index(f) for f in factors)
+    except TypeError as error:
+        raise InvalidArgumentError(f"factors {factors!r} are not whole numbers: give one per axis") from error
+    if len(whole) != block.ndim or min(whole) < 1:
+        raise InvalidArgumentError(
+            f"factors {whole} do not fit an array of shape {block.shape}: "
+            "give one of at least 1 for each axis"
+        )
+    whole = tuple(min(f, max(n, 1)) for n, f in zip(block.shape, whole, strict=True))
+    if math.prod(whole) > _MOST_VOXELS:
+        raise InvalidArgumentError(f"factors {whole} make blocks above 2**30 voxels: use smaller ones")
+    return whole
+
+
+def _bin(block: Array, factors: Shape, method: Method, out: Array) -> None:
+    """Bring `block` into the dtype and the rows that the kernels know, and their result into `out`."""
+    dtype = out.dtype
+    work = {"b1": "u1", "f2": "f8" if method in ("mean", "median") else "f4"}.get(
+        dtype.str[1:], dtype.str[1:]
+    )
+    # Native bytes, C order, aligned. float16 has no arithmetic of its own: the wider one is exact.
+    native = np.require(block, block.dtype.newbyteorder("="), ["C", "A"])
+    source = native.view(np.uint8) if dtype.kind == "b" else native.astype(work, copy=False)
+    direct = out.flags.c_contiguous and out.flags.aligned and (source.dtype == dtype or dtype.kind == "b")
+    target = out.view(source.dtype) if direct else np.empty(out.shape, source.dtype)
+    lengths, steps = _merged(source.shape, factors)
+    source = source.reshape(-1, lengths[-1])
+    source.flags.writeable = False  # numba compiles read-only arrays apart: let there be one kind
+    _RUN[method](source, _rows(lengths, steps), target.reshape(-1, -(-lengths[-1] // steps[-1])))
+    if not direct:
+        out[...] = target.view(dtype) if dtype.kind == "b" else target
+
+
+def _merged(shape: Shape, factors: Shape) -> tuple[list[int], list[int]]:
+    """Neighbouring axes that are not binned as one axis: longer rows, and fewer of them."""
+    lengths, steps = [shape[0]], [factors[0]]
+    for length, step in zip(shape[1:], factors[1:], strict=True):
+        if step == 1 == steps[-1]:
+            lengths[-1] *= length
+        else:
+            lengths.append(length)
+            steps.append(step)
+    return lengths, steps
+
+
+def _rows(lengths: list[int], steps: list[int]) -> Rows:
+    """List the input rows of each output row (see ``kernels_rows``); with the factor along the rows."""
+    from lamella.ops.pyramids.kernels_jit import run
+    from lamella.ops.pyramids.kernels_rows import bin_rows
+
+    shape, factors = np.array(lengths[:-1], np.int64), np.array(steps[:-1], np.int64)
+    starts = np.empty(math.prod(downsampled_shape(lengths[:-1], steps[:-1])) + 1, np.int64)
+    rows = np.empty(math.prod(lengths[:-1]), np.int64)
+    run(bin_rows, shape, factors, starts, rows)
+    return starts, rows, steps[-1]
+
+
+def _mean(source: NDArray[Any], rows: Rows, target: NDArray[Any]) -> None:
+    from lamella.ops.pyramids import kernels_mean as kernels
+    from lamella.ops.pyramids.kernels_jit import run
+
+    width = target.shape[1]
+    if source.dtype == np.float32:
+        run(kernels.mean_float32, source, *rows, target, np.empty(width))
+    elif source.dtype == np.float64:
+        run(kernels.mean_float64, source, *rows, target, np.empty(width), np.empty(width), np.empty(width))
+    elif source.dtype.itemsize == 8:
+        flip = -(2**63) if source.dtype.kind == "u" else 0
+        halves = np.empty(width, np.int64), np.empty(width, np.int64)
+        run(kernels.mean_int64, source.view(np.int64), *rows, target.view(np.int64), *halves, flip)
+    else:
+        wide = np.empty(0, np.int32 if source.dtype.itemsize <= 2 else np.int64)
+        run(kernels.mean_integers, source, *rows, target, np.empty(width, np.int64), wide)
+
+
+def _median(source: Array, rows: Rows, target: Array) -> None:
+    from lamella.ops.pyramids import kernels_rank as kernels
+    from lamella.ops.pyramids.kernels_jit import run
+
+    run(kernels.median, source, *rows, target, _room(source, rows))
+
+
+def _mode(source: Array, rows: Rows, target: Array) -> None:
+    from lamella.ops.pyramids import kernels_rank as kernels
+    from lamella.ops.pyramids.kernels_jit import run
+
+    if source.dtype.kind == "f":
+        keys, found = _keys(source), np.empty(target.shape, f"i{source.dtype.itemsize}")
+        run(kernels.mode, keys, *rows, found, _room(keys, rows))
+        target[...] = _flipped(found).view(source.dtype)
+    else:
+        run(kernels.mode, source, *rows, target, _room(source, rows))
+
+
+def _keys(source: NDArray[Any]) -> Array:
+    """Integers in the order of the floats: one key for all NaN, above all, and one for 0.0 and -0.0."""
+    plain: NDArray[Any] = source + 0.0  # NEP 50: stays float32
+    plain[np.isnan(plain)] = np.nan
+    keys = _flipped(plain.view(f"i{source.dtype.itemsize}"))
+    keys.flags.writeable = False
+    return keys
+
+
+def _flipped(bits: NDArray[Any]) -> NDArray[Any]:
+    """Bits of floats as integers in the same order, or back: negative ones run the other way."""
+    flipped: NDArray[Any] = bits ^ ((bits >> (8 * bits.itemsize - 1)) & np.iinfo(bits.dtype).max)
+    return flipped
+
+
+def _minimum(source: Array, rows: Rows, target: Array) -> None:
+    from lamella.ops.pyramids.kernels_extrema import extremum
+    from lamella.ops.pyramids.kernels_jit import run
+
+    run(extremum, source, *rows, target, False)
+
+
+def _maximum(source: Array, rows: Rows, target: Array) -> None:
+    from lamella.ops.pyramids.kernels_extrema import extremum
+    from lamella.ops.pyramids.kernels_jit import run
+
+    run(extremum, source, *rows, target, True)
+
+
+def _room(source: Array, rows: Rows) -> Array:
+    """Memory for the voxels of the largest block."""
+    starts, _, factor = rows
+    return np.empty(int(np.diff(starts).max()) * factor, source.dtype)
+
+
+_RUN: dict[str, Callable[[Array, Rows, Array], None]] = {
+    "mean": _mean,
+    "median": _median,
+    "mode": _mode,
+    "min": _minimum,
+    "max": _maximum,
+}

@@ -1,0 +1,211 @@
+"""Kernels that sort each block: the median and the mode.
+
+Blocks of 2x2 and 2x2x2 go through a sorting network without branches, which LLVM turns into vector
+instructions over neighbouring blocks; blocks of another size are gathered and sorted one by one. Both give
+the same bits.
+
+Layer: ops. Imported on first use only, because it imports numba.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from lamella.ops.pyramids.kernels_jit import inner, kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Rows = NDArray[np.int64]
+    Pixels = NDArray[Any]
+    Four = tuple[Any, Any, Any, Any]
+    Eight = tuple[Any, Any, Any, Any, Any, Any, Any, Any]
+
+
+@inner
+def _low(a: Any, b: Any) -> Any:
+    return a if a < b else b
+
+
+@inner
+def _high(a: Any, b: Any) -> Any:
+    return b if a < b else a
+
+
+@inner
+def _sort4(a: Any, b: Any, c: Any, d: Any) -> Four:
+    """Five comparisons: the network of Knuth, The Art of Computer Programming 3, 5.3.4."""
+    a, b, c, d = _low(a, b), _high(a, b), _low(c, d), _high(c, d)
+    a, c, b, d = _low(a, c), _high(a, c), _low(b, d), _high(b, d)
+    b, c = _low(b, c), _high(b, c)
+    return a, b, c, d
+
+
+@inner
+def _sort8(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Eight:
+    """Nineteen comparisons, the fewest there are: both halves sorted, then merged (Batcher)."""
+    a, b, c, d = _sort4(a, b, c, d)
+    e, f, g, h = _sort4(e, f, g, h)
+    a, e, b, f = _low(a, e), _high(a, e), _low(b, f), _high(b, f)
+    c, g, d, h = _low(c, g), _high(c, g), _low(d, h), _high(d, h)
+    c, e, d, f = _low(c, e), _high(c, e), _low(d, f), _high(d, f)
+    b, c, d, e, f, g = _low(b, c), _high(b, c), _low(d, e), _high(d, e), _low(f, g), _high(f, g)
+    return a, b, c, d, e, f, g, h
+
+
+def _middle(a: Any, b: Any, nan: bool) -> Any:
+    """Mean of two voxels in their own dtype, half to even for integers; NaN where `nan` (floats only)."""
+    raise TypeError(f"only kernels take the middle of {a} and {b}, {nan}")
+
+
+def _choose_middle(a: Any, b: Any, nan: Any) -> Callable[..., Any]:
+    """Find the code that numba puts in the place of `_middle`: no sum in it may overflow."""
+    del b, nan
+
+    def of_floats(a: Any, b: Any, nan: Any) -> Any:  # annotated as above: numba compares them
+        total = a + b
+        half = total * 0.5 if abs(total) != np.inf else a * 0.5 + b * 0.5
+        return np.nan if nan else half + 0.0  # never -0.0: sorting does not tell it from 0.0
+
+    def of_integers(a: Any, b: Any, nan: Any) -> Any:
+        floor = (a & b) + ((a ^ b) >> 1)
+        return floor + ((a ^ b) & floor & 1)
+
+    return of_floats if isinstance(a, types.Float) else of_integers
+
+
+overload(_middle)(_choose_middle)
+
+
+@inner
+def _prefer(best: Any, a: Any, b: Any) -> Any:
+    return a if a == b else best
+
+
+@inner
+def _mode4(a: Any, b: Any, c: Any, d: Any) -> Any:
+    """Mode of four sorted voxels: the last assignment wins, so the longest run first met from the left."""
+    best = _prefer(_prefer(_prefer(a, c, d), b, c), a, b)
+    return _prefer(_prefer(best, b, d), a, c)
+
+
+@inner
+def _mode8(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
+    """Mode of eight sorted voxels: runs of two, then of three, then of four or more.
+
+    Of five or more there is at most one run, and none of four beside it: no further rounds.
+    """
+    best = _prefer(_prefer(_prefer(_prefer(a, g, h), f, g), e, f), d, e)
+    best = _prefer(_prefer(_prefer(best, c, d), b, c), a, b)
+    best = _prefer(_prefer(_prefer(best, f, h), e, g), d, f)
+    best = _prefer(_prefer(_prefer(best, c, e), b, d), a, c)
+    best = _prefer(_prefer(best, e, h), d, g)
+    return _prefer(_prefer(_prefer(best, c, f), b, e), a, d)
+
+
+@inner
+def _gather(source: Pixels, rows: Rows, begin: int, end: int, block: Pixels) -> int:
+    """Sort the voxels of one block into `block` (NaN last), and give their number."""
+    count = 0
+    same = True
+    for r in rows:
+        for x in range(begin, end):
+            block[count] = source[r, x]
+            same = same and block[count] == block[0]
+            count += 1
+    if same:
+        return count
+    gap = 1
+    while gap < count // 9:  # Shell's sort: plain insertion for the small blocks of pyramids
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, count):
+            value = block[i]
+            j = i - gap
+            while j >= 0 and (value < block[j] or (np.isnan(block[j]) and not np.isnan(value))):
+                block[j + gap] = block[j]
+                j -= gap
+            block[j + gap] = value
+        gap //= 3
+    return count
+
+
+@kernel
+def median(source: Pixels, starts: Rows, rows: Rows, factor: int, out: Pixels, block: Pixels) -> None:
+    """Median, NaN where the block has one; `block` has room for the voxels of one block."""
+    length = source.shape[1]
+    for o in range(out.shape[0]):
+        target = out[o]
+        first, last = starts[o], starts[o + 1]
+        done = 0
+        if factor == 2 and last - first == 4:
+            a, b = source[rows[first]], source[rows[first + 1]]
+            c, d = source[rows[first + 2]], source[rows[first + 3]]
+            done = length // 2
+            for j in range(done):
+                p, q, r, s = a[2 * j], a[2 * j + 1], b[2 * j], b[2 * j + 1]
+                t, u, v, w = c[2 * j], c[2 * j + 1], d[2 * j], d[2 * j + 1]
+                nan = np.isnan(p) | np.isnan(q) | np.isnan(r) | np.isnan(s)
+                nan = nan | np.isnan(t) | np.isnan(u) | np.isnan(v) | np.isnan(w)
+                ranked = _sort8(p, q, r, s, t, u, v, w)
+                target[j] = _middle(ranked[3], ranked[4], nan)
+        elif factor == 2 and last - first == 2:
+            a, b = source[rows[first]], source[rows[first + 1]]
+            done = length // 2
+            for j in range(done):
+                p, q, r, s = a[2 * j], a[2 * j + 1], b[2 * j], b[2 * j + 1]
+                nan = np.isnan(p) | np.isnan(q) | np.isnan(r) | np.isnan(s)
+                ranked4 = _sort4(p, q, r, s)
+                target[j] = _middle(ranked4[1], ranked4[2], nan)
+        for j in range(done, len(target)):
+            count = _gather(source, rows[first:last], j * factor, min((j + 1) * factor, length), block)
+            target[j] = _middle(block[(count - 1) // 2], block[count // 2], np.isnan(block[count - 1]))
+
+
+@kernel
+def mode(source: Pixels, starts: Rows, rows: Rows, factor: int, out: Pixels, block: Pixels) -> None:
+    """Most frequent voxel of integers, the smallest of several; `block` has room for one block."""
+    length = source.shape[1]
+    for o in range(out.shape[0]):
+        target = out[o]
+        first, last = starts[o], starts[o + 1]
+        done = 0
+        if factor == 2 and last - first == 4:
+            a, b = source[rows[first]], source[rows[first + 1]]
+            c, d = source[rows[first + 2]], source[rows[first + 3]]
+            done = length // 2
+            for j in range(done):
+                p, q, r, s = a[2 * j], a[2 * j + 1], b[2 * j], b[2 * j + 1]
+                t, u, v, w = c[2 * j], c[2 * j + 1], d[2 * j], d[2 * j + 1]
+                p, q, r, s, t, u, v, w = _sort8(p, q, r, s, t, u, v, w)
+                target[j] = _mode8(p, q, r, s, t, u, v, w)
+        elif factor == 2 and last - first == 2:
+            a, b = source[rows[first]], source[rows[first + 1]]
+            done = length // 2
+            for j in range(done):
+                p, q, r, s = _sort4(a[2 * j], a[2 * j + 1], b[2 * j], b[2 * j + 1])
+                target[j] = _mode4(p, q, r, s)
+        for j in range(done, len(target)):
+            count = _gather(source, rows[first:last], j * factor, min((j + 1) * factor, length), block)
+            target[j] = _longest_run(block, count)
+
+
+@inner
+def _longest_run(block: Pixels, count: int) -> Any:
+    """Find the first of the longest runs in sorted voxels."""
+    best = block[0]
+    longest = 0
+    begin = 0
+    for i in range(1, count + 1):
+        if i == count or block[i] != block[begin]:
+            if i - begin > longest:
+                longest = i - begin
+                best = block[begin]
+            begin = i
+    return best

@@ -1,0 +1,44 @@
+"""Which rows of a block each row of the downsampled block bins.
+
+Layer: ops. Imported on first use only, because it imports numba.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.ops.pyramids.kernels_jit import kernel
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@kernel
+def bin_rows(
+    shape: NDArray[np.int64], factors: NDArray[np.int64], starts: NDArray[np.int64], rows: NDArray[np.int64]
+) -> None:
+    """Fill `starts` and `rows`: output row ``o`` bins ``rows[starts[o]:starts[o + 1]]``, in C order.
+
+    `shape` and `factors` are those of all axes but the last; the rows past the edge are not there.
+    """
+    filled = 0
+    starts[0] = 0
+    for o in range(len(starts) - 1):
+        rows[filled] = 0
+        count = 1
+        rest = o
+        stride = 1
+        for axis in range(len(shape) - 1, -1, -1):
+            length = shape[axis]
+            blocks = (length + factors[axis] - 1) // factors[axis]
+            first = (rest % blocks) * factors[axis]
+            extent = min(factors[axis], length - first)
+            rest //= blocks
+            for i in range(extent - 1, -1, -1):
+                for r in range(count):
+                    rows[filled + i * count + r] = rows[filled + r] + (first + i) * stride
+            count *= extent
+            stride *= length
+        filled += count
+        starts[o + 1] = filled

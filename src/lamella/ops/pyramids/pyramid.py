@@ -1,0 +1,293 @@
+"""Pyramids: creating, computing and deleting the lower-resolution levels of an image.
+
+Each level is the one before it, halved. Transforms of the levels are derived from level 0's whenever their pixels are.
+
+Layer: ops. The pixels of a level are in :mod:`lamella.ops.pyramids.level`, sizes and transforms of the levels in
+:mod:`lamella.spec.geometry`.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+import warnings
+from typing import TYPE_CHECKING, cast, get_args
+
+from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
+from lamella.ops.pyramids.downsample import Method
+from lamella.ops.pyramids.level import Step, compute_level, level_factors
+from lamella.spec import edits, geometry
+from lamella.spec.axes import axis_index, space_axes
+from lamella.store.documents import new_array
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.nodes.image_array import ImageArray
+    from lamella.nodes.position import Position
+    from lamella.spec.images import ImagesMeta
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.types import Shape
+
+COARSEST_SIDE = 256
+"""Where ``levels="auto"`` stops: the larger side of Y and X in voxels."""
+
+_MAKER = "lamella.compute_pyramid"
+"""How the metadata name what made the levels."""
+
+
+def initialize_pyramid(
+    position: Position, levels: int, *, dims: Sequence[str] | None = None, method: str = "mean"
+) -> None:
+    """Create the arrays and metadata of lower-resolution levels; see :meth:`Position.initialize_pyramid`."""
+    position._require_writable("initialize a pyramid")
+    base = _level_0(position)
+    plan = _plan(position, base, levels, dims)
+    if len(plan) == 1:
+        return
+    if len(position.dataset_paths) > 1:
+        _refuse_other(position, plan, dims)
+    else:
+        _create_levels(position, base, plan, method)
+
+
+def compute_pyramid(
+    position: Position,
+    levels: int | str | None = None,
+    method: str = "mean",
+    *,
+    dims: Sequence[str] | None = None,
+    jobs: int | None = None,
+) -> None:
+    """Compute the lower-resolution levels from level 0; see :meth:`Position.compute_pyramid`.
+
+    Parameters
+    ----------
+    position
+        The image.
+    levels, method, dims
+        As for the method.
+    jobs
+        Number of workers; one per processor by default.
+    """
+    if method not in get_args(Method):
+        raise InvalidArgumentError(
+            f"The pyramid method is one of {', '.join(get_args(Method))}, not {method!r}."
+        )
+    position._require_writable("compute a pyramid")
+    base = _level_0(position)
+    if base.dtype.kind not in "biuf" or base.dtype.itemsize > 8:
+        raise InvalidArgumentError(
+            f"{base!r} has voxels of {base.dtype}: a pyramid is made of bool, integers and floats of up to 64 bits."
+        )
+    existing = len(position.dataset_paths)
+    if levels is None and existing == 1:
+        levels = "auto"
+    if levels is not None or dims is not None:
+        plan = _plan(position, base, existing if levels is None else levels, dims)
+        if existing == 1:
+            _create_levels(position, base, plan, method)
+        else:
+            _refuse_other(position, plan, dims)
+    recompute_levels(position, method, jobs=jobs)
+    _match_labels(position)
+
+
+def recompute_levels(position: Position, method: str, *, jobs: int | None = None) -> None:
+    """Compute the pixels and transforms of all levels that the image lists, each from the one before.
+
+    Parameters
+    ----------
+    position
+        The image.
+    method
+        As for `compute_pyramid`.
+    jobs
+        Number of workers; one per processor by default.
+    """
+    paths = position.dataset_paths
+    arrays = [position._level(path) for path in paths]
+    if len(arrays) < 2:
+        return
+    steps = [_factors(position, fine, coarse) for fine, coarse in itertools.pairwise(arrays)]
+    described = functools.partial(_described, method=method, steps=dict(zip(paths[1:], steps, strict=True)))
+    described(position.metadata)  # transforms that cannot be used are found before anything is written
+    for (fine, coarse), factors in zip(itertools.pairwise(arrays), steps, strict=True):
+        compute_level(Step(fine, coarse, factors, cast("Method", method)), jobs)
+    position._live.edit(described)
+
+
+def delete_pyramid(position: Position) -> None:
+    """Delete all levels but the first; see :meth:`Position.delete_pyramid`."""
+    position._require_writable("delete the pyramid")
+    paths = position.dataset_paths[1:]
+    if paths:
+        # Metadata first: a kill leaves arrays that nobody lists, never a listed gap.
+        position._live.edit(lambda meta: _without_levels(meta, paths))
+    for path in paths:
+        place = position._place.child(path)
+        if position._documents.storage.exists(place.path):
+            position._documents.delete(place.path)
+    _match_labels(position)
+
+
+def _level_0(position: Position) -> ImageArray:
+    try:
+        return position.data
+    except NodeNotFoundError as fault:
+        raise InvalidArgumentError(f"There is no level 0 to make a pyramid of: {fault}") from fault
+
+
+def _match_labels(position: Position) -> None:
+    """Give the position's label images as many levels as its image has (LB-04)."""
+    from lamella.nodes.labels import LabelImage
+    from lamella.ops.labels import match_levels
+
+    if not isinstance(position, LabelImage):
+        match_levels(position)
+
+
+def _plan(
+    position: Position, base: ImageArray, levels: int | str, dims: Sequence[str] | None
+) -> list[tuple[Shape, Shape]]:
+    """Return the shape and the factors to level 0 of each level, level 0 included."""
+    axes = position.axes
+    if len(axes) != base.ndim:
+        raise InvalidArgumentError(
+            f"{base!r} has {base.ndim} dimensions, but {position._place} has {len(axes)} axes."
+        )
+    binned = space_axes(axes) if dims is None else tuple(axis_index(axes, name) for name in dims)
+    if levels == "auto":
+        plane = [i for i in space_axes(axes)[-2:] if i in binned]
+        wanted = 1
+        largest = max((base.shape[i] for i in plane), default=1)
+        while largest > COARSEST_SIDE:
+            largest, wanted = -(-largest // 2), wanted + 1
+    elif isinstance(levels, int) and not isinstance(levels, bool) and levels >= 1:
+        wanted = levels
+    else:
+        raise InvalidArgumentError(f"levels is a number from 1 or 'auto', not {levels!r}.")
+    plan: list[tuple[Shape, Shape]] = geometry.pyramid_shapes(base.shape, binned, wanted)
+    sensible = 1 + sum(1 for (a, _), (b, _) in itertools.pairwise(plan) if a != b)
+    if sensible < wanted:
+        warnings.warn(
+            f"{wanted} levels were asked of {position._place}, but {base.shape} cannot be halved beyond {sensible}; "
+            f"{sensible} are made.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return plan[:sensible]
+
+
+def _refuse_other(position: Position, plan: list[tuple[Shape, Shape]], dims: Sequence[str] | None) -> None:
+    """Refuse to make another pyramid than the one that is there."""
+    paths = position.dataset_paths
+    if len(paths) != len(plan):
+        raise InvalidArgumentError(
+            f"{position._place} has a pyramid of {len(paths)} levels, and {len(plan)} were asked for. "
+            "Call delete_pyramid() first."
+        )
+    shapes = [position._level(path).shape for path in paths]
+    if dims is not None and shapes != [shape for shape, _ in plan]:
+        raise InvalidArgumentError(
+            f"{position._place} has a pyramid of the shapes {shapes}, and dims={list(dims)} needs "
+            f"{[shape for shape, _ in plan]}. Call delete_pyramid() first."
+        )
+
+
+def _level_path(base: str, number: int) -> str:
+    """Name a level after the first one: "0" gives "1", "s0" gives "s1", "scale0/image" gives "scale1/image"."""
+    path, found = re.subn(r"\d+(?=\D*$)", str(number), base, count=1)
+    return path if found and path != base else str(number)
+
+
+def _create_levels(
+    position: Position, base: ImageArray, plan: list[tuple[Shape, Shape]], method: str
+) -> None:
+    base_path = position.dataset_paths[0]
+    transforms = position.metadata.multiscales[0].datasets[0].coordinate_transformations or []
+    paths = [_level_path(base_path, number) for number in range(1, len(plan))]
+    taken = [path for path in paths if position._documents.kind(position._place.child(path).path) is not None]
+    if taken:
+        raise InvalidArgumentError(
+            f"The levels {taken} of {position._place} are there already, but its metadata do not list them. "
+            "Delete them first."
+        )
+    for path, (shape, _) in zip(paths, plan[1:], strict=True):
+        position._documents.put_array(position._place.child(path).path, _level_meta(base, shape))
+
+    def add(meta: ImagesMeta) -> ImagesMeta:
+        for path, (_, factors) in zip(paths, plan[1:], strict=True):
+            meta = edits.add_dataset(meta, path, geometry.level_transforms(transforms, factors, method))
+        return meta
+
+    if paths:
+        position._live.edit(add)
+
+
+def _level_meta(base: ImageArray, shape: Shape) -> ArrayMeta:
+    """Return the metadata of a level: level 0's layout, fitted to the smaller shape."""
+    meta = base._meta
+    chunks = tuple(max(1, min(c, n)) for c, n in zip(meta.chunks, shape, strict=True))
+    shards = meta.shards
+    if shards is not None:
+        ratios = [s // c for s, c in zip(shards, meta.chunks, strict=True)]
+        shards = tuple(
+            c * max(1, min(ratio, -(-n // c))) for c, n, ratio in zip(chunks, shape, ratios, strict=True)
+        )
+    return new_array(
+        shape,
+        meta.dtype,
+        zarr_format=meta.zarr_format,
+        chunks=chunks,
+        shards=shards,
+        compressor=meta.compressor,
+        fill_value=meta.fill_value,
+        dimension_names=meta.dimension_names,
+    )
+
+
+def _factors(position: Position, fine: ImageArray, coarse: ImageArray) -> Shape:
+    """Return by what each axis shrinks from one stored level to the next."""
+    meta, prefix = position.metadata, len(position.path) + 1 if position.path else 0
+    try:
+        sizes = [geometry.effective_scale(meta, array.path[prefix:]) for array in (coarse, fine)]
+    except MetadataError:  # transforms that cannot be used: they are computed anew anyway
+        sizes = [[1.0] * fine.ndim] * 2
+    ratios = [a / b if b else 0.0 for a, b in zip(*sizes, strict=True)]
+    factors = level_factors(fine.shape, coarse.shape, ratios) if len(ratios) == fine.ndim else None
+    if factors is None or fine.dtype != coarse.dtype:
+        raise InvalidArgumentError(
+            f"The pyramid of {position._place} has no whole factor where {fine!r} is followed by {coarse!r}. "
+            "Call delete_pyramid() and compute it anew."
+        )
+    return factors
+
+
+def _described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> ImagesMeta:
+    """Derive the transforms of all levels from level 0 (MS-05), and say how they were made (MS-09, MS-10)."""
+    from lamella._version import __version__
+
+    base = meta.multiscales[0].datasets[0].coordinate_transformations or []
+    factors: Shape = ()
+    for path, step in steps.items():
+        factors = tuple(a * b for a, b in zip(factors or (1,) * len(step), step, strict=True))
+        meta = edits.set_transform(meta, path, geometry.level_transforms(base, factors, method))
+    details = {
+        "description": f"Each level is the {method} of the voxels of the one before, by whole factors.",
+        "method": _MAKER,
+        "version": __version__,
+        "args": [],
+        "kwargs": {"levels": len(steps) + 1, "method": method},
+    }
+    return edits.describe_levels(meta, method, details)
+
+
+def _without_levels(meta: ImagesMeta, paths: list[str]) -> ImagesMeta:
+    details = meta.multiscales[0].metadata
+    if isinstance(details, dict) and details.get("method") == _MAKER:
+        meta = edits.describe_levels(meta, None, None)  # it told of levels that are gone
+    for path in paths:
+        meta = edits.remove_dataset(meta, path)
+    return meta

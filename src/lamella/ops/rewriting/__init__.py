@@ -1,0 +1,4 @@
+"""Whole stores written anew: in another version, in other chunks.
+
+Layer: ops.
+"""

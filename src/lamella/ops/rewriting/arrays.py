@@ -1,0 +1,288 @@
+"""The pixels of one array on their way to a new array: as encoded files where both are stored alike, decoded else.
+
+Every file of the new array is written once and whole, so that a file that is there is complete, and memory is a unit
+per worker: a file of the new array, or several that come from the same chunks.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from math import lcm, prod
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from lamella.ops.regions import PIECE_BYTES, piece_shape, region_shape, regions
+from lamella.ops.rewriting.survey import files_of_array
+from lamella.store import coverage
+from lamella.store.keys import join
+from lamella.store.transfer import copy_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lamella.ops.regions import Region
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.arrays import StoredArray
+    from lamella.store.compressor import Compressor
+    from lamella.store.storage import Storage
+    from lamella.types import Array, JSONObject, Shape
+
+UNIT_BYTES = 32 << 20
+"""Raw size up to which files of the new array are written together, to decode the chunks they come from once."""
+
+_DECODED_BYTES = 16 << 20
+"""Raw size of the chunks of the old array that a worker decodes at a time."""
+
+_BATCH = 64
+"""Files that one worker copies at a time."""
+
+_CODING_V2 = ("dtype", "compressor", "filters", "order", "chunks")
+_CODING_V3 = ("data_type", "codecs", "chunk_grid")
+_ALIKE = ("blosc", "zstd", "gzip")
+
+
+class Unit(Protocol):
+    """A piece of work that can be done again without harm."""
+
+    @property
+    def nbytes(self) -> int:
+        """Raw size of the pixels it is about."""
+
+    def write(self) -> int:
+        """Write what is not written yet; return `nbytes`."""
+
+
+# -- files as they are --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FileUnit:
+    """Some files to copy as they are.
+
+    Attributes
+    ----------
+    source, target
+        From where to where.
+    keys
+        Old and new key of each.
+    nbytes
+        Raw size of the pixels in them.
+    """
+
+    source: Storage
+    target: Storage
+    keys: tuple[tuple[str, str], ...]
+    nbytes: int
+
+    def write(self) -> int:
+        """Copy the files that are not there yet, or that changed since."""
+        for old, new in self.keys:
+            if self.target.size(new) != self.source.size(old) or _older(
+                self.target, [new], self.source, [old]
+            ):
+                copy_file(self.source, old, self.target, new)
+        return self.nbytes
+
+
+def file_units(source: Storage, target: Storage, keys: Iterator[tuple[str, str, int]]) -> Iterator[FileUnit]:
+    """Gather files, each with its old and new key and the raw size of its pixels, into units."""
+    while batch := list(islice(keys, _BATCH)):
+        pairs = tuple((old, new) for old, new, _ in batch)
+        yield FileUnit(source, target, pairs, sum(nbytes for _, _, nbytes in batch))
+
+
+def _older(target: Storage, new: Sequence[str], source: Storage, old: Sequence[str]) -> bool:
+    """Whether a file that was written is older than one that it was made from; where times are known."""
+    written, made_from = [target.stamp(key) for key in new], [source.stamp(key) for key in old]
+    if any(stamp is None for stamp in written):
+        return any(target.size(key) is None for key in new)
+    latest = max((stamp[0] for stamp in made_from if stamp is not None), default=0)
+    return min(stamp[0] for stamp in written if stamp is not None) < latest
+
+
+# -- decoded and encoded ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RegionUnit:
+    """A box of an array to read and write, along the edges of files of the new one.
+
+    Attributes
+    ----------
+    source, target
+        Arrays of one shape.
+    region
+        The box.
+    nbytes
+        Raw size of its pixels.
+    """
+
+    source: StoredArray
+    target: StoredArray
+    region: Region
+    nbytes: int
+
+    def write(self) -> int:
+        """Read and write the box, where it has pixels and they are not written yet; what never was stays unwritten."""
+        meta = self.source.meta
+        old = [_key(self.source, meta, place) for place in coverage.files_of(meta, self.region)]
+        there = [key for key in old if self._from.size(key) is not None]
+        made = self.target.meta
+        boxes = [self.region] if len(there) == len(old) else list(self._boxes_with_pixels(meta, made))
+        new = [_key(self.target, made, place) for box in boxes for place in coverage.files_of(made, box)]
+        if new and _older(self._to, new, self._from, there):
+            block = self._read(meta)
+            for box in boxes:
+                self.target.write(box, block[_inside(box, self.region)])
+        return self.nbytes
+
+    def _read(self, meta: ArrayMeta) -> Array:
+        """Read the box in parts along its chunks: they may reach far beyond it, and are decoded whole."""
+        block = np.empty(region_shape(self.region), meta.dtype)
+        begin = [one.start // c * c for one, c in zip(self.region, meta.chunks, strict=True)]
+        whole = [one.stop - b for one, b in zip(self.region, begin, strict=True)]
+        piece = piece_shape(whole, meta.chunks, meta.dtype.itemsize, _DECODED_BYTES)
+        for part in regions(whole, piece):
+            box = tuple(
+                slice(max(b + p.start, one.start), b + p.stop)
+                for b, p, one in zip(begin, part, self.region, strict=True)
+            )
+            self.source.read(box, out=block[_inside(box, self.region)])
+        return block
+
+    def _boxes_with_pixels(self, meta: ArrayMeta, made: ArrayMeta) -> Iterator[Region]:
+        """Yield the boxes of those files of the new array of which there is anything in the old one."""
+        for place in coverage.files_of(made, self.region):
+            box = made.file_box(place)
+            sources = (_key(self.source, meta, p) for p in coverage.files_of(meta, box))
+            if any(self._from.size(key) is not None for key in sources):
+                yield box
+
+    @property
+    def _from(self) -> Storage:
+        return self.source.documents.storage
+
+    @property
+    def _to(self) -> Storage:
+        return self.target.documents.storage
+
+
+def _key(array: StoredArray, meta: ArrayMeta, place: Shape) -> str:
+    return join(array.path, meta.chunk_key(place))
+
+
+def _inside(box: Region, region: Region) -> Region:
+    """Return a box in coordinates of the region that it lies in."""
+    return tuple(slice(b.start - r.start, b.stop - r.start) for b, r in zip(box, region, strict=True))
+
+
+def unit_shape(source: ArrayMeta, target: ArrayMeta, most: int = UNIT_BYTES) -> Shape:
+    """Return the shape of the boxes in which an array is written anew: whole files of the new one.
+
+    They grow towards whole chunks of the old one, so that none is decoded again and again, and to a size that is
+    worth a task, as far as `most` raw bytes allow.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lamella.store.array_meta import ArrayMeta
+    >>> planes = ArrayMeta((64, 1024, 1024), np.dtype("u1"), (1, 1024, 1024))
+    >>> blocks = ArrayMeta((64, 1024, 1024), np.dtype("u1"), (32, 128, 128))
+    >>> unit_shape(planes, blocks), unit_shape(blocks, planes)
+    ((32, 1024, 1024), (32, 1024, 1024))
+    """
+    shape = [min(f, max(1, n)) for f, n in zip(target.files, target.shape, strict=True)]
+    itemsize = target.dtype.itemsize
+    for limit, whole in ((most, False), (min(most, PIECE_BYTES), True)):
+        for axis in reversed(range(target.ndim)):
+            f, n = target.files[axis], max(1, target.shape[axis])
+            wanted = n if whole else min(n, lcm(f, source.chunks[axis]))
+            room = limit // max(1, prod(shape) // shape[axis] * itemsize)
+            if shape[axis] < wanted and room >= f:
+                shape[axis] = max(shape[axis], min(wanted, room // f * f))
+    # On the grid of the files, also where one reaches beyond the array.
+    return tuple(-(-s // f) * f for f, s in zip(target.files, shape, strict=True))
+
+
+# -- one array ----------------------------------------------------------------------------------------------------
+
+
+def array_units(source: StoredArray, target: StoredArray, meta: ArrayMeta) -> Iterator[Unit]:
+    """Plan how an array is written anew; `meta` describes the new one."""
+    old = source.meta
+    yield from file_units(
+        source.documents.storage, target.documents.storage, _copied_files(source, target, old, meta)
+    )
+    if not encoded_alike(old, meta):
+        for region in regions(meta.shape, unit_shape(old, meta)):
+            yield RegionUnit(source, target, region, prod(region_shape(region)) * meta.dtype.itemsize)
+
+
+def _copied_files(
+    source: StoredArray, target: StoredArray, old: ArrayMeta, meta: ArrayMeta
+) -> Iterator[tuple[str, str, int]]:
+    alike = encoded_alike(old, meta)
+    for key, place in files_of_array(source.documents, source.path, old):
+        if place is None:  # not ours to understand, so not ours to lose
+            below = key[len(source.path) :].strip("/") if source.path else key
+            yield key, join(target.path, below), 0
+        elif alike:
+            nbytes = prod(region_shape(old.file_box(place))) * old.dtype.itemsize
+            yield key, join(target.path, meta.chunk_key(place)), nbytes
+
+
+def encoded_alike(source: ArrayMeta, target: ArrayMeta) -> bool:
+    """Whether a file of one array is, byte for byte, a file of the other.
+
+    A chunk of Zarr v2 in C order without filters is the chunk of Zarr v3 with the codecs bytes (little-endian) and
+    the same compressor.
+
+    Examples
+    --------
+    >>> from lamella.store.documents import new_array
+    >>> old = new_array((4, 4), "u2", zarr_format=2, chunks=(2, 2))
+    >>> encoded_alike(old, new_array((4, 4), "u2", zarr_format=3, chunks=(2, 2)))
+    True
+    >>> encoded_alike(old, new_array((4, 4), "u2", zarr_format=3, chunks=(2, 2), compressor="gzip"))
+    False
+    """
+    if source.zarr_format == target.zarr_format:
+        keys = _CODING_V3 if source.zarr_format == 3 else _CODING_V2
+        return all(source.document.get(key) == target.document.get(key) for key in keys)
+    return (
+        source.shards is None
+        and target.shards is None
+        and source.chunks == target.chunks
+        and source.dtype == target.dtype
+        and is_plain(source)
+        and is_plain(target)
+        and _codec(source.compressor) == _codec(target.compressor)
+    )
+
+
+def _codec(compressor: Compressor | None) -> str | None:
+    """Name what decodes a chunk: its settings are in the chunk itself."""
+    return None if compressor is None else compressor.name
+
+
+def is_plain(meta: ArrayMeta) -> bool:
+    """Whether chunks are little-endian values in C order with one compressor at most that both formats have."""
+    known = meta.compressor is None or meta.compressor.name in _ALIKE
+    if meta.zarr_format == 2:
+        document = meta.document
+        little = str(document.get("dtype"))[:1] in ("<", "|")
+        return known and little and not document.get("filters") and document.get("order", "C") == "C"
+    compressors = () if meta.compressor is None else (meta.compressor.name,)
+    return known and meta.codecs == ("bytes", *compressors) and _is_little(meta)
+
+
+def _is_little(meta: ArrayMeta) -> bool:
+    if meta.dtype.itemsize == 1:
+        return True
+    first = meta.document["codecs"][0]
+    configuration: JSONObject = first.get("configuration", {}) if isinstance(first, dict) else {}
+    return configuration.get("endian") == "little"

@@ -1,0 +1,167 @@
+"""``rechunk``: a whole store with its arrays in other chunks, shards, or another codec.
+
+Layer: ops. How arrays are cut is in :mod:`lamella.ops.rewriting.rechunk_layout`, how a store is written anew in
+:mod:`lamella.ops.rewriting.rewrite`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.errors import MetadataError
+from lamella.ops.rewriting.places import Target
+from lamella.ops.rewriting.rechunk_layout import Recut
+from lamella.ops.rewriting.rewrite import Progress, RewriteReport, rewrite
+from lamella.spec.axes import space_axes
+from lamella.spec.images import ImagesMeta
+from lamella.spec.versions import detect
+from lamella.store.compressor import Compressor
+from lamella.store.keys import join
+from lamella.store.storage import open_storage
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+    from lamella.ops.conversion.layout import Cut
+    from lamella.ops.rewriting.survey import Survey
+    from lamella.store.array_meta import ArrayMeta, ZarrFormat
+    from lamella.store.compressor import CompressorChoice
+    from lamella.store.documents import Documents
+    from lamella.types import JSONObject, StrPath
+
+
+def rechunk(
+    source: StrPath | Store,
+    destination: StrPath | None = None,
+    *,
+    chunks: Cut = None,
+    shards: Cut = None,
+    codec: CompressorChoice = None,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> RewriteReport:
+    """Cut the arrays of a store into other chunks and shards, or compress them otherwise.
+
+    All images of the store, their levels and labels; everything else in it is kept as it is. Lengths that are asked
+    for are those of the last axes: ``(16, 256, 256)`` are chunks of z, y and x, one time and channel at a time.
+
+    A call that was killed is finished by the same call. A store that is replaced is removed last, once the new one has
+    its place; nobody may write to it meanwhile.
+
+    Parameters
+    ----------
+    source : path, URL or zarr store
+        The store to read: an image, a plate, a part of one, or a single array.
+    destination : path, optional
+        The folder to make. None replaces the source.
+    chunks : sequence of int or "auto", optional
+        Lengths for the last axes. By default those that each array has, or what divides the shards that are asked for.
+    shards : sequence of int, "auto" or "none", optional
+        Lengths for the last axes, whole multiples of the chunks (0.5 and 0.6). By default those that each array has,
+        made whole multiples of its chunks.
+    codec : Compressor, str or mapping, optional
+        ``"zstd"``, ``"blosc"``, ``"gzip"``, ``"none"``, ...; by default that of each array.
+    jobs : int, optional
+        Number of workers; one per processor by default. Memory is some 100 MB per worker, and more only for larger
+        chunks and shards.
+    progress : callable, optional
+        Told the bytes of pixels done, those of all arrays, and what is being done.
+
+    Returns
+    -------
+    RewriteReport
+        What was written.
+
+    Raises
+    ------
+    StoreNotFoundError
+        There is no store to read.
+    StoreExistsError
+        There is something at the destination.
+    ReadOnlyError
+        The source cannot be replaced.
+    InvalidArgumentError
+        The layout does not fit, the destination is the source, or another command's half-written store is in the way.
+    MetadataError, DamagedDataError
+        A document is damaged, or a chunk.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> path = tempfile.mkdtemp() + "/cells.zarr"
+    >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["GFP"], version="0.5") as position:
+    ...     position["0"] = np.ones((1, 1, 8, 64, 64), "uint16")
+    >>> report = lamella.rechunk(path, chunks=(4, 32, 32), shards=(8, 64, 64), codec="zstd")
+    >>> image = lamella.open_ome_zarr(path)["0"]
+    >>> image.chunks, image.shards
+    ((1, 1, 4, 32, 32), (1, 1, 8, 64, 64))
+    """
+    recut = Recut(chunks, shards, codec)
+    recut.check()
+    target = Target.of(source, destination)
+    compressor = None if codec is None else Compressor.of(codec)
+    settings = {
+        "command": "rechunk",
+        "source": open_storage(source).name,
+        "destination": None if target.in_place else target.path,
+        "chunks": _plain(chunks),
+        "shards": _plain(shards),
+        "codec": None if codec is None else "none" if compressor is None else repr(compressor),
+    }
+
+    def prepare(documents: Documents, members: Survey) -> RechunkPlan:
+        return RechunkPlan(documents, members.groups, recut)
+
+    return rewrite(source, target, settings, prepare, jobs=jobs, progress=progress)
+
+
+def _plain(cut: Cut) -> str | list[int] | None:
+    return cut if cut is None or isinstance(cut, str) else [int(n) for n in cut]
+
+
+class RechunkPlan:
+    """The nodes of a store in other chunks.
+
+    Parameters
+    ----------
+    documents
+        Of the store.
+    groups
+        Paths of its groups.
+    recut
+        What was asked.
+    """
+
+    lossy = False
+
+    def __init__(self, documents: Documents, groups: list[str], recut: Recut) -> None:
+        self.zarr_format: ZarrFormat = documents.format
+        self.notes: list[str] = []
+        self._recut = recut
+        self._lead: dict[str, tuple[int, int]] = {}
+        for path in groups:
+            self._note_axes(path, documents.group(path))
+
+    def _note_axes(self, path: str, attributes: JSONObject) -> None:
+        """Remember which arrays an image lists, with the number of their axes and of those before space."""
+        try:
+            images = detect(self.zarr_format, attributes).load(ImagesMeta, attributes)
+        except MetadataError as error:
+            self.notes.append(f"group {path or '/'!r} was copied as it is: {error}")
+            return
+        for scales in images.multiscales if images is not None else ():
+            axes = (len(scales.axes), min(space_axes(scales.axes), default=0))
+            for level in scales.get_dataset_paths():
+                self._lead[join(path, level.strip("/"))] = axes
+
+    def group(self, path: str, attributes: JSONObject) -> JSONObject:
+        """Give the attributes of a group, which stay."""
+        del path
+        return attributes
+
+    def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
+        """Describe an array of an image in its new layout; those of other programs stay."""
+        if path and path not in self._lead:
+            return meta
+        ndim, lead = self._lead.get(path, (meta.ndim, max(0, meta.ndim - 3)))
+        return self._recut.array(meta, lead if ndim == meta.ndim else max(0, meta.ndim - 3))

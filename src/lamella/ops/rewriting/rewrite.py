@@ -1,0 +1,269 @@
+"""Writing a whole store anew: in another version, or in other chunks. What changes is a `Plan`'s to say.
+
+The new store is written beside the place that it will take, and takes it when it is complete
+(:mod:`lamella.ops.rewriting.workspace`). A run that was killed is gone on with by the same call: what is on the disk
+whole and not older than what it was made from is not written again.
+
+Layer: ops. How one array is written is in :mod:`lamella.ops.rewriting.arrays`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from lamella.errors import MetadataError
+from lamella.ops.execution import run
+from lamella.ops.rewriting.arrays import array_units, encoded_alike, file_units
+from lamella.ops.rewriting.places import forget_copies_above, open_source
+from lamella.ops.rewriting.survey import Survey, survey
+from lamella.ops.rewriting.workspace import Workspace
+from lamella.store import format_v3
+from lamella.store.arrays import StoredArray
+from lamella.store.documents import Documents
+from lamella.store.json_document import parse_object, to_bytes
+from lamella.store.keys import join
+from lamella.store.local import LocalStorage
+from lamella.store.transfer import files_below
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from zarr.abc.store import Store
+
+    from lamella.ops.rewriting.arrays import Unit
+    from lamella.ops.rewriting.places import Target
+    from lamella.store.array_meta import ArrayMeta, ZarrFormat
+    from lamella.types import JSONObject, StrPath
+
+Progress: TypeAlias = "Callable[[float, int, str], None]"
+"""Told the bytes of pixels done, those of all arrays, and what is being done; by one thread at a time."""
+
+
+@dataclass(frozen=True)
+class RewriteReport:
+    """What was written.
+
+    Attributes
+    ----------
+    destination : str
+        Where the new store is.
+    groups, arrays : int
+        Number of nodes that were written.
+    carried : int
+        Number of the arrays whose encoded chunks were taken over as they are.
+    nbytes : int
+        Size of the pixels of all arrays, uncompressed.
+    notes : tuple of str
+        What the user should know.
+    """
+
+    destination: str
+    groups: int = 0
+    arrays: int = 0
+    carried: int = 0
+    nbytes: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class Plan(Protocol):
+    """What becomes of each node of a store. Documents are given as stored, and are not changed.
+
+    Attributes
+    ----------
+    zarr_format
+        Of the new store.
+    lossy
+        Whether arrays that it cannot have are left out instead of refused.
+    notes
+        What the user should know.
+    """
+
+    zarr_format: ZarrFormat
+    lossy: bool
+    notes: list[str]
+
+    def group(self, path: str, attributes: JSONObject) -> JSONObject:
+        """Give the new attributes of a group."""
+
+    def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
+        """Describe the new array."""
+
+
+def rewrite(
+    source: StrPath | Store,
+    target: Target,
+    settings: JSONObject,
+    prepare: Callable[[Documents, Survey], Plan | RewriteReport],
+    *,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> RewriteReport:
+    """Write a store anew.
+
+    Parameters
+    ----------
+    source, target
+        From where to where.
+    settings
+        What was asked for, to tell whether a store that is half written is of the same call.
+    prepare
+        Given the store and what it holds, says what becomes of it; or a report, when nothing is left to do. Whatever
+        is to be refused is refused there or when the plan is asked, which is before anything is written.
+    jobs
+        Number of workers; one per processor by default.
+    progress
+        See `Progress`.
+
+    Raises
+    ------
+    StoreExistsError
+        There is something at the destination.
+    InvalidArgumentError
+        A store that another call began is in the way.
+    MetadataError, DamagedDataError, StorageError
+        Something cannot be read or written; what is written so far stays, for the next run.
+    """
+    work = Workspace(target.path, settings, replaces=target.in_place)
+    with work.held():
+        if work.finish_interrupted():
+            return _final_report(target.path)
+        found = open_source(source)
+        target.check_free()
+        members = survey(found.documents)
+        plan = prepare(found.documents, members)
+        if isinstance(plan, RewriteReport):
+            return plan
+        job = _Job(found.documents, Documents(LocalStorage(work.new), plan.zarr_format), members, plan)
+        report = job.check(target.path)
+        work.begin(members.digest)
+        job.write(jobs, progress)
+        if target.in_place:
+            job.catch_up(jobs)
+            forget_copies_above(target.path)
+        work.publish(members.digest)
+    return report
+
+
+def _final_report(path: str) -> RewriteReport:
+    """Report on a store that an earlier run completed."""
+    documents = Documents.open(LocalStorage(path, read_only=True))
+    members = Survey() if documents is None else survey(documents)
+    return RewriteReport(
+        path,
+        len(members.groups),
+        len(members.arrays),
+        notes=("an earlier run had written the store; its place was taken now",),
+    )
+
+
+@dataclass
+class _Job:
+    """A store on its way to another."""
+
+    source: Documents
+    target: Documents
+    members: Survey
+    plan: Plan
+    arrays: list[str] = field(default_factory=list)
+    opaque: list[str] = field(default_factory=list)
+    total: int = 0
+
+    def check(self, destination: str) -> RewriteReport:
+        """Ask the plan for everything once, so that what cannot be done is refused before anything is written."""
+        carried = 0
+        for path in self.members.groups:
+            self._group(path)
+        for path in self.members.arrays:
+            try:
+                old = self.source.array(path)
+            except MetadataError as error:
+                self._set_apart(path, error)
+                continue
+            meta = self.plan.array(path, old)
+            self.arrays.append(path)
+            self.total += meta.nbytes
+            if encoded_alike(old, meta):
+                carried += 1
+            else:
+                StoredArray(self.source, path).engine  # noqa: B018 (raises when nobody can decode the chunks)
+        count = len(self.arrays) + len(self.opaque)
+        notes = tuple(dict.fromkeys(self.plan.notes))
+        return RewriteReport(destination, len(self.members.groups), count, carried, self.total, notes)
+
+    def _set_apart(self, path: str, error: MetadataError) -> None:
+        """Decide about an array that is none of OME-Zarr's, as texts of a table are: its files can be copied."""
+        if self.source.format == self.target.format:
+            self.opaque.append(path)
+            self.plan.notes.append(f"array {path!r} was copied as it is: {error}")
+        elif self.plan.lossy:
+            self.plan.notes.append(f"array {path!r} was left out: {error}")
+        else:
+            raise MetadataError(
+                f"array {self.source.location(path)} cannot be written in Zarr v{self.target.format}: {error}. "
+                "Remove it, or leave such arrays out with lossy=True (--lossy)"
+            ) from error
+
+    def write(self, jobs: int | None, progress: Progress | None) -> None:
+        """Write all that is not written yet: array documents, files and pixels, groups; the root last."""
+        done = 0
+
+        def count(nbytes: int) -> None:
+            nonlocal done
+            done += nbytes
+            if progress is not None:
+                progress(min(done, self.total), self.total, "pixels")
+
+        run(_write_unit, self._units(), jobs=jobs, done=count)
+        for path in self.members.bare:
+            if path:
+                self.target.put_group(path, {})
+        for path in reversed(self.members.groups):
+            self._write_group(path)
+        if progress is not None:
+            progress(self.total, self.total, "documents")
+
+    def catch_up(self, jobs: int | None) -> None:
+        """Write again what another process changed meanwhile: the source is about to go.
+
+        Raises
+        ------
+        MetadataError
+            A document was changed.
+        """
+        run(_write_unit, self._units(), jobs=jobs)
+        if survey(self.source).digest != self.members.digest:
+            raise MetadataError(
+                f"{self.source.storage.name} was changed by another process while it was written anew, so it is "
+                "not replaced: run the command again"
+            )
+
+    def _units(self) -> Iterator[Unit]:
+        storage = self.source.storage
+        files = chain(self.members.files, *(files_below(storage, path) for path in self.opaque))
+        yield from file_units(storage, self.target.storage, ((key, key, 0) for key in files))
+        for path in self.arrays:
+            meta = self.plan.array(path, self.source.array(path))
+            self.target.put_array(path, meta, new=True)
+            yield from array_units(StoredArray(self.source, path), StoredArray(self.target, path), meta)
+
+    def _group(self, path: str) -> JSONObject:
+        try:
+            return self.plan.group(path, self.source.group(path))
+        except MetadataError as error:
+            raise MetadataError(f"group {self.source.location(path)}: {error}") from error
+
+    def _write_group(self, path: str) -> None:
+        attributes = self._group(path)
+        if self.target.format == 2 or self.source.format == 2:
+            self.target.put_groups({path: attributes}, new=True)
+            return
+        key = join(path, format_v3.FILE)
+        old = parse_object(self.source.storage.read(key) or b"{}", path, format_v3.FILE)
+        document = format_v3.group_document(attributes, old)
+        self.target.storage.write(key, to_bytes(document, path, format_v3.FILE))
+
+
+def _write_unit(unit: Unit) -> int:
+    return unit.write()

@@ -1,0 +1,174 @@
+"""``upgrade``: a whole store in another version of OME-NGFF.
+
+Where both versions have the same Zarr format, only documents change; else arrays are written anew, with their encoded
+chunks as they are wherever both formats can say how they are encoded.
+
+Layer: ops. What becomes of each node is in :mod:`lamella.ops.rewriting.upgrade_plan`, how a store is written anew in
+:mod:`lamella.ops.rewriting.rewrite`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.ops.rewriting.arrays import encoded_alike
+from lamella.ops.rewriting.places import Target, group_above
+from lamella.ops.rewriting.rewrite import Progress, RewriteReport, rewrite
+from lamella.ops.rewriting.upgrade_plan import UpgradePlan
+from lamella.spec.versions import by_name
+from lamella.store.documents import Documents
+from lamella.store.storage import open_storage
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+    from lamella.ops.rewriting.survey import Survey
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.types import StrPath, VersionName
+
+
+def upgrade(
+    source: StrPath | Store,
+    to: VersionName,
+    destination: StrPath | None = None,
+    *,
+    lossy: bool = False,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> RewriteReport:
+    """Give a store in another version of OME-NGFF: newer or older, an image, a plate or a collection.
+
+    Labels, attributes that nobody knows, groups and files of other programs are kept. Pixels stay the same; between
+    0.5 and 0.6 no chunk is touched, and to or from 0.4 encoded chunks are carried over as they are where the codec
+    allows, in chunks of the same size (shards are unpacked for 0.4, which has none).
+
+    A call that was killed is finished by the same call. A store that is replaced is removed last, once the new one has
+    its place; nobody may write to it meanwhile.
+
+    Parameters
+    ----------
+    source : path, URL or zarr store
+        The store to read, in any version from 0.1 to 0.6.
+    to : "0.4", "0.5" or "0.6"
+        The version to write.
+    destination : path, optional
+        The folder to make. None replaces the source.
+    lossy : bool
+        Leave out what the version cannot say, instead of refusing.
+    jobs : int, optional
+        Number of workers; one per processor by default. Memory is some 100 MB per worker, and more only for larger
+        shards.
+    progress : callable, optional
+        Told the bytes of pixels done, those of all arrays, and what is being done.
+
+    Returns
+    -------
+    RewriteReport
+        What was written.
+
+    Raises
+    ------
+    StoreNotFoundError
+        There is no store to read.
+    StoreExistsError
+        There is something at the destination.
+    ReadOnlyError
+        The source cannot be replaced.
+    InvalidArgumentError
+        The version is not written, the destination is the source, the source is a part of a larger store that would
+        have two versions, or another command's half-written store is in the way.
+    MetadataError
+        A document is damaged, or the version cannot say all of it.
+    DamagedDataError
+        A chunk that has to be decoded cannot be.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> path = tempfile.mkdtemp() + "/cells.zarr"
+    >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["GFP"], version="0.4") as position:
+    ...     position["0"] = np.ones((1, 1, 1, 16, 16), "uint16")
+    >>> report = lamella.upgrade(path, "0.5")
+    >>> report.arrays, report.carried, lamella.open_ome_zarr(path).version
+    (1, 1, '0.5')
+    """
+    version = by_name(to)
+    if not version.writable:
+        raise InvalidArgumentError(f"OME-NGFF {to} is read, not written: choose one of 0.4, 0.5, 0.6")
+    target = Target.of(source, destination)
+    above = group_above(target.path) if target.in_place else None
+    if above is not None:
+        raise InvalidArgumentError(
+            f"{target.path} lies in the store {above}, which has one version throughout (ST-08): upgrade that one, "
+            "or give a destination"
+        )
+    settings = {
+        "command": "upgrade",
+        "source": open_storage(source).name,
+        "to": to,
+        "destination": None if target.in_place else target.path,
+        "lossy": lossy,
+    }
+
+    def prepare(documents: Documents, members: Survey) -> UpgradePlan | RewriteReport:
+        if documents.kind("") == "array":
+            raise MetadataError(
+                f"{documents.storage.name} is an array, not a group. Give the store that holds it."
+            )
+        plan = UpgradePlan(documents, members.groups, version, lossy=lossy)
+        changed = _changed_arrays(documents, members, plan) if target.in_place else None
+        if changed is None:
+            return plan
+        return _rewrite_documents(
+            Documents(open_storage(target.path), documents.format), members, plan, changed
+        )
+
+    return rewrite(source, target, settings, prepare, jobs=jobs, progress=progress)
+
+
+def _changed_arrays(documents: Documents, members: Survey, plan: UpgradePlan) -> dict[str, ArrayMeta] | None:
+    """Give the arrays whose document changes while their files stay; None when files have to change, too."""
+    if documents.format != plan.zarr_format:
+        return None
+    changed = {}
+    for path in members.arrays:
+        try:
+            old = documents.array(path)
+        except MetadataError:  # none of ours: it stays
+            continue
+        new = plan.array(path, old)
+        if not encoded_alike(old, new) or new.separator != old.separator:
+            return None
+        if new is not old:
+            changed[path] = new
+    return changed
+
+
+def _rewrite_documents(
+    documents: Documents, members: Survey, plan: UpgradePlan, arrays: dict[str, ArrayMeta]
+) -> RewriteReport:
+    """Change documents where they are, each atomically, the root last: a run that is killed is finished by another."""
+    groups = []
+    for path in members.groups:
+        old = documents.group(path)
+        try:
+            if plan.group(path, old) != old:
+                groups.append(path)
+        except MetadataError as error:
+            raise MetadataError(f"group {documents.location(path)}: {error}") from error
+    documents.put_arrays(arrays)
+    for path in reversed(groups):
+        documents.edit_group(path, lambda attributes, path=path: plan.group(path, attributes))  # type: ignore[misc]
+    count = len(members.arrays)
+    nbytes = sum(_nbytes(documents, path) for path in members.arrays)
+    notes = () if groups or arrays else (f"all documents were those of {plan.version.name} already",)
+    return RewriteReport(os.path.realpath(documents.storage.name), len(groups), count, count, nbytes, notes)
+
+
+def _nbytes(documents: Documents, path: str) -> int:
+    try:
+        return documents.array(path).nbytes
+    except MetadataError:
+        return 0

@@ -1,0 +1,214 @@
+"""The walk of ``validate`` through bioformats2raw collections and scenes (BF-02 to BF-07, CT-26).
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from lamella.errors import LamellaError
+from lamella.spec.rules.values import describe, objects, strings
+from lamella.store.keys import join
+
+if TYPE_CHECKING:
+    from lamella.ops.validation.walk import Inspection
+    from lamella.ops.walk_store import StoredNode
+    from lamella.spec.rules import Location
+    from lamella.types import JSONObject
+
+XML_FILE = "METADATA.ome.xml"
+
+_PIXELS = ("BinData", "BinaryOnly", "TiffData")
+"""Elements that OME-XML without pixels does not have."""
+
+
+def visit_collection(inspection: Inspection, node: StoredNode) -> None:
+    """Judge the top group of a collection, its OME group and XML, and its images."""
+    version = inspection.admit(node)
+    inspection.judge("bioformats2raw", node)
+    ome = inspection.read_group(join(node.path, "OME"))
+    if ome.exists:
+        inspection.judge("ome", ome)
+    # OME-XML beside a group without a document is usual for 0.5 (A23): the folder is what counts.
+    series = ome.ome.get("series")
+    listed = strings(series) if isinstance(series, list) else None
+    plate = node.ome.get("plate")
+    if listed is not None:
+        images = list(dict.fromkeys(listed))
+        _visit_series(inspection, node, ome, images, version)
+    elif isinstance(plate, dict):
+        images = _plate_images(inspection, node, plate)
+    else:
+        images = _visit_numbered(inspection, node, version)
+    if isinstance(plate, dict):
+        _judge_series_of_plate(inspection, node, ome, plate, listed, version)
+    else:
+        _judge_missing_plate(inspection, node, images, version)
+    _judge_xml(inspection, node, len(images), version)
+
+
+def _visit_series(
+    inspection: Inspection, node: StoredNode, ome: StoredNode, images: list[str], version: str
+) -> None:
+    at: Location = ("ome", "series") if ome.zarr_format == 3 else ("series",)
+    for place, path in enumerate(images):
+        image = inspection.reader.group(join(node.path, path))
+        if not image.exists:
+            inspection.find(
+                "BF-05",
+                ome,
+                (*at, place),
+                f"there is no image {describe(path)}",
+                "write it, or take it off the list",
+                version=version,
+            )
+        elif "plate" not in node.ome:
+            inspection.visit_image(inspection.read_group(image.path))
+
+
+def _visit_numbered(inspection: Inspection, node: StoredNode, version: str) -> list[str]:
+    images = [name for name in node.members if name.isdecimal()]
+    for path in images:
+        inspection.visit_image(inspection.read_group(join(node.path, path)))
+    if images != [str(number) for number in range(len(images))] or not images:
+        found = f"the images are {describe(images)}" if images else "there is no image 0"
+        inspection.find(
+            "BF-06",
+            node,
+            (),
+            found,
+            "number the images 0, 1, ..., or list them in series of the group OME",
+            version=version,
+        )
+    return images
+
+
+def _plate_images(inspection: Inspection, node: StoredNode, plate: JSONObject) -> list[str]:
+    images = []
+    for _, entry in objects(plate.get("wells")):
+        path = entry.get("path")
+        if isinstance(path, str):
+            well = inspection.reader.group(join(node.path, path)).ome.get("well")
+            fields = objects(well.get("images")) if isinstance(well, dict) else ()
+            images += [f"{path}/{image['path']}" for _, image in fields if isinstance(image.get("path"), str)]
+    return images
+
+
+def _judge_series_of_plate(
+    inspection: Inspection,
+    node: StoredNode,
+    ome: StoredNode,
+    plate: JSONObject,
+    listed: list[str] | None,
+    version: str,
+) -> None:
+    if listed is None:
+        inspection.find(
+            "BF-04",
+            node,
+            (),
+            "the group OME lists no series beside the plate",
+            "list all images in series of the group OME",
+            version=version,
+        )
+        return
+    images = _plate_images(inspection, node, plate)
+    if sorted(images) != sorted(listed):
+        odd = sorted(set(images) ^ set(listed))
+        inspection.find(
+            "BF-04",
+            ome,
+            ("ome", "series") if ome.zarr_format == 3 else ("series",),
+            f"the plate and series differ in {describe(odd) if odd else 'the images listed twice'}",
+            "list the images of the plate",
+            version=version,
+        )
+
+
+def _judge_missing_plate(inspection: Inspection, node: StoredNode, images: list[str], version: str) -> None:
+    """Find the wells of a plate that the top group does not describe."""
+    roots = {path.partition("/")[0] for path in images if "/" in path} or set(node.members) - set(images)
+    for name in sorted(roots - {"OME"}):
+        row = inspection.reader.group(join(node.path, name))
+        if any("well" in inspection.reader.group(join(row.path, column)).ome for column in row.members):
+            inspection.find(
+                "BF-02",
+                node,
+                (),
+                f"there are wells in {describe(name)}, and the group has no plate",
+                "write the metadata of the plate: reindex does",
+                version=version,
+            )
+            return
+
+
+def _judge_xml(inspection: Inspection, node: StoredNode, images: int, version: str) -> None:
+    key = join(node.path, f"OME/{XML_FILE}")
+    where = join(node.path, "OME")
+    try:
+        data = inspection.reader.storage.read(key)
+        root = None if data is None else ElementTree.fromstring(data)
+    except (LamellaError, OSError, ElementTree.ParseError) as fault:
+        inspection.find(
+            "BF-03",
+            where,
+            (),
+            f"{XML_FILE} cannot be read: {fault}",
+            "restore it from a copy",
+            level="MUST",
+            version=version,
+        )
+        return
+    if root is None:
+        inspection.find("BF-03", where, (), f"there is no {XML_FILE}", "keep the OME-XML", version=version)
+        return
+    names = [element.tag.rpartition("}")[2] for element in root.iter()]
+    pixels = [name for name in _PIXELS if name in names]
+    if names[0] != "OME" or pixels:
+        found = (
+            f"{XML_FILE} has {pixels[0]}" if pixels else f"{XML_FILE} is no OME-XML but {describe(names[0])}"
+        )
+        inspection.find(
+            "BF-03", where, (), found, "write OME-XML with MetadataOnly", level="MUST", version=version
+        )
+    elements = [element for element in root if element.tag.rpartition("}")[2] == "Image"]
+    if names[0] == "OME" and len(elements) != images:
+        inspection.find(
+            "BF-07",
+            where,
+            (),
+            f"{XML_FILE} has {len(elements)} images, the collection {images}",
+            "describe each image once, in the order of the series",
+            version=version,
+        )
+
+
+def visit_scene(inspection: Inspection, node: StoredNode) -> None:
+    """Judge a scene, and the images whose coordinate systems it brings together."""
+    version = inspection.admit(node)
+    inspection.judge("scene", node)
+    scene = node.ome.get("scene")
+    at: Location = ("ome", "scene", "coordinateTransformations")
+    seen: set[str] = set()
+    entries = objects(scene.get("coordinateTransformations")) if isinstance(scene, dict) else ()
+    for place, entry in entries:
+        for side in ("input", "output"):
+            end = entry.get(side)
+            path = end.get("path") if isinstance(end, dict) else None
+            if not isinstance(path, str) or not path.strip("./") or path in seen:
+                continue
+            seen.add(path)
+            image = inspection.read_group(join(node.path, path.removeprefix("./").strip("/")))
+            if not image.exists:
+                inspection.find(
+                    "CT-26",
+                    node,
+                    (*at, place, side, "path"),
+                    f"there is no group {describe(path)}",
+                    "write the path of an image group",
+                    version=version,
+                )
+            elif "multiscales" in image.ome and "multiscales" not in node.ome:
+                inspection.visit_image(image)

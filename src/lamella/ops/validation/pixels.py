@@ -1,0 +1,257 @@
+"""What ``validate --pixels`` reads: every stored chunk and shard, and the pyramids that say how they were made.
+
+Memory is a piece per worker, or a chunk where one is larger, whatever the size of the arrays.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise, product
+from math import lcm, prod
+from typing import TYPE_CHECKING, NamedTuple, get_args
+
+import numpy as np
+
+from lamella.errors import DamagedDataError, LamellaError
+from lamella.ops.execution import run
+from lamella.ops.pyramids.downsample import Method, downsample
+from lamella.ops.pyramids.level import level_factors
+from lamella.ops.regions import PIECE_BYTES, enlarge, piece_shape, regions
+from lamella.spec.rules import DIALECTS, Finding
+from lamella.spec.rules.outline import datasets, level_scale, multiscales, ome_object
+from lamella.spec.rules.values import describe
+from lamella.store.arrays import StoredArray
+from lamella.store.documents import Documents
+from lamella.store.keys import join
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.ops.regions import Region
+    from lamella.ops.validation.walk import Inspection, Judged
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.types import JSONObject, Shape
+
+MAKER = "lamella.compute_pyramid"
+"""How the metadata of our own pyramids name what made them."""
+
+
+class Piece(NamedTuple):
+    """A box of one stored file, to be decoded."""
+
+    array: StoredArray
+    key: str
+    box: Region
+
+
+class Step(NamedTuple):
+    """A box of a level, to be compared with the level before."""
+
+    fine: StoredArray
+    coarse: StoredArray
+    factors: Shape
+    method: Method
+    box: Region
+
+
+def check_pixels(inspection: Inspection, jobs: int | None = None) -> None:
+    """Decode every chunk of every image of an inspection, and compare its pyramids.
+
+    Parameters
+    ----------
+    inspection
+        Done with the documents; findings and notes are added to it.
+    jobs
+        Number of workers; one per processor by default.
+    """
+    damaged: set[str] = set()
+    opened: dict[str, StoredArray] = {}
+    for image in inspection.images:
+        for path, found in image.arrays.items():
+            where = join(image.node.path, path)
+            if found.facts is None or found.problem is not None or found.zarr_format is None:
+                damaged.add(where)
+            elif where not in opened:
+                documents = Documents(inspection.reader.storage, 3 if found.zarr_format == 3 else 2)
+                opened[where] = StoredArray(documents, where)
+                _decode(inspection, opened[where], damaged, jobs)
+        _compare_image(inspection, image, opened, damaged, jobs)
+        opened.clear()
+
+
+def _decode(inspection: Inspection, array: StoredArray, damaged: set[str], jobs: int | None) -> None:
+    told: dict[str, str] = {}
+
+    def read(piece: Piece) -> tuple[str, str] | None:
+        try:
+            piece.array.read(piece.box)
+        except (LamellaError, MemoryError) as fault:
+            return piece.key, " ".join(str(fault).split())
+        return None
+
+    def note(fault: tuple[str, str] | None) -> None:
+        if fault is not None:
+            told.setdefault(*fault)
+
+    try:
+        run(read, _pieces(array), jobs=jobs, done=note)
+    except LamellaError as fault:  # the codec is unknown, or the folder cannot be listed
+        told.setdefault("", " ".join(str(fault).split()))
+    for key, text in told.items():
+        damaged.add(array.path)
+        found = f"{key} cannot be decoded" if key else text
+        inspection.find_own(
+            "LM-09", array.path, found, "write that region again, or restore the file from a copy"
+        )
+
+
+def _pieces(array: StoredArray) -> Iterator[Piece]:
+    """Cut every stored file into boxes of whole chunks."""
+    meta = array.meta
+    for place in _places(array, meta):
+        if any(k >= n for k, n in zip(place, meta.grid, strict=True)):
+            continue  # beyond the shape: no reader asks for it
+        box = meta.file_box(place)
+        key = meta.chunk_key(place)
+        shape = tuple(one.stop - one.start for one in box)
+        unit = piece_shape(shape, meta.chunks, meta.dtype.itemsize, PIECE_BYTES)
+        for part in regions(shape, unit):
+            yield Piece(
+                array,
+                key,
+                tuple(slice(p.start + b.start, p.stop + b.start) for p, b in zip(part, box, strict=True)),
+            )
+
+
+def _places(array: StoredArray, meta: ArrayMeta) -> Iterator[tuple[int, ...]]:
+    """Places of the files of an array: those that are there, or all where the store cannot tell."""
+    if array.documents.storage.can_list:
+        return array._stored_places(meta)
+    return product(*map(range, meta.grid))
+
+
+# -- pyramids ------------------------------------------------------------------------------------------------------
+
+
+def _compare_image(
+    inspection: Inspection,
+    image: Judged,
+    opened: dict[str, StoredArray],
+    damaged: set[str],
+    jobs: int | None,
+) -> None:
+    if image.version not in DIALECTS:
+        return
+    ome = ome_object(image.node.attributes, DIALECTS[image.version])
+    for _, entry in multiscales(ome):
+        levels = [
+            (item, str(item["path"])) for _, item in datasets(entry) if isinstance(item.get("path"), str)
+        ]
+        if len(levels) < 2:
+            continue
+        method = recorded_method(entry)
+        if method is None:
+            maker = entry.get("metadata")
+            made = maker.get("method") if isinstance(maker, dict) else None
+            text = (
+                f"its pyramid was made by {describe(made)}"
+                if made
+                else "nothing says how its pyramid was made"
+            )
+            inspection.notes.append((image.node.path, f"{text}: the levels were not compared"))
+            continue
+        for fine, coarse in pairwise(levels):
+            _compare_levels(inspection, image, (fine, coarse), method, opened, damaged, jobs)
+
+
+def recorded_method(multiscale: JSONObject) -> Method | None:
+    """Find by which method lamella made a pyramid; None where it did not.
+
+    >>> recorded_method({"metadata": {"method": "lamella.compute_pyramid", "kwargs": {"method": "mode"}}})
+    'mode'
+    """
+    made = multiscale.get("metadata")
+    if not isinstance(made, dict) or made.get("method") != MAKER:
+        return None
+    given = made.get("kwargs")
+    name = given.get("method") if isinstance(given, dict) else None
+    return name if name in get_args(Method) else None
+
+
+def _compare_levels(
+    inspection: Inspection,
+    image: Judged,
+    levels: tuple[tuple[JSONObject, str], tuple[JSONObject, str]],
+    method: Method,
+    opened: dict[str, StoredArray],
+    damaged: set[str],
+    jobs: int | None,
+) -> None:
+    paths = [join(image.node.path, path) for _, path in levels]
+    if damaged & set(paths) or not opened.keys() >= set(paths):
+        inspection.notes.append(
+            (
+                image.node.path,
+                f"levels {levels[0][1]} and {levels[1][1]} cannot be read, and were not compared",
+            )
+        )
+        return
+    fine, coarse = (opened[path] for path in paths)
+    scales = [level_scale(item) for item, _ in levels]
+    factors = _factors(fine.meta, coarse.meta, scales[0], scales[1])
+    if factors is None or fine.meta.dtype != coarse.meta.dtype:
+        inspection.findings.append(
+            _differs(paths[1], f"shape {list(coarse.meta.shape)} is no level of {list(fine.meta.shape)}")
+        )
+        return
+    faults: list[str] = []
+    try:
+        run(
+            _compare,
+            _steps(fine, coarse, factors, method),
+            jobs=jobs,
+            done=lambda f: faults.append(f) if f else None,
+        )
+    except DamagedDataError as fault:
+        faults.append(str(fault))
+    if faults:
+        inspection.findings.append(_differs(paths[1], f"{faults[0]} of {levels[0][1]!r}, {method}"))
+
+
+def _differs(path: str, found: str) -> Finding:
+    from lamella.ops.validation.rules import own_finding
+
+    return own_finding("LM-10", path, found, "compute the pyramid again")
+
+
+def _factors(
+    fine: ArrayMeta, coarse: ArrayMeta, fine_scale: list[float] | None, coarse_scale: list[float] | None
+) -> Shape | None:
+    ratios = [1.0] * fine.ndim
+    if fine_scale and coarse_scale and len(fine_scale) == len(coarse_scale) == fine.ndim:
+        ratios = [b / a if a else 1.0 for a, b in zip(fine_scale, coarse_scale, strict=True)]
+    return level_factors(fine.shape, coarse.shape, ratios)
+
+
+def _steps(fine: StoredArray, coarse: StoredArray, factors: Shape, method: Method) -> Iterator[Step]:
+    meta = coarse.meta
+    grain = tuple(lcm(c, f) // f for c, f in zip(fine.meta.chunks, factors, strict=True))
+    unit = piece_shape(meta.shape, grain, prod(factors) * meta.dtype.itemsize, PIECE_BYTES)
+    for box in regions(meta.shape, tuple(max(1, n) for n in unit)):
+        yield Step(fine, coarse, factors, method, box)
+
+
+def _compare(step: Step) -> str:
+    """Say where a box of a level is not what the level before makes it; nothing where it is."""
+    source = step.fine.read(enlarge(step.box, step.factors, step.fine.meta.shape))
+    wanted = downsample(source, step.factors, step.method)
+    stored = step.coarse.read(step.box)
+    same = np.array_equal(wanted, stored, equal_nan=stored.dtype.kind == "f")
+    if same:
+        return ""
+    unlike = wanted != stored
+    if stored.dtype.kind == "f":
+        unlike &= ~(np.isnan(wanted) & np.isnan(stored))
+    first = [int(n[0]) + box.start for n, box in zip(np.nonzero(unlike), step.box, strict=True)]
+    return f"the voxel at {first} is not that"

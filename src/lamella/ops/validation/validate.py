@@ -1,0 +1,256 @@
+"""``validate``: what is wrong with a store, by every rule that its files can show.
+
+The report, and the operation that makes one. How the store is walked is in :mod:`lamella.ops.validation.walk`; what the
+rules say is in :mod:`lamella.spec.rules` and, for damage, in :mod:`lamella.ops.validation.rules`.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError, StoreNotFoundError
+from lamella.nodes.image_array import ImageArray
+from lamella.nodes.node import NGFFNode
+from lamella.ops.validation.walk import Inspection
+from lamella.ops.walk_store import StoreReader
+from lamella.spec.rules import location_text
+from lamella.store.keys import natural_order
+from lamella.store.local import LocalStorage
+from lamella.store.storage import open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zarr.abc.store import Store
+
+    from lamella.spec.rules import Finding, Level
+    from lamella.store.storage import Storage
+    from lamella.types import JSONObject, StrPath
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is wrong with a store. True where nothing is.
+
+    Attributes
+    ----------
+    store
+        Where it is.
+    version
+        OME-NGFF version of the store; None where nothing tells.
+    findings
+        All findings, by node.
+    notes
+        Node and text of what could not be checked, such as pyramids that do not say how they were made.
+    nodes
+        Number of groups that were judged.
+    strict
+        Whether a broken SHOULD makes the report false, too.
+
+    Examples
+    --------
+    >>> import lamella, tempfile, zarr
+    >>> path = tempfile.mkdtemp() + "/well.zarr"
+    >>> group = zarr.create_group(path, zarr_format=2, attributes={"well": {"images": [{"path": "0"}]}})
+    >>> report = lamella.validate(path)
+    >>> report.valid, report.counts, report.rules
+    (False, {'MUST': 1, 'SHOULD': 2}, ('PL-12', 'VE-02'))
+    >>> print(report)
+    /...: not valid OME-NGFF 0.4; 1 MUST, 2 SHOULD broken in 1 group
+    <BLANKLINE>
+    /
+      SHOULD VE-02  well: there is no version
+                     add version: "0.4"
+      MUST   PL-12  well.images[0].path: there is no image "0"
+                     write the image, or take it off the list
+      SHOULD PL-12  the well has no images
+                     remove the empty group
+    """
+
+    store: str
+    version: str | None
+    findings: tuple[Finding, ...]
+    notes: tuple[tuple[str, str], ...] = ()
+    nodes: int = 0
+    strict: bool = False
+
+    @property
+    def readable(self) -> bool:
+        """Whether there was anything to judge."""
+        return self.nodes > 0
+
+    @property
+    def valid(self) -> bool:
+        """Whether no MUST is broken, in a store where there was something to judge."""
+        return self.readable and not any(finding.level == "MUST" for finding in self.findings)
+
+    @property
+    def counts(self) -> dict[Level, int]:
+        """Number of findings of each level."""
+        found = Counter(finding.level for finding in self.findings)
+        return {"MUST": found["MUST"], "SHOULD": found["SHOULD"]}
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Ids of the rules that are broken, each once, in alphabetical order."""
+        return tuple(sorted({finding.rule for finding in self.findings}))
+
+    def __bool__(self) -> bool:
+        return self.valid and not (self.strict and self.findings)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> Iterator[str]:
+        """Yield the report as text: the verdict, then the findings of each node below its path."""
+        yield self.verdict
+        for node, findings in groupby(self.findings, key=lambda finding: finding.node):
+            yield f"\n{node or '/'}"
+            for finding in findings:
+                where = location_text(finding.location)
+                yield f"  {finding.level:6} {finding.rule}  {where + ': ' if where else ''}{finding.found}"
+                yield f"                 {finding.remedy}"
+        if self.notes:
+            yield "\nNot checked"
+            yield from (f"  {node or '/'}: {text}" for node, text in self.notes)
+
+    @property
+    def verdict(self) -> str:
+        """One line: the store, its version, and the numbers."""
+        if not self.readable:
+            return f"{self.store}: nothing here can be judged as OME-NGFF"
+        counts = self.counts
+        numbers = ", ".join(f"{counts[level]} {level}" for level in counts if counts[level])
+        groups = f"{self.nodes} group{'' if self.nodes == 1 else 's'}"
+        verdict = "valid" if self.valid else "not valid"
+        return (
+            f"{self.store}: {verdict} OME-NGFF {self.version or 'of an unknown version'}; "
+            f"{numbers or 'nothing'} broken in {groups}"
+        )
+
+    def to_json(self) -> JSONObject:
+        """Give the report as JSON: ``store``, ``version``, ``readable``, ``valid``, ``nodes``, ``counts``,
+        ``findings`` (each with ``rule``, ``level``, ``node``, ``location``, ``found``, ``remedy``) and ``notes``
+        (each with ``node`` and ``text``).
+        """  # noqa: D205
+        return {
+            "store": self.store,
+            "version": self.version,
+            "readable": self.readable,
+            "valid": self.valid,
+            "nodes": self.nodes,
+            "counts": dict(self.counts),
+            "findings": [
+                {
+                    "rule": finding.rule,
+                    "level": finding.level,
+                    "node": finding.node,
+                    "location": list(finding.location),
+                    "found": finding.found,
+                    "remedy": finding.remedy,
+                }
+                for finding in self.findings
+            ],
+            "notes": [{"node": node, "text": text} for node, text in self.notes],
+        }
+
+
+def validate(
+    path_or_node: StrPath | Store | NGFFNode,
+    *,
+    strict: bool = False,
+    pixels: bool = False,
+    jobs: int | None = None,
+) -> Report:
+    """Judge a store by the rules of its OME-NGFF version: 0.4, 0.5 or 0.6.
+
+    Images, labels, plates, wells, bioformats2raw collections and scenes are walked from any root: the store, or a
+    group inside one. Metadata documents are read once each. Damage does not stop the walk and raises nothing: it is
+    a finding, of the rule that it breaks or of a rule of lamella (``LM-``, see
+    ``lamella.ops.validation.rules.OWN_RULES``). Nothing is written.
+
+    Parameters
+    ----------
+    path_or_node
+        Path or URL of a store or of a group in one, a zarr-python store, or an open node.
+    strict
+        Count a broken SHOULD as a fault: the report is true only when there is no finding at all.
+    pixels
+        Also decode every chunk, and compare each level of a pyramid that lamella made with the level before it.
+        Reads all pixels.
+    jobs
+        Number of workers for the pixels; one per processor by default.
+
+    Returns
+    -------
+    Report
+        True when no MUST is broken.
+
+    Raises
+    ------
+    StoreNotFoundError
+        There is nothing at the path (a FileNotFoundError).
+    InvalidArgumentError
+        An array was given (a ValueError).
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> path = tempfile.mkdtemp() + "/cells.zarr"
+    >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["GFP"], version="0.5") as position:
+    ...     position["0"] = np.ones((1, 1, 1, 16, 16), "uint16")
+    >>> bool(lamella.validate(path, pixels=True))
+    True
+    """
+    storage, root, name = place_of(path_or_node)
+    inspection = Inspection(StoreReader(storage), keep_images=pixels)
+    inspection.walk(root)
+    if pixels:
+        from lamella.ops.validation.pixels import check_pixels
+
+        check_pixels(inspection, jobs)
+    return report_of(inspection, name, strict=strict)
+
+
+def report_of(inspection: Inspection, name: str, *, strict: bool = False) -> Report:
+    """Give the report of an inspection that is done."""
+    findings = dict.fromkeys(inspection.findings)  # a node that is reached twice is told once
+    order = {node: natural_order(node) for node in {finding.node for finding in findings}}
+    return Report(
+        name,
+        inspection.version,
+        tuple(sorted(findings, key=lambda finding: order[finding.node])),
+        tuple(dict.fromkeys(inspection.notes)),
+        inspection.judged,
+        strict,
+    )
+
+
+def place_of(path_or_node: StrPath | Store | NGFFNode, *, read_only: bool = True) -> tuple[Storage, str, str]:
+    """Find the storage, the path in it and the name of what a caller gave.
+
+    Raises
+    ------
+    StoreNotFoundError
+        There is nothing at the path.
+    InvalidArgumentError
+        An array was given.
+    """
+    if isinstance(path_or_node, ImageArray):
+        raise InvalidArgumentError(
+            f"{path_or_node!r} is an array: give the image that holds it, or its path."
+        )
+    if isinstance(path_or_node, NGFFNode):
+        return path_or_node._documents.storage, path_or_node.path, str(path_or_node._place)
+    target = os.fspath(path_or_node) if isinstance(path_or_node, os.PathLike) else path_or_node
+    storage = open_storage(target, read_only=read_only)
+    missing = not os.path.lexists(storage.root) if isinstance(storage, LocalStorage) else False
+    if missing:
+        raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
+    return storage, "", storage.name

@@ -1,0 +1,444 @@
+"""The walk of ``validate``: from any root through images, labels, plates, wells and collections.
+
+Every group is read once, judged by the rules of the version that it states, and its members are walked: those that it
+lists and those that are there. What is special to plates is in :mod:`lamella.ops.validation.plate`, to collections and
+scenes in :mod:`lamella.ops.validation.collection`.
+
+Layer: ops. Raises nothing for what a store holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lamella.ops.validation import collection, plate
+from lamella.ops.validation.copies import Copies, copies_of
+from lamella.ops.validation.rules import own_finding
+from lamella.spec.rules import DIALECTS, RULES, ParentImage, check_arrays, check_attributes
+from lamella.spec.rules.judge import Judge
+from lamella.spec.rules.outline import datasets, multiscales, ome_object
+from lamella.spec.rules.values import describe
+from lamella.store.keys import join
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from lamella.ops.walk_store import StoredArray, StoredNode, StoreReader
+    from lamella.spec.rules import Finding, Kind, Level, Location
+    from lamella.types import JSONObject
+
+_DEPTH = 4
+"""How many groups without metadata are walked through, one in another."""
+
+_HOLDERS = {"plate", "bioformats2raw.layout", "well"}
+"""What says of a group which members it has."""
+
+_ARRAY_RULES_OF_ALL = ("MS-04", "MS-06")
+"""What is judged of images of a version that has no rules here."""
+
+
+@dataclass
+class Judged:
+    """A group that was judged, with what only a walk can know of it.
+
+    Attributes
+    ----------
+    kind
+        What the group is; a label image is of kind ``"label"``.
+    node
+        What is stored.
+    version
+        The version by whose rules it was judged.
+    arrays
+        Of an image: its levels by dataset path.
+    members
+        Of a well or a labels group: the listed images that are there. Of a plate: its listed wells that are there.
+    unlisted
+        Of the same: those that are there and not listed.
+    fields
+        Of a plate: path and acquisition of each image of each listed well; None for a well that cannot be read.
+    """
+
+    kind: Kind
+    node: StoredNode
+    version: str
+    arrays: dict[str, StoredArray] = field(default_factory=dict)
+    members: list[str] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
+    fields: dict[str, list[tuple[str, int | None]] | None] = field(default_factory=dict)
+
+
+class Inspection:
+    """One walk of a store.
+
+    Parameters
+    ----------
+    reader
+        Of the store.
+    on_group
+        Called with each group when it and all below it are judged.
+    keep_images
+        Keep the images for those who read pixels.
+
+    Attributes
+    ----------
+    findings, notes, judged, version
+        What a report is made of.
+    images
+        The images, where they are kept.
+    """
+
+    def __init__(
+        self,
+        reader: StoreReader,
+        on_group: Callable[[Judged], None] | None = None,
+        *,
+        keep_images: bool = False,
+    ) -> None:
+        self.reader = reader
+        self.findings: list[Finding] = []
+        self.notes: list[tuple[str, str]] = []
+        self.judged = 0
+        self.version: str | None = None
+        self.images: list[Judged] = []
+        self.copies: list[Copies] = []
+        self.on_group = on_group
+        self.keep_images = keep_images
+        self._seen: set[str] = set()
+        self._admitted: set[str] = set()
+
+    # -- findings ------------------------------------------------------------------------------------------------
+
+    def find(
+        self,
+        rule: str,
+        node: StoredNode | str,
+        at: Location,
+        found: str,
+        remedy: str,
+        *,
+        level: Level | None = None,
+        version: str | None = None,
+    ) -> None:
+        """Add a finding of a rule of the specification, where the version has that rule."""
+        version = version or self.version or ""
+        if version not in RULES[rule].versions:
+            return
+        path = node if isinstance(node, str) else node.path
+        self.findings.append(Judge(DIALECTS[version], path).find(rule, at, found, remedy, level=level))
+
+    def find_own(
+        self, rule: str, node: str, found: str, remedy: str, *, at: Location = (), level: Level | None = None
+    ) -> None:
+        """Add a finding of a rule of lamella."""
+        self.findings.append(own_finding(rule, node, found, remedy, at=at, level=level))
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def read_group(self, path: str) -> StoredNode:
+        """Read a group; what is wrong with its documents is told here."""
+        node = self.reader.group(path)
+        if path not in self._seen:
+            self._seen.add(path)
+            self._tell_faults(node)
+            if node.exists:
+                self._note_copies(node)
+        return node
+
+    def read_array(self, path: str, zarr_format: int | None) -> StoredArray:
+        """Read an array; what is wrong with its document is told here."""
+        array = self.reader.array(path, zarr_format)
+        if path in self._seen:
+            return array
+        self._seen.add(path)
+        self._tell_faults(array)
+        if array.problem is not None:
+            level: Level = "MUST" if array.facts is None else "SHOULD"
+            self.find_own("LM-07", path, array.problem, "correct the document", level=level)
+        if array.exists:
+            self._note_copies(array)
+        return array
+
+    def _tell_faults(self, node: StoredNode) -> None:
+        for fault in node.faults:
+            if fault.rule == "ST-06":
+                self.find(
+                    "ST-06",
+                    node,
+                    (),
+                    fault.found,
+                    "remove the comments",
+                    version=self.version if self.version in DIALECTS else "0.4",
+                )
+            elif fault.rule == "LM-03":
+                self.find_own("LM-03", node.path, fault.found, "write a number, or leave the value out")
+            else:
+                self.find_own(
+                    "LM-01", node.path, fault.found, "restore the file from a copy, or delete the node"
+                )
+        if len(node.formats) > 1:
+            self.find_own(
+                "LM-02",
+                node.path,
+                "documents of Zarr v2 and v3 lie side by side; the v3 ones are judged",
+                "remove those of one format",
+            )
+
+    def _note_copies(self, node: StoredNode) -> None:
+        for copies in self.copies:
+            copies.compare(node)
+        found = copies_of(node)
+        if found is not None:
+            self.copies.append(found)
+
+    # -- walking -------------------------------------------------------------------------------------------------
+
+    def walk(self, path: str) -> None:
+        """Judge everything from a root."""
+        node = self.read_group(path)
+        if node.exists:
+            self.version = self._version(node)
+        if node.kind == "array":
+            self.find_own("LM-06", path, "an array is stored here", "give the image group that holds it")
+            return
+        # Without a document this may be any folder: it is walked only where it is the row of a plate.
+        if node.exists or any("well" in self.reader.group(join(path, name)).ome for name in node.members):
+            self.visit(node)
+        for copies in self.copies:
+            copies.finish(self.reader)
+            if copies.stale:
+                self.find_own(
+                    "LM-08",
+                    copies.path,
+                    f"the consolidated metadata are stale: {copies.stale}",
+                    "remove them, or consolidate again",
+                )
+        if not self.judged and not self.findings:
+            self.find_own(
+                "LM-06",
+                path,
+                "there is no OME-NGFF metadata here or below",
+                "give the path of an image, a plate or a collection",
+            )
+
+    def _version(self, node: StoredNode) -> str:
+        return node.version or node.stated_version or "unknown"
+
+    def visit(self, node: StoredNode, *, depth: int = 0) -> None:
+        """Judge a group by what its document says it is, and walk on."""
+        ome = node.ome
+        if "plate" in ome:
+            plate.visit_plate(self, node)
+        if "bioformats2raw.layout" in ome:
+            collection.visit_collection(self, node)
+        if "well" in ome:
+            plate.visit_well(self, node, None)
+        if "scene" in ome:
+            collection.visit_scene(self, node)
+        if "multiscales" in ome or "omero" in ome or "image-label" in ome:
+            self.visit_image(node, label="image-label" in ome)
+        elif "labels" in ome:
+            self.visit_labels(node, None)
+        elif not ome.keys() & _HOLDERS and depth < _DEPTH:
+            for name in node.members:
+                child = self.read_group(join(node.path, name))
+                if child.kind == "group" or child.unreadable or not child.exists:
+                    self.visit(child, depth=depth + 1)
+
+    def judge(self, kind: Kind, node: StoredNode, *, acquisitions: Collection[int] | None = None) -> str:
+        """Judge a document, once for each kind that it is; returns the version by which it was judged."""
+        version = self._node_version(node)
+        if node.unreadable:
+            return version
+        if version in DIALECTS:
+            found = check_attributes(
+                kind, node.attributes, version, node=node.path, acquisitions=acquisitions
+            )
+            self.findings.extend(found)
+        return version
+
+    def admit(self, node: StoredNode) -> str:
+        """Count a group, and judge what holds for groups of any kind; returns its version."""
+        version = self._node_version(node)
+        if node.unreadable or node.path in self._admitted:
+            return version
+        self._admitted.add(node.path)
+        self.judged += 1
+        if version not in DIALECTS:
+            self.find_own(
+                "LM-04",
+                node.path,
+                f"the version is {version}, for which there are no rules",
+                "upgrade it to 0.4 or later" if version < "0.4" else "see that lamella is up to date",
+            )
+            return version
+        if self.version is None:
+            self.version = version
+        if self.version in DIALECTS and node.zarr_format != DIALECTS[self.version].zarr_format:
+            wanted = DIALECTS[self.version].zarr_format
+            rule = {2: "ST-01", 3: "ST-02"}[wanted]
+            found = f"the group is Zarr v{node.zarr_format}" if node.exists else "the folder is no group"
+            self.find(rule, node, (), found, f"store it as Zarr v{wanted}", version=self.version)
+        elif node.stated_version is not None and version != self.version:
+            self.find(
+                "ST-08",
+                node,
+                ("ome", "version"),
+                f"the version is {describe(node.stated_version)}, that of the store {describe(self.version)}",
+                "keep one version in a store",
+                version=version,
+            )
+        if node.zarr_format == 2 and ".zgroup" not in node.data:
+            self.find("ST-01", node, (), "the group has no .zgroup", "write one", version=version)
+        return version
+
+    def _node_version(self, node: StoredNode) -> str:
+        if self.version is not None and not node.exists:
+            return self.version
+        if self.version is None or node.stated_version is not None:
+            return self._version(node)
+        found = self._version(node)
+        # 0.1 to 0.3 are told by their documents; all else has the version of the store.
+        if found in DIALECTS and self.version in DIALECTS:
+            same = DIALECTS[found].zarr_format == DIALECTS[self.version].zarr_format
+            return self.version if same else found
+        return found
+
+    # -- images --------------------------------------------------------------------------------------------------
+
+    def visit_image(self, node: StoredNode, *, label: bool = False, parent: Judged | None = None) -> None:
+        """Judge an image or label image with its arrays, and its labels; once, however often it is listed."""
+        if node.path in self._admitted:
+            return
+        version = self.admit(node)
+        judged = Judged("label" if label else "image", node, version)
+        self.judge("image", node)
+        if label:
+            self.judge("label", node)
+        known = ome_object(node.attributes, DIALECTS[version]) if version in DIALECTS else {}
+        ome = known if "multiscales" in known else node.ome
+        for path in _dataset_paths(ome):
+            judged.arrays[path] = self.read_array(join(node.path, path), node.zarr_format)
+        if not node.unreadable:
+            self._judge_arrays(judged, parent)
+        if self.keep_images:
+            self.images.append(judged)
+        if node.names is None or "labels" in node.names:
+            labels = self.read_group(join(node.path, "labels"))
+            # A folder of that name which is no node may be one of the user's own; a listed array is a level.
+            if (labels.exists or _has_groups(self, labels)) and labels.kind != "array":
+                self.visit_labels(labels, judged)
+        self.done(judged)
+
+    def _judge_arrays(self, judged: Judged, parent: Judged | None) -> None:
+        node, version = judged.node, judged.version
+        rules = version if version in DIALECTS else "0.4"
+        facts = {path: array.facts for path, array in judged.arrays.items() if array.facts is not None}
+        above = None
+        if parent is not None:
+            levels = {path: array.facts for path, array in parent.arrays.items() if array.facts is not None}
+            above = ParentImage(parent.node.attributes, levels)
+        kind: Kind = "label" if judged.kind == "label" else "image"
+        for finding in check_arrays(kind, node.attributes, rules, facts, node=node.path, parent=above):
+            if version not in DIALECTS and finding.rule not in _ARRAY_RULES_OF_ALL:
+                continue
+            if finding.rule == "MS-04" and self._is_damaged(judged, finding):
+                continue  # it is there, and LM-01 or LM-07 says what is wrong with it
+            self.findings.append(finding)
+
+    def _is_damaged(self, judged: Judged, finding: Finding) -> bool:
+        value = judged.node.attributes
+        for part in finding.location:
+            value = value[part]
+        array = judged.arrays.get(value)
+        return array is not None and array.exists and array.kind != "group"
+
+    # -- labels --------------------------------------------------------------------------------------------------
+
+    def visit_labels(self, node: StoredNode, parent: Judged | None) -> None:
+        """Judge a group of labels, and the label images in it."""
+        version = self.admit(node)
+        self.judge("labels", node)
+        judged = Judged("labels", node, version)
+        value = node.ome.get("labels")
+        listed = [path for path in value if isinstance(path, str)] if isinstance(value, list) else []
+        at: Location = ("ome", "labels") if node.zarr_format == 3 else ("labels",)
+        for place, path in enumerate(listed):
+            if path in listed[:place]:
+                continue
+            image = self.read_group(join(node.path, path))
+            if image.exists:
+                judged.members.append(path)
+                self._judge_between(node, path)
+                self.visit_image(image, label=True, parent=parent)
+            elif path and ".." not in path.split("/"):
+                self.find(
+                    "LB-01",
+                    node,
+                    (*at, place),
+                    f"there is no label image {describe(path)}",
+                    "write it, or take it off the list",
+                    version=version,
+                )
+        for path, image in self._unlisted_images(node, "", set(listed), 0):
+            judged.unlisted.append(path)
+            if not node.unreadable:
+                self.find(
+                    "LB-02",
+                    node,
+                    at if isinstance(value, list) else (),
+                    f"the label image {describe(path)} is not listed",
+                    "list it",
+                    version=version,
+                )
+            self.visit_image(image, label=True, parent=parent)
+        self.done(judged)
+
+    def _unlisted_images(
+        self, node: StoredNode, path: str, listed: set[str], depth: int
+    ) -> list[tuple[str, StoredNode]]:
+        """Find the label images that are there and not listed, also in groups between."""
+        found = []
+        for name in node.members:
+            where = join(path, name)
+            if where in listed:
+                continue
+            child = self.read_group(join(node.path, name))
+            if "multiscales" in child.ome or "image-label" in child.ome:
+                found.append((where, child))
+            elif child.kind != "array" and depth < _DEPTH:
+                found.extend(self._unlisted_images(child, where, listed, depth + 1))
+        return found
+
+    def _judge_between(self, labels: StoredNode, path: str) -> None:
+        parts = path.split("/")[:-1]
+        for number in range(1, len(parts) + 1):
+            group = self.reader.group(join(labels.path, "/".join(parts[:number])))
+            if isinstance(group.attributes, dict) and "ome" in group.attributes:
+                self.find(
+                    "LB-06",
+                    group,
+                    ("ome",),
+                    "a group between labels and a label image has metadata",
+                    "remove them",
+                )
+
+    def done(self, judged: Judged) -> None:
+        """Hand a group to whoever asked for them."""
+        if self.on_group is not None:
+            self.on_group(judged)
+
+
+def _has_groups(inspection: Inspection, node: StoredNode) -> bool:
+    return any(inspection.reader.group(join(node.path, name)).exists for name in node.members)
+
+
+def _dataset_paths(ome: JSONObject) -> list[str]:
+    paths = [
+        dataset["path"]
+        for _, entry in multiscales(ome)
+        for _, dataset in datasets(entry)
+        if isinstance(dataset.get("path"), str) and dataset["path"]
+    ]
+    return list(dict.fromkeys(paths))
