@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lamella.spec.axes import SPACE_UNITS, TIME_UNITS
 from lamella.spec.rules import DIALECTS, RULES, Finding, location_text
-from lamella.spec.rules.dialect import LABEL_DTYPES, SPACE_UNITS, TIME_UNITS
+from lamella.spec.rules.dialect import LABEL_DTYPES
 
 NUMBERS = {
     "ST": range(1, 11),

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules.dialect import SPACE_UNITS, TIME_UNITS, VECTOR_TYPES
+from lamella.spec.axes import SPACE_UNITS, TIME_UNITS
+from lamella.spec.rules.dialect import VECTOR_TYPES
 from lamella.spec.rules.values import alike, describe, is_text
 
 if TYPE_CHECKING:

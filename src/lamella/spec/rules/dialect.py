@@ -16,67 +16,6 @@ from lamella.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from lamella.spec.rules.finding import Location
 
-SPACE_UNITS = frozenset(
-    [
-        "angstrom",
-        "attometer",
-        "centimeter",
-        "decimeter",
-        "exameter",
-        "femtometer",
-        "foot",
-        "gigameter",
-        "hectometer",
-        "inch",
-        "kilometer",
-        "megameter",
-        "meter",
-        "micrometer",
-        "mile",
-        "millimeter",
-        "nanometer",
-        "parsec",
-        "petameter",
-        "picometer",
-        "terameter",
-        "yard",
-        "yoctometer",
-        "yottameter",
-        "zeptometer",
-        "zettameter",
-    ]
-)
-"""The 26 UDUNITS-2 names for lengths that the specification lists."""
-
-TIME_UNITS = frozenset(
-    [
-        "attosecond",
-        "centisecond",
-        "day",
-        "decisecond",
-        "exasecond",
-        "femtosecond",
-        "gigasecond",
-        "hectosecond",
-        "hour",
-        "kilosecond",
-        "megasecond",
-        "microsecond",
-        "millisecond",
-        "minute",
-        "nanosecond",
-        "petasecond",
-        "picosecond",
-        "second",
-        "terasecond",
-        "yoctosecond",
-        "yottasecond",
-        "zeptosecond",
-        "zettasecond",
-    ]
-)
-"""The 23 UDUNITS-2 names for durations that the specification lists."""
-
 LABEL_DTYPES = frozenset(
     ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"],
 )
