@@ -22,6 +22,9 @@ CompressorChoice: TypeAlias = "Compressor | str | Mapping[str, Any] | Literal[Fa
 _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
 _BLOSC = ("lz4", "lz4hc", "zstd", "zlib", "blosclz", "snappy")
 _LEVELS = {"blosc": (0, 9), "zstd": (-131072, 22), "gzip": (0, 9), "zlib": (0, 9), "bz2": (1, 9)}
+#: Bytes that blosc hands to zstd at a time. Left to itself c-blosc takes 32 KiB at level 1, and zstd begins anew with
+#: each: encoding takes 1.7 and decoding 2.1 times as long, for larger chunks (docs/codecs.md).
+_ZSTD_BLOCK = 1 << 20
 _DEFAULT_LEVEL = {"blosc": 1, "zstd": 1, "gzip": 6, "zlib": 6, "bz2": 9}
 #: Codecs that a format has and this package makes; any other one is only read.
 _MADE = {2: ("blosc", "zstd", "gzip", "zlib", "bz2"), 3: ("blosc", "zstd", "gzip")}
@@ -41,13 +44,15 @@ class Compressor:
         The level.
     shuffle : {"bitshuffle", "shuffle", "noshuffle"}, optional
         How blosc arranges the bytes before.
+    blocksize : int, optional
+        Bytes that blosc encodes at a time; what was measured best for `cname` by default.
 
     Examples
     --------
     >>> Compressor()
-    Compressor(name='blosc', cname='zstd', clevel=1, shuffle='bitshuffle')
+    Compressor(name='blosc', cname='zstd', clevel=1, shuffle='bitshuffle', blocksize=None)
     >>> Compressor.of("gzip")
-    Compressor(name='gzip', cname=None, clevel=6, shuffle=None)
+    Compressor(name='gzip', cname=None, clevel=6, shuffle=None, blocksize=None)
     >>> Compressor.of("none") is None
     True
     """
@@ -56,11 +61,13 @@ class Compressor:
     cname: str | None = "zstd"
     clevel: int | None = 1
     shuffle: str | None = "bitshuffle"
+    blocksize: int | None = None
 
     def __post_init__(self) -> None:
         if self.name != "blosc":
             object.__setattr__(self, "cname", None)
             object.__setattr__(self, "shuffle", None)
+            object.__setattr__(self, "blocksize", None)
             if self.name not in _LEVELS:
                 object.__setattr__(self, "clevel", None)
 
@@ -93,6 +100,13 @@ class Compressor:
             )
         return self._to_v2() if zarr_format == 2 else self._to_v3(itemsize)
 
+    @property
+    def _block(self) -> int:
+        """What blosc takes: 0 leaves the choice to it, which is a good one for all but zstd."""
+        if self.blocksize is not None:
+            return self.blocksize
+        return _best_block(self.cname)
+
     def _to_v2(self) -> JSONObject:
         if self.name == "blosc":
             shuffle = _SHUFFLES.index(self.shuffle or "bitshuffle")
@@ -101,14 +115,15 @@ class Compressor:
                 "cname": self.cname,
                 "clevel": self.clevel,
                 "shuffle": shuffle,
-                "blocksize": 0,
+                "blocksize": self._block,
             }
         return {"id": self.name, "level": self.clevel}
 
     def _to_v3(self, itemsize: int) -> JSONObject:
         if self.name == "blosc":
             blosc: JSONObject = {"typesize": itemsize, "cname": self.cname, "clevel": self.clevel}
-            return {"name": "blosc", "configuration": {**blosc, "shuffle": self.shuffle, "blocksize": 0}}
+            blosc |= {"shuffle": self.shuffle, "blocksize": self._block}
+            return {"name": "blosc", "configuration": blosc}
         configuration: JSONObject = {"level": self.clevel}
         if self.name == "zstd":
             configuration["checksum"] = False
@@ -142,7 +157,7 @@ def _by_name(name: str) -> Compressor:
 def _settings_of(codec: object) -> Mapping[str, Any]:
     """Take the settings of a codec object of numcodecs or zarr, which both describe themselves."""
     if hasattr(codec, "cname"):  # blosc of zarr-python before 3.1.4 cannot describe itself without a typesize
-        blosc = {key: getattr(codec, key, None) for key in ("cname", "clevel", "shuffle")}
+        blosc = {key: getattr(codec, key, None) for key in ("cname", "clevel", "shuffle", "blocksize")}
         return {
             "name": "blosc",
             "configuration": {key: value for key, value in blosc.items() if value is not None},
@@ -171,7 +186,15 @@ def _from_settings(settings: Mapping[str, Any]) -> Compressor:
         shuffle = _SHUFFLES[shuffle]
     shuffle = getattr(shuffle, "value", shuffle)
     cname = configuration.get("cname", "zstd")
-    return Compressor("blosc", getattr(cname, "value", cname), configuration.get("clevel", 1), shuffle)
+    cname = getattr(cname, "value", cname)
+    block = configuration.get("blocksize")
+    if block in (0, _best_block(cname)):  # 0: left to the encoder, so to us where we are it
+        block = None
+    return Compressor("blosc", cname, configuration.get("clevel", 1), shuffle, block)
+
+
+def _best_block(cname: object) -> int:
+    return _ZSTD_BLOCK if cname == "zstd" else 0
 
 
 def _checked(compressor: Compressor) -> Compressor:
@@ -185,6 +208,9 @@ def _checked(compressor: Compressor) -> Compressor:
         raise InvalidArgumentError(
             f"level {level!r} of compressor {compressor.name!r} is not a number from {low} to {high}"
         )
+    block = compressor.blocksize
+    if block is not None and (not isinstance(block, int) or isinstance(block, bool) or not 0 <= block < 1 << 31):
+        raise InvalidArgumentError(f"blocksize {block!r} of blosc is not a number of bytes from 0 to 2**31 - 1")
     if compressor.name == "blosc" and (compressor.cname not in _BLOSC or compressor.shuffle not in _SHUFFLES):
         raise InvalidArgumentError(
             f"blosc with cname={compressor.cname!r} and shuffle={compressor.shuffle!r} does not exist; "
