@@ -14,8 +14,10 @@
     ├── ClosedError            (ValueError)                    a write to a closed node
     ├── MetadataError          (ValueError)                    a document is damaged or contradicts itself
     ├── DamagedDataError       (ValueError, OSError)           a chunk or shard cannot be decoded
+    ├── TooLargeError          (MemoryError, ValueError)       what was asked for does not fit into memory
     ├── StorageError           (OSError)                       the file system or service refused: full disk, no locks
     ├── SourceError            (ValueError)                    a file to convert cannot be read or placed
+    ├── WorkerLostError        (RuntimeError)                  an executor lost the process that did some of the work
     └── MissingDependencyError (ImportError)                   an optional library is not installed
 
 Every class derives from the builtins a caller would expect. A message says what was asked, what was found,
@@ -79,6 +81,10 @@ class DamagedDataError(LamellaError, ValueError, OSError):
     """A chunk or shard cannot be read or decoded."""
 
 
+class TooLargeError(LamellaError, MemoryError, ValueError):
+    """What was asked for does not fit into memory, or a document says so of a single chunk."""
+
+
 class StorageError(LamellaError, OSError):
     """The file system or service under the store refused: full disk, no permission, no locks, network.
 
@@ -98,6 +104,10 @@ class StorageError(LamellaError, OSError):
 
 class SourceError(LamellaError, ValueError):
     """A file to convert cannot be read, has an impossible shape, or cannot be placed."""
+
+
+class WorkerLostError(LamellaError, RuntimeError):
+    """An executor lost a process that did some of the work: killed, out of memory, or its machine is gone."""
 
 
 class MissingDependencyError(LamellaError, ImportError):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
+from zarr.storage import MemoryStore, ZipStore
 
-from lamella.ops.execution import run, workers
+from lamella.errors import InvalidArgumentError, WorkerLostError
+from lamella.ops.execution import check_reach, run, workers
+from lamella.store.storage import open_storage
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 5, None])
@@ -66,6 +72,57 @@ def test_an_executor_that_is_given_is_used_and_left_open():
         run(str, range(3), executor=mine)
         assert used == [(0,), (1,), (2,)]
         assert mine.submit(int, "7").result() == 7
+
+
+def processes(count=2):
+    return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
+
+
+def end_this_process(unit):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
+def test_a_killed_worker_is_told_as_such_and_what_to_do():
+    with processes(1) as pool, pytest.raises(WorkerLostError, match="run the same again"):
+        run(end_this_process, range(3), executor=pool)
+
+
+def test_work_that_cannot_be_pickled_is_a_wrong_argument():
+    with processes(1) as pool, pytest.raises(InvalidArgumentError, match="cannot send work"):
+        run(lambda unit: unit, range(3), executor=pool)
+
+
+def test_an_error_of_the_work_itself_keeps_its_type():
+    with ThreadPoolExecutor(1) as pool, pytest.raises(TypeError, match="not iterable"):
+        run(sum, [3], executor=pool)
+
+
+def test_the_units_of_an_executor_are_bounded_too():
+    most, pending = 0, set()
+
+    class Counting(ThreadPoolExecutor):
+        def submit(self, fn, /, *args, **kwargs) -> Future:
+            nonlocal most
+            future = super().submit(fn, *args, **kwargs)
+            pending.add(future)
+            most = max(most, sum(not f.done() for f in pending))
+            return future
+
+    with Counting(2) as pool:
+        run(abs, range(300), executor=pool, jobs=3)
+    assert len(pending) == 300
+    assert most <= 6
+
+
+def test_only_threads_reach_a_store_of_this_process(tmp_path):
+    with processes(1) as pool:
+        check_reach(open_storage(tmp_path), pool)
+        for store in (MemoryStore(), ZipStore(tmp_path / "a.zip", mode="w")):
+            with pytest.raises(InvalidArgumentError, match="belongs to this process"):
+                check_reach(open_storage(store), pool)
+    with ThreadPoolExecutor(1) as threads:
+        check_reach(open_storage(MemoryStore()), threads)
 
 
 def test_workers_are_at_least_one():

@@ -1,4 +1,9 @@
-"""Running the units of an operation on an executor, with a bounded number under way.
+"""Running the units of an operation, with a bounded number under way: on threads, or on any executor.
+
+An operation over much data is planned as units: small values that say where to read and what to write (paths and
+regions, never pixels or open files), whose outputs are whole files that no other unit writes. So a unit can be
+pickled, run on another machine that sees the same store, and run again when its worker died. Every operation that
+takes ``executor=`` goes through :func:`run`.
 
 Layer: ops.
 """
@@ -6,15 +11,25 @@ Layer: ops.
 from __future__ import annotations
 
 import os
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+import pickle
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
+
+from lamella.errors import InvalidArgumentError, WorkerLostError
+from lamella.store.local import LocalStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from lamella.store.storage import Storage
+
 U = TypeVar("U")
 R = TypeVar("R")
+
+_MOST_SUBMITTED = 1024
+"""Units handed to an executor of the caller at a time: enough for any cluster, and they are small."""
 
 
 def workers(jobs: int | None = None) -> int:
@@ -38,52 +53,114 @@ def run(
     executor: Executor | None = None,
     done: Callable[[R], None] | None = None,
 ) -> None:
-    """Do the work for each unit, at most two units per worker under way at a time.
+    """Do the work for each unit, a bounded number of them under way at a time.
 
     Parameters
     ----------
     work
-        Function of one unit. Any executor but threads has to be able to pickle it.
+        Function of one unit. Any executor but threads has to be able to pickle it: a function of a module, and not
+        one made inside another.
     units
-        The units; taken one by one, so they may be many.
+        The units; taken one by one as they are needed, so they may be many.
     jobs
-        Number of workers; one per processor by default.
+        Number of workers, of which each has two units at most; one per processor by default, 1 without any thread.
+        With an executor twice as many units are handed to it at a time, by default 1024.
     executor
-        Where to run; a thread pool of its own by default.
+        Where to run: any ``concurrent.futures.Executor``, which is left open; a thread pool of its own by default.
     done
-        Called in this thread with each result.
+        Called in this thread with each result, in the order in which they come.
 
     Raises
     ------
     Exception
         The first that a unit raises. Units not begun are left out, those under way end first.
+    WorkerLostError
+        The executor lost a process, or cannot run any more.
+    InvalidArgumentError
+        The executor cannot send a unit to its workers.
+
+    Examples
+    --------
+    >>> told = []
+    >>> run(abs, [-1, 2, -3], jobs=2, done=told.append)
+    >>> sorted(told)
+    [1, 2, 3]
     """
-    count = workers(jobs)
-    if executor is None and count == 1:
+    if executor is None and workers(jobs) == 1:
         for unit in units:
             result = work(unit)
             if done is not None:
                 done(result)
         return
-    with nullcontext(executor) if executor is not None else ThreadPoolExecutor(count, "lamella") as pool:
-        pending: set[Future[R]] = set()
+    most = _MOST_SUBMITTED if executor is not None and jobs is None else 2 * workers(jobs)
+    with nullcontext(executor) if executor is not None else ThreadPoolExecutor(most // 2, "lamella") as pool:
         try:
-            for unit in units:
-                pending.add(pool.submit(work, unit))
-                if len(pending) >= 2 * count:
-                    pending = _collect(pending, done)
-            while pending:
-                pending = _collect(pending, done)
-        finally:
-            for future in pending:
-                future.cancel()
-            wait(pending)
+            _drive(pool, work, units, most, done)
+        except BrokenExecutor as fault:
+            raise WorkerLostError(
+                f"The executor lost a worker: {fault} What was written is whole; run the same again, on a new "
+                "executor, to complete it."
+            ) from fault
+        except (pickle.PicklingError, AttributeError, TypeError) as fault:
+            if executor is not None and "pickle" in str(fault):
+                raise InvalidArgumentError(
+                    f"The executor cannot send work to its workers: {fault}"
+                ) from fault
+            raise
 
 
-def _collect(pending: set[Future[R]], done: Callable[[R], None] | None) -> set[Future[R]]:
-    finished, rest = wait(pending, return_when=FIRST_COMPLETED)
-    for future in finished:
+def _drive(
+    pool: Executor,
+    work: Callable[[U], R],
+    units: Iterable[U],
+    most: int,
+    done: Callable[[R], None] | None,
+) -> None:
+    """Keep up to `most` units under way until all are done."""
+    pending: set[Future[R]] = set()
+    finished: SimpleQueue[Future[R]] = SimpleQueue()
+
+    def collect() -> None:
+        future = finished.get()
+        pending.discard(future)
         result = future.result()
         if done is not None:
             done(result)
-    return set(rest)
+
+    try:
+        for unit in units:
+            future = pool.submit(work, unit)
+            pending.add(future)
+            future.add_done_callback(finished.put)
+            if len(pending) >= most:
+                collect()
+        while pending:
+            collect()
+    finally:
+        for future in pending:
+            future.cancel()
+        wait(pending)
+
+
+def check_reach(storage: Storage, executor: Executor | None) -> None:
+    """Refuse an executor whose workers cannot share the store: one in memory or a ZIP file, from another process.
+
+    Raises
+    ------
+    InvalidArgumentError
+        With what to do.
+
+    Examples
+    --------
+    >>> from lamella.store.storage import open_storage
+    >>> check_reach(open_storage("/tmp"), executor=None)
+    """
+    if executor is None or isinstance(executor, ThreadPoolExecutor) or isinstance(storage, LocalStorage):
+        return
+    store = storage.zarr_store()
+    kinds = {kind.__name__ for kind in type(store).__mro__}
+    if kinds & {"MemoryStore", "ZipStore"} or "memory" in getattr(getattr(store, "fs", None), "protocol", ()):
+        raise InvalidArgumentError(
+            f"{storage.name} belongs to this process alone: the workers of {type(executor).__name__} would not see "
+            "or would spoil it. Use a thread pool, or put the store into a folder."
+        )
