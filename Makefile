@@ -2,12 +2,14 @@
 #
 #     make demo                                      convert real images, check them, draw them into demo/out
 #     make test                                      the tests and every example of the documentation
+#     make torture TORTURE=600                       ten minutes of each scenario that tries to lose data
 #     make test PYTHON=python3.13 VENV=.venv-3.13    the same on another interpreter
 
 PYTHON ?= python3
 VENV ?= .venv
 INTEROP_VENV ?= .venv-interop
 JOBS ?= auto
+TORTURE ?= 60
 
 READY = $(VENV)/.ready
 LINT_READY = $(VENV)/.ready-lint
@@ -16,7 +18,7 @@ INTEROP_READY = $(INTEROP_VENV)/.ready
 INTEROP_PYTHON = $(shell scripts/newest_python 3.12)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-interop interop-docs lint format bench clean
+.PHONY: help demo test test-interop interop-docs lint format bench torture clean
 
 help: ## say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -52,6 +54,9 @@ bench: ## measure against the floor of this machine, and against iohub where it 
 	else \
 	    $(MAKE) --no-print-directory $(READY) && $(VENV)/bin/python benchmarks/bench.py $(BENCH); \
 	fi
+
+torture: $(READY) ## try to lose data for TORTURE=60 seconds per scenario, and write the figures into the docs
+	$(VENV)/bin/python -m torture --seconds $(TORTURE) --page docs/torture.md $(SCENARIOS)
 
 clean: ## remove environments, caches and everything that was made
 	rm -rf .venv .venv-* build dist demo/out benchmarks/out

@@ -1,0 +1,1 @@
+"""Long random runs that try to lose data: kills, races, damaged documents and pixels. Run by ``make torture``."""
