@@ -52,6 +52,18 @@ def test_bytes_come_back(storage):
     assert storage.read("") is None
 
 
+@pytest.mark.parametrize(
+    ("start", "length"), [(0, 4), (3, 4), (-4, 4), (-4, 2), (-99, 3), (8, 99), (10, 1), (99, 1), (0, 0)]
+)
+def test_part_of_a_key_is_that_part_of_its_bytes(storage, start, length):
+    data = b"0123456789"
+    storage.write("A/c/0", data)
+    first = max(0, len(data) + start) if start < 0 else start
+    assert storage.read_range("A/c/0", start, length) == data[first : first + length]
+    assert storage.read_range("A/c/1", start, length) is None
+    assert storage.read_range("A", start, length) is None
+
+
 def test_many_are_written_in_one_call(storage):
     storage.write_many((f"{n}/zarr.json", b"%d" % n) for n in range(200))
     assert [storage.read(f"{n}/zarr.json") for n in (0, 199)] == [b"0", b"199"]

@@ -55,6 +55,17 @@ class Storage(ABC):
     def read(self, key: str) -> bytes | None:
         """Return the bytes of a key, None when there is none."""
 
+    def read_range(self, key: str, start: int, length: int) -> bytes | None:
+        """Return up to `length` bytes of a key from `start` on, None when there is no such key.
+
+        A negative `start` counts from the end. Past the end there are fewer bytes, or none.
+        """
+        data = self.read(key)
+        if data is None:
+            return None
+        first = max(0, start + len(data)) if start < 0 else start
+        return data[first : first + length]
+
     @abstractmethod
     def write(self, key: str, data: bytes) -> None:
         """Replace the bytes of a key, whole and atomically; makes the folders above."""

@@ -141,6 +141,22 @@ class ZarrStorage(Storage):
             raise
         return None if found is None else found.to_bytes()
 
+    def read_range(self, key: str, start: int, length: int) -> bytes | None:
+        """Get part of a key, with one request for it."""
+        from zarr.abc.store import RangeByteRequest, SuffixByteRequest
+        from zarr.core.buffer import default_buffer_prototype
+
+        size = self.size(key)
+        if size is None:
+            return None
+        first = max(0, start + size) if start < 0 else start
+        end = min(size, first + length)
+        if first >= end:
+            return b""
+        part = SuffixByteRequest(size - first) if end == size else RangeByteRequest(first, end)
+        found = self._run("read", key, self.store.get(key, default_buffer_prototype(), part))
+        return None if found is None else found.to_bytes()
+
     def list(self, prefix: str) -> Names:
         """List a folder; `StorageError` where the store cannot."""
         if not self.can_list:
