@@ -18,6 +18,8 @@ import numpy as np
 
 from lamella.store import coverage
 from lamella.store.format_v3 import fill_to_json
+from lamella.store.keys import join
+from lamella.store.local import LocalStorage
 
 if TYPE_CHECKING:
     from lamella.store.array_meta import ArrayMeta
@@ -75,7 +77,7 @@ def open_tensorstore(storage: Storage, path: str, meta: ArrayMeta) -> TensorStor
     if kvstore is None or document is None:
         return None
     try:
-        return TensorStoreEngine(kvstore, document, meta, fsync=bool(getattr(storage, "fsync", False)))
+        return TensorStoreEngine(kvstore, document, meta, storage if isinstance(storage, LocalStorage) else None, path)
     except ValueError:  # a codec setting that only zarr-python knows, or nobody: its error names the codec
         return None
 
@@ -88,12 +90,16 @@ class TensorStoreEngine:
     # What lies beyond the array is not in any write, so TensorStore reads the file to keep it.
     reads_before_writing: frozenset[Kind] = frozenset({"ragged"})
 
-    def __init__(self, kvstore: JSONObject, document: JSONObject, meta: ArrayMeta, *, fsync: bool) -> None:
+    def __init__(
+        self, kvstore: JSONObject, document: JSONObject, meta: ArrayMeta, local: LocalStorage | None, path: str
+    ) -> None:
         self._driver = "zarr3" if meta.zarr_format == 3 else "zarr"
         self._meta = meta
         self._document = document
-        self._fsync = fsync
-        self._array = self._open(kvstore, _context(fsync))
+        #: The storage, where each write is to survive a power cut.
+        self._flushed = local if local is not None and local.fsync else None
+        self._path = path
+        self._array = self._open(kvstore, _context(self._flushed is not None))
 
     def _open(self, kvstore: JSONObject, context: Any) -> Any:
         import tensorstore as ts
@@ -120,11 +126,22 @@ class TensorStoreEngine:
 
     def write(self, selection: Selection, block: Array) -> None:
         """Encode and store the chunks that a selection meets."""
+        if self._flushed is not None:
+            # TensorStore flushes each file and the folder that it is in, but not the folders that it makes.
+            self._flushed.make_folders(self._folders(selection, block))
         try:
             _view(self._array, selection).write(block).result()
         except ValueError:
             self._settle(selection, block)
             raise
+
+    def _folders(self, selection: Selection, block: Array) -> set[str]:
+        places = (
+            coverage.files_of(self._meta, selection.axes)
+            if selection.is_box
+            else (place for place, _, _ in coverage.by_file(self._meta, selection, block))
+        )
+        return {join(self._path, self._meta.chunk_key(place)).rpartition("/")[0] for place in places}
 
     def _settle(self, selection: Selection, block: Array) -> None:
         """Wait until nothing of a failed write is under way.
@@ -144,7 +161,7 @@ class TensorStoreEngine:
         """Encode files in memory."""
         import tensorstore as ts
 
-        memory = ts.Context({"memory_key_value_store": {}}, _context(self._fsync))
+        memory = ts.Context({"memory_key_value_store": {}}, _context(self._flushed is not None))
         array = self._open({"driver": "memory"}, memory)
         _view(array, selection).write(block).result()
         files = array.kvstore

@@ -27,7 +27,7 @@ from lamella.store.locks import file_lock, replacement_lock
 from lamella.store.storage import Names, Stamp, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from zarr.storage import LocalStore
 
@@ -222,10 +222,8 @@ class LocalStorage(Storage):
             if folder:
                 self._make_folder(folder.rpartition("/")[0])
                 os.mkdir(self._base + folder)
-                if self.fsync:
-                    _fsync_path(os.path.dirname(self._base + folder))
             else:
-                os.makedirs(self.root, exist_ok=True)
+                self._make_root()
         except FileExistsError:
             self._check_inside(folder)
             if not os.path.isdir(self._base + folder):
@@ -239,9 +237,32 @@ class LocalStorage(Storage):
                 self._make_folder(folder)
                 return
             self._fail("make the folder", folder, error)
+        if self.fsync and folder:
+            # Also of a folder that was there: who made it may not have flushed it yet.
+            self._flush_folder(folder.rpartition("/")[0])
         if len(self._folders) > _MOST_FOLDERS:
             self._folders.clear()
         self._folders.add(folder)
+
+    def _make_root(self) -> None:
+        missing, path = [], self.root
+        while not os.path.lexists(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        os.makedirs(self.root, exist_ok=True)
+        for made in missing if self.fsync else ():
+            _fsync_path(os.path.dirname(made))
+
+    def make_folders(self, folders: Iterable[str]) -> None:
+        """Make folders and those above, as `write` does: with `fsync`, they survive a power cut."""
+        for folder in folders:
+            self._make_folder(check_key(folder))
+
+    def _flush_folder(self, folder: str) -> None:
+        try:
+            _fsync_path(self._base + folder)
+        except OSError as error:
+            self._fail("flush the folder", folder, error)
 
     def _check_inside(self, path: str) -> None:
         """Refuse a path that symbolic links lead out of the store."""
@@ -277,6 +298,8 @@ class LocalStorage(Storage):
                 raise
         except OSError as error:
             self._fail("copy to", new, error)
+        if self.fsync:
+            self._flush_folder(folder)
 
     def delete(self, prefix: str) -> None:
         """Remove a file or folder; never follows a link, and a link itself goes without what it names."""
@@ -297,6 +320,8 @@ class LocalStorage(Storage):
                 os.unlink(path)  # a link goes, what it names stays
         except OSError as error:
             self._fail("delete", prefix, error)
+        if self.fsync and prefix:
+            self._flush_folder(prefix.rpartition("/")[0])
 
     def move(self, old: str, new: str) -> None:
         """Rename, in one step."""
@@ -319,7 +344,7 @@ class LocalStorage(Storage):
             self._fail("move", old, error)
         if self.fsync:
             for key in (old, new):
-                _fsync_path(self._base + key.rpartition("/")[0])
+                self._flush_folder(key.rpartition("/")[0])
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
