@@ -27,6 +27,9 @@ Layout: TypeAlias = Literal["auto", "fov", "hcs", "tiled"]
 Mode: TypeAlias = Literal["r", "r+", "a", "w", "w-"]
 """How a store is opened: see ``lamella.open_ome_zarr``."""
 
+Durability: TypeAlias = Literal["process", "fsync"]
+"""What a finished write survives: the death of the process, or a power cut too."""
+
 VersionName: TypeAlias = Literal["0.4", "0.5", "0.6"]
 """An OME-NGFF version that lamella writes."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
     from lamella.spec.axes import AxisMeta
-    from lamella.types import Layout, Mode, StrPath, VersionName
+    from lamella.types import Durability, Layout, Mode, StrPath, VersionName
 
 
 @overload
@@ -33,6 +33,8 @@ def open_ome_zarr(
     axes: Sequence[AxisMeta] | None = None,
     version: VersionName = "0.4",
     disable_path_checking: bool = False,
+    *,
+    durability: Durability = "process",
     **kwargs: Any,
 ) -> Position: ...
 @overload
@@ -44,6 +46,8 @@ def open_ome_zarr(
     axes: Sequence[AxisMeta] | None = None,
     version: VersionName = "0.4",
     disable_path_checking: bool = False,
+    *,
+    durability: Durability = "process",
     **kwargs: Any,
 ) -> Plate: ...
 @overload
@@ -55,6 +59,8 @@ def open_ome_zarr(
     axes: Sequence[AxisMeta] | None = None,
     version: VersionName = "0.4",
     disable_path_checking: bool = False,
+    *,
+    durability: Durability = "process",
     **kwargs: Any,
 ) -> Any: ...
 
@@ -67,6 +73,8 @@ def open_ome_zarr(
     axes: Sequence[AxisMeta] | None = None,
     version: VersionName = "0.4",
     disable_path_checking: bool = False,
+    *,
+    durability: Durability = "process",
     **kwargs: Any,
 ) -> Any:
     """Open or create an OME-Zarr store.
@@ -90,6 +98,11 @@ def open_ome_zarr(
     disable_path_checking
         Let mode "w" delete an existing directory that is not a Zarr store or has no ".zarr" in its path. Check the
         path yourself: what is there is lost.
+    durability
+        What survives once a call that writes has returned. "process": the death of the process at any instant, since
+        every document, chunk and shard takes the old one's place whole; the system writes it to the disk in its own
+        time. "fsync": a power cut and a crash of the system too, since every file and every folder that names it is
+        flushed to the disk before the call returns; each file then costs the disk some milliseconds. For folders only.
     **kwargs
         Handed on to the class of the node.
 
@@ -122,4 +135,4 @@ def open_ome_zarr(
     """
     from lamella.nodes.opening import open_store
 
-    return open_store(store_path, layout, mode, channel_names, axes, version, disable_path_checking, kwargs)
+    return open_store(store_path, layout, mode, channel_names, axes, version, disable_path_checking, durability, kwargs)

@@ -28,7 +28,7 @@ from lamella.spec.versions import by_name, detect
 from lamella.store.documents import Documents
 from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage
-from lamella.types import Layout, Mode
+from lamella.types import Durability, Layout, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,16 +50,22 @@ def open_store(
     axes: Sequence[AxisMeta] | None,
     version: VersionName,
     disable_path_checking: bool,
+    durability: Durability,
     kwargs: dict[str, Any],
 ) -> NGFFNode:
     """Open or create a store; see :func:`lamella.open_ome_zarr`."""
-    _check_choices(layout, mode)
+    _check_choices(layout, mode, durability)
     target = store_path if _is_zarr_store(store_path) else os.fspath(store_path)  # type: ignore[arg-type]
     if isinstance(target, str) and (not target or "\0" in target):
         raise InvalidArgumentError(f"{target!r} is not a path: it is empty or has a NUL character.")
     if channel_names is not None and not isinstance(channel_names, str):
         channel_names = list(channel_names)
-    storage = open_storage(target, read_only=mode == "r")
+    storage = open_storage(target, read_only=mode == "r", fsync=durability == "fsync")
+    if durability == "fsync" and not isinstance(storage, LocalStorage) and mode != "r":
+        raise InvalidArgumentError(
+            f"Cannot open {storage.name} with durability='fsync': only folders can be flushed to the disk. Services such "
+            "as S3 store a write before they answer; leave durability out."
+        )
     if mode in ("r", "r+", "a"):
         documents = Documents.open(storage)
         if documents is not None:
@@ -84,11 +90,13 @@ def open_store(
     return node
 
 
-def _check_choices(layout: str, mode: str) -> None:
+def _check_choices(layout: str, mode: str, durability: str) -> None:
     if mode not in get_args(Mode):
         raise InvalidArgumentError(f"mode is one of {', '.join(get_args(Mode))}, not {mode!r}.")
     if layout not in get_args(Layout):
         raise InvalidArgumentError(f"layout is one of {', '.join(get_args(Layout))}, not {layout!r}.")
+    if durability not in get_args(Durability):
+        raise InvalidArgumentError(f"durability is one of {', '.join(get_args(Durability))}, not {durability!r}.")
 
 
 def _is_zarr_store(target: object) -> bool:
