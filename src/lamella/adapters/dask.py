@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, TooLargeError
 from lamella.spec.axes import space_axes
 from lamella.store.arrays import StoredArray
 
@@ -35,6 +35,10 @@ SMALL_BLOCK_BYTES = 8 * 2**20
 """Raw size up to which a block also spans times and channels: who reads one timepoint has to read its block."""
 
 
+MOST_BLOCKS = 10_000_000
+"""A dask array is a list of its blocks: more than this take gigabytes before anything is read."""
+
+
 def dask_array(image: ImageArray) -> dask.array.Array:
     """Give an array as a dask array; no pixel is read yet.
 
@@ -53,6 +57,11 @@ def dask_array(image: ImageArray) -> dask.array.Array:
         Of the same shape, axis order and dtype. Equal for two calls on the same array, so that dask shares their
         tasks; different when the array's document was changed between them.
 
+    Raises
+    ------
+    TooLargeError
+        The array would have more than ten million blocks (a MemoryError).
+
     Examples
     --------
     >>> import lamella, numpy as np, tempfile
@@ -69,6 +78,12 @@ def dask_array(image: ImageArray) -> dask.array.Array:
     reader = ArrayReader.of(image)
     documents, path = reader.stored.documents, reader.stored.path
     blocks = tuple(max(1, n) for n in block_shape(image))
+    count = prod(-(-n // b) for n, b in zip(image.shape, blocks, strict=True))
+    if count > MOST_BLOCKS:
+        raise TooLargeError(
+            f"{image!r} of {documents.location(path)} would be {count} blocks of {blocks}, and a dask array of more "
+            f"than {MOST_BLOCKS} cannot be handled. Read regions of it, or rechunk it; its document may be damaged."
+        )
     # A store in memory has no name that is its own: its identity tells it from others as long as it lives.
     store = getattr(documents.storage, "store", None)
     place = (

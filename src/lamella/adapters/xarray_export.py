@@ -15,6 +15,7 @@ from lamella.adapters.dask import dask_array
 from lamella.adapters.xarray_attributes import user_attributes
 from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.spec.axes import AxisMeta, channel_axis
+from lamella.store.limits import check_block
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -100,6 +101,7 @@ def labels_of(
     coords: dict[str, xr.Variable] = {}
     for i, (axis, length) in enumerate(zip(axes, shape, strict=True)):
         name = axis.name.lower()
+        check_block((length,), 8, f"the coordinate {name!r} of {position!r}")
         values: np.ndarray[Any, Any] = translation[i] + scale[i] * np.arange(length)
         attrs = {"units": axis.unit} if axis.unit else {}
         if i == channel:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import index
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -322,19 +322,20 @@ class ImageArray:
     def zarr(self) -> zarr.Array[Any]:
         """Return the array as zarr-python opens it, for writing too where the store is open for writing.
 
+        Raises
+        ------
+        MetadataError
+            If zarr-python does not take the array's document (a ValueError).
+
         Examples
         --------
         >>> array = position.data.zarr()
         >>> type(array).__module__.partition(".")[0], array.metadata.zarr_format, array.shape
         ('zarr', 3, (1, 2, 4, 8, 8))
         """
-        import zarr
+        from lamella.nodes.zarr_views import open_array
 
-        mode: Literal["r", "r+"] = "r+" if self._place.session.writable else "r"
-        store = self._place.session.documents.storage.zarr_store()
-        return zarr.open_array(
-            store, path=self.path, mode=mode, zarr_format=self._place.session.version.zarr_format
-        )
+        return open_array(self._place)
 
     def dask_array(self) -> dask.array.Array:
         """Return the array as a dask array whose blocks are whole shards or chunks; nothing is read yet.

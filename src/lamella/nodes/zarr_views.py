@@ -8,10 +8,12 @@ Layer: nodes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import zarr
 from zarr.core.attributes import Attributes
+
+from lamella.errors import MetadataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,16 +93,51 @@ class NodeGroup(zarr.Group):
 
 
 def open_group(place: Place) -> NodeGroup:
-    """Open the zarr-python group at a place, for writing where the store accepts changes."""
-    session = place.session
-    mode: Literal["r", "r+"] = "r+" if session.writable else "r"
-    found = zarr.open_group(
-        session.documents.storage.zarr_store(),
-        path=place.path,
-        mode=mode,
-        zarr_format=session.version.zarr_format,
-        use_consolidated=False,
-    )
+    """Open the zarr-python group at a place, for writing where the store accepts changes.
+
+    Raises
+    ------
+    NodeNotFoundError
+        There is no group.
+    MetadataError
+        zarr-python does not take its document.
+    """
+    found = _opened(zarr.open_group, place, use_consolidated=False)
     group = NodeGroup(found._async_group)
     object.__setattr__(group, "_place", place)  # the class is frozen
     return group
+
+
+def open_array(place: Place) -> zarr.Array[Any]:
+    """Open the zarr-python array at a place, for writing where the store accepts changes.
+
+    Raises
+    ------
+    NodeNotFoundError
+        There is no array.
+    MetadataError
+        zarr-python does not take its document.
+    """
+    array: zarr.Array[Any] = _opened(zarr.open_array, place)
+    return array
+
+
+def _opened(opener: Any, place: Place, **options: Any) -> Any:
+    session = place.session
+    documents = session.documents
+    try:
+        return opener(
+            documents.storage.zarr_store(),
+            path=place.path,
+            mode="r+" if session.writable else "r",
+            zarr_format=documents.format,
+            **options,
+        )
+    except Exception as error:  # it raises whatever its parsers do
+        # Our own reading says what is wrong, where it is something that nobody could read.
+        (documents.array if opener is zarr.open_array else documents.group)(place.path)
+        raise MetadataError(
+            f"zarr-python does not take the document of {documents.location(place.path)} ({type(error).__name__}): it "
+            "holds something that zarr-python does not know. Metadata and pixels can be had from the node itself; "
+            "validate() says what is wrong with the store."
+        ) from error

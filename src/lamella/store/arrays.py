@@ -23,11 +23,13 @@ from lamella.errors import (
     LamellaError,
     OutOfBoundsError,
     StorageError,
+    TooLargeError,
 )
 from lamella.store import coverage
 from lamella.store.assignment import cast, check_out, last_wins
 from lamella.store.engine import Engine, EngineName, is_forked, open_engine
 from lamella.store.keys import join
+from lamella.store.limits import check_block, check_files
 from lamella.store.selection import Index, Selection, basic_or_fancy, orthogonal, points
 
 if TYPE_CHECKING:
@@ -135,6 +137,7 @@ class StoredArray:
                 _orphans.append(engine)
             elif opened is meta or opened.document == meta.document:
                 return engine
+        check_files(meta, self._where)
         try:
             engine = open_engine(self.documents.storage, self.path, meta, self._only)
         except (LamellaError, MemoryError):
@@ -192,6 +195,8 @@ class StoredArray:
             check_out(out, selection.result, meta.dtype)
         if selection.is_empty:
             return np.empty(selection.result, meta.dtype) if out is None else out
+        if out is None:
+            check_block(selection.result, meta.dtype.itemsize, f"reading array {self._where}")
         engine = self._engine_for(meta)
         try:
             if out is None:
@@ -200,8 +205,10 @@ class StoredArray:
                 engine.read(selection, selection.prepare(out))
             else:
                 np.copyto(out, selection.finish(engine.read(selection)))
-        except (LamellaError, MemoryError):
+        except LamellaError:
             raise
+        except MemoryError as error:
+            raise self._too_large("read", error) from error
         except engine.errors as error:
             self._explain("read", meta, selection, error)
         return out
@@ -246,6 +253,7 @@ class StoredArray:
         self.documents.storage.claim(self.path)
         meta = self.meta
         selection = select(index, meta.shape)
+        check_block(selection.result, meta.dtype.itemsize, f"writing to array {self._where}")
         block = selection.prepare(cast(data, selection.result, meta.dtype))
         if selection.is_empty:
             return
@@ -272,8 +280,10 @@ class StoredArray:
                 self._write_box(engine, meta, selection, block)
             else:
                 engine.write(selection, block)
-        except (LamellaError, MemoryError):
+        except LamellaError:
             raise
+        except MemoryError as error:
+            raise self._too_large("write", error) from error
         except engine.errors as error:
             self._explain("write", meta, selection, error)
 
@@ -407,6 +417,12 @@ class StoredArray:
     @property
     def _where(self) -> str:
         return self.documents.location(self.path)
+
+    def _too_large(self, verb: str, error: MemoryError) -> TooLargeError:
+        return TooLargeError(
+            f"cannot {verb} the pixels of array {self._where}: there is not enough memory ({error or 'none left'}); "
+            "take a smaller region"
+        )
 
     def _explain(self, verb: str, meta: ArrayMeta, selection: Selection, error: Exception) -> NoReturn:
         fault = self._engine_for(meta).system_fault(error)

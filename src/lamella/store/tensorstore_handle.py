@@ -5,10 +5,12 @@ Layer: store.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError
 from lamella.store.engine_tensorstore import _context, _document
+from lamella.store.limits import check_files
 
 if TYPE_CHECKING:
     from lamella.store.documents import Documents
@@ -49,6 +51,7 @@ def open_handle(documents: Documents, path: str, *, writable: bool, **options: A
             f"TensorStore cannot reach {documents.location(path)}: it opens local folders, not a store like "
             f"{documents.storage!r}. Use zarr() or indexing instead."
         )
+    check_files(meta, documents.location(path))
     document = _document(meta)
     if document is None:
         raise InvalidArgumentError(
@@ -63,5 +66,14 @@ def open_handle(documents: Documents, path: str, *, writable: bool, **options: A
         settings["write"] = False
     try:
         return ts.open(spec, **settings).result()
-    except (ValueError, TypeError) as error:
-        raise InvalidArgumentError(f"TensorStore cannot open {documents.location(path)}: {error}") from error
+    except Exception as error:  # what TensorStore raises for options and documents that it does not take
+        raise InvalidArgumentError(
+            f"TensorStore cannot open {documents.location(path)}: {_plainly(error)}. Check the options, or use zarr() "
+            "or indexing instead."
+        ) from error
+
+
+def _plainly(error: Exception) -> str:
+    """Return what TensorStore says without the status before it and the lines of its source behind it."""
+    text = re.sub(r"\[(source locations|tensorstore_spec|domain)=.*", "", str(error), flags=re.DOTALL)
+    return re.sub(r"^[A-Z_]+: ", "", text).strip(" .") or type(error).__name__

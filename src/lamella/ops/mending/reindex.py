@@ -136,7 +136,7 @@ def _folders(reader: StoreReader, path: str) -> list[str]:
 
 def _images(reader: StoreReader, well: StoredNode) -> dict[str, StoredNode]:
     """Find the images of a well, in natural order; those that it lists may have any name."""
-    listed = {entry.get("path") for _, entry in objects(_images_of(well.ome.get("well")))}
+    listed = [entry.get("path") for _, entry in objects(_images_of(well.ome.get("well")))]
     found = {}
     for name in well.members:
         if not (is_name(name) or name in listed):
