@@ -98,6 +98,8 @@ class TensorStoreEngine:
         self._document = document
         #: The storage, where each write is to survive a power cut.
         self._flushed = local if local is not None and local.fsync else None
+        self._local = local
+        self._swept: set[str] = set()
         self._path = path
         self._array = self._open(kvstore, _context(self._flushed is not None))
 
@@ -126,9 +128,14 @@ class TensorStoreEngine:
 
     def write(self, selection: Selection, block: Array) -> None:
         """Encode and store the chunks that a selection meets."""
-        if self._flushed is not None:
-            # TensorStore flushes each file and the folder that it is in, but not the folders that it makes.
-            self._flushed.make_folders(self._folders(selection, block))
+        if self._local is not None:
+            folders = self._folders(selection, block) - self._swept
+            for folder in folders:  # what a killed process left
+                self._local.sweep(folder)
+            self._swept |= folders
+            if self._flushed is not None:
+                # TensorStore flushes each file and the folder that it is in, but not the folders that it makes.
+                self._flushed.make_folders(folders)
         try:
             _view(self._array, selection).write(block).result()
         except ValueError:

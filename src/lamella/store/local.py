@@ -47,6 +47,8 @@ _serial = count()
 @cache
 def _host() -> str:
     node = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+    with suppress(OSError):  # numbers of processes count within one namespace of a machine only
+        node += os.readlink("/proc/self/ns/pid")
     return f"{zlib.crc32(node.encode()):08x}"
 
 
@@ -231,6 +233,7 @@ class LocalStorage(Storage):
                     f"cannot make the folder {folder!r} in {self.root}: a file of that name is there",
                     errno.ENOTDIR,
                 ) from None
+            self.sweep(folder)
         except OSError as error:
             if isinstance(error, FileNotFoundError) and "" in self._folders:
                 self._folders.clear()
@@ -372,19 +375,19 @@ class LocalStorage(Storage):
     def sweep(self, prefix: str = "", *, deep: bool = False) -> int:
         """Remove what killed writers left in a folder, and with `deep` below it; return how many.
 
+        The first write of a storage into a folder does this for that folder.
+
         A temporary file goes when its process on this machine is dead, or after a day. Lock files stay: an
         empty one harms nobody and its next holder removes it.
         """
         self.check_writable(prefix)
+        top = self._base + check_key(prefix)
+        if not deep:
+            return _sweep_folder(top)
         removed = 0
-        for folder, _folders, files in os.walk(self._base + check_key(prefix)):
-            for name in [*_folders, *files]:
-                if _is_litter(folder, name):
-                    _discard(os.path.join(folder, name))
-                    removed += 1
-            if not deep:
-                break
-            _folders[:] = [name for name in _folders if not is_private(name)]
+        for folder, folders, _ in os.walk(top):
+            removed += _sweep_folder(folder)
+            folders[:] = [name for name in folders if not is_private(name)]
         return removed
 
     # ---- for engines ----------------------------------------------------------------------------
@@ -442,8 +445,20 @@ def _discard(path: str) -> None:
         _remove_file(path)
 
 
+def _sweep_folder(folder: str) -> int:
+    try:
+        names = os.listdir(folder)
+    except OSError:  # not there, or not ours to read: then nothing of it is ours to remove
+        return 0
+    litter = [name for name in names if is_private(name) and _is_litter(folder, name)]
+    for name in litter:
+        with suppress(OSError):  # it harms nobody where it cannot be removed
+            _discard(os.path.join(folder, name))
+    return len(litter)
+
+
 def _is_litter(folder: str, name: str) -> bool:
-    if not is_private(name) or name.endswith(".lock"):
+    if name.endswith(".lock"):
         return False
     fields = name.removeprefix(PRIVATE_PREFIX).split("-")
     if name.startswith(PRIVATE_PREFIX) and fields[0] == _host() and len(fields) > 2 and fields[1].isdecimal():
