@@ -129,10 +129,10 @@ class TensorStoreEngine:
     def write(self, selection: Selection, block: Array) -> None:
         """Encode and store the chunks that a selection meets."""
         if self._local is not None:
-            folders = self._folders(selection, block) - self._swept
-            for folder in folders:  # what a killed process left
+            folders = self._folders(selection, block)
+            for folder in folders - self._swept:  # what a killed process left
                 self._local.sweep(folder)
-            self._swept |= folders
+            self._swept = folders
             if self._flushed is not None:
                 # TensorStore flushes each file and the folder that it is in, but not the folders that it makes.
                 self._flushed.make_folders(folders)
