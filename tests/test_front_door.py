@@ -13,7 +13,7 @@ import lamella
 from lamella import errors
 
 # Libraries that take long to load: each on its first use, never at the door.
-HEAVY = ("dask", "fsspec", "numba", "pandas", "PIL", "rich", "tensorstore", "tifffile", "xarray", "zarr")
+HEAVY = ("dask", "fsspec", "numba", "ome_types", "pandas", "PIL", "rich", "tensorstore", "tifffile", "xarray", "zarr")
 
 # A name that appears here is a promise. Change this list on purpose or not at all.
 PUBLIC = {

@@ -17,6 +17,7 @@ from lamella.spec.coordinate_graph import CoordinateGraph
 from lamella.spec.coordinate_systems import CoordinateSystemMeta, ImageSystemsMeta, SceneMeta
 from lamella.spec.images import DatasetMeta, ImagesMeta, MultiScaleMeta
 from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
+from lamella.spec.ome_image import OMEImage
 from lamella.spec.omero import ChannelMeta, OMEROMeta, RDefsMeta, WindowDict
 from lamella.spec.plate import (
     AcquisitionMeta,
@@ -74,6 +75,7 @@ __all__ = [
     "MapAxis",
     "MetaModel",
     "MultiScaleMeta",
+    "OMEImage",
     "OMEROMeta",
     "OtherTransformation",
     "PlateAxisMeta",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -296,3 +298,45 @@ def test_a_damaged_plate_document_is_one_line(plate):
 
 def test_without_a_path_it_is_a_usage_error():
     assert run().exit_code == 2
+
+
+STORES = Path(__file__).parents[1] / "data" / "stores"
+
+
+def test_names_and_dates_of_the_ome_xml_are_shown():
+    store = STORES / "v04_bioformats2raw_plate" / "hcs.zarr"
+    result = run(store)
+    assert "acquired      2006-05-04T18:13:51" in result.output
+    voxel = "z 1 micrometer, y 1 micrometer, x 1 micrometer"
+    assert cells(result.output, "OME-XML")[-1] == ["B/2/1", "hcs 8", "2006-05-04T18:13:51", voxel]
+    described = json.loads(run(store, "--json").output)["described"]
+    assert described[0] == {
+        "path": "A/1/0",
+        "name": "hcs",
+        "acquired": "2006-05-04T18:13:51",
+        "size": {"z": "1 micrometer", "y": "1 micrometer", "x": "1 micrometer"},
+    }
+    images = cells(run(STORES / "v04_bioformats2raw_series" / "bf2raw.zarr").output, "OME-XML")
+    assert images[1:] == [["0", "bf2raw"], ["1", "bf2raw 2"]]
+
+
+@pytest.mark.parametrize("fault", ["damaged", "not installed"])
+def test_an_ome_xml_that_cannot_be_read_is_said_and_the_rest_shown(tmp_path, monkeypatch, fault):
+    store = shutil.copytree(STORES / "v04_bioformats2raw_series" / "bf2raw.zarr", tmp_path / "scan.zarr")
+    if fault == "damaged":
+        (store / "OME" / "METADATA.ome.xml").write_text("<OME")
+    else:
+        monkeypatch.setitem(sys.modules, "ome_types", None)
+    result = run(store)
+    assert result.exit_code == 0
+    assert {"damaged": "METADATA.ome.xml cannot be read", "not installed": "lamella[ome]"}[
+        fault
+    ] in result.output
+    assert "First image 0" in result.output
+
+
+def test_a_large_ome_xml_is_read_only_when_details_are_asked_for(monkeypatch):
+    monkeypatch.setattr("lamella.ops.ome_summary.QUICK", 100)
+    store = STORES / "v04_bioformats2raw_series" / "bf2raw.zarr"
+    assert "was not read" in run(store).output
+    assert "bf2raw 2" in run(store, "-v").output

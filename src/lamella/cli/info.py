@@ -14,6 +14,9 @@ The objects that ``--json`` prints, all with ``kind`` first; what is not known i
 ``row``, ``well``, ``collection``
     As a plate, without what only a plate knows; a well has ``fields`` (names), a collection ``images`` (paths).
 
+A plate and a collection also have ``described``, what the OME-XML of bioformats2raw says (list of ``path``, ``name``,
+``acquired``, ``size`` by axis), and ``ome_fault``, why it was not read.
+
 ``positions`` is null without ``-v``, else a list of ``path``, ``shape``, ``dtype``, ``levels``, ``scale``,
 ``acquisition``. What is damaged has only ``path`` and ``error``, in ``levels``, ``positions`` and ``damaged``.
 Keys may be added, never renamed.

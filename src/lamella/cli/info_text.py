@@ -34,6 +34,10 @@ MOST_DAMAGE = 5
 """Damaged positions that are shown where only the first position was asked for."""
 
 
+MOST_DESCRIBED = 12
+"""Images whose names and dates are shown without ``-v``."""
+
+
 @dataclass
 class Block:
     """A heading with named values and at most one table below it.
@@ -124,6 +128,8 @@ def _wells(summary: WellsSummary) -> Iterator[Block]:
         block.values.append(("fields", some(summary.fields)))
     elif isinstance(summary, CollectionSummary):
         block.values.append(("images", f"{len(summary.images)}: {some(summary.images)}"))
+    if isinstance(summary, PlateSummary | CollectionSummary):
+        block.values += _acquired(summary)
     if summary.positions is not None and not isinstance(summary, WellSummary):
         counted = len(summary.positions) - len(summary.damaged)
         block.values.append(
@@ -133,6 +139,8 @@ def _wells(summary: WellsSummary) -> Iterator[Block]:
     if summary.first is not None:
         noun = "image" if isinstance(summary, CollectionSummary) else "position"
         yield from _image(summary.first, f"First {noun} {summary.first_path}")
+    if isinstance(summary, PlateSummary | CollectionSummary) and summary.described:
+        yield _described(summary)
     if summary.positions is not None:
         yield _positions(summary.positions)
     elif summary.damaged:
@@ -154,6 +162,28 @@ def _plate_values(plate: PlateSummary) -> list[tuple[str, str]]:
         named = [f"{item.id} ({item.name})" if item.name else str(item.id) for item in plate.acquisitions]
         values.append(("acquisitions", some(named)))
     return values
+
+
+def _acquired(summary: PlateSummary | CollectionSummary) -> list[tuple[str, str]]:
+    """Say from when to when the images were acquired, or why their OME-XML was not read."""
+    if summary.ome_fault:
+        return [("OME-XML", summary.ome_fault)]
+    times = sorted(image.acquired for image in summary.described if image.acquired)
+    return (
+        [("acquired", times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}")] if times else []
+    )
+
+
+def _described(summary: PlateSummary | CollectionSummary) -> Block:
+    """Lay out what the OME-XML says of each image; of many, the first ones."""
+    block = Block("OME-XML", header=("path", "name", "acquired", "voxel"))
+    most = MOST_DESCRIBED if summary.positions is None else len(summary.described)
+    for image in summary.described[:most]:
+        voxel = ", ".join(f"{axis} {size}" for axis, size in image.size.items())
+        block.rows.append((image.path, image.name or "", image.acquired or "", voxel))
+    if len(summary.described) > most:
+        block.rows.append(("...", f"{len(summary.described) - most} more: see lamella info -v", "", ""))
+    return block
 
 
 def _positions(positions: Sequence[PositionSummary | Damage]) -> Block:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from lamella.nodes.node import NGFFNode
+from lamella.nodes.ome_xml import OMEXMLMethods, series_of
 from lamella.nodes.position import Position
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _OME = "OME"
 
 
-class Collection(NGFFNode):
+class Collection(OMEXMLMethods):
     """The images of one acquisition file: a mapping of path to `Position`, in the order of the file.
 
     Parameters
@@ -54,19 +54,7 @@ class Collection(NGFFNode):
         """The layout number, and the paths of the images in the order of the file (BF-05, BF-06)."""
         version = self._session.version
         top = version.load(Bioformats2RawMeta, self._documents.group(self.path)) or Bioformats2RawMeta()
-        place = self._place.child(_OME)
-        if self._documents.kind(place.path) == "group":
-            listed = version.load(Bioformats2RawMeta, self._documents.group(place.path))
-            if listed is not None and listed.series is not None:
-                return Bioformats2RawMeta(layout=top.layout, series=listed.series)
-        return Bioformats2RawMeta(layout=top.layout, series=list(self._numbered()))
-
-    def _numbered(self) -> Iterator[str]:
-        """Yield 0, 1, ... while there are such groups: the series of a store that lists none."""
-        number = 0
-        while self._documents.kind(self._place.child(str(number)).path) == "group":
-            yield str(number)
-            number += 1
+        return Bioformats2RawMeta(layout=top.layout, series=series_of(self._place))
 
     def _member_names(self) -> list[str]:
         return list(self.metadata.series or [])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast, overload
 
 from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.nodes.live import LiveDocument
-from lamella.nodes.node import NGFFNode
+from lamella.nodes.ome_xml import OMEXMLMethods
 from lamella.nodes.plate_wells import WellEdits
 from lamella.nodes.plate_xarray import TreeMethods
 from lamella.nodes.position import Position
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, StrPath
 
 
-class Plate(WellEdits, TreeMethods, NGFFNode):
+class Plate(WellEdits, TreeMethods, OMEXMLMethods):
     """A high-content-screening plate.
 
     Parameters

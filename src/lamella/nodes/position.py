@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lamella.errors import NodeNotFoundError
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.node import NGFFNode
+from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
 from lamella.nodes.position_channels import ChannelEdits
 from lamella.nodes.position_images import ImageCreation
 from lamella.nodes.position_transforms import TransformEdits
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from lamella.nodes.labels import Labels
     from lamella.nodes.session import Place
     from lamella.spec.axes import AxisMeta
+    from lamella.spec.ome_image import OMEImage
     from lamella.types import JSONObject
 
 
@@ -87,7 +89,7 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         version = self._session.version
         meta = version.load(ImagesMeta, attributes)
         if meta is not None and meta.multiscales:
-            return meta
+            return with_sizes(self._place, meta)
         axes = _stored_axes(attributes) or self._given_axes or version.default_axes()
         names = self._given_channels or []
         empty = edits.new_images(axes, names, name=self._image_name())
@@ -142,7 +144,8 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
     def channel_names(self) -> list[str]:
         """Names of the channels, in the order of the channel axis.
 
-        An image without channel metadata has the names ``channel_0``, ``channel_1``, ...
+        An image without channel metadata has the names that the OME-XML of bioformats2raw gives it, with a warning,
+        or else ``channel_0``, ``channel_1``, ...
         """
         names = edits.channel_names(self._live.model)
         return names or list(self._given_channels or []) or self._names_by_count()
@@ -154,7 +157,9 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
             return []
         shape = self._documents.array(self._place.child(paths[0]).path).shape
         axis -= len(self.axes) - len(shape)
-        return [f"channel_{i}" for i in range(shape[axis])] if 0 <= axis < len(shape) else []
+        if not 0 <= axis < len(shape):
+            return []
+        return names_from_xml(self._place, shape[axis]) or [f"channel_{i}" for i in range(shape[axis])]
 
     @property
     def axes(self) -> list[AxisMeta]:
@@ -258,6 +263,21 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
                 f"{self._place} holds no image yet. Make one with create_image or create_zeros."
             )
         return self._level(image.datasets[0].path, image)
+
+    @property
+    def ome_image(self) -> OMEImage | None:
+        """What the OME-XML of bioformats2raw says of the image: its name, time of acquisition, channels and sizes.
+
+        None when no OME-XML lies beside the images, or when it does not describe this one.
+
+        Raises
+        ------
+        MissingDependencyError
+            If there is one and ``ome-types`` is not installed (an ImportError): ``pip install "lamella[ome]"``.
+        MetadataError
+            If the XML is damaged (a ValueError).
+        """
+        return facts_of(self._place)
 
     @property
     def labels(self) -> Labels:

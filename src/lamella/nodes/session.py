@@ -14,6 +14,7 @@ from lamella.spec.versions import by_name, detect
 if TYPE_CHECKING:
     import zarr
 
+    from lamella.nodes.ome_xml import OMEFile
     from lamella.spec.versions import SpecVersion
     from lamella.store.documents import Documents
 
@@ -30,11 +31,14 @@ class Session:
         The OME-NGFF version of every document in it (ST-08: one version throughout a hierarchy).
     closed
         Set by ``close()``. A closed store can still be read, since nodes hold nothing open, but not written.
+    ome_files
+        The OME-XML of its collections, as far as it was looked for (:mod:`lamella.nodes.ome_xml`).
     """
 
     documents: Documents
     version: SpecVersion
     closed: bool = field(default=False)
+    ome_files: dict[str, OMEFile | None] = field(default_factory=dict, repr=False)
 
     def __reduce__(self) -> tuple[object, ...]:
         # By the name of the version: there is one object for each, which is told apart by identity.

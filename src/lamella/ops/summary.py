@@ -18,6 +18,7 @@ from lamella.nodes.collection import Collection
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.well import Row, Well
+from lamella.ops.ome_summary import DescribedImage, described_images
 from lamella.ops.walk import HOLDERS, Field, Holder, walk, well_paths
 
 if TYPE_CHECKING:
@@ -161,12 +162,17 @@ class WellsSummary:
 
 @dataclass(frozen=True)
 class PlateSummary(WellsSummary):
-    """A plate; ``field_count`` is the recorded maximum per well, None when it is not recorded."""
+    """A plate; ``field_count`` is the recorded maximum per well, None when it is not recorded.
+
+    ``described`` is what an OME-XML beside the rows says of the images, ``ome_fault`` why it was not read.
+    """
 
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     field_count: int | None = None
     acquisitions: tuple[AcquisitionSummary, ...] = ()
+    described: tuple[DescribedImage, ...] = ()
+    ome_fault: str | None = None
     kind: str = "plate"
 
 
@@ -187,9 +193,14 @@ class WellSummary(WellsSummary):
 
 @dataclass(frozen=True)
 class CollectionSummary(WellsSummary):
-    """Several images in one store, as bioformats2raw writes them; ``images`` are their paths."""
+    """Several images in one store, as bioformats2raw writes them; ``images`` are their paths.
+
+    ``described`` and ``ome_fault`` as for a plate.
+    """
 
     images: tuple[str, ...] = ()
+    described: tuple[DescribedImage, ...] = ()
+    ome_fault: str | None = None
     kind: str = "collection"
 
 
@@ -338,12 +349,16 @@ def _wells_summary(node: Holder, details: bool) -> WellsSummary:
     if isinstance(node, Row):
         return RowSummary(**common)
     if isinstance(node, Collection):
-        return CollectionSummary(**common, images=tuple(node))
+        described, fault = described_images(node, details)
+        return CollectionSummary(**common, images=tuple(node), described=described, ome_fault=fault)
     if isinstance(node, Well):
         return WellSummary(**common, fields=tuple(image.path for image in node.metadata.images))
     meta = node.metadata
+    described, fault = described_images(node, details)
     return PlateSummary(
         **common,
+        described=described,
+        ome_fault=fault,
         rows=tuple(row.name for row in meta.rows),
         columns=tuple(column.name for column in meta.columns),
         field_count=meta.field_count,
@@ -412,6 +427,8 @@ def to_json(summary: Summary) -> JSONObject:
 
 
 def _plain(value: Any) -> JSON:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
     if dataclasses.is_dataclass(value):
         document = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"kind": document.pop("kind"), **document} if "kind" in document else document

@@ -1,0 +1,302 @@
+"""The OME-XML that bioformats2raw keeps beside the images: found, read when it is asked for, matched to the images.
+
+What OME-NGFF leaves open in an image is taken from there, with a warning that says so, once for each opened store:
+the names of channels without an omero block, and the sizes of axes that have scale 1 and no unit. What the metadata of
+the image say is never replaced. An edit of such an image writes what was taken into its document.
+
+Layer: nodes. The XML is parsed by :mod:`lamella.adapters.ome_xml`.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lamella.errors import LamellaError, MetadataError, MissingDependencyError, NodeNotFoundError
+from lamella.nodes.node import NGFFNode
+from lamella.nodes.session import Place, Session
+from lamella.spec.bioformats2raw import Bioformats2RawMeta
+from lamella.spec.ome_image import sized, unsized_axes
+from lamella.spec.versions import detect
+from lamella.store.documents import Documents
+from lamella.store.local import LocalStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ome_types import OME
+
+    from lamella.spec.images import ImagesMeta
+    from lamella.spec.ome_image import OMEImage
+
+XML = "OME/METADATA.ome.xml"
+LARGEST = 256 * 2**20
+"""Bytes of XML that are read: those of plates with 100,000 planes are a tenth of it."""
+
+
+@dataclass
+class OMEFile:
+    """The XML file of a collection, parsed at most once for each opened store and content."""
+
+    place: Place
+    stamp: object
+    has_sizes: bool = False
+    has_names: bool = False
+    fault: str = ""
+    said: set[str] = field(default_factory=set)
+    _images: dict[str, OMEImage] | None = None
+
+    @property
+    def name(self) -> str:
+        """Where it is, for messages."""
+        return f"{self.place}/{XML}"
+
+    def images(self) -> dict[str, OMEImage]:
+        """Describe the images by their paths.
+
+        Raises
+        ------
+        MetadataError
+            If the XML cannot be read.
+        MissingDependencyError
+            If ``ome-types`` is not installed (an ImportError).
+        """
+        from lamella.adapters.ome_xml import describe_images
+
+        if self._images is None:
+            described, series = describe_images(read_ome_xml(self.place)), series_of(self.place)
+            if len(described) != len(series):
+                # The order is all that connects the two (BF-07): after a deletion it would name the wrong image.
+                raise MetadataError(
+                    f"{self.name} describes {len(described)} images, but the collection has {len(series)}: which is "
+                    "which cannot be told. Restore the missing images, or the list of series in OME."
+                )
+            self._images = dict(zip(series, described, strict=True))
+        return self._images
+
+    def say(self, topic: str, text: str) -> None:
+        """Warn once for each topic."""
+        if topic not in self.said:
+            self.said.add(topic)
+            warnings.warn(text, UserWarning, stacklevel=2)
+
+
+class OMEXMLMethods(NGFFNode):
+    """What a plate and a collection can tell from the OME-XML of bioformats2raw."""
+
+    def ome_metadata(self) -> OME:
+        """Return the whole OME-XML as a model of ``ome-types``, parsed anew: microscope, objectives, planes, stage.
+
+        Returns
+        -------
+        ome_types.OME
+            Changing it changes nothing in the store.
+
+        Raises
+        ------
+        MissingDependencyError
+            If ``ome-types`` is not installed (an ImportError): ``pip install "lamella[ome]"``.
+        NodeNotFoundError
+            If there is no ``OME/METADATA.ome.xml`` (a KeyError).
+        MetadataError
+            If it is damaged, too large, or no OME-XML (a ValueError).
+
+        Examples
+        --------
+        >>> xml = '''<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0" Name="nuclei">
+        ...   <AcquisitionDate>2026-03-01T09:30:00</AcquisitionDate><Pixels ID="Pixels:0" DimensionOrder="XYZCT"
+        ...   SizeC="2" SizeT="1" SizeX="8" SizeY="8" SizeZ="4" Type="uint16"><MetadataOnly/></Pixels></Image></OME>'''
+        >>> root = plate.zgroup.store.root
+        >>> (root / "OME").mkdir()
+        >>> _ = (root / "OME" / "METADATA.ome.xml").write_text(xml)
+        >>> plate.ome_metadata().images[0].pixels.dimension_order.value
+        'XYZCT'
+        """
+        return read_ome_xml(self._place)
+
+    def ome_images(self) -> dict[str, OMEImage]:
+        """Return what the OME-XML says of each image: name, time of acquisition, channel names, physical sizes.
+
+        Returns
+        -------
+        dict of str to OMEImage
+            By the path of the image.
+
+        Raises
+        ------
+        MissingDependencyError, NodeNotFoundError, MetadataError
+            As for :meth:`ome_metadata`; a MetadataError too when the XML describes another number of images.
+
+        Examples
+        --------
+        >>> xml = '''<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0" Name="nuclei">
+        ...   <AcquisitionDate>2026-03-01T09:30:00</AcquisitionDate><Pixels ID="Pixels:0" DimensionOrder="XYZCT"
+        ...   SizeC="2" SizeT="1" SizeX="8" SizeY="8" SizeZ="4" Type="uint16"><MetadataOnly/></Pixels></Image></OME>'''
+        >>> root = plate.zgroup.store.root
+        >>> (root / "OME").mkdir()
+        >>> _ = (root / "OME" / "METADATA.ome.xml").write_text(xml)
+        >>> _ = plate.zgroup.create_group("OME", overwrite=False, attributes={"ome": {"series": ["A/1/0"]}})
+        >>> plate.ome_images()["A/1/0"].name, plate["A/1/0"].ome_image.acquired.isoformat()
+        ('nuclei', '2026-03-01T09:30:00')
+        """
+        found = _file(self._place)
+        if found is None:
+            raise _no_file(self._place)
+        return dict(found.images())
+
+
+def read_ome_xml(place: Place) -> OME:
+    """Parse the XML of a collection; see :meth:`OMEXMLMethods.ome_metadata`."""
+    from lamella.adapters.ome_xml import load_ome_types, parse_ome_xml
+
+    load_ome_types()  # before the file is read: what has to be installed comes first
+    return parse_ome_xml(_data(place), f"{place}/{XML}")
+
+
+def _data(place: Place) -> bytes:
+    storage, key = place.session.documents.storage, place.child(XML).path
+    size = storage.size(key)
+    if size is None:
+        raise _no_file(place)
+    if size > LARGEST:
+        raise MetadataError(
+            f"{place}/{XML} cannot be read: it has {size} bytes, and OME-XML of more than {LARGEST} is refused; "
+            "open it with a program made for such files"
+        )
+    data = storage.read(key)
+    if data is None:
+        raise _no_file(place)
+    return data
+
+
+def _no_file(place: Place) -> NodeNotFoundError:
+    return NodeNotFoundError(f"There is no {XML} in {place}: no OME-XML was kept with its images.")
+
+
+def series_of(place: Place) -> list[str]:
+    """Return the paths of the images of a collection, as its OME group lists them, or else as they are numbered."""
+    documents, ome = place.session.documents, place.child("OME")
+    if documents.kind(ome.path) == "group":
+        listed = place.session.version.load(Bioformats2RawMeta, documents.group(ome.path))
+        if listed is not None and listed.series is not None:
+            return listed.series
+    return list(_numbered(place))
+
+
+def _numbered(place: Place) -> Iterator[str]:
+    """Yield 0, 1, ... while there are such groups: the series of a store that lists none."""
+    number = 0
+    while place.session.documents.kind(place.child(str(number)).path) == "group":
+        yield str(number)
+        number += 1
+
+
+def _file(place: Place) -> OMEFile | None:
+    """Return the XML file of a collection; None when there is none. Looked for once for each opened store."""
+    known, storage = place.session.ome_files, place.session.documents.storage
+    key = place.child(XML).path
+    found = known.get(place.path)
+    if place.path in known and (found is None or found.stamp == storage.stamp(key)):
+        return found
+    stamp = storage.stamp(key)
+    found = None
+    if storage.size(key) is not None:
+        found = OMEFile(place, stamp)
+        try:
+            data = _data(place)
+            found.has_sizes, found.has_names = (
+                b"PhysicalSize" in data or b"TimeIncrement" in data,
+                b"Name=" in data,
+            )
+        except LamellaError as fault:
+            found.fault = str(fault)
+    known[place.path] = found
+    return found
+
+
+def _file_above(image: Place) -> tuple[OMEFile, str] | None:
+    """Return the XML file of the collection that an image is in, and the path of the image there."""
+    storage = image.session.documents.storage
+    if image.path:
+        found = _file(Place(image.session, ""))
+        return None if found is None else (found, image.path)
+    if not isinstance(storage, LocalStorage):
+        return None
+    # Opened by itself: its collection is the folder above, its plate the third above (row/column/field).
+    parts = os.path.abspath(storage.root).split(os.sep)
+    for levels in (1, 3):
+        root = os.sep.join(parts[:-levels])
+        if len(parts) > levels and os.path.isfile(os.path.join(root, XML)):
+            path = "/".join(parts[-levels:])
+            if path not in image.session.ome_files:
+                image.session.ome_files[path] = _file_in(root)
+            found = image.session.ome_files[path]
+            return None if found is None else (found, path)
+    return None
+
+
+def _file_in(root: str) -> OMEFile | None:
+    try:
+        documents = Documents.open(LocalStorage(root, read_only=True))
+        if documents is None or documents.kind("") != "group":
+            return None
+        return _file(Place(Session(documents, detect(documents.format, documents.group(""))), ""))
+    except LamellaError:
+        return None
+
+
+def facts_of(image: Place) -> OMEImage | None:
+    """Return what the OME-XML says of an image; None without an XML, or one that does not describe it.
+
+    Raises
+    ------
+    MissingDependencyError, MetadataError
+        As for :meth:`OMEXMLMethods.ome_images`.
+    """
+    found = _file_above(image)
+    return None if found is None else found[0].images().get(found[1])
+
+
+def with_sizes(image: Place, meta: ImagesMeta) -> ImagesMeta:
+    """Fill in the sizes that the metadata of an image leave open; never raises for what is wrong with the XML."""
+    try:
+        if not unsized_axes(meta):
+            return meta
+    except MetadataError:
+        return meta  # whoever asks for the scale is told
+    found = _file_above(image)
+    if found is None:
+        return meta
+    facts = _facts(*found, "physical sizes", found[0].has_sizes)
+    filled = meta if facts is None else sized(meta, facts)
+    if filled is not meta:
+        found[0].say("sizes", f"Images without physical sizes: those of {found[0].name} were taken.")
+    return filled
+
+
+def names_from_xml(image: Place, count: int) -> list[str]:
+    """Return the names of so many channels; empty when the XML has others, or none."""
+    found = _file_above(image)
+    if found is None:
+        return []
+    facts = _facts(*found, "channel names", found[0].has_names)
+    names = () if facts is None else facts.channel_names
+    if len(names) != count or not any(names):
+        return []
+    found[0].say("names", f"Images without channel names: those of {found[0].name} were taken.")
+    return [name or f"channel_{index}" for index, name in enumerate(names)]
+
+
+def _facts(file: OMEFile, path: str, what: str, may_say: bool) -> OMEImage | None:
+    """Return what the XML says of an image; None, with a warning, when it cannot be read."""
+    try:
+        if file.fault:
+            raise MetadataError(file.fault)
+        return file.images().get(path) if may_say else None
+    except MissingDependencyError as fault:
+        file.say("extra", f"Images without {what}, which {file.name} may have: {fault}")
+    except LamellaError as fault:
+        file.say("fault", f"Images without {what}: {fault}")
+    return None
