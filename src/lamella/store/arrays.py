@@ -10,7 +10,6 @@ Layer: store.
 from __future__ import annotations
 
 import itertools
-import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
@@ -42,10 +41,6 @@ if TYPE_CHECKING:
 
 Select: TypeAlias = "Callable[[Index, Shape], Selection]"
 """How an index is read."""
-
-#: Lock files per array. Writers of two files wait for each other needlessly in one case of this many; a
-#: write of more partly covered files than this takes them all.
-_LOCKS = 32
 
 #: Raw bytes that are encoded before they are written, where an engine cannot replace files itself.
 _BATCH_BYTES = 64 << 20
@@ -321,12 +316,11 @@ class StoredArray:
 
         Files that it fills need no lock: whoever writes to them at the same time writes to the same pixels.
         """
-        files = coverage.unfilled_files(meta, selection, _LOCKS)
-        slots = set(range(_LOCKS)) if files is None else {zlib.crc32(b"%d" % n) % _LOCKS for n in files}
+        names = coverage.lock_names(coverage.unfilled_files(meta, selection, coverage.LOCKS))
         with ExitStack() as held:
-            for slot in sorted(slots):  # in order, so that two writers cannot wait for each other
-                held.enter_context(self.documents.storage.lock(join(self.path, f"chunks-{slot}")))
-            yield bool(slots)
+            for name in names:
+                held.enter_context(self.documents.storage.lock(join(self.path, name)))
+            yield bool(names)
 
     # ---- resizing -------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -19,7 +20,7 @@ import numpy as np
 from lamella.store.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.selection import Indices
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 #: partial: some files are covered in part. inside: all files are covered whole, and lie in the array whole.
 #: ragged: all files are covered as far as the array reaches, and reach beyond it.
 Kind = Literal["partial", "inside", "ragged"]
+
+
+#: Lock files per array. Writers of two files wait for each other needlessly in one case of this many; a
+#: write of more partly covered files than this takes them all.
+LOCKS = 32
 
 
 @dataclass(frozen=True)
@@ -136,12 +142,12 @@ def unfilled_files(meta: ArrayMeta, selection: Selection, most: int) -> list[int
     if selection.paired:
         places = np.stack([np.asarray(axis) // f for axis, f in zip(selection.axes, meta.files, strict=True)])
         unique = np.unique(places, axis=1).T
-        return None if len(unique) > most else [_number(place, meta.grid) for place in unique.tolist()]
+        return None if len(unique) > most else [number_of(place, meta.grid) for place in unique.tolist()]
     spans = [_spans(axis, f) for axis, f in zip(selection.axes, meta.files, strict=True)]
     touched, filled = [span[0] for span in spans], [span[1] for span in spans]
     if math.prod(map(len, touched)) - math.prod(map(len, filled)) > most:
         return None
-    return [_number(place, meta.grid) for place in _not_filled(touched, filled)]
+    return [number_of(place, meta.grid) for place in _not_filled(touched, filled)]
 
 
 def _spans(item: slice | Indices, f: int) -> tuple[Sequence[int], range]:
@@ -189,7 +195,22 @@ def _worst(kinds: list[Kind]) -> Kind:
     return "ragged" if "ragged" in kinds else "inside"
 
 
-def _number(place: tuple[int, ...] | list[int], grid: Shape) -> int:
+def lock_names(files: Collection[int] | None) -> list[str]:
+    """Names of the locks of files by their numbers, all of an array's for None; in the order to take them.
+
+    In one order, so that two writers cannot wait for each other.
+
+    Examples
+    --------
+    >>> lock_names([]), lock_names([7, 8]), len(lock_names(None))
+    ([], ['chunks-2', 'chunks-19'], 32)
+    """
+    slots = set(range(LOCKS)) if files is None else {zlib.crc32(b"%d" % number) % LOCKS for number in files}
+    return [f"chunks-{slot}" for slot in sorted(slots)]
+
+
+def number_of(place: Sequence[int], grid: Shape) -> int:
+    """Return the number of a place, counted through its grid with the last axis fastest."""
     number = 0
     for k, n in zip(place, grid, strict=True):
         number = number * n + k

@@ -1,0 +1,416 @@
+"""Writing one file of an array chunk by chunk: memory for the chunks under way, not for the shard.
+
+Each chunk is encoded on the thread that gives it and appended to a temporary file; `ShardWriter.commit` adds the
+index and puts the file into its place with one rename, so that a kill leaves the old shard or the new one. Chunks that
+were not given are carried over from the shard that is there, byte for byte.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import threading
+from math import prod
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, OutOfBoundsError, StorageError
+from lamella.store import coverage
+from lamella.store.chunk_encoder import ChunkEncoder, encoder_of
+from lamella.store.keys import join
+from lamella.store.local import LocalStorage
+from lamella.store.shard_index import NO_CHUNK, IndexForm, decode_index, encode_index
+from lamella.store.staged_file import stage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.arrays import StoredArray
+    from lamella.store.staged_file import StagedFile
+    from lamella.types import Array, Shape
+
+
+class ShardWriter:
+    """Writer of one shard, or of one chunk where an array has no shards.
+
+    `put` may be called by several threads at once. Leaving the ``with`` block commits; an exception aborts.
+
+    Parameters
+    ----------
+    array : StoredArray
+        The array, as long and wide as it has to be already.
+    place : sequence of int
+        Of the file in the array's grid: ``array.meta.grid``.
+
+    Raises
+    ------
+    ReadOnlyError
+        The store is open for reading.
+    OutOfBoundsError
+        The array has no such place.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lamella.store.arrays import StoredArray
+    >>> from lamella.store.documents import Documents, new_array
+    >>> from lamella.store.storage import open_storage
+    >>> documents = Documents.create(open_storage(tempfile.mkdtemp()), 3)
+    >>> meta = new_array((4, 6), "uint16", zarr_format=3, chunks=(1, 6), shards=(4, 6))
+    >>> documents.put_array("0", meta)
+    >>> array = StoredArray(documents, "0")
+    >>> with ShardWriter(array, (0, 0)) as shard:
+    ...     for row in range(3):
+    ...         shard.put((row, 0), np.full((1, 6), row))
+    >>> array.read((slice(None), 0))
+    array([0, 1, 2, 0], dtype=uint16)
+    """
+
+    def __init__(self, array: StoredArray, place: Sequence[int]) -> None:
+        array.documents.storage.claim(array.path)
+        self._array = array
+        self._meta = meta = array.meta
+        self.place: Shape = tuple(place)
+        if len(self.place) != meta.ndim or any(
+            not 0 <= k < n for k, n in zip(self.place, meta.grid, strict=True)
+        ):
+            raise OutOfBoundsError(
+                f"array {array} of shape {meta.shape} in files of {meta.files} has no file at {self.place}: "
+                f"its grid is {meta.grid}"
+            )
+        self.chunks: Shape = tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True))
+        self._lock = threading.Condition()
+        self._putting = 0
+        self._ended = False
+        self._failure: BaseException | None = None
+        self._cut: dict[int, Shape] = {}
+        self._sink = _sink(array, meta, self.place)
+
+    def __repr__(self) -> str:
+        return f"ShardWriter({self._array!r}, {self.place})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self.abort()
+
+    def put(self, chunk: Sequence[int], block: Array) -> None:
+        """Encode one chunk and store it in the temporary file; a chunk that is given again replaces the first.
+
+        Parameters
+        ----------
+        chunk : sequence of int
+            Place of the chunk inside the shard, from 0 along each axis; zeros where there are no shards.
+        block : ndarray
+            Its values: of the chunk's shape, or of the part of it that lies in the array. Of the array's dtype, or
+            cast to it.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The block has another shape, there is no such chunk, or the writer has ended.
+        StorageError
+            The system refused.
+        """
+        number = self._number(chunk)
+        inside = self._inside(chunk)
+        if block.shape not in (self._meta.chunks, inside):
+            raise InvalidArgumentError(
+                f"chunk {tuple(chunk)} of shard {self.place} of {self._array} takes a block of shape {inside}, not "
+                f"{block.shape}"
+            )
+        self._begin()
+        try:
+            self._sink.put(number, block[tuple(map(slice, inside))])
+        except BaseException as error:
+            self._end(error)
+            raise
+        with self._lock:
+            self._cut[number] = inside
+        self._end(None)
+
+    def commit(self) -> None:
+        """Wait for the chunks under way and put the file into its place.
+
+        Nothing happens when no chunk was given.
+
+        Raises
+        ------
+        StorageError
+            The system refused, or a `put` failed before; what was there stays.
+        DamagedDataError
+            Chunks have to be carried over from a shard that is there, and its index is damaged.
+        OutOfBoundsError
+            Another writer changed the array's shape meanwhile, in a way that this shard does not fit.
+        """
+        self._close()
+        if self._failure is not None:
+            self._sink.abort()
+            raise StorageError(
+                f"shard {self.place} of {self._array} was not written: a chunk of it failed ({self._failure})"
+            ) from self._failure
+        if not self._cut:
+            self._sink.abort()
+            return
+        try:
+            self._commit()
+        except BaseException:
+            self._sink.abort()
+            raise
+
+    def _commit(self) -> None:
+        whole = all(inside == self._meta.chunks for inside in self._cut.values())
+        if not self._sink.needs_lock or (whole and len(self._cut) == prod(self.chunks)):
+            self._sink.commit(self._meta, frozenset())
+            return
+        storage, path = self._array.documents.storage, self._array.path
+        grid = self._meta.grid
+        while True:
+            (name,) = coverage.lock_names([coverage.number_of(self.place, grid)])
+            with storage.lock(join(path, name)):
+                now = self._array.meta
+                if now.ndim != self._meta.ndim or now.grid == grid:
+                    self._check_fits(now)
+                    self._sink.commit(now, self._missing(now))
+                    return
+                grid = now.grid  # the lock's name counts through the grid
+
+    def _missing(self, now: ArrayMeta) -> frozenset[int]:
+        """Chunks of the shard that lie in the array and were not given."""
+        counts = [
+            min(n, -(-(length - k * f) // c))
+            for n, length, k, f, c in zip(
+                self.chunks, now.shape, self.place, now.files, now.chunks, strict=True
+            )
+        ]
+        inside = np.arange(prod(self.chunks)).reshape(self.chunks)[tuple(map(slice, counts))]
+        return frozenset(inside.ravel().tolist()) - self._cut.keys()
+
+    def _check_fits(self, now: ArrayMeta) -> None:
+        """Refuse to replace a file whose edge another writer moved: its pixels there were not given to us."""
+        same = {**now.document, "shape": None} == {**self._meta.document, "shape": None}
+        if same and now.shape == self._meta.shape:
+            return
+        chunks = (np.unravel_index(number, self.chunks) for number in self._cut)
+        if not same or any(
+            _inside(now, self.place, chunk) != self._cut[coverage.number_of(chunk, self.chunks)]
+            for chunk in (tuple(int(k) for k in one) for one in chunks)
+        ):
+            raise OutOfBoundsError(
+                f"cannot write shard {self.place} of {self._array}: another writer changed the array of shape "
+                f"{self._meta.shape} to {now.shape} meanwhile"
+            )
+
+    def abort(self) -> None:
+        """Forget what was given; what is in the store stays. Nothing happens after `commit`."""
+        with self._lock:
+            if self._ended:
+                return
+        self._close()
+        self._sink.abort()
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._ended:
+                raise InvalidArgumentError(f"{self!r} has ended: make another one to write more")
+            self._putting += 1
+
+    def _end(self, failure: BaseException | None) -> None:
+        with self._lock:
+            self._putting -= 1
+            self._failure = self._failure or failure
+            self._lock.notify_all()
+
+    def _close(self) -> None:
+        with self._lock:
+            if self._ended:
+                raise InvalidArgumentError(f"{self!r} has ended: make another one to write more")
+            self._ended = True
+            self._lock.wait_for(lambda: not self._putting)
+
+    def _number(self, chunk: Sequence[int]) -> int:
+        if len(chunk) != len(self.chunks) or any(
+            not 0 <= k < n for k, n in zip(chunk, self.chunks, strict=True)
+        ):
+            raise InvalidArgumentError(
+                f"shard {self.place} of {self._array} has {self.chunks} chunks along its axes, and none at "
+                f"{tuple(chunk)}"
+            )
+        return coverage.number_of(tuple(chunk), self.chunks)
+
+    def _inside(self, chunk: Sequence[int]) -> Shape:
+        inside = _inside(self._meta, self.place, chunk)
+        if min(inside, default=1) < 1:
+            raise InvalidArgumentError(
+                f"chunk {tuple(chunk)} of shard {self.place} of {self._array} lies beyond the array's shape "
+                f"{self._meta.shape}"
+            )
+        return inside
+
+
+def _inside(meta: ArrayMeta, place: Sequence[int], chunk: Sequence[int]) -> Shape:
+    """Shape of the part of a chunk that lies in the array."""
+    return tuple(
+        min(c, n - k * f - i * c)
+        for c, n, k, f, i in zip(meta.chunks, meta.shape, place, meta.files, chunk, strict=True)
+    )
+
+
+class _Sink(Protocol):
+    """Where the chunks of one file go, by their numbers in C order."""
+
+    #: Whether files that are not covered whole are this sink's to keep apart from other writers.
+    needs_lock: bool
+
+    def put(self, number: int, block: Array) -> None: ...
+
+    def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+def _sink(array: StoredArray, meta: ArrayMeta, place: Shape) -> _Sink:
+    encoder = encoder_of(meta)
+    if encoder is not None and meta.shards is None:
+        return _ChunkFile(array, meta, place, encoder)
+    form = IndexForm.of(meta)
+    storage = array.documents.storage
+    if encoder is not None and form is not None and isinstance(storage, LocalStorage):
+        return _StagedShard(storage, join(array.path, meta.chunk_key(place)), encoder, form)
+    return _Buffer(array, meta, place)
+
+
+class _StagedShard:
+    """A shard in a local folder."""
+
+    needs_lock = True
+
+    def __init__(self, storage: LocalStorage, key: str, encoder: ChunkEncoder, form: IndexForm) -> None:
+        self._storage = storage
+        self._key = key
+        self._encoder = encoder
+        self._form = form
+        self._turn = threading.Lock()
+        self._file: StagedFile | None = None
+        self._end = 0 if form.at_end else form.size
+        self._entries = np.full((prod(form.chunks), 2), NO_CHUNK, np.uint64)
+
+    def put(self, number: int, block: Array) -> None:
+        data = self._encoder.encode(block)
+        with self._turn:
+            if self._file is None:
+                self._file = stage(self._storage, self._key)
+            file, offset = self._file, self._end
+            self._end += len(data)
+            self._entries[number] = offset, len(data)
+        file.write(offset, data)
+
+    def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
+        assert self._file is not None  # a chunk was given
+        if missing:
+            self._carry_over(self._file, missing)
+        index = encode_index(self._entries, self._form)
+        self._file.write(self._end if self._form.at_end else 0, index)
+        self._file.commit()
+
+    def _carry_over(self, file: StagedFile, missing: frozenset[int]) -> None:
+        """Copy chunks of the shard that is there, neighbours in one go."""
+        start, size = (-self._form.size if self._form.at_end else 0), self._form.size
+        index = self._storage.read_range(self._key, start, size)
+        if index is None:
+            return
+        old = decode_index(index, self._form, self._key)
+        kept = [n for n in missing if old[n, 0] != NO_CHUNK]
+        runs: list[list[int]] = []  # start, length
+        for n in sorted(kept, key=lambda n: int(old[n, 0])):
+            offset, length = (int(v) for v in old[n])
+            if runs and offset == sum(runs[-1]):
+                runs[-1][1] += length
+            else:
+                runs.append([offset, length])
+            self._entries[n] = self._end + sum(run[1] for run in runs[:-1]) + offset - runs[-1][0], length
+        for offset, length in runs:
+            file.copy(file.target, offset, length, self._end)
+            self._end += length
+
+    def abort(self) -> None:
+        if self._file is not None:
+            self._file.discard()
+
+
+class _ChunkFile:
+    """One chunk that is a file."""
+
+    needs_lock = True
+
+    def __init__(self, array: StoredArray, meta: ArrayMeta, place: Shape, encoder: ChunkEncoder) -> None:
+        self._storage = array.documents.storage
+        self._key = join(array.path, meta.chunk_key(place))
+        self._encoder = encoder
+        self._data = b""
+
+    def put(self, number: int, block: Array) -> None:
+        del number
+        self._data = self._encoder.encode(block)
+
+    def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
+        del meta, missing
+        self._storage.write(self._key, self._data)
+
+    def abort(self) -> None:
+        self._data = b""
+
+
+class _Buffer:
+    """A file that only the array's engine can write: all of it is kept until then.
+
+    Where chunks are missing, each chunk is written by itself, because only the array's own writes keep other writers
+    of the same file apart; a kill between them leaves some of them.
+    """
+
+    needs_lock = False
+
+    def __init__(self, array: StoredArray, meta: ArrayMeta, place: Shape) -> None:
+        self._array = array
+        self._meta = meta
+        self._box = meta.file_box(place)
+        self._chunks = tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True))
+        self._blocks: dict[int, Array] = {}
+
+    def put(self, number: int, block: Array) -> None:
+        self._blocks[number] = np.array(block, self._meta.dtype)
+
+    def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
+        del meta, missing
+        shape = tuple(one.stop - one.start for one in self._box)
+        boxes = {n: self._chunk_box(n, block.shape) for n, block in self._blocks.items()}
+        if sum(block.size for block in self._blocks.values()) == prod(shape):
+            whole = np.empty(shape, self._meta.dtype)
+            for n, box in boxes.items():
+                whole[box] = self._blocks[n]
+            self._array.write(self._box, whole)
+            return
+        for n, box in boxes.items():
+            shifted = tuple(
+                slice(b.start + one.start, b.start + one.stop) for b, one in zip(self._box, box, strict=True)
+            )
+            self._array.write(shifted, self._blocks[n])
+
+    def _chunk_box(self, number: int, shape: Shape) -> tuple[slice, ...]:
+        chunk = np.unravel_index(number, self._chunks)
+        return tuple(
+            slice(int(i) * c, int(i) * c + n) for i, c, n in zip(chunk, self._meta.chunks, shape, strict=True)
+        )
+
+    def abort(self) -> None:
+        self._blocks.clear()

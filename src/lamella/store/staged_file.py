@@ -1,0 +1,169 @@
+"""A file that is written in pieces and takes its place when it is complete.
+
+Until `StagedFile.commit` it has a temporary name that readers never list and that a sweep removes when its process is
+dead. Knows nothing of chunks or shards.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from lamella.errors import StorageError
+from lamella.store.local import _private_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.store.local import LocalStorage
+
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_COPIED = 4 << 20
+
+
+def stage(storage: LocalStorage, key: str) -> StagedFile:
+    """Begin a file of a local store.
+
+    Raises
+    ------
+    StorageError
+        The system refused.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lamella.store.local import LocalStorage
+    >>> storage = LocalStorage(tempfile.mkdtemp())
+    >>> file = stage(storage, "0/c/0")
+    >>> file.write(0, b"pixels")
+    >>> storage.list("0/c")
+    []
+    >>> file.commit()
+    >>> storage.read("0/c/0")
+    b'pixels'
+    """
+    storage.check_writable(key)
+    folder = key.rpartition("/")[0]
+    storage._make_folder(folder)
+    temporary, target = f"{storage._base}{folder}/{_private_name('.tmp')}", storage._base + key
+    try:
+        return StagedFile(temporary, target, fsync=storage.fsync)
+    except FileNotFoundError:  # somebody removed a folder that the storage remembers
+        storage._folders.clear()
+        storage._make_folder(folder)
+    except OSError as error:
+        storage._fail("write", key, error)
+    try:
+        return StagedFile(temporary, target, fsync=storage.fsync)
+    except OSError as error:
+        storage._fail("write", key, error)
+
+
+class StagedFile:
+    """A temporary file beside the one whose place it will take.
+
+    Parameters
+    ----------
+    temporary, target : str
+        Paths in one folder.
+    fsync : bool
+        Flush the file and its folder to the disk before `commit` returns.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder is not there.
+    """
+
+    def __init__(self, temporary: str, target: str, *, fsync: bool) -> None:
+        self.temporary = temporary
+        self.target = target
+        self._fsync = fsync
+        self._turn = threading.Lock()
+        self._fd = os.open(temporary, _CREATE, 0o666)
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Write at a place of the file; threads may write to several places at once.
+
+        Raises
+        ------
+        StorageError
+            The system refused: a full disk.
+        """
+        view = memoryview(data)
+        with self._explained():
+            while view:
+                done = self._pwrite(view, offset)
+                view, offset = view[done:], offset + done
+
+    if hasattr(os, "pwrite"):
+
+        def _pwrite(self, view: memoryview, offset: int) -> int:
+            return os.pwrite(self._fd, view, offset)
+    else:  # pragma: no cover
+
+        def _pwrite(self, view: memoryview, offset: int) -> int:
+            with self._turn:
+                os.lseek(self._fd, offset, os.SEEK_SET)
+                return os.write(self._fd, view)
+
+    def copy(self, source: str, start: int, length: int, offset: int) -> None:
+        """Copy part of another file to a place of this one, a few MiB at a time.
+
+        Raises
+        ------
+        StorageError
+            The system refused, or the other file ends before.
+        """
+        with self._explained(), open(source, "rb", buffering=0) as file:
+            file.seek(start)
+            while length:
+                data = file.read(min(length, _COPIED))
+                if not data:
+                    raise StorageError(f"cannot write {self.target}: what is there now ends too early")
+                self.write(offset, data)
+                offset, length = offset + len(data), length - len(data)
+
+    def commit(self) -> None:
+        """Take the place of the target, in one step."""
+        with self._explained():
+            try:
+                if self._fsync:
+                    os.fsync(self._fd)
+                self._close()
+                os.replace(self.temporary, self.target)
+            except BaseException:
+                self.discard()
+                raise
+            if self._fsync and os.name != "nt":
+                folder = os.open(os.path.dirname(self.target), os.O_RDONLY)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
+
+    def discard(self) -> None:
+        """Remove the temporary file; what it would have replaced stays."""
+        self._close()
+        with suppress(OSError):
+            os.unlink(self.temporary)
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError:
+            raise
+        except OSError as error:
+            raise StorageError(
+                f"cannot write {self.target}: {error.strerror or error}", error.errno
+            ) from error
