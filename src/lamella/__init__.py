@@ -9,7 +9,8 @@ The front door is `open_ome_zarr`, which returns the node at a path:
 - `ImageArray` (`TiledImageArray`) for the pixels of one level.
 
 `validate` says what is wrong with a store, and `repair` mends what can be mended without guessing. `upgrade` gives a
-store in another version, `rechunk` in other chunks.
+store in another version, `rechunk` in other chunks. `status` says what is written, `verify` reads all of it, and
+`checksum` makes a manifest.
 
 ``lamella.models`` holds the metadata models, ``lamella.errors`` the errors. Names are loaded on first use, so that
 ``import lamella`` costs little.
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.nodes.tiled import TiledImageArray, TiledPosition
     from lamella.nodes.well import Row, Well
+    from lamella.ops.integrity.checksum import checksum
+    from lamella.ops.integrity.status import status
+    from lamella.ops.integrity.verify import verify
     from lamella.ops.mending.repair import repair
     from lamella.ops.rewriting.rechunk import rechunk
     from lamella.ops.rewriting.upgrade import upgrade
@@ -62,13 +66,16 @@ __all__ = [
     "TiledPosition",
     "Well",
     "__version__",
+    "checksum",
     "errors",
     "models",
     "open_ome_zarr",
     "rechunk",
     "repair",
+    "status",
     "upgrade",
     "validate",
+    "verify",
 ]
 
 _MODULES = {
@@ -83,11 +90,14 @@ _MODULES = {
     "TiledImageArray": "lamella.nodes.tiled",
     "TiledPosition": "lamella.nodes.tiled",
     "Well": "lamella.nodes.well",
+    "checksum": "lamella.ops.integrity.checksum",
     "open_ome_zarr": "lamella.nodes.open",
     "rechunk": "lamella.ops.rewriting.rechunk",
     "repair": "lamella.ops.mending.repair",
+    "status": "lamella.ops.integrity.status",
     "upgrade": "lamella.ops.rewriting.upgrade",
     "validate": "lamella.ops.validation.validate",
+    "verify": "lamella.ops.integrity.verify",
 }
 
 

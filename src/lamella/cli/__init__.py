@@ -23,7 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
 
-COMMANDS = ("convert", "info", "preview", "rechunk", "repair", "upgrade", "validate")
+COMMANDS = (
+    "checksum",
+    "convert",
+    "info",
+    "preview",
+    "rechunk",
+    "repair",
+    "status",
+    "upgrade",
+    "validate",
+    "verify",
+)
 """Each is the function of the same name in the module of the same name here."""
 
 INTERRUPTED = 130

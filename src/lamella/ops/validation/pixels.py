@@ -7,7 +7,7 @@ Layer: ops.
 
 from __future__ import annotations
 
-from itertools import pairwise, product
+from itertools import pairwise
 from math import lcm, prod
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from lamella.errors import DamagedDataError, LamellaError
 from lamella.ops.execution import run
+from lamella.ops.integrity.decoding import decode, stored_places
 from lamella.ops.pyramids.downsample import Method, downsample
 from lamella.ops.pyramids.level import level_factors
 from lamella.ops.regions import PIECE_BYTES, enlarge, piece_shape, regions
@@ -28,6 +29,7 @@ from lamella.store.keys import join
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lamella.ops.integrity.decoding import Decoded
     from lamella.ops.regions import Region
     from lamella.ops.validation.walk import Inspection, Judged
     from lamella.store.array_meta import ArrayMeta
@@ -35,14 +37,6 @@ if TYPE_CHECKING:
 
 MAKER = "lamella.compute_pyramid"
 """How the metadata of our own pyramids name what made them."""
-
-
-class Piece(NamedTuple):
-    """A box of one stored file, to be decoded."""
-
-    array: StoredArray
-    key: str
-    box: Region
 
 
 class Step(NamedTuple):
@@ -81,54 +75,21 @@ def check_pixels(inspection: Inspection, jobs: int | None = None) -> None:
 
 
 def _decode(inspection: Inspection, array: StoredArray, damaged: set[str], jobs: int | None) -> None:
-    told: dict[str, str] = {}
+    told: list[str] = []
 
-    def read(piece: Piece) -> tuple[str, str] | None:
-        try:
-            piece.array.read(piece.box)
-        except (LamellaError, MemoryError) as fault:
-            return piece.key, " ".join(str(fault).split())
-        return None
-
-    def note(fault: tuple[str, str] | None) -> None:
-        if fault is not None:
-            told.setdefault(*fault)
+    def note(decoded: Decoded) -> None:
+        if decoded.fault:
+            told.append(f"{decoded.key.removeprefix(array.path + '/')} cannot be decoded")
 
     try:
-        run(read, _pieces(array), jobs=jobs, done=note)
+        run(decode, stored_places(array), jobs=jobs, done=note)
     except LamellaError as fault:  # the codec is unknown, or the folder cannot be listed
-        told.setdefault("", " ".join(str(fault).split()))
-    for key, text in told.items():
+        told.append(" ".join(str(fault).split()))
+    for found in told:
         damaged.add(array.path)
-        found = f"{key} cannot be decoded" if key else text
         inspection.find_own(
             "LM-09", array.path, found, "write that region again, or restore the file from a copy"
         )
-
-
-def _pieces(array: StoredArray) -> Iterator[Piece]:
-    """Cut every stored file into boxes of whole chunks."""
-    meta = array.meta
-    for place in _places(array, meta):
-        if any(k >= n for k, n in zip(place, meta.grid, strict=True)):
-            continue  # beyond the shape: no reader asks for it
-        box = meta.file_box(place)
-        key = meta.chunk_key(place)
-        shape = tuple(one.stop - one.start for one in box)
-        unit = piece_shape(shape, meta.chunks, meta.dtype.itemsize, PIECE_BYTES)
-        for part in regions(shape, unit):
-            yield Piece(
-                array,
-                key,
-                tuple(slice(p.start + b.start, p.stop + b.start) for p, b in zip(part, box, strict=True)),
-            )
-
-
-def _places(array: StoredArray, meta: ArrayMeta) -> Iterator[tuple[int, ...]]:
-    """Places of the files of an array: those that are there, or all where the store cannot tell."""
-    if array.documents.storage.can_list:
-        return array._stored_places(meta)
-    return product(*map(range, meta.grid))
 
 
 # -- pyramids ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,33 @@
+"""``lamella status``: what of a store is written, never written, or damaged, without decoding anything.
+
+Exit codes: 0 nothing is damaged (with ``--complete``: and all is written), 1 otherwise or when nothing can be opened.
+
+Layer: cli.
+"""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("path")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@click.option("--complete", is_flag=True, help="Fail also when something was never written.")
+@click.pass_context
+def status(context: click.Context, path: str, as_json: bool, complete: bool) -> None:
+    """Say what of an OME-Zarr store is written, never written, or damaged, by position, time and channel.
+
+    Looks at indexes and sizes of files alone; `lamella verify` decodes them. Some writers (not lamella) do not store
+    chunks that hold nothing but the fill value: these count as never written.
+    """
+    import json
+
+    from lamella.cli import echo_lines
+    from lamella.ops.integrity.status import status as look
+
+    found = look(path)
+    echo_lines([json.dumps(found.to_json(), indent=2, ensure_ascii=False)] if as_json else found.lines())
+    states = {image.state for image in found.images}
+    if "damaged" in states or (complete and states & {"partly", "missing"}):
+        context.exit(1)

@@ -1,0 +1,45 @@
+"""``lamella verify``: reads all that a store holds, or compares its files with a manifest.
+
+Exit codes: 0 all whole, 1 something is damaged, 2 there is nothing to verify.
+
+Layer: cli.
+"""
+
+from __future__ import annotations
+
+import click
+
+DAMAGED = 1
+UNREADABLE = 2
+
+
+@click.command()
+@click.argument("path")
+@click.option(
+    "--manifest",
+    type=click.Path(),
+    help="Compare each file with this manifest of `lamella checksum` instead.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Workers; one per processor by default.")
+@click.pass_context
+def verify(context: click.Context, path: str, manifest: str | None, as_json: bool, jobs: int | None) -> None:
+    """Decode every chunk of an OME-Zarr store and parse every document, to know that all of it can be read.
+
+    With --manifest nothing is decoded: every file must have the checksum that it had. What the manifest does not name
+    is told and is no damage.
+    """
+    import json
+
+    from lamella.cli import echo_lines, error_line
+    from lamella.errors import LamellaError
+    from lamella.ops.integrity.verify import verify as run
+
+    try:
+        report = run(path, manifest=manifest, jobs=jobs)
+    except (LamellaError, OSError) as error:
+        click.echo(f"Error: {error_line(error)}", err=True)
+        context.exit(UNREADABLE)
+    echo_lines([json.dumps(report.to_json(), indent=2, ensure_ascii=False)] if as_json else report.lines())
+    if not report:
+        context.exit(DAMAGED)

@@ -1,0 +1,191 @@
+"""What of one array is stored, by time and channel: counts of chunks, kept for what is there alone.
+
+An array of 2^60 chunks with three of them stored takes three counts.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise
+from math import prod
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.store.stored_files import StoredFile
+    from lamella.types import Shape
+
+State: TypeAlias = Literal["written", "partly", "missing", "damaged"]
+"""Of some chunks: all are there; some are; none is; or one of them cannot be whole."""
+
+_MOST_FAULTS = 1000
+"""Faults that are kept in words for one array; all are counted."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A file that is damaged.
+
+    Attributes
+    ----------
+    key
+        Of the file, below the store.
+    found
+        What is wrong with it.
+    """
+
+    key: str
+    found: str
+
+
+@dataclass
+class ArrayStatus:
+    """What of one array is stored.
+
+    Attributes
+    ----------
+    path
+        Of the array in the store.
+    shape, chunks
+        Of the array, in the order of its axes.
+    time, channel
+        Numbers of these axes; None where the image has none.
+    files
+        Files that are there.
+    bytes
+        Their size.
+    faults
+        Files that are damaged, the first thousand.
+    problem
+        Why nothing can be said of the array; empty when something can.
+    """
+
+    path: str
+    shape: Shape = ()
+    chunks: Shape = ()
+    time: int | None = None
+    channel: int | None = None
+    files: int = 0
+    bytes: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    problem: str = ""
+    _present: Counter[tuple[int, int]] = field(default_factory=Counter, repr=False)
+    _damaged: Counter[tuple[int, int]] = field(default_factory=Counter, repr=False)
+
+    @property
+    def expected(self) -> int:
+        """Chunks that the whole array has."""
+        return prod(self._grid)
+
+    @property
+    def stored(self) -> int:
+        """Chunks that are stored, damaged ones included."""
+        return self._present.total()
+
+    @property
+    def damaged(self) -> int:
+        """Chunks that cannot be whole."""
+        return self._damaged.total()
+
+    @property
+    def state(self) -> State:
+        """Of the array as a whole."""
+        if self.problem or self.damaged:
+            return "damaged"
+        return _state(self.stored, 0, self.expected)
+
+    def at(self, time: int = 0, channel: int = 0) -> State:
+        """Return the state of one time and channel.
+
+        Raises
+        ------
+        IndexError
+            The array has no such time or channel.
+        """
+        slot = self._slot(time, channel)
+        return _state(self._present[slot], self._damaged[slot], self._per_slot)
+
+    def runs(self) -> Iterator[tuple[range, range, State]]:
+        """Yield ranges of times and of channels that are alike, with their state, in order of channel and time.
+
+        Together they are all times and channels. Their number is that of the changes, not of the frames.
+        """
+        for (first, last), times in self._channel_runs():
+            for state, start, stop in times:
+                yield range(start, stop), range(first, last), state
+
+    # -- chunks by time and channel -----------------------------------------------------------------------------
+
+    @property
+    def _grid(self) -> Shape:
+        return tuple(-(-n // c) for n, c in zip(self.shape, self.chunks, strict=True))
+
+    @property
+    def _per_slot(self) -> int:
+        return prod(n for axis, n in enumerate(self._grid) if axis not in (self.time, self.channel))
+
+    def _length(self, axis: int | None) -> tuple[int, int]:
+        return (1, 1) if axis is None else (self.shape[axis], self.chunks[axis])
+
+    def _slot(self, time: int, channel: int) -> tuple[int, int]:
+        found = []
+        for name, number, axis in (("time", time, self.time), ("channel", channel, self.channel)):
+            length, chunk = self._length(axis)
+            if not 0 <= number < length:
+                raise IndexError(f"{self.path!r} has no {name} {number}: there are {length}")
+            found.append(number // chunk)
+        return found[0], found[1]
+
+    def _channel_runs(self) -> Iterator[tuple[tuple[int, int], list[tuple[State, int, int]]]]:
+        length, chunk = self._length(self.channel)
+        known = sorted({channel for _, channel in self._present})
+        cuts = sorted({0, -(-length // chunk)} | {n for c in known for n in (c, c + 1)})
+        rows = [(first, last, self._time_runs(first)) for first, last in pairwise(cuts)]
+        for times, group in groupby(rows, key=lambda row: row[2]):
+            alike = list(group)
+            yield (alike[0][0] * chunk, min(alike[-1][1] * chunk, length)), times
+
+    def _time_runs(self, channel: int) -> list[tuple[State, int, int]]:
+        length, chunk = self._length(self.time)
+        known = sorted(time for time, of in self._present if of == channel)
+        cuts = sorted({0, -(-length // chunk)} | {n for t in known for n in (t, t + 1)})
+        found: list[tuple[State, int, int]] = []
+        for first, last in pairwise(cuts):
+            slot = first, channel
+            state = _state(self._present[slot], self._damaged[slot], self._per_slot)
+            start = found.pop()[1] if found and found[-1][0] == state else first * chunk
+            found.append((state, start, min(last * chunk, length)))
+        return found
+
+    def add(self, file: StoredFile) -> None:
+        """Count the chunks of a file, each for the time and channel that it is of."""
+        self.files += 1
+        self.bytes += file.size
+        if file.fault and len(self.faults) < _MOST_FAULTS:
+            self.faults.append(Fault(f"{self.path}/{file.key}" if self.path else file.key, file.fault))
+        per_file = file.present.shape
+        first = [k * n for k, n in zip(file.place, per_file, strict=True)]
+        inside = tuple(slice(0, g - f) for g, f in zip(self._grid, first, strict=True))
+        others = tuple(axis for axis in range(len(self.shape)) if axis not in (self.time, self.channel))
+        for counter, chunks in ((self._present, file.present), (self._damaged, file.damaged)):
+            counts = chunks[inside].sum(axis=others, keepdims=True)
+            for where in zip(*np.nonzero(counts), strict=True):
+                time, channel = (
+                    0 if axis is None else first[axis] + int(where[axis])
+                    for axis in (self.time, self.channel)
+                )
+                counter[time, channel] += int(counts[where])
+
+
+def _state(stored: int, damaged: int, expected: int) -> State:
+    if damaged:
+        return "damaged"
+    if stored == 0 and expected:
+        return "missing"
+    return "written" if stored >= expected else "partly"

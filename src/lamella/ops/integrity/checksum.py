@@ -1,0 +1,211 @@
+r"""Checksums of the files of a store: a manifest that ``sha256sum --check`` reads, the same on every machine.
+
+Each line has the SHA-256 of a file in hexadecimal, two spaces, and its key, sorted by key. A key with a line break or a
+backslash is escaped as GNU coreutils do: the line begins with a backslash. Temporary and lock files are left out.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from lamella.errors import InvalidArgumentError, LamellaError
+from lamella.ops.execution import run
+from lamella.ops.validation.validate import place_of
+from lamella.store.keys import join
+from lamella.store.local import LocalStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from zarr.abc.store import Store
+
+    from lamella.nodes.node import NGFFNode
+    from lamella.store.storage import Storage
+    from lamella.types import StrPath
+
+_PART = 8 << 20
+"""Bytes of a file that are read at a time."""
+
+_LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
+
+
+class _Sum(NamedTuple):
+    key: str
+    size: int
+    digest: str
+    fault: str = ""
+
+
+def checksum(
+    path_or_node: StrPath | Store | NGFFNode,
+    *,
+    jobs: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, str]:
+    """Compute the SHA-256 of every file of a store.
+
+    Parameters
+    ----------
+    path_or_node : path, URL, zarr store or node
+        What to look at, with all below it.
+    jobs : int, optional
+        Number of workers; one per processor by default. Each holds a few MB.
+    progress : callable, optional
+        Told the bytes of each file that is done.
+
+    Returns
+    -------
+    dict of str to str
+        Digests in hexadecimal by key, sorted by key. Its text is that of `manifest_lines`.
+
+    Raises
+    ------
+    StoreNotFoundError
+        There is no store.
+    StorageError
+        A file cannot be read.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> path = tempfile.mkdtemp() + "/cells.zarr"
+    >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"], version="0.5") as position:
+    ...     image = position.create_image("0", np.ones((1, 1, 1, 8, 8), "uint16"))
+    >>> list(lamella.checksum(path))
+    ['0/c/0/0/0/0/0', '0/zarr.json', 'zarr.json']
+    """
+    storage, path, name = place_of(path_or_node)
+    if not storage.can_list:
+        raise InvalidArgumentError(
+            f"{name} cannot list what it holds over this connection: take a copy of it"
+        )
+    found: dict[str, str] = {}
+
+    def take(one: _Sum) -> None:
+        found[one.key] = one.digest
+        if progress is not None:
+            progress(one.size)
+
+    run(lambda key: _sum(storage, path, key), _files(storage, path), jobs=jobs, done=take)
+    return dict(sorted(found.items()))
+
+
+def manifest_lines(digests: Mapping[str, str]) -> Iterator[str]:
+    """Spell checksums as the lines of a manifest.
+
+    >>> next(manifest_lines({"0/c/0": "ab" * 32}))[-11:]
+    'abab  0/c/0'
+    """
+    for key, digest in digests.items():
+        escaped = key.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+        yield f"{'' if escaped == key else chr(92)}{digest}  {escaped}"
+
+
+def write_manifest(digests: Mapping[str, str], path: StrPath) -> None:
+    """Write a manifest to a file, whole or not at all.
+
+    Raises
+    ------
+    StorageError
+        It cannot be written.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    text = "".join(f"{line}\n" for line in manifest_lines(digests))
+    LocalStorage(folder).write(name, text.encode("utf-8", "surrogateescape"))
+
+
+def read_manifest(path: StrPath) -> dict[str, str]:
+    """Read a manifest.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is no such file, or a line of it is none of a manifest.
+    """
+    try:
+        text = Path(path).read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise InvalidArgumentError(f"the manifest {path} cannot be read: {error}") from error
+    found = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            if not line.strip():
+                continue
+            raise InvalidArgumentError(
+                f"line {number} of the manifest {path} has no checksum and name: {line[:80]!r}; make it by "
+                "`lamella checksum`"
+            )
+        escaped, digest, key = match.groups()
+        if escaped:
+            key = re.sub(r"\\(.)", lambda m: {"n": "\n", "r": "\r"}.get(m[1], m[1]), key)
+        found[key.removeprefix("./")] = digest
+    return found
+
+
+def compare(
+    storage: Storage,
+    path: str,
+    wanted: Mapping[str, str],
+    jobs: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[int, int, list[tuple[str, str]], tuple[str, ...]]:
+    """Compare the files of a store with a manifest.
+
+    Returns
+    -------
+    tuple
+        Number of files compared, their bytes, key and fault of what differs, and keys that are not in the manifest.
+    """
+    present = set(_files(storage, path))
+    faults = [(key, "is missing") for key in wanted if key not in present]
+    sizes = [0]
+
+    def look(key: str) -> _Sum:
+        try:
+            return _sum(storage, path, key)
+        except LamellaError as fault:
+            return _Sum(key, 0, "", " ".join(str(fault).split()))
+
+    def take(one: _Sum) -> None:
+        sizes.append(one.size)
+        if one.fault:
+            faults.append((one.key, one.fault))
+        elif one.digest != wanted[one.key]:
+            faults.append((one.key, "is not what it was: its checksum differs from the manifest"))
+        if progress is not None:
+            progress(one.size)
+
+    run(look, sorted(present & wanted.keys()), jobs=jobs, done=take)
+    return len(sizes) - 1, sum(sizes), sorted(faults), tuple(sorted(present - wanted.keys()))
+
+
+def _files(storage: Storage, path: str, below: str = "") -> Iterator[str]:
+    """Yield the keys of all files, relative to a path."""
+    for name in storage.list(join(path, below)):
+        key = join(below, name)
+        if storage.size(join(path, key)) is None:
+            yield from _files(storage, path, key)
+        else:
+            yield key
+
+
+def _sum(storage: Storage, path: str, key: str) -> _Sum:
+    digest, size = hashlib.sha256(), 0
+    for part in _parts(storage, join(path, key)):
+        digest.update(part)
+        size += len(part)
+    return _Sum(key, size, digest.hexdigest())
+
+
+def _parts(storage: Storage, key: str) -> Iterable[bytes]:
+    start = 0
+    while part := storage.read_range(key, start, _PART):
+        yield part
+        start += len(part)

@@ -1,0 +1,70 @@
+"""Decoding every stored file of an array, one file a unit of work, to know that it can be.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, NamedTuple
+
+from lamella.errors import LamellaError
+from lamella.ops.regions import PIECE_BYTES, piece_shape, regions
+from lamella.store.keys import join
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.store.arrays import StoredArray
+    from lamella.types import Shape
+
+
+class StoredPlace(NamedTuple):
+    """A file of an array, by its place in the grid."""
+
+    array: StoredArray
+    place: Shape
+
+
+class Decoded(NamedTuple):
+    """What became of decoding one file: its key in the store, its bytes, and what was wrong, if anything."""
+
+    key: str
+    size: int
+    fault: str
+
+
+def stored_places(array: StoredArray) -> Iterator[StoredPlace]:
+    """Yield the files of an array that are there; all that could be, where the store cannot tell.
+
+    Files beyond the array's shape are left out: no reader asks for them.
+
+    Raises
+    ------
+    LamellaError
+        A folder cannot be listed.
+    """
+    meta = array.meta
+    listed = array.documents.storage.can_list
+    for place in array._stored_places(meta) if listed else product(*map(range, meta.grid)):
+        if all(k < n for k, n in zip(place, meta.grid, strict=True)):
+            yield StoredPlace(array, place)
+
+
+def decode(file: StoredPlace) -> Decoded:
+    """Decode a file, piece by piece, so that memory is a piece (or a chunk, where one is larger)."""
+    array, place = file
+    meta = array.meta
+    key = join(array.path, meta.chunk_key(place))
+    size = array.documents.storage.size(key) or 0
+    box = meta.file_box(place)
+    shape = tuple(one.stop - one.start for one in box)
+    unit = piece_shape(shape, meta.chunks, meta.dtype.itemsize, PIECE_BYTES)
+    try:
+        for part in regions(shape, unit):
+            array.read(
+                tuple(slice(p.start + b.start, p.stop + b.start) for p, b in zip(part, box, strict=True))
+            )
+    except (LamellaError, MemoryError) as fault:
+        return Decoded(key, size, " ".join(str(fault).split()) or type(fault).__name__)
+    return Decoded(key, size, "")

@@ -1,0 +1,254 @@
+"""What of an image is written, never written, or damaged, by time and channel: from indexes and sizes alone.
+
+No chunk is decoded, so that this takes as long as listing the files: see `lamella.ops.integrity.verify` for the
+pixels themselves. Whatever lamella was given to write is stored, zeros too; other writers leave out chunks that hold
+nothing but the fill value, and these count as never written.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
+
+from lamella.errors import LamellaError
+from lamella.nodes.position import Position
+from lamella.ops.integrity.array_status import ArrayStatus, State
+from lamella.ops.walk import HOLDERS, walk
+from lamella.spec.axes import channel_axis, time_axis
+from lamella.store.arrays import StoredArray
+from lamella.store.keys import join
+from lamella.store.stored_files import look_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zarr.abc.store import Store
+
+    from lamella.nodes.node import NGFFNode
+    from lamella.types import JSONObject, StrPath
+
+
+@dataclass(frozen=True)
+class ImageStatus:
+    """What of one image is stored.
+
+    Attributes
+    ----------
+    path
+        Of the image in the store.
+    levels
+        Its arrays, the finest first.
+    channels
+        Names of its channels.
+    problem
+        Why nothing can be said of it; empty when something can.
+    """
+
+    path: str
+    levels: tuple[ArrayStatus, ...] = ()
+    channels: tuple[str, ...] = ()
+    problem: str = ""
+
+    @property
+    def state(self) -> State:
+        """Of level 0; "damaged" where any level is."""
+        if self.problem or any(level.state == "damaged" for level in self.levels):
+            return "damaged"
+        return self.levels[0].state if self.levels else "missing"
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> Iterator[str]:
+        """Yield the text that ``lamella status`` prints: one line, and one for each part that is not written."""
+        name = self.path or "image"
+        if self.problem:
+            yield f"{name}: damaged: {self.problem}"
+            return
+        if not self.levels:
+            yield f"{name}: missing: it has no array yet"
+            return
+        level = self.levels[0]
+        yield f"{name}: {self.state}, {level.stored} of {level.expected} chunks"
+        if level.state in ("partly", "damaged") and not level.problem:
+            for times, channels, state in level.runs():
+                if state != "written":
+                    yield f"  {_words('t', times)}, {self._channel_words(channels)}: {_WORDS[state]}"
+        for one in self.levels:
+            if one.problem:
+                yield f"  {one.path}: {one.problem}"
+            for fault in one.faults:
+                yield f"  {fault.key}: {fault.found}"
+
+    def to_json(self) -> JSONObject:
+        """Return the same as JSON values."""
+        return {
+            "path": self.path,
+            "state": self.state,
+            "problem": self.problem or None,
+            "levels": [
+                {
+                    "path": level.path,
+                    "state": level.state,
+                    "problem": level.problem or None,
+                    "stored_chunks": level.stored,
+                    "damaged_chunks": level.damaged,
+                    "expected_chunks": level.expected,
+                    "files": level.files,
+                    "bytes": level.bytes,
+                    "parts": [
+                        {"times": [t.start, t.stop], "channels": [c.start, c.stop], "state": state}
+                        for t, c, state in ([] if level.problem else level.runs())
+                    ],
+                    "faults": [{"file": fault.key, "found": fault.found} for fault in level.faults],
+                }
+                for level in self.levels
+            ],
+        }
+
+    def _channel_words(self, channels: range) -> str:
+        if len(channels) == 1 and channels.start < len(self.channels):
+            return self.channels[channels.start]
+        return _words("c", channels)
+
+
+@dataclass(frozen=True)
+class StoreStatus:
+    """What of a store's images is stored.
+
+    Attributes
+    ----------
+    name
+        Of the store.
+    images
+        Those that it holds, in order; label images behind the image they belong to.
+    """
+
+    name: str
+    images: tuple[ImageStatus, ...]
+
+    @property
+    def counts(self) -> dict[State, int]:
+        """Number of images in each state."""
+        found = Counter(image.state for image in self.images)
+        return {state: found[state] for state in get_args(State)}
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> Iterator[str]:
+        """Yield the text that ``lamella status`` prints."""
+        for image in self.images:
+            yield from image.lines()
+        if len(self.images) != 1:
+            told = [f"{count} {state}" for state, count in self.counts.items() if count]
+            yield f"{len(self.images)} images: {', '.join(told) or 'none'}"
+
+    def to_json(self) -> JSONObject:
+        """Return the same as JSON values."""
+        return {
+            "store": self.name,
+            "counts": dict(self.counts.items()),
+            "images": [image.to_json() for image in self.images],
+        }
+
+
+_WORDS = {"missing": "never written", "partly": "partly written", "damaged": "damaged"}
+
+
+def position_status(position: Position) -> ImageStatus:
+    """Find what of an image is written, never written, or damaged.
+
+    Parameters
+    ----------
+    position
+        The image, or a label image.
+    """
+    levels = []
+    for path in position.dataset_paths:
+        try:
+            levels.append(_array_status(position, path))
+        except LamellaError as fault:
+            levels.append(ArrayStatus(join(position.path, path), problem=_one_line(fault)))
+    return ImageStatus(position.path, tuple(levels), tuple(position.channel_names))
+
+
+def status(path_or_node: StrPath | Store | NGFFNode) -> StoreStatus:
+    """Find what of a store's images is written, never written, or damaged: by indexes and sizes, no chunk is decoded.
+
+    Parameters
+    ----------
+    path_or_node : path, URL, zarr store or node
+        An image, plate, row, well or collection. Label images are looked at too.
+
+    Raises
+    ------
+    StoreNotFoundError, MetadataError
+        There is no store, or its own document cannot be read. Faults of its members are told of them.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> path = tempfile.mkdtemp() + "/film.zarr"
+    >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI", "GFP"]) as position:
+    ...     film = position.create_zeros("0", (5, 2, 1, 8, 8), "uint16", chunks=(1, 1, 1, 8, 8))
+    ...     film[:3] = 7
+    ...     film[3, 0] = 7
+    >>> print(lamella.status(path))
+    image: partly, 7 of 10 chunks
+      t 4, DAPI: never written
+      t 3 to 4, GFP: never written
+    """
+    from lamella.nodes.node import NGFFNode
+    from lamella.nodes.open import open_ome_zarr
+
+    node = path_or_node if isinstance(path_or_node, NGFFNode) else open_ome_zarr(path_or_node)
+    return StoreStatus(str(node._place), tuple(_images(node)))
+
+
+def _images(node: NGFFNode) -> Iterator[ImageStatus]:
+    """Look at every image below a node, label images behind the image they belong to."""
+    if isinstance(node, Position):
+        yield position_status(node)
+        try:
+            labels = [node.labels[name] for name in node.labels]
+        except LamellaError as fault:
+            yield ImageStatus(join(node.path, "labels"), problem=_one_line(fault))
+            return
+        for label in labels:
+            yield position_status(label)
+        return
+    if isinstance(node, HOLDERS):
+        for field_ in walk(node):
+            if isinstance(field_.node, LamellaError):
+                yield ImageStatus(join(node.path, field_.path), problem=_one_line(field_.node))
+            else:
+                yield from _images(field_.node)
+
+
+def _array_status(position: Position, level: str) -> ArrayStatus:
+    array = StoredArray(position._documents, join(position.path, level))
+    meta, storage = array.meta, array.documents.storage
+    axes = position.axes
+    found = ArrayStatus(array.path, meta.shape, meta.chunks, time_axis(axes), channel_axis(axes))
+    for place in array._stored_places(meta):
+        file = look_at(storage, array.path, meta, place)
+        if file is not None:
+            found.add(file)
+    return found
+
+
+def _words(name: str, numbers: range) -> str:
+    """Spell a range as people do.
+
+    >>> _words("t", range(3, 7)), _words("c", range(2, 3))
+    ('t 3 to 6', 'c 2')
+    """
+    return f"{name} {numbers.start}" + (f" to {numbers.stop - 1}" if len(numbers) > 1 else "")
+
+
+def _one_line(fault: BaseException) -> str:
+    return " ".join(str(fault).split())

@@ -1,0 +1,218 @@
+"""Verification of a store: every document parsed and every chunk decoded, or every file compared with a manifest.
+
+Whether the metadata keep the rules of OME-NGFF is asked of `lamella.validate`; here it is whether all that is stored
+can be read. Flipped bits that a codec does not notice are found by a manifest alone.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError, InvalidNameError, LamellaError
+from lamella.ops.execution import check_reach, run
+from lamella.ops.integrity.checksum import compare, read_manifest
+from lamella.ops.integrity.decoding import StoredPlace, decode, stored_places
+from lamella.ops.validation.validate import place_of
+from lamella.ops.walk_store import StoreReader
+from lamella.store.arrays import StoredArray
+from lamella.store.documents import Documents
+from lamella.store.keys import join
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Executor
+
+    from zarr.abc.store import Store
+
+    from lamella.nodes.node import NGFFNode
+    from lamella.ops.integrity.decoding import Decoded
+    from lamella.types import JSONObject, StrPath
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something of a store that is not whole.
+
+    Attributes
+    ----------
+    key
+        Of the file or node, below what was verified.
+    found
+        What is wrong with it.
+    """
+
+    key: str
+    found: str
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What a verification looked at and found. True when everything is whole.
+
+    Attributes
+    ----------
+    name
+        Of what was verified.
+    documents, arrays, files
+        Groups and arrays whose documents were parsed; arrays and files that were decoded or compared.
+    nbytes
+        Size of the files.
+    damage
+        What is not whole.
+    added
+        Files that the manifest does not name; no damage.
+    """
+
+    name: str
+    documents: int = 0
+    arrays: int = 0
+    files: int = 0
+    nbytes: int = 0
+    damage: tuple[Damage, ...] = ()
+    added: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return not self.damage
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> Iterator[str]:
+        """Yield the text that ``lamella verify`` prints."""
+        for one in self.damage:
+            yield f"{one.key}: {one.found}"
+        for key in self.added:
+            yield f"{key}: not in the manifest"
+        verdict = f"{len(self.damage)} damaged" if self.damage else "all whole"
+        yield (
+            f"{self.name}: {verdict}; {self.files} file{'' if self.files == 1 else 's'} of "
+            f"{self.nbytes / 1e6:.1f} MB"
+            + (f" in {self.arrays} arrays, {self.documents} documents" if self.documents else "")
+        )
+
+    def to_json(self) -> JSONObject:
+        """Return the same as JSON values."""
+        return {
+            "store": self.name,
+            "whole": bool(self),
+            "documents": self.documents,
+            "arrays": self.arrays,
+            "files": self.files,
+            "bytes": self.nbytes,
+            "damage": [{"key": one.key, "found": one.found} for one in self.damage],
+            "added": list(self.added),
+        }
+
+
+def verify(
+    path_or_node: StrPath | Store | NGFFNode,
+    *,
+    manifest: StrPath | None = None,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> VerifyReport:
+    """Read all that a store holds: parse its documents and decode its chunks, or compare its files with a manifest.
+
+    Memory is a piece of some MB (or a chunk, where one is larger) per worker, whatever the size of the store.
+
+    Parameters
+    ----------
+    path_or_node : path, URL, zarr store or node
+        What to verify, with all below it.
+    manifest : path, optional
+        A file that `lamella.checksum` made: compare each file's checksum with it, and decode nothing.
+    jobs : int, optional
+        Number of workers; one per processor by default.
+    executor : concurrent.futures.Executor, optional
+        Where to decode, instead of threads of this process.
+    progress : callable, optional
+        Told the bytes of each file that is done.
+
+    Raises
+    ------
+    StoreNotFoundError
+        There is no store.
+    InvalidArgumentError
+        The store cannot list what it holds, or the manifest is none.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> path = tempfile.mkdtemp() + "/cells.zarr"
+    >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"]) as position:
+    ...     image = position.create_image("0", np.ones((2, 1, 1, 8, 8), "uint16"), chunks=(1, 1, 1, 8, 8))
+    >>> report = lamella.verify(path)
+    >>> bool(report), report.arrays, report.files
+    (True, 1, 2)
+    """
+    storage, path, name = place_of(path_or_node)
+    if not storage.can_list:
+        raise InvalidArgumentError(
+            f"{name} cannot be verified: what it holds cannot be listed over this connection. Verify a copy, or the "
+            "images one by one with validate(..., pixels=True)"
+        )
+    if manifest is not None:
+        found, nbytes, damage, added = compare(storage, path, read_manifest(manifest), jobs, progress)
+        return VerifyReport(name, 0, 0, found, nbytes, tuple(Damage(*one) for one in damage), added)
+    check_reach(storage, executor)
+    walk = _Verification(StoreReader(storage), progress)
+    run(decode, walk.places(path), jobs=jobs, executor=executor, done=walk.take)
+    if not walk.documents and not walk.damage:
+        raise InvalidArgumentError(f"{name} holds no Zarr group or array: there is nothing to verify")
+    return VerifyReport(
+        name,
+        walk.documents,
+        walk.arrays,
+        walk.files,
+        walk.nbytes,
+        tuple(sorted(walk.damage, key=lambda d: d.key)),
+    )
+
+
+class _Verification:
+    """The walk through a store, and the tally of what was found."""
+
+    def __init__(self, reader: StoreReader, progress: Callable[[int], None] | None) -> None:
+        self.reader = reader
+        self.progress = progress
+        self.documents = self.arrays = self.files = self.nbytes = 0
+        self.damage: list[Damage] = []
+
+    def places(self, path: str) -> Iterator[StoredPlace]:
+        """Yield the files of every array at a path and below it."""
+        node = self.reader.group(path)
+        self.damage.extend(Damage(join(path, fault.file), fault.found) for fault in node.faults)
+        self.documents += bool(node.documents)
+        if node.kind == "array":
+            yield from self._array(path, 3 if node.zarr_format == 3 else 2)
+            return
+        for name in node.members:
+            below = join(path, name)
+            try:
+                is_folder = self.reader.storage.size(below) is None
+            except InvalidNameError:
+                continue  # a file of another program: no node has such a name
+            if is_folder:
+                yield from self.places(below)
+
+    def take(self, decoded: Decoded) -> None:
+        """Count a file that was decoded."""
+        self.files += 1
+        self.nbytes += decoded.size
+        if decoded.fault:
+            self.damage.append(Damage(decoded.key, decoded.fault))
+        if self.progress is not None:
+            self.progress(decoded.size)
+
+    def _array(self, path: str, zarr_format: int) -> Iterator[StoredPlace]:
+        array = StoredArray(Documents(self.reader.storage, 3 if zarr_format == 3 else 2), path)
+        self.arrays += 1
+        try:
+            array.engine  # noqa: B018 (raises when nobody can decode the chunks)
+            yield from stored_places(array)
+        except LamellaError as fault:
+            self.damage.append(Damage(path, " ".join(str(fault).split())))
