@@ -426,32 +426,64 @@ def test_a_read_only_or_closed_image_is_left_alone(tmp_path, files, name):
 
 
 @pytest.mark.parametrize(
-    "layout",
+    ("layout", "block"),
     [
-        {"chunks": (1, 1, 4, 16, 16)},
-        {"chunks": (1, 1, 5, 15, 7)},
-        {"chunks": (1, 1, 2, 8, 8), "shards_ratio": (1, 1, 2, 4, 4)},
+        ({"chunks": (1, 1, 4, 16, 16)}, 2**22),
+        ({"chunks": (1, 1, 4, 16, 16)}, 2**11),
+        ({"chunks": (1, 1, 5, 15, 7)}, 2**22),
+        ({"chunks": (1, 1, 2, 8, 8), "shards_ratio": (1, 1, 2, 4, 4)}, 2**22),
+        ({"chunks": (1, 1, 2, 8, 8), "shards_ratio": (1, 1, 2, 4, 4)}, 2**11),
     ],
-    ids=["chunks", "odd chunks", "shards"],
+    ids=["chunks", "chunks, small blocks", "odd chunks", "shards", "shards, small blocks"],
 )
-@pytest.mark.parametrize("piece", [2**25, 2**11], ids=["units", "pieces"])
-def test_files_of_a_level_are_written_once_and_chunks_of_the_one_before_read_once(
-    counting_store, monkeypatch, layout, piece
+def test_one_pass_reads_chunks_of_level_0_once_and_writes_files_of_all_others_once(
+    counting_store, monkeypatch, layout, block
 ):
-    monkeypatch.setattr("lamella.ops.pyramids.level.PIECE_BYTES", piece)
-    monkeypatch.setattr("lamella.ops.pyramids.level._LEAST_BYTES", min(piece, 2**20))
+    monkeypatch.setattr("lamella.ops.pyramids.passes.BLOCK_BYTES", block)
     data = noise((1, 2, 9, 64, 61))
     position = image(counting_store, data, **layout)
-    initialize_pyramid(position, 3)
-    counting_store.gets.clear()
-    counting_store.sets.clear()
-    position.compute_pyramid(3)
-    written = {key: n for key, n in counting_store.sets.items() if "/c/" in key}
+    read, written = traffic(counting_store, position)
+    assert {key[0].split("/")[0] for key in read} == {"0"}
+    assert set(read.values()) == {1}
     assert {key.split("/")[0] for key in written} == {"1", "2"}
     assert set(written.values()) == {1}
-    read = {key: n for key, n in counting_store.gets.items() if "/c/" in key[0] and "Suffix" not in key[1]}
+    first = slow(data, (1, 1, 2, 2, 2), "mean")
+    np.testing.assert_array_equal(position["1"][...], first)
+    np.testing.assert_array_equal(position["2"][...], slow(first, (1, 1, 2, 2, 2), "mean"))
+
+
+def traffic(store, position):
+    """How often chunks are read and files written by making two more levels."""
+    initialize_pyramid(position, 3)
+    store.gets.clear()
+    store.sets.clear()
+    position.compute_pyramid(3)
+    read = {key: n for key, n in store.gets.items() if "/c/" in key[0] and "Suffix" not in key[1]}
+    return read, {key: n for key, n in store.sets.items() if "/c/" in key}
+
+
+def test_where_too_much_would_wait_levels_are_made_one_after_the_other(counting_store, monkeypatch):
+    monkeypatch.setattr("lamella.ops.pyramids.passes.PENDING_BYTES", 2**12)
+    monkeypatch.setattr("lamella.ops.pyramids.passes.BLOCK_BYTES", 2**12)
+    data = noise((1, 2, 9, 64, 61))
+    position = image(counting_store, data, chunks=(1, 1, 2, 8, 8), shards_ratio=(1, 1, 2, 4, 4))
+    read, written = traffic(counting_store, position)
     assert {key[0].split("/")[0] for key in read} == {"0", "1"}
     assert set(read.values()) == {1}
+    assert set(written.values()) == {1}
+    first = slow(data, (1, 1, 2, 2, 2), "mean")
+    np.testing.assert_array_equal(position["1"][...], first)
+    np.testing.assert_array_equal(position["2"][...], slow(first, (1, 1, 2, 2, 2), "mean"))
+
+
+def test_grids_that_do_not_fit_read_some_chunks_twice_rather_than_hold_many(counting_store, monkeypatch):
+    monkeypatch.setattr("lamella.ops.pyramids.passes.PENDING_BYTES", 2**10)
+    monkeypatch.setattr("lamella.ops.pyramids.passes.BLOCK_BYTES", 2**10)
+    data = noise((1, 1, 9, 64, 61))
+    position = image(counting_store, data, chunks=(1, 1, 5, 15, 7))
+    read, written = traffic(counting_store, position)
+    assert max(read.values()) > 1
+    assert set(written.values()) == {1}
     first = slow(data, (1, 1, 2, 2, 2), "mean")
     np.testing.assert_array_equal(position["1"][...], first)
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamella.ops.regions import enlarge, piece_shape, region_shape, regions
+from lamella.ops.regions import enlarge, nested, piece_shape, region_shape, regions, shrink
 
 boxes = st.integers(1, 4).flatmap(
     lambda n: st.tuples(
@@ -28,6 +28,35 @@ def test_regions_cover_every_voxel_once_on_the_grid(case):
         assert seen[region].shape == region_shape(region)
         seen[region] += 1
     assert (seen == 1).all()
+
+
+@given(boxes, st.data())
+def test_nested_boxes_cover_a_region_once_and_finish_each_outer_box_before_the_next(case, data):
+    shape, unit, factors = case
+    outer = tuple(u * f for u, f in zip(unit, factors, strict=True))
+    ends = [sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n)))) for n in shape]
+    seen, left, now = np.zeros(shape, int), set(), None
+    for box in nested(tuple(slice(*end) for end in ends), [outer, unit]):
+        assert all(
+            s.start // u == (s.stop - 1) // u for s, u in zip(box, unit, strict=True)
+        )  # inside one cell of the grid
+        seen[box] += 1
+        cell = tuple(s.start // u for s, u in zip(box, outer, strict=True))
+        assert cell not in left
+        if cell != now:
+            left.add(now)
+            now = cell
+    expected = np.zeros(shape, int)
+    expected[tuple(slice(*end) for end in ends)] = 1
+    assert (seen == expected).all()
+
+
+@given(st.integers(0, 50), st.integers(1, 50), st.integers(1, 9))
+def test_what_depends_on_a_box_is_made_of_a_box_around_it(start, length, factor):
+    box = (slice(start, start + length),)
+    (around,) = enlarge(shrink(box, (factor,)), (factor,), (start + length,))
+    assert around.start <= start < around.start + factor
+    assert around.stop == start + length
 
 
 @given(boxes)

@@ -32,11 +32,64 @@ def regions(shape: Sequence[int], unit: Sequence[int]) -> Iterator[Region]:
     [((0, 2), (0, 4)), ((2, 3), (0, 4))]
     """
     steps = [range(0, length, step) for length, step in zip(shape, unit, strict=True)]
-    for corner in product(*steps):
+    for corner in _corners(steps):
         yield tuple(
             slice(start, min(start + step, length))
             for start, step, length in zip(corner, unit, shape, strict=True)
         )
+
+
+def _corners(steps: Sequence[range]) -> Iterator[tuple[int, ...]]:
+    """Combine ranges as itertools.product does, but without a list of each: an array may have 2**60 places."""
+    if not steps:
+        yield ()
+        return
+    for first in steps[0]:
+        for rest in _corners(steps[1:]):
+            yield first, *rest
+
+
+def nested(region: Region, boxes: Sequence[Sequence[int]]) -> Iterator[Region]:
+    """Cut a region along grids within grids: all of one outer box before the next.
+
+    Parameters
+    ----------
+    region
+        What to cut; it may begin and end inside a box.
+    boxes
+        Shapes of the grids, which begin at 0, the outermost first; each best a multiple of the next.
+
+    Yields
+    ------
+    tuple of slice
+        The part of the region in each innermost box.
+
+    Examples
+    --------
+    >>> [tuple((s.start, s.stop) for s in box) for box in nested((slice(1, 8),), [(4,), (2,)])]
+    [((1, 2),), ((2, 4),), ((4, 6),), ((6, 8),)]
+    """
+    if not boxes:
+        yield region
+        return
+    cells = [
+        range(one.start // step, -(-one.stop // step)) for one, step in zip(region, boxes[0], strict=True)
+    ]
+    for cell in product(*cells):
+        part = tuple(
+            slice(max(one.start, k * step), min(one.stop, (k + 1) * step))
+            for one, k, step in zip(region, cell, boxes[0], strict=True)
+        )
+        yield from nested(part, boxes[1:])
+
+
+def shrink(region: Region, factors: Sequence[int]) -> Region:
+    """Return the box of a coarser array that depends on a box of the finer one.
+
+    >>> shrink((slice(3, 5),), (2,))
+    (slice(1, 3, None),)
+    """
+    return tuple(slice(s.start // f, -(-s.stop // f)) for s, f in zip(region, factors, strict=True))
 
 
 def region_shape(region: Region) -> Shape:

@@ -15,8 +15,9 @@ import warnings
 from typing import TYPE_CHECKING, cast, get_args
 
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
+from lamella.ops.pyramids.cascade import make_levels
 from lamella.ops.pyramids.downsample import Method
-from lamella.ops.pyramids.level import Step, compute_level, level_factors
+from lamella.ops.pyramids.level import level_factors
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, space_axes
 from lamella.store.documents import new_array
@@ -113,8 +114,8 @@ def recompute_levels(position: Position, method: str, *, jobs: int | None = None
     steps = [_factors(position, fine, coarse) for fine, coarse in itertools.pairwise(arrays)]
     described = functools.partial(_described, method=method, steps=dict(zip(paths[1:], steps, strict=True)))
     described(position.metadata)  # transforms that cannot be used are found before anything is written
-    for (fine, coarse), factors in zip(itertools.pairwise(arrays), steps, strict=True):
-        compute_level(Step(fine, coarse, factors, cast("Method", method)), jobs)
+    levels = [(coarse._stored, factors) for coarse, factors in zip(arrays[1:], steps, strict=True)]
+    make_levels(arrays[0]._stored, levels, cast("Method", method), jobs=jobs)
     position._live.edit(described)
 
 

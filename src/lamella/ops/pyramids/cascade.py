@@ -1,0 +1,144 @@
+"""One pass over the pixels of a level that makes several coarser ones.
+
+Each block is read once, reduced to one level after the other while it is in the processor's cache, and handed to
+what puts the files of each level together. A worker does all of this for one block and goes on to the next: while one
+waits for the disk others decode, reduce or encode.
+
+Layer: ops. How a pass is planned is in :mod:`lamella.ops.pyramids.passes`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from threading import local
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lamella.ops.execution import check_reach, run, workers
+from lamella.ops.pyramids.downsample import downsample
+from lamella.ops.pyramids.gathering import Gathering
+from lamella.ops.pyramids.kernels_loading import KeptBlocks
+from lamella.ops.pyramids.passes import Pass, order, passes, unit_box
+from lamella.ops.regions import nested, region_shape, shrink
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Executor
+
+    from lamella.ops.pyramids.downsample import Method
+    from lamella.ops.regions import Region
+    from lamella.store.arrays import StoredArray
+    from lamella.types import Array, Shape
+
+_BLOCKS_BYTES = 256 * 2**20
+"""Raw size of the blocks of all workers together; a single one may be more."""
+
+_KEPT_BYTES = 128 * 2**20
+"""Raw size of the blocks that are kept while the kernels are loaded."""
+
+
+@dataclass(frozen=True)
+class PassUnit:
+    """A part of a pass that is done in one place: can be pickled, and done again without harm.
+
+    Attributes
+    ----------
+    work
+        The pass.
+    region
+        Box of its source.
+    jobs
+        Number of workers in that place; one per processor for None.
+    """
+
+    work: Pass
+    region: Region
+    jobs: int | None = None
+
+
+def make_levels(
+    source: StoredArray,
+    levels: Sequence[tuple[StoredArray, Shape]],
+    method: Method,
+    *,
+    region: Region | None = None,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+) -> None:
+    """Compute the pixels of levels, each from the one before.
+
+    Parameters
+    ----------
+    source
+        The level to begin from.
+    levels
+        The levels to make, finest first: array, and whole factors from the one before. Their dtype is the source's,
+        their shape ``ceil(n / f)`` per axis.
+    method
+        How voxels become one.
+    region
+        Box of the source whose pixels changed: what depends on it is computed. By default everything is.
+    jobs
+        Number of workers; one per processor by default. The result is the same for any.
+    executor
+        Where to run the units of the passes; in threads of this process by default.
+    """
+    check_reach(source.documents.storage, executor)
+    if 0 in source.meta.shape:
+        return
+    changed = region
+    for work in passes(source, levels, method, spread=executor is not None):
+        shape = work.source.meta.shape
+        whole = work.aligned(changed or tuple(slice(0, n) for n in shape))
+        if executor is None:
+            compute_unit(PassUnit(work, whole, jobs))
+        else:
+            units = (PassUnit(work, part, 1) for part in nested(whole, [unit_box(work)]))
+            run(compute_unit, units, jobs=jobs, executor=executor)
+        changed = shrink(whole, work.factors)
+
+
+def compute_unit(unit: PassUnit) -> None:
+    """Make the part of the levels of a pass that a region of its source gives."""
+    work, region, way = unit.work, unit.region, order(unit.work)
+    dtype = work.source.meta.dtype
+    most = max(1, _BLOCKS_BYTES // (prod(way.block) * dtype.itemsize))
+    jobs = min(workers(unit.jobs), most)
+    sinks = [Gathering(target.array, shrink(region, target.factors)) for target in work.targets]
+    kept = KeptBlocks(work.method, dtype, _KEPT_BYTES if jobs > 1 else 0)
+    room = local()
+
+    def reduce(box: Region, block: Array) -> None:
+        for target, sink in zip(work.targets, sinks, strict=True):
+            block = downsample(block, target.step, work.method)
+            box = shrink(box, target.step)
+            sink.add(box, block)
+
+    def compute(box: Region) -> None:
+        block = _read(work.source, box, room)
+        if kept.keep(box, block):
+            room.memory = None
+            return
+        reduce(box, block)
+        while (other := kept.take()) is not None:
+            reduce(*other)
+
+    try:
+        for part in nested(region, way.boxes[:1]) if way.apart else [region]:
+            run(compute, nested(part, way.boxes), jobs=jobs)
+            run(lambda block: reduce(*block), kept.rest(), jobs=jobs)
+    except BaseException:
+        for sink in sinks:
+            sink.abort()
+        raise
+
+
+def _read(source: StoredArray, box: Region, room: local) -> Array:
+    """Read a block into memory that the worker keeps from one to the next: new pages cost as much as decoding."""
+    shape, dtype = region_shape(box), source.meta.dtype
+    if getattr(room, "memory", None) is None or room.memory.size < prod(shape):
+        room.memory = np.empty(prod(shape), dtype)
+    block: Array = room.memory[: prod(shape)].reshape(shape)
+    return source.read(box, out=block)

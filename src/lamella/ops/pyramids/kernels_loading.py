@@ -1,0 +1,79 @@
+"""Loading the compiled kernels beside the first reads, which need none of them.
+
+Importing numba and fetching a kernel from its cache takes a quarter of a second of one processor, as long as decoding
+200 MB: the first blocks of a process are kept until then.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lamella.ops.pyramids.downsample import downsample
+
+if TYPE_CHECKING:
+    from lamella.ops.pyramids.downsample import Method
+    from lamella.ops.regions import Region
+    from lamella.types import Array
+
+_loaded: set[tuple[str, str]] = set()
+
+
+class KeptBlocks:
+    """Blocks that were read before the kernels of a method and a dtype were there.
+
+    Parameters
+    ----------
+    method, dtype
+        What the kernels are for. They are loaded in a thread, unless this process has them.
+    most
+        Raw bytes to keep.
+    """
+
+    def __init__(self, method: Method, dtype: np.dtype[np.generic], most: int) -> None:
+        self._key = method, dtype.str
+        self._most = most
+        self._lock = Lock()
+        self._kept: list[tuple[Region, Array]] = []
+        self._there = Event()
+        if self._key in _loaded or method == "stride":
+            self._there.set()
+        else:
+            Thread(target=self._load, args=(method, dtype), name="lamella-kernels", daemon=True).start()
+
+    def _load(self, method: Method, dtype: np.dtype[np.generic]) -> None:
+        try:
+            downsample(np.zeros((2, 2), dtype), (2, 2), method)
+            _loaded.add(self._key)
+        finally:  # a failure is raised where the kernel is called
+            self._there.set()
+
+    def keep(self, region: Region, block: Array) -> bool:
+        """Keep a block when the kernels are not there yet; wait for them when too much is kept already."""
+        if self._there.is_set():
+            return False
+        with self._lock:
+            if self._most >= block.nbytes:
+                self._most -= block.nbytes
+                self._kept.append((region, block))
+                return True
+        self._there.wait()
+        return False
+
+    def take(self) -> tuple[Region, Array] | None:
+        """Take one of the blocks that are kept, when the kernels are there."""
+        if not self._there.is_set():
+            return None
+        with self._lock:
+            return self._kept.pop() if self._kept else None
+
+    def rest(self) -> list[tuple[Region, Array]]:
+        """Wait for the kernels, and take all that are kept."""
+        self._there.wait()
+        with self._lock:
+            kept, self._kept = self._kept, []
+        return kept
