@@ -23,10 +23,25 @@
 Every class derives from the builtins a caller would expect. A message says what was asked, what was found,
 where, and what to do; the cause stays chained.
 
-Layer: below all others; imports nothing.
+Layer: below all others; imports nothing of the package.
 """
 
 from __future__ import annotations
+
+from reprlib import Repr
+
+_repr = Repr()
+_repr.maxlevel = 3
+_repr.maxstring = _repr.maxother = _repr.maxlong = 80
+
+
+def shown(value: object) -> str:
+    """Return a value from a file as a message shows it: its repr, cut where it is long or nested deeply.
+
+    >>> shown([1, "a"]), len(shown("x" * 100_000)), shown([[[[[]]]]])
+    ("[1, 'a']", 80, '[[[[...]]]]')
+    """
+    return _repr.repr(value)
 
 
 class LamellaError(Exception):

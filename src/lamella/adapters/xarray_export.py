@@ -13,7 +13,7 @@ import numpy as np
 
 from lamella.adapters.dask import dask_array
 from lamella.adapters.xarray_attributes import user_attributes
-from lamella.errors import InvalidArgumentError, LamellaError
+from lamella.errors import InvalidArgumentError, LamellaError, MetadataError
 from lamella.spec.axes import AxisMeta, channel_axis
 from lamella.store.limits import check_block
 
@@ -102,7 +102,13 @@ def labels_of(
     for i, (axis, length) in enumerate(zip(axes, shape, strict=True)):
         name = axis.name.lower()
         check_block((length,), 8, f"the coordinate {name!r} of {position!r}")
-        values: np.ndarray[Any, Any] = translation[i] + scale[i] * np.arange(length)
+        with np.errstate(over="ignore"):
+            values: np.ndarray[Any, Any] = translation[i] + scale[i] * np.arange(length)
+        if length and not np.isfinite(values[-1]):
+            raise MetadataError(
+                f"{position!r} has scale {scale[i]} and translation {translation[i]} on axis {name!r}, too large for "
+                "coordinates. set_transform() gives it others."
+            )
         attrs = {"units": axis.unit} if axis.unit else {}
         if i == channel:
             values = _channel_labels(position.channel_names, length)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.errors import InvalidArgumentError, MetadataError, shown
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.position import Position
 from lamella.spec.labels import ImageLabelMeta, LabelsMeta
@@ -49,11 +49,16 @@ class LabelImage(Position):
     @property
     def properties(self) -> dict[int, dict[str, Any]]:
         """Properties of each label that has some."""
-        rows = self.image_label.properties or []
-        return {
-            int(row["label-value"]): {key: value for key, value in row.items() if key != "label-value"}
-            for row in rows
-        }
+        found = {}
+        for number, row in enumerate(self.image_label.properties or []):
+            label = row.get("label-value")
+            if not isinstance(label, int) or isinstance(label, bool):
+                raise MetadataError(
+                    f"image-label.properties[{number}] of {self._place} has label-value {shown(label)}, expected a "
+                    "whole number. set_properties() replaces them."
+                )
+            found[label] = {key: value for key, value in row.items() if key != "label-value"}
+        return found
 
     def set_colors(self, colors: Mapping[int, Sequence[int]] | None) -> None:
         """Set the colours of the labels.

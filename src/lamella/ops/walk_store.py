@@ -18,6 +18,7 @@ from lamella.spec.rules import ArrayFacts
 from lamella.spec.versions import VERSIONS
 from lamella.store import format_v2, format_v3
 from lamella.store.documents import can_hold_a_node
+from lamella.store.json_document import RepeatedKeyError, once_each
 from lamella.store.keys import join
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ class StoreReader:
         self.storage = storage
         self._changes = changes or {}
         self._constants: list[str] = []
-        self._decoder = json.JSONDecoder(parse_constant=self._constant)
+        self._decoder = json.JSONDecoder(parse_constant=self._constant, object_pairs_hook=once_each)
 
     def group(self, path: str) -> StoredNode:
         """Read what is at a path that should be a group."""
@@ -266,6 +267,8 @@ class StoreReader:
             text = data.decode("utf-8-sig")
             try:
                 found = self._decoder.decode(text.strip())
+            except RepeatedKeyError:
+                raise
             except ValueError:
                 plain = without_comments(text)
                 if plain == text:
@@ -276,6 +279,8 @@ class StoreReader:
             return None, [Fault("LM-01", file, f"{file} is nested too deeply")]
         except UnicodeDecodeError as error:
             return None, [Fault("LM-01", file, f"{file} is not UTF-8 text (byte {error.start})")]
+        except RepeatedKeyError as error:
+            return None, [Fault("LM-01", file, f"{file}: {error}")]
         except ValueError as error:
             found_text = f"{file} is empty" if not data.strip() else f"{file} is not JSON ({error})"
             return None, [Fault("LM-01", file, found_text)]

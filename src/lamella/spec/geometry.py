@@ -63,7 +63,7 @@ def effective_scale(meta: ImagesMeta, image: str) -> list[float]:
     NodeNotFoundError
         There is no such level.
     MetadataError
-        A stored transformation has not one number per axis, or is stored elsewhere.
+        A stored transformation has not one finite number per axis, or is stored elsewhere.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def effective_translation(meta: ImagesMeta, image: str) -> list[float]:
     NodeNotFoundError
         There is no such level.
     MetadataError
-        A stored transformation has not one number per axis, or is stored elsewhere.
+        A stored transformation has not one finite number per axis, or is stored elsewhere.
 
     Examples
     --------
@@ -111,7 +111,13 @@ def _effective(meta: ImagesMeta, image: str) -> tuple[list[float], list[float]]:
     scales = meta.multiscales[0]
     steps = [] if image == WHOLE else list(find_dataset(meta, image).coordinate_transformations)
     steps += scales.coordinate_transformations or []
-    return stored_transform(steps, len(scales.axes), image)
+    scale, translation = stored_transform(steps, len(scales.axes), image)
+    if not all(map(math.isfinite, (*scale, *translation))):
+        raise MetadataError(
+            f"the transformations of image {image!r} are not finite numbers: scale {scale}, translation {translation}; "
+            "set_transform() gives it others"
+        )
+    return scale, translation
 
 
 def stored_transform(
@@ -132,7 +138,9 @@ def stored_transform(
     try:
         return _compose(transforms, ndim)
     except InvalidArgumentError as error:
-        raise MetadataError(f"the transformations of image {image!r} cannot be used: {error}") from error
+        raise MetadataError(
+            f"the transformations of image {image!r} cannot be used: {error}; set_transform() gives it others"
+        ) from error
 
 
 def _compose(transforms: Sequence[TransformationMeta], ndim: int) -> tuple[list[float], list[float]]:

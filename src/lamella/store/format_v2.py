@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.errors import InvalidArgumentError, MetadataError, shown
 from lamella.store.array_meta import DTYPES, ArrayMeta
 from lamella.store.compressor import Compressor, compressor_from_v2
 from lamella.store.format_v3 import fill_from_json, fill_to_json
@@ -31,7 +31,7 @@ def check_group(document: JSONObject, node: str) -> None:
     """Refuse a ``.zgroup`` of another format."""
     if document.get("zarr_format") != 2:
         raise MetadataError(
-            f".zgroup of node {node or '/'!r} has zarr_format {document.get('zarr_format')!r}, expected 2"
+            f".zgroup of node {node or '/'!r} has zarr_format {shown(document.get('zarr_format'))}, expected 2"
         )
 
 
@@ -69,16 +69,16 @@ def parse_array(document: JSONObject, attributes: JSONObject, node: str) -> Arra
     """
     where = f".zarray of array {node or '/'!r}"
     if document.get("zarr_format") != 2:
-        raise MetadataError(f"{where} has zarr_format {document.get('zarr_format')!r}, expected 2")
+        raise MetadataError(f"{where} has zarr_format {shown(document.get('zarr_format'))}, expected 2")
     shape = _lengths(document.get("shape"), "shape", where, 0)
     chunks = _lengths(document.get("chunks"), "chunks", where, 1)
     if len(shape) != len(chunks):
-        raise MetadataError(f"{where} has shape {shape}, but chunks {chunks}")
+        raise MetadataError(f"{where} has shape {shown(shape)}, but chunks {shown(chunks)}")
     if document.get("order", "C") not in ("C", "F"):
-        raise MetadataError(f"{where} has order {document['order']!r}, expected 'C' or 'F'")
+        raise MetadataError(f"{where} has order {shown(document['order'])}, expected 'C' or 'F'")
     separator = document.get("dimension_separator") or "."
     if separator not in ("/", "."):
-        raise MetadataError(f"{where} has dimension_separator {separator!r}, expected '/' or '.'")
+        raise MetadataError(f"{where} has dimension_separator {shown(separator)}, expected '/' or '.'")
     dtype = _dtype(document.get("dtype"), where)
     compressor, codecs = _codecs(document, where)
     return ArrayMeta(
@@ -101,7 +101,9 @@ def _lengths(value: JSON, what: str, where: str, least: int) -> Shape:
     if not isinstance(value, list) or not all(
         isinstance(n, int) and not isinstance(n, bool) and least <= n < 1 << 62 for n in value
     ):
-        raise MetadataError(f"{where} has {what} {value!r}, expected a list of whole numbers from {least}")
+        raise MetadataError(
+            f"{where} has {what} {shown(value)}, expected a list of whole numbers from {least}"
+        )
     return tuple(value)
 
 
@@ -111,7 +113,7 @@ def _dtype(value: JSON, where: str) -> np.dtype[Any]:
     except TypeError:
         found = None
     if found is None or found.name not in DTYPES:
-        raise MetadataError(f"{where} has dtype {value!r}; supported are {', '.join(DTYPES)}")
+        raise MetadataError(f"{where} has dtype {shown(value)}; supported are {', '.join(DTYPES)}")
     return found.newbyteorder("=")
 
 
@@ -119,10 +121,12 @@ def _codecs(document: JSONObject, where: str) -> tuple[Compressor | None, tuple[
     stored = document.get("compressor")
     filters = document.get("filters") or []
     if not isinstance(filters, list) or not (stored is None or isinstance(stored, Mapping)):
-        raise MetadataError(f"{where} has compressor {stored!r} and filters {filters!r}, expected objects")
+        raise MetadataError(
+            f"{where} has compressor {shown(stored)} and filters {shown(filters)}, expected objects"
+        )
     try:
         compressor = compressor_from_v2(stored)
     except InvalidArgumentError as error:
-        raise MetadataError(f"{where} has a compressor {stored!r} that cannot be understood") from error
+        raise MetadataError(f"{where} has a compressor {shown(stored)} that cannot be understood") from error
     names = [str(f.get("id")) if isinstance(f, Mapping) else repr(f) for f in filters]
     return compressor, (*names, *((compressor.name,) if compressor else ()))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.errors import InvalidArgumentError, MetadataError, shown
 from lamella.store.array_meta import DTYPES, ArrayMeta, FillValue
 from lamella.store.compressor import Compressor, compressor_from_v3
 
@@ -36,12 +36,12 @@ def node_type(document: JSONObject, node: str) -> str:
     """
     if document.get("zarr_format") != 3:
         raise MetadataError(
-            f"zarr.json of node {node or '/'!r} has zarr_format {document.get('zarr_format')!r}, expected 3"
+            f"zarr.json of node {node or '/'!r} has zarr_format {shown(document.get('zarr_format'))}, expected 3"
         )
     kind = document.get("node_type")
     if kind not in ("group", "array"):
         raise MetadataError(
-            f"zarr.json of node {node or '/'!r} has node_type {kind!r}, expected 'group' or 'array'"
+            f"zarr.json of node {node or '/'!r} has node_type {shown(kind)}, expected 'group' or 'array'"
         )
     return str(kind)
 
@@ -115,23 +115,27 @@ def parse_array(document: JSONObject, node: str) -> ArrayMeta:
     shape = _shape(document.get("shape"), "shape", where)
     grid = _named(document.get("chunk_grid"), "chunk_grid", where)
     if grid[0] != "regular":
-        raise MetadataError(f"{where} has a chunk grid {grid[0]!r}; only regular grids are supported")
+        raise MetadataError(f"{where} has a chunk grid {shown(grid[0])}; only regular grids are supported")
     files = _shape(grid[1].get("chunk_shape"), "chunk_shape", where, least=1)
     dtype = _dtype(document.get("data_type"), where)
     chunks, codecs = _codecs(document.get("codecs"), where)
     shards = files if chunks is not None else None
     chunks = chunks or files
     if not len(shape) == len(files) == len(chunks):
-        raise MetadataError(f"{where} has shape {shape}, but chunks {chunks} in files of {files}")
+        raise MetadataError(
+            f"{where} has shape {shown(shape)}, but chunks {shown(chunks)} in files of {shown(files)}"
+        )
     if any(f % c for f, c in zip(files, chunks, strict=True)):
-        raise MetadataError(f"{where} has shards {files} that are no multiples of its chunks {chunks}")
+        raise MetadataError(
+            f"{where} has shards {shown(files)} that are no multiples of its chunks {shown(chunks)}"
+        )
     names = document.get("dimension_names")
     if names is not None and (not isinstance(names, list) or len(names) != len(shape)):
-        raise MetadataError(f"{where} has dimension_names {names!r} for {len(shape)} axes")
+        raise MetadataError(f"{where} has dimension_names {shown(names)} for {len(shape)} axes")
     encoding = _named(document.get("chunk_key_encoding", {"name": "default"}), "chunk_key_encoding", where)
     separator = encoding[1].get("separator", "/" if encoding[0] == "default" else ".")
     if encoding[0] not in ("default", "v2") or separator not in ("/", "."):
-        raise MetadataError(f"{where} has chunk keys {encoding[0]!r} with separator {separator!r}")
+        raise MetadataError(f"{where} has chunk keys {shown(encoding[0])} with separator {shown(separator)}")
     return ArrayMeta(
         shape,
         dtype,
@@ -172,27 +176,29 @@ def _named(value: JSON, what: str, where: str) -> tuple[str, Mapping[str, Any]]:
         configuration = value.get("configuration", {})
         if isinstance(configuration, dict):
             return value["name"], configuration
-    raise MetadataError(f"{where} has {what} {value!r}, expected an object with a name")
+    raise MetadataError(f"{where} has {what} {shown(value)}, expected an object with a name")
 
 
 def _shape(value: JSON, what: str, where: str, least: int = 0) -> Shape:
     if not isinstance(value, list) or not all(
         isinstance(n, int) and not isinstance(n, bool) and least <= n < 1 << 62 for n in value
     ):
-        raise MetadataError(f"{where} has {what} {value!r}, expected a list of whole numbers from {least}")
+        raise MetadataError(
+            f"{where} has {what} {shown(value)}, expected a list of whole numbers from {least}"
+        )
     return tuple(value)
 
 
 def _dtype(value: JSON, where: str) -> np.dtype[Any]:
     if value not in DTYPES:
-        raise MetadataError(f"{where} has data_type {value!r}; supported are {', '.join(DTYPES)}")
+        raise MetadataError(f"{where} has data_type {shown(value)}; supported are {', '.join(DTYPES)}")
     return np.dtype(value)
 
 
 def _codecs(value: JSON, where: str) -> tuple[Shape | None, list[tuple[str, JSONObject]]]:
     """Return the inner chunks where there are shards, and the codecs of a chunk."""
     if not isinstance(value, list) or not value:
-        raise MetadataError(f"{where} has codecs {value!r}, expected a list with a codec in it")
+        raise MetadataError(f"{where} has codecs {shown(value)}, expected a list with a codec in it")
     codecs = [(_named(codec, "a codec", where)[0], codec) for codec in value]
     for name, codec in codecs:
         if name == "sharding_indexed":
@@ -208,7 +214,9 @@ def _compressor(codecs: list[tuple[str, JSONObject]], where: str) -> Compressor 
             try:
                 return compressor_from_v3(codec if isinstance(codec, dict) else {"name": name})
             except InvalidArgumentError as error:
-                raise MetadataError(f"{where} has a codec {codec!r} that cannot be understood") from error
+                raise MetadataError(
+                    f"{where} has a codec {shown(codec)} that cannot be understood"
+                ) from error
     return None
 
 
@@ -240,7 +248,7 @@ def fill_from_json(value: JSON, dtype: np.dtype[Any], where: str) -> FillValue:
             raise ValueError("not a value of the dtype")
         return np.asarray(_real(value, dtype), dtype=dtype).item()  # type: ignore[no-any-return]
     except (ValueError, TypeError, OverflowError, struct.error) as error:
-        raise MetadataError(f"{where} has fill_value {value!r}, which is no {dtype.name}") from error
+        raise MetadataError(f"{where} has fill_value {shown(value)}, which is no {dtype.name}") from error
 
 
 def _real(value: JSON, dtype: np.dtype[Any]) -> Any:

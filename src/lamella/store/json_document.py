@@ -9,7 +9,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.errors import InvalidArgumentError, MetadataError, shown
 
 if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject
@@ -18,6 +18,31 @@ Pairs: TypeAlias = list[tuple[str, Any]]
 
 _MARK = b"\xef\xbb\xbf"
 """What some editors put before UTF-8 text."""
+
+
+class RepeatedKeyError(ValueError):
+    """One object says two things under one key."""
+
+
+def once_each(pairs: Pairs) -> JSONObject:
+    """Make an object of its members; RepeatedKeyError where a key stands twice with different values.
+
+    JSON leaves open which of the two counts, and readers differ: whoever wrote them meant one of them.
+
+    >>> once_each([("a", 1), ("a", 1)])
+    {'a': 1}
+    """
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        for key, value in pairs:
+            if made[key] != value:
+                raise RepeatedKeyError(
+                    f"the key {shown(key)} stands in one object twice, with different values"
+                )
+    return made
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=once_each)
 
 
 def parse_object(data: bytes, node: str, file: str) -> JSONObject:
@@ -33,7 +58,7 @@ def parse_object(data: bytes, node: str, file: str) -> JSONObject:
     Raises
     ------
     MetadataError
-        The text is cut off, is not UTF-8, is no JSON object, or is nested too deeply.
+        The text is cut off, is not UTF-8, is no JSON object, is nested too deeply, or says two things under one key.
 
     Examples
     --------
@@ -44,11 +69,13 @@ def parse_object(data: bytes, node: str, file: str) -> JSONObject:
     """
     try:
         # Not the codec utf-8-sig: it is written in Python, and walking a plate decodes thousands of documents.
-        found = json.loads(data.removeprefix(_MARK).decode())
+        found = _DECODER.decode(data.removeprefix(_MARK).decode())
     except UnicodeDecodeError as error:
         raise _damaged(node, file, f"it is not UTF-8 text (byte {error.start})") from error
     except RecursionError as error:
         raise _damaged(node, file, "it is nested too deeply") from error
+    except RepeatedKeyError as error:
+        raise _damaged(node, file, str(error)) from error
     except ValueError as error:
         fault = "it is empty" if not data.strip() else f"it is not JSON ({error})"
         raise _damaged(node, file, fault) from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.errors import InvalidArgumentError, MetadataError, shown
 from lamella.spec.coordinate_systems import FIELD_OF_VIEW, INTRINSIC, drop_nulls
 from lamella.spec.geometry import normalize_transforms
 from lamella.spec.transforms import TransformationMeta
@@ -65,10 +65,10 @@ def _checked_systems(listed: JSON, where: str) -> list[JSONObject]:
     if listed is None:
         raise MetadataError(f"{where}: is missing")
     if not isinstance(listed, list) or not listed:
-        raise MetadataError(f"{where}: expected a list of coordinate systems, found {listed!r}")
+        raise MetadataError(f"{where}: expected a list of coordinate systems, found {shown(listed)}")
     for place, system in enumerate(listed):
         if not isinstance(system, dict) or not isinstance(system.get("name"), str):
-            raise MetadataError(f"{where}[{place}]: expected an object with a name, found {system!r}")
+            raise MetadataError(f"{where}[{place}]: expected an object with a name, found {shown(system)}")
     return listed
 
 
@@ -106,7 +106,7 @@ def _unwrapped(entries: list[JSON], where: str) -> list[JSON]:
         else:
             raise MetadataError(
                 f"{where}[{place}]: the transformation of a level is an identity, a scale or a sequence of a "
-                f"scale and a translation (CT-21), found {kind or entry!r}"
+                f"scale and a translation (CT-21), found {shown(kind or entry)}"
             )
     return flat
 
@@ -122,7 +122,7 @@ def _bare(entry: JSONObject) -> JSONObject:
 def _set_systems_apart(scales: JSONObject, systems: list[JSONObject], intrinsic: str, where: str) -> None:
     stored = scales.pop(_KEY, None)
     if stored is not None and not isinstance(stored, list):
-        raise MetadataError(f"{where}.{_KEY}: expected a list, found {stored!r}")
+        raise MetadataError(f"{where}.{_KEY}: expected a list, found {shown(stored)}")
     further = list(stored or [])
     by_name = {system["name"]: system for system in systems}
     axes = scales["axes"]
