@@ -17,6 +17,7 @@ from numpy.testing import assert_array_equal
 
 from lamella.cli.convert import convert
 from lamella.nodes.open import open_ome_zarr
+from lamella.ops.validation.validate import validate
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -71,9 +72,55 @@ def test_every_option_reaches_the_store(tmp_path: Path) -> None:
         assert position.data.chunks == (1, 64, 32)
         assert position.data.shards == (1, 128, 128)
         assert len(position.dataset_paths) == 3
-    assert run(NUCLEI, tmp_path / "b.zarr", "--version", "0.4", "--shards", "none").exit_code == 0
-    with open_ome_zarr(tmp_path / "b.zarr") as position:
-        assert position.version == "0.4"
+
+
+@pytest.fixture(params=["0.4", "0.5", "0.6"])
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_every_version_is_written_and_valid(tmp_path: Path, version: str) -> None:
+    path = tmp_path / "a.zarr"
+    result = run(SAMPLES / "idr0062_nuclei.ome.tif", path, "--version", version, "--levels", "2")
+    assert result.exit_code == 0, result.stderr
+    with open_ome_zarr(path) as position:
+        assert position.version == version
+        assert_array_equal(
+            position.data[:].swapaxes(0, 1), tifffile.imread(SAMPLES / "idr0062_nuclei.ome.tif")
+        )
+        assert position.scale == [1.0, 0.5002025531914894, 1.4415926138560835, 1.4415926138560835]
+        assert [axis.unit for axis in position.axes] == [None, "micrometer", "micrometer", "micrometer"]
+        assert position.dataset_paths == ["0", "1"]
+    assert validate(path, pixels=True).findings == ()
+
+
+def test_a_version_has_shards_or_says_which_have(tmp_path: Path, version: str) -> None:
+    arguments = (NUCLEI, tmp_path / "a.zarr", "--version", version, "--chunks", "64,32", "--shards", "128,64")
+    if version == "0.4":
+        check_refused(run(*arguments), "OME-NGFF 0.4 has none", "0.5 or 0.6")
+        assert not (tmp_path / "a.zarr").exists()
+        return
+    assert run(*arguments).exit_code == 0
+    with open_ome_zarr(tmp_path / "a.zarr") as position:
+        assert position.data.shards == (1, 128, 64)
+
+
+def test_a_plate_of_every_version(tmp_path: Path, version: str) -> None:
+    tifffile.imwrite(tmp_path / "p_B2.tif", np.full((8, 8), 7, "uint8"))
+    result = run(
+        tmp_path / "p_B2.tif",
+        tmp_path / "a.zarr",
+        "--version",
+        version,
+        "--well-regex",
+        r"_(?P<row>[A-Z])(?P<col>\d)",
+    )
+    assert result.exit_code == 0, result.stderr
+    with open_ome_zarr(tmp_path / "a.zarr", layout="hcs") as plate:
+        assert plate.version == version
+        assert (plate["B/2/0"].data[:] == 7).all()
+    # The file says nothing of units, and none is made up.
+    assert {finding.rule for finding in validate(tmp_path / "a.zarr", pixels=True).findings} == {"AX-04"}
 
 
 def test_a_plate_by_pattern(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def ome(path: Path) -> dict[str, Any]:
     return found.get("ome", found)
 
 
-@pytest.fixture(params=["0.4", "0.5"])
+@pytest.fixture(params=["0.4", "0.5", "0.6"])
 def version(request: pytest.FixtureRequest) -> Any:
     return request.param
 
@@ -85,7 +85,8 @@ def test_real_images_keep_every_pixel(store: Path, version: Any, name: str, axes
 def test_real_ome_tiff_keeps_sizes_units_and_channels(store: Path, version: Any) -> None:
     convert(SAMPLES / "idr0062_nuclei.ome.tif", store, version=version)
     image = ome(store)["multiscales"][0]
-    assert [axis.get("unit") for axis in image["axes"]] == [None, "micrometer", "micrometer", "micrometer"]
+    stored = image["coordinateSystems"][0]["axes"] if version == "0.6" else image["axes"]
+    assert [axis.get("unit") for axis in stored] == [None, "micrometer", "micrometer", "micrometer"]
     with open_ome_zarr(store) as position:
         assert position.scale == [1.0, 0.5002025531914894, 1.4415926138560835, 1.4415926138560835]
         assert position.channel_names == ["LaminB1", "Dapi"]
@@ -491,6 +492,7 @@ def test_a_file_damaged_half_way_leaves_nothing(tmp_path: Path, store: Path) -> 
     ("options", "message"),
     [
         ({"version": "0.3"}, "version '0.3' cannot be written"),
+        ({"version": "0.7"}, "'0.7' is not known: choose one of 0.4, 0.5, 0.6"),
         ({"levels": 0}, "levels 0"),
         ({"levels": "many"}, "levels 'many'"),
         ({"jobs": 0}, "jobs"),

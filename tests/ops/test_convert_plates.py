@@ -50,7 +50,7 @@ def files(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
 def test_a_pattern_places_every_plane(files: Path, store: Path, version: Any) -> None:
     report = convert(files, store, well_regex=PATTERN, version=version)
     assert (report.layout, report.images, report.planes, report.notes) == ("hcs", 4, 48, ())

@@ -121,8 +121,8 @@ def test_the_byte_order_of_the_store_does_not_matter(tmp_path, name):
 
 
 @quiet
-@pytest.mark.parametrize("length", (1, 2, 3, 5, 7, 8, 9, 13, 16, 17, 19))
-def test_lengths_of_every_kind_are_halved_to_its_last_voxel(tmp_path, length):
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 7, 8, 9, 13, 16, 17, 19])
+def test_lengths_of_every_kind_are_halved_to_their_last_voxel(tmp_path, length):
     # Lengths along x, in chunks that divide it and that do not.
     for number, (method, dtype) in enumerate(zip(METHODS, ("u2", "f4", "u1", "i8", "f8", "?"), strict=True)):
         pixels = values_of(np.dtype(dtype), np.random.default_rng(length), (3, length))

@@ -58,7 +58,11 @@ class _Levels(click.ParamType[Any]):
     help="Which image to take of a file that holds several; counts from 0.",
 )
 @click.option(
-    "--version", type=click.Choice(["0.4", "0.5"]), default="0.5", show_default=True, help="OME-NGFF version."
+    "--version",
+    type=click.Choice(["0.4", "0.5", "0.6"]),
+    default="0.5",
+    show_default=True,
+    help="OME-NGFF version.",
 )
 @click.option(
     "--chunks", type=Cut("auto"), default="auto", show_default=True, help="Chunk lengths of the last axes."
@@ -68,7 +72,7 @@ class _Levels(click.ParamType[Any]):
     type=Cut("auto", "none"),
     default="auto",
     show_default=True,
-    help="Shard lengths of the last axes (0.5).",
+    help="Shard lengths of the last axes (0.5 and 0.6).",
 )
 @click.option(
     "--levels",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.inputs import ImagePlan, InputPlan
     from lamella.ops.conversion.layout import Cut
     from lamella.ops.conversion.source import PlaneSource
-    from lamella.types import StrPath
+    from lamella.types import StrPath, VersionName
 
 Progress: TypeAlias = "Callable[[float, int, str], None]"
 """Told the planes done, all planes, and what is being done ("planes" or "pyramid"); by one thread at a time."""
@@ -76,7 +76,7 @@ def convert(
     well_regex: str | None = None,
     map_file: StrPath | None = None,
     series: int | None = None,
-    version: Literal["0.4", "0.5"] = "0.5",
+    version: VersionName = "0.5",
     chunks: Cut = None,
     shards: Cut = None,
     levels: int | Literal["auto"] = "auto",
@@ -105,7 +105,7 @@ def convert(
         CSV table with the header ``file,row,column,field[,channel,z,t]``.
     series : int, optional
         Which image to take of files that hold several; counts from 0.
-    version : "0.4" or "0.5"
+    version : "0.4", "0.5" or "0.6"
         OME-NGFF version.
     chunks, shards : "auto", "none" or sequence of int, optional
         Lengths for the last axes. By default chunks near 1 MiB in shards up to 16 MiB.

@@ -80,7 +80,7 @@ def choose_layout(
     """
     given = () if isinstance(shards, str) or shards is None else _lengths(shards, axes, "shards")
     if given and not sharded:
-        raise InvalidArgumentError("shards were asked for, but OME-NGFF 0.4 has none: use version 0.5")
+        raise InvalidArgumentError("shards were asked for, but OME-NGFF 0.4 has none: use version 0.5 or 0.6")
     planar = axes.lstrip("tc")
     lead = (1,) * (len(axes) - len(planar))
     first = len(axes) - len(given)

@@ -20,6 +20,7 @@ from lamella.ops.conversion.write import write_pixels
 from lamella.ops.pyramids.pyramid import compute_pyramid
 from lamella.spec.axes import axes as usual_axes
 from lamella.spec.transforms import TransformationMeta
+from lamella.spec.versions import by_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.source import ImageDescription, SourceChannel
     from lamella.ops.conversion.write import Readers, Tally
     from lamella.spec.axes import AxisMeta
-    from lamella.types import JSONObject
+    from lamella.types import JSONObject, VersionName
 
 
 @dataclass(frozen=True)
@@ -47,23 +48,34 @@ class ImageSettings:
         Levels of the pyramid.
     """
 
-    version: Literal["0.4", "0.5"]
+    version: VersionName
     chunks: Cut
     shards: Cut
     levels: int | Literal["auto"]
 
+    @property
+    def sharded(self) -> bool:
+        """Whether the version has shards, which Zarr v3 alone knows.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The version is none that is written.
+        """
+        version = by_name(self.version)
+        if not version.writable:
+            raise InvalidArgumentError(
+                f"version {self.version!r} cannot be written, only read: use {version.written_as} or later"
+            )
+        return version.zarr_format == 3
+
     def check(self) -> None:
         """Refuse settings that fit no image."""
-        if self.version not in ("0.4", "0.5"):
-            raise InvalidArgumentError(
-                f"version {self.version!r} cannot be written: the versions are 0.4 and 0.5"
-            )
+        sharded = self.sharded
         if self.levels != "auto" and (not isinstance(self.levels, int) or self.levels < 1):
             raise InvalidArgumentError(f"levels {self.levels!r} is neither a number from 1 on nor 'auto'")
         # An image with all axes takes whatever any image takes.
-        choose_layout(
-            "tczyx", (1, 1, 1, 1, 1), 1, chunks=self.chunks, shards=self.shards, sharded=self.version != "0.4"
-        )
+        choose_layout("tczyx", (1, 1, 1, 1, 1), 1, chunks=self.chunks, shards=self.shards, sharded=sharded)
 
 
 @contextmanager
@@ -147,7 +159,7 @@ def write_image(
         description.dtype.itemsize,
         chunks=settings.chunks,
         shards=settings.shards,
-        sharded=settings.version != "0.4",
+        sharded=settings.sharded,
     )
     ratio = None if shards is None else tuple(s // c for s, c in zip(shards, chunks, strict=True))
     scale = [description.scale.get(axis, 1.0) for axis in description.axes]
