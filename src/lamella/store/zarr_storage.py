@@ -1,5 +1,7 @@
 """Storage on any store of zarr-python: memory, zip, fsspec (S3, GCS, HTTP), obstore, icechunk.
 
+A store that is open for reading reads documents ahead (:mod:`lamella.store.read_ahead`).
+
 Runs the store's coroutines through zarr-python's own event loop. Local stores of zarr-python become
 `lamella.store.local.LocalStorage`.
 
@@ -23,6 +25,7 @@ from lamella.errors import (
 from lamella.store.keys import check_key, is_private, join, natural_order
 from lamella.store.local import LocalStorage
 from lamella.store.locks import thread_lock
+from lamella.store.read_ahead import CONSOLIDATED_V2, ReadAhead
 from lamella.store.storage import Names, Storage
 
 if TYPE_CHECKING:
@@ -103,6 +106,7 @@ class ZarrStorage(Storage):
         self.store = store
         self.read_only = read_only or store.read_only
         self.can_list = store.supports_listing
+        self._ahead = ReadAhead() if self.read_only else None
         # A store may be made but not opened yet (ZipStore opens its file then), and only its opener can do it.
         self._run("open", "", store._ensure_open())
 
@@ -129,10 +133,36 @@ class ZarrStorage(Storage):
 
     def read(self, key: str) -> bytes | None:
         """Get a key."""
-        from zarr.core.buffer import default_buffer_prototype
-
         if not check_key(key):
             return None
+        if self._ahead is None or not self._ahead.is_document(key):
+            return self._get(key)
+        came = self._ahead.take(key)
+        if came is not None:
+            return came[0]
+        data = self._ask_ahead(self._ahead, key)
+        self._ahead.take(key)
+        return data
+
+    def _ask_ahead(self, ahead: ReadAhead, key: str) -> bytes | None:
+        """Get a document, and keep those that a walk will ask for next."""
+        if ahead.wants_list(key):
+            ahead.learn(CONSOLIDATED_V2, self._get(CONSOLIDATED_V2))
+        keys = ahead.plan(key)
+        if len(keys) == 1:
+            found = {key: self._get(key)}
+            ahead.learn(key, found[key])
+        else:
+            try:
+                found = self._run("read", key, _get_all(self.store, keys))
+            except StorageError:  # whatever is wrong with another document is told to who asks for that one
+                found = {key: self._get(key)}
+        ahead.hold(found)
+        return found[key]
+
+    def _get(self, key: str) -> bytes | None:
+        from zarr.core.buffer import default_buffer_prototype
+
         try:
             found = self._run("read", key, self.store.get(key, default_buffer_prototype()))
         except StorageError as error:
@@ -172,6 +202,10 @@ class ZarrStorage(Storage):
 
     def size(self, key: str) -> int | None:
         """Size of a key."""
+        if check_key(key) and self._ahead is not None and self._ahead.names(key):
+            came = self._ahead.peek(key)
+            data = self._ask_ahead(self._ahead, key) if came is None else came[0]
+            return None if data is None else len(data)
         if not check_key(key) or not self._run("look at", key, self.store.exists(key)):
             return None
         return self._run("look at", key, self.store.getsize(key))
@@ -265,6 +299,15 @@ class ZarrStorage(Storage):
 
 async def _collect(names: Any) -> list[str]:
     return [name async for name in names]
+
+
+async def _get_all(store: Store, keys: list[str]) -> dict[str, bytes | None]:
+    import asyncio
+
+    from zarr.core.buffer import default_buffer_prototype
+
+    found = await asyncio.gather(*(store.get(key, default_buffer_prototype()) for key in keys))
+    return {key: None if data is None else data.to_bytes() for key, data in zip(keys, found, strict=True)}
 
 
 async def _any(names: Any) -> bool:
