@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from lamella.nodes.ome_xml import OMEXMLMethods, series_of
+from lamella.nodes.parts import read_part
 from lamella.nodes.position import Position
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
 
@@ -52,8 +53,8 @@ class Collection(OMEXMLMethods):
     @property
     def metadata(self) -> Bioformats2RawMeta:
         """The layout number, and the paths of the images in the order of the file (BF-05, BF-06)."""
-        version = self._session.version
-        top = version.load(Bioformats2RawMeta, self._documents.group(self.path)) or Bioformats2RawMeta()
+        attributes = self._documents.group(self.path)
+        top = read_part(self._place, Bioformats2RawMeta, attributes) or Bioformats2RawMeta()
         return Bioformats2RawMeta(layout=top.layout, series=series_of(self._place))
 
     def _member_names(self) -> list[str]:

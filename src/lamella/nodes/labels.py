@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lamella.errors import InvalidArgumentError, MetadataError, shown
 from lamella.nodes.node import NGFFNode
+from lamella.nodes.parts import read_part
 from lamella.nodes.position import Position
 from lamella.spec.labels import ImageLabelMeta, LabelsMeta
 
@@ -38,7 +39,7 @@ class LabelImage(Position):
     def image_label(self) -> ImageLabelMeta:
         """Colours, properties and source of the labels, as stored."""
         attributes = self._documents.group(self.path)
-        return self._session.version.load(ImageLabelMeta, attributes) or ImageLabelMeta()
+        return read_part(self._place, ImageLabelMeta, attributes) or ImageLabelMeta()
 
     @property
     def colors(self) -> dict[int, tuple[int, ...]]:
@@ -168,7 +169,7 @@ class Labels(NGFFNode):
         """Return the names that the group lists (LB-01)."""
         if self._documents.kind(self.path) is None:
             return []
-        meta = self._session.version.load(LabelsMeta, self._documents.group(self.path))
+        meta = read_part(self._place, LabelsMeta, self._documents.group(self.path))
         return [] if meta is None else list(dict.fromkeys(meta.labels))
 
     def _listed(self) -> list[str]:

@@ -18,6 +18,7 @@ from lamella.errors import (
     StoreNotFoundError,
 )
 from lamella.nodes.kinds import is_row_of_plate, node_class
+from lamella.nodes.parts import unreadable
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position, is_pending
 from lamella.nodes.session import Place, Session
@@ -216,7 +217,10 @@ def _open(
         attributes = documents.group("")
     except NodeNotFoundError:
         raise MetadataError(f"{name} is an array, not a group. Open the image group that holds it.") from None
-    spec = detect(documents.format, attributes)
+    try:
+        spec = detect(documents.format, attributes)
+    except MetadataError as fault:
+        raise unreadable(name, fault) from fault
     place = Place(Session(documents, spec), "")
     found = node_class(spec.ome(attributes), place) or (Position if is_pending(attributes) else None)
     if found is None and layout == "auto" and (row := _row_place(documents.storage)) is not None:

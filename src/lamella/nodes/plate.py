@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast, overload
 from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.ome_xml import OMEXMLMethods
+from lamella.nodes.parts import read_part
 from lamella.nodes.plate_wells import WellEdits
 from lamella.nodes.plate_xarray import TreeMethods
 from lamella.nodes.position import Position
@@ -86,7 +87,7 @@ class Plate(WellEdits, TreeMethods, OMEXMLMethods):
         self._live.model  # noqa: B018 (reading is the check)
 
     def _load(self, attributes: JSONObject) -> PlateMeta:
-        meta = self._session.version.load(PlateMeta, attributes)
+        meta = read_part(self._place, PlateMeta, attributes)
         return self._new_metadata() if meta is None else meta
 
     def _new_metadata(self) -> PlateMeta:

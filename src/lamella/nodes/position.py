@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lamella.errors import NodeNotFoundError
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.node import NGFFNode
+from lamella.nodes.parts import read_part
 from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
 from lamella.nodes.position_channels import ChannelEdits
 from lamella.nodes.position_images import ImageCreation
@@ -87,7 +88,7 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
 
     def _load(self, attributes: JSONObject) -> ImagesMeta:
         version = self._session.version
-        meta = version.load(ImagesMeta, attributes)
+        meta = read_part(self._place, ImagesMeta, attributes)
         if meta is not None and meta.multiscales:
             return with_sizes(self._place, meta)
         axes = _stored_axes(attributes) or self._given_axes or version.default_axes()

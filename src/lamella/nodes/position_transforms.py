@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.nodes.node import NGFFNode
+from lamella.nodes.parts import unreadable
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lamella.nodes.live import LiveDocument
     from lamella.spec.images import ImagesMeta
@@ -30,7 +31,16 @@ class TransformEdits(NGFFNode):
         """Physical size of a voxel of the finest level, per axis, in the unit of each axis."""
         meta = self._live.model
         paths = meta.multiscales[0].get_dataset_paths()
-        return geometry.effective_scale(meta, paths[0] if paths else "*")
+        return self._named(geometry.effective_scale, meta, paths[0] if paths else "*")
+
+    def _named(
+        self, compute: Callable[[ImagesMeta, str], list[float]], meta: ImagesMeta, image: str
+    ) -> list[float]:
+        """Compute from the metadata; an error of theirs names the position."""
+        try:
+            return compute(meta, image)
+        except MetadataError as fault:
+            raise unreadable(self._place, fault) from fault
 
     def get_axis_index(self, axis_name: str) -> int:
         """Return the index of an axis.
@@ -84,7 +94,7 @@ class TransformEdits(NGFFNode):
         >>> position.get_effective_scale("0"), position.get_effective_scale("*")
         ([1.0, 1.0, 0.5, 0.25, 0.5], [1.0, 1.0, 1.0, 1.0, 2.0])
         """
-        return geometry.effective_scale(self._live.model, str(image))
+        return self._named(geometry.effective_scale, self._live.model, str(image))
 
     def get_effective_translation(self, image: str) -> list[float]:
         """Return where the first voxel of one level, or the whole position, lies.
@@ -111,7 +121,7 @@ class TransformEdits(NGFFNode):
         >>> position.get_effective_translation("1")  # half a voxel of level 0: first voxels share their outer edge
         [0.0, 0.0, 0.25, 0.125, 0.125]
         """
-        return geometry.effective_translation(self._live.model, str(image))
+        return self._named(geometry.effective_translation, self._live.model, str(image))
 
     def set_transform(self, image: str, transform: Sequence[TransformationMeta]) -> None:
         """Set the coordinate transformations of one level or of the whole position.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.node import NGFFNode
+from lamella.nodes.parts import read_part
 from lamella.nodes.position import Position
 from lamella.nodes.session import join
 from lamella.spec.plate import WellGroupMeta
@@ -67,7 +68,7 @@ class Well(NGFFNode):
         self._live.model  # noqa: B018 (reading is the check)
 
     def _load(self, attributes: JSONObject) -> WellGroupMeta:
-        return self._session.version.load(WellGroupMeta, attributes) or WellGroupMeta(images=[])
+        return read_part(self._place, WellGroupMeta, attributes) or WellGroupMeta(images=[])
 
     def _dump(self, meta: WellGroupMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store: the specification has no well without positions (WL-01)."""

@@ -1,0 +1,40 @@
+"""Parts of documents as models, with errors that name the node.
+
+Layer: nodes. What a part is, is in :mod:`lamella.spec.versions`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from lamella.errors import MetadataError
+
+if TYPE_CHECKING:
+    from lamella.nodes.session import Place
+    from lamella.spec.base import MetaModel
+    from lamella.types import JSONObject
+
+M = TypeVar("M", bound="MetaModel")
+
+
+def read_part(place: Place, kind: type[M], attributes: JSONObject) -> M | None:
+    """Read a part of the attributes of the group at a place; None when they have no such part.
+
+    Raises
+    ------
+    MetadataError
+        The part cannot be represented: with the place, the fault and what to do.
+    """
+    try:
+        return place.session.version.load(kind, attributes)
+    except MetadataError as fault:
+        raise unreadable(place, fault) from fault
+
+
+def unreadable(place: object, fault: MetadataError) -> MetadataError:
+    """Return the error of a part of a document as the error of the node at a place."""
+    text = str(fault).rstrip(".")
+    return MetadataError(
+        f"The metadata of {place} cannot be used: {text}. lamella.validate() lists all that is wrong, repair() mends what "
+        "can be mended without guessing."
+    )
