@@ -35,6 +35,6 @@ def unreadable(place: object, fault: MetadataError) -> MetadataError:
     """Return the error of a part of a document as the error of the node at a place."""
     text = str(fault).rstrip(".")
     return MetadataError(
-        f"The metadata of {place} cannot be used: {text}. lamella.validate() lists all that is wrong, repair() mends what "
-        "can be mended without guessing."
+        f"The metadata of {place} cannot be used: {text}. lamella.validate() lists all that is wrong, repair() mends "
+        "what can be mended without guessing."
     )
