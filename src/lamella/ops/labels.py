@@ -26,9 +26,10 @@ from lamella.errors import (
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.position import Position
 from lamella.ops.copy import Source, as_source, write_array
+from lamella.ops.label_levels import check_levels, fill_levels, steps_between
 from lamella.ops.pyramids.downsample import downsampled_shape
 from lamella.ops.pyramids.level import level_factors
-from lamella.ops.pyramids.pyramid import delete_pyramid, recompute_levels
+from lamella.ops.pyramids.pyramid import delete_pyramid
 from lamella.spec import edits, geometry
 from lamella.spec.axes import channel_axis, space_axes
 from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
@@ -66,6 +67,7 @@ def create_label(
     levels = [position._level(path) for path in position.dataset_paths]
     if not levels:
         raise InvalidArgumentError(f"{position._place} holds no image yet that {name!r} could label.")
+    check_levels(name, levels)
     source = _integers(as_source(data), name)
     kept = _kept_axes(position, levels[0], source, name)
     meta = ImageLabelMeta(
@@ -86,7 +88,7 @@ def create_label(
         documents.put_group(place.path, attributes)
         image = LabelImage(place)
         write_array(image.data, source)
-        recompute_levels(image, "mode")
+        fill_levels(image)
     except BaseException:
         documents.storage.delete(place.path)
         raise
@@ -218,12 +220,22 @@ def _match_label(position: Position, image: LabelImage) -> None:
     plan: list[tuple[str, ArrayMeta, list[TransformationMeta]]] = []
     for path in paths[1:]:
         level = position._level(path)
-        whole = level_factors(finest.shape, level.shape, _ratios(position, path)) or (1,) * level.ndim
+        check_levels(image.name, [finest, level])
+        ratios = _ratios(position, path)
+        whole = level_factors(finest.shape, level.shape, ratios)
+        steps = whole or steps_between(finest.shape, level.shape, ratios)
         factors = [
-            whole[names.index(axis)] if axis in names and n > 1 else 1
+            steps[names.index(axis)] if axis in names and n > 1 else 1
             for axis, n in zip(image.axis_names, base.shape, strict=True)
         ]
-        shape = downsampled_shape(base.shape, factors)
+        if whole:
+            shape = downsampled_shape(base.shape, [int(factor) for factor in factors])
+        else:  # as long as the image's where they began as long, in proportion elsewhere
+            shares = {axis: (n, m) for axis, n, m in zip(names, level.shape, finest.shape, strict=True)}
+            shape = tuple(
+                max(1, n * shares[axis][0] // shares[axis][1]) if axis in shares else n
+                for axis, n in zip(image.axis_names, base.shape, strict=True)
+            )
         chunks = tuple(max(1, min(c, n)) for c, n in zip(base.chunks, shape, strict=True))
         meta = _label_array(shape, base.dtype, position, chunks, None, [axis.name for axis in image.axes])
         plan.append((path, meta, geometry.level_transforms(transforms, factors, "mode")))
@@ -237,7 +249,7 @@ def _match_label(position: Position, image: LabelImage) -> None:
 
     if plan:
         image._live.edit(add)
-        recompute_levels(image, "mode")
+        fill_levels(image)
 
 
 def _ratios(position: Position, path: str) -> list[float]:
