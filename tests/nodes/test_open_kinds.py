@@ -26,16 +26,19 @@ if TYPE_CHECKING:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every file that is read, with its folder."""
     seen: list[str] = []
-    for kind, root in ((LocalStorage, lambda self: self.root + "/"), (ZarrStorage, lambda self: "")):
-        original = kind.read
+    for kind, name, root in (
+        (LocalStorage, "read_stamped", lambda self: self.root + "/"),  # `read` goes through it
+        (ZarrStorage, "read", lambda self: ""),
+    ):
+        original = getattr(kind, name)
 
-        def read(self: Any, key: str, original: Any = original, root: Any = root) -> bytes | None:
-            data = original(self, key)
-            if data is not None:
+        def read(self: Any, key: str, original: Any = original, root: Any = root) -> Any:
+            found = original(self, key)
+            if found is not None:
                 seen.append(root(self) + key)
-            return data
+            return found
 
-        monkeypatch.setattr(kind, "read", read)
+        monkeypatch.setattr(kind, name, read)
     return seen
 
 

@@ -1,5 +1,9 @@
 """A metadata document as a live model: read once, edited by pure functions, saved whole.
 
+The documents of a plate hardly differ, and most nodes of one are only looked at, or get the same first array. So a
+node shares what it looks at with all nodes of the same content, and has a model of its own from when somebody may
+change it.
+
 Layer: nodes.
 """
 
@@ -8,9 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from lamella.errors import MetadataError
+from lamella.store.stored_group import StoredGroup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from lamella.nodes.session import Session
     from lamella.spec.base import MetaModel
@@ -18,6 +23,9 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="MetaModel")
 D_contra = TypeVar("D_contra", bound="MetaModel", contravariant=True)
+
+_UNKNOWN = object()
+"""Stamp of a document that was written and not looked at since; no other stamp is equal to it."""
 
 
 class Dump(Protocol[D_contra]):
@@ -38,12 +46,25 @@ class LiveDocument(Generic[M]):
     path
         The group's path in it.
     load
-        Group attributes to model.
+        Group attributes to model, a new one each time.
     dump
         Model and group attributes to new attributes; keys that the model doesn't know survive.
+    look
+        Stored group to a model for looking only, which may be shared; without it, none is.
     """
 
-    __slots__ = ("_attributes", "_dump", "_handed_out", "_load", "_model", "_stamp", "path", "session")
+    __slots__ = (
+        "_dump",
+        "_handed_out",
+        "_load",
+        "_look",
+        "_model",
+        "_stamp",
+        "_stored",
+        "_view",
+        "path",
+        "session",
+    )
 
     def __init__(
         self,
@@ -51,59 +72,89 @@ class LiveDocument(Generic[M]):
         path: str,
         load: Callable[[JSONObject], M],
         dump: Dump[M],
+        look: Callable[[StoredGroup], M] | None = None,
     ) -> None:
         self.session = session
         self.path = path
         self._load = load
         self._dump = dump
-        self._attributes: JSONObject | None = None
+        self._look = look
+        self._stored: StoredGroup | None = None
+        self._stamp: object = _UNKNOWN
+        self._view: M | None = None
         self._model: M | None = None
         self._handed_out = False
-        self._stamp: object = None
+
+    # -- looking ----------------------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> M:
+        """The model as `model` gives it, for looking only: never to be changed or handed out, as it may be shared."""
+        if self._look is None or self._model is not None:
+            return self.model
+        if self._stored is None or not self._is_unchanged():
+            self._read()
+        return self._seen()
+
+    def _seen(self) -> M:
+        assert self._stored is not None
+        if self._view is None:
+            self._view = (
+                self._load(self._stored.attributes) if self._look is None else self._look(self._stored)
+            )
+        return self._view
 
     @property
     def model(self) -> M:
         """The model. It is read anew when the document was changed elsewhere and has no unsaved changes here."""
-        if self._attributes is not None:
-            stamp = self.session.documents.stamp(self.path)
-            unchanged = self._is_unchanged(stamp)
-            if self._model is not None and (unchanged or self._is_edited(self._model, self._attributes)):
-                return self._model
-        return self._read()
+        if self._model is not None and (self._is_unchanged() or self._is_edited()):
+            return self._model
+        looked_at = self._model is None and self._stored is not None and self._is_unchanged()
+        return self._own(not looked_at and self._read())
 
-    def _is_unchanged(self, stamp: object) -> bool:
-        """Whether the document is what was read; read again where the store cannot tell and it may change here."""
-        if stamp is not None or self.session.read_only:
-            return stamp == self._stamp
-        return self.session.documents.group(self.path) == self._attributes
+    def _is_unchanged(self) -> bool:
+        """Whether the document is what was read; unknown where the store cannot tell and it may change here."""
+        stamp = self.session.documents.stamp(self.path)
+        return (stamp is not None or self.session.read_only) and stamp == self._stamp
 
     def hand_out(self) -> M:
         """Return the model to a user, who may change it at any time."""
         self._handed_out = True
         return self.model
 
-    def _read(self) -> M:
-        documents = self.session.documents
-        stamp = documents.stamp(self.path)
-        attributes = documents.group(self.path)
-        return self._adopt(self._load(attributes), attributes, stamp)
-
-    def start(self, attributes: JSONObject, model: M) -> None:
-        """Take attributes that were just written, and their model, so that the first look needs no read."""
-        self._attributes, self._model = attributes, model
-        self._stamp = self.session.documents.stamp(self.path)
-
     def refresh(self) -> M:
         """Return the model, read anew unless it has unsaved changes."""
-        if (
-            self._model is None
-            or self._attributes is None
-            or not self._is_edited(self._model, self._attributes)
-        ):
-            return self._read()
+        if self._model is not None and self._is_edited():
+            return self._model
+        return self._own(self._read())
+
+    def start(self, stored: StoredGroup) -> None:
+        """Take a document that was just written, so that the first look needs no read."""
+        self._keep(stored, self.session.documents.stamp(self.path))
+
+    def _read(self) -> bool:
+        """Read the document; return whether it says something else than before."""
+        before = self._stored
+        self._keep(*self.session.documents.stored_group(self.path))
+        return before is None or before.attributes != self._attributes
+
+    def _keep(self, stored: StoredGroup, stamp: object) -> None:
+        if stored is not self._stored:
+            self._stored, self._view = stored, None
+        self._stamp = stamp
+
+    @property
+    def _attributes(self) -> JSONObject:
+        assert self._stored is not None
+        return self._stored.attributes
+
+    def _own(self, changed: bool) -> M:
+        """Return the model of what was read, which nobody else has."""
+        if self._model is None or changed:
+            return self._adopt(self._load(self._attributes))
         return self._model
 
-    def _adopt(self, model: M, attributes: JSONObject, stamp: object) -> M:
+    def _adopt(self, model: M) -> M:
         if self._model is None:
             self._model = model
         elif model is not self._model:
@@ -111,46 +162,92 @@ class LiveDocument(Generic[M]):
             self._model.__dict__.update(model.__dict__)
             object.__setattr__(self._model, "__pydantic_extra__", model.__pydantic_extra__)
             object.__setattr__(self._model, "__pydantic_fields_set__", model.__pydantic_fields_set__)
-        self._attributes, self._stamp = attributes, stamp
         return self._model
 
-    def _is_edited(self, model: M, attributes: JSONObject) -> bool:
+    def _is_edited(self) -> bool:
         """Whether a user changed the live model and has not saved it yet."""
-        return self._handed_out and self._dump(model, attributes) != self._dump(
-            self._load(attributes), attributes
-        )
+        if not self._handed_out or self._model is None:
+            return False
+        attributes = self._attributes
+        return self._dump(self._model, attributes) != self._dump(self._load(attributes), attributes)
 
-    def edit(self, change: Callable[[M], M], *, before_write: Callable[[], object] | None = None) -> M:
+    # -- changing ---------------------------------------------------------------------------------------------
+
+    def edit(
+        self,
+        change: Callable[[M], M],
+        *,
+        before_write: Callable[[], object] | None = None,
+        same: Hashable = None,
+    ) -> M:
         """Apply a pure function to the newest model and save the result as one atomic write.
 
-        Unsaved changes of the live model are saved with it. ``before_write`` is called when the new document is
-        ready: what the document will list is created there, so that a change that does not fit touches nothing.
+        Unsaved changes of the live model are saved with it.
+
+        Parameters
+        ----------
+        change
+            Model to new model.
+        before_write
+            Called when the new document is ready: what the document will list is created there, so that a change that
+            does not fit touches nothing.
+        same
+            Names the change: two changes with one name make the same of the same model. The result of such a change
+            is worked out once for all nodes of one content.
+
+        Returns
+        -------
+        MetaModel
+            The new model, for looking only.
 
         Raises
         ------
         MetadataError
             If the live model has unsaved changes and the document was changed elsewhere.
         """
+        prepare = before_write or _nothing
+        if same is not None and self._swap(change, same, prepare):
+            return self._seen()
         made: list[M] = []
 
         def apply(fresh: JSONObject) -> JSONObject:
             model = change(self._base(fresh))
             made.append(model)
             attributes = self._dump(model, fresh, trusted=not self._handed_out)
-            if before_write is not None:
-                before_write()
+            prepare()
             return attributes
 
-        attributes = self.session.documents.edit_group(self.path, apply)
-        return self._adopt(made[-1], attributes, self.session.documents.stamp(self.path))
+        documents = self.session.documents
+        attributes = documents.edit_group(self.path, apply)
+        self._keep(StoredGroup(b"", attributes), documents.stamp(self.path))
+        return self._adopt(made[-1])
+
+    def _swap(self, change: Callable[[M], M], same: Hashable, before_write: Callable[[], object]) -> bool:
+        """Make a change whose result is known; False when the document is not what this node and others share."""
+        stored, documents = self._stored, self.session.documents
+        if self._look is None or self._model is not None or stored is None:
+            return False
+        view = self._seen()
+
+        def prepare() -> tuple[M, StoredGroup]:
+            attributes = self._dump(change(view), stored.attributes, trusted=True)
+            return view, documents.prepared(self.path, attributes, stored)
+
+        # By identity of the view, and the view is kept: another one cannot get its number meanwhile.
+        _, new = stored.made((id(view), same), prepare)
+        if not documents.swap_group(self.path, stored, new, before_write):
+            return False
+        self._keep(new, _UNKNOWN)
+        return True
 
     def _base(self, fresh: JSONObject) -> M:
-        if self._model is None or self._attributes is None:
+        if self._model is None or self._stored is None:
             return self._load(fresh)
-        if fresh == self._attributes:
+        attributes = self._attributes
+        if fresh == attributes:
             return self._model
-        if self._is_edited(self._model, self._attributes):
-            if self._load(fresh) == self._load(self._attributes):
+        if self._is_edited():
+            if self._load(fresh) == self._load(attributes):
                 return self._model  # only what this model does not hold was changed: nothing is in conflict
             where = f"{self.session.name}/{self.path}".rstrip("/")
             raise MetadataError(
@@ -162,3 +259,7 @@ class LiveDocument(Generic[M]):
     def save(self) -> None:
         """Write the live model as it is."""
         self.edit(lambda model: model)
+
+
+def _nothing() -> None:
+    """Stand for a step that is not needed."""

@@ -11,6 +11,7 @@ from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.ome_xml import OMEXMLMethods
 from lamella.nodes.parts import read_part
+from lamella.nodes.plate_map import MapMethods
 from lamella.nodes.plate_wells import WellEdits
 from lamella.nodes.plate_xarray import TreeMethods
 from lamella.nodes.position import Position
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, StrPath
 
 
-class Plate(WellEdits, TreeMethods, OMEXMLMethods):
+class Plate(WellEdits, TreeMethods, MapMethods, OMEXMLMethods):
     """A high-content-screening plate.
 
     Parameters
@@ -249,7 +250,7 @@ class Plate(WellEdits, TreeMethods, OMEXMLMethods):
                     raise
                 yield well_path, cast("Position", fault)
                 continue
-            for image in well.metadata.images:
+            for image in well._live.view.images:
                 try:
                     position: Position = well._open_listed(Position, image.path)
                 except LamellaError as fault:
@@ -306,7 +307,7 @@ class Plate(WellEdits, TreeMethods, OMEXMLMethods):
     def _first_position(self) -> Position | None:
         for path in self._well_paths():
             well = self._open_listed(Well, path)
-            for image in well.metadata.images:
+            for image in well._live.view.images:
                 return well._open_listed(Position, image.path)
         return None
 

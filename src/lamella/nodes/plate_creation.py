@@ -105,12 +105,9 @@ def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Positi
 def _opened(parent: Plate | Well, places: Sequence[Place], attributes: JSONObject) -> list[Position]:
     """Return positions that were just written with these attributes, without reading them."""
     created = [Position(place, False, None, None, parent._overwriting_creation) for place in places]
-    template = created[0]._load(attributes) if created else None
+    stored = parent._documents.prepared(parent.path, attributes)
     for position in created:
-        assert template is not None
-        model = template.copied()
-        model.multiscales[0].name = position._image_name()
-        position._live.start(attributes, model)
+        position._live.start(stored)
     return created
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 from lamella.errors import NodeNotFoundError
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.node import NGFFNode
-from lamella.nodes.parts import read_part
 from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
+from lamella.nodes.parts import read_part
 from lamella.nodes.position_channels import ChannelEdits
 from lamella.nodes.position_images import ImageCreation
 from lamella.nodes.position_transforms import TransformEdits
@@ -77,12 +77,14 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         overwriting_creation: bool = False,
     ) -> None:
         super().__init__(group, False, channel_names, axes, overwriting_creation)
-        self._live: LiveDocument[ImagesMeta] = LiveDocument(self._session, self.path, self._load, self._dump)
+        self._live: LiveDocument[ImagesMeta] = LiveDocument(
+            self._session, self.path, self._load, self._dump, self._look
+        )
         if parse_meta:
             self._parse_meta()
 
     def _parse_meta(self) -> None:
-        self._live.model  # noqa: B018 (reading is the check)
+        self._live.view  # noqa: B018 (reading is the check)
 
     # -- metadata ---------------------------------------------------------------------------------------------
 
@@ -98,6 +100,23 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
             empty.omero = meta.omero
         empty.multiscales[0].coordinate_transformations = _stored_transforms(attributes)
         return empty
+
+    def _look(self, stored: StoredGroup) -> ImagesMeta:
+        """Return what `_load` would for looking only: one model for all positions of the same document."""
+        version = self._session.version
+
+        def load() -> tuple[ImagesMeta | None, bool]:
+            meta = read_part(self._place, ImagesMeta, stored.attributes)
+            return meta, meta is not None and bool(meta.multiscales) and _is_whole(meta.multiscales[0])
+
+        meta, complete = stored.made((ImagesMeta, version.name), load)
+        if complete and meta is not None:
+            return meta
+        if self._given_axes is not None or (meta is not None and meta.multiscales):
+            return self._load(stored.attributes)  # what is open depends on the place
+        given = tuple(self._given_channels or ())
+        key = (ImagesMeta, version.name, self._image_name(), given)
+        return stored.made(key, lambda: self._load(stored.attributes))
 
     def _dump(self, meta: ImagesMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store; see :func:`pending_attributes` for a position without an array."""
@@ -148,7 +167,7 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         An image without channel metadata has the names that the OME-XML of bioformats2raw gives it, with a warning,
         or else ``channel_0``, ``channel_1``, ...
         """
-        names = edits.channel_names(self._live.model)
+        names = edits.channel_names(self._live.view)
         return names or list(self._given_channels or []) or self._names_by_count()
 
     def _names_by_count(self) -> list[str]:
@@ -170,14 +189,14 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
     @property
     def axis_names(self) -> list[str]:
         """Lower-case names of the axes."""
-        return [axis.name.lower() for axis in self.axes]
+        return [axis.name.lower() for axis in self._live.view.multiscales[0].axes]
 
     # -- members ----------------------------------------------------------------------------------------------
 
     @property
     def dataset_paths(self) -> list[str]:
         """Paths of the levels of the image, finest first, relative to the position."""
-        return self._live.model.multiscales[0].get_dataset_paths()
+        return self._live.view.multiscales[0].get_dataset_paths()
 
     def _member_names(self) -> list[str]:
         """Return the levels, wherever they lie below the group, and the other arrays in it."""
@@ -204,7 +223,7 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         return cast("ImageArray", super().__getitem__(name))
 
     def _level(self, path: str, image: MultiScaleMeta | None = None) -> ImageArray:
-        image = image or self._live.model.multiscales[0]
+        image = image or self._live.view.multiscales[0]
         array = self._array_class(self._place.child(path), image.axes)
         try:
             array.shape  # noqa: B018 (reads the document, so that a missing level is an error here)
@@ -258,7 +277,7 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         NodeNotFoundError
             If the position has no array (a KeyError).
         """
-        image = self._live.model.multiscales[0]
+        image = self._live.view.multiscales[0]
         if not image.datasets:
             raise NodeNotFoundError(
                 f"{self._place} holds no image yet. Make one with create_image or create_zeros."
@@ -381,6 +400,11 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         from lamella.ops.pyramids.pyramid import delete_pyramid
 
         delete_pyramid(self)
+
+
+def _is_whole(image: MultiScaleMeta) -> bool:
+    """Whether the document alone says what an image is; what one leaves open may be told by files beside it."""
+    return all(axis.unit is not None or axis.type == "channel" for axis in image.axes)
 
 
 _TRANSFORMS = "coordinateTransformations"

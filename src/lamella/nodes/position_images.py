@@ -159,7 +159,7 @@ class ImageCreation(NGFFNode):
         found = self._documents.kind(place.path)
         self._check_free(key, found)
         if check_shape:
-            self._check_shape(self._live.model, key, array.shape)
+            self._check_shape(self._live.view, key, array.shape)
 
         def add(meta: ImagesMeta) -> ImagesMeta:
             if key in meta.multiscales[0].get_dataset_paths():
@@ -168,7 +168,7 @@ class ImageCreation(NGFFNode):
 
         staged = None
         if found is not None and source is not None:
-            add(self._live.model)  # a transform that does not fit is refused before pixels are written
+            add(self._live.view)  # a transform that does not fit is refused before pixels are written
             # An array that is replaced may be what the source reads from: the new one is written beside it.
             staged = self._staged(array, source)
 
@@ -183,7 +183,8 @@ class ImageCreation(NGFFNode):
                 self._documents.move(staged.path, place.path)
 
         try:
-            meta = self._live.edit(add, before_write=put)
+            same = None if transform is not None else ("add_dataset", key, array.dtype.str)
+            meta = self._live.edit(add, before_write=put, same=same)
         except BaseException:
             if staged is not None and self._documents.storage.exists(staged.path):
                 self._documents.delete(staged.path)
@@ -256,7 +257,7 @@ class ImageCreation(NGFFNode):
         compressor: CompressorChoice,
     ) -> ArrayMeta:
         """Return the description of a new array. Nothing is written."""
-        names = [axis.name for axis in self._live.model.multiscales[0].axes]
+        names = [axis.name for axis in self._live.view.multiscales[0].axes]
         lengths, kind = _integers("shape", shape), _data_type(dtype)
         if not isinstance(chunks, str | None):
             chunks = _integers("chunks", chunks)

@@ -29,7 +29,7 @@ class TransformEdits(NGFFNode):
     @property
     def scale(self) -> list[float]:
         """Physical size of a voxel of the finest level, per axis, in the unit of each axis."""
-        meta = self._live.model
+        meta = self._live.view
         paths = meta.multiscales[0].get_dataset_paths()
         return self._named(geometry.effective_scale, meta, paths[0] if paths else "*")
 
@@ -94,7 +94,7 @@ class TransformEdits(NGFFNode):
         >>> position.get_effective_scale("0"), position.get_effective_scale("*")
         ([1.0, 1.0, 0.5, 0.25, 0.5], [1.0, 1.0, 1.0, 1.0, 2.0])
         """
-        return self._named(geometry.effective_scale, self._live.model, str(image))
+        return self._named(geometry.effective_scale, self._live.view, str(image))
 
     def get_effective_translation(self, image: str) -> list[float]:
         """Return where the first voxel of one level, or the whole position, lies.
@@ -121,7 +121,7 @@ class TransformEdits(NGFFNode):
         >>> position.get_effective_translation("1")  # half a voxel of level 0: first voxels share their outer edge
         [0.0, 0.0, 0.25, 0.125, 0.125]
         """
-        return self._named(geometry.effective_translation, self._live.model, str(image))
+        return self._named(geometry.effective_translation, self._live.view, str(image))
 
     def set_transform(self, image: str, transform: Sequence[TransformationMeta]) -> None:
         """Set the coordinate transformations of one level or of the whole position.

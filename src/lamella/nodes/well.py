@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lamella.nodes.plate import Plate
     from lamella.nodes.session import Place
     from lamella.spec.axes import AxisMeta
+    from lamella.store.stored_group import StoredGroup
     from lamella.types import JSONObject
 
 
@@ -59,16 +60,21 @@ class Well(NGFFNode):
     ) -> None:
         super().__init__(group, False, channel_names, axes, overwriting_creation)
         self._live: LiveDocument[WellGroupMeta] = LiveDocument(
-            self._session, self.path, self._load, self._dump
+            self._session, self.path, self._load, self._dump, self._look
         )
         if parse_meta:
             self._parse_meta()
 
     def _parse_meta(self) -> None:
-        self._live.model  # noqa: B018 (reading is the check)
+        self._live.view  # noqa: B018 (reading is the check)
 
     def _load(self, attributes: JSONObject) -> WellGroupMeta:
         return read_part(self._place, WellGroupMeta, attributes) or WellGroupMeta(images=[])
+
+    def _look(self, stored: StoredGroup) -> WellGroupMeta:
+        """Return what `_load` would for looking only: one model for all wells of the same document."""
+        key = (WellGroupMeta, self._session.version.name)
+        return stored.made(key, lambda: self._load(stored.attributes))
 
     def _dump(self, meta: WellGroupMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store: the specification has no well without positions (WL-01)."""
@@ -103,7 +109,7 @@ class Well(NGFFNode):
         self._live.save()
 
     def _member_names(self) -> list[str]:
-        return [image.path for image in self._live.model.images]
+        return [image.path for image in self._live.view.images]
 
     def __getitem__(self, key: int | str) -> Position:
         """Return a position of the well, or what lies at a path below one.
@@ -182,26 +188,26 @@ class Well(NGFFNode):
         >>> [(name, position.path) for name, position in plate["A/1"].positions()]
         [('0', 'A/1/0'), ('1', 'A/1/1')]
         """
-        for image in self._live.model.images:
+        for image in self._live.view.images:
             yield image.path, self._open_listed(Position, image.path)
 
     @property
     def channel_names(self) -> list[str]:
         """Channel names of the first position; those given on creation while there is none."""
-        for image in self._live.model.images:
+        for image in self._live.view.images:
             return self._open_listed(Position, image.path).channel_names
         return super().channel_names
 
     @property
     def axes(self) -> list[AxisMeta]:
         """Axes of the first position; those given on creation while there is none."""
-        for image in self._live.model.images:
+        for image in self._live.view.images:
             return self._open_listed(Position, image.path).axes
         return super().axes
 
     def _summary(self) -> str:
         try:
-            return f", {len(self._live.model.images)} positions"
+            return f", {len(self._live.view.images)} positions"
         except (ValueError, OSError, KeyError) as fault:
             return f", damaged: {fault}"
 

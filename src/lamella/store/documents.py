@@ -13,19 +13,21 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
 from lamella.store import array_memo, format_v2, format_v3
-from lamella.store.array_meta import ArrayMeta, FillValue, ZarrFormat, check_new_array
+from lamella.store.array_creation import new_array
+from lamella.store.consolidated import ConsolidatedCopies
 from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import ancestors, check_key, join
+from lamella.store.stored_group import StoredGroup, stored_group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from numpy.typing import DTypeLike
-
-    from lamella.store.compressor import CompressorChoice
+    from lamella.store.array_meta import ArrayMeta, ZarrFormat
     from lamella.store.storage import Stamp, Storage
     from lamella.types import JSONObject
+
+__all__ = ["Documents", "NodeKind", "can_hold_a_node", "new_array"]
 
 NodeKind: TypeAlias = Literal["group", "array"]
 """What a path holds."""
@@ -36,65 +38,6 @@ _MARKS: tuple[tuple[str, ZarrFormat], ...] = (
     (format_v2.ARRAY_FILE, 2),
     (format_v2.ATTRIBUTES_FILE, 2),
 )
-
-
-def new_array(
-    shape: Sequence[int],
-    dtype: DTypeLike,
-    *,
-    zarr_format: ZarrFormat,
-    chunks: Sequence[int] | None = None,
-    shards: Sequence[int] | None = None,
-    compressor: CompressorChoice = None,
-    fill_value: FillValue | None = None,
-    dimension_names: Sequence[str | None] | None = None,
-    attributes: JSONObject | None = None,
-) -> ArrayMeta:
-    """Describe a new array, for `Documents.put_array`. Nothing is written.
-
-    Parameters
-    ----------
-    shape : sequence of int
-        Lengths per axis, in the order of the axes.
-    dtype : numpy dtype or its name
-        Bool, integers of 8 to 64 bits, floats of 16 to 64, complex of 64 and 128.
-    zarr_format : {2, 3}
-        Of the store.
-    chunks : sequence of int, optional
-        The unit of compression; by default the last three axes whole and 1 before, up to 512 MiB.
-    shards : sequence of int, optional
-        The unit of a file (Zarr v3): whole multiples of the chunks, also beyond the shape.
-    compressor : Compressor, str, mapping or False, optional
-        By default blosc with zstd level 1 and bitshuffle; False or ``"none"`` for none.
-    fill_value : number, optional
-        What stands where nothing was written; 0 by default.
-    dimension_names : sequence of str, optional
-        One per axis; kept in Zarr v3 only.
-    attributes : dict, optional
-        User attributes of the array.
-
-    Raises
-    ------
-    InvalidArgumentError
-        These do not fit each other.
-
-    Examples
-    --------
-    >>> new_array((2, 100, 100), "u2", zarr_format=3, chunks=(1, 50, 50), shards=(1, 100, 100)).files
-    (1, 100, 100)
-    """
-    meta = check_new_array(
-        shape,
-        dtype,
-        zarr_format=zarr_format,
-        chunks=chunks,
-        shards=shards,
-        compressor=compressor,
-        fill_value=fill_value,
-        dimension_names=dimension_names,
-        attributes=attributes,
-    )
-    return format_v2.new_array(meta) if zarr_format == 2 else format_v3.new_array(meta)
 
 
 class Documents:
@@ -123,7 +66,7 @@ class Documents:
     def __init__(self, storage: Storage, zarr_format: ZarrFormat) -> None:
         self.storage = storage
         self.format: ZarrFormat = zarr_format
-        self._unconsolidated: dict[str, Stamp | None] = {}
+        self._consolidated = ConsolidatedCopies(storage, zarr_format)
 
     def __repr__(self) -> str:
         return f"Documents({self.storage!r}, {self.format})"
@@ -187,13 +130,22 @@ class Documents:
             if document is None:
                 raise self._no("group", path)
             return format_v3.attributes_of(document, path)
-        marked = self._has(path, format_v2.GROUP_FILE)
-        if not marked and self._has(path, format_v2.ARRAY_FILE):
-            raise self._no("group", path, "an array is stored there")
+        marked = self._is_marked(path)
         attributes = self._read(path, format_v2.ATTRIBUTES_FILE)
         if attributes is None and not marked:
             raise self._no("group", path)
         return attributes or {}
+
+    def stored_group(self, path: str) -> tuple[StoredGroup, Stamp | None]:
+        """Read the attributes of a group for looking only, with the stamp of what was read; see `group`."""
+        marked = self.format == 2 and self._is_marked(path)
+        found = self.storage.read_stamped(join(path, self._attributes_file))
+        if found is not None:
+            data, stamp = found
+            return stored_group(data, self.format, lambda: self._parse_group(path, data)), stamp
+        if not marked:
+            raise self._no("group", path)
+        return StoredGroup(b"", {}), None
 
     def array(self, path: str) -> ArrayMeta:
         """Describe an array as its document does, fresh from the store.
@@ -236,9 +188,7 @@ class Documents:
 
     def stamp(self, path: str) -> Stamp | None:
         """Return what changes whenever the attributes of a group change; None when the store cannot tell."""
-        return self.storage.stamp(
-            join(path, format_v3.FILE if self.format == 3 else format_v2.ATTRIBUTES_FILE)
-        )
+        return self.storage.stamp(join(path, self._attributes_file))
 
     def array_stamp(self, path: str) -> Stamp | None:
         """Return what changes whenever the document of an array changes; None when the store cannot tell."""
@@ -263,7 +213,10 @@ class Documents:
         self.storage.check_writable("")
         for path in groups:
             check_key(path)
-        self._forget_consolidated(groups)
+        self._consolidated.drop(groups)
+        if new:
+            for path in groups:
+                self._consolidated.note_absent(path)
         # Many groups may share one object of attributes, as the positions of a new plate do.
         encoded: dict[int, bytes] = {}
         self.storage.write_many(
@@ -295,7 +248,7 @@ class Documents:
             There is no group at the path.
         """
         self.storage.check_writable(path)
-        file = format_v3.FILE if self.format == 3 else format_v2.ATTRIBUTES_FILE
+        file = self._attributes_file
         if lock and not self.storage.exists(path):
             raise self._no("group", path)  # before a lock file would make its folder
         with self.storage.replacement_lock(join(path, file)) if lock else nullcontext():
@@ -307,9 +260,40 @@ class Documents:
                 document = format_v3.group_document(attributes, old)
             else:
                 attributes = document = edit(self.group(path))
-            self._forget_consolidated([path])
+            self._consolidated.drop([path])
             self.storage.write(join(path, file), to_bytes(document, path, file))
         return attributes
+
+    def swap_group(
+        self, path: str, old: StoredGroup, new: StoredGroup, before_write: Callable[[], object]
+    ) -> bool:
+        """Replace the document of a group by a prepared one, if it still is what it was when last read.
+
+        An `edit_group` whose result is known beforehand: it costs no parsing and no encoding. ``before_write`` runs
+        under the lock, when it is known that the document will be replaced.
+
+        Returns
+        -------
+        bool
+            False: something else is stored there by now, or nothing, and nothing was done.
+        """
+        if not old.data:
+            return False
+
+        def prepare() -> None:
+            before_write()
+            self._consolidated.drop([path])
+
+        return self.storage.swap(join(path, self._attributes_file), old.data, new.data, prepare)
+
+    def prepared(self, path: str, attributes: JSONObject, old: StoredGroup | None = None) -> StoredGroup:
+        """Encode the document of a new group, or one to replace ``old`` by; unknown keys beside it survive."""
+        document = attributes
+        if self.format == 3:
+            beside = None if old is None else parse_object(old.data, path, format_v3.FILE)
+            document = format_v3.group_document(attributes, beside)
+        data = to_bytes(document, path, self._attributes_file)
+        return stored_group(data, self.format, lambda: self._parse_group(path, data))
 
     def lock(self, path: str) -> AbstractContextManager[None]:
         """Hold a group alone for a change of several steps, each of which may be an `edit_group`."""
@@ -336,7 +320,7 @@ class Documents:
                     f"array {path!r} is described for Zarr v{meta.zarr_format}, "
                     f"the store is Zarr v{self.format}"
                 )
-        self._forget_consolidated(arrays)
+        self._consolidated.drop(arrays)
         self.storage.write_many(
             item for path, meta in arrays.items() for item in self._array_files(path, meta, new)
         )
@@ -352,7 +336,7 @@ class Documents:
         self.storage.check_writable(path)
         if not self.storage.exists(path):
             raise self._no("node", path)
-        self._forget_consolidated(ancestors(path), above_only=False)
+        self._consolidated.drop(ancestors(path), above_only=False)
         self.storage.delete(path)
 
     def move(self, old: str, new: str) -> None:
@@ -366,7 +350,7 @@ class Documents:
             Something is at `new`.
         """
         self.storage.check_writable(old)
-        self._forget_consolidated([*ancestors(old), *ancestors(new)], above_only=False)
+        self._consolidated.drop([*ancestors(old), *ancestors(new)], above_only=False)
         self.storage.move(old, new)
 
     # ---- the files of a node --------------------------------------------------------------------
@@ -430,6 +414,25 @@ class Documents:
             raise self._no("group", path, "an array is stored there")
         return document
 
+    def _parse_group(self, path: str, data: bytes) -> JSONObject:
+        document = parse_object(data, path, self._attributes_file)
+        if self.format == 2:
+            return document
+        if format_v3.node_type(document, path) == "array":
+            raise self._no("group", path, "an array is stored there")
+        return format_v3.attributes_of(document, path)
+
+    @property
+    def _attributes_file(self) -> str:
+        return format_v3.FILE if self.format == 3 else format_v2.ATTRIBUTES_FILE
+
+    def _is_marked(self, path: str) -> bool:
+        """Whether a Zarr v2 group has its marker; refuses an array."""
+        marked = self._has(path, format_v2.GROUP_FILE)
+        if not marked and self._has(path, format_v2.ARRAY_FILE):
+            raise self._no("group", path, "an array is stored there")
+        return marked
+
     def _read(self, path: str, file: str) -> JSONObject | None:
         data = self.storage.read(join(path, file))
         return None if data is None else parse_object(data, path, file)
@@ -439,44 +442,6 @@ class Documents:
 
     def _no(self, what: str, path: str, found: str = "nothing is stored there") -> NodeNotFoundError:
         return NodeNotFoundError(f"there is no {what} at {self.location(path)}: {found}")
-
-    # ---- consolidated metadata ------------------------------------------------------------------
-
-    def _forget_consolidated(self, paths: Iterable[str], *, above_only: bool = True) -> None:
-        """Drop copies of documents kept above the nodes that change; they would be stale (zarr-python #2921).
-
-        Zarr v2 keeps them in ``.zmetadata``, Zarr v3 inside a group's ``zarr.json``. lamella never reads
-        them.
-        """
-        seen: set[str] = set()
-        for path in paths:
-            if above_only and path.rpartition("/")[0] in seen and self.format == 3:
-                continue  # a sibling was looked at
-            # In Zarr v3 the node's own document is rewritten without its copies anyway.
-            for node in [*ancestors(path), *([] if above_only and self.format == 3 else [path])]:
-                if node not in seen:
-                    seen.add(node)
-                    self._drop_consolidated(node)
-
-    def _drop_consolidated(self, node: str) -> None:
-        if self.format == 2:
-            key = join(node, format_v2.CONSOLIDATED_FILE)
-            if self.storage.size(key) is not None:
-                self.storage.delete(key)
-            return
-        key = join(node, format_v3.FILE)
-        # Looked at once for each opening of a store; only the root, where consolidation is usual, each time.
-        if node in self._unconsolidated and (node or self._unconsolidated[node] == self.storage.stamp(key)):
-            return
-        stamp = self.storage.stamp(key)
-        data = self.storage.read(key)
-        if data is not None and b'"consolidated_metadata"' in data:
-            with self.storage.lock(key):
-                document = self._read(node, format_v3.FILE) or {}
-                if document.pop("consolidated_metadata", None) is not None:
-                    self.storage.write(key, to_bytes(document, node, format_v3.FILE))
-            stamp = self.storage.stamp(key)
-        self._unconsolidated[node] = stamp
 
 
 def can_hold_a_node(name: str) -> bool:

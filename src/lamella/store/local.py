@@ -16,7 +16,7 @@ import stat
 import sys
 import time
 import zlib
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, NoReturn
@@ -110,7 +110,12 @@ class LocalStorage(Storage):
     # ---- reading --------------------------------------------------------------------------------
 
     def read(self, key: str) -> bytes | None:
-        """Read a file whole; the three calls of the system and no more."""
+        """Read a file whole."""
+        found = self.read_stamped(key)
+        return None if found is None else found[0]
+
+    def read_stamped(self, key: str) -> tuple[bytes, Stamp | None] | None:
+        """Read a file whole, and its stamp; four calls of the system and no more."""
         path = self._base + check_key(key)
         try:
             fd = os.open(path, _READ)
@@ -119,9 +124,9 @@ class LocalStorage(Storage):
         except OSError as error:
             self._fail("read", key, error)
         try:
-            size = os.fstat(fd).st_size
-            data = os.read(fd, size + 1)
-            if len(data) != size:  # grew, shrank, or the system gave less than asked
+            found = os.fstat(fd)
+            data = os.read(fd, found.st_size + 1)
+            if len(data) != found.st_size:  # grew, shrank, or the system gave less than asked
                 data = b"".join([data, *iter(lambda: os.read(fd, 1 << 20), b"")])
         except IsADirectoryError:
             return None
@@ -129,7 +134,7 @@ class LocalStorage(Storage):
             self._fail("read", key, error)
         finally:
             os.close(fd)
-        return data
+        return data, _stamp(found)
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
         """Read part of a file; the rest of it is not touched."""
@@ -166,7 +171,7 @@ class LocalStorage(Storage):
     def stamp(self, key: str) -> Stamp | None:
         """Modification time in nanoseconds, size and inode: an atomic replace changes the inode at least."""
         found = self._stat(key)
-        return None if found is None else (found.st_mtime_ns, found.st_size, found.st_ino)
+        return None if found is None else _stamp(found)
 
     def _stat(self, key: str) -> os.stat_result | None:
         try:
@@ -365,12 +370,27 @@ class LocalStorage(Storage):
         finally:
             holder.__exit__(None, None, None)
 
-    def replacement_lock(self, key: str) -> AbstractContextManager[None]:
+    def replacement_lock(self, key: str) -> AbstractContextManager[object]:
         """Hold the file itself where the system can: a lock file for each edit would cost as much as the edit."""
         self.check_writable(key)
         if sys.platform == "win32":
             return self.lock(key)
         return replacement_lock(self._base + check_key(key), otherwise=lambda: self.lock(key))
+
+    def swap(self, key: str, old: bytes, new: bytes, before_write: Callable[[], object]) -> bool:
+        """Replace a file if it still holds the old bytes, read from the file that is locked anyway."""
+        self.check_writable(key)
+        if sys.platform == "win32":
+            return super().swap(key, old, new, before_write)
+        with replacement_lock(self._base + check_key(key), otherwise=nullcontext) as held:
+            if held is not None:
+                if os.pread(held, len(old) + 1, 0) != old:
+                    return False
+                before_write()
+                self.write(key, new)
+                return True
+        # The file is missing, or not ours to write while its folder may be.
+        return self.exists(key) and super().swap(key, old, new, before_write)
 
     def sweep(self, prefix: str = "", *, deep: bool = False) -> int:
         """Remove what killed writers left in a folder, and with `deep` below it; return how many.
@@ -409,6 +429,10 @@ class LocalStorage(Storage):
         reason = error.strerror or str(error)
         message = f"cannot {verb} {key or 'the root'!r} in {self.root}: {reason}"
         raise StorageError(message, error.errno) from error
+
+
+def _stamp(found: os.stat_result) -> Stamp:
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _reopen(root: str, read_only: bool, fsync: bool) -> LocalStorage:

@@ -128,7 +128,9 @@ def file_lock(path: str) -> Iterator[None]:
 
 
 @contextmanager
-def replacement_lock(path: str, otherwise: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+def replacement_lock(
+    path: str, otherwise: Callable[[], AbstractContextManager[None]]
+) -> Iterator[int | None]:
     """Hold a file alone for one replacement of it by a rename, without a lock file.
 
     The file itself is locked. Whoever waits for it finds, once the rename is done, that the path names another file,
@@ -141,6 +143,11 @@ def replacement_lock(path: str, otherwise: Callable[[], AbstractContextManager[N
     otherwise
         The lock to hold where the file is missing or may not be written.
 
+    Yields
+    ------
+    int or None
+        Descriptor of the locked file, open for reading; None where ``otherwise`` is held.
+
     Raises
     ------
     StorageError
@@ -151,10 +158,10 @@ def replacement_lock(path: str, otherwise: Callable[[], AbstractContextManager[N
             fd = _open_locked(path, create=False)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             with otherwise():
-                yield
+                yield None
             return
         try:
-            yield
+            yield fd
         finally:
             # Explicit, because a child forked meanwhile shares the open file and would keep it locked.
             fcntl.flock(fd, fcntl.LOCK_UN)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from lamella.errors import InvalidArgumentError, ReadOnlyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
     from zarr.abc.store import Store
@@ -66,6 +66,12 @@ class Storage(ABC):
         first = max(0, start + len(data)) if start < 0 else start
         return data[first : first + length]
 
+    def read_stamped(self, key: str) -> tuple[bytes, Stamp | None] | None:
+        """Read a key with its `stamp`, which is not younger than the bytes; None when there is none."""
+        stamp = self.stamp(key)
+        data = self.read(key)
+        return None if data is None else (data, stamp)
+
     @abstractmethod
     def write(self, key: str, data: bytes) -> None:
         """Replace the bytes of a key, whole and atomically; makes the folders above."""
@@ -107,9 +113,18 @@ class Storage(ABC):
     def lock(self, key: str) -> AbstractContextManager[None]:
         """Hold a key alone: over threads always, over processes where `locks_processes`."""
 
-    def replacement_lock(self, key: str) -> AbstractContextManager[None]:
+    def replacement_lock(self, key: str) -> AbstractContextManager[object]:
         """Hold a key alone from a fresh read to one `write` of it; `lock` is for sections of several steps."""
         return self.lock(key)
+
+    def swap(self, key: str, old: bytes, new: bytes, before_write: Callable[[], object]) -> bool:
+        """Replace the bytes of a key if they still are the old ones, under its lock; tell whether they were."""
+        with self.replacement_lock(key):
+            if self.read(key) != old:
+                return False
+            before_write()
+            self.write(key, new)
+        return True
 
     def stamp(self, key: str) -> Stamp | None:
         """Return what changes whenever the bytes of a key change; None when the store cannot tell."""
