@@ -83,7 +83,7 @@ def files_of() -> Callable[[StoredArray], dict[str, bytes]]:
     return read
 
 
-@pytest.fixture(params=["tensorstore", "zarr"])
+@pytest.fixture(params=["files", "tensorstore", "zarr"])
 def engine(request) -> Any:
     return request.param
 

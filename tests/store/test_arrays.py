@@ -13,7 +13,7 @@ from lamella.errors import (
     InvalidArgumentError,
     OutOfBoundsError,
 )
-from lamella.store import arrays
+from lamella.store import box_writes
 from lamella.store.arrays import StoredArray
 
 DTYPES = ["u1", "u2", "i2", "i4", "u4", "f4", "f8", "bool"]
@@ -38,7 +38,7 @@ def test_what_is_written_is_read_by_everybody(make_array, layout, dtype, zarr_fo
 
 
 def test_a_write_of_many_batches_is_whole(make_array, layout, values, monkeypatch):
-    monkeypatch.setattr(arrays, "_BATCH_BYTES", 100)
+    monkeypatch.setattr(box_writes, "_BATCH_BYTES", 100)
     shape, options = layout
     array = make_array(shape, **options)
     array.write(..., values(shape, "u2"))

@@ -10,7 +10,6 @@ Layer: store.
 from __future__ import annotations
 
 import itertools
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
@@ -26,10 +25,12 @@ from lamella.errors import (
 )
 from lamella.store import coverage
 from lamella.store.assignment import cast, check_out, last_wins
+from lamella.store.box_writes import BoxWriter, as_selection
 from lamella.store.engine import Engine, EngineName, is_forked, open_engine
 from lamella.store.keys import join
 from lamella.store.limits import check_block, check_files
 from lamella.store.selection import Index, Selection, basic_or_fancy, orthogonal, points
+from lamella.store.whole_files import open_whole_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
 
 Select: TypeAlias = "Callable[[Index, Shape], Selection]"
 """How an index is read."""
-
-#: Raw bytes that are encoded before they are written, where an engine cannot replace files itself.
-_BATCH_BYTES = 64 << 20
 
 #: Files read one by one to name the damaged one.
 _MOST_SEARCHED = 4096
@@ -61,7 +59,7 @@ class StoredArray:
         Of the store.
     path : str
         Of the array.
-    engine : {"tensorstore", "zarr"}, optional
+    engine : {"files", "tensorstore", "zarr"}, optional
         Ask for one engine; by default the best that can serve the array.
 
     Examples
@@ -84,6 +82,7 @@ class StoredArray:
         self._only = engine
         self._known: tuple[Stamp | None, ArrayMeta] | None = None
         self._opened: tuple[ArrayMeta, Engine] | None = None
+        self._writer: BoxWriter | None = None
 
     def __repr__(self) -> str:
         return f"StoredArray({self.documents.location(self.path)})"
@@ -128,7 +127,7 @@ class StoredArray:
         """Return the engine opened for a shape and coding; what one call does, it does with one of them."""
         if self._opened is not None:
             opened, engine = self._opened
-            if engine.name == "tensorstore" and is_forked():
+            if is_forked() and not engine.survives_fork:
                 _orphans.append(engine)
             elif opened is meta or opened.document == meta.document:
                 return engine
@@ -140,8 +139,8 @@ class StoredArray:
         except Exception as error:  # engines raise what their libraries raise
             raise DamagedDataError(
                 f"cannot read or write the pixels of array {self._where}: they are stored with codecs "
-                f"{', '.join(meta.codecs) or 'none'}, and not all of them are known here ({error}); "
-                "its metadata can be read"
+                f"{', '.join(meta.codecs) or 'none'}, and one of them, or its settings, is not known here; its "
+                "metadata can be read"
             ) from error
         self._opened = meta, engine
         return engine
@@ -272,7 +271,7 @@ class StoredArray:
         engine = self._engine_for(meta)
         try:
             if selection.is_box:
-                self._write_box(engine, meta, selection, block)
+                self._boxes(meta, engine).write(selection, block)
             else:
                 engine.write(selection, block)
         except LamellaError:
@@ -282,33 +281,13 @@ class StoredArray:
         except engine.errors as error:
             self._explain("write", meta, selection, error)
 
-    def _write_box(self, engine: Engine, meta: ArrayMeta, selection: Selection, block: Array) -> None:
-        box = tuple(one for one in selection.axes if isinstance(one, slice))
-        origin = [one.start for one in box]
-        for piece in coverage.pieces(meta, box, engine.reads_before_writing):
-            if piece.kind not in engine.reads_before_writing:
-                engine.write(_box(piece.box), block[_shifted(piece.box, origin)])
-                continue
-            parts = list(coverage.batches(meta, piece.box, _BATCH_BYTES))
-            encoded = (engine.encode(_box(part), block[_shifted(part, origin)]) for part in parts)
-            if len(parts) == 1:
-                self._write_files(next(encoded))
-            else:
-                self._write_while_encoding(encoded)
-
-    def _write_while_encoding(self, encoded: Iterator[dict[str, bytes]]) -> None:
-        """Write one batch while the next is encoded; two batches at most are in memory."""
-        with ThreadPoolExecutor(1, "lamella-write") as writer:
-            written: Future[None] | None = None
-            for files in encoded:
-                if written is not None:
-                    written.result()
-                written = writer.submit(self._write_files, files)
-            if written is not None:
-                written.result()
-
-    def _write_files(self, files: dict[str, bytes]) -> None:
-        self.documents.storage.write_many((join(self.path, key), data) for key, data in files.items())
+    def _boxes(self, meta: ArrayMeta, engine: Engine) -> BoxWriter:
+        if self._writer is None or self._writer.engine is not engine:
+            storage, whole = self.documents.storage, None
+            if self._only in (None, "files"):
+                whole = open_whole_files(storage, self.path, meta, any_size=self._only is not None)
+            self._writer = BoxWriter(storage, self.path, meta, engine, whole)
+        return self._writer
 
     @contextmanager
     def _locks(self, meta: ArrayMeta, selection: Selection) -> Iterator[bool]:
@@ -445,7 +424,7 @@ class StoredArray:
         )
         for place in itertools.islice(coverage.files_of(meta, box), _MOST_SEARCHED):
             try:
-                engine.read(_box(meta.file_box(place)))
+                engine.read(as_selection(meta.file_box(place)))
             except Exception:  # whatever the decoder raises, this is the file
                 return meta.chunk_key(place)
         return None
@@ -453,15 +432,6 @@ class StoredArray:
 
 def _reopen(documents: Documents, path: str, engine: EngineName | None) -> StoredArray:
     return StoredArray(documents, path, engine=engine)
-
-
-def _box(box: tuple[slice, ...]) -> Selection:
-    shape = tuple(one.stop - one.start for one in box)
-    return Selection(box, False, shape, (), None, shape)
-
-
-def _shifted(box: tuple[slice, ...], origin: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(slice(one.start - o, one.stop - o) for one, o in zip(box, origin, strict=True))
 
 
 def _place(key: str, meta: ArrayMeta, prefix: str) -> tuple[int, ...] | None:

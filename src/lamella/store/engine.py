@@ -1,10 +1,10 @@
-"""The seam between arrays and the libraries that encode and decode their pixels.
+"""The seam between arrays and what encodes and decodes their pixels.
 
-What an engine does, and which one serves an array: TensorStore wherever it can address the store and knows
-the codecs, zarr-python elsewhere and in a process forked from one that has used TensorStore (its threads do
-not survive a fork). Engines never write documents.
+What an engine does, and which one serves an array: TensorStore wherever it can address the store and knows the codecs,
+zarr-python elsewhere. In a process forked from one that has used TensorStore, whose threads do not survive a fork, we
+read local files ourselves where we know the codecs. Engines never write documents.
 
-Both engines write every chunk that they are given, also one that holds nothing but the fill value: a frame
+All engines write every chunk that they are given, also one that holds nothing but the fill value: a frame
 written as zeros is not the same as a frame never written.
 
 Layer: store.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from lamella.store.storage import Storage
     from lamella.types import Array
 
-EngineName: TypeAlias = Literal["tensorstore", "zarr"]
+EngineName: TypeAlias = Literal["files", "tensorstore", "zarr"]
 """The engines by name."""
 
 
@@ -31,10 +32,18 @@ class Engine(Protocol):
     """Reads and writes the pixels of one array as its metadata stood when the engine was opened."""
 
     name: EngineName
-    #: What its library raises for damaged chunks and for the system's faults.
-    errors: tuple[type[Exception], ...]
-    #: Kinds of wholly covered files that `write` would read first; they go through `encode` instead.
-    reads_before_writing: frozenset[Kind]
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What its library raises for damaged chunks and for the system's faults."""
+
+    @property
+    def reads_before_writing(self) -> frozenset[Kind]:
+        """Kinds of wholly covered files that `write` would read first; they go through `encode` instead."""
+
+    @property
+    def survives_fork(self) -> bool:
+        """Whether a child of this process can go on with it."""
 
     def read(self, selection: Selection, out: Array | None = None) -> Array:
         """Return the block of a selection; into `out` when given, which has its shape and dtype."""
@@ -58,9 +67,19 @@ def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName |
         Where the array is.
     meta : ArrayMeta
         Its parsed document.
-    only : {"tensorstore", "zarr"}, optional
+    only : {"files", "tensorstore", "zarr"}, optional
         Ask for one; by default the best that can.
     """
+    if only == "files" or (only is None and is_forked()):
+        from lamella.store.engine_files import open_files
+
+        found = open_files(storage, path, meta, partial(_open_library, storage, path, meta))
+        if found is not None:
+            return found
+    return _open_library(storage, path, meta, only)
+
+
+def _open_library(storage: Storage, path: str, meta: ArrayMeta, only: EngineName | None = None) -> Engine:
     if only != "zarr" and not is_forked():
         from lamella.store.engine_tensorstore import open_tensorstore
 

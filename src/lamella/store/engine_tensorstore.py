@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.store import coverage
+from lamella.store.codec_threads import cpus
 from lamella.store.format_v3 import fill_to_json
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
@@ -56,18 +57,11 @@ def _context(fsync: bool) -> Any:
     return ts.Context(
         {
             "cache_pool": {"total_bytes_limit": _CACHE_BYTES},
-            "data_copy_concurrency": {"limit": _cpus()},
+            "data_copy_concurrency": {"limit": cpus()},
             "file_io_locking": {"mode": "none"},
             "file_io_sync": fsync,
         }
     )
-
-
-def _cpus() -> int:
-    """CPUs that this process may use; a batch system gives fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
 
 
 def open_tensorstore(storage: Storage, path: str, meta: ArrayMeta) -> TensorStoreEngine | None:
@@ -77,7 +71,9 @@ def open_tensorstore(storage: Storage, path: str, meta: ArrayMeta) -> TensorStor
     if kvstore is None or document is None:
         return None
     try:
-        return TensorStoreEngine(kvstore, document, meta, storage if isinstance(storage, LocalStorage) else None, path)
+        return TensorStoreEngine(
+            kvstore, document, meta, storage if isinstance(storage, LocalStorage) else None, path
+        )
     except ValueError:  # a codec setting that only zarr-python knows, or nobody: its error names the codec
         return None
 
@@ -86,12 +82,18 @@ class TensorStoreEngine:
     """An array opened by TensorStore from metadata that is parsed already."""
 
     name: EngineName = "tensorstore"
+    survives_fork = False  # its threads do not
     errors: tuple[type[Exception], ...] = (ValueError, RuntimeError, NotImplementedError)
     # What lies beyond the array is not in any write, so TensorStore reads the file to keep it.
     reads_before_writing: frozenset[Kind] = frozenset({"ragged"})
 
     def __init__(
-        self, kvstore: JSONObject, document: JSONObject, meta: ArrayMeta, local: LocalStorage | None, path: str
+        self,
+        kvstore: JSONObject,
+        document: JSONObject,
+        meta: ArrayMeta,
+        local: LocalStorage | None,
+        path: str,
     ) -> None:
         self._driver = "zarr3" if meta.zarr_format == 3 else "zarr"
         self._meta = meta
@@ -144,7 +146,7 @@ class TensorStoreEngine:
 
     def _folders(self, selection: Selection, block: Array) -> set[str]:
         places = (
-            coverage.files_of(self._meta, selection.axes)
+            coverage.files_of(self._meta, tuple(one for one in selection.axes if isinstance(one, slice)))
             if selection.is_box
             else (place for place, _, _ in coverage.by_file(self._meta, selection, block))
         )

@@ -44,6 +44,7 @@ class ZarrEngine:
     """An array opened by zarr-python from metadata that is parsed already."""
 
     name: EngineName = "zarr"
+    survives_fork = True
     errors: tuple[type[Exception], ...] = (Exception,)  # each codec raises what its library raises
 
     def __init__(self, storage: Storage, path: str, meta: ArrayMeta) -> None:
