@@ -11,7 +11,6 @@ from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.ome_xml import OMEXMLMethods
 from lamella.nodes.parts import read_part
-from lamella.nodes.plate_map import MapMethods
 from lamella.nodes.plate_wells import WellEdits
 from lamella.nodes.plate_xarray import TreeMethods
 from lamella.nodes.position import Position
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, StrPath
 
 
-class Plate(WellEdits, TreeMethods, MapMethods, OMEXMLMethods):
+class Plate(WellEdits, TreeMethods, OMEXMLMethods):
     """A high-content-screening plate.
 
     Parameters
