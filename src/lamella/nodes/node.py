@@ -388,6 +388,8 @@ class NGFFNode(Mapping[str, Any]):
         >>> list(plate)
         ['A', 'B']
         """
+        if self._session.writable:
+            self._session.writes.settle()
         self._session.closed = True
 
     def __enter__(self) -> Self:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import ClosedError, InvalidArgumentError, ReadOnlyError
+from lamella.nodes.level_writes import LevelWrites
 from lamella.spec.versions import by_name, detect
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ class Session:
     documents: Documents
     version: SpecVersion
     closed: bool = field(default=False)
+    writes: LevelWrites = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.writes = LevelWrites(self)
+
     ome_files: dict[str, OMEFile | None] = field(default_factory=dict, repr=False)
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -73,6 +73,15 @@ class Selection:
         """Whether nothing is selected."""
         return 0 in self.shape
 
+    @property
+    def bounds(self) -> tuple[Shape, Shape] | None:
+        """Start and stop of the smallest box around what is selected; None for nothing."""
+        if self.is_empty:
+            return None
+        first = (axis.start if isinstance(axis, slice) else int(axis.min()) for axis in self.axes)
+        last = (axis.stop if isinstance(axis, slice) else int(axis.max()) + 1 for axis in self.axes)
+        return tuple(first), tuple(last)
+
     def fits(self, shape: Shape) -> bool:
         """Whether an array of a shape has all that is selected."""
         last = (axis.stop if isinstance(axis, slice) else int(axis.max(initial=-1)) + 1 for axis in self.axes)

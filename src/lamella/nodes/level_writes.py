@@ -1,0 +1,178 @@
+"""Which images of an opened store have a level 0 that was written after their lower levels were made.
+
+The first write to level 0 of an image with lower levels puts the writer's name into the image's document; where it
+wrote is kept in memory and put in the place of the name when the store is closed. So a write costs one look at the
+document's time, a killed writer leaves levels that count as stale everywhere, and a closed one says which parts are.
+
+Layer: nodes. What the document says is in :mod:`lamella.spec.stale_levels`, bringing the levels up to date in
+:mod:`lamella.ops.pyramids.update`.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from lamella.errors import LamellaError
+from lamella.spec.stale_levels import StaleLevels, read_stale, with_box, with_stale
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lamella.nodes.session import Session
+    from lamella.spec.stale_levels import Box
+    from lamella.types import JSONObject
+
+_DEEPEST = 3
+"""Groups above an array that are looked at for the image whose level it is: names of levels are seldom nested."""
+
+
+@dataclass
+class _Array:
+    """What is known of an array that is written to.
+
+    Attributes
+    ----------
+    image
+        The image that it is a level of; None where there is none.
+    stamp
+        Of the image's document when it was looked at.
+    is_level_0
+        Whether it is the finest of several levels.
+    is_named
+        Whether the document names this writer.
+    boxes
+        What was written since it does.
+    """
+
+    image: str | None
+    stamp: object
+    is_level_0: bool = False
+    is_named: bool = False
+    boxes: tuple[Box, ...] = field(default=())
+
+
+class LevelWrites:
+    """The writes to levels 0 by one opened store.
+
+    Parameters
+    ----------
+    session
+        The opened store.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._name = uuid4().hex[:8]
+        self._lock = RLock()
+        self._arrays: dict[str, _Array] = {}
+
+    @contextmanager
+    def noted(self, path: str, box: Callable[[], Box | None]) -> Iterator[None]:
+        """Take note of a write while it happens.
+
+        Parameters
+        ----------
+        path
+            Of the array.
+        box
+            Gives the box that is written, in voxels; asked only for the level 0 of an image with lower levels.
+        """
+        self._note(path, box)
+        try:
+            yield
+        finally:
+            self._note(path, box)  # the levels may have been made anew while the write was under way
+
+    def _note(self, path: str, box: Callable[[], Box | None]) -> None:
+        with self._lock:
+            known = self._arrays.get(path)
+            if known is None or (known.image is not None and self._stamp(known.image) != known.stamp):
+                known = self._arrays[path] = self._look(path, known)
+            if not known.is_level_0:
+                return
+            written = box()  # an index that does not fit is refused before the document says anything
+            if written is not None:
+                self._name_in_document(known)
+                known.boxes = with_box(known.boxes, written)
+
+    def _look(self, path: str, known: _Array | None) -> _Array:
+        """Find the image that an array is a level of, and whether it is level 0 above others."""
+        documents = self._session.documents
+        parts = path.split("/")
+        for count in range(len(parts) - 1, max(-1, len(parts) - 1 - _DEEPEST), -1):
+            image, level = "/".join(parts[:count]), "/".join(parts[count:])
+            if documents.kind(image) != "group":
+                continue
+            stamp = self._stamp(image)
+            attributes = documents.group(image)
+            levels = self._levels(attributes)
+            if not any(level in paths for paths in levels):
+                if levels:
+                    return _Array(image, stamp)
+                continue
+            if not any(paths[0] == level and len(paths) > 1 for paths in levels):
+                return _Array(image, stamp)
+            named = read_stale(attributes).names(self._name)
+            # Whoever took the name away has made the levels anew.
+            boxes = known.boxes if known is not None and named else ()
+            return _Array(image, stamp, True, named, boxes)
+        return _Array(None, None)
+
+    def _name_in_document(self, known: _Array) -> None:
+        """Have the image's document name this writer, unless it does."""
+        if known.is_named or known.image is None:
+            return
+        self._session.documents.edit_group(
+            known.image, lambda old: with_stale(old, read_stale(old).begun(self._name))
+        )
+        known.stamp, known.is_named = self._stamp(known.image), True
+
+    def _levels(self, attributes: JSONObject) -> list[list[str]]:
+        """Paths of the levels of each image that attributes describe."""
+        found = []
+        multiscales: Any = self._session.version.ome(attributes).get("multiscales")
+        for image in multiscales if isinstance(multiscales, list) else []:
+            datasets = image.get("datasets") if isinstance(image, dict) else None
+            paths = [item.get("path") for item in datasets or [] if isinstance(item, dict)]
+            if paths and all(isinstance(path, str) for path in paths):
+                found.append(paths)
+        return found
+
+    def _stamp(self, image: str) -> object:
+        return self._session.documents.stamp(image)
+
+    def settle(self, image: str | None = None) -> None:
+        """Say in the document of an image what was written to it, in the place of the writer's name; of all by default.
+
+        The next write begins anew. An image that is gone, or cannot be written any more, is passed over.
+        """
+        with self._lock:
+            chosen = {
+                path: known for path, known in self._arrays.items() if image is None or known.image == image
+            }
+            for path, known in chosen.items():
+                del self._arrays[path]
+                if known.image is None or not known.is_named:
+                    continue
+                try:
+                    self._session.documents.edit_group(known.image, _telling(self._name, known.boxes))
+                except LamellaError:
+                    continue
+
+    def forget(self, image: str) -> None:
+        """Say nothing of what was written to an image so far: all its levels are made anew, or are gone."""
+        with self._lock:
+            self._arrays = {path: known for path, known in self._arrays.items() if known.image != image}
+
+
+def _telling(name: str, boxes: tuple[Box, ...]) -> Callable[[JSONObject], JSONObject]:
+    def told(attributes: JSONObject) -> JSONObject:
+        stale: StaleLevels = read_stale(attributes)
+        # Without the name the levels were made anew since: nothing of this is missing from them.
+        return with_stale(attributes, stale.ended(name, boxes)) if stale.names(name) else attributes
+
+    return told

@@ -1,0 +1,166 @@
+"""Which parts of level 0 were written after the lower levels of an image were made, as the image's document says it.
+
+The specification has no place for this, so it stands under lamella's own key of the group's attributes, which other
+readers pass over::
+
+    "lamella": {"stale_levels": {"writers": ["5f0c9a31"], "regions": [[[0, 0, 0, 0, 0], [1, 2, 8, 512, 512]]]}}
+
+``writers`` are those that began to write and have not told where: while there is one, nobody knows which parts of the
+levels are stale. ``regions`` are boxes of level 0, start and stop in voxels, that writers told when they ended.
+
+Layer: spec. Pure functions on attributes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lamella.types import JSONObject
+
+Box: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
+"""Start and stop of a box, in voxels."""
+
+_KEY = "stale_levels"
+_OURS = "lamella"
+_MOST_BOXES = 8
+_MOST_WRITERS = 64
+_MANY = "many"
+
+
+@dataclass(frozen=True)
+class StaleLevels:
+    """What of level 0 the lower levels do not show yet.
+
+    Attributes
+    ----------
+    writers
+        Who began to write, and has not told where.
+    regions
+        What others wrote.
+    """
+
+    writers: tuple[str, ...] = ()
+    regions: tuple[Box, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.writers or self.regions)
+
+    def names(self, writer: str) -> bool:
+        """Whether a writer is among those that have not told where they write."""
+        return writer in self.writers or _MANY in self.writers
+
+    def begun(self, writer: str) -> StaleLevels:
+        """Add a writer that will write somewhere."""
+        if self.names(writer):
+            return self
+        if len(self.writers) >= _MOST_WRITERS:
+            return StaleLevels((_MANY,), self.regions)  # nobody can end it but a whole pyramid
+        return StaleLevels((*self.writers, writer), self.regions)
+
+    def ended(self, writer: str, boxes: Iterable[Box]) -> StaleLevels:
+        """Put what a writer wrote in the place of its name.
+
+        >>> StaleLevels(("a", "b")).ended("a", [((0,), (4,))])
+        StaleLevels(writers=('b',), regions=(((0,), (4,)),))
+        """
+        regions = self.regions
+        for box in boxes:
+            regions = with_box(regions, box)
+        return StaleLevels(tuple(name for name in self.writers if name != writer), regions)
+
+    def without(self, box: Box) -> StaleLevels:
+        """Leave out the regions that lie in a box whole."""
+        kept = tuple(region for region in self.regions if not _contains(box, region))
+        return StaleLevels(self.writers, kept)
+
+
+def read_stale(attributes: JSONObject) -> StaleLevels:
+    """Read what the attributes of an image say; what cannot be understood counts as written anywhere.
+
+    >>> read_stale({"lamella": {"stale_levels": {"writers": [], "regions": [[[0, 0], [4, 8]]]}}})
+    StaleLevels(writers=(), regions=(((0, 0), (4, 8)),))
+    >>> bool(read_stale({}))
+    False
+    """
+    own = attributes.get(_OURS)
+    found = own.get(_KEY) if isinstance(own, dict) else None
+    if found is None:
+        return StaleLevels()
+    try:
+        writers = tuple(str(name) for name in found["writers"])
+        regions = tuple(
+            (tuple(int(n) for n in start), tuple(int(n) for n in stop)) for start, stop in found["regions"]
+        )
+    except (TypeError, KeyError, ValueError):
+        return StaleLevels((_MANY,))
+    return StaleLevels(writers, regions)
+
+
+def with_stale(attributes: JSONObject, stale: StaleLevels) -> JSONObject:
+    """Return attributes that say what is stale; nothing of it stays where nothing is.
+
+    >>> with_stale({"ome": {}, "lamella": {"stale_levels": {}}}, StaleLevels())
+    {'ome': {}}
+    """
+    own = attributes.get(_OURS)
+    kept = {key: value for key, value in own.items() if key != _KEY} if isinstance(own, dict) else {}
+    if stale:
+        regions = [[list(start), list(stop)] for start, stop in stale.regions]
+        kept[_KEY] = {"writers": list(stale.writers), "regions": regions}
+    rest = {key: value for key, value in attributes.items() if key != _OURS}
+    return {**rest, _OURS: kept} if kept else rest
+
+
+def with_box(boxes: Sequence[Box], box: Box) -> tuple[Box, ...]:
+    """Add a box to some, at most 8: joined with those that it continues, and where there are many with the nearest.
+
+    >>> with_box([((0, 0), (1, 9))], ((1, 0), (2, 9)))
+    (((0, 0), (2, 9)),)
+    """
+    kept: list[Box] = []
+    for known in boxes:
+        if len(known[0]) != len(box[0]) or _contains(known, box):
+            return tuple(boxes)  # nothing new; or another number of axes, which only a new pyramid can mend
+        if not _contains(box, known):
+            kept.append(known)
+    for number, known in enumerate(kept):
+        if _continues(known, box):
+            return with_box(kept[:number] + kept[number + 1 :], _around(known, box))
+    if len(kept) < _MOST_BOXES:
+        return (*kept, box)
+    nearest = min(
+        range(len(kept)), key=lambda number: _size(_around(kept[number], box)) - _size(kept[number])
+    )
+    return with_box(kept[:nearest] + kept[nearest + 1 :], _around(kept[nearest], box))
+
+
+def _contains(outer: Box, inner: Box) -> bool:
+    return all(a <= b for a, b in zip(outer[0], inner[0], strict=True)) and all(
+        a >= b for a, b in zip(outer[1], inner[1], strict=True)
+    )
+
+
+def _continues(one: Box, other: Box) -> bool:
+    """Whether two boxes make one: equal along all axes but one, where no gap is between them."""
+    unequal = [
+        axis
+        for axis, ends in enumerate(zip(*one, *other, strict=True))
+        if (ends[0], ends[1]) != (ends[2], ends[3])
+    ]
+    if len(unequal) != 1:
+        return False
+    (axis,) = unequal
+    return one[0][axis] <= other[1][axis] and other[0][axis] <= one[1][axis]
+
+
+def _around(one: Box, other: Box) -> Box:
+    return tuple(map(min, one[0], other[0])), tuple(map(max, one[1], other[1]))
+
+
+def _size(box: Box) -> int:
+    return prod(stop - start for start, stop in zip(*box, strict=True))
