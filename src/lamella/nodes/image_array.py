@@ -15,16 +15,20 @@ from lamella.errors import InvalidArgumentError
 from lamella.nodes.session import Place
 from lamella.spec.axes import axis_index
 from lamella.store.arrays import StoredArray
+from lamella.store.selection import basic_or_fancy, orthogonal, points
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     import dask.array
     import zarr
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     from lamella.spec.axes import AxisMeta
+    from lamella.spec.stale_levels import Box
     from lamella.store.array_meta import ArrayMeta
+    from lamella.store.arrays import Select
     from lamella.types import Shape
 
 
@@ -191,25 +195,32 @@ class ImageArray:
         return pixels if pixels.ndim else pixels[()]  # one voxel is a scalar, as in numpy
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self._require_writable("write pixels")
-        self._stored.write(index, value.numpy() if isinstance(value, ImageArray) else value)
+        pixels = value.numpy() if isinstance(value, ImageArray) else value
+        self._write(basic_or_fancy, self._stored.write, index, pixels)
 
     @property
     def oindex(self) -> Selector:
         """Orthogonal indexing: one list, mask or slice for each axis, ``array.oindex[[0, 2], :, mask]``."""
-        return Selector(self._stored.read_orthogonal, self._write_with(self._stored.write_orthogonal))
+        return Selector(
+            self._stored.read_orthogonal, self._write_with(orthogonal, self._stored.write_orthogonal)
+        )
 
     @property
     def vindex(self) -> Selector:
         """Pointwise indexing: integer arrays that pair up to points, ``array.vindex[[0, 1], [5, 7]]``."""
-        return Selector(self._stored.read_points, self._write_with(self._stored.write_points))
+        return Selector(self._stored.read_points, self._write_with(points, self._stored.write_points))
 
-    def _write_with(self, write: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-        def checked(index: Any, value: Any) -> None:
-            self._require_writable("write pixels")
+    def _write_with(self, select: Select, write: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+        return lambda index, value: self._write(select, write, index, value)
+
+    def _write(self, select: Select, write: Callable[[Any, Any], None], index: Any, value: Any) -> None:
+        self._require_writable("write pixels")
+        with self._noted(lambda: select(index, self.shape).bounds):
             write(index, value)
 
-        return checked
+    def _noted(self, box: Callable[[], Box | None]) -> AbstractContextManager[None]:
+        """Take note of a write: the lower levels of an image do not show it yet."""
+        return self._place.session.writes.noted(self.path, box)
 
     def read(self, index: Any = ..., *, out: NDArray[Any] | None = None) -> Any:
         """Read a region.
@@ -291,7 +302,8 @@ class ImageArray:
             raise InvalidArgumentError(
                 f"{self!r} is resized to one integer per axis, not to {new!r}."
             ) from None
-        self._stored.resize(lengths)
+        with self._noted(lambda: _whole(self.shape)):
+            self._stored.resize(lengths)
 
     def append(self, data: ArrayLike, axis: int = 0) -> Shape:
         """Append voxels along an axis and return the new shape.
@@ -320,7 +332,9 @@ class ImageArray:
         (2, 2, 4, 8, 8)
         """
         self._require_writable("append to the array")
-        return self._stored.append(data, axis)
+        old = self.shape
+        with self._noted(lambda: _beyond(old, self.shape)):
+            return self._stored.append(data, axis)
 
     # -- other views ------------------------------------------------------------------------------------------
 
@@ -392,6 +406,22 @@ class ImageArray:
 
     def _require_writable(self, what: str) -> None:
         self._place.session.require_writable(what, self.path)
+
+
+def _whole(shape: Shape) -> Box:
+    return (0,) * len(shape), shape
+
+
+def _beyond(old: Shape, new: Shape) -> Box | None:
+    """Return the box by which an array grew along one axis; all of it when it changed otherwise, None if not at all."""
+    if old == new:
+        return None
+    grown = [axis for axis, (a, b) in enumerate(zip(old, new, strict=True)) if a < b]
+    if len(grown) != 1:
+        return _whole(new)
+    start = [0] * len(new)
+    start[grown[0]] = old[grown[0]]
+    return tuple(start), new
 
 
 @dataclass(frozen=True)
