@@ -244,3 +244,41 @@ def test_a_shard_index_need_not_have_a_checksum(tmp_path, checked, engine):
     np.testing.assert_array_equal(array.read(), pixels)
     array.write((slice(3, 5),), pixels[:2])
     np.testing.assert_array_equal(root["0"][3:5], pixels[:2])
+
+
+def test_copies_that_say_more_than_the_documents_of_their_groups_are_not_stale(plate, path, version):
+    import zarr
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        zarr.consolidate_metadata(path, zarr_format=2 if version == "0.4" else 3)
+    if version == "0.4":
+        # As zarr-python below ngff-zarr leaves it: groups in the copies say that they are consolidated.
+        file = path / ".zmetadata"
+        copies = json.loads(file.read_text())
+        copies["metadata"]["A/1/.zgroup"]["consolidated_metadata"] = {"kind": "inline", "metadata": {}}
+        file.write_text(json.dumps(copies))
+    assert "LM-08" not in {finding.rule for finding in lamella.validate(path).findings}
+    file = path / "A" / "1" / (".zattrs" if version == "0.4" else "zarr.json")
+    file.write_text(file.read_text().replace("0", "1", 1))
+    assert "LM-08" in {finding.rule for finding in lamella.validate(path).findings}
+
+
+def test_an_image_that_lists_its_labels_in_its_own_document_is_an_image(image, path, version):
+    # As iohub leaves it: an object in the document of the image, and nothing in that of the labels.
+    image.labels["cells"] = np.ones((2, 3, 8, 10), "uint8")
+    name = ".zattrs" if version == "0.4" else "zarr.json"
+    for folder, listed in ((path, {"labels": ["cells"]}), (path / "labels", None)):
+        document = json.loads((folder / name).read_text())
+        attributes = document if version == "0.4" else document["attributes"]
+        part = attributes if version == "0.4" else attributes["ome"]
+        if listed is None:
+            attributes.clear()
+        else:
+            part["labels"] = listed
+        (folder / name).write_text(json.dumps(document))
+    with lamella.open_ome_zarr(path) as position:
+        assert isinstance(position, lamella.Position)
+        assert list(position.labels) == ["cells"]
+        assert (position.labels["cells"]["0"][...] == 1).all()
+        assert position.metadata.multiscales[0].get_dataset_paths() == ["0"]

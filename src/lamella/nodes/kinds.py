@@ -31,13 +31,14 @@ def node_class(ome: JSONObject, place: Place) -> type[NGFFNode] | None:
     from lamella.nodes.position import Position
     from lamella.nodes.well import Row, Well
 
-    # In this order: a converted plate is a collection too, and a label image is an image too.
+    # In this order: a converted plate is a collection too, a label image is an image too, and iohub lists the label
+    # images in the document of their image.
     kinds: dict[str, type[NGFFNode]] = {
         "plate": Plate,
         "well": Well,
         "image-label": LabelImage,
-        "labels": Labels,
         "multiscales": Position,
+        "labels": Labels,
         "omero": Position,
         "bioformats2raw.layout": Collection,
     }
