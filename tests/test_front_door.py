@@ -13,7 +13,19 @@ import lamella
 from lamella import errors
 
 # Libraries that take long to load: each on its first use, never at the door.
-HEAVY = ("dask", "fsspec", "numba", "ome_types", "pandas", "PIL", "rich", "tensorstore", "tifffile", "xarray", "zarr")
+HEAVY = (
+    "dask",
+    "fsspec",
+    "numba",
+    "ome_types",
+    "pandas",
+    "PIL",
+    "rich",
+    "tensorstore",
+    "tifffile",
+    "xarray",
+    "zarr",
+)
 
 # A name that appears here is a promise. Change this list on purpose or not at all.
 PUBLIC = {
@@ -30,12 +42,15 @@ PUBLIC = {
     "TiledImageArray",
     "TiledPosition",
     "Well",
+    "checksum",
     "errors",
     "models",
     "rechunk",
     "repair",
+    "status",
     "upgrade",
     "validate",
+    "verify",
 }
 
 
@@ -87,7 +102,9 @@ def test_models_keep_the_names_that_existing_code_imports():
         (errors.ClosedError, ValueError),
         (errors.MetadataError, ValueError),
         (errors.DamagedDataError, OSError),
+        (errors.TooLargeError, MemoryError),
         (errors.SourceError, ValueError),
+        (errors.UnitsFailedError, RuntimeError),
         (errors.MissingDependencyError, ImportError),
     ],
 )

@@ -18,6 +18,7 @@
     ├── StorageError           (OSError)                       the file system or service refused: full disk, no locks
     ├── SourceError            (ValueError)                    a file to convert cannot be read or placed
     ├── WorkerLostError        (RuntimeError)                  an executor lost the process that did some of the work
+    ├── UnitsFailedError       (RuntimeError)                  a function of the user failed on some of a plate
     └── MissingDependencyError (ImportError)                   an optional library is not installed
 
 Every class derives from the builtins a caller would expect. A message says what was asked, what was found,
@@ -123,6 +124,10 @@ class SourceError(LamellaError, ValueError):
 
 class WorkerLostError(LamellaError, RuntimeError):
     """An executor lost a process that did some of the work: killed, out of memory, or its machine is gone."""
+
+
+class UnitsFailedError(LamellaError, RuntimeError):
+    """A function that was mapped over a plate failed on some of it; what it made of the rest is stored."""
 
 
 class MissingDependencyError(LamellaError, ImportError):

@@ -20,6 +20,8 @@ from lamella.store.keys import join
 from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from zarr.abc.store import Store
 
     from lamella.ops.conversion.layout import Cut
@@ -38,6 +40,7 @@ def rechunk(
     shards: Cut = None,
     codec: CompressorChoice = None,
     jobs: int | None = None,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> RewriteReport:
     """Cut the arrays of a store into other chunks and shards, or compress them otherwise.
@@ -64,6 +67,8 @@ def rechunk(
     jobs : int, optional
         Number of workers; one per processor by default. Memory is some 100 MB per worker, and more only for larger
         chunks and shards.
+    executor : concurrent.futures.Executor, optional
+        Where to work, instead of threads of this process; its workers need to see both stores.
     progress : callable, optional
         Told the bytes of pixels done, those of all arrays, and what is being done.
 
@@ -112,7 +117,7 @@ def rechunk(
     def prepare(documents: Documents, members: Survey) -> RechunkPlan:
         return RechunkPlan(documents, members.groups, recut)
 
-    return rewrite(source, target, settings, prepare, jobs=jobs, progress=progress)
+    return rewrite(source, target, settings, prepare, jobs=jobs, executor=executor, progress=progress)
 
 
 def _plain(cut: Cut) -> str | list[int] | None:

@@ -10,11 +10,12 @@ Layer: ops. How one array is written is in :mod:`lamella.ops.rewriting.arrays`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from lamella.errors import MetadataError
-from lamella.ops.execution import run
+from lamella.ops.execution import check_reach, run
 from lamella.ops.rewriting.arrays import array_units, encoded_alike, file_units
 from lamella.ops.rewriting.places import forget_copies_above, open_source
 from lamella.ops.rewriting.survey import Survey, survey
@@ -29,6 +30,7 @@ from lamella.store.transfer import files_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Executor
 
     from zarr.abc.store import Store
 
@@ -98,6 +100,7 @@ def rewrite(
     prepare: Callable[[Documents, Survey], Plan | RewriteReport],
     *,
     jobs: int | None = None,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> RewriteReport:
     """Write a store anew.
@@ -111,8 +114,8 @@ def rewrite(
     prepare
         Given the store and what it holds, says what becomes of it; or a report, when nothing is left to do. Whatever
         is to be refused is refused there or when the plan is asked, which is before anything is written.
-    jobs
-        Number of workers; one per processor by default.
+    jobs, executor
+        Number of workers and where they are, as :func:`lamella.ops.execution.run` takes them.
     progress
         See `Progress`.
 
@@ -131,6 +134,7 @@ def rewrite(
             return _final_report(target.path)
         found = open_source(source)
         target.check_free()
+        check_reach(found.documents.storage, executor)
         members = survey(found.documents)
         plan = prepare(found.documents, members)
         if isinstance(plan, RewriteReport):
@@ -138,9 +142,10 @@ def rewrite(
         job = _Job(found.documents, Documents(LocalStorage(work.new), plan.zarr_format), members, plan)
         report = job.check(target.path)
         work.begin(members.digest)
-        job.write(jobs, progress)
+        write_units = partial(run, _write_unit, jobs=jobs, executor=executor)
+        job.write(write_units, progress)
         if target.in_place:
-            job.catch_up(jobs)
+            job.catch_up(write_units)
             forget_copies_above(target.path)
         work.publish(members.digest)
     return report
@@ -205,7 +210,7 @@ class _Job:
                 "Remove it, or leave such arrays out with lossy=True (--lossy)"
             ) from error
 
-    def write(self, jobs: int | None, progress: Progress | None) -> None:
+    def write(self, write_units: Callable[..., None], progress: Progress | None) -> None:
         """Write all that is not written yet: array documents, files and pixels, groups; the root last."""
         done = 0
 
@@ -215,7 +220,7 @@ class _Job:
             if progress is not None:
                 progress(min(done, self.total), self.total, "pixels")
 
-        run(_write_unit, self._units(), jobs=jobs, done=count)
+        write_units(self._units(), done=count)
         for path in self.members.bare:
             if path:
                 self.target.put_group(path, {})
@@ -224,7 +229,7 @@ class _Job:
         if progress is not None:
             progress(self.total, self.total, "documents")
 
-    def catch_up(self, jobs: int | None) -> None:
+    def catch_up(self, write_units: Callable[..., None]) -> None:
         """Write again what another process changed meanwhile: the source is about to go.
 
         Raises
@@ -232,7 +237,7 @@ class _Job:
         MetadataError
             A document was changed.
         """
-        run(_write_unit, self._units(), jobs=jobs)
+        write_units(self._units())
         if survey(self.source).digest != self.members.digest:
             raise MetadataError(
                 f"{self.source.storage.name} was changed by another process while it was written anew, so it is "

@@ -22,6 +22,8 @@ from lamella.store.documents import Documents
 from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from zarr.abc.store import Store
 
     from lamella.ops.rewriting.survey import Survey
@@ -36,6 +38,7 @@ def upgrade(
     *,
     lossy: bool = False,
     jobs: int | None = None,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> RewriteReport:
     """Give a store in another version of OME-NGFF: newer or older, an image, a plate or a collection.
@@ -60,6 +63,8 @@ def upgrade(
     jobs : int, optional
         Number of workers; one per processor by default. Memory is some 100 MB per worker, and more only for larger
         shards.
+    executor : concurrent.futures.Executor, optional
+        Where to work, instead of threads of this process; its workers need to see both stores.
     progress : callable, optional
         Told the bytes of pixels done, those of all arrays, and what is being done.
 
@@ -125,7 +130,7 @@ def upgrade(
             Documents(open_storage(target.path), documents.format), members, plan, changed
         )
 
-    return rewrite(source, target, settings, prepare, jobs=jobs, progress=progress)
+    return rewrite(source, target, settings, prepare, jobs=jobs, executor=executor, progress=progress)
 
 
 def _changed_arrays(documents: Documents, members: Survey, plan: UpgradePlan) -> dict[str, ArrayMeta] | None:
