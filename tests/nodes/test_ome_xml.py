@@ -242,3 +242,12 @@ def test_the_xml_outlives_every_operation_on_its_store(foreign, name, tmp_path):
     for root in (store, tmp_path / "newer.zarr"):
         assert (root / ome_xml.XML).read_bytes() == xml
         assert list(open_ome_zarr(root).ome_images()) == series
+
+
+def test_a_renamed_well_keeps_what_the_xml_says_of_its_images(foreign):
+    path = foreign("v04_bioformats2raw_plate")
+    with open_ome_zarr(path, mode="r+") as plate:
+        plate.rename_well("B/2", "C/7")
+    with open_ome_zarr(path) as plate:
+        assert plate["C/7/1"].ome_image.name == "hcs 8"
+        assert list(plate.ome_images())[-2:] == ["C/7/0", "C/7/1"]

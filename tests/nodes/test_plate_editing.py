@@ -123,16 +123,6 @@ def test_a_folder_that_no_list_names_can_be_deleted(plate, plate_path):
     assert not (plate_path / "A/1/left").exists()
 
 
-def test_deleting_in_a_well_opened_alone_touches_that_well_only(plate_path, version):
-    with open_ome_zarr(plate_path / "A/1", mode="r+") as well:
-        del well["0"]
-        assert list(well) == ["1"]
-        del well["1"]
-        assert list(well) == []
-    assert "well" not in ome(plate_path / "A/1", version)
-    assert wells(open_ome_zarr(plate_path)) == ["A/1", "A/2", "B/1"]
-
-
 def test_a_level_and_a_label_leave_their_lists(plate, plate_path, version):
     position = plate["A/1/0"]
     position.compute_pyramid(2, dims=["x"])

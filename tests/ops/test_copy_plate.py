@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lamella import Plate, open_ome_zarr
-from lamella.models import axes
+from lamella import Plate, open_ome_zarr, validate
+from lamella.models import AcquisitionMeta, axes
 
 
 def position_at(path, version="0.5", names="tczyx", channels=("DAPI", "GFP"), **layout):
@@ -134,3 +134,62 @@ def test_into_a_store_of_zarr_python(counting_store, tmp_path):
     source = position_at(tmp_path / "a.zarr")
     plate = Plate.from_positions(counting_store, {"A/1/0": source})
     same_pixels(source, plate["A/1/0"])
+
+
+def plate_of(path, acquisitions, version="0.5"):
+    """A plate with one position of each acquisition, A/1/0, A/1/1, ..."""
+    with open_ome_zarr(
+        path, layout="hcs", mode="w", channel_names=["DAPI"], version=version, acquisitions=acquisitions
+    ) as plate:
+        for number, entry in enumerate(acquisitions):
+            position = plate.create_position("A", "1", str(number), acq_index=entry.id)
+            position["0"] = np.zeros((1, 1, 1, 8, 8), "uint8")
+    return open_ome_zarr(path)
+
+
+def acquisition_names(plate):
+    """Name of the acquisition of each position."""
+    names = {entry.id: entry.name for entry in plate.metadata.acquisitions}
+    return {
+        f"{path}/{image.path}": names[image.acquisition]
+        for path, well in plate.wells()
+        for image in well.metadata.images
+    }
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["in the plate", "opened by itself"])
+def test_acquisitions_come_along_and_are_merged_without_clashes(tmp_path, version, alone):
+    day = {"start_time": 100, "description": "dry"}
+    one = [AcquisitionMeta(id=0, name="day 1"), AcquisitionMeta(id=3, name="day 2", **day)]
+    two = [AcquisitionMeta(id=0, name="night 1"), AcquisitionMeta(id=1, name="day 2", **day)]
+    sources = {}
+    for row, acquisitions in (("A", one), ("B", two)):
+        plate = plate_of(tmp_path / f"{row}.zarr", acquisitions, version)
+        for number in ("0", "1"):
+            path = tmp_path / f"{row}.zarr" / "A" / "1" / number
+            sources[f"{row}/1/{number}"] = open_ome_zarr(path) if alone else plate[f"A/1/{number}"]
+    merged = Plate.from_positions(tmp_path / "new.zarr", sources)
+    assert acquisition_names(merged) == {
+        "A/1/0": "day 1",
+        "A/1/1": "day 2",
+        "B/1/0": "night 1",
+        "B/1/1": "day 2",
+    }
+    assert [entry.id for entry in merged.metadata.acquisitions] == [0, 3, 4]
+    assert [entry.maximum_field_count for entry in merged.metadata.acquisitions] == [1, 1, 1]
+    kept = merged.metadata.acquisitions[1]
+    assert (kept.start_time, kept.description) == (100, "dry")
+    assert [finding for finding in validate(tmp_path / "new.zarr").findings if finding.level == "MUST"] == []
+
+
+def test_positions_without_an_acquisition_share_the_default_one(tmp_path):
+    plain = position_at(tmp_path / "a.zarr")
+    plate = plate_of(tmp_path / "b.zarr", [AcquisitionMeta(id=0, name="day 1")])
+    merged = Plate.from_positions(
+        tmp_path / "new.zarr", {"A/1/0": plate["A/1/0"], "A/1/1": plain, "A/2/0": plain}
+    )
+    names = acquisition_names(merged)
+    assert names["A/1/0"] == "day 1"
+    assert names["A/1/1"] == names["A/2/0"] == "Acquisition 0"
+    only = Plate.from_positions(tmp_path / "only.zarr", {"A/1/0": plain})
+    assert [entry.id for entry in only.metadata.acquisitions] == [0]

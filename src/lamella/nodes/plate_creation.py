@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
 from lamella.nodes.position import Position, pending_attributes
 from lamella.nodes.session import join
-from lamella.nodes.well import Well
+from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.spec import edits, plate_edits
 from lamella.spec.plate import WellGroupMeta
 
@@ -130,20 +130,14 @@ def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> l
 
 
 def _raise_counts_above(well: Well) -> None:
-    """Tell the plate that holds the well, when it is in the same store, how many positions the well has."""
-    from lamella.nodes.plate import Plate
-
-    if well.path.count("/") < 1:
-        return
-    place = well._place.parent.parent
-    if "plate" not in place.session.version.ome(place.session.documents.group(place.path)):
+    """Tell the plate that holds the well how many positions the well has."""
+    plate = plate_above(well._place, 2)
+    if plate is None:
         return
     counts = {
-        well.path.removeprefix(f"{place.path}/"): [
-            (image.path, image.acquisition) for image in well._live.model.images
-        ]
+        path_in_plate(well._place): [(image.path, image.acquisition) for image in well._live.model.images]
     }
-    Plate(place)._live.edit(lambda meta: plate_edits.raise_counts(meta, counts))
+    plate._live.edit(lambda meta: plate_edits.raise_counts(meta, counts))
 
 
 def _sort_out(

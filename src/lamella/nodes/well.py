@@ -5,14 +5,17 @@ Layer: nodes.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, cast
 
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.parts import read_part
 from lamella.nodes.position import Position
-from lamella.nodes.session import join
+from lamella.nodes.session import Place, Session, join
 from lamella.spec.plate import WellGroupMeta
+from lamella.store.documents import Documents
+from lamella.store.local import LocalStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
     import zarr
 
     from lamella.nodes.plate import Plate
-    from lamella.nodes.session import Place
     from lamella.spec.axes import AxisMeta
     from lamella.store.stored_group import StoredGroup
     from lamella.types import JSONObject
@@ -286,9 +288,14 @@ class Row(NGFFNode):
 
 
 def plate_above(place: Place, levels: int) -> Plate | None:
-    """Return the plate so many levels above a row (1) or well (2); None when it is not in the same opened store."""
+    """Return the plate so many levels above a row (1) or well (2), also above one that was opened by itself.
+
+    None when there is none, or when it does not list the well that was opened.
+    """
     from lamella.nodes.plate import Plate
 
+    if not place.path:
+        return _plate_outside(place, levels)
     for _ in range(levels):
         if not place.path:
             return None
@@ -299,3 +306,29 @@ def plate_above(place: Place, levels: int) -> Plate | None:
     ):
         return None
     return Plate(place)
+
+
+def path_in_plate(well: Place) -> str:
+    """Return the path of a well as its plate would list it: row and column."""
+    storage = well.session.documents.storage
+    if not well.path and isinstance(storage, LocalStorage):
+        return "/".join(os.path.abspath(storage.root).split(os.sep)[-2:])
+    return "/".join(well.path.split("/")[-2:])
+
+
+def _plate_outside(place: Place, levels: int) -> Plate | None:
+    """Return the plate in the folders above a well whose folder was opened as a store; None on other storages."""
+    from lamella.nodes.plate import Plate
+
+    storage = place.session.documents.storage
+    if levels != 2 or not isinstance(storage, LocalStorage):
+        return None
+    root = os.path.dirname(os.path.dirname(os.path.abspath(storage.root)))
+    documents = Documents.open(LocalStorage(root, storage.read_only, fsync=storage.fsync))
+    if documents is None or documents.format != place.session.documents.format:
+        return None
+    outside = Place(Session(documents, place.session.version), "")
+    if documents.kind("") != "group" or "plate" not in outside.session.version.ome(documents.group("")):
+        return None
+    plate = Plate(outside)
+    return plate if path_in_plate(place) in plate._well_paths() else None

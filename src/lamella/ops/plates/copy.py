@@ -12,6 +12,7 @@ from lamella.errors import InvalidArgumentError, NodeNotFoundError
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.position import Position
 from lamella.ops.copy import as_source, write_array
+from lamella.ops.plates.acquisitions import merged_acquisitions
 from lamella.spec import plate_edits, versions
 from lamella.spec.plate import WellGroupMeta
 from lamella.store.documents import new_array
@@ -96,12 +97,13 @@ def _refuse_inside(store_path: StrPath | Store, sources: Iterable[Position]) -> 
             )
 
 
-def _list_positions(plate: Plate, paths: Iterable[str]) -> None:
+def _list_positions(plate: Plate, sources: Mapping[str, Position]) -> None:
     """Write the documents that list copied positions: rows, wells, and the plate last."""
+    acquisitions, ids = merged_acquisitions(sources)
     wells: dict[str, list[tuple[str, int | None]]] = {}
-    for path in paths:
+    for path in sources:
         well, _, name = path.rpartition("/")
-        wells.setdefault(well, []).append((name, 0))
+        wells.setdefault(well, []).append((name, ids[path]))
     version = plate._session.version
     rows = dict.fromkeys(well.partition("/")[0] for well in wells)
     groups = {plate._place.child(row).path: version.with_ome({}, {}) for row in rows}
@@ -112,6 +114,7 @@ def _list_positions(plate: Plate, paths: Iterable[str]) -> None:
 
     def listed(meta: PlateMeta) -> PlateMeta:
         names = [well.partition("/") for well in wells]
+        meta = meta.model_copy(update={"acquisitions": acquisitions})
         return plate_edits.set_counts(
             plate_edits.add_wells(meta, [(row, column, None, None) for row, _, column in names]), wells
         )

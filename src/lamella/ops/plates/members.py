@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import InvalidNameError, LamellaError, NodeExistsError, NodeNotFoundError
 from lamella.nodes.session import join
-from lamella.nodes.well import Well, plate_above
+from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.spec import plate_edits
+from lamella.spec.bioformats2raw import Bioformats2RawMeta
 
 if TYPE_CHECKING:
     from lamella.nodes.plate import Plate
     from lamella.spec.plate import PlateMeta
+    from lamella.types import JSONObject
 
 Images: TypeAlias = "list[tuple[str, int | None]]"
 """Path and acquisition id of each position of a well."""
@@ -62,7 +64,7 @@ def delete_from_well(well: Well, key: str) -> None:
     """Delete a position of a well, or what lies below one; see :meth:`Well.__delitem__`."""
     plate = plate_above(well._place, 2)
     if plate is not None:
-        delete_member(plate, join(*well.path.split("/")[-2:], key))
+        delete_member(plate, join(path_in_plate(well._place), key))
         return
     name, _, rest = key.partition("/")
     if rest:
@@ -198,4 +200,26 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
             documents.move(source, target)
         if not undone:
             plate._live.edit(lambda meta: plate_edits.rename_well(meta, old, new))
+        _rename_in_series(plate, old, new)
         _delete_empty_row(plate, old.partition("/")[0])
+
+
+def _rename_in_series(plate: Plate, old: str, new: str) -> None:
+    """Rename a well in the list of images that bioformats2raw keeps beside the rows, which its OME-XML counts on."""
+    documents, version = plate._documents, plate._session.version
+    place = plate._place.child("OME")
+    if documents.kind(place.path) != "group":
+        return
+    listed = version.load(Bioformats2RawMeta, documents.group(place.path))
+    if listed is None or not any(path.startswith(f"{old}/") for path in listed.series or []):
+        return
+
+    def edit(attributes: JSONObject) -> JSONObject:
+        ome = version.ome(attributes)
+        series = [
+            f"{new}/{path[len(old) + 1 :]}" if str(path).startswith(f"{old}/") else path
+            for path in ome["series"]
+        ]
+        return version.with_ome(attributes, {**ome, "series": series})
+
+    documents.edit_group(place.path, edit)

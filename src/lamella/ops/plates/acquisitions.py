@@ -1,0 +1,104 @@
+"""The acquisitions of a plate that is made from positions of others: kept, and merged without clashes.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from lamella.errors import LamellaError
+from lamella.nodes.session import Place, Session
+from lamella.nodes.well import plate_above
+from lamella.spec.plate import AcquisitionMeta, WellGroupMeta
+from lamella.spec.plate_edits import new_plate
+from lamella.store.documents import Documents
+from lamella.store.local import LocalStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lamella.nodes.position import Position
+    from lamella.types import JSONObject
+
+
+def merged_acquisitions(sources: Mapping[str, Position]) -> tuple[list[AcquisitionMeta], dict[str, int]]:
+    """Collect the acquisitions of positions.
+
+    One that two plates describe with the same words is one; ids that are taken by another change. Positions whose
+    acquisition is not known belong to the one that says nothing but its number.
+
+    Parameters
+    ----------
+    sources
+        The positions by their new paths.
+
+    Returns
+    -------
+    list of AcquisitionMeta
+        By id, without counts.
+    dict of str to int
+        New path to id.
+    """
+    ids: dict[str, int] = {}
+    kept: dict[int, AcquisitionMeta] = {}
+    chosen: dict[str, int] = {}
+    found = {path: acquisition_of(position) for path, position in sources.items()}
+    highest = max((entry.id for entry in found.values()), default=0)
+    for path, entry in found.items():
+        words = _words(entry)
+        if words not in ids:
+            number = entry.id
+            if number in kept:
+                highest += 1
+                number = highest
+            ids[words] = number
+            kept[number] = entry.model_copy(update={"id": number, "maximum_field_count": None})
+        chosen[path] = ids[words]
+    return [kept[number] for number in sorted(kept)], chosen
+
+
+def acquisition_of(position: Position) -> AcquisitionMeta:
+    """Return the acquisition of a position as its plate describes it; one with id 0 where that is not known."""
+    (unknown,) = new_plate().acquisitions or []
+    try:
+        well = _well_of(position._place)
+        if well is None:
+            return unknown
+        place, name = well
+        listed = place.session.version.load(WellGroupMeta, place.session.documents.group(place.path))
+        numbers = (
+            [] if listed is None else [image.acquisition for image in listed.images if image.path == name]
+        )
+        if not numbers or numbers[0] is None:
+            return unknown
+        plate = plate_above(place, 2)
+        entries = (plate._live.model.acquisitions or []) if plate is not None else []
+        return next((entry for entry in entries if entry.id == numbers[0]), AcquisitionMeta(id=numbers[0]))
+    except LamellaError:
+        return unknown  # a damaged well does not keep its positions from being copied
+
+
+def _well_of(position: Place) -> tuple[Place, str] | None:
+    """Return the well of a position, also of one that was opened by itself, and the name of the position in it."""
+    if position.path:
+        return position.parent, position.path.rpartition("/")[2]
+    storage = position.session.documents.storage
+    if not isinstance(storage, LocalStorage):
+        return None
+    above, name = os.path.split(os.path.abspath(storage.root))
+    documents = Documents.open(LocalStorage(above, read_only=True))
+    if documents is None or documents.format != position.session.documents.format:
+        return None
+    return Place(Session(documents, position.session.version), ""), name
+
+
+def _words(entry: AcquisitionMeta) -> str:
+    """Say what an acquisition is known by: all that is said of it, or its number where that is nothing."""
+    told: JSONObject = entry.to_json()
+    told.pop("maximumfieldcount", None)
+    number = told.pop("id")
+    if told.get("name") in (None, f"Acquisition {number}"):
+        told["name"] = f"Acquisition {number}"
+    return repr(sorted(told.items()))
