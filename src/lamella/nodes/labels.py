@@ -15,6 +15,7 @@ from lamella.spec.labels import ImageLabelMeta, LabelsMeta
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from concurrent.futures import Executor
 
     from lamella.types import JSONObject
 
@@ -125,7 +126,12 @@ class LabelImage(Position):
         self._documents.edit_group(self.path, edit)
 
     def compute_pyramid(
-        self, levels: int | str | None = None, method: str = "mode", *, dims: Sequence[str] | None = None
+        self,
+        levels: int | str | None = None,
+        method: str = "mode",
+        *,
+        dims: Sequence[str] | None = None,
+        executor: Executor | None = None,
     ) -> None:
         """Compute the lower-resolution levels; as for an image, but with "mode" or "stride" only.
 
@@ -145,7 +151,7 @@ class LabelImage(Position):
             raise InvalidArgumentError(
                 f"A pyramid of labels is made with 'mode' or 'stride', not {method!r}: others make new labels."
             )
-        super().compute_pyramid(levels, method, dims=dims)
+        super().compute_pyramid(levels, method, dims=dims, executor=executor)
 
 
 class Labels(NGFFNode):

@@ -1,7 +1,7 @@
 """A position (field of view): the group that holds one multiscale image.
 
 Layer: nodes. What edits metadata is in :mod:`position_channels` and :mod:`position_transforms`, what creates arrays
-in :mod:`position_images`; pyramids are operations (:mod:`lamella.ops.pyramids.pyramid`).
+in :mod:`position_images`, what makes pyramids in :mod:`position_pyramids`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
 from lamella.nodes.parts import read_part
 from lamella.nodes.position_channels import ChannelEdits
 from lamella.nodes.position_images import ImageCreation
+from lamella.nodes.position_pyramids import PyramidMethods
 from lamella.nodes.position_transforms import TransformEdits
 from lamella.nodes.position_xarray import XarrayMethods
 from lamella.spec import edits
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 
-class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFNode):
+class Position(ChannelEdits, TransformEdits, ImageCreation, PyramidMethods, XarrayMethods, NGFFNode):
     """A field of view: one image with its pyramid levels and labels.
 
     Parameters
@@ -311,95 +312,8 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, XarrayMethods, NGFFN
         if not paths:
             return ", no image yet"
         array = self._level(paths[0])
-        levels = f", {len(paths)} levels" if len(paths) > 1 else ""
+        levels = f", {len(paths)} levels{' (stale)' * self.stale_levels}" if len(paths) > 1 else ""
         return f", {''.join(self.axis_names)} {array.shape} {array.dtype}{levels}"
-
-    # -- pyramids: operations -----------------------------------------------------------------------------------
-
-    def initialize_pyramid(self, levels: int) -> None:
-        """Create the arrays and metadata of lower-resolution levels, each half the last; no pixels.
-
-        Parameters
-        ----------
-        levels
-            Number of levels with the full-resolution one; 1 changes nothing.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If there is no level 0, ``levels`` is no number from 1, or a pyramid with another number of levels exists
-            (a ValueError).
-
-        Warns
-        -----
-        UserWarning
-            If more levels are asked for than have different shapes.
-
-        Examples
-        --------
-        >>> position.initialize_pyramid(levels=3)
-        >>> [image.shape for name, image in position.images()]
-        [(1, 2, 4, 8, 8), (1, 2, 2, 4, 4), (1, 2, 1, 2, 2)]
-        >>> position.get_effective_scale("2")
-        [1.0, 1.0, 2.0, 1.0, 1.0]
-        """
-        from lamella.ops.pyramids.pyramid import initialize_pyramid
-
-        initialize_pyramid(self, levels)
-
-    def compute_pyramid(
-        self, levels: int | str | None = None, method: str = "mean", *, dims: Sequence[str] | None = None
-    ) -> None:
-        """Compute the lower-resolution levels from level 0, each from the one before.
-
-        Parameters
-        ----------
-        levels
-            Number of levels with level 0; ``"auto"`` until the larger of Y and X is at most 256; None for the
-            levels that exist.
-        method
-            "mean", "median", "mode", "min", "max" or "stride".
-        dims
-            Names of the axes to halve; the space axes by default.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If there is no level 0, the method is unknown, or a pyramid with another number of levels exists: call
-            :meth:`delete_pyramid` first (a ValueError).
-
-        Warns
-        -----
-        UserWarning
-            If more levels are asked for than have different shapes.
-
-        Examples
-        --------
-        >>> position.compute_pyramid(levels=2, method="max")
-        >>> int(position["0"][0, 0, :2, :2, :2].max()), int(position["1"][0, 0, 0, 0, 0])
-        (73, 73)
-        >>> position.delete_pyramid()
-        >>> position.compute_pyramid(levels=3, dims=["y", "x"])
-        >>> position["2"].shape
-        (1, 2, 4, 2, 2)
-        """
-        from lamella.ops.pyramids.pyramid import compute_pyramid
-
-        compute_pyramid(self, levels, method, dims=dims)
-
-    def delete_pyramid(self) -> None:
-        """Delete all levels but level 0, from the metadata and the store.
-
-        Examples
-        --------
-        >>> position.compute_pyramid(levels=3)
-        >>> position.delete_pyramid()
-        >>> position.dataset_paths, list(position)
-        (['0'], ['0'])
-        """
-        from lamella.ops.pyramids.pyramid import delete_pyramid
-
-        delete_pyramid(self)
 
 
 def _is_whole(image: MultiScaleMeta) -> bool:

@@ -12,9 +12,12 @@ import functools
 import itertools
 import re
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast, get_args
 
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
+from lamella.ops.execution import check_reach
+from lamella.ops.pyramids import update
 from lamella.ops.pyramids.cascade import make_levels
 from lamella.ops.pyramids.downsample import Method
 from lamella.ops.pyramids.level import level_factors
@@ -23,10 +26,12 @@ from lamella.spec.axes import axis_index, space_axes
 from lamella.store.documents import new_array
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
+    from lamella.ops.regions import Region
     from lamella.spec.images import ImagesMeta
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import Shape
@@ -60,6 +65,7 @@ def compute_pyramid(
     *,
     dims: Sequence[str] | None = None,
     jobs: int | None = None,
+    executor: Executor | None = None,
 ) -> None:
     """Compute the lower-resolution levels from level 0; see :meth:`Position.compute_pyramid`.
 
@@ -71,6 +77,8 @@ def compute_pyramid(
         As for the method.
     jobs
         Number of workers; one per processor by default.
+    executor
+        Where to run; in threads of this process by default.
     """
     if method not in get_args(Method):
         raise InvalidArgumentError(
@@ -82,20 +90,28 @@ def compute_pyramid(
         raise InvalidArgumentError(
             f"{base!r} has voxels of {base.dtype}: a pyramid is made of bool, integers and floats of up to 64 bits."
         )
-    existing = len(position.dataset_paths)
+    check_reach(position._documents.storage, executor)
+    existing, begun = len(position.dataset_paths), None
     if levels is None and existing == 1:
         levels = "auto"
     if levels is not None or dims is not None:
         plan = _plan(position, base, existing if levels is None else levels, dims)
         if existing == 1:
-            _create_levels(position, base, plan, method)
+            begun = _create_levels(position, base, plan, method, begin=update.begin)
         else:
             _refuse_other(position, plan, dims)
-    recompute_levels(position, method, jobs=jobs)
+    recompute_levels(position, method, jobs=jobs, executor=executor, begun=begun)
     _match_labels(position)
 
 
-def recompute_levels(position: Position, method: str, *, jobs: int | None = None) -> None:
+def recompute_levels(
+    position: Position,
+    method: str,
+    *,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    begun: str | None = None,
+) -> None:
     """Compute the pixels and transforms of all levels that the image lists, each from the one before.
 
     Parameters
@@ -106,17 +122,67 @@ def recompute_levels(position: Position, method: str, *, jobs: int | None = None
         As for `compute_pyramid`.
     jobs
         Number of workers; one per processor by default.
+    executor
+        Where to run; in threads of this process by default.
+    begun
+        What `lamella.ops.pyramids.update.begin` gave, where that was said before.
     """
-    paths = position.dataset_paths
-    arrays = [position._level(path) for path in paths]
-    if len(arrays) < 2:
+    if len(position.dataset_paths) < 2:
         return
-    steps = [_factors(position, fine, coarse) for fine, coarse in itertools.pairwise(arrays)]
-    described = functools.partial(_described, method=method, steps=dict(zip(paths[1:], steps, strict=True)))
+    outgrown = update.outgrown_levels(position)
+    if outgrown:
+        begun = begun or update.begin(position)
+        update.resize_levels(outgrown)
+    levels = _Levels.of(position)
+    described = functools.partial(_described, method=method, steps=levels.steps)
     described(position.metadata)  # transforms that cannot be used are found before anything is written
-    levels = [(coarse._stored, factors) for coarse, factors in zip(arrays[1:], steps, strict=True)]
-    make_levels(arrays[0]._stored, levels, cast("Method", method), jobs=jobs)
+    check_reach(position._documents.storage, executor)
+    begun = begun or update.begin(position)
+    levels.make(method, None, jobs, executor)
     position._live.edit(described)
+    update.end(position, begun)
+
+
+def compute_parts(
+    position: Position,
+    method: str,
+    region: Region,
+    *,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+) -> None:
+    """Compute what of the levels depends on a box of level 0; arguments as for `recompute_levels`."""
+    _Levels.of(position).make(method, region, jobs, executor)
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """The levels of an image that fit each other."""
+
+    arrays: list[ImageArray]
+    steps: dict[str, Shape]
+    """Path to the factors from the level before."""
+
+    @classmethod
+    def of(cls, position: Position) -> _Levels:
+        paths = position.dataset_paths
+        arrays = [position._level(path) for path in paths]
+        steps = [_factors(position, fine, coarse) for fine, coarse in itertools.pairwise(arrays)]
+        return cls(arrays, dict(zip(paths[1:], steps, strict=True)))
+
+    def make(self, method: str, region: Region | None, jobs: int | None, executor: Executor | None) -> None:
+        levels = [
+            (coarse._stored, factors)
+            for coarse, factors in zip(self.arrays[1:], self.steps.values(), strict=True)
+        ]
+        make_levels(
+            self.arrays[0]._stored,
+            levels,
+            cast("Method", method),
+            region=region,
+            jobs=jobs,
+            executor=executor,
+        )
 
 
 def delete_pyramid(position: Position) -> None:
@@ -130,6 +196,7 @@ def delete_pyramid(position: Position) -> None:
         place = position._place.child(path)
         if position._documents.storage.exists(place.path):
             position._documents.delete(place.path)
+    update.forget(position)
     _match_labels(position)
 
 
@@ -204,8 +271,13 @@ def _level_path(base: str, number: int) -> str:
 
 
 def _create_levels(
-    position: Position, base: ImageArray, plan: list[tuple[Shape, Shape]], method: str
-) -> None:
+    position: Position,
+    base: ImageArray,
+    plan: list[tuple[Shape, Shape]],
+    method: str,
+    begin: Callable[[Position], str] | None = None,
+) -> str | None:
+    """Create arrays and metadata of levels; `begin` is called before anything is written, and its result returned."""
     base_path = position.dataset_paths[0]
     transforms = position.metadata.multiscales[0].datasets[0].coordinate_transformations or []
     paths = [_level_path(base_path, number) for number in range(1, len(plan))]
@@ -215,6 +287,7 @@ def _create_levels(
             f"The levels {taken} of {position._place} are there already, but its metadata do not list them. "
             "Delete them first."
         )
+    begun = begin(position) if begin is not None and paths else None
     for path, (shape, _) in zip(paths, plan[1:], strict=True):
         position._documents.put_array(position._place.child(path).path, _level_meta(base, shape))
 
@@ -225,6 +298,7 @@ def _create_levels(
 
     if paths:
         position._live.edit(add)
+    return begun
 
 
 def _level_meta(base: ImageArray, shape: Shape) -> ArrayMeta:
