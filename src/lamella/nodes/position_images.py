@@ -54,6 +54,7 @@ class ImageCreation(NGFFNode):
         check_shape: bool = True,
         *,
         compressor: CompressorChoice = None,
+        checksum: bool | None = None,
     ) -> ImageArray:
         """Create an array and write its pixels.
 
@@ -75,6 +76,9 @@ class ImageCreation(NGFFNode):
             Refuse data that do not fit the axes and channels.
         compressor
             Compression of the chunks; blosc with zstd level 1 and bit shuffle by default.
+        checksum
+            End each chunk in a checksum, so that reading it notices a flipped bit (version 0.5 and later). By default
+            where there are shards.
 
         Returns
         -------
@@ -97,7 +101,7 @@ class ImageCreation(NGFFNode):
         from lamella.ops.copy import as_source
 
         source = as_source(data)
-        array = self._described(source.shape, source.dtype, chunks, shards_ratio, compressor)
+        array = self._described(source.shape, source.dtype, chunks, shards_ratio, compressor, checksum)
         return self._create(name, array, transform, check_shape, source)
 
     def create_zeros(
@@ -111,6 +115,7 @@ class ImageCreation(NGFFNode):
         check_shape: bool = True,
         *,
         compressor: CompressorChoice = None,
+        checksum: bool | None = None,
     ) -> ImageArray:
         """Create an array of zeros. Only its metadata is written, so it costs the same at any size.
 
@@ -122,7 +127,7 @@ class ImageCreation(NGFFNode):
             Length of each axis, in the order of the position's axes.
         dtype
             Data type: bool, (u)int8 to 64, float16 to 64 or complex.
-        chunks, shards_ratio, transform, check_shape, compressor
+        chunks, shards_ratio, transform, check_shape, compressor, checksum
             As for :meth:`create_image`.
 
         Returns
@@ -142,7 +147,7 @@ class ImageCreation(NGFFNode):
         (1000, (1, 1, 64, 2048, 2048))
         """
         self._require_writable(f"create the array {name!r}")
-        array = self._described(shape, dtype, chunks, shards_ratio, compressor)
+        array = self._described(shape, dtype, chunks, shards_ratio, compressor, checksum)
         return self._create(name, array, transform, check_shape, None)
 
     def _create(
@@ -240,6 +245,8 @@ class ImageCreation(NGFFNode):
 
     def _groups_above(self, key: str) -> list[str]:
         """Return the paths of the groups that an array at a nested name lacks, the outermost first."""
+        if "/" not in key:
+            return []
         parts = key.split("/")[:-1]
         above = [self._place.child("/".join(parts[: n + 1])).path for n in range(len(parts))]
         kinds = {path: self._documents.kind(path) for path in above}
@@ -255,6 +262,7 @@ class ImageCreation(NGFFNode):
         chunks: Sequence[int] | Literal["auto"] | None,
         shards_ratio: Sequence[int] | None,
         compressor: CompressorChoice,
+        checksum: bool | None,
     ) -> ArrayMeta:
         """Return the description of a new array. Nothing is written."""
         names = [axis.name for axis in self._live.view.multiscales[0].axes]
@@ -263,19 +271,21 @@ class ImageCreation(NGFFNode):
             chunks = _integers("chunks", chunks)
         if shards_ratio is not None:
             shards_ratio = _integers("shards_ratio", shards_ratio)
-        key = (self._session.version.zarr_format, lengths, kind, chunks, shards_ratio, compressor, *names)
-        return made(key, lambda: self._new_array(lengths, kind, chunks, shards_ratio, compressor, names))
+        cut = (chunks, shards_ratio)
+        key = (self._session.version.zarr_format, lengths, kind, cut, compressor, checksum, *names)
+        return made(key, lambda: self._new_array(lengths, kind, cut, compressor, checksum, names))
 
     def _new_array(
         self,
         shape: Shape,
         dtype: np.dtype[Any],
-        chunks: Sequence[int] | Literal["auto"] | None,
-        shards_ratio: Sequence[int] | None,
+        cut: tuple[Sequence[int] | Literal["auto"] | None, Sequence[int] | None],
         compressor: CompressorChoice,
+        checksum: bool | None,
         axis_names: list[str],
     ) -> ArrayMeta:
         version = self._session.version
+        chunks, shards_ratio = cut
         shards: Shape | None = None
         if isinstance(chunks, str) and chunks == "auto":
             inner, shards = auto_layout(shape, dtype.itemsize, version.zarr_format == 3)
@@ -305,6 +315,7 @@ class ImageCreation(NGFFNode):
             chunks=inner,
             shards=shards,
             compressor=compressor,
+            checksum=checksum,
             dimension_names=axis_names if len(axis_names) == len(shape) else None,
         )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lamella.errors import InvalidArgumentError
 from lamella.store import format_v2, format_v3
 from lamella.store.array_meta import ArrayMeta, FillValue, ZarrFormat, check_new_array
 
@@ -27,6 +28,7 @@ def new_array(
     chunks: Sequence[int] | None = None,
     shards: Sequence[int] | None = None,
     compressor: CompressorChoice = None,
+    checksum: bool | None = None,
     fill_value: FillValue | None = None,
     dimension_names: Sequence[str | None] | None = None,
     attributes: JSONObject | None = None,
@@ -47,6 +49,10 @@ def new_array(
         The unit of a file (Zarr v3): whole multiples of the chunks, also beyond the shape.
     compressor : Compressor, str, mapping or False, optional
         By default blosc with zstd level 1 and bitshuffle; False or ``"none"`` for none.
+    checksum : bool, optional
+        Whether each chunk ends in a crc32c of its bytes (Zarr v3), so that a flipped bit is an error when it is read,
+        never other pixels. By default where there are shards: whoever reads shards knows the codec already
+        (docs/checksums.md).
     fill_value : number, optional
         What stands where nothing was written; 0 by default.
     dimension_names : sequence of str, optional
@@ -75,4 +81,10 @@ def new_array(
         dimension_names=dimension_names,
         attributes=attributes,
     )
-    return format_v2.new_array(meta) if zarr_format == 2 else format_v3.new_array(meta)
+    if zarr_format == 3:
+        return format_v3.new_array(meta, checksum=meta.shards is not None if checksum is None else checksum)
+    if checksum:
+        raise InvalidArgumentError(
+            "checksum=True needs version 0.5 or 0.6: Zarr v2 has no checksum that other programs can read"
+        )
+    return format_v2.new_array(meta)

@@ -89,6 +89,11 @@ class ArrayMeta:
         return len(self.shape)
 
     @property
+    def checksum(self) -> bool:
+        """Whether each chunk ends in a checksum, so that a flipped bit is noticed when it is read."""
+        return "crc32c" in self.codecs
+
+    @property
     def nbytes(self) -> int:
         """Raw size of all values in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize

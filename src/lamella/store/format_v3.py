@@ -75,12 +75,14 @@ def array_document(meta: ArrayMeta) -> JSONObject:
     return document
 
 
-def new_array(meta: ArrayMeta) -> ArrayMeta:
-    """Complete a checked array with the document of a new array."""
+def new_array(meta: ArrayMeta, *, checksum: bool = False) -> ArrayMeta:
+    """Complete a checked array with the document of a new array; with a checksum, each chunk ends in its crc32c."""
     itemsize = meta.dtype.itemsize
     codecs: list[JSONObject] = [_bytes_codec(itemsize)]
     if meta.compressor is not None:
         codecs.append(meta.compressor.to_json(3, itemsize))
+    if checksum:
+        codecs.append({"name": "crc32c"})
     names = tuple(str(codec["name"]) for codec in codecs)
     if meta.shards is not None:
         codecs = [_sharding(meta.chunks, codecs)]

@@ -184,6 +184,7 @@ def _recode_array(source: Place, target: Place, jobs: int | None) -> None:
         chunks=meta.chunks,
         shards=meta.shards if target.session.version.zarr_format == 3 else None,
         compressor=meta.compressor if meta.compressor is not None else False,
+        checksum=meta.checksum and target.session.version.zarr_format == 3,
         fill_value=meta.fill_value,
         dimension_names=meta.dimension_names or _axis_names(source),
         attributes=meta.attributes,

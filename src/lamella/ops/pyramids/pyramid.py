@@ -318,6 +318,7 @@ def _level_meta(base: ImageArray, shape: Shape) -> ArrayMeta:
         chunks=chunks,
         shards=shards,
         compressor=meta.compressor,
+        checksum=meta.checksum,
         fill_value=meta.fill_value,
         dimension_names=meta.dimension_names,
     )

@@ -99,6 +99,7 @@ class Recut:
             chunks=chunks,
             shards=shards,
             compressor=compressor,
+            checksum=meta.checksum or None,
             fill_value=meta.fill_value,
             dimension_names=meta.dimension_names,
             attributes=meta.attributes,

@@ -103,6 +103,7 @@ class UpgradePlan:
             zarr_format=self.zarr_format,
             chunks=meta.chunks,
             compressor=_compressor(meta, self.zarr_format),
+            checksum=meta.checksum and self.zarr_format == 3,
             fill_value=meta.fill_value,
             dimension_names=names if listed else _xarray_names(meta),
             attributes=attributes,
