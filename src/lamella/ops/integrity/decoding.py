@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from lamella.errors import LamellaError
 from lamella.ops.regions import PIECE_BYTES, piece_shape, regions
 from lamella.store.keys import join
+from lamella.store.stored_places import stored_places
+from lamella.store.stored_places import stored_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +36,7 @@ class Decoded(NamedTuple):
     fault: str
 
 
-def stored_places(array: StoredArray) -> Iterator[StoredPlace]:
+def places_to_decode(array: StoredArray) -> Iterator[StoredPlace]:
     """Yield the files of an array that are there; all that could be, where the store cannot tell.
 
     Files beyond the array's shape are left out: no reader asks for them.
@@ -44,9 +46,9 @@ def stored_places(array: StoredArray) -> Iterator[StoredPlace]:
     LamellaError
         A folder cannot be listed.
     """
-    meta = array.meta
-    listed = array.documents.storage.can_list
-    for place in array._stored_places(meta) if listed else product(*map(range, meta.grid)):
+    meta, storage = array.meta, array.documents.storage
+    places = stored_places(storage, array.path, meta) if storage.can_list else product(*map(range, meta.grid))
+    for place in places:
         if all(k < n for k, n in zip(place, meta.grid, strict=True)):
             yield StoredPlace(array, place)
 

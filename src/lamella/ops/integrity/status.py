@@ -21,6 +21,8 @@ from lamella.spec.axes import channel_axis, time_axis
 from lamella.store.arrays import StoredArray
 from lamella.store.keys import join
 from lamella.store.stored_files import look_at
+from lamella.store.stored_places import stored_places
+from lamella.store.stored_places import stored_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,7 +236,7 @@ def _array_status(position: Position, level: str) -> ArrayStatus:
     meta, storage = array.meta, array.documents.storage
     axes = position.axes
     found = ArrayStatus(array.path, meta.shape, meta.chunks, time_axis(axes), channel_axis(axes))
-    for place in array._stored_places(meta):
+    for place in stored_places(storage, array.path, meta):
         file = look_at(storage, array.path, meta, place)
         if file is not None:
             found.add(file)

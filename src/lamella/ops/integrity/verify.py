@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lamella.errors import InvalidArgumentError, InvalidNameError, LamellaError
 from lamella.ops.execution import check_reach, run
 from lamella.ops.integrity.checksum import compare, read_manifest
-from lamella.ops.integrity.decoding import StoredPlace, decode, stored_places
+from lamella.ops.integrity.decoding import StoredPlace, decode, places_to_decode
 from lamella.ops.validation.validate import place_of
 from lamella.ops.walk_store import StoreReader
 from lamella.store.arrays import StoredArray
@@ -213,6 +213,6 @@ class _Verification:
         self.arrays += 1
         try:
             array.engine  # noqa: B018 (raises when nobody can decode the chunks)
-            yield from stored_places(array)
+            yield from places_to_decode(array)
         except LamellaError as fault:
             self.damage.append(Damage(path, " ".join(str(fault).split())))

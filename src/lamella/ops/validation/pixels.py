@@ -15,7 +15,7 @@ import numpy as np
 
 from lamella.errors import DamagedDataError, LamellaError
 from lamella.ops.execution import run
-from lamella.ops.integrity.decoding import decode, stored_places
+from lamella.ops.integrity.decoding import decode, places_to_decode
 from lamella.ops.pyramids.downsample import Method, downsample
 from lamella.ops.pyramids.level import level_factors
 from lamella.ops.regions import PIECE_BYTES, enlarge, piece_shape, regions
@@ -82,7 +82,7 @@ def _decode(inspection: Inspection, array: StoredArray, damaged: set[str], jobs:
             told.append(f"{decoded.key.removeprefix(array.path + '/')} cannot be decoded")
 
     try:
-        run(decode, stored_places(array), jobs=jobs, done=note)
+        run(decode, places_to_decode(array), jobs=jobs, done=note)
     except LamellaError as fault:  # the codec is unknown, or the folder cannot be listed
         told.append(" ".join(str(fault).split()))
     for found in told:

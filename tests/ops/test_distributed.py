@@ -1,0 +1,129 @@
+"""Law: on a cluster of processes the results are complete and the same to the bit, also when a worker is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+import lamella
+
+pytestmark = [
+    pytest.mark.filterwarnings("default"),  # those of distributed itself are not ours to mend
+    pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="a worker is killed by SIGKILL"),
+]
+
+SHAPE = (2, 1, 4, 96, 128)
+
+
+@pytest.fixture(scope="module")
+def client():
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs="CRITICAL"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(params=["0.4", "0.5"])
+def plate(request, tmp_path):
+    layout = {} if request.param == "0.4" else {"shards_ratio": (1, 1, 2, 2, 2)}
+    with lamella.open_ome_zarr(
+        tmp_path / "plate.zarr", layout="hcs", mode="w", channel_names=["DAPI"], version=request.param
+    ) as plate:
+        for seed, position in enumerate(plate.create_positions([("A", "1", "0"), ("B", "2", "0")])):
+            pixels = np.random.default_rng(seed).integers(0, 999, SHAPE, dtype="uint16")
+            position.create_image("0", pixels, chunks=(1, 1, 2, 16, 32), **layout)
+    return lamella.open_ome_zarr(tmp_path / "plate.zarr", mode="r+")
+
+
+class KillOne:
+    """Kills a worker process of the cluster when the first result has come."""
+
+    def __init__(self, client):
+        self.pids = list(client.run(os.getpid).values())
+        self.killed = False
+
+    def __call__(self, *_):
+        if not self.killed:
+            self.killed = True
+            os.kill(self.pids[0], signal.SIGKILL)
+
+
+def tree(root):
+    """Every file of a store but what names where and when it was made."""
+    return {str(f.relative_to(root)): f.read_bytes() for f in sorted(root.rglob("*")) if f.is_file()}
+
+
+def halved(block):
+    return block // 2
+
+
+def test_a_map_is_complete_when_a_worker_is_killed(client, plate, tmp_path):
+    kill = KillOne(client)
+    plate.map(
+        halved, over="regions", output=tmp_path / "there.zarr", executor=client.get_executor(), progress=kill
+    )
+    assert kill.killed
+    plate.map(halved, over="regions", output=tmp_path / "here.zarr", jobs=1)
+    there, here = tree(tmp_path / "there.zarr"), tree(tmp_path / "here.zarr")
+    assert there.keys() == here.keys()
+    assert {k: v for k, v in there.items() if "/0/0/" in k} == {k: v for k, v in here.items() if "/0/0/" in k}
+
+
+def test_a_rechunked_store_is_the_same_when_a_worker_is_killed(client, plate, tmp_path):
+    kill = KillOne(client)
+    source = tmp_path / "plate.zarr"
+    lamella.rechunk(
+        source,
+        tmp_path / "there.zarr",
+        chunks=(2, 32, 32),
+        shards="none",
+        executor=client.get_executor(),
+        progress=kill,
+    )
+    assert kill.killed
+    lamella.rechunk(source, tmp_path / "here.zarr", chunks=(2, 32, 32), shards="none", jobs=1)
+    assert tree(tmp_path / "there.zarr") == tree(tmp_path / "here.zarr")
+
+
+def test_a_pyramid_is_the_same_when_a_worker_is_killed(client, plate, tmp_path):
+    there, here = plate["A/1/0"], plate["B/2/0"]
+    here["0"][:] = there["0"][:]
+    killed = KillOne(client)
+
+    class Executor(type(client.get_executor())):
+        """Kills a worker when the second unit is handed out."""
+
+        def submit(self, *arguments, **options):
+            future = super().submit(*arguments, **options)
+            future.add_done_callback(killed)
+            return future
+
+    there.compute_pyramid(levels=3, executor=Executor(client))
+    assert killed.killed
+    here.compute_pyramid(levels=3)
+    for level in ("1", "2"):
+        assert np.array_equal(there[level][:], here[level][:])
+    assert lamella.validate(plate, pixels=True)
+
+
+def test_verification_finds_the_same(client, plate, tmp_path):
+    shard = next(
+        f for f in sorted((tmp_path / "plate.zarr/A/1/0/0").rglob("*")) if f.is_file() and "." not in f.name
+    )
+    shard.write_bytes(shard.read_bytes()[:-9])
+    found = lamella.verify(plate, executor=client.get_executor())
+    assert not found
+    assert found == lamella.verify(plate, jobs=1)
+
+
+def test_lazy_arrays_are_computed_by_the_workers(client, plate):
+    pixels = plate["A/1/0"]["0"][:]
+    assert np.array_equal(plate["A/1/0"]["0"].dask_array().compute(), pixels)
+    assert np.array_equal(plate["A/1/0"].to_xarray().max("z").values, pixels.max(axis=2))
