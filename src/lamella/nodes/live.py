@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from lamella.errors import MetadataError
+from lamella.errors import MetadataError, NodeNotFoundError
 from lamella.store.stored_group import StoredGroup
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class LiveDocument(Generic[M]):
         made: list[M] = []
 
         def apply(fresh: JSONObject) -> JSONObject:
-            model = change(self._base(fresh))
+            model = self._changed(change, self._base(fresh))
             made.append(model)
             attributes = self._dump(model, fresh, trusted=not self._handed_out)
             prepare()
@@ -255,6 +255,14 @@ class LiveDocument(Generic[M]):
                 "read. Open the node again, repeat the change and call dump_meta()."
             )
         return self._load(fresh)
+
+    def _changed(self, change: Callable[[M], M], model: M) -> M:
+        """Apply a change; where it does not fit what is stored, the error names the node."""
+        try:
+            return change(model)
+        except (MetadataError, NodeNotFoundError) as fault:
+            where = f"{self.session.name}/{self.path}".rstrip("/")
+            raise type(fault)(f"The metadata of {where} were not changed: {fault}") from fault
 
     def save(self) -> None:
         """Write the live model as it is."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError, MetadataError, MissingDependencyError, NodeNotFoundError
 from lamella.nodes.node import NGFFNode
+from lamella.nodes.parts import read_part
 from lamella.nodes.session import Place, Session
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
 from lamella.spec.ome_image import sized, unsized_axes
@@ -179,7 +180,7 @@ def series_of(place: Place) -> list[str]:
     """Return the paths of the images of a collection, as its OME group lists them, or else as they are numbered."""
     documents, ome = place.session.documents, place.child("OME")
     if documents.kind(ome.path) == "group":
-        listed = place.session.version.load(Bioformats2RawMeta, documents.group(ome.path))
+        listed = read_part(ome, Bioformats2RawMeta, documents.group(ome.path))
         if listed is not None and listed.series is not None:
             return listed.series
     return list(_numbered(place))

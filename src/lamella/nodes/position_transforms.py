@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.parts import unreadable
 from lamella.spec import edits, geometry
@@ -41,6 +41,8 @@ class TransformEdits(NGFFNode):
             return compute(meta, image)
         except MetadataError as fault:
             raise unreadable(self._place, fault) from fault
+        except NodeNotFoundError as fault:
+            raise NodeNotFoundError(f"{fault} (asked of {self._place})") from fault
 
     def get_axis_index(self, axis_name: str) -> int:
         """Return the index of an axis.

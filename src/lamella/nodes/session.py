@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import ClosedError, InvalidArgumentError, ReadOnlyError
+from lamella.errors import ClosedError, InvalidArgumentError, InvalidNameError, ReadOnlyError, shown
 from lamella.nodes.level_writes import LevelWrites
 from lamella.spec.versions import by_name, detect
+from lamella.store.keys import check_key
 
 if TYPE_CHECKING:
     import zarr
@@ -131,8 +132,18 @@ class Place:
         return cls(Session(documents, detect(zarr_format, attributes)), member.path)
 
     def child(self, name: str) -> Place:
-        """Return the place of a member."""
-        return Place(self.session, join(self.path, name))
+        """Return the place of a member.
+
+        Raises
+        ------
+        InvalidNameError
+            The name leads out of the store, or is none.
+        """
+        path = join(self.path, name)
+        try:
+            return Place(self.session, check_key(path))
+        except InvalidNameError as fault:
+            raise InvalidNameError(f"{self} cannot have a member {shown(name)}: {fault}") from fault
 
     @property
     def parent(self) -> Place:

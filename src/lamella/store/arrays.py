@@ -134,7 +134,7 @@ class StoredArray:
         check_files(meta, self._where)
         try:
             engine = open_engine(self.documents.storage, self.path, meta, self._only)
-        except (LamellaError, MemoryError):
+        except LamellaError:
             raise
         except Exception as error:  # engines raise what their libraries raise
             raise DamagedDataError(

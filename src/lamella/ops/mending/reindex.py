@@ -85,6 +85,16 @@ def plan_index(
     MetadataError
         A document that has to be kept cannot be read, or the images are of several versions.
     """
+    try:
+        return _plan_index(storage, path, name, replace_damaged)
+    except MetadataError as fault:
+        where = f"{storage.name}/{path}".rstrip("/")
+        if where in str(fault):
+            raise
+        raise MetadataError(f"Cannot reindex {where}: {fault}") from fault
+
+
+def _plan_index(storage: Storage, path: str, name: str | None, replace_damaged: bool) -> PlateIndex:
     reader = StoreReader(storage)
     wells: dict[str, dict[str, StoredNode]] = {}
     nodes: dict[str, StoredNode] = {}

@@ -1,0 +1,158 @@
+"""Scenario: damaged pixels. A flipped, cut or exchanged chunk, shard or shard index is an error that names the file.
+
+Counts what a checksum is for: the share of flipped bits that are noticed with it (all) and without it.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torture.uses import Unclear, judged
+
+import lamella
+from lamella.errors import LamellaError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FAULTS = ("unclear", "silent")
+
+_SHAPE = (2, 1, 4, 16, 32)
+
+#: Version, chunks, chunks per shard, compressor, checksum.
+LAYOUTS: dict[str, tuple[str, tuple[int, ...], tuple[int, ...] | None, str, bool | None]] = {
+    "0.4 blosc": ("0.4", (1, 1, 4, 16, 16), None, "blosc", None),
+    "0.4 zlib": ("0.4", (1, 1, 4, 16, 16), None, "zlib", None),
+    "0.4 none": ("0.4", (1, 1, 4, 16, 16), None, "none", None),
+    "0.5 blosc": ("0.5", (1, 1, 4, 16, 16), None, "blosc", None),
+    "0.5 blosc, checked": ("0.5", (1, 1, 4, 16, 16), None, "blosc", True),
+    "0.5 zstd": ("0.5", (1, 1, 4, 16, 16), None, "zstd", None),
+    "0.5 none, checked": ("0.5", (1, 1, 4, 16, 16), None, "none", True),
+    "0.5 shards, checked": ("0.5", (1, 1, 2, 8, 16), (1, 1, 2, 2, 2), "blosc", None),
+    "0.5 shards, no compressor, checked": ("0.5", (1, 1, 2, 8, 16), (1, 1, 2, 2, 2), "none", None),
+    "0.5 shards, index checked": ("0.5", (1, 1, 2, 8, 16), (1, 1, 2, 2, 2), "blosc", False),
+}
+
+
+@cache
+def pixels() -> np.ndarray:
+    """Pixels as a camera gives them: noise on a background, nothing equal to the fill value."""
+    return np.random.default_rng(7).poisson(90, _SHAPE).astype("uint16") + 1
+
+
+class Bench:
+    """A folder with one store of each layout; a file is changed for a moment and put back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.stores: dict[str, tuple[Path, list[Path]]] = {}
+        for number, (name, (version, chunks, ratio, compressor, checksum)) in enumerate(LAYOUTS.items()):
+            path = folder / f"store-{number}.zarr"
+            with lamella.open_ome_zarr(
+                path, layout="fov", mode="w", channel_names=["GFP"], version=version
+            ) as position:
+                position.create_image("0", pixels(), chunks, ratio, compressor=compressor, checksum=checksum)
+            files = [file for file in sorted((path / "0").rglob("*")) if file.is_file() and file.name.isdecimal()]
+            self.stores[name] = path, files
+
+
+def damage(data: bytes, other: bytes, chance: random.Random) -> tuple[str, bytes]:
+    """Return a kind of damage and the damaged bytes; never the bytes as they were."""
+    kind = chance.choice(("flip", "flip", "flip", "flip", "flips", "cut", "longer", "zeros", "exchange", "empty", "hole"))
+    at = chance.randrange(len(data))
+    if kind == "flip":
+        new = data[:at] + bytes([data[at] ^ (1 << chance.randrange(8))]) + data[at + 1 :]
+    elif kind == "flips":
+        new = bytes(b ^ chance.randrange(256) if chance.random() < 0.02 else b for b in data)
+    elif kind == "cut":
+        new = data[:at]
+    elif kind == "longer":
+        new = data + bytes(chance.randrange(256) for _ in range(chance.choice((1, 4, 100))))
+    elif kind == "zeros":
+        new = bytes(len(data))
+    elif kind == "exchange":
+        new = data[:at] + other[at:]
+    elif kind == "hole":
+        new = data[:at] + bytes(min(64, len(data) - at)) + data[at + 64 :]
+    else:
+        new = b""
+    # A whole other chunk in the place of one is no damage that anything in the file could tell.
+    return (kind, new) if new not in (data, other) else damage(data, other, chance)
+
+
+def is_checked(layout: str) -> bool:
+    """Whether the chunks of a layout have checksums."""
+    return layout.endswith(", checked")
+
+
+def read(path: Path, engine: int) -> np.ndarray:
+    """Read the whole image in one of several ways."""
+    image = lamella.open_ome_zarr(path)["0"]
+    if engine == 0:
+        return np.asarray(image[:])
+    if engine == 1:
+        return np.stack([image[t] for t in range(image.shape[0])])
+    if engine == 2:
+        return np.asarray(image.dask_array().compute(scheduler="synchronous"))
+    from lamella.store.arrays import StoredArray
+
+    return StoredArray(image._place.session.documents, image.path, engine="zarr").read()
+
+
+def trial(bench: Bench, seed: int, number: int, counts: Counter[str] | None = None) -> Iterator[Unclear]:
+    """Damage one file, read the image, and put the file back."""
+    counts = Counter() if counts is None else counts
+    chance = random.Random(f"{seed}-{number}")
+    layout = chance.choice(list(LAYOUTS))
+    path, files = bench.stores[layout]
+    file, other = chance.choice(files), chance.choice(files)
+    data = file.read_bytes()
+    kind, new = damage(data, other.read_bytes(), chance)
+    file.write_bytes(new)
+    result = []
+
+    def reading(path: Path) -> None:
+        try:
+            result.append(read(path, chance.randrange(4)))
+        except LamellaError as error:
+            if "0/" not in str(error):
+                raise AssertionError(f"names no file: {error}") from error
+
+    try:
+        found = judged(reading, path)
+    finally:
+        file.write_bytes(data)
+    if found is not None:
+        yield found
+    what = "flipped bits" if kind == "flip" else "other damage"
+    checked = "with checksums" if is_checked(layout) else "without checksums"
+    outcome = "noticed" if not result else "harmless" if np.array_equal(result[0], pixels()) else "other pixels"
+    counts[f"{what} {checked}, {outcome}"] += 1
+    if outcome == "other pixels" and is_checked(layout):
+        yield Unclear("reading", f"silent change: {layout}, {kind}", "-")
+
+
+def scenario(seed: int, seconds: float) -> dict[str, int]:
+    """Damage chunks and shards for some time.
+
+    Returns
+    -------
+    dict
+        ``files``: how many; what came of them with and without checksums; ``unclear`` and ``silent`` outcomes.
+    """
+    counts: Counter[str] = Counter()
+    ends = time.monotonic() + seconds
+    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+        bench = Bench(Path(folder))
+        while time.monotonic() < ends:
+            for found in trial(bench, seed, counts["files"], counts):
+                counts["silent" if "silent" in found.fault else "unclear"] += 1
+                counts[f"{found} (seed {seed}, number {counts['files']})"] += 1
+            counts["files"] += 1
+    return dict(counts)
