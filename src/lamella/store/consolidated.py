@@ -15,7 +15,7 @@ from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import ancestors, join
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from lamella.store.array_meta import ZarrFormat
     from lamella.store.storage import Stamp, Storage
@@ -34,20 +34,22 @@ class ConsolidatedCopies:
         if node:
             self._absent[node] = None
 
-    def drop(self, paths: Iterable[str], *, above_only: bool = True) -> None:
+    def drop(self, paths: Collection[str], *, above_only: bool = True) -> None:
         """Drop the copies above the nodes that change, and with ``above_only=False`` in them."""
-        seen: set[str] = set()
+        if any(paths):
+            self._drop_at(
+                ""
+            )  # where consolidation is usual: looked at each time, the others once for each opening
         for path in paths:
-            if above_only and path.rpartition("/")[0] in seen and self._format == 3:
-                continue  # a sibling was looked at
-            # In Zarr v3 the node's own document is rewritten without its copies anyway.
-            for node in [*ancestors(path), *([] if above_only and self._format == 3 else [path])]:
-                if node not in seen:
-                    seen.add(node)
+            parent = path.rpartition("/")[0]
+            if parent not in self._absent:
+                for node in ancestors(path):
                     self._drop_at(node)
+            # In Zarr v3 the node's own document is rewritten without its copies anyway.
+            if not above_only or self._format == 2:
+                self._drop_at(path)
 
     def _drop_at(self, node: str) -> None:
-        # Looked at once for each opening of a store; only the root, where consolidation is usual, each time.
         if node and node in self._absent:
             return
         if self._format == 2:
