@@ -273,9 +273,15 @@ def _clear_places(plate: Plate, images: Images, wells: dict[str, Well]) -> None:
 def _clear(parent: Plate | Well, place: Place, *, listed: bool) -> None:
     if not parent._documents.storage.exists(place.path):
         return
-    if not listed and not parent._overwriting_creation:
+    if not listed and not parent._overwriting_creation and not _is_bare(parent, place):
         raise _not_listed(parent, place.path.removeprefix(parent.path).strip("/"))
     parent._documents.delete(place.path)
+
+
+def _is_bare(parent: Plate | Well, place: Place) -> bool:
+    """Whether there are no more than the documents of a group, as a killed creation leaves them."""
+    names = parent._documents.storage.list(place.path)
+    return set(names) <= {"zarr.json", ".zgroup", ".zattrs"} and parent._documents.kind(place.path) != "array"
 
 
 def _is_filled(plate: Plate, path: str) -> bool:
@@ -295,8 +301,10 @@ def _missing_groups(plate: Plate, paths: Iterable[str]) -> list[str]:
     """Return those paths that are no group of the plate yet: a row may be there from a well that was deleted."""
     missing = []
     for path in paths:
+        group = plate._place.child(path).path
         try:
-            plate._documents.group(plate._place.child(path).path)
+            if not plate._documents.group(group) and not plate._documents.is_whole_group(group):
+                missing.append(path)  # killed between its two documents
         except NodeNotFoundError:
             missing.append(path)
     return missing

@@ -64,9 +64,14 @@ class ChannelEdits(NGFFNode):
             return edits.append_channel(_named(meta, names), chan_name, window)
 
         append(self._live.model)  # what does not fit is refused before an array grows
-        for level in levels if resize_arrays else ():
-            axis = self._channel_axis_of(level)
-            level.resize(tuple(n + (i == axis) for i, n in enumerate(level.shape)))
+        if resize_arrays and levels:
+            if not edits.channel_names(self._live.model):
+                self._live.edit(lambda meta: _named(meta, names))
+            for level in levels:
+                axis = self._channel_axis_of(level)
+                # A level that is longer than the names was made so by a call that was killed.
+                longer = max(level.shape[axis], len(names) + 1)
+                level.resize(tuple(longer if i == axis else n for i, n in enumerate(level.shape)))
         self._live.edit(append)
 
     def _channel_axis_of(self, array: ImageArray) -> int:

@@ -201,11 +201,20 @@ class ImageCreation(NGFFNode):
 
     def _check_free(self, key: str, found: str | None) -> None:
         self._groups_above(key)
+        if found == "array" and self._is_unfinished(key):
+            return
         if found == "group" or (found == "array" and not self._overwriting_creation):
             raise NodeExistsError(
                 f"{self._place} has {'a group' if found == 'group' else 'an array'} {key!r} already. Delete it first"
                 f"{'' if found == 'group' else ', or open the store with overwriting_creation=True'}."
             )
+
+    def _is_unfinished(self, key: str) -> bool:
+        """Whether an array has neither pixels nor a place in the metadata, as a killed creation leaves it."""
+        if key in self._live.view.multiscales[0].get_dataset_paths():
+            return False
+        names = self._documents.storage.list(self._place.child(key).path)
+        return set(names) <= {"zarr.json", ".zarray", ".zattrs"}
 
     def _fill(self, made: ImageArray, key: str, source: Source) -> None:
         from lamella.ops.copy import write_array

@@ -115,6 +115,12 @@ class Documents:
             return "group"
         return None
 
+    def is_whole_group(self, path: str) -> bool:
+        """Whether a group has all its documents: a kill can leave one of the two that it has in Zarr v2."""
+        if self.format == 3:
+            return self.kind(path) == "group"
+        return self._has(path, format_v2.GROUP_FILE) and self._has(path, format_v2.ATTRIBUTES_FILE)
+
     def group(self, path: str) -> JSONObject:
         """Attributes of a group, fresh from the store.
 
@@ -394,14 +400,15 @@ class Documents:
             return
         if not new and self._has(path, format_v2.GROUP_FILE):
             raise NodeExistsError(f"cannot make an array at {self.location(path)}: a group is stored there")
-        attributes = to_bytes(meta.attributes, path, format_v2.ATTRIBUTES_FILE)
-        yield join(path, format_v2.ATTRIBUTES_FILE), attributes
+        # First: attributes alone would be taken for a group.
         yield (
             join(path, format_v2.ARRAY_FILE),
             array_memo.encoded(
                 meta, lambda: to_bytes(format_v2.array_document(meta), path, format_v2.ARRAY_FILE)
             ),
         )
+        attributes = to_bytes(meta.attributes, path, format_v2.ATTRIBUTES_FILE)
+        yield join(path, format_v2.ATTRIBUTES_FILE), attributes
 
     def _group_document(self, path: str, *, replacing: bool = False) -> JSONObject | None:
         """Return the stored Zarr v3 document of a group."""

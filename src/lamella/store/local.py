@@ -258,6 +258,8 @@ class LocalStorage(Storage):
             missing.append(path)
             path = os.path.dirname(path)
         os.makedirs(self.root, exist_ok=True)
+        if not missing:
+            self.sweep()
         for made in missing if self.fsync else ():
             _fsync_path(os.path.dirname(made))
 
@@ -482,8 +484,8 @@ def _sweep_folder(folder: str) -> int:
 
 
 def _is_litter(folder: str, name: str) -> bool:
-    if name.endswith(".lock"):
-        return False
+    if name.startswith(PRIVATE_PREFIX) and not name.endswith((".tmp", ".deleted")):
+        return False  # locks, and stores that a killed command goes on with
     fields = name.removeprefix(PRIVATE_PREFIX).split("-")
     if name.startswith(PRIVATE_PREFIX) and fields[0] == _host() and len(fields) > 2 and fields[1].isdecimal():
         return not _is_alive(int(fields[1]))

@@ -1,7 +1,7 @@
 """``convert``: images in files of other formats to one OME-Zarr store, an image or a plate.
 
-Everything is written to a temporary store beside the destination, which takes its name at the very end: under the final
-name there is never half a store. What belongs where is in ``convert_inputs``, the writing of pixels in
+Everything is written to a store beside the destination, which takes its name at the very end: under the final name
+there is never half a store, and a call that is made again finishes or replaces what a killed one left. What belongs where is in ``convert_inputs``, the writing of pixels in
 ``convert_write``.
 
 Layer: ops.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from lamella.ops.conversion.layout import UNIT_BYTES
 from lamella.ops.conversion.store import ImageSettings, create_positions, write_image
 from lamella.ops.conversion.write import Readers, Tally
 from lamella.ops.execution import run, workers
+from lamella.ops.rewriting.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -257,33 +257,25 @@ class _Destination:
     @contextmanager
     def temporary(self) -> Iterator[str]:
         """Give a folder beside the destination; it takes its name when all went well, and goes otherwise."""
-        parent, name = os.path.split(self.path)
+        parent = os.path.dirname(self.path)
         try:
             os.makedirs(parent, exist_ok=True)
         except OSError as error:
             raise StoreNotFoundError(
                 f"the folder {parent} cannot be made: {error.strerror or error}"
             ) from error
-        folder = os.path.join(parent, f".{name.removesuffix('.zarr')}.partial-{secrets.token_hex(4)}.zarr")
-        try:
-            yield folder
-            self._publish(folder)
-        except BaseException:
-            # Also Ctrl-C: what is half done has no use.
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-
-    def _publish(self, folder: str) -> None:
-        """Give a finished store its name; an older one is out of the way for that moment only, and goes afterwards."""
-        self.check()  # something may have come there meanwhile
-        if not os.path.lexists(self.path):
-            os.rename(folder, self.path)
-            return
-        old = f"{folder.removesuffix('.zarr')}-old.zarr"
-        os.rename(self.path, old)
-        try:
-            os.rename(folder, self.path)
-        except BaseException:
-            os.rename(old, self.path)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        work = Workspace(self.path, {"command": "convert"}, replaces=False)
+        with work.held():
+            work.finish_interrupted()
+            self.check()
+            work.replaces = os.path.lexists(self.path)
+            digest = secrets.token_hex(8)  # what a killed conversion wrote is not gone on with
+            work.begin(digest)
+            try:
+                yield work.new
+                self.check()  # something may have come there meanwhile
+                work.publish(digest)
+            except BaseException:
+                # Also Ctrl-C: what is half done has no use.
+                work.discard()
+                raise

@@ -6,17 +6,20 @@ Layer: ops.
 from __future__ import annotations
 
 import os
+import secrets
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, StoreExistsError
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.position import Position
 from lamella.ops.copy import as_source, write_array
+from lamella.ops.rewriting.workspace import Workspace
 from lamella.ops.plates.acquisitions import merged_acquisitions
 from lamella.spec import plate_edits, versions
 from lamella.spec.plate import WellGroupMeta
 from lamella.store.documents import new_array
 from lamella.store.local import LocalStorage
+from lamella.store.storage import open_storage
 from lamella.store.transfer import copy_files
 
 if TYPE_CHECKING:
@@ -35,13 +38,37 @@ def from_positions(
 ) -> Plate:
     """Create a plate from positions of other stores; see :meth:`Plate.from_positions`.
 
-    Everything is checked before anything is written. The positions are copied first and listed last: a copy that is
-    killed is not taken for a whole plate. One that fails leaves nothing behind.
+    Everything is checked before anything is written. The plate appears when it is whole; the call that was killed is
+    made again. One that fails leaves nothing behind.
     """
     from lamella.nodes.open import open_ome_zarr
 
     sources = _checked(positions)
     _refuse_inside(store_path, sources.values())
+    storage = open_storage(store_path)
+    if not isinstance(storage, LocalStorage):
+        return _copied(store_path, sources, jobs)
+    work = Workspace(storage.root, {"command": "from_positions"}, replaces=False)
+    with work.held():
+        work.finish_interrupted()
+        if os.path.lexists(storage.root):
+            raise StoreExistsError(f"Cannot create {storage.root}: it exists. Choose another path.")
+        digest = secrets.token_hex(8)  # what a killed call wrote is not gone on with
+        work.begin(digest)
+        try:
+            plate = _copied(work.new, sources, jobs)
+            name = os.path.basename(storage.root).removesuffix(".zarr")
+            plate._live.edit(lambda meta: meta.model_copy(update={"name": name}))
+            work.publish(digest)
+        except BaseException:
+            work.discard()
+            raise
+    return open_ome_zarr(storage.root, layout="hcs", mode="r+")
+
+
+def _copied(store_path: StrPath | Store, sources: Mapping[str, Position], jobs: int | None) -> Plate:
+    from lamella.nodes.open import open_ome_zarr
+
     first = next(iter(sources.values()))
     plate = open_ome_zarr(
         store_path,

@@ -111,7 +111,8 @@ def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str])
         return
     if name in names:
         well._live.edit(lambda meta: plate_edits.remove_image(meta, name))
-        _recount(plate, [images])
+    # Also where it was not listed any more: a kill may have come between the well and the plate.
+    _recount(plate, [[(path, entry) for path, entry in images if path != name] + [(name, None)]])
     _delete_folder(plate, key)
 
 
@@ -194,9 +195,10 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
                 f"Cannot rename {old!r} to {new!r}: {plate._place} has a well {new!r} already."
             )
         if not moved:
-            row = new.partition("/")[0]
-            if documents.kind(plate._place.child(row).path) is None:
-                documents.put_group(plate._place.child(row).path, plate._session.version.with_ome({}, {}))
+            row = plate._place.child(new.partition("/")[0]).path
+            if not documents.is_whole_group(row):
+                known = documents.group(row) if documents.kind(row) == "group" else {}
+                documents.put_group(row, known or plate._session.version.with_ome({}, {}))
             documents.move(source, target)
         if not undone:
             plate._live.edit(lambda meta: plate_edits.rename_well(meta, old, new))

@@ -109,7 +109,8 @@ class Workspace:
                 f"{self.folder} holds a store half written by another command ({_shown(plan.get('settings'))}): "
                 f"run that command again to finish it, or delete the folder"
             )
-        if plan is None and os.path.lexists(self.folder) and os.listdir(self.folder):
+        there = os.listdir(self.folder) if os.path.lexists(self.folder) else []
+        if plan is None and any(not is_private(name) for name in there):
             raise InvalidArgumentError(
                 f"{self.folder} is in the way, and does not say what it is for: delete or move it"
             )
@@ -149,6 +150,11 @@ class Workspace:
                 error.errno,
             ) from error
         self._remove()
+
+    def discard(self) -> None:
+        """Give up what was begun; a store that was moved aside and could not be moved back stays."""
+        if not os.path.lexists(self._old):
+            self._remove()
 
     # ---- the plan -------------------------------------------------------------------------------
 
