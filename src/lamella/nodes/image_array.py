@@ -18,7 +18,7 @@ from lamella.store.arrays import StoredArray
 from lamella.store.selection import basic_or_fancy, orthogonal, points
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     import dask.array
@@ -253,6 +253,43 @@ class ImageArray:
         (True, 384)
         """
         return self._stored.read(index, out=out)
+
+    def read_many(self, regions: Iterable[Any], *, out: NDArray[Any] | None = None) -> Any:
+        """Read many regions in one call, as crops for training.
+
+        Files are opened once, and a chunk that several regions meet is decoded once for all of them, on several
+        threads. Memory is needed for the results and one chunk per thread.
+
+        Parameters
+        ----------
+        regions
+            Numpy-style indices, in any order; they may overlap.
+        out
+            Array to read into where all regions have one shape: of that shape behind a first axis for the regions, and
+            of the array's dtype.
+
+        Returns
+        -------
+        numpy.ndarray or list of numpy.ndarray
+            The regions stacked along a new first axis where all have one shape, and a list of them otherwise; an
+            empty list for no regions. Axes as those of :meth:`read`.
+
+        Raises
+        ------
+        OutOfBoundsError
+            If a region does not fit the shape (an IndexError); nothing is read then.
+        InvalidArgumentError
+            If the regions do not fit ``out`` (a ValueError).
+        DamagedDataError
+            If a chunk cannot be decoded (an OSError).
+
+        Examples
+        --------
+        >>> crops = position.data.read_many([np.s_[0, 0, z, 2:6, 1:5] for z in (3, 0, 1)])
+        >>> crops.shape, crops[:, 0, 0]
+        ((3, 4, 4), array([209,  17,  81], dtype=uint16))
+        """
+        return self._stored.read_many(regions, out)
 
     def numpy(self) -> NDArray[Any]:
         """Return the whole array as a numpy array in memory, of the array's shape and dtype; the same as ``[:]``.

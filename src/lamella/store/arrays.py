@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import ExitStack, contextmanager
+from math import prod
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -27,13 +28,16 @@ from lamella.store import coverage
 from lamella.store.assignment import cast, check_out, last_wins
 from lamella.store.box_writes import BoxWriter, as_selection
 from lamella.store.engine import Engine, EngineName, is_forked, open_engine
+from lamella.store.engine_files import DamagedFileError
 from lamella.store.keys import join
 from lamella.store.limits import check_block, check_files
+from lamella.store.many_reads import Wanted, reader_of, results_for
 from lamella.store.selection import Index, Selection, basic_or_fancy, orthogonal, points
+from lamella.store.stored_places import stored_places
 from lamella.store.whole_files import open_whole_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.documents import Documents
@@ -83,6 +87,7 @@ class StoredArray:
         self._known: tuple[Stamp | None, ArrayMeta] | None = None
         self._opened: tuple[ArrayMeta, Engine] | None = None
         self._writer: BoxWriter | None = None
+        self._many: tuple[Engine, Engine] | None = None
 
     def __repr__(self) -> str:
         return f"StoredArray({self.documents.location(self.path)})"
@@ -195,8 +200,9 @@ class StoredArray:
         try:
             if out is None:
                 return selection.finish(engine.read(selection))
-            if selection.is_plain:
-                engine.read(selection, selection.prepare(out))
+            block = selection.prepare(out) if selection.is_plain else None
+            if block is not None and np.may_share_memory(block, out):
+                engine.read(selection, block)
             else:
                 np.copyto(out, selection.finish(engine.read(selection)))
         except LamellaError:
@@ -204,8 +210,62 @@ class StoredArray:
         except MemoryError as error:
             raise self._too_large("read", error) from error
         except engine.errors as error:
-            self._explain("read", meta, selection, error)
+            self._explain("read", meta, [selection], error, engine)
         return out
+
+    def read_many(self, indices: Iterable[Index], out: Array | None = None) -> Array | list[Array]:
+        """Read many indices in one call: each file is opened, and each chunk decoded, once for all of them.
+
+        Parameters
+        ----------
+        indices : iterable of int, slice, ``...``, array, or tuple of these
+            Each as for `read`.
+        out : ndarray, optional
+            Where all results have one shape: of that shape behind an axis for the indices, and of the array's dtype.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            The results along a first axis where all have one shape, and a list otherwise.
+
+        Raises
+        ------
+        OutOfBoundsError, DamagedDataError, StorageError
+            As `read`.
+        InvalidArgumentError
+            The results do not fit `out`.
+        """
+        meta = self.meta
+        selections = [basic_or_fancy(index, meta.shape) for index in indices]
+        if out is None:
+            total = sum(prod(selection.result) for selection in selections)
+            check_block((total,), meta.dtype.itemsize, f"reading many regions of array {self._where}")
+        results = results_for(selections, meta.dtype, out)
+        wanted = [
+            Wanted.into(selection, results[n, ...] if isinstance(results, np.ndarray) else results[n])
+            for n, selection in enumerate(selections)
+            if not selection.is_empty
+        ]
+        reader = self._reader(meta, self._engine_for(meta))
+        try:
+            reader.read_many([(one.selection, one.block) for one in wanted])
+        except LamellaError:
+            raise
+        except MemoryError as error:
+            raise self._too_large("read", error) from error
+        except reader.errors as error:
+            self._explain("read", meta, [one.selection for one in wanted], error, reader)
+        for one in wanted:
+            one.finish()
+        return results
+
+    def _reader(self, meta: ArrayMeta, engine: Engine) -> Engine:
+        """Return what reads many indices."""
+        if self._only is not None:
+            return engine
+        if self._many is None or self._many[0] is not engine:
+            self._many = engine, reader_of(self.documents.storage, self.path, meta, engine)
+        return self._many[1]
 
     # ---- writing --------------------------------------------------------------------------------
 
@@ -279,7 +339,7 @@ class StoredArray:
         except MemoryError as error:
             raise self._too_large("write", error) from error
         except engine.errors as error:
-            self._explain("write", meta, selection, error)
+            self._explain("write", meta, [selection], error, engine)
 
     def _boxes(self, meta: ArrayMeta, engine: Engine) -> BoxWriter:
         if self._writer is None or self._writer.engine is not engine:
@@ -362,7 +422,7 @@ class StoredArray:
 
     def _clear_beyond(self, meta: ArrayMeta, new: Shape) -> None:
         """Delete the files beyond a smaller shape, and fill what lies beyond it in the files on its edge."""
-        for place in self._stored_places(meta):
+        for place in stored_places(self.documents.storage, self.path, meta):
             inside = meta.file_box(place)
             if any(one.start >= n for one, n in zip(inside, new, strict=True)):
                 self.documents.storage.delete(join(self.path, meta.chunk_key(place)))
@@ -370,20 +430,6 @@ class StoredArray:
             for axis, n in enumerate(new):
                 if n < inside[axis].stop:
                     self.write((*inside[:axis], slice(n, inside[axis].stop)), meta.fill_value)
-
-    def _stored_places(self, meta: ArrayMeta) -> Iterator[tuple[int, ...]]:
-        """Places in the grid of the files that exist, from listing: a grid can be larger than any loop."""
-        prefix = "c" if meta.chunk_key((0,) * meta.ndim).startswith("c") else ""
-        pending = [prefix if meta.separator == "/" else ""]
-        while pending:
-            folder = pending.pop()
-            for name in self.documents.storage.list(join(self.path, folder)):
-                key = join(folder, name)
-                place = _place(key, meta, prefix)
-                if place is not None and len(place) == meta.ndim and meta.chunk_key(place) == key:
-                    yield place
-                elif place is not None and meta.separator == "/" and len(place) < meta.ndim:
-                    pending.append(key)
 
     # ---- errors ---------------------------------------------------------------------------------
 
@@ -397,14 +443,17 @@ class StoredArray:
             "take a smaller region"
         )
 
-    def _explain(self, verb: str, meta: ArrayMeta, selection: Selection, error: Exception) -> NoReturn:
-        fault = self._engine_for(meta).system_fault(error)
+    def _explain(
+        self, verb: str, meta: ArrayMeta, selections: list[Selection], error: Exception, engine: Engine
+    ) -> NoReturn:
+        fault = engine.system_fault(error)
         if fault is not None:
             reason = fault.strerror or str(fault)
             raise StorageError(
                 f"cannot {verb} the pixels of array {self._where}: {reason}", fault.errno
             ) from error
-        key = self._damaged_key(meta, selection)
+        keys = (self._damaged_key(meta, selection) for selection in selections)
+        key = error.key if isinstance(error, DamagedFileError) else next(filter(None, keys), None)
         if key is None and verb == "write":  # every chunk that it meets can be read
             raise StorageError(f"cannot write the pixels of array {self._where}: {error}") from error
         where = f" in {join(self.path, key)!r}" if key else ""
@@ -432,13 +481,6 @@ class StoredArray:
 
 def _reopen(documents: Documents, path: str, engine: EngineName | None) -> StoredArray:
     return StoredArray(documents, path, engine=engine)
-
-
-def _place(key: str, meta: ArrayMeta, prefix: str) -> tuple[int, ...] | None:
-    numbers = key.removeprefix(prefix).strip("/.").replace(".", "/").split("/")
-    if numbers == [""] or (meta.ndim == 0 and key == "0"):
-        return ()
-    return tuple(int(n) for n in numbers) if all(n.isascii() and n.isdecimal() for n in numbers) else None
 
 
 def _new_shape(shape: Sequence[int], old: Shape) -> Shape:

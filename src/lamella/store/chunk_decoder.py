@@ -156,7 +156,7 @@ def _of_v3(meta: ArrayMeta) -> _Stored | None:
     named = [_named(codec) for codec in codecs]
     if not named or named[0][0] != "bytes":  # a transpose, or an extension
         return None
-    endian = ">" if named[0][1].get("endian", "little") == "big" else "<"
+    endian: Literal["<", ">"] = ">" if named[0][1].get("endian", "little") == "big" else "<"
     return meta.dtype.newbyteorder(endian), "C", [name for name, _ in named[1:]]
 
 
@@ -177,7 +177,7 @@ def _without_checksum(data: Bytes) -> Bytes:
 
 
 def _decode_blosc(data: Bytes, nbytes: int, into: Array) -> None:
-    from numcodecs import blosc
+    from numcodecs import blosc  # type: ignore[import-untyped]
 
     # c-blosc gets no length and reads what the header says: a chunk that was cut off, from whatever lies behind it.
     decoded, stored = (int.from_bytes(data[at : at + 4], "little") for at in (4, 12))

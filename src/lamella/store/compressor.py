@@ -209,8 +209,12 @@ def _checked(compressor: Compressor) -> Compressor:
             f"level {level!r} of compressor {compressor.name!r} is not a number from {low} to {high}"
         )
     block = compressor.blocksize
-    if block is not None and (not isinstance(block, int) or isinstance(block, bool) or not 0 <= block < 1 << 31):
-        raise InvalidArgumentError(f"blocksize {block!r} of blosc is not a number of bytes from 0 to 2**31 - 1")
+    if block is not None and (
+        not isinstance(block, int) or isinstance(block, bool) or not 0 <= block < 1 << 31
+    ):
+        raise InvalidArgumentError(
+            f"blocksize {block!r} of blosc is not a number of bytes from 0 to 2**31 - 1"
+        )
     if compressor.name == "blosc" and (compressor.cname not in _BLOSC or compressor.shuffle not in _SHUFFLES):
         raise InvalidArgumentError(
             f"blosc with cname={compressor.cname!r} and shuffle={compressor.shuffle!r} does not exist; "

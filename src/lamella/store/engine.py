@@ -18,6 +18,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.coverage import Kind
     from lamella.store.selection import Selection
@@ -47,6 +49,9 @@ class Engine(Protocol):
 
     def read(self, selection: Selection, out: Array | None = None) -> Array:
         """Return the block of a selection; into `out` when given, which has its shape and dtype."""
+
+    def read_many(self, wanted: Sequence[tuple[Selection, Array]]) -> None:
+        """Read a block for each selection, into the array beside it."""
 
     def write(self, selection: Selection, block: Array) -> None:
         """Write a block of the selection's shape and the array's dtype; returns when it is stored."""

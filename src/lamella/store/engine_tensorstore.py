@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ from lamella.store.keys import join
 from lamella.store.local import LocalStorage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.coverage import Kind
     from lamella.store.engine import EngineName
@@ -127,6 +130,23 @@ class TensorStoreEngine:
             out = np.empty(selection.shape, self._meta.dtype)
         ts.array(out).write(view).result()
         return out
+
+    def read_many(self, wanted: Sequence[tuple[Selection, Array]]) -> None:
+        """Read a few at a time, on TensorStore's threads."""
+        import tensorstore as ts
+
+        ahead: deque[Any] = deque()
+        try:
+            for selection, block in wanted:
+                ahead.append(ts.array(block).write(_view(self._array, selection)))
+                if len(ahead) > 2 * cpus():
+                    ahead.popleft().result()
+            while ahead:
+                ahead.popleft().result()
+        finally:
+            for one in ahead:  # after a failure nothing may still be filling the caller's memory
+                with suppress(*self.errors):
+                    one.result()
 
     def write(self, selection: Selection, block: Array) -> None:
         """Encode and store the chunks that a selection meets."""

@@ -14,6 +14,8 @@ import numpy as np
 from lamella.store import coverage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zarr.core.array_spec import ArrayConfigParams
 
     from lamella.store.array_meta import ArrayMeta
@@ -72,6 +74,11 @@ class ZarrEngine:
             return block
         np.copyto(out, block)
         return out
+
+    def read_many(self, wanted: Sequence[tuple[Selection, Array]]) -> None:
+        """Read one after the other."""
+        for selection, block in wanted:
+            self.read(selection, block)
 
     def write(self, selection: Selection, block: Array) -> None:
         """Encode and store the chunks that a selection meets."""

@@ -1,0 +1,76 @@
+"""Reading many regions of an array in one call: where each of them goes, and who reads them.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError
+from lamella.store.assignment import check_out
+from lamella.store.engine_files import open_files
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.engine import Engine
+    from lamella.store.selection import Selection
+    from lamella.store.storage import Storage
+    from lamella.types import Array
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One region: what is read, the memory that it is read into, and the result."""
+
+    selection: Selection
+    block: Array
+    result: Array
+
+    @classmethod
+    def into(cls, selection: Selection, result: Array) -> Wanted:
+        """Read a selection into the result's memory, or beside it where the result has another order of values."""
+        block = selection.prepare(result)
+        if not np.may_share_memory(block, result):
+            block = np.empty(selection.shape, result.dtype)
+        return cls(selection, block, result)
+
+    def finish(self) -> None:
+        """Have the values in the result."""
+        if not np.may_share_memory(self.block, self.result):
+            np.copyto(self.result, self.selection.finish(self.block))
+
+
+def results_for(
+    selections: Sequence[Selection], dtype: np.dtype[Any], out: Array | None
+) -> Array | list[Array]:
+    """Return memory for the results: one array with the regions along its first axis, or one array for each.
+
+    Raises
+    ------
+    InvalidArgumentError
+        `out` is given, and does not fit.
+    """
+    shapes = {selection.result for selection in selections}
+    if out is not None:
+        if len(shapes) > 1:
+            raise InvalidArgumentError(
+                f"out= takes regions of one shape, and these have {len(shapes)}: {sorted(shapes)[:3]}"
+            )
+        check_out(out, (len(selections), *(shapes.pop() if shapes else out.shape[1:])), dtype)
+        return out
+    if len(shapes) == 1:
+        return np.empty((len(selections), *shapes.pop()), dtype)
+    return [np.empty(selection.result, dtype) for selection in selections]
+
+
+def reader_of(storage: Storage, path: str, meta: ArrayMeta, engine: Engine) -> Engine:
+    """Return the engine for many regions: our own where it can, because it decodes each chunk once for all of them."""
+    if engine.name != "tensorstore":
+        return engine
+    return open_files(storage, path, meta, lambda: engine) or engine

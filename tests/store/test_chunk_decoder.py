@@ -1,0 +1,138 @@
+"""Law: a chunk is decoded to what was encoded, or refused; never to the bytes of something else."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numcodecs
+import numpy as np
+import pytest
+import zarr
+from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
+
+from lamella.errors import DamagedDataError
+from lamella.store.arrays import StoredArray
+from lamella.store.chunk_decoder import ChunkError, decoder_of
+from lamella.store.documents import Documents, new_array
+from lamella.store.local import LocalStorage
+
+BLOSCS = [(cname, shuffle) for cname in ("zstd", "lz4", "zlib", "blosclz", "lz4hc") for shuffle in (0, 1, 2)]
+V2 = {
+    "none": None,
+    "zstd": numcodecs.Zstd(3),
+    "zlib": numcodecs.Zlib(2),
+    "gzip": numcodecs.GZip(2),
+    **{f"blosc {c} {s}": numcodecs.Blosc(c, 5, s) for c, s in BLOSCS},
+}
+V3 = {
+    "none": [],
+    "crc32c": [Crc32cCodec()],
+    "zstd": [ZstdCodec(level=2, checksum=True)],
+    "gzip": [GzipCodec(level=3)],
+    "blosc": [BloscCodec(cname="lz4", clevel=4, shuffle="shuffle", typesize=4)],
+    "blosc crc32c": [BloscCodec(cname="zstd", typesize=4), Crc32cCodec()],
+}
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Open an array that zarr-python made, and say that it is read from its files."""
+
+    def open_array(data, **options) -> StoredArray:
+        root = zarr.create_group(tmp_path / "s.zarr", zarr_format=options.pop("zarr_format"))
+        stored = root.create_array("0", shape=data.shape, dtype=data.dtype, **options)
+        stored[...] = data
+        return StoredArray(Documents.open(LocalStorage(tmp_path / "s.zarr")), "0", engine="files")
+
+    return open_array
+
+
+@pytest.fixture(params=["u2", "f4", "bool", "complex64"])
+def data(request):
+    drawn = np.random.default_rng(0).integers(0, 2 if request.param == "bool" else 200, (9, 14))
+    return drawn.astype(request.param)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("compressor", V2)
+def test_what_zarr_python_encodes_in_v2_is_decoded(opened, data, compressor, order):
+    array = opened(data, zarr_format=2, chunks=(4, 8), compressors=V2[compressor], order=order)
+    assert array.engine.name == "files"
+    np.testing.assert_array_equal(array.read(), data)
+
+
+@pytest.mark.parametrize("endian", ["little", "big"])
+@pytest.mark.parametrize("shards", [None, (8, 16)])
+@pytest.mark.parametrize("codecs", V3)
+def test_what_zarr_python_encodes_in_v3_is_decoded(opened, data, codecs, shards, endian):
+    array = opened(
+        data,
+        zarr_format=3,
+        chunks=(4, 8),
+        shards=shards,
+        serializer=BytesCodec(endian=endian),
+        compressors=V3[codecs] or None,
+    )
+    assert array.engine.name == "files"
+    np.testing.assert_array_equal(array.read(), data)
+
+
+def test_other_codecs_are_left_to_other_engines(opened):
+    data = np.arange(12, dtype="u2").reshape(3, 4)
+    array = opened(data, zarr_format=3, chunks=(2, 2), filters=[TransposeCodec(order=(1, 0))])
+    assert array.engine.name != "files"
+    np.testing.assert_array_equal(array.read(), data)
+
+
+COMPRESSORS = ["blosc", "lz4", "zstd", "gzip", "none"]
+
+
+def decode(decoder, data):
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(decoder.decode, data, decoder.scratch()).result()
+
+
+@pytest.fixture(params=COMPRESSORS)
+def chunk(request, tmp_path):
+    """An encoded chunk, its decoder, and its values."""
+    meta = new_array((16, 16), "u2", zarr_format=3, compressor=request.param)
+    documents = Documents.create(LocalStorage(tmp_path), 3)
+    documents.put_array("0", meta)
+    values = np.random.default_rng(0).integers(0, 50, (16, 16)).astype("u2")
+    StoredArray(documents, "0").write(..., values)
+    return (tmp_path / "0/c/0/0").read_bytes(), decoder_of(documents.array("0")), values
+
+
+def test_a_chunk_that_is_cut_off_or_too_long_is_refused(chunk):
+    data, decoder, values = chunk
+    np.testing.assert_array_equal(decode(decoder, data), values)
+    for wrong in [b"", data[:3], data[:-1], data[: len(data) // 2], data + b"\x00", data + data]:
+        with pytest.raises(ChunkError):
+            decode(decoder, wrong)
+
+
+@pytest.mark.parametrize("compressor", COMPRESSORS)
+def test_a_chunk_of_another_size_is_refused(compressor, tmp_path):
+    # A smaller one would leave the rest of the memory as it was.
+    documents = Documents.create(LocalStorage(tmp_path), 2)
+    for path, shape in (("small", (8, 8)), ("large", (16, 16))):
+        documents.put_array(path, new_array(shape, "u2", zarr_format=2, compressor=compressor))
+        StoredArray(documents, path).write(..., 3)
+    for path, other in (("small", "large"), ("large", "small")):
+        foreign = (tmp_path / other / "0/0").read_bytes()
+        with pytest.raises(ChunkError):
+            decode(decoder_of(documents.array(path)), foreign)
+
+
+@pytest.mark.parametrize("at", range(0, 68, 7))
+def test_a_flipped_byte_under_a_checksum_is_noticed(opened, at):
+    data = np.arange(32, dtype="u2").reshape(4, 8)
+    array = opened(data, zarr_format=3, chunks=(4, 8), compressors=[Crc32cCodec()])
+    file = Path(array.documents.storage.root) / "0/c/0/0"
+    content = bytearray(file.read_bytes())
+    assert len(content) == 68
+    content[at] ^= 4
+    file.write_bytes(content)
+    with pytest.raises(DamagedDataError, match="0/c/0/0"):
+        array.read()

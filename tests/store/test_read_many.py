@@ -1,0 +1,247 @@
+"""Law: many regions read in one call are what numpy gives for each, from files opened once and chunks decoded once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lamella.errors import DamagedDataError, InvalidArgumentError, OutOfBoundsError
+from lamella.store import chunk_decoder, chunk_files
+from lamella.store.arrays import StoredArray
+from lamella.store.shard_index import IndexForm, encode_index
+
+SHARDED = {"chunks": (1, 4, 8), "shards": (2, 8, 16)}
+
+
+@st.composite
+def region(draw, shape):
+    items = []
+    for n in shape:
+        kind = draw(st.sampled_from(["int", "slice", "back", "list"]))
+        if kind == "int":
+            items.append(draw(st.integers(-n, n - 1)))
+        elif kind == "list" and not any(isinstance(item, list) for item in items):
+            items.append(draw(st.lists(st.integers(-n, n - 1), max_size=3)))
+        else:
+            start, stop = sorted((draw(st.integers(0, n)), draw(st.integers(0, n))))
+            step = draw(st.integers(1, 3))
+            items.append(slice(stop, start, -step) if kind == "back" else slice(start, stop, step))
+    return tuple(items)
+
+
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_regions_are_what_numpy_gives(make_array, layout, data, values):
+    shape, options = layout
+    array = make_array(shape, **options)
+    expected = values(shape, "u2")
+    array.write(..., expected)
+    regions = data.draw(st.lists(region(shape), max_size=5))
+    found = array.read_many(regions)
+    assert len(found) == len(regions)
+    for one, index in zip(found, regions, strict=True):
+        assert one.dtype == expected.dtype
+        np.testing.assert_array_equal(one, expected[index], strict=isinstance(one, np.ndarray))
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_crops_of_one_shape_are_stacked(make_array, layout, data, values):
+    shape, options = layout
+    array = make_array(shape, **options)
+    expected = values(shape, "u2")
+    array.write(..., expected)
+    size = tuple(max(1, n // 2) for n in shape)
+    corners = data.draw(
+        st.lists(
+            st.tuples(*(st.integers(0, n - s) for n, s in zip(shape, size, strict=True))),
+            min_size=1,
+            max_size=8,
+        )
+    )
+    regions = [tuple(slice(k, k + s) for k, s in zip(corner, size, strict=True)) for corner in corners]
+    wanted = np.stack([expected[one] for one in regions])
+    found = array.read_many(iter(regions))
+    np.testing.assert_array_equal(found, wanted, strict=True)
+    room = np.zeros((*size, len(regions)), "u2")
+    out = np.moveaxis(room, -1, 0)  # nothing of it is contiguous
+    assert array.read_many(regions, out=out) is out
+    np.testing.assert_array_equal(out, wanted)
+
+
+def test_single_voxels_are_stacked_to_one_axis(make_array, values):
+    array = make_array((4, 6), chunks=(2, 4))
+    array.write(..., values((4, 6), "u2"))
+    found = array.read_many([(3, 5), (0, 0)])
+    np.testing.assert_array_equal(found, values((4, 6), "u2")[[3, 0], [5, 0]], strict=True)
+
+
+def test_no_regions_are_an_empty_list(make_array):
+    assert make_array((4, 6)).read_many([]) == []
+
+
+@pytest.mark.parametrize(
+    ("regions", "shape", "fault"),
+    [
+        ([0, 1], (2, 5), r"out= must be a writable array of uint16 \(2, 6\), found uint16 \(2, 5\)"),
+        ([0, 1], (3, 6), r"\(2, 6\), found uint16 \(3, 6\)"),
+        ([0, (0, 0)], (2, 6), "regions of one shape, and these have 2"),
+    ],
+)
+def test_regions_that_do_not_fit_out_are_refused(make_array, regions, shape, fault):
+    with pytest.raises(InvalidArgumentError, match=fault):
+        make_array((4, 6)).read_many(regions, out=np.zeros(shape, "u2"))
+
+
+def test_a_region_beyond_the_shape_is_an_index_error_before_anything_is_read(make_array):
+    array = make_array((4, 6))
+    array.write(..., 1)
+    out = np.zeros((2, 6), "u2")
+    with pytest.raises(OutOfBoundsError, match="index 4 is out of bounds for axis 0 with size 4"):
+        array.read_many([0, 4], out=out)
+    assert not out.any()
+
+
+def test_a_damaged_chunk_is_named(make_array, layout, files_of):
+    shape, options = layout
+    array = make_array(shape, "f8", **options)
+    array.write(..., np.random.default_rng(0).random(shape))
+    name = sorted(files_of(array))[-1]
+    file = Path(array.documents.storage.root) / "0" / name
+    file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(DamagedDataError, match=f"array '0' .*chunk in '0/{name}'"):
+        array.read_many([(..., slice(0, 1)), ...])
+
+
+# ---- how often files are opened and chunks decoded ------------------------------------------------
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Paths of chunk files in the order in which they are opened."""
+    paths = []
+    real = os.open
+
+    def counting(path, *args, **kwargs):
+        if not str(path).endswith(".json"):
+            paths.append(str(path))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(chunk_files.os, "open", counting)
+    return paths
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Bytes of the chunks that are decoded."""
+    chunks = []
+    real = chunk_decoder.ChunkDecoder.decode
+
+    def counting(self, data, into):
+        chunks.append(bytes(data))
+        return real(self, data, into)
+
+    monkeypatch.setattr(chunk_decoder.ChunkDecoder, "decode", counting)
+    return chunks
+
+
+@pytest.mark.parametrize("zarr_format", [3])
+def test_each_file_is_opened_once_and_each_chunk_decoded_once(make_array_with, values, opened, decoded):
+    made = make_array_with("tensorstore", (4, 16, 32), **SHARDED)
+    made.write(..., values((4, 16, 32), "u2"))
+    array = StoredArray(made.documents, "0")  # the engine is chosen as for everybody
+    rng = np.random.default_rng(0)
+    regions = [(z, slice(y, y + 8), slice(x, x + 8)) for z, y, x in rng.integers(0, (4, 8, 24), (200, 3))]
+    del opened[:]
+    array.read_many(regions)
+    assert len(opened) == len(set(opened)) == 2 * 2 * 2
+    assert len(decoded) == len(set(decoded)) == 4 * 4 * 4
+
+
+@pytest.mark.parametrize("zarr_format", [3])
+def test_only_the_chunks_that_are_met_are_decoded(make_array_with, values, decoded):
+    array = make_array_with("files", (4, 16, 32), **SHARDED)
+    array.write(..., values((4, 16, 32), "u2"))
+    array.read_many([(0, slice(3, 5), 0), (0, 4, 7)])
+    assert len(decoded) == 2
+
+
+# ---- indexes of shards are kept -------------------------------------------------------------------
+
+
+@pytest.fixture
+def read_indexes(monkeypatch):
+    """Paths of the shards whose index is read."""
+    paths = []
+    real = chunk_files.decode_index
+
+    def counting(data, form, where):
+        paths.append(where)
+        return real(data, form, where)
+
+    monkeypatch.setattr(chunk_files, "decode_index", counting)
+    return paths
+
+
+@pytest.mark.parametrize("zarr_format", [3])
+def test_the_index_of_a_shard_is_read_once_and_again_after_each_rewrite(
+    make_array_with, values, read_indexes, monkeypatch
+):
+    monkeypatch.setattr(chunk_files, "_SETTLED_NS", -1)
+    array = make_array_with("files", (2, 8, 16), compressor="none", **SHARDED)
+    for seed in range(4):  # uncompressed shards: the same size each time
+        array.write(..., values((2, 8, 16), "u2", seed))
+        del read_indexes[:]
+        for _ in range(3):
+            np.testing.assert_array_equal(array.read_many([0, 1]), values((2, 8, 16), "u2", seed))
+        assert len(read_indexes) == 1
+
+
+@pytest.mark.parametrize("zarr_format", [3])
+def test_chunks_in_another_order_are_found_after_a_rewrite_by_others(make_array_with, values, monkeypatch):
+    # The same chunks at other places of a file of the same size: an old index would give the wrong ones.
+    monkeypatch.setattr(chunk_files, "_SETTLED_NS", -1)
+    array = make_array_with("files", (2, 8, 16), compressor="none", **SHARDED)
+    data = values((2, 8, 16), "u2")
+    array.write(..., data)
+    np.testing.assert_array_equal(array.read_many([...])[0], data)
+    shard = Path(array.documents.storage.root) / "0/c/0/0/0"
+    old = shard.read_bytes()
+    entries = np.frombuffer(old[:-4][-128:], "<u8").reshape(8, 2).copy()
+    entries[:, 0] = entries[::-1, 0]
+    size = (len(old) - 132) // 8
+    chunks = [old[n * size : n * size + size] for n in range(8)]
+    new = b"".join(chunks[::-1]) + encode_index(entries, IndexForm((2, 2, 2)))
+    assert len(new) == len(old)
+    aside = shard.with_name("aside")
+    aside.write_bytes(new)
+    aside.replace(shard)
+    np.testing.assert_array_equal(array.read_many([...])[0], data)
+
+
+@pytest.mark.parametrize("zarr_format", [3])
+def test_the_index_of_a_file_that_has_just_changed_is_not_kept(make_array_with, values, read_indexes):
+    # Within one tick of the clock another file may have the same stamp.
+    array = make_array_with("files", (2, 8, 16), **SHARDED)
+    array.write(..., values((2, 8, 16), "u2"))
+    for _ in range(2):
+        array.read_many([0])
+    assert len(read_indexes) == 2
+
+
+def test_what_is_kept_of_indexes_is_bounded(monkeypatch):
+    monkeypatch.setattr(chunk_files, "_MOST_KEPT", 100)
+    kept = chunk_files._Indexes()
+    for n in range(5):
+        kept.put(str(n), (n,), np.zeros((2, 2), np.uint64))  # 32 bytes each
+    assert [kept.get(str(n), (n,)) is not None for n in range(5)] == [False, False, True, True, True]
+    assert kept.get("4", (3,)) is None

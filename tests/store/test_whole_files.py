@@ -1,0 +1,85 @@
+"""Law: files that are covered whole are written with the same bytes each time, in memory for a few chunks."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from lamella.store import whole_files
+from lamella.store.chunk_encoder import ChunkEncoder
+from lamella.store.codec_threads import cpus
+from lamella.store.staged_file import StagedFile
+
+
+@pytest.fixture
+def make_whole(make_array_with):
+    """Make an array whose whole files are not left to a library, and none of whose writes reads."""
+    from functools import partial
+
+    return partial(make_array_with, "files")
+
+
+def test_the_same_pixels_are_the_same_bytes_each_time(make_whole, layout, values, files_of):
+    shape, options = layout
+    data = values(shape, "u2")
+    one, other = make_whole(shape, path="one", **options), make_whole(shape, path="other", **options)
+    one.write(..., data)
+    for place in reversed(list(np.ndindex(other.meta.grid))):  # one write per file
+        box = other.meta.file_box(place)
+        other.write(box, data[box])
+    assert files_of(one) == files_of(other)
+
+
+@pytest.mark.parametrize("zarr_format", [3])
+def test_chunks_of_a_shard_that_lie_beyond_the_array_are_not_stored(make_whole, files_of):
+    array = make_whole((4, 4), chunks=(2, 4), shards=(8, 4), compressor="gzip")
+    array.write(..., 1)
+    from lamella.store.shard_index import NO_CHUNK, IndexForm, decode_index
+
+    content = files_of(array)["c/0/0"]
+    form = IndexForm((4, 1))
+    entries = decode_index(content[-form.size :], form, "")
+    assert (entries[:, 0] != NO_CHUNK).tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("zarr_format", [3])
+@pytest.mark.parametrize("shards", [None, (64, 4)])
+def test_no_more_chunks_wait_than_the_threads_need(make_whole, shards, monkeypatch):
+    counting = threading.Lock()
+    waiting, most = 0, 0
+    encode, write = ChunkEncoder.encode, StagedFile.write
+
+    def encoding(self, block):
+        nonlocal waiting, most
+        with counting:
+            waiting += 1
+            most = max(most, waiting)
+        return encode(self, block)
+
+    def written():
+        nonlocal waiting
+        with counting:
+            waiting -= 1
+
+    def writing(self, offset, data):
+        written()
+        write(self, offset, data)
+
+    array = make_whole((256, 4), chunks=(1, 4), shards=shards)
+    monkeypatch.setattr(ChunkEncoder, "encode", encoding)
+    monkeypatch.setattr(StagedFile, "write", writing)
+    keep = array.documents.storage.write
+    monkeypatch.setattr(
+        array.documents.storage, "write", lambda key, data: (written(), keep(key, data)), raising=False
+    )
+    array.write(..., 1)
+    assert 0 < most <= 2 * cpus() + 2
+
+
+def test_small_chunks_are_left_to_the_library_unless_asked(make_whole):
+    array = make_whole((4, 4))
+    storage = array.documents.storage
+    assert whole_files.open_whole_files(storage, "0", array.meta) is None
+    assert whole_files.open_whole_files(storage, "0", array.meta, any_size=True) is not None
