@@ -39,6 +39,7 @@ PUBLIC = {
     "Plate",
     "Position",
     "Row",
+    "Scene",
     "TiledImageArray",
     "TiledPosition",
     "Well",

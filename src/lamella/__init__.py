@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lamella.nodes.open import open_ome_zarr
     from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
+    from lamella.nodes.scene import Scene
     from lamella.nodes.tiled import TiledImageArray, TiledPosition
     from lamella.nodes.well import Row, Well
     from lamella.ops.integrity.checksum import checksum
@@ -62,6 +63,7 @@ __all__ = [
     "Plate",
     "Position",
     "Row",
+    "Scene",
     "TiledImageArray",
     "TiledPosition",
     "Well",
@@ -87,6 +89,7 @@ _MODULES = {
     "Plate": "lamella.nodes.plate",
     "Position": "lamella.nodes.position",
     "Row": "lamella.nodes.well",
+    "Scene": "lamella.nodes.scene",
     "TiledImageArray": "lamella.nodes.tiled",
     "TiledPosition": "lamella.nodes.tiled",
     "Well": "lamella.nodes.well",

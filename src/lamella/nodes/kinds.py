@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
+from lamella.spec.coordinate_systems import SceneMeta
 
 if TYPE_CHECKING:
     from lamella.nodes.session import Place
@@ -29,6 +30,7 @@ def node_class(ome: JSONObject, place: Place) -> type[NGFFNode] | None:
     from lamella.nodes.labels import LabelImage, Labels
     from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
+    from lamella.nodes.scene import Scene
     from lamella.nodes.well import Row, Well
 
     # In this order: a converted plate is a collection too, a label image is an image too, and iohub lists the label
@@ -42,6 +44,8 @@ def node_class(ome: JSONObject, place: Place) -> type[NGFFNode] | None:
         "omero": Position,
         "bioformats2raw.layout": Collection,
     }
+    if SceneMeta in place.session.version.parts:
+        kinds["scene"] = Scene
     for key, kind in kinds.items():
         if key in ome:
             return kind

@@ -31,7 +31,7 @@ from lamella.ops.pyramids.downsample import downsampled_shape
 from lamella.ops.pyramids.level import level_factors
 from lamella.ops.pyramids.pyramid import delete_pyramid
 from lamella.spec import edits, geometry
-from lamella.spec.axes import channel_axis, space_axes
+from lamella.spec.axes import axis_kind, channel_axis, space_axes
 from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
 from lamella.spec.transforms import TransformationMeta
 from lamella.store.documents import new_array
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lamella.nodes.image_array import ImageArray
+    from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject, Shape
@@ -166,13 +167,19 @@ def _image_attributes(
 ) -> JSONObject:
     version = position._session.version
     image = position.metadata.multiscales[0]
-    meta = edits.new_images([image.axes[i] for i in kept], [], name=name)
+    meta = edits.new_images([_typed(image.axes[i]) for i in kept], [], name=name)
     meta.omero = None
     for dataset in image.datasets:
         meta = edits.add_dataset(meta, dataset.path, _picked(dataset.coordinate_transformations, kept))
     if image.coordinate_transformations:
         meta = edits.set_transform(meta, "*", _picked(image.coordinate_transformations, kept))
     return version.dump(label, version.dump(meta, {}))
+
+
+def _typed(axis: AxisMeta) -> AxisMeta:
+    """Return an axis with the type that its name says, where the image states none: what is new is written by AX-07."""
+    kind = axis_kind(axis)
+    return axis if axis.type or kind is None else axis.model_copy(update={"type": kind})
 
 
 def _picked(transforms: Sequence[TransformationMeta], kept: tuple[int, ...]) -> list[TransformationMeta]:

@@ -1,0 +1,151 @@
+"""A scene: images, and where each of them lies in a common coordinate system (OME-NGFF 0.6).
+
+Layer: nodes. Systems and transformations are composed by :class:`lamella.models.CoordinateGraph`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.errors import LamellaError
+from lamella.nodes.live import LiveDocument
+from lamella.nodes.node import NGFFNode
+from lamella.nodes.parts import read_part
+from lamella.nodes.position import Position
+from lamella.spec.coordinate_systems import SceneMeta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import zarr
+
+    from lamella.nodes.session import Place
+    from lamella.spec.axes import AxisMeta
+    from lamella.types import JSONObject
+
+
+class Scene(NGFFNode):
+    """Images and other groups that transformations bring together; a mapping of the groups below it.
+
+    Parameters
+    ----------
+    group
+        The zarr-python group to wrap.
+    parse_meta
+        Read and check the metadata now.
+    channel_names, axes
+        For images that have none.
+    overwriting_creation
+        Handed on to the images.
+
+    Examples
+    --------
+    >>> import lamella, tempfile, zarr
+    >>> path = tempfile.mkdtemp() + "/scene.zarr"
+    >>> tile = {"type": "translation", "translation": [0, 348], "input": {"path": "tile", "name": "physical"},
+    ...         "output": {"name": "world"}}
+    >>> scene = {"coordinateSystems": [{"name": "world", "axes": [{"name": "y"}, {"name": "x"}]}],
+    ...          "coordinateTransformations": [tile]}
+    >>> group = zarr.create_group(path, zarr_format=3, attributes={"ome": {"version": "0.6", "scene": scene}})
+    >>> new = {"layout": "fov", "mode": "w", "channel_names": ["DAPI"], "version": "0.6"}
+    >>> with lamella.open_ome_zarr(path + "/tile", **new) as image:
+    ...     image["0"] = np.zeros((1, 1, 1, 8, 8), "uint8")
+    >>> scene = lamella.open_ome_zarr(path)
+    >>> [(path, image.data.shape) for path, image in scene.images()]
+    [('tile', (1, 1, 1, 8, 8))]
+    >>> scene.metadata.coordinate_transformations[0].translation
+    [0.0, 348.0]
+    """
+
+    def __init__(
+        self,
+        group: zarr.Group | Place,
+        parse_meta: bool = True,
+        channel_names: Sequence[str] | None = None,
+        axes: Sequence[AxisMeta] | None = None,
+        overwriting_creation: bool = False,
+    ) -> None:
+        super().__init__(group, False, channel_names, axes, overwriting_creation)
+        self._live: LiveDocument[SceneMeta] = LiveDocument(
+            self._session, self.path, self._load, self._session.version.dump
+        )
+        if parse_meta:
+            self._parse_meta()
+
+    def _parse_meta(self) -> None:
+        self._live.model  # noqa: B018 (reading is the check)
+
+    def _load(self, attributes: JSONObject) -> SceneMeta:
+        return read_part(self._place, SceneMeta, attributes) or SceneMeta()
+
+    @property
+    def metadata(self) -> SceneMeta:
+        """The live metadata model; change it and call :meth:`dump_meta` to save."""
+        return self._live.hand_out()
+
+    def dump_meta(self) -> None:
+        """Write the metadata model to the group's document, whole and atomically.
+
+        Raises
+        ------
+        ReadOnlyError, ClosedError
+            If the store is open for reading or was closed (ValueErrors).
+
+        Examples
+        --------
+        >>> import lamella, zarr
+        >>> scene = {"version": "0.6", "scene": {"coordinateTransformations": []}}
+        >>> group = zarr.create_group(tmp / "scene.zarr", zarr_format=3, attributes={"ome": scene})
+        >>> node = lamella.open_ome_zarr(tmp / "scene.zarr", mode="r+")
+        >>> node.metadata.coordinate_systems = [lamella.models.CoordinateSystemMeta(name="world", axes=node.axes[3:])]
+        >>> node.dump_meta()
+        >>> node.zattrs["ome"]["scene"]["coordinateSystems"][0]["name"]
+        'world'
+        """
+        self._require_writable("write the metadata")
+        self._live.save()
+
+    def images(self) -> Iterator[tuple[str, Position]]:
+        """Iterate over the images that the transformations name.
+
+        Yields
+        ------
+        tuple of str and Position
+            Path below the scene and image, in the order in which the transformations name them.
+
+        Raises
+        ------
+        MetadataError
+            At an image that is named but not in the store, or damaged.
+
+        Examples
+        --------
+        >>> import lamella, zarr
+        >>> scene = {"version": "0.6", "scene": {"coordinateTransformations": []}}
+        >>> group = zarr.create_group(tmp / "scene.zarr", zarr_format=3, attributes={"ome": scene})
+        >>> list(lamella.open_ome_zarr(tmp / "scene.zarr").images())
+        []
+        """
+        for path in self._image_paths():
+            yield path, self._open_listed(Position, path)
+
+    def _image_paths(self) -> list[str]:
+        ends = [
+            end for step in self._live.model.coordinate_transformations for end in (step.input, step.output)
+        ]
+        paths = [str(end.path).removeprefix("./").strip("/") for end in ends if end is not None and end.path]
+        return [path for path in dict.fromkeys(paths) if path and self._is_image(path)]
+
+    def _is_image(self, path: str) -> bool:
+        """Whether an image is named: a missing group counts as one, and a scene within the scene does not."""
+        place = self._place.child(path)
+        try:
+            if self._documents.kind(place.path) is None:
+                return True
+            ome = self._session.version.ome(self._documents.group(place.path))
+        except LamellaError:
+            return True
+        return "multiscales" in ome
+
+    def _summary(self) -> str:
+        return f", {len(self._image_paths())} images"
