@@ -16,6 +16,7 @@ from lamella.nodes.parts import read_part
 from lamella.nodes.position_channels import ChannelEdits
 from lamella.nodes.position_images import ImageCreation
 from lamella.nodes.position_pyramids import PyramidMethods
+from lamella.nodes.position_streams import StreamMethods
 from lamella.nodes.position_transforms import TransformEdits
 from lamella.nodes.position_xarray import XarrayMethods
 from lamella.spec import edits
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 
-class Position(ChannelEdits, TransformEdits, ImageCreation, PyramidMethods, XarrayMethods, NGFFNode):
+class Position(ChannelEdits, TransformEdits, ImageCreation, PyramidMethods, StreamMethods, XarrayMethods, NGFFNode):
     """A field of view: one image with its pyramid levels and labels.
 
     Parameters

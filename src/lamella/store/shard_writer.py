@@ -45,6 +45,9 @@ class ShardWriter:
         The array, as long and wide as it has to be already.
     place : sequence of int
         Of the file in the array's grid: ``array.meta.grid``.
+    shape : tuple of int, optional
+        The shape that the array is about to get, where that is larger: who grows an array and writes first and grows it
+        then shows no reader a place that is not there yet.
 
     Raises
     ------
@@ -70,10 +73,11 @@ class ShardWriter:
     array([0, 1, 2, 0], dtype=uint16)
     """
 
-    def __init__(self, array: StoredArray, place: Sequence[int]) -> None:
+    def __init__(self, array: StoredArray, place: Sequence[int], *, shape: Shape | None = None) -> None:
         array.documents.storage.claim(array.path)
         self._array = array
-        self._meta = meta = array.meta
+        self._shape = shape
+        self._meta = meta = self._current()
         self.place: Shape = tuple(place)
         if len(self.place) != meta.ndim or any(
             not 0 <= k < n for k, n in zip(self.place, meta.grid, strict=True)
@@ -178,12 +182,18 @@ class ShardWriter:
         while True:
             (name,) = coverage.lock_names([coverage.number_of(self.place, grid)])
             with storage.lock(join(path, name)):
-                now = self._array.meta
+                now = self._current()
                 if now.ndim != self._meta.ndim or now.grid == grid:
                     self._check_fits(now)
                     self._sink.commit(now, self._missing(now))
                     return
                 grid = now.grid  # the lock's name counts through the grid
+
+    def _current(self) -> ArrayMeta:
+        meta = self._array.meta
+        if self._shape is None or len(self._shape) != meta.ndim:
+            return meta
+        return meta.with_shape(tuple(map(max, meta.shape, self._shape)))
 
     def _missing(self, now: ArrayMeta) -> frozenset[int]:
         """Chunks of the shard that lie in the array and were not given."""
@@ -210,6 +220,10 @@ class ShardWriter:
                 f"cannot write shard {self.place} of {self._array}: another writer changed the array of shape "
                 f"{self._meta.shape} to {now.shape} meanwhile"
             )
+
+    def rest(self) -> None:
+        """Give back the open file until the next `put`, for those who keep many writers; not while a `put` runs."""
+        self._sink.rest()
 
     def abort(self) -> None:
         """Forget what was given; what is in the store stays. Nothing happens after `commit`."""
@@ -277,6 +291,8 @@ class _Sink(Protocol):
     def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None: ...
 
     def abort(self) -> None: ...
+
+    def rest(self) -> None: ...
 
 
 def _sink(array: StoredArray, meta: ArrayMeta, place: Shape) -> _Sink:
@@ -347,6 +363,10 @@ class _StagedShard:
         if self._file is not None:
             self._file.discard()
 
+    def rest(self) -> None:
+        if self._file is not None:
+            self._file.rest()
+
 
 class _ChunkFile:
     """One chunk that is a file."""
@@ -369,6 +389,8 @@ class _ChunkFile:
 
     def abort(self) -> None:
         self._data = b""
+
+    def rest(self) -> None: ...
 
 
 class _Buffer:
@@ -414,3 +436,5 @@ class _Buffer:
 
     def abort(self) -> None:
         self._blocks.clear()
+
+    def rest(self) -> None: ...

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from lamella.store.local import LocalStorage
 
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_OPEN = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_CREATE = _OPEN | os.O_CREAT | os.O_EXCL
 _COPIED = 4 << 20
 
 
@@ -96,6 +97,7 @@ class StagedFile:
         """
         view = memoryview(data)
         with self._explained():
+            self._wake()
             while view:
                 done = self._pwrite(view, offset)
                 view, offset = view[done:], offset + done
@@ -128,11 +130,22 @@ class StagedFile:
                 self.write(offset, data)
                 offset, length = offset + len(data), length - len(data)
 
+    def rest(self) -> None:
+        """Close the file until the next write: a process may have only so many open. Not while one is under way."""
+        self._close()
+
+    def _wake(self) -> None:
+        if self._fd < 0:
+            with self._turn:
+                if self._fd < 0:
+                    self._fd = os.open(self.temporary, _OPEN, 0o666)
+
     def commit(self) -> None:
         """Take the place of the target, in one step."""
         with self._explained():
             try:
                 if self._fsync:
+                    self._wake()
                     os.fsync(self._fd)
                 self._close()
                 os.replace(self.temporary, self.target)

@@ -1,0 +1,319 @@
+"""The frames of one array: gathered to chunks, encoded on threads into shards, shown to readers when they are in place.
+
+A frame is *stored* when the file that holds it, and those of all frames before it, have taken their places. The array's
+shape covers stored frames only, so that a reader never meets a place along the first axis that is not there yet.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING
+
+from lamella.store.shard_writer import ShardWriter
+
+if TYPE_CHECKING:
+    from lamella.ops.streaming.order import FrameOrder, Key
+    from lamella.ops.streaming.record import StreamRecord
+    from lamella.ops.streaming.workers import Workers
+    from lamella.store.arrays import StoredArray
+    from lamella.types import Array, Shape
+
+#: Shards whose temporary files stay open; a process may have 1024 files open by default.
+_MOST_OPEN = 128
+
+#: Times are written again when there are this many more of them, so that a long list costs each frame the same.
+_TIMES_STEP = 8
+
+
+@dataclass
+class _Slab:
+    """The chunks that hold the same frames: one frame where chunks are one deep along the axes of the order."""
+
+    key: Key
+    origin: tuple[int, ...]
+    block: Array
+    left: int
+    dirty: bool = False
+
+
+@dataclass
+class _Files:
+    """The files that hold the same frames: shards, or chunks where there are none."""
+
+    key: Key
+    left: int
+    given: list[int] = field(default_factory=list)
+    jobs: int = 0
+    writers: dict[Shape, ShardWriter] = field(default_factory=dict)
+
+
+class ArrayFrames:
+    """Writer of the frames of one array, in their order.
+
+    Parameters
+    ----------
+    array
+        The array, which has no place along a growing axis yet, or where another stream came to an end.
+    order
+        Of the frames.
+    record
+        What is there already.
+    workers
+        Encode and write, perhaps for other arrays too.
+
+    Attributes
+    ----------
+    count
+        Frames given so far, dropped ones included.
+    stored
+        Frames that are stored, counted from the first.
+    """
+
+    def __init__(self, array: StoredArray, order: FrameOrder, record: StreamRecord, workers: Workers) -> None:
+        self.array = array
+        self.order = order
+        self.record = record
+        self.count = self.stored = self._placed = self._start = record.frames
+        self._workers = workers
+        self._meta = array.meta
+        self._frame_axes = [axis for axis in range(self._meta.ndim) if axis not in order.axes]
+        self._ahead: set[int] = set()
+        self._slabs: dict[Key, _Slab] = {}
+        self._files: dict[Key, _Files] = {}
+        self._awake: set[Key] = set()
+        self._lock = threading.Lock()
+        self._documents = threading.Lock()
+        self._times_written = len(record.times)
+
+    def restart(self, count: int) -> None:
+        """Go back to an earlier frame before the first is given: those after it will be given again."""
+        self.record.cut(count)
+        self.count = self.stored = self._placed = self._start = count
+
+    # ---- frames -------------------------------------------------------------------------------------
+
+    def append(self, frame: Array, time: float | None) -> None:
+        """Take the next frame, of the array's lengths along all axes that are not in the order."""
+        where = self.order.where(self.count)
+        slab = self._slab(where)
+        at = dict(zip(self.order.axes, (k - o for k, o in zip(where, slab.origin, strict=True)), strict=True))
+        slab.block[tuple(at.get(axis, slice(None)) for axis in range(self._meta.ndim))] = frame
+        slab.dirty = True
+        if time is not None or self.record.times:
+            times = self.record.times
+            times.extend([None] * (self.count - len(times)))
+            times.append(time)
+        self._advance(slab, where)
+
+    def skip(self) -> None:
+        """Count a frame that will never come."""
+        where = self.order.where(self.count)
+        with self._lock:
+            self.record.skip(self.count, 1)
+        self._advance(self._slab(where), where)
+
+    def _advance(self, slab: _Slab, where: tuple[int, ...]) -> None:
+        number, self.count = self.count, self.count + 1
+        files = self._files_of(where)
+        slab.left -= 1
+        with self._lock:
+            files.left -= 1
+            files.given.append(number)
+            # Before anything else can find the files complete.
+            files.jobs += not slab.left
+        if slab.left:
+            return
+        del self._slabs[slab.key]
+        if slab.dirty:
+            self._workers.submit(partial(self._put, slab, files, False))
+        else:  # dropped, all that was left of it
+            self._workers.submit(partial(self._given_up, slab, files))
+
+    def _given_up(self, slab: _Slab, files: _Files) -> None:
+        self._workers.give_back(slab.block)
+        self._ended(files)
+
+    def flush(self) -> None:
+        """Store all frames given so far; what they share a chunk or a shard with can still come."""
+        for slab in self._slabs.values():
+            if slab.dirty:
+                slab.dirty = False
+                files = self._files_of(slab.origin)
+                with self._lock:
+                    files.jobs += 1
+                self._workers.submit(partial(self._put, slab, files, True))
+        self._workers.wait()
+        for files in list(self._files.values()):
+            self._workers.submit(partial(self._commit, files))
+        self._workers.wait()
+        self.publish(always=True)
+
+    def abort(self) -> None:
+        """Forget what is not stored."""
+        for files in self._files.values():
+            for writer in files.writers.values():
+                writer.abort()
+        self._files.clear()
+        self._slabs.clear()
+
+    # ---- chunks -------------------------------------------------------------------------------------
+
+    def _slab(self, where: tuple[int, ...]) -> _Slab:
+        key = self.order.chunk_of(self._meta, where)
+        slab = self._slabs.get(key)
+        if slab is None:
+            slab = self._slabs[key] = self._open_slab(key)
+        return slab
+
+    def _open_slab(self, key: Key) -> _Slab:
+        chunks = self._meta.chunks
+        target = self._target(self.order.file_of(self._meta, self._origin(chunks, key)))
+        box = [slice(0, n) for n in target]
+        for axis, k in zip(self.order.axes, key, strict=True):
+            box[axis] = slice(k * chunks[axis], min((k + 1) * chunks[axis], target[axis]))
+        shape = tuple(one.stop - one.start for one in box)
+        block = self._workers.take(shape, self._meta.dtype)
+        left = self._left(chunks, key)
+        if any(shape[axis] > 1 for axis in self.order.axes):
+            block[...] = self._meta.fill_value
+            if left < self.order.count_in(chunks, key):  # an earlier stream wrote some of its frames
+                there = tuple(
+                    slice(one.start, max(one.start, min(one.stop, n)))
+                    for one, n in zip(box, self.array.meta.shape, strict=True)
+                )
+                block[tuple(slice(0, one.stop - one.start) for one in there)] = self.array.read(there)
+        return _Slab(key, self._origin(chunks, key), block, left)
+
+    def _origin(self, spans: Shape, key: Key) -> tuple[int, ...]:
+        return tuple(k * spans[axis] for axis, k in zip(self.order.axes, key, strict=True))
+
+    def _left(self, spans: Shape, key: Key) -> int:
+        """Frames of a chunk or file that an earlier stream did not write."""
+        count = self.order.count_in(spans, key)
+        if self._start:
+            count -= sum(n < self._start for n in self.order.frames_in(spans, key))
+        return count
+
+    def _put(self, slab: _Slab, files: _Files, keep: bool) -> None:
+        """Encode the chunks of a slab into their files."""
+        chunks, spans = self._meta.chunks, self._meta.files
+        along = dict(zip(self.order.axes, slab.key, strict=True))
+        ranges = [
+            (along[axis],) if axis in along else range(-(-slab.block.shape[axis] // chunks[axis]))
+            for axis in range(self._meta.ndim)
+        ]
+        for chunk in product(*ranges):
+            place = tuple(k * c // f for k, c, f in zip(chunk, chunks, spans, strict=True))
+            inner = tuple(k - p * (f // c) for k, p, c, f in zip(chunk, place, chunks, spans, strict=True))
+            part = tuple(
+                slice(None) if axis in along else slice(k * c, (k + 1) * c)
+                for axis, (k, c) in enumerate(zip(chunk, chunks, strict=True))
+            )
+            self._writer(files, place).put(inner, slab.block[part])
+        if not keep:
+            self._workers.give_back(slab.block)
+        self._ended(files)
+
+    # ---- files --------------------------------------------------------------------------------------
+
+    def _files_of(self, where: tuple[int, ...]) -> _Files:
+        key = self.order.file_of(self._meta, where)
+        files = self._files.get(key)
+        if files is None:
+            files = _Files(key, self._left(self._meta.files, key))
+            with self._lock:
+                self._files[key] = files
+        return files
+
+    def _writer(self, files: _Files, place: Shape) -> ShardWriter:
+        with self._lock:
+            writer = files.writers.get(place)
+            if writer is None:
+                writer = files.writers[place] = ShardWriter(self.array, place, shape=self._target(files.key))
+            self._awake.add(files.key)
+            if len(self._awake) > _MOST_OPEN:
+                self._rest()
+        return writer
+
+    def _rest(self) -> None:
+        """Close the temporary files of shards that nothing is written to now."""
+        for key in list(self._awake):
+            files = self._files.get(key)
+            if files is None or not files.jobs:
+                self._awake.discard(key)
+                for writer in files.writers.values() if files is not None else ():
+                    writer.rest()
+
+    def _target(self, key: Key) -> Shape:
+        """Shape that the array has once the files at a place are in it."""
+        shape = list(self._meta.shape)
+        if self.order.grows:
+            shape[self.order.axes[0]] = (key[0] + 1) * self._meta.files[self.order.axes[0]]
+        return tuple(shape)
+
+    def _ended(self, files: _Files) -> None:
+        with self._lock:
+            files.jobs -= 1
+            complete = not files.left and not files.jobs
+        if complete:
+            self._commit(files)
+
+    def _commit(self, files: _Files) -> None:
+        """Put files into their places, and show what is stored by it."""
+        for writer in files.writers.values():
+            writer.commit()
+        with self._lock:
+            files.writers.clear()
+            self._awake.discard(files.key)
+            if not files.left:
+                self._files.pop(files.key, None)
+            self._ahead.update(files.given)
+            files.given.clear()
+            while self._placed in self._ahead:
+                self._ahead.discard(self._placed)
+                self._placed += 1
+        self.publish()
+
+    # ---- documents ----------------------------------------------------------------------------------
+
+    def publish(self, *, always: bool = False) -> None:
+        """Make the array as long as what is stored, and write the record; nothing when it is so already."""
+        with self._documents:
+            stored = self._placed
+            length = -(-stored // self.order.per_step) if self.order.grows else 0
+            axis = self.order.axes[0] if self.order.grows else None
+            if not always and (axis is None or self._meta.shape[axis] >= length):
+                self.stored = stored
+                return
+            with self.array._document_lock():
+                meta = self.array.refresh()
+                shape = list(meta.shape)
+                if axis is not None:
+                    shape[axis] = max(shape[axis], length)
+                with self._lock:
+                    attributes = self._record(stored).into(meta.attributes)
+                self._meta = meta.with_shape(tuple(shape)).with_attributes(attributes)
+                self.array.documents.put_array(self.array.path, self._meta)
+            self.stored = stored
+
+    def _record(self, stored: int) -> StreamRecord:
+        """Return the record as it is written: the times not each time, as the list may be long."""
+        self.record.frames = stored
+        known = min(len(self.record.times), stored)
+        if (
+            known > self._times_written + self._times_written // _TIMES_STEP + _TIMES_STEP
+            or not self.record.open
+        ):
+            self._times_written = known
+        written = replace(
+            self.record,
+            times=self.record.times[: self._times_written],
+            skipped=[list(one) for one in self.record.skipped],
+        )
+        written.cut(stored)
+        return written

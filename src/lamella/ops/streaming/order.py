@@ -1,0 +1,124 @@
+"""The order in which frames come, and where in the array each of them belongs. Pure arithmetic.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.types import Shape
+
+Key: TypeAlias = tuple[int, ...]
+"""Place of a chunk or shard along the axes over which frames come."""
+
+
+@dataclass(frozen=True)
+class FrameOrder:
+    """The order of the frames of one array.
+
+    Attributes
+    ----------
+    names
+        Lower-case names of the axes over which frames come, the last one fastest.
+    axes
+        Their numbers in the array.
+    lengths
+        How many frames come along each. None, for the first alone: nobody knows.
+    channels
+        Where in the array the channels belong, in the order in which they come; None where there is no such axis.
+
+    Examples
+    --------
+    >>> order = FrameOrder(("t", "c"), (0, 1), (None, 2), (1, 0))
+    >>> order.where(0), order.where(5), order.number((2, 1))
+    ((0, 1), (2, 0), 5)
+    """
+
+    names: tuple[str, ...]
+    axes: tuple[int, ...]
+    lengths: tuple[int | None, ...]
+    channels: tuple[int, ...] | None = None
+
+    @property
+    def grows(self) -> bool:
+        """Whether the number of frames is unknown."""
+        return bool(self.lengths) and self.lengths[0] is None
+
+    @property
+    def total(self) -> int | None:
+        """Number of frames, None where it is unknown."""
+        return None if self.grows else math.prod(self._known)
+
+    @property
+    def _known(self) -> tuple[int, ...]:
+        return tuple(n for n in self.lengths if n is not None)
+
+    @property
+    def per_step(self) -> int:
+        """Number of frames for each step along the first axis."""
+        return math.prod(self._known if self.grows else self._known[1:])
+
+    def steps(self, number: int) -> tuple[int, ...]:
+        """Return how far along each axis a frame is, counted in frames."""
+        found = []
+        for length in reversed(self.lengths[1:]):
+            assert length is not None  # only the first is unknown
+            number, step = divmod(number, length)
+            found.append(step)
+        return (*([number] if self.lengths else []), *reversed(found))
+
+    def where(self, number: int) -> tuple[int, ...]:
+        """Return where in the array a frame belongs, along `axes`."""
+        return tuple(
+            self.channels[step] if name == "c" and self.channels is not None else step
+            for name, step in zip(self.names, self.steps(number), strict=True)
+        )
+
+    def number(self, steps: tuple[int, ...]) -> int:
+        """Return the number of a frame from its steps."""
+        number = 0
+        for step, length in zip(steps, self.lengths, strict=True):
+            number = number * (length or 0) + step
+        return number
+
+    def chunk_of(self, meta: ArrayMeta, where: tuple[int, ...]) -> Key:
+        """Place of the chunks that hold a frame."""
+        return tuple(k // meta.chunks[axis] for k, axis in zip(where, self.axes, strict=True))
+
+    def file_of(self, meta: ArrayMeta, where: tuple[int, ...]) -> Key:
+        """Place of the files that hold a frame."""
+        return tuple(k // meta.files[axis] for k, axis in zip(where, self.axes, strict=True))
+
+    def frames_in(self, spans: Shape, key: Key) -> Iterator[int]:
+        """Numbers of the frames that belong into one of equal boxes: of the chunks or files, as `spans` says.
+
+        >>> list(FrameOrder(("t", "c"), (0, 1), (None, 2)).frames_in((2, 1, 1, 8, 8), (1, 0)))
+        [4, 6]
+        """
+        per_axis = []
+        for name, axis, k, length in zip(self.names, self.axes, key, self.lengths, strict=True):
+            span = range(k * spans[axis], (k + 1) * spans[axis])
+            if name == "c" and self.channels is not None:
+                per_axis.append([step for step, at in enumerate(self.channels) if at in span])
+            else:
+                per_axis.append([step for step in span if length is None or step < length])
+        return (self.number(steps) for steps in itertools.product(*per_axis))
+
+    def count_in(self, spans: Shape, key: Key) -> int:
+        """Return how many frames belong into such a box."""
+        count = 1
+        for name, axis, k, length in zip(self.names, self.axes, key, self.lengths, strict=True):
+            low, high = k * spans[axis], (k + 1) * spans[axis]
+            if name == "c" and self.channels is not None:
+                count *= sum(low <= at < high for at in self.channels)
+            else:
+                count *= (high if length is None else min(high, length)) - low
+        return count

@@ -1,0 +1,113 @@
+"""What a stream writes into the attributes of its array beside the pixels: how far it came, and what was dropped.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import MetadataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lamella.types import JSONObject
+
+_OWN, _STREAM = "lamella", "stream"
+
+
+@dataclass
+class StreamRecord:
+    """The record of one stream, under ``lamella.stream`` in the attributes of the array.
+
+    Attributes
+    ----------
+    order
+        Names of the axes over which frames come, the last one fastest.
+    lengths
+        How many frames come along each; None for the first where nobody knew.
+    channels
+        Where in the array the channels belong that come.
+    frames
+        How many frames are in place, counted from the first; dropped ones count.
+    skipped
+        Numbers of the dropped frames, as ``[first, count]``.
+    times
+        When each frame was taken, in seconds, where the caller said so; null for a frame without.
+    open
+        Whether a writer is at it, or was killed at it.
+
+    Examples
+    --------
+    >>> record = StreamRecord(["t"], [None], None, 5, [[1, 2]])
+    >>> StreamRecord.of(record.into({"mine": 1})) == record, list(record.skipped_frames())
+    (True, [1, 2])
+    """
+
+    order: list[str]
+    lengths: list[int | None]
+    channels: list[int] | None
+    frames: int = 0
+    skipped: list[list[int]] = field(default_factory=list)
+    times: list[float | None] = field(default_factory=list)
+    open: bool = True
+
+    @classmethod
+    def of(cls, attributes: JSONObject) -> StreamRecord | None:
+        """Read the record, None where there is none.
+
+        Raises
+        ------
+        MetadataError
+            It is damaged.
+        """
+        own = attributes.get(_OWN)
+        found = own.get(_STREAM) if isinstance(own, dict) else None
+        if found is None:
+            return None
+        try:
+            return cls(
+                [str(name) for name in found["order"]],
+                [None if n is None else int(n) for n in found["lengths"]],
+                None if found.get("channels") is None else [int(n) for n in found["channels"]],
+                int(found["frames"]),
+                [[int(first), int(count)] for first, count in found.get("skipped", [])],
+                [None if time is None else float(time) for time in found.get("times", [])],
+                bool(found.get("open", False)),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise MetadataError(
+                f"the record of the stream in the attributes of an array is damaged: {found!r}"
+            ) from error
+
+    def into(self, attributes: JSONObject) -> JSONObject:
+        """Return attributes with this record in them."""
+        found: dict[str, Any] = {"order": self.order, "lengths": self.lengths, "frames": self.frames}
+        if self.channels is not None:
+            found["channels"] = self.channels
+        found |= {"skipped": self.skipped, "open": self.open}
+        if self.times:
+            found["times"] = self.times
+        own = attributes.get(_OWN)
+        return {**attributes, _OWN: {**(own if isinstance(own, dict) else {}), _STREAM: found}}
+
+    def skip(self, first: int, count: int) -> None:
+        """Add frames that were dropped, in rising order."""
+        if self.skipped and sum(self.skipped[-1]) == first:
+            self.skipped[-1][1] += count
+        else:
+            self.skipped.append([first, count])
+
+    def skipped_frames(self) -> Iterable[int]:
+        """Numbers of the dropped frames."""
+        return (n for first, count in self.skipped for n in range(first, first + count))
+
+    def cut(self, frames: int) -> None:
+        """Forget what comes after a number of frames: they will be given again."""
+        self.frames = min(self.frames, frames)
+        self.skipped = [
+            [first, min(count, frames - first)] for first, count in self.skipped if first < frames
+        ]
+        self.times = self.times[:frames]

@@ -1,0 +1,71 @@
+"""What a killed stream left behind: which frames are in place that its record does not know of.
+
+The record is written when the array grows; frames that were stored after that are found by their chunks.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+from lamella.store.keys import join
+from lamella.store.shard_index import NO_CHUNK, IndexForm, decode_index
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lamella.ops.streaming.order import FrameOrder
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.arrays import StoredArray
+    from lamella.types import Shape
+
+
+def stored_frames(array: StoredArray, order: FrameOrder, known: int) -> int:
+    """Return how many frames are in place without a gap, from a number that are known to be.
+
+    Where a chunk holds several frames, it does not tell how many of them: then only those that are known count.
+    """
+    meta = array.meta
+    if any(meta.chunks[axis] > 1 for axis in order.axes) or (
+        meta.shards is not None and IndexForm.of(meta) is None
+    ):
+        return known
+    indexes: dict[Shape, np.ndarray | None] = {}
+    count = known
+    while order.total is None or count < order.total:
+        if not all(_is_stored(array, meta, chunk, indexes) for chunk in _chunks(meta, order, count)):
+            return count
+        count += 1
+    return count
+
+
+def _chunks(meta: ArrayMeta, order: FrameOrder, number: int) -> product[tuple[int, ...]]:
+    """Places of the chunks of a frame, in the grid of all chunks."""
+    at = dict(zip(order.axes, order.where(number), strict=True))
+    return product(
+        *(
+            (at[axis],) if axis in at else range(-(-n // c))
+            for axis, (n, c) in enumerate(zip(meta.shape, meta.chunks, strict=True))
+        )
+    )
+
+
+def _is_stored(
+    array: StoredArray, meta: ArrayMeta, chunk: Shape, indexes: dict[Shape, np.ndarray | None]
+) -> bool:
+    place = tuple(k * c // f for k, c, f in zip(chunk, meta.chunks, meta.files, strict=True))
+    storage, key = array.documents.storage, join(array.path, meta.chunk_key(place))
+    form = IndexForm.of(meta)
+    if form is None:
+        return storage.size(key) is not None
+    if place not in indexes:
+        indexes.clear()  # frames come in order: the shard before is done with
+        data = storage.read_range(key, -form.size if form.at_end else 0, form.size)
+        indexes[place] = None if data is None else decode_index(data, form, key)
+    index = indexes[place]
+    number = 0
+    for k, p, n in zip(chunk, place, form.chunks, strict=True):
+        number = number * n + k - p * n
+    return index is not None and int(index[number, 0]) != NO_CHUNK
