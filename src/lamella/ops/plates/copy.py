@@ -13,8 +13,9 @@ from lamella.errors import InvalidArgumentError, NodeNotFoundError, StoreExistsE
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.position import Position
 from lamella.ops.copy import as_source, write_array
-from lamella.ops.rewriting.workspace import Workspace
+from lamella.ops.execution import run
 from lamella.ops.plates.acquisitions import merged_acquisitions
+from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec import plate_edits, versions
 from lamella.spec.plate import WellGroupMeta
 from lamella.store.documents import new_array
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from lamella.nodes.session import Place
     from lamella.spec.plate import PlateMeta
     from lamella.types import JSONObject, StrPath
+
+_COPIES = 4
+"""Positions that are copied at a time."""
 
 
 def from_positions(
@@ -79,8 +83,16 @@ def _copied(store_path: StrPath | Store, sources: Mapping[str, Position], jobs: 
         version=first._session.version.written_as,
     )
     try:
-        for path, source in sources.items():
-            copy_position(source, plate._place.child(path), jobs=jobs)
+        # Files are copied several positions at a time, because a position may be one file; pixels that must be encoded
+        # anew take all processors for one.
+        recoded = any(
+            source._session.version.zarr_format != plate._documents.format for source in sources.values()
+        )
+
+        def copy_one(path: str) -> None:
+            copy_position(sources[path], plate._place.child(path), jobs=jobs)
+
+        run(copy_one, sources, jobs=1 if recoded else jobs or _COPIES)
         _list_positions(plate, sources)
     except BaseException:
         plate._documents.storage.delete("")

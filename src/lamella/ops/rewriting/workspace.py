@@ -133,7 +133,7 @@ class Workspace:
                 f"{self.path} has come into being meanwhile: choose another name; what was written is in {self.new}"
             )
         self._write_plan(digest, complete=True)
-        if hasattr(os, "sync"):
+        if self.replaces and hasattr(os, "sync"):
             os.sync()  # a power cut after the old store is gone must find the new one on the disk
         try:
             if self.replaces:
