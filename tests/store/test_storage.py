@@ -380,3 +380,31 @@ def test_zip_stores_are_written_and_read(tmp_path):
     with ZipStore(tmp_path / "s.zip", mode="r") as store:
         reader = open_storage(store)
         assert (reader.read("A/x"), reader.list(""), reader.read_only) == (b"1", ["A"], True)
+
+
+def test_a_swap_replaces_what_it_was_made_for_and_nothing_else(storage):
+    storage.write("A/x", b"old")
+    said = []
+    assert storage.swap("A/x", b"old", b"new", lambda: said.append(storage.read("A/x")))
+    assert (storage.read("A/x"), said) == (b"new", [b"old"])
+    for stale in (b"old", b"newer", b"ne", b""):
+        assert not storage.swap("A/x", stale, b"other", lambda: said.append("never"))
+    assert not storage.swap("A/y", b"old", b"new", lambda: said.append("never"))
+    assert (storage.read("A/x"), storage.read("A/y"), said) == (b"new", None, [b"old"])
+
+
+def test_a_swap_that_fails_before_it_writes_changes_nothing(storage):
+    storage.write("A/x", b"old")
+    with pytest.raises(KeyError):
+        storage.swap("A/x", b"old", b"new", lambda: {}["fails"])
+    assert storage.swap("A/x", b"old", b"new", lambda: None)  # and no lock is held
+
+
+def test_what_is_read_with_its_stamp_is_what_the_stamp_is_of(local):
+    local.write("A/x", b"old")
+    data, stamp = local.read_stamped("A/x")
+    assert (data, stamp) == (b"old", local.stamp("A/x"))
+    local.write("A/x", b"new")
+    assert local.read_stamped("A/x") == (b"new", local.stamp("A/x"))
+    assert local.stamp("A/x") != stamp
+    assert local.read_stamped("A/y") is None
