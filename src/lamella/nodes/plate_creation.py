@@ -87,7 +87,8 @@ def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Positi
         meta = plate._live.refresh()
         listed = {well.path for well in meta.wells}
         documents = _existing_wells(plate, [path for path in images if path in listed])
-        _refuse_duplicates(plate, images, documents)
+        attributes = _position_attributes(plate)
+        _refuse_duplicates(plate, images, documents, attributes)
         new = [(*_row_and_column(path), *wells[path]) for path in images if path not in listed]
         counts = _well_images(documents, images)
 
@@ -95,10 +96,12 @@ def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Positi
             return plate_edits.raise_counts(plate_edits.add_wells(meta, new), counts)
 
         _warn_of_case(plate, meta, change(meta))  # refuses what does not fit before anything is written
-        attributes = _position_attributes(plate)
-        _clear_places(plate, images, documents)
+        _clear_places(plate, images, documents, attributes)
         _write(plate, images, documents, attributes)
         plate._live.edit(change)
+        # Last: a position that is there and not listed tells the next call that this one was killed.
+        for path, well in documents.items():
+            _list_images(well, images[path])
     return _opened(plate, [plate._place.child(path) for path in order], attributes)
 
 
@@ -122,7 +125,7 @@ def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> l
         for (name, _), place in zip(positions, places, strict=True):
             if name in taken and not well._overwriting_creation:
                 raise NodeExistsError(f"The well {well._place} has a position {name!r} already.")
-            _clear(well, place, listed=name in taken)
+            _clear(well, place, attributes, listed=name in taken)
         well._documents.put_groups({place.path: attributes for place in places})
         _list_images(well, positions)
     _raise_counts_above(well)
@@ -192,16 +195,22 @@ def _existing_wells(plate: Plate, paths: Iterable[str]) -> dict[str, Well]:
     return {path: plate._open_listed(Well, path) for path in paths}
 
 
-def _refuse_duplicates(plate: Plate, images: Images, wells: dict[str, Well]) -> None:
+def _refuse_duplicates(
+    plate: Plate, images: Images, wells: dict[str, Well], attributes: JSONObject
+) -> None:
     if plate._overwriting_creation:
         return
+    twice, begun = [], False
     for path, well in wells.items():
         taken = {image.path for image in well._live.model.images}
-        twice = [name for name, _ in images[path] if name in taken]
-        if twice:
-            raise NodeExistsError(
-                f"The plate {plate._place} has positions {[f'{path}/{name}' for name in twice]} already."
-            )
+        for name, _ in images[path]:
+            if name in taken:
+                twice.append(f"{path}/{name}")
+            else:
+                begun = begun or _is_bare(plate, plate._place.child(f"{path}/{name}"), attributes)
+    # A call that was killed is finished; of what it made, nothing may have been used since.
+    if twice and not (begun and all(_is_bare(plate, plate._place.child(path), attributes) for path in twice)):
+        raise NodeExistsError(f"The plate {plate._place} has positions {twice} already.")
 
 
 def _well_images(wells: dict[str, Well], images: Images) -> dict[str, list[tuple[str, int | None]]]:
@@ -241,8 +250,6 @@ def _write(plate: Plate, images: Images, wells: dict[str, Well], attributes: JSO
     }
     documents.put_groups(batch, new=True)  # `_clear_places` and `_missing_groups` looked
     documents.put_groups(listing)
-    for path, well in wells.items():
-        _list_images(well, images[path])
 
 
 def _list_images(well: Well, images: Sequence[tuple[str, int]]) -> None:
@@ -259,7 +266,7 @@ def _list_images(well: Well, images: Sequence[tuple[str, int]]) -> None:
     well._live.edit(listed)
 
 
-def _clear_places(plate: Plate, images: Images, wells: dict[str, Well]) -> None:
+def _clear_places(plate: Plate, images: Images, wells: dict[str, Well], attributes: JSONObject) -> None:
     """Make room for positions that replace others; refuse those in whose place something unlisted is stored."""
     for path, new in images.items():
         well = plate._place.child(path)
@@ -267,21 +274,25 @@ def _clear_places(plate: Plate, images: Images, wells: dict[str, Well]) -> None:
             continue
         taken = {image.path for image in wells[path]._live.model.images} if path in wells else set()
         for name, _ in new:
-            _clear(plate, well.child(name), listed=name in taken)
+            _clear(plate, well.child(name), attributes, listed=name in taken)
 
 
-def _clear(parent: Plate | Well, place: Place, *, listed: bool) -> None:
+def _clear(parent: Plate | Well, place: Place, attributes: JSONObject, *, listed: bool) -> None:
     if not parent._documents.storage.exists(place.path):
         return
-    if not listed and not parent._overwriting_creation and not _is_bare(parent, place):
+    if not listed and not parent._overwriting_creation and not _is_bare(parent, place, attributes):
         raise _not_listed(parent, place.path.removeprefix(parent.path).strip("/"))
     parent._documents.delete(place.path)
 
 
-def _is_bare(parent: Plate | Well, place: Place) -> bool:
-    """Whether there are no more than the documents of a group, as a killed creation leaves them."""
-    names = parent._documents.storage.list(place.path)
-    return set(names) <= {"zarr.json", ".zgroup", ".zattrs"} and parent._documents.kind(place.path) != "array"
+def _is_bare(parent: Plate | Well, place: Place, attributes: JSONObject) -> bool:
+    """Whether a new position is there as a killed creation leaves it: nothing but its first documents."""
+    names = set(parent._documents.storage.list(place.path))
+    if not names <= {"zarr.json", ".zgroup", ".zattrs"}:
+        return False
+    return not names or (
+        parent._documents.kind(place.path) == "group" and parent._documents.group(place.path) == attributes
+    )
 
 
 def _is_filled(plate: Plate, path: str) -> bool:

@@ -126,6 +126,11 @@ class Storage(ABC):
             self.write(key, new)
         return True
 
+    def sweep(self, prefix: str = "", *, deep: bool = False) -> int:
+        """Remove what killed writers left in a folder, and with `deep` below it; return how many."""
+        del prefix, deep
+        return 0
+
     def stamp(self, key: str) -> Stamp | None:
         """Return what changes whenever the bytes of a key change; None when the store cannot tell."""
         del key

@@ -18,6 +18,8 @@ from lamella.spec import plate_edits
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from lamella.nodes.plate import Plate
     from lamella.spec.plate import PlateMeta
     from lamella.types import JSONObject
@@ -50,6 +52,7 @@ def delete_member(plate: Plate, key: str) -> None:
         del plate["/".join(parts[:3])]["/".join(parts[3:])]
         return
     with plate._documents.lock(plate.path):
+        plate._documents.storage.sweep(plate._place.child(key).parent.path)  # what a killed deletion left
         listed = [well.path for well in plate._live.refresh().wells]
         if len(parts) < 3:
             wells = [path for path in listed if path == key or path.startswith(f"{key}/")]
@@ -83,18 +86,20 @@ def delete_from_well(well: Well, key: str) -> None:
 
 def _delete_wells(plate: Plate, wells: list[str], key: str) -> None:
     # Metadata first: a kill leaves folders that nobody lists, never a listed well that is not there.
-    lost = [_images_of(plate, path) or [] for path in wells]
+    # One edit, so that the same call finishes the work for as long as a folder is there.
+    counts = _recounted(plate, [_images_of(plate, path) or [] for path in wells], wells)
 
     def remove(meta: PlateMeta) -> PlateMeta:
         for path in wells:
             meta = plate_edits.remove_well(meta, path)
-        return meta
+        return meta if counts is None else plate_edits.set_counts(meta, counts)
 
     if wells:
         plate._live.edit(remove)
+    row = key.partition("/")[0]
+    if _is_needless(plate, row, but=key):
+        key = row
     _delete_folder(plate, key)
-    _delete_empty_row(plate, key.partition("/")[0])
-    _recount(plate, lost)
 
 
 def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str]) -> None:
@@ -112,7 +117,9 @@ def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str])
     if name in names:
         well._live.edit(lambda meta: plate_edits.remove_image(meta, name))
     # Also where it was not listed any more: a kill may have come between the well and the plate.
-    _recount(plate, [[(path, entry) for path, entry in images if path != name] + [(name, None)]])
+    counts = _recounted(plate, [[(path, entry) for path, entry in images if path != name] + [(name, None)]])
+    if counts is not None:
+        plate._live.edit(lambda meta: plate_edits.set_counts(meta, counts))
     _delete_folder(plate, key)
 
 
@@ -122,13 +129,14 @@ def _delete_folder(plate: Plate, key: str) -> None:
         plate._documents.delete(path)
 
 
-def _delete_empty_row(plate: Plate, row: str) -> None:
-    """Delete the group of a row that no listed well needs and that holds nothing else."""
+def _is_needless(plate: Plate, row: str, *, but: str) -> bool:
+    """Whether a row is a group that no listed well needs and that holds nothing, but for one well."""
     place = plate._place.child(row)
-    if any(well.path.startswith(f"{row}/") for well in plate._live.model.wells):
-        return
-    if plate._documents.kind(place.path) == "group" and not plate._documents.children(place.path):
-        plate._documents.delete(place.path)
+    if any(well.path.startswith(f"{row}/") and well.path != but for well in plate._live.model.wells):
+        return False
+    if plate._documents.kind(place.path) != "group":
+        return False
+    return all(join(row, name) == but for name in plate._documents.children(place.path))
 
 
 def _images(well: Well) -> Images:
@@ -143,14 +151,18 @@ def _images_of(plate: Plate, path: str) -> Images | None:
         return None
 
 
-def _recount(plate: Plate, lost: list[Images]) -> None:
-    """Count the fields anew when a well that lost some may have had the most (PL-09, PL-10)."""
+def _recounted(plate: Plate, lost: list[Images], without: Iterable[str] = ()) -> dict[str, Images] | None:
+    """Return the images of all wells when one that lost some may have had the most (PL-09, PL-10), else None."""
     if not any(_may_be_most(plate, images) for images in lost):
-        return
-    images = {well.path: _images_of(plate, well.path) for well in plate._live.model.wells}
+        return None
+    images = {
+        well.path: _images_of(plate, well.path)
+        for well in plate._live.model.wells
+        if well.path not in without
+    }
     known = {path: found for path, found in images.items() if found is not None}
-    if len(known) == len(images):  # where a well cannot be read, the old counts are still bounds
-        plate._live.edit(lambda meta: plate_edits.set_counts(meta, known))
+    # Where a well cannot be read, the old counts are still bounds.
+    return known if len(known) == len(images) else None
 
 
 def _may_be_most(plate: Plate, images: Images) -> bool:
@@ -200,10 +212,12 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
                 known = documents.group(row) if documents.kind(row) == "group" else {}
                 documents.put_group(row, known or plate._session.version.with_ome({}, {}))
             documents.move(source, target)
+        # Before the metadata of the plate: for as long as those are old, the same call finishes the work.
+        _rename_in_series(plate, old, new)
+        if _is_needless(plate, old.partition("/")[0], but=old):
+            documents.delete(plate._place.child(old.partition("/")[0]).path)
         if not undone:
             plate._live.edit(lambda meta: plate_edits.rename_well(meta, old, new))
-        _rename_in_series(plate, old, new)
-        _delete_empty_row(plate, old.partition("/")[0])
 
 
 def _rename_in_series(plate: Plate, old: str, new: str) -> None:
