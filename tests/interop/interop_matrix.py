@@ -5,84 +5,86 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from peers import PEERS, Peer
+from peers import LIBRARIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 BEGIN, END = "<!-- interop: begin -->", "<!-- interop: end -->"
 
-LIBRARIES = {**{name: name for name in PEERS}, "zarr-python": "zarr", "TensorStore": "tensorstore"}
-"""Names of the columns, and the distributions behind them."""
-
-OURS = "What lamella writes, opened elsewhere"
-THEIRS = "What others write, opened by lamella"
-
-ROWS = {
-    "test_peer_reads_every_level_and_the_physical_size_of_our_image": (
-        OURS,
-        "an image: pixels of every level, and the physical size where the library has one",
-    ),
-    "test_zarr_python_reads_every_level": (
-        OURS,
-        "an image: pixels of every level, and the physical size where the library has one",
-    ),
-    "test_tensorstore_reads_every_level": (
-        OURS,
-        "an image: pixels of every level, and the physical size where the library has one",
-    ),
-    "test_peer_reads_every_field_of_our_plate": (OURS, "a plate: pixels of every field"),
-    "test_axes_in_capitals_are_read_by_libraries_that_accept_them": (OURS, "an image with axes in capitals"),
-    "test_images_of_fewer_axes_are_read": (OURS, "images of fewer axes: yx, zyx, czyx"),
-    "test_demo_image_is_read_with_its_physical_size": (OURS, "converted TIFFs: pixels and physical size"),
-    "test_demo_plate_is_read": (OURS, "a converted plate: pixels of every field"),
-    "test_image_opens_as_a_position_of_the_version_it_was_written_in": (THEIRS, "an image: its version"),
-    "test_pixels_of_the_finest_level_are_what_was_written": (THEIRS, "an image: pixels"),
-    "test_every_level_that_is_listed_opens_by_its_path": (THEIRS, "an image: every level"),
-    "test_physical_size_is_what_was_written": (THEIRS, "an image: physical size"),
-    "test_an_image_written_by_a_peer_can_be_extended": (THEIRS, "an image: writing into it"),
-    "test_plate_lists_rows_wells_and_fields": (THEIRS, "a plate: rows, wells and fields"),
-    "test_pixels_of_every_field_are_what_was_written": (THEIRS, "a plate: pixels of every field"),
+PARTS = {
+    "test_ours_elsewhere": "What lamella writes, opened and judged elsewhere",
+    "test_theirs_here": "What others write, opened by lamella",
 }
-"""The part of the page and the row of each test that has a library."""
+"""The part of the page that the tests of a module fill."""
+
+KINDS = {
+    "image": "image",
+    "tiled": "image of tiles",
+    "labels": "label image",
+    "plate": "plate",
+}
+"""How the page calls the kinds of stores; the others are called what they are."""
 
 Row = tuple[str, str, str]
 
 
 class Matrix:
-    """Outcomes of tests by row and library."""
+    """Outcomes of tests by part, kind and form of store, and library."""
 
     def __init__(self) -> None:
-        self.outcomes: dict[Row, dict[str, list[bool]]] = {}
+        self.outcomes: dict[Row, dict[str, list[str]]] = {}
+        self._notes: list[str] = []
 
-    def add(self, test: str, params: dict[str, Any], passed: bool) -> None:
-        """Take the outcome of one test with its parameters; tests that are no row are left out."""
-        name = test.partition("[")[0]
-        library = _library(name, params)
-        if name not in ROWS or library is None:
+    @property
+    def cells(self) -> int:
+        """Count the cells of both tables that have an outcome."""
+        return sum(len(cells) for cells in self.outcomes.values())
+
+    def add(self, module: str, params: Mapping[str, Any], passed: bool, told: Mapping[str, Any]) -> None:
+        """Take the outcome of one test with its parameters; tests without library and kind are left out."""
+        if module not in PARTS or not {"library", "kind", "form"} <= set(params):
             return
-        part, what = ROWS[name]
-        cells = self.outcomes.setdefault((part, what, _store(params)), {})
-        cells.setdefault(library, []).append(passed)
+        if not passed:
+            outcome = "**no**"
+        elif told.get("cannot"):
+            outcome = f"cannot {self._note(told['cannot'])}"
+        elif told.get("breaks"):
+            outcome = f"yes {self._note(told['breaks'])}"
+        else:
+            outcome = "yes"
+        row = module, KINDS.get(params["kind"], params["kind"]), str(params["form"])
+        self.outcomes.setdefault(row, {}).setdefault(params["library"], []).append(outcome)
+
+    def _note(self, words: str) -> str:
+        if words not in self._notes:
+            self._notes.append(words)
+        return f"[{self._notes.index(words) + 1}]"
 
     def markdown(self) -> str:
-        """Give the tables, a row for each kind of store, and the releases that were run."""
-        releases = ", ".join(f"{name} {version(package)}" for name, package in LIBRARIES.items())
-        lines = [f"Run with {releases}."]
-        for part in (OURS, THEIRS):
-            columns = [
-                name
-                for name in LIBRARIES
-                if any(name in cells for row, cells in self.outcomes.items() if row[0] == part)
+        """Give the tables, a row for each kind and form of store, the notes, and the releases that were run."""
+        packages = {
+            name: package or name for name, package in LIBRARIES.items() if name != "official schemas"
+        }
+        releases = ", ".join(f"{name} {version(package)}" for name, package in packages.items())
+        lines = [f"Run with {releases}: {self.cells} cells."]
+        for module, title in PARTS.items():
+            rows = [row for row in self.outcomes if row[0] == module]
+            columns = [name for name in LIBRARIES if any(name in self.outcomes[row] for row in rows)]
+            lines += [
+                "",
+                f"## {title}",
+                "",
+                _line(["", "version", *columns]),
+                _line(["---"] * (len(columns) + 2)),
             ]
-            lines += ["", f"## {part}", ""]
-            lines += [_line(["", "version", *columns]), _line(["---"] * (len(columns) + 2))]
-            order = list(dict.fromkeys(ROWS.values()))
-            for row in sorted(self.outcomes, key=lambda row: (order.index(row[:2]), row[2])):
-                if row[0] == part:
-                    cells = self.outcomes[row]
-                    lines.append(_line([row[1], row[2], *(_cell(cells.get(name)) for name in columns)]))
+            kinds = list(dict.fromkeys([*KINDS.values(), *(row[1] for row in rows)]))
+            for row in sorted(rows, key=lambda row: (kinds.index(row[1]), row[2])):
+                cells = self.outcomes[row]
+                lines.append(_line([row[1], row[2], *(_cell(cells.get(name)) for name in columns)]))
+        lines += ["", "Notes:", ""] if self._notes else []
+        lines += [f"{number}. {words}" for number, words in enumerate(self._notes, 1)]
         return "\n".join(lines)
 
     def write(self, page: Path) -> None:
@@ -93,35 +95,9 @@ class Matrix:
         page.write_text(f"{before}{BEGIN}\n{self.markdown()}\n{END}{after}", encoding="utf-8")
 
 
-def _library(test: str, params: dict[str, Any]) -> str | None:
-    if "zarr_python" in test:
-        return "zarr-python"
-    if "tensorstore" in test:
-        return "TensorStore"
-    for value in params.values():
-        if isinstance(value, Peer):
-            return value.name
-        if isinstance(value, str) and value in PEERS:
-            return value
-    return None
-
-
-def _store(params: dict[str, Any]) -> str:
-    """Name the version of a store, and whether it has shards, from the parameters of its test."""
-    if "made" in params:
-        release, sharded = params["made"]
-        return f"{release}, sharded" if sharded else str(release)
-    if "version" in params:
-        return str(params["version"])
-    if str(params.get("plate", "")).startswith("plate_"):
-        return str(params["plate"]).removeprefix("plate_")
-    return "0.5"  # of the tests that make one version only
-
-
-def _cell(outcomes: list[bool] | None) -> str:
-    if outcomes is None:
-        return "-"
-    return "yes" if all(outcomes) else "**no**"
+def _cell(outcomes: list[str] | None) -> str:
+    """Say the worst of what came out: one failure is enough for a no."""
+    return max(outcomes, key=lambda outcome: outcome.startswith("**")) if outcomes else "-"
 
 
 def _line(cells: Iterable[str]) -> str:
