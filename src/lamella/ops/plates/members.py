@@ -136,7 +136,8 @@ def _is_needless(plate: Plate, row: str, *, but: str) -> bool:
         return False
     if plate._documents.kind(place.path) != "group":
         return False
-    return all(join(row, name) == but for name in plate._documents.children(place.path))
+    names = plate._documents.storage.list(place.path)  # not its children: one of them may be damaged
+    return all(join(row, name) == but or name in ("zarr.json", ".zgroup", ".zattrs") for name in names)
 
 
 def _images(well: Well) -> Images:
