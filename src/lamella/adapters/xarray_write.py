@@ -7,25 +7,30 @@ Layer: adapters. Imports xarray on first use.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from itertools import accumulate, product
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
-from lamella.adapters.dask import ArrayWriter, block_shape
+from lamella.adapters.dask import ArrayWriter, block_shape, dask_array
 from lamella.adapters.xarray_attributes import with_user_attributes, with_written_times
 from lamella.adapters.xarray_plan import WritePlan, plan_write
 from lamella.adapters.xarray_times import finish_move, level_transforms, move_timepoints
+from lamella.errors import InvalidArgumentError
+from lamella.nodes.image_array import ImageArray
 from lamella.ops.execution import run
+from lamella.ops.sources import reads_from
 from lamella.spec.axes import axes_from_json
+from lamella.store.array_creation import new_array
 from lamella.store.arrays import StoredArray
-from lamella.store.keys import join
+from lamella.store.keys import PRIVATE_PREFIX, join
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import xarray as xr
 
-    from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
     from lamella.ops.regions import Region
     from lamella.spec.images import ImagesMeta
@@ -59,8 +64,8 @@ def write_xarray(position: Position, data_array: xr.DataArray, image: str = "0")
         Dims exactly the lower-case names of the position's axes: ``("t", "c", "z", "y", "x")`` for a 5-D image. The
         coordinate of the channel axis holds names of channels of the position; the others numbers, evenly spaced within
         a hundredth of a step, in the unit that ``attrs["units"]`` of the coordinate gives. A dim without a coordinate
-        counts by index. Data backed by dask are computed block by block, on dask's scheduler; data that reads from the
-        image it is written to must take each voxel from the same place.
+        counts by index. Data backed by dask are computed block by block, on dask's scheduler; data that read from the
+        image that they are written to are computed into an array beside it first.
     image : str
         Name of the array.
 
@@ -86,16 +91,48 @@ def write_xarray(position: Position, data_array: xr.DataArray, image: str = "0")
     """
     name = position._checked_key(image)
     position._require_writable(f"write to the image {name!r}")
-    with ExitStack() as alone:
-        alone.enter_context(position._documents.storage.lock(join(position.path, "write_xarray")))
+    with ExitStack() as alone, ExitStack() as lock:
+        lock.enter_context(position._documents.storage.lock(join(position.path, "write_xarray")))
         finish_move(position)
         plan = plan_write(position, data_array, name)
+        plan = alone.enter_context(_safe_to_read(position, plan))
         array = _prepared(position, plan)
         _save_units(position, plan.units)
         _save_attributes(position, plan)
         if plan.times is None or not plan.times.grid.movable:
-            alone.close()  # nobody can move the timepoints of this image, so others may write meanwhile
+            lock.close()  # nobody can move the timepoints of this image, so others may write meanwhile
         _write_pixels(array, plan.data, plan.indices)
+
+
+@contextmanager
+def _safe_to_read(position: Position, plan: WritePlan) -> Iterator[WritePlan]:
+    """Compute data that read from the image that they are written to, before the first voxel changes."""
+    place = position._place.child(plan.image)
+    if not reads_from(plan.data, place):
+        yield plan
+        return
+    if plan.array is None:
+        raise InvalidArgumentError(
+            f"Cannot write {place} from data that are to be read from there: it was deleted, or never written. Load "
+            "the data before the store is replaced."
+        )
+    documents = position._documents
+    beside = position._place.child(f"{PRIVATE_PREFIX}{uuid4().hex}")
+    described = new_array(
+        plan.data.shape,
+        plan.data.dtype,
+        zarr_format=documents.format,
+        chunks=[
+            max(1, min(n, length)) for n, length in zip(plan.array.write_unit, plan.data.shape, strict=True)
+        ],
+    )
+    documents.put_array(beside.path, described, new=True)
+    try:
+        computed = ImageArray(beside)
+        _write_pixels(computed, plan.data, [None] * plan.data.ndim)
+        yield replace(plan, data=plan.data.copy(data=dask_array(computed)))
+    finally:
+        documents.delete(beside.path)
 
 
 def _prepared(position: Position, plan: WritePlan) -> ImageArray:

@@ -165,6 +165,8 @@ class ImageCreation(NGFFNode):
         self._check_free(key, found)
         if check_shape:
             self._check_shape(self._live.view, key, array.shape)
+        if found is None and source is not None:
+            self._check_source(source, place)
 
         def add(meta: ImagesMeta) -> ImagesMeta:
             if key in meta.multiscales[0].get_dataset_paths():
@@ -198,6 +200,16 @@ class ImageCreation(NGFFNode):
         if source is not None and staged is None:
             self._fill(made, key, source)
         return made
+
+    def _check_source(self, source: Source, place: Place) -> None:
+        """Refuse a lazy source that would read the zeros of the array that is made for it."""
+        from lamella.ops.sources import reads_from
+
+        if not source.in_memory and reads_from(source.data, place):
+            raise InvalidArgumentError(
+                f"Cannot create {place} from data that are to be read from there: it was deleted, or never written. "
+                "Load the data before the store is replaced, or write to another path."
+            )
 
     def _check_free(self, key: str, found: str | None) -> None:
         self._groups_above(key)

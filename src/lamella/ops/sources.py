@@ -1,0 +1,98 @@
+"""Which stored arrays a lazy source reads from, asked before one of them is written over.
+
+A dask array, or a labelled one, is a list of what to read later: written into an array that it reads from, it would
+meet its own results, or the zeros of an array that was made anew.
+
+Layer: ops. Knows dask, xarray and zarr-python by what their objects look like, and imports none of them.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.nodes.session import Place
+
+_DEEPEST = 8
+"""Wrappers around a stored array, and nested tuples of a task: no real ones are deeper."""
+
+
+def reads_from(data: Any, place: Place) -> bool:
+    """Tell whether a source reads, or will read, the array at a place.
+
+    Parameters
+    ----------
+    data
+        A numpy, dask, xarray or zarr array, an `ImageArray`, or anything else; nothing of it is read.
+    place
+        Of the array, which need not exist.
+
+    Examples
+    --------
+    >>> from lamella.ops.sources import reads_from
+    >>> lazy = position["0"].dask_array() + 1
+    >>> reads_from(lazy, position["0"]._place), reads_from(np.ones(3), position["0"]._place)
+    (True, False)
+    """
+    wanted = _address(place.session.name, place.path)
+    return any(found == wanted for found in _addresses(data, 0))
+
+
+def _addresses(data: Any, depth: int) -> Iterator[str]:
+    """Yield where the stored arrays are that an object reads from."""
+    if depth > _DEEPEST or data is None or isinstance(data, str | bytes | int | float):
+        return
+    stored = getattr(data, "stored", None) or getattr(data, "_stored", None) or data
+    documents = getattr(stored, "documents", None)
+    if documents is not None and isinstance(getattr(stored, "path", None), str):
+        yield _address(documents.storage.name, stored.path)
+        return
+    graph = getattr(data, "__dask_graph__", None)
+    found = graph() if callable(graph) else None
+    if found is not None:
+        for layer in _layers(found):
+            yield from _addresses_in_layer(layer, depth + 1)
+        return
+    store = getattr(data, "store_path", None)  # an array of zarr-python
+    if store is not None and getattr(store.store, "root", None) is not None:
+        yield _address(str(store.store.root), store.path)
+        return
+    if isinstance(data, dict):
+        data = list(data.values())
+    if isinstance(data, list | tuple):
+        for member in data:
+            yield from _addresses(member, depth + 1)
+        return
+    # What xarray puts around an array that is read later; never its `data`, which would read it now.
+    for name in ("variable", "_data", "array", "args"):
+        inner = vars(data).get(name) if hasattr(data, "__dict__") else getattr(data, name, None)
+        inner = getattr(data, name, None) if inner is None and name in ("variable", "args") else inner
+        if inner is not None and inner is not data and not callable(inner):
+            yield from _addresses(inner, depth + 1)
+
+
+def _layers(graph: Any) -> Iterator[Any]:
+    layers = getattr(graph, "layers", None)
+    yield from layers.values() if layers is not None else [graph]
+
+
+def _addresses_in_layer(layer: Any, depth: int) -> Iterator[str]:
+    """Look at what a layer is made from, before it is spread out into its tasks where that can be seen."""
+    made_from = [getattr(layer, name, None) for name in ("indices", "io_deps", "task", "dsk")]
+    if any(part is not None for part in made_from):
+        for part in made_from:
+            yield from _addresses(part, depth)
+        return
+    for task in dict(layer).values():
+        yield from _addresses(task, depth)
+
+
+def _address(store: str, path: str) -> str:
+    """Return where an array is, the same through whichever group of a local store it was opened."""
+    root = store.removeprefix("file://")
+    if os.path.isabs(root):
+        return os.path.realpath(os.path.join(root, path))
+    return f"{store.rstrip('/')}/{path}".rstrip("/")
