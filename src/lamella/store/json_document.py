@@ -45,6 +45,10 @@ def once_each(pairs: Pairs) -> JSONObject:
 _DECODER = json.JSONDecoder(object_pairs_hook=once_each)
 
 
+#: Levels of a document. Real ones have ten; what edits and compares them takes a call of Python for each.
+_DEEPEST = 100
+
+
 def parse_object(data: bytes, node: str, file: str) -> JSONObject:
     """Parse one document.
 
@@ -81,7 +85,24 @@ def parse_object(data: bytes, node: str, file: str) -> JSONObject:
         raise _damaged(node, file, fault) from error
     if not isinstance(found, dict):
         raise _damaged(node, file, f"it holds a {type(found).__name__}, not an object")
+    if data.count(b"[") + data.count(b"{") > _DEEPEST and _is_deeper(found, _DEEPEST):
+        raise _damaged(node, file, f"it is nested too deeply: {_DEEPEST} levels are allowed")
     return found
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether containers lie in each other more than so many levels deep."""
+    below = [value]
+    for _ in range(levels):
+        below = [
+            member
+            for holder in below
+            for member in (holder.values() if isinstance(holder, dict) else holder)
+            if isinstance(member, dict | list)
+        ]
+        if not below:
+            return False
+    return True
 
 
 def to_bytes(document: JSONObject, node: str, file: str) -> bytes:

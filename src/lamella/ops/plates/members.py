@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import InvalidNameError, LamellaError, NodeExistsError, NodeNotFoundError
+from lamella.nodes.parts import read_part
 from lamella.nodes.session import join
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.spec import plate_edits
@@ -227,7 +228,7 @@ def _rename_in_series(plate: Plate, old: str, new: str) -> None:
     place = plate._place.child("OME")
     if documents.kind(place.path) != "group":
         return
-    listed = version.load(Bioformats2RawMeta, documents.group(place.path))
+    listed = read_part(place, Bioformats2RawMeta, documents.group(place.path))
     if listed is None or not any(path.startswith(f"{old}/") for path in listed.series or []):
         return
 
