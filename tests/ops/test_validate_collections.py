@@ -55,6 +55,14 @@ def test_a_listed_image_that_is_missing(series):
     assert rules(series) == {"BF-05"}
 
 
+def test_images_of_the_xml_in_another_order_than_the_series(series):
+    file = series / "OME" / "METADATA.ome.xml"
+    text = file.read_text()
+    assert text.count('SizeX="8"') == 2
+    file.write_text(text.replace('SizeX="8"', 'SizeX="9"', 1))  # the first image of the XML is not the first one
+    assert rules(series) == {"BF-07"}
+
+
 def test_more_images_in_the_xml_than_in_the_collection(series):
     change(series / "OME" / ".zattrs", lambda ome: ome.update(series=["0"]))
     assert rules(series) == {"BF-07"}

@@ -46,7 +46,7 @@ def visit_collection(inspection: Inspection, node: StoredNode) -> None:
         _judge_series_of_plate(inspection, node, ome, plate, listed, version)
     else:
         _judge_missing_plate(inspection, node, images, version)
-    _judge_xml(inspection, node, len(images), version)
+    _judge_xml(inspection, node, images, version)
 
 
 def _visit_series(
@@ -144,7 +144,7 @@ def _judge_missing_plate(inspection: Inspection, node: StoredNode, images: list[
             return
 
 
-def _judge_xml(inspection: Inspection, node: StoredNode, images: int, version: str) -> None:
+def _judge_xml(inspection: Inspection, node: StoredNode, images: list[str], version: str) -> None:
     key = join(node.path, f"OME/{XML_FILE}")
     where = join(node.path, "OME")
     try:
@@ -174,15 +174,39 @@ def _judge_xml(inspection: Inspection, node: StoredNode, images: int, version: s
             "BF-03", where, (), found, "write OME-XML with MetadataOnly", level="MUST", version=version
         )
     elements = [element for element in root if element.tag.rpartition("}")[2] == "Image"]
-    if names[0] == "OME" and len(elements) != images:
-        inspection.find(
-            "BF-07",
-            where,
-            (),
-            f"{XML_FILE} has {len(elements)} images, the collection {images}",
-            "describe each image once, in the order of the series",
-            version=version,
-        )
+    found = None
+    if len(elements) != len(images):
+        found = f"{XML_FILE} has {len(elements)} images, the collection {len(images)}"
+    else:
+        for number, (element, path) in enumerate(zip(elements, images, strict=True)):
+            described, stored = _described_plane(element), _stored_plane(inspection, join(node.path, path))
+            if described and stored and described != stored:
+                found = (
+                    f"image {number} of {XML_FILE} has {described[1]} x {described[0]} pixels, and the image of its "
+                    f"place in the series, {describe(path)}, {stored[1]} x {stored[0]}"
+                )
+                break
+    if names[0] == "OME" and found is not None:
+        remedy = "describe each image once, in the order of the series"
+        inspection.find("BF-07", where, (), found, remedy, version=version)
+
+
+def _described_plane(element: ElementTree.Element) -> tuple[int, ...] | None:
+    """Give height and width that the OME-XML states of an image."""
+    sizes = [part.attrib for part in element if part.tag.rpartition("}")[2] == "Pixels"]
+    texts = [size.get(key, "") for size in sizes[:1] for key in ("SizeY", "SizeX")]
+    return tuple(map(int, texts)) if texts and all(text.isdecimal() for text in texts) else None
+
+
+def _stored_plane(inspection: Inspection, path: str) -> tuple[int, ...] | None:
+    """Give height and width of the finest level of an image, whose axes end in y and x."""
+    image = inspection.reader.group(path)
+    multiscale = next((entry for _, entry in objects(image.ome.get("multiscales"))), {})
+    level = next((entry.get("path") for _, entry in objects(multiscale.get("datasets"))), None)
+    if not isinstance(level, str):
+        return None
+    facts = inspection.reader.array(join(path, level), image.zarr_format).facts
+    return None if facts is None else tuple(facts.shape[-2:])
 
 
 def visit_scene(inspection: Inspection, node: StoredNode) -> None:
