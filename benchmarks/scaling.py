@@ -1,0 +1,192 @@
+"""Show that cost grows linearly: creating and walking plates, and pyramids, at 1, 4 and 16 times the work.
+
+    python benchmarks/scaling.py [--version 0.5] [--only CASE,...] [--rounds N] [--folder DIR]
+
+Each measurement is a process of its own, and rounds go over all sizes in turn. For each case and size, medians of
+wall time and of processor time are printed as a Markdown table, with what one unit of work costs and how that compares
+with the smallest size: 1.00 is linear. What a process pays once (imports, kernels) is paid before, by the same work at
+the smallest size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STEPS = (1, 4, 16)
+WELLS = 24  # with nine fields each: 216 positions, and 3456 at 16 times the work
+FIELDS = 9
+POSITION = {"shape": (1, 3, 8, 1024, 1024), "dtype": "uint16", "chunks": (1, 1, 8, 1024, 1024)}
+CHANNELS = ["DAPI", "GFP", "RFP"]
+FRAME = (1, 1, 16, 512, 512)  # 8 MiB of uint16; a unit of a pyramid's work is one time point of it
+
+
+def fields(wells: int) -> Iterator[tuple[str, str, str]]:
+    """Row, column and name of the positions of so many wells, along the rows of a plate of 24 columns."""
+    for well in range(wells):
+        for field in range(FIELDS):
+            yield chr(ord("A") + well // 24), str(well % 24 + 1), str(field)
+
+
+def create(folder: Path, step: int, version: str) -> None:
+    """Create positions with an empty array each."""
+    from lamella import open_ome_zarr
+
+    path = folder / f"plate-{step}.zarr"
+    with open_ome_zarr(path, layout="hcs", mode="w", channel_names=CHANNELS, version=version) as plate:
+        for position in plate.create_positions(list(fields(WELLS * step))):
+            position.create_zeros("0", **POSITION)
+
+
+def walk(folder: Path, step: int, version: str) -> None:
+    """Read shape, scale and channels of every position."""
+    from lamella import open_ome_zarr
+
+    with open_ome_zarr(folder / f"plate-{step}.zarr") as plate:
+        found = [(p.data.shape, p.scale, p.channel_names) for _, p in plate.positions()]
+    assert len(found) == WELLS * FIELDS * step, len(found)
+
+
+def pyramid(folder: Path, step: int, version: str) -> None:
+    """Compute three lower levels of a film."""
+    from lamella import open_ome_zarr
+
+    with open_ome_zarr(folder / f"film-{step}.zarr", mode="r+") as position:
+        position.compute_pyramid(levels=4)
+
+
+def prepare_walk(folder: Path, step: int, version: str) -> None:
+    """Create the plate to walk, unless it is there."""
+    if not (folder / f"plate-{step}.zarr").exists():
+        create(folder, step, version)
+
+
+def prepare_pyramid(folder: Path, step: int, version: str) -> None:
+    """Write a film of so many time points, without lower levels."""
+    import numpy as np
+
+    from lamella import open_ome_zarr
+
+    path = folder / f"film-{step}.zarr"
+    shutil.rmtree(path, ignore_errors=True)
+    frame = np.random.default_rng(0).poisson(100, FRAME).astype("uint16")
+    with open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"], version=version) as position:
+        image = position.create_zeros("0", (step, *FRAME[1:]), "uint16", chunks=(1, 1, 8, 256, 256))
+        for t in range(step):
+            image[t] = frame[0]
+
+
+def prepare_create(folder: Path, step: int, version: str) -> None:
+    """Clear the place; what is removed is not timed."""
+    shutil.rmtree(folder / f"plate-{step}.zarr", ignore_errors=True)
+
+
+CASES: dict[str, tuple[Callable[[Path, int, str], None], Callable[[Path, int, str], None], str]] = {
+    "plate_create": (prepare_create, create, "position"),
+    "plate_walk": (prepare_walk, walk, "position"),
+    "pyramid": (prepare_pyramid, pyramid, "time point"),
+}
+UNITS = {"plate_create": WELLS * FIELDS, "plate_walk": WELLS * FIELDS, "pyramid": 1}
+
+
+def one(case: str, step: int, folder: Path, version: str) -> dict[str, float]:
+    """Measure one size of one case here, after the same work at the smallest size, which pays what is paid once."""
+    prepare, work, _ = CASES[case]
+    warm = folder / "warm"
+    warm.mkdir(parents=True, exist_ok=True)
+    prepare(warm, 1, version)
+    work(warm, 1, version)
+    prepare(folder, step, version)
+    cpu, start = time.process_time(), time.perf_counter()
+    work(folder, step, version)
+    return {"wall": time.perf_counter() - start, "cpu": time.process_time() - cpu}
+
+
+def measured(
+    cases: list[str], rounds: int, folder: Path, version: str
+) -> dict[tuple[str, int], dict[str, float]]:
+    """Measure every size of every case, round by round; medians."""
+    runs: dict[tuple[str, int], list[dict[str, float]]] = {}
+    for _ in range(rounds):
+        for case in cases:
+            for step in STEPS:
+                command = [sys.executable, __file__, "--one", f"{case}:{step}", "--folder", str(folder)]
+                run = subprocess.run(
+                    [*command, "--version", version], capture_output=True, text=True, check=True, timeout=900
+                )
+                runs.setdefault((case, step), []).append(json.loads(run.stdout))
+    return {
+        key: {name: statistics.median(run[name] for run in found) for name in ("wall", "cpu")}
+        for key, found in runs.items()
+    }
+
+
+def table(results: dict[tuple[str, int], dict[str, float]]) -> str:
+    """Write the medians as a Markdown table."""
+    head = ["case", "work", "wall", "processor", "processor per unit", "against 1x"]
+    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for (case, step), median in results.items():
+        units, unit = UNITS[case] * step, CASES[case][2]
+        cost, least = median["cpu"] / units, results[case, STEPS[0]]["cpu"] / UNITS[case]
+        rows.append(
+            [
+                case,
+                f"{step}x: {units} {unit}{'s' if units > 1 else ''}",
+                f"{median['wall']:.3f} s",
+                f"{median['cpu']:.3f} s",
+                f"{cost * 1e6:.0f} us" if cost < 1e-2 else f"{cost * 1e3:.0f} ms",
+                f"{cost / least:.2f}",
+            ]
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    )
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--only", metavar="CASE,...", help=f"some of {', '.join(CASES)}")
+    parser.add_argument("--version", default="0.5", choices=["0.4", "0.5"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "out", help="scratch space")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure and print."""
+    args = arguments()
+    if args.one:
+        case, _, step = args.one.partition(":")
+        found: dict[str, Any] = dict(one(case, int(step), args.folder, args.version))
+        print(json.dumps(found))
+        return 0
+    cases = args.only.split(",") if args.only else list(CASES)
+    unknown = set(cases) - set(CASES)
+    if unknown:
+        sys.exit(f"scaling: no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+    folder = args.folder / "scaling"
+    results = measured(cases, args.rounds, folder, args.version)
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
+    print(f"Medians of {args.rounds} rounds, OME-NGFF {args.version}, {machine}.\n\n{table(results)}")
+    shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
