@@ -174,21 +174,21 @@ def _judge_xml(inspection: Inspection, node: StoredNode, images: list[str], vers
             "BF-03", where, (), found, "write OME-XML with MetadataOnly", level="MUST", version=version
         )
     elements = [element for element in root if element.tag.rpartition("}")[2] == "Image"]
-    found = None
+    differs = None
     if len(elements) != len(images):
-        found = f"{XML_FILE} has {len(elements)} images, the collection {len(images)}"
+        differs = f"{XML_FILE} has {len(elements)} images, the collection {len(images)}"
     else:
         for number, (element, path) in enumerate(zip(elements, images, strict=True)):
             described, stored = _described_plane(element), _stored_plane(inspection, join(node.path, path))
             if described and stored and described != stored:
-                found = (
+                differs = (
                     f"image {number} of {XML_FILE} has {described[1]} x {described[0]} pixels, and the image of its "
                     f"place in the series, {describe(path)}, {stored[1]} x {stored[0]}"
                 )
                 break
-    if names[0] == "OME" and found is not None:
+    if names[0] == "OME" and differs is not None:
         remedy = "describe each image once, in the order of the series"
-        inspection.find("BF-07", where, (), found, remedy, version=version)
+        inspection.find("BF-07", where, (), differs, remedy, version=version)
 
 
 def _described_plane(element: ElementTree.Element) -> tuple[int, ...] | None:
