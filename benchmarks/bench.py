@@ -32,7 +32,9 @@ LIMITS = {
     "crops": None,
     "crops4": None,
     "pyramid": None,
-    "stream": None,
+    "stream": 1.1,
+    "stream_files": 1.1,
+    "stream_shards": 1.1,
     "convert": None,
 }
 NEEDS = {
@@ -42,7 +44,7 @@ NEEDS = {
     "crops4": "write_image",
 }
 NEEDS_OF_FLOOR = {**NEEDS, "pyramid": "write_image"}
-ONLY_LAMELLA = {"convert"}
+ONLY_LAMELLA = {"stream_files", "stream_shards", "convert"}
 CONVERT_MEMORY_MB = 600
 
 Results = dict[str, dict[str, list[dict[str, Any]]]]

@@ -20,7 +20,7 @@ CHUNK = (1, 1, 8, 256, 256)  # 1 MiB
 SHARDS_RATIO = (1, 1, 4, 4, 4)  # one shard per time point and channel
 CROP = 256  # edge of a training crop in y and x
 CROPS = 600
-STREAM_FRAMES, STREAM_EDGE = 200, 2048
+STREAM_FRAMES, STREAM_EDGE, STREAM_SHARD = 200, 2048, 16
 TIFF_REPEATS = 4  # time points of the TIFF over those of the volume: 2 GiB
 POSITION_SHAPE, POSITION_CHUNK = (1, 3, 8, 1024, 1024), (1, 1, 8, 1024, 1024)
 

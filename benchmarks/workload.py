@@ -14,6 +14,7 @@ import logging
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -125,18 +126,33 @@ class Workloads:
 
     def stream(self) -> dict[str, float]:
         """Write camera frames, one assignment each."""
-        import numpy as np
-
-        pixels = load(self.folder)
-        frames = [np.ascontiguousarray(np.tile(pixels[0, 0, z], (2, 2))) for z in range(8)]
-        shutil.rmtree(self.other, ignore_errors=True)
         edge, count = sample.STREAM_EDGE, sample.STREAM_FRAMES
+        frames = stream_frames(self.folder)
+        shutil.rmtree(self.other, ignore_errors=True)
         with self.open(self.other, "w", layout="fov", channel_names=["a"]) as position:
             array = position.create_zeros(
                 "0", shape=(count, 1, 1, edge, edge), dtype="uint16", chunks=(1, 1, 1, edge, edge)
             )
             times = [seconds(lambda i=i: array.__setitem__((i, 0, 0), frames[i % 8])) for i in range(count)]
-        return {"seconds": sum(times), "frames_s": count / sum(times), "worst_ms": max(times) * 1e3}
+        return frame_times(times, sum(times))
+
+    def stream_files(self, shards_ratio: tuple[int, ...] | None = None) -> dict[str, float]:
+        """Give camera frames to a stream, a file for each; until all are in place."""
+        edge, count = sample.STREAM_EDGE, sample.STREAM_FRAMES
+        frames = stream_frames(self.folder)
+        shutil.rmtree(self.other, ignore_errors=True)
+        with self.open(self.other, "w", layout="fov", channel_names=["a"]) as position:
+            start = time.perf_counter()
+            stream = position.stream("0", (edge, edge), "uint16", order="t", shards_ratio=shards_ratio)
+            with stream:
+                times = [seconds(lambda i=i: stream.append(frames[i % 8])) for i in range(count)]
+            taken = time.perf_counter() - start
+            assert position["0"].shape[0] == stream.stored == count
+        return frame_times(times, taken) | {"waits": stream.waits}
+
+    def stream_shards(self) -> dict[str, float]:
+        """Give camera frames to a stream, many in a shard."""
+        return self.stream_files((sample.STREAM_SHARD, 1, 1, 1, 1))
 
     def convert(self) -> dict[str, float]:
         """Convert the 2 GiB OME-TIFF on the command line, pyramid included."""
@@ -153,6 +169,25 @@ class Workloads:
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
         shutil.rmtree(self.other)
         return {"seconds": taken, "rss_mb": peak}
+
+
+def stream_frames(folder: Path) -> list[Any]:
+    """Return eight camera frames, made of planes of the volume."""
+    import numpy as np
+
+    pixels = load(folder)
+    return [np.ascontiguousarray(np.tile(pixels[0, 0, z], (2, 2))) for z in range(8)]
+
+
+def frame_times(times: list[float], taken: float) -> dict[str, float]:
+    """Return what is told of a stream: the worst frame, too, by which a camera's buffer overflows."""
+    worst, median = max(times), statistics.median(times)
+    return {
+        "seconds": taken,
+        "frames_s": len(times) / taken,
+        "worst_ms": worst * 1e3,
+        "worst_of_median": worst / median,
+    }
 
 
 def main(module: str, workload: str, folder: Path) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -294,6 +295,13 @@ def test_channels_come_in_their_own_order(make):
     )
 
 
+def test_a_position_without_an_image_gets_the_channels_that_come(make):
+    position = make(channel_names=())
+    with position.stream("0", FRAME, "uint16", order="tc", channels=["GFP", "RFP"]) as frames:
+        frames.append(frame_of(0))
+    assert (position.channel_names, position["0"].shape) == (["GFP", "RFP"], (1, 2, 1, *FRAME))
+
+
 def test_stacks_can_be_frames(make):
     position = make()
     with position.stream("0", (Z, *FRAME), "uint16", order="tc") as frames:
@@ -313,6 +321,20 @@ def test_a_pyramid_is_made_at_the_end(make):
     other["0"] = position["0"][:]
     other.compute_pyramid(levels=2)
     np.testing.assert_array_equal(position["1"][:], other["1"][:])
+
+
+def test_a_pyramid_is_brought_up_to_date_when_the_stream_goes_on(make):
+    position = make()
+    options = {"order": "tc", "pyramid": 3, "shards_ratio": (4, 1, 1, 1, 1)}
+    for stop in (3, 11):
+        with position.stream("0", (64, 64), "uint16", resume=True, **options) as frames:
+            for number in range(frames.frames, stop):
+                frames.append(frame_of(number, (64, 64)))
+    levels = [position[str(n)][:] for n in (1, 2)]
+    position.compute_pyramid()
+    assert [level.shape for level in levels] == [(6, 2, 1, 32, 32), (6, 2, 1, 16, 16)]
+    for n, level in enumerate(levels, 1):
+        np.testing.assert_array_equal(level, position[str(n)][:])
 
 
 def test_a_known_number_of_frames_is_the_shape_from_the_start(make, layout):
@@ -378,6 +400,18 @@ def test_a_kill_costs_no_stored_frame_and_the_stream_goes_on(tmp_path, version, 
         np.testing.assert_array_equal(position["0"][:], expected(40))
 
 
+def test_the_example_of_the_documentation_runs(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "streaming.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-W", "error", "-c", code]
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[1] == "(3, 2, 5, 256, 256) [[7, 1]]"
+    film = zarr.open_array(tmp_path / "film.zarr" / "0", mode="r")[:, :, :, 0, 0]
+    assert film.ravel().tolist() == [*range(7), 0, *range(8, 30)]
+
+
 # ---- wrong calls ------------------------------------------------------------------------------------
 
 
@@ -407,8 +441,10 @@ def test_a_frame_with_too_many_axes_is_refused(make):
 
 
 def test_channels_that_are_not_there_are_refused(make):
+    position = make()
+    position["0"] = np.zeros((1, 2, 1, *FRAME), "uint16")
     with pytest.raises(InvalidArgumentError, match=r"it has \['DAPI', 'GFP'\], not \['RFP'\]"):
-        make().stream("0", FRAME, "uint16", order="tc", channels=["RFP"])
+        position.stream("1", FRAME, "uint16", order="tc", channels=["RFP"])
 
 
 def test_a_queue_of_nothing_is_refused(make):

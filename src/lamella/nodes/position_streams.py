@@ -56,7 +56,8 @@ class StreamMethods(NGFFNode):
         lengths
             How many frames come along the axes of the order. The first may be left out: then it grows.
         channels
-            Names of the channels that come, in the order in which they come; all of the position by default.
+            Names of the channels that come, in the order in which they come; all of the position by default. A position
+            without an image gets those that it does not have.
         chunks
             Shape of a chunk; one frame by default.
         shards_ratio

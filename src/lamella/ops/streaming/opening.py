@@ -176,7 +176,8 @@ def _open(
         raise
     at_end = None
     if options.pyramid is not None:
-        at_end = partial(_make_pyramids, positions, options.pyramid)
+        first_steps = [(one.order.axes[0], one.count // one.order.per_step) for one in arrays]
+        at_end = partial(_make_pyramids, positions, options.pyramid, first_steps)
     frame = options.frame, options.dtype
     return FrameStream(arrays, of_all, frame, workers, flush_every=options.flush_every, at_end=at_end)
 
@@ -222,10 +223,13 @@ def _channels(position: Position, wanted: Sequence[str] | None) -> tuple[int, ..
     if wanted is None:
         return tuple(range(len(names) or 1))
     missing = [name for name in wanted if name not in names]
-    if missing or not wanted or len(set(wanted)) != len(wanted):
+    if (missing and position.dataset_paths) or not wanted or len(set(wanted)) != len(wanted):
         raise InvalidArgumentError(
             f"channels names channels of {position._place}, each once: it has {names}, not {list(wanted)}."
         )
+    for name in missing:
+        position.append_channel(name, resize_arrays=False)
+    names = [*names, *missing]
     return tuple(names.index(name) for name in wanted)
 
 
@@ -324,7 +328,17 @@ def _line_up(arrays: list[ArrayFrames], order: FrameOrder) -> None:
             one.restart(count)
 
 
-def _make_pyramids(positions: Sequence[Position], levels: int | str) -> None:
-    for position in positions:
-        if all(position.data.shape):
-            position.compute_pyramid(levels=levels)
+def _make_pyramids(
+    positions: Sequence[Position], levels: int | str, first_steps: Sequence[tuple[int, int]]
+) -> None:
+    """Make the lower levels, or where there are some, bring them up to date from the first new frame on."""
+    from lamella.ops.pyramids.pyramid import compute_pyramid
+    from lamella.ops.pyramids.update import update_pyramid
+
+    for position, (axis, first) in zip(positions, first_steps, strict=True):
+        if not all(position.data.shape):
+            continue
+        if len(position.dataset_paths) == 1:
+            compute_pyramid(position, levels)
+        elif first < position.data.shape[axis]:
+            update_pyramid(position, (*(slice(None),) * axis, slice(first, None)))
