@@ -141,4 +141,5 @@ def _read(source: StoredArray, box: Region, room: local) -> Array:
     if getattr(room, "memory", None) is None or room.memory.size < prod(shape):
         room.memory = np.empty(prod(shape), dtype)
     block: Array = room.memory[: prod(shape)].reshape(shape)
-    return source.read(box, out=block)
+    source.read_many([box], out=block[None])  # on this thread: the other workers are at theirs
+    return block
