@@ -8,17 +8,20 @@
 PYTHON ?= python3
 VENV ?= .venv
 INTEROP_VENV ?= .venv-interop
+TORCH_VENV ?= .venv-torch
+TORCH ?= torch>=2.4
 JOBS ?= auto
 TORTURE ?= 60
 
 READY = $(VENV)/.ready
 LINT_READY = $(VENV)/.ready-lint
 INTEROP_READY = $(INTEROP_VENV)/.ready
+TORCH_READY = $(TORCH_VENV)/.ready
 # The other libraries need 3.12 or newer. Empty when there is none; looked up only by the targets that use it.
 INTEROP_PYTHON = $(shell scripts/newest_python 3.12)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-interop interop-docs lint format bench torture clean
+.PHONY: help demo test test-interop test-torch interop-docs lint format bench torture clean
 
 help: ## say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -35,6 +38,9 @@ test-interop: ## open our stores with other libraries and theirs with lamella
 	else \
 	    $(MAKE) --no-print-directory $(INTEROP_READY) && $(INTEROP_VENV)/bin/python -m pytest -q tests/interop; \
 	fi
+
+test-torch: $(TORCH_READY) ## train on crops with PyTorch, in workers of every kind
+	$(TORCH_VENV)/bin/python -m pytest -q tests/torch src/lamella/torch.py
 
 interop-docs: ## run test-interop and write its table into docs/interoperability.md
 	INTEROP_PAGE=docs/interoperability.md $(MAKE) --no-print-directory test-interop
@@ -74,4 +80,9 @@ $(LINT_READY): $(READY)
 
 $(INTEROP_READY): pyproject.toml scripts/make_venv
 	scripts/make_venv "$(INTEROP_PYTHON)" "$(INTEROP_VENV)" interop
+	@touch $@
+
+$(TORCH_READY): pyproject.toml scripts/make_venv
+	scripts/make_venv "$(PYTHON)" "$(TORCH_VENV)" test
+	$(TORCH_VENV)/bin/python -m pip --disable-pip-version-check -qq install "$(TORCH)"
 	@touch $@

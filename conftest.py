@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 # It imports another library; tests/test_api_page.py runs it with ours.
 collect_ignore = ["tests/data/api_script.py"]
+if find_spec("torch") is None:  # `make test-torch` has it
+    collect_ignore.append("src/lamella/torch.py")
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("errors", "models"):
+    if name in ("errors", "models", "torch"):
         return import_module(f"lamella.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module 'lamella' has no attribute {name!r}")

@@ -63,6 +63,16 @@ class MapReport:
     def __bool__(self) -> bool:
         return not self.failed
 
+    def _take(self, outcome: _Outcome, *, keep_value: bool) -> None:
+        if outcome.fault:
+            self.failed[outcome.unit] = outcome.fault
+        elif outcome.skipped:
+            self.skipped += 1
+        else:
+            self.done += 1
+            if keep_value:
+                self.values[outcome.unit] = outcome.value
+
 
 class _Outcome(NamedTuple):
     unit: str
@@ -183,50 +193,21 @@ def map_plate(
     progress: Callable[[int, int], None] | None = None,
 ) -> MapReport:
     """Apply a function over a plate; see :meth:`Plate.map`."""
-    if over not in ("positions", "regions"):
-        raise InvalidArgumentError(f"over is 'positions' or 'regions', got {over!r}")
-    by_region = over == "regions"
-    if by_region and (name or "").startswith(_LABELS):
-        raise InvalidArgumentError("label images are made from whole positions: use over='positions'")
-    if name is None and (output is not None or by_region):
-        name = level
-    if by_region and output is None and name == level:
-        raise InvalidArgumentError(
-            f"the image {level!r} would be written while it is read: give another name, or an output"
-        )
-    task = _Task(function, name, level, retries, resume)
+    task = _Task(function, _name_of_results(over, name, level, output is not None), level, retries, resume)
     check_reach(plate._documents.storage, executor)
     chosen = _chosen(plate, positions)
     target = plate if output is None else _output(plate, chosen, output, channel_names, resume)
-    if name is not None:
+    if task.name is not None:
         target._require_writable("store the results")
         check_reach(target._documents.storage, executor)
-    report = MapReport(target)
-    units: Iterator[_PositionUnit | _RegionUnit]
-    if by_region:
-        pairs = _pairs(task, chosen, target, None if dtype is None else np.dtype(dtype))
-        total = sum(prod(_grid(made)) for _, _, made in pairs)
-        units = (
-            _RegionUnit(task, path, source, made, region)
-            for path, source, made in pairs
-            for region in regions(made.shape, made.write_unit)
-        )
+    if over == "regions":
+        total, units = _region_units(task, chosen, target, None if dtype is None else np.dtype(dtype))
     else:
-        total = len(chosen)
-        units = (
-            _PositionUnit(task, path, position, position if output is None else _position(target, path))
-            for path, position in chosen.items()
-        )
+        total, units = len(chosen), _position_units(task, chosen, target)
+    report = MapReport(target)
 
     def take(outcome: _Outcome) -> None:
-        if outcome.fault:
-            report.failed[outcome.unit] = outcome.fault
-        elif outcome.skipped:
-            report.skipped += 1
-        else:
-            report.done += 1
-            if name is None:
-                report.values[outcome.unit] = outcome.value
+        report._take(outcome, keep_value=task.name is None)
         if progress is not None:
             progress(report.done + report.skipped + len(report.failed), total)
 
@@ -239,6 +220,21 @@ def map_plate(
             f"{fault}. Mend the cause and call again: what is there is not made again."
         )
     return report
+
+
+def _name_of_results(over: str, name: str | None, level: str, to_output: bool) -> str | None:
+    """Return where results are stored, None when they are not; refuse what cannot be."""
+    if over not in ("positions", "regions"):
+        raise InvalidArgumentError(f"over is 'positions' or 'regions', got {over!r}")
+    if over == "regions" and (name or "").startswith(_LABELS):
+        raise InvalidArgumentError("label images are made from whole positions: use over='positions'")
+    if name is None and (to_output or over == "regions"):
+        name = level
+    if over == "regions" and not to_output and name == level:
+        raise InvalidArgumentError(
+            f"the image {level!r} would be written while it is read: give another name, or an output"
+        )
+    return name
 
 
 def _do(unit: _PositionUnit | _RegionUnit) -> _Outcome:
@@ -285,6 +281,26 @@ def _output(
     there = {path for path, _ in made.positions()}
     made.create_positions([tuple(path.split("/")) for path in chosen if path not in there])
     return made
+
+
+def _position_units(
+    task: _Task, chosen: Mapping[str, Position], target: Plate
+) -> Iterator[_PositionUnit | _RegionUnit]:
+    for path, position in chosen.items():
+        same = position._documents.storage == target._documents.storage
+        yield _PositionUnit(task, path, position, position if same else _position(target, path))
+
+
+def _region_units(
+    task: _Task, chosen: Mapping[str, Position], target: Plate, dtype: np.dtype[Any] | None
+) -> tuple[int, Iterator[_PositionUnit | _RegionUnit]]:
+    """Return the number of regions between the shards of all arrays, and these one by one."""
+    pairs = _pairs(task, chosen, target, dtype)
+    return sum(prod(_grid(made)) for _, _, made in pairs), (
+        _RegionUnit(task, path, source, made, region)
+        for path, source, made in pairs
+        for region in regions(made.shape, made.write_unit)
+    )
 
 
 def _pairs(

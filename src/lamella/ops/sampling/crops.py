@@ -1,0 +1,330 @@
+"""Random crops of many images: drawn from numbers alone, read in batches.
+
+Which crop has number n of epoch e depends on the seed, e and n only: not on the worker that reads it, on the order, nor
+on what was drawn before. So the crops of an epoch are the same for every number of workers, and of no two workers.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, NodeNotFoundError
+from lamella.nodes.position import Position
+from lamella.ops.walk import HOLDERS, walk
+from lamella.spec.axes import channel_axis, space_axes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from lamella.nodes.image_array import ImageArray
+    from lamella.nodes.labels import LabelImage
+    from lamella.ops.walk import Holder
+    from lamella.types import Array, Shape
+
+_MOST_CANDIDATES = 1 << 14
+"""Labelled places that are remembered for one image, chosen evenly."""
+
+_MOST_IMAGES = 256
+"""Images whose labelled places are remembered."""
+
+_MOST_OPEN = 1024
+"""Images whose arrays stay open, with the indexes of their shards."""
+
+_MOST_LABEL_VOXELS = 1 << 24
+"""Size up to which a level of a label image is read whole to find labelled places."""
+
+
+class Crop(NamedTuple):
+    """Where a crop lies.
+
+    Attributes
+    ----------
+    image
+        Number of its image.
+    corner
+        Its first voxel: an index for each axis of the image, that of the channel being 0.
+    """
+
+    image: int
+    corner: Shape
+
+
+class Sample(NamedTuple):
+    """The pixels of a crop.
+
+    Attributes
+    ----------
+    image
+        Of shape (channels, *size), in the data type of the image.
+    labels
+        Of shape size; None where none were asked for.
+    crop
+        Where it lies.
+    """
+
+    image: Array
+    labels: Array | None
+    crop: Crop
+
+
+class CropSource:
+    """Draws and reads crops.
+
+    Parameters
+    ----------
+    images
+        Positions, or a plate, row, well or collection of them.
+    size
+        Lengths of a crop along the last axes of space: (y, x), or (z, y, x). One place along every other axis.
+    level
+        Which level of the images to read.
+    channels
+        Names or numbers of the channels to read, in this order; all by default.
+    labels
+        Name of a label image that each image has, to be read too, at the same level.
+    foreground
+        Share of the crops, between 0 and 1, that are placed to hold a labelled voxel where the image has one.
+    seed
+        Of the random numbers.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is no image, the size does not fit the first one, or `foreground` lacks labels.
+
+    Examples
+    --------
+    >>> source = CropSource([position], (4, 6))
+    >>> crop = source.draw(epoch=0, number=5)
+    >>> [sample.image.shape for sample in source.read([crop])]
+    [(2, 4, 6)]
+    """
+
+    def __init__(
+        self,
+        images: Position | Holder | Iterable[Position],
+        size: Sequence[int],
+        *,
+        level: str = "0",
+        channels: Sequence[int | str] | None = None,
+        labels: str | None = None,
+        foreground: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.images = tuple(_positions(images))
+        self.size = tuple(int(n) for n in size)
+        self.level = str(level)
+        self.labels = labels
+        self.foreground = float(foreground)
+        self.seed = int(seed)
+        self._channels = None if channels is None else tuple(channels)
+        if not self.images:
+            raise InvalidArgumentError("There is no image to take crops from.")
+        if not 0 <= self.foreground <= 1:
+            raise InvalidArgumentError(f"foreground is a share between 0 and 1, got {foreground!r}")
+        if self.foreground and labels is None:
+            raise InvalidArgumentError("foreground asks for labelled voxels: give the name of labels")
+        if not self.size or min(self.size) < 1:
+            raise InvalidArgumentError(f"a crop has lengths of at least 1, got {size!r}")
+        self._array = lru_cache(_MOST_OPEN)(self._open_array)
+        self._label = lru_cache(_MOST_OPEN)(self._open_label)
+        self._labelled_places = lru_cache(_MOST_IMAGES)(self._find_labelled_places)
+        self._array(0)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        options = (self.level, self._channels, self.labels, self.foreground, self.seed)
+        return _remade, (self.images, self.size, options)
+
+    # -- where ---------------------------------------------------------------------------------------------------
+
+    def draw(self, epoch: int, number: int) -> Crop:
+        """Return where crop `number` of an epoch lies."""
+        random = np.random.default_rng([self.seed, epoch, number])
+        image = int(random.integers(len(self.images)))
+        array, span = self._array(image)
+        corner = [int(random.integers(n - length + 1)) for n, length in zip(array.shape, span, strict=True)]
+        if self.foreground and random.random() < self.foreground:
+            places, factors = self._labelled_places(image)
+            if len(places):
+                self._cover(corner, image, places[random.integers(len(places))], factors, random)
+        channel = channel_axis(array.axes or [])
+        if channel is not None:
+            corner[channel] = 0
+        return Crop(image, tuple(corner))
+
+    def _open_array(self, image: int) -> tuple[ImageArray, Shape]:
+        """Return the level of an image and the lengths of a crop along its axes; the whole axis for channels."""
+        position = self.images[image]
+        array = position[self.level]
+        space, channel = space_axes(position.axes), channel_axis(position.axes)
+        if len(self.size) > len(space):
+            raise InvalidArgumentError(
+                f"a crop of {self.size} has more axes than {position!r} has axes of space ({len(space)})"
+            )
+        span = [1] * array.ndim
+        for axis, length in zip(space[len(space) - len(self.size) :], self.size, strict=True):
+            span[axis] = length
+        if channel is not None:
+            span[channel] = array.shape[channel]
+        if any(length > n for n, length in zip(array.shape, span, strict=True)):
+            raise InvalidArgumentError(f"a crop of {self.size} does not fit into {array!r}")
+        return array, tuple(span)
+
+    def _cover(
+        self,
+        corner: list[int],
+        image: int,
+        place: Array,
+        factors: Sequence[float],
+        random: np.random.Generator,
+    ) -> None:
+        """Move a corner so that the crop holds the whole block that a labelled place stands for."""
+        array, span = self._array(image)
+        own = [axis.name for axis in self.images[image].axes]
+        names = [axis.name for axis in self._label(image).axes]
+        for name, at, factor in zip(names, place, factors, strict=True):
+            axis = own.index(name)
+            first, last = int(at * factor), min(array.shape[axis], int(np.ceil((at + 1) * factor)))
+            low = max(0, last - span[axis])
+            high = min(first, array.shape[axis] - span[axis])
+            corner[axis] = int(random.integers(min(low, high), max(low, high) + 1))
+
+    def _find_labelled_places(self, image: int) -> tuple[Array, tuple[float, ...]]:
+        """Return voxels with a label in a level that is coarse enough, and how many voxels of ours each stands for.
+
+        A block of a coarser level has a label only where one of its voxels has (`LB`: mode or stride), so a crop that
+        holds the block holds a labelled voxel.
+        """
+        label = self._label(image)
+        own = label[self.level].shape
+        span = dict(zip((a.name for a in self.images[image].axes), self._array(image)[1], strict=True))
+        chosen, factors = self.level, tuple(1.0 for _ in own)
+        for path in label.dataset_paths[label.dataset_paths.index(self.level) :]:
+            found = tuple(a / b for a, b in zip(own, label[path].shape, strict=True))
+            fits = all(f <= span[axis.name] for f, axis in zip(found, label.axes, strict=True))
+            if not fits or label[chosen].size <= _MOST_CANDIDATES:
+                break
+            chosen, factors = path, found
+        if label[chosen].size > _MOST_LABEL_VOXELS:
+            raise InvalidArgumentError(
+                f"{label[chosen]!r} is too large to look for labelled voxels: give the label image a pyramid with "
+                "compute_pyramid()"
+            )
+        places = np.argwhere(label[chosen][:])
+        if len(places) > _MOST_CANDIDATES:
+            random = np.random.default_rng([self.seed, image])
+            places = places[random.choice(len(places), _MOST_CANDIDATES, replace=False)]
+        return places.astype(np.int32), factors
+
+    # -- pixels --------------------------------------------------------------------------------------------------
+
+    def read(self, crops: Sequence[Crop]) -> list[Sample]:
+        """Read the pixels of crops, each file once for all of them.
+
+        Raises
+        ------
+        DamagedDataError
+            A chunk cannot be decoded.
+        """
+        samples: list[Sample | None] = [None] * len(crops)
+        for image in sorted({crop.image for crop in crops}):
+            numbers = [n for n, crop in enumerate(crops) if crop.image == image]
+            chosen = [crops[n] for n in numbers]
+            pixels = self._pixels(image, chosen)
+            labels = self._labels(image, chosen) if self.labels is not None else [None] * len(chosen)
+            for n, block, ids in zip(numbers, pixels, labels, strict=True):
+                samples[n] = Sample(block, ids, crops[n])
+        return [sample for sample in samples if sample is not None]
+
+    def _pixels(self, image: int, crops: Sequence[Crop]) -> list[Array]:
+        array, span = self._array(image)
+        channel = channel_axis(self.images[image].axes)
+        numbers = self._channel_numbers(image, channel)
+        kept = self._kept(image)
+        regions = []
+        for crop in crops:
+            region = [
+                slice(at, at + length) if axis in kept else at
+                for axis, (at, length) in enumerate(zip(crop.corner, span, strict=True))
+            ]
+            for number in numbers:
+                if channel is not None:
+                    region[channel] = number
+                regions.append(tuple(region))
+        found = array.read_many(regions)
+        return [np.stack(found[n : n + len(numbers)]) for n in range(0, len(regions), len(numbers))]
+
+    def _labels(self, image: int, crops: Sequence[Crop]) -> list[Array]:
+        position = self.images[image]
+        label = self._label(image)
+        own = [axis.name for axis in position.axes]
+        _, span = self._array(image)
+        kept = self._kept(image)
+        regions = []
+        for crop in crops:
+            axes = [own.index(axis.name) for axis in label.axes]
+            regions.append(
+                tuple(
+                    slice(crop.corner[axis], crop.corner[axis] + span[axis])
+                    if axis in kept
+                    else crop.corner[axis]
+                    for axis in axes
+                )
+            )
+        return list(label[self.level].read_many(regions))
+
+    def _open_label(self, image: int) -> LabelImage:
+        label = self.images[image].labels[self.labels or ""]
+        if self.level not in label.dataset_paths:
+            raise NodeNotFoundError(
+                f"{label!r} has no level {self.level!r} as its image has: compute its pyramid"
+            )
+        return label
+
+    def _kept(self, image: int) -> set[int]:
+        """Return the axes that a crop has: those that `size` is about."""
+        space = space_axes(self.images[image].axes)
+        return set(space[len(space) - len(self.size) :])
+
+    def _channel_numbers(self, image: int, channel: int | None) -> list[int]:
+        position = self.images[image]
+        if channel is None:
+            return [0]
+        if self._channels is None:
+            return list(range(position[self.level].shape[channel]))
+        return [
+            position.get_channel_index(one) if isinstance(one, str) else int(one) for one in self._channels
+        ]
+
+
+def _remade(images: tuple[Position, ...], size: Shape, options: tuple[object, ...]) -> CropSource:
+    level, channels, labels, foreground, seed = options
+    return CropSource(
+        images,
+        size,
+        level=level,  # type: ignore[arg-type]
+        channels=channels,  # type: ignore[arg-type]
+        labels=labels,  # type: ignore[arg-type]
+        foreground=foreground,  # type: ignore[arg-type]
+        seed=seed,  # type: ignore[arg-type]
+    )
+
+
+def _positions(images: Position | Holder | Iterable[Position]) -> Iterator[Position]:
+    if isinstance(images, Position):
+        yield images
+    elif isinstance(images, HOLDERS):
+        for field in walk(images):
+            if not isinstance(field.node, Position):
+                raise field.node
+            yield field.node
+    else:
+        for position in images:
+            if not isinstance(position, Position):
+                raise InvalidArgumentError(f"crops are taken from positions, got {position!r}")
+            yield position

@@ -1,0 +1,195 @@
+"""Crops of images for PyTorch (extra ``torch``): a map-style and an iterable dataset.
+
+Both are made of `lamella.ops.sampling.crops`: which crop has which number depends on the seed and the epoch alone. They
+work in any number of workers, forked or spawned, also when the parent has read before.
+
+Layer: adapters. Of all modules the one that cannot be imported without its library, since datasets are its classes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, MissingDependencyError
+from lamella.ops.sampling.crops import CropSource
+
+try:
+    from torch.utils.data import Dataset, IterableDataset, get_worker_info
+
+    import torch
+except ImportError as error:
+    raise MissingDependencyError(
+        'lamella.torch needs PyTorch, which is not installed: pip install "lamella[torch]"'
+    ) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from numpy.typing import DTypeLike
+
+    from lamella.nodes.position import Position
+    from lamella.ops.sampling.crops import Crop, Sample
+    from lamella.ops.walk import Holder
+
+
+__all__ = ["CropDataset", "CropStream", "TorchSample"]
+
+
+class TorchSample(TypedDict, total=False):
+    """What a dataset gives for a crop; batches are these stacked, with lists of the texts.
+
+    Attributes
+    ----------
+    image
+        Tensor of shape (channels, *size).
+    labels
+        Tensor of int64 of shape size, where labels were asked for.
+    position
+        Path of the image in its store.
+    corner
+        Tensor of int64: the crop's first voxel along each axis of the image.
+    """
+
+    image: torch.Tensor
+    labels: torch.Tensor
+    position: str
+    corner: torch.Tensor
+
+
+class _Crops:
+    """What both datasets share: the source, the epoch, and tensors from samples."""
+
+    def __init__(
+        self,
+        images: Position | Holder | Iterable[Position],
+        size: Sequence[int],
+        *,
+        length: int,
+        level: str = "0",
+        channels: Sequence[int | str] | None = None,
+        labels: str | None = None,
+        foreground: float = 0.0,
+        seed: int = 0,
+        dtype: DTypeLike = "float32",
+        transform: Callable[[TorchSample], Any] | None = None,
+    ) -> None:
+        self.source = CropSource(
+            images, size, level=level, channels=channels, labels=labels, foreground=foreground, seed=seed
+        )
+        if length < 1:
+            raise InvalidArgumentError(f"length is the number of crops of an epoch, got {length}")
+        self.length = int(length)
+        self.dtype = np.dtype(dtype)
+        self.transform = transform
+        # In shared memory, so that workers that live on see the epoch that the main process sets.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def __len__(self) -> int:
+        return self.length
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is drawn from."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other crops; call it before each epoch, as for a ``DistributedSampler``."""
+        self._epoch.fill_(int(epoch))
+
+    def _read(self, crops: Sequence[Crop]) -> list[Any]:
+        return [self._tensors(sample) for sample in self.source.read(crops)]
+
+    def _tensors(self, sample: Sample) -> Any:
+        found: TorchSample = {
+            "image": torch.from_numpy(np.ascontiguousarray(sample.image, self.dtype)),
+            "position": self.source.images[sample.crop.image].path,
+            "corner": torch.tensor(sample.crop.corner),
+        }
+        if sample.labels is not None:
+            found["labels"] = torch.from_numpy(np.ascontiguousarray(sample.labels, np.int64))
+        return found if self.transform is None else self.transform(found)
+
+
+class CropDataset(_Crops, Dataset[Any]):  # type: ignore[misc]
+    """Random crops by number, for a ``DataLoader`` with or without workers, samplers and ``DistributedSampler``.
+
+    A batch is read in one call, so that files are opened once and chunks decoded once for all of its crops.
+
+    Parameters
+    ----------
+    images
+        Positions, or a plate, row, well or collection of them.
+    size
+        Lengths of a crop along the last axes of space: (y, x), or (z, y, x). One place along every other axis.
+    length
+        Crops of an epoch.
+    level
+        Which level of the images to read.
+    channels
+        Names or numbers of the channels to read, in this order; all by default.
+    labels
+        Name of a label image that each image has, to be read too, at the same level.
+    foreground
+        Share of the crops that are placed to hold a labelled voxel where the image has one.
+    seed
+        Of the random numbers: the same seed, epoch and number give the same crop, whatever the workers.
+    dtype
+        Of the images; labels are int64.
+    transform
+        Called in the worker with each `TorchSample`; what it returns is the sample.
+
+    Raises
+    ------
+    MissingDependencyError
+        PyTorch is not installed (an ImportError).
+    InvalidArgumentError
+        The size does not fit the first image, or another argument is wrong (a ValueError).
+    """
+
+    def __getitem__(self, number: int) -> Any:
+        """Return one crop of the epoch."""
+        if not 0 <= number < self.length:
+            raise IndexError(f"there are {self.length} crops, got number {number}")
+        return self._read([self.source.draw(self.epoch, int(number))])[0]
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[Any]:
+        """Return several crops, read together: what a ``DataLoader`` calls for a batch."""
+        return self._read([self.source.draw(self.epoch, int(number)) for number in numbers])
+
+
+class CropStream(_Crops, IterableDataset[Any]):  # type: ignore[misc]
+    """The same crops in the order of files: `window` of them are read in one call and given in random order.
+
+    Each worker, and with `rank` and `world_size` each process of a training, gives its own part of the epoch. The
+    parameters are those of `CropDataset`, and:
+
+    Parameters
+    ----------
+    window
+        Crops that are read together.
+    rank, world_size
+        Which part of how many this process gives.
+    """
+
+    def __init__(
+        self, *arguments: Any, window: int = 64, rank: int = 0, world_size: int = 1, **options: Any
+    ) -> None:
+        super().__init__(*arguments, **options)
+        if window < 1 or not 0 <= rank < world_size:
+            raise InvalidArgumentError(
+                f"window is at least 1 and rank below world_size, got {window}, {rank} and {world_size}"
+            )
+        self.window = window
+        self.rank = rank
+        self.world_size = world_size
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        parts = self.world_size * (1 if worker is None else worker.num_workers)
+        part = self.rank * (parts // self.world_size) + (0 if worker is None else worker.id)
+        epoch = self.epoch
+        numbers = range(part, self.length, parts)
+        for start in range(0, len(numbers), self.window):
+            yield from self._read([self.source.draw(epoch, n) for n in numbers[start : start + self.window]])
