@@ -22,6 +22,7 @@ from itertools import count
 from typing import TYPE_CHECKING, NoReturn
 
 from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
+from lamella.store.link_loops import names_in
 from lamella.store.keys import PRIVATE_PREFIX, check_key, is_private, natural_order
 from lamella.store.locks import file_lock, replacement_lock
 from lamella.store.storage import Names, Stamp, Storage
@@ -150,9 +151,9 @@ class LocalStorage(Storage):
             self._fail("read", key, error)
 
     def list(self, prefix: str) -> Names:
-        """List a folder, without temporary and lock files."""
+        """List a folder, without temporary and lock files, and without links to a folder above (`link_loops`)."""
         try:
-            names = os.listdir(self._base + check_key(prefix))
+            names = names_in(self._base, check_key(prefix))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
