@@ -14,16 +14,13 @@ import os
 import shutil
 import stat
 import sys
-import time
-import zlib
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from functools import cache
-from itertools import count
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
 from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
-from lamella.store.link_loops import names_in
 from lamella.store.keys import PRIVATE_PREFIX, check_key, is_private, natural_order
+from lamella.store.link_loops import names_in
+from lamella.store.litter import private_name, remove_file, sweep_folder
 from lamella.store.locks import file_lock, replacement_lock
 from lamella.store.storage import Names, Stamp, Storage
 
@@ -37,24 +34,7 @@ if TYPE_CHECKING:
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
-#: Age after which a temporary file of an unknown process is litter.
-_STALE_SECONDS = 24 * 3600
-
 _MOST_FOLDERS = 200_000
-
-_serial = count()
-
-
-@cache
-def _host() -> str:
-    node = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
-    with suppress(OSError):  # numbers of processes count within one namespace of a machine only
-        node += os.readlink("/proc/self/ns/pid")
-    return f"{zlib.crc32(node.encode()):08x}"
-
-
-def _private_name(suffix: str) -> str:
-    return f"{PRIVATE_PREFIX}{_host()}-{os.getpid()}-{next(_serial):x}{suffix}"
 
 
 class LocalStorage(Storage):
@@ -204,7 +184,7 @@ class LocalStorage(Storage):
             self._fail("write", key, error)
 
     def _replace(self, folder: str, key: str, data: bytes) -> None:
-        temporary = f"{self._base}{folder}/{_private_name('.tmp')}"
+        temporary = f"{self._base}{folder}/{private_name('.tmp')}"
         fd = os.open(temporary, _CREATE, 0o666)
         try:
             try:
@@ -217,7 +197,7 @@ class LocalStorage(Storage):
                 os.close(fd)
             os.replace(temporary, self._base + key)
         except BaseException:
-            _remove_file(temporary)
+            remove_file(temporary)
             raise
         if self.fsync:
             _fsync_path(self._base + folder)
@@ -297,7 +277,7 @@ class LocalStorage(Storage):
         self.check_writable(new)
         folder = check_key(new).rpartition("/")[0]
         self._make_folder(folder)
-        temporary = f"{self._base}{folder}/{_private_name('.tmp')}"
+        temporary = f"{self._base}{folder}/{private_name('.tmp')}"
         try:
             try:
                 shutil.copyfile(source._base + check_key(key), temporary)
@@ -305,7 +285,7 @@ class LocalStorage(Storage):
                     _fsync_path(temporary)
                 os.replace(temporary, self._base + new)
             except BaseException:
-                _remove_file(temporary)
+                remove_file(temporary)
                 raise
         except OSError as error:
             self._fail("copy to", new, error)
@@ -406,10 +386,10 @@ class LocalStorage(Storage):
         self.check_writable(prefix)
         top = self._base + check_key(prefix)
         if not deep:
-            return _sweep_folder(top)
+            return sweep_folder(top)
         removed = 0
         for folder, folders, _ in os.walk(top):
-            removed += _sweep_folder(folder)
+            removed += sweep_folder(folder)
             folders[:] = [name for name in folders if not is_private(name)]
         return removed
 
@@ -447,66 +427,15 @@ def _same_entry(one: str, other: str) -> bool:
     return os.path.samestat(os.lstat(one), os.lstat(other))
 
 
-def _remove_file(path: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-
-
 def _remove_folder(path: str) -> None:
     """Remove a folder so that a kill leaves it whole or gone: renamed aside first, then emptied."""
     parent = os.path.dirname(path)
-    aside = os.path.join(parent, _private_name(".deleted"))
+    aside = os.path.join(parent, private_name(".deleted"))
     try:
         os.rename(path, aside)
     except PermissionError:  # the folder above is not ours to write: empty it in place
         aside = path
     shutil.rmtree(aside)
-
-
-def _discard(path: str) -> None:
-    """Remove litter; another sweeper may be at it too."""
-    ignore: Callable[..., None] = lambda *_: None  # noqa: E731
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path, onerror=ignore)
-    else:
-        _remove_file(path)
-
-
-def _sweep_folder(folder: str) -> int:
-    try:
-        names = os.listdir(folder)
-    except OSError:  # not there, or not ours to read: then nothing of it is ours to remove
-        return 0
-    litter = [name for name in names if is_private(name) and _is_litter(folder, name)]
-    for name in litter:
-        with suppress(OSError):  # it harms nobody where it cannot be removed
-            _discard(os.path.join(folder, name))
-    return len(litter)
-
-
-def _is_litter(folder: str, name: str) -> bool:
-    if name.startswith(PRIVATE_PREFIX) and not name.endswith((".tmp", ".deleted")):
-        return False  # locks, and stores that a killed command goes on with
-    fields = name.removeprefix(PRIVATE_PREFIX).split("-")
-    if name.startswith(PRIVATE_PREFIX) and fields[0] == _host() and len(fields) > 2 and fields[1].isdecimal():
-        return not _is_alive(int(fields[1]))
-    try:
-        age = time.time() - os.lstat(os.path.join(folder, name)).st_mtime
-    except FileNotFoundError:
-        return False
-    return age > _STALE_SECONDS
-
-
-def _is_alive(pid: int) -> bool:
-    if os.name == "nt":  # pragma: no cover
-        return True  # os.kill would end it there
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _fsync_path(path: str) -> None:

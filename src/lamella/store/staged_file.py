@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from lamella.errors import StorageError
-from lamella.store.local import _private_name
+from lamella.store.litter import private_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ def stage(storage: LocalStorage, key: str) -> StagedFile:
     storage.check_writable(key)
     folder = key.rpartition("/")[0]
     storage._make_folder(folder)
-    temporary, target = f"{storage._base}{folder}/{_private_name('.tmp')}", storage._base + key
+    temporary, target = f"{storage._base}{folder}/{private_name('.tmp')}", storage._base + key
     try:
         return StagedFile(temporary, target, fsync=storage.fsync)
     except FileNotFoundError:  # somebody removed a folder that the storage remembers
