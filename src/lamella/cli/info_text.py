@@ -77,7 +77,7 @@ def _image(image: ImageSummary, heading: str) -> Iterator[Block]:
     if not image.levels:
         yield Block("Levels", [("none", "the image has no array yet")])
     else:
-        yield _levels(image.levels)
+        yield _levels(image.levels, "Levels (stale: level 0 was written since they were made)" * image.stale_levels)
     if image.channels:
         rows = [_channel_row(channel) for channel in image.channels]
         yield Block("Channels", header=("name", "color", "window", "shown"), rows=rows)
@@ -93,11 +93,11 @@ def _axes(image: ImageSummary) -> str:
     return ", ".join(described)
 
 
-def _levels(levels: Sequence[LevelSummary | Damage]) -> Block:
+def _levels(levels: Sequence[LevelSummary | Damage], heading: str) -> Block:
     counted = any(isinstance(level, LevelSummary) and level.files is not None for level in levels)
     shards = any(isinstance(level, LevelSummary) and level.shards for level in levels)
     header = ["path", "shape", "dtype", "chunks", *(["shards"] if shards else []), "compressor", "scale"]
-    block = Block("Levels", header=(*header, *(["files", "size"] if counted else [])))
+    block = Block(heading or "Levels", header=(*header, *(["files", "size"] if counted else [])))
     for level in levels:
         if isinstance(level, Damage):
             block.rows.append((level.path, f"damaged: {level.error}"))

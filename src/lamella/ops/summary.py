@@ -106,6 +106,7 @@ class ImageSummary:
     channels: tuple[ChannelSummary, ...]
     labels: tuple[str, ...]
     kind: str = "image"
+    stale_levels: bool = False
 
 
 @dataclass(frozen=True)
@@ -253,6 +254,7 @@ def image_summary(position: Position, *, count_files: bool = False) -> ImageSumm
         levels=tuple(_level(position, path, count_files) for path in position.dataset_paths),
         channels=_channels(position),
         labels=_labels(position),
+        stale_levels=position.stale_levels,
     )
 
 

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from lamella.store.arrays import StoredArray
     from lamella.types import Shape
 
-BLOCK_BYTES = 4 * 2**20
-"""Raw size of the blocks that are read, unless a chunk is larger."""
+BLOCK_BYTES = 2**20
+"""Raw size of the blocks that are read, unless a chunk is larger: what stays in a processor's cache while it is reduced.
+
+A chunk of our own layout: one is decoded straight into its block, on the worker's own thread.
+"""
 
 PENDING_BYTES = 64 * 2**20
 """Raw size of the parts of targets that may wait for their rest in a pass of several targets."""

@@ -22,6 +22,7 @@ from lamella.ops.regions import PIECE_BYTES, enlarge, piece_shape, regions
 from lamella.spec.rules import DIALECTS, Finding
 from lamella.spec.rules.outline import datasets, level_scale, multiscales, ome_object
 from lamella.spec.rules.values import describe
+from lamella.spec.stale_levels import read_stale
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents
 from lamella.store.keys import join
@@ -111,6 +112,10 @@ def _compare_image(
         ]
         if len(levels) < 2:
             continue
+        if read_stale(image.node.attributes):
+            inspection.notes.append(
+                (image.node.path, "level 0 was written since the levels were made: update_pyramid() is due")
+            )
         method = recorded_method(entry)
         if method is None:
             maker = entry.get("metadata")
