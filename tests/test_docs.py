@@ -1,0 +1,48 @@
+"""What the README and the pages of docs show runs as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def python_of(page):
+    """The blocks of a page that are to run: a fence with more than the word names what it needs."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_of(page)], ids=lambda page: page.name)
+def test_the_python_of_a_page_runs_in_an_empty_folder(tmp_path, page):
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    for number, code in enumerate(python_of(page)):
+        script = tmp_path / f"block{number}.py"  # a file, so that processes can import its functions
+        script.write_text(code, encoding="utf-8")
+        command = [sys.executable, "-W", "error", str(script)]
+        run = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, f"block {number}:\n{run.stderr}"
+
+
+def test_the_readme_shows_how_to_use_it_from_python():
+    assert "from lamella import open_ome_zarr" in python_of(README)[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_points_to_are_in_the_repository(page):
+    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_make_targets_that_the_readme_names_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:^|`)make ([a-z][a-z-]*)", README.read_text(encoding="utf-8"), re.MULTILINE))
+    assert named
+    assert {name for name in named if not re.search(rf"^{name}:", makefile, re.MULTILINE)} == set()
