@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lamella.errors import DamagedDataError, InvalidArgumentError, OutOfBoundsError
-from lamella.store import chunk_decoder, chunk_files
+from lamella.store import chunk_decoder, chunk_files, many_reads
 from lamella.store.arrays import StoredArray
 from lamella.store.shard_index import IndexForm, encode_index
 
@@ -173,6 +173,24 @@ def test_only_the_chunks_that_are_met_are_decoded(make_array_with, values, decod
     array.write(..., values((4, 16, 32), "u2"))
     array.read_many([(0, slice(3, 5), 0), (0, 4, 7)])
     assert len(decoded) == 2
+
+
+def test_a_large_box_is_read_as_a_small_one_is(make_array_with, values, decoded, monkeypatch):
+    made = make_array_with("tensorstore", (9, 9), chunks=(4, 4))
+    made.write(..., values((9, 9), "u2"))
+    array = StoredArray(made.documents, "0")
+    monkeypatch.setattr(many_reads, "_LARGE_READ", 2 * 9 * 8)
+    monkeypatch.setattr(many_reads, "LEAST_CHUNK", 0)
+    for index, chunks in [
+        (np.s_[:, :8], 6),
+        (np.s_[1:9], 9),
+        (np.s_[::-1], 9),
+        (np.s_[:7], 0),
+        (np.s_[:, ::2], 0),
+    ]:
+        del decoded[:]
+        np.testing.assert_array_equal(array.read(index), values((9, 9), "u2")[index])
+        assert len(decoded) == chunks, index
 
 
 # ---- indexes of shards are kept -------------------------------------------------------------------

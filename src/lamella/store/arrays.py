@@ -31,7 +31,7 @@ from lamella.store.engine import Engine, EngineName, is_forked, open_engine
 from lamella.store.engine_files import DamagedFileError
 from lamella.store.keys import join
 from lamella.store.limits import check_block, check_files
-from lamella.store.many_reads import Wanted, reader_of, results_for
+from lamella.store.many_reads import Wanted, is_large_read, reader_of, results_for
 from lamella.store.selection import Index, Selection, basic_or_fancy, orthogonal, points
 from lamella.store.stored_places import stored_places
 from lamella.store.whole_files import open_whole_files
@@ -197,6 +197,8 @@ class StoredArray:
         if out is None:
             check_block(selection.result, meta.dtype.itemsize, f"reading array {self._where}")
         engine = self._engine_for(meta)
+        if is_large_read(selection, meta):
+            engine = self._reader(meta, engine)
         try:
             if out is None:
                 return selection.finish(engine.read(selection))
@@ -260,7 +262,7 @@ class StoredArray:
         return results
 
     def _reader(self, meta: ArrayMeta, engine: Engine) -> Engine:
-        """Return what reads many indices."""
+        """Return what reads many indices, or a large box."""
         if self._only is not None:
             return engine
         if self._many is None or self._many[0] is not engine:

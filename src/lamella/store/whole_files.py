@@ -38,7 +38,7 @@ Chunk: TypeAlias = "tuple[Shape, int, Array]"
 Encoded: TypeAlias = "tuple[Shape, int, bytes]"
 
 #: Bytes of a chunk below which TensorStore is the faster: a call of Python costs more than the codec then.
-_LEAST_CHUNK = 128 << 10
+LEAST_CHUNK = 128 << 10
 
 
 class WholeFiles:
@@ -138,7 +138,7 @@ def open_whole_files(
 
     With `any_size` also where chunks are so small that an engine is the faster.
     """
-    small = math.prod(meta.chunks) * meta.dtype.itemsize < _LEAST_CHUNK
+    small = math.prod(meta.chunks) * meta.dtype.itemsize < LEAST_CHUNK
     if not isinstance(storage, LocalStorage) or (small and not any_size):
         return None
     encoder, form = encoder_of(meta), IndexForm.of(meta)
