@@ -70,8 +70,9 @@ def sweep_folder(folder: str) -> int:
 
 
 def _is_litter(folder: str, name: str) -> bool:
-    if name.startswith(PRIVATE_PREFIX) and not name.endswith((".tmp", ".deleted")):
-        return False  # locks, and stores that a killed command goes on with
+    if name.startswith(PRIVATE_PREFIX) and not name.endswith(".tmp"):
+        # The others are locks, and stores that a killed command goes on with. What is being deleted may be deleted.
+        return name.endswith(".deleted")
     fields = name.removeprefix(PRIVATE_PREFIX).split("-")
     if name.startswith(PRIVATE_PREFIX) and fields[0] == _host() and len(fields) > 2 and fields[1].isdecimal():
         return not _is_alive(int(fields[1]))

@@ -14,7 +14,7 @@ import os
 import shutil
 import stat
 import sys
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
 from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
@@ -358,14 +358,23 @@ class LocalStorage(Storage):
         self.check_writable(key)
         if sys.platform == "win32":
             return self.lock(key)
-        return replacement_lock(self._base + check_key(key), otherwise=lambda: self.lock(key))
+        return self._held(key, replacement_lock(self._base + check_key(key), otherwise=lambda: self.lock(key)))
+
+    @contextmanager
+    def _held(self, key: str, lock: AbstractContextManager[int | None]) -> Iterator[int | None]:
+        with ExitStack() as stack:
+            try:
+                held = stack.enter_context(lock)
+            except OSError as error:
+                self._fail("lock", key, error)
+            yield held
 
     def swap(self, key: str, old: bytes, new: bytes, before_write: Callable[[], object]) -> bool:
         """Replace a file if it still holds the old bytes, read from the file that is locked anyway."""
         self.check_writable(key)
         if sys.platform == "win32":
             return super().swap(key, old, new, before_write)
-        with replacement_lock(self._base + check_key(key), otherwise=nullcontext) as held:
+        with self._held(key, replacement_lock(self._base + check_key(key), otherwise=nullcontext)) as held:
             if held is not None:
                 if os.pread(held, len(old) + 1, 0) != old:
                     return False
@@ -435,7 +444,12 @@ def _remove_folder(path: str) -> None:
         os.rename(path, aside)
     except PermissionError:  # the folder above is not ours to write: empty it in place
         aside = path
-    shutil.rmtree(aside)
+    shutil.rmtree(aside, onerror=_unless_gone)
+
+
+def _unless_gone(_function: object, _path: str, fault: tuple[object, BaseException, object]) -> None:
+    if not isinstance(fault[1], FileNotFoundError):  # somebody sweeps the same folder
+        raise fault[1]
 
 
 def _fsync_path(path: str) -> None:

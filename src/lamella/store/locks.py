@@ -53,8 +53,8 @@ else:
     def _release(fd: int, path: str) -> None:
         try:
             os.unlink(path)  # still held: nobody else can own this inode's path
-        except FileNotFoundError:
-            pass
+        except OSError:
+            pass  # an empty file harms nobody, and what was done under the lock is done
         finally:
             # Explicit, because a child forked meanwhile shares the open file and would keep it locked.
             fcntl.flock(fd, fcntl.LOCK_UN)

@@ -15,7 +15,7 @@ import shutil
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, StorageError, StoreExistsError
+from lamella.errors import InvalidArgumentError, LamellaError, StorageError, StoreExistsError
 from lamella.store.keys import PRIVATE_PREFIX, is_private
 from lamella.store.local import LocalStorage
 
@@ -62,7 +62,15 @@ class Workspace:
                 f"the folder {self._parent} cannot be made: {error.strerror or error}", error.errno
             ) from error
         with LocalStorage(self._parent).lock(f"rewrite-{os.path.basename(self.path)}"):
-            yield
+            try:
+                yield
+            except LamellaError:
+                raise
+            except OSError as error:
+                raise StorageError(
+                    f"cannot write {self.path}: {error.strerror or error}; make the same call again when that is mended",
+                    error.errno,
+                ) from error
 
     def finish_interrupted(self) -> bool:
         """Go on where a kill came between the new store being complete and the old one being gone.
@@ -154,7 +162,8 @@ class Workspace:
     def discard(self) -> None:
         """Give up what was begun; a store that was moved aside and could not be moved back stays."""
         if not os.path.lexists(self._old):
-            self._remove()
+            with suppress(OSError):  # the next call begins with this
+                self._remove()
 
     # ---- the plan -------------------------------------------------------------------------------
 
