@@ -12,10 +12,13 @@ import sys
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamella import open_ome_zarr, validate
+from lamella.cli import main
+from lamella.spec.stale_levels import read_stale
 
 from .pyramids import METHODS, image, noise, sensible, slow
 
@@ -176,6 +179,13 @@ def test_every_kind_of_write_to_level_0_is_known_by_the_next_who_opens(pyramid, 
         assert "(stale)" not in repr(position)
 
 
+def test_a_write_through_xarray_is_known(pyramid, version):
+    with open_ome_zarr(pyramid, mode="r+") as position:
+        frame = position.to_xarray().isel(t=[1])
+        position.write_xarray(frame + np.uint16(1))
+    assert marker(pyramid)["regions"] == [[[1, 0, 0, 0, 0], [2, 2, 8, 32, 40]]]
+
+
 def test_a_write_to_a_lower_level_or_another_array_makes_nothing_stale(pyramid, files, version):
     with open_ome_zarr(pyramid, mode="r+") as position:
         position["1"][0, 0] = 3
@@ -278,6 +288,26 @@ def test_deleting_the_pyramid_leaves_nothing_stale_behind(pyramid, version):
         assert not position.stale_levels
         position["0"][0, 0, 0] = 1
     assert marker(pyramid) is None
+
+
+def test_info_and_validation_of_pixels_say_it(pyramid, version):
+    with open_ome_zarr(pyramid, mode="r+") as position:
+        position["0"][0, 0, 0] = 1
+    told = CliRunner().invoke(main, ["info", str(pyramid)])
+    assert "stale" in told.output
+    assert (
+        json.loads(CliRunner().invoke(main, ["info", "--json", str(pyramid)]).output)["stale_levels"] is True
+    )
+    assert any("update_pyramid" in text for _, text in validate(pyramid, pixels=True).notes)
+    with open_ome_zarr(pyramid, mode="r+") as position:
+        position.update_pyramid()
+    assert "stale" not in CliRunner().invoke(main, ["info", str(pyramid)]).output
+    assert not validate(pyramid, pixels=True).notes
+
+
+@pytest.mark.parametrize("found", [[], {"lamella": 3}, {"lamella": {"stale_levels": [1]}}], ids=repr)
+def test_a_mark_that_cannot_be_read_means_stale_everywhere_and_none_means_nothing(found):
+    assert bool(read_stale(found)) == ("stale_levels" in str(found))
 
 
 def test_stale_images_are_valid_and_readers_write_nothing(pyramid, files, version):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.ops.regions import Region
     from lamella.spec.images import ImagesMeta
+    from lamella.spec.stale_levels import Box
     from lamella.types import JSONObject, Shape
 
 
@@ -186,6 +187,20 @@ def _save_attributes(position: Position, plan: WritePlan) -> None:
 
 
 def _write_pixels(array: ImageArray, data: xr.DataArray, indices: list[tuple[int, ...] | None]) -> None:
+    with array._noted(lambda: _around(array.shape, indices)):
+        _write_noted(array, data, indices)
+
+
+def _around(shape: Shape, indices: list[tuple[int, ...] | None]) -> Box | None:
+    """Return the smallest box of an array around the indices that are written; all of an axis for None."""
+    ends = [
+        (0, n) if one is None else (min(one, default=0), max(one, default=-1) + 1)
+        for n, one in zip(shape, indices, strict=True)
+    ]
+    return (tuple(a for a, _ in ends), tuple(b for _, b in ends)) if all(a < b for a, b in ends) else None
+
+
+def _write_noted(array: ImageArray, data: xr.DataArray, indices: list[tuple[int, ...] | None]) -> None:
     writer = ArrayWriter(StoredArray(array._place.session.documents, array.path), indices)
     lengths = _aligned(data.shape, indices, block_shape(array))
     if data.chunks is not None:

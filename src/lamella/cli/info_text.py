@@ -77,7 +77,9 @@ def _image(image: ImageSummary, heading: str) -> Iterator[Block]:
     if not image.levels:
         yield Block("Levels", [("none", "the image has no array yet")])
     else:
-        yield _levels(image.levels, "Levels (stale: level 0 was written since they were made)" * image.stale_levels)
+        yield _levels(
+            image.levels, "Levels (stale: level 0 was written since they were made)" * image.stale_levels
+        )
     if image.channels:
         rows = [_channel_row(channel) for channel in image.channels]
         yield Block("Channels", header=("name", "color", "window", "shown"), rows=rows)

@@ -87,7 +87,7 @@ def read_stale(attributes: JSONObject) -> StaleLevels:
     >>> bool(read_stale({}))
     False
     """
-    own = attributes.get(_OURS)
+    own = attributes.get(_OURS) if isinstance(attributes, dict) else None  # as stored: any JSON
     found = own.get(_KEY) if isinstance(own, dict) else None
     if found is None:
         return StaleLevels()
