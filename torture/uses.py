@@ -192,7 +192,7 @@ def _look_at_position(position: Any, closely: bool) -> None:
     )
     if closely:
         _each(
-            lambda: position.to_xarray()[(0,) * len(position.axes)].compute(),
+            lambda: (labelled := position.to_xarray())[(0,) * labelled.ndim].compute(),
             lambda: look_at(position.labels, closely=False),
         )
 

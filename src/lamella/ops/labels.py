@@ -20,6 +20,7 @@ from lamella.errors import (
     InvalidArgumentError,
     InvalidNameError,
     LamellaError,
+    MetadataError,
     NodeExistsError,
     NodeNotFoundError,
 )
@@ -115,6 +116,11 @@ def _integers(source: Source, name: str) -> Source:
 def _kept_axes(position: Position, finest: ImageArray, source: Source, name: str) -> tuple[int, ...]:
     """Return which axes of the image the labels have: all but the channel's, or space alone."""
     axes = position.axes
+    if len(axes) != finest.ndim:
+        raise MetadataError(
+            f"Cannot make the labels {name!r}: the metadata of {position._place} list {len(axes)} axes, and its array has "
+            f"shape {finest.shape}. lamella.validate() lists all that is wrong."
+        )
     channel = channel_axis(axes)
     choices = [tuple(i for i in range(len(axes)) if i != channel), space_axes(axes)]
     for kept in choices:
@@ -188,6 +194,11 @@ def _picked(transforms: Sequence[TransformationMeta], kept: tuple[int, ...]) -> 
     for transform in transforms:
         values = transform.scale if transform.type == "scale" else transform.translation
         if values is not None:
+            if len(values) <= max(kept, default=0):
+                raise MetadataError(
+                    f"Cannot make labels: a {transform.type} of the image has {len(values)} numbers, too few for its "
+                    "axes. set_transform() gives it others."
+                )
             picked.append(
                 TransformationMeta(**{"type": transform.type, transform.type: [values[i] for i in kept]})
             )

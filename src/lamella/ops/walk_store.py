@@ -18,7 +18,7 @@ from lamella.spec.rules import ArrayFacts
 from lamella.spec.versions import VERSIONS
 from lamella.store import format_v2, format_v3
 from lamella.store.documents import can_hold_a_node
-from lamella.store.json_document import RepeatedKeyError, once_each
+from lamella.store.json_document import RepeatedKeyError, is_deeper, once_each
 from lamella.store.keys import join
 
 if TYPE_CHECKING:
@@ -284,8 +284,10 @@ class StoreReader:
         except ValueError as error:
             found_text = f"{file} is empty" if not data.strip() else f"{file} is not JSON ({error})"
             return None, [Fault("LM-01", file, found_text)]
-        if not isinstance(found, dict):
-            return None, [Fault("LM-01", file, f"{file} holds a {type(found).__name__}, not an object")]
+        if not isinstance(found, dict) or is_deeper(found):
+            kind = type(found).__name__
+            text = "is nested too deeply" if kind == "dict" else f"holds a {kind}, not an object"
+            return None, [Fault("LM-01", file, f"{file} {text}")]
         if self._constants:
             faults.append(
                 Fault("LM-03", file, f"{file} holds {self._constants[0]}, which JSON does not have")

@@ -85,13 +85,17 @@ def parse_object(data: bytes, node: str, file: str) -> JSONObject:
         raise _damaged(node, file, fault) from error
     if not isinstance(found, dict):
         raise _damaged(node, file, f"it holds a {type(found).__name__}, not an object")
-    if data.count(b"[") + data.count(b"{") > _DEEPEST and _is_deeper(found, _DEEPEST):
+    if data.count(b"[") + data.count(b"{") > _DEEPEST and is_deeper(found):
         raise _damaged(node, file, f"it is nested too deeply: {_DEEPEST} levels are allowed")
     return found
 
 
-def _is_deeper(value: Any, levels: int) -> bool:
-    """Whether containers lie in each other more than so many levels deep."""
+def is_deeper(value: Any, levels: int = _DEEPEST) -> bool:
+    """Whether containers lie in each other more than so many levels deep.
+
+    >>> is_deeper([[1], {"a": []}], 3), is_deeper([[1], {"a": []}], 2)
+    (False, True)
+    """
     below = [value]
     for _ in range(levels):
         below = [
