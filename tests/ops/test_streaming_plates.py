@@ -111,6 +111,7 @@ for number in range(43):
     frames.append(np.random.default_rng(number).integers(1, 60000, (6, 10)).astype("uint16"))
     if number == 20:
         frames.flush()
+frames._workers.wait()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -127,9 +128,11 @@ def test_after_a_kill_all_positions_go_on_from_the_same_frame(plate, path, optio
         text=True,
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr
-    with lamella.open_ome_zarr(path, layout="hcs", mode="r+") as again:  # noqa: SIM117
+    with lamella.open_ome_zarr(path, layout="hcs", mode="r+") as again:
         with again.stream(FIELDS, "0", FRAME, "uint16", order="tpcz", resume=True, **options) as frames:
-            assert 21 <= frames.frames <= 43
+            # The third times share shards with the fourth: the first position has all of them, the second its first
+            # channel, the third none.
+            assert frames.frames == (30 if options["shards_ratio"] else 43)
             for number in range(frames.frames, 60):
                 frames.append(frame_of(number))
         for field, pixels in zip(FIELDS, expected(60, "tpcz"), strict=True):
@@ -157,6 +160,6 @@ def test_an_order_without_positions_is_refused(plate):
 
 
 def test_skipped_of_several_positions_is_refused(plate):
-    with plate.stream(FIELDS, "0", FRAME, "uint16", order="tpc") as frames:
-        with pytest.raises(InvalidArgumentError, match="attributes of its array"):
-            frames.skipped
+    frames = plate.stream(FIELDS, "0", FRAME, "uint16", order="tpc")
+    with frames, pytest.raises(InvalidArgumentError, match="attributes of its array"):
+        frames.skipped

@@ -68,7 +68,8 @@ class StreamMethods(NGFFNode):
         resume
             Go on after the last stored frame of an array that is there; make a new one where there is none.
         pyramid
-            Compute that many levels (or ``"auto"``) at the end.
+            Make that many levels (or ``"auto"``) behind the frames, by mean: on one thread, whenever a file of them is
+            stored, and the rest at the end.
         queue
             Chunks that may wait to be encoded before ``append`` waits; 8, or twice the processors, by default.
         flush_every

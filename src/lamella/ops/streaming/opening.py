@@ -6,7 +6,6 @@ Layer: ops.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from operator import index
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +15,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import workers as worker_count
 from lamella.ops.streaming.array_frames import ArrayFrames
 from lamella.ops.streaming.order import FrameOrder
+from lamella.ops.streaming.pyramids import PyramidsBehind
 from lamella.ops.streaming.record import StreamRecord
 from lamella.ops.streaming.recovery import stored_frames
 from lamella.ops.streaming.stream import FrameStream
@@ -174,12 +174,9 @@ def _open(
     except BaseException:
         workers.close()
         raise
-    at_end = None
-    if options.pyramid is not None:
-        first_steps = [(one.order.axes[0], one.count // one.order.per_step) for one in arrays]
-        at_end = partial(_make_pyramids, positions, options.pyramid, first_steps)
+    behind = None if options.pyramid is None else PyramidsBehind(positions, arrays, options.pyramid)
     frame = options.frame, options.dtype
-    return FrameStream(arrays, of_all, frame, workers, flush_every=options.flush_every, at_end=at_end)
+    return FrameStream(arrays, of_all, frame, workers, flush_every=options.flush_every, behind=behind)
 
 
 def _frame_order(
@@ -326,19 +323,3 @@ def _line_up(arrays: list[ArrayFrames], order: FrameOrder) -> None:
             count -= 1
         if count != one.count:
             one.restart(count)
-
-
-def _make_pyramids(
-    positions: Sequence[Position], levels: int | str, first_steps: Sequence[tuple[int, int]]
-) -> None:
-    """Make the lower levels, or where there are some, bring them up to date from the first new frame on."""
-    from lamella.ops.pyramids.pyramid import compute_pyramid
-    from lamella.ops.pyramids.update import update_pyramid
-
-    for position, (axis, first) in zip(positions, first_steps, strict=True):
-        if not all(position.data.shape):
-            continue
-        if len(position.dataset_paths) == 1:
-            compute_pyramid(position, levels)
-        elif first < position.data.shape[axis]:
-            update_pyramid(position, (*(slice(None),) * axis, slice(first, None)))

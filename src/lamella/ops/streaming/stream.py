@@ -14,7 +14,7 @@ import numpy as np
 from lamella.errors import ClosedError, InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from lamella.ops.streaming.array_frames import ArrayFrames
     from lamella.ops.streaming.order import FrameOrder
+    from lamella.ops.streaming.pyramids import PyramidsBehind
     from lamella.ops.streaming.workers import Workers
     from lamella.types import Array, Shape
 
@@ -57,14 +58,14 @@ class FrameStream:
         workers: Workers,
         *,
         flush_every: int | None = None,
-        at_end: Callable[[], None] | None = None,
+        behind: PyramidsBehind | None = None,
     ) -> None:
         self._arrays = list(arrays)
         self._order = order
         self._shape, self._dtype = frame
         self._workers = workers
         self._flush_every = flush_every
-        self._at_end = at_end
+        self._behind = behind
         self._turn = threading.RLock()
         self._closed = False
         self._count = sum(one.count for one in arrays)
@@ -179,12 +180,16 @@ class FrameStream:
                 one.record.open = False
             try:
                 self._flush()
+            except BaseException:
+                if self._behind is not None:
+                    self._behind.close()
+                raise
             finally:
                 self._workers.close()
                 for one in self._arrays:
                     one.abort()
-            if self._at_end is not None:
-                self._at_end()
+            if self._behind is not None:
+                self._behind.finish()
 
     def _flush(self) -> None:
         self._workers.check()
@@ -206,6 +211,8 @@ class FrameStream:
         self._count += frames
         if self._flush_every and (self._count - self._first) % self._flush_every == 0:
             self._flush()
+        if self._behind is not None:
+            self._behind.follow()
 
     def _fitted(self, frame: ArrayLike) -> Array:
         found = np.asarray(frame)
