@@ -324,6 +324,21 @@ def test_a_pyramid_is_made_at_the_end(make):
     np.testing.assert_array_equal(position["1"][:], other["1"][:])
 
 
+def test_levels_that_a_stream_leaves_behind_count_as_stale(make):
+    position = make(channel_names=["DAPI"])
+    lengths = {"t": 4}
+    with position.stream("0", (64, 64), "uint16", order="t", lengths=lengths, pyramid=2) as frames:
+        frames.append(frame_of(0, (64, 64)))
+    assert not position.stale_levels
+    with position.stream("0", (64, 64), "uint16", order="t", lengths=lengths, resume=True) as frames:
+        frames.append(frame_of(1, (64, 64)))
+    assert position.stale_levels
+    position.update_pyramid()
+    followed = position["1"][:]
+    position.compute_pyramid()
+    np.testing.assert_array_equal(followed, position["1"][:])
+
+
 def test_the_levels_follow_behind_the_frames(make):
     position = make(channel_names=["DAPI"])
     with position.stream(
@@ -365,6 +380,7 @@ def test_a_pyramid_is_brought_up_to_date_when_the_stream_goes_on(make):
             for number in range(frames.frames, stop):
                 frames.append(frame_of(number, (64, 64)))
     levels = [position[str(n)][:] for n in (1, 2)]
+    assert not position.stale_levels
     position.compute_pyramid()
     assert [level.shape for level in levels] == [(6, 2, 1, 32, 32), (6, 2, 1, 16, 16)]
     for n, level in enumerate(levels, 1):

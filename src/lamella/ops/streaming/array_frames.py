@@ -12,16 +12,24 @@ import threading
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from lamella.store.chunk_encoder import encoder_of
 from lamella.store.shard_writer import ShardWriter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from lamella.ops.streaming.order import FrameOrder, Key
     from lamella.ops.streaming.record import StreamRecord
     from lamella.ops.streaming.workers import Workers
+    from lamella.spec.stale_levels import Box
     from lamella.store.arrays import StoredArray
     from lamella.types import Array, Shape
+
+Noted: TypeAlias = "Callable[[Callable[[], Box | None]], AbstractContextManager[None]]"
+"""What takes note of a write."""
 
 #: Shards whose temporary files stay open; a process may have 1024 files open by default.
 _MOST_OPEN = 128
@@ -65,6 +73,8 @@ class ArrayFrames:
         What is there already.
     workers
         Encode and write, perhaps for other arrays too.
+    noted
+        Takes note of a write while it happens, of which the box can be asked: lower levels are stale then.
 
     Attributes
     ----------
@@ -74,14 +84,17 @@ class ArrayFrames:
         Frames that are stored, counted from the first.
     """
 
-    def __init__(self, array: StoredArray, order: FrameOrder, record: StreamRecord, workers: Workers) -> None:
+    def __init__(
+        self, array: StoredArray, order: FrameOrder, record: StreamRecord, workers: Workers, noted: Noted
+    ) -> None:
         self.array = array
         self.order = order
         self.record = record
         self.count = self.stored = self._placed = self._start = record.frames
         self._workers = workers
+        self._noted = noted
         self._meta = array.meta
-        self._frame_axes = [axis for axis in range(self._meta.ndim) if axis not in order.axes]
+        encoder_of(self._meta)  # loads the codecs now, not while the first frames wait
         self._ahead: set[int] = set()
         self._slabs: dict[Key, _Slab] = {}
         self._files: dict[Key, _Files] = {}
@@ -265,8 +278,9 @@ class ArrayFrames:
 
     def _commit(self, files: _Files) -> None:
         """Put files into their places, and show what is stored by it."""
-        for writer in files.writers.values():
-            writer.commit()
+        with self._noted(lambda: self._box(files)):
+            for writer in files.writers.values():
+                writer.commit()
         with self._lock:
             files.writers.clear()
             self._awake.discard(files.key)
@@ -278,6 +292,17 @@ class ArrayFrames:
                 self._ahead.discard(self._placed)
                 self._placed += 1
         self.publish()
+
+    def _box(self, files: _Files) -> Box | None:
+        """Return the part of the array that files hold whose frames were given."""
+        spans = self._meta.files
+        stop = list(self._target(files.key))
+        start = [0] * len(stop)
+        for axis, k in zip(self.order.axes, files.key, strict=True):
+            start[axis], stop[axis] = k * spans[axis], min((k + 1) * spans[axis], stop[axis])
+        if self.order.grows and files.given:
+            stop[self.order.axes[0]] = self.order.where(max(files.given))[0] + 1
+        return (tuple(start), tuple(stop)) if files.writers else None
 
     # ---- documents ----------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ Layer: ops.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from operator import index
 from typing import TYPE_CHECKING, Any, cast
 
@@ -247,7 +248,9 @@ def _array_frames(
         record.frames = stored_frames(stored, order, record.frames)
         record.cut(record.frames)
         record.open = True
-        return ArrayFrames(stored, order, record, workers)
+        return ArrayFrames(
+            stored, order, record, workers, partial(position._session.writes.noted, stored.path)
+        )
     image = position.create_zeros(
         options.name,
         shape,
@@ -260,7 +263,8 @@ def _array_frames(
     record = StreamRecord(
         list(order.names), list(order.lengths), None if order.channels is None else list(order.channels)
     )
-    frames = ArrayFrames(image._stored, order, record, workers)
+    noted = partial(position._session.writes.noted, image.path)
+    frames = ArrayFrames(image._stored, order, record, workers, noted)
     frames.publish(always=True)
     return frames
 

@@ -75,12 +75,7 @@ class PyramidsBehind:
         try:
             if self._running is not None:
                 self._running.result()
-            self._make(
-                [
-                    position.data.shape[one.order.axes[0]]
-                    for position, one in zip(self._positions, self._arrays, strict=True)
-                ]
-            )
+            self._make(None)
         finally:
             self.close()
 
@@ -88,19 +83,23 @@ class PyramidsBehind:
         """End the thread, after what it is at."""
         self._thread.shutdown()
 
-    def _make(self, ready: list[int]) -> None:
+    def _make(self, ready: list[int] | None) -> None:
+        """Make the levels of steps that came since, or of all that is stale."""
         from lamella.ops.pyramids.pyramid import compute_pyramid
         from lamella.ops.pyramids.update import update_pyramid
 
         for i, (position, one) in enumerate(zip(self._positions, self._arrays, strict=True)):
-            first, last, axis = self._done[i], ready[i], one.order.axes[0]
-            if first >= last or not all(position.data.shape):
+            first, axis = self._done[i], one.order.axes[0]
+            if not all(position.data.shape) or (ready is not None and first >= ready[i]):
                 continue
             if len(position.dataset_paths) == 1:
                 compute_pyramid(position, self._levels, jobs=1)
+            elif ready is None:
+                update_pyramid(position, jobs=1)
             else:
-                update_pyramid(position, (*(slice(None),) * axis, slice(first, last)), jobs=1)
-            self._done[i] = last
+                update_pyramid(position, (*(slice(None),) * axis, slice(first, ready[i])), jobs=1)
+            if ready is not None:
+                self._done[i] = ready[i]
 
 
 def _steps(array: ArrayFrames, frames: int) -> int:
