@@ -58,7 +58,11 @@ def page(rows: list[str], path: Path) -> None:
     begin, end = "<!-- torture: begin -->", "<!-- torture: end -->"
     table = "\n".join(
         [
-            *(begin, f"Run of {date.today().isoformat()} on Python {sys.version.split()[0]}, {sys.platform}.", ""),
+            *(
+                begin,
+                f"Run of {date.today().isoformat()} on Python {sys.version.split()[0]}, {sys.platform}.",
+                "",
+            ),
             *("| scenario | time | seed | what was done | faults found |", "|---|---|---|---|---|"),
             *(*rows, end),
         ]

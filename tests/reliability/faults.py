@@ -1,0 +1,216 @@
+"""Faults at the operations of the system that change a folder: the n-th one fails, or the process dies there.
+
+What is counted is what Python asks of the system below a root: files opened for writing, every write and flush, every
+folder made, every rename and removal. TensorStore's own files are written by its threads, unseen: for them there are
+`strace`, the size limit of files, and small file systems.
+
+Used by tests and by ``torture``; knows nothing of lamella.
+"""
+
+from __future__ import annotations
+
+import errno as numbers
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+#: Removing makes room, so a full disk does not refuse it.
+_REMOVES = ("unlink", "rmdir")
+
+Act = Callable[[str], None]
+"""What happens at a step, given the step; returns to let it go on."""
+
+
+def fail(number: int) -> Act:
+    """Refuse a step with an error of the system."""
+
+    def refuse(step: str) -> None:
+        if number in (numbers.ENOSPC, numbers.EDQUOT) and step.split()[0] in _REMOVES:
+            return
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+def die(step: str) -> None:
+    """End this process as ``kill -9`` does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Faults:
+    """Counts steps below a folder while it is entered, and acts at one of them.
+
+    Parameters
+    ----------
+    root
+        Steps elsewhere are not counted.
+    at
+        Number of the step to act at, from 1; None only counts.
+    act
+        What to do there, such as `die` or ``fail(errno.ENOSPC)``.
+    lasting
+        Act at all later steps too, as a disk that stays full does.
+    on_replace
+        Told the target and the bytes of every file that is about to take its place.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        at: int | None = None,
+        act: Act = die,
+        *,
+        lasting: bool = False,
+        on_replace: Callable[[str, bytes], None] | None = None,
+    ) -> None:
+        self.root = os.path.realpath(root)
+        self.at, self.act, self.lasting = at, act, lasting
+        self.steps: list[str] = []
+        self.acted = False
+        self._on_replace = on_replace
+        self._fds: dict[int, str] = {}
+        self._real: list[tuple[Any, str, Any]] = []
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> Faults:
+        for name in (
+            "open",
+            "write",
+            "pwrite",
+            "fsync",
+            "close",
+            "replace",
+            "rename",
+            "mkdir",
+            "unlink",
+            "rmdir",
+            "link",
+            "symlink",
+        ):
+            self._patch(os, name, getattr(self, f"_{name}"))
+        self._patch(shutil, "copyfile", self._copyfile)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for owner, name, real in reversed(self._real):
+            setattr(owner, name, real)
+        self._real.clear()
+
+    def _patch(self, owner: Any, name: str, replacement: Callable[..., Any]) -> None:
+        real = getattr(owner, name)
+        self._real.append((owner, name, real))
+        setattr(owner, name, lambda *args, **options: replacement(real, *args, **options))
+
+    def _below(self, path: Any, dir_fd: int | None = None) -> bool:
+        if isinstance(path, int):
+            return path in self._fds
+        if dir_fd is not None:
+            try:
+                path = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), os.fspath(path))
+            except OSError:
+                return False
+        text = os.path.abspath(os.fsdecode(os.fspath(path)))
+        folder = os.path.realpath(os.path.dirname(text))
+        return f"{folder}/".startswith(f"{self.root}/")
+
+    def _step(self, operation: str, path: object) -> None:
+        with self._lock:
+            step = f"{operation} {os.path.basename(os.fsdecode(path)) if not isinstance(path, int) else self._fds[path]}"  # type: ignore[arg-type]
+            self.steps.append(step)
+            number = len(self.steps)
+            act = self.at is not None and (number == self.at or (self.lasting and number > self.at))
+            if act:
+                self.acted = True
+        if act:
+            self.act(step)
+
+    # ---- the operations --------------------------------------------------------------------------
+
+    def _open(self, real: Any, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        counted = bool(flags & _WRITES) and self._below(path, dir_fd)
+        if counted:
+            self._step("open", path)
+        fd: int = real(path, flags, mode) if dir_fd is None else real(path, flags, mode, dir_fd=dir_fd)
+        if counted or self._below(path, dir_fd):
+            self._fds[fd] = os.path.basename(os.fsdecode(path))
+        return fd
+
+    def _close(self, real: Any, fd: int) -> None:
+        self._fds.pop(fd, None)
+        real(fd)
+
+    def _write(self, real: Any, fd: int, data: Any) -> int:
+        if fd in self._fds:
+            try:
+                self._step("write", fd)
+            except OSError:
+                real(fd, bytes(data)[: len(data) // 2])
+                raise
+            if self.at is not None and len(self.steps) + 1 == self.at:
+                # The next step may be the last one: begin it, so that half a file is what a kill leaves.
+                written: int = real(fd, bytes(data)[: max(1, len(data) // 2)])
+                return written
+        done: int = real(fd, data)
+        return done
+
+    def _pwrite(self, real: Any, fd: int, data: Any, offset: int) -> int:
+        if fd in self._fds:
+            self._step("write", fd)
+        done: int = real(fd, data, offset)
+        return done
+
+    def _fsync(self, real: Any, fd: int) -> None:
+        if fd in self._fds:
+            self._step("fsync", fd)
+        real(fd)
+
+    def _replace(self, real: Any, source: Any, target: Any, **options: Any) -> None:
+        if self._below(target):
+            self._step("replace", target)
+            if self._on_replace is not None:
+                with open(source, "rb") as file:
+                    self._on_replace(os.fspath(target), file.read())
+        real(source, target, **options)
+
+    def _rename(self, real: Any, source: Any, target: Any, **options: Any) -> None:
+        if self._below(target):
+            self._step("rename", target)
+        real(source, target, **options)
+
+    def _copyfile(self, real: Any, source: Any, target: Any, **options: Any) -> Any:
+        if self._below(target):
+            self._step("copy", target)
+        return real(source, target, **options)
+
+    def _simple(
+        self, name: str, real: Any, path: Any, *args: Any, dir_fd: int | None = None, **options: Any
+    ) -> None:
+        if self._below(path, dir_fd):
+            self._step(name, path)
+        if dir_fd is not None:
+            options["dir_fd"] = dir_fd
+        real(path, *args, **options)
+
+    def _mkdir(self, real: Any, path: Any, *args: Any, **options: Any) -> None:
+        self._simple("mkdir", real, path, *args, **options)
+
+    def _unlink(self, real: Any, path: Any, **options: Any) -> None:
+        self._simple("unlink", real, path, **options)
+
+    def _rmdir(self, real: Any, path: Any, **options: Any) -> None:
+        self._simple("rmdir", real, path, **options)
+
+    def _link(self, real: Any, source: Any, target: Any, **options: Any) -> None:
+        if self._below(target):
+            self._step("link", target)
+        real(source, target, **options)
+
+    def _symlink(self, real: Any, source: Any, target: Any, **options: Any) -> None:
+        if self._below(target):
+            self._step("symlink", target)
+        real(source, target, **options)

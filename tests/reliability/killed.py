@@ -1,0 +1,119 @@
+"""A process that does one work again and again, each time in a forked child that is killed one step later.
+
+``python killed.py`` reads its task as JSON from standard input and prints a line of JSON for each child. The children
+are forked before any thread was started, from a process that has imported everything: each costs some milliseconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.reliability.faults import Faults, die  # noqa: E402
+from tests.reliability.states import digest  # noqa: E402
+from tests.reliability.works import WORKS  # noqa: E402
+
+#: What a work may import: in the parent, once.
+_IMPORTED = (
+    *("numba", "zarr", "zarr.storage", "zarr.core.sync", "tensorstore", "lamella.store.engine_zarr"),
+    *("lamella.ops.pyramids.pyramid", "lamella.ops.conversion.convert", "lamella.ops.rewriting.upgrade"),
+    *("lamella.store.checked_blosc", "lamella.store.engine_tensorstore", "lamella.ops.rewriting.rechunk"),
+    *("lamella.ops.mending.reindex", "lamella.ops.plates.members", "lamella.ops.plates.copy"),
+)
+
+
+def child(task: dict[str, Any], folder: Path, at: int | None, pipe: int) -> None:
+    """Do the work; tell through the pipe what was acknowledged, and which documents were written."""
+    from lamella.store import engine
+
+    engine._forked = False  # the parent has imported TensorStore, but never used it
+
+    if task.get("engine") == "zarr":
+        from lamella.store import engine_tensorstore
+
+        engine_tensorstore.open_tensorstore = lambda *_: None  # type: ignore[assignment]
+
+    def tell(**message: Any) -> None:
+        os.write(pipe, json.dumps(message).encode() + b"\n")
+
+    def replaced(path: str, data: bytes) -> None:
+        if path.endswith((".json", ".zattrs", ".zgroup", ".zarray")):
+            tell(document=digest(path, data))
+
+    faults = Faults(folder, at, lambda step: (tell(killed=step), die(step))[1], on_replace=replaced)
+    with faults:
+        WORKS[task["work"]].run(folder, task["version"], lambda what: tell(acknowledged=what))
+    tell(steps=faults.steps)
+
+
+def once(task: dict[str, Any], at: int | None) -> dict[str, Any]:
+    """Run one child in a copy of the template; return what it told."""
+    folder = Path(task["out"]) / str(at or "finished")
+    shutil.copytree(task["template"], folder, symlinks=True)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.close(read)
+            child(task, folder, at, write)
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    os.close(write)
+    with os.fdopen(read) as lines:
+        told = [json.loads(line) for line in lines]
+    _, status = os.waitpid(pid, 0)
+    return {
+        "n": at,
+        "folder": str(folder),
+        "status": os.waitstatus_to_exitcode(status),
+        "step": next((one["killed"] for one in told if "killed" in one), None),
+        "acknowledged": [one["acknowledged"] for one in told if "acknowledged" in one],
+        "documents": sorted({one["document"] for one in told if "document" in one}),
+        "steps": next((one["steps"] for one in told if "steps" in one), []),
+    }
+
+
+def main() -> None:
+    """Run the work whole, and then once for each step."""
+    task = json.load(sys.stdin)
+    for module in _IMPORTED:
+        importlib.import_module(module)
+    whole = once(task, None)
+    print(json.dumps(whole), flush=True)
+    for n in chosen(whole["steps"], task.get("most")) if whole["status"] == 0 else ():
+        print(json.dumps(once(task, n)), flush=True)
+
+
+def chosen(steps: list[str], most: int | None) -> list[int]:
+    """Steps to kill at: all of them, or so many: first those that follow a change that readers see."""
+    numbers = range(1, len(steps) + 1)
+    if most is None or len(steps) <= most:
+        return list(numbers)
+    seen = [n for n in numbers[1:] if steps[n - 2].split()[0] in ("replace", "rename")]
+    others = [n for n in numbers if n not in seen]
+    kept = spread(seen, most * 2 // 3)
+    return sorted({*kept, *spread(others, most - len(kept))})
+
+
+def spread(numbers: list[int], most: int) -> list[int]:
+    """So many numbers, from the first to the last."""
+    if len(numbers) <= most:
+        return numbers
+    return [numbers[i * (len(numbers) - 1) // (most - 1)] for i in range(most)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Law: a work that is killed at any step of any file leaves old and new pieces, whole ones, and can be asked for again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lamella
+from lamella.errors import LamellaError
+
+from .states import State, documents, files, litter, pieces, stores
+from .works import WORKS, Work
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+
+#: Steps of each work at which the suite kills; `make torture` kills at all of them.
+MOST = int(os.environ.get("RELIABILITY_STEPS", "18"))
+
+#: Works in which one store takes the place of another by two renames.
+SWAPS = ("upgrade", "rechunk", "convert over a store")
+
+#: Rules that a store may break between two steps of a work: a listed well whose folder has moved already, and
+#: documents of two versions. The same call mends it.
+HALF_WAY = {"rename a well": ("PL-12", "ST-01"), "bulk creation": ("ST-01",), "upgrade": ("ST-08",)}
+
+
+def killed(work: str, version: str, folder: Path, engine: str = "tensorstore") -> list[dict]:
+    """Do a work in a process that is killed at its first step, in one that is killed at its second, and so on."""
+    template = folder / "template"
+    template.mkdir()
+    WORKS[work].prepare(template, version)
+    (folder / "out").mkdir()
+    task = {
+        "work": work,
+        "version": version,
+        "template": str(template),
+        "out": str(folder / "out"),
+        "engine": engine,
+        "most": MOST,
+    }
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", str(Path(__file__).with_name("killed.py"))],
+        input=json.dumps(task), capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    lines = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert lines, ran.stderr
+    assert lines[0]["status"] == 0, ran.stderr
+    # Threads may make a folder once or twice, so that the last kill comes too late.
+    assert {line["status"] for line in lines[1:-2]} == {-signal.SIGKILL}, ran.stderr
+    return [{**line, "work": work} for line in lines]
+
+
+def check_pieces(name: str, found: np.ndarray, old: State, new: State) -> None:
+    """Every file of an array holds what it held before, or what it holds at the end."""
+    known = [one.arrays[name] for one in (old, new) if name in one.arrays]
+    assert known, f"{name} is in neither state"
+    known = [one for one in known if one.shape == found.shape]
+    assert known, f"{name} has the shape {found.shape} of neither state"
+    if name not in old.arrays:
+        known.append(np.zeros_like(found))
+    for box in pieces(found, (*(1,) * (found.ndim - 2), *(8, 6))):
+        assert any(np.array_equal(found[box], one[box]) for one in known), (
+            f"{name} {box} is neither old nor new"
+        )
+
+
+def check_killed(folder: Path, line: dict, old: State, new: State, allowed: set[str]) -> None:
+    """What is there after a kill: everything opens, and is old or new."""
+    for name, digest in documents(folder).items():
+        assert digest in allowed, f"{name} is neither old nor new"
+    found = State.of(folder)
+    for name, block in found.arrays.items():
+        check_pieces(name, block, old, new)
+    for what in line["acknowledged"]:
+        if " " in what:
+            path, t, c = what.split()
+            np.testing.assert_array_equal(
+                found.arrays[f"plate.zarr/{path}"][int(t), int(c)],
+                new.arrays[f"plate.zarr/{path}"][int(t), int(c)],
+            )
+    assert {
+        one for one in found.musts - old.musts - new.musts if one[0] not in HALF_WAY.get(line["work"], ())
+    } == set()
+    for store in stores(folder):
+        node = lamella.open_ome_zarr(store)
+        if isinstance(node, lamella.Plate):
+            assert all(
+                isinstance(one, lamella.NGFFNode | LamellaError)
+                for _, one in node.positions(on_error="report")
+            )
+
+
+def finish(work: Work, folder: Path, version: str) -> None:
+    """Ask for the work again, and for the one after it that finds nothing left to do."""
+    try:
+        work.run(folder, version, lambda _: None)
+    except LamellaError as error:
+        if not work.done or not isinstance(error, work.done):
+            raise
+
+
+def check_work(name: str, version: str, tmp_path: Path, engine: str = "tensorstore") -> int:
+    work = WORKS[name]
+    whole, *lines = killed(name, version, tmp_path, engine)
+    old, new = State.of(tmp_path / "template"), State.of(Path(whole["folder"]))
+    wanted = files(Path(whole["folder"]))
+    assert not litter(Path(whole["folder"]))
+    allowed = {*old.documents.values(), *new.documents.values(), *whole["documents"]}
+    for line in lines:
+        folder = Path(line["folder"])
+        try:
+            if name in SWAPS and not (folder / "plate.zarr").exists():
+                assert litter(folder)  # the two stores, of which the next call makes one
+            else:
+                check_killed(folder, line, old, new, allowed)
+            finish(work, folder, version)
+            found = files(folder)
+            assert sorted(found.keys() ^ wanted.keys()) == []
+            assert [key for key in wanted if found[key] != wanted[key]] == []
+        except Exception as error:
+            error.add_note(f"killed at step {line['n']} of {len(lines)}, before: {line['step']}")
+            raise
+    return len(lines)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("name", WORKS)
+def test_a_killed_work_leaves_old_or_new_and_is_finished_by_the_same_call(name, version, tmp_path):
+    assert check_work(name, version, tmp_path) > 5
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("name", ["frames", "frames of shards"])
+def test_a_killed_write_of_pixels_leaves_old_or_new_files(name, version, tmp_path):
+    assert check_work(name, version, tmp_path, "zarr") > 10

@@ -1,0 +1,201 @@
+"""The works that are killed, refused and repeated: each changes a store in a folder, and can be asked for again.
+
+A work tells what was acknowledged by calling ``acknowledge`` as soon as a call has returned. Its ``prepare`` makes what
+was there before; its ``run`` is what a user calls, and calls again after a kill.
+
+Used by tests and by ``torture``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import lamella
+from lamella.errors import (
+    InvalidArgumentError,
+    LamellaError,
+    NodeExistsError,
+    NodeNotFoundError,
+    StoreExistsError,
+)
+from lamella.ops.conversion.convert import convert
+from lamella.ops.conversion.source import ArraySource
+
+Acknowledge = Callable[[str], None]
+
+SHAPE = (2, 2, 1, 8, 12)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One work.
+
+    Attributes
+    ----------
+    prepare
+        Make what was there before, in a folder, of a version.
+    run
+        Do the work in the folder; again after a kill, until it is done.
+    done
+        What the work may raise when it is asked for and was finished before.
+    stores
+        Names of the stores that must open whatever happens; the first is the one that is worked on.
+    """
+
+    prepare: Callable[[Path, str], None]
+    run: Callable[[Path, str, Acknowledge], None]
+    done: type[LamellaError] | tuple[()] = ()
+    stores: tuple[str, ...] = ("plate.zarr",)
+
+
+def pixels(seed: int, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
+    """Pixels without zeros, so that what was never written shows."""
+    return np.random.default_rng(seed).integers(1, 60000, shape, dtype="uint16")
+
+
+def _image(
+    position: lamella.Position, seed: int, version: str, *, sharded: bool = False, levels: int = 1
+) -> None:
+    ratio = (1, 1, 1, 1, 2) if sharded and version != "0.4" else None
+    position.create_image("0", pixels(seed), chunks=(1, 1, 1, 8, 6), shards_ratio=ratio)
+    if levels > 1:
+        position.compute_pyramid(levels)
+
+
+def plate(folder: Path, version: str, *, levels: int = 1) -> None:
+    """Make a plate of three positions in two wells."""
+    with lamella.open_ome_zarr(
+        folder / "plate.zarr", layout="hcs", mode="w-", channel_names=["DAPI", "GFP"], version=version
+    ) as node:
+        made = node.create_positions([("A", "1", "0"), ("A", "1", "1"), ("B", "2", "0")])
+        for seed, position in enumerate(made):
+            _image(position, seed, version, sharded=seed == 1, levels=levels)
+
+
+def _open(folder: Path, path: str = "", mode: str = "r+") -> lamella.NGFFNode:
+    return lamella.open_ome_zarr(folder / "plate.zarr" / path, mode=mode)
+
+
+def frames(folder: Path, version: str, acknowledge: Acknowledge, *, sharded: bool) -> None:
+    """Write an image frame by frame, as an instrument does; go on after the frames that are there."""
+    with _open(folder, "B/2/0") as position:
+        if "1" not in position.dataset_paths:
+            ratio = (1, 1, 1, 1, 2) if sharded else None
+            position.create_zeros("1", SHAPE, "uint16", chunks=(1, 1, 1, 8, 6), shards_ratio=ratio)
+            acknowledge("image")
+        for t, c in np.ndindex(SHAPE[:2]):
+            position["1"][t, c] = pixels(100 + t, SHAPE[1:])[c]
+            acknowledge(f"B/2/0/1 {t} {c}")
+
+
+def _create(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder) as node:
+        node.create_positions([("A", "1", "2"), ("A", "3", "0"), ("C", "1", "0"), ("C", "1", "1")])
+
+
+def _rename_well(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder) as node:
+        node.rename_well("B/2", "D/7")
+
+
+def _delete(key: str) -> Callable[[Path, str, Acknowledge], None]:
+    def run(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+        with _open(folder) as node:
+            del node[key]
+
+    return run
+
+
+def _append_channel(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder, "A/1/1") as position:
+        position.append_channel("new")
+
+
+def _pyramid(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder, "A/1/1") as position:
+        position.compute_pyramid(3)
+
+
+def _edits(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder, "A/1/0") as position:
+        if "GFP" in position.channel_names:
+            position.rename_channel("GFP", "Actin")
+        position.set_scale("0", "x", 0.25)
+        position.zattrs["lab"] = "ours"
+        position.zattrs.update({"stage": [1, 2], "user": "me"})
+    with _open(folder) as node:
+        node.metadata.name = "renamed"
+        node.dump_meta()
+
+
+def _convert(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    source = ArraySource(pixels(7, (2, 2, 20, 24)), "czyx")
+    convert(source, folder / "new.zarr", version=version, levels=2, chunks=(1, 20, 16), jobs=1)
+
+
+def _replace_by_convert(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    source = ArraySource(pixels(8, (2, 2, 20, 24)), "czyx")
+    convert(
+        source, folder / "plate.zarr", version=version, levels=1, chunks=(1, 20, 16), overwrite=True, jobs=1
+    )
+
+
+def _upgrade(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    lamella.upgrade(folder / "plate.zarr", "0.5" if version == "0.4" else "0.6", jobs=1)
+
+
+def _rechunk(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    lamella.rechunk(folder / "plate.zarr", chunks=(1, 4, 12), jobs=1)
+
+
+def _from_positions(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder, mode="r") as node:
+        lamella.Plate.from_positions(
+            folder / "new.zarr", {"C/1/0": node["A/1/1"], "C/2/0": node["B/2/0"]}, jobs=1
+        ).close()
+
+
+def _reindex(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder) as node:
+        node.reindex()
+
+
+def _plate_to_reindex(folder: Path, version: str) -> None:
+    plate(folder, version)
+    with _open(folder) as node:
+        node.metadata.wells = node.metadata.wells[:1]
+        node.dump_meta()
+
+
+def _label(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder, "A/1/0") as position:
+        if "cells" not in position.labels:
+            position.labels.create("cells", pixels(9, (2, 2, 8, 12)) % 5)
+
+
+def _levels(folder: Path, version: str) -> None:
+    plate(folder, version, levels=2)
+
+
+WORKS: dict[str, Work] = {
+    "frames": Work(plate, lambda *given: frames(*given, sharded=False)),
+    "frames of shards": Work(plate, lambda *given: frames(*given, sharded=given[1] != "0.4")),
+    "bulk creation": Work(plate, _create, NodeExistsError),
+    "rename a well": Work(plate, _rename_well, NodeNotFoundError),
+    "delete a row": Work(plate, _delete("A"), NodeNotFoundError),
+    "delete a well": Work(plate, _delete("B/2"), NodeNotFoundError),
+    "delete a position": Work(plate, _delete("A/1/0"), NodeNotFoundError),
+    "append a channel": Work(_levels, _append_channel, InvalidArgumentError),
+    "pyramid": Work(plate, _pyramid),
+    "metadata": Work(plate, _edits),
+    "convert": Work(plate, _convert, StoreExistsError),
+    "convert over a store": Work(plate, _replace_by_convert),
+    "upgrade": Work(plate, _upgrade),
+    "rechunk": Work(plate, _rechunk),
+    "from_positions": Work(plate, _from_positions, StoreExistsError),
+    "reindex": Work(_plate_to_reindex, _reindex),
+}

@@ -1,0 +1,114 @@
+"""Scenario: an acquisition killed (SIGKILL) at random instants of time. Every acknowledged frame is there, every file decodes.
+
+Here also TensorStore's and the shard writer's threads are hit in the middle of what they do.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+import lamella
+
+FAULTS = ("lost", "torn", "not finished")
+
+SHAPE = (60, 2, 4, 64, 96)
+
+WRITER = """
+import sys
+import numpy as np, lamella
+path, first = sys.argv[1], int(sys.argv[2])
+with lamella.open_ome_zarr(path, mode="r+") as position:
+    image = position["0"]
+    print("ready", flush=True)
+    for t in range(first, image.shape[0]):
+        for c in range(image.shape[1]):
+            image[t, c] = np.random.default_rng((t, c)).integers(1, 60000, image.shape[2:], dtype="uint16")
+            print(t, c, flush=True)
+"""
+
+
+def frame(t: int, c: int) -> np.ndarray:
+    """Pixels of a frame."""
+    return np.random.default_rng((t, c)).integers(1, 60000, SHAPE[2:], dtype="uint16")
+
+
+def _kill_once(path: Path, first: int, skipped: int, after: float) -> list[tuple[int, int]]:
+    """Let an acquisition run for some time and kill it; return the frames that it had acknowledged."""
+    writer = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", WRITER, str(path), str(first)],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    text = "".join(writer.stdout.readline() for _ in range(skipped))
+    time.sleep(after)
+    writer.send_signal(signal.SIGKILL)
+    # The last line may be cut: it was not acknowledged.
+    lines = (text + writer.stdout.read()).split("\n")[:-1]
+    writer.wait()
+    return [(int(t), int(c)) for t, c in (line.split() for line in lines)]
+
+
+def _check(path: Path, acknowledged: set[tuple[int, int]], counts: Counter[str], seed: int) -> None:
+    with lamella.open_ome_zarr(path) as position:
+        image = position["0"]
+        for t, c in np.ndindex(SHAPE[:2]):
+            try:
+                found = image[t, c]
+            except lamella.LamellaError as error:
+                counts["torn"] += 1
+                counts[f"frame {t} {c}: {error} (seed {seed})"] += 1
+                continue
+            counts["frames compared"] += 1
+            wanted = frame(t, c)
+            if (t, c) in acknowledged and not np.array_equal(found, wanted):
+                counts["lost"] += 1
+            elif not (found == wanted)[found != 0].all():
+                counts["torn"] += 1
+
+
+def scenario(seed: int, seconds: float) -> dict[str, int]:
+    """Kill acquisitions for some time.
+
+    Returns
+    -------
+    dict
+        ``kills``, ``frames acknowledged``, ``frames compared``; ``lost``, ``torn`` and ``not finished`` are faults.
+    """
+    chance = random.Random(seed)
+    counts: Counter[str] = Counter({"kills": 0, "lost": 0, "torn": 0, "not finished": 0})
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+            path, version = Path(folder) / "a.zarr", chance.choice(["0.4", "0.5", "0.5"])
+            sharded = version == "0.5" and chance.random() < 0.6
+            shards = chance.choice([(1, 1, 4, 2, 2), (3, 2, 2, 2, 3)]) if sharded else None
+            with lamella.open_ome_zarr(
+                path, layout="fov", mode="w-", channel_names=["a", "b"], version=version
+            ) as made:
+                made.create_zeros("0", SHAPE, "uint16", chunks=(1, 1, 1, 32, 32), shards_ratio=shards)
+            acknowledged: set[tuple[int, int]] = set()
+            for _ in range(4):
+                first = max((t for t, _ in acknowledged), default=0)
+                acknowledged |= set(_kill_once(path, first, chance.randrange(20), chance.random() * 0.05))
+                counts["kills"] += 1
+                _check(path, acknowledged, counts, seed)
+            counts["frames acknowledged"] += len(acknowledged)
+            with lamella.open_ome_zarr(path, mode="r+") as position:
+                for t, c in np.ndindex(SHAPE[:2]):
+                    position["0"][t, c] = frame(t, c)
+                if not all(
+                    np.array_equal(position["0"][t, c], frame(t, c)) for t, c in np.ndindex(SHAPE[:2])
+                ):
+                    counts["not finished"] += 1
+    return dict(counts)
