@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from lamella import open_ome_zarr, validate
 from lamella.cli import main
 from lamella.spec.stale_levels import read_stale
+from lamella.store.arrays import StoredArray
 
 from .pyramids import METHODS, image, noise, sensible, slow
 
@@ -269,6 +270,24 @@ def test_a_writer_whose_mark_was_cleared_by_a_new_pyramid_marks_again(pyramid, v
     assert other.stale_levels
     writer.close()
     assert marker(pyramid)["regions"] == [[[1, 1, 5, 0, 0], [2, 2, 6, 3, 40]]]
+
+
+def test_the_mark_is_there_before_the_pixels_and_again_when_levels_were_made_meanwhile(
+    pyramid, monkeypatch, version
+):
+    write = StoredArray.write
+
+    def slowly(array, index, data):
+        if array.path == "0":
+            assert marker(pyramid)["writers"]
+            open_ome_zarr(pyramid, mode="r+").compute_pyramid()
+            assert marker(pyramid) is None
+        write(array, index, data)
+
+    monkeypatch.setattr(StoredArray, "write", slowly)
+    with open_ome_zarr(pyramid, mode="r+") as position:
+        position["0"][0, 0, 0] = 1
+        assert position.stale_levels
 
 
 def test_updating_one_region_leaves_the_others_stale(pyramid, version):

@@ -133,13 +133,13 @@ class LevelWrites:
 
     def _levels(self, attributes: JSONObject) -> list[list[str]]:
         """Paths of the levels of each image that attributes describe."""
-        found = []
+        found: list[list[str]] = []
         multiscales: Any = self._session.version.ome(attributes).get("multiscales")
         for image in multiscales if isinstance(multiscales, list) else []:
             datasets = image.get("datasets") if isinstance(image, dict) else None
             paths = [item.get("path") for item in datasets or [] if isinstance(item, dict)]
             if paths and all(isinstance(path, str) for path in paths):
-                found.append(paths)
+                found.append([str(path) for path in paths])
         return found
 
     def _stamp(self, image: str) -> object:
