@@ -1,0 +1,32 @@
+"""Law: every test that docs/promises.md names is there, and every promise names one."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "promises.md").read_text()
+
+
+def named() -> list[str]:
+    return re.findall(r"`(tests/[\w/]+\.py(?:::\w+)?)`", PAGE)
+
+
+def test_every_test_that_the_page_names_is_there():
+    found = named()
+    assert len(found) > 20
+    for name in found:
+        path, _, function = name.partition("::")
+        tree = ast.parse((ROOT / path).read_text())
+        functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        assert not function or function in functions, f"{name} is not there"
+
+
+def test_every_promise_names_a_test():
+    lines = PAGE.splitlines()
+    start = lines.index("## Kills")
+    promises = [line for line in lines[start:] if line.startswith("| ") and not line.startswith("| promise ")]
+    assert promises
+    assert [line for line in promises if "`tests/" not in line] == []
