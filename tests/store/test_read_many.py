@@ -78,6 +78,19 @@ def test_crops_of_one_shape_are_stacked(make_array, layout, data, values):
     np.testing.assert_array_equal(out, wanted)
 
 
+def test_points_reach_an_out_that_is_not_contiguous(make_array, values):
+    array = make_array((4, 6), chunks=(2, 4))
+    data = values((4, 6), "u2")
+    array.write(..., data)
+    rows, columns = np.array([[0, 3], [1, 2]]), np.array([[5, 0], [2, 2]])
+    out = np.zeros((2, 2, 1), "u2").T[0]
+    array.read((rows, columns), out=out)
+    np.testing.assert_array_equal(out, data[rows, columns])
+    many = np.zeros((2, 2, 3), "u2").T
+    array.read_many([(rows, columns)] * 3, out=many)
+    np.testing.assert_array_equal(many, np.stack([data[rows, columns]] * 3))
+
+
 def test_single_voxels_are_stacked_to_one_axis(make_array, values):
     array = make_array((4, 6), chunks=(2, 4))
     array.write(..., values((4, 6), "u2"))
@@ -120,6 +133,16 @@ def test_a_damaged_chunk_is_named(make_array, layout, files_of):
     file.write_bytes(file.read_bytes()[:20])
     with pytest.raises(DamagedDataError, match=f"array '0' .*chunk in '0/{name}'"):
         array.read_many([(..., slice(0, 1)), ...])
+
+
+@pytest.mark.parametrize("zarr_format", [3])
+def test_an_index_that_places_a_chunk_beyond_its_file_is_damage_and_takes_no_memory(make_array, values):
+    array = make_array((4, 8), chunks=(4, 8), shards=(4, 8))
+    array.write(..., values((4, 8), "u2"))
+    shard = Path(array.documents.storage.root) / "0/c/0/0"
+    shard.write_bytes(b"x" * 40 + encode_index(np.array([[0, 1 << 50]], "u8"), IndexForm((1, 1))))
+    with pytest.raises(DamagedDataError, match="0/c/0/0"):
+        array.read_many([...])
 
 
 # ---- how often files are opened and chunks decoded ------------------------------------------------

@@ -76,7 +76,7 @@ def results_for(
 
 
 def reader_of(storage: Storage, path: str, meta: ArrayMeta, engine: Engine) -> Engine:
-    """Return the engine for many regions or a large one: our own where it can, as it decodes each chunk once for all."""
+    """Return the engine for many regions or a large one: our own where it can, for it decodes each chunk once."""
     if engine.name != "tensorstore":
         return engine
     return open_files(storage, path, meta, lambda: engine) or engine
