@@ -15,6 +15,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.nodes.session import Place
 from lamella.spec.axes import axis_index
 from lamella.store.arrays import StoredArray
+from lamella.store.assignment import cast
 from lamella.store.selection import basic_or_fancy, orthogonal, points
 
 if TYPE_CHECKING:
@@ -215,8 +216,11 @@ class ImageArray:
 
     def _write(self, select: Select, write: Callable[[Any, Any], None], index: Any, value: Any) -> None:
         self._require_writable("write pixels")
-        with self._noted(lambda: select(index, self.shape).bounds):
-            write(index, value)
+        meta = self._meta
+        selection = select(index, meta.shape)
+        block = cast(value, selection.result, meta.dtype)  # before the note: what is refused changes nothing
+        with self._noted(lambda: selection.bounds):
+            write(index, block)
 
     def _noted(self, box: Callable[[], Box | None]) -> AbstractContextManager[None]:
         """Take note of a write: the lower levels of an image do not show it yet."""
@@ -339,6 +343,10 @@ class ImageArray:
             raise InvalidArgumentError(
                 f"{self!r} is resized to one integer per axis, not to {new!r}."
             ) from None
+        if len(lengths) != self.ndim or min(lengths, default=0) < 0:
+            raise InvalidArgumentError(
+                f"{self!r} is resized to one length of 0 or more per axis, not to {lengths}."
+            )
         with self._noted(lambda: _whole(self.shape)):
             self._stored.resize(lengths)
 

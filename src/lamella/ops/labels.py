@@ -118,8 +118,8 @@ def _kept_axes(position: Position, finest: ImageArray, source: Source, name: str
     axes = position.axes
     if len(axes) != finest.ndim:
         raise MetadataError(
-            f"Cannot make the labels {name!r}: the metadata of {position._place} list {len(axes)} axes, and its array has "
-            f"shape {finest.shape}. lamella.validate() lists all that is wrong."
+            f"Cannot make the labels {name!r}: the metadata of {position._place} list {len(axes)} axes, and its "
+            f"array has shape {finest.shape}. lamella.validate() lists all that is wrong."
         )
     channel = channel_axis(axes)
     choices = [tuple(i for i in range(len(axes)) if i != channel), space_axes(axes)]

@@ -1,0 +1,167 @@
+"""Laws: no name leads out of a store, and who reads a store writes nothing, anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torture.specimens import names, specimen, write_files
+
+import lamella
+from lamella.errors import InvalidNameError, LamellaError, NodeNotFoundError
+
+ROOT = Path(__file__).parents[2]
+
+
+def watched(*arguments):
+    """Run the script that records every call to the file system; return what should not have been."""
+    ran = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("watched.py")), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])},
+    )
+    found = [line for line in ran.stdout.splitlines() if line.startswith("FOUND")]
+    assert found, ran.stderr[-2000:]
+    return json.loads(found[-1].removeprefix("FOUND"))
+
+
+def states(folder):
+    """Bytes and times of everything below a folder."""
+    return {
+        str(path.relative_to(folder)): (
+            path.lstat().st_mtime_ns,
+            path.read_bytes() if path.is_file() else None,
+        )
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def test_no_name_in_a_call_or_a_document_touches_what_is_outside_of_the_store(tmp_path):
+    inside, secret = tmp_path / "in", tmp_path / "secret.zarr"
+    with lamella.open_ome_zarr(
+        secret, layout="fov", mode="w", channel_names=["GFP"], version="0.5"
+    ) as position:
+        position.create_image("0", np.ones((1, 1, 1, 4, 4), "u2"))
+    with lamella.open_ome_zarr(
+        inside / "a.zarr", layout="fov", mode="w", channel_names=["GFP"], version="0.5"
+    ) as image:
+        image.create_image("0", np.ones((1, 1, 1, 4, 4), "u2"))
+        image.labels.create("cells", np.ones((1, 1, 4, 4), "u2"))
+    with lamella.open_ome_zarr(
+        inside / "p.zarr", layout="hcs", mode="w", channel_names=["GFP"], version="0.5"
+    ) as plate:
+        plate.create_position("A", "1", "0").create_image("0", np.ones((1, 1, 1, 4, 4), "u2"))
+    before = states(secret)
+    assert watched("names", tmp_path) == []
+    assert states(secret) == before
+
+
+def test_reading_writes_nothing_anywhere(tmp_path):
+    stores = []
+    for name in names():
+        stores.append(tmp_path / f"{name.replace(' ', '-')}.zarr")
+        write_files(stores[-1], specimen(name))
+    before = states(tmp_path)
+    assert watched("reading", *stores) == []
+    assert states(tmp_path) == before
+
+
+def test_a_read_only_folder_is_read(tmp_path):
+    store = tmp_path / "a.zarr"
+    write_files(store, specimen("image 0.5"))
+    folders = [store, *(path for path in store.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        assert lamella.open_ome_zarr(store)["0"][:].any()
+        assert lamella.open_ome_zarr(store).data.tensorstore().read().result().any()
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda p: p.create_image("1", np.ones((1, 1))),
+        lambda p: p.create_image("1", np.ones((1, 7, 1, 4, 4))),
+        lambda p: p.create_image("1", np.ones((2, 2, 3, 16, 16)), chunks=(1, 1)),
+        lambda p: p.create_image("1", np.ones((2, 2, 3, 16, 16)), compressor="lzma"),
+        lambda p: p.create_image("0", np.ones((2, 2, 3, 16, 16))),
+        lambda p: p.create_zeros("1", (2, 2, 3, 16, -1), "u2"),
+        lambda p: p.create_zeros("1", (2, 2, 3, 16, 16), "U4"),
+        lambda p: p["0"].__setitem__((0, 0), np.ones((5, 5))),
+        lambda p: p["0"].__setitem__((99,), 1),
+        lambda p: p["0"].append(np.ones((1, 1, 3, 16, 16)), axis=0),
+        lambda p: p["0"].resize(1, 2),
+        lambda p: p.append_channel("DAPI"),
+        lambda p: p.rename_channel("none", "other"),
+        lambda p: p.update_channel("none", "0", 1),
+        lambda p: p.set_scale("0", "q", 1),
+        lambda p: p.set_scale("0", "x", float("nan")),
+        lambda p: p.set_transform("9", []),
+        lambda p: p.set_contrast_limits("none", {"start": 0, "end": 1, "min": 0, "max": 1}),
+        lambda p: p.labels.create("cells", np.ones((3, 3))),
+        lambda p: p.labels.rename("none", "other"),
+        lambda p: p.compute_pyramid(levels=0),
+        lambda p: p.compute_pyramid(levels=3, method="guess"),
+        lambda p: p.__delitem__("none"),
+        lambda p: lamella.upgrade(p._session.name, "0.7"),
+        lambda p: lamella.rechunk(p._session.name, chunks=(0, 0)),
+    ],
+)
+def test_a_bad_call_leaves_every_byte_as_it_was(tmp_path, call):
+    store = tmp_path / "a.zarr"
+    write_files(store, specimen("image 0.5"))
+    position = lamella.open_ome_zarr(store, mode="r+")
+    before = {name: data for name, (_, data) in states(tmp_path).items()}
+    with pytest.raises((LamellaError, TypeError)):
+        call(position)
+    assert {name: data for name, (_, data) in states(tmp_path).items()} == before
+
+
+@pytest.mark.parametrize("name", ["a\0b", "../up", "/abs", "x" * 300])
+def test_a_link_or_archive_is_no_way_around(tmp_path, name):
+    import zipfile
+
+    import zarr
+
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for key, data in specimen("image 0.5").items():
+            packed.writestr(key, data)
+        packed.writestr(f"{name.replace(chr(0), '0')}/zarr.json", specimen("image 0.5")["zarr.json"])
+    position = lamella.open_ome_zarr(zarr.storage.ZipStore(archive, mode="r"))
+    before = states(tmp_path)
+    with pytest.raises((InvalidNameError, NodeNotFoundError)):
+        position[name]
+    assert position["0"].shape == (2, 2, 3, 16, 16)
+    assert states(tmp_path) == before
+
+
+def test_mode_w_follows_no_link_and_removes_only_stores(tmp_path):
+    outside, link, folder = tmp_path / "precious.zarr", tmp_path / "link.zarr", tmp_path / "notes.zarr"
+    write_files(outside, specimen("plain 0.5"))
+    link.symlink_to(outside, target_is_directory=True)
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "link").symlink_to(outside, target_is_directory=True)
+    for path in (link, folder):
+        for unchecked in (False,) if path is folder else (False, True):
+            with pytest.raises(LamellaError):
+                lamella.open_ome_zarr(
+                    path, layout="fov", mode="w", channel_names=["A"], disable_path_checking=unchecked
+                )
+    before = states(outside)
+    lamella.open_ome_zarr(
+        folder, layout="fov", mode="w", channel_names=["A"], disable_path_checking=True
+    ).close()
+    assert not (folder / "notes.txt").exists()
+    assert states(outside) == before
