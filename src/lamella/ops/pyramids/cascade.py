@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from lamella.ops.pyramids.downsample import Method
+    from lamella.ops.pyramids.passes import Source
     from lamella.ops.regions import Region
     from lamella.store.arrays import StoredArray
     from lamella.types import Array, Shape
 
 _BLOCKS_BYTES = 256 * 2**20
-"""Raw size of the blocks of all workers together; a single one may be more."""
+"""Raw size of the blocks of all workers together; those of two workers may be more."""
 
 _KEPT_BYTES = 128 * 2**20
 """Raw size of the blocks that are kept while the kernels are loaded."""
@@ -104,15 +105,17 @@ def compute_unit(unit: PassUnit) -> None:
     """Make the part of the levels of a pass that a region of its source gives."""
     work, region, way = unit.work, unit.region, order(unit.work)
     dtype = work.source.meta.dtype
-    most = max(1, _BLOCKS_BYTES // (prod(way.block) * dtype.itemsize))
+    most = max(2, _BLOCKS_BYTES // (prod(way.block) * dtype.itemsize))
     jobs = min(workers(unit.jobs), most)
     sinks = [Gathering(target.array, shrink(region, target.factors)) for target in work.targets]
-    kept = KeptBlocks(work.method, dtype, _KEPT_BYTES if jobs > 1 else 0)
+    reduced = any(max(target.step, default=1) > 1 for target in work.targets)
+    kept = KeptBlocks(work.method if reduced else "stride", dtype, _KEPT_BYTES if jobs > 1 else 0)
     room = local()
 
     def reduce(box: Region, block: Array) -> None:
         for target, sink in zip(work.targets, sinks, strict=True):
-            block = downsample(block, target.step, work.method)
+            if max(target.step, default=1) > 1:  # not where the first target is the finest level itself
+                block = downsample(block, target.step, work.method)
             box = shrink(box, target.step)
             sink.add(box, block)
 
@@ -135,7 +138,7 @@ def compute_unit(unit: PassUnit) -> None:
         raise
 
 
-def _read(source: StoredArray, box: Region, room: local) -> Array:
+def _read(source: Source, box: Region, room: local) -> Array:
     """Read a block into memory that the worker keeps from one to the next: new pages cost as much as decoding."""
     shape, dtype = region_shape(box), source.meta.dtype
     if getattr(room, "memory", None) is None or room.memory.size < prod(shape):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import lcm, prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lamella.ops.pyramids.gathering import unit_shape
 from lamella.ops.regions import piece_shape
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from lamella.ops.regions import Region
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
-    from lamella.types import Shape
+    from lamella.types import Array, Shape
 
 BLOCK_BYTES = 2**20
-"""Raw size of the blocks that are read, unless a chunk is larger: what stays in a processor's cache while it is reduced.
+"""Raw size of the blocks that are read, unless a chunk is larger: it stays in the cache while it is reduced.
 
 A chunk of our own layout: one is decoded straight into its block, on the worker's own thread.
 """
@@ -45,6 +45,19 @@ _LOSSLESS = frozenset(
     )
 )
 """Codecs that give back what they were given. After others a level is made of what is stored, not of what was put."""
+
+
+class Source(Protocol):
+    """What a pass reads: a level, or pixels on their way into the finest one."""
+
+    @property
+    def meta(self) -> ArrayMeta:
+        """Shape, dtype, and as chunks the boxes that are best read whole."""
+        ...
+
+    def read_many(self, regions: Sequence[Region], *, out: Array) -> object:
+        """Fill each block of `out` with the voxels of a region."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class Pass:
         How voxels become one.
     """
 
-    source: StoredArray
+    source: Source
     targets: tuple[Target, ...]
     method: Method
 
@@ -98,7 +111,7 @@ class Pass:
 
 
 def passes(
-    source: StoredArray, levels: Sequence[tuple[StoredArray, Shape]], method: Method, *, spread: bool = False
+    source: Source, levels: Sequence[tuple[StoredArray, Shape]], method: Method, *, spread: bool = False
 ) -> list[Pass]:
     """Plan the passes that make some levels.
 
@@ -139,19 +152,22 @@ def _fits(wanted: Pass, spread: bool) -> bool:
     if spread and _nbytes(unit_box(wanted), source) > UNIT_BYTES:
         return False
     grain, *fills = _chain(wanted)
-    return _nbytes(grain, source) <= _largest_block(source) and _waiting(wanted, fills) <= PENDING_BYTES
+    return (
+        _nbytes(grain, source) <= _largest_block(source) and _waiting(wanted, grain, fills) <= PENDING_BYTES
+    )
 
 
 def _largest_block(source: ArrayMeta) -> int:
     return max(BLOCK_BYTES, _nbytes(source.chunks, source))
 
 
-def _waiting(wanted: Pass, fills: Sequence[Shape]) -> int:
+def _waiting(wanted: Pass, grain: Shape, fills: Sequence[Shape]) -> int:
     """Raw size of the parts of targets that wait for their rest, at the border of two boxes."""
     source = wanted.source.meta
     return 2 * sum(
         _nbytes(box, source) // prod(target.factors)
         for box, target in zip(fills, wanted.targets, strict=True)
+        if box != grain  # else one block fills it: nothing waits
     )
 
 
@@ -211,11 +227,11 @@ def order(wanted: Pass) -> Order:
     """Choose the order of a pass: memory is what waits in the boxes that are not complete yet."""
     source = wanted.source.meta
     grain, *fills = _chain(wanted)
-    if len(fills) == 1 and max(_nbytes(grain, source), _waiting(wanted, fills)) > PENDING_BYTES:
+    if len(fills) == 1 and max(_nbytes(grain, source), _waiting(wanted, grain, fills)) > PENDING_BYTES:
         # Grids that do not fit each other: some chunks are read by two blocks rather than many held at once.
         grain = tuple(-(-c // f) * f for c, f in zip(source.chunks, wanted.factors, strict=True))
         fills = [_extent(wanted.targets[0])]
-    apart = _waiting(wanted, fills) > PENDING_BYTES
+    apart = _waiting(wanted, grain, fills) > PENDING_BYTES
     small = [] if apart else [box for box in fills if _nbytes(box, source) <= BLOCK_BYTES]
     large = fills[len(small) :]
     whole = large[0] if large else source.shape

@@ -13,7 +13,7 @@ import itertools
 import re
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
 from lamella.ops.execution import check_reach
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lamella.ops.regions import Region
     from lamella.spec.images import ImagesMeta
     from lamella.store.array_meta import ArrayMeta
+    from lamella.store.arrays import StoredArray
     from lamella.types import Shape
 
 COARSEST_SIDE = 256
@@ -155,6 +156,25 @@ def compute_parts(
     _Levels.of(position).make(method, region, jobs, executor)
 
 
+def begin_levels(
+    position: Position, levels: int | Literal["auto"], method: Method
+) -> list[tuple[StoredArray, Shape]]:
+    """Create the lower levels of a new image, complete but for their pixels.
+
+    For who makes level 0 and the others in one go, see `lamella.ops.pyramids.passes`.
+
+    Returns
+    -------
+    list of tuple
+        Of each lower level the array, and its factors from the level before.
+    """
+    base = _level_0(position)
+    _create_levels(position, base, _plan(position, base, levels, None), method)
+    found = _Levels.of(position)
+    position._live.edit(functools.partial(_described, method=method, steps=found.steps))
+    return found.targets
+
+
 @dataclass(frozen=True)
 class _Levels:
     """The levels of an image that fit each other."""
@@ -170,14 +190,18 @@ class _Levels:
         steps = [_factors(position, fine, coarse) for fine, coarse in itertools.pairwise(arrays)]
         return cls(arrays, dict(zip(paths[1:], steps, strict=True)))
 
-    def make(self, method: str, region: Region | None, jobs: int | None, executor: Executor | None) -> None:
-        levels = [
+    @property
+    def targets(self) -> list[tuple[StoredArray, Shape]]:
+        """The arrays but the finest, with their factors."""
+        return [
             (coarse._stored, factors)
             for coarse, factors in zip(self.arrays[1:], self.steps.values(), strict=True)
         ]
+
+    def make(self, method: str, region: Region | None, jobs: int | None, executor: Executor | None) -> None:
         make_levels(
             self.arrays[0]._stored,
-            levels,
+            self.targets,
             cast("Method", method),
             region=region,
             jobs=jobs,

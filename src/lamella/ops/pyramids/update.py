@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.spec import geometry
-from lamella.spec.stale_levels import StaleLevels, read_stale, with_stale
+from lamella.spec.stale_levels import StaleLevels, read_stale, with_box, with_stale
 from lamella.store.selection import basic_or_fancy
 
 if TYPE_CHECKING:
@@ -60,13 +60,14 @@ def update_pyramid(
     if boxes is None and (stale.writers or any(len(start) != base.ndim for start, _ in stale.regions)):
         recompute_levels(position, chosen, jobs=jobs, executor=executor)
         return
-    boxes = list(stale.regions) if boxes is None else boxes
-    boxes += [level.box for level in outgrown]
-    if not boxes:
+    parts: tuple[Box, ...] = ()
+    for box in (*(stale.regions if boxes is None else boxes), *(level.box for level in outgrown)):
+        parts = with_box(parts, box)
+    if not parts:
         return
-    with _updating(position, boxes):
+    with _updating(position, parts):
         resize_levels(outgrown)
-        for start, stop in boxes:
+        for start, stop in parts:
             part = tuple(slice(a, min(b, n)) for a, b, n in zip(start, stop, base.shape, strict=True))
             if all(one.start < one.stop for one in part):
                 compute_parts(position, chosen, part, jobs=jobs, executor=executor)
