@@ -91,7 +91,7 @@ def test_a_refused_step_is_one_clear_error_and_the_work_can_be_repeated(name, fa
             check_killed(folder, {"work": name, "acknowledged": acknowledged}, old, new, allowed)
         finish(work, folder, version)
         # What could not be removed either goes when this process is no more.
-        found = {key: data for key, data in files(folder).items() if not key.endswith(".tmp")}
+        found = {key: data for key, data in files(folder).items() if not key.endswith((".tmp", ".lock"))}
         assert sorted(found.keys() ^ wanted.keys()) == []
         assert [key for key in wanted if found[key] != wanted[key]] == []
     assert met > 0
