@@ -5,6 +5,7 @@ Layer: ops.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def level_factors(fine: Shape, coarse: Shape, ratios: Sequence[float]) -> Shape 
         if a == b:
             factors.append(1)
             continue
-        if not 0 < b < a:
+        if not 0 < b < a or not math.isfinite(ratio):
             return None
         # ceil(a / f) is b for the f from `low` to `high`.
         low, high = -(-a // b), (a - 1) // (b - 1) if b > 1 else max(a, round(ratio))

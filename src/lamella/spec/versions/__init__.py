@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.errors import InvalidArgumentError, MetadataError, shown
 from lamella.spec.versions.base import SpecVersion
 from lamella.spec.versions.older import V01, V02, V03
 from lamella.spec.versions.v04 import V04
@@ -85,7 +85,7 @@ def detect(zarr_format: int, attributes: JSONObject) -> SpecVersion:
             declared = version.declared(attributes)
             if declared is not None and declared != version.name:
                 warnings.warn(
-                    f"ome.version is {declared!r}: read as {version.name}, from which it may differ",
+                    f"ome.version is {shown(declared)}: read as {version.name}, from which it may differ",
                     UserWarning,
                     stacklevel=2,
                 )
@@ -93,7 +93,7 @@ def detect(zarr_format: int, attributes: JSONObject) -> SpecVersion:
     ome = attributes.get("ome")
     declared = ome.get("version") if isinstance(ome, dict) else None
     raise MetadataError(
-        f"ome.version: {declared!r} (Zarr v{zarr_format}) is no version that lamella reads ({_known()})"
+        f"ome.version: {shown(declared)} (Zarr v{zarr_format}) is no version that lamella reads ({_known()})"
     )
 
 
