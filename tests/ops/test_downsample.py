@@ -123,10 +123,13 @@ def test_a_tie_of_bool_is_false_and_a_majority_wins():
     assert downsample(voxels, (2, 2), "mean").tolist() == [[False, True]]
 
 
-def test_the_mean_of_many_voxels_has_no_bias():
-    # iohub's integer mean truncates: -0.375 per 2x2 level, on every level of a pyramid.
-    noise = np.random.default_rng(0).integers(0, 1000, (256, 256), "u2")
-    assert abs(downsample(noise, (2, 2)).mean() - noise.mean()) < 0.02
+@pytest.mark.parametrize("factors", [(2, 2), (2, 2, 2), (4, 4), (3, 2), (1, 2)], ids=str)
+@pytest.mark.parametrize("name", ["u1", "u2", "i2", "u4", "i8"])
+def test_the_mean_of_many_voxels_has_no_bias(name, factors):
+    # iohub's integer mean truncates: -0.375 per 2x2 level, on every level of a pyramid. Halves rounded up: +0.125.
+    shape = (48,) * (len(factors) - 2) + (240, 240)
+    noise = np.random.default_rng(0).integers(0, 100, shape).astype(name)
+    assert abs(downsample(noise, factors).mean() - noise.mean()) < 0.02
 
 
 def test_of_equally_frequent_values_the_mode_is_the_smallest():
