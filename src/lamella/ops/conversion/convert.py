@@ -151,6 +151,7 @@ def convert(
     if jobs is not None and jobs < 1:
         raise InvalidArgumentError(f"jobs is the number of threads that read: {jobs} is not above 0")
     target = _Destination(os.path.abspath(os.fspath(destination)), overwrite)
+    target.finish_interrupted()
     target.check()
     listed = (
         [sources] if isinstance(sources, (str, os.PathLike)) or hasattr(sources, "read_plane") else sources
@@ -248,6 +249,13 @@ class _Destination:
                 f"{self.path} is not replaced, because its name has no .zarr in it: "
                 "delete it yourself, or choose another name"
             )
+
+    def finish_interrupted(self) -> None:
+        """Finish what a conversion left that was killed while its store took its place."""
+        work = Workspace(self.path, {"command": "convert"}, replaces=False)
+        if os.path.lexists(work.folder) or os.path.lexists(f"{work.folder}.lock"):
+            with work.held():
+                work.finish_interrupted()
 
     def _is_store(self) -> bool:
         return any(

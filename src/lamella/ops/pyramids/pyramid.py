@@ -305,7 +305,12 @@ def _create_levels(
     base_path = position.dataset_paths[0]
     transforms = position.metadata.multiscales[0].datasets[0].coordinate_transformations or []
     paths = [_level_path(base_path, number) for number in range(1, len(plan))]
-    taken = [path for path in paths if position._documents.kind(position._place.child(path).path) is not None]
+    taken = [
+        path
+        for path in paths
+        if position._documents.kind(position._place.child(path).path) is not None
+        and not position._is_unfinished(path)  # what a killed call left is taken over
+    ]
     if taken:
         raise InvalidArgumentError(
             f"The levels {taken} of {position._place} are there already, but its metadata do not list them. "
