@@ -22,12 +22,21 @@ from lamella.adapters.tiff_file import open_file
 from lamella.adapters.tiff_imagej import read_imagej, read_resolution
 from lamella.adapters.tiff_metadata import SAMPLES, TiffMetadata
 from lamella.adapters.tiff_ome import read_ome
-from lamella.adapters.tiff_pages import FilePool, PageBytes, PlaneInPage, check_sizes, list_pages, read_rows
+from lamella.adapters.tiff_pages import (
+    FilePool,
+    PageBytes,
+    PlaneInPage,
+    check_sizes,
+    list_pages,
+    read_samples,
+)
 from lamella.adapters.tiff_promises import check_promises
 from lamella.errors import SourceError
 from lamella.ops.conversion.source import ImageDescription, SourceChannel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lamella.types import Array, Shape, StrPath
 
 
@@ -108,7 +117,18 @@ class TiffSource:
             rows = slice(0, self._description.plane_shape[0])
         number, plane = self._layout.find(index)
         page = self._load_pages()[number]
-        return None if page is None else read_rows(page, plane, rows, self._files)
+        return None if page is None else read_samples(page, [plane], rows, self._files)[0]
+
+    def read_planes(self, indices: Sequence[tuple[int, ...]], rows: slice) -> list[Array | None]:
+        """Read planes that differ in their channel, decoded once where they are samples: see `SampleSource`."""
+        found = [self._layout.find(index) for index in indices]
+        numbers = {number for number, _ in found}
+        if len(numbers) > 1 or len({plane.depth for _, plane in found}) > 1:
+            return [self.read_plane(index, rows) for index in indices]
+        page = self._load_pages()[numbers.pop()]
+        if page is None:
+            return [None] * len(indices)
+        return list(read_samples(page, [plane for _, plane in found], rows, self._files))
 
     def close(self) -> None:
         """Close the files of the source; a later read opens them again."""
@@ -204,6 +224,7 @@ def _describe(
         title=series.name if series.kind == "ome" else "",
         well=metadata.well,
         band_rows=_band_rows(series.keyframe),
+        channels_together=_channels_together(series.keyframe),
     )
     return description, layout
 
@@ -213,6 +234,12 @@ def _band_rows(page: Any) -> int:
     if page.is_final:
         return 1
     return int(page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength))
+
+
+def _channels_together(page: Any) -> int:
+    """How many samples of a page are decoded together."""
+    separate, samples = page.shaped[0], page.shaped[4]
+    return int(samples) if separate == 1 else 1
 
 
 def _channels(metadata: TiffMetadata, plan: AxisPlan, series: Any) -> tuple[SourceChannel, ...]:

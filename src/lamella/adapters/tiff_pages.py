@@ -12,7 +12,7 @@ import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -127,7 +127,7 @@ class FilePool:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._files: OrderedDict[str, BinaryIO] = OrderedDict()
+        self._files: OrderedDict[str, _OpenFile] = OrderedDict()
 
     def read(self, path: str, offset: int, count: int) -> bytes:
         """Read bytes of a file.
@@ -140,8 +140,7 @@ class FilePool:
         try:
             with self._lock:
                 file = self._open(path)
-                file.seek(offset)
-                found = file.read(count)
+            found = file.read(offset, count)
         except OSError as error:
             raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
         if len(found) < count:
@@ -150,21 +149,49 @@ class FilePool:
             )
         return found
 
-    def _open(self, path: str) -> BinaryIO:
+    def _open(self, path: str) -> _OpenFile:
         file = self._files.get(path)
         if file is None:
             while len(self._files) >= _OPEN_FILES:
-                self._files.popitem(last=False)[1].close()
-            # Unbuffered: strips are read whole, and a buffer would copy each of them once more.
-            file = self._files[path] = open(path, "rb", buffering=0)  # noqa: SIM115 (closed by the pool)
+                self._files.popitem(last=False)
+            file = self._files[path] = _OpenFile(path)
         self._files.move_to_end(path)
         return file
 
     def close(self) -> None:
-        """Close all files."""
+        """Close all files, each as soon as no thread reads it."""
         with self._lock:
-            while self._files:
-                self._files.popitem()[1].close()
+            self._files.clear()
+
+
+class _OpenFile:
+    """A file that several threads read at once; closed when the last of them lets go of it."""
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._turn = threading.Lock()
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Read bytes; fewer at the end of the file."""
+        parts: list[bytes] = []
+        while count > 0:  # the system gives 2 GiB at most in one call
+            found = self._read_some(offset, count)
+            if not found:
+                break
+            parts.append(found)
+            offset, count = offset + len(found), count - len(found)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _read_some(self, offset: int, count: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._file, count, offset)
+        with self._turn:
+            os.lseek(self._file, offset, os.SEEK_SET)
+            return os.read(self._file, count)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            os.close(self._file)
 
 
 @dataclass(frozen=True)
@@ -175,15 +202,15 @@ class PlaneInPage:
     depth: int = 0
 
 
-def read_rows(page: PageBytes, plane: PlaneInPage, rows: slice, files: FilePool) -> Array:
-    """Read some rows of one plane of a page.
+def read_samples(page: PageBytes, planes: Sequence[PlaneInPage], rows: slice, files: FilePool) -> list[Array]:
+    """Read some rows of planes of a page that differ in their sample alone; what holds them is decoded once.
 
     Parameters
     ----------
     page : PageBytes
         The page.
-    plane : PlaneInPage
-        Sample and depth within the page.
+    planes : sequence of PlaneInPage
+        At least one; of one depth.
     rows : slice
         First row and the row behind the last one.
     files : FilePool
@@ -191,18 +218,20 @@ def read_rows(page: PageBytes, plane: PlaneInPage, rows: slice, files: FilePool)
 
     Returns
     -------
-    numpy.ndarray
-        Pixels (y, x) in native byte order.
+    list of numpy.ndarray
+        Of each plane the pixels (y, x) in native byte order.
 
     Raises
     ------
     SourceError
         The bytes cannot be read or decoded.
     """
+    if page.frame.shaped[0] > 1 and len(planes) > 1:  # each sample has bytes of its own
+        return [read_samples(page, [plane], rows, files)[0] for plane in planes]
     try:
         if page.frame.is_final:
-            return _raw_rows(page, plane, rows, files)
-        return _decoded_rows(page, plane, rows, files)
+            return _raw_rows(page, planes, rows, files)
+        return _decoded_rows(page, planes, rows, files)
     except SourceError:
         raise
     except Exception as error:  # codecs raise whatever they like, and none of it names the file
@@ -211,30 +240,32 @@ def read_rows(page: PageBytes, plane: PlaneInPage, rows: slice, files: FilePool)
         ) from error
 
 
-def _raw_rows(page: PageBytes, plane: PlaneInPage, rows: slice, files: FilePool) -> Array:
+def _raw_rows(page: PageBytes, planes: Sequence[PlaneInPage], rows: slice, files: FilePool) -> list[Array]:
     """Rows of a page whose pixels lie in the file as they are."""
     frame = page.frame
     separate, depth, length, width, samples = frame.shaped
     stored = frame.dtype.newbyteorder(frame.parent.byteorder)
-    first = plane.sample if separate > 1 else 0
-    row = ((first * depth + plane.depth) * length + rows.start) * width * samples
+    first = planes[0].sample if separate > 1 else 0
+    row = ((first * depth + planes[0].depth) * length + rows.start) * width * samples
     count = (rows.stop - rows.start) * width * samples
     found = files.read(page.file, page.offsets[0] + row * stored.itemsize, count * stored.itemsize)
     pixels = np.frombuffer(found, dtype=stored).reshape(rows.stop - rows.start, width, samples)
-    chosen: Array = pixels[:, :, plane.sample if separate == 1 else 0].astype(frame.dtype, copy=False)
-    return chosen
+    return [
+        pixels[:, :, plane.sample if separate == 1 else 0].astype(frame.dtype, copy=False) for plane in planes
+    ]
 
 
-def _decoded_rows(page: PageBytes, plane: PlaneInPage, rows: slice, files: FilePool) -> Array:
+def _decoded_rows(
+    page: PageBytes, planes: Sequence[PlaneInPage], rows: slice, files: FilePool
+) -> list[Array]:
     """Rows of a page of compressed, tiled or packed pixels: only the strips and tiles that hold them."""
     frame = page.frame
     separate, _, length, width, _ = frame.shaped
     options: dict[str, Any] = {"_fullsize": False}
     if frame.compression in _JPEG:
         options |= {"jpegtables": page.tables, "jpegheader": frame.jpegheader}
-    result = np.full((rows.stop - rows.start, width), frame.nodata, dtype=frame.dtype)
-    sample = plane.sample if separate == 1 else 0
-    for number in _segments(page, plane, rows):
+    results = [np.full((rows.stop - rows.start, width), frame.nodata, dtype=frame.dtype) for _ in planes]
+    for number in _segments(page, planes[0], rows):
         if number >= len(page.offsets):
             raise SourceError(
                 f"{page.file} is damaged: it lists {len(page.offsets)} strips or tiles where its size needs more"
@@ -245,10 +276,14 @@ def _decoded_rows(page: PageBytes, plane: PlaneInPage, rows: slice, files: FileP
         segment, (_, at_depth, y, x, _), _ = frame.decode(data, number, **options)
         if segment is None:
             continue
-        block = segment[plane.depth - at_depth, : length - y, : width - x, sample]
-        top, bottom = max(rows.start, y), min(rows.stop, y + block.shape[0])
-        result[top - rows.start : bottom - rows.start, x : x + block.shape[1]] = block[top - y : bottom - y]
-    return result
+        for plane, result in zip(planes, results, strict=True):
+            sample = plane.sample if separate == 1 else 0
+            block = segment[plane.depth - at_depth, : length - y, : width - x, sample]
+            top, bottom = max(rows.start, y), min(rows.stop, y + block.shape[0])
+            result[top - rows.start : bottom - rows.start, x : x + block.shape[1]] = block[
+                top - y : bottom - y
+            ]
+    return results
 
 
 def _segments(page: PageBytes, plane: PlaneInPage, rows: slice) -> Iterator[int]:

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from lamella.errors import SourceError
-from lamella.ops.conversion.source import LEGAL_ORDER, ImageDescription, SourceChannel
+from lamella.ops.conversion.source import LEGAL_ORDER, ImageDescription, SourceChannel, read_planes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -117,13 +117,24 @@ class CombinedSource:
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
         """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
+        source, own = self._member(index)
+        return None if source is None else source.read_plane(own, rows)
+
+    def read_planes(self, indices: Sequence[tuple[int, ...]], rows: slice) -> list[Array | None]:
+        """Read planes of one member, which may decode them at once: see `SampleSource.read_planes`."""
+        found = [self._member(index) for index in indices]
+        source = found[0][0]
+        if source is None or any(other is not source for other, _ in found):
+            return [self.read_plane(index, rows) for index in indices]
+        return read_planes(source, [own for _, own in found], rows)
+
+    def _member(self, index: tuple[int, ...]) -> tuple[PlaneSource | None, tuple[int, ...]]:
+        """Return the member that holds a plane, and the plane's index there."""
         at = dict(zip(self._description.axes, index, strict=False))
         source = self._members.get(tuple(at[axis] for axis in self._placed))
-        if source is None:
-            return None
-        own = tuple(0 if axis in self._placed else at[axis] for axis in self._own[:-2])
-        self._keep(source)
-        return source.read_plane(own, rows)
+        if source is not None:
+            self._keep(source)
+        return source, tuple(0 if axis in self._placed else at[axis] for axis in self._own[:-2])
 
     def close(self) -> None:
         """Close the files of all members."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,30 @@ _PLANES = 64
 _PIXELS = 1 << 14
 LOW, HIGH = 0.1, 99.9
 """Percentiles of the sample that are shown as black and as full intensity."""
+
+
+@dataclass
+class Sample:
+    """What was taken out of the pixels of an image, or of a part of it that one worker saw; can be pickled.
+
+    Attributes
+    ----------
+    planes : dict
+        By channel, number of the plane and first row: pixels.
+    ranges : dict
+        By channel: lowest and highest finite value, of floats.
+    """
+
+    planes: dict[int, dict[tuple[int, int], Array]] = field(default_factory=dict)
+    ranges: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    def add(self, other: Sample) -> None:
+        """Take what another worker saw."""
+        for channel, parts in other.planes.items():
+            self.planes.setdefault(channel, {}).update(parts)
+        for channel, (low, high) in other.ranges.items():
+            known = self.ranges.get(channel, (low, high))
+            self.ranges[channel] = (min(low, known[0]), max(high, known[1]))
 
 
 class ContrastSampler:
@@ -55,8 +80,17 @@ class ContrastSampler:
         self._every = math.ceil(per_channel / _PLANES)
         self._step = max(1, math.ceil(math.sqrt(shape[-2] * shape[-1] / _PIXELS)))
         self._lock = threading.Lock()
-        self._samples: dict[int, dict[tuple[int, int], Array]] = {}
-        self._ranges: dict[int, tuple[float, float]] = {}
+        self._sample = Sample()
+
+    @property
+    def sample(self) -> Sample:
+        """What was seen up to now, to be sent to the process that makes the windows."""
+        return self._sample
+
+    def merge(self, sample: Sample) -> None:
+        """Take what the sampler of another process saw of the same image."""
+        with self._lock:
+            self._sample.add(sample)
 
     def see(self, index: tuple[int, ...], row: int, pixels: Array) -> None:
         """Take what belongs to the sample out of some rows of one plane.
@@ -80,7 +114,7 @@ class ContrastSampler:
             return
         sample = pixels[-row % self._step :: self._step, :: self._step].ravel().copy()
         with self._lock:
-            self._samples.setdefault(channel, {})[number, row] = sample
+            self._sample.planes.setdefault(channel, {})[number, row] = sample
 
     def _see_range(self, channel: int, pixels: Array) -> None:
         low, high = float(pixels.min()), float(pixels.max())
@@ -90,8 +124,7 @@ class ContrastSampler:
                 return
             low, high = float(finite.min()), float(finite.max())
         with self._lock:
-            known = self._ranges.get(channel, (low, high))
-            self._ranges[channel] = (min(low, known[0]), max(high, known[1]))
+            self._sample.add(Sample(ranges={channel: (low, high)}))
 
     def window(self, channel: int, displayed: tuple[float, float] | None = None) -> WindowDict:
         """Return the contrast limits of a channel.
@@ -124,10 +157,10 @@ class ContrastSampler:
             return float(info.min), float(info.max)
         if self._dtype.kind == "b":
             return 0.0, 1.0
-        return self._ranges.get(channel, (0.0, 1.0))
+        return self._sample.ranges.get(channel, (0.0, 1.0))
 
     def _spread(self, channel: int) -> tuple[float, float]:
-        parts = self._samples.get(channel)
+        parts = self._sample.planes.get(channel)
         if not parts:
             return 0.0, 0.0
         sample = np.concatenate([parts[key] for key in sorted(parts)])

@@ -1,8 +1,8 @@
 """``convert``: images in files of other formats to one OME-Zarr store, an image or a plate.
 
 Everything is written to a store beside the destination, which takes its name at the very end: under the final name
-there is never half a store, and a call that is made again finishes or replaces what a killed one left. What belongs where is in ``convert_inputs``, the writing of pixels in
-``convert_write``.
+there is never half a store, and a call that is made again finishes or replaces what a killed one left. What belongs
+where is in ``inputs``, the writing of pixels in ``write``.
 
 Layer: ops.
 """
@@ -11,27 +11,26 @@ from __future__ import annotations
 
 import os
 import secrets
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from lamella.errors import InvalidArgumentError, StoreExistsError, StoreNotFoundError
 from lamella.ops.conversion.inputs import Inputs, plan_images
-from lamella.ops.conversion.layout import UNIT_BYTES
-from lamella.ops.conversion.store import ImageSettings, create_positions, write_image
-from lamella.ops.conversion.write import Readers, Tally
-from lamella.ops.execution import run, workers
+from lamella.ops.conversion.planes import Tally
+from lamella.ops.conversion.store import ImageSettings, begin_image, create_positions, end_image
+from lamella.ops.conversion.write import write_images
 from lamella.ops.rewriting.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Executor
 
-    from lamella.nodes.position import Position
-    from lamella.ops.conversion.inputs import ImagePlan, InputPlan
+    from lamella.ops.conversion.contrast import Sample
+    from lamella.ops.conversion.inputs import InputPlan
     from lamella.ops.conversion.layout import Cut
     from lamella.ops.conversion.source import PlaneSource
+    from lamella.ops.conversion.write import Work
     from lamella.types import StrPath, VersionName
 
 Progress: TypeAlias = "Callable[[float, int, str], None]"
@@ -81,6 +80,7 @@ def convert(
     shards: Cut = None,
     levels: int | Literal["auto"] = "auto",
     jobs: int | None = None,
+    executor: Executor | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     open_source: Callable[[str], Sequence[PlaneSource]] | None = None,
@@ -112,7 +112,10 @@ def convert(
     levels : int or "auto"
         Levels of the pyramid; "auto" until y and x are at most 256.
     jobs : int, optional
-        Threads that read; one per processor by default.
+        Number of workers; one per processor by default.
+    executor : concurrent.futures.Executor, optional
+        Where to read and write the pixels: any executor whose workers see the sources and the destination under the
+        same paths. By default threads of this process. The pixels are the same for any.
     overwrite : bool
         Replace an existing Zarr store, once the new one is complete.
     progress : callable, optional
@@ -132,7 +135,9 @@ def convert(
     StoreExistsError
         There is something at the destination, and `overwrite` is false or it is no Zarr store.
     InvalidArgumentError
-        Options that do not fit.
+        Options that do not fit; a source that cannot be sent to the workers.
+    WorkerLostError
+        The executor lost a process; nothing is left at the destination.
     MissingDependencyError
         The reader of the format is not installed.
 
@@ -149,7 +154,7 @@ def convert(
     settings = ImageSettings(version, chunks, shards, levels)
     settings.check()
     if jobs is not None and jobs < 1:
-        raise InvalidArgumentError(f"jobs is the number of threads that read: {jobs} is not above 0")
+        raise InvalidArgumentError(f"jobs is the number of workers: {jobs} is not above 0")
     target = _Destination(os.path.abspath(os.fspath(destination)), overwrite)
     target.finish_interrupted()
     target.check()
@@ -162,7 +167,7 @@ def convert(
     planes = sum(description.plane_count for description in descriptions)
     with target.temporary() as folder:
         most = _write_all(
-            folder, plan, settings, Tally(planes, progress), name=target.name, jobs=workers(jobs)
+            folder, plan, settings, Tally(planes, progress), target.name, _Where(jobs, executor)
         )
     return ConvertReport(
         destination=os.fspath(destination),
@@ -183,38 +188,33 @@ def _default_reader() -> Callable[[str], Sequence[PlaneSource]]:
 
 
 def _write_all(
-    folder: str, plan: InputPlan, settings: ImageSettings, tally: Tally, *, name: str, jobs: int
+    folder: str, plan: InputPlan, settings: ImageSettings, tally: Tally, name: str, where: _Where
 ) -> int:
     """Write all images to a new store; return the most levels that one has."""
-    images = plan.images
-    most = 0
-    # Many small images: one thread each. Few or large ones: all threads on one after the other.
-    side_by_side = len(images) >= jobs and max(i.source.description.nbytes for i in images) <= UNIT_BYTES // 2
-    stop = threading.Event()
+    images, levels = plan.images, 0
+
     with create_positions(folder, images, settings, name=name) as positions:
-        if side_by_side:
 
-            def write(item: tuple[ImagePlan, Position]) -> int:
-                return write_image(*item, settings, Readers(1, None, stop), tally)
+        def begun() -> Iterator[tuple[int, Work]]:
+            for number, (image, position) in enumerate(zip(images, positions, strict=True)):
+                yield number, begin_image(image, position, settings)
 
-            def keep(levels: int) -> None:
-                nonlocal most
-                most = max(most, levels)
+        def written(number: int, sample: Sample) -> None:
+            nonlocal levels
+            end_image(images[number], positions[number], sample)
+            levels = max(levels, len(positions[number].dataset_paths))
 
-            try:
-                run(write, zip(images, positions, strict=True), jobs=jobs, done=keep)
-            except BaseException:
-                stop.set()
-                raise
-            return most
-        with ThreadPoolExecutor(jobs, "lamella-convert-read") as pool:
-            try:
-                for item in zip(images, positions, strict=True):
-                    most = max(most, write_image(*item, settings, Readers(jobs, pool, stop), tally))
-            except BaseException:
-                stop.set()
-                raise
-    return most
+        sizes = [image.source.description.nbytes for image in images]
+        write_images(begun, sizes, tally, written, jobs=where.jobs, executor=where.executor)
+    return levels
+
+
+@dataclass(frozen=True)
+class _Where:
+    """What does the work."""
+
+    jobs: int | None
+    executor: Executor | None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
-"""How ``convert`` cuts its arrays, and in which boxes it fills them.
+"""How ``convert`` cuts its arrays, and in which blocks it reads its sources.
 
-Here: chunks and shards out of what the user asked, and the plan of units: boxes aligned with the files of the array,
-each read and written at once. Pure arithmetic.
+Here: chunks and shards out of what the user asked, and the blocks in which a source is read. Pure arithmetic.
 
 Layer: ops.
 """
@@ -15,30 +14,21 @@ from lamella.errors import InvalidArgumentError
 from lamella.store.layout import auto_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from lamella.types import Shape
 
 Cut: TypeAlias = "Literal['auto', 'none'] | Sequence[int] | None"
 """What a user may ask for chunks and shards: automatic, none, or lengths of the last axes."""
 
-UNIT_BYTES = 32 << 20
-"""Pixels that are gathered together: whole planes where they fit, so that no strip of a file is decoded twice."""
+BLOCK_BYTES = 8 << 20
+"""Pixels that a worker reads at a time, see `choose_block`."""
+
+TOGETHER_BYTES = 64 << 20
+"""Most that a block grows to, so that what is decoded together is decoded once."""
 
 SHARD_BYTES = 16 << 20
-"""Largest shard that ``convert`` chooses by itself.
-
-A shard is encoded in memory: writing one of incompressible pixels was measured to take three times its size
-(tensorstore 0.1.86: 820 MB above idle for 256 MiB), and the allocator keeps part of that. A conversion of 1.6 GB of
-12-bit noise with its pyramid peaks at 460 to 490 MB with shards of 16 MiB, and at 510 to 600 MB with 32 MiB; the limit
-is 600 MB.
-"""
-
-LARGEST_UNIT_BYTES = 256 << 20
-"""Above this a shard that the user asked for is written in stripes, each of which rewrites the shard's file."""
-
-Box: TypeAlias = tuple[slice, ...]
-"""Start and stop along each axis."""
+"""Largest shard that ``convert`` chooses by itself: a file for a few dozen chunks, small enough to be rewritten."""
 
 
 def choose_layout(
@@ -134,76 +124,56 @@ def _grow(chunks: Shape, shape: Shape, itemsize: int, *, first: int) -> Shape | 
     return None if grown == chunks else grown
 
 
-def plan_units(shape: Shape, chunks: Shape, shards: Shape | None, itemsize: int) -> Iterator[Box]:
-    """Cut an array into the boxes in which it is filled: whole files, full rows, near 32 MiB.
+def choose_block(
+    shape: Shape, unit: Shape, itemsize: int, *, band_rows: int, channels_together: int, axes: str
+) -> Shape:
+    """Choose the blocks in which a source is read: whole rows, whole units of the array, strips decoded once.
 
     Parameters
     ----------
     shape : tuple of int
         Lengths of the axes; the last two are y and x.
-    chunks : tuple of int
-        Chunks.
-    shards : tuple of int or None
-        Shards.
+    unit : tuple of int
+        What the array takes at a time: chunks, or shards that are written whole.
     itemsize : int
         Bytes per pixel.
+    band_rows, channels_together : int
+        What the source decodes together, see `ImageDescription`.
+    axes : str
+        Letters of the axes.
 
-    Yields
-    ------
-    tuple of slice
-        Boxes that do not overlap and cover the array, in the order of the array.
-
-    Examples
-    --------
-    >>> [box[0] for box in plan_units((5, 1024, 1024), (1, 256, 256), None, 8)]
-    [slice(0, 4, None), slice(4, 5, None)]
-    """
-    grain = shards or chunks
-    size = [min(part, edge) for part, edge in zip(grain, shape, strict=True)]
-    size[-1] = shape[-1]  # sources give whole rows
-    for axis in range(len(shape) - 2, -1, -1):
-        times = UNIT_BYTES // (math.prod(size) * itemsize)
-        size[axis] = min(shape[axis], size[axis] * max(1, times))
-        if size[axis] < shape[axis]:
-            break  # more of an outer axis would leave gaps between the rows or planes of one unit
-    for axis in (-2, *range(len(shape) - 2)):
-        # Stripes of a shard that is too large to hold: whole chunks of it.
-        while math.prod(size) * itemsize > LARGEST_UNIT_BYTES and size[axis] > chunks[axis]:
-            parts = math.ceil(size[axis] / chunks[axis])
-            size[axis] = chunks[axis] * math.ceil(parts / 2)
-    steps = [range(0, edge, part) for edge, part in zip(shape, size, strict=True)]
-    for start in _corners(steps):
-        yield tuple(
-            slice(at, min(at + part, edge)) for at, part, edge in zip(start, size, shape, strict=True)
-        )
-
-
-def split_box(box: Box, grain: Shape) -> Iterator[Box]:
-    """Cut a box into those parts that lie in different files of the array.
-
-    Parameters
-    ----------
-    box : tuple of slice
-        A box that begins at the edge of a file.
-    grain : tuple of int
-        Shape of a file: shards, or chunks of an array without.
+    Returns
+    -------
+    tuple of int
+        Near 8 MiB; up to 64 MiB where strips and channels would be decoded again otherwise; more where a row of units
+        is larger.
 
     Examples
     --------
-    >>> list(split_box((slice(4, 7), slice(0, 9)), (2, 16)))
-    [(slice(4, 6, None), slice(0, 9, None)), (slice(6, 7, None), slice(0, 9, None))]
+    >>> choose_block((64, 2048, 2048), (8, 256, 256), 2, band_rows=64, channels_together=1, axes="zyx")
+    (8, 256, 2048)
+    >>> choose_block((64, 2048, 2048), (8, 256, 256), 2, band_rows=2048, channels_together=1, axes="zyx")
+    (8, 2048, 2048)
+    >>> choose_block((3, 4096, 512), (1, 512, 512), 1, band_rows=1, channels_together=3, axes="cyx")
+    (3, 4096, 512)
     """
-    steps = [range(part.start, part.stop, length) for part, length in zip(box, grain, strict=True)]
-    for start in _corners(steps):
-        yield tuple(
-            slice(at, min(at + length, part.stop)) for at, length, part in zip(start, grain, box, strict=True)
-        )
+    block = [min(part, edge) for part, edge in zip(unit, shape, strict=True)]
+    block[-1] = shape[-1]
 
+    def grow(axis: int, length: int, most: int) -> None:
+        length = min(length, shape[axis])
+        if math.prod(block) // block[axis] * length * itemsize <= most:
+            block[axis] = length
 
-def _corners(steps: Sequence[range]) -> Iterator[tuple[int, ...]]:
-    if not steps:
-        yield ()
-        return
-    for at in steps[0]:
-        for rest in _corners(steps[1:]):
-            yield (at, *rest)
+    if "c" in axes:
+        grow(axes.index("c"), math.lcm(block[axes.index("c")], channels_together), TOGETHER_BYTES)
+    if block[-2] % band_rows:
+        room = max(1, TOGETHER_BYTES // (math.prod(block) * itemsize))
+        grow(-2, block[-2] * min(room, math.lcm(block[-2], band_rows) // block[-2]), TOGETHER_BYTES)
+    for axis in (axis for name in "zy" for axis, letter in enumerate(axes) if letter == name):
+        while block[axis] < shape[axis]:
+            before = block[axis]
+            grow(axis, 2 * before, BLOCK_BYTES)
+            if block[axis] == before:
+                break
+    return tuple(block)

@@ -9,14 +9,14 @@ Layer: ops.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from lamella.types import Array, Shape
 
@@ -74,6 +74,8 @@ class ImageDescription:
         Row, column and field, when the file says where on a plate the image belongs.
     band_rows : int
         Rows that are decoded together (a strip, a row of tiles); other bands of a plane cost more to read.
+    channels_together : int
+        Neighbours along axis "c" that are decoded together (the samples of a pixel); see `read_planes`.
     """
 
     name: str
@@ -88,6 +90,7 @@ class ImageDescription:
     title: str = ""
     well: tuple[str, str, str] | None = None
     band_rows: int = 1
+    channels_together: int = 1
 
     def length(self, axis: str) -> int:
         """Length of an axis, 1 when the image does not have it."""
@@ -146,6 +149,29 @@ class PlaneSource(Protocol):
     def close(self) -> None:
         """Close the files of the source; a later read opens them again."""
         ...
+
+
+@runtime_checkable
+class SampleSource(PlaneSource, Protocol):
+    """A source that decodes several channels at once."""
+
+    def read_planes(self, indices: Sequence[tuple[int, ...]], rows: slice) -> list[Array | None]:
+        """Read the same rows of planes whose indices differ along "c" alone; otherwise as `read_plane`."""
+        ...
+
+
+def read_planes(source: PlaneSource, indices: Sequence[tuple[int, ...]], rows: slice) -> list[Array | None]:
+    """Read the same rows of planes whose indices differ along "c" alone, decoded once where the source can.
+
+    Examples
+    --------
+    >>> source = ArraySource(np.zeros((3, 4, 5), np.uint8), "cyx")
+    >>> [plane.shape for plane in read_planes(source, [(0,), (1,)], slice(0, 2))]
+    [(2, 5), (2, 5)]
+    """
+    if len(indices) > 1 and isinstance(source, SampleSource):
+        return source.read_planes(indices, rows)
+    return [source.read_plane(index, rows) for index in indices]
 
 
 class ArraySource:

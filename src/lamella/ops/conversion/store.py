@@ -1,6 +1,6 @@
 """The store that ``convert`` writes: its nodes, arrays and metadata.
 
-Here: what of a source's description goes where in the metadata. Not here: the pixels (``convert_write``).
+Here: what of a source's description goes where in the metadata. Not here: the pixels (``write``).
 
 Layer: ops.
 """
@@ -16,8 +16,8 @@ from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
 from lamella.ops.conversion.contrast import ContrastSampler, check_dtype
 from lamella.ops.conversion.layout import choose_layout
-from lamella.ops.conversion.write import write_pixels
-from lamella.ops.pyramids.pyramid import compute_pyramid
+from lamella.ops.conversion.write import Work
+from lamella.ops.pyramids.pyramid import begin_levels
 from lamella.spec.axes import axes as usual_axes
 from lamella.spec.transforms import TransformationMeta
 from lamella.spec.versions import by_name
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lamella.nodes.position import Position
+    from lamella.ops.conversion.contrast import Sample
     from lamella.ops.conversion.inputs import ImagePlan
     from lamella.ops.conversion.layout import Cut
     from lamella.ops.conversion.source import ImageDescription, SourceChannel
-    from lamella.ops.conversion.write import Readers, Tally
     from lamella.spec.axes import AxisMeta
     from lamella.types import JSONObject, VersionName
 
@@ -124,14 +124,8 @@ def create_positions(
             yield [node]
 
 
-def write_image(
-    image: ImagePlan,
-    position: Position,
-    settings: ImageSettings,
-    readers: Readers,
-    tally: Tally,
-) -> int:
-    """Write one image: pixels, pyramid, metadata.
+def begin_image(image: ImagePlan, position: Position, settings: ImageSettings) -> Work:
+    """Create the arrays of one image, complete but for their pixels and contrast.
 
     Parameters
     ----------
@@ -141,18 +135,13 @@ def write_image(
         Its position, without an array yet.
     settings : ImageSettings
         Layout and levels.
-    readers : Readers
-        Threads that read.
-    tally : Tally
-        Told what has been read.
 
     Returns
     -------
-    int
-        Number of levels.
+    Work
+        What is to be written.
     """
-    source = image.source
-    description = source.description
+    description = image.source.description
     chunks, shards = choose_layout(
         description.axes,
         description.shape,
@@ -171,15 +160,16 @@ def write_image(
         ratio,
         [TransformationMeta(type="scale", scale=scale)],
     )
+    lower = begin_levels(position, settings.levels, "mean")
+    return Work(image.source, [(array._stored, (1,) * array.ndim), *lower])
+
+
+def end_image(image: ImagePlan, position: Position, sample: Sample) -> None:
+    """Write what the source says of the image, and its contrast, into the metadata of the position."""
+    description = image.source.description
     sampler = ContrastSampler(description.axes, description.shape, description.dtype)
-    try:
-        write_pixels(source, array, sampler, readers, tally)
-    finally:
-        source.close()
-    tally.add(0, "pyramid")
-    compute_pyramid(position, settings.levels, "mean", jobs=readers.jobs)
+    sampler.merge(sample)
     _describe(position, description, sampler)
-    return len(position.dataset_paths)
 
 
 def _describe(position: Position, description: ImageDescription, sampler: ContrastSampler) -> None:

@@ -1,200 +1,189 @@
-"""Writing of the pixels of one image: units are gathered plane by plane by several threads, and written one at a time.
+"""Writing of the pixels of images: all levels in one pass over each source, in this process or on an executor.
 
-While a unit is written the next one is gathered, so that reading, decoding and encoding overlap; at most two units are
-in memory, and a plane (or a band of it) per thread.
+Here: the units of the work and where they run. Not here: metadata (``store``), reading of blocks (``planes``), the pass
+itself (:mod:`lamella.ops.pyramids.cascade`).
 
 Layer: ops.
 """
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import product
+from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from lamella.ops.conversion.layout import plan_units, split_box
+from lamella.ops.conversion.planes import PlanesArray
+from lamella.ops.execution import run, workers
+from lamella.ops.pyramids.cascade import PassUnit, compute_unit
+from lamella.ops.pyramids.passes import UNIT_BYTES, passes, unit_box
+from lamella.ops.regions import nested, region_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Executor
 
-    from lamella.nodes.image_array import ImageArray
-    from lamella.ops.conversion.contrast import ContrastSampler
-    from lamella.ops.conversion.layout import Box
+    from lamella.ops.conversion.contrast import Sample
+    from lamella.ops.conversion.planes import Tally
     from lamella.ops.conversion.source import PlaneSource
-    from lamella.types import Array
+    from lamella.ops.pyramids.passes import Pass
+    from lamella.ops.regions import Region
+    from lamella.store.arrays import StoredArray
+    from lamella.types import Shape
 
-_BAND_ROWS = 256
-"""Fewest rows that are worth a task of their own."""
-
-
-class Stopped(Exception):  # noqa: N818 (no error: another thread failed or the user interrupted)
-    """Work was given up because the conversion as a whole was."""
-
-
-@dataclass
-class Readers:
-    """The threads that read planes, and whether they are to stop.
-
-    Attributes
-    ----------
-    jobs : int
-        Number of threads.
-    pool : ThreadPoolExecutor or None
-        Where to read; None reads in the calling thread.
-    stop : threading.Event
-        Set to give up.
-    """
-
-    jobs: int
-    pool: ThreadPoolExecutor | None
-    stop: threading.Event = field(default_factory=threading.Event)
-
-
-class Tally:
-    """Adds up what many threads have read, and tells the user's function.
-
-    Parameters
-    ----------
-    planes : int
-        Number of all planes.
-    progress : callable, optional
-        Called with the planes done, all planes, and what is being done; by one thread at a time.
-    """
-
-    def __init__(self, planes: int, progress: Callable[[float, int, str], None] | None = None) -> None:
-        self._planes = planes
-        self._done = 0.0
-        self._progress = progress
-        self._lock = threading.Lock()
-
-    def add(self, planes: float, what: str = "planes") -> None:
-        """Count planes, or parts of one."""
-        with self._lock:
-            self._done += planes
-            if self._progress is not None:
-                # The bands of a plane are fractions, whose sum is off by a rounding error.
-                self._progress(round(self._done, 6), self._planes, what)
+_ALONE_BYTES = 16 << 20
+"""Images up to this size are written by one thread each, where there are many."""
 
 
 @dataclass(frozen=True)
-class _Copy:
-    """One image on its way: where the pixels come from, where they go, and who sees them."""
+class Work:
+    """The pixels of one image: where they come from and where they go.
 
-    source: PlaneSource
-    array: ImageArray
-    sampler: ContrastSampler
-    readers: Readers
-    tally: Tally
-
-
-def write_pixels(
-    source: PlaneSource,
-    array: ImageArray,
-    sampler: ContrastSampler,
-    readers: Readers,
-    tally: Tally,
-) -> None:
-    """Copy all planes of a source to an array of the same shape.
-
-    Parameters
+    Attributes
     ----------
     source : PlaneSource
         The pixels.
-    array : ImageArray
-        A new array; planes that the source lacks are not written.
-    sampler : ContrastSampler
-        Sees all pixels.
-    readers : Readers
-        Threads that read.
+    levels : sequence of (StoredArray, tuple of int)
+        The arrays to write, finest first, each with its factors from the one before: 1 for the first.
+    """
+
+    source: PlaneSource
+    levels: Sequence[tuple[StoredArray, Shape]]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the pixels of the first level."""
+        return self.source.description.nbytes
+
+    @property
+    def whole(self) -> Region:
+        """The box of all pixels."""
+        return tuple(slice(0, n) for n in self.source.description.shape)
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """A part of an image, or all of it: can be pickled, and done again without harm.
+
+    Attributes
+    ----------
+    number : int
+        Of the image.
+    first : PassUnit
+        What is made of the source.
+    rest : tuple of Pass
+        What is made of the whole image's levels afterwards.
+    """
+
+    number: int
+    first: PassUnit
+    rest: tuple[Pass, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What comes back from a unit."""
+
+    number: int
+    planes: float
+    sample: Sample
+
+
+def write_images(
+    images: Callable[[], Iterator[tuple[int, Work]]],
+    sizes: Sequence[int],
+    tally: Tally,
+    written: Callable[[int, Sample], None],
+    *,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+) -> None:
+    """Write the pixels of all levels of images.
+
+    Parameters
+    ----------
+    images : callable
+        Gives the images with their numbers, each as it is needed: its arrays are there when it has been given.
+    sizes : sequence of int
+        Size of each image in bytes.
     tally : Tally
         Told what has been read.
+    written : callable
+        Called in this thread with the number of each image that is complete, and what was sampled of it.
+    jobs : int, optional
+        Number of workers; one per processor by default.
+    executor : Executor, optional
+        Where to run; in threads of this process by default.
 
     Raises
     ------
     SourceError
-        The source cannot be read.
-    Stopped
-        ``readers.stop`` was set.
+        A source cannot be read.
     """
-    copy = _Copy(source, array, sampler, readers, tally)
-    boxes = plan_units(array.shape, array.chunks, array.shards, array.dtype.itemsize)
-    if readers.pool is None:
-        for box in boxes:
-            _write(array, box, _gather(copy, box))
+    many = len(sizes) >= workers(jobs) and max(sizes) <= _ALONE_BYTES
+    large: list[tuple[int, Work]] = []
+
+    def small() -> Iterator[_Unit]:
+        for number, work in images():
+            if executor is not None and work.nbytes > UNIT_BYTES:
+                large.append((number, work))
+            else:
+                yield _whole(number, work, None if executor else tally, 1)
+
+    def keep(done: _Done) -> None:
+        if executor is not None:
+            tally.add(done.planes)
+        written(done.number, done.sample)
+
+    if executor is not None or many:
+        run(write_unit, small(), jobs=jobs, executor=executor, done=keep)
+        for number, work in large:
+            assert executor is not None
+            written(number, _spread(work, tally, jobs, executor))
         return
-    with ThreadPoolExecutor(1, "lamella-convert-write") as writer:
-        writing: Future[None] | None = None
-        for box in boxes:
-            buffer = _gather(copy, box)
-            if writing is not None:
-                writing.result()
-            writing = writer.submit(_write, array, box, buffer)
-            del buffer  # the writer's copy is the only one, and goes when it has been written
-        if writing is not None:
-            writing.result()
+    for number, work in images():
+        keep(write_unit(_whole(number, work, tally, jobs)))
 
 
-def _write(array: ImageArray, box: Box, buffer: Array | None) -> None:
-    """Write a unit: shard by shard, since each is encoded in memory; chunks all at once."""
-    if buffer is None:
-        return
-    for part in [box] if array.shards is None else split_box(box, array.shards):
-        own = tuple(
-            slice(p.start - whole.start, p.stop - whole.start) for p, whole in zip(part, box, strict=True)
-        )
-        array[part] = buffer[own]
-
-
-def _gather(copy: _Copy, box: Box) -> Array | None:
-    """Read the pixels of a box; None when the source has none of its planes."""
-    readers = copy.readers
-    buffer = np.zeros(tuple(part.stop - part.start for part in box), dtype=copy.array.dtype)
-    height = copy.array.shape[-2]
-
-    def read(task: tuple[tuple[int, ...], tuple[int, ...], slice]) -> bool:
-        if readers.stop.is_set():
-            raise Stopped
-        index, place, rows = task
-        pixels = copy.source.read_plane(index, rows)
-        if pixels is not None:
-            buffer[place][rows.start - box[-2].start : rows.stop - box[-2].start] = pixels
-            copy.sampler.see(index, rows.start, pixels)
-        copy.tally.add((rows.stop - rows.start) / height)
-        return pixels is not None
-
-    tasks = list(_tasks(box, copy.source.description.band_rows, readers.jobs if readers.pool else 1))
-    if readers.pool is None or len(tasks) == 1:
-        found = [read(task) for task in tasks]
-    else:
-        found = _read_all([readers.pool.submit(read, task) for task in tasks])
-    return buffer if any(found) else None
-
-
-def _read_all(futures: list[Future[bool]]) -> list[bool]:
-    """Wait for all reads; after the first error those not begun are left out."""
+def write_unit(unit: _Unit) -> _Done:
+    """Write what a unit says, in one place."""
+    pixels, first = unit.first.work.source, unit.first
+    assert isinstance(pixels, PlanesArray)
     try:
-        return [future.result() for future in futures]
+        compute_unit(first)
     finally:
-        for future in futures:
-            future.cancel()
+        pixels.source.close()
+    if pixels.tally is not None:
+        pixels.tally.add(0, "pyramid")
+    for work in unit.rest:
+        compute_unit(PassUnit(work, tuple(slice(0, n) for n in work.source.meta.shape), first.jobs))
+    box, height = region_shape(first.region), pixels.meta.shape[-2]
+    return _Done(unit.number, prod(box[:-2]) * box[-2] / max(1, height), pixels.sampler.sample)
 
 
-def _tasks(box: Box, band_rows: int, jobs: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...], slice]]:
-    """Planes of a box: index in the image, index in the box, rows; bands of planes when there are few planes."""
-    outer = [range(part.start, part.stop) for part in box[:-2]]
-    planes = 1
-    for numbers in outer:
-        planes *= len(numbers)
-    rows = box[-2]
-    bands = max(1, min(-(-jobs // planes), (rows.stop - rows.start) // max(band_rows, _BAND_ROWS)))
-    height = -(-(rows.stop - rows.start) // bands)
-    # Whole strips or tiles: those at a seam would be decoded twice.
-    height = -(-height // band_rows) * band_rows
-    for index in product(*outer):
-        place = tuple(at - part.start for at, part in zip(index, box[:-2], strict=True))
-        for start in range(rows.start, rows.stop, height):
-            yield index, place, slice(start, min(start + height, rows.stop))
+def _passes(work: Work, tally: Tally | None, *, spread: bool) -> list[Pass]:
+    pixels = PlanesArray(work.source, work.levels[0][0], tally)
+    return passes(pixels, work.levels, "mean", spread=spread)
+
+
+def _whole(number: int, work: Work, tally: Tally | None, jobs: int | None) -> _Unit:
+    first, *rest = _passes(work, tally, spread=False)
+    return _Unit(number, PassUnit(first, work.whole, jobs), tuple(rest))
+
+
+def _spread(work: Work, tally: Tally, jobs: int | None, executor: Executor) -> Sample:
+    """Write one image in parts on an executor; return what was sampled of all of them."""
+    first, *rest = _passes(work, None, spread=True)
+    sampler = PlanesArray(work.source, work.levels[0][0]).sampler
+
+    def keep(done: _Done) -> None:
+        tally.add(done.planes)
+        sampler.merge(done.sample)
+
+    units = (_Unit(0, PassUnit(first, part, 1)) for part in nested(work.whole, [unit_box(first)]))
+    run(write_unit, units, jobs=jobs, executor=executor, done=keep)
+    tally.add(0, "pyramid")
+    for later in rest:
+        whole = tuple(slice(0, n) for n in later.source.meta.shape)
+        parts = (PassUnit(later, part, 1) for part in nested(whole, [unit_box(later)]))
+        run(compute_unit, parts, jobs=jobs, executor=executor)
+    return sampler.sample

@@ -1,0 +1,152 @@
+"""The planes of a source as the array that a pass over blocks reads: decoded, sampled for contrast, counted.
+
+A block is read by one worker, which then encodes its chunks and reduces it to the lower levels, see
+:mod:`lamella.ops.pyramids.cascade`: no pixel is read back from the store.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import threading
+from itertools import product
+from typing import TYPE_CHECKING
+
+from lamella.ops.conversion.contrast import ContrastSampler
+from lamella.ops.conversion.layout import choose_block
+from lamella.ops.conversion.source import read_planes
+from lamella.ops.pyramids.gathering import unit_shape
+from lamella.store.codec_threads import codec_threads
+from lamella.store.documents import new_array
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from lamella.ops.conversion.source import PlaneSource
+    from lamella.ops.regions import Region
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.arrays import StoredArray
+    from lamella.types import Array
+
+_SHARED_BYTES = 48 << 20
+"""Blocks above this are so few in memory that the threads for codecs help to read them."""
+
+
+class Tally:
+    """Adds up what many threads have read, and tells the user's function.
+
+    Parameters
+    ----------
+    planes : int
+        Number of all planes.
+    progress : callable, optional
+        Called with the planes done, all planes, and what is being done; by one thread at a time.
+    """
+
+    def __init__(self, planes: int, progress: Callable[[float, int, str], None] | None = None) -> None:
+        self._planes = planes
+        self._done = 0.0
+        self._progress = progress
+        self._lock = threading.Lock()
+
+    def add(self, planes: float, what: str = "planes") -> None:
+        """Count planes, or parts of one."""
+        with self._lock:
+            self._done += planes
+            if self._progress is not None:
+                # The bands of a plane are fractions, whose sum is off by a rounding error.
+                self._progress(round(self._done, 6), self._planes, what)
+
+
+class PlanesArray:
+    """A source, read in blocks. Pickles without what it has sampled and without whom it tells.
+
+    Parameters
+    ----------
+    source : PlaneSource
+        The pixels.
+    target : StoredArray
+        The array that they are for, of the same axes and shape.
+    tally : Tally, optional
+        Told what has been read.
+    """
+
+    def __init__(self, source: PlaneSource, target: StoredArray, tally: Tally | None = None) -> None:
+        description = source.description
+        self.source = source
+        self.tally = tally
+        self.sampler = ContrastSampler(description.axes, description.shape, description.dtype)
+        block = choose_block(
+            description.shape,
+            unit_shape(target),
+            description.dtype.itemsize,
+            band_rows=description.band_rows,
+            channels_together=description.channels_together,
+            axes=description.axes,
+        )
+        self._meta = new_array(description.shape, description.dtype, zarr_format=3, chunks=block)
+
+    def __getstate__(self) -> tuple[PlaneSource, ArrayMeta]:
+        return self.source, self._meta
+
+    def __setstate__(self, state: tuple[PlaneSource, ArrayMeta]) -> None:
+        self.source, self._meta = state
+        description = self.source.description
+        self.sampler = ContrastSampler(description.axes, description.shape, description.dtype)
+        self.tally = None
+
+    @property
+    def meta(self) -> ArrayMeta:
+        """Shape, dtype and, as chunks, the blocks that are best read at a time."""
+        return self._meta
+
+    def read_many(self, regions: Sequence[Region], *, out: Array) -> None:
+        """Read boxes of whole rows into the blocks of an array; planes that the source lacks are zeros."""
+        for region, block in zip(regions, out, strict=True):
+            together = self.source.description.channels_together
+            tasks = list(_tasks(self.source.description.axes, region, together))
+            if block.nbytes > _SHARED_BYTES:
+                for _ in codec_threads().map(lambda task, to=block: self._read(task, to), tasks):
+                    pass
+                continue
+            for task in tasks:
+                self._read(task, block)
+
+    def _read(self, task: _Task, block: Array) -> None:
+        indices, places, rows = task
+        for index, place, pixels in zip(
+            indices, places, read_planes(self.source, indices, rows), strict=True
+        ):
+            if pixels is None:
+                block[place] = 0
+            else:
+                block[place] = pixels
+                self.sampler.see(index, rows.start, block[place])
+        if self.tally is not None:
+            height = self._meta.shape[-2]
+            self.tally.add(len(indices) * (rows.stop - rows.start) / height)
+
+
+_Task = tuple["list[tuple[int, ...]]", "list[tuple[int, ...]]", slice]
+"""Planes that are decoded together: indices in the image, indices in the block, rows."""
+
+
+def _tasks(axes: str, region: Region, together: int) -> Iterator[_Task]:
+    """Planes of a block, those that are decoded together side by side."""
+    outer = [range(part.start, part.stop) for part in region[:-2]]
+    channel = axes.find("c")
+    groups: list[list[int]] = [[0]]
+    if channel >= 0:
+        numbers = outer[channel]
+        groups = [
+            [c for c in numbers if c // together == k]
+            for k in range(numbers.start // together, -(-numbers.stop // together))
+        ]
+        outer[channel] = range(1)  # its index is the group's
+    for group in groups:
+        for index in product(*outer):
+            indices = [tuple(c if axis == channel else at for axis, at in enumerate(index)) for c in group]
+            places = [
+                tuple(at - part.start for at, part in zip(one, region[:-2], strict=True)) for one in indices
+            ]
+            yield indices, places, region[-2]
