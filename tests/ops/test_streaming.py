@@ -347,15 +347,38 @@ def test_the_levels_follow_behind_the_frames(make):
         for number in range(4):
             frames.append(frame_of(number, (64, 64)))
         frames._workers.wait()
-        assert frames.stored == 4
-        frames._behind.follow()
-        frames._behind._running.result()
-        frames._behind.follow()
-        frames._behind._running.result()
+        for _ in range(2):  # what came while the levels of the first frames were made
+            frames._behind.follow()
+            frames._behind.wait()
         with lamella.open_ome_zarr(position._session.name) as reader:
             followed = reader["1"][:]
     position.compute_pyramid()
     assert len(followed) == 4
+    np.testing.assert_array_equal(followed, position["1"][:])
+
+
+def test_the_array_does_not_grow_while_its_levels_are_made(make, monkeypatch):
+    from lamella.ops.pyramids import pyramid
+
+    position, real, shapes = make(channel_names=["DAPI"]), pyramid.compute_pyramid, []
+
+    def compute(image, *args, **options):
+        shapes.append(image.data.shape[0])
+        frames.append(frame_of(1, (64, 64)))
+        frames._workers.wait()
+        shapes.append(image.data.shape[0])
+        real(image, *args, **options)
+
+    monkeypatch.setattr(pyramid, "compute_pyramid", compute)
+    with position.stream("0", (64, 64), "uint16", order="t", pyramid=2) as frames:
+        frames.append(frame_of(0, (64, 64)))
+        frames._workers.wait()
+        frames._behind.follow()
+        frames._behind.wait()
+        assert (shapes, frames.stored) == ([1, 1], 2)
+    monkeypatch.undo()
+    followed = position["1"][:]
+    position.compute_pyramid()
     np.testing.assert_array_equal(followed, position["1"][:])
 
 

@@ -101,6 +101,7 @@ class ArrayFrames:
         self._awake: set[Key] = set()
         self._lock = threading.Lock()
         self._documents = threading.Lock()
+        self._held = False
         self._times_written = len(record.times)
 
     def restart(self, count: int) -> None:
@@ -300,15 +301,33 @@ class ArrayFrames:
         start = [0] * len(stop)
         for axis, k in zip(self.order.axes, files.key, strict=True):
             start[axis], stop[axis] = k * spans[axis], min((k + 1) * spans[axis], stop[axis])
-        if self.order.grows and files.given:
-            stop[self.order.axes[0]] = self.order.where(max(files.given))[0] + 1
-        return (tuple(start), tuple(stop)) if files.writers else None
+        if not files.writers or not files.given:
+            return None
+        # Frames before these are in the files as they were.
+        first = self.order.axes[0]
+        if self.order.names[0] != "c":  # channels need not come in their order
+            start[first] = self.order.where(min(files.given))[0]
+            stop[first] = self.order.where(max(files.given))[0] + 1
+        return tuple(start), tuple(stop)
 
     # ---- documents ----------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Keep the array as long as it is until `release`: what reads all of it finds one shape."""
+        with self._documents:
+            self._held = True
+
+    def release(self) -> None:
+        """Let the array grow again."""
+        with self._documents:
+            self._held = False
+        self.publish()
 
     def publish(self, *, always: bool = False) -> None:
         """Make the array as long as what is stored, and write the record; nothing when it is so already."""
         with self._documents:
+            if self._held:
+                return
             stored = self._placed
             length = -(-stored // self.order.per_step) if self.order.grows else 0
             axis = self.order.axes[0] if self.order.grows else None

@@ -70,12 +70,16 @@ class PyramidsBehind:
         if ready != self._done:
             self._running = self._thread.submit(self._make, ready)
 
+    def wait(self) -> None:
+        """Wait for what is under way; what failed is raised."""
+        if self._running is not None:
+            self._running.result()
+
     def finish(self) -> None:
-        """Make what is left."""
+        """Make what is left, and end the thread."""
         try:
-            if self._running is not None:
-                self._running.result()
-            self._make(None)
+            self.wait()
+            self._make([-(-one.count // one.order.per_step) for one in self._arrays])
         finally:
             self.close()
 
@@ -83,23 +87,26 @@ class PyramidsBehind:
         """End the thread, after what it is at."""
         self._thread.shutdown()
 
-    def _make(self, ready: list[int] | None) -> None:
-        """Make the levels of steps that came since, or of all that is stale."""
+    def _make(self, ready: list[int]) -> None:
+        for i, (position, one) in enumerate(zip(self._positions, self._arrays, strict=True)):
+            if self._done[i] < ready[i]:
+                one.hold()
+                try:
+                    self._update(position, one.order.axes[0], slice(self._done[i], ready[i]))
+                finally:
+                    one.release()
+                self._done[i] = ready[i]
+
+    def _update(self, position: Position, axis: int, steps: slice) -> None:
         from lamella.ops.pyramids.pyramid import compute_pyramid
         from lamella.ops.pyramids.update import update_pyramid
 
-        for i, (position, one) in enumerate(zip(self._positions, self._arrays, strict=True)):
-            first, axis = self._done[i], one.order.axes[0]
-            if not all(position.data.shape) or (ready is not None and first >= ready[i]):
-                continue
-            if len(position.dataset_paths) == 1:
-                compute_pyramid(position, self._levels, jobs=1)
-            elif ready is None:
-                update_pyramid(position, jobs=1)
-            else:
-                update_pyramid(position, (*(slice(None),) * axis, slice(first, ready[i])), jobs=1)
-            if ready is not None:
-                self._done[i] = ready[i]
+        if not all(position.data.shape):
+            return
+        if len(position.dataset_paths) == 1:
+            compute_pyramid(position, self._levels, jobs=1)
+        else:
+            update_pyramid(position, (*(slice(None),) * axis, steps), jobs=1)
 
 
 def _steps(array: ArrayFrames, frames: int) -> int:

@@ -193,6 +193,8 @@ class FrameStream:
 
     def _flush(self) -> None:
         self._workers.check()
+        if self._behind is not None:
+            self._behind.wait()
         for one in self._arrays:
             one.flush()
 
