@@ -40,7 +40,14 @@ def hook(event, arguments):
     for table, changing in ((WRITES, True), (READS, False)):
         if event in table:
             paths = [arguments[place] for place in table[event]] or [""]
-            seen.extend((event, os.path.abspath(os.fsdecode(p)) if isinstance(p, str | bytes) and p else str(p), changing) for p in paths)
+            seen.extend(
+                (
+                    event,
+                    os.path.abspath(os.fsdecode(p)) if isinstance(p, str | bytes) and p else str(p),
+                    changing,
+                )
+                for p in paths
+            )
 
 
 def names(folder: Path) -> list[str]:
@@ -113,7 +120,11 @@ def names(folder: Path) -> list[str]:
             problems.append(f"{what}: {type(error).__name__} {error}")
         finally:
             recording = False
-        outside = {path for _, path, _ in seen if path.startswith(str(folder)) and not path.startswith((f"{image}", f"{plate}"))}
+        outside = {
+            path
+            for _, path, _ in seen
+            if path.startswith(str(folder)) and not path.startswith((f"{image}", f"{plate}"))
+        }
         # Above a store lies perhaps the plate that a row belongs to: asked for the documents of one, never more.
         outside -= {str(folder / "in" / file) for file in ("zarr.json", ".zgroup", ".zarray", ".zattrs")}
         problems.extend(f"{what}: {path}" for path in sorted(outside))
@@ -140,13 +151,24 @@ def reading(stores: list[Path]) -> list[str]:
         use(stores[0])  # what imports write (bytecode, caches of numba) is not a store's reading
     recording = True
     for store in stores:
-        for use in (uses.opening, uses.looking, uses.validating, uses.validating_pixels, uses.planning_repair, uses.summarizing):
+        for use in (
+            uses.opening,
+            uses.looking,
+            uses.validating,
+            uses.validating_pixels,
+            uses.planning_repair,
+            uses.summarizing,
+        ):
             found = uses.judged(use, store)
             if found is not None:
                 return [str(found)]
     recording = False
     ignored = ("__pycache__", "/dev/", "/proc/")
-    return [f"{event} {path}" for event, path, changing in seen if changing and not any(part in path for part in ignored)]
+    return [
+        f"{event} {path}"
+        for event, path, changing in seen
+        if changing and not any(part in path for part in ignored)
+    ]
 
 
 if __name__ == "__main__":
