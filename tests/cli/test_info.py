@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from click.testing import CliRunner
 
 import lamella
@@ -55,6 +56,26 @@ def plate(tmp_path):
     ) as node:
         for row, column, field in (("A", "1", "0"), ("A", "1", "1"), ("B", "2", "0")):
             node.create_position(row, column, field)["0"] = np.zeros((1, 8, 6), "uint8")
+    return path
+
+
+@pytest.fixture
+def scene(tmp_path):
+    """Two tiles in one system, and a third one that is gone."""
+    path = tmp_path / "scene.zarr"
+    steps = [
+        {"type": "translation", "translation": [0, 8 * place], "output": {"name": "world"}}
+        | {"input": {"path": name, "name": "physical"}}
+        for place, name in enumerate(("one", "two", "gone"))
+    ]
+    systems = [{"name": "world", "axes": [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]}]
+    document = {"coordinateSystems": systems, "coordinateTransformations": steps}
+    zarr.create_group(path, zarr_format=3, attributes={"ome": {"version": "0.6", "scene": document}})
+    for name in ("one", "two"):
+        with lamella.open_ome_zarr(
+            path / name, layout="fov", mode="w-", channel_names=[], axes=axes("yx"), version="0.6"
+        ) as position:
+            position["0"] = np.ones((8, 8), "uint8")
     return path
 
 
@@ -192,6 +213,33 @@ def test_a_row_and_a_well(plate):
     assert "  fields   0, 1\n" in well.output
 
 
+def test_a_scene(scene):
+    result = run(scene)
+    assert result.exit_code == 0
+    head = ["  version  0.6", "  images   3: one, two, gone", "  systems  world"]
+    assert result.output.splitlines()[:4] == [f"Scene {scene}", *head]
+    assert cells(result.output, "Transformations")[2] == ["translation", "two:physical", "world"]
+    assert "First image one" in result.output
+    details = run(scene, "-v")
+    assert "  positions  2, 1 damaged\n" in details.output
+    assert cells(details.output, "Positions")[3][0] == "gone"
+
+
+def test_json_of_a_scene(scene):
+    document = json.loads(run(scene, "--json", "-v").output)
+    assert (document["kind"], document["images"], document["systems"]) == (
+        "scene",
+        ["one", "two", "gone"],
+        ["world"],
+    )
+    assert document["transformations"][1] == {
+        "type": "translation",
+        "input": "two:physical",
+        "output": "world",
+    }
+    assert [line["path"] for line in document["positions"]] == ["one", "two", "gone"]
+
+
 def test_json_of_an_image(image):
     document = json.loads(run(image, "--json").output)
     assert (document["kind"], document["version"], document["labels"]) == ("image", "0.5", ["cells"])
@@ -220,7 +268,7 @@ def test_json_of_a_plate(plate):
     assert set(positions[0]) == {"path", "shape", "dtype", "levels", "scale", "acquisition"}
 
 
-def test_the_keys_of_the_json_are_those_that_are_documented(image, plate):
+def test_the_keys_of_the_json_are_those_that_are_documented(image, plate, scene):
     documented = inspect.getdoc(sys.modules["lamella.cli.info"])
 
     def keys(value):
@@ -229,7 +277,7 @@ def test_the_keys_of_the_json_are_those_that_are_documented(image, plate):
         return {key for item in value for key in keys(item)} if isinstance(value, list) else set()
 
     (plate / "B" / "2" / "0" / ".zattrs").write_text("{")
-    for path in (image, plate, plate / "A", plate / "A" / "1"):
+    for path in (image, plate, plate / "A", plate / "A" / "1", scene):
         for key in keys(json.loads(run(path, "--json", "-v").output)):
             assert f"``{key}``" in documented
 

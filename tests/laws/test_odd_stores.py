@@ -262,6 +262,7 @@ def test_a_scene_opens_and_its_images_with_it(tmp_path):
     assert type(node) is lamella.Scene
     assert sorted(node) == ["one", "two"]
     assert [(name, image.data.shape) for name, image in node.images()] == [("one", (4, 4)), ("two", (4, 4))]
+    assert [image.path for image in lamella.status(path).images] == ["one", "two"]
     assert node.metadata.coordinate_transformations[0].translation == [0, 5]
     assert int(node["two"].data[...].max()) == 3
     assert node.maybe_wrapped_ome_attrs["scene"]["coordinateTransformations"] == [transform]

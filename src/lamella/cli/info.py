@@ -11,8 +11,10 @@ The objects that ``--json`` prints, all with ``kind`` first; what is not known i
     ``store``, ``version``, ``name``, ``rows``, ``columns``, ``wells`` (paths), ``field_count``, ``acquisitions`` (list
     of ``id``, ``name``, ``maximum_field_count``), ``first_path`` and ``first`` (path and ``image`` object of the
     first field that opens), ``damaged``, ``positions``.
-``row``, ``well``, ``collection``
-    As a plate, without what only a plate knows; a well has ``fields`` (names), a collection ``images`` (paths).
+``row``, ``well``, ``collection``, ``scene``
+    As a plate, without what only a plate knows; a well has ``fields`` (names), a collection ``images`` (paths). A scene
+    has ``images``, ``systems`` (names of its coordinate systems) and ``transformations`` (list of ``type``, ``input``,
+    ``output``; the last two as path:system).
 
 A plate and a collection also have ``described``, what the OME-XML of bioformats2raw says (list of ``path``, ``name``,
 ``acquired``, ``size`` by axis), and ``ome_fault``, why it was not read.
@@ -39,7 +41,7 @@ import click
     help="List every position of a plate; count the files and bytes of an image.",
 )
 def info(path: str, as_json: bool, verbose: bool) -> None:
-    """Say what an OME-Zarr store holds: an image, plate, row, well or collection.
+    """Say what an OME-Zarr store holds: an image, plate, row, well, collection or scene.
 
     Only metadata are read, never pixels. Damaged positions are listed as such; the exit code is 1 only when nothing
     can be opened.

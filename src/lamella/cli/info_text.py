@@ -20,6 +20,7 @@ from lamella.ops.summary import (
     PlateSummary,
     PositionSummary,
     RowSummary,
+    SceneSummary,
     Summary,
     WellsSummary,
     WellSummary,
@@ -128,8 +129,10 @@ def _wells(summary: WellsSummary) -> Iterator[Block]:
         block.values.append(("wells", some(summary.wells)))
     elif isinstance(summary, WellSummary):
         block.values.append(("fields", some(summary.fields)))
-    elif isinstance(summary, CollectionSummary):
+    elif isinstance(summary, CollectionSummary | SceneSummary):
         block.values.append(("images", f"{len(summary.images)}: {some(summary.images)}"))
+    if isinstance(summary, SceneSummary):
+        block.values.append(("systems", some(summary.systems)))
     if isinstance(summary, PlateSummary | CollectionSummary):
         block.values += _acquired(summary)
     if summary.positions is not None and not isinstance(summary, WellSummary):
@@ -138,8 +141,14 @@ def _wells(summary: WellsSummary) -> Iterator[Block]:
             ("positions", f"{counted}" + (f", {len(summary.damaged)} damaged" if summary.damaged else ""))
         )
     yield block
+    if isinstance(summary, SceneSummary):
+        yield Block(
+            "Transformations",
+            header=("type", "from", "to"),
+            rows=[(step.type, step.input or "", step.output or "") for step in summary.transformations],
+        )
     if summary.first is not None:
-        noun = "image" if isinstance(summary, CollectionSummary) else "position"
+        noun = "image" if isinstance(summary, CollectionSummary | SceneSummary) else "position"
         yield from _image(summary.first, f"First {noun} {summary.first_path}")
     if isinstance(summary, PlateSummary | CollectionSummary) and summary.described:
         yield _described(summary)

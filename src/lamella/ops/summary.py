@@ -17,6 +17,7 @@ from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.nodes.collection import Collection
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
+from lamella.nodes.scene import Scene
 from lamella.nodes.well import Row, Well
 from lamella.ops.ome_summary import DescribedImage, described_images
 from lamella.ops.walk import HOLDERS, Field, Holder, walk, well_paths
@@ -24,6 +25,7 @@ from lamella.ops.walk import HOLDERS, Field, Holder, walk, well_paths
 if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
     from lamella.spec.omero import ChannelMeta
+    from lamella.spec.transformations.base import SystemReference
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.storage import Storage
     from lamella.types import JSON, JSONObject, Shape
@@ -131,6 +133,15 @@ class AcquisitionSummary:
 
 
 @dataclass(frozen=True)
+class TransformationSummary:
+    """A transformation of a scene: its type, and where it leads from and to, as "path:system"."""
+
+    type: str
+    input: str | None
+    output: str | None
+
+
+@dataclass(frozen=True)
 class WellsSummary:
     """What all nodes that hold several images have in common: fields, and what the first of them is like.
 
@@ -205,12 +216,22 @@ class CollectionSummary(WellsSummary):
     kind: str = "collection"
 
 
+@dataclass(frozen=True)
+class SceneSummary(WellsSummary):
+    """Images in common coordinate systems; ``images`` are their paths, ``systems`` the names of the scene's own."""
+
+    images: tuple[str, ...] = ()
+    systems: tuple[str, ...] = ()
+    transformations: tuple[TransformationSummary, ...] = ()
+    kind: str = "scene"
+
+
 Summary: TypeAlias = ImageSummary | WellsSummary
 """What :func:`summarize` returns; of a node that holds several images, the subclass for its kind."""
 
 
 def summarize(node: NGFFNode, *, details: bool = False) -> Summary:
-    """Summarise an image, plate, row, well or collection from its documents.
+    """Summarise an image, plate, row, well, collection or scene from its documents.
 
     Parameters
     ----------
@@ -239,7 +260,7 @@ def summarize(node: NGFFNode, *, details: bool = False) -> Summary:
     if isinstance(node, HOLDERS):
         return _wells_summary(node, details)
     raise InvalidArgumentError(
-        f"{node!r} is no image, plate, row, well or collection, so there is nothing to summarise."
+        f"{node!r} is no image, plate, row, well, collection or scene, so there is nothing to summarise."
     )
 
 
@@ -310,9 +331,11 @@ def displayed_range(channel: ChannelMeta) -> tuple[float, float] | None:
     """Return start and end of a channel's window; None where either is missing or no number."""
     window = channel.window or {}
     start, end = window.get("start"), window.get("end")
-    if start is None or end is None or not (math.isfinite(start) and math.isfinite(end)):
+    try:
+        found = None if start is None or end is None else (float(start), float(end))
+    except OverflowError:  # a whole number of hundreds of digits
         return None
-    return float(start), float(end)
+    return found if found is not None and all(map(math.isfinite, found)) else None
 
 
 def _labels(position: Position) -> tuple[str, ...]:
@@ -353,6 +376,8 @@ def _wells_summary(node: Holder, details: bool) -> WellsSummary:
     if isinstance(node, Collection):
         described, fault = described_images(node, details)
         return CollectionSummary(**common, images=tuple(node), described=described, ome_fault=fault)
+    if isinstance(node, Scene):
+        return _scene(node, common)
     if isinstance(node, Well):
         return WellSummary(**common, fields=tuple(image.path for image in node.metadata.images))
     meta = node.metadata
@@ -367,6 +392,22 @@ def _wells_summary(node: Holder, details: bool) -> WellsSummary:
         acquisitions=tuple(
             AcquisitionSummary(item.id, item.name, item.maximum_field_count)
             for item in meta.acquisitions or []
+        ),
+    )
+
+
+def _scene(node: Scene, common: dict[str, Any]) -> SceneSummary:
+    def end(place: SystemReference | None) -> str | None:
+        return None if place is None else ":".join(part for part in (place.path, place.name) if part)
+
+    meta = node.metadata
+    return SceneSummary(
+        **common,
+        images=tuple(node._image_paths()),
+        systems=tuple(system.name for system in meta.coordinate_systems or ()),
+        transformations=tuple(
+            TransformationSummary(step.type, end(step.input), end(step.output))
+            for step in meta.coordinate_transformations
         ),
     )
 

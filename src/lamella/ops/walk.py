@@ -14,16 +14,17 @@ from lamella.errors import LamellaError
 from lamella.nodes.collection import Collection
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
+from lamella.nodes.scene import Scene
 from lamella.nodes.session import join
 from lamella.nodes.well import Row, Well
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Holder: TypeAlias = Plate | Row | Well | Collection
+Holder: TypeAlias = Plate | Row | Well | Collection | Scene
 """A node that holds several images."""
 
-HOLDERS = (Plate, Row, Well, Collection)
+HOLDERS = (Plate, Row, Well, Collection, Scene)
 """The same, for ``isinstance``."""
 
 
@@ -35,7 +36,7 @@ class Field:
     ----------
     well
         Path of its well, seen from the node that was walked: "A/1" from a plate, "" from the well itself and in a
-        collection, which has none.
+        collection or scene, which have none.
     path
         Its own path, seen from the same node. That of the well when the well itself is damaged.
     acquisition
@@ -62,8 +63,8 @@ def walk(node: Holder) -> Iterator[Field]:
 
     Reads one document per well and one per field, each when it is reached.
     """
-    if isinstance(node, Collection):
-        for name in list(node):
+    if isinstance(node, Collection | Scene):
+        for name in node._image_paths() if isinstance(node, Scene) else list(node):
             yield Field("", name, None, _opened(node, name))
         return
     for path in well_paths(node):
@@ -76,7 +77,7 @@ def walk(node: Holder) -> Iterator[Field]:
             yield Field(path, join(path, image.path), image.acquisition, _opened(well, image.path))
 
 
-def _opened(parent: Well | Collection, name: str) -> Position | LamellaError:
+def _opened(parent: Well | Collection | Scene, name: str) -> Position | LamellaError:
     try:
         return parent._open_listed(Position, name)
     except LamellaError as fault:
