@@ -189,7 +189,10 @@ class PlateEdits(RuleBasedStateMachine):
                 f"{stored['rows'][well['rowIndex']]['name']}/{stored['columns'][well['columnIndex']]['name']}"
             )
             assert named == well["path"]
-        assert folders(self.path) == {well.partition("/")[0] for well in self.model}
+        used = [{well.split("/")[place] for well in self.model} for place in (0, 1)]
+        for key, names in zip(("rows", "columns"), used, strict=True):
+            assert {line["name"] for line in stored[key]} == names
+        assert folders(self.path) == used[0]
         assert stored.get("field_count") == (max(map(len, self.model.values())) if self.model else None)
         for well, found in self.model.items():
             listed = [image["path"] for image in ome(self.path / well, self.version)["well"]["images"]]
@@ -212,6 +215,12 @@ class PlateEdits(RuleBasedStateMachine):
             assert label.metadata.multiscales[0].name == label.name
 
 
+class PlateEdits06(PlateEdits):
+    """The same laws in 0.6."""
+
+    version = "0.6"
+
+
 class PlateEdits04(PlateEdits):
     """The same laws in 0.4."""
 
@@ -223,3 +232,5 @@ TestPlateEdits = PlateEdits.TestCase
 TestPlateEdits.settings = moderate
 TestPlateEdits04 = PlateEdits04.TestCase
 TestPlateEdits04.settings = moderate
+TestPlateEdits06 = PlateEdits06.TestCase
+TestPlateEdits06.settings = settings(max_examples=10, stateful_step_count=15)
