@@ -161,6 +161,23 @@ def test_an_exception_stores_all_that_was_given(make, layout):
     np.testing.assert_array_equal(position["0"][:], expected(8))
 
 
+def test_an_interrupt_while_it_waits_costs_no_frame(make, monkeypatch):
+    position = make(channel_names=["DAPI"])
+    frames = position.stream("0", FRAME, "uint16", order="t", shards_ratio=(2, 1, 1, 1, 1))
+    real = frames._workers.submit
+
+    def interrupted(job):
+        monkeypatch.setattr(frames._workers, "submit", real)
+        raise KeyboardInterrupt
+
+    frames.append(frame_of(0))
+    monkeypatch.setattr(frames._workers, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt), frames:
+        frames.append(frame_of(1))
+    assert (frames.frames, frames.stored) == (2, 2)
+    np.testing.assert_array_equal(position["0"][:, 0, 0], [frame_of(0), frame_of(1)])
+
+
 def test_a_full_disk_is_told_and_leaves_what_was_stored(make, monkeypatch):
     position = make(channel_names=["DAPI"])
     frames = position.stream("0", FRAME, "uint16", order="t", shards_ratio=(2, 1, 1, 1, 1))

@@ -143,10 +143,15 @@ class ArrayFrames:
         if slab.left:
             return
         del self._slabs[slab.key]
-        if slab.dirty:
-            self._workers.submit(partial(self._put, slab, files, False))
-        else:  # dropped, all that was left of it
-            self._workers.submit(partial(self._given_up, slab, files))
+        # Not dirty: dropped, all that was left of it.
+        job = partial(self._put, slab, files, False) if slab.dirty else partial(self._given_up, slab, files)
+        try:
+            self._workers.submit(job)
+        except BaseException:  # interrupted while it waited: the next flush is to find the frame
+            self._slabs[slab.key] = slab
+            with self._lock:
+                files.jobs -= 1
+            raise
 
     def _given_up(self, slab: _Slab, files: _Files) -> None:
         self._workers.give_back(slab.block)

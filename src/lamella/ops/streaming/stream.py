@@ -7,6 +7,7 @@ opened in :mod:`lamella.ops.streaming.opening`.
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from lamella.errors import ClosedError, InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -123,8 +124,10 @@ class FrameStream:
         with self._turn:
             self._check_open()
             target, where = self._next()
-            target.append(self._fitted(frame), time)
-            self._counted(1)
+            pixels = self._fitted(frame)
+            with self._counted(target):
+                target.append(pixels, time)
+            self._after()
             return where
 
     def skip(self, count: int = 1) -> None:
@@ -146,8 +149,9 @@ class FrameStream:
             self._check_open()
             for _ in range(count):
                 target, _where = self._next()
-                target.skip()
-                self._counted(1)
+                with self._counted(target):
+                    target.skip()
+                self._after()
 
     def flush(self) -> None:
         """Store all frames that were given; returns when they are in place and readable.
@@ -209,8 +213,16 @@ class FrameStream:
         where = self.next_index
         return self._arrays[where.get("p", 0)], where
 
-    def _counted(self, frames: int) -> None:
-        self._count += frames
+    @contextmanager
+    def _counted(self, target: ArrayFrames) -> Iterator[None]:
+        """Count what an array counts, also when it is interrupted after it did."""
+        before = target.count
+        try:
+            yield
+        finally:
+            self._count += target.count - before
+
+    def _after(self) -> None:
         if self._flush_every and (self._count - self._first) % self._flush_every == 0:
             self._flush()
         if self._behind is not None:
