@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import zarr
 
 from lamella import open_ome_zarr
 from lamella.models import TransformationMeta, axes
@@ -78,6 +79,13 @@ def test_geometry_is_the_image_s_without_the_channels(image, cells):
 def test_ids_of_every_level_are_those_of_level_0(image, cells):
     image.labels["cells"] = cells
     assert set(np.unique(image.labels["cells"]["1"][...])) <= set(np.unique(cells))
+
+
+def test_all_levels_are_compressed_for_long_runs_of_one_id(image, cells, path):
+    image.labels["cells"] = cells
+    for level in image.dataset_paths:
+        codecs = zarr.open_array(path / "labels" / "cells" / level, mode="r").compressors
+        assert ["zstd" in str(codec).lower() and "blosc" not in str(codec).lower() for codec in codecs] == [True]
 
 
 def test_labels_of_the_space_axes_alone(image, cells, path, version):
