@@ -31,7 +31,7 @@ USUAL = (
 class Odd:
     """What is unusual about a store; by default nothing is but that there is no omero block."""
 
-    versions: tuple[str, ...] = ("0.4", "0.5")
+    versions: tuple[str, ...] = ("0.4", "0.5", "0.6")
     axes: tuple[tuple[str, str | None, str | None], ...] = USUAL
     paths: tuple[Any, ...] = ("0", "1")
     keys: dict[str, str] | None = None
@@ -48,9 +48,9 @@ ODD = {
     "levels in groups": Odd(paths=("scale0/image", "scale1/image"), omero=True),
     "integers as paths": Odd(paths=(0, 1), broken={"MS-04"}),
     "keys with dots": Odd(versions=("0.4",), keys={"name": "v2", "separator": "."}, broken={"ST-04"}),
-    "default keys with dots": Odd(versions=("0.5",), keys={"name": "default", "separator": "."}),
-    "keys of v2 with dots": Odd(versions=("0.5",), keys={"name": "v2", "separator": "."}),
-    "keys of v2 with slashes": Odd(versions=("0.5",), keys={"name": "v2", "separator": "/"}),
+    "default keys with dots": Odd(versions=("0.5", "0.6"), keys={"name": "default", "separator": "."}),
+    "keys of v2 with dots": Odd(versions=("0.5", "0.6"), keys={"name": "v2", "separator": "."}),
+    "keys of v2 with slashes": Odd(versions=("0.5", "0.6"), keys={"name": "v2", "separator": "/"}),
     "big-endian": Odd(endian="big"),
     "several multiscales": Odd(more=2),
     "a unit outside the list": Odd(axes=(*USUAL[:3], ("x", "space", "furlong"))),
@@ -90,11 +90,16 @@ def make(path: Path, odd: Odd, version: str) -> Path:
                 str(name), shape=data.shape, chunks=(1, 2, 4, 4), chunk_key_encoding=keys, **options
             )
         array[...] = data
-        scale = [1, 1, 2**index, 2**index]
-        levels.append({"path": name, "coordinateTransformations": [{"type": "scale", "scale": scale}]})
+        scale: dict[str, Any] = {"type": "scale", "scale": [1, 1, 2**index, 2**index]}
+        if version == "0.6":
+            scale |= {"input": {"path": str(name)}, "output": {"name": "physical"}}
+        levels.append({"path": name, "coordinateTransformations": [scale]})
     axes = [{"name": n} | ({"type": t} if t else {}) | ({"unit": u} if u else {}) for n, t, u in odd.axes]
-    image = {"axes": axes, "datasets": levels, "name": "cells"} | (
-        {"version": "0.4"} if zarr_format == 2 else {}
+    described = (
+        {"coordinateSystems": [{"name": "physical", "axes": axes}]} if version == "0.6" else {"axes": axes}
+    )
+    image = (
+        described | {"datasets": levels, "name": "cells"} | ({"version": "0.4"} if zarr_format == 2 else {})
     )
     images = [image | {"name": f"cells {number}"} for number in range(odd.more)] or [image]
     ome: dict[str, Any] = {"multiscales": images, "ours": {"kept": True}}
@@ -163,7 +168,8 @@ def test_an_odd_store_is_edited_and_written(tmp_path, odd, version):
     assert again.labels["cells"].dataset_paths == [str(name) for name in odd.paths]
     after = stored(path)
     assert after["ours"] == {"kept": True}
-    assert after["multiscales"][0]["axes"] == before["multiscales"][0]["axes"]
+    for key in ("axes", "coordinateSystems"):
+        assert after["multiscales"][0].get(key) == before["multiscales"][0].get(key)
     assert after["multiscales"][1:] == before["multiscales"][1:]
 
 
