@@ -44,6 +44,7 @@ PUBLIC = {
     "TiledPosition",
     "Well",
     "checksum",
+    "convert",
     "errors",
     "models",
     "rechunk",

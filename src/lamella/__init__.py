@@ -9,8 +9,8 @@ The front door is `open_ome_zarr`, which returns the node at a path:
 - `ImageArray` (`TiledImageArray`) for the pixels of one level.
 
 `validate` says what is wrong with a store, and `repair` mends what can be mended without guessing. `upgrade` gives a
-store in another version, `rechunk` in other chunks. `status` says what is written, `verify` reads all of it, and
-`checksum` makes a manifest.
+store in another version, `rechunk` in other chunks, and `convert` makes one of TIFF files. `status` says what is
+written, `verify` reads all of it, and `checksum` makes a manifest.
 
 ``lamella.models`` holds the metadata models, ``lamella.errors`` the errors. Names are loaded on first use, so that
 ``import lamella`` costs little.
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from lamella.nodes.scene import Scene
     from lamella.nodes.tiled import TiledImageArray, TiledPosition
     from lamella.nodes.well import Row, Well
+    from lamella.ops.conversion.convert import convert
     from lamella.ops.integrity.checksum import checksum
     from lamella.ops.integrity.status import status
     from lamella.ops.integrity.verify import verify
@@ -69,6 +70,7 @@ __all__ = [
     "Well",
     "__version__",
     "checksum",
+    "convert",
     "errors",
     "models",
     "open_ome_zarr",
@@ -94,6 +96,7 @@ _MODULES = {
     "TiledPosition": "lamella.nodes.tiled",
     "Well": "lamella.nodes.well",
     "checksum": "lamella.ops.integrity.checksum",
+    "convert": "lamella.ops.conversion.convert",
     "open_ome_zarr": "lamella.nodes.open",
     "rechunk": "lamella.ops.rewriting.rechunk",
     "repair": "lamella.ops.mending.repair",

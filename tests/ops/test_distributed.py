@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import lamella
+from lamella.ops.conversion.convert import convert
 
 pytestmark = [
     pytest.mark.filterwarnings("default"),  # those of distributed itself are not ours to mend
@@ -111,6 +112,27 @@ def test_a_pyramid_is_the_same_when_a_worker_is_killed(client, plate, tmp_path):
     for level in ("1", "2"):
         assert np.array_equal(there[level][:], here[level][:])
     assert lamella.validate(plate, pixels=True)
+
+
+def test_a_conversion_is_the_same_when_a_worker_is_killed(client, tmp_path, monkeypatch):
+    tifffile = pytest.importorskip("tifffile")
+    pixels = np.random.default_rng(0).integers(0, 999, (24, 100, 120)).astype("uint16")
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", metadata={"axes": "ZYX"})
+    for module in ("lamella.ops.conversion.write", "lamella.ops.pyramids.passes"):
+        monkeypatch.setattr(f"{module}.UNIT_BYTES", 100_000)  # an image of several units
+    monkeypatch.setattr("lamella.ops.conversion.write._PART_BYTES", 0)
+    kill = KillOne(client)
+    options = {"levels": 3, "chunks": (4, 32, 32), "shards": "none"}
+    convert(
+        tmp_path / "a.tif",
+        tmp_path / "there.zarr",
+        executor=client.get_executor(),
+        progress=lambda done, planes, what: kill() if 0 < done < planes else None,
+        **options,
+    )
+    assert kill.killed
+    convert(tmp_path / "a.tif", tmp_path / "here.zarr", **options)
+    assert tree(tmp_path / "there.zarr") == tree(tmp_path / "here.zarr")
 
 
 def test_verification_finds_the_same(client, plate, tmp_path):

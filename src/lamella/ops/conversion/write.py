@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 _ALONE_BYTES = 16 << 20
 """Images up to this size are written by one thread each, where there are many."""
 
+_PART_BYTES = 64 << 20
+"""What a unit of a large image reads at least: each worker begins by listing the pages of the file."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -179,7 +182,7 @@ def _spread(work: Work, tally: Tally, jobs: int | None, executor: Executor) -> S
         tally.add(done.planes)
         sampler.merge(done.sample)
 
-    units = (_Unit(0, PassUnit(first, part, 1)) for part in nested(work.whole, [unit_box(first)]))
+    units = (_Unit(0, PassUnit(first, part, 1)) for part in nested(work.whole, [_part_shape(first)]))
     run(write_unit, units, jobs=jobs, executor=executor, done=keep)
     tally.add(0, "pyramid")
     for later in rest:
@@ -187,3 +190,13 @@ def _spread(work: Work, tally: Tally, jobs: int | None, executor: Executor) -> S
         parts = (PassUnit(later, part, 1) for part in nested(whole, [unit_box(later)]))
         run(compute_unit, parts, jobs=jobs, executor=executor)
     return sampler.sample
+
+
+def _part_shape(first: Pass) -> Shape:
+    """Shape of the parts of a source: whole rows that fill whole files of every level, not too small."""
+    meta = first.source.meta
+    part = [*unit_box(first)[:-1], meta.shape[-1]]
+    for axis in reversed(range(meta.ndim - 1)):
+        while part[axis] < meta.shape[axis] and 2 * prod(part) * meta.dtype.itemsize <= _PART_BYTES:
+            part[axis] = min(2 * part[axis], meta.shape[axis])
+    return tuple(part)
