@@ -200,6 +200,24 @@ def test_no_chunk_is_read_whole(counting_store):
     assert all("suffix=36" in part for part in chunks.values()), chunks
 
 
+def test_frames_that_a_stream_dropped_are_told_apart_from_those_that_were_lost(tmp_path):
+    position = lamella.open_ome_zarr(
+        tmp_path / "film.zarr", layout="fov", mode="w", channel_names=["a"], axes=axes("tyx"), version="0.5"
+    )
+    with position.stream("0", (8, 8), "uint16", order="t") as frames:
+        for number in range(6):
+            if number in (2, 3):
+                frames.skip()
+            else:
+                frames.append(np.full((8, 8), number, "uint16"))
+        frames.flush()
+        assert "open at frame 6" in str(position.status())
+    status = position.status()
+    assert "  stream: 2 of 6 frames were dropped in the order t: 2 to 3" in str(status).splitlines()
+    assert status.to_json()["levels"][0]["dropped_frames"] == [[2, 2]]
+    assert status.levels[0].at(time=2) == "missing"
+
+
 def test_nothing_is_written(tmp_path):
     position = lamella.open_ome_zarr(tmp_path / "a.zarr", layout="fov", mode="w", channel_names=["a"])
     position.create_image("0", np.ones((1, 1, 1, 4, 4), "u1"))

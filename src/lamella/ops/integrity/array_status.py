@@ -18,6 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lamella.ops.streaming.record import StreamRecord
     from lamella.store.stored_files import StoredFile
     from lamella.types import Shape
 
@@ -64,6 +65,8 @@ class ArrayStatus:
         Files that are damaged, the first thousand.
     problem
         Why nothing can be said of the array; empty when something can.
+    stream
+        What a stream says of the frames that it wrote and of those that were dropped; None where none wrote it.
     """
 
     path: str
@@ -75,6 +78,7 @@ class ArrayStatus:
     bytes: int = 0
     faults: list[Fault] = field(default_factory=list)
     problem: str = ""
+    stream: StreamRecord | None = None
     _present: Counter[tuple[int, int]] = field(default_factory=Counter, repr=False)
     _damaged: Counter[tuple[int, int]] = field(default_factory=Counter, repr=False)
 

@@ -12,7 +12,6 @@ from lamella.errors import LamellaError
 from lamella.ops.regions import PIECE_BYTES, piece_shape, regions
 from lamella.store.keys import join
 from lamella.store.stored_places import stored_places
-from lamella.store.stored_places import stored_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, get_args
 from lamella.errors import LamellaError
 from lamella.nodes.position import Position
 from lamella.ops.integrity.array_status import ArrayStatus, State
+from lamella.ops.streaming.record import StreamRecord
 from lamella.ops.walk import HOLDERS, walk
 from lamella.spec.axes import channel_axis, time_axis
 from lamella.store.arrays import StoredArray
 from lamella.store.keys import join
 from lamella.store.stored_files import look_at
-from lamella.store.stored_places import stored_places
 from lamella.store.stored_places import stored_places
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ class ImageStatus:
             for times, channels, state in level.runs():
                 if state != "written":
                     yield f"  {_words('t', times)}, {self._channel_words(channels)}: {_WORDS[state]}"
+        if level.stream is not None:
+            yield from _stream_lines(level.stream)
         for one in self.levels:
             if one.problem:
                 yield f"  {one.path}: {one.problem}"
@@ -105,6 +107,9 @@ class ImageStatus:
                         {"times": [t.start, t.stop], "channels": [c.start, c.stop], "state": state}
                         for t, c, state in ([] if level.problem else level.runs())
                     ],
+                    "dropped_frames": []
+                    if level.stream is None
+                    else [[*run] for run in level.stream.skipped],
                     "faults": [{"file": fault.key, "found": fault.found} for fault in level.faults],
                 }
                 for level in self.levels
@@ -236,11 +241,26 @@ def _array_status(position: Position, level: str) -> ArrayStatus:
     meta, storage = array.meta, array.documents.storage
     axes = position.axes
     found = ArrayStatus(array.path, meta.shape, meta.chunks, time_axis(axes), channel_axis(axes))
+    found.stream = StreamRecord.of(meta.attributes)
     for place in stored_places(storage, array.path, meta):
         file = look_at(storage, array.path, meta, place)
         if file is not None:
             found.add(file)
     return found
+
+
+def _stream_lines(stream: StreamRecord) -> Iterator[str]:
+    if stream.open:
+        yield f"  stream: open at frame {stream.frames}, or its writer was killed; resume=True goes on there"
+    dropped = sum(count for _, count in stream.skipped)
+    if dropped:
+        runs = ", ".join(
+            str(first) if count == 1 else f"{first} to {first + count - 1}"
+            for first, count in stream.skipped[:10]
+        )
+        more = ", ..." if len(stream.skipped) > 10 else ""
+        order = "".join(stream.order)
+        yield f"  stream: {dropped} of {stream.frames} frames were dropped in the order {order}: {runs}{more}"
 
 
 def _words(name: str, numbers: range) -> str:
