@@ -11,6 +11,7 @@ from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.ome_xml import OMEXMLMethods
 from lamella.nodes.parts import read_part
+from lamella.nodes.plate_map import MapMethods
 from lamella.nodes.plate_streams import PlateStreamMethods
 from lamella.nodes.plate_wells import WellEdits
 from lamella.nodes.plate_xarray import TreeMethods
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, StrPath
 
 
-class Plate(WellEdits, PlateStreamMethods, TreeMethods, OMEXMLMethods):
+class Plate(WellEdits, PlateStreamMethods, TreeMethods, MapMethods, OMEXMLMethods):
     """A high-content-screening plate.
 
     Parameters

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.labels import Labels
     from lamella.nodes.session import Place
+    from lamella.ops.integrity.status import ImageStatus
     from lamella.spec.axes import AxisMeta
     from lamella.spec.ome_image import OMEImage
+    from lamella.store.stored_group import StoredGroup
     from lamella.types import JSONObject
 
 
@@ -307,6 +309,21 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, PyramidMethods, Stre
         from lamella.nodes.labels import Labels
 
         return Labels(self._place.child("labels"), False)
+
+    def status(self) -> ImageStatus:
+        """Find what of the image is written, never written, or damaged, by time and channel; nothing is decoded.
+
+        See :func:`lamella.status` for whole stores, and :func:`lamella.verify` for the pixels themselves.
+
+        Examples
+        --------
+        >>> film = position.create_zeros("film", (3, 2, 1, 4, 4), "uint8")
+        >>> print(position.status().state)
+        written
+        """
+        from lamella.ops.integrity.status import position_status
+
+        return position_status(self)
 
     def _summary(self) -> str:
         paths = self.dataset_paths
