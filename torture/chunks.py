@@ -6,14 +6,12 @@ Counts what a checksum is for: the share of flipped bits that are noticed with i
 from __future__ import annotations
 
 import random
-import tempfile
-import time
 from collections import Counter
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torture.children import spread
 from torture.uses import Unclear, judged
 
 import lamella
@@ -21,6 +19,10 @@ from lamella.errors import LamellaError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+#: What is counted.
+UNIT = "files"
 
 FAULTS = ("unclear", "silent")
 
@@ -58,13 +60,17 @@ class Bench:
                 path, layout="fov", mode="w", channel_names=["GFP"], version=version
             ) as position:
                 position.create_image("0", pixels(), chunks, ratio, compressor=compressor, checksum=checksum)
-            files = [file for file in sorted((path / "0").rglob("*")) if file.is_file() and file.name.isdecimal()]
+            files = [
+                file for file in sorted((path / "0").rglob("*")) if file.is_file() and file.name.isdecimal()
+            ]
             self.stores[name] = path, files
 
 
 def damage(data: bytes, other: bytes, chance: random.Random) -> tuple[str, bytes]:
     """Return a kind of damage and the damaged bytes; never the bytes as they were."""
-    kind = chance.choice(("flip", "flip", "flip", "flip", "flips", "cut", "longer", "zeros", "exchange", "empty", "hole"))
+    kind = chance.choice(
+        ("flip", "flip", "flip", "flip", "flips", "cut", "longer", "zeros", "exchange", "empty", "hole")
+    )
     at = chance.randrange(len(data))
     if kind == "flip":
         new = data[:at] + bytes([data[at] ^ (1 << chance.randrange(8))]) + data[at + 1 :]
@@ -105,6 +111,9 @@ def read(path: Path, engine: int) -> np.ndarray:
     return StoredArray(image._place.session.documents, image.path, engine="zarr").read()
 
 
+begin = Bench
+
+
 def trial(bench: Bench, seed: int, number: int, counts: Counter[str] | None = None) -> Iterator[Unclear]:
     """Damage one file, read the image, and put the file back."""
     counts = Counter() if counts is None else counts
@@ -132,27 +141,20 @@ def trial(bench: Bench, seed: int, number: int, counts: Counter[str] | None = No
         yield found
     what = "flipped bits" if kind == "flip" else "other damage"
     checked = "with checksums" if is_checked(layout) else "without checksums"
-    outcome = "noticed" if not result else "harmless" if np.array_equal(result[0], pixels()) else "other pixels"
+    outcome = (
+        "noticed" if not result else "harmless" if np.array_equal(result[0], pixels()) else "other pixels"
+    )
     counts[f"{what} {checked}, {outcome}"] += 1
     if outcome == "other pixels" and is_checked(layout):
         yield Unclear("reading", f"silent change: {layout}, {kind}", "-")
 
 
 def scenario(seed: int, seconds: float) -> dict[str, int]:
-    """Damage chunks and shards for some time.
+    """Damage chunks and shards for some time, on all processors.
 
     Returns
     -------
     dict
         ``files``: how many; what came of them with and without checksums; ``unclear`` and ``silent`` outcomes.
     """
-    counts: Counter[str] = Counter()
-    ends = time.monotonic() + seconds
-    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-        bench = Bench(Path(folder))
-        while time.monotonic() < ends:
-            for found in trial(bench, seed, counts["files"], counts):
-                counts["silent" if "silent" in found.fault else "unclear"] += 1
-                counts[f"{found} (seed {seed}, number {counts['files']})"] += 1
-            counts["files"] += 1
-    return dict(counts)
+    return spread(__name__, seed, seconds)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import random
 import shutil
-import tempfile
-import time
-from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torture.children import spread
 from torture.mutations import mutate
 from torture.specimens import Files, is_document, names, specimen, write_files
 from torture.uses import READING, WRITING, Unclear, judged, looking, opening
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator
+    from pathlib import Path
+
+#: What is counted.
+UNIT = "documents"
 
 #: One document in so many is also written to, in a copy of its store.
 _WRITTEN = 8
@@ -46,8 +48,12 @@ def draw(seed: int, number: int) -> tuple[str, str, bytes, random.Random]:
     return name, key, mutate(files[key], chance), chance
 
 
-def trial(bench: Bench, seed: int, number: int) -> Iterator[Unclear]:
+begin = Bench
+
+
+def trial(bench: Bench, seed: int, number: int, counts: Counter[str] | None = None) -> Iterator[Unclear]:
     """Damage one document, use its store, and put the document back."""
+    del counts
     name, key, data, chance = draw(seed, number)
     store = bench.store(name)
     place = store / key
@@ -75,20 +81,11 @@ def _written(folder: Path, files: Files, chance: random.Random) -> Iterator[Uncl
 
 
 def scenario(seed: int, seconds: float) -> dict[str, int]:
-    """Damage documents for some time.
+    """Damage documents for some time, on all processors.
 
     Returns
     -------
     dict
         ``documents``: how many; ``unclear``: how many outcomes were not as promised, and each with its place.
     """
-    counts: Counter[str] = Counter()
-    ends = time.monotonic() + seconds
-    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-        bench = Bench(Path(folder))
-        while time.monotonic() < ends:
-            for found in trial(bench, seed, counts["documents"]):
-                counts["unclear"] += 1
-                counts[f"{found} (seed {seed}, number {counts['documents']})"] += 1
-            counts["documents"] += 1
-    return dict(counts)
+    return spread(__name__, seed, seconds)

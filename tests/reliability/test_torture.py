@@ -1,0 +1,14 @@
+"""Laws of the torture itself: a trial that ends its process is named, and the others are made."""
+
+from __future__ import annotations
+
+from torture.children import spread
+
+
+def test_a_trial_that_ends_its_process_is_named_and_the_others_are_made(monkeypatch):
+    monkeypatch.syspath_prepend(__file__.rpartition("/")[0])
+    counts = spread("dying", seed=3, seconds=120, processes=2, most=40)
+    assert counts["ended the process with -6 (seed 3, number 7)"] == 1
+    # The odd ones before the seventh were made, but not reported any more.
+    assert {f"trial {number}" for number in (*range(0, 40, 2), *range(9, 40, 2))} <= set(counts)
+    assert counts["trials"] == 36
