@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast, overload
 
 from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.nodes.live import LiveDocument
+from lamella.nodes.model_node import ModelNode
 from lamella.nodes.ome_xml import OMEXMLMethods
 from lamella.nodes.parts import read_part
 from lamella.nodes.plate_map import MapMethods
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, StrPath
 
 
-class Plate(WellEdits, PlateStreamMethods, TreeMethods, MapMethods, OMEXMLMethods):
+class Plate(WellEdits, PlateStreamMethods, TreeMethods, MapMethods, OMEXMLMethods, ModelNode[PlateMeta]):
     """A high-content-screening plate.
 
     Parameters
@@ -79,14 +80,9 @@ class Plate(WellEdits, PlateStreamMethods, TreeMethods, MapMethods, OMEXMLMethod
         super().__init__(group, False, channel_names, axes, overwriting_creation)
         self._given_name = plate_name
         self._given_acquisitions = None if acquisitions is None else list(acquisitions)
-        self._live: LiveDocument[PlateMeta] = LiveDocument(
-            self._session, self.path, self._load, self._session.version.dump
-        )
+        self._live = LiveDocument(self._session, self.path, self._load, self._session.version.dump)
         if parse_meta:
             self._parse_meta()
-
-    def _parse_meta(self) -> None:
-        self._live.model  # noqa: B018 (reading is the check)
 
     def _load(self, attributes: JSONObject) -> PlateMeta:
         meta = read_part(self._place, PlateMeta, attributes)
@@ -99,11 +95,6 @@ class Plate(WellEdits, PlateStreamMethods, TreeMethods, MapMethods, OMEXMLMethod
 
     def _first_attributes(self) -> JSONObject:
         return self._session.version.dump(self._new_metadata(), {})
-
-    @property
-    def metadata(self) -> PlateMeta:
-        """The live metadata model; change it and call :meth:`dump_meta` to save."""
-        return self._live.hand_out()
 
     def dump_meta(self, field_count: bool = False) -> None:
         """Write the metadata model to the group's document, whole and atomically.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lamella.errors import NodeNotFoundError
 from lamella.nodes.live import LiveDocument
-from lamella.nodes.node import NGFFNode
+from lamella.nodes.model_node import ModelNode
 from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
 from lamella.nodes.parts import read_part
 from lamella.nodes.position_channels import ChannelEdits
@@ -40,7 +40,15 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 
-class Position(ChannelEdits, TransformEdits, ImageCreation, PyramidMethods, StreamMethods, XarrayMethods, NGFFNode):
+class Position(
+    ChannelEdits,
+    TransformEdits,
+    ImageCreation,
+    PyramidMethods,
+    StreamMethods,
+    XarrayMethods,
+    ModelNode[ImagesMeta],
+):
     """A field of view: one image with its pyramid levels and labels.
 
     Parameters
@@ -81,14 +89,9 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, PyramidMethods, Stre
         overwriting_creation: bool = False,
     ) -> None:
         super().__init__(group, False, channel_names, axes, overwriting_creation)
-        self._live: LiveDocument[ImagesMeta] = LiveDocument(
-            self._session, self.path, self._load, self._dump, self._look
-        )
+        self._live = LiveDocument(self._session, self.path, self._load, self._dump, self._look)
         if parse_meta:
             self._parse_meta()
-
-    def _parse_meta(self) -> None:
-        self._live.view  # noqa: B018 (reading is the check)
 
     # -- metadata ---------------------------------------------------------------------------------------------
 
@@ -140,29 +143,6 @@ class Position(ChannelEdits, TransformEdits, ImageCreation, PyramidMethods, Stre
             self._session.name.rstrip("/").rpartition("/")[2].removesuffix(".zarr").removesuffix(".ome")
             or "image"
         )
-
-    @property
-    def metadata(self) -> ImagesMeta:
-        """The live metadata model; change it and call :meth:`dump_meta` to save."""
-        return self._live.hand_out()
-
-    def dump_meta(self) -> None:
-        """Write the metadata model to the group's document, whole and atomically.
-
-        Raises
-        ------
-        ReadOnlyError, ClosedError
-            If the store is open for reading or was closed (ValueErrors).
-
-        Examples
-        --------
-        >>> position.metadata.omero.channels[0].color = "FF8800"
-        >>> position.dump_meta()
-        >>> position.zattrs["ome"]["omero"]["channels"][0]["color"]
-        'FF8800'
-        """
-        self._require_writable("write the metadata")
-        self._live.save()
 
     @property
     def channel_names(self) -> list[str]:

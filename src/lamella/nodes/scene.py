@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
 from lamella.nodes.live import LiveDocument
-from lamella.nodes.node import NGFFNode
+from lamella.nodes.model_node import ModelNode
 from lamella.nodes.parts import read_part
 from lamella.nodes.position import Position
 from lamella.spec.coordinate_systems import SceneMeta
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 
-class Scene(NGFFNode):
+class Scene(ModelNode[SceneMeta]):
     """Images and other groups that transformations bring together; a mapping of the groups below it.
 
     Parameters
@@ -66,44 +66,12 @@ class Scene(NGFFNode):
         overwriting_creation: bool = False,
     ) -> None:
         super().__init__(group, False, channel_names, axes, overwriting_creation)
-        self._live: LiveDocument[SceneMeta] = LiveDocument(
-            self._session, self.path, self._load, self._session.version.dump
-        )
+        self._live = LiveDocument(self._session, self.path, self._load, self._session.version.dump)
         if parse_meta:
             self._parse_meta()
 
-    def _parse_meta(self) -> None:
-        self._live.model  # noqa: B018 (reading is the check)
-
     def _load(self, attributes: JSONObject) -> SceneMeta:
         return read_part(self._place, SceneMeta, attributes) or SceneMeta()
-
-    @property
-    def metadata(self) -> SceneMeta:
-        """The live metadata model; change it and call :meth:`dump_meta` to save."""
-        return self._live.hand_out()
-
-    def dump_meta(self) -> None:
-        """Write the metadata model to the group's document, whole and atomically.
-
-        Raises
-        ------
-        ReadOnlyError, ClosedError
-            If the store is open for reading or was closed (ValueErrors).
-
-        Examples
-        --------
-        >>> import lamella, zarr
-        >>> scene = {"version": "0.6", "scene": {"coordinateTransformations": []}}
-        >>> group = zarr.create_group(tmp / "scene.zarr", zarr_format=3, attributes={"ome": scene})
-        >>> node = lamella.open_ome_zarr(tmp / "scene.zarr", mode="r+")
-        >>> node.metadata.coordinate_systems = [lamella.models.CoordinateSystemMeta(name="world", axes=node.axes[3:])]
-        >>> node.dump_meta()
-        >>> node.zattrs["ome"]["scene"]["coordinateSystems"][0]["name"]
-        'world'
-        """
-        self._require_writable("write the metadata")
-        self._live.save()
 
     def images(self) -> Iterator[tuple[str, Position]]:
         """Iterate over the images that the transformations name.

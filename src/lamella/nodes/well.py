@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING, cast
 
 from lamella.nodes.live import LiveDocument
+from lamella.nodes.model_node import ModelNode
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.parts import read_part
 from lamella.nodes.position import Position
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 
-class Well(NGFFNode):
+class Well(ModelNode[WellGroupMeta]):
     """A well: the group that lists the positions imaged in it.
 
     Parameters
@@ -61,14 +62,9 @@ class Well(NGFFNode):
         overwriting_creation: bool = False,
     ) -> None:
         super().__init__(group, False, channel_names, axes, overwriting_creation)
-        self._live: LiveDocument[WellGroupMeta] = LiveDocument(
-            self._session, self.path, self._load, self._dump, self._look
-        )
+        self._live = LiveDocument(self._session, self.path, self._load, self._dump, self._look)
         if parse_meta:
             self._parse_meta()
-
-    def _parse_meta(self) -> None:
-        self._live.view  # noqa: B018 (reading is the check)
 
     def _load(self, attributes: JSONObject) -> WellGroupMeta:
         return read_part(self._place, WellGroupMeta, attributes) or WellGroupMeta(images=[])
@@ -85,30 +81,6 @@ class Well(NGFFNode):
             return version.dump(meta, attributes, trusted=trusted)
         rest = {key: value for key, value in version.ome(attributes).items() if key != "well"}
         return version.with_ome(attributes, rest)
-
-    @property
-    def metadata(self) -> WellGroupMeta:
-        """The live metadata model; change it and call :meth:`dump_meta` to save."""
-        return self._live.hand_out()
-
-    def dump_meta(self) -> None:
-        """Write the metadata model to the group's document, whole and atomically.
-
-        Raises
-        ------
-        ReadOnlyError, ClosedError
-            If the store is open for reading or was closed (ValueErrors).
-
-        Examples
-        --------
-        >>> well = plate["A/1"]
-        >>> well.metadata.images.reverse()
-        >>> well.dump_meta()
-        >>> list(plate["A/1"])
-        ['1', '0']
-        """
-        self._require_writable("write the metadata")
-        self._live.save()
 
     def _member_names(self) -> list[str]:
         return [image.path for image in self._live.view.images]

@@ -1,0 +1,53 @@
+"""What nodes with a metadata model of their own have in common: the live model, and saving it.
+
+Layer: nodes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from lamella.nodes.node import NGFFNode
+
+if TYPE_CHECKING:
+    from lamella.nodes.live import LiveDocument
+    from lamella.spec.base import MetaModel
+
+M = TypeVar("M", bound="MetaModel")
+
+
+class ModelNode(NGFFNode, Generic[M]):
+    """A node whose document holds one model."""
+
+    _live: LiveDocument[M]
+
+    def _parse_meta(self) -> None:
+        self._live.view  # noqa: B018 (reading is the check)
+
+    @property
+    def metadata(self) -> M:
+        """The live metadata model; change it and call :meth:`dump_meta` to save."""
+        return self._live.hand_out()
+
+    def dump_meta(self) -> None:
+        """Write the metadata model to the group's document, whole and atomically.
+
+        Raises
+        ------
+        ReadOnlyError, ClosedError
+            If the store is open for reading or was closed (ValueErrors).
+
+        Examples
+        --------
+        >>> position.metadata.omero.channels[0].color = "FF8800"
+        >>> position.dump_meta()
+        >>> position.zattrs["ome"]["omero"]["channels"][0]["color"]
+        'FF8800'
+        >>> well = plate["A/1"]
+        >>> well.metadata.images.reverse()
+        >>> well.dump_meta()
+        >>> list(plate["A/1"])
+        ['1', '0']
+        """
+        self._require_writable("write the metadata")
+        self._live.save()
