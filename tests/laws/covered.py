@@ -47,6 +47,12 @@ COVERED = {
     "renaming a well moves that well only": (
         "tests/nodes/test_plate_editing.py::test_rename_moves_exactly_that_well_to_any_target"
     ),
+    "a row or column whose last well is renamed goes": (
+        "tests/nodes/test_plate_editing.py::test_rename_drops_rows_and_columns_that_lose_their_last_well"
+    ),
+    "counts of fields follow every deletion": (
+        "tests/nodes/test_plate_editing.py::test_counts_are_right_after_every_deletion"
+    ),
     "deleting a row, well or position takes it off all lists": (
         "tests/nodes/test_plate_editing.py::test_delete_keeps_the_metadata_of_all_parents_true"
     ),
@@ -81,7 +87,7 @@ COVERED = {
         "tests/ops/test_upgrade.py::test_dimension_names_that_were_missing_are_added_in_place"
     ),
     # -- chunk keys
-    "chunks are nested whatever writes them": "tests/store/test_arrays.py::test_both_engines_write_the_same_bytes",
+    "all engines write the same bytes": "tests/store/test_arrays.py::test_both_engines_write_the_same_bytes",
     "chunk keys have slashes": "tests/nodes/test_position_images.py::test_chunk_keys_have_slashes",
     "separators of Zarr v2 are those that are declared": (
         "tests/store/test_array_shape.py::test_fortran_order_and_dots_of_zarr_v2"
@@ -121,6 +127,12 @@ COVERED = {
     ),
     "stale consolidated copies are found": (
         "tests/ops/test_validate_collections.py::test_copies_that_miss_a_change_are_stale"
+    ),
+    "consolidated copies that lack an array are found": (
+        "tests/ops/test_validate_collections.py::test_copies_that_lack_an_array_are_stale"
+    ),
+    "dimension names that are missing or contradict the axes, and stale copies, are mended": (
+        "tests/ops/test_repair.py::test_a_fault_is_mended_and_nothing_is_left"
     ),
     "keys that no file system holds are refused, not lost": (
         "tests/store/test_storage.py::test_what_is_no_key_is_refused_before_anything_is_touched"

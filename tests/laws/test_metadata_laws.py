@@ -95,6 +95,14 @@ def test_dimension_names_are_the_axes_of_every_array(plate, path, version):
             assert document["dimension_names"] == list(expected), name
 
 
+def test_xarray_knows_the_axes_without_attributes_of_its_own(image, path):
+    import xarray as xr
+
+    with xr.open_dataset(path, engine="lamella") as opened:
+        assert next(iter(opened.data_vars.values())).dims == tuple("tczyx")
+    assert not any(b"_ARRAY_DIMENSIONS" in file.read_bytes() for file in path.rglob(".z*"))
+
+
 def test_a_new_label_image_keeps_those_that_were_listed_before(image, path, version):
     pixels = np.ones((2, 3, 8, 10), "uint8")
     for name in ("a", "b"):
@@ -138,6 +146,28 @@ def test_appending_to_a_store_keeps_foreign_keys_of_the_metadata_and_beside_them
     attributes = document if version == "0.4" else document["attributes"]
     part = attributes if version == "0.4" else attributes["ome"]
     assert attributes["lab"] == {"room": [1, None]}
+    assert part["_creator"] == {"name": "another", "version": "1"}
+
+
+@pytest.mark.parametrize("to", ["0.4", "0.5", "0.6"])
+@pytest.mark.parametrize("in_place", [True, False], ids=["in place", "to a new store"])
+def test_foreign_keys_of_the_metadata_and_beside_them_come_along_to_another_version(
+    image, path, version, to, in_place
+):
+    file = path / (".zattrs" if version == "0.4" else "zarr.json")
+    document = json.loads(file.read_text())
+    attributes = document if version == "0.4" else document["attributes"]
+    attributes["lab"] = {"room": [1, None]}
+    (attributes if version == "0.4" else attributes["ome"])["_creator"] = {"name": "another", "version": "1"}
+    file.write_text(json.dumps(document))
+    image.close()
+    new = path if in_place else path.with_name("new.zarr")
+    lamella.upgrade(path, to, None if in_place else new)
+    document = json.loads((new / (".zattrs" if to == "0.4" else "zarr.json")).read_text())
+    attributes = document if to == "0.4" else document["attributes"]
+    assert attributes["lab"] == {"room": [1, None]}
+    # What stands beside the metadata cannot be told from a part of them in 0.4, and stays beside them.
+    part = attributes if "0.4" in (version, to) else attributes["ome"]
     assert part["_creator"] == {"name": "another", "version": "1"}
 
 

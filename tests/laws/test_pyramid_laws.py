@@ -103,7 +103,7 @@ def test_voxels_at_the_edge_are_the_mean_of_those_that_are_there(tmp_path, versi
     np.testing.assert_allclose(position["1"][...], expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("chunk", [256, 512, 1024, 1000, None])
+@pytest.mark.parametrize("chunk", [64, 100, 256, 512, 1024, 1000, None])
 def test_the_number_of_levels_does_not_depend_on_the_chunks(tmp_path, version, chunk):
     layout = {} if chunk is None else {"chunks": (chunk, chunk)}
     position = image(tmp_path / "a.zarr", np.zeros((1024, 700), "uint8"), version, "yx", **layout)
@@ -134,6 +134,22 @@ def test_levels_follow_a_new_pixel_size(tmp_path, version, level):
     starts = [position.get_effective_translation(name)[-1] for name in position.dataset_paths]
     assert scales == pytest.approx([size, 2 * size, 4 * size])
     assert starts == pytest.approx([0, size / 2, 3 * size / 2])
+
+
+@pytest.mark.parametrize("method", ["mean", "stride"])
+def test_transforms_of_level_0_at_all_levels_are_put_right_by_recomputing(tmp_path, version, method):
+    position = image(tmp_path / "a.zarr", np.zeros((1, 1, 4, 16, 16), "uint8"), version)
+    position.compute_pyramid(3, method)
+    expected = [(position.get_effective_scale(n), position.get_effective_translation(n)) for n in "012"]
+    for level in "12":  # as iohub leaves them, which says nothing of how the levels were made
+        position.set_transform(level, [TransformationMeta(type="scale", scale=expected[0][0])])
+    position.metadata.multiscales[0].metadata = None
+    position.dump_meta()
+    assert position.get_effective_scale("2") == expected[0][0]
+    position.compute_pyramid(method=method)
+    with lamella.open_ome_zarr(tmp_path / "a.zarr") as again:
+        assert [array.shape[-1] for _, array in again.images()] == [16, 8, 4]
+        assert [(again.get_effective_scale(n), again.get_effective_translation(n)) for n in "012"] == expected
 
 
 def test_converting_states_the_pixel_size_once(tmp_path, version):

@@ -34,21 +34,22 @@ def below(snap, folder):
 
 
 @pytest.mark.parametrize(
-    ("key", "left", "rows"),
+    ("key", "left", "rows", "columns"),
     [
-        ("A/1/0", ["A/1", "A/2", "B/1"], ["A", "B"]),
-        ("A/1", ["A/2", "B/1"], ["A", "B"]),
-        ("B/1", ["A/1", "A/2"], ["A"]),
-        ("A", ["B/1"], ["B"]),
+        ("A/1/0", ["A/1", "A/2", "B/1"], ["A", "B"], ["1", "2"]),
+        ("A/1", ["A/2", "B/1"], ["A", "B"], ["1", "2"]),
+        ("B/1", ["A/1", "A/2"], ["A"], ["1", "2"]),
+        ("A", ["B/1"], ["B"], ["1"]),
     ],
 )
-def test_delete_keeps_the_metadata_of_all_parents_true(plate, plate_path, version, key, left, rows):
+def test_delete_keeps_the_metadata_of_all_parents_true(plate, plate_path, version, key, left, rows, columns):
     del plate[key]
     assert not (plate_path / key).exists()
     assert key not in plate
     stored = ome(plate_path, version)["plate"]
     assert [well["path"] for well in stored["wells"]] == left
     assert [row["name"] for row in stored["rows"]] == rows
+    assert [column["name"] for column in stored["columns"]] == columns
     assert [path for path, _ in plate.positions()] == [
         path for path, _ in open_ome_zarr(plate_path).positions()
     ]

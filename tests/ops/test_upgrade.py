@@ -263,15 +263,19 @@ def test_dimension_names_are_added(tmp_path):
         assert "".join(document["dimension_names"]) == names, node
 
 
-def test_dimension_names_that_were_missing_are_added_in_place(tmp_path):
+@pytest.mark.parametrize("names", ["missing", "null"])
+def test_dimension_names_that_were_missing_are_added_in_place(tmp_path, names):
     source = build_image(tmp_path / "in.zarr", "0.5", labels=False)
     file = source / "0" / "zarr.json"
     document = json.loads(file.read_text())
-    del document["dimension_names"]
+    good = document.pop("dimension_names")
+    if names == "null":
+        document["dimension_names"] = [None] * len(good)
     file.write_text(json.dumps(document))
     before = chunk_files(source)
     lamella.upgrade(source, "0.6")
     assert chunk_files(source) == before
+    assert json.loads(file.read_text())["dimension_names"] == good
     check_valid(source, "0.6")
 
 
