@@ -98,7 +98,9 @@ def test_dimension_names_are_the_axes_of_every_array(plate, path, version):
 def test_xarray_knows_the_axes_without_attributes_of_its_own(image, path):
     import xarray as xr
 
-    with xr.open_dataset(path, engine="lamella") as opened:
+    from lamella.adapters.xarray_backend import LamellaBackend
+
+    with xr.open_dataset(path, engine=LamellaBackend) as opened:
         assert next(iter(opened.data_vars.values())).dims == tuple("tczyx")
     assert not any(b"_ARRAY_DIMENSIONS" in file.read_bytes() for file in path.rglob(".z*"))
 
