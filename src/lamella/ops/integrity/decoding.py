@@ -9,7 +9,8 @@ from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 from lamella.errors import LamellaError
-from lamella.ops.regions import PIECE_BYTES, piece_shape, regions
+from lamella.ops.regions import piece_shape, region_shape, regions
+from lamella.ops.scratch import scratch
 from lamella.store.keys import join
 from lamella.store.stored_places import stored_places
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from lamella.store.arrays import StoredArray
     from lamella.types import Shape
+
+_PIECE_BYTES = 2**20
+"""Raw size that is decoded at a time, unless a chunk is larger: our own chunks one by one, on the worker's thread."""
 
 
 class StoredPlace(NamedTuple):
@@ -57,15 +61,15 @@ def decode(file: StoredPlace) -> Decoded:
     array, place = file
     meta = array.meta
     key = join(array.path, meta.chunk_key(place))
-    size = array.documents.storage.size(key) or 0
     box = meta.file_box(place)
     shape = tuple(one.stop - one.start for one in box)
-    unit = piece_shape(shape, meta.chunks, meta.dtype.itemsize, PIECE_BYTES)
+    unit = piece_shape(shape, meta.chunks, meta.dtype.itemsize, _PIECE_BYTES)
+    size = 0
     try:
+        size = array.documents.storage.size(key) or 0
         for part in regions(shape, unit):
-            array.read(
-                tuple(slice(p.start + b.start, p.stop + b.start) for p, b in zip(part, box, strict=True))
-            )
+            piece = tuple(slice(p.start + b.start, p.stop + b.start) for p, b in zip(part, box, strict=True))
+            array.read_many([piece], out=scratch(region_shape(piece), meta.dtype)[None])
     except (LamellaError, MemoryError) as fault:
         return Decoded(key, size, " ".join(str(fault).split()) or type(fault).__name__)
     return Decoded(key, size, "")

@@ -13,10 +13,10 @@ from itertools import islice
 from math import lcm, prod
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
+from lamella.ops.pyramids.gathering import Gathering
 from lamella.ops.regions import PIECE_BYTES, piece_shape, region_shape, regions
 from lamella.ops.rewriting.survey import files_of_array
+from lamella.ops.scratch import scratch
 from lamella.store import coverage
 from lamella.store.keys import join
 from lamella.store.transfer import copy_file
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lamella.store.arrays import StoredArray
     from lamella.store.compressor import Compressor
     from lamella.store.storage import Storage
-    from lamella.types import Array, JSONObject, Shape
+    from lamella.types import JSONObject, Shape
 
 UNIT_BYTES = 32 << 20
 """Raw size up to which files of the new array are written together, to decode the chunks they come from once."""
@@ -134,25 +134,32 @@ class RegionUnit:
         made = self.target.meta
         boxes = [self.region] if len(there) == len(old) else list(self._boxes_with_pixels(meta, made))
         new = [_key(self.target, made, place) for box in boxes for place in coverage.files_of(made, box)]
-        if new and _older(self._to, new, self._from, there):
-            block = self._read(meta)
+        if not new or not _older(self._to, new, self._from, there):
+            return self.nbytes
+        if prod(region_shape(self.region)) * meta.dtype.itemsize > UNIT_BYTES:
             for box in boxes:
-                self.target.write(box, block[_inside(box, self.region)])
+                self._stream(meta, made, box)
+            return self.nbytes
+        block = scratch(region_shape(self.region), meta.dtype)
+        for part in _parts(self.region, meta.chunks, meta):
+            self.source.read(part, out=block[_inside(part, self.region)])
+        for box in boxes:
+            self.target.write(box, block[_inside(box, self.region)])
         return self.nbytes
 
-    def _read(self, meta: ArrayMeta) -> Array:
-        """Read the box in parts along its chunks: they may reach far beyond it, and are decoded whole."""
-        block = np.empty(region_shape(self.region), meta.dtype)
-        begin = [one.start // c * c for one, c in zip(self.region, meta.chunks, strict=True)]
-        whole = [one.stop - b for one, b in zip(self.region, begin, strict=True)]
-        piece = piece_shape(whole, meta.chunks, meta.dtype.itemsize, _DECODED_BYTES)
-        for part in regions(whole, piece):
-            box = tuple(
-                slice(max(b + p.start, one.start), b + p.stop)
-                for b, p, one in zip(begin, part, self.region, strict=True)
-            )
-            self.source.read(box, out=block[_inside(box, self.region)])
-        return block
+    def _stream(self, meta: ArrayMeta, made: ArrayMeta, box: Region) -> None:
+        """Write a large file, part by part, where it takes its chunks one by one: memory for those under way."""
+        both = tuple(
+            min(lcm(old, new), n) for old, new, n in zip(meta.chunks, made.chunks, meta.shape, strict=True)
+        )
+        small = prod(both) * meta.dtype.itemsize <= _DECODED_BYTES
+        sink = Gathering(self.target, box)
+        try:
+            for part in _parts(box, both if small else meta.chunks, meta):
+                sink.add(part, self.source.read(part, out=scratch(region_shape(part), meta.dtype)))
+        except BaseException:
+            sink.abort()
+            raise
 
     def _boxes_with_pixels(self, meta: ArrayMeta, made: ArrayMeta) -> Iterator[Region]:
         """Yield the boxes of those files of the new array of which there is anything in the old one."""
@@ -169,6 +176,17 @@ class RegionUnit:
     @property
     def _to(self) -> Storage:
         return self.target.documents.storage
+
+
+def _parts(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
+    """Cut a box along chunks, or multiples of them: they may reach far beyond it, and are decoded whole."""
+    begin = [one.start // g * g for one, g in zip(region, grain, strict=True)]
+    whole = [one.stop - b for one, b in zip(region, begin, strict=True)]
+    for part in regions(whole, piece_shape(whole, grain, meta.dtype.itemsize, _DECODED_BYTES)):
+        yield tuple(
+            slice(max(b + p.start, one.start), b + p.stop)
+            for b, p, one in zip(begin, part, region, strict=True)
+        )
 
 
 def _key(array: StoredArray, meta: ArrayMeta, place: Shape) -> str:
