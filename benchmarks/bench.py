@@ -1,9 +1,11 @@
 """Measure lamella against the floor of this machine, and against peers with the same API, in one run.
 
-    python benchmarks/bench.py [--peer NAME=MODULE] [--only WORKLOAD,...] [--rounds N]
+    python benchmarks/bench.py [--peer NAME=MODULE] [--only WORKLOAD,...] [--rounds N] [--folder DIR]
 
 Each measurement is a process of its own. Rounds go over the libraries in turn, so that a slow minute of the
-machine hits all alike. Medians and their ratios to the floor are printed and written into docs/benchmarks.md.
+machine hits all alike. Every round writes into a folder of its own, which is removed when the round is over, and
+what is written reaches the disk before the next measurement begins: nobody pays for the files of another. Medians,
+their ratios to the floor and what is aimed at are printed, and written into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -11,133 +13,112 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import statistics
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-DOCUMENT = HERE.parent / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+from report import TARGETS, Results, figures, machine, missed, table, write_block
 
-# What each workload may cost as a multiple of the floor; none where nothing was promised.
-LIMITS = {
-    "import_time": 2.0,
-    "plate_create": 5.0,
-    "plate_walk": 6.0,
-    "write_image": 1.3,
-    "read_image": 1.3,
-    "crops": None,
-    "crops4": None,
-    "pyramid": None,
-    "stream": 1.1,
-    "stream_files": 1.1,
-    "stream_shards": 1.1,
-    "convert": None,
-}
+HERE = Path(__file__).parent
 NEEDS = {
     "plate_walk": "plate_create",
     "read_image": "write_image",
-    "crops": "write_image",
-    "crops4": "write_image",
+    **dict.fromkeys(("read_sharded", "crops", "crops4", "read_many"), "write_sharded"),
 }
-NEEDS_OF_FLOOR = {**NEEDS, "pyramid": "write_image"}
-ONLY_LAMELLA = {"stream_files", "stream_shards", "convert"}
-CONVERT_MEMORY_MB = 600
+NEEDS_OF_FLOOR = {
+    **NEEDS,
+    **dict.fromkeys(("pyramid", "pyramid_median", "pyramid_mode", "copy_plate"), "write_sharded"),
+}
+ONLY_LAMELLA = {
+    "read_many",
+    "stream_files",
+    "stream_shards",
+    "convert_raw",
+    "convert_zlib",
+    "plate_create_04",
+}
+"""What peers do not have, or, for plates of 0.4, would spend most of the run on."""
+LARGE = {"stream", "stream_files", "stream_shards", "convert_raw", "convert_zlib"}
+"""Workloads whose output nobody needs, too much of it to keep for a round."""
+SETTLE_SECONDS = 2.0
+"""How long the file system is left alone after files of a round were removed."""
 
-Results = dict[str, dict[str, list[dict[str, Any]]]]
+
+class Bench:
+    """Libraries, measured side by side."""
+
+    def __init__(self, libraries: dict[str, str], data: Path, scratch: Path, peer_rounds: int) -> None:
+        self.libraries = libraries
+        self.data = data
+        self.scratch = scratch
+        self.peer_rounds = peer_rounds
+
+    def run(self, workloads: list[str], rounds: int) -> Results:
+        """Measure every workload on every library, round by round."""
+        results: Results = {workload: {name: [] for name in self.libraries} for workload in workloads}
+        for number in range(rounds):
+            place = self.scratch / f"round-{number + 1}"
+            made: set[tuple[str, str]] = set()
+            for workload in workloads:
+                for name in self._measured(workload, number):
+                    self._prepare(name, workload, place, made)
+                    result = self.measure(name, workload, place)
+                    made.add((name, workload))
+                    results[workload][name].append(result)
+                    print(f"round {number + 1}  {workload:15} {name:8} {shown(result)}", flush=True)
+            remove(place)
+        return results
+
+    def _measured(self, workload: str, number: int) -> list[str]:
+        """Return the names of the libraries that take part, the first one another in every round."""
+        own = ["floor", "lamella"] if number % 2 == 0 else ["lamella", "floor"]
+        if workload in ONLY_LAMELLA or number >= self.peer_rounds:
+            return own
+        return own + [name for name in self.libraries if name not in own]
+
+    def _prepare(self, name: str, workload: str, place: Path, made: set[tuple[str, str]]) -> None:
+        """Make what a workload reads, where this round has not made it yet."""
+        need = (NEEDS_OF_FLOOR if name == "floor" else NEEDS).get(workload)
+        maker = (name, need) if need else ("lamella", "wide_plate") if workload == "open_fov" else None
+        if maker and maker not in made:
+            self.measure(*maker, place)
+            made.add(maker)
+
+    def measure(self, name: str, workload: str, place: Path) -> dict[str, Any]:
+        """Run one workload of one library in a new process; a failure is a result too."""
+        os.sync()
+        own = place / name
+        if workload in LARGE:
+            own = place / f"{name}-{workload}"
+        command = [sys.executable, str(HERE / "workload.py"), self.libraries[name], workload]
+        run = subprocess.run(
+            [*command, str(self.data), str(own)], capture_output=True, text=True, check=False, timeout=900
+        )
+        if workload in LARGE:
+            shutil.rmtree(own)
+        if run.returncode:
+            return {"error": (run.stderr.strip().splitlines() or ["no message"])[-1]}
+        result: dict[str, Any] = json.loads(run.stdout.strip().splitlines()[-1])
+        return result
 
 
-def measure(module: str, workload: str, folder: Path) -> dict[str, Any]:
-    """Run one workload of one library in a new process; a failure is a result too."""
-    command = [sys.executable, str(HERE / "workload.py"), module, workload, str(folder)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
-    if run.returncode:
-        return {"error": (run.stderr.strip().splitlines() or ["no message"])[-1]}
-    result: dict[str, Any] = json.loads(run.stdout.strip().splitlines()[-1])
-    return result
-
-
-def run_rounds(libraries: dict[str, str], workloads: list[str], rounds: int, folder: Path) -> Results:
-    """Measure every workload on every library, round by round."""
-    results: Results = {workload: {name: [] for name in libraries} for workload in workloads}
-    made: set[tuple[str, str]] = set()
-    for number in range(rounds):
-        for workload in workloads:
-            for name, module in libraries.items():
-                if workload in ONLY_LAMELLA and module not in ("floor", "lamella"):
-                    continue
-                need = (NEEDS_OF_FLOOR if module == "floor" else NEEDS).get(workload)
-                if need and (name, need) not in made:
-                    measure(module, need, folder)
-                    made.add((name, need))
-                result = measure(module, workload, folder)
-                made.add((name, workload))
-                results[workload][name].append(result)
-                print(f"round {number + 1}  {workload:13} {name:10} {shown(result)}", flush=True)
-    return results
+def remove(place: Path) -> None:
+    """Remove what a round wrote, and let the file system come to rest."""
+    shutil.rmtree(place, ignore_errors=True)
+    os.sync()
+    time.sleep(SETTLE_SECONDS)
 
 
 def shown(result: dict[str, Any]) -> str:
     """One measurement on one line."""
     return "  ".join(
-        f"{key} {value:.3f}" if isinstance(value, float) else f"{key}: {value}"
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key}: {value}"
         for key, value in result.items()
     )
-
-
-def median(results: list[dict[str, Any]], key: str) -> float | None:
-    """The median of what was measured; None when no run succeeded."""
-    values = [result[key] for result in results if key in result]
-    return statistics.median(values) if values else None
-
-
-def table(results: Results, libraries: dict[str, str]) -> str:
-    """Medians and ratios as a Markdown table."""
-    peers = [name for name in libraries if name not in ("floor", "lamella")]
-    head = ["workload", "floor", "lamella", "lamella / floor", "promised", "peak memory", *peers]
-    rows = [head, ["---"] + ["---:"] * (len(head) - 1)]
-    for workload, measured in results.items():
-        floor, own = median(measured["floor"], "seconds"), median(measured["lamella"], "seconds")
-        peak, limit = median(measured["lamella"], "rss_mb"), LIMITS[workload]
-        row = [workload, f"{floor:.3f} s" if floor else "failed", f"{own:.3f} s" if own else "failed"]
-        row += [f"{own / floor:.2f}" if own and floor else "", f"<= {limit}" if limit else ""]
-        row += [f"{peak:.0f} MB" if peak else ""]
-        for name in peers:
-            peer = median(measured[name], "seconds")
-            row.append(f"{peer:.3f} s ({peer / own:.1f}x)" if peer and own else "")
-        rows.append(row)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in rows
-    )
-
-
-def broken_promises(results: Results) -> list[str]:
-    """Every limit that a median of this run exceeds, and every workload of lamella that failed."""
-    broken = []
-    for workload, measured in results.items():
-        floor, own = median(measured["floor"], "seconds"), median(measured["lamella"], "seconds")
-        if own is None or floor is None:
-            broken.append(
-                f"{workload}: {measured['lamella'][-1].get('error') or measured['floor'][-1].get('error')}"
-            )
-        elif (limit := LIMITS[workload]) and own / floor > limit:
-            broken.append(f"{workload}: {own / floor:.2f} times the floor, promised {limit}")
-        if workload == "convert" and (median(measured["lamella"], "rss_mb") or 0) > CONVERT_MEMORY_MB:
-            broken.append(f"convert: more than {CONVERT_MEMORY_MB} MB of memory")
-    return broken
-
-
-def write_document(text: str) -> None:
-    """Replace what is between the markers of docs/benchmarks.md."""
-    document = DOCUMENT.read_text(encoding="utf-8")
-    before, _, rest = document.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 def arguments() -> argparse.Namespace:
@@ -150,35 +131,38 @@ def arguments() -> argparse.Namespace:
         "--only", metavar="WORKLOAD,...", help="these workloads only; docs/benchmarks.md stays as it is"
     )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--folder", type=Path, default=HERE / "out", help="scratch space, about 8 GB")
+    parser.add_argument("--peer-rounds", type=int, default=1, help="rounds in which peers take part (1)")
+    parser.add_argument("--folder", type=Path, default=HERE / "out", help="scratch space, about 10 GB")
     return parser.parse_args()
 
 
 def main() -> int:
-    """Measure, print, write the document; 1 when a promise is broken."""
+    """Measure, print, write the document; 1 when something misses what is aimed at."""
     args = arguments()
     libraries = {"floor": "floor", "lamella": "lamella", **dict(peer.split("=", 1) for peer in args.peer)}
-    workloads = args.only.split(",") if args.only else list(LIMITS)
-    unknown = set(workloads) - set(LIMITS)
+    workloads = args.only.split(",") if args.only else list(TARGETS)
+    unknown = set(workloads) - set(TARGETS)
     if unknown:
-        sys.exit(f"bench: no workload {', '.join(sorted(unknown))}; there are {', '.join(LIMITS)}")
-    make = [
-        sys.executable,
-        "-c",
-        "import sys, pathlib, sample; sample.make(pathlib.Path(sys.argv[1]))",
-        str(args.folder),
-    ]
-    subprocess.run(make, cwd=HERE, check=True)
-    results = run_rounds(libraries, workloads, args.rounds, args.folder)
+        sys.exit(f"bench: no workload {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
+    make = "import sys, pathlib, sample; sample.make(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", make, str(args.folder.absolute())], cwd=HERE, check=True)
+    start = time.monotonic()
+    scratch = Path(tempfile.mkdtemp(prefix="run-", dir=args.folder))
+    try:
+        results = Bench(libraries, args.folder, scratch, args.peer_rounds).run(workloads, args.rounds)
+    finally:
+        remove(scratch)
     (args.folder / "results.json").write_text(json.dumps(results, indent=1))
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
-    text = f"Medians of {args.rounds} rounds on {machine}.\n\n{table(results, libraries)}"
-    print(f"\n{text}\n")
-    broken = broken_promises(results)
-    print("\n".join(broken) if broken else "Every promise is kept.")
+    peers = [name for name in libraries if name not in ("floor", "lamella")]
+    of_peers = f"; of {', '.join(peers)}: {min(args.rounds, args.peer_rounds)}" if peers else ""
+    text = f"Medians of {args.rounds} interleaved rounds{of_peers}. {machine()}.\n\n{table(results, peers)}"
+    text = f"{text}\n\n{figures(results, peers)}".rstrip()
+    print(f"\n{text}\n\nThis took {(time.monotonic() - start) / 60:.1f} minutes.\n")
+    misses = [f"{name}: {reason}" for name, found in results.items() for reason in missed(name, found)]
+    print("\n".join(misses) if misses else "Every target is met.")
     if not args.only:
-        write_document(text)
-    return 1 if broken else 0
+        write_block("measured", text)
+    return 1 if misses else 0
 
 
 if __name__ == "__main__":

@@ -7,23 +7,21 @@ interpreter, the machine and in the minute of the libraries that it is compared 
 from __future__ import annotations
 
 import json
-import math
 import os
 import pickle
 import shutil
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import sample
+from timing import Figures, best_of, in_threads, measured, seconds, warm
+from workload import slowest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-THREADS = os.cpu_count() or 1
 CHUNKS_PER_SHARD = len(sample.chunk_corners()) // (sample.SHAPE[0] * sample.SHAPE[1])
 DOCUMENT = json.dumps(
     {
@@ -32,26 +30,22 @@ DOCUMENT = json.dumps(
         "attributes": {
             "ome": {
                 "version": "0.5",
-                "multiscales": [{"axes": [{"name": name, "type": "space"} for name in "tczyx"]}],
+                "multiscales": [
+                    {
+                        "axes": [{"name": name, "type": "space"} for name in "tczyx"],
+                        "datasets": [
+                            {
+                                "path": "0",
+                                "coordinateTransformations": [{"type": "scale", "scale": [1.0] * 5}],
+                            }
+                        ],
+                    }
+                ],
                 "omero": {"channels": [{"label": "x", "color": "FFFFFF"}] * 3},
             }
         },
     }
 ).encode()
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def in_threads(work: Callable[[Any], object], items: list[Any], threads: int = THREADS) -> None:
-    """Call `work` on each item from several threads; a failure is raised here."""
-    with ThreadPoolExecutor(threads) as executor:
-        for _ in executor.map(work, items):
-            pass
 
 
 def codec() -> Any:
@@ -63,11 +57,11 @@ def codec() -> Any:
     return Blosc(cname="zstd", clevel=1, shuffle=Blosc.BITSHUFFLE)
 
 
-def load(folder: Path) -> Any:
+def load(data: Path) -> Any:
     """Return the volume, in memory."""
     import numpy as np
 
-    return np.load(sample.volume_path(folder))
+    return np.load(sample.volume_path(data))
 
 
 def cut(pixels: Any, corner: tuple[int, ...]) -> Any:
@@ -79,18 +73,14 @@ def cut(pixels: Any, corner: tuple[int, ...]) -> Any:
     return np.ascontiguousarray(pixels[t, c, z : z + depth, y : y + height, x : x + width])
 
 
-def import_time(_: Path) -> dict[str, float]:
+def import_time(_: Path, __: Path) -> Figures:
     """Import numpy in a new interpreter."""
-    runs = [
-        seconds(lambda: subprocess.run([sys.executable, "-c", "import numpy"], check=True)) for _ in range(5)
-    ]
-    return {"seconds": min(runs)}
+    return best_of(5, lambda: subprocess.run([sys.executable, "-c", "import numpy"], check=True))
 
 
-def plate_create(folder: Path) -> dict[str, float]:
+def plate_create(_: Path, place: Path) -> Figures:
     """Write one document per position and one per array, each by replacement."""
-    shutil.rmtree(folder / "floor-plate", ignore_errors=True)
-    positions = [str(folder / "floor-plate" / "/".join(path)) for path in sample.field_paths()]
+    positions = [str(place / "plate" / "/".join(path)) for path in sample.field_paths()]
 
     def work() -> None:
         for position in positions:
@@ -100,46 +90,103 @@ def plate_create(folder: Path) -> dict[str, float]:
                     file.write(DOCUMENT)
                 os.replace(f"{node}/.part", f"{node}/zarr.json")
 
-    return {"seconds": seconds(work)}
+    return measured(work)
 
 
-def plate_walk(folder: Path) -> dict[str, float]:
+def plate_create_04(data: Path, place: Path) -> Figures:
+    """Write as few documents again, though a store of 0.4 has three for each position."""
+    return plate_create(data, place / "0.4")
+
+
+def plate_walk(_: Path, place: Path) -> Figures:
     """Read and parse the same documents."""
-    positions = [str(folder / "floor-plate" / "/".join(path)) for path in sample.field_paths()]
+    positions = [str(place / "plate" / "/".join(path)) for path in sample.field_paths()]
 
     def work() -> None:
         for position in positions:
             for node in (position, f"{position}/0"):
-                with open(f"{node}/zarr.json", "rb") as file:
-                    json.loads(file.read())
+                _parse(f"{node}/zarr.json")
 
-    return {"seconds": seconds(work)}
+    return measured(work)
 
 
-def write_image(folder: Path) -> dict[str, float]:
+def open_fov(_: Path, place: Path) -> Figures:
+    """Read and parse the documents of the plate, of one position and of its array."""
+    wide = str(place.parent / "lamella" / "wide.zarr")
+    last = "/".join([wide, *sample.wide_field_paths()[-1]])
+    nodes = (wide, last, f"{last}/0")
+    figures = best_of(5, lambda: [_parse(f"{node}/zarr.json") for node in nodes])
+    return figures | {"documents": len(nodes)}
+
+
+def _parse(path: str) -> Any:
+    with open(path, "rb") as file:
+        return json.loads(file.read())
+
+
+def write_image(data: Path, place: Path) -> Figures:
+    """Encode every chunk and write one file for each."""
+    pixels, blosc, corners = load(data), codec(), sample.chunk_corners()
+    (place / "chunks").mkdir()
+
+    def chunk(number: int) -> None:
+        with open(place / "chunks" / str(number), "wb") as file:
+            file.write(blosc.encode(cut(pixels, corners[number])))
+
+    return measured(lambda: in_threads(chunk, list(range(len(corners)))))
+
+
+def read_image(data: Path, place: Path) -> Figures:
+    """Read and decode every chunk from its file into one array."""
+    blosc = codec()
+
+    def decoded(number: int) -> bytes:
+        with open(place / "chunks" / str(number), "rb") as file:
+            pixels: bytes = blosc.decode(file.read())
+        return pixels
+
+    return _read_all(decoded)
+
+
+def _read_all(decoded: Callable[[int], bytes]) -> Figures:
+    import numpy as np
+
+    corners, (depth, height, width) = sample.chunk_corners(), sample.CHUNK[2:]
+    # Its pages are touched here, and not in the time: a floor has no array to make.
+    out = np.ones(sample.SHAPE, "u2")
+
+    def chunk(number: int) -> None:
+        t, c, z, y, x = corners[number]
+        pixels = np.frombuffer(decoded(number), "u2").reshape(sample.CHUNK[2:])
+        out[t, c, z : z + depth, y : y + height, x : x + width] = pixels
+
+    return best_of(3, lambda: in_threads(chunk, list(range(len(corners)))))
+
+
+def write_sharded(data: Path, place: Path) -> Figures:
     """Encode every chunk and write one file per shard."""
-    pixels, blosc, corners = load(folder), codec(), sample.chunk_corners()
+    pixels, blosc, corners = load(data), codec(), sample.chunk_corners()
     index: dict[int, list[int]] = {}
 
     def shard(number: int) -> None:
         first = number * CHUNKS_PER_SHARD
         parts = [blosc.encode(cut(pixels, corner)) for corner in corners[first : first + CHUNKS_PER_SHARD]]
-        with open(folder / f"floor-{number}.shard", "wb") as file:
+        with open(place / f"{number}.shard", "wb") as file:
             file.writelines(parts)
         index[number] = [len(part) for part in parts]
 
-    result = {"seconds": seconds(lambda: in_threads(shard, list(range(len(corners) // CHUNKS_PER_SHARD))))}
-    (folder / "floor.index").write_bytes(pickle.dumps(index))
-    return result
+    figures = measured(lambda: in_threads(shard, list(range(len(corners) // CHUNKS_PER_SHARD))))
+    (place / "index").write_bytes(pickle.dumps(index))
+    return figures
 
 
 class Shards:
-    """The files that `write_image` of the floor left, read chunk by chunk."""
+    """The files that `write_sharded` left, read chunk by chunk."""
 
-    def __init__(self, folder: Path) -> None:
-        lengths: dict[int, list[int]] = pickle.loads((folder / "floor.index").read_bytes())
+    def __init__(self, place: Path) -> None:
+        lengths: dict[int, list[int]] = pickle.loads((place / "index").read_bytes())
         self.blosc = codec()
-        self.files = [os.open(folder / f"floor-{number}.shard", os.O_RDONLY) for number in sorted(lengths)]
+        self.files = [os.open(place / f"{number}.shard", os.O_RDONLY) for number in sorted(lengths)]
         self.lengths = [lengths[number] for number in sorted(lengths)]
         self.offsets = [[sum(row[:i]) for i in range(len(row))] for row in self.lengths]
 
@@ -151,25 +198,14 @@ class Shards:
         return decoded
 
 
-def read_image(folder: Path) -> dict[str, float]:
-    """Read and decode every chunk into one array."""
-    import numpy as np
-
-    shards, corners = Shards(folder), sample.chunk_corners()
-    out = np.empty(sample.SHAPE, "u2")
-    _, _, depth, height, width = sample.CHUNK
-
-    def chunk(number: int) -> None:
-        t, c, z, y, x = corners[number]
-        pixels = np.frombuffer(shards.chunk(number), "u2").reshape(sample.CHUNK[2:])
-        out[t, c, z : z + depth, y : y + height, x : x + width] = pixels
-
-    return {"seconds": min(seconds(lambda: in_threads(chunk, list(range(len(corners))))) for _ in range(3))}
+def read_sharded(_: Path, place: Path) -> Figures:
+    """Read and decode every chunk of the shards into one array."""
+    return _read_all(Shards(place).chunk)
 
 
-def crops(folder: Path, threads: int = 1) -> dict[str, float]:
+def crops(_: Path, place: Path, threads: int = 1) -> Figures:
     """Read and decode the chunks that each crop meets."""
-    shards = Shards(folder)
+    shards = Shards(place)
     number = {corner: i for i, corner in enumerate(sample.chunk_corners())}
     _, _, depth, height, width = sample.CHUNK
 
@@ -179,84 +215,105 @@ def crops(folder: Path, threads: int = 1) -> dict[str, float]:
             for cx in range(x // width, (x + sample.CROP - 1) // width + 1):
                 shards.chunk(number[t, c, z // depth * depth, cy * height, cx * width])
 
+    corners: list[Any] = sample.crop_corners()
     if threads == 1:
-        return {"seconds": seconds(lambda: [crop(corner) for corner in sample.crop_corners()])}
-    return {"seconds": seconds(lambda: in_threads(crop, sample.crop_corners(), threads))}
+        return measured(lambda: [crop(corner) for corner in corners])
+    return measured(lambda: in_threads(crop, corners, threads))
 
 
-def crops4(folder: Path) -> dict[str, float]:
+def crops4(data: Path, place: Path) -> Figures:
     """Read the same crops from four threads."""
-    return crops(folder, 4)
+    return crops(data, place, 4)
 
 
-def pyramid(folder: Path) -> dict[str, float]:
+def pyramid(data: Path, place: Path) -> Figures:
     """Read every chunk once and encode the seventh part that the lower levels hold."""
-    pixels, blosc, corners = load(folder), codec(), sample.chunk_corners()
-    encode = seconds(
+    pixels, blosc, corners = load(data), codec(), sample.chunk_corners()
+    encoded = measured(
         lambda: in_threads(lambda corner: blosc.encode(cut(pixels, corner)), corners[: len(corners) // 7])
     )
-    return {"seconds": read_image(folder)["seconds"] + encode}
+    read = read_sharded(data, place)
+    return {
+        name: max(read[name], encoded[name]) if name == "peak_mb" else read[name] + encoded[name]
+        for name in read
+    }
 
 
-def stream(folder: Path, per_file: int = 1) -> dict[str, float]:
+def stream(data: Path, place: Path, name: str = "stream", per_file: int = 1) -> Figures:
     """Encode camera frames one after the other, each into a file."""
     import numcodecs.blosc
-    import numpy as np
 
-    pixels, blosc = load(folder), codec()
+    frames, blosc = sample.stream_frames(data), codec()
     numcodecs.blosc.use_threads = True
-    frames = [np.ascontiguousarray(np.tile(pixels[0, 0, z], (2, 2))) for z in range(8)]
-    out = folder / "floor-stream"
-    shutil.rmtree(out, ignore_errors=True)
+    out, times = place / name, list[float]()
     out.mkdir()
+
+    def frame(i: int) -> None:
+        with open(out / str(i // per_file), "ab") as file:
+            file.write(blosc.encode(frames[i % 8]))
 
     def work() -> None:
         for i in range(sample.STREAM_FRAMES):
-            with open(out / str(i // per_file), "ab") as file:
-                file.write(blosc.encode(frames[i % 8]))
+            times.append(seconds(lambda i=i: frame(i)))
 
-    result = {"seconds": seconds(work)}
-    shutil.rmtree(out)
-    return result
+    return measured(work) | slowest(times)
 
 
-def stream_files(folder: Path) -> dict[str, float]:
+def stream_files(data: Path, place: Path) -> Figures:
     """Do the same for the stream writer."""
-    return stream(folder)
+    return stream(data, place, "files")
 
 
-def stream_shards(folder: Path) -> dict[str, float]:
+def stream_shards(data: Path, place: Path) -> Figures:
     """Encode camera frames one after the other, many into a file."""
-    return stream(folder, sample.STREAM_SHARD)
+    return stream(data, place, "shards", sample.STREAM_SHARD)
 
 
-def convert(folder: Path) -> dict[str, float]:
-    """Read the planes of the TIFF, encode their chunks and the seventh part of the lower levels, write."""
+def copy_plate(data: Path, place: Path) -> Figures:
+    """Copy the files of eight shards."""
+    files = [place / f"{number}.shard" for number in range(8)]
+    return measured(lambda: [shutil.copyfile(file, file.with_suffix(".copy")) for file in files])
+
+
+def convert_raw(data: Path, place: Path, *, compressed: bool = False) -> Figures:
+    """Read the strips of the TIFF, decode them, encode the chunks of all levels, write."""
+    import imagecodecs
     import numpy as np
+    import tifffile
 
-    blosc, out = codec(), folder / "floor-convert"
-    shutil.rmtree(out, ignore_errors=True)
+    source = sample.tiff_path(data, compressed=compressed)
+    warm(source)
+    with tifffile.TiffFile(source) as tiff:  # where strips are is not timed
+        pages = [
+            list(zip(page.dataoffsets, page.databytecounts, strict=True)) for page in tiff.series[0].pages
+        ]
+    blosc, out = codec(), place / source.stem
     out.mkdir()
     _, _, depth, height, width = sample.CHUNK
     rows, columns = sample.SHAPE[3:]
-    slabs = sample.TIFF_REPEATS * math.prod(sample.SHAPE[:3]) // depth
-    slab_bytes = depth * rows * columns * 2
     corners = [(y, x) for y in range(0, rows, height) for x in range(0, columns, width)]
-    again = len(corners) // 7
-    source = os.open(sample.tiff_path(folder), os.O_RDONLY)
-    # Where the pixels begin does not matter to the time; the last bytes of the file are as good as any.
-    start = os.fstat(source).st_size - slabs * slab_bytes
+    file = os.open(source, os.O_RDONLY)
 
     def slab(number: int) -> None:
-        stored = os.pread(source, slab_bytes, start + number * slab_bytes)
-        block = np.frombuffer(stored, "u2").reshape(depth, rows, columns)
-        with open(out / str(number), "wb") as file:
+        block = np.empty((depth, rows, columns), "u2")
+        for plane, strips in zip(block, pages[number * depth : (number + 1) * depth], strict=True):
+            for part, (offset, count) in zip(np.split(plane, len(strips)), strips, strict=True):
+                if compressed:
+                    imagecodecs.deflate_decode(os.pread(file, count, offset), out=part.reshape(-1).view("u1"))
+                else:
+                    os.preadv(file, [part], offset)
+        # Lower levels have an eighth and a 64th of the chunks: nine for the 64 of four slabs.
+        again = len(corners) // 8 + (number % 4 == 0)
+        with open(out / str(number), "wb") as target:
             for y, x in corners + corners[:again]:
-                file.write(blosc.encode(np.ascontiguousarray(block[:, y : y + height, x : x + width])))
+                target.write(blosc.encode(np.ascontiguousarray(block[:, y : y + height, x : x + width])))
 
-    result = {"seconds": seconds(lambda: in_threads(slab, list(range(slabs))))}
-    shutil.rmtree(out)
-    return result
+    return measured(lambda: in_threads(slab, list(range(len(pages) // depth))))
+
+
+def convert_zlib(data: Path, place: Path) -> Figures:
+    """Do the same with strips compressed by zlib, decoded by libdeflate."""
+    return convert_raw(data, place, compressed=True)
 
 
 WORKLOADS = {
@@ -264,15 +321,21 @@ WORKLOADS = {
     for work in (
         import_time,
         plate_create,
+        plate_create_04,
         plate_walk,
+        open_fov,
         write_image,
+        write_sharded,
         read_image,
+        read_sharded,
         crops,
         crops4,
         pyramid,
         stream,
         stream_files,
         stream_shards,
-        convert,
+        copy_plate,
+        convert_raw,
+        convert_zlib,
     )
-}
+} | {"pyramid_median": pyramid, "pyramid_mode": pyramid, "read_many": crops4}

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,7 @@ CROP = 256  # edge of a training crop in y and x
 CROPS = 600
 STREAM_FRAMES, STREAM_EDGE, STREAM_SHARD = 200, 2048, 16
 TIFF_REPEATS = 4  # time points of the TIFF over those of the volume: 2 GiB
+TIFF_STRIP = 128  # rows of a compressed strip: 256 KiB, as tifffile cuts them
 POSITION_SHAPE, POSITION_CHUNK = (1, 3, 8, 1024, 1024), (1, 1, 8, 1024, 1024)
 
 
@@ -65,22 +67,40 @@ def _add_nucleus(
 
 
 def make(folder: Path) -> None:
-    """Write the volume, as .npy and as a 2 GiB OME-TIFF, unless they are there."""
+    """Write the volume, as .npy and as OME-TIFFs of 2 GiB, raw and through zlib, unless they are there."""
     import numpy as np
-    import tifffile
 
     folder.mkdir(parents=True, exist_ok=True)
     if not volume_path(folder).exists():
         np.save(volume_path(folder), volume())
-    if not tiff_path(folder).exists():
-        pixels = np.load(volume_path(folder), mmap_mode="r")
-        stack = np.broadcast_to(pixels, (TIFF_REPEATS, *SHAPE)).reshape(-1, *SHAPE[3:])
-        shape = (TIFF_REPEATS * SHAPE[0], *SHAPE[1:])
-        part = tiff_path(folder).with_suffix(".part")
-        metadata = {"axes": "TCZYX", "PhysicalSizeX": 0.325, "PhysicalSizeY": 0.325, "PhysicalSizeZ": 2.0}
-        with tifffile.TiffWriter(part, ome=True, bigtiff=True) as tiff:
-            tiff.write(iter(stack), shape=shape, dtype="uint16", metadata=metadata)
-        part.rename(tiff_path(folder))
+    for compressed in (False, True):
+        if not tiff_path(folder, compressed=compressed).exists():
+            _make_tiff(folder, compressed=compressed)
+
+
+def _make_tiff(folder: Path, *, compressed: bool) -> None:
+    """Write the volume again and again as one stack: a strip per plane, or compressed ones of 256 KiB."""
+    import imagecodecs
+    import numpy as np
+    import tifffile
+
+    planes = np.load(volume_path(folder), mmap_mode="r").reshape(-1, *SHAPE[3:])
+    options: dict[str, Any] = {}
+    if compressed:
+        options = {"compression": "zlib", "rowsperstrip": TIFF_STRIP}
+        strips = planes.reshape(-1, TIFF_STRIP, SHAPE[4])
+        with ThreadPoolExecutor() as executor:
+            parts = list(executor.map(lambda strip: imagecodecs.deflate_encode(strip.tobytes(), 6), strips))
+    else:
+        parts = list(planes)
+    path = tiff_path(folder, compressed=compressed)
+    part = path.with_suffix(".part")
+    metadata = {"axes": "TCZYX", "PhysicalSizeX": 0.325, "PhysicalSizeY": 0.325, "PhysicalSizeZ": 2.0}
+    shape = (TIFF_REPEATS * SHAPE[0], *SHAPE[1:])
+    with tifffile.TiffWriter(part, ome=True, bigtiff=True) as tiff:
+        repeated = itertools.chain.from_iterable(itertools.repeat(parts, TIFF_REPEATS))
+        tiff.write(repeated, shape=shape, dtype="uint16", metadata=metadata, **options)
+    part.rename(path)
 
 
 def volume_path(folder: Path) -> Path:
@@ -88,9 +108,9 @@ def volume_path(folder: Path) -> Path:
     return folder / "volume.npy"
 
 
-def tiff_path(folder: Path) -> Path:
+def tiff_path(folder: Path, *, compressed: bool = False) -> Path:
     """Where the 2 GiB stack is, as OME-TIFF."""
-    return folder / "stack.ome.tif"
+    return folder / ("stack-zlib.ome.tif" if compressed else "stack.ome.tif")
 
 
 def field_paths(wells: int = 384, fields: int = 9) -> list[tuple[str, str, str]]:
@@ -99,6 +119,22 @@ def field_paths(wells: int = 384, fields: int = 9) -> list[tuple[str, str, str]]
     return [
         (rows[well // 24], str(well % 24 + 1), str(field)) for well in range(wells) for field in range(fields)
     ]
+
+
+def wide_field_paths(wells: int = 1000, fields: int = 10) -> list[tuple[str, str, str]]:
+    """Row, column and field of every position of a 1536-well plate with 10,000 of them."""
+    rows = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    return [
+        (rows[well // 48], str(well % 48 + 1), str(field)) for well in range(wells) for field in range(fields)
+    ]
+
+
+def stream_frames(folder: Path) -> list[NDArray[np.uint16]]:
+    """Return eight camera frames, made of planes of the volume."""
+    import numpy as np
+
+    pixels = np.load(volume_path(folder), mmap_mode="r")
+    return [np.ascontiguousarray(np.tile(pixels[0, 0, z], (2, 2))) for z in range(8)]
 
 
 def chunk_corners() -> list[tuple[int, ...]]:

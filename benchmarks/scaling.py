@@ -3,7 +3,7 @@
     python benchmarks/scaling.py [--version 0.5] [--only CASE,...] [--rounds N] [--folder DIR]
 
 Each measurement is a process of its own, and rounds go over all sizes in turn. For each case and size, medians of
-wall time and of processor time are printed as a Markdown table, with what one unit of work costs and how that compares
+wall time and of processor time are printed and, with all cases, written into docs/benchmarks.md, with what one unit of work costs and how that compares
 with the smallest size: 1.00 is linear. What a process pays once (imports, kernels) is paid before, by the same work at
 the smallest size.
 """
@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -21,6 +19,8 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from report import machine, markdown, write_block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,7 +136,7 @@ def measured(
 def table(results: dict[tuple[str, int], dict[str, float]]) -> str:
     """Write the medians as a Markdown table."""
     head = ["case", "work", "wall", "processor", "processor per unit", "against 1x"]
-    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+    rows: list[list[str]] = []
     for (case, step), median in results.items():
         units, unit = UNITS[case] * step, CASES[case][2]
         cost, least = median["cpu"] / units, results[case, STEPS[0]]["cpu"] / UNITS[case]
@@ -150,11 +150,7 @@ def table(results: dict[tuple[str, int], dict[str, float]]) -> str:
                 f"{cost / least:.2f}",
             ]
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in rows
-    )
+    return markdown(head, rows)
 
 
 def arguments() -> argparse.Namespace:
@@ -182,9 +178,11 @@ def main() -> int:
         sys.exit(f"scaling: no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
     folder = args.folder / "scaling"
     results = measured(cases, args.rounds, folder, args.version)
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
-    print(f"Medians of {args.rounds} rounds, OME-NGFF {args.version}, {machine}.\n\n{table(results)}")
+    text = f"Medians of {args.rounds} rounds, OME-NGFF {args.version}. {machine()}.\n\n{table(results)}"
+    print(text)
     shutil.rmtree(folder, ignore_errors=True)
+    if not args.only:
+        write_block("scaling", text)
     return 0
 
 

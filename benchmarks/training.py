@@ -3,7 +3,8 @@
     python benchmarks/training.py [--crops 2000] [--rounds 3] [--folder FOLDER]
 
 Needs PyTorch. Both read the same random crops of 256 x 256 in two channels, in batches of 32, in this process; the
-plain loop indexes the array for each crop and channel. Prints medians and the ratio.
+plain loop indexes the array for each crop and channel. Prints medians and the ratio, and writes them into
+docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 import lamella
 import torch
 from lamella.torch import CropDataset
+from report import machine, markdown, write_block
 
 BATCH = 32
 SIZE = (256, 256)
@@ -80,9 +82,14 @@ def main() -> None:
             times["plain loop"].append(plain(position, dataset))
             times["CropDataset"].append(batched(dataset))
     medians = {name: statistics.median(found) for name, found in times.items()}
-    print("| reader | crops per second | / plain loop |\n| --- | ---: | ---: |")
-    for name, seconds in medians.items():
-        print(f"| {name} | {options.crops / seconds:.0f} | {medians['plain loop'] / seconds:.2f} |")
+    rows = [
+        [name, f"{options.crops / seconds:.0f}", f"{medians['plain loop'] / seconds:.2f}"]
+        for name, seconds in medians.items()
+    ]
+    table = markdown(["reader", "crops per second", "/ plain loop"], rows)
+    text = f"Medians of {options.rounds} rounds of {options.crops} crops. {machine()}.\n\n{table}"
+    print(text)
+    write_block("training", text)
 
 
 if __name__ == "__main__":

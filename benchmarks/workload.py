@@ -1,9 +1,11 @@
 """One timed workload in a process of its own, on lamella, a peer with the same API, or the floor.
 
-    python benchmarks/workload.py MODULE WORKLOAD FOLDER
+    python benchmarks/workload.py MODULE WORKLOAD DATA PLACE
 
-MODULE is what holds `open_ome_zarr` (`lamella`, `iohub.ngff`) or `floor`. Prints one line of JSON: `seconds`,
-the peak memory `rss_mb`, and what else the workload knows.
+MODULE is what holds `open_ome_zarr` (`lamella`, `iohub.ngff`) or `floor`; DATA is the folder that `sample.make`
+filled, and PLACE a folder of this library and round. Stores have a name for each workload, so that nothing is
+removed here: bench.py removes whole rounds. Prints one line of JSON: `seconds`, `cpu` (seconds of all threads),
+`peak_mb` (above what the process held before), and what else the workload knows.
 """
 
 from __future__ import annotations
@@ -12,195 +14,271 @@ import importlib
 import json
 import logging
 import os
-import resource
-import shutil
 import statistics
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 import sample
-from floor import in_threads, load, seconds
+from timing import Figures, best_of, in_threads, measured, seconds, warm
 
-IMAGE = {"chunks": sample.CHUNK, "shards_ratio": sample.SHARDS_RATIO}
+CHUNKED = {"chunks": sample.CHUNK}
+SHARDED = {**CHUNKED, "shards_ratio": sample.SHARDS_RATIO}
+DOCUMENTS = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")
 
 
 class Workloads:
     """The workloads of one library; each returns at least its seconds."""
 
-    def __init__(self, module: str, folder: Path) -> None:
+    def __init__(self, module: str, data: Path, place: Path) -> None:
         self.module = module
-        self.folder = folder
-        self.image = folder / f"{module}-image.zarr"
-        self.plate = folder / f"{module}-plate.zarr"
-        self.other = folder / f"{module}-other.zarr"
+        self.data = data
+        self.place = place
+        self.library: Any = importlib.import_module(module)  # not timed: import_time does that
 
-    def open(self, path: Path, mode: str = "r", **kwargs: Any) -> Any:
+    def open(self, name: str, mode: str = "r", **kwargs: Any) -> Any:
         """Open a store with the library."""
         if mode == "w":
-            kwargs["version"] = "0.5"
-        return importlib.import_module(self.module).open_ome_zarr(path, mode=mode, **kwargs)
+            kwargs = {"version": "0.5", **kwargs}
+        return self.library.open_ome_zarr(self.place / name, mode=mode, **kwargs)
 
-    def import_time(self) -> dict[str, float]:
+    def volume(self) -> Any:
+        """Return the volume, in memory."""
+        import numpy as np
+
+        return np.load(sample.volume_path(self.data))
+
+    def import_time(self) -> Figures:
         """Import the front door in a new interpreter."""
         command = [sys.executable, "-c", f"from {self.module} import open_ome_zarr"]
-        return {"seconds": min(seconds(lambda: subprocess.run(command, check=True)) for _ in range(5))}
+        return best_of(5, lambda: subprocess.run(command, check=True))
 
-    def plate_create(self) -> dict[str, float]:
+    def plate_create(self, version: str = "0.5") -> Figures:
         """Create 3456 positions of a 384-well plate with an empty array each."""
-        importlib.import_module(self.module)  # not timed: import_time does that
-        shutil.rmtree(self.plate, ignore_errors=True)
-        channels = ["DAPI", "GFP", "RFP"]
-        start = time.perf_counter()
-        with self.open(self.plate, "w", layout="hcs", channel_names=channels) as plate:
-            for position in plate.create_positions(sample.field_paths()):
-                position.create_zeros(
-                    "0", shape=sample.POSITION_SHAPE, dtype="uint16", chunks=sample.POSITION_CHUNK
-                )
-        return {"seconds": time.perf_counter() - start}
 
-    def plate_walk(self) -> dict[str, float]:
+        def work() -> None:
+            channels = ["DAPI", "GFP", "RFP"]
+            name = f"plate-{version}.zarr"
+            with self.open(name, "w", layout="hcs", channel_names=channels, version=version) as plate:
+                for position in plate.create_positions(sample.field_paths()):
+                    position.create_zeros(
+                        "0", shape=sample.POSITION_SHAPE, dtype="uint16", chunks=sample.POSITION_CHUNK
+                    )
+
+        return measured(work)
+
+    def plate_create_04(self) -> Figures:
+        """Create the same plate in OME-NGFF 0.4."""
+        return self.plate_create("0.4")
+
+    def plate_walk(self) -> Figures:
         """Read shape, scale and channels of every position."""
-        importlib.import_module(self.module)
-        start = time.perf_counter()
-        with self.open(self.plate) as plate:
-            read = [(p.data.shape, p.scale, p.channel_names) for _, p in plate.positions()]
-        taken = time.perf_counter() - start
+        read: list[Any] = []
+
+        def work() -> None:
+            with self.open("plate-0.5.zarr") as plate:
+                read.extend((p.data.shape, p.scale, p.channel_names) for _, p in plate.positions())
+
+        figures = measured(work)
         assert len(read) == len(sample.field_paths()), len(read)
-        return {"seconds": taken}
+        return figures
 
-    def write_image(self) -> dict[str, float]:
-        """Write the volume, sharded."""
-        pixels = load(self.folder)
-        shutil.rmtree(self.image, ignore_errors=True)
-        with self.open(self.image, "w", layout="fov", channel_names=["a", "b"]) as position:
-            taken = seconds(lambda: position.create_image("0", pixels, **IMAGE))
-        return {"seconds": taken, "gb_s": pixels.nbytes / taken / 1e9}
+    def wide_plate(self) -> Figures:
+        """Make the plate of 10,000 positions that all libraries open; two of them have pixels."""
+        places = sample.wide_field_paths()
+        with self.open("wide.zarr", "w", layout="hcs", channel_names=["a", "b"]) as plate:
+            plate.create_positions(places)
+            for place in (places[0], places[-1]):
+                plate["/".join(place)].create_zeros(
+                    "0", (1, 2, 8, 64, 64), "uint16", chunks=(1, 1, 8, 64, 64)
+                )
+        return {"seconds": 0.0}
 
-    def read_image(self) -> dict[str, float]:
+    def open_fov(self) -> Figures:
+        """Open the last position of a plate of 10,000, through the plate and by itself; count documents read."""
+        wide = self.place.parent / "lamella" / "wide.zarr"
+        last = "/".join(sample.wide_field_paths()[-1])
+        opened: list[str] = []
+
+        def told(p: Any) -> Any:
+            return p.data.shape, p.scale, p.channel_names
+
+        def through_plate() -> None:
+            with self.library.open_ome_zarr(wide) as plate:
+                told(plate[last])
+
+        def by_itself() -> None:
+            with self.library.open_ome_zarr(wide / last) as position:
+                told(position)
+
+        def note(event: str, details: tuple[Any, ...]) -> None:
+            if event == "open" and os.path.basename(str(details[0])) in DOCUMENTS:
+                opened.append(str(details[0]))
+
+        sys.addaudithook(note)
+        counts = []
+        for work in (through_plate, by_itself):
+            opened.clear()
+            work()
+            # What is looked for and not there has no bytes to read.
+            counts.append(sum(os.path.exists(path) for path in opened))
+        return best_of(5, through_plate) | {"documents": max(counts), "documents_by_itself": counts[1]}
+
+    def write_image(self, name: str = "chunked.zarr", layout: dict[str, Any] = CHUNKED) -> Figures:
+        """Write the volume, a file per chunk."""
+        pixels = self.volume()
+        with self.open(name, "w", layout="fov", channel_names=["a", "b"]) as position:
+            return measured(lambda: position.create_image("0", pixels, **layout))
+
+    def write_sharded(self) -> Figures:
+        """Write the volume, a file per time point and channel."""
+        return self.write_image("sharded.zarr", SHARDED)
+
+    def read_image(self, name: str = "chunked.zarr") -> Figures:
         """Read the volume into one array and compare it."""
         import numpy as np
 
-        pixels, times = load(self.folder), []
-        with self.open(self.image) as position:
-            for _ in range(3):
-                start = time.perf_counter()
-                read = position["0"].numpy()
-                times.append(time.perf_counter() - start)
-                assert np.array_equal(read, pixels)
-                del read
-        taken = min(times)
-        return {"seconds": taken, "gb_s": pixels.nbytes / taken / 1e9}
-
-    def crops(self, threads: int = 1) -> dict[str, float]:
-        """Read small 2-D crops at random places."""
-        with self.open(self.image) as position:
+        pixels = self.volume()
+        with self.open(name) as position:
             array = position["0"]
+            figures = best_of(3, array.numpy)
+            assert np.array_equal(array.numpy(), pixels)
+        return figures
 
-            def crop(corner: tuple[int, ...]) -> Any:
-                t, c, z, y, x = corner
-                return array[t, c, z, y : y + sample.CROP, x : x + sample.CROP]
+    def read_sharded(self) -> Figures:
+        """Read the volume from shards."""
+        return self.read_image("sharded.zarr")
 
-            crop((0,) * 5)
+    def crops(self, threads: int = 1) -> Figures:
+        """Read small 2-D crops at random places."""
+        with self.open("sharded.zarr") as position:
+            array = position["0"]
+            places = [_region(corner) for corner in sample.crop_corners()]
+            array[places[0]]
             if threads == 1:
-                taken = seconds(lambda: [crop(corner) for corner in sample.crop_corners()])
-            else:
-                taken = seconds(lambda: in_threads(crop, sample.crop_corners(), threads))
-        return {"seconds": taken, "us_per_crop": taken / sample.CROPS * 1e6}
+                return measured(lambda: [array[place] for place in places])
+            return measured(lambda: in_threads(array.__getitem__, places, threads))
 
-    def crops4(self) -> dict[str, float]:
+    def crops4(self) -> Figures:
         """Read the same crops from four threads."""
         return self.crops(4)
 
-    def pyramid(self) -> dict[str, float]:
-        """Make four levels of the volume by mean."""
-        pixels = load(self.folder)
-        shutil.rmtree(self.other, ignore_errors=True)
-        with self.open(self.other, "w", layout="fov", channel_names=["a", "b"]) as position:
-            position.create_image("0", pixels, **IMAGE)
-            taken = seconds(lambda: position.compute_pyramid(levels=4, method="mean"))
-        return {"seconds": taken, "gb_s": pixels.nbytes / taken / 1e9}
+    def read_many(self) -> Figures:
+        """Read the same crops in one call."""
+        import numpy as np
 
-    def stream(self) -> dict[str, float]:
+        places = [_region(corner) for corner in sample.crop_corners()]
+        read: list[Any] = []
+        with self.open("sharded.zarr") as position:
+            array = position["0"]
+            array.read_many(places[:1])
+            figures = measured(lambda: read.extend(array.read_many(places)))
+            assert np.array_equal(read[7], array[places[7]])
+        return figures
+
+    def pyramid(self, method: str = "mean") -> Figures:
+        """Make four levels of the volume."""
+        pixels = self.volume()
+        with self.open(f"{method}.zarr", "w", layout="fov", channel_names=["a", "b"]) as position:
+            position.create_image("0", pixels, **SHARDED)
+            os.sync()  # what the array left to the disk is not the pyramid's
+            return measured(lambda: position.compute_pyramid(levels=4, method=method))
+
+    def pyramid_median(self) -> Figures:
+        """Make four levels by median."""
+        return self.pyramid("median")
+
+    def pyramid_mode(self) -> Figures:
+        """Make four levels by mode, as label images have them."""
+        return self.pyramid("mode")
+
+    def stream(self) -> Figures:
         """Write camera frames, one assignment each."""
         edge, count = sample.STREAM_EDGE, sample.STREAM_FRAMES
-        frames = stream_frames(self.folder)
-        shutil.rmtree(self.other, ignore_errors=True)
-        with self.open(self.other, "w", layout="fov", channel_names=["a"]) as position:
+        frames, times = sample.stream_frames(self.data), list[float]()
+        with self.open("stream.zarr", "w", layout="fov", channel_names=["a"]) as position:
             array = position.create_zeros(
                 "0", shape=(count, 1, 1, edge, edge), dtype="uint16", chunks=(1, 1, 1, edge, edge)
             )
-            times = [seconds(lambda i=i: array.__setitem__((i, 0, 0), frames[i % 8])) for i in range(count)]
-        return frame_times(times, sum(times))
 
-    def stream_files(self, shards_ratio: tuple[int, ...] | None = None) -> dict[str, float]:
+            def work() -> None:
+                for i in range(count):
+                    times.append(seconds(lambda i=i: array.__setitem__((i, 0, 0), frames[i % 8])))
+
+            return measured(work) | slowest(times)
+
+    def stream_files(self, name: str = "files.zarr", shards_ratio: tuple[int, ...] | None = None) -> Figures:
         """Give camera frames to a stream, a file for each; until all are in place."""
         edge, count = sample.STREAM_EDGE, sample.STREAM_FRAMES
-        frames = stream_frames(self.folder)
-        shutil.rmtree(self.other, ignore_errors=True)
-        with self.open(self.other, "w", layout="fov", channel_names=["a"]) as position:
-            start = time.perf_counter()
-            stream = position.stream("0", (edge, edge), "uint16", order="t", shards_ratio=shards_ratio)
-            with stream:
-                times = [seconds(lambda i=i: stream.append(frames[i % 8])) for i in range(count)]
-            taken = time.perf_counter() - start
-            assert position["0"].shape[0] == stream.stored == count
-        return frame_times(times, taken) | {"waits": stream.waits}
+        frames, times = sample.stream_frames(self.data), list[float]()
+        with self.open(name, "w", layout="fov", channel_names=["a"]) as position:
 
-    def stream_shards(self) -> dict[str, float]:
+            def work() -> None:
+                with position.stream(
+                    "0", (edge, edge), "uint16", order="t", shards_ratio=shards_ratio
+                ) as stream:
+                    for i in range(count):
+                        times.append(seconds(lambda i=i: stream.append(frames[i % 8])))
+
+            figures = measured(work)
+            assert position["0"].shape[0] == count
+        return figures | slowest(times)
+
+    def stream_shards(self) -> Figures:
         """Give camera frames to a stream, many in a shard."""
-        return self.stream_files((sample.STREAM_SHARD, 1, 1, 1, 1))
+        return self.stream_files("shards.zarr", (sample.STREAM_SHARD, 1, 1, 1, 1))
 
-    def convert(self) -> dict[str, float]:
-        """Convert the 2 GiB OME-TIFF on the command line, pyramid included."""
-        shutil.rmtree(self.other, ignore_errors=True)
-        command = [
-            sys.executable,
-            "-m",
-            self.module,
-            "convert",
-            str(sample.tiff_path(self.folder)),
-            str(self.other),
-        ]
-        taken = seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
-        shutil.rmtree(self.other)
-        return {"seconds": taken, "rss_mb": peak}
+    def copy_plate(self) -> Figures:
+        """Make a plate of eight positions of 64 MiB from another."""
+        pixels = self.volume()
+        with self.open("source.zarr", "w", layout="hcs", channel_names=["a"]) as plate:
+            for number in range(8):
+                t, c = divmod(number, 2)
+                position = plate.create_position("A", str(number + 1), "0")
+                position.create_image("0", pixels[t : t + 1, c : c + 1], **SHARDED)
+        os.sync()
+        with self.open("source.zarr") as plate:
+            positions = dict(plate.positions())
+            target = self.place / "copy.zarr"
+            return measured(lambda: self.library.Plate.from_positions(target, positions))
 
+    def convert_raw(self, *, compressed: bool = False) -> Figures:
+        """Convert the 2 GiB OME-TIFF to a sharded image with its pyramid."""
+        from lamella.ops.conversion.convert import convert
 
-def stream_frames(folder: Path) -> list[Any]:
-    """Return eight camera frames, made of planes of the volume."""
-    import numpy as np
+        source = sample.tiff_path(self.data, compressed=compressed)
+        warm(source)
+        return measured(lambda: convert(source, self.place / f"{source.name}.zarr"))
 
-    pixels = load(folder)
-    return [np.ascontiguousarray(np.tile(pixels[0, 0, z], (2, 2))) for z in range(8)]
-
-
-def frame_times(times: list[float], taken: float) -> dict[str, float]:
-    """Return what is told of a stream: the worst frame, too, by which a camera's buffer overflows."""
-    worst, median = max(times), statistics.median(times)
-    return {
-        "seconds": taken,
-        "frames_s": len(times) / taken,
-        "worst_ms": worst * 1e3,
-        "worst_of_median": worst / median,
-    }
+    def convert_zlib(self) -> Figures:
+        """Convert the TIFF whose strips are compressed by zlib."""
+        return self.convert_raw(compressed=True)
 
 
-def main(module: str, workload: str, folder: Path) -> dict[str, float]:
+def _region(corner: tuple[int, ...]) -> tuple[int | slice, ...]:
+    """The index of a crop."""
+    t, c, z, y, x = corner
+    return t, c, z, slice(y, y + sample.CROP), slice(x, x + sample.CROP)
+
+
+def slowest(times: list[float]) -> Figures:
+    """What is told of a stream besides: the slowest frame, by which a camera's buffer overflows."""
+    return {"worst_ms": max(times) * 1e3, "worst_of_median": max(times) / statistics.median(times)}
+
+
+def main(module: str, workload: str, data: Path, place: Path) -> Figures:
     """Run one workload of one library or of the floor."""
+    place.mkdir(parents=True, exist_ok=True)
     if module == "floor":
-        return importlib.import_module("floor").WORKLOADS[workload](folder)
-    return getattr(Workloads(module, folder), workload)()
+        figures: Figures = importlib.import_module("floor").WORKLOADS[workload](data, place)
+        return figures
+    return dict(getattr(Workloads(module, data, place), workload)())
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     os.environ.setdefault("NO_COLOR", "1")
-    result = main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
-    own_peak = {"rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
-    print(json.dumps(own_peak | result))
+    print(json.dumps(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))))

@@ -1,0 +1,155 @@
+"""What bench.py measured, as a table with targets, and the blocks of docs/benchmarks.md.
+
+The scripts that measure other things (scaling.py, training.py) write their blocks through here, too.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+
+Results = dict[str, dict[str, list[dict[str, Any]]]]
+"""Figures of each round, by workload and library."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a workload may cost, as a multiple of the floor's wall time; and the most of another figure."""
+
+    ratio: float | None
+    figure: str = ""
+    most: float = 0.0
+
+
+FRAMES = ("worst_of_median", 3.0)
+TARGETS = {
+    "import_time": Target(1.8),
+    "plate_create": Target(2.5),
+    "plate_create_04": Target(2.5),
+    "plate_walk": Target(4.0),
+    "open_fov": Target(None, "documents", 3),
+    "write_image": Target(0.9),
+    "write_sharded": Target(0.9),
+    "read_image": Target(1.0),
+    "read_sharded": Target(1.0),
+    "crops": Target(1.0),
+    "crops4": Target(1.0),
+    "read_many": Target(0.8),
+    "pyramid": Target(1.15),
+    "pyramid_median": Target(1.5),
+    "pyramid_mode": Target(1.5),
+    "stream": Target(1.1, *FRAMES),
+    "stream_files": Target(1.1, *FRAMES),
+    "stream_shards": Target(1.1, *FRAMES),
+    "copy_plate": Target(1.5),
+    "convert_raw": Target(1.3),
+    "convert_zlib": Target(1.3),
+}
+NAMES = {"documents": "documents read", "worst_of_median": "slowest frame / median frame"}
+
+
+def machine() -> str:
+    """Where figures come from."""
+    return f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
+
+
+def median(results: list[dict[str, Any]], key: str) -> float | None:
+    """The median of what was measured; None when no run succeeded."""
+    values = [result[key] for result in results if key in result]
+    return statistics.median(values) if values else None
+
+
+def ratio(measured: dict[str, list[dict[str, Any]]], name: str, key: str = "seconds") -> float | None:
+    """The median of a library over that of the floor."""
+    own, floor = median(measured.get(name, []), key), median(measured["floor"], key)
+    return own / floor if own is not None and floor else None
+
+
+def missed(workload: str, measured: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Say in which way lamella failed or misses what is aimed at; nothing where all is met."""
+    target, found = TARGETS[workload], ratio(measured, "lamella")
+    if found is None:
+        return [
+            next((r["error"] for n in ("lamella", "floor") for r in measured[n] if "error" in r), "failed")
+        ]
+    reasons = []
+    if target.ratio and found > target.ratio:
+        reasons.append(f"{found:.2f} times the floor, aimed at {target.ratio}")
+    if target.figure and (most := median(measured["lamella"], target.figure) or 0) > target.most:
+        reasons.append(f"{NAMES[target.figure]}: {most:.2g}, aimed at {target.most:g}")
+    return reasons
+
+
+def table(results: Results, peers: list[str]) -> str:
+    """Medians and ratios, with what is aimed at."""
+    head = ["workload", "floor", "lamella", "/ floor", "target", "met", "processor / floor", "peak memory"]
+    rows = []
+    for workload, measured in results.items():
+        target, found = TARGETS[workload], ratio(measured, "lamella")
+        peak = median(measured["lamella"], "peak_mb") if workload != "import_time" else None
+        row = [workload, *(_time(median(measured[name], "seconds")) for name in ("floor", "lamella"))]
+        row += [
+            _number(found),
+            f"<= {target.ratio}" if target.ratio else "",
+            _verdict(missed(workload, measured)),
+        ]
+        row += [_number(ratio(measured, "lamella", "cpu")), f"{peak:.0f} MB" if peak is not None else ""]
+        row += [_peer(measured, peer) for peer in peers]
+        rows.append(row)
+    return markdown([*head, *(f"{peer} / floor" for peer in peers)], rows)
+
+
+def figures(results: Results, peers: list[str]) -> str:
+    """What is aimed at besides the ratio: documents that are read, and the slowest frame of a stream."""
+    names = ["floor", "lamella", *peers]
+    rows = []
+    for workload, measured in results.items():
+        if figure := TARGETS[workload].figure:
+            found = [_number(median(measured.get(name, []), figure)) for name in names]
+            rows.append([f"{workload}: {NAMES[figure]}", *found, f"<= {TARGETS[workload].most:g}"])
+    return markdown(["figure", *names, "target"], rows) if rows else ""
+
+
+def _time(value: float | None) -> str:
+    if value is None:
+        return "failed"
+    return f"{value:.3f} s" if value >= 0.01 else f"{value * 1e3:.3f} ms"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _verdict(reasons: list[str]) -> str:
+    return "no" if reasons else "yes"
+
+
+def _peer(measured: dict[str, list[dict[str, Any]]], peer: str) -> str:
+    found = ratio(measured, peer)
+    return _number(found) if found is not None else "fails" if measured.get(peer) else ""
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table whose columns are numbers, all but the first."""
+    every = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    widths = [max(len(row[i]) for row in every) for i in range(len(head))]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in every
+    )
+
+
+def write_block(name: str, text: str) -> None:
+    """Replace what is between the markers of a block of docs/benchmarks.md."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, found, rest = DOCUMENT.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise SystemExit(f"{DOCUMENT} has no block {name}: put {begin} and {end} where it belongs")
+    DOCUMENT.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
