@@ -17,7 +17,10 @@ import sys
 import time
 from datetime import date
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 #: Counts that must be 0 in every scenario; a module may name its own in ``FAULTS``.
 FAULTS = ("unclear", "lost", "torn", "hung", "silent", "left over", "not finished", "errors")
@@ -36,7 +39,7 @@ def scenarios() -> dict[str, ModuleType]:
 
 
 def title(module: ModuleType) -> str:
-    """What a scenario is about: the first sentence of its docstring."""
+    """Return what a scenario is about: the first sentence of its docstring."""
     return (module.__doc__ or module.__name__).strip().split(".")[0].removeprefix("Scenario: ").strip()
 
 

@@ -1,4 +1,6 @@
-"""Scenario: an acquisition killed (SIGKILL) at random instants of time. Every acknowledged frame is there, every file decodes.
+"""Scenario: an acquisition killed (SIGKILL) at random instants of time.
+
+Every acknowledged frame is there, and every file decodes.
 
 Here also TensorStore's and the shard writer's threads are hit in the middle of what they do.
 """

@@ -1,21 +1,20 @@
-"""Scenario: works killed (SIGKILL) at a random step. The store opens, every piece is old or new, and the same call finishes the work.
+"""Scenario: works killed (SIGKILL) at their steps.
+
+The store opens, every piece is old or new, and the same call finishes the work.
 
 The works, and what is checked after each kill, are those of ``tests/reliability``.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
+from tests.reliability.killer import Killer, started
 from tests.reliability.states import State, files
 from tests.reliability.test_kills import SWAPS, check_killed, finish
 from tests.reliability.works import WORKS
@@ -23,33 +22,12 @@ from tests.reliability.works import WORKS
 FAULTS = ("lost", "not finished")
 
 
-def _run(task: dict[str, object]) -> list[dict[str, object]]:
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore", str(Path("tests/reliability/killed.py").resolve())],
-        input=json.dumps(task), capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    return [json.loads(line) for line in ran.stdout.splitlines()]
-
-
 def one_work(
-    name: str, version: str, engine: str, folder: Path, most: int | None, counts: Counter[str]
+    killer: Killer, name: str, version: str, engine: str, folder: Path, most: int | None, counts: Counter[str]
 ) -> None:
     """Kill one work at its steps, and count what is wrong afterwards."""
+    whole, *lines = killer.kill(name, version, folder, engine, most)
     template = folder / "template"
-    template.mkdir()
-    (folder / "out").mkdir()
-    WORKS[name].prepare(template, version)
-    whole, *lines = _run(
-        {
-            "work": name,
-            "version": version,
-            "template": str(template),
-            "out": str(folder / "out"),
-            "engine": engine,
-            "most": most,
-        }
-    )
     finished = Path(str(whole["folder"]))
     old, new, wanted = State.of(template), State.of(finished), files(finished)
     allowed = {*old.documents.values(), *new.documents.values(), *whole["documents"]}  # type: ignore[misc]
@@ -88,10 +66,19 @@ def scenario(seed: int, seconds: float) -> dict[str, int]:
     chance = random.Random(seed)
     counts: Counter[str] = Counter({"works": 0, "kills": 0, "lost": 0, "not finished": 0})
     ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        name, version = chance.choice(list(WORKS)), chance.choice(["0.4", "0.5"])
-        engine = chance.choice(["tensorstore", "zarr"])
-        with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-            one_work(name, version, engine, Path(folder), None if seconds > 300 else 40, counts)
-        counts["works"] += 1
+    deck: list[tuple[str, str, str]] = []
+    with started() as killer:
+        while time.monotonic() < ends:
+            if not deck:  # each work once before any comes again
+                deck = [
+                    (name, version, engine)
+                    for name in WORKS
+                    for version in ("0.4", "0.5")
+                    for engine in ("tensorstore", "zarr")
+                ]
+                chance.shuffle(deck)
+            name, version, engine = deck.pop()
+            with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+                one_work(killer, name, version, engine, Path(folder), None if seconds > 300 else 40, counts)
+            counts["works"] += 1
     return dict(counts)

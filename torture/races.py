@@ -1,4 +1,6 @@
-"""Scenario: processes racing for one plate and one array, and killed at random. Nothing that was acknowledged is missing.
+"""Scenario: processes racing for one plate and one array, and killed at random.
+
+Nothing that was acknowledged is missing.
 
 Several processes create positions in one plate and write their own parts of shards that they share; some are killed.
 """
@@ -76,12 +78,15 @@ def _race(path: Path, chance: random.Random, seconds: float, counts: Counter[str
             started.append((worker, log))
             with log.open("w") as out, log.with_suffix(".err").open("w") as err:
                 running[worker] = subprocess.Popen(
-                    [sys.executable, "-W", "ignore", "-c", WORKER, str(path), str(worker), str(seed % 1000 * 1000 + number)],
+                    [
+                        *(sys.executable, "-W", "ignore", "-c", WORKER),
+                        *(str(path), str(worker), str(seed % 1000 * 1000 + number)),
+                    ],
                     stdout=out, stderr=err, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
                 )  # fmt: skip
             counts["processes"] += 1
         time.sleep(chance.random())
-        last = {worker: log for worker, log in started}
+        last = dict(started)
         busy = [worker for worker in running if last[worker].stat().st_size]
         if not busy:
             ends += 1  # a machine that is slow to start them

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno as numbers
 import os
+import re
 import shutil
 import signal
 import threading
@@ -30,7 +31,7 @@ def fail(number: int) -> Act:
     """Refuse a step with an error of the system."""
 
     def refuse(step: str) -> None:
-        if number in (numbers.ENOSPC, numbers.EDQUOT) and step.split()[0] in _REMOVES:
+        if number in (numbers.ENOSPC, numbers.EDQUOT) and step.split(maxsplit=1)[0] in _REMOVES:
             return
         raise OSError(number, os.strerror(number))
 
@@ -40,6 +41,41 @@ def fail(number: int) -> Act:
 def die(step: str) -> None:
     """End this process as ``kill -9`` does."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kind(step: str) -> str:
+    """Return what is done to which kind of file: names of positions, chunks and processes do not count."""
+    operation, _, path = step.partition(" ")
+    parts = ["*" if re.fullmatch(r"[A-Z]|\d+", part) else part for part in path.split("/")]
+    parts = [re.sub(r"^\.lamella-[0-9a-f]+-.*(\.\w+)$", r"*\1", part) for part in parts]
+    # Chunks at all depths are one kind.
+    return f"{operation} {re.sub(r'/(c(/[*])+|[*](/[*]){4,})', '/chunk', '/'.join(parts))}"
+
+
+def firsts(steps: list[str]) -> list[int]:
+    """Return the number of the first step of each kind."""
+    first: dict[str, int] = {}
+    for n, step in enumerate(steps, 1):
+        first.setdefault(kind(step), n)
+    return list(first.values())
+
+
+def chosen(steps: list[str], most: int | None) -> list[int]:
+    """Choose steps to die at: the first, and those after the first of each kind; what readers see comes first."""
+    if most is None:
+        return list(range(1, len(steps) + 1))
+    after = [n + 1 for n in firsts(steps) if n < len(steps)]
+    seen = [n for n in after if steps[n - 2].startswith(("replace ", "rename "))]
+    others = [1, *(n for n in after if n not in seen)]
+    kept = spread(seen, most * 2 // 3)
+    return sorted({*kept, *spread(others, most - len(kept))})
+
+
+def spread(numbers: list[int], most: int) -> list[int]:
+    """Return so many numbers, from the first to the last."""
+    if len(numbers) <= most:
+        return numbers
+    return [numbers[i * (len(numbers) - 1) // max(1, most - 1)] for i in range(most)]
 
 
 class Faults:
@@ -118,9 +154,16 @@ class Faults:
         folder = os.path.realpath(os.path.dirname(text))
         return f"{folder}/".startswith(f"{self.root}/")
 
-    def _step(self, operation: str, path: object) -> None:
+    def _name(self, path: Any, dir_fd: int | None = None) -> str:
+        """Return a path below the root."""
+        if dir_fd is not None:
+            path = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), os.fspath(path))
+        folder, name = os.path.split(os.path.abspath(os.fsdecode(os.fspath(path))))
+        return os.path.relpath(os.path.join(os.path.realpath(folder), name), self.root)
+
+    def _step(self, operation: str, path: str | int) -> None:
         with self._lock:
-            step = f"{operation} {os.path.basename(os.fsdecode(path)) if not isinstance(path, int) else self._fds[path]}"  # type: ignore[arg-type]
+            step = f"{operation} {self._fds[path] if isinstance(path, int) else path}"
             self.steps.append(step)
             number = len(self.steps)
             act = self.at is not None and (number == self.at or (self.lasting and number > self.at))
@@ -134,10 +177,10 @@ class Faults:
     def _open(self, real: Any, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         counted = bool(flags & _WRITES) and self._below(path, dir_fd)
         if counted:
-            self._step("open", path)
+            self._step("open", self._name(path, dir_fd))
         fd: int = real(path, flags, mode) if dir_fd is None else real(path, flags, mode, dir_fd=dir_fd)
         if counted or self._below(path, dir_fd):
-            self._fds[fd] = os.path.basename(os.fsdecode(path))
+            self._fds[fd] = self._name(path, dir_fd)
         return fd
 
     def _close(self, real: Any, fd: int) -> None:
@@ -171,7 +214,7 @@ class Faults:
 
     def _replace(self, real: Any, source: Any, target: Any, **options: Any) -> None:
         if self._below(target):
-            self._step("replace", target)
+            self._step("replace", self._name(target))
             if self._on_replace is not None:
                 with open(source, "rb") as file:
                     self._on_replace(os.fspath(target), file.read())
@@ -179,19 +222,19 @@ class Faults:
 
     def _rename(self, real: Any, source: Any, target: Any, **options: Any) -> None:
         if self._below(target):
-            self._step("rename", target)
+            self._step("rename", self._name(target))
         real(source, target, **options)
 
     def _copyfile(self, real: Any, source: Any, target: Any, **options: Any) -> Any:
         if self._below(target):
-            self._step("copy", target)
+            self._step("copy", self._name(target))
         return real(source, target, **options)
 
     def _simple(
         self, name: str, real: Any, path: Any, *args: Any, dir_fd: int | None = None, **options: Any
     ) -> None:
         if self._below(path, dir_fd):
-            self._step(name, path)
+            self._step(name, self._name(path, dir_fd))
         if dir_fd is not None:
             options["dir_fd"] = dir_fd
         real(path, *args, **options)
@@ -207,10 +250,10 @@ class Faults:
 
     def _link(self, real: Any, source: Any, target: Any, **options: Any) -> None:
         if self._below(target):
-            self._step("link", target)
+            self._step("link", self._name(target))
         real(source, target, **options)
 
     def _symlink(self, real: Any, source: Any, target: Any, **options: Any) -> None:
         if self._below(target):
-            self._step("symlink", target)
+            self._step("symlink", self._name(target))
         real(source, target, **options)

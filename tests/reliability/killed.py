@@ -1,7 +1,8 @@
 """A process that does one work again and again, each time in a forked child that is killed one step later.
 
-``python killed.py`` reads its task as JSON from standard input and prints a line of JSON for each child. The children
-are forked before any thread was started, from a process that has imported everything: each costs some milliseconds.
+``python killed.py`` reads a task a line as JSON from standard input and prints a line of JSON for each child, and an
+empty one when it has done the task. The children are forked from a process that has imported everything and never
+started a thread: each costs some milliseconds.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from typing import Any
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.reliability.faults import Faults, die  # noqa: E402
-from tests.reliability.states import digest  # noqa: E402
-from tests.reliability.works import WORKS  # noqa: E402
+from tests.reliability.faults import Faults, chosen, die
+from tests.reliability.states import digest
+from tests.reliability.works import WORKS
 
 #: What a work may import: in the parent, once.
 _IMPORTED = (
@@ -87,32 +88,16 @@ def once(task: dict[str, Any], at: int | None) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the work whole, and then once for each step."""
-    task = json.load(sys.stdin)
+    """For each task: run the work whole, and then once for each chosen step; an empty line ends it."""
     for module in _IMPORTED:
         importlib.import_module(module)
-    whole = once(task, None)
-    print(json.dumps(whole), flush=True)
-    for n in chosen(whole["steps"], task.get("most")) if whole["status"] == 0 else ():
-        print(json.dumps(once(task, n)), flush=True)
-
-
-def chosen(steps: list[str], most: int | None) -> list[int]:
-    """Steps to kill at: all of them, or so many: first those that follow a change that readers see."""
-    numbers = range(1, len(steps) + 1)
-    if most is None or len(steps) <= most:
-        return list(numbers)
-    seen = [n for n in numbers[1:] if steps[n - 2].split()[0] in ("replace", "rename")]
-    others = [n for n in numbers if n not in seen]
-    kept = spread(seen, most * 2 // 3)
-    return sorted({*kept, *spread(others, most - len(kept))})
-
-
-def spread(numbers: list[int], most: int) -> list[int]:
-    """So many numbers, from the first to the last."""
-    if len(numbers) <= most:
-        return numbers
-    return [numbers[i * (len(numbers) - 1) // (most - 1)] for i in range(most)]
+    for line in sys.stdin:
+        task = json.loads(line)
+        whole = once(task, None)
+        print(json.dumps(whole), flush=True)
+        for n in chosen(whole["steps"], task["most"]) if whole["status"] == 0 else ():
+            print(json.dumps(once(task, n)), flush=True)
+        print(flush=True)
 
 
 if __name__ == "__main__":

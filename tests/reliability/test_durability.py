@@ -1,4 +1,4 @@
-"""Law: with ``durability="fsync"`` everything that a call wrote is flushed before it returns: files, and folders above."""
+"""Law: with ``durability="fsync"`` all that a call wrote is flushed before it returns: files, and folders above."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -20,9 +20,14 @@ from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents
 from lamella.store.local import LocalStorage
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 pytestmark = pytest.mark.skipif(
     not os.path.isdir("/proc/self/fd"), reason="needs /proc to name what is flushed"
 )
+
+CALLS = "fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat"
 
 SCRIPT = """
 import os, sys
@@ -49,7 +54,7 @@ def flushed_by_a_write(path: Path, engine: str, ratio: object, durability: str) 
     """Return what a write renamed into place and which paths it flushed, as the kernel saw it."""
     log = path.with_name("trace")
     subprocess.run(
-        ["strace", "-f", "-y", "-qq", "-e", "trace=fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat", "-o", str(log),
+        ["strace", "-f", "-y", "-qq", "-e", f"trace={CALLS}", "-o", str(log),
          sys.executable, "-W", "ignore", "-c", SCRIPT, str(path), engine, repr(ratio), durability],
         check=True, capture_output=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
@@ -57,13 +62,13 @@ def flushed_by_a_write(path: Path, engine: str, ratio: object, durability: str) 
     text = text[text.index("-begin") : text.index("-end")]
     flushed = set(re.findall(r"f(?:data)?sync\(\d+<([^>]*)>", text))
     placed = set(re.findall(r'rename\w*\(.*?"[^"]*".*?"([^"]*)"', text))
-    sources = dict((b, a) for a, b in re.findall(r'rename\w*\(.*?"([^"]*)".*?"([^"]*)"', text))
+    sources = {b: a for a, b in re.findall(r'rename\w*\(.*?"([^"]*)".*?"([^"]*)"', text)}
     return {target for target in placed if sources[target] not in flushed}, flushed
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 @pytest.mark.parametrize("ratio", [None, (1, 1, 1, 1, 2)], ids=["chunks", "shards"])
-@pytest.mark.parametrize("engine", ["tensorstore", "zarr", "own"])
+@pytest.mark.parametrize("engine", ["tensorstore", "zarr", "files"])
 def test_pixels_and_the_folders_above_them_are_flushed_before_a_write_returns(tmp_path, engine, ratio):
     path = tmp_path / "a.zarr"
     with lamella.open_ome_zarr(

@@ -12,9 +12,12 @@ import os
 import pickle
 import queue
 import random
+import subprocess
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -28,6 +31,9 @@ from lamella.store.local import LocalStorage
 from .faults import Faults
 from .states import litter, musts
 from .works import pixels
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 spawn = mp.get_context("spawn")
 
@@ -60,6 +66,7 @@ class Stage:
         """Run both; return what they returned or raised, and whether the first was paused."""
         from lamella.store import locks
 
+        stage = self
         results: list[object] = [None, None]
         done = threading.Event()
 
@@ -79,11 +86,11 @@ class Stage:
         class Telling(locks._ThreadLocks):
             """Lets the first go on when the second has to wait for a lock."""
 
-            def hold(inner, name: str):  # noqa: N805
-                with inner._guard:
-                    taken = name in inner._locks
-                if taken and threading.get_ident() != self.first:
-                    self.resume.set()
+            def hold(self, name: str):
+                with self._guard:
+                    taken = name in self._locks
+                if taken and threading.get_ident() != stage.first:
+                    stage.resume.set()
                 return super().hold(name)
 
         monkeypatch.setattr(locks, "_threads", Telling())
@@ -104,12 +111,12 @@ class Stage:
 
 
 def interleavings(make, one, other, tmp_path, monkeypatch, most=60):
-    """Run two actors in a fresh store for each step of the first at which the second may come; yield what came of it."""
+    """Run two actors in a fresh store for each step of the first at which the second may come; yield what came."""
     for pause in range(1, most):
         folder = tmp_path / str(pause)
         folder.mkdir()
         make(folder)
-        results, paused = Stage(folder, pause).run(lambda: one(folder), lambda: other(folder), monkeypatch)
+        results, paused = Stage(folder, pause).run(partial(one, folder), partial(other, folder), monkeypatch)
         yield folder, results, paused
         if not paused:
             assert pause > 3
@@ -185,16 +192,52 @@ def test_positions_created_at_any_interleaving_are_all_listed(tmp_path, monkeypa
         assert {rule for rule, _ in musts(folder / "p.zarr")} == {"MS-01"}  # no image yet
 
 
-def test_the_same_position_is_created_once(tmp_path, monkeypatch):
+def make_plate_with_a_well(folder: Path) -> None:
+    make_plate(folder)
+    create(folder, "A/1/9")
+
+
+def create_in_well(folder: Path, *names: str) -> None:
+    with lamella.open_ome_zarr(folder / "p.zarr", mode="r+") as plate:
+        for name in names:
+            plate["A/1"].create_position(name.rpartition("/")[2])
+
+
+@pytest.mark.parametrize(
+    ("make", "one", "other"),
+    [
+        (make_plate, create, create),
+        (make_plate_with_a_well, create, create),
+        (make_plate_with_a_well, create_in_well, create_in_well),
+        (make_plate_with_a_well, create, create_in_well),
+        (make_plate_with_a_well, create_in_well, create),
+    ],
+    ids=["new well", "known well", "of the well", "plate and well", "well and plate"],
+)
+def test_the_same_position_is_created_once(tmp_path, monkeypatch, make, one, other):
+    """One of two makes it and writes its pixels; the other is told, and replaces nothing."""
+
+    def play(creates, value):
+        def act(folder):
+            creates(folder, "A/1/0")
+            with lamella.open_ome_zarr(folder / "p.zarr" / "A/1/0", mode="r+") as position:
+                position["0"] = np.full((1, 1, 1, 2, 2), value, "uint8")
+            return value
+
+        return act
+
+    seen = set()
     for folder, results, _ in interleavings(
-        make_plate,
-        lambda folder: create(folder, "A/1/0"),
-        lambda folder: create(folder, "A/1/0"),
-        tmp_path,
-        monkeypatch,
+        make, play(one, 1), play(other, 2), tmp_path, monkeypatch, most=80
     ):
-        assert sorted(type(one).__name__ for one in results) == ["NodeExistsError", "NoneType"]
-        assert listed(folder) == ["A/1/0"]
+        made = [value for value in results if isinstance(value, int)]
+        assert len(made) == 1, results
+        assert {type(value) for value in results} == {int, NodeExistsError}
+        assert [name for name in listed(folder) if name != "A/1/9"] == ["A/1/0"]
+        assert (lamella.open_ome_zarr(folder / "p.zarr" / "A/1/0")["0"][...] == made[0]).all()
+        assert litter(folder) == []
+        seen.add(made[0])
+    assert seen == {1, 2}  # each of them came first at some interleaving
 
 
 def _create_some(folder: Path, worker: int) -> None:
@@ -216,7 +259,7 @@ def test_positions_created_by_many_processes_are_all_listed(tmp_path):
     assert litter(tmp_path) == []
 
 
-@pytest.mark.parametrize("engine", ["tensorstore", "zarr", None])
+@pytest.mark.parametrize("engine", ["tensorstore", "zarr", "files"])
 @pytest.mark.parametrize(
     ("shards", "parts"),
     [
@@ -240,12 +283,12 @@ def test_writers_of_different_parts_lose_nothing_at_any_interleaving(
         StoredArray(documents, "0", engine=engine).write(parts[n], n + 1)
 
     tried = 0
-    for pause in range(1, 40):
+    for pause in range(1, 60):
         folder = tmp_path / str(pause)
         folder.mkdir()
         make(folder)
         results, paused = Stage(folder, pause).run(
-            lambda: write(folder, 0), lambda: write(folder, 1), monkeypatch
+            partial(write, folder, 0), partial(write, folder, 1), monkeypatch
         )
         assert results == [None, None]
         found = StoredArray(Documents.open(LocalStorage(folder / "s.zarr")), "0").read()
@@ -254,7 +297,10 @@ def test_writers_of_different_parts_lose_nothing_at_any_interleaving(
         tried += 1
         if not paused:
             break
-    assert tried > 1 or engine != "zarr"  # the steps of TensorStore's threads are not seen
+    # TensorStore's threads take their steps unseen: it is paused before a write and after it, and `make torture`
+    # tries more.
+    whole = parts == (slice(0, 4), slice(4, 8)) and shards != (8, 8)
+    assert tried > (3 if engine == "zarr" or (engine == "files" and whole) else 0)
 
 
 @pytest.mark.parametrize("engine", ["tensorstore", "zarr", None])
@@ -331,9 +377,6 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_forked_workers_read_and_write_after_the_parent_has_read(tmp_path):
-    import subprocess
-    import sys
-
     make_position(tmp_path)
     with lamella.open_ome_zarr(tmp_path / "a.zarr", mode="r+") as position:
         position["0"][...] = 2
@@ -343,8 +386,59 @@ def test_forked_workers_read_and_write_after_the_parent_has_read(tmp_path):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     lines = ran.stdout.splitlines()
-    assert lines[0] == "768", ran.stderr
+    assert lines[:1] == ["768"], ran.stderr
+    assert len(lines) == 2, f"the children do not answer: {ran.stderr}"
     assert lines[1].count("864") == 3, ran.stdout
+
+
+BUSY = """
+import multiprocessing as mp, sys, threading
+import lamella
+from lamella.store import chunk_files
+from lamella.store.arrays import StoredArray
+from lamella.store.documents import Documents
+from lamella.store.local import LocalStorage
+storage = LocalStorage(sys.argv[1])
+array = StoredArray(Documents.open(storage), "0", engine="files")
+print(int(array.read().sum()), flush=True)  # by threads that a child will not have
+holding, forked = threading.Event(), threading.Event()
+
+def hold():
+    with storage.lock("zarr.json"), chunk_files._indexes._lock:
+        holding.set()
+        forked.wait()
+
+def work(results):
+    results.put(int(array.read().sum()))
+    with storage.lock("zarr.json"):
+        results.put("held")
+
+if __name__ == "__main__":
+    holder = threading.Thread(target=hold)
+    holder.start()
+    holding.wait()
+    context = mp.get_context("fork")
+    results = context.Queue()
+    worker = context.Process(target=work, args=(results,), daemon=True)
+    worker.start()
+    forked.set()
+    holder.join()
+    print(results.get(timeout=100), results.get(timeout=100), flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_fork_while_threads_of_the_parent_hold_locks_is_not_stuck(tmp_path):
+    documents = Documents.create(LocalStorage(tmp_path / "s.zarr"), 3)
+    documents.put_group("", {})
+    documents.put_array("0", new_array((8, 8), "u2", zarr_format=3, chunks=(2, 4), shards=(4, 8)))
+    StoredArray(documents, "0").write(..., 1)
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", BUSY, str(tmp_path / "s.zarr")],
+        capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert ran.stdout.split() == ["64", "64", "held"], ran.stderr
 
 
 def test_arrays_of_dask_work_in_its_processes(tmp_path):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from lamella.errors import (
 )
 from lamella.ops.conversion.convert import convert
 from lamella.ops.conversion.source import ArraySource
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Acknowledge = Callable[[str], None]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import operator
 import warnings
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
@@ -83,10 +84,15 @@ def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Positi
     if not order:
         return []
     # One lock around the whole creation: the plate's entry and the well's are decided from one fresh look.
-    with plate._documents.lock(plate.path):
+    with ExitStack() as held:
+        held.enter_context(plate._documents.lock(plate.path))
         meta = plate._live.refresh()
         listed = {well.path for well in meta.wells}
         documents = _existing_wells(plate, [path for path in images if path in listed])
+        for _, well in sorted(documents.items()):
+            # `Well.create_position` may know nothing of a plate, and holds the well alone.
+            held.enter_context(plate._documents.lock(well.path))
+            well._live.refresh()
         attributes = _position_attributes(plate)
         _refuse_duplicates(plate, images, documents, attributes)
         new = [(*_row_and_column(path), *wells[path]) for path in images if path not in listed]
@@ -195,9 +201,7 @@ def _existing_wells(plate: Plate, paths: Iterable[str]) -> dict[str, Well]:
     return {path: plate._open_listed(Well, path) for path in paths}
 
 
-def _refuse_duplicates(
-    plate: Plate, images: Images, wells: dict[str, Well], attributes: JSONObject
-) -> None:
+def _refuse_duplicates(plate: Plate, images: Images, wells: dict[str, Well], attributes: JSONObject) -> None:
     if plate._overwriting_creation:
         return
     twice, begun = [], False
