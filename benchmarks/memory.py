@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from report import machine, markdown, write_block
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -175,11 +177,15 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         found = rows(arguments, Path(folder))
-    print(f"\n| operation | shards | peak above idle | limit {LIMIT_MB} MB |\n| --- | --- | --- | --- |")
-    for name, shards, result in found:
-        print(
-            f"| {name} | {shards} | {result['mb']:.0f} MB | {'met' if result['mb'] <= LIMIT_MB else 'MISSED'} |"
-        )
+    lines = [
+        [name, shards, f"{result['mb']:.0f} MB", "yes" if result["mb"] <= LIMIT_MB else "no"]
+        for name, shards, result in found
+    ]
+    table = markdown(["operation", "shards", "peak above idle", f"at most {LIMIT_MB} MB"], lines)
+    text = f"An array of {arguments.gb:g} GiB. {machine()}.\n\n{table}"
+    print(f"\n{text}")
+    if not arguments.only:
+        write_block("memory", text)
 
 
 if __name__ == "__main__":

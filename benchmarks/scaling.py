@@ -3,9 +3,9 @@
     python benchmarks/scaling.py [--version 0.5] [--only CASE,...] [--rounds N] [--folder DIR]
 
 Each measurement is a process of its own, and rounds go over all sizes in turn. For each case and size, medians of
-wall time and of processor time are printed and, with all cases, written into docs/benchmarks.md, with what one unit of work costs and how that compares
-with the smallest size: 1.00 is linear. What a process pays once (imports, kernels) is paid before, by the same work at
-the smallest size.
+wall time and of processor time are printed, with what one unit of work costs and how that compares with the smallest
+size: 1.00 is linear. With all cases measured they are written into docs/benchmarks.md. What a process pays once
+(imports, kernels) is paid before, by the same work at the smallest size.
 """
 
 from __future__ import annotations

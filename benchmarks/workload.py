@@ -246,11 +246,9 @@ class Workloads:
 
     def convert_raw(self, *, compressed: bool = False) -> Figures:
         """Convert the 2 GiB OME-TIFF to a sharded image with its pyramid."""
-        from lamella.ops.conversion.convert import convert
-
         source = sample.tiff_path(self.data, compressed=compressed)
         warm(source)
-        return measured(lambda: convert(source, self.place / f"{source.name}.zarr"))
+        return measured(lambda: self.library.convert(source, self.place / f"{source.name}.zarr"))
 
     def convert_zlib(self) -> Figures:
         """Convert the TIFF whose strips are compressed by zlib."""
