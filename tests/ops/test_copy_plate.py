@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
 import numpy as np
 import pytest
+import zarr
 
 from lamella import Plate, open_ome_zarr, validate
+from lamella.errors import InvalidArgumentError
 from lamella.models import AcquisitionMeta, axes
 
 
@@ -48,7 +53,7 @@ def test_files_are_the_same_bytes_when_the_version_is_shared(tmp_path, files, ve
 
 
 @pytest.mark.parametrize(("old", "new"), [("0.4", "0.5"), ("0.5", "0.4")])
-def test_positions_of_the_other_version_are_rewritten(tmp_path, old, new):
+def test_positions_of_the_other_version_are_rewritten(tmp_path, files, old, new):
     first = position_at(tmp_path / "first.zarr", new)
     layout = {"shards_ratio": (1, 1, 1, 2, 2)} if old == "0.5" else {}
     source = position_at(tmp_path / "other.zarr", old, chunks=(1, 1, 3, 8, 8), **layout)
@@ -58,6 +63,7 @@ def test_positions_of_the_other_version_are_rewritten(tmp_path, old, new):
     same_pixels(source, copied)
     assert copied.channel_names == ["DAPI", "GFP"]
     assert copied.zattrs["ours"] == {"kept": True}
+    assert "stale_levels" not in str(files(tmp_path / "new.zarr"))  # all levels were copied
     assert copied.labels["cells"].colors == {1: (1, 2, 3, 255)}
     if new == "0.5":
         assert copied["1"].zarr().metadata.dimension_names == ("t", "c", "z", "y", "x")
@@ -193,3 +199,33 @@ def test_positions_without_an_acquisition_share_the_default_one(tmp_path):
     assert names["A/1/1"] == names["A/2/0"] == "Acquisition 0"
     only = Plate.from_positions(tmp_path / "only.zarr", {"A/1/0": plain})
     assert [entry.id for entry in only.metadata.acquisitions] == [0]
+
+
+@pytest.fixture(scope="module", params=["threads", "processes"])
+def executor(request):
+    """Where positions are copied. One pool serves all tests."""
+    if request.param == "threads":
+        with ThreadPoolExecutor(2) as pool:
+            yield pool
+    else:
+        with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+            yield pool
+
+
+def test_a_copy_on_an_executor_is_the_same(tmp_path, executor, files):
+    sources = {
+        "A/1/0": position_at(tmp_path / "first.zarr", "0.5"),
+        "A/1/1": position_at(tmp_path / "other.zarr", "0.4", chunks=(1, 1, 3, 8, 8)),
+        "C/2/0": position_at(tmp_path / "third.zarr", "0.5", chunks=(1, 1, 2, 8, 8)),
+    }
+    Plate.from_positions(tmp_path / "there" / "new.zarr", sources, executor=executor).close()
+    Plate.from_positions(tmp_path / "here" / "new.zarr", sources).close()
+    assert files(tmp_path / "there" / "new.zarr") == files(tmp_path / "here" / "new.zarr")
+
+
+def test_a_store_in_memory_is_not_copied_by_other_processes(tmp_path):
+    position = position_at(zarr.storage.MemoryStore(), "0.5")
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # noqa: SIM117 (its process is never begun)
+        with pytest.raises(InvalidArgumentError, match="belongs to this process alone"):
+            Plate.from_positions(tmp_path / "new.zarr", {"A/1/0": position}, executor=pool)
+    assert list(tmp_path.iterdir()) == []

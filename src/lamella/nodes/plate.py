@@ -24,6 +24,7 @@ from lamella.spec.plate import PlateMeta
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from concurrent.futures import Executor
 
     import pandas
     import zarr
@@ -333,7 +334,12 @@ class Plate(WellEdits, PlateStreamMethods, TreeMethods, MapMethods, OMEXMLMethod
 
     @classmethod
     def from_positions(
-        cls, store_path: StrPath | Store, positions: Mapping[str, Position], *, jobs: int | None = None
+        cls,
+        store_path: StrPath | Store,
+        positions: Mapping[str, Position],
+        *,
+        jobs: int | None = None,
+        executor: Executor | None = None,
     ) -> Plate:
         """Create a plate from positions of other stores: all levels, labels and metadata.
 
@@ -348,6 +354,9 @@ class Plate(WellEdits, PlateStreamMethods, TreeMethods, MapMethods, OMEXMLMethod
             Destination path ("row/column/field") to position. Positions of closed stores will do.
         jobs
             Number of workers; one per processor by default.
+        executor
+            Where positions are copied, one a unit: any ``concurrent.futures.Executor`` whose workers see both stores.
+            By default threads of this process.
 
         Returns
         -------
@@ -359,7 +368,8 @@ class Plate(WellEdits, PlateStreamMethods, TreeMethods, MapMethods, OMEXMLMethod
         StoreExistsError
             If there is something at ``store_path`` (a FileExistsError).
         InvalidArgumentError
-            If there is no position, or a path is not "row/column/field" (a ValueError).
+            If there is no position, or a path is not "row/column/field" (a ValueError); if the workers of the
+            executor cannot see a store.
 
         Examples
         --------
@@ -369,7 +379,7 @@ class Plate(WellEdits, PlateStreamMethods, TreeMethods, MapMethods, OMEXMLMethod
         """
         from lamella.ops.plates.copy import from_positions
 
-        return from_positions(store_path, positions, jobs=jobs)
+        return from_positions(store_path, positions, jobs=jobs, executor=executor)
 
     def _summary(self) -> str:
         try:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import os
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, StoreExistsError
-from lamella.nodes.image_array import ImageArray
 from lamella.nodes.position import Position
-from lamella.ops.copy import as_source, write_array
-from lamella.ops.execution import run
+from lamella.ops.execution import check_reach, run
 from lamella.ops.plates.acquisitions import merged_acquisitions
+from lamella.ops.rewriting.arrays import array_units
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec import plate_edits, versions
 from lamella.spec.plate import WellGroupMeta
+from lamella.store.arrays import StoredArray
 from lamella.store.documents import new_array
 from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage
@@ -25,11 +26,13 @@ from lamella.store.transfer import copy_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from concurrent.futures import Executor
 
     from zarr.abc.store import Store
 
     from lamella.nodes.plate import Plate
     from lamella.nodes.session import Place
+    from lamella.ops.rewriting.arrays import Unit
     from lamella.spec.plate import PlateMeta
     from lamella.types import JSONObject, StrPath
 
@@ -38,7 +41,11 @@ _COPIES = 4
 
 
 def from_positions(
-    store_path: StrPath | Store, positions: Mapping[str, Position], *, jobs: int | None = None
+    store_path: StrPath | Store,
+    positions: Mapping[str, Position],
+    *,
+    jobs: int | None = None,
+    executor: Executor | None = None,
 ) -> Plate:
     """Create a plate from positions of other stores; see :meth:`Plate.from_positions`.
 
@@ -50,8 +57,10 @@ def from_positions(
     sources = _checked(positions)
     _refuse_inside(store_path, sources.values())
     storage = open_storage(store_path)
+    for store in (storage, *(source._documents.storage for source in sources.values())):
+        check_reach(store, executor)
     if not isinstance(storage, LocalStorage):
-        return _copied(store_path, sources, jobs)
+        return _copied(store_path, sources, jobs, executor)
     work = Workspace(storage.root, {"command": "from_positions"}, replaces=False)
     with work.held():
         work.finish_interrupted()
@@ -60,7 +69,7 @@ def from_positions(
         digest = secrets.token_hex(8)  # what a killed call wrote is not gone on with
         work.begin(digest)
         try:
-            plate = _copied(work.new, sources, jobs)
+            plate = _copied(work.new, sources, jobs, executor)
             name = os.path.basename(storage.root).removesuffix(".zarr")
             plate._live.edit(lambda meta: meta.model_copy(update={"name": name}))
             work.publish(digest)
@@ -70,7 +79,25 @@ def from_positions(
     return open_ome_zarr(storage.root, layout="hcs", mode="r+")
 
 
-def _copied(store_path: StrPath | Store, sources: Mapping[str, Position], jobs: int | None) -> Plate:
+@dataclass(frozen=True)
+class _CopyUnit:
+    """A position to copy: can be pickled, and copied again without harm."""
+
+    source: Position
+    target: Place
+    jobs: int | None
+
+
+def _copy_unit(unit: _CopyUnit) -> None:
+    copy_position(unit.source, unit.target, jobs=unit.jobs)
+
+
+def _copied(
+    store_path: StrPath | Store,
+    sources: Mapping[str, Position],
+    jobs: int | None,
+    executor: Executor | None,
+) -> Plate:
     from lamella.nodes.open import open_ome_zarr
 
     first = next(iter(sources.values()))
@@ -89,10 +116,12 @@ def _copied(store_path: StrPath | Store, sources: Mapping[str, Position], jobs: 
             source._session.version.zarr_format != plate._documents.format for source in sources.values()
         )
 
-        def copy_one(path: str) -> None:
-            copy_position(sources[path], plate._place.child(path), jobs=jobs)
-
-        run(copy_one, sources, jobs=1 if recoded else jobs or _COPIES)
+        within = jobs if executor is None else 1
+        units = (_CopyUnit(source, plate._place.child(path), within) for path, source in sources.items())
+        if executor is None:
+            run(_copy_unit, units, jobs=1 if recoded else jobs or _COPIES)
+        else:
+            run(_copy_unit, units, jobs=jobs, executor=executor)
         _list_positions(plate, sources)
     except BaseException:
         plate._documents.storage.delete("")
@@ -229,7 +258,13 @@ def _recode_array(source: Place, target: Place, jobs: int | None) -> None:
         attributes=meta.attributes,
     )
     target.session.documents.put_array(target.path, new)
-    write_array(ImageArray(target), as_source(ImageArray(source)), jobs=jobs)
+    # Not through nodes, which would note that levels are stale: all levels are copied.
+    old, made = (StoredArray(place.session.documents, place.path) for place in (source, target))
+    run(_write_unit, array_units(old, made, new), jobs=jobs)
+
+
+def _write_unit(unit: Unit) -> int:
+    return unit.write()
 
 
 def _axis_names(array: Place) -> list[str] | None:
