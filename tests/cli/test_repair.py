@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,3 +115,44 @@ def test_reindex_without_images_is_one_line(tmp_path):
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: There are no images in")
     assert result.stderr.count("\n") == 1
+
+
+def test_a_process_of_its_own_mends_plates_wells_labels_and_arrays(tmp_path):
+    # In a suite another test may have imported what registers a mend.
+    path = tmp_path / "plate.zarr"
+    with lamella.open_ome_zarr(
+        path, layout="hcs", mode="w", channel_names=["DAPI"], axes=axes("yx"), version="0.5"
+    ) as plate:
+        for name in (("A", "1", "0"), ("B", "2", "0")):
+            position = plate.create_position(*name)
+            position["0"] = np.ones((4, 4), "uint8")
+            position.labels["cells"] = np.ones((4, 4), "uint8")
+
+    def edit(folder, change):
+        file = path / folder / "zarr.json"
+        document = json.loads(file.read_text())
+        change(document, document["attributes"].get("ome"))
+        file.write_text(json.dumps(document))
+
+    def break_plate(_, ome):
+        ome["plate"]["field_count"] = 9
+        ome["plate"]["wells"][0]["rowIndex"] = 7
+        ome["plate"]["wells"].append({"path": "B/9", "rowIndex": 1, "columnIndex": 0})
+
+    edit("", break_plate)
+    edit("A/1", lambda _, ome: ome["well"]["images"].append({"path": "gone"}))
+    edit("A/1/0/labels", lambda _, ome: ome.update(labels=[]))
+    edit("A/1/0/0", lambda document, _: document.pop("dimension_names"))
+    broken = {finding.rule for finding in lamella.validate(path).findings}
+    assert {"PL-06", "PL-07", "PL-12", "LB-02", "ST-05"} <= broken
+    source = f"{Path(lamella.__file__).parents[1]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    run = subprocess.run(
+        [sys.executable, "-m", "lamella", "repair", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": source},
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert not (broken | {"PL-10"}) & {finding.rule for finding in lamella.validate(path).findings}
+    assert lamella.open_ome_zarr(path).metadata.field_count == 1

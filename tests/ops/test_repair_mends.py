@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import lamella.ops.mending.images
-import lamella.ops.mending.plates  # noqa: F401
+import lamella.ops.mending.repair  # noqa: F401 (with all mends)
 from lamella.ops.mending.images import dtype_range, ordered
 from lamella.ops.mending.mends import MENDS, Facts, mended
 from lamella.spec.rules import DIALECTS, RULES, check_attributes

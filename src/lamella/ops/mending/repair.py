@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lamella.ops.mending import images as repair_images  # noqa: F401 (they register their mends)
+from lamella.ops.mending import images as _images  # noqa: F401 (they register their mends)
+from lamella.ops.mending import plates as _plates  # noqa: F401 (so do these)
 from lamella.ops.mending.changes import Change, backup_folder, keep_backup, write_changes
 from lamella.ops.mending.documents import Drafts
 from lamella.ops.mending.plan import Planner
