@@ -128,6 +128,10 @@ class LiveDocument(Generic[M]):
             return self._model
         return self._own(self._read())
 
+    def begin(self, stored: StoredGroup, stamp: object) -> None:
+        """Take a document that was just read, with the stamp of what was read."""
+        self._keep(stored, stamp)
+
     def start(self, stored: StoredGroup) -> None:
         """Take a document that was just written, so that the first look needs no read."""
         self._keep(stored, self.session.documents.stamp(self.path))

@@ -12,6 +12,7 @@ from lamella.nodes.node import NGFFNode
 if TYPE_CHECKING:
     from lamella.nodes.live import LiveDocument
     from lamella.spec.base import MetaModel
+    from lamella.store.stored_group import StoredGroup
 
 M = TypeVar("M", bound="MetaModel")
 
@@ -20,6 +21,9 @@ class ModelNode(NGFFNode, Generic[M]):
     """A node whose document holds one model."""
 
     _live: LiveDocument[M]
+
+    def _begin(self, stored: StoredGroup, stamp: object) -> None:
+        self._live.begin(stored, stamp)
 
     def _parse_meta(self) -> None:
         self._live.view  # noqa: B018 (reading is the check)

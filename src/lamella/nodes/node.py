@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.session import Session
     from lamella.spec.axes import AxisMeta
+    from lamella.store.stored_group import StoredGroup
     from lamella.types import JSONObject, StoredVersionName
 
 N = TypeVar("N", bound="NGFFNode")
@@ -89,6 +90,9 @@ class NGFFNode(Mapping[str, Any]):
     def _parse_meta(self) -> None:
         """Read the node's document; subclasses read more."""
         self._documents.group(self._place.path)
+
+    def _begin(self, stored: StoredGroup, stamp: object) -> None:
+        """Take the node's document as it was just read, so that it is not read again."""
 
     def _first_attributes(self) -> JSONObject:
         """Return the attributes that a new node of this class is created with."""

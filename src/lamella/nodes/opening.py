@@ -214,9 +214,10 @@ def _open(
 ) -> NGFFNode:
     name = documents.storage.name
     try:
-        attributes = documents.group("")
+        stored, stamp = documents.stored_group("")
     except NodeNotFoundError:
         raise MetadataError(f"{name} is an array, not a group. Open the image group that holds it.") from None
+    attributes = stored.attributes
     try:
         spec = detect(documents.format, attributes)
     except MetadataError as fault:
@@ -238,7 +239,12 @@ def _open(
             f"{name} is a Zarr group without OME-NGFF metadata: no multiscales, plate, well or collection. Its "
             f"members are: {_some_members(documents)}."
         )
-    return kind(place, channel_names=channel_names, axes=axes, **kwargs)
+    node = kind(place, channel_names=channel_names, axes=axes, **{**kwargs, "parse_meta": False})
+    if kind is not Row:  # whose document is another's, the plate's
+        node._begin(stored, stamp)
+    if kwargs.get("parse_meta", True):
+        node._parse_meta()
+    return node
 
 
 def _some_members(documents: Documents) -> str:
