@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from torture.specimens import names, specimen, write_files
 
 import lamella
 from lamella.errors import InvalidNameError, LamellaError, NodeNotFoundError
+from lamella.store.arrays import StoredArray
 
 ROOT = Path(__file__).parents[2]
 
@@ -165,3 +168,117 @@ def test_mode_w_follows_no_link_and_removes_only_stores(tmp_path):
     ).close()
     assert not (folder / "notes.txt").exists()
     assert states(outside) == before
+
+
+#: Each kind of place that may be a link, and what else of the plate is read without it.
+LINKED = {
+    "document of the plate": ("zarr.json", []),
+    "row": ("A", ["B/2/0"]),
+    "well": ("A/1", ["B/2/0"]),
+    "document of a well": ("A/1/zarr.json", ["B/2/0"]),
+    "position": ("A/1/0", ["A/1/1", "B/2/0"]),
+    "document of a position": ("A/1/0/zarr.json", ["A/1/1", "B/2/0"]),
+    "array": ("A/1/0/0", ["A/1/1", "B/2/0"]),
+    "document of an array": ("A/1/0/0/zarr.json", ["A/1/1", "B/2/0"]),
+    "chunks": ("A/1/0/0/c", ["A/1/1", "B/2/0"]),
+}
+
+
+def linked(tmp_path, place):
+    """A plate, one place of which is a link to the same place of another plate."""
+    store, other = tmp_path / "in" / "p.zarr", tmp_path / "other.zarr"
+    for path in (store, other):
+        write_files(path, specimen("plate 0.5"))
+    gone = store / place
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    gone.symlink_to(other / place)
+    return store, other
+
+
+def pixels_of(plate):
+    """Sums of the positions that are read, by path; the faults of those that are not."""
+    sums, faults = {}, []
+    for path, position in plate.positions(on_error="report"):
+        try:
+            sums[path] = int(position["0"][...].sum()) if isinstance(position, lamella.Position) else 0
+            faults += [] if sums[path] else [position]
+        except LamellaError as fault:
+            faults.append(fault)
+    return {path: n for path, n in sums.items() if n}, faults
+
+
+@pytest.mark.parametrize("kind", LINKED)
+def test_a_link_out_of_the_store_is_refused_and_the_rest_is_read(tmp_path, kind):
+    place, others = LINKED[kind]
+    store, other = linked(tmp_path, place)
+    if others:
+        sums, faults = pixels_of(lamella.open_ome_zarr(store))
+        assert list(sums) == others
+    else:
+        with pytest.raises(InvalidNameError) as caught:
+            lamella.open_ome_zarr(store)
+        faults = [caught.value]
+    for fault in faults:
+        assert isinstance(fault, InvalidNameError)
+        assert f"'{place}' leaves the store {store}: a symbolic link leads to {other / place}" in str(fault)
+        assert "disable_path_checking=True" in str(fault)
+    # Every other way in: names the place, and goes on where there is more.
+    assert place in str(lamella.validate(store, pixels=True, jobs=1))
+    damage = lamella.verify(store, jobs=1).damage
+    assert [one.key for one in damage] == [place.removesuffix("/c")]
+    if others:
+        assert {image.path for image in lamella.status(store).images if image.state == "written"} == set(
+            others
+        )
+    for call in (lamella.checksum, lambda path: lamella.upgrade(path, "0.4", tmp_path / "new.zarr", jobs=1)):
+        with pytest.raises(InvalidNameError, match=f"'{place}' leaves the store"):
+            call(store)
+
+
+def test_nothing_behind_a_link_out_of_the_store_is_opened_or_listed(tmp_path):
+    stores = [linked(tmp_path / str(n), place)[0] for n, (place, _) in enumerate(LINKED.values())]
+    assert watched("links", *stores) == []
+
+
+@pytest.mark.parametrize("kind", LINKED)
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_links_are_followed_where_path_checking_is_disabled(tmp_path, kind, mode):
+    store, other = linked(tmp_path, LINKED[kind][0])
+    plate = lamella.open_ome_zarr(store, mode=mode, disable_path_checking=True)
+    sums, faults = pixels_of(pickle.loads(pickle.dumps(plate)))
+    assert (list(sums), faults) == (["A/1/0", "A/1/1", "B/2/0"], [])
+    if mode == "r+":
+        plate["A/1/0"]["0"][...] = 7
+        expected = other if kind in ("row", "well", "position", "array", "chunks") else store
+        assert (lamella.open_ome_zarr(expected / "A/1/0", disable_path_checking=True)["0"][...] == 7).all()
+
+
+@pytest.mark.parametrize("engine", ["files", "zarr", "tensorstore"])
+@pytest.mark.parametrize("place", ["0", "0/c", "0/c/0/0", "0/c/0/0/0/0/0"])
+def test_no_engine_reads_pixels_through_a_link_out_of_the_store(tmp_path, engine, place):
+    if engine == "tensorstore" and place.startswith("0/c/"):
+        pytest.skip("docs/promises.md: TensorStore opens the files of an array itself")
+    if engine == "zarr" and place.count("/") > 4:
+        pytest.skip("docs/promises.md: zarr-python opens the files of a folder itself")
+    store, other = tmp_path / "a.zarr", tmp_path / "b.zarr"
+    for path in (store, other):
+        write_files(path, specimen("image 0.5"))
+    gone = store / place
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    gone.symlink_to(other / place)
+    array = StoredArray(lamella.open_ome_zarr(store)._documents, "0", engine=engine)
+    with pytest.raises(InvalidNameError, match=f"'{place}' leaves the store"):
+        array.read((0, 0))
+
+
+@pytest.mark.parametrize("text", ["relative", "absolute", "through a link to the store"])
+def test_links_within_a_store_are_followed(tmp_path, text):
+    store = tmp_path / "p.zarr"
+    write_files(store, specimen("plate 0.5"))
+    (tmp_path / "alias").symlink_to(store)
+    shutil.rmtree(store / "A/1/0")
+    target = {"relative": Path("1"), "absolute": store / "A/1/1"}.get(text, tmp_path / "alias/A/1/1")
+    (store / "A/1/0").symlink_to(target)
+    for root in (store, tmp_path / "alias"):
+        sums, faults = pixels_of(lamella.open_ome_zarr(root))
+        assert (list(sums), faults) == (["A/1/0", "A/1/1", "B/2/0"], [])

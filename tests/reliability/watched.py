@@ -2,7 +2,8 @@
 
 ``python watched.py names FOLDER`` gives bad names to every call and document that takes one; FOLDER holds ``in/a.zarr``
 and ``in/p.zarr``, and anything outside of these two is out of bounds. ``python watched.py reading STORE ...`` reads
-stores in every way; nothing may be written, anywhere.
+stores in every way; nothing may be written, anywhere. ``python watched.py links FOLDER/in/STORE ...`` uses
+stores with a link out of them; nothing else in FOLDER may be touched.
 """
 
 from __future__ import annotations
@@ -171,9 +172,50 @@ def reading(stores: list[Path]) -> list[str]:
     ]
 
 
+def links(stores: list[Path]) -> list[str]:
+    """Use stores that have a link out of them; return what beside them was opened, listed or written."""
+    global recording  # noqa: PLW0603
+    import lamella
+    from torture import uses
+
+    def verifying(path: Path) -> None:
+        _ = str(lamella.verify(path, jobs=1)), str(lamella.status(path))
+
+    used = (
+        uses.opening,
+        uses.validating_pixels,
+        uses.planning_repair,
+        uses.summarizing,
+        verifying,
+        uses.growing,
+    )
+    problems = []
+    for store in stores:
+        seen.clear()
+        recording = True
+        problems += [str(found) for use in used if (found := uses.judged(use, store)) is not None]
+        recording = False
+        for event, path, _ in seen:
+            inside = path.startswith(str(store))
+            # As for names: above a store lies perhaps the plate that a row belongs to.
+            asked = os.path.basename(path) in ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+            if (
+                not inside
+                and path.startswith(str(store.parent.parent))
+                and not (asked and Path(path).parent == store.parent)
+            ):
+                problems.append(f"{event} {path}")
+            # A document that is a link is tried as what it is (O_NOFOLLOW), and no folder is made where a link is.
+            refused = os.path.islink(path) and (asked or event == "os.mkdir")
+            if inside and os.path.realpath(path) != path and not refused:
+                problems.append(f"{event} {path}")
+    return problems
+
+
 if __name__ == "__main__":
     sys.addaudithook(hook)
     kind, *paths = sys.argv[1:]
-    found = names(Path(paths[0])) if kind == "names" else reading([Path(path) for path in paths])
+    stores = [Path(path) for path in paths]
+    found = names(stores[0]) if kind == "names" else {"reading": reading, "links": links}[kind](stores)
     print("FOUND", json.dumps(found))
     os._exit(0)

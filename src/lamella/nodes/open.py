@@ -97,7 +97,8 @@ def open_ome_zarr(
         OME-NGFF version of a new store: "0.4" (Zarr v2), "0.5" or "0.6" (Zarr v3). An existing store says its own.
     disable_path_checking
         Let mode "w" delete an existing directory that is not a Zarr store or has no ".zarr" in its path. Check the
-        path yourself: what is there is lost.
+        path yourself: what is there is lost. In every mode, follow symbolic links that lead out of the store, for
+        plates of linked images; they are refused otherwise. The path itself may be a link.
     durability
         What survives once a call that writes has returned. "process": the death of the process at any instant, since
         every document, chunk and shard takes the old one's place whole; the system writes it to the disk in its own
@@ -121,6 +122,8 @@ def open_ome_zarr(
         An argument does not fit, or the layout contradicts the metadata (a ValueError). Nothing was touched.
     MetadataError
         There is a store without usable OME-NGFF metadata (a ValueError).
+    InvalidNameError
+        The documents of the store are behind a symbolic link that leads out of it (a ValueError).
 
     Examples
     --------
@@ -135,4 +138,6 @@ def open_ome_zarr(
     """
     from lamella.nodes.opening import open_store
 
-    return open_store(store_path, layout, mode, channel_names, axes, version, disable_path_checking, durability, kwargs)
+    return open_store(
+        store_path, layout, mode, channel_names, axes, version, disable_path_checking, durability, kwargs
+    )

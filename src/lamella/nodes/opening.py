@@ -61,7 +61,9 @@ def open_store(
         raise InvalidArgumentError(f"{target!r} is not a path: it is empty or has a NUL character.")
     if channel_names is not None and not isinstance(channel_names, str):
         channel_names = list(channel_names)
-    storage = open_storage(target, read_only=mode == "r", fsync=durability == "fsync")
+    storage = open_storage(
+        target, read_only=mode == "r", fsync=durability == "fsync", follow_links=disable_path_checking
+    )
     if durability == "fsync" and not isinstance(storage, LocalStorage) and mode != "r":
         raise InvalidArgumentError(
             f"Cannot open {storage.name} with durability='fsync': only folders can be flushed to the disk. Services such "
@@ -97,7 +99,9 @@ def _check_choices(layout: str, mode: str, durability: str) -> None:
     if layout not in get_args(Layout):
         raise InvalidArgumentError(f"layout is one of {', '.join(get_args(Layout))}, not {layout!r}.")
     if durability not in get_args(Durability):
-        raise InvalidArgumentError(f"durability is one of {', '.join(get_args(Durability))}, not {durability!r}.")
+        raise InvalidArgumentError(
+            f"durability is one of {', '.join(get_args(Durability))}, not {durability!r}."
+        )
 
 
 def _is_zarr_store(target: object) -> bool:
@@ -197,7 +201,7 @@ def _row_place(storage: Storage) -> Place | None:
     if not isinstance(storage, LocalStorage) or not storage.exists(""):
         return None
     above, name = os.path.split(storage.root)
-    documents = Documents.open(LocalStorage(above, storage.read_only, fsync=storage.fsync)) if name else None
+    documents = Documents.open(storage.beside(above)) if name else None
     if documents is None or documents.kind("") != "group":
         return None
     place = Place(Session(documents, detect(documents.format, documents.group(""))), name)

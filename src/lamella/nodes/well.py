@@ -296,7 +296,7 @@ def _plate_outside(place: Place, levels: int) -> Plate | None:
     if levels != 2 or not isinstance(storage, LocalStorage):
         return None
     root = os.path.dirname(os.path.dirname(os.path.abspath(storage.root)))
-    documents = Documents.open(LocalStorage(root, storage.read_only, fsync=storage.fsync))
+    documents = Documents.open(storage.beside(root))
     if documents is None or documents.format != place.session.documents.format:
         return None
     outside = Place(Session(documents, place.session.version), "")

@@ -13,13 +13,13 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidNameError, LamellaError, MetadataError
+from lamella.errors import LamellaError, MetadataError
 from lamella.spec.rules import ArrayFacts
 from lamella.spec.versions import VERSIONS
 from lamella.store import format_v2, format_v3
 from lamella.store.documents import can_hold_a_node
 from lamella.store.json_document import RepeatedKeyError, is_deeper, once_each
-from lamella.store.keys import join
+from lamella.store.keys import is_key, join
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -207,14 +207,14 @@ class StoreReader:
         """Read what is at a path that should be a group."""
         node = StoredNode(path)
         files: tuple[str, ...] = _GROUP_FILES
+        if not is_key(path):
+            return node
         try:
             if self.storage.can_list:
                 node.names = self.storage.list(path)
                 files = tuple(
                     file for file in files if file in node.names or join(path, file) in self._changes
                 )
-        except InvalidNameError:
-            return node
         except (LamellaError, OSError) as fault:
             node.faults.append(Fault("LM-01", ATTRIBUTES_FILE, f"the folder cannot be listed: {fault}"))
             return node
@@ -236,18 +236,16 @@ class StoreReader:
     def exists(self, path: str) -> bool:
         """Whether there is anything at a path, node or not; also when it cannot be looked at."""
         try:
-            return self.storage.exists(path)
-        except InvalidNameError:
-            return False
+            return is_key(path) and self.storage.exists(path)
         except (LamellaError, OSError):
             return True
 
     def _read(self, node: StoredNode, file: str) -> None:
-        try:
-            key = join(node.path, file)
-            data = self._changes[key] if key in self._changes else self.storage.read(key)
-        except InvalidNameError:
+        key = join(node.path, file)
+        if not is_key(key):
             return
+        try:
+            data = self._changes[key] if key in self._changes else self.storage.read(key)
         except (LamellaError, OSError) as fault:
             node.faults.append(Fault("LM-01", file, " ".join(str(fault).split())))
             return

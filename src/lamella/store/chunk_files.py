@@ -21,9 +21,9 @@ from lamella.store.shard_index import NO_CHUNK, IndexForm, decode_index
 if TYPE_CHECKING:
     import numpy as np
 
-Entries: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
+    from lamella.store.local import LocalStorage
 
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+Entries: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
 
 #: Bytes of shard indexes kept for the process.
 _MOST_KEPT = 32 << 20
@@ -75,16 +75,18 @@ class ChunkFile:
 
     Parameters
     ----------
-    path
-        Of the file.
+    storage, key
+        Where the file is.
     form
         How the index of the shard is stored; None for a file of one chunk.
     uses
         How many chunks will be asked for: after the last of them the file is closed.
     """
 
-    def __init__(self, path: str, form: IndexForm | None, uses: int) -> None:
-        self._path = path
+    def __init__(self, storage: LocalStorage, key: str, form: IndexForm | None, uses: int) -> None:
+        self._storage = storage
+        self._key = key
+        self._path = f"{storage.root}/{key}"
         self._form = form
         self._left = uses
         self._lock = threading.Lock()
@@ -140,7 +142,7 @@ class ChunkFile:
 
     def _open(self) -> None:
         try:
-            self._fd = os.open(self._path, _READ)
+            self._fd = self._storage.open_file(self._key)
         except (FileNotFoundError, NotADirectoryError):
             self._is_missing = True
             return

@@ -74,7 +74,13 @@ def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName |
         Its parsed document.
     only : {"files", "tensorstore", "zarr"}, optional
         Ask for one; by default the best that can.
+
+    Raises
+    ------
+    InvalidNameError
+        A symbolic link leads from the array's folder, or one above it, out of the store.
     """
+    storage.enter(path)
     if only == "files" or (only is None and is_forked()):
         from lamella.store.engine_files import open_files
 

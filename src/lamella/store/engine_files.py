@@ -62,7 +62,7 @@ def open_files(
     decoder, form = decoder_of(meta), IndexForm.of(meta)
     if decoder is None or (form is None) != (meta.shards is None):
         return None
-    return FilesEngine(join(storage.root, path), meta, decoder, form, other)
+    return FilesEngine(storage, path, meta, decoder, form, other)
 
 
 class FilesEngine:
@@ -70,8 +70,8 @@ class FilesEngine:
 
     Parameters
     ----------
-    folder
-        Of the array.
+    storage, path
+        Where the array is.
     meta, decoder, form
         What its document says.
     other
@@ -82,13 +82,15 @@ class FilesEngine:
 
     def __init__(
         self,
-        folder: str,
+        storage: LocalStorage,
+        path: str,
         meta: ArrayMeta,
         decoder: ChunkDecoder,
         form: IndexForm | None,
         other: Callable[[], Engine],
     ) -> None:
-        self._folder = folder
+        self._storage = storage
+        self._path = path
         self._meta = meta
         self._decoder = decoder
         self._form = form
@@ -116,7 +118,7 @@ class FilesEngine:
         tasks: list[Task] = []
         for place, chunks in by_file.items():
             key = self._meta.chunk_key(place)
-            opened = ChunkFile(join(self._folder, key), self._form, len(chunks))
+            opened = ChunkFile(self._storage, join(self._path, key), self._form, len(chunks))
             tasks.extend((opened, number, key, users) for number, users in sorted(chunks, key=_first))
         self._run(tasks)
 

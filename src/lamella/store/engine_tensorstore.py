@@ -69,6 +69,8 @@ def _context(fsync: bool) -> Any:
 
 def open_tensorstore(storage: Storage, path: str, meta: ArrayMeta) -> TensorStoreEngine | None:
     """Open an array, or return None when TensorStore cannot address its store or decode its chunks."""
+    if meta.zarr_format == 3:  # below these two folders TensorStore looks for itself
+        storage.enter(join(path, "c"))
     kvstore = storage.kvstore(path)
     document = None if kvstore is None else _document(meta)
     if kvstore is None or document is None:

@@ -55,6 +55,15 @@ def check_key(key: str) -> str:
     return key
 
 
+def is_key(key: str) -> bool:
+    """Whether `key` names something inside a store: see `check_key`.
+
+    >>> is_key("A/1"), is_key("A//1")
+    (True, False)
+    """
+    return _fault(key) is None if key else True
+
+
 def _fault(key: str) -> str | None:
     refused = {"\x00": "a NUL character", "\\": "a backslash"}
     if os.name == "nt":

@@ -12,9 +12,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import stat
 import sys
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import TYPE_CHECKING, NoReturn
 
 from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
@@ -33,8 +33,13 @@ if TYPE_CHECKING:
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_DOCUMENTS = frozenset(("zarr.json", ".zgroup", ".zattrs", ".zarray"))
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 _MOST_FOLDERS = 200_000
+
+#: What systems say of a last part that is a link, where none may be: Linux and macOS; FreeBSD; NetBSD.
+_MET_A_LINK = {errno.ELOOP, errno.EMLINK, getattr(errno, "EFTYPE", errno.ELOOP)}
 
 
 class LocalStorage(Storage):
@@ -48,6 +53,9 @@ class LocalStorage(Storage):
         Refuse every change.
     fsync : bool
         Flush each file and its folder to the disk before a write returns.
+    follow_links : bool
+        Follow symbolic links that lead out of the folder. By default they are refused (`InvalidNameError`), and nothing
+        behind them is opened, listed or written; links within the store are followed.
 
     Examples
     --------
@@ -60,19 +68,30 @@ class LocalStorage(Storage):
 
     locks_processes = True
 
-    def __init__(self, root: StrPath, read_only: bool = False, *, fsync: bool = False) -> None:
+    def __init__(
+        self, root: StrPath, read_only: bool = False, *, fsync: bool = False, follow_links: bool = False
+    ) -> None:
         self.root = os.path.abspath(os.fspath(root))
         self.read_only = read_only
         self.fsync = fsync
+        self.follow_links = follow_links
+        self._no_link = 0 if follow_links else _NO_LINK
         self._base = self.root.rstrip(os.sep) + "/"
         self._folders: set[str] = set()
         self._real_root: str | None = None
+        #: Folders that were seen to lie in the store.
+        self._inside = {""}
 
     def __repr__(self) -> str:
         return f"LocalStorage({self.root!r}{', read_only=True' if self.read_only else ''})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self.root, self.read_only, self.fsync)
+        return _reopen, (self.root, self.read_only, self.fsync, self.follow_links)
+
+    def beside(self, root: str, *, read_only: bool | None = None) -> LocalStorage:
+        """Return the storage of another folder, such as the one above, opened as this one."""
+        read_only = self.read_only if read_only is None else read_only
+        return LocalStorage(root, read_only, fsync=self.fsync, follow_links=self.follow_links)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LocalStorage) and (other.root, other.read_only) == (
@@ -97,9 +116,8 @@ class LocalStorage(Storage):
 
     def read_stamped(self, key: str) -> tuple[bytes, Stamp | None] | None:
         """Read a file whole, and its stamp; four calls of the system and no more."""
-        path = self._base + check_key(key)
         try:
-            fd = os.open(path, _READ)
+            fd = self.open_file(key)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -117,10 +135,56 @@ class LocalStorage(Storage):
             os.close(fd)
         return data, _stamp(found)
 
+    def open_file(self, key: str) -> int:
+        """Open a file for reading, and return its descriptor.
+
+        Raises
+        ------
+        InvalidNameError
+            A symbolic link leads out of the store.
+        OSError
+            As the system says it.
+        """
+        path = self._place(key)
+        try:
+            return os.open(path, _READ | self._no_link)
+        except OSError as error:
+            if self.follow_links or error.errno not in _MET_A_LINK:
+                raise
+        self._check_inside(key)
+        return os.open(path, _READ)
+
+    def _place(self, key: str) -> str:
+        """Return the path of a key whose folder lies in the store."""
+        folder, _, name = key.rpartition("/")
+        # Asked for each document again and again: of a folder that is known, their names are no question.
+        if name not in _DOCUMENTS or folder not in self._inside:
+            check_key(key)
+            self.enter(folder)
+        return self._base + key
+
+    def enter(self, path: str) -> None:
+        """Refuse a folder that symbolic links lead out of the store; each folder is looked at once."""
+        if self.follow_links or path in self._inside:
+            return
+        above = path.rpartition("/")[0]
+        if above not in self._inside:
+            self.enter(above)
+        try:
+            os.readlink(self._base + path)
+        except OSError as error:  # no link: half as much work as all that `lstat` tells
+            if error.errno != errno.EINVAL:  # missing, or not ours to see: who asks next is told
+                return
+        else:
+            self._check_inside(path)
+        if len(self._inside) > _MOST_FOLDERS:
+            self._inside = {""}
+        self._inside.add(path)
+
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
         """Read part of a file; the rest of it is not touched."""
         try:
-            with open(self._base + check_key(key), "rb") as file:
+            with open(self.open_file(key), "rb") as file:
                 if start:
                     size = os.fstat(file.fileno()).st_size
                     file.seek(max(0, start + size) if start < 0 else start)
@@ -132,8 +196,9 @@ class LocalStorage(Storage):
 
     def list(self, prefix: str) -> Names:
         """List a folder, without temporary and lock files, and without links to a folder above (`link_loops`)."""
+        self.enter(check_key(prefix))
         try:
-            names = names_in(self._base, check_key(prefix))
+            names = names_in(self._base, prefix)
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -141,13 +206,13 @@ class LocalStorage(Storage):
         return sorted((name for name in names if not is_private(name)), key=natural_order)
 
     def exists(self, prefix: str) -> bool:
-        """Whether a file or folder is there; links are followed."""
+        """Whether a file or folder is there; links within the store are followed."""
         return self._stat(prefix) is not None
 
     def size(self, key: str) -> int | None:
         """Size of a file, None for a folder too."""
         found = self._stat(key)
-        return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
+        return found.st_size if found is not None and S_ISREG(found.st_mode) else None
 
     def stamp(self, key: str) -> Stamp | None:
         """Modification time in nanoseconds, size and inode: an atomic replace changes the inode at least."""
@@ -155,8 +220,13 @@ class LocalStorage(Storage):
         return None if found is None else _stamp(found)
 
     def _stat(self, key: str) -> os.stat_result | None:
+        path = self._place(key)
         try:
-            return os.stat(self._base + check_key(key))
+            found = os.lstat(path)
+            if S_ISLNK(found.st_mode):
+                self._check_inside(key)
+                found = os.stat(path)
+            return found
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -257,14 +327,21 @@ class LocalStorage(Storage):
 
     def _check_inside(self, path: str) -> None:
         """Refuse a path that symbolic links lead out of the store."""
+        if self.follow_links:
+            return
         if self._real_root is None:
             self._real_root = os.path.realpath(self.root)
         real = os.path.realpath(self._base + path) if path else self._real_root
         if real != self._real_root and not real.startswith(self._real_root.rstrip(os.sep) + os.sep):
             raise InvalidNameError(
-                f"{path!r} leaves the store {self.root}: a symbolic link leads to {real}; "
-                "open that place as a store of its own to change it"
+                f"{path!r} leaves the store {self.root}: a symbolic link leads to {real}; open that place as a store "
+                "of its own, or this one with disable_path_checking=True to follow its links"
             )
+
+    def _forget(self) -> None:
+        """Look at every folder anew: one was moved or removed."""
+        self._folders.clear()
+        self._inside = {""}
 
     def claim(self, path: str) -> None:
         """Refuse a folder that links lead out of the store."""
@@ -280,7 +357,8 @@ class LocalStorage(Storage):
         temporary = f"{self._base}{folder}/{private_name('.tmp')}"
         try:
             try:
-                shutil.copyfile(source._base + check_key(key), temporary)
+                source._stat(key)  # refuses links out of its store
+                shutil.copyfile(source._base + key, temporary)
                 if self.fsync:
                     _fsync_path(temporary)
                 os.replace(temporary, self._base + new)
@@ -297,15 +375,15 @@ class LocalStorage(Storage):
         self.check_writable(prefix)
         path = self._base + check_key(prefix) if prefix else self.root
         self._check_inside(prefix.rpartition("/")[0])
-        self._folders.clear()
+        self._forget()
         try:
             mode = os.lstat(path).st_mode
         except (FileNotFoundError, NotADirectoryError):
             return
-        if not prefix and stat.S_ISLNK(mode):
+        if not prefix and S_ISLNK(mode):
             raise InvalidNameError(f"{self.root} is a symbolic link: delete the folder that it names instead")
         try:
-            if stat.S_ISDIR(mode):
+            if S_ISDIR(mode):
                 _remove_folder(path)
             else:
                 os.unlink(path)  # a link goes, what it names stays
@@ -328,7 +406,7 @@ class LocalStorage(Storage):
         self._make_folder(new.rpartition("/")[0])
         if os.path.lexists(target) and not _same_entry(source, target):
             raise NodeExistsError(f"cannot move {old!r} to {new!r}: {new!r} exists in {self.root}")
-        self._folders.clear()
+        self._forget()
         try:
             os.rename(source, target)
         except OSError as error:
@@ -358,7 +436,9 @@ class LocalStorage(Storage):
         self.check_writable(key)
         if sys.platform == "win32":
             return self.lock(key)
-        return self._held(key, replacement_lock(self._base + check_key(key), otherwise=lambda: self.lock(key)))
+        return self._held(
+            key, replacement_lock(self._base + check_key(key), otherwise=lambda: self.lock(key))
+        )
 
     @contextmanager
     def _held(self, key: str, lock: AbstractContextManager[int | None]) -> Iterator[int | None]:
@@ -393,7 +473,8 @@ class LocalStorage(Storage):
         empty one harms nobody and its next holder removes it.
         """
         self.check_writable(prefix)
-        top = self._base + check_key(prefix)
+        self.enter(check_key(prefix))
+        top = self._base + prefix
         if not deep:
             return sweep_folder(top)
         removed = 0
@@ -405,7 +486,8 @@ class LocalStorage(Storage):
     # ---- for engines ----------------------------------------------------------------------------
 
     def kvstore(self, path: str) -> JSONObject | None:
-        """TensorStore's file driver."""
+        """TensorStore's file driver; it follows links below the folder."""
+        self.enter(check_key(path))
         folder = f"{self._base}{check_key(path)}".rstrip("/")
         return {"driver": "file", "path": folder + "/"}
 
@@ -427,8 +509,8 @@ def _stamp(found: os.stat_result) -> Stamp:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _reopen(root: str, read_only: bool, fsync: bool) -> LocalStorage:
-    return LocalStorage(root, read_only, fsync=fsync)
+def _reopen(root: str, read_only: bool, fsync: bool, follow_links: bool) -> LocalStorage:
+    return LocalStorage(root, read_only, fsync=fsync, follow_links=follow_links)
 
 
 def _same_entry(one: str, other: str) -> bool:

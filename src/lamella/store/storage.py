@@ -136,6 +136,10 @@ class Storage(ABC):
         del key
         return None
 
+    def enter(self, path: str) -> None:
+        """Check that a folder lies inside the store, before an engine reads it."""
+        del path
+
     def kvstore(self, path: str) -> JSONObject | None:
         """How TensorStore addresses a folder of this store, None when it cannot."""
         del path
@@ -158,7 +162,9 @@ class Storage(ABC):
             )
 
 
-def open_storage(target: StrPath | Store, read_only: bool = False, *, fsync: bool = False) -> Storage:
+def open_storage(
+    target: StrPath | Store, read_only: bool = False, *, fsync: bool = False, follow_links: bool = False
+) -> Storage:
     """Make the storage for a path, a URL, or a store of zarr-python.
 
     Parameters
@@ -171,6 +177,8 @@ def open_storage(target: StrPath | Store, read_only: bool = False, *, fsync: boo
     fsync : bool
         Local only: flush each file to the disk before it takes the old one's place, so that what was
         acknowledged also survives a power cut. Without it, it survives the death of the process.
+    follow_links : bool
+        Local only: follow symbolic links that lead out of the store.
 
     Raises
     ------
@@ -189,10 +197,10 @@ def open_storage(target: StrPath | Store, read_only: bool = False, *, fsync: boo
         path = os.fspath(target)
         if not isinstance(path, str):
             raise InvalidArgumentError(f"a store is opened by a path of text, found {path!r}")
-        return LocalStorage(_without_scheme(path), read_only, fsync=fsync)
+        return LocalStorage(_without_scheme(path), read_only, fsync=fsync, follow_links=follow_links)
     from lamella.store.zarr_storage import from_store
 
-    return from_store(target, read_only=read_only, fsync=fsync)
+    return from_store(target, read_only=read_only, fsync=fsync, follow_links=follow_links)
 
 
 def _without_scheme(path: str) -> str:

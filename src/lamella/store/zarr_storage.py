@@ -61,7 +61,7 @@ def from_url(url: str, *, read_only: bool) -> Storage:
     return ZarrStorage(store, read_only)
 
 
-def from_store(store: object, *, read_only: bool, fsync: bool = False) -> Storage:
+def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_links: bool = False) -> Storage:
     """Make the storage for a store of zarr-python.
 
     Raises
@@ -73,7 +73,7 @@ def from_store(store: object, *, read_only: bool, fsync: bool = False) -> Storag
     from zarr.storage import LocalStore
 
     if isinstance(store, LocalStore):
-        return LocalStorage(store.root, read_only or store.read_only, fsync=fsync)
+        return LocalStorage(store.root, read_only or store.read_only, fsync=fsync, follow_links=follow_links)
     if isinstance(store, Store):
         return ZarrStorage(store, read_only)
     raise InvalidArgumentError(

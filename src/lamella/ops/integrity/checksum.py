@@ -190,10 +190,18 @@ def _files(storage: Storage, path: str, below: str = "") -> Iterator[str]:
     """Yield the keys of all files, relative to a path."""
     for name in storage.list(join(path, below)):
         key = join(below, name)
-        if storage.size(join(path, key)) is None:
+        if _is_folder(storage, join(path, key)):
             yield from _files(storage, path, key)
         else:
             yield key
+
+
+def _is_folder(storage: Storage, key: str) -> bool:
+    """Whether a name is a folder; what cannot be looked at is left to who reads it."""
+    try:
+        return storage.size(key) is None
+    except LamellaError:
+        return False
 
 
 def _sum(storage: Storage, path: str, key: str) -> _Sum:

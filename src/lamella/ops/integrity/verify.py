@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, InvalidNameError, LamellaError
+from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.ops.execution import check_reach, run
 from lamella.ops.integrity.checksum import compare, read_manifest
 from lamella.ops.integrity.decoding import StoredPlace, decode, places_to_decode
@@ -19,7 +19,7 @@ from lamella.ops.validation.validate import place_of
 from lamella.ops.walk_store import StoreReader
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents
-from lamella.store.keys import join
+from lamella.store.keys import is_key, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -192,10 +192,13 @@ class _Verification:
             return
         for name in node.members:
             below = join(path, name)
+            if not is_key(below):
+                continue  # a file of another program: no node has such a name
             try:
                 is_folder = self.reader.storage.size(below) is None
-            except InvalidNameError:
-                continue  # a file of another program: no node has such a name
+            except LamellaError as fault:
+                self.damage.append(Damage(below, str(fault)))
+                continue
             if is_folder:
                 yield from self.places(below)
 

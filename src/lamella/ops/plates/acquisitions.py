@@ -88,7 +88,7 @@ def _well_of(position: Place) -> tuple[Place, str] | None:
     if not isinstance(storage, LocalStorage):
         return None
     above, name = os.path.split(os.path.abspath(storage.root))
-    documents = Documents.open(LocalStorage(above, read_only=True))
+    documents = Documents.open(storage.beside(above, read_only=True))
     if documents is None or documents.format != position.session.documents.format:
         return None
     return Place(Session(documents, position.session.version), ""), name

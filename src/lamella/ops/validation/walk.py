@@ -324,7 +324,7 @@ class Inspection:
             self._judge_arrays(judged, parent)
         if self.keep_images:
             self.images.append(judged)
-        if node.names is None or "labels" in node.names:
+        if "labels" in node.names if node.names is not None else not node.unreadable:
             labels = self.read_group(join(node.path, "labels"))
             # A folder of that name which is no node may be one of the user's own; a listed array is a level.
             if (labels.exists or _has_groups(self, labels)) and labels.kind != "array":
