@@ -89,6 +89,67 @@ COVERED = {
     "dimension names that were missing are added": (
         "tests/ops/test_upgrade.py::test_dimension_names_that_were_missing_are_added_in_place"
     ),
+    # -- writes, shards and chunks
+    "blocks of dask that cross chunks and shards lose nothing, also without a lock": (
+        "tests/reliability/test_writes_of_others.py::test_dask_stores_blocks_that_cross_chunks_and_shards_without_a_lock"
+    ),
+    "lazy blocks that cross shards are gathered to whole ones": (
+        "tests/adapters/test_xarray_write.py::test_lazy_blocks_that_cross_shards_become_one_write_of_all_of_them"
+    ),
+    "writers of different parts of one shard or chunk lose nothing": (
+        "tests/reliability/test_races.py::test_writers_of_different_parts_lose_nothing_at_any_interleaving"
+    ),
+    "no region of a large source is left out": (
+        "tests/ops/test_convert.py::test_shards_larger_than_a_block_are_put_together_of_several"
+    ),
+    "a store is not overwritten with zeros by what still reads it": (
+        "tests/reliability/test_overwriting_while_reading.py::test_an_array_is_assigned_what_is_made_of_it"
+    ),
+    "a store is not made over the one that its source reads": (
+        "tests/reliability/test_overwriting_while_reading.py::test_a_store_is_not_written_onto_or_into_itself"
+    ),
+    "a shard beyond the edge is written without reading it, and a torn one is mended by the next write": (
+        "tests/reliability/test_writes_of_others.py::"
+        "test_a_shard_beyond_the_edge_is_written_without_reading_and_a_torn_one_is_mended"
+    ),
+    "chunks and shards are replaced whole, by all engines": (
+        "tests/reliability/test_refusals.py::test_a_file_that_the_system_cuts_short_is_never_seen"
+    ),
+    "a killed writer leaves old or new files": (
+        "tests/reliability/test_kills.py::test_a_killed_write_of_pixels_leaves_old_or_new_files"
+    ),
+    "pickled handles read all chunks of a shard": (
+        "tests/reliability/test_writes_of_others.py::test_a_pickled_handle_reads_all_chunks_of_a_shard"
+    ),
+    "handles read shards in spawned and forkserver processes": (
+        "tests/reliability/test_races.py::test_handles_work_in_other_processes"
+    ),
+    "the last shard of a film is read though it is not full": (
+        "tests/reliability/test_writes_of_others.py::test_the_last_shard_of_a_film_is_read_though_it_is_not_full"
+    ),
+    "lazy arrays are cut in whole shards": (
+        "tests/adapters/test_dask_array.py::test_blocks_are_whole_shards_near_64_mebibytes_along_space"
+    ),
+    "the graph of a lazy array does not grow with its chunks": (
+        "tests/adapters/test_dask_array.py::test_the_graph_does_not_grow_with_the_pixels"
+    ),
+    "chunks by default are of a useful size": (
+        "tests/nodes/test_position_images.py::test_default_chunks_are_the_zyx_stack"
+    ),
+    "chunks that are asked for are made": "tests/ops/test_convert.py::test_asked_chunks_and_shards_are_honoured",
+    "levels have the chunks of the image": (
+        "tests/ops/test_pyramid.py::test_levels_keep_compression_chunks_and_fill_value"
+    ),
+    "zeros that were written are not missing": "tests/store/test_arrays.py::test_chunks_of_fill_values_are_stored",
+    "a child reads and writes after its parent has read": (
+        "tests/reliability/test_races.py::test_forked_workers_read_and_write_after_the_parent_has_read"
+    ),
+    "a handle follows an array that grows": (
+        "tests/reliability/test_races.py::test_a_reader_beside_a_writer_that_grows_the_array_sees_old_or_new"
+    ),
+    "a handle follows an array that another makes anew": (
+        "tests/reliability/test_writes_of_others.py::test_a_handle_follows_an_array_that_another_makes_anew"
+    ),
     # -- chunk keys
     "all engines write the same bytes": "tests/store/test_arrays.py::test_both_engines_write_the_same_bytes",
     "chunk keys have slashes": "tests/nodes/test_position_images.py::test_chunk_keys_have_slashes",

@@ -130,7 +130,9 @@ def make_position(folder: Path) -> None:
     with lamella.open_ome_zarr(
         folder / "a.zarr", layout="fov", mode="w-", channel_names=["a", "b"], version="0.5"
     ) as position:
-        position.create_zeros("0", (2, 2, 1, 8, 12), "uint16", chunks=(1, 1, 1, 8, 6))
+        position.create_zeros(
+            "0", (2, 2, 1, 8, 12), "uint16", chunks=(1, 1, 1, 8, 6), shards_ratio=(1, 1, 1, 1, 2)
+        )
 
 
 def test_two_writers_of_one_document_lose_nothing_at_any_interleaving(tmp_path, monkeypatch):
