@@ -182,10 +182,14 @@ def test_transformations_that_are_no_numbers_are_refused_and_pixels_are_not(tmp_
 
 
 @pytest.mark.parametrize("scale", [[1, 1, 0, 0, 0], [1, 1, -1, -0.5, -2]])
-def test_scales_of_zero_and_below_are_given_as_they_are_stored(tmp_path, scale):
+def test_scales_of_zero_and_below_are_given_as_they_are_stored_and_said_once(tmp_path, scale):
     edit = put(*IMAGE, "datasets", 0, "coordinateTransformations", 0, "scale", scale)
     path = store_of(tmp_path, "image 0.5", {"zarr.json": edit})
-    assert lamella.open_ome_zarr(path).scale == scale
+    position = lamella.open_ome_zarr(path)
+    with pytest.warns(UserWarning, match=r"scale of .*bad\.zarr.*above 0.*as it is stored.*set_scale") as told:
+        assert position.scale == position.scale == position.get_effective_scale("0") == scale
+    assert len(told) == 1
+    assert told[0].filename == __file__
     for use in (*uses.READING, uses.upgrading):
         assert uses.judged(use, path) is None
 

@@ -5,6 +5,7 @@ Layer: nodes. The algebra is in :mod:`lamella.spec.geometry`, the edits in :mod:
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
@@ -25,10 +26,14 @@ class TransformEdits(NGFFNode):
     """What a position can do with its coordinate transformations."""
 
     _live: LiveDocument[ImagesMeta]
+    _scale_told = False
 
     @property
     def scale(self) -> list[float]:
-        """Physical size of a voxel of the finest level, per axis, in the unit of each axis."""
+        """Physical size of a voxel of the finest level, per axis, in the unit of each axis.
+
+        Sizes of 0 and below are given as they are stored, with a UserWarning.
+        """
         meta = self._live.view
         paths = meta.multiscales[0].get_dataset_paths()
         return self._named(geometry.effective_scale, meta, paths[0] if paths else "*")
@@ -38,11 +43,26 @@ class TransformEdits(NGFFNode):
     ) -> list[float]:
         """Compute from the metadata; an error of theirs names the position."""
         try:
-            return compute(meta, image)
+            found = compute(meta, image)
         except MetadataError as fault:
             raise unreadable(self._place, fault) from fault
         except NodeNotFoundError as fault:
             raise NodeNotFoundError(f"{fault} (asked of {self._place})") from fault
+        if compute is geometry.effective_scale and found and min(found) <= 0:
+            self._tell_of_scale(found, image)
+        return found
+
+    def _tell_of_scale(self, scale: list[float], image: str) -> None:
+        """Warn once that voxels of no size, or a mirrored axis, are given as they are stored."""
+        if self._scale_told:
+            return
+        self._scale_told = True
+        warnings.warn(
+            f"The scale of {self._place}, image {image!r}, is {scale}: the size of a voxel is above 0. It is given as it is "
+            "stored; correct it with set_scale or set_transform.",
+            UserWarning,
+            stacklevel=4,
+        )
 
     def get_axis_index(self, axis_name: str) -> int:
         """Return the index of an axis.
