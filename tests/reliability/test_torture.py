@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+from torture import guided
 from torture.children import spread
 
 
@@ -12,3 +15,8 @@ def test_a_trial_that_ends_its_process_is_named_and_the_others_are_made(monkeypa
     # The odd ones before the seventh were made, but not reported any more.
     assert {f"trial {number}" for number in (*range(0, 40, 2), *range(9, 40, 2))} <= set(counts)
     assert counts["trials"] == 36
+
+
+def test_the_guided_scenario_says_that_it_is_left_out_where_atheris_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "atheris", None)
+    assert guided.scenario(1, 1) == {"left out, for atheris is not installed": 1}
