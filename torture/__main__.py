@@ -52,26 +52,25 @@ def faults(module: ModuleType, counts: dict[str, int]) -> list[str]:
 def row(module: ModuleType, counts: dict[str, int], seed: int, seconds: float) -> str:
     """Return a line of the table."""
     figures = ", ".join(f"{name} {n:,}" for name, n in counts.items() if "(seed" not in name)
-    bad = faults(module, counts)
-    return f"| {title(module)} | {seconds:.0f} s | {seed} | {figures} | {len(bad) or 'none'} |"
+    run = f"{date.today().isoformat()}, {seconds:.0f} s, seed {seed}"
+    return f"| {title(module)} | {run} | {figures} | {len(faults(module, counts)) or 'none'} |"
+
+
+HEAD = ("| scenario | last run | what was done | faults found |", "|---|---|---|---|")
 
 
 def page(rows: list[str], path: Path) -> None:
-    """Replace the table between the marks of a page, or make the page."""
+    """Put rows into the table between the marks of a page; those of other scenarios stay."""
     begin, end = "<!-- torture: begin -->", "<!-- torture: end -->"
-    table = "\n".join(
-        [
-            *(
-                begin,
-                f"Run of {date.today().isoformat()} on Python {sys.version.split()[0]}, {sys.platform}.",
-                "",
-            ),
-            *("| scenario | time | seed | what was done | faults found |", "|---|---|---|---|---|"),
-            *(*rows, end),
-        ]
-    )
-    old = path.read_text() if path.exists() else f"# Torture\n\n{begin}\n{end}\n"
-    path.write_text(old[: old.index(begin)] + table + old[old.index(end) + len(end) :])
+    old = path.read_text()
+    before, _, rest = old.partition(begin)
+    table, _, after = rest.partition(end)
+    known = {
+        line.split("|")[1]: line
+        for line in [*table.splitlines(), *rows]
+        if line.startswith("| ") and line not in HEAD
+    }
+    path.write_text("\n".join([before + begin, *HEAD, *known.values(), end + after]))
 
 
 def main() -> int:

@@ -69,9 +69,10 @@ def _race(path: Path, chance: random.Random, seconds: float, counts: Counter[str
     logs = path.parent / "logs"
     logs.mkdir()
     ends = time.monotonic() + seconds
+    latest = ends + 2 * seconds
     running: dict[int, subprocess.Popen[str]] = {}
     started: list[tuple[int, Path]] = []
-    while time.monotonic() < ends:
+    while time.monotonic() < min(ends, latest):
         for worker in set(range(4)) - running.keys():
             number = len(started)
             log = logs / f"{number}"
@@ -89,7 +90,7 @@ def _race(path: Path, chance: random.Random, seconds: float, counts: Counter[str
         last = dict(started)
         busy = [worker for worker in running if last[worker].stat().st_size]
         if not busy:
-            ends += 1  # a machine that is slow to start them
+            ends += 1  # a machine that is slow to start them, but not for ever
             continue
         running.pop(chance.choice(busy)).send_signal(signal.SIGKILL)
         counts["kills"] += 1
