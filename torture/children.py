@@ -1,4 +1,4 @@
-"""Many trials in processes of their own: a process that dies or stands still is named by its trial, and the rest goes on.
+"""Many trials in processes of their own: one that dies or stands still is named by its trial, and the rest goes on.
 
 A library that ends the process (a failed assertion of C++, memory that nobody has) would else end the whole run, and
 nobody would know which document did it.
