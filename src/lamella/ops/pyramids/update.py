@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -136,16 +137,20 @@ def outgrown_levels(position: Position) -> list[Outgrown]:
     """Find the levels that lamella made and that level 0 was resized since.
 
     The scale of a level says by which factor it shrinks each axis. Its shape alone could not tell a film that became
-    twice as long from one that is to be halved.
+    twice as long from one that is to be halved. Scales that do not grow from level to level were set by somebody else,
+    and tell nothing.
     """
     paths = position.dataset_paths
     if len(paths) < 2 or made_by(position) is None:
         return []
-    finest, found = position._level(paths[0]), []
+    finest, found, before = position._level(paths[0]), [], 1
     for path in paths[1:]:
         level, factors = position._level(path), _total_factors(position, path)
         if factors is None or not len(factors) == level.ndim == finest.ndim:
             continue
+        if prod(factors) <= before:
+            return []
+        before = prod(factors)
         shape = tuple(-(-n // f) for n, f in zip(finest.shape, factors, strict=True))
         if shape != level.shape:
             start = tuple(
