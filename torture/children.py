@@ -30,8 +30,8 @@ class Child:
     Parameters
     ----------
     module
-        Its name; it has ``begin(folder)``, ``trial(bench, seed, number, counts)`` that yields what was unclear, and ``UNIT``, the
-        name of what is counted.
+        Its name; it has ``begin(folder)``, ``trial(bench, seed, number, counts)`` that yields what was unclear, and
+        ``UNIT``, the name of what is counted.
     seed, first, step, most, seconds
         Which trials, up to which, and how long.
     folder

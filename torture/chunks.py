@@ -11,11 +11,11 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torture.children import spread
-from torture.uses import Unclear, judged
 
 import lamella
 from lamella.errors import LamellaError
+from torture.children import spread
+from torture.uses import Unclear, judged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """Scenario: documents, shard indexes and chunks made by coverage (atheris). Parsers end with a value or a clear error.
 
-Runs where atheris is installed (``make torture`` does not install it: ``pip install --group torture``), in a process of
-its own, since atheris ends the process that it fuzzes. Stores, engines and files are left out: what is looked for is what
-no one thought of in the parsers.
+Runs where atheris is installed (``make torture`` does not install it: ``pip install --group torture``), in a process
+of its own, since atheris ends the process that it fuzzes. Stores, engines and files are left out: what is looked for is
+what no one thought of in the parsers.
 """
 
 from __future__ import annotations

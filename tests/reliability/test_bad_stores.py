@@ -92,6 +92,8 @@ FAULTS = {
     "chunks of zero": ("plain 0.4", "0/.zarray", put("chunks", [0, 4]), "chunks"),
     "shape and chunks of different length": ("plain 0.4", "0/.zarray", put("chunks", [4]), "chunks"),
     "unknown dtype": ("plain 0.5", "0/zarr.json", put("data_type", "string"), "data_type"),
+    "dtype that is no text": ("plain 0.4", "0/.zarray", put("dtype", "\ud800"), "dtype"),
+    "image listed under a list": ("plate 0.5", "A/1/zarr.json", put("attributes", "ome", "well", "images", 0, "path", ["77"]), "path"),
     "unknown codec": ("plain 0.5", "0/zarr.json", put("codecs", [{"name": "bytes"}, {"name": "zfpy"}]), "zfpy"),
     "codec with nonsense": ("sharded 0.5", "0/zarr.json", put(*CODEC, "index_codecs", 3), "codecs"),
     "unknown chunk grid": ("plain 0.5", "0/zarr.json", put("chunk_grid", "name", "rectilinear"), "rectilinear"),

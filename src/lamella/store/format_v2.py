@@ -110,7 +110,7 @@ def _lengths(value: JSON, what: str, where: str, least: int) -> Shape:
 def _dtype(value: JSON, where: str) -> np.dtype[Any]:
     try:
         found = np.dtype(value) if isinstance(value, str) else None
-    except TypeError:
+    except (TypeError, UnicodeError):
         found = None
     if found is None or found.name not in DTYPES:
         raise MetadataError(f"{where} has dtype {shown(value)}; supported are {', '.join(DTYPES)}")

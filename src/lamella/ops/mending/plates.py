@@ -124,9 +124,13 @@ def _drop_lost(owner: JSONObject, key: str, facts: Facts) -> None:
     entries = owner.get(key)
     if not isinstance(entries, list):
         return
-    kept = [entry for entry in entries if not (isinstance(entry, dict) and entry.get("path") in facts.lost)]
+    kept = [entry for entry in entries if not (isinstance(entry, dict) and _is_lost(entry.get("path"), facts))]
     if kept:
         owner[key] = kept
+
+
+def _is_lost(path: JSON, facts: Facts) -> bool:
+    return isinstance(path, str) and path in facts.lost
 
 
 def _object(ome: JSONObject, key: str) -> JSONObject:
