@@ -61,14 +61,14 @@ def firsts(steps: list[str]) -> list[int]:
 
 
 def chosen(steps: list[str], most: int | None) -> list[int]:
-    """Choose steps to die at: the first, and those after the first of each kind; what readers see comes first."""
+    """Choose steps to die at: the first, the last, and after the first of each kind; what readers see comes first."""
     if most is None:
         return list(range(1, len(steps) + 1))
     after = [n + 1 for n in firsts(steps) if n < len(steps)]
     seen = [n for n in after if steps[n - 2].startswith(("replace ", "rename "))]
     others = [1, *(n for n in after if n not in seen)]
     kept = spread(seen, most * 2 // 3)
-    return sorted({*kept, *spread(others, most - len(kept))})
+    return sorted({*kept, *spread(others, most - len(kept)), len(steps)})
 
 
 def spread(numbers: list[int], most: int) -> list[int]:
@@ -161,7 +161,8 @@ class Faults:
         folder, name = os.path.split(os.path.abspath(os.fsdecode(os.fspath(path))))
         return os.path.relpath(os.path.join(os.path.realpath(folder), name), self.root)
 
-    def _step(self, operation: str, path: str | int) -> None:
+    def step(self, operation: str, path: str | int) -> None:
+        """Count a step, and act if it is the one."""
         with self._lock:
             step = f"{operation} {self._fds[path] if isinstance(path, int) else path}"
             self.steps.append(step)
@@ -177,7 +178,7 @@ class Faults:
     def _open(self, real: Any, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         counted = bool(flags & _WRITES) and self._below(path, dir_fd)
         if counted:
-            self._step("open", self._name(path, dir_fd))
+            self.step("open", self._name(path, dir_fd))
         fd: int = real(path, flags, mode) if dir_fd is None else real(path, flags, mode, dir_fd=dir_fd)
         if counted or self._below(path, dir_fd):
             self._fds[fd] = self._name(path, dir_fd)
@@ -190,7 +191,7 @@ class Faults:
     def _write(self, real: Any, fd: int, data: Any) -> int:
         if fd in self._fds:
             try:
-                self._step("write", fd)
+                self.step("write", fd)
             except OSError:
                 real(fd, bytes(data)[: len(data) // 2])
                 raise
@@ -203,18 +204,18 @@ class Faults:
 
     def _pwrite(self, real: Any, fd: int, data: Any, offset: int) -> int:
         if fd in self._fds:
-            self._step("write", fd)
+            self.step("write", fd)
         done: int = real(fd, data, offset)
         return done
 
     def _fsync(self, real: Any, fd: int) -> None:
         if fd in self._fds:
-            self._step("fsync", fd)
+            self.step("fsync", fd)
         real(fd)
 
     def _replace(self, real: Any, source: Any, target: Any, **options: Any) -> None:
         if self._below(target):
-            self._step("replace", self._name(target))
+            self.step("replace", self._name(target))
             if self._on_replace is not None:
                 with open(source, "rb") as file:
                     self._on_replace(os.fspath(target), file.read())
@@ -222,19 +223,19 @@ class Faults:
 
     def _rename(self, real: Any, source: Any, target: Any, **options: Any) -> None:
         if self._below(target):
-            self._step("rename", self._name(target))
+            self.step("rename", self._name(target))
         real(source, target, **options)
 
     def _copyfile(self, real: Any, source: Any, target: Any, **options: Any) -> Any:
         if self._below(target):
-            self._step("copy", self._name(target))
+            self.step("copy", self._name(target))
         return real(source, target, **options)
 
     def _simple(
         self, name: str, real: Any, path: Any, *args: Any, dir_fd: int | None = None, **options: Any
     ) -> None:
         if self._below(path, dir_fd):
-            self._step(name, self._name(path, dir_fd))
+            self.step(name, self._name(path, dir_fd))
         if dir_fd is not None:
             options["dir_fd"] = dir_fd
         real(path, *args, **options)
@@ -250,10 +251,10 @@ class Faults:
 
     def _link(self, real: Any, source: Any, target: Any, **options: Any) -> None:
         if self._below(target):
-            self._step("link", self._name(target))
+            self.step("link", self._name(target))
         real(source, target, **options)
 
     def _symlink(self, real: Any, source: Any, target: Any, **options: Any) -> None:
         if self._below(target):
-            self._step("symlink", self._name(target))
+            self.step("symlink", self._name(target))
         real(source, target, **options)

@@ -34,13 +34,11 @@ _IMPORTED = (
 
 def child(task: dict[str, Any], folder: Path, at: int | None, pipe: int) -> None:
     """Do the work; tell through the pipe what was acknowledged, and which documents were written."""
-    from lamella.store import engine
+    from lamella.store import engine, engine_tensorstore
 
     engine._forked = False  # the parent has imported TensorStore, but never used it
 
-    if task.get("engine") == "zarr":
-        from lamella.store import engine_tensorstore
-
+    if task["engine"] == "zarr":
         engine_tensorstore.open_tensorstore = lambda *_: None  # type: ignore[assignment]
 
     def tell(**message: Any) -> None:
@@ -51,6 +49,15 @@ def child(task: dict[str, Any], folder: Path, at: int | None, pipe: int) -> None
             tell(document=digest(path, data))
 
     faults = Faults(folder, at, lambda step: (tell(killed=step), die(step))[1], on_replace=replaced)
+    write = engine_tensorstore.TensorStoreEngine.write
+
+    def engine_write(*given: Any) -> None:
+        """Die also where TensorStore takes over and where it hands back: its own steps are not seen."""
+        faults.step("begin", "engine")
+        write(*given)
+        faults.step("end", "engine")
+
+    engine_tensorstore.TensorStoreEngine.write = engine_write  # type: ignore[method-assign]
     with faults:
         WORKS[task["work"]].run(folder, task["version"], lambda what: tell(acknowledged=what))
     tell(steps=faults.steps)

@@ -91,7 +91,9 @@ def finish(work: Work, folder: Path, version: str) -> None:
                 storage.delete(f"{key}-next")
 
 
-def check_work(killer: Killer, name: str, version: str, tmp_path: Path, engine: str = "tensorstore") -> int:
+def check_work(
+    killer: Killer, name: str, version: str, tmp_path: Path, engine: str = "tensorstore"
+) -> list[dict]:
     work = WORKS[name]
     whole, *lines = killer.kill(name, version, tmp_path, engine, MOST)
     # Threads may make a folder once or twice, so that the last kill comes too late.
@@ -114,16 +116,20 @@ def check_work(killer: Killer, name: str, version: str, tmp_path: Path, engine: 
         except Exception as error:
             error.add_note(f"killed at step {line['n']} of {len(lines)}, before: {line['step']}")
             raise
-    return len(lines)
+    return lines
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
-@pytest.mark.parametrize("name", WORKS)
+@pytest.mark.parametrize("name", [name for name in WORKS if not name.startswith("frames")])
 def test_a_killed_work_leaves_old_or_new_and_is_finished_by_the_same_call(killer, name, version, tmp_path):
-    assert check_work(killer, name, version, tmp_path) > 4
+    assert len(check_work(killer, name, version, tmp_path)) > 4
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 @pytest.mark.parametrize("name", ["frames", "frames of shards"])
-def test_a_killed_write_of_pixels_leaves_old_or_new_files(killer, name, version, tmp_path):
-    assert check_work(killer, name, version, tmp_path, "zarr") > 4
+@pytest.mark.parametrize("engine", ["tensorstore", "zarr"])
+def test_a_killed_write_of_pixels_leaves_old_or_new_files(killer, name, version, engine, tmp_path):
+    lines = check_work(killer, name, version, tmp_path, engine)
+    assert any(
+        " " in what for line in lines for what in line["acknowledged"]
+    )  # frames, and some were compared
