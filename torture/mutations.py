@@ -20,22 +20,145 @@ NUMBERS: tuple[Any, ...] = (
 TEXTS: tuple[str, ...] = (
     *("", "0", "1", "A", "a", "A/1", "A/1/0", "0/0", "labels", "OME", "zarr.json", ".zattrs", ".zarray"),
     *("..", ".", "../..", "../outside", "/etc/passwd", "A/../..", "A//1", "A\\1", "C:", "con", "NUL.txt"),
-    *("a\0b", "x" * 300, "y/" * 300, "e\u0301", "\u00e9", "\uff0f", "A\uff0f1", "\u2024\u2024", "\ud800", "\U0001f52c"),
+    *(
+        "a\0b",
+        "x" * 300,
+        "y/" * 300,
+        "e\u0301",
+        "\u00e9",
+        "\uff0f",
+        "A\uff0f1",
+        "\u2024\u2024",
+        "\ud800",
+        "\U0001f52c",
+    ),
     *("space", "time", "channel", "T", "c", "z", "micrometer", "furlong", "scale", "translation", "identity"),
-    *("0.1", "0.3", "0.4", "0.5", "0.6", "0.7", "9.9", "uint8", "<u2", ">u2", "|b1", "float32", "<f8", "|S4", "|O", "<M8[ns]"),
-    *("NaN", "Infinity", "-Infinity", "0x7fc00000", "0xzz", "regular", "default", "v2", "bytes", "blosc", "zstd"),
-    *("gzip", "crc32c", "transpose", "sharding_indexed", "vlen-utf8", "lzma", "delta", "FFFFFF", "#00ff00", "group", "array"),
+    *(
+        "0.1",
+        "0.3",
+        "0.4",
+        "0.5",
+        "0.6",
+        "0.7",
+        "9.9",
+        "uint8",
+        "<u2",
+        ">u2",
+        "|b1",
+        "float32",
+        "<f8",
+        "|S4",
+        "|O",
+        "<M8[ns]",
+    ),
+    *(
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "0x7fc00000",
+        "0xzz",
+        "regular",
+        "default",
+        "v2",
+        "bytes",
+        "blosc",
+        "zstd",
+    ),
+    *(
+        "gzip",
+        "crc32c",
+        "transpose",
+        "sharding_indexed",
+        "vlen-utf8",
+        "lzma",
+        "delta",
+        "FFFFFF",
+        "#00ff00",
+        "group",
+        "array",
+    ),
     *("C", "F", "/", ".", "little", "big", "end", "start", "<script>alert(1)</script>", "%s%n{0}"),
 )
 OTHERS: tuple[Any, ...] = (None, [], {}, [[]], [None], {"": None}, [0], ["0"], {"name": "x"}, [1.0] * 5, [{}])
 KEYS: tuple[str, ...] = (
-    *("ome", "version", "multiscales", "axes", "datasets", "path", "coordinateTransformations", "type", "scale"),
-    *("translation", "name", "unit", "omero", "channels", "window", "start", "end", "min", "max", "label", "color"),
-    *("active", "rdefs", "plate", "rows", "columns", "wells", "rowIndex", "columnIndex", "acquisitions", "field_count"),
-    *("well", "images", "acquisition", "labels", "image-label", "colors", "label-value", "rgba", "properties", "source"),
-    *("bioformats2raw.layout", "series", "zarr_format", "node_type", "shape", "data_type", "dtype", "chunks", "chunk_grid"),
-    *("chunk_key_encoding", "fill_value", "codecs", "compressor", "filters", "order", "dimension_separator", "configuration"),
-    *("dimension_names", "attributes", "storage_transformers", "consolidated_metadata", "coordinateSystems", "must_understand"),
+    *(
+        "ome",
+        "version",
+        "multiscales",
+        "axes",
+        "datasets",
+        "path",
+        "coordinateTransformations",
+        "type",
+        "scale",
+    ),
+    *(
+        "translation",
+        "name",
+        "unit",
+        "omero",
+        "channels",
+        "window",
+        "start",
+        "end",
+        "min",
+        "max",
+        "label",
+        "color",
+    ),
+    *(
+        "active",
+        "rdefs",
+        "plate",
+        "rows",
+        "columns",
+        "wells",
+        "rowIndex",
+        "columnIndex",
+        "acquisitions",
+        "field_count",
+    ),
+    *(
+        "well",
+        "images",
+        "acquisition",
+        "labels",
+        "image-label",
+        "colors",
+        "label-value",
+        "rgba",
+        "properties",
+        "source",
+    ),
+    *(
+        "bioformats2raw.layout",
+        "series",
+        "zarr_format",
+        "node_type",
+        "shape",
+        "data_type",
+        "dtype",
+        "chunks",
+        "chunk_grid",
+    ),
+    *(
+        "chunk_key_encoding",
+        "fill_value",
+        "codecs",
+        "compressor",
+        "filters",
+        "order",
+        "dimension_separator",
+        "configuration",
+    ),
+    *(
+        "dimension_names",
+        "attributes",
+        "storage_transformers",
+        "consolidated_metadata",
+        "coordinateSystems",
+        "must_understand",
+    ),
     *("_ARRAY_DIMENSIONS", "lamella", "metadata", "id", "__class__", ""),
 )
 
@@ -49,7 +172,13 @@ def value(random: random.Random) -> Any:
 def places(document: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Paths of all values in a document, itself left out."""
     found = []
-    members = document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    members = (
+        document.items()
+        if isinstance(document, dict)
+        else enumerate(document)
+        if isinstance(document, list)
+        else ()
+    )
     for key, member in members:
         found.append((*above, key))
         found.extend(places(member, (*above, key)))
@@ -71,13 +200,46 @@ def _nudge(random: random.Random, holder: Any, key: Any) -> None:
     if isinstance(old, bool) or not isinstance(old, int | float | str | list):
         holder[key] = value(random)
     elif isinstance(old, int | float):
-        holder[key] = random.choice((old + 1, old - 1, -old, old * 2, old / 2 if abs(old) < 2**999 else 0.5, str(old), [old], random.choice(NUMBERS)))
+        holder[key] = random.choice(
+            (
+                old + 1,
+                old - 1,
+                -old,
+                old * 2,
+                old / 2 if abs(old) < 2**999 else 0.5,
+                str(old),
+                [old],
+                random.choice(NUMBERS),
+            )
+        )
     elif isinstance(old, str):
         holder[key] = random.choice(
-            (old.upper(), old.lower(), old + " ", old + ".", f" {old}", old[:-1], old * 2, f"../{old}", f"/{old}", [old], None)
+            (
+                old.upper(),
+                old.lower(),
+                old + " ",
+                old + ".",
+                f" {old}",
+                old[:-1],
+                old * 2,
+                f"../{old}",
+                f"/{old}",
+                [old],
+                None,
+            )
         )
     else:
-        holder[key] = random.choice((old[:-1], old * 2, old[::-1], [old], old[1:], [*old, value(random)], dict(enumerate(map(str, old)))))
+        holder[key] = random.choice(
+            (
+                old[:-1],
+                old * 2,
+                old[::-1],
+                [old],
+                old[1:],
+                [*old, value(random)],
+                dict(enumerate(map(str, old))),
+            )
+        )
 
 
 def _drop(_: random.Random, holder: Any, key: Any) -> None:
@@ -116,7 +278,21 @@ def _deepen(random: random.Random, holder: Any, key: Any) -> None:
 
 
 _STRUCTURAL: tuple[Callable[[random.Random, Any, Any], None], ...] = (
-    *(_replace, _replace, _replace, _nudge, _nudge, _nudge, _drop, _drop, _rename, _add, _copy_over, _wrap, _deepen),
+    *(
+        _replace,
+        _replace,
+        _replace,
+        _nudge,
+        _nudge,
+        _nudge,
+        _drop,
+        _drop,
+        _rename,
+        _add,
+        _copy_over,
+        _wrap,
+        _deepen,
+    ),
 )
 
 
@@ -139,7 +315,7 @@ def _changed(data: bytes, random: random.Random) -> bytes:
     return json.dumps(document).encode("utf-8", "surrogatepass")
 
 
-def mutate_text(data: bytes, random: random.Random) -> bytes:
+def mutate_text(data: bytes, random: random.Random) -> bytes:  # noqa: PLR0911 (a table of twelve ways)
     """Change the bytes of a document, blind to what they say."""
     at = random.randrange(len(data) + 1)
     kind = random.randrange(12)
@@ -154,17 +330,21 @@ def mutate_text(data: bytes, random: random.Random) -> bytes:
     if kind == 4:
         return data[:at] + data[random.randrange(len(data)) :]
     if kind == 5:
-        return random.choice((b"", b" ", b"[]", b"null", b"3", b'"x"', b"{}", b"[{}]", b"\0" * len(data), b"NaN"))
+        return random.choice(
+            (b"", b" ", b"[]", b"null", b"3", b'"x"', b"{}", b"[{}]", b"\0" * len(data), b"NaN")
+        )
     if kind == 6:
         return data.decode("utf-8", "replace").encode(random.choice(("utf-16", "utf-32", "utf-8-sig")))
     if kind == 7:
-        return data[:at] + random.choice((b"[", b"{", b'{"a":')) * random.choice((10, 1500, 100_000)) + data[at:]
+        return (
+            data[:at] + random.choice((b"[", b"{", b'{"a":')) * random.choice((10, 1500, 100_000)) + data[at:]
+        )
     if kind == 8:
         return data + data
     if kind == 9:
         return b"{" + _second_key(data, random) + data.lstrip()[1:]
     if kind == 10:
-        return data.replace(b":", random.choice((b": 1e999, \"n\":", b":-", b"::", b": Infinity,\"i\":")), 1)
+        return data.replace(b":", random.choice((b': 1e999, "n":', b":-", b"::", b': Infinity,"i":')), 1)
     return data[:at] + data[at:].swapcase()
 
 

@@ -76,7 +76,9 @@ def _image(path: Path, version: str) -> None:
     ) as position:
         voxel = TransformationMeta(type="scale", scale=[1, 1, 0.5, 0.25, 0.25])
         shift = TransformationMeta(type="translation", translation=[0, 0, 0, 3, 4])
-        position.create_image("0", _pixels(2, 2, 3, 16, 16), transform=[voxel, shift], chunks=(1, 1, 3, 8, 16))
+        position.create_image(
+            "0", _pixels(2, 2, 3, 16, 16), transform=[voxel, shift], chunks=(1, 1, 3, 8, 16)
+        )
         position.compute_pyramid(levels=2)
         label = position.labels.create("cells", (_pixels(2, 3, 16, 16) // 20).astype("uint16"))
         label.set_colors({1: (255, 0, 0, 255), 2: (0, 255, 0, 255)})
@@ -92,15 +94,21 @@ def _plate(path: Path, version: str) -> None:
 
 
 def _tiled(path: Path, version: str) -> None:
-    with lamella.open_ome_zarr(path, layout="tiled", mode="w", channel_names=["DAPI"], version=version) as tiled:
+    with lamella.open_ome_zarr(
+        path, layout="tiled", mode="w", channel_names=["DAPI"], version=version
+    ) as tiled:
         tiles = tiled.make_tiles("0", (2, 2), (1, 1, 1, 8, 8), "uint16")
         for row in range(2):
             tiles.write_tile(_pixels(1, 1, 1, 8, 8), row, 1 - row)
 
 
 def _sharded(path: Path, version: str) -> None:
-    with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"], version=version) as position:
-        position.create_image("0", _pixels(1, 1, 8, 16, 16), chunks=(1, 1, 4, 8, 8), shards_ratio=(1, 1, 2, 2, 2))
+    with lamella.open_ome_zarr(
+        path, layout="fov", mode="w", channel_names=["DAPI"], version=version
+    ) as position:
+        position.create_image(
+            "0", _pixels(1, 1, 8, 16, 16), chunks=(1, 1, 4, 8, 8), shards_ratio=(1, 1, 2, 2, 2)
+        )
 
 
 def _plain(path: Path, version: str) -> None:

@@ -1,7 +1,7 @@
 """Every way into a store, and what may come out: a value, or one clear error of lamella.
 
-A use takes the path of a store and does what a user would. `judged` runs one and returns what was unclear about it, None
-when nothing was. What a clear error is: of ``lamella.errors``, one line or few, without the words of an engine.
+A use takes the path of a store and does what a user would. `judged` runs one and returns what was unclear about it,
+None when nothing was. What a clear error is: of ``lamella.errors``, one line or few, without the words of an engine.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ MOST_GROWTH = 1 << 30
 _MOST_READ = 1 << 24
 _ENGINE_WORDS = re.compile(
     r"pydantic|validation error|Traceback|further information|tensorstore/|\[source locations|INVALID_ARGUMENT|"
-    r"FAILED_PRECONDITION|object has no attribute|object is not|unhashable|takes \d+ positional|list index|not subscriptable|"
-    r"argument must be|required positional"
+    r"FAILED_PRECONDITION|object has no attribute|object is not|unhashable|takes \d+ positional|list index|"
+    r"not subscriptable|argument must be|required positional"
 )
 
 
@@ -92,7 +92,7 @@ def judged(use: Callable[[Path], object], path: Path) -> Unclear | None:
         return _unclear_words(use, error) or _unplaced(use, error, path)
     except Hang:
         return Unclear(use.__name__, "hang", traceback.format_exc(limit=-3)[:300])
-    except Exception as error:  # noqa: BLE001 - what is looked for
+    except Exception as error:
         return Unclear(use.__name__, f"{type(error).__name__}: {str(error)[:200]}", _line(error))
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     return Unclear(use.__name__, f"memory: {grown >> 20} MiB", "-") if grown > MOST_GROWTH else None
@@ -104,7 +104,9 @@ def _unclear_words(use: Callable[..., object], error: LamellaError) -> Unclear |
     if found:
         return Unclear(use.__name__, f"{type(error).__name__} says {found[0]!r}: {text[:200]}", _line(error))
     if len(text) < 10 or len(text) > 4000:
-        return Unclear(use.__name__, f"{type(error).__name__} of {len(text)} characters: {text[:200]}", _line(error))
+        return Unclear(
+            use.__name__, f"{type(error).__name__} of {len(text)} characters: {text[:200]}", _line(error)
+        )
     return None
 
 
@@ -145,7 +147,9 @@ def _each(*looks: Callable[[], object]) -> None:
         try:
             look()
         except LamellaError as error:
-            if _ENGINE_WORDS.search(str(error)) or (isinstance(error, _OF_NODES) and not _PLACED.search(str(error))):
+            if _ENGINE_WORDS.search(str(error)) or (
+                isinstance(error, _OF_NODES) and not _PLACED.search(str(error))
+            ):
                 raise
 
 
@@ -264,7 +268,7 @@ def look_at_array(array: Any, *, closely: bool = True) -> None:
             lambda: array[(0,) * array.ndim],
             array.numpy,
             lambda: array.oindex[(slice(0, 2),) * array.ndim],
-            lambda: array.dask_array()[(0,) * array.ndim].compute(),
+            lambda: array.dask_array()[(0,) * array.ndim].compute(),  # noqa: PLW0108 (all of it is tried)
             array.tensorstore,
             array.zarr,
         )
@@ -316,7 +320,7 @@ def planning_reindex(path: Path) -> None:
 
 
 def summarizing(path: Path) -> None:
-    """What ``lamella info -v`` says."""
+    """Say what ``lamella info -v`` says."""
     from lamella.cli.info_text import plain_lines, text_of
     from lamella.ops.summary import summarize, to_json
 
@@ -330,7 +334,11 @@ def command_line(path: Path) -> None:
 
     from lamella.cli import main
 
-    for arguments in (["info", str(path)], ["validate", str(path)], ["preview", str(path), "-o", f"{path}.png"]):
+    for arguments in (
+        ["info", str(path)],
+        ["validate", str(path)],
+        ["preview", str(path), "-o", f"{path}.png"],
+    ):
         done = CliRunner().invoke(main, arguments)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
@@ -350,7 +358,15 @@ def previewing(path: Path) -> None:
 
 
 READING: tuple[Callable[[Path], None], ...] = (
-    *(opening, opening_as_image, opening_as_plate, validating, validating_pixels, planning_repair, planning_reindex),
+    *(
+        opening,
+        opening_as_image,
+        opening_as_plate,
+        validating,
+        validating_pixels,
+        planning_repair,
+        planning_reindex,
+    ),
     *(summarizing, command_line),
 )
 """Uses that write nothing into the store."""
@@ -418,5 +434,13 @@ def growing(path: Path) -> None:
     )
 
 
-WRITING: tuple[Callable[[Path], None], ...] = (repairing, reindexing, upgrading, rechunking, copying, editing, growing)
+WRITING: tuple[Callable[[Path], None], ...] = (
+    repairing,
+    reindexing,
+    upgrading,
+    rechunking,
+    copying,
+    editing,
+    growing,
+)
 """Uses that write: into the store, or beside it (``<store>.other.zarr``)."""

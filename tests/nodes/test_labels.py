@@ -85,7 +85,9 @@ def test_all_levels_are_compressed_for_long_runs_of_one_id(image, cells, path):
     image.labels["cells"] = cells
     for level in image.dataset_paths:
         codecs = zarr.open_array(path / "labels" / "cells" / level, mode="r").compressors
-        assert ["zstd" in str(codec).lower() and "blosc" not in str(codec).lower() for codec in codecs] == [True]
+        assert ["zstd" in str(codec).lower() and "blosc" not in str(codec).lower() for codec in codecs] == [
+            True
+        ]
 
 
 def test_labels_of_the_space_axes_alone(image, cells, path, version):

@@ -59,7 +59,9 @@ def test_images_of_the_xml_in_another_order_than_the_series(series):
     file = series / "OME" / "METADATA.ome.xml"
     text = file.read_text()
     assert text.count('SizeX="8"') == 2
-    file.write_text(text.replace('SizeX="8"', 'SizeX="9"', 1))  # the first image of the XML is not the first one
+    file.write_text(
+        text.replace('SizeX="8"', 'SizeX="9"', 1)
+    )  # the first image of the XML is not the first one
     assert rules(series) == {"BF-07"}
 
 

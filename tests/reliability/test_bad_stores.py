@@ -64,6 +64,8 @@ def without(*keys):
 
 
 IMAGE, PLATE = ("attributes", "ome", "multiscales", 0), ("attributes", "ome", "plate")
+SCALE = (*IMAGE, "datasets", 0, "coordinateTransformations", 0, "scale")
+WELL = ("attributes", "ome", "well")
 CODEC = ("codecs", 0, "configuration")
 
 #: Kind of fault: specimen, the document, what is done to it, and words that the first error has; None where the rest of
@@ -77,14 +79,14 @@ FAULTS = {
     "level twice": ("image 0.5", "zarr.json", put(*IMAGE, "datasets", 1, "path", "0"), None),
     "unknown version": ("image 0.5", "zarr.json", put("attributes", "ome", "version", "9.9"), "9.9"),
     "version of another format": ("image 0.4", ".zattrs", put("multiscales", 0, "version", "0.5"), None),
-    "scale of NaN": ("image 0.5", "zarr.json", put(*IMAGE, "datasets", 0, "coordinateTransformations", 0, "scale", 4, float("nan")), None),
-    "scale of wrong length": ("image 0.5", "zarr.json", put(*IMAGE, "datasets", 0, "coordinateTransformations", 0, "scale", [1.0]), None),
-    "scale of text": ("image 0.5", "zarr.json", put(*IMAGE, "datasets", 0, "coordinateTransformations", 0, "scale", ["a"] * 5), "scale"),
+    "scale of NaN": ("image 0.5", "zarr.json", put(*SCALE, 4, float("nan")), None),
+    "scale of wrong length": ("image 0.5", "zarr.json", put(*SCALE, [1.0]), None),
+    "scale of text": ("image 0.5", "zarr.json", put(*SCALE, ["a"] * 5), "scale"),
     "too few channel names": ("image 0.5", "zarr.json", put("attributes", "ome", "omero", "channels", []), None),
     "well listed but missing": ("plate 0.5", "zarr.json", put(*PLATE, "wells", 0, "path", "Z/9"), "Z/9"),
     "well index beyond the rows": ("plate 0.5", "zarr.json", put(*PLATE, "wells", 0, "rowIndex", 99), None),
     "rows without names": ("plate 0.5", "zarr.json", put(*PLATE, "rows", [{}, {}]), "rows"),
-    "image listed but missing": ("plate 0.5", "A/1/zarr.json", put("attributes", "ome", "well", "images", 0, "path", "77"), "77"),
+    "image listed but missing": ("plate 0.5", "A/1/zarr.json", put(*WELL, "images", 0, "path", "77"), "77"),
     "level listed but missing": ("image 0.5", "zarr.json", put(*IMAGE, "datasets", 0, "path", "nothing"), "nothing"),
     "labels of numbers": ("image 0.5", "labels/zarr.json", put("attributes", "ome", "labels", [None]), None),
     "array without shape": ("plain 0.5", "0/zarr.json", without("shape"), "shape"),
@@ -93,7 +95,7 @@ FAULTS = {
     "shape and chunks of different length": ("plain 0.4", "0/.zarray", put("chunks", [4]), "chunks"),
     "unknown dtype": ("plain 0.5", "0/zarr.json", put("data_type", "string"), "data_type"),
     "dtype that is no text": ("plain 0.4", "0/.zarray", put("dtype", "\ud800"), "dtype"),
-    "image listed under a list": ("plate 0.5", "A/1/zarr.json", put("attributes", "ome", "well", "images", 0, "path", ["77"]), "path"),
+    "image listed under a list": ("plate 0.5", "A/1/zarr.json", put(*WELL, "images", 0, "path", ["77"]), "path"),
     "unknown codec": ("plain 0.5", "0/zarr.json", put("codecs", [{"name": "bytes"}, {"name": "zfpy"}]), "zfpy"),
     "codec with nonsense": ("sharded 0.5", "0/zarr.json", put(*CODEC, "index_codecs", 3), "codecs"),
     "unknown chunk grid": ("plain 0.5", "0/zarr.json", put("chunk_grid", "name", "rectilinear"), "rectilinear"),
@@ -138,7 +140,8 @@ TEXTS = {
     "UTF-16": '{"zarr_format": 3}'.encode("utf-16"),
     "a list": b"[]",
     "nested deeply": b"[" * 100_000,
-    "nested deeply and closed": b'{"zarr_format":3,"node_type":"group","attributes":{"a":' + b"[" * 300 + b"]" * 300 + b"}}",
+    "nested deeply and closed": b'{"zarr_format":3,"node_type":"group","attributes":{"a":'
+    + b"[" * 300 + b"]" * 300 + b"}}",
     "a key twice": b'{"zarr_format":3,"node_type":"group","attributes":{"ome":{"version":"0.5"}},"attributes":{}}',
     "a number of 5000 digits": b'{"zarr_format":3,"node_type":"group","attributes":{"a":' + b"9" * 5000 + b"}}",
     "null bytes": bytes(400),
@@ -188,7 +191,9 @@ def test_scales_of_zero_and_below_are_given_as_they_are_stored_and_said_once(tmp
     edit = put(*IMAGE, "datasets", 0, "coordinateTransformations", 0, "scale", scale)
     path = store_of(tmp_path, "image 0.5", {"zarr.json": edit})
     position = lamella.open_ome_zarr(path)
-    with pytest.warns(UserWarning, match=r"scale of .*bad\.zarr.*above 0.*as it is stored.*set_scale") as told:
+    with pytest.warns(
+        UserWarning, match=r"scale of .*bad\.zarr.*above 0.*as it is stored.*set_scale"
+    ) as told:
         assert position.scale == position.scale == position.get_effective_scale("0") == scale
     assert len(told) == 1
     assert told[0].filename == __file__
@@ -221,7 +226,7 @@ def test_shapes_up_to_2_60_cost_nothing_but_reading_them_whole_is_refused(tmp_pa
 
 def specimen_value(name):
     """First voxel of a specimen without compression."""
-    key = next(key for key in specimen(name) if key.endswith("0/0") or key.endswith("0/0/0"))
+    key = next(key for key in specimen(name) if key.endswith(("0/0", "0/0/0")))
     return int(np.frombuffer(specimen(name)[key], "<u2")[0])
 
 
@@ -230,7 +235,7 @@ def specimen_value(name):
     [
         ("plain 0.5", "0/zarr.json", put("chunk_grid", "configuration", "chunk_shape", [2**30, 2**30])),
         ("plain 0.4", "0/.zarray", put("chunks", [2**61, 1])),
-        ("sharded 0.5", "0/zarr.json", put("chunk_grid", "configuration", "chunk_shape", [4, 2**31, 2**31, 2**31, 2**31])),
+        ("sharded 0.5", "0/zarr.json", put("chunk_grid", "configuration", "chunk_shape", [4, *[2**31] * 4])),
     ],
     ids=["chunks", "chunks of Zarr v2", "index of a shard"],
 )  # fmt: skip
@@ -266,7 +271,7 @@ def test_a_document_that_links_to_itself_is_an_error_of_the_system(tmp_path):
     path = store_of(tmp_path, "image 0.5", files={"0/zarr.json": None})
     (path / "0" / "zarr.json").symlink_to("zarr.json")
     with pytest.raises(StorageError, match=r"0/zarr\.json.*bad\.zarr"):
-        lamella.open_ome_zarr(path)["0"].shape  # noqa: B018
+        lamella.open_ome_zarr(path)["0"].shape
 
 
 @pytest.mark.parametrize("block", range(8))

@@ -87,5 +87,5 @@ def test_what_goes_to_zarr_v2_leaves_its_checksums_and_keeps_its_pixels(tmp_path
 
 
 def test_zarr_v2_has_no_checksums_to_ask_for(tmp_path):
-    with pytest.raises(InvalidArgumentError, match="checksum=True needs version 0.5"):
+    with pytest.raises(InvalidArgumentError, match=r"checksum=True needs version 0\.5"):
         made(tmp_path, version="0.4", chunks=(1, 1, 4, 8, 8), checksum=True)

@@ -1,4 +1,4 @@
-"""Law: data that read from the array they are written to arrive whole, or are refused; never as zeros or half of each."""
+"""Law: data that read from the array they are written to arrive whole, or are refused; never zeros or half of each."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_an_image_is_replaced_by_what_is_made_of_it(store, lazy):
         "dask": lambda: flipped(old["0"].dask_array()),
         "xarray": lambda: flipped(old.to_xarray()),
         "image": lambda: old["0"],
-        "zarr": lambda: old["0"].zarr(),
+        "zarr": old["0"].zarr,
     }[lazy]()
     position.create_image("0", source, chunks=(1, 1, 2, 8, 8))
     np.testing.assert_array_equal(
@@ -133,19 +133,22 @@ def test_a_store_is_not_written_onto_or_into_itself(store, files, where, work):
         target = store.parent / "link.zarr"
         target.symlink_to(store, target_is_directory=True)
     before = files(store)
+    write = {
+        "rechunk": lambda: lamella.rechunk(store, target, chunks=(4, 4)),
+        "upgrade": lambda: lamella.upgrade(store, "0.4", target),
+        "from_positions": lambda: lamella.Plate.from_positions(
+            target, {"A/1/0": lamella.open_ome_zarr(store)}
+        ),
+    }[work]
     with pytest.raises((InvalidArgumentError, StoreExistsError)):
-        if work == "rechunk":
-            lamella.rechunk(store, target, chunks=(4, 4))
-        elif work == "upgrade":
-            lamella.upgrade(store, "0.4", target)
-        else:
-            lamella.Plate.from_positions(target, {"A/1/0": lamella.open_ome_zarr(store)})
+        write()
     assert files(store) == before
 
 
 @pytest.mark.parametrize("where", [".", "a.zarr"])
 def test_files_are_not_harmed_by_a_conversion_onto_or_beside_them(tmp_path, files, where):
     import tifffile
+
     from lamella.ops.conversion.convert import convert
 
     folder = tmp_path / "scan.zarr"

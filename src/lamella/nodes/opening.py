@@ -66,8 +66,8 @@ def open_store(
     )
     if durability == "fsync" and not isinstance(storage, LocalStorage) and mode != "r":
         raise InvalidArgumentError(
-            f"Cannot open {storage.name} with durability='fsync': only folders can be flushed to the disk. Services such "
-            "as S3 store a write before they answer; leave durability out."
+            f"Cannot open {storage.name} with durability='fsync': only folders can be flushed to the disk. Services "
+            "such as S3 store a write before they answer; leave durability out."
         )
     if mode in ("r", "r+", "a"):
         documents = Documents.open(storage)

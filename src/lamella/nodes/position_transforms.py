@@ -58,8 +58,8 @@ class TransformEdits(NGFFNode):
             return
         self._scale_told = True
         warnings.warn(
-            f"The scale of {self._place}, image {image!r}, is {scale}: the size of a voxel is above 0. It is given as it is "
-            "stored; correct it with set_scale or set_transform.",
+            f"The scale of {self._place}, image {image!r}, is {scale}: the size of a voxel is above 0. It is given as "
+            "it is stored; correct it with set_scale or set_transform.",
             UserWarning,
             stacklevel=4,
         )

@@ -124,7 +124,9 @@ def _drop_lost(owner: JSONObject, key: str, facts: Facts) -> None:
     entries = owner.get(key)
     if not isinstance(entries, list):
         return
-    kept = [entry for entry in entries if not (isinstance(entry, dict) and _is_lost(entry.get("path"), facts))]
+    kept = [
+        entry for entry in entries if not (isinstance(entry, dict) and _is_lost(entry.get("path"), facts))
+    ]
     if kept:
         owner[key] = kept
 

@@ -68,7 +68,8 @@ class Workspace:
                 raise
             except OSError as error:
                 raise StorageError(
-                    f"cannot write {self.path}: {error.strerror or error}; make the same call again when that is mended",
+                    f"cannot write {self.path}: {error.strerror or error}; make the same call again "
+                    "when that is mended",
                     error.errno,
                 ) from error
 
