@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import sys
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import TYPE_CHECKING, NoReturn
 
 from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
+from lamella.store import file_system as system
 from lamella.store.keys import PRIVATE_PREFIX, check_key, is_private, natural_order
 from lamella.store.link_loops import names_in
 from lamella.store.litter import private_name, remove_file, sweep_folder
@@ -31,15 +31,9 @@ if TYPE_CHECKING:
 
     from lamella.types import JSONObject, StrPath
 
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _DOCUMENTS = frozenset(("zarr.json", ".zgroup", ".zattrs", ".zarray"))
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 _MOST_FOLDERS = 200_000
-
-#: What systems say of a last part that is a link, where none may be: Linux and macOS; FreeBSD; NetBSD.
-_MET_A_LINK = {errno.ELOOP, errno.EMLINK, getattr(errno, "EFTYPE", errno.ELOOP)}
 
 
 class LocalStorage(Storage):
@@ -75,7 +69,7 @@ class LocalStorage(Storage):
         self.read_only = read_only
         self.fsync = fsync
         self.follow_links = follow_links
-        self._no_link = 0 if follow_links else _NO_LINK
+        self._no_link = 0 if follow_links else system.NO_LINK
         self._base = self.root.rstrip(os.sep) + "/"
         self._folders: set[str] = set()
         self._real_root: str | None = None
@@ -133,7 +127,7 @@ class LocalStorage(Storage):
             self._fail("read", key, error)
         finally:
             os.close(fd)
-        return data, _stamp(found)
+        return data, system.stamp_of(found)
 
     def open_file(self, key: str) -> int:
         """Open a file for reading, and return its descriptor.
@@ -147,12 +141,12 @@ class LocalStorage(Storage):
         """
         path = self._place(key)
         try:
-            return os.open(path, _READ | self._no_link)
+            return os.open(path, system.READ | self._no_link)
         except OSError as error:
-            if self.follow_links or error.errno not in _MET_A_LINK:
+            if self.follow_links or error.errno not in system.MET_A_LINK:
                 raise
         self._check_inside(key)
-        return os.open(path, _READ)
+        return os.open(path, system.READ)
 
     def _place(self, key: str) -> str:
         """Return the path of a key whose folder lies in the store."""
@@ -217,7 +211,7 @@ class LocalStorage(Storage):
     def stamp(self, key: str) -> Stamp | None:
         """Modification time in nanoseconds, size and inode: an atomic replace changes the inode at least."""
         found = self._stat(key)
-        return None if found is None else _stamp(found)
+        return None if found is None else system.stamp_of(found)
 
     def _stat(self, key: str) -> os.stat_result | None:
         path = self._place(key)
@@ -255,7 +249,7 @@ class LocalStorage(Storage):
 
     def _replace(self, folder: str, key: str, data: bytes) -> None:
         temporary = f"{self._base}{folder}/{private_name('.tmp')}"
-        fd = os.open(temporary, _CREATE, 0o666)
+        fd = os.open(temporary, system.CREATE, 0o666)
         try:
             try:
                 done = os.write(fd, data)
@@ -270,7 +264,7 @@ class LocalStorage(Storage):
             remove_file(temporary)
             raise
         if self.fsync:
-            _fsync_path(self._base + folder)
+            system.fsync_path(self._base + folder)
 
     def _make_folder(self, folder: str) -> None:
         """Make a folder and those above; each is checked once to lie inside the store."""
@@ -312,7 +306,7 @@ class LocalStorage(Storage):
         if not missing:
             self.sweep()
         for made in missing if self.fsync else ():
-            _fsync_path(os.path.dirname(made))
+            system.fsync_path(os.path.dirname(made))
 
     def make_folders(self, folders: Iterable[str]) -> None:
         """Make folders and those above, as `write` does: with `fsync`, they survive a power cut."""
@@ -321,7 +315,7 @@ class LocalStorage(Storage):
 
     def _flush_folder(self, folder: str) -> None:
         try:
-            _fsync_path(self._base + folder)
+            system.fsync_path(self._base + folder)
         except OSError as error:
             self._fail("flush the folder", folder, error)
 
@@ -356,15 +350,8 @@ class LocalStorage(Storage):
         self._make_folder(folder)
         temporary = f"{self._base}{folder}/{private_name('.tmp')}"
         try:
-            try:
-                source._stat(key)  # refuses links out of its store
-                shutil.copyfile(source._base + key, temporary)
-                if self.fsync:
-                    _fsync_path(temporary)
-                os.replace(temporary, self._base + new)
-            except BaseException:
-                remove_file(temporary)
-                raise
+            source._stat(key)  # refuses links out of its store
+            system.copy_whole(source._base + key, temporary, self._base + new, fsync=self.fsync)
         except OSError as error:
             self._fail("copy to", new, error)
         if self.fsync:
@@ -384,7 +371,7 @@ class LocalStorage(Storage):
             raise InvalidNameError(f"{self.root} is a symbolic link: delete the folder that it names instead")
         try:
             if S_ISDIR(mode):
-                _remove_folder(path)
+                system.remove_folder(path)
             else:
                 os.unlink(path)  # a link goes, what it names stays
         except OSError as error:
@@ -404,7 +391,7 @@ class LocalStorage(Storage):
             raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.root}")
         self._check_inside(old.rpartition("/")[0])
         self._make_folder(new.rpartition("/")[0])
-        if os.path.lexists(target) and not _same_entry(source, target):
+        if os.path.lexists(target) and not system.same_entry(source, target):
             raise NodeExistsError(f"cannot move {old!r} to {new!r}: {new!r} exists in {self.root}")
         self._forget()
         try:
@@ -505,40 +492,5 @@ class LocalStorage(Storage):
         raise StorageError(message, error.errno) from error
 
 
-def _stamp(found: os.stat_result) -> Stamp:
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
 def _reopen(root: str, read_only: bool, fsync: bool, follow_links: bool) -> LocalStorage:
     return LocalStorage(root, read_only, fsync=fsync, follow_links=follow_links)
-
-
-def _same_entry(one: str, other: str) -> bool:
-    """Whether two names are one entry, as ``a1`` and ``A1`` are where case does not count."""
-    return os.path.samestat(os.lstat(one), os.lstat(other))
-
-
-def _remove_folder(path: str) -> None:
-    """Remove a folder so that a kill leaves it whole or gone: renamed aside first, then emptied."""
-    parent = os.path.dirname(path)
-    aside = os.path.join(parent, private_name(".deleted"))
-    try:
-        os.rename(path, aside)
-    except PermissionError:  # the folder above is not ours to write: empty it in place
-        aside = path
-    shutil.rmtree(aside, onerror=_unless_gone)
-
-
-def _unless_gone(_function: object, _path: str, fault: tuple[object, BaseException, object]) -> None:
-    if not isinstance(fault[1], FileNotFoundError):  # somebody sweeps the same folder
-        raise fault[1]
-
-
-def _fsync_path(path: str) -> None:
-    if os.name == "nt":  # pragma: no cover
-        return  # folders cannot be opened there; NTFS journals the rename
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

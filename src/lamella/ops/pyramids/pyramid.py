@@ -307,9 +307,8 @@ def _create_levels(
     paths = [_level_path(base_path, number) for number in range(1, len(plan))]
     taken = [
         path
-        for path in paths
-        if position._documents.kind(position._place.child(path).path) is not None
-        and not position._is_unfinished(path)  # what a killed call left is taken over
+        for path, (shape, _) in zip(paths, plan[1:], strict=True)
+        if not _is_free(position, path, _level_meta(base, shape))
     ]
     if taken:
         raise InvalidArgumentError(
@@ -328,6 +327,16 @@ def _create_levels(
     if paths:
         position._live.edit(add)
     return begun
+
+
+def _is_free(position: Position, path: str, planned: ArrayMeta) -> bool:
+    """Whether nothing is at a level's place but what a killed call of the same left there: such an array, empty."""
+    place = position._place.child(path)
+    kind = position._documents.kind(place.path)
+    if kind != "array" or not position._is_unfinished(path):
+        return kind is None
+    there = position._documents.array(place.path)
+    return (there.shape, there.dtype) == (planned.shape, planned.dtype)
 
 
 def _level_meta(base: ImageArray, shape: Shape) -> ArrayMeta:

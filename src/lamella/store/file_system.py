@@ -1,0 +1,77 @@
+"""What the operating system is asked for beyond single calls: removing a folder, flushing, comparing entries.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from lamella.store.litter import private_name, remove_file
+
+if TYPE_CHECKING:
+    from lamella.store.storage import Stamp
+
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+"""Flags to open a file that must be new."""
+
+READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+"""Flags to open a file for reading."""
+
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+"""Flag to refuse a last part that is a link."""
+
+MET_A_LINK = {errno.ELOOP, errno.EMLINK, getattr(errno, "EFTYPE", errno.ELOOP)}
+"""What systems say where `NO_LINK` met one: Linux and macOS; FreeBSD; NetBSD."""
+
+
+def stamp_of(found: os.stat_result) -> Stamp:
+    """Return what changes whenever a file is replaced: time, size and inode."""
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def copy_whole(source: str, temporary: str, target: str, *, fsync: bool) -> None:
+    """Copy a file, as the system copies best, to take its place in one step; nothing is left when that fails."""
+    try:
+        shutil.copyfile(source, temporary)
+        if fsync:
+            fsync_path(temporary)
+        os.replace(temporary, target)
+    except BaseException:
+        remove_file(temporary)
+        raise
+
+
+def same_entry(one: str, other: str) -> bool:
+    """Whether two names are one entry, as ``a1`` and ``A1`` are where case does not count."""
+    return os.path.samestat(os.lstat(one), os.lstat(other))
+
+
+def remove_folder(path: str) -> None:
+    """Remove a folder so that a kill leaves it whole or gone: renamed aside first, then emptied."""
+    parent = os.path.dirname(path)
+    aside = os.path.join(parent, private_name(".deleted"))
+    try:
+        os.rename(path, aside)
+    except PermissionError:  # the folder above is not ours to write: empty it in place
+        aside = path
+    shutil.rmtree(aside, onerror=_unless_gone)
+
+
+def _unless_gone(_function: object, _path: str, fault: tuple[object, BaseException, object]) -> None:
+    if not isinstance(fault[1], FileNotFoundError):  # somebody sweeps the same folder
+        raise fault[1]
+
+
+def fsync_path(path: str) -> None:
+    """Flush a file or folder to the disk."""
+    if os.name == "nt":  # pragma: no cover
+        return  # folders cannot be opened there; NTFS journals the rename
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
