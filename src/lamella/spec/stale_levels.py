@@ -27,7 +27,7 @@ Box: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 
 _KEY = "stale_levels"
 _OURS = "lamella"
-_MOST_BOXES = 8
+_MOST_BOXES = 32
 _MOST_WRITERS = 64
 _MANY = "many"
 
@@ -74,8 +74,15 @@ class StaleLevels:
         return StaleLevels(tuple(name for name in self.writers if name != writer), regions)
 
     def without(self, box: Box) -> StaleLevels:
-        """Leave out the regions that lie in a box whole."""
-        kept = tuple(region for region in self.regions if not _contains(box, region))
+        """Leave out what lies in a box.
+
+        >>> StaleLevels(regions=(((0, 0), (4, 9)),)).without(((1, 0), (4, 9))).regions
+        (((0, 0), (1, 9)),)
+        """
+        kept: tuple[Box, ...] = ()
+        for region in self.regions:
+            for rest in _less(region, box):
+                kept = with_box(kept, rest)
         return StaleLevels(self.writers, kept)
 
 
@@ -117,7 +124,7 @@ def with_stale(attributes: JSONObject, stale: StaleLevels) -> JSONObject:
 
 
 def with_box(boxes: Sequence[Box], box: Box) -> tuple[Box, ...]:
-    """Add a box to some, at most 8: joined with those that it continues, and where there are many with the nearest.
+    """Add a box to some, at most 32: joined with those that it continues, and where there are many with the nearest.
 
     >>> with_box([((0, 0), (1, 9))], ((1, 0), (2, 9)))
     (((0, 0), (2, 9)),)
@@ -143,6 +150,24 @@ def _contains(outer: Box, inner: Box) -> bool:
     return all(a <= b for a, b in zip(outer[0], inner[0], strict=True)) and all(
         a >= b for a, b in zip(outer[1], inner[1], strict=True)
     )
+
+
+def _less(region: Box, box: Box) -> list[Box]:
+    """Cut a box out of a region: what remains, as boxes."""
+    start, stop = list(region[0]), list(region[1])
+    if len(start) != len(box[0]) or any(
+        b >= d or a <= c for a, b, c, d in zip(stop, start, box[0], box[1], strict=True)
+    ):
+        return [region]
+    found = []
+    for axis, (low, high) in enumerate(zip(*box, strict=True)):
+        if start[axis] < low:
+            found.append((tuple(start), (*stop[:axis], low, *stop[axis + 1 :])))
+            start[axis] = low
+        if high < stop[axis]:
+            found.append(((*start[:axis], high, *start[axis + 1 :]), tuple(stop)))
+            stop[axis] = high
+    return found
 
 
 def _continues(one: Box, other: Box) -> bool:
