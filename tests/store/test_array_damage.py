@@ -161,3 +161,15 @@ def test_an_unknown_codec_leaves_the_metadata_readable(make_array, zarr_format, 
     assert again.meta.shape == (4, 4)
     with pytest.raises(DamagedDataError, match=r"from_the_future.*metadata can be read"):
         again.read()
+
+
+def test_every_reader_of_a_damaged_shard_is_told_of_the_damage(tmp_path):
+    from lamella.store.chunk_files import ChunkFile
+    from lamella.store.local import LocalStorage
+    from lamella.store.shard_index import IndexForm
+
+    (tmp_path / "shard").write_bytes(b"too short for an index")
+    file = ChunkFile(LocalStorage(tmp_path), "shard", IndexForm((4,)), uses=2)
+    for number in (0, 1):
+        with pytest.raises(DamagedDataError, match="shard"):
+            file.chunk(number)

@@ -102,7 +102,8 @@ def run(
                 "executor, to complete it."
             ) from fault
         except (pickle.PicklingError, AttributeError, TypeError) as fault:
-            if executor is not None and "pickle" in str(fault):
+            # From Python 3.13 on a lambda is a "local object" that cannot be got; before, one that cannot be pickled.
+            if executor is not None and any(word in str(fault) for word in ("pickle", "local object")):
                 raise InvalidArgumentError(
                     f"The executor cannot send work to its workers: {fault}"
                 ) from fault

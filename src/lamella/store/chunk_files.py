@@ -107,7 +107,11 @@ class ChunkFile:
         """
         with self._lock:
             if self._fd is None and not self._is_missing:
-                self._open()
+                try:
+                    self._open()
+                except BaseException:
+                    self._shut()  # and opened anew by the next thread, which is told of the damage too
+                    raise
         if self._fd is None:
             return None
         if self._form is None:
@@ -135,10 +139,13 @@ class ChunkFile:
             self._close()
 
     def _close(self) -> None:
+        self._shut()
+        self._is_missing = True
+
+    def _shut(self) -> None:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
-        self._is_missing = True
 
     def _open(self) -> None:
         try:
