@@ -45,6 +45,15 @@ def shown(value: object) -> str:
     return _repr.repr(value)
 
 
+def one_line(error: BaseException) -> str:
+    """Return the text of an error on one line; the name of its class where it has none.
+
+    >>> one_line(ValueError("two" + chr(10) + "lines")), one_line(MemoryError())
+    ('two lines', 'MemoryError')
+    """
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class LamellaError(Exception):
     """Base of every error that lamella raises on purpose."""
 

@@ -22,7 +22,7 @@ from lamella.adapters.png_page import (
     resized,
     text_width,
 )
-from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, StorageError
+from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, StorageError, one_line
 from lamella.nodes.position import Position
 from lamella.ops.display.montage import Box, Montage, field_grid, fit
 from lamella.ops.display.planes import PlaneAxes, pixel_aspect
@@ -35,7 +35,6 @@ from lamella.ops.display.preview import (
 )
 from lamella.ops.display.preview_plate import PlatePlan, Tile, plan_plate, plate_channels
 from lamella.ops.execution import run
-from lamella.ops.summary import one_line
 from lamella.ops.walk import HOLDERS, Holder
 
 if TYPE_CHECKING:

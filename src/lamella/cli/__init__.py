@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lamella._version import __version__
-from lamella.errors import LamellaError
+from lamella.errors import LamellaError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,7 +81,7 @@ def error_line(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, LamellaError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return " ".join(f"{where}{error.strerror}".split())
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)
 
 
 def echo_lines(lines: Iterable[str]) -> None:

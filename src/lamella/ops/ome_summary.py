@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lamella.errors import LamellaError
+from lamella.errors import LamellaError, one_line
 from lamella.nodes.ome_xml import XML
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def described_images(
             return (), f"{XML} of {size} bytes was not read; lamella info -v reads it"
         images = node.ome_images()
     except LamellaError as fault:
-        return (), " ".join(str(fault).split())
+        return (), one_line(fault)
     return tuple(
         DescribedImage(
             path,

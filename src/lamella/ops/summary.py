@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from lamella.errors import InvalidArgumentError, LamellaError
+from lamella.errors import InvalidArgumentError, LamellaError, one_line
 from lamella.nodes.collection import Collection
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
@@ -448,15 +448,6 @@ def _position(field: Field) -> PositionSummary | Damage:
         )
     except LamellaError as fault:
         return Damage(field.path, one_line(fault))
-
-
-def one_line(fault: BaseException) -> str:
-    """Return the text of an error without line breaks.
-
-    >>> one_line(ValueError("two" + chr(10) + "lines"))
-    'two lines'
-    """
-    return " ".join(str(fault).split()) or type(fault).__name__
 
 
 def to_json(summary: Summary) -> JSONObject:

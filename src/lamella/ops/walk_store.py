@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import LamellaError, MetadataError
+from lamella.errors import LamellaError, MetadataError, one_line
 from lamella.spec.rules import ArrayFacts
 from lamella.spec.versions import VERSIONS
 from lamella.store import format_v2, format_v3
@@ -247,7 +247,7 @@ class StoreReader:
         try:
             data = self._changes[key] if key in self._changes else self.storage.read(key)
         except (LamellaError, OSError) as fault:
-            node.faults.append(Fault("LM-01", file, " ".join(str(fault).split())))
+            node.faults.append(Fault("LM-01", file, one_line(fault)))
             return
         if data is None:
             return
@@ -315,7 +315,7 @@ def _describe(node: StoredArray) -> None:
         else:
             meta = format_v2.parse_array(document, {}, node.path)
     except LamellaError as fault:
-        node.problem = " ".join(str(fault).split())
+        node.problem = one_line(fault)
         node.facts = _plain_facts(document, node.zarr_format or 2)
         return
     node.facts = ArrayFacts(

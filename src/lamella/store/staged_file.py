@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from lamella.errors import StorageError
+from lamella.store.file_system import fsync_path
 from lamella.store.litter import private_name
 
 if TYPE_CHECKING:
@@ -152,12 +153,8 @@ class StagedFile:
             except BaseException:
                 self.discard()
                 raise
-            if self._fsync and os.name != "nt":
-                folder = os.open(os.path.dirname(self.target), os.O_RDONLY)
-                try:
-                    os.fsync(folder)
-                finally:
-                    os.close(folder)
+            if self._fsync:
+                fsync_path(os.path.dirname(self.target))
 
     def discard(self) -> None:
         """Remove the temporary file; what it would have replaced stays."""

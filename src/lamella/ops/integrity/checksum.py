@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lamella.errors import InvalidArgumentError, LamellaError
+from lamella.errors import InvalidArgumentError, LamellaError, one_line
 from lamella.ops.execution import run
 from lamella.ops.validation.validate import place_of
 from lamella.store.keys import join
@@ -171,7 +171,7 @@ def compare(
         try:
             return _sum(storage, path, key)
         except LamellaError as fault:
-            return _Sum(key, 0, "", " ".join(str(fault).split()))
+            return _Sum(key, 0, "", one_line(fault))
 
     def take(one: _Sum) -> None:
         sizes.append(one.size)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
-from lamella.errors import LamellaError
+from lamella.errors import LamellaError, one_line
 from lamella.ops.regions import piece_shape, region_shape, regions
 from lamella.ops.scratch import scratch
 from lamella.store.keys import join
@@ -71,5 +71,5 @@ def decode(file: StoredPlace) -> Decoded:
             piece = tuple(slice(p.start + b.start, p.stop + b.start) for p, b in zip(part, box, strict=True))
             array.read_many([piece], out=scratch(region_shape(piece), meta.dtype)[None])
     except (LamellaError, MemoryError) as fault:
-        return Decoded(key, size, " ".join(str(fault).split()) or type(fault).__name__)
+        return Decoded(key, size, one_line(fault))
     return Decoded(key, size, "")

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-from lamella.errors import LamellaError
+from lamella.errors import LamellaError, one_line
 from lamella.nodes.position import Position
 from lamella.ops.integrity.array_status import ArrayStatus, State
 from lamella.ops.streaming.record import StreamRecord
@@ -179,7 +179,7 @@ def position_status(position: Position) -> ImageStatus:
         try:
             levels.append(_array_status(position, path))
         except LamellaError as fault:
-            levels.append(ArrayStatus(join(position.path, path), problem=_one_line(fault)))
+            levels.append(ArrayStatus(join(position.path, path), problem=one_line(fault)))
     return ImageStatus(position.path, tuple(levels), tuple(position.channel_names))
 
 
@@ -223,7 +223,7 @@ def _images(node: NGFFNode) -> Iterator[ImageStatus]:
         try:
             labels = [node.labels[name] for name in node.labels]
         except LamellaError as fault:
-            yield ImageStatus(join(node.path, "labels"), problem=_one_line(fault))
+            yield ImageStatus(join(node.path, "labels"), problem=one_line(fault))
             return
         for label in labels:
             yield position_status(label)
@@ -231,7 +231,7 @@ def _images(node: NGFFNode) -> Iterator[ImageStatus]:
     if isinstance(node, HOLDERS):
         for field_ in walk(node):
             if isinstance(field_.node, LamellaError):
-                yield ImageStatus(join(node.path, field_.path), problem=_one_line(field_.node))
+                yield ImageStatus(join(node.path, field_.path), problem=one_line(field_.node))
             else:
                 yield from _images(field_.node)
 
@@ -270,7 +270,3 @@ def _words(name: str, numbers: range) -> str:
     ('t 3 to 6', 'c 2')
     """
     return f"{name} {numbers.start}" + (f" to {numbers.stop - 1}" if len(numbers) > 1 else "")
-
-
-def _one_line(fault: BaseException) -> str:
-    return " ".join(str(fault).split())

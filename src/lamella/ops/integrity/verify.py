@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, LamellaError
+from lamella.errors import InvalidArgumentError, LamellaError, one_line
 from lamella.ops.execution import check_reach, run
 from lamella.ops.integrity.checksum import compare, read_manifest
 from lamella.ops.integrity.decoding import StoredPlace, decode, places_to_decode
@@ -218,4 +218,4 @@ class _Verification:
             array.engine  # noqa: B018 (raises when nobody can decode the chunks)
             yield from places_to_decode(array)
         except LamellaError as fault:
-            self.damage.append(Damage(path, " ".join(str(fault).split())))
+            self.damage.append(Damage(path, one_line(fault)))

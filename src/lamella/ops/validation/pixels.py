@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import numpy as np
 
-from lamella.errors import DamagedDataError, LamellaError
+from lamella.errors import DamagedDataError, LamellaError, one_line
 from lamella.ops.execution import run
 from lamella.ops.integrity.decoding import decode, places_to_decode
 from lamella.ops.pyramids.downsample import Method, downsample
@@ -85,7 +85,7 @@ def _decode(inspection: Inspection, array: StoredArray, damaged: set[str], jobs:
     try:
         run(decode, places_to_decode(array), jobs=jobs, done=note)
     except LamellaError as fault:  # the codec is unknown, or the folder cannot be listed
-        told.append(" ".join(str(fault).split()))
+        told.append(one_line(fault))
     for found in told:
         damaged.add(array.path)
         inspection.find_own(
