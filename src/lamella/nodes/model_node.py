@@ -5,12 +5,19 @@ Layer: nodes.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lamella.nodes.node import NGFFNode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import zarr
+
     from lamella.nodes.live import LiveDocument
+    from lamella.nodes.session import Place
+    from lamella.spec.axes import AxisMeta
     from lamella.spec.base import MetaModel
     from lamella.store.stored_group import StoredGroup
 
@@ -20,7 +27,22 @@ M = TypeVar("M", bound="MetaModel")
 class ModelNode(NGFFNode, Generic[M]):
     """A node whose document holds one model."""
 
-    _live: LiveDocument[M]
+    def __init__(
+        self,
+        group: zarr.Group | Place,
+        parse_meta: bool = True,
+        channel_names: Sequence[str] | None = None,
+        axes: Sequence[AxisMeta] | None = None,
+        overwriting_creation: bool = False,
+    ) -> None:
+        super().__init__(group, False, channel_names, axes, overwriting_creation)
+        self._live = self._live_document()
+        if parse_meta:
+            self._parse_meta()
+
+    @abstractmethod
+    def _live_document(self) -> LiveDocument[M]:
+        """Return the model of the node's document; nothing is read yet."""
 
     def _begin(self, stored: StoredGroup, stamp: object) -> None:
         self._live.begin(stored, stamp)

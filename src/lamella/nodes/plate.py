@@ -78,12 +78,12 @@ class Plate(WellEdits, PlateStreamMethods, TreeMethods, MapMethods, OMEXMLMethod
         acquisitions: Sequence[AcquisitionMeta] | None = None,
         overwriting_creation: bool = False,
     ) -> None:
-        super().__init__(group, False, channel_names, axes, overwriting_creation)
         self._given_name = plate_name
         self._given_acquisitions = None if acquisitions is None else list(acquisitions)
-        self._live = LiveDocument(self._session, self.path, self._load, self._session.version.dump)
-        if parse_meta:
-            self._parse_meta()
+        super().__init__(group, parse_meta, channel_names, axes, overwriting_creation)
+
+    def _live_document(self) -> LiveDocument[PlateMeta]:
+        return LiveDocument(self._session, self.path, self._load, self._session.version.dump)
 
     def _load(self, attributes: JSONObject) -> PlateMeta:
         meta = read_part(self._place, PlateMeta, attributes)

@@ -26,13 +26,10 @@ from lamella.spec.transforms import TransformationMeta
 from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    import zarr
+    from collections.abc import Iterator
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.labels import Labels
-    from lamella.nodes.session import Place
     from lamella.ops.integrity.status import ImageStatus
     from lamella.spec.axes import AxisMeta
     from lamella.spec.ome_image import OMEImage
@@ -80,18 +77,8 @@ class Position(
     ((1, 1, 4, 8, 8), ['DAPI'], [1.0, 1.0, 1.0, 1.0, 1.0])
     """
 
-    def __init__(
-        self,
-        group: zarr.Group | Place,
-        parse_meta: bool = True,
-        channel_names: Sequence[str] | None = None,
-        axes: Sequence[AxisMeta] | None = None,
-        overwriting_creation: bool = False,
-    ) -> None:
-        super().__init__(group, False, channel_names, axes, overwriting_creation)
-        self._live = LiveDocument(self._session, self.path, self._load, self._dump, self._look)
-        if parse_meta:
-            self._parse_meta()
+    def _live_document(self) -> LiveDocument[ImagesMeta]:
+        return LiveDocument(self._session, self.path, self._load, self._dump, self._look)
 
     # -- metadata ---------------------------------------------------------------------------------------------
 

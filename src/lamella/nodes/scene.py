@@ -15,12 +15,8 @@ from lamella.nodes.position import Position
 from lamella.spec.coordinate_systems import SceneMeta
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    import zarr
-
-    from lamella.nodes.session import Place
-    from lamella.spec.axes import AxisMeta
     from lamella.types import JSONObject
 
 
@@ -57,18 +53,8 @@ class Scene(ModelNode[SceneMeta]):
     [0.0, 348.0]
     """
 
-    def __init__(
-        self,
-        group: zarr.Group | Place,
-        parse_meta: bool = True,
-        channel_names: Sequence[str] | None = None,
-        axes: Sequence[AxisMeta] | None = None,
-        overwriting_creation: bool = False,
-    ) -> None:
-        super().__init__(group, False, channel_names, axes, overwriting_creation)
-        self._live = LiveDocument(self._session, self.path, self._load, self._session.version.dump)
-        if parse_meta:
-            self._parse_meta()
+    def _live_document(self) -> LiveDocument[SceneMeta]:
+        return LiveDocument(self._session, self.path, self._load, self._session.version.dump)
 
     def _load(self, attributes: JSONObject) -> SceneMeta:
         return read_part(self._place, SceneMeta, attributes) or SceneMeta()

@@ -19,9 +19,7 @@ from lamella.store.documents import Documents
 from lamella.store.local import LocalStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    import zarr
+    from collections.abc import Iterator
 
     from lamella.nodes.plate import Plate
     from lamella.spec.axes import AxisMeta
@@ -53,18 +51,8 @@ class Well(ModelNode[WellGroupMeta]):
     (['0'], ['A/1'])
     """
 
-    def __init__(
-        self,
-        group: zarr.Group | Place,
-        parse_meta: bool = True,
-        channel_names: Sequence[str] | None = None,
-        axes: Sequence[AxisMeta] | None = None,
-        overwriting_creation: bool = False,
-    ) -> None:
-        super().__init__(group, False, channel_names, axes, overwriting_creation)
-        self._live = LiveDocument(self._session, self.path, self._load, self._dump, self._look)
-        if parse_meta:
-            self._parse_meta()
+    def _live_document(self) -> LiveDocument[WellGroupMeta]:
+        return LiveDocument(self._session, self.path, self._load, self._dump, self._look)
 
     def _load(self, attributes: JSONObject) -> WellGroupMeta:
         return read_part(self._place, WellGroupMeta, attributes) or WellGroupMeta(images=[])
