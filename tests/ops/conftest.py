@@ -1,8 +1,10 @@
-"""What the tests of the operations share: a store that counts what is read and written."""
+"""What the tests of the operations share: a store that counts what is read and written, and executors."""
 
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 
@@ -26,3 +28,14 @@ def counting_store():
             await super().set(key, value, byte_range)
 
     return CountingStore()
+
+
+@pytest.fixture(scope="module", params=["threads", "processes"])
+def executor(request):
+    """Where units run. One pool serves all tests of a module."""
+    if request.param == "threads":
+        with ThreadPoolExecutor(2) as pool:
+            yield pool
+    else:
+        with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+            yield pool

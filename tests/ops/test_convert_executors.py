@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 tifffile = pytest.importorskip("tifffile")
-
-
-@pytest.fixture(scope="module", params=["threads", "processes"])
-def executor(request):
-    """Where units run. One pool serves all tests."""
-    if request.param == "threads":
-        with ThreadPoolExecutor(2) as pool:
-            yield pool
-    else:
-        with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-            yield pool
 
 
 @pytest.fixture

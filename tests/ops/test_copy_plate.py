@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
@@ -199,17 +199,6 @@ def test_positions_without_an_acquisition_share_the_default_one(tmp_path):
     assert names["A/1/1"] == names["A/2/0"] == "Acquisition 0"
     only = Plate.from_positions(tmp_path / "only.zarr", {"A/1/0": plain})
     assert [entry.id for entry in only.metadata.acquisitions] == [0]
-
-
-@pytest.fixture(scope="module", params=["threads", "processes"])
-def executor(request):
-    """Where positions are copied. One pool serves all tests."""
-    if request.param == "threads":
-        with ThreadPoolExecutor(2) as pool:
-            yield pool
-    else:
-        with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-            yield pool
 
 
 def test_a_copy_on_an_executor_is_the_same(tmp_path, executor, files):

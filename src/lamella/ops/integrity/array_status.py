@@ -31,12 +31,12 @@ _MOST_FAULTS = 1000
 
 @dataclass(frozen=True)
 class Fault:
-    """A file that is damaged.
+    """Something that is not whole.
 
     Attributes
     ----------
     key
-        Of the file, below the store.
+        Of the file or node, below what was looked at.
     found
         What is wrong with it.
     """

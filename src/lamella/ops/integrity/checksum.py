@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lamella.errors import InvalidArgumentError, LamellaError, one_line
 from lamella.ops.execution import run
+from lamella.ops.integrity.array_status import Fault
 from lamella.ops.validation.validate import place_of
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
@@ -155,16 +156,16 @@ def compare(
     wanted: Mapping[str, str],
     jobs: int | None = None,
     progress: Callable[[int], None] | None = None,
-) -> tuple[int, int, list[tuple[str, str]], tuple[str, ...]]:
+) -> tuple[int, int, list[Fault], tuple[str, ...]]:
     """Compare the files of a store with a manifest.
 
     Returns
     -------
     tuple
-        Number of files compared, their bytes, key and fault of what differs, and keys that are not in the manifest.
+        Number of files compared, their bytes, what differs, and keys that are not in the manifest.
     """
     present = set(_files(storage, path))
-    faults = [(key, "is missing") for key in wanted if key not in present]
+    faults = [Fault(key, "is missing") for key in wanted if key not in present]
     sizes = [0]
 
     def look(key: str) -> _Sum:
@@ -176,14 +177,19 @@ def compare(
     def take(one: _Sum) -> None:
         sizes.append(one.size)
         if one.fault:
-            faults.append((one.key, one.fault))
+            faults.append(Fault(one.key, one.fault))
         elif one.digest != wanted[one.key]:
-            faults.append((one.key, "is not what it was: its checksum differs from the manifest"))
+            faults.append(Fault(one.key, "is not what it was: its checksum differs from the manifest"))
         if progress is not None:
             progress(one.size)
 
     run(look, sorted(present & wanted.keys()), jobs=jobs, done=take)
-    return len(sizes) - 1, sum(sizes), sorted(faults), tuple(sorted(present - wanted.keys()))
+    return (
+        len(sizes) - 1,
+        sum(sizes),
+        sorted(faults, key=lambda fault: fault.key),
+        tuple(sorted(present - wanted.keys())),
+    )
 
 
 def _files(storage: Storage, path: str, below: str = "") -> Iterator[str]:

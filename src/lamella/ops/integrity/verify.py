@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, LamellaError, one_line
 from lamella.ops.execution import check_reach, run
+from lamella.ops.integrity.array_status import Fault
 from lamella.ops.integrity.checksum import compare, read_manifest
 from lamella.ops.integrity.decoding import StoredPlace, decode, places_to_decode
 from lamella.ops.validation.validate import place_of
@@ -30,22 +31,6 @@ if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
     from lamella.ops.integrity.decoding import Decoded
     from lamella.types import JSONObject, StrPath
-
-
-@dataclass(frozen=True)
-class Damage:
-    """Something of a store that is not whole.
-
-    Attributes
-    ----------
-    key
-        Of the file or node, below what was verified.
-    found
-        What is wrong with it.
-    """
-
-    key: str
-    found: str
 
 
 @dataclass(frozen=True)
@@ -71,7 +56,7 @@ class VerifyReport:
     arrays: int = 0
     files: int = 0
     nbytes: int = 0
-    damage: tuple[Damage, ...] = ()
+    damage: tuple[Fault, ...] = ()
     added: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
@@ -157,7 +142,7 @@ def verify(
         )
     if manifest is not None:
         found, nbytes, damage, added = compare(storage, path, read_manifest(manifest), jobs, progress)
-        return VerifyReport(name, 0, 0, found, nbytes, tuple(Damage(*one) for one in damage), added)
+        return VerifyReport(name, 0, 0, found, nbytes, tuple(damage), added)
     check_reach(storage, executor)
     walk = _Verification(StoreReader(storage), progress)
     run(decode, walk.places(path), jobs=jobs, executor=executor, done=walk.take)
@@ -180,12 +165,12 @@ class _Verification:
         self.reader = reader
         self.progress = progress
         self.documents = self.arrays = self.files = self.nbytes = 0
-        self.damage: list[Damage] = []
+        self.damage: list[Fault] = []
 
     def places(self, path: str) -> Iterator[StoredPlace]:
         """Yield the files of every array at a path and below it."""
         node = self.reader.group(path)
-        self.damage.extend(Damage(join(path, fault.file), fault.found) for fault in node.faults)
+        self.damage.extend(Fault(join(path, fault.file), fault.found) for fault in node.faults)
         self.documents += bool(node.documents)
         if node.kind == "array":
             yield from self._array(path, 3 if node.zarr_format == 3 else 2)
@@ -197,7 +182,7 @@ class _Verification:
             try:
                 is_folder = self.reader.storage.size(below) is None
             except LamellaError as fault:
-                self.damage.append(Damage(below, str(fault)))
+                self.damage.append(Fault(below, str(fault)))
                 continue
             if is_folder:
                 yield from self.places(below)
@@ -207,7 +192,7 @@ class _Verification:
         self.files += 1
         self.nbytes += decoded.size
         if decoded.fault:
-            self.damage.append(Damage(decoded.key, decoded.fault))
+            self.damage.append(Fault(decoded.key, decoded.fault))
         if self.progress is not None:
             self.progress(decoded.size)
 
@@ -218,4 +203,4 @@ class _Verification:
             array.engine  # noqa: B018 (raises when nobody can decode the chunks)
             yield from places_to_decode(array)
         except LamellaError as fault:
-            self.damage.append(Damage(path, one_line(fault)))
+            self.damage.append(Fault(path, one_line(fault)))
