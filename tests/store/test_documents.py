@@ -169,7 +169,7 @@ def test_edit_group_replaces_the_attributes_and_keeps_the_rest(local_documents, 
         }
         files("A/zarr.json", json.dumps(document))
     assert local_documents.edit_group("A", lambda old: {**old, "b": 1}) == {"a": 1, "b": 1}
-    assert local_documents.edit_group("A", lambda old: {**old, "b": 2}, lock=False) == {"a": 1, "b": 2}
+    assert local_documents.edit_group("A", lambda old: {**old, "b": 2}) == {"a": 1, "b": 2}
     assert local_documents.group("A") == {"a": 1, "b": 2}
     local_documents.put_group("A", {"c": 3})
     if local_documents.format == 3:

@@ -8,7 +8,6 @@ Layer: store.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
@@ -229,9 +228,7 @@ class Documents:
             item for path, given in groups.items() for item in self._group_files(path, given, new, encoded)
         )
 
-    def edit_group(
-        self, path: str, edit: Callable[[JSONObject], JSONObject], *, lock: bool = True
-    ) -> JSONObject:
+    def edit_group(self, path: str, edit: Callable[[JSONObject], JSONObject]) -> JSONObject:
         """Change the attributes of a group by a pure function, so that concurrent edits lose nothing.
 
         Parameters
@@ -240,8 +237,6 @@ class Documents:
             The group.
         edit : callable
             Given the stored attributes, returns the new ones. Runs under the lock, once.
-        lock : bool
-            Without the lock, an edit of another process between read and write is lost.
 
         Returns
         -------
@@ -255,9 +250,9 @@ class Documents:
         """
         self.storage.check_writable(path)
         file = self._attributes_file
-        if lock and not self.storage.exists(path):
+        if not self.storage.exists(path):
             raise self._no("group", path)  # before a lock file would make its folder
-        with self.storage.replacement_lock(join(path, file)) if lock else nullcontext():
+        with self.storage.replacement_lock(join(path, file)):
             if self.format == 3:
                 old = self._group_document(path)
                 if old is None:

@@ -27,14 +27,6 @@ CONSOLIDATED_FILE = ".zmetadata"
 GROUP_DOCUMENT: JSONObject = {"zarr_format": 2}
 
 
-def check_group(document: JSONObject, node: str) -> None:
-    """Refuse a ``.zgroup`` of another format."""
-    if document.get("zarr_format") != 2:
-        raise MetadataError(
-            f".zgroup of node {node or '/'!r} has zarr_format {shown(document.get('zarr_format'))}, expected 2"
-        )
-
-
 def array_document(meta: ArrayMeta) -> JSONObject:
     """Build the ``.zarray`` of an array from its value; the attributes have a file of their own."""
     return {**meta.document, "shape": list(meta.shape)}
