@@ -34,6 +34,7 @@ DEFAULT = Compressor("blosc", "zstd", 1, "bitshuffle")
         ({"dtype": "U4"}, ["dtype str", "uint16"]),
         ({"dtype": "M8[s]"}, ["datetime64", "uint16"]),
         ({"dtype": "nonsense"}, ["dtype='nonsense'"]),
+        ({"dtype": ",uf"}, ["dtype=',uf'"]),
         ({"fill_value": -1}, ["fill_value=-1", "uint16"]),
         ({"fill_value": 1.5}, ["fill_value=1.5", "uint16"]),
         ({"fill_value": float("nan")}, ["fill_value=nan"]),

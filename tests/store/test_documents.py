@@ -297,6 +297,8 @@ def test_a_broken_array_document_of_v3_is_named(local, files, key, value, fault)
         ("dtype", "<M8[s]", "dtype '<M8"),
         ("dtype", [["a", "<u2"]], "dtype"),
         ("dtype", "nonsense", "dtype 'nonsense'"),
+        ("dtype", ",uf", "dtype ',uf'"),
+        ("dtype", "\ud800", "dtype"),
         ("order", "X", "order 'X'"),
         ("dimension_separator", "-", "dimension_separator '-'"),
         ("compressor", "blosc", "compressor 'blosc'"),

@@ -210,7 +210,7 @@ def _lengths(what: str, values: Sequence[int], *, least: int) -> Shape:
 def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
     try:
         found = np.dtype(dtype).newbyteorder("=")
-    except TypeError as error:
+    except (TypeError, ValueError, SyntaxError) as error:  # the last of lists of types such as ",u2"
         raise InvalidArgumentError(f"dtype={dtype!r} is not a dtype of numpy") from error
     if found.name not in DTYPES:
         raise InvalidArgumentError(f"dtype {found.name} cannot be stored; choose one of {', '.join(DTYPES)}")

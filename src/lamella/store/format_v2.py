@@ -5,6 +5,7 @@ Layer: store.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ ATTRIBUTES_FILE = ".zattrs"
 CONSOLIDATED_FILE = ".zmetadata"
 
 GROUP_DOCUMENT: JSONObject = {"zarr_format": 2}
+
+_ONE_DTYPE = re.compile(r"[<>|=]?[a-z][a-z0-9]*", re.ASCII | re.IGNORECASE)
 
 
 def array_document(meta: ArrayMeta) -> JSONObject:
@@ -100,9 +103,9 @@ def _lengths(value: JSON, what: str, where: str, least: int) -> Shape:
 
 
 def _dtype(value: JSON, where: str) -> np.dtype[Any]:
-    try:
-        found = np.dtype(value) if isinstance(value, str) else None
-    except (TypeError, UnicodeError):
+    try:  # NumPy also reads lists of types from a text, and fails at them in ways of its own
+        found = np.dtype(value) if isinstance(value, str) and _ONE_DTYPE.fullmatch(value) else None
+    except TypeError:
         found = None
     if found is None or found.name not in DTYPES:
         raise MetadataError(f"{where} has dtype {shown(value)}; supported are {', '.join(DTYPES)}")
