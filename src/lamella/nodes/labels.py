@@ -132,6 +132,7 @@ class LabelImage(Position):
         *,
         dims: Sequence[str] | None = None,
         executor: Executor | None = None,
+        resume: bool = True,
     ) -> None:
         """Compute the lower-resolution levels; as for an image, but with "mode" or "stride" only.
 
@@ -151,7 +152,7 @@ class LabelImage(Position):
             raise InvalidArgumentError(
                 f"A pyramid of labels is made with 'mode' or 'stride', not {method!r}: others make new labels."
             )
-        super().compute_pyramid(levels, method, dims=dims, executor=executor)
+        super().compute_pyramid(levels, method, dims=dims, executor=executor, resume=resume)
 
 
 class Labels(NGFFNode):

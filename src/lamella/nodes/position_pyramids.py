@@ -61,11 +61,12 @@ class PyramidMethods(NGFFNode):
         *,
         dims: Sequence[str] | None = None,
         executor: Executor | None = None,
+        resume: bool = True,
     ) -> None:
         """Compute the lower-resolution levels from level 0, each from the one before.
 
         Level 0 is read once. Killed half way, the levels count as stale (:attr:`stale_levels`); the same call again
-        completes them.
+        completes them: of a large image it computes what was not made, or changed since.
 
         Parameters
         ----------
@@ -79,6 +80,8 @@ class PyramidMethods(NGFFNode):
         executor
             Any ``concurrent.futures.Executor`` whose workers see the store: a process pool, or Dask's
             ``client.get_executor()``. Threads of this process by default.
+        resume
+            Go on with what a killed call of the same has made. False computes everything.
 
         Raises
         ------
@@ -105,7 +108,7 @@ class PyramidMethods(NGFFNode):
         """
         from lamella.ops.pyramids.pyramid import compute_pyramid
 
-        compute_pyramid(self._image, levels, method, dims=dims, executor=executor)
+        compute_pyramid(self._image, levels, method, dims=dims, executor=executor, resume=resume)
 
     def update_pyramid(
         self, region: Any = None, method: str | None = None, *, executor: Executor | None = None

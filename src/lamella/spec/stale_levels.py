@@ -7,15 +7,16 @@ readers pass over::
 
 ``writers`` are those that began to write and have not told where: while there is one, nobody knows which parts of the
 levels are stale. ``regions`` are boxes of level 0, start and stop in voxels, that writers told when they ended.
+``making`` is there while a writer makes all levels of a large image: which of them are still to be made of which boxes.
 
 Layer: spec. Pure functions on attributes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,7 +30,40 @@ _KEY = "stale_levels"
 _OURS = "lamella"
 _MOST_BOXES = 32
 _MOST_WRITERS = 64
+_MOST_REST = 64
 _MANY = "many"
+
+
+@dataclass(frozen=True)
+class Making:
+    """How far somebody is who makes all levels.
+
+    Attributes
+    ----------
+    writer
+        Who does, one of the writers.
+    work
+        What is made: a digest of the method and of the arrays.
+    since
+        Time of the file system when it began, in nanoseconds; None where the store does not tell times.
+    rest
+        For each lower level, the boxes of level 0 that it is still to be made of.
+    """
+
+    writer: str
+    work: str
+    since: int | None
+    rest: tuple[tuple[Box, ...], ...]
+
+    def to_json(self) -> JSONObject:
+        """Return the same as JSON values, boxes joined to at most 64 for each level."""
+        rest = []
+        for boxes in self.rest:
+            few: tuple[Box, ...] = ()
+            for box in boxes:
+                few = with_box(few, box, _MOST_REST)
+            rest.append([[list(start), list(stop)] for start, stop in few])
+        return {"writer": self.writer, "work": self.work, "since": self.since, "rest": rest}
 
 
 @dataclass(frozen=True)
@@ -42,10 +76,13 @@ class StaleLevels:
         Who began to write, and has not told where.
     regions
         What others wrote.
+    making
+        How far the one is who makes all levels; None where there is none, or it has not come far.
     """
 
     writers: tuple[str, ...] = ()
     regions: tuple[Box, ...] = ()
+    making: Making | None = None
 
     def __bool__(self) -> bool:
         return bool(self.writers or self.regions)
@@ -60,18 +97,19 @@ class StaleLevels:
             return self
         if len(self.writers) >= _MOST_WRITERS:
             return StaleLevels((_MANY,), self.regions)  # nobody can end it but a whole pyramid
-        return StaleLevels((*self.writers, writer), self.regions)
+        return replace(self, writers=(*self.writers, writer))
 
     def ended(self, writer: str, boxes: Iterable[Box]) -> StaleLevels:
         """Put what a writer wrote in the place of its name.
 
         >>> StaleLevels(("a", "b")).ended("a", [((0,), (4,))])
-        StaleLevels(writers=('b',), regions=(((0,), (4,)),))
+        StaleLevels(writers=('b',), regions=(((0,), (4,)),), making=None)
         """
         regions = self.regions
         for box in boxes:
             regions = with_box(regions, box)
-        return StaleLevels(tuple(name for name in self.writers if name != writer), regions)
+        making = None if self.making is None or self.making.writer == writer else self.making
+        return StaleLevels(tuple(name for name in self.writers if name != writer), regions, making)
 
     def without(self, box: Box) -> StaleLevels:
         """Leave out what lies in a box.
@@ -79,18 +117,14 @@ class StaleLevels:
         >>> StaleLevels(regions=(((0, 0), (4, 9)),)).without(((1, 0), (4, 9))).regions
         (((0, 0), (1, 9)),)
         """
-        kept: tuple[Box, ...] = ()
-        for region in self.regions:
-            for rest in _less(region, box):
-                kept = with_box(kept, rest)
-        return StaleLevels(self.writers, kept)
+        return replace(self, regions=without_box(self.regions, box))
 
 
 def read_stale(attributes: JSONObject) -> StaleLevels:
     """Read what the attributes of an image say; what cannot be understood counts as written anywhere.
 
     >>> read_stale({"lamella": {"stale_levels": {"writers": [], "regions": [[[0, 0], [4, 8]]]}}})
-    StaleLevels(writers=(), regions=(((0, 0), (4, 8)),))
+    StaleLevels(writers=(), regions=(((0, 0), (4, 8)),), making=None)
     >>> bool(read_stale({}))
     False
     """
@@ -100,12 +134,25 @@ def read_stale(attributes: JSONObject) -> StaleLevels:
         return StaleLevels()
     try:
         writers = tuple(str(name) for name in found["writers"])
-        regions = tuple(
-            (tuple(int(n) for n in start), tuple(int(n) for n in stop)) for start, stop in found["regions"]
-        )
-    except (TypeError, KeyError, ValueError):
+        regions = _boxes(found["regions"])
+    except (TypeError, KeyError, ValueError, OverflowError):
         return StaleLevels((_MANY,))
-    return StaleLevels(writers, regions)
+    return StaleLevels(writers, regions, _read_making(found.get("making")))
+
+
+def _read_making(found: Any) -> Making | None:
+    """Read how far the levels are made; what cannot be understood is nothing, so that all is made anew."""
+    try:
+        since = None if found["since"] is None else int(found["since"])
+        return Making(
+            str(found["writer"]), str(found["work"]), since, tuple(_boxes(one) for one in found["rest"])
+        )
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return None
+
+
+def _boxes(found: Any) -> tuple[Box, ...]:
+    return tuple((tuple(int(n) for n in start), tuple(int(n) for n in stop)) for start, stop in found)
 
 
 def with_stale(attributes: JSONObject, stale: StaleLevels) -> JSONObject:
@@ -119,11 +166,13 @@ def with_stale(attributes: JSONObject, stale: StaleLevels) -> JSONObject:
     if stale:
         regions = [[list(start), list(stop)] for start, stop in stale.regions]
         kept[_KEY] = {"writers": list(stale.writers), "regions": regions}
+        if stale.making is not None:
+            kept[_KEY]["making"] = stale.making.to_json()
     rest = {key: value for key, value in attributes.items() if key != _OURS}
     return {**rest, _OURS: kept} if kept else rest
 
 
-def with_box(boxes: Sequence[Box], box: Box) -> tuple[Box, ...]:
+def with_box(boxes: Sequence[Box], box: Box, most: int = _MOST_BOXES) -> tuple[Box, ...]:
     """Add a box to some, at most 32: joined with those that it continues, and where there are many with the nearest.
 
     >>> with_box([((0, 0), (1, 9))], ((1, 0), (2, 9)))
@@ -137,13 +186,26 @@ def with_box(boxes: Sequence[Box], box: Box) -> tuple[Box, ...]:
             kept.append(known)
     for number, known in enumerate(kept):
         if _continues(known, box):
-            return with_box(kept[:number] + kept[number + 1 :], _around(known, box))
-    if len(kept) < _MOST_BOXES:
+            return with_box(kept[:number] + kept[number + 1 :], _around(known, box), most)
+    if len(kept) < most:
         return (*kept, box)
     nearest = min(
         range(len(kept)), key=lambda number: _size(_around(kept[number], box)) - _size(kept[number])
     )
-    return with_box(kept[:nearest] + kept[nearest + 1 :], _around(kept[nearest], box))
+    return with_box(kept[:nearest] + kept[nearest + 1 :], _around(kept[nearest], box), most)
+
+
+def without_box(boxes: Sequence[Box], box: Box, most: int = _MOST_BOXES) -> tuple[Box, ...]:
+    """Cut a box out of some; what remains is at most so many boxes.
+
+    >>> without_box([((0,), (9,))], ((3,), (5,)))
+    (((0,), (3,)), ((5,), (9,)))
+    """
+    kept: tuple[Box, ...] = ()
+    for one in boxes:
+        for rest in _less(one, box):
+            kept = with_box(kept, rest, most)
+    return kept
 
 
 def _contains(outer: Box, inner: Box) -> bool:

@@ -29,8 +29,11 @@ MET_A_LINK = {errno.ELOOP, errno.EMLINK, getattr(errno, "EFTYPE", errno.ELOOP)}
 
 
 def stamp_of(found: os.stat_result) -> Stamp:
-    """Return what changes whenever a file is replaced: time, size and inode."""
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    """Return what changes whenever a file is replaced or written: its time, size, inode, and that of any change.
+
+    The last one is the system's own: it is now where somebody gives a file the time of another.
+    """
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns
 
 
 def copy_whole(source: str, temporary: str, target: str, *, fsync: bool) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
 from lamella.store import file_system as system
+from lamella.store.bounds import DOCUMENTS, Bounds
 from lamella.store.keys import PRIVATE_PREFIX, check_key, is_private, natural_order
 from lamella.store.link_loops import names_in
 from lamella.store.litter import private_name, remove_file, sweep_folder
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from zarr.storage import LocalStore
 
     from lamella.types import JSONObject, StrPath
-
-_DOCUMENTS = frozenset(("zarr.json", ".zgroup", ".zattrs", ".zarray"))
 
 _MOST_FOLDERS = 200_000
 
@@ -48,8 +47,9 @@ class LocalStorage(Storage):
     fsync : bool
         Flush each file and its folder to the disk before a write returns.
     follow_links : bool
-        Follow symbolic links that lead out of the folder. By default they are refused (`InvalidNameError`), and nothing
-        behind them is opened, listed or written; links within the store are followed.
+        Follow symbolic links that lead out of the folder, and take names as the system does. By default such links are
+        refused (`InvalidNameError`), and nothing behind them is opened, listed or written; links within the store are
+        followed, and a name that differs by case from what is there names nothing.
 
     Examples
     --------
@@ -72,9 +72,7 @@ class LocalStorage(Storage):
         self._no_link = 0 if follow_links else system.NO_LINK
         self._base = self.root.rstrip(os.sep) + "/"
         self._folders: set[str] = set()
-        self._real_root: str | None = None
-        #: Folders that were seen to lie in the store.
-        self._inside = {""}
+        self._bounds = Bounds(self.root, follow_links)
 
     def __repr__(self) -> str:
         return f"LocalStorage({self.root!r}{', read_only=True' if self.read_only else ''})"
@@ -100,6 +98,11 @@ class LocalStorage(Storage):
     def name(self) -> str:
         """The folder."""
         return self.root
+
+    @property
+    def merges_case(self) -> bool:
+        """Whether names that differ by case only are one entry."""
+        return self._bounds.merges_case() is True
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -145,35 +148,21 @@ class LocalStorage(Storage):
         except OSError as error:
             if self.follow_links or error.errno not in system.MET_A_LINK:
                 raise
-        self._check_inside(key)
+        self._bounds.check(key)
         return os.open(path, system.READ)
 
     def _place(self, key: str) -> str:
         """Return the path of a key whose folder lies in the store."""
         folder, _, name = key.rpartition("/")
         # Asked for each document again and again: of a folder that is known, their names are no question.
-        if name not in _DOCUMENTS or folder not in self._inside:
+        if name not in DOCUMENTS or folder not in self._bounds.known:
             check_key(key)
             self.enter(folder)
         return self._base + key
 
     def enter(self, path: str) -> None:
-        """Refuse a folder that symbolic links lead out of the store; each folder is looked at once."""
-        if self.follow_links or path in self._inside:
-            return
-        above = path.rpartition("/")[0]
-        if above not in self._inside:
-            self.enter(above)
-        try:
-            os.readlink(self._base + path)
-        except OSError as error:  # no link: half as much work as all that `lstat` tells
-            if error.errno != errno.EINVAL:  # missing, or not ours to see: who asks next is told
-                return
-        else:
-            self._check_inside(path)
-        if len(self._inside) > _MOST_FOLDERS:
-            self._inside = {""}
-        self._inside.add(path)
+        """Refuse a folder that symbolic links lead out of the store; see `Bounds`."""
+        self._bounds.enter(path)
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
         """Read part of a file; the rest of it is not touched."""
@@ -190,8 +179,9 @@ class LocalStorage(Storage):
 
     def list(self, prefix: str) -> Names:
         """List a folder, without temporary and lock files, and without links to a folder above (`link_loops`)."""
-        self.enter(check_key(prefix))
+        check_key(prefix)
         try:
+            self.enter(prefix)
             names = names_in(self._base, prefix)
         except (FileNotFoundError, NotADirectoryError):
             return []
@@ -209,18 +199,18 @@ class LocalStorage(Storage):
         return found.st_size if found is not None and S_ISREG(found.st_mode) else None
 
     def stamp(self, key: str) -> Stamp | None:
-        """Modification time in nanoseconds, size and inode: an atomic replace changes the inode at least."""
+        """Times of modification and of any change in nanoseconds, size, inode: a replace changes the inode at least."""
         found = self._stat(key)
         return None if found is None else system.stamp_of(found)
 
     def _stat(self, key: str) -> os.stat_result | None:
-        path = self._place(key)
         try:
+            path = self._place(key)
             found = os.lstat(path)
             if S_ISLNK(found.st_mode):
-                self._check_inside(key)
+                self._bounds.check(key)
                 found = os.stat(path)
-            return found
+            return None if self._bounds.is_alias(key) else found
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -277,7 +267,11 @@ class LocalStorage(Storage):
             else:
                 self._make_root()
         except FileExistsError:
-            self._check_inside(folder)
+            self._bounds.check(folder)
+            if self._bounds.is_alias(folder):
+                raise InvalidNameError(
+                    f"cannot make the folder {folder!r} in {self.root}: {self._bounds.told(folder)}"
+                ) from None
             if not os.path.isdir(self._base + folder):
                 raise StorageError(
                     f"cannot make the folder {folder!r} in {self.root}: a file of that name is there",
@@ -319,29 +313,16 @@ class LocalStorage(Storage):
         except OSError as error:
             self._fail("flush the folder", folder, error)
 
-    def _check_inside(self, path: str) -> None:
-        """Refuse a path that symbolic links lead out of the store."""
-        if self.follow_links:
-            return
-        if self._real_root is None:
-            self._real_root = os.path.realpath(self.root)
-        real = os.path.realpath(self._base + path) if path else self._real_root
-        if real != self._real_root and not real.startswith(self._real_root.rstrip(os.sep) + os.sep):
-            raise InvalidNameError(
-                f"{path!r} leaves the store {self.root}: a symbolic link leads to {real}; open that place as a store "
-                "of its own, or this one with disable_path_checking=True to follow its links"
-            )
-
     def _forget(self) -> None:
         """Look at every folder anew: one was moved or removed."""
         self._folders.clear()
-        self._inside = {""}
+        self._bounds.forget()
 
     def claim(self, path: str) -> None:
         """Refuse a folder that links lead out of the store."""
         self.check_writable(path)
         if check_key(path) not in self._folders:
-            self._check_inside(path)
+            self._bounds.check(path)
 
     def copy_in(self, source: LocalStorage, key: str, new: str) -> None:
         """Copy a file of another folder, as the system copies best, to take its place whole and atomically."""
@@ -361,7 +342,9 @@ class LocalStorage(Storage):
         """Remove a file or folder; never follows a link, and a link itself goes without what it names."""
         self.check_writable(prefix)
         path = self._base + check_key(prefix) if prefix else self.root
-        self._check_inside(prefix.rpartition("/")[0])
+        self._bounds.check(prefix.rpartition("/")[0])
+        if not self.exists(prefix) and not os.path.islink(path):  # also where its name is an alias of another
+            return
         self._forget()
         try:
             mode = os.lstat(path).st_mode
@@ -387,9 +370,9 @@ class LocalStorage(Storage):
             raise InvalidNameError("the root of a store cannot be moved")
         if f"{new}/".startswith(f"{old}/"):
             raise InvalidNameError(f"cannot move {old!r} into itself, to {new!r}")
-        if not os.path.lexists(source):
+        if not os.path.lexists(source) or self._bounds.is_alias(old):
             raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.root}")
-        self._check_inside(old.rpartition("/")[0])
+        self._bounds.check(old.rpartition("/")[0])
         self._make_folder(new.rpartition("/")[0])
         if os.path.lexists(target) and not system.same_entry(source, target):
             raise NodeExistsError(f"cannot move {old!r} to {new!r}: {new!r} exists in {self.root}")

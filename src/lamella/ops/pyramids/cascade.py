@@ -20,7 +20,7 @@ from lamella.ops.execution import check_reach, run, workers
 from lamella.ops.pyramids.downsample import downsample
 from lamella.ops.pyramids.gathering import Gathering
 from lamella.ops.pyramids.kernels_loading import KeptBlocks
-from lamella.ops.pyramids.passes import Pass, order, passes, unit_box
+from lamella.ops.pyramids.passes import Pass, order, part_box, passes, unit_box
 from lamella.ops.regions import nested, region_shape, shrink
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from lamella.ops.pyramids.downsample import Method
     from lamella.ops.pyramids.passes import Source
+    from lamella.ops.pyramids.progress import Progress
     from lamella.ops.regions import Region
     from lamella.store.arrays import StoredArray
     from lamella.types import Array, Shape
@@ -67,6 +68,7 @@ def make_levels(
     region: Region | None = None,
     jobs: int | None = None,
     executor: Executor | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Compute the pixels of levels, each from the one before.
 
@@ -85,24 +87,40 @@ def make_levels(
         Number of workers; one per processor by default. The result is the same for any.
     executor
         Where to run the units of the passes; in threads of this process by default.
+    progress
+        Says what remains to be made, and is told what was; for whole levels.
     """
     check_reach(source.documents.storage, executor)
     if 0 in source.meta.shape:
         return
     changed = region
-    for work in passes(source, levels, method, spread=executor is not None):
+    for work in passes(source, levels, method, spread=executor is not None, noted=progress is not None):
         shape = work.source.meta.shape
         whole = work.aligned(changed or tuple(slice(0, n) for n in shape))
-        if executor is None:
-            compute_unit(PassUnit(work, whole, jobs))
-        else:
-            units = (PassUnit(work, part, 1) for part in nested(whole, [unit_box(work)]))
-            run(compute_unit, units, jobs=jobs, executor=executor)
+        for box in [whole] if progress is None else progress.remaining(work):
+            _make(work, box, jobs, executor, progress)
         changed = shrink(whole, work.factors)
 
 
-def compute_unit(unit: PassUnit) -> None:
-    """Make the part of the levels of a pass that a region of its source gives."""
+def _make(
+    work: Pass, box: Region, jobs: int | None, executor: Executor | None, progress: Progress | None
+) -> None:
+    """Make what a box of the source of a pass gives, in units."""
+
+    def made(region: Region) -> None:
+        if progress is not None:
+            progress.made(work, region)
+
+    if executor is None:
+        for part in [box] if progress is None else nested(box, [part_box(work)]):
+            made(compute_unit(PassUnit(work, part, jobs)))
+    else:
+        units = (PassUnit(work, part, 1) for part in nested(box, [unit_box(work)]))
+        run(compute_unit, units, jobs=jobs, executor=executor, done=made)
+
+
+def compute_unit(unit: PassUnit) -> Region:
+    """Make the part of the levels of a pass that a region of its source gives; return the region."""
     work, region, way = unit.work, unit.region, order(unit.work)
     dtype = work.source.meta.dtype
     most = max(2, _BLOCKS_BYTES // (prod(way.block) * dtype.itemsize))
@@ -136,6 +154,7 @@ def compute_unit(unit: PassUnit) -> None:
         for sink in sinks:
             sink.abort()
         raise
+    return region
 
 
 def _read(source: Source, box: Region, room: local) -> Array:

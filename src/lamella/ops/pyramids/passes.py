@@ -38,6 +38,9 @@ PENDING_BYTES = 64 * 2**20
 UNIT_BYTES = 512 * 2**20
 """Raw size of the source that one unit reads when the work is spread over an executor, unless a file needs more."""
 
+LARGEST_UNIT_BYTES = 32 * UNIT_BYTES
+"""As much for one process that takes note of how far it is: to read a level again costs more than a kill does."""
+
 _LOSSLESS = frozenset(
     (
         *("bytes", "endian", "transpose", "sharding_indexed", "crc32c", "shuffle"),
@@ -111,7 +114,12 @@ class Pass:
 
 
 def passes(
-    source: Source, levels: Sequence[tuple[StoredArray, Shape]], method: Method, *, spread: bool = False
+    source: Source,
+    levels: Sequence[tuple[StoredArray, Shape]],
+    method: Method,
+    *,
+    spread: bool = False,
+    noted: bool = False,
 ) -> list[Pass]:
     """Plan the passes that make some levels.
 
@@ -125,6 +133,8 @@ def passes(
         How voxels become one.
     spread
         Whether the passes are cut into units of bounded size, see `unit_box`.
+    noted
+        Whether note is taken of how far they are; units are of bounded size then too, but larger.
 
     Returns
     -------
@@ -133,10 +143,11 @@ def passes(
     """
     found: list[Pass] = []
     targets: list[Target] = []
+    largest = UNIT_BYTES if spread else LARGEST_UNIT_BYTES if noted else None
     for array, step in levels:
         before = targets[-1].factors if targets else (1,) * len(step)
         target = Target(array, step, tuple(a * b for a, b in zip(before, step, strict=True)))
-        if targets and not _fits(Pass(source, (*targets, target), method), spread):
+        if targets and not _fits(Pass(source, (*targets, target), method), largest):
             found.append(Pass(source, tuple(targets), method))
             source, targets = targets[-1].array, [Target(array, step, step)]
         else:
@@ -144,12 +155,12 @@ def passes(
     return [*found, Pass(source, tuple(targets), method)] if targets else found
 
 
-def _fits(wanted: Pass, spread: bool) -> bool:
+def _fits(wanted: Pass, largest: int | None) -> bool:
     """Whether several targets can be made in one pass, in bounded memory."""
     source = wanted.source.meta
     if any(not _LOSSLESS.issuperset(target.array.meta.codecs) for target in wanted.targets[:-1]):
         return False
-    if spread and _nbytes(unit_box(wanted), source) > UNIT_BYTES:
+    if largest is not None and _nbytes(unit_box(wanted), source) > largest:
         return False
     grain, *fills = _chain(wanted)
     return (
@@ -249,3 +260,18 @@ def unit_box(wanted: Pass) -> Shape:
     for target in wanted.targets:
         found = _common(found, _file_extent(target), shape)
     return found
+
+
+def part_box(wanted: Pass) -> Shape:
+    """Shape of the boxes of the source after which one process takes note: of whole units, of bounded size.
+
+    Rows of units along the last axes first. A source that is not larger is one part.
+    """
+    source = wanted.source.meta
+    part = list(unit_box(wanted))
+    for axis in reversed(range(len(part))):
+        unit, n = part[axis], source.shape[axis]
+        part[axis] = min(n, unit * max(1, UNIT_BYTES // _nbytes(tuple(part), source)))
+        if part[axis] < n:
+            break
+    return tuple(part)

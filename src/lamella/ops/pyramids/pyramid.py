@@ -21,6 +21,8 @@ from lamella.ops.pyramids import update
 from lamella.ops.pyramids.cascade import make_levels
 from lamella.ops.pyramids.downsample import Method
 from lamella.ops.pyramids.level import level_factors
+from lamella.ops.pyramids.progress import Progress
+from lamella.ops.pyramids.progress import begin as begin_progress
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, space_axes
 from lamella.store.documents import new_array
@@ -67,6 +69,7 @@ def compute_pyramid(
     dims: Sequence[str] | None = None,
     jobs: int | None = None,
     executor: Executor | None = None,
+    resume: bool = True,
 ) -> None:
     """Compute the lower-resolution levels from level 0; see :meth:`Position.compute_pyramid`.
 
@@ -74,7 +77,7 @@ def compute_pyramid(
     ----------
     position
         The image.
-    levels, method, dims
+    levels, method, dims, resume
         As for the method.
     jobs
         Number of workers; one per processor by default.
@@ -101,7 +104,7 @@ def compute_pyramid(
             begun = _create_levels(position, base, plan, method, begin=update.begin)
         else:
             _refuse_other(position, plan, dims)
-    recompute_levels(position, method, jobs=jobs, executor=executor, begun=begun)
+    recompute_levels(position, method, jobs=jobs, executor=executor, begun=begun, resume=resume)
     _match_labels(position)
 
 
@@ -112,6 +115,7 @@ def recompute_levels(
     jobs: int | None = None,
     executor: Executor | None = None,
     begun: str | None = None,
+    resume: bool = True,
 ) -> None:
     """Compute the pixels and transforms of all levels that the image lists, each from the one before.
 
@@ -127,6 +131,8 @@ def recompute_levels(
         Where to run; in threads of this process by default.
     begun
         What `lamella.ops.pyramids.update.begin` gave, where that was said before.
+    resume
+        Whether to go on with what a killed call has made.
     """
     if len(position.dataset_paths) < 2:
         return
@@ -138,10 +144,14 @@ def recompute_levels(
     described = functools.partial(_described, method=method, steps=levels.steps)
     described(position.metadata)  # transforms that cannot be used are found before anything is written
     check_reach(position._documents.storage, executor)
-    begun = begun or update.begin(position)
-    levels.make(method, None, jobs, executor)
+    arrays = levels.arrays[0]._stored, levels.targets, method
+    if begun is None:
+        progress = begin_progress(position, *arrays, resume=resume)
+    else:
+        progress = Progress.anew(position, begun, *arrays)
+    levels.make(method, None, jobs, executor, progress)
     position._live.edit(described)
-    update.end(position, begun)
+    update.end(position, progress.name)
 
 
 def compute_parts(
@@ -198,7 +208,14 @@ class _Levels:
             for coarse, factors in zip(self.arrays[1:], self.steps.values(), strict=True)
         ]
 
-    def make(self, method: str, region: Region | None, jobs: int | None, executor: Executor | None) -> None:
+    def make(
+        self,
+        method: str,
+        region: Region | None,
+        jobs: int | None,
+        executor: Executor | None,
+        progress: Progress | None = None,
+    ) -> None:
         make_levels(
             self.arrays[0]._stored,
             self.targets,
@@ -206,6 +223,7 @@ class _Levels:
             region=region,
             jobs=jobs,
             executor=executor,
+            progress=progress,
         )
 
 

@@ -7,7 +7,7 @@ Layer: ops. What is stale is known from :mod:`lamella.spec.stale_levels`; writer
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -192,7 +192,9 @@ def stale_levels(position: Position) -> StaleLevels:
 
 
 def begin(position: Position) -> str:
-    """Say that all levels are being made: until `end` they count as stale, and so after a kill.
+    """Say that all levels are being made anew: until `end` they count as stale, and so after a kill.
+
+    See `lamella.ops.pyramids.progress.begin` for levels whose arrays are there, and may be made in part.
 
     Returns
     -------
@@ -229,8 +231,11 @@ def forget(position: Position) -> None:
 @contextmanager
 def _updating(position: Position, boxes: Sequence[Box]) -> Iterator[None]:
     name = uuid4().hex[:8]
-    position._documents.edit_group(
-        position.path, lambda attributes: with_stale(attributes, read_stale(attributes).begun(name))
-    )
+
+    def told(attributes: dict[str, Any]) -> dict[str, Any]:
+        # A pyramid that was cut short may be of another method: what it has made is not known any more.
+        return with_stale(attributes, replace(read_stale(attributes), making=None).begun(name))
+
+    position._documents.edit_group(position.path, told)
     yield
     end(position, name, boxes)

@@ -1,0 +1,301 @@
+"""How far the levels of an image are made: told in its document, and after a kill believed as far as the disk agrees.
+
+While all levels of a large image are made its document says which boxes of level 0 are still to come. Who makes the
+same levels after a kill computes these, and those of which the disk tells another story: a file of a level that is
+missing or cut off, a file of level 0 that is younger than the work.
+
+Layer: ops. What the document says is in :mod:`lamella.spec.stale_levels`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from lamella._version import __version__
+from lamella.errors import LamellaError
+from lamella.ops.pyramids import passes
+from lamella.ops.regions import enlarge, region_shape, shrink
+from lamella.spec.stale_levels import Making, StaleLevels, read_stale, with_box, with_stale, without_box
+from lamella.store.keys import join
+from lamella.store.stored_files import look_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lamella.nodes.position import Position
+    from lamella.ops.pyramids.passes import Pass
+    from lamella.ops.regions import Region
+    from lamella.spec.stale_levels import Box
+    from lamella.store.arrays import StoredArray
+    from lamella.types import JSONObject, Shape
+
+_EXACT = 2**31
+"""As many boxes as it takes: few are joined only where they are written down."""
+
+_MOST_FAULTS = 100
+"""Files of a level that are not as they should be, after which the whole level is made anew."""
+
+
+def begin(
+    position: Position,
+    source: StoredArray,
+    levels: Sequence[tuple[StoredArray, Shape]],
+    method: str,
+    *,
+    resume: bool,
+) -> Progress:
+    """Say that all levels are being made, and find what of them remains to be made.
+
+    Parameters
+    ----------
+    position
+        The image. From now on its levels count as stale, until `lamella.ops.pyramids.update.end`.
+    source
+        Its finest level.
+    levels
+        The others: array, and whole factors from the one before.
+    method
+        How voxels become one.
+    resume
+        Go on with what a killed call of the same has made.
+    """
+    work, name = _digest(position, source, levels, method), uuid4().hex[:8]
+    writes = position._session.writes
+    if resume and read_stale(position._documents.group(position.path)).making is not None:
+        writes.settle(position.path)  # where this process wrote to level 0 has to be made anew
+    writes.forget(position.path)
+    found: list[Making] = []
+
+    def told(attributes: JSONObject) -> JSONObject:
+        before = read_stale(attributes)
+        if resume and _goes_on(before, work, len(levels), len(source.meta.shape)):
+            found.append(_with_regions(before, name))
+        return with_stale(attributes, StaleLevels((name,), (), found[0] if found else None))
+
+    position._documents.edit_group(position.path, told)
+    progress = Progress(position, name, work, source, levels)
+    if found:
+        progress.go_on(found[0])
+    return progress
+
+
+def _digest(
+    position: Position, source: StoredArray, levels: Sequence[tuple[StoredArray, Shape]], method: str
+) -> str:
+    """Name a work by what it makes: levels that begin with other arrays, methods or kernels are not gone on with."""
+    arrays = [source, *(array for array, _ in levels)]
+    made = [
+        [
+            array.path.removeprefix(position.path),
+            {key: value for key, value in array.meta.document.items() if key != "attributes"},
+        ]
+        for array in arrays
+    ]
+    text = json.dumps([__version__, method, made, [step for _, step in levels]], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _goes_on(stale: StaleLevels, work: str, levels: int, ndim: int) -> bool:
+    """Whether what was made of some levels counts: nobody else wrote without telling where."""
+    making = stale.making
+    return (
+        making is not None
+        and making.work == work
+        and stale.writers == (making.writer,)
+        and len(making.rest) == levels
+        and all(
+            len(start) == len(stop) == ndim for start, stop in (*stale.regions, *sum(making.rest, start=()))
+        )
+    )
+
+
+def _with_regions(stale: StaleLevels, name: str) -> Making:
+    """Add what was written meanwhile to what remains."""
+    assert stale.making is not None
+    rest = []
+    for boxes in stale.making.rest:
+        for box in stale.regions:
+            boxes = with_box(boxes, box, _EXACT)  # noqa: PLW2901
+        rest.append(boxes)
+    return replace(stale.making, writer=name, rest=tuple(rest))
+
+
+class Progress:
+    """What of the levels of one image remains to be made.
+
+    Parameters
+    ----------
+    position
+        The image.
+    name
+        Under which its document says that levels are being made.
+    work
+        What is made.
+    source, levels
+        See `begin`.
+    """
+
+    def __init__(
+        self,
+        position: Position,
+        name: str,
+        work: str,
+        source: StoredArray,
+        levels: Sequence[tuple[StoredArray, Shape]],
+    ) -> None:
+        self.name = name
+        self._position = position
+        self._work = work
+        self._source = source
+        self._shape = source.meta.shape
+        self._levels = [array for array, _ in levels]
+        self._factors: dict[str, Shape] = {}
+        factors = (1,) * len(self._shape)
+        for array, step in levels:
+            factors = tuple(a * b for a, b in zip(factors, step, strict=True))
+            self._factors[array.path] = factors
+        self._whole: Box = ((0,) * len(self._shape), self._shape)
+        self._rest: dict[str, tuple[Box, ...]] = {array.path: (self._whole,) for array in self._levels}
+        self._untold = 0
+        # The document was just written, and nothing of level 0 is read yet: what is younger was written meanwhile.
+        stamp = position._documents.stamp(position.path)
+        self._since = None if stamp is None else stamp[0]
+
+    @classmethod
+    def anew(
+        cls,
+        position: Position,
+        name: str,
+        source: StoredArray,
+        levels: Sequence[tuple[StoredArray, Shape]],
+        method: str,
+    ) -> Progress:
+        """Begin with everything, where the document says so already under a name."""
+        return cls(position, name, _digest(position, source, levels, method), source, levels)
+
+    # -- while levels are made ------------------------------------------------------------------------------------
+
+    def remaining(self, work: Pass) -> list[Region]:
+        """Return what of the source of a pass has to be read: boxes that fill whole files of all its targets."""
+        factors, shape, unit = self._factors_of(work), work.source.meta.shape, passes.unit_box(work)
+        found: tuple[Box, ...] = ()
+        for target in work.targets:
+            for start, stop in self._rest[target.array.path]:
+                box = shrink(tuple(map(slice, start, stop)), factors)
+                files = [
+                    (one.start // u * u, min(-(-one.stop // u) * u, n))
+                    for one, u, n in zip(box, unit, shape, strict=True)
+                ]
+                found = with_box(found, (tuple(a for a, _ in files), tuple(b for _, b in files)), _EXACT)
+        return [tuple(map(slice, start, stop)) for start, stop in found]
+
+    def made(self, work: Pass, region: Region) -> None:
+        """Take note that the targets of a pass are made of a region of its source; tell it now and then."""
+        box = enlarge(region, self._factors_of(work), self._shape)
+        done = tuple(one.start for one in box), tuple(one.stop for one in box)
+        for target in work.targets:
+            self._rest[target.array.path] = without_box(self._rest[target.array.path], done, _EXACT)
+        self._untold += prod(region_shape(region)) * work.source.meta.dtype.itemsize
+        if self._untold >= passes.UNIT_BYTES and any(self._rest.values()):
+            self._untold = 0
+            self._tell()
+
+    def _factors_of(self, work: Pass) -> Shape:
+        """Factors from level 0 to the source of a pass."""
+        first = work.targets[0]
+        return tuple(a // b for a, b in zip(self._factors[first.array.path], first.factors, strict=True))
+
+    def _tell(self) -> None:
+        making = Making(self.name, self._work, self._since, tuple(self._rest.values()))
+
+        def told(attributes: JSONObject) -> JSONObject:
+            stale = read_stale(attributes)
+            # Without the name somebody else makes the levels by now.
+            mine = self.name in stale.writers
+            return with_stale(attributes, replace(stale, making=making)) if mine else attributes
+
+        self._position._documents.edit_group(self._position.path, told)
+
+    # -- after a kill ---------------------------------------------------------------------------------------------
+
+    def go_on(self, making: Making) -> None:
+        """Take over what was told, as far as the disk agrees."""
+        if making.since is not None and self._since is None:
+            return  # a copy in a store that cannot tell what is younger
+        for array, boxes in zip(self._levels, making.rest, strict=True):
+            self._rest[array.path] = tuple(self._clipped(boxes))
+            for number, box in enumerate(self._missing(array)):
+                few = number < _MOST_FAULTS
+                self._rest[array.path] = (
+                    with_box(self._rest[array.path], box, _EXACT) if few else (self._whole,)
+                )
+                if not few:
+                    break
+        if making.since is not None:
+            for number, box in enumerate(self._younger(making.since)):
+                for path, boxes in self._rest.items():
+                    self._rest[path] = (
+                        with_box(boxes, box, _EXACT) if number < _MOST_FAULTS else (self._whole,)
+                    )
+                if number >= _MOST_FAULTS:
+                    break
+
+    def _clipped(self, boxes: Sequence[Box]) -> Iterator[Box]:
+        """Yield what of some boxes lies in level 0: it may have been resized, and documents say anything."""
+        for start, stop in boxes:
+            first = tuple(max(0, a) for a in start)
+            last = tuple(min(b, n) for b, n in zip(stop, self._shape, strict=True))
+            if all(a < b for a, b in zip(first, last, strict=True)):
+                yield first, last
+
+    def _done(self, path: str) -> tuple[Box, ...]:
+        """Boxes of level 0 of which a level is made."""
+        found: tuple[Box, ...] = (self._whole,)
+        for box in self._rest[path]:
+            found = without_box(found, box, _EXACT)
+        return found
+
+    def _missing(self, array: StoredArray) -> Iterator[Box]:
+        """Yield of what files of a level are made that should be there, and are not or cannot be whole."""
+        factors, meta = self._factors[array.path], array.meta
+        for start, stop in self._done(array.path):
+            for place in _places(shrink(tuple(map(slice, start, stop)), factors), meta.files):
+                if not _is_whole(array, place):
+                    box = enlarge(meta.file_box(place), factors, self._shape)
+                    yield tuple(one.start for one in box), tuple(one.stop for one in box)
+
+    def _younger(self, since: int) -> Iterator[Box]:
+        """Yield the files of level 0 that were written since the work began, of those that levels are made of."""
+        meta, storage = self._source.meta, self._source.documents.storage
+        done = {box for array in self._levels for box in self._done(array.path)}
+        for start, stop in sorted(done):
+            for place in _places(tuple(map(slice, start, stop)), meta.files):
+                stamp = storage.stamp(join(self._source.path, meta.chunk_key(place)))
+                if stamp is not None and max(stamp[0], stamp[-1]) >= since:
+                    box = meta.file_box(place)
+                    yield tuple(one.start for one in box), tuple(one.stop for one in box)
+
+
+def _places(box: Region, file: Shape) -> Iterator[Shape]:
+    """Places in the grid of the files that a box touches."""
+    return product(*(range(one.start // f, -(-one.stop // f)) for one, f in zip(box, file, strict=True)))
+
+
+def _is_whole(array: StoredArray, place: Shape) -> bool:
+    """Whether a file is there with all of its chunks, by its size, header and index."""
+    meta = array.meta
+    try:
+        file = look_at(array.documents.storage, array.path, meta, place)
+    except LamellaError:
+        return False
+    if file is None or file.fault:
+        return False
+    box = meta.file_box(place)
+    inside = tuple(slice(0, -(-(one.stop - one.start) // c)) for one, c in zip(box, meta.chunks, strict=True))
+    return bool(file.present[inside].all())
