@@ -1,4 +1,4 @@
-"""How the kernels come to life: lazily, from several threads at once, and with no room for a cache."""
+"""How the kernels come to life: lazily, from several threads at once, kept as machine code, and with no room for it."""
 
 from __future__ import annotations
 
@@ -36,6 +36,21 @@ assert found == [expected] * 3
 """
 
 
+KEPT_ONLY = (
+    WORK
+    + """
+assert "numba" not in sys.modules, "the kernels were compiled again"
+"""
+)
+
+
+@pytest.fixture
+def package(tmp_path):
+    """The package in a folder of its own, without anything that was compiled before."""
+    shutil.copytree(PACKAGE, tmp_path / "lamella", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
 def run(code, package_root, **environment):
     """Run `code` in a fresh interpreter with warnings as errors."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
@@ -46,25 +61,94 @@ def run(code, package_root, **environment):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_threads_may_make_the_first_call_together(tmp_path):
-    run(WORK, PACKAGE.parent, NUMBA_CACHE_DIR=str(tmp_path))
-    assert list(tmp_path.rglob("*.nbc")), "nothing was cached: the next process would compile again"
+def kept(root):
+    """Files of machine code."""
+    return sorted(root.rglob("*.machine-code"))
 
 
-def test_no_folder_for_a_cache_is_no_error(tmp_path):
-    copy = tmp_path / "lamella"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "ops" / "pyramids" / "__pycache__").write_text(
-        "a file where the folder would be: not even root can write here"
+def without_cache_beside(package):
+    """Put a file where the folder for bytecode would be: not even root can write there."""
+    (package / "lamella" / "ops" / "pyramids" / "__pycache__").write_text("")
+
+
+def test_threads_may_make_the_first_call_together_and_later_processes_need_no_numba(package):
+    run(WORK, package)
+    assert kept(package)
+    run(KEPT_ONLY, package)
+
+
+def test_every_kernel_is_kept_as_machine_code(package):
+    work = """
+import sys
+import numpy as np
+from lamella.ops.pyramids.downsample import downsample
+for method, dtypes in {"mean": "u1 i4 i8 u8 f4 f8", "median": "u2 f4", "mode": "i2 f8", "max": "f4"}.items():
+    for dtype in dtypes.split():
+        found = downsample(np.full((3, 3), 4, dtype), (2, 2), method)
+        assert found.tolist() == [[4, 4], [4, 4]], (method, dtype)
+"""
+    run(work, package)
+    run(work + "assert 'numba' not in sys.modules", package)
+
+
+def test_the_cache_of_the_user_serves_where_the_package_cannot_be_written(package):
+    without_cache_beside(package)
+    home = package / "home"
+    home.mkdir()
+    for place in ({"XDG_CACHE_HOME": str(home / "caches")}, {"XDG_CACHE_HOME": "", "HOME": str(home)}):
+        run(WORK, package, **place)
+        run(KEPT_ONLY, package, **place)
+    assert kept(home / "caches")
+    assert kept(home / ".cache")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda code: code[:-1], lambda code: code[:100] + b"?" + code[101:], lambda _: b""]
+)
+def test_damaged_machine_code_is_compiled_again(package, damage):
+    run(WORK, package)
+    whole = {path: path.read_bytes() for path in kept(package)}
+    for path, code in whole.items():
+        path.write_bytes(damage(code))
+    run(WORK, package)
+    run(KEPT_ONLY, package)
+
+
+def test_another_kernel_is_another_machine_code(package):
+    run(WORK, package)
+    source = package / "lamella" / "ops" / "pyramids" / "kernels_mean.py"
+    exact = "target[j] = cast(cast(total + cast(3 + odd)) >> 3)"
+    assert exact in source.read_text()
+    source.write_text(source.read_text().replace(exact, "target[j] = 9"))
+    run(
+        "import sys\n"
+        + KEPT_ONLY.replace("[22, 24, 26,", "[9, 9, 9,")
+        .replace("[36, 38, 40,", "[9, 9, 9,")
+        .replace('assert "numba" not in sys.modules, ', 'assert "numba" in sys.modules, '),
+        package,
     )
-    nowhere = tmp_path / "file"
+
+
+def test_no_folder_for_a_cache_is_no_error(package):
+    without_cache_beside(package)
+    nowhere = package / "file"
     nowhere.write_text("")
-    run(WORK, tmp_path, HOME=str(nowhere), XDG_CACHE_HOME=str(nowhere), LOCALAPPDATA=str(nowhere))
-    assert not list(tmp_path.rglob("*.nbc"))
+    run(WORK, package, HOME=str(nowhere), XDG_CACHE_HOME=str(nowhere))
+    assert not kept(package)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="RLIMIT_FSIZE, which stands in for a full disk, is POSIX")
-def test_a_full_disk_is_no_error(tmp_path):
+def test_a_full_disk_is_no_error(package):
     full = "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
     full += "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
-    run(full + WORK.replace('print(*found, sep="\\n")', ""), PACKAGE.parent, NUMBA_CACHE_DIR=str(tmp_path))
+    run(full + WORK.replace('print(*found, sep="\\n")', ""), package)
+    assert not list(package.rglob("*.tmp"))
+
+
+def test_numba_calls_the_kernels_where_it_gives_no_machine_code(package):
+    strange = """
+from lamella.ops.pyramids import kernels_jit
+kernels_jit._alone = lambda *_: None
+"""
+    run(strange + WORK.replace('assert "numba" not in sys.modules', ""), package)
+    assert not kept(package)

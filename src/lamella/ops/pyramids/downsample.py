@@ -4,18 +4,20 @@ What is here is a function from an array to a smaller array. Which regions are r
 order and by how many workers, is the pyramid's matter; cutting an array into blocks aligned to the factors
 never changes a bit of the result.
 
-Layer: ops. numba is imported by the first call that needs it.
+Layer: ops. The kernels are loaded, or compiled, by the first call that needs them: see :mod:`.machine_code`.
 """
 
 from __future__ import annotations
 
 import math
 import operator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
+from lamella.ops.pyramids.machine_code import Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,10 +31,20 @@ if TYPE_CHECKING:
 Method: TypeAlias = Literal["mean", "median", "mode", "min", "max", "stride"]
 """How the voxels of a block become one: see `downsample`."""
 
+_BIN_ROWS = Kernel("kernels_rows", "bin_rows")
+_MEAN_INTEGERS = Kernel("kernels_mean", "mean_integers")
+_MEAN_INT64 = Kernel("kernels_mean", "mean_int64")
+_MEAN_FLOAT32 = Kernel("kernels_mean", "mean_float32")
+_MEAN_FLOAT64 = Kernel("kernels_mean", "mean_float64")
+_MEDIAN = Kernel("kernels_rank", "median")
+_MODE = Kernel("kernels_rank", "mode")
+_EXTREMUM = Kernel("kernels_extrema", "extremum")
+
 _MOST_AXES = 6
 _MOST_VOXELS = (
     2**30
 )  # of one block: above, the exact sum of 64-bit integers would not fit the kernel's halves
+_KEPT_ROWS = 2**14  # of a block whose list of rows is kept: 128 KiB
 
 
 def downsampled_shape(shape: Sequence[int], factors: Sequence[int]) -> Shape:
@@ -185,51 +197,46 @@ def _merged(shape: Shape, factors: Shape) -> tuple[list[int], list[int]]:
 
 def _rows(lengths: list[int], steps: list[int]) -> Rows:
     """List the input rows of each output row (see ``kernels_rows``); with the factor along the rows."""
-    from lamella.ops.pyramids.kernels_jit import run
-    from lamella.ops.pyramids.kernels_rows import bin_rows
+    listed = _listed if math.prod(lengths[:-1]) <= _KEPT_ROWS else _listed.__wrapped__
+    return *listed(tuple(lengths[:-1]), tuple(steps[:-1])), steps[-1]
 
-    shape, factors = np.array(lengths[:-1], np.int64), np.array(steps[:-1], np.int64)
-    starts = np.empty(math.prod(downsampled_shape(lengths[:-1], steps[:-1])) + 1, np.int64)
-    rows = np.empty(math.prod(lengths[:-1]), np.int64)
-    run(bin_rows, shape, factors, starts, rows)
-    return starts, rows, steps[-1]
+
+@lru_cache(maxsize=16)
+def _listed(lengths: Shape, steps: Shape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Kept for the next block, which is most likely of the same shape."""
+    shape, factors = np.array(lengths, np.int64), np.array(steps, np.int64)
+    starts = np.empty(math.prod(downsampled_shape(lengths, steps)) + 1, np.int64)
+    rows = np.empty(math.prod(lengths), np.int64)
+    _BIN_ROWS(shape, factors, starts, rows)
+    return starts, rows
 
 
 def _mean(source: NDArray[Any], rows: Rows, target: NDArray[Any]) -> None:
-    from lamella.ops.pyramids import kernels_mean as kernels
-    from lamella.ops.pyramids.kernels_jit import run
-
     width = target.shape[1]
     if source.dtype == np.float32:
-        run(kernels.mean_float32, source, *rows, target, np.empty(width))
+        _MEAN_FLOAT32(source, *rows, target, np.empty(width))
     elif source.dtype == np.float64:
-        run(kernels.mean_float64, source, *rows, target, np.empty(width), np.empty(width), np.empty(width))
+        _MEAN_FLOAT64(source, *rows, target, np.empty(width), np.empty(width), np.empty(width))
     elif source.dtype.itemsize == 8:
         flip = -(2**63) if source.dtype.kind == "u" else 0
         halves = np.empty(width, np.int64), np.empty(width, np.int64)
-        run(kernels.mean_int64, source.view(np.int64), *rows, target.view(np.int64), *halves, flip)
+        _MEAN_INT64(source.view(np.int64), *rows, target.view(np.int64), *halves, flip)
     else:
         wide = np.empty(0, np.int32 if source.dtype.itemsize <= 2 else np.int64)
-        run(kernels.mean_integers, source, *rows, target, np.empty(width, np.int64), wide)
+        _MEAN_INTEGERS(source, *rows, target, np.empty(width, np.int64), wide)
 
 
 def _median(source: Array, rows: Rows, target: Array) -> None:
-    from lamella.ops.pyramids import kernels_rank as kernels
-    from lamella.ops.pyramids.kernels_jit import run
-
-    run(kernels.median, source, *rows, target, _room(source, rows))
+    _MEDIAN(source, *rows, target, _room(source, rows))
 
 
 def _mode(source: Array, rows: Rows, target: Array) -> None:
-    from lamella.ops.pyramids import kernels_rank as kernels
-    from lamella.ops.pyramids.kernels_jit import run
-
     if source.dtype.kind == "f":
         keys, found = _keys(source), np.empty(target.shape, f"i{source.dtype.itemsize}")
-        run(kernels.mode, keys, *rows, found, _room(keys, rows))
+        _MODE(keys, *rows, found, _room(keys, rows))
         target[...] = _flipped(found).view(source.dtype)
     else:
-        run(kernels.mode, source, *rows, target, _room(source, rows))
+        _MODE(source, *rows, target, _room(source, rows))
 
 
 def _keys(source: NDArray[Any]) -> Array:
@@ -248,17 +255,11 @@ def _flipped(bits: NDArray[Any]) -> NDArray[Any]:
 
 
 def _minimum(source: Array, rows: Rows, target: Array) -> None:
-    from lamella.ops.pyramids.kernels_extrema import extremum
-    from lamella.ops.pyramids.kernels_jit import run
-
-    run(extremum, source, *rows, target, False)
+    _EXTREMUM(source, *rows, target, 0)
 
 
 def _maximum(source: Array, rows: Rows, target: Array) -> None:
-    from lamella.ops.pyramids.kernels_extrema import extremum
-    from lamella.ops.pyramids.kernels_jit import run
-
-    run(extremum, source, *rows, target, True)
+    _EXTREMUM(source, *rows, target, 1)
 
 
 def _room(source: Array, rows: Rows) -> Array:

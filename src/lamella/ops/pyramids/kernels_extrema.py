@@ -1,6 +1,6 @@
 """Kernels of the smallest and the largest voxel of each block.
 
-Layer: ops. Imported on first use only, because it imports numba.
+Layer: ops. Imported only to compile, because it imports numba.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.ops.pyramids.kernels_jit import inner, kernel
+from lamella.ops.pyramids.kernels_jit import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     Pixels = NDArray[Any]
 
 
-@inner
-def _pick(kept: Any, value: Any, largest: bool) -> Any:
+@kernel
+def _pick(kept: Any, value: Any, largest: int) -> Any:
     """Pick the smaller or the larger one; NaN once there is one."""
     better = value > kept if largest else value < kept
     return value if better or np.isnan(value) else kept
 
 
 @kernel
-def extremum(source: Pixels, starts: Rows, rows: Rows, factor: int, out: Pixels, largest: bool) -> None:
+def extremum(source: Pixels, starts: Rows, rows: Rows, factor: int, out: Pixels, largest: int) -> None:
     """Smallest or `largest` voxel of each block; NaN where the block has one."""
     length = source.shape[1]
     full = length // factor

@@ -1,58 +1,122 @@
-"""How the pixel kernels are compiled: numba's options, kept in one place, and what happens without a cache.
+"""How the pixel kernels are compiled: numba's options, kept in one place.
 
 The kernels live in the other ``kernels_*`` modules. A kernel sees a C-contiguous array as rows of voxels,
 and for each row of the output the list of input rows that it bins (see ``kernels_rows``): whatever the
 number of axes and the factors, one compiled function per dtype serves.
 
-numba takes the source file of a kernel as the key of its cache on disk, not the files of the functions it
-calls: functions called inside a kernel stand in the kernel's own module, or an update could leave stale
-code.
+What is compiled is kept as machine code by :mod:`.machine_code`, under a name that holds the source of the kernel's
+module and of this one: functions called inside a kernel stand in the kernel's own module, or an update could leave
+stale code.
 
-Layer: ops. Imported on first use only, because it imports numba.
+Layer: ops. Imported only to compile, because it imports numba.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+import re
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numba
+import numpy as np
+from llvmlite import binding
+
+from lamella.ops.pyramids.machine_code import ENTRY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from lamella.ops.pyramids.machine_code import Argument
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` on its first call, without the GIL, and keep the machine code on disk.
+    """Compile `function` on its first call, to run without the GIL; or to be called by a kernel of its module."""
+    decorated: Callable[P, R] = numba.njit(nogil=True, error_model="numpy")(function)
+    return decorated
 
-    Where neither the package's folder nor the user's cache folder can be written, the code lives as long as
-    the process.
+
+def compiled(module: str, name: str, args: Sequence[Argument]) -> tuple[Callable[..., None], bytes | None]:
+    """Compile a kernel for the types of some arguments.
+
+    Parameters
+    ----------
+    module, name
+        Module of this package, and its kernel.
+    args
+        Arguments of a call.
+
+    Returns
+    -------
+    tuple
+        The kernel as numba calls it; and machine code with a function `ENTRY`, which needs nothing but the C library,
+        or None where numba gives no such thing.
     """
+    plain: Any = getattr(import_module(f"lamella.ops.pyramids.{module}"), name)
     try:
-        compiled: Callable[P, R] = numba.njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # numba: "cannot cache function: no locator available"
-        compiled = inner(function)
-    return compiled
+        types = tuple(numba.typeof(arg) for arg in args)
+        plain.compile(types)
+        result = plain.overloads[types]
+        return plain, _alone(result.library.get_llvm_str(), result.fndesc.llvm_func_name, _convention(args))
+    except (AttributeError, KeyError, RuntimeError):  # not numba's public face: another release may have other names
+        return plain, None
 
 
-def inner(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` to be called by a kernel of the same module."""
-    compiled: Callable[P, R] = numba.njit(nogil=True, error_model="numpy")(function)
-    return compiled
+def _convention(args: Sequence[Argument]) -> list[str]:
+    """How numba passes arguments, as types of LLVM; the order of `machine_code`'s numbers."""
+    found = []
+    for arg in args:
+        if isinstance(arg, np.ndarray):
+            found += ["ptr", "ptr", "i64", "i64", "ptr", *["i64"] * (2 * arg.ndim)]
+        else:
+            found.append("i64")
+    return found
 
 
-@cache
-def _uncached(compiled: Callable[P, R]) -> Callable[P, R]:
-    return inner(compiled.py_func)  # type: ignore[attr-defined]  # numba's name for the plain function
+def _entry(symbol: str, kinds: Sequence[str]) -> str:
+    """Write a function of one address, where the arguments are: forty from Python take longer than some work."""
+    taken = "".join(
+        f"%p{i} = getelementptr i64, ptr %values, i64 {i}\n%v{i} = load {kind}, ptr %p{i}\n"
+        for i, kind in enumerate(kinds)
+    )
+    passed = ", ".join(f"{kind} %v{i}" for i, kind in enumerate(kinds))
+    return (
+        f"define i32 @{ENTRY}(ptr %values) {{\n%result = alloca ptr\n%exception = alloca ptr\n{taken}"
+        f'%status = call i32 @"{symbol}"(ptr %result, ptr %exception, {passed})\nret i32 %status\n}}\n'
+    )
 
 
-def run(compiled: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call a kernel; when the cache on disk fails (full, over quota), compile it for this process alone."""
-    try:
-        return compiled(*args, **kwargs)
-    except OSError:  # kernels do no I/O themselves: this is numba reading or writing its cache
-        fresh: Callable[P, R] = _uncached(compiled)
-        return fresh(*args, **kwargs)
+def _alone(code: str, symbol: str, kinds: Sequence[str]) -> bytes | None:
+    """Machine code of one function, without what numba puts around it for Python."""
+    # Arrays are passed as memory of nobody, so nothing is ever freed.
+    code = re.sub(
+        r"^declare void @NRT_MemInfo_call_dtor\(ptr.*$",
+        "define internal void @NRT_MemInfo_call_dtor(ptr %0) { ret void }",
+        code,
+        flags=re.MULTILINE,
+    )
+    module = binding.parse_assembly(code + _entry(symbol, kinds))
+    if [str(one.type) for one in module.get_function(symbol).arguments] != ["ptr", "ptr", *kinds]:
+        return None
+    for value in (*module.functions, *module.global_variables):
+        if not value.is_declaration and value.name != ENTRY:
+            value.linkage = "internal"
+    machine = binding.Target.from_default_triple().create_target_machine(
+        cpu=binding.get_host_cpu_name(),
+        features=binding.get_host_cpu_features().flatten(),
+        opt=3,
+        codemodel="jitdefault",
+        jit=True,
+    )
+    builder = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options())
+    passes = binding.create_new_module_pass_manager()
+    passes.add_global_dead_code_eliminate_pass()
+    passes.run(module, builder)
+    needed = [
+        value.name
+        for value in (*module.functions, *module.global_variables)
+        if value.is_declaration and not value.name.startswith("llvm.")
+    ]
+    return None if needed else machine.emit_object(module)

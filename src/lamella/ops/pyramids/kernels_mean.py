@@ -4,7 +4,7 @@ Each kernel bins the rows of `source` listed for an output row (see ``kernels_ro
 neighbours along a row. Two and four full rows binned by two (2x2 and 2x2x2) have loops of their own, which
 LLVM turns into vector instructions; every path gives the same bits.
 
-Layer: ops. Imported on first use only, because it imports numba.
+Layer: ops. Imported only to compile, because it imports numba.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.ops.pyramids.kernels_jit import inner, kernel
+from lamella.ops.pyramids.kernels_jit import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Pixels = NDArray[Any]
 
 
-@inner
+@kernel
 def _half_to_even(total: int, count: int) -> int:
     """``total / count`` rounded half to even. The floor division leaves a remainder in [0, count)."""
     quotient = total // count
@@ -73,7 +73,7 @@ def mean_integers(
         _mean_rest(source, rows[first:last], factor, target, sums, done)
 
 
-@inner
+@kernel
 def _divide(sums: Rows, begin: int, end: int, count: int, target: Pixels) -> None:
     """Round ``sums / count`` into `target`, by shifts where `count` is a power of two: they vectorise."""
     shift = 0
@@ -88,7 +88,7 @@ def _divide(sums: Rows, begin: int, end: int, count: int, target: Pixels) -> Non
             target[j] = _half_to_even(sums[j], count)
 
 
-@inner
+@kernel
 def _mean_rest(source: Pixels, rows: Rows, factor: int, target: Pixels, sums: Rows, done: int) -> None:
     """Bin the voxels of one output row from `done` on, for any factor and number of rows."""
     length = source.shape[1]

@@ -4,7 +4,7 @@ Blocks of 2x2 and 2x2x2 go through a sorting network without branches, which LLV
 instructions over neighbouring blocks; blocks of another size are gathered and sorted one by one. Both give
 the same bits.
 
-Layer: ops. Imported on first use only, because it imports numba.
+Layer: ops. Imported only to compile, because it imports numba.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from lamella.ops.pyramids.kernels_jit import inner, kernel
+from lamella.ops.pyramids.kernels_jit import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     Eight = tuple[Any, Any, Any, Any, Any, Any, Any, Any]
 
 
-@inner
+@kernel
 def _low(a: Any, b: Any) -> Any:
     return a if a < b else b
 
 
-@inner
+@kernel
 def _high(a: Any, b: Any) -> Any:
     return b if a < b else a
 
 
-@inner
+@kernel
 def _sort4(a: Any, b: Any, c: Any, d: Any) -> Four:
     """Five comparisons: the network of Knuth, The Art of Computer Programming 3, 5.3.4."""
     a, b, c, d = _low(a, b), _high(a, b), _low(c, d), _high(c, d)
@@ -47,7 +47,7 @@ def _sort4(a: Any, b: Any, c: Any, d: Any) -> Four:
     return a, b, c, d
 
 
-@inner
+@kernel
 def _sort8(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Eight:
     """Nineteen comparisons, the fewest there are: both halves sorted, then merged (Batcher)."""
     a, b, c, d = _sort4(a, b, c, d)
@@ -83,19 +83,19 @@ def _choose_middle(a: Any, b: Any, nan: Any) -> Callable[..., Any]:
 overload(_middle)(_choose_middle)
 
 
-@inner
+@kernel
 def _prefer(best: Any, a: Any, b: Any) -> Any:
     return a if a == b else best
 
 
-@inner
+@kernel
 def _mode4(a: Any, b: Any, c: Any, d: Any) -> Any:
     """Mode of four sorted voxels: the last assignment wins, so the longest run first met from the left."""
     best = _prefer(_prefer(_prefer(a, c, d), b, c), a, b)
     return _prefer(_prefer(best, b, d), a, c)
 
 
-@inner
+@kernel
 def _mode8(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
     """Mode of eight sorted voxels: runs of two, then of three, then of four or more.
 
@@ -109,7 +109,7 @@ def _mode8(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> An
     return _prefer(_prefer(_prefer(best, c, f), b, e), a, d)
 
 
-@inner
+@kernel
 def _gather(source: Pixels, rows: Rows, begin: int, end: int, block: Pixels) -> int:
     """Sort the voxels of one block into `block` (NaN last), and give their number."""
     count = 0
@@ -196,7 +196,7 @@ def mode(source: Pixels, starts: Rows, rows: Rows, factor: int, out: Pixels, blo
             target[j] = _longest_run(block, count)
 
 
-@inner
+@kernel
 def _longest_run(block: Pixels, count: int) -> Any:
     """Find the first of the longest runs in sorted voxels."""
     best = block[0]

@@ -1,6 +1,6 @@
 """Which rows of a block each row of the downsampled block bins.
 
-Layer: ops. Imported on first use only, because it imports numba.
+Layer: ops. Imported only to compile, because it imports numba.
 """
 
 from __future__ import annotations
