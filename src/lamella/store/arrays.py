@@ -330,25 +330,24 @@ class StoredArray:
             meta, block = now, block.astype(now.dtype, copy=False)
 
     def _write_held(self, meta: ArrayMeta, selection: Selection, block: Array) -> None:
-        engine = self._engine_for(meta)
         try:
             if selection.is_box:
-                self._boxes(meta, engine).write(selection, block)
+                self._boxes(meta).write(selection, block)
             else:
-                engine.write(selection, block)
+                self._engine_for(meta).write(selection, block)
         except LamellaError:
             raise
         except MemoryError as error:
             raise self._too_large("write", error) from error
-        except engine.errors as error:
-            self._explain("write", meta, [selection], error, engine)
+        except self._engine_for(meta).errors as error:
+            self._explain("write", meta, [selection], error, self._engine_for(meta))
 
-    def _boxes(self, meta: ArrayMeta, engine: Engine) -> BoxWriter:
-        if self._writer is None or self._writer.engine is not engine:
+    def _boxes(self, meta: ArrayMeta) -> BoxWriter:
+        if self._writer is None or self._writer.meta.document != meta.document:
             storage, whole = self.documents.storage, None
             if self._only in (None, "files"):
                 whole = open_whole_files(storage, self.path, meta, any_size=self._only is not None)
-            self._writer = BoxWriter(storage, self.path, meta, engine, whole)
+            self._writer = BoxWriter(storage, self.path, meta, lambda: self._engine_for(meta), whole)
         return self._writer
 
     @contextmanager

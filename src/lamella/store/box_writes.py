@@ -13,7 +13,7 @@ from lamella.store.keys import join
 from lamella.store.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.coverage import Kind
@@ -36,38 +36,43 @@ class BoxWriter:
     storage, path, meta
         The array.
     engine
-        Writes the files that a box covers in part.
+        Opens what writes the files that a box covers in part: TensorStore takes 30 ms to load.
     whole
         Writes those that it covers whole; the engine does that too where this is None.
     """
 
     def __init__(
-        self, storage: Storage, path: str, meta: ArrayMeta, engine: Engine, whole: WholeFiles | None
+        self,
+        storage: Storage,
+        path: str,
+        meta: ArrayMeta,
+        engine: Callable[[], Engine],
+        whole: WholeFiles | None,
     ) -> None:
         self._storage = storage
         self._path = path
-        self._meta = meta
-        self.engine = engine
+        self.meta = meta
+        self._engine = engine
         self._whole = whole
 
     def write(self, selection: Selection, block: Array) -> None:
         """Write a block to a selection that is a box."""
         box = tuple(one for one in selection.axes if isinstance(one, slice))
         origin = [one.start for one in box]
-        encoded_first = self.engine.reads_before_writing
-        for piece in coverage.pieces(self._meta, box, encoded_first if self._whole is None else _WHOLE):
+        apart = self._engine().reads_before_writing if self._whole is None else _WHOLE
+        for piece in coverage.pieces(self.meta, box, apart):
             part = block[_shifted(piece.box, origin)]
             if self._whole is not None and piece.kind in _WHOLE:
                 self._whole.write(piece.box, part)
-            elif piece.kind in encoded_first:
+            elif piece.kind in self._engine().reads_before_writing:
                 self._encode(piece.box, part)
             else:
-                self.engine.write(as_selection(piece.box), part)
+                self._engine().write(as_selection(piece.box), part)
 
     def _encode(self, box: tuple[slice, ...], block: Array) -> None:
         origin = [one.start for one in box]
-        parts = list(coverage.batches(self._meta, box, _BATCH_BYTES))
-        encoded = (self.engine.encode(as_selection(part), block[_shifted(part, origin)]) for part in parts)
+        parts = list(coverage.batches(self.meta, box, _BATCH_BYTES))
+        encoded = (self._engine().encode(as_selection(part), block[_shifted(part, origin)]) for part in parts)
         if len(parts) == 1:
             self._write_files(next(encoded))
         else:
