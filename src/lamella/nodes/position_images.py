@@ -101,8 +101,9 @@ class ImageCreation(NGFFNode):
         from lamella.ops.copy import as_source
 
         source = as_source(data)
-        array = self._described(source.shape, source.dtype, chunks, shards_ratio, compressor, checksum)
-        return self._create(name, array, transform, check_shape, source)
+        view = self._live.view
+        array = self._described(view, source.shape, source.dtype, chunks, shards_ratio, compressor, checksum)
+        return self._create(name, view, array, transform, check_shape, source)
 
     def create_zeros(
         self,
@@ -147,12 +148,14 @@ class ImageCreation(NGFFNode):
         (1000, (1, 1, 64, 2048, 2048))
         """
         self._require_writable(f"create the array {name!r}")
-        array = self._described(shape, dtype, chunks, shards_ratio, compressor, checksum)
-        return self._create(name, array, transform, check_shape, None)
+        view = self._live.view
+        array = self._described(view, shape, dtype, chunks, shards_ratio, compressor, checksum)
+        return self._create(name, view, array, transform, check_shape, None)
 
     def _create(
         self,
         name: str,
+        view: ImagesMeta,
         array: ArrayMeta,
         transform: Sequence[TransformationMeta] | None,
         check_shape: bool,
@@ -164,7 +167,7 @@ class ImageCreation(NGFFNode):
         found = self._documents.kind(place.path)
         self._check_free(key, found)
         if check_shape:
-            self._check_shape(self._live.view, key, array.shape)
+            self._check_shape(view, key, array.shape)
         if found is None and source is not None:
             self._check_source(source, place)
 
@@ -175,7 +178,7 @@ class ImageCreation(NGFFNode):
 
         staged = None
         if found is not None and source is not None:
-            add(self._live.view)  # a transform that does not fit is refused before pixels are written
+            add(view)  # a transform that does not fit is refused before pixels are written
             # An array that is replaced may be what the source reads from: the new one is written beside it.
             staged = self._staged(array, source)
 
@@ -185,7 +188,7 @@ class ImageCreation(NGFFNode):
             for group in self._groups_above(key):
                 self._documents.put_group(group, {})
             if staged is None:
-                self._documents.put_array(place.path, array, new=True)
+                self._documents.put_array(place.path, array, new=True, above_is_edited=True)
             else:
                 self._documents.move(staged.path, place.path)
 
@@ -278,6 +281,7 @@ class ImageCreation(NGFFNode):
 
     def _described(
         self,
+        view: ImagesMeta,
         shape: Sequence[int],
         dtype: DTypeLike,
         chunks: Sequence[int] | Literal["auto"] | None,
@@ -286,7 +290,7 @@ class ImageCreation(NGFFNode):
         checksum: bool | None,
     ) -> ArrayMeta:
         """Return the description of a new array. Nothing is written."""
-        names = [axis.name for axis in self._live.view.multiscales[0].axes]
+        names = [axis.name for axis in view.multiscales[0].axes]
         lengths, kind = _integers("shape", shape), _data_type(dtype)
         if not isinstance(chunks, str | None):
             chunks = _integers("chunks", chunks)
@@ -342,8 +346,8 @@ class ImageCreation(NGFFNode):
 
     def _check_shape(self, meta: ImagesMeta, name: str, shape: Shape) -> None:
         axes = meta.multiscales[0].axes
-        named = "".join(axis.name for axis in axes)
         if len(shape) != len(axes):
+            named = "".join(axis.name for axis in axes)
             raise InvalidArgumentError(
                 f"The array {name!r} of shape {shape} has {len(shape)} dimensions, but {self._place} has the "
                 f"{len(axes)} axes {named}."
@@ -369,7 +373,7 @@ class ImageCreation(NGFFNode):
 def _integers(what: str, numbers: Sequence[int]) -> Shape:
     """Return numbers as a tuple of int; nothing is rounded."""
     try:
-        return tuple(index(n) for n in numbers)
+        return tuple(map(index, numbers))
     except TypeError:
         raise InvalidArgumentError(f"{what} is one integer per axis, not {numbers!r}.") from None
 

@@ -95,7 +95,7 @@ def join(*parts: str) -> str:
     >>> join("", "A", "1"), join("A/1", "0"), join("", "")
     ('A/1', 'A/1/0', '')
     """
-    return "/".join(part.strip("/") for part in parts if part.strip("/"))
+    return "/".join([name for part in parts if (name := part.strip("/"))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,8 @@ class Place:
         InvalidNameError
             The name leads out of the store, or is none.
         """
-        path = join(self.path, name)
+        # What `join` makes, spelled for plain names: a new plate asks for three places per position.
+        path = f"{self.path}/{name}" if self.path and name and "/" not in name else join(self.path, name)
         try:
             return Place(self.session, check_key(path))
         except InvalidNameError as fault:
