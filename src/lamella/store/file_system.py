@@ -36,6 +36,27 @@ def stamp_of(found: os.stat_result) -> Stamp:
     return found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns
 
 
+def write_whole(folder: str, target: str, data: bytes, *, fsync: bool) -> None:
+    """Write a file to take its place in one step; nothing is left when that fails."""
+    temporary = f"{folder}/{private_name('.tmp')}"
+    fd = os.open(temporary, CREATE, 0o666)
+    try:
+        try:
+            done = os.write(fd, data)
+            while done < len(data):
+                done += os.write(fd, memoryview(data)[done:])
+            if fsync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(temporary, target)
+    except BaseException:
+        remove_file(temporary)
+        raise
+    if fsync:
+        fsync_path(folder)
+
+
 def copy_whole(source: str, temporary: str, target: str, *, fsync: bool) -> None:
     """Copy a file, as the system copies best, to take its place in one step; nothing is left when that fails."""
     try:

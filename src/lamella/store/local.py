@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,8 +21,8 @@ from lamella.store import file_system as system
 from lamella.store.bounds import DOCUMENTS, Bounds
 from lamella.store.keys import PRIVATE_PREFIX, check_key, is_private, natural_order
 from lamella.store.link_loops import names_in
-from lamella.store.litter import private_name, remove_file, sweep_folder
-from lamella.store.locks import file_lock, replacement_lock
+from lamella.store.litter import private_name, sweep_folder
+from lamella.store.locks import ReplacementLock, file_lock
 from lamella.store.storage import Names, Stamp, Storage
 
 if TYPE_CHECKING:
@@ -152,12 +152,13 @@ class LocalStorage(Storage):
         return os.open(path, system.READ)
 
     def _place(self, key: str) -> str:
-        """Return the path of a key whose folder lies in the store."""
+        """Return the path of a key whose folder lies in the store; FileNotFoundError where there is no such folder."""
         folder, _, name = key.rpartition("/")
         # Asked for each document again and again: of a folder that is known, their names are no question.
         if name not in DOCUMENTS or folder not in self._bounds.known:
             check_key(key)
-            self.enter(folder)
+            if not self._bounds.enter(folder):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key)
         return self._base + key
 
     def enter(self, path: str) -> None:
@@ -199,7 +200,7 @@ class LocalStorage(Storage):
         return found.st_size if found is not None and S_ISREG(found.st_mode) else None
 
     def stamp(self, key: str) -> Stamp | None:
-        """Times of modification and of any change in nanoseconds, size, inode: a replace changes the inode at least."""
+        """Return times of modification and any change in ns, size, inode: a replace changes the inode at least."""
         found = self._stat(key)
         return None if found is None else system.stamp_of(found)
 
@@ -224,37 +225,19 @@ class LocalStorage(Storage):
         folder = check_key(key).rpartition("/")[0]
         if not key:
             raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
-        self._make_folder(folder)
+        if folder not in self._folders:
+            self._make_folder(folder)
         try:
-            self._replace(folder, key, data)
+            system.write_whole(self._base + folder, self._base + key, data, fsync=self.fsync)
         except FileNotFoundError:  # somebody removed a folder that we remember
             self._folders.clear()
             self._make_folder(folder)
             try:
-                self._replace(folder, key, data)
+                system.write_whole(self._base + folder, self._base + key, data, fsync=self.fsync)
             except OSError as error:
                 self._fail("write", key, error)
         except OSError as error:
             self._fail("write", key, error)
-
-    def _replace(self, folder: str, key: str, data: bytes) -> None:
-        temporary = f"{self._base}{folder}/{private_name('.tmp')}"
-        fd = os.open(temporary, system.CREATE, 0o666)
-        try:
-            try:
-                done = os.write(fd, data)
-                while done < len(data):
-                    done += os.write(fd, memoryview(data)[done:])
-                if self.fsync:
-                    os.fsync(fd)
-            finally:
-                os.close(fd)
-            os.replace(temporary, self._base + key)
-        except BaseException:
-            remove_file(temporary)
-            raise
-        if self.fsync:
-            system.fsync_path(self._base + folder)
 
     def _make_folder(self, folder: str) -> None:
         """Make a folder and those above; each is checked once to lie inside the store."""
@@ -262,8 +245,11 @@ class LocalStorage(Storage):
             return
         try:
             if folder:
-                self._make_folder(folder.rpartition("/")[0])
+                above = folder.rpartition("/")[0]
+                if above not in self._folders:
+                    self._make_folder(above)
                 os.mkdir(self._base + folder)
+                self._bounds.note(folder)
             else:
                 self._make_root()
         except FileExistsError:
@@ -318,6 +304,14 @@ class LocalStorage(Storage):
         self._folders.clear()
         self._bounds.forget()
 
+    def _is_alias(self, path: str) -> bool:
+        """Whether a name, or one of a folder above it, is only what the file system takes for another's."""
+        try:
+            self.enter(path.rpartition("/")[0])
+        except NodeNotFoundError:
+            return True
+        return self._bounds.is_alias(path)
+
     def claim(self, path: str) -> None:
         """Refuse a folder that links lead out of the store."""
         self.check_writable(path)
@@ -343,7 +337,7 @@ class LocalStorage(Storage):
         self.check_writable(prefix)
         path = self._base + check_key(prefix) if prefix else self.root
         self._bounds.check(prefix.rpartition("/")[0])
-        if not self.exists(prefix) and not os.path.islink(path):  # also where its name is an alias of another
+        if self._is_alias(prefix):
             return
         self._forget()
         try:
@@ -370,7 +364,7 @@ class LocalStorage(Storage):
             raise InvalidNameError("the root of a store cannot be moved")
         if f"{new}/".startswith(f"{old}/"):
             raise InvalidNameError(f"cannot move {old!r} into itself, to {new!r}")
-        if not os.path.lexists(source) or self._bounds.is_alias(old):
+        if not os.path.lexists(source) or self._is_alias(old):
             raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.root}")
         self._bounds.check(old.rpartition("/")[0])
         self._make_folder(new.rpartition("/")[0])
@@ -406,31 +400,38 @@ class LocalStorage(Storage):
         self.check_writable(key)
         if sys.platform == "win32":
             return self.lock(key)
-        return self._held(
-            key, replacement_lock(self._base + check_key(key), otherwise=lambda: self.lock(key))
-        )
+        return self._held(key, ReplacementLock(self._base + check_key(key), otherwise=lambda: self.lock(key)))
 
     @contextmanager
-    def _held(self, key: str, lock: AbstractContextManager[int | None]) -> Iterator[int | None]:
-        with ExitStack() as stack:
-            try:
-                held = stack.enter_context(lock)
-            except OSError as error:
-                self._fail("lock", key, error)
+    def _held(self, key: str, lock: ReplacementLock) -> Iterator[int | None]:
+        held = self._hold(key, lock)
+        try:
             yield held
+        finally:
+            lock.__exit__(None, None, None)
+
+    def _hold(self, key: str, lock: ReplacementLock) -> int | None:
+        try:
+            return lock.__enter__()
+        except OSError as error:
+            self._fail("lock", key, error)
 
     def swap(self, key: str, old: bytes, new: bytes, before_write: Callable[[], object]) -> bool:
         """Replace a file if it still holds the old bytes, read from the file that is locked anyway."""
         self.check_writable(key)
         if sys.platform == "win32":
             return super().swap(key, old, new, before_write)
-        with self._held(key, replacement_lock(self._base + check_key(key), otherwise=nullcontext)) as held:
+        lock = ReplacementLock(self._base + check_key(key), otherwise=nullcontext)
+        held = self._hold(key, lock)
+        try:
             if held is not None:
                 if os.pread(held, len(old) + 1, 0) != old:
                     return False
                 before_write()
                 self.write(key, new)
                 return True
+        finally:
+            lock.__exit__(None, None, None)
         # The file is missing, or not ours to write while its folder may be.
         return self.exists(key) and super().swap(key, old, new, before_write)
 

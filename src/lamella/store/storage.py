@@ -51,6 +51,11 @@ class Storage(ABC):
     def name(self) -> str:
         """Where the store is, for messages."""
 
+    @property
+    def merges_case(self) -> bool:
+        """Whether names that differ by case only are one entry."""
+        return False
+
     @abstractmethod
     def read(self, key: str) -> bytes | None:
         """Return the bytes of a key, None when there is none."""
