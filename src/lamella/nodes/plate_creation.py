@@ -14,7 +14,7 @@ import warnings
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypeAlias
 
-from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError, NodeNotFoundError
 from lamella.nodes.position import Position, pending_attributes
 from lamella.nodes.session import join
 from lamella.nodes.well import Well, path_in_plate, plate_above
@@ -65,7 +65,15 @@ def create_well(plate: Plate, row: str, column: str, row_index: int | None, colu
 
 
 def _warn_of_case(plate: Plate, old: PlateMeta, new: PlateMeta) -> None:
-    """Warn of new rows or columns whose names differ from others by case only (PL-03)."""
+    """Warn of new rows or columns whose names differ from others by case only (PL-03).
+
+    Raises
+    ------
+    InvalidNameError
+        They would be one folder here.
+    """
+    _refuse_one_folder(plate, [row.name for row in new.rows], [row.name for row in old.rows])
+    _refuse_one_folder(plate, [well.path for well in new.wells], [well.path for well in old.wells])
     for known, names in ((old.rows, new.rows), (old.columns, new.columns)):
         before = plate_edits.case_collisions(entry.name for entry in known)
         for names_of_one in plate_edits.case_collisions(entry.name for entry in names):
@@ -76,6 +84,19 @@ def _warn_of_case(plate: Plate, old: PlateMeta, new: PlateMeta) -> None:
                     UserWarning,
                     stacklevel=5,
                 )
+
+
+def _refuse_one_folder(parent: Plate | Well, names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse new names that the file system takes for those of others; what is in one folder already stays so."""
+    if not parent._documents.storage.merges_case:
+        return
+    before = plate_edits.case_collisions(known)
+    for names_of_one in plate_edits.case_collisions(names):
+        if names_of_one not in before:
+            raise InvalidNameError(
+                f"{' and '.join(map(repr, names_of_one))} differ only by case, and would be one folder in "
+                f"{parent._place}: the file system there takes them for the same. Nothing was created."
+            )
 
 
 def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Position]:
@@ -101,6 +122,10 @@ def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Positi
         def change(meta: PlateMeta) -> PlateMeta:
             return plate_edits.raise_counts(plate_edits.add_wells(meta, new), counts)
 
+        for path, listed_images in counts.items():
+            names = [name for name, _ in listed_images]
+            given = {name for name, _ in images[path]}
+            _refuse_one_folder(plate, names, [name for name in names if name not in given])
         _warn_of_case(plate, meta, change(meta))  # refuses what does not fit before anything is written
         _clear_places(plate, images, documents, attributes)
         _write(plate, images, documents, attributes)
