@@ -11,6 +11,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from lamella.adapters.tiff_promises import check_names
 from lamella.errors import LamellaError, MissingDependencyError, SourceError
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def open_file(path: str) -> Iterator[Any]:
     with _listening() as heard:
         try:
             with tifffile.TiffFile(path) as file:
+                check_names(path, file)
                 # Newer versions find the series when they are first looked at, and log then.
                 series = list(file.series)
                 _check_heard(path, heard)

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import struct
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from lamella.adapters.tiff_ome import children
-from lamella.errors import SourceError
+from lamella.errors import SourceError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _OWN_LISTS = {"lsm", "mmstack", "ndtiff"}
 """Series whose pages tifffile finds by an index of the format, not by the chain."""
+
+_SEPARATORS = re.compile(r"[/\\]")
+_DRIVE = re.compile(r"[A-Za-z]:")
 
 _DESCRIPTION = 270
 """Code of the tag ImageDescription."""
@@ -48,6 +52,52 @@ def check_promises(path: str, file: Any) -> None:
         raise SourceError(
             f"{path} is damaged or incomplete: {lack}; copy it again from where it was recorded"
         )
+
+
+def check_names(path: str, file: Any) -> None:
+    """Refuse a file that names others outside of its folder, before any of them is opened.
+
+    A TIFF file comes from anywhere, and what it names would be converted with it: pixels that somebody else may read
+    then. Links within the folder are the user's own, and followed.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    file : tifffile.TiffFile
+        The same file, open, its series not looked at yet.
+
+    Raises
+    ------
+    SourceError
+        A name is absolute, or leads out of the folder by ``..``.
+    """
+    for where, name in _named(file):
+        if name.startswith(("/", "\\")) or _DRIVE.match(name) or ".." in _SEPARATORS.split(name):
+            raise SourceError(
+                f"{path} is not read: its {where} names {shown(name)}, which is not in the same folder; put the files "
+                "that belong together into one folder, and name them there without a path"
+            )
+
+
+def _named(file: Any) -> Iterator[tuple[str, str]]:
+    """Give the names of other files, each with where it stands."""
+    if file.is_ome and file.ome_metadata:
+        try:
+            root = ElementTree.fromstring(file.ome_metadata)
+        except ElementTree.ParseError:
+            return  # tifffile reads the pages alone
+        own = root.get("UUID")
+        for element in root.iter():
+            # Its own path of another time is no place to look at.
+            if element.tag.endswith("UUID") and (own is None or element.text != own):
+                yield "OME-XML", element.get("FileName", "")
+    index = os.path.join(file.filehandle.dirname, "NDTiff.index")
+    if file.is_ndtiff and os.path.isfile(index):
+        from tifffile.tifffile import read_ndtiff_index
+
+        for entry in read_ndtiff_index(index):
+            yield "NDTiff.index", entry[1]
 
 
 def _lacks(file: Any) -> Iterator[str]:

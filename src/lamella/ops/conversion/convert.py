@@ -240,7 +240,11 @@ class _Destination:
                 f"{self.path} exists already: choose another name, or replace it with --overwrite"
             )
         empty = os.path.isdir(self.path) and not os.listdir(self.path)
-        if os.path.islink(self.path) or not (empty or self._is_store()):
+        if os.path.islink(self.path):
+            raise StoreExistsError(
+                f"{self.path} is not replaced, because it is a symbolic link: give the folder that it leads to"
+            )
+        if not (empty or self._is_store()):
             raise StoreExistsError(
                 f"{self.path} is not replaced, because it is no Zarr store: choose another name"
             )
