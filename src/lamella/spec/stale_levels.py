@@ -30,7 +30,8 @@ _KEY = "stale_levels"
 _OURS = "lamella"
 _MOST_BOXES = 32
 _MOST_WRITERS = 64
-_MOST_REST = 64
+MOST_REST = 64
+"""Boxes that are written down of what remains to be made of one level."""
 _MANY = "many"
 
 
@@ -61,7 +62,7 @@ class Making:
         for boxes in self.rest:
             few: tuple[Box, ...] = ()
             for box in boxes:
-                few = with_box(few, box, _MOST_REST)
+                few = with_box(few, box, MOST_REST)
             rest.append([[list(start), list(stop)] for start, stop in few])
         return {"writer": self.writer, "work": self.work, "since": self.since, "rest": rest}
 
@@ -201,10 +202,11 @@ def without_box(boxes: Sequence[Box], box: Box, most: int = _MOST_BOXES) -> tupl
     >>> without_box([((0,), (9,))], ((3,), (5,)))
     (((0,), (3,)), ((5,), (9,)))
     """
-    kept: tuple[Box, ...] = ()
-    for one in boxes:
-        for rest in _less(one, box):
-            kept = with_box(kept, rest, most)
+    pieces = [(one, _less(one, box)) for one in boxes]
+    kept = tuple(one for one, rest in pieces if rest == [one])
+    for one, rest in pieces:
+        for piece in rest if rest != [one] else ():
+            kept = with_box(kept, piece, most)
     return kept
 
 

@@ -2,6 +2,7 @@ r"""Checksums of the files of a store: a manifest that ``sha256sum --check`` rea
 
 Each line has the SHA-256 of a file in hexadecimal, two spaces, and its key, sorted by key. A key with a line break or a
 backslash is escaped as GNU coreutils do: the line begins with a backslash. Temporary and lock files are left out.
+What a call that is cut short has found is kept in a file beside the manifest (:mod:`lamella.ops.integrity.record`).
 
 Layer: ops.
 """
@@ -15,18 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lamella.errors import InvalidArgumentError, LamellaError, one_line
-from lamella.ops.execution import run
+from lamella.ops.execution import check_reach, run
 from lamella.ops.integrity.array_status import Fault
+from lamella.ops.integrity.record import Record, refuse_in_store
 from lamella.ops.validation.validate import place_of
+from lamella.store.evidence import evidence
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from concurrent.futures import Executor
 
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
+    from lamella.store.evidence import Evidence
     from lamella.store.storage import Storage
     from lamella.types import StrPath
 
@@ -36,27 +41,50 @@ _PART = 8 << 20
 _LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
 
 
+SUMS = "sums"
+"""What a record of checksums holds."""
+
+
+class _File(NamedTuple):
+    """A file to read: its storage, the path that its key is below, and whether what is found goes into a record."""
+
+    storage: Storage
+    path: str
+    key: str
+    noted: bool
+
+
 class _Sum(NamedTuple):
     key: str
     size: int
     digest: str
     fault: str = ""
+    evidence: Evidence | None = None
 
 
 def checksum(
     path_or_node: StrPath | Store | NGFFNode,
+    output: StrPath | None = None,
     *,
     jobs: int | None = None,
+    executor: Executor | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, str]:
     """Compute the SHA-256 of every file of a store.
+
+    With `output`, what is found is kept in ``<output>.record`` until the manifest is written. A call that was cut short
+    is finished by the same call: it reads the files that were not read, or are not what they were then.
 
     Parameters
     ----------
     path_or_node : path, URL, zarr store or node
         What to look at, with all below it.
+    output : path, optional
+        Write the manifest here, whole or not at all; outside of the store.
     jobs : int, optional
         Number of workers; one per processor by default. Each holds a few MB.
+    executor : concurrent.futures.Executor, optional
+        Where to read, instead of threads of this process.
     progress : callable, optional
         Told the bytes of each file that is done.
 
@@ -69,8 +97,10 @@ def checksum(
     ------
     StoreNotFoundError
         There is no store.
+    InvalidArgumentError
+        `output` lies in the store, or the record beside it is of another store.
     StorageError
-        A file cannot be read.
+        A file cannot be read, or the manifest cannot be written.
 
     Examples
     --------
@@ -86,6 +116,7 @@ def checksum(
         raise InvalidArgumentError(
             f"{name} cannot list what it holds over this connection: take a copy of it"
         )
+    check_reach(storage, executor)
     found: dict[str, str] = {}
 
     def take(one: _Sum) -> None:
@@ -93,8 +124,59 @@ def checksum(
         if progress is not None:
             progress(one.size)
 
-    run(lambda key: _sum(storage, path, key), _files(storage, path), jobs=jobs, done=take)
-    return dict(sorted(found.items()))
+    if output is None:
+        _sums(storage, path, _files(storage, path), take, _Where(jobs, executor))
+        return dict(sorted(found.items()))
+    refuse_in_store(os.path.abspath(output), storage)
+    with Record(f"{os.fspath(output)}.record", SUMS, storage, path) as record:
+        _sums(storage, path, _files(storage, path), take, _Where(jobs, executor), record)
+        found = dict(sorted(found.items()))
+        write_manifest(found, output)
+        record.remove()
+    return found
+
+
+class _Where(NamedTuple):
+    jobs: int | None
+    executor: Executor | None
+
+
+def _sums(
+    storage: Storage,
+    path: str,
+    keys: Iterable[str],
+    take: Callable[[_Sum], object],
+    where: _Where,
+    record: Record | None = None,
+    wanted: Mapping[str, str] | None = None,
+) -> int:
+    """Read files, but those that a record knows; with `wanted` only where it knows the digest that is wanted.
+
+    Returns
+    -------
+    int
+        Number of the files that the record knows.
+    """
+    count = 0
+
+    def unknown() -> Iterator[_File]:
+        nonlocal count
+        for key in keys:
+            known = None if record is None else record.known(key, evidence(storage, join(path, key)))
+            if known is not None and (wanted is None or wanted[key] == known.found):
+                count += 1
+                take(_Sum(key, known.size, known.found))
+            else:
+                yield _File(storage, path, key, record is not None)
+
+    def done(one: _Sum) -> None:
+        take(one)
+        if record is not None and not one.fault and (wanted is None or wanted[one.key] == one.digest):
+            record.add(one.key, one.evidence, one.size, one.digest)
+
+    work = _sum if wanted is None else _look
+    run(work, unknown(), jobs=where.jobs, executor=where.executor, done=done)
+    return count
 
 
 def manifest_lines(digests: Mapping[str, str]) -> Iterator[str]:
@@ -155,24 +237,14 @@ def compare(
     path: str,
     wanted: Mapping[str, str],
     jobs: int | None = None,
+    executor: Executor | None = None,
     progress: Callable[[int], None] | None = None,
-) -> tuple[int, int, list[Fault], tuple[str, ...]]:
-    """Compare the files of a store with a manifest.
-
-    Returns
-    -------
-    tuple
-        Number of files compared, their bytes, what differs, and keys that are not in the manifest.
-    """
+    record: Record | None = None,
+) -> Comparison:
+    """Compare the files of a store with a manifest; with a record those that it does not know."""
     present = set(_files(storage, path))
     faults = [Fault(key, "is missing") for key in wanted if key not in present]
     sizes = [0]
-
-    def look(key: str) -> _Sum:
-        try:
-            return _sum(storage, path, key)
-        except LamellaError as fault:
-            return _Sum(key, 0, "", one_line(fault))
 
     def take(one: _Sum) -> None:
         sizes.append(one.size)
@@ -183,13 +255,38 @@ def compare(
         if progress is not None:
             progress(one.size)
 
-    run(look, sorted(present & wanted.keys()), jobs=jobs, done=take)
-    return (
+    known = _sums(
+        storage, path, sorted(present & wanted.keys()), take, _Where(jobs, executor), record, wanted
+    )
+    return Comparison(
         len(sizes) - 1,
         sum(sizes),
-        sorted(faults, key=lambda fault: fault.key),
+        tuple(sorted(faults, key=lambda fault: fault.key)),
         tuple(sorted(present - wanted.keys())),
+        known,
     )
+
+
+class Comparison(NamedTuple):
+    """What came of comparing files with a manifest.
+
+    Attributes
+    ----------
+    files, nbytes
+        Number and size of those that were compared.
+    damage
+        What differs.
+    added
+        Keys that are not in the manifest.
+    known
+        How many files a record knew.
+    """
+
+    files: int
+    nbytes: int
+    damage: tuple[Fault, ...]
+    added: tuple[str, ...]
+    known: int
 
 
 def _files(storage: Storage, path: str, below: str = "") -> Iterator[str]:
@@ -210,12 +307,21 @@ def _is_folder(storage: Storage, key: str) -> bool:
         return False
 
 
-def _sum(storage: Storage, path: str, key: str) -> _Sum:
+def _sum(file: _File) -> _Sum:
+    storage, path, key, noted = file
+    before = evidence(storage, join(path, key)) if noted else None
     digest, size = hashlib.sha256(), 0
     for part in _parts(storage, join(path, key)):
         digest.update(part)
         size += len(part)
-    return _Sum(key, size, digest.hexdigest())
+    return _Sum(key, size, digest.hexdigest(), "", before)
+
+
+def _look(file: _File) -> _Sum:
+    try:
+        return _sum(file)
+    except LamellaError as fault:
+        return _Sum(file.key, 0, "", one_line(fault))
 
 
 def _parts(storage: Storage, key: str) -> Iterable[bytes]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lamella.errors import LamellaError, one_line
 from lamella.ops.regions import piece_shape, region_shape, regions
 from lamella.ops.scratch import scratch
+from lamella.store.evidence import evidence
 from lamella.store.keys import join
 from lamella.store.stored_places import stored_places
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.store.arrays import StoredArray
+    from lamella.store.evidence import Evidence
     from lamella.types import Shape
 
 _PIECE_BYTES = 2**20
@@ -25,18 +27,48 @@ _PIECE_BYTES = 2**20
 
 
 class StoredPlace(NamedTuple):
-    """A file of an array, by its place in the grid."""
+    """A file of an array, by its place in the grid.
+
+    Attributes
+    ----------
+    array, place
+        The array, and where in it.
+    document
+        Digest of the array's document, where what is found goes into a record.
+    """
 
     array: StoredArray
     place: Shape
+    document: str = ""
+
+    @property
+    def key(self) -> str:
+        """Of the file, in the store."""
+        return join(self.array.path, self.array.meta.chunk_key(self.place))
 
 
 class Decoded(NamedTuple):
-    """What became of decoding one file: its key in the store, its bytes, and what was wrong, if anything."""
+    """What became of decoding one file.
+
+    Attributes
+    ----------
+    key
+        Of the file, in the store.
+    size
+        In bytes.
+    fault
+        What was wrong, if anything.
+    evidence
+        Of the state in which it was decoded, where that goes into a record.
+    document
+        Digest of the array's document.
+    """
 
     key: str
     size: int
     fault: str
+    evidence: Evidence | None = None
+    document: str = ""
 
 
 def places_to_decode(array: StoredArray) -> Iterator[StoredPlace]:
@@ -58,9 +90,9 @@ def places_to_decode(array: StoredArray) -> Iterator[StoredPlace]:
 
 def decode(file: StoredPlace) -> Decoded:
     """Decode a file, piece by piece, so that memory is a piece (or a chunk, where one is larger)."""
-    array, place = file
-    meta = array.meta
-    key = join(array.path, meta.chunk_key(place))
+    array, place, document = file
+    meta, key = array.meta, file.key
+    before = evidence(array.documents.storage, key) if document else None
     box = meta.file_box(place)
     shape = tuple(one.stop - one.start for one in box)
     unit = piece_shape(shape, meta.chunks, meta.dtype.itemsize, _PIECE_BYTES)
@@ -72,4 +104,4 @@ def decode(file: StoredPlace) -> Decoded:
             array.read_many([piece], out=scratch(region_shape(piece), meta.dtype)[None])
     except (LamellaError, MemoryError) as fault:
         return Decoded(key, size, one_line(fault))
-    return Decoded(key, size, "")
+    return Decoded(key, size, "", before, document)

@@ -1,25 +1,31 @@
 """Verification of a store: every document parsed and every chunk decoded, or every file compared with a manifest.
 
 Whether the metadata keep the rules of OME-NGFF is asked of `lamella.validate`; here it is whether all that is stored
-can be read. Flipped bits that a codec does not notice are found by a manifest alone.
+can be read. Flipped bits that a codec does not notice are found by a manifest alone. A verification that is cut short
+goes on from a record of what it has found (:mod:`lamella.ops.integrity.record`).
 
 Layer: ops.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, LamellaError, one_line
 from lamella.ops.execution import check_reach, run
 from lamella.ops.integrity.array_status import Fault
-from lamella.ops.integrity.checksum import compare, read_manifest
-from lamella.ops.integrity.decoding import StoredPlace, decode, places_to_decode
+from lamella.ops.integrity.checksum import SUMS, compare, read_manifest
+from lamella.ops.integrity.decoding import Decoded, StoredPlace, decode, places_to_decode
+from lamella.ops.integrity.record import Record
 from lamella.ops.validation.validate import place_of
 from lamella.ops.walk_store import StoreReader
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents
+from lamella.store.evidence import evidence
 from lamella.store.keys import is_key, join
 
 if TYPE_CHECKING:
@@ -29,8 +35,10 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
-    from lamella.ops.integrity.decoding import Decoded
     from lamella.types import JSONObject, StrPath
+
+_DECODING = "decoding"
+"""What a record of decoded files holds."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,8 @@ class VerifyReport:
         What is not whole.
     added
         Files that the manifest does not name; no damage.
+    known
+        Files of these that an earlier call with the same record has found whole, and that are what they were then.
     """
 
     name: str
@@ -58,6 +68,7 @@ class VerifyReport:
     nbytes: int = 0
     damage: tuple[Fault, ...] = ()
     added: tuple[str, ...] = ()
+    known: int = field(default=0, compare=False)
 
     def __bool__(self) -> bool:
         return not self.damage
@@ -76,6 +87,7 @@ class VerifyReport:
             f"{self.name}: {verdict}; {self.files} file{'' if self.files == 1 else 's'} of "
             f"{self.nbytes / 1e6:.1f} MB"
             + (f" in {self.arrays} arrays, {self.documents} documents" if self.documents else "")
+            + (f"; {self.known} of them read by a call before this one" if self.known else "")
         )
 
     def to_json(self) -> JSONObject:
@@ -87,6 +99,7 @@ class VerifyReport:
             "arrays": self.arrays,
             "files": self.files,
             "bytes": self.nbytes,
+            "known": self.known,
             "damage": [{"key": one.key, "found": one.found} for one in self.damage],
             "added": list(self.added),
         }
@@ -96,6 +109,7 @@ def verify(
     path_or_node: StrPath | Store | NGFFNode,
     *,
     manifest: StrPath | None = None,
+    record: StrPath | None = None,
     jobs: int | None = None,
     executor: Executor | None = None,
     progress: Callable[[int], None] | None = None,
@@ -110,10 +124,14 @@ def verify(
         What to verify, with all below it.
     manifest : path, optional
         A file that `lamella.checksum` made: compare each file's checksum with it, and decode nothing.
+    record : path, optional
+        A file, outside of the store, in which is kept which files are whole. A call that was cut short is finished by
+        the same call: it reads files that were not read, were damaged, or are not what they were then. The file is
+        removed at the end: the next verification reads everything, since what rots changes no date.
     jobs : int, optional
         Number of workers; one per processor by default.
     executor : concurrent.futures.Executor, optional
-        Where to decode, instead of threads of this process.
+        Where to read, instead of threads of this process.
     progress : callable, optional
         Told the bytes of each file that is done.
 
@@ -122,7 +140,9 @@ def verify(
     StoreNotFoundError
         There is no store.
     InvalidArgumentError
-        The store cannot list what it holds, or the manifest is none.
+        The store cannot list what it holds, the manifest is none, or the record lies in the store or is of another.
+    StorageError
+        The record cannot be written.
 
     Examples
     --------
@@ -140,11 +160,25 @@ def verify(
             f"{name} cannot be verified: what it holds cannot be listed over this connection. Verify a copy, or the "
             "images one by one with validate(..., pixels=True)"
         )
-    if manifest is not None:
-        found, nbytes, damage, added = compare(storage, path, read_manifest(manifest), jobs, progress)
-        return VerifyReport(name, 0, 0, found, nbytes, tuple(damage), added)
     check_reach(storage, executor)
-    walk = _Verification(StoreReader(storage), progress)
+    wanted = None if manifest is None else read_manifest(manifest)
+    work = _DECODING if wanted is None else SUMS
+    with nullcontext() if record is None else Record(record, work, storage, path) as kept:
+        if wanted is not None:
+            found = compare(storage, path, wanted, jobs, executor, progress, kept)
+            report = VerifyReport(name, 0, 0, *found)
+        else:
+            report = _decode_all(
+                _Verification(StoreReader(storage), progress, kept), path, name, jobs, executor
+            )
+        if kept is not None:
+            kept.remove()
+    return report
+
+
+def _decode_all(
+    walk: _Verification, path: str, name: str, jobs: int | None, executor: Executor | None
+) -> VerifyReport:
     run(decode, walk.places(path), jobs=jobs, executor=executor, done=walk.take)
     if not walk.documents and not walk.damage:
         raise InvalidArgumentError(f"{name} holds no Zarr group or array: there is nothing to verify")
@@ -155,16 +189,20 @@ def verify(
         walk.files,
         walk.nbytes,
         tuple(sorted(walk.damage, key=lambda d: d.key)),
+        known=walk.known,
     )
 
 
 class _Verification:
     """The walk through a store, and the tally of what was found."""
 
-    def __init__(self, reader: StoreReader, progress: Callable[[int], None] | None) -> None:
+    def __init__(
+        self, reader: StoreReader, progress: Callable[[int], None] | None, record: Record | None
+    ) -> None:
         self.reader = reader
         self.progress = progress
-        self.documents = self.arrays = self.files = self.nbytes = 0
+        self.record = record
+        self.documents = self.arrays = self.files = self.nbytes = self.known = 0
         self.damage: list[Fault] = []
 
     def places(self, path: str) -> Iterator[StoredPlace]:
@@ -193,6 +231,8 @@ class _Verification:
         self.nbytes += decoded.size
         if decoded.fault:
             self.damage.append(Fault(decoded.key, decoded.fault))
+        elif self.record is not None and decoded.document:
+            self.record.add(decoded.key, decoded.evidence, decoded.size, decoded.document)
         if self.progress is not None:
             self.progress(decoded.size)
 
@@ -201,6 +241,21 @@ class _Verification:
         self.arrays += 1
         try:
             array.engine  # noqa: B018 (raises when nobody can decode the chunks)
-            yield from places_to_decode(array)
+            places = places_to_decode(array)
+            yield from places if self.record is None else self._unknown(places, self.record)
         except LamellaError as fault:
             self.damage.append(Fault(path, one_line(fault)))
+
+    def _unknown(self, places: Iterator[StoredPlace], record: Record) -> Iterator[StoredPlace]:
+        """Leave out, and count, the files that are known to be whole under the document that their array has."""
+        document = ""
+        for file in places:
+            if not document:
+                text = json.dumps(file.array.meta.document, sort_keys=True)
+                document = hashlib.sha256(text.encode()).hexdigest()[:16]
+            known = record.known(file.key, evidence(self.reader.storage, file.key))
+            if known is not None and known.found == document:
+                self.known += 1
+                self.take(Decoded(file.key, known.size, ""))
+            else:
+                yield file._replace(document=document)

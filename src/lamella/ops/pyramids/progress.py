@@ -21,7 +21,15 @@ from lamella._version import __version__
 from lamella.errors import LamellaError
 from lamella.ops.pyramids import passes
 from lamella.ops.regions import enlarge, region_shape, shrink
-from lamella.spec.stale_levels import Making, StaleLevels, read_stale, with_box, with_stale, without_box
+from lamella.spec.stale_levels import (
+    MOST_REST,
+    Making,
+    StaleLevels,
+    read_stale,
+    with_box,
+    with_stale,
+    without_box,
+)
 from lamella.store.keys import join
 from lamella.store.stored_files import look_at
 
@@ -162,6 +170,7 @@ class Progress:
             self._factors[array.path] = factors
         self._whole: Box = ((0,) * len(self._shape), self._shape)
         self._rest: dict[str, tuple[Box, ...]] = {array.path: (self._whole,) for array in self._levels}
+        self._made: dict[tuple[str, ...], list[Box]] = {}
         self._untold = 0
         # The document was just written, and nothing of level 0 is read yet: what is younger was written meanwhile.
         stamp = position._documents.stamp(position.path)
@@ -193,18 +202,37 @@ class Progress:
                     for one, u, n in zip(box, unit, shape, strict=True)
                 ]
                 found = with_box(found, (tuple(a for a, _ in files), tuple(b for _, b in files)), _EXACT)
-        return [tuple(map(slice, start, stop)) for start, stop in found]
+        return [tuple(map(slice, start, stop)) for start, stop in sorted(found)]
 
     def made(self, work: Pass, region: Region) -> None:
         """Take note that the targets of a pass are made of a region of its source; tell it now and then."""
         box = enlarge(region, self._factors_of(work), self._shape)
+        levels = tuple(target.array.path for target in work.targets)
         done = tuple(one.start for one in box), tuple(one.stop for one in box)
-        for target in work.targets:
-            self._rest[target.array.path] = without_box(self._rest[target.array.path], done, _EXACT)
+        self._made.setdefault(levels, []).append(done)
         self._untold += prod(region_shape(region)) * work.source.meta.dtype.itemsize
-        if self._untold >= passes.UNIT_BYTES and any(self._rest.values()):
+        if self._untold >= passes.UNIT_BYTES:
             self._untold = 0
-            self._tell()
+            self._take_off()
+            if any(self._rest.values()):
+                self._tell()
+
+    def _take_off(self) -> None:
+        """Take what was made off what remains, in order, as long as that stays few boxes; the others wait.
+
+        Units that end in any order leave holes, and each box costs each unit that comes after it.
+        """
+        for levels, boxes in self._made.items():
+            boxes.sort(reverse=True)
+            while boxes:
+                # Levels that are made together remain together.
+                cut = {
+                    one: without_box(one, boxes[-1], _EXACT) for one in {self._rest[path] for path in levels}
+                }
+                if any(len(after) > max(MOST_REST, len(before)) for before, after in cut.items()):
+                    break
+                self._rest.update({path: cut[self._rest[path]] for path in levels})
+                boxes.pop()
 
     def _factors_of(self, work: Pass) -> Shape:
         """Factors from level 0 to the source of a pass."""
