@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamella.errors import InvalidArgumentError, MetadataError, shown
+from lamella.store.limits import binary_size
 
 if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject
@@ -45,6 +46,9 @@ def once_each(pairs: Pairs) -> JSONObject:
 _DECODER = json.JSONDecoder(object_pairs_hook=once_each)
 
 
+LARGEST_DOCUMENT = 256 << 20
+"""Bytes of a document at most: a million members named in consolidated metadata. Parsed, it takes ten times as much."""
+
 #: Levels of a document. Real ones have ten; what edits and compares them takes a call of Python for each.
 _DEEPEST = 100
 
@@ -62,7 +66,8 @@ def parse_object(data: bytes, node: str, file: str) -> JSONObject:
     Raises
     ------
     MetadataError
-        The text is cut off, is not UTF-8, is no JSON object, is nested too deeply, or says two things under one key.
+        The text is too long, is cut off, is not UTF-8, is no JSON object, is nested too deeply, or says two things
+        under one key.
 
     Examples
     --------
@@ -71,6 +76,7 @@ def parse_object(data: bytes, node: str, file: str) -> JSONObject:
     ...
     lamella.errors.MetadataError: zarr.json of node 'A/1/0' is damaged: it holds a list, not an object; ...
     """
+    check_size(len(data), node, file)
     try:
         # Not the codec utf-8-sig: it is written in Python, and walking a plate decodes thousands of documents.
         found = _DECODER.decode(data.removeprefix(_MARK).decode())
@@ -107,6 +113,22 @@ def is_deeper(value: Any, levels: int = _DEEPEST) -> bool:
         if not below:
             return False
     return True
+
+
+def check_size(size: int, node: str, file: str) -> None:
+    """Refuse a document that no memory is to be spent on.
+
+    Raises
+    ------
+    MetadataError
+        It is larger than `LARGEST_DOCUMENT`.
+    """
+    if size > LARGEST_DOCUMENT:
+        raise _damaged(
+            node,
+            file,
+            f"it has {binary_size(size)}, and documents have at most {binary_size(LARGEST_DOCUMENT)}",
+        )
 
 
 def to_bytes(document: JSONObject, node: str, file: str) -> bytes:

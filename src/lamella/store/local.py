@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING, NoReturn
 from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
 from lamella.store import file_system as system
 from lamella.store.bounds import DOCUMENTS, Bounds
+from lamella.store.json_document import check_size
 from lamella.store.keys import PRIVATE_PREFIX, check_key, is_private, natural_order
 from lamella.store.link_loops import names_in
 from lamella.store.litter import private_name, sweep_folder
 from lamella.store.locks import ReplacementLock, file_lock
-from lamella.store.storage import Names, Stamp, Storage
+from lamella.store.side_by_side import write_sets
+from lamella.store.storage import Items, Names, Stamp, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from zarr.storage import LocalStore
 
@@ -121,6 +123,9 @@ class LocalStorage(Storage):
             self._fail("read", key, error)
         try:
             found = os.fstat(fd)
+            folder, _, name = key.rpartition("/")
+            if name in DOCUMENTS:
+                check_size(found.st_size, folder, name)
             data = os.read(fd, found.st_size + 1)
             if len(data) != found.st_size:  # grew, shrank, or the system gave less than asked
                 data = b"".join([data, *iter(lambda: os.read(fd, 1 << 20), b"")])
@@ -158,7 +163,7 @@ class LocalStorage(Storage):
         if name not in DOCUMENTS or folder not in self._bounds.known:
             check_key(key)
             if not self._bounds.enter(folder):
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key)
+                raise FileNotFoundError(errno.ENOENT, "No such file or directory", key)
         return self._base + key
 
     def enter(self, path: str) -> None:
@@ -222,10 +227,11 @@ class LocalStorage(Storage):
     def write(self, key: str, data: bytes) -> None:
         """Write a temporary file beside the old one and rename it into its place."""
         self.check_writable(key)
-        folder = check_key(key).rpartition("/")[0]
-        if not key:
-            raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
-        if folder not in self._folders:
+        folder, _, name = key.rpartition("/")
+        # As in `_place`: of a folder that is known, the names of documents are no question.
+        if name not in DOCUMENTS or folder not in self._folders:
+            if not check_key(key):
+                raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
             self._make_folder(folder)
         try:
             system.write_whole(self._base + folder, self._base + key, data, fsync=self.fsync)
@@ -238,6 +244,10 @@ class LocalStorage(Storage):
                 self._fail("write", key, error)
         except OSError as error:
             self._fail("write", key, error)
+
+    def write_sets(self, sets: Sequence[Items]) -> None:
+        """Write sets of files, in threads where there are many."""
+        write_sets(sets, self.write_many)
 
     def _make_folder(self, folder: str) -> None:
         """Make a folder and those above; each is checked once to lie inside the store."""

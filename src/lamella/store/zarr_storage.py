@@ -22,6 +22,8 @@ from lamella.errors import (
     NodeNotFoundError,
     StorageError,
 )
+from lamella.store import json_document
+from lamella.store.bounds import DOCUMENTS
 from lamella.store.keys import check_key, is_private, join, natural_order
 from lamella.store.local import LocalStorage
 from lamella.store.locks import thread_lock
@@ -103,10 +105,14 @@ class ZarrStorage(Storage):
     """
 
     def __init__(self, store: Store, read_only: bool = False) -> None:
+        from zarr.storage import ZipStore
+
         self.store = store
         self.read_only = read_only or store.read_only
         self.can_list = store.supports_listing
         self._ahead = ReadAhead() if self.read_only else None
+        #: Whether a few bytes may become any number of them.
+        self._inflates = isinstance(store, ZipStore)
         # A store may be made but not opened yet (ZipStore opens its file then), and only its opener can do it.
         self._run("open", "", store._ensure_open())
 
@@ -161,14 +167,21 @@ class ZarrStorage(Storage):
         return found[key]
 
     def _get(self, key: str) -> bytes | None:
+        from zarr.abc.store import RangeByteRequest
         from zarr.core.buffer import default_buffer_prototype
 
+        folder, _, name = key.rpartition("/")
+        most = (
+            self._inflates and name in DOCUMENTS and RangeByteRequest(0, json_document.LARGEST_DOCUMENT + 1)
+        )
         try:
-            found = self._run("read", key, self.store.get(key, default_buffer_prototype()))
+            found = self._run("read", key, self.store.get(key, default_buffer_prototype(), most or None))
         except StorageError as error:
             if isinstance(error.__cause__, IsADirectoryError):
                 return None
             raise
+        if most and found is not None:
+            json_document.check_size(len(found), folder, name)
         return None if found is None else found.to_bytes()
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
