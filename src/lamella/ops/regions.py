@@ -75,6 +75,9 @@ def nested(region: Region, boxes: Sequence[Sequence[int]]) -> Iterator[Region]:
     cells = [
         range(one.start // step, -(-one.stop // step)) for one, step in zip(region, boxes[0], strict=True)
     ]
+    if all(len(cell) == 1 for cell in cells):  # most often: many small pieces come to each file
+        yield from nested(region, boxes[1:])
+        return
     for cell in product(*cells):
         part = tuple(
             slice(max(one.start, k * step), min(one.stop, (k + 1) * step))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
@@ -27,10 +28,10 @@ from lamella.errors import (
 from lamella.store import coverage
 from lamella.store.assignment import cast, check_out, last_wins
 from lamella.store.box_writes import BoxWriter, as_selection
-from lamella.store.engine import Engine, EngineName, is_forked, open_engine
+from lamella.store.engine import Engine, EngineName, is_forked, open_engine, opening
 from lamella.store.engine_files import DamagedFileError
 from lamella.store.keys import join
-from lamella.store.limits import check_block, check_files
+from lamella.store.limits import check_block
 from lamella.store.many_reads import Wanted, is_large_read, reader_of, results_for
 from lamella.store.selection import Index, Selection, basic_or_fancy, orthogonal, points
 from lamella.store.stored_places import stored_places
@@ -87,7 +88,7 @@ class StoredArray:
         self._known: tuple[Stamp | None, ArrayMeta] | None = None
         self._opened: tuple[ArrayMeta, Engine] | None = None
         self._writer: BoxWriter | None = None
-        self._many: tuple[Engine, Engine] | None = None
+        self._many: tuple[ArrayMeta, Engine] | None = None
 
     def __repr__(self) -> str:
         return f"StoredArray({self.documents.location(self.path)})"
@@ -136,17 +137,8 @@ class StoredArray:
                 _orphans.append(engine)
             elif opened is meta or opened.document == meta.document:
                 return engine
-        check_files(meta, self._where)
-        try:
+        with opening(self.documents.storage, self.path, meta, self._where):
             engine = open_engine(self.documents.storage, self.path, meta, self._only)
-        except LamellaError:
-            raise
-        except Exception as error:  # engines raise what their libraries raise
-            raise DamagedDataError(
-                f"cannot read or write the pixels of array {self._where}: they are stored with codecs "
-                f"{', '.join(meta.codecs) or 'none'}, and one of them, or its settings, is not known here; its "
-                "metadata can be read"
-            ) from error
         self._opened = meta, engine
         return engine
 
@@ -196,9 +188,7 @@ class StoredArray:
             return np.empty(selection.result, meta.dtype) if out is None else out
         if out is None:
             check_block(selection.result, meta.dtype.itemsize, f"reading array {self._where}")
-        engine = self._engine_for(meta)
-        if is_large_read(selection, meta):
-            engine = self._reader(meta, engine)
+        engine = self._reader(meta) if is_large_read(selection, meta) else self._engine_for(meta)
         try:
             if out is None:
                 return selection.finish(engine.read(selection))
@@ -248,7 +238,7 @@ class StoredArray:
             for n, selection in enumerate(selections)
             if not selection.is_empty
         ]
-        reader = self._reader(meta, self._engine_for(meta))
+        reader = self._reader(meta)
         try:
             reader.read_many([(one.selection, one.block) for one in wanted])
         except LamellaError:
@@ -261,12 +251,15 @@ class StoredArray:
             one.finish()
         return results
 
-    def _reader(self, meta: ArrayMeta, engine: Engine) -> Engine:
-        """Return what reads many indices, or a large box."""
-        if self._only is not None:
-            return engine
-        if self._many is None or self._many[0] is not engine:
-            self._many = engine, reader_of(self.documents.storage, self.path, meta, engine)
+    def _reader(self, meta: ArrayMeta) -> Engine:
+        """Return what reads many indices, or a large box; a library is loaded only where that does not."""
+        if self._only is not None or is_forked():
+            return self._engine_for(meta)
+        if self._many is None or self._many[0].document != meta.document:
+            storage = self.documents.storage
+            with opening(storage, self.path, meta, self._where):
+                reader = reader_of(storage, self.path, meta, partial(self._engine_for, meta))
+            self._many = meta, reader
         return self._many[1]
 
     # ---- writing --------------------------------------------------------------------------------
@@ -345,9 +338,10 @@ class StoredArray:
     def _boxes(self, meta: ArrayMeta) -> BoxWriter:
         if self._writer is None or self._writer.meta.document != meta.document:
             storage, whole = self.documents.storage, None
-            if self._only in (None, "files"):
-                whole = open_whole_files(storage, self.path, meta, any_size=self._only is not None)
-            self._writer = BoxWriter(storage, self.path, meta, lambda: self._engine_for(meta), whole)
+            with opening(storage, self.path, meta, self._where):
+                if self._only in (None, "files"):
+                    whole = open_whole_files(storage, self.path, meta, any_size=self._only is not None)
+            self._writer = BoxWriter(storage, self.path, meta, partial(self._engine_for, meta), whole)
         return self._writer
 
     @contextmanager

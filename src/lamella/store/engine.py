@@ -14,11 +14,15 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
+from lamella.errors import DamagedDataError, LamellaError
+from lamella.store.limits import check_files
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.coverage import Kind
@@ -63,6 +67,33 @@ class Engine(Protocol):
         """Find the error of the file system or service behind one of `read` or `write`; None for damaged chunks."""
 
 
+@contextmanager
+def opening(storage: Storage, path: str, meta: ArrayMeta, where: str) -> Iterator[None]:
+    """Within it what reads or writes the pixels of an array is opened, after a look at memory and links.
+
+    Raises
+    ------
+    TooLargeError
+        A chunk, or the index of a shard, is more than memory holds.
+    InvalidNameError
+        A symbolic link leads from the array's folder, or one above it, out of the store.
+    DamagedDataError
+        The document names codecs, or settings, that what is opened does not know.
+    """
+    check_files(meta, where)
+    storage.enter(path)
+    try:
+        yield
+    except LamellaError:
+        raise
+    except Exception as error:  # engines raise what their libraries raise
+        raise DamagedDataError(
+            f"cannot read or write the pixels of array {where}: they are stored with codecs "
+            f"{', '.join(meta.codecs) or 'none'}, and one of them, or its settings, is not known here; its "
+            "metadata can be read"
+        ) from error
+
+
 def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName | None = None) -> Engine:
     """Open the engine that serves an array.
 
@@ -74,13 +105,7 @@ def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName |
         Its parsed document.
     only : {"files", "tensorstore", "zarr"}, optional
         Ask for one; by default the best that can.
-
-    Raises
-    ------
-    InvalidNameError
-        A symbolic link leads from the array's folder, or one above it, out of the store.
     """
-    storage.enter(path)
     if only == "files" or (only is None and is_forked()):
         from lamella.store.engine_files import open_files
 

@@ -17,7 +17,7 @@ from lamella.store.engine_files import open_files
 from lamella.store.whole_files import LEAST_CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.engine import Engine
@@ -75,11 +75,9 @@ def results_for(
     return [np.empty(selection.result, dtype) for selection in selections]
 
 
-def reader_of(storage: Storage, path: str, meta: ArrayMeta, engine: Engine) -> Engine:
+def reader_of(storage: Storage, path: str, meta: ArrayMeta, engine: Callable[[], Engine]) -> Engine:
     """Return the engine for many regions or a large one: our own where it can, for it decodes each chunk once."""
-    if engine.name != "tensorstore":
-        return engine
-    return open_files(storage, path, meta, lambda: engine) or engine
+    return open_files(storage, path, meta, engine) or engine()
 
 
 def is_large_read(selection: Selection, meta: ArrayMeta) -> bool:

@@ -1,4 +1,4 @@
-"""By which factors a stored level shrinks to the next.
+"""What is known of a stored level: by which factors it shrinks to the next, and by which method it was made.
 
 Layer: ops.
 """
@@ -6,12 +6,17 @@ Layer: ops.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
+
+from lamella.ops.pyramids.downsample import Method
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lamella.types import Shape
+    from lamella.types import JSONObject, Shape
+
+MAKER = "lamella.compute_pyramid"
+"""How the metadata of our own pyramids name what made them."""
 
 
 def level_factors(fine: Shape, coarse: Shape, ratios: Sequence[float]) -> Shape | None:
@@ -54,3 +59,17 @@ def level_factors(fine: Shape, coarse: Shape, ratios: Sequence[float]) -> Shape 
         asked = round(ratio)
         factors.append(asked if low <= asked <= high else power if power <= high else low)
     return tuple(factors)
+
+
+def recorded_method(multiscale: JSONObject) -> Method | None:
+    """Find by which method lamella made a pyramid; None where it did not.
+
+    >>> recorded_method({"metadata": {"method": "lamella.compute_pyramid", "kwargs": {"method": "mode"}}})
+    'mode'
+    """
+    made = multiscale.get("metadata")
+    if not isinstance(made, dict) or made.get("method") != MAKER:
+        return None
+    given = made.get("kwargs")
+    name = given.get("method") if isinstance(given, dict) else None
+    return name if name in get_args(Method) else None

@@ -20,7 +20,7 @@ from lamella.ops.execution import check_reach
 from lamella.ops.pyramids import update
 from lamella.ops.pyramids.cascade import make_levels
 from lamella.ops.pyramids.downsample import Method
-from lamella.ops.pyramids.level import level_factors
+from lamella.ops.pyramids.level import MAKER, level_factors
 from lamella.ops.pyramids.progress import Progress
 from lamella.ops.pyramids.progress import begin as begin_progress
 from lamella.spec import edits, geometry
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 
 COARSEST_SIDE = 256
 """Where ``levels="auto"`` stops: the larger side of Y and X in voxels."""
-
-_MAKER = "lamella.compute_pyramid"
-"""How the metadata name what made the levels."""
 
 
 def initialize_pyramid(
@@ -408,7 +405,7 @@ def _described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> Images
         meta = edits.set_transform(meta, path, geometry.level_transforms(base, factors, method))
     details = {
         "description": f"Each level is the {method} of the voxels of the one before, by whole factors.",
-        "method": _MAKER,
+        "method": MAKER,
         "version": __version__,
         "args": [],
         "kwargs": {"levels": len(steps) + 1, "method": method},
@@ -418,7 +415,7 @@ def _described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> Images
 
 def _without_levels(meta: ImagesMeta, paths: list[str]) -> ImagesMeta:
     details = meta.multiscales[0].metadata
-    if isinstance(details, dict) and details.get("method") == _MAKER:
+    if isinstance(details, dict) and details.get("method") == MAKER:
         meta = edits.describe_levels(meta, None, None)  # it told of levels that are gone
     for path in paths:
         meta = edits.remove_dataset(meta, path)

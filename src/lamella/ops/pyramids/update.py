@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.ops.pyramids.level import recorded_method
 from lamella.spec import geometry
 from lamella.spec.stale_levels import StaleLevels, read_stale, with_box, with_stale
 from lamella.store.selection import basic_or_fancy
@@ -100,8 +101,6 @@ def _method(position: Position, asked: str | None) -> str:
 
 def made_by(position: Position) -> str | None:
     """Return the method with which lamella made the levels of an image; None where it did not."""
-    from lamella.ops.validation.pixels import recorded_method
-
     details = position._live.model.multiscales[0].metadata
     return recorded_method({"metadata": details}) if isinstance(details, dict) else None
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import lcm, prod
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lamella.errors import DamagedDataError, LamellaError, one_line
 from lamella.ops.execution import run
 from lamella.ops.integrity.decoding import decode, places_to_decode
-from lamella.ops.pyramids.downsample import Method, downsample
-from lamella.ops.pyramids.level import level_factors
+from lamella.ops.pyramids.downsample import downsample
+from lamella.ops.pyramids.level import level_factors, recorded_method
 from lamella.ops.regions import PIECE_BYTES, enlarge, piece_shape, regions
 from lamella.spec.rules import DIALECTS, Finding
 from lamella.spec.rules.outline import datasets, level_scale, multiscales, ome_object
@@ -31,13 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.ops.integrity.decoding import Decoded
+    from lamella.ops.pyramids.downsample import Method
     from lamella.ops.regions import Region
     from lamella.ops.validation.walk import Inspection, Judged
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject, Shape
-
-MAKER = "lamella.compute_pyramid"
-"""How the metadata of our own pyramids name what made them."""
 
 
 class Step(NamedTuple):
@@ -129,20 +127,6 @@ def _compare_image(
             continue
         for fine, coarse in pairwise(levels):
             _compare_levels(inspection, image, (fine, coarse), method, opened, damaged, jobs)
-
-
-def recorded_method(multiscale: JSONObject) -> Method | None:
-    """Find by which method lamella made a pyramid; None where it did not.
-
-    >>> recorded_method({"metadata": {"method": "lamella.compute_pyramid", "kwargs": {"method": "mode"}}})
-    'mode'
-    """
-    made = multiscale.get("metadata")
-    if not isinstance(made, dict) or made.get("method") != MAKER:
-        return None
-    given = made.get("kwargs")
-    name = given.get("method") if isinstance(given, dict) else None
-    return name if name in get_args(Method) else None
 
 
 def _compare_levels(
