@@ -268,7 +268,7 @@ def look_at_array(array: Any, *, closely: bool = True) -> None:
             lambda: array[(0,) * array.ndim],
             array.numpy,
             lambda: array.oindex[(slice(0, 2),) * array.ndim],
-            lambda: array.dask_array()[(0,) * array.ndim].compute(),  # noqa: PLW0108 (all of it is tried)
+            lambda: array.dask_array()[(slice(0, 1),) * array.ndim].compute(),  # noqa: PLW0108 (all of it is tried)
             array.tensorstore,
             array.zarr,
         )

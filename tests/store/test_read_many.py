@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -267,6 +268,25 @@ def test_chunks_in_another_order_are_found_after_a_rewrite_by_others(make_array_
     aside.write_bytes(new)
     aside.replace(shard)
     np.testing.assert_array_equal(array.read_many([...])[0], data)
+
+
+@pytest.mark.parametrize("zarr_format", [3])
+@pytest.mark.parametrize("damaged", [(32, 8), (8, 4)], ids=["larger shards", "smaller ones"])
+def test_an_index_that_is_kept_is_not_taken_for_one_of_another_form(
+    make_array_with, values, monkeypatch, damaged
+):
+    # Found by the torture: an index error of numpy where shards became larger.
+    monkeypatch.setattr(chunk_files, "_SETTLED_NS", -1)
+    array = make_array_with("files", (16, 8), compressor="none", chunks=(4, 4), shards=(16, 8))
+    array.write(..., values((16, 8), "u2"))
+    array.read_many([...])
+    document = Path(array.documents.storage.root) / "0/zarr.json"
+    changed = json.loads(document.read_text())
+    changed["chunk_grid"]["configuration"]["chunk_shape"] = damaged
+    document.write_text(json.dumps(changed))
+    fresh = StoredArray(array.documents, "0", engine="files")
+    with pytest.raises(DamagedDataError, match="0/c/0/0"):
+        fresh.read_many([...])
 
 
 @pytest.mark.parametrize("zarr_format", [3])

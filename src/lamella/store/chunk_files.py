@@ -157,12 +157,14 @@ class ChunkFile:
         self._size = found.st_size
         if self._form is None:
             return
-        stamp = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
+        # With the form: a document that was changed, or is damaged, says that the same bytes are another index.
+        times = (found.st_mtime_ns, found.st_ctime_ns)
+        stamp = (found.st_dev, found.st_ino, *times, found.st_size, hash(self._form))
         self._entries = _indexes.get(self._path, stamp)
         if self._entries is None:
             start = max(0, self._size - self._form.size) if self._form.at_end else 0
             self._entries = decode_index(self._range(start, self._form.size), self._form, self._path)
-            if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > _SETTLED_NS:
+            if time.time_ns() - max(times) > _SETTLED_NS:
                 _indexes.put(self._path, stamp, self._entries)
 
     def _range(self, start: int, length: int) -> bytes:
