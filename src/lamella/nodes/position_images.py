@@ -20,7 +20,7 @@ from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.store.array_memo import made
 from lamella.store.documents import new_array
-from lamella.store.keys import PRIVATE_PREFIX, check_key
+from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.layout import auto_layout, default_chunks
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ class ImageCreation(NGFFNode):
         """
         from lamella.ops.copy import as_source
 
+        self._require_writable(f"create the array {name!r}")
         source = as_source(data)
         view = self._live.view
         array = self._described(view, source.shape, source.dtype, chunks, shards_ratio, compressor, checksum)
@@ -161,9 +162,7 @@ class ImageCreation(NGFFNode):
         check_shape: bool,
         source: Source | None,
     ) -> ImageArray:
-        self._require_writable(f"create the array {name!r}")
-        key = self._array_name(name)
-        place = self._place.child(key)
+        key, place = self._array_place(name)
         found = self._documents.kind(place.path)
         self._check_free(key, found)
         if check_shape:
@@ -255,17 +254,17 @@ class ImageCreation(NGFFNode):
             raise
         return place
 
-    def _array_name(self, name: int | str) -> str:
-        """Return the name as text; refuse those that a position keeps for something else."""
+    def _array_place(self, name: int | str) -> tuple[str, Place]:
+        """Return the name as text, and its place; refuse names that a position keeps for something else."""
         key = self._checked_key(name)
-        check_key(self._place.child(key).path)
+        place = self._place.child(key)
         first, last = key.partition("/")[0], key.rpartition("/")[2]
         if first == "labels" or last.startswith(".") or last == "zarr.json":
             raise InvalidNameError(
                 f"An array in {self._place} cannot be named {key!r}: "
                 f"{'that group holds the label images' if first == 'labels' else 'that is a name of metadata files'}."
             )
-        return key
+        return key, place
 
     def _groups_above(self, key: str) -> list[str]:
         """Return the paths of the groups that an array at a nested name lacks, the outermost first."""

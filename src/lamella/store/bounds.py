@@ -83,6 +83,26 @@ class Bounds:
             self.forget()
         self.known.add(path)
 
+    def is_plain(self, key: str) -> bool:
+        """Look at a file that a library will open: True where it is there and no link, False where it is missing.
+
+        Raises
+        ------
+        InvalidNameError
+            It, or a folder above it, is a link that leads out of the store.
+        """
+        if self.unchecked:
+            return True
+        folder = key.rpartition("/")[0]
+        if folder not in self.known:
+            self.enter(folder)
+        try:
+            os.readlink(self._base + key)
+        except OSError as error:
+            return error.errno == errno.EINVAL
+        self.check(key)
+        return False  # looked at each time: a link is led elsewhere with one call
+
     def check(self, path: str) -> None:
         """Refuse a path that symbolic links lead out of the store."""
         if self.unchecked:

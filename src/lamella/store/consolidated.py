@@ -29,13 +29,10 @@ class ConsolidatedCopies:
         self._format = zarr_format
         self._absent: dict[str, Stamp | None] = {}
 
-    def note_absent(self, node: str) -> None:
-        """Note that the document of a node was just written, without copies."""
-        if node:
-            self._absent[node] = None
-
-    def drop(self, paths: Collection[str], *, above_only: bool = True) -> None:
-        """Drop the copies above the nodes that change, and with ``above_only=False`` in them."""
+    def drop(self, paths: Collection[str], *, above_only: bool = True, new: bool = False) -> None:
+        """Drop the copies above the nodes that change, with ``above_only=False`` in them; ``new`` ones have none."""
+        if new:
+            self._absent.update(dict.fromkeys(filter(None, paths)))
         if any(paths):
             self._drop_at(
                 ""

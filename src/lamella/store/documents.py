@@ -218,10 +218,7 @@ class Documents:
         self.storage.check_writable("")
         for path in groups:
             check_key(path)
-        self._consolidated.drop(groups)
-        if new:
-            for path in groups:
-                self._consolidated.note_absent(path)
+        self._consolidated.drop(groups, new=new)
         # Many groups may share one object of attributes, as the positions of a new plate do.
         encoded: dict[int, bytes] = {}
         self.storage.write_many(

@@ -24,11 +24,10 @@ from lamella.store.keys import PRIVATE_PREFIX, check_key, is_private, natural_or
 from lamella.store.link_loops import names_in
 from lamella.store.litter import private_name, sweep_folder
 from lamella.store.locks import ReplacementLock, file_lock
-from lamella.store.side_by_side import write_sets
-from lamella.store.storage import Items, Names, Stamp, Storage
+from lamella.store.storage import Names, Stamp, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from zarr.storage import LocalStore
 
@@ -170,6 +169,10 @@ class LocalStorage(Storage):
         """Refuse a folder that symbolic links lead out of the store; see `Bounds`."""
         self._bounds.enter(path)
 
+    def is_plain(self, key: str) -> bool:
+        """Refuse a file that symbolic links lead out of the store; see `Bounds`."""
+        return self._bounds.is_plain(key)
+
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
         """Read part of a file; the rest of it is not touched."""
         try:
@@ -244,10 +247,6 @@ class LocalStorage(Storage):
                 self._fail("write", key, error)
         except OSError as error:
             self._fail("write", key, error)
-
-    def write_sets(self, sets: Sequence[Items]) -> None:
-        """Write sets of files, in threads where there are many."""
-        write_sets(sets, self.write_many)
 
     def _make_folder(self, folder: str) -> None:
         """Make a folder and those above; each is checked once to lie inside the store."""

@@ -145,6 +145,11 @@ class Storage(ABC):
         """Check that a folder lies inside the store, before an engine reads it."""
         del path
 
+    def is_plain(self, key: str) -> bool:
+        """Check that a file lies inside the store, before an engine opens it; False where it is to be asked again."""
+        del key
+        return True
+
     def kvstore(self, path: str) -> JSONObject | None:
         """How TensorStore addresses a folder of this store, None when it cannot."""
         del path
