@@ -73,3 +73,37 @@ def test_checksum_makes_what_verify_compares(film, tmp_path):
     result = run("verify", film, "--manifest", tmp_path / "manifest")
     assert result.exit_code == 1
     assert result.stdout.splitlines()[0] == "0/2/1/0/0/0: is missing"
+
+
+@pytest.mark.parametrize("command", ["verify", "checksum"])
+def test_what_was_interrupted_is_finished_by_the_same_command(film, tmp_path, monkeypatch, command):
+    monkeypatch.setattr("lamella.store.evidence._SETTLED_NS", 0)
+    from lamella.ops.integrity import checksum, verify
+
+    module, name = (verify, "decode") if command == "verify" else (checksum, "_sum")
+    options = ("--record", tmp_path / "found") if command == "verify" else ("-o", tmp_path / "sums")
+    work, read = getattr(module, name), []
+
+    def interrupted(file):
+        if len(read) == 4:
+            raise KeyboardInterrupt
+        read.append(file.key)
+        return work(file)
+
+    monkeypatch.setattr(module, name, interrupted)
+    result = run(command, film, *options, "-j", 1)
+    assert result.exit_code == 130
+    assert result.stderr == "Interrupted. Run the same command again to go on.\n"
+    again = []
+    monkeypatch.setattr(module, name, lambda file: (again.append(file.key), work(file))[1])
+    result = run(command, film, *options, "-j", 1)
+    assert result.exit_code == 0
+    assert not set(again) & set(read)
+    assert len(again) > 1
+    assert [one.name for one in tmp_path.iterdir() if one != film] == ["sums"] * (command == "checksum")
+
+
+def test_a_record_in_the_store_ends_with_2(film):
+    result = run("verify", film, "--record", film / "found")
+    assert result.exit_code == 2
+    assert "would be a file of the store" in result.stderr

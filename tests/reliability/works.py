@@ -24,6 +24,9 @@ from lamella.errors import (
 )
 from lamella.ops.conversion.convert import convert
 from lamella.ops.conversion.source import ArraySource
+from lamella.ops.integrity import record
+from lamella.ops.pyramids import passes
+from lamella.store import evidence
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,6 +126,27 @@ def _pyramid(folder: Path, version: str, acknowledge: Acknowledge) -> None:
         position.compute_pyramid(3)
 
 
+def _large_pyramid(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    """Make a pyramid of several units, after each of which the document says what remains."""
+    unit = passes.UNIT_BYTES
+    passes.UNIT_BYTES = 1
+    try:
+        with _open(folder, "A/1/1") as position:
+            position.compute_pyramid(3)
+    finally:
+        passes.UNIT_BYTES = unit
+
+
+def _checksums(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    """Write a manifest; what is found goes into the record at once, and files need not be old to be believed."""
+    settled, seconds = evidence._SETTLED_NS, record._MOST_SECONDS
+    evidence._SETTLED_NS, record._MOST_SECONDS = 0, 0
+    try:
+        lamella.checksum(folder / "plate.zarr", folder / "sums", jobs=1)
+    finally:
+        evidence._SETTLED_NS, record._MOST_SECONDS = settled, seconds
+
+
 def _edits(folder: Path, version: str, acknowledge: Acknowledge) -> None:
     with _open(folder, "A/1/0") as position:
         if "GFP" in position.channel_names:
@@ -194,6 +218,8 @@ WORKS: dict[str, Work] = {
     "delete a position": Work(plate, _delete("A/1/0"), NodeNotFoundError),
     "append a channel": Work(_levels, _append_channel, InvalidArgumentError),
     "pyramid": Work(plate, _pyramid),
+    "pyramid in units": Work(plate, _large_pyramid),
+    "checksums": Work(plate, _checksums),
     "metadata": Work(plate, _edits),
     "convert": Work(plate, _convert, StoreExistsError),
     "convert over a store": Work(plate, _replace_by_convert),

@@ -221,7 +221,11 @@ class ZarrStorage(Storage):
             return None if data is None else len(data)
         if not check_key(key) or not self._run("look at", key, self.store.exists(key)):
             return None
-        return self._run("look at", key, self.store.getsize(key))
+        size: int = self._run("look at", key, self.store.getsize(key))
+        if size == 0:  # fsspec says this of a folder too, which has no bytes to get
+            data = self._get(key)
+            return None if data is None else len(data)
+        return size
 
     # ---- writing --------------------------------------------------------------------------------
 

@@ -96,13 +96,12 @@ class Record:
     # -- what is there --------------------------------------------------------------------------------------------
 
     def _open(self) -> IO[bytes]:
-        """Open the file for reading, made with its first line when it is not there or empty."""
+        """Open the file for reading, made with its first line when it is not there, or was killed at that."""
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-        if not os.path.lexists(self.path) or (os.path.isfile(self.path) and not os.path.getsize(self.path)):
-            made = os.open(self.path, flags, 0o666)
+        if not os.path.lexists(self.path) or (os.path.isfile(self.path) and self._has_part_of_head()):
+            made = os.open(self.path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
             try:
-                os.write(made, _line(self._head))
+                _write(made, _line(self._head))
             finally:
                 os.close(made)
         if not S_ISREG(os.stat(self.path).st_mode):
@@ -113,6 +112,12 @@ class Record:
             file.close()
             raise InvalidArgumentError(self._refusal(found))
         return file
+
+    def _has_part_of_head(self) -> bool:
+        head = _line(self._head)
+        with open(self.path, "rb") as file:
+            found = file.read(len(head))
+        return len(found) < len(head) and head.startswith(found)
 
     def _refusal(self, found: Any) -> str:
         if not isinstance(found, dict) or found.get("lamella") != "record":
@@ -169,8 +174,7 @@ class Record:
             if self._is_torn:
                 data, self._is_torn = b"\n" + data, False
             try:
-                while data:
-                    data = data[os.write(self._append, data) :]
+                _write(self._append, data)
             except OSError as error:
                 self._fail("written", error)
         self._waiting.clear()
@@ -231,6 +235,11 @@ def _above(path: str) -> Iterator[str]:
     while folder != path:
         yield folder
         path, folder = folder, os.path.dirname(folder)
+
+
+def _write(file: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(file, data) :]
 
 
 def _line(value: Any) -> bytes:
