@@ -256,10 +256,6 @@ def test_links_are_followed_where_path_checking_is_disabled(tmp_path, kind, mode
 @pytest.mark.parametrize("engine", ["files", "zarr", "tensorstore"])
 @pytest.mark.parametrize("place", ["0", "0/c", "0/c/0/0", "0/c/0/0/0/0/0"])
 def test_no_engine_reads_pixels_through_a_link_out_of_the_store(tmp_path, engine, place):
-    if engine == "tensorstore" and place.startswith("0/c/"):
-        pytest.skip("docs/promises.md: TensorStore opens the files of an array itself")
-    if engine == "zarr" and place.count("/") > 4:
-        pytest.skip("docs/promises.md: zarr-python opens the files of a folder itself")
     store, other = tmp_path / "a.zarr", tmp_path / "b.zarr"
     for path in (store, other):
         write_files(path, specimen("image 0.5"))

@@ -24,7 +24,7 @@ class CheckedStore(WrapperStore[Any]):
     - zarr-python takes a shard of no bytes, which is what a full disk can leave of one, for one never written: here it
       is an error.
     - Local writes go through the storage, so that they are as atomic and as durable as documents are.
-    - Folders behind links that lead out of the store are refused.
+    - Files and folders behind links that lead out of the store are refused.
     - zarr-python reports the first chunk that fails while it still writes the others: `settle` waits for those.
     """
 
@@ -36,7 +36,7 @@ class CheckedStore(WrapperStore[Any]):
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         """Get a file or a part of one; one of no bytes is an error."""
-        self._storage.enter(key.rpartition("/")[0])
+        self._storage.is_plain(key)
         found = await self._store.get(key, prototype, byte_range)
         if found is not None and len(found) == 0:
             raise ValueError(f"{key} is empty")

@@ -20,7 +20,7 @@ import numpy as np
 from lamella.store.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.selection import Indices
@@ -69,6 +69,41 @@ def files_of(meta: ArrayMeta, box: tuple[slice, ...]) -> Iterator[Shape]:
     """Places in the grid of the files that a box touches."""
     return itertools.product(
         *(range(one.start // f, -(-one.stop // f)) for one, f in zip(box, meta.files, strict=True))
+    )
+
+
+def places_of(meta: ArrayMeta, selection: Selection) -> Iterable[Shape]:
+    """Places in the grid of the files that a selection meets.
+
+    Examples
+    --------
+    >>> from lamella.store.array_meta import ArrayMeta
+    >>> from lamella.store.selection import basic_or_fancy, points
+    >>> meta = ArrayMeta((9, 9), np.dtype("u1"), (4, 4))
+    >>> list(places_of(meta, basic_or_fancy((slice(3, 5), [0, 8]), meta.shape)))
+    [(0, 0), (0, 2), (1, 0), (1, 2)]
+    >>> sorted(places_of(meta, points(([3, 8, 2], [0, 8, 1]), meta.shape)))
+    [(0, 0), (2, 2)]
+    """
+    if selection.is_box:
+        return files_of(meta, selection.axes)  # type: ignore[arg-type]
+    if selection.paired:
+        return set(
+            zip(
+                *(
+                    (np.asarray(axis) // f).tolist()
+                    for axis, f in zip(selection.axes, meta.files, strict=True)
+                ),
+                strict=True,
+            )
+        )
+    return itertools.product(
+        *(
+            range(axis.start // f, -(-axis.stop // f))
+            if isinstance(axis, slice)
+            else np.unique(np.asarray(axis) // f).tolist()
+            for axis, f in zip(selection.axes, meta.files, strict=True)
+        )
     )
 
 
