@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError, NodeNotFoundError
 from lamella.nodes.position import Position, pending_attributes
-from lamella.nodes.session import join
+from lamella.nodes.session import Place, join
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.spec import edits, plate_edits
 from lamella.spec.plate import WellGroupMeta
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.plate import Plate
-    from lamella.nodes.session import Place
     from lamella.spec.plate import PlateMeta
     from lamella.types import JSONObject
 
@@ -133,7 +132,7 @@ def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Positi
         # Last: a position that is there and not listed tells the next call that this one was killed.
         for path, well in documents.items():
             _list_images(well, images[path])
-    return _opened(plate, [plate._place.child(path) for path in order], attributes)
+    return _opened(plate, [Place(plate._session, path) for path in _paths(plate, order)], attributes)
 
 
 def _opened(parent: Plate | Well, places: Sequence[Place], attributes: JSONObject) -> list[Position]:
@@ -181,26 +180,26 @@ def _sort_out(
     wells: dict[str, tuple[int | None, int | None]] = {}
     images: Images = {}
     order: dict[str, None] = {}
+    checked: set[str] = set()
     for spec in specs:
         if isinstance(spec, str) or not 3 <= len(spec) <= 6:
             raise InvalidArgumentError(
                 f"A position is given by 3 to 6 items (row, column, name, row index, column index, acquisition), "
                 f"not {spec!r}."
             )
-        row, column, name = (str(part) for part in spec[:3])
-        for part in (row, column, name):
-            plate_edits.check_name(part)
-        path = f"{row}/{column}/{name}"
+        row, column, name = map(str, spec[:3])
+        for part in {row, column, name} - checked:  # a plate has few names, and thousands of positions
+            checked.add(plate_edits.check_name(part))
+        well = f"{row}/{column}"
+        path = f"{well}/{name}"
         if path in order:
             raise InvalidArgumentError(f"The position {path!r} is given twice.")
         order[path] = None
         indices = (*spec[3:5], None, None)[:2]
-        known = wells.get(path.rpartition("/")[0], (None, None))
-        wells[f"{row}/{column}"] = tuple(
-            new if new is not None else old for new, old in zip(indices, known, strict=True)
-        )  # type: ignore[assignment]
+        known = wells.get(well, (None, None))
+        wells[well] = tuple([old if new is None else new for new, old in zip(indices, known, strict=True)])  # type: ignore[assignment]
         acquisition = _acquisition(spec[5] if len(spec) == 6 else None)
-        images.setdefault(f"{row}/{column}", []).append((name, acquisition))
+        images.setdefault(well, []).append((name, acquisition))
     return wells, images, list(order)
 
 
@@ -268,17 +267,22 @@ def _write(plate: Plate, images: Images, wells: dict[str, Well], attributes: JSO
     batch: dict[str, JSONObject] = {
         plate._place.child(path).path: empty for path in _missing_groups(plate, sorted(rows))
     }
-    for path, new in images.items():
-        for name, _ in new:
-            place = plate._place.child(join(path, name))
-            batch[place.path] = attributes
-    listing = {
-        plate._place.child(path).path: version.dump(plate_edits.add_images(WellGroupMeta(images=[]), new), {})
-        for path, new in images.items()
-        if path not in wells
-    }
+    positions = [f"{path}/{name}" for path, new in images.items() for name, _ in new]
+    batch.update(dict.fromkeys(_paths(plate, positions), attributes))
+    new_wells = [path for path in images if path not in wells]
+    # Most wells of a plate list the same fields: one object for all of them, which is encoded once.
+    listings: dict[tuple[tuple[str, int], ...], JSONObject] = {}
+    for fields in {tuple(images[path]) for path in new_wells}:
+        listings[fields] = version.dump(plate_edits.add_images(WellGroupMeta(images=[]), fields), {})
+    listing = [listings[tuple(images[path])] for path in new_wells]
     documents.put_groups(batch, new=True)  # `_clear_places` and `_missing_groups` looked
-    documents.put_groups(listing)
+    documents.put_groups(dict(zip(_paths(plate, new_wells), listing, strict=True)))
+
+
+def _paths(plate: Plate, paths: Iterable[str]) -> list[str]:
+    """Return the paths in the store of members whose names were checked: `Place.child` would do so again."""
+    above = f"{plate.path}/" if plate.path else ""
+    return [above + path for path in paths]
 
 
 def _list_images(well: Well, images: Sequence[tuple[str, int]]) -> None:

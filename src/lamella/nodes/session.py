@@ -139,8 +139,9 @@ class Place:
         InvalidNameError
             The name leads out of the store, or is none.
         """
-        # What `join` makes, spelled for plain names: a new plate asks for three places per position.
-        path = f"{self.path}/{name}" if self.path and name and "/" not in name else join(self.path, name)
+        # What `join` makes, spelled for plain names: each new array asks for a place.
+        plain = self.path and name and name[0] != "/" != name[-1]
+        path = f"{self.path}/{name}" if plain else join(self.path, name)
         try:
             return Place(self.session, check_key(path))
         except InvalidNameError as fault:

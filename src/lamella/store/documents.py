@@ -366,17 +366,21 @@ class Documents:
     ) -> Iterator[tuple[str, bytes]]:
         if self.format == 3:
             old = None if new else self._group_document(path, replacing=True)
-            data = encoded.get(id(attributes)) if old is None else None
-            if data is None:
-                data = to_bytes(format_v3.group_document(attributes, old), path, format_v3.FILE)
-                if old is None:
-                    encoded[id(attributes)] = data
-            yield join(path, format_v3.FILE), data
+            if old is not None:
+                yield (
+                    join(path, format_v3.FILE),
+                    to_bytes(format_v3.group_document(attributes, old), path, format_v3.FILE),
+                )
+                return
+        if id(attributes) not in encoded:
+            document = format_v3.group_document(attributes, None) if self.format == 3 else attributes
+            encoded[id(attributes)] = to_bytes(document, path, self._attributes_file)
+        if self.format == 3:
+            yield join(path, format_v3.FILE), encoded[id(attributes)]
             return
         if not new and self._has(path, format_v2.ARRAY_FILE):
             raise NodeExistsError(f"cannot make a group at {self.location(path)}: an array is stored there")
-        key = join(path, format_v2.ATTRIBUTES_FILE)
-        yield key, to_bytes(attributes, path, format_v2.ATTRIBUTES_FILE)
+        yield join(path, format_v2.ATTRIBUTES_FILE), encoded[id(attributes)]
         # Last: for other readers the group appears with this file, and then has its attributes.
         if new or not self._has(path, format_v2.GROUP_FILE):
             yield (
