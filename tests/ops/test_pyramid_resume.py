@@ -282,6 +282,17 @@ def test_a_file_of_a_level_that_is_not_whole_is_made_again(position, tmp_path, u
     assert_expected(position)
 
 
+def test_a_shard_that_lacks_chunks_is_made_again(tmp_path, units):
+    position = image(tmp_path / "a.zarr", DATA, "0.5", **LAYOUTS["shards"])
+    cut(position, units, 6, 3)
+    (tmp_path / "a.zarr/1/c/2/1/0/0/0").unlink()
+    position["1"][2, 1, :2, :8, :8] = 0
+    assert (tmp_path / "a.zarr/1/c/2/1/0/0/0").exists()
+    position.compute_pyramid(3)
+    assert volumes(units) == [(2, 1), (3, 0), (3, 1)]
+    assert_expected(position)
+
+
 def test_a_mark_alone_is_not_believed(position, tmp_path, units):
     cut(position, units, 6, 3)
     for file in level_files(tmp_path / "a.zarr"):
