@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import LamellaError, MetadataError, one_line
+from lamella.errors import InvalidNameError, LamellaError, MetadataError, one_line
 from lamella.spec.rules import ArrayFacts
 from lamella.spec.versions import VERSIONS
 from lamella.store import format_v2, format_v3
@@ -50,11 +50,14 @@ class Fault:
         Name of the document's file.
     found
         What is wrong, on one line.
+    is_link
+        Whether it is a link out of the store, which is the same for all that lies below.
     """
 
     rule: str
     file: str
     found: str
+    is_link: bool = False
 
 
 @dataclass
@@ -216,7 +219,8 @@ class StoreReader:
                     file for file in files if file in node.names or join(path, file) in self._changes
                 )
         except (LamellaError, OSError) as fault:
-            node.faults.append(Fault("LM-01", ATTRIBUTES_FILE, f"the folder cannot be listed: {fault}"))
+            found, is_link = f"the folder cannot be listed: {fault}", isinstance(fault, InvalidNameError)
+            node.faults.append(Fault("LM-01", ATTRIBUTES_FILE, found, is_link))
             return node
         for file in files:
             self._read(node, file)
@@ -247,7 +251,7 @@ class StoreReader:
         try:
             data = self._changes[key] if key in self._changes else self.storage.read(key)
         except (LamellaError, OSError) as fault:
-            node.faults.append(Fault("LM-01", file, one_line(fault)))
+            node.faults.append(Fault("LM-01", file, one_line(fault), isinstance(fault, InvalidNameError)))
             return
         if data is None:
             return

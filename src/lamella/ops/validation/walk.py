@@ -106,6 +106,7 @@ class Inspection:
         self.on_group = on_group
         self.keep_images = keep_images
         self._seen: set[str] = set()
+        self._links: set[str] = set()
         self._admitted: set[str] = set()
 
     # -- findings ------------------------------------------------------------------------------------------------
@@ -162,6 +163,10 @@ class Inspection:
 
     def _tell_faults(self, node: StoredNode) -> None:
         for fault in node.faults:
+            if fault.is_link and fault.found in self._links:
+                continue  # told of a node above
+            if fault.is_link:
+                self._links.add(fault.found)
             if fault.rule == "ST-06":
                 self.find(
                     "ST-06",
