@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import lamella
@@ -202,6 +203,28 @@ def test_pixels_that_changed_meanwhile_are_cut_again(tmp_path):
     expected = pixels(path)
     lamella.rechunk(path, chunks=(4, 5, 5))
     check_same_pixels(pixels(path), expected)
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "options"),
+    [("upgrade", ["0.5"], {}), ("rechunk", [], {"chunks": (1, 1, 1, 16, 8)})],
+    ids=["files as they are", "pixels"],
+)
+def test_pixels_that_changed_in_files_of_the_same_size_are_written_again(
+    tmp_path, operation, arguments, options
+):
+    # Neither a size nor a document tells of the change: no lower levels that would be stale, and no compression.
+    path = tmp_path / "in.zarr"
+    with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["a"], version="0.4") as position:
+        position.create_image(
+            "0", np.ones((1, 1, 2, 16, 16), "u2"), chunks=(1, 1, 1, 8, 16), compressor="none"
+        )
+    kill(RENAME, 1, "before", operation, path, *arguments, **options)
+    with lamella.open_ome_zarr(path, mode="r+") as position:
+        position["0"][0, 0, 0, :8, :16] = 77
+    expected = lamella.open_ome_zarr(path)["0"][...]
+    getattr(lamella, operation)(path, *arguments, **options)
+    np.testing.assert_array_equal(lamella.open_ome_zarr(path)["0"][...], expected)
 
 
 def test_metadata_that_changed_meanwhile_are_the_new_ones(tmp_path):

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 import lamella
-from lamella.errors import NodeExistsError
+from lamella.errors import MetadataError, NodeExistsError
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, new_array
 from lamella.store.engine_tensorstore import TensorStoreEngine
@@ -164,6 +164,17 @@ def test_a_writer_whose_view_is_old_sees_the_change_or_is_told(tmp_path):
         second.rename_channel("a", "X")
     second.append_channel("c")
     assert first.channel_names == ["A", "b", "c"]
+
+
+def test_unsaved_changes_of_an_old_view_are_told_and_not_written_over_the_change_of_another(tmp_path):
+    make_position(tmp_path)
+    first = lamella.open_ome_zarr(tmp_path / "a.zarr", mode="r+")
+    first.metadata.omero.channels[0].label = "mine"
+    lamella.open_ome_zarr(tmp_path / "a.zarr", mode="r+").rename_channel("b", "B")
+    for write in (first.dump_meta, lambda: first.append_channel("c")):
+        with pytest.raises(MetadataError, match="unsaved changes, and the document was changed elsewhere"):
+            write()
+    assert lamella.open_ome_zarr(tmp_path / "a.zarr").channel_names == ["a", "B"]
 
 
 def make_plate(folder: Path) -> None:
