@@ -202,6 +202,6 @@ COVERED = {
         "tests/store/test_storage.py::test_what_is_no_key_is_refused_before_anything_is_touched"
     ),
     "wells are found by their exact name where case does not count": (
-        "tests/nodes/test_mapping.py::test_membership_is_exact_in_case"
+        "tests/reliability/test_names_that_look_alike.py::test_a_name_in_other_letters_names_nothing"
     ),
 }

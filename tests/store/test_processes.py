@@ -10,6 +10,7 @@ import os
 import pickle
 import sys
 import threading
+import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -288,3 +289,21 @@ def test_metadata_documents_are_never_written_by_engines(make_array):
     assert document.read_bytes() == before
     array.resize((6, 6))
     assert json.loads(document.read_text()) == {**json.loads(before), "shape": [6, 6]}
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_documents_that_were_sent_elsewhere_look_anew_for_copies_that_others_made(tmp_path, zarr_format):
+    # What a handle has seen, it has seen once; who gets it may come much later.
+    documents = Documents.create(LocalStorage(tmp_path / "s.zarr"), zarr_format)
+    for path in ("", "A", "A/1"):
+        documents.put_group(path, {"n": 1})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # consolidated metadata is no part of the Zarr v3 specification
+        zarr.consolidate_metadata(tmp_path / "s.zarr", path="A", zarr_format=zarr_format)
+    sent = pickle.loads(pickle.dumps(documents))
+    assert (sent.format, sent.storage) == (documents.format, documents.storage)
+    sent.put_group("A/1", {"n": 2})
+    with pytest.raises(ValueError, match=r"onsolidated|zmetadata"):
+        zarr.open_group(
+            tmp_path / "s.zarr", path="A", mode="r", zarr_format=zarr_format, use_consolidated=True
+        )
