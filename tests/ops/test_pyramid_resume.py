@@ -19,7 +19,7 @@ from zarr.storage import MemoryStore
 
 from lamella import open_ome_zarr
 from lamella.ops.pyramids import cascade
-from lamella.spec.stale_levels import read_stale
+from lamella.spec.stale_levels import Making, StaleLevels, read_stale
 
 from .pyramids import METHODS, image, noise, sensible
 from .test_pyramid_update import levels, marker
@@ -249,6 +249,15 @@ def test_pixels_written_while_the_pyramid_was_made_are_computed_by_the_next(posi
     assert_expected(position)
 
 
+def test_pixels_written_meanwhile_are_known_where_the_store_tells_no_times(counting_store, units):
+    position = image(counting_store, DATA, chunks=(1, 1, 4, 16, 20))
+    cut(position, units, 6, 3)
+    position["0"][1, 1, 3, 5:9, 7] = 60000
+    position.compute_pyramid(3)
+    assert volumes(units) == [(1, 1), (3, 0), (3, 1)]
+    assert_expected(position)
+
+
 def test_after_a_writer_that_was_killed_too_everything_is_computed(position, tmp_path, units):
     cut(position, units, 6, 3)
     open_ome_zarr(tmp_path / "a.zarr", mode="r+")["0"][0, 1, 3] = 60000  # and never closed
@@ -384,6 +393,40 @@ def test_an_array_that_grew_meanwhile_is_made_anew(position, units):
     assert_expected(position)
 
 
+def test_level_0_that_another_program_made_smaller_begins_anew(position, tmp_path, units):
+    cut(position, units, 6, 3)
+    document = tmp_path / "a.zarr/0/zarr.json"
+    document.write_text(json.dumps({**json.loads(document.read_text()), "shape": [4, 2, 8, 32, 39]}))
+    position = open_ome_zarr(tmp_path / "a.zarr", mode="r+")
+    position.compute_pyramid(3)  # of levels of the same shapes
+    assert volumes(units) == ALL
+    assert_expected(position)
+
+
+def test_who_is_overtaken_leaves_what_the_other_tells(position, tmp_path, units, monkeypatch):
+    compute, once = cascade.compute_unit, []
+
+    def overtaken(unit):
+        if len(units) == 2 and not once:
+            once.append(1)
+            cut(open_ome_zarr(tmp_path / "a.zarr", mode="r+"), units, 1, 3)
+        return compute(unit)
+
+    monkeypatch.setattr(cascade, "compute_unit", overtaken)
+    position.compute_pyramid(3)
+    assert once
+    units.clear()
+    position.compute_pyramid(3)
+    assert volumes(units) == ALL[3:]
+    assert_expected(position)
+
+
+def test_who_ends_takes_its_progress_away():
+    making = Making("a", "work", None, ((),))
+    assert StaleLevels(("a",), (((0,), (4,)),), making).ended("a", ()).making is None
+    assert StaleLevels(("a", "b"), (), making).ended("b", ()).making == making
+
+
 def test_who_was_overtaken_by_another_leaves_no_mark(position, tmp_path, units, monkeypatch):
     compute, once = cascade.compute_unit, []
 
@@ -412,9 +455,11 @@ def documents_written(counting_store, make):
 def test_a_small_image_is_one_unit_and_costs_no_more_documents(counting_store, units, monkeypatch):
     position = image(counting_store, DATA, chunks=(1, 1, 4, 16, 20))
     position.compute_pyramid(3)
+    monkeypatch.setattr("lamella.ops.pyramids.passes.UNIT_BYTES", 2**40)
+    few = documents_written(counting_store, position.compute_pyramid)
     monkeypatch.setattr("lamella.ops.pyramids.passes.UNIT_BYTES", DATA.nbytes)
     units.clear()
-    few = documents_written(counting_store, position.compute_pyramid)
+    assert documents_written(counting_store, position.compute_pyramid) == few
     assert len(units) == 1
     monkeypatch.setattr("lamella.ops.pyramids.passes.UNIT_BYTES", DATA.nbytes // 4)
     units.clear()

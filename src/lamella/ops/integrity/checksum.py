@@ -171,7 +171,7 @@ def _sums(
 
     def done(one: _Sum) -> None:
         take(one)
-        if record is not None and not one.fault and (wanted is None or wanted[one.key] == one.digest):
+        if record is not None and not one.fault:
             record.add(one.key, one.evidence, one.size, one.digest)
 
     work = _sum if wanted is None else _look
