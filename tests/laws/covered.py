@@ -93,6 +93,9 @@ COVERED = {
     "blocks of dask that cross chunks and shards lose nothing, also without a lock": (
         "tests/reliability/test_writes_of_others.py::test_dask_stores_blocks_that_cross_chunks_and_shards_without_a_lock"
     ),
+    "... from processes too": (
+        "tests/reliability/test_writes_of_others.py::test_dask_stores_blocks_that_cross_shards_from_processes_without_a_lock"
+    ),
     "lazy blocks that cross shards are gathered to whole ones": (
         "tests/adapters/test_xarray_write.py::test_lazy_blocks_that_cross_shards_become_one_write_of_all_of_them"
     ),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import dask.array as da
@@ -35,6 +37,24 @@ def test_dask_stores_blocks_that_cross_chunks_and_shards_without_a_lock(tmp_path
     image = sharded(tmp_path / "a.zarr", shape, (1, 1, 1, 16, 16), (1, 1, 2, 2, 2))
     pixels = numbers(shape)
     da.store(da.from_array(pixels, chunks=blocks), image, lock=False, scheduler="threads")
+    np.testing.assert_array_equal(image[...], pixels)
+
+
+def test_dask_stores_blocks_that_cross_shards_from_processes_without_a_lock(tmp_path):
+    # Among threads TensorStore would keep the blocks of a shard apart by itself.
+    shape = (1, 1, 1, 64, 64)
+    image = sharded(tmp_path / "a.zarr", shape, (1, 1, 1, 16, 16), (1, 1, 1, 4, 4))
+    pixels = numbers(shape)
+    with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as workers:
+        da.store(
+            da.from_array(pixels, chunks=(1, 1, 1, 4, 4)),
+            image,
+            lock=False,
+            scheduler="processes",
+            pool=workers,
+            num_workers=2,
+            chunksize=1,
+        )
     np.testing.assert_array_equal(image[...], pixels)
 
 
