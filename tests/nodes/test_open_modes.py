@@ -323,3 +323,23 @@ def test_parse_meta_can_be_put_off_through_the_door(image, path):
 def test_errors_are_of_lamella_and_of_a_builtin_family():
     with pytest.raises(InvalidArgumentError, match="mode is one of"):
         open_ome_zarr("x.zarr", mode="q")
+
+
+@pytest.mark.parametrize("mode", ["w", "w-", "a"])
+@pytest.mark.parametrize("leads", ["to a store", "nowhere"])
+def test_a_store_is_never_made_where_a_link_is(tmp_path, mode, leads):
+    target, link = tmp_path / "target.zarr", tmp_path / "link.zarr"
+    if leads == "to a store":
+        lamella.open_ome_zarr(target, layout="fov", mode="w", channel_names=["mine"]).close()
+    link.symlink_to(target)
+    if leads == "to a store" and mode == "a":
+        assert lamella.open_ome_zarr(link, layout="fov", mode="a").channel_names == ["mine"]
+        return
+    told = "it exists" if mode == "w-" else "Give the path that it names"
+    for unchecked in (False, True):
+        with pytest.raises(LamellaError, match=told):
+            lamella.open_ome_zarr(
+                link, layout="fov", mode=mode, channel_names=["a"], disable_path_checking=unchecked
+            )
+    assert target.exists() == (leads == "to a store")
+    assert link.is_symlink()

@@ -91,6 +91,8 @@ def test_what_is_known_is_kept_and_what_is_gone_is_not(empty, version):
     shutil.rmtree(empty / "C/5")
     write_image(empty / "A/2/f1", version)
     with lamella.open_ome_zarr(empty, mode="r+") as plate:
+        for never_written in ("A/3", "A/3/0", "D", "D/1"):  # groups, and no image in them
+            plate._documents.put_group(never_written, {})
         plate.reindex()
     with lamella.open_ome_zarr(empty) as plate:
         rows, wells = plate.metadata.rows, plate.metadata.wells
