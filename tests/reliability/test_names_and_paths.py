@@ -268,6 +268,31 @@ def test_no_engine_reads_pixels_through_a_link_out_of_the_store(tmp_path, engine
         array.read((0, 0))
 
 
+@pytest.mark.parametrize("engine", ["files", "zarr", "tensorstore", None])
+@pytest.mark.parametrize("place", ["0/c", "0/c/0/0", "0/c/0/0/0/0/0"])
+@pytest.mark.parametrize("index", [..., (0, 0, 0, slice(0, 3))], ids=["whole", "part"])
+def test_no_engine_writes_pixels_through_a_link_out_of_the_store(tmp_path, engine, place, index):
+    store, other = tmp_path / "a.zarr", tmp_path / "b.zarr"
+    for path in (store, other):
+        write_files(path, specimen("image 0.5"))
+    gone = store / place
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    gone.symlink_to(other / place)
+    before = states(other)
+    array = StoredArray(lamella.open_ome_zarr(store, mode="r+")._documents, "0", engine=engine)
+    refused = None
+    try:
+        array.write(index, 7)
+    except InvalidNameError as fault:
+        refused = str(fault)
+    if refused is None:  # a file that is written whole takes the place of the link
+        assert not gone.is_symlink()
+        assert (array.read(index) == 7).all()
+    else:
+        assert f"'{place}' leaves the store" in refused
+    assert states(other) == before
+
+
 @pytest.mark.parametrize("text", ["relative", "absolute", "through a link to the store"])
 def test_links_within_a_store_are_followed(tmp_path, text):
     store = tmp_path / "p.zarr"
