@@ -411,10 +411,8 @@ class Documents:
                 meta, lambda: to_bytes(format_v2.array_document(meta), path, format_v2.ARRAY_FILE)
             ),
         )
-        # None need no file: one of five that a position with an array had.
-        if meta.attributes or (not new and self._has(path, format_v2.ATTRIBUTES_FILE)):
-            attributes = to_bytes(meta.attributes, path, format_v2.ATTRIBUTES_FILE)
-            yield join(path, format_v2.ATTRIBUTES_FILE), attributes
+        attributes = to_bytes(meta.attributes, path, format_v2.ATTRIBUTES_FILE)
+        yield join(path, format_v2.ATTRIBUTES_FILE), attributes
 
     def _group_document(self, path: str, *, replacing: bool = False) -> JSONObject | None:
         """Return the stored Zarr v3 document of a group."""
