@@ -59,7 +59,7 @@ def test_a_store_is_opened_in_its_own_format(documents):
 def test_groups_and_arrays_make_exactly_their_files(local_documents):
     local_documents.put_group("", {})
     local_documents.put_array("A/0", new_array((4, 4), "u2", zarr_format=local_documents.format))
-    expected = {2: [".zattrs", ".zgroup", "A/0/.zarray"], 3: ["A/0/zarr.json", "zarr.json"]}
+    expected = {2: [".zattrs", ".zgroup", "A/0/.zarray", "A/0/.zattrs"], 3: ["A/0/zarr.json", "zarr.json"]}
     assert names(local_documents.storage) == expected[local_documents.format]
 
 
