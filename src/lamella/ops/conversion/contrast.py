@@ -104,17 +104,25 @@ class ContrastSampler:
         pixels : numpy.ndarray
             The rows (y, x).
         """
-        channel = index[self._channel]
+        channel, number = index[self._channel], self._number(index)
         if self._dtype.kind == "f":
             self._see_range(channel, pixels)
-        number = 0
-        for axis, (length, at) in enumerate(zip(self._outer, index, strict=True)):
-            number = number if axis == self._channel else number * length + at
         if number % self._every:
             return
         sample = pixels[-row % self._step :: self._step, :: self._step].ravel().copy()
         with self._lock:
             self._sample.planes.setdefault(channel, {})[number, row] = sample
+
+    def wants(self, index: tuple[int, ...]) -> bool:
+        """Whether anything of a plane is needed: of floats the range of all."""
+        return self._dtype.kind == "f" or self._number(index) % self._every == 0
+
+    def _number(self, index: tuple[int, ...]) -> int:
+        """Give the number of a plane among those of its channel."""
+        number = 0
+        for axis, (length, at) in enumerate(zip(self._outer, index, strict=True)):
+            number = number if axis == self._channel else number * length + at
+        return number
 
     def _see_range(self, channel: int, pixels: Array) -> None:
         low, high = float(pixels.min()), float(pixels.max())

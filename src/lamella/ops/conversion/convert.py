@@ -1,26 +1,29 @@
 """``convert``: images in files of other formats to one OME-Zarr store, an image or a plate.
 
 Everything is written to a store beside the destination, which takes its name at the very end: under the final name
-there is never half a store, and a call that is made again finishes or replaces what a killed one left. What belongs
-where is in ``inputs``, the writing of pixels in ``write``.
+there is never half a store. What a killed call has written the same call goes on with, as far as sources and files are
+what they were. What belongs where is in ``inputs``, the writing of pixels in ``write``.
 
 Layer: ops.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from lamella.errors import InvalidArgumentError, StoreExistsError, StoreNotFoundError
+from lamella._version import __version__
+from lamella.errors import InvalidArgumentError, StoreExistsError, StoreNotFoundError, WorkerLostError
 from lamella.ops.conversion.inputs import Inputs, plan_images
 from lamella.ops.conversion.planes import Tally
-from lamella.ops.conversion.store import ImageSettings, begin_image, create_positions, end_image
+from lamella.ops.conversion.store import ImageSettings, begin_image, create_positions, end_image, is_complete
 from lamella.ops.conversion.write import write_images
 from lamella.ops.rewriting.workspace import Workspace
+from lamella.store.file_system import stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -137,7 +140,7 @@ def convert(
     InvalidArgumentError
         Options that do not fit; a source that cannot be sent to the workers.
     WorkerLostError
-        The executor lost a process; nothing is left at the destination.
+        The executor lost a process; the same call goes on.
     MissingDependencyError
         The reader of the format is not installed.
 
@@ -165,7 +168,7 @@ def convert(
     plan = plan_images(inputs, well_regex=well_regex, map_file=map_file)
     descriptions = [image.source.description for image in plan.images]
     planes = sum(description.plane_count for description in descriptions)
-    with target.temporary() as folder:
+    with target.temporary(_digest(plan, settings)) as folder:
         most = _write_all(
             folder, plan, settings, Tally(planes, progress), target.name, _Where(jobs, executor)
         )
@@ -191,22 +194,39 @@ def _write_all(
     folder: str, plan: InputPlan, settings: ImageSettings, tally: Tally, name: str, where: _Where
 ) -> int:
     """Write all images to a new store; return the most levels that one has."""
-    images, levels = plan.images, 0
+    images, resumed = plan.images, os.path.lexists(folder)
 
     with create_positions(folder, images, settings, name=name) as positions:
 
         def begun() -> Iterator[tuple[int, Work]]:
             for number, (image, position) in enumerate(zip(images, positions, strict=True)):
-                yield number, begin_image(image, position, settings)
+                if resumed and is_complete(position):
+                    tally.add(image.source.description.plane_count)
+                else:
+                    yield number, begin_image(image, position, settings)
 
         def written(number: int, sample: Sample) -> None:
-            nonlocal levels
             end_image(images[number], positions[number], sample)
-            levels = max(levels, len(positions[number].dataset_paths))
 
         sizes = [image.source.description.nbytes for image in images]
-        write_images(begun, sizes, tally, written, jobs=where.jobs, executor=where.executor)
-    return levels
+        write_images(begun, sizes, tally, written, jobs=where.jobs, executor=where.executor, resumed=resumed)
+        return max(len(position.dataset_paths) for position in positions)
+
+
+def _digest(plan: InputPlan, settings: ImageSettings) -> str:
+    """Name what is converted, and how: what a killed call of another has written is of no use.
+
+    Files count by their size and times. Sources without files are never the same twice.
+    """
+    found: list[object] = [__version__, settings]
+    for image in plan.images:
+        description = image.source.description
+        try:
+            stamps = [stamp_of(os.stat(file)) for file in description.files]
+        except OSError:
+            stamps = []
+        found += [image.path, type(image.source), description, stamps or secrets.token_hex(8)]
+    return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -267,8 +287,11 @@ class _Destination:
         )
 
     @contextmanager
-    def temporary(self) -> Iterator[str]:
-        """Give a folder beside the destination; it takes its name when all went well, and goes otherwise."""
+    def temporary(self, digest: str) -> Iterator[str]:
+        """Give a folder beside the destination, maybe with what a killed call of the same wrote.
+
+        It takes its name when all went well; it stays after a kill and the loss of a worker, and goes otherwise.
+        """
         parent = os.path.dirname(self.path)
         try:
             os.makedirs(parent, exist_ok=True)
@@ -281,13 +304,14 @@ class _Destination:
             work.finish_interrupted()
             self.check()
             work.replaces = os.path.lexists(self.path)
-            digest = secrets.token_hex(8)  # what a killed conversion wrote is not gone on with
             work.begin(digest)
             try:
                 yield work.new
                 self.check()  # something may have come there meanwhile
                 work.publish(digest)
+            except WorkerLostError:
+                raise
             except BaseException:
-                # Also Ctrl-C: what is half done has no use.
+                # Also Ctrl-C: who stops it wants the space.
                 work.discard()
                 raise

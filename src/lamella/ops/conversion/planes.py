@@ -16,6 +16,7 @@ from lamella.ops.conversion.contrast import ContrastSampler
 from lamella.ops.conversion.layout import choose_block
 from lamella.ops.conversion.source import read_planes
 from lamella.ops.pyramids.gathering import unit_shape
+from lamella.ops.regions import nested
 from lamella.store.codec_threads import codec_threads
 from lamella.store.documents import new_array
 
@@ -112,6 +113,18 @@ class PlanesArray:
             for task in tasks:
                 self._read(task, block)
 
+    def sample(self, region: Region) -> None:
+        """Read of a box what belongs to the contrast, and nothing else: its pixels are written already."""
+        together, axes = self.source.description.channels_together, self.source.description.axes
+        for box in nested(region, [self._meta.chunks]):
+            for indices, _, rows in _tasks(axes, box, together):
+                wanted = [index for index in indices if self.sampler.wants(index)]
+                found = read_planes(self.source, wanted, rows) if wanted else ()
+                for index, pixels in zip(wanted, found, strict=True):
+                    if pixels is not None:
+                        self.sampler.see(index, rows.start, pixels)
+                self._count(indices, rows)
+
     def _read(self, task: _Task, block: Array) -> None:
         indices, places, rows = task
         for index, place, pixels in zip(
@@ -122,6 +135,9 @@ class PlanesArray:
             else:
                 block[place] = pixels
                 self.sampler.see(index, rows.start, block[place])
+        self._count(indices, rows)
+
+    def _count(self, indices: Sequence[tuple[int, ...]], rows: slice) -> None:
         if self.tally is not None:
             height = self._meta.shape[-2]
             self.tally.add(len(indices) * (rows.stop - rows.start) / height)

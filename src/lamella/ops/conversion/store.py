@@ -7,17 +7,21 @@ Layer: ops.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import os
+import shutil
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from lamella.errors import InvalidArgumentError, SourceError
+from lamella.errors import InvalidArgumentError, LamellaError, SourceError
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
+from lamella.nodes.position import Position
 from lamella.ops.conversion.contrast import ContrastSampler, check_dtype
 from lamella.ops.conversion.layout import choose_layout
 from lamella.ops.conversion.write import Work
 from lamella.ops.pyramids.pyramid import begin_levels
+from lamella.ops.pyramids.whole import is_whole, places
 from lamella.spec.axes import axes as usual_axes
 from lamella.spec.transforms import TransformationMeta
 from lamella.spec.versions import by_name
@@ -25,7 +29,6 @@ from lamella.spec.versions import by_name
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lamella.nodes.position import Position
     from lamella.ops.conversion.contrast import Sample
     from lamella.ops.conversion.inputs import ImagePlan
     from lamella.ops.conversion.layout import Cut
@@ -87,7 +90,7 @@ def create_positions(
     Parameters
     ----------
     path : str
-        Where; there must be nothing.
+        Where; there may be what a killed call of the same has written.
     images : sequence of ImagePlan
         One image without a path, or the positions of a plate.
     settings : ImageSettings
@@ -111,28 +114,47 @@ def create_positions(
                 f"{', '.join(names)}: all positions of a plate have the same channels"
             )
     layout: Literal["hcs", "fov"] = "hcs" if images[0].path else "fov"
-    node = open_ome_zarr(
+    node = _begun(path, images) or open_ome_zarr(
         path, layout=layout, mode="w-", channel_names=names, axes=image_axes(first), version=settings.version
     )
     with node:
-        if isinstance(node, Plate):
-            positions = node.create_positions([tuple(image.path.split("/")) for image in images])
-            node.metadata.name = name
-            node.dump_meta()
-            yield positions
-        else:
+        if not isinstance(node, Plate):
             yield [node]
+            return
+        places = [image.path for image in images]
+        there = dict(node.positions())
+        made = [] if there else node.create_positions([tuple(place.split("/")) for place in places])
+        node.metadata.name = name
+        node.dump_meta()
+        yield made or [there[place] for place in places]
+
+
+def _begun(path: str, images: Sequence[ImagePlan]) -> Plate | Position | None:
+    """Open what a killed call of the same has written; what lacks positions has no pixels yet, and goes."""
+    if not os.path.lexists(path):
+        return None
+    with suppress(LamellaError):  # cut off in its first documents
+        node = open_ome_zarr(path, mode="r+")
+        if isinstance(node, Position) and not images[0].path:
+            return node
+        if isinstance(node, Plate) and {place for place, _ in node.positions()} == {
+            one.path for one in images
+        }:
+            return node
+        node.close()
+    shutil.rmtree(path)
+    return None
 
 
 def begin_image(image: ImagePlan, position: Position, settings: ImageSettings) -> Work:
-    """Create the arrays of one image, complete but for their pixels and contrast.
+    """Create the arrays of one image, complete but for their pixels and contrast; those that are there stay.
 
     Parameters
     ----------
     image : ImagePlan
         The image.
     position : Position
-        Its position, without an array yet.
+        Its position, without an array yet, or with those that a killed call made.
     settings : ImageSettings
         Layout and levels.
 
@@ -152,16 +174,31 @@ def begin_image(image: ImagePlan, position: Position, settings: ImageSettings) -
     )
     ratio = None if shards is None else tuple(s // c for s, c in zip(shards, chunks, strict=True))
     scale = [description.scale.get(axis, 1.0) for axis in description.axes]
-    array = position.create_zeros(
-        "0",
-        description.shape,
-        description.dtype,
-        chunks,
-        ratio,
-        [TransformationMeta(type="scale", scale=scale)],
-    )
+    if position.dataset_paths:  # by a killed call
+        array = position["0"]
+    else:
+        array = position.create_zeros(
+            "0",
+            description.shape,
+            description.dtype,
+            chunks,
+            ratio,
+            [TransformationMeta(type="scale", scale=scale)],
+        )
     lower = begin_levels(position, settings.levels, "mean")
     return Work(image.source, [(array._stored, (1,) * array.ndim), *lower])
+
+
+def is_complete(position: Position) -> bool:
+    """Whether a killed call ended an image, and all of its files are there and whole."""
+    own = position._documents.group(position.path).get("lamella")
+    if not (isinstance(own, dict) and "source" in own):  # what `end_image` writes last
+        return False
+    return all(
+        is_whole(array, place)
+        for array in (position[path]._stored for path in position.dataset_paths)
+        for place in places(tuple(slice(0, n) for n in array.meta.shape), array.meta.files)
+    )
 
 
 def end_image(image: ImagePlan, position: Position, sample: Sample) -> None:

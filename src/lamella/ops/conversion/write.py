@@ -8,7 +8,7 @@ Layer: ops.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from lamella.ops.conversion.planes import PlanesArray
 from lamella.ops.execution import run, workers
 from lamella.ops.pyramids.cascade import PassUnit, compute_unit
 from lamella.ops.pyramids.passes import UNIT_BYTES, passes, unit_box
+from lamella.ops.pyramids.whole import is_made
 from lamella.ops.regions import nested, region_shape
 
 if TYPE_CHECKING:
@@ -75,11 +76,14 @@ class _Unit:
         What is made of the source.
     rest : tuple of Pass
         What is made of the whole image's levels afterwards.
+    resumed : bool
+        Whether a killed call may have made it.
     """
 
     number: int
     first: PassUnit
     rest: tuple[Pass, ...] = ()
+    resumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ def write_images(
     *,
     jobs: int | None = None,
     executor: Executor | None = None,
+    resumed: bool = False,
 ) -> None:
     """Write the pixels of all levels of images.
 
@@ -116,6 +121,8 @@ def write_images(
         Number of workers; one per processor by default.
     executor : Executor, optional
         Where to run; in threads of this process by default.
+    resumed : bool
+        Whether a killed call has written some of it: what is there and whole is not written again.
 
     Raises
     ------
@@ -130,7 +137,7 @@ def write_images(
             if executor is not None and work.nbytes > UNIT_BYTES:
                 large.append((number, work))
             else:
-                yield _whole(number, work, None if executor else tally, 1)
+                yield _whole(number, work, None if executor else tally, 1, resumed)
 
     def keep(done: _Done) -> None:
         if executor is not None:
@@ -141,10 +148,13 @@ def write_images(
         run(write_unit, small(), jobs=jobs, executor=executor, done=keep)
         for number, work in large:
             assert executor is not None
-            written(number, _spread(work, tally, jobs, executor))
+            written(number, _spread(work, tally, jobs, executor, resumed))
         return
     for number, work in images():
-        keep(write_unit(_whole(number, work, tally, jobs)))
+        whole = _whole(number, work, tally, jobs, resumed)
+        for unit in _parts(whole) if resumed else [whole]:
+            done = write_unit(unit)
+        keep(done)
 
 
 def write_unit(unit: _Unit) -> _Done:
@@ -152,7 +162,10 @@ def write_unit(unit: _Unit) -> _Done:
     pixels, first = unit.first.work.source, unit.first
     assert isinstance(pixels, PlanesArray)
     try:
-        compute_unit(first)
+        if unit.resumed and is_made(first):
+            pixels.sample(first.region)
+        else:
+            compute_unit(first)
     finally:
         pixels.source.close()
     if pixels.tally is not None:
@@ -168,12 +181,20 @@ def _passes(work: Work, tally: Tally | None, *, spread: bool) -> list[Pass]:
     return passes(pixels, work.levels, "mean", spread=spread)
 
 
-def _whole(number: int, work: Work, tally: Tally | None, jobs: int | None) -> _Unit:
+def _whole(number: int, work: Work, tally: Tally | None, jobs: int | None, resumed: bool) -> _Unit:
     first, *rest = _passes(work, tally, spread=False)
-    return _Unit(number, PassUnit(first, work.whole, jobs), tuple(rest))
+    return _Unit(number, PassUnit(first, work.whole, jobs), tuple(rest), resumed)
 
 
-def _spread(work: Work, tally: Tally, jobs: int | None, executor: Executor) -> Sample:
+def _parts(whole: _Unit) -> Iterator[_Unit]:
+    """Cut a unit along the files of its first pass, of which each is there or not; all see one sampler."""
+    boxes = list(nested(whole.first.region, [_part_shape(whole.first.work, UNIT_BYTES)]))
+    for box in boxes:
+        rest = whole.rest if box == boxes[-1] else ()
+        yield replace(whole, first=replace(whole.first, region=box), rest=rest)
+
+
+def _spread(work: Work, tally: Tally, jobs: int | None, executor: Executor, resumed: bool) -> Sample:
     """Write one image in parts on an executor; return what was sampled of all of them."""
     first, *rest = _passes(work, None, spread=True)
     sampler = PlanesArray(work.source, work.levels[0][0]).sampler
@@ -182,21 +203,22 @@ def _spread(work: Work, tally: Tally, jobs: int | None, executor: Executor) -> S
         tally.add(done.planes)
         sampler.merge(done.sample)
 
-    units = (_Unit(0, PassUnit(first, part, 1)) for part in nested(work.whole, [_part_shape(first)]))
+    parts = nested(work.whole, [_part_shape(first, _PART_BYTES)])
+    units = (_Unit(0, PassUnit(first, part, 1), resumed=resumed) for part in parts)
     run(write_unit, units, jobs=jobs, executor=executor, done=keep)
     tally.add(0, "pyramid")
     for later in rest:
         whole = tuple(slice(0, n) for n in later.source.meta.shape)
-        parts = (PassUnit(later, part, 1) for part in nested(whole, [unit_box(later)]))
-        run(compute_unit, parts, jobs=jobs, executor=executor)
+        later_units = (PassUnit(later, part, 1) for part in nested(whole, [unit_box(later)]))
+        run(compute_unit, later_units, jobs=jobs, executor=executor)
     return sampler.sample
 
 
-def _part_shape(first: Pass) -> Shape:
-    """Shape of the parts of a source: whole rows that fill whole files of every level, not too small."""
+def _part_shape(first: Pass, most: int) -> Shape:
+    """Shape of the parts of a source: whole rows that fill whole files of every level, of about so many bytes."""
     meta = first.source.meta
     part = [*unit_box(first)[:-1], meta.shape[-1]]
     for axis in reversed(range(meta.ndim - 1)):
-        while part[axis] < meta.shape[axis] and 2 * prod(part) * meta.dtype.itemsize <= _PART_BYTES:
+        while part[axis] < meta.shape[axis] and 2 * prod(part) * meta.dtype.itemsize <= most:
             part[axis] = min(2 * part[axis], meta.shape[axis])
     return tuple(part)

@@ -12,14 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from itertools import product
 from math import prod
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from lamella._version import __version__
-from lamella.errors import LamellaError
 from lamella.ops.pyramids import passes
+from lamella.ops.pyramids.whole import is_whole, places
 from lamella.ops.regions import enlarge, region_shape, shrink
 from lamella.spec.stale_levels import (
     MOST_REST,
@@ -31,7 +30,6 @@ from lamella.spec.stale_levels import (
     without_box,
 )
 from lamella.store.keys import join
-from lamella.store.stored_files import look_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -293,8 +291,8 @@ class Progress:
         """Yield of what files of a level are made that should be there, and are not or cannot be whole."""
         factors, meta = self._factors[array.path], array.meta
         for start, stop in self._done(array.path):
-            for place in _places(shrink(tuple(map(slice, start, stop)), factors), meta.files):
-                if not _is_whole(array, place):
+            for place in places(shrink(tuple(map(slice, start, stop)), factors), meta.files):
+                if not is_whole(array, place):
                     box = enlarge(meta.file_box(place), factors, self._shape)
                     yield tuple(one.start for one in box), tuple(one.stop for one in box)
 
@@ -303,27 +301,8 @@ class Progress:
         meta, storage = self._source.meta, self._source.documents.storage
         done = {box for array in self._levels for box in self._done(array.path)}
         for start, stop in sorted(done):
-            for place in _places(tuple(map(slice, start, stop)), meta.files):
+            for place in places(tuple(map(slice, start, stop)), meta.files):
                 stamp = storage.stamp(join(self._source.path, meta.chunk_key(place)))
                 if stamp is not None and max(stamp[0], stamp[-1]) >= since:
                     box = meta.file_box(place)
                     yield tuple(one.start for one in box), tuple(one.stop for one in box)
-
-
-def _places(box: Region, file: Shape) -> Iterator[Shape]:
-    """Places in the grid of the files that a box touches."""
-    return product(*(range(one.start // f, -(-one.stop // f)) for one, f in zip(box, file, strict=True)))
-
-
-def _is_whole(array: StoredArray, place: Shape) -> bool:
-    """Whether a file is there with all of its chunks, by its size, header and index."""
-    meta = array.meta
-    try:
-        file = look_at(array.documents.storage, array.path, meta, place)
-    except LamellaError:
-        return False
-    if file is None or file.fault:
-        return False
-    box = meta.file_box(place)
-    inside = tuple(slice(0, -(-(one.stop - one.start) // c)) for one, c in zip(box, meta.chunks, strict=True))
-    return bool(file.present[inside].all())

@@ -166,7 +166,7 @@ def compute_parts(
 def begin_levels(
     position: Position, levels: int | Literal["auto"], method: Method
 ) -> list[tuple[StoredArray, Shape]]:
-    """Create the lower levels of a new image, complete but for their pixels.
+    """Create the lower levels of a new image, complete but for their pixels; those that a killed call made stay.
 
     For who makes level 0 and the others in one go, see `lamella.ops.pyramids.passes`.
 
@@ -176,7 +176,8 @@ def begin_levels(
         Of each lower level the array, and its factors from the level before.
     """
     base = _level_0(position)
-    _create_levels(position, base, _plan(position, base, levels, None), method)
+    if len(position.dataset_paths) == 1:
+        _create_levels(position, base, _plan(position, base, levels, None), method)
     found = _Levels.of(position)
     position._live.edit(functools.partial(_described, method=method, steps=found.steps))
     return found.targets
