@@ -73,6 +73,8 @@ SYSTEM = {
         "renameat2",
         "rmdir",
         "sendfile",
+        "sendfile64",
+        "ioctl",
         "stat",
         "symlink",
         "unlink",
