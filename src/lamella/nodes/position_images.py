@@ -151,7 +151,10 @@ class ImageCreation(NGFFNode):
         self._require_writable(f"create the array {name!r}")
         view = self._live.view
         array = self._described(view, shape, dtype, chunks, shards_ratio, compressor, checksum)
-        return self._create(name, view, array, transform, check_shape, None)
+        made = self._create(name, view, array, transform, check_shape, None)
+        if not self.path:  # an image by itself: frames come next, while plates are made as a whole before
+            made._stored.prepare()
+        return made
 
     def _create(
         self,

@@ -1,9 +1,8 @@
 """The pixels of one array: reading, writing and resizing, over either engine.
 
-Keeps the promises that no engine keeps alone: a file that a write covers whole is replaced without being
-read, writers of different parts of one file wait for each other, and a handle notices when another process
-changed the array. What moves pixels is imported when pixels are moved: the rest of a plate is made and walked without,
-and begins 8 ms earlier.
+Keeps the promises that no engine keeps alone: a file that a write covers whole is replaced without being read, writers
+of different parts of one file wait for each other, and a handle notices when another process changed the array. What
+moves pixels is imported when pixels are moved: plates are made and walked without.
 
 Layer: store.
 """
@@ -92,7 +91,7 @@ class StoredArray:
         return f"StoredArray({self.documents.location(self.path)})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self.documents, self.path, self._only)
+        return partial(StoredArray, engine=self._only), (self.documents, self.path)
 
     @property
     def meta(self) -> ArrayMeta:
@@ -339,6 +338,10 @@ class StoredArray:
         except self._engine_for(meta).errors as error:
             self._explain("write", meta, [selection], error, self._engine_for(meta))
 
+    def prepare(self) -> None:
+        """Load what writes (25 ms in a new process), that the first frame takes as long as any other."""
+        self._boxes(self.meta)
+
     def _boxes(self, meta: ArrayMeta) -> BoxWriter:
         if self._writer is None or self._writer.meta.document != meta.document:
             from lamella.store.box_writes import BoxWriter
@@ -483,10 +486,6 @@ class StoredArray:
             except Exception:  # whatever the decoder raises, this is the file
                 return meta.chunk_key(place)
         return None
-
-
-def _reopen(documents: Documents, path: str, engine: EngineName | None) -> StoredArray:
-    return StoredArray(documents, path, engine=engine)
 
 
 def _new_shape(shape: Sequence[int], old: Shape) -> Shape:
