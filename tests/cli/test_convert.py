@@ -199,6 +199,7 @@ from lamella.adapters.tiff import TiffSource
 read, begun = TiffSource.read_plane, threading.Event()
 def slow(self, index, rows=None):
     if index[-1] == 3:
+        threading.Event().wait(0.2)  # the main thread is done with starting this one
         print("reading", flush=True)
         threading.Event().wait(0.2)
     return read(self, index, rows)
