@@ -211,7 +211,9 @@ convert(sys.argv[1:], prog_name="lamella convert")
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_leaves_nothing_and_says_so(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupt_leaves_no_store_and_the_same_command_goes_on(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     pixels = np.zeros((400, 64, 64), "uint8")
@@ -231,6 +233,11 @@ def test_an_interrupt_leaves_nothing_and_says_so(tmp_path: Path, number: signal.
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors.splitlines()[-1] == f"lamella convert: interrupted: {target / 'a.zarr'} was not written"
+    assert errors.splitlines()[-1] == (
+        f"lamella convert: interrupted: {target / 'a.zarr'} was not written; the same command goes on"
+    )
     assert "Traceback" not in errors
-    assert os.listdir(target) == []
+    assert [name for name in os.listdir(target) if not name.startswith(".")] == []
+    subprocess.run(command, check=True, capture_output=True)
+    assert os.listdir(target) == ["a.zarr"]
+    assert (open_ome_zarr(target / "a.zarr")["0"][...] == 0).all()

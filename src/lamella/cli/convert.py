@@ -109,7 +109,7 @@ def convert(sources: tuple[str, ...], destination: str, *, quiet: bool, **option
             warnings.simplefilter("always")
             report = run(sources, destination, progress=show, **options)
     except KeyboardInterrupt:
-        _fail(f"interrupted: {destination} was not written", 130)
+        _fail(f"interrupted: {destination} was not written; the same command goes on", 130)
     except LamellaError as error:
         _fail(str(error))
     except OSError as error:

@@ -213,10 +213,10 @@ def _write_all(
         return max(len(position.dataset_paths) for position in positions)
 
 
-def _digest(plan: InputPlan, settings: ImageSettings) -> str:
+def _digest(plan: InputPlan, settings: ImageSettings) -> str | None:
     """Name what is converted, and how: what a killed call of another has written is of no use.
 
-    Files count by their size and times. Sources without files are never the same twice.
+    Files count by their size and times. Sources without files are never the same twice: None.
     """
     found: list[object] = [__version__, settings]
     for image in plan.images:
@@ -224,8 +224,10 @@ def _digest(plan: InputPlan, settings: ImageSettings) -> str:
         try:
             stamps = [stamp_of(os.stat(file)) for file in description.files]
         except OSError:
-            stamps = []
-        found += [image.path, type(image.source), description, stamps or secrets.token_hex(8)]
+            return None
+        if not stamps:
+            return None
+        found += [image.path, type(image.source), description, stamps]
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
@@ -287,10 +289,11 @@ class _Destination:
         )
 
     @contextmanager
-    def temporary(self, digest: str) -> Iterator[str]:
-        """Give a folder beside the destination, maybe with what a killed call of the same wrote.
+    def temporary(self, known: str | None) -> Iterator[str]:
+        """Give a folder beside the destination, maybe with what a killed call of the same, `known`, has written.
 
-        It takes its name when all went well; it stays after a kill and the loss of a worker, and goes otherwise.
+        It takes its name when all went well. For the same call it stays after a kill, an interrupt, and the loss of a
+        worker; after other errors it goes.
         """
         parent = os.path.dirname(self.path)
         try:
@@ -304,14 +307,14 @@ class _Destination:
             work.finish_interrupted()
             self.check()
             work.replaces = os.path.lexists(self.path)
+            digest = known or secrets.token_hex(8)
             work.begin(digest)
             try:
                 yield work.new
                 self.check()  # something may have come there meanwhile
                 work.publish(digest)
-            except WorkerLostError:
-                raise
-            except BaseException:
-                # Also Ctrl-C: who stops it wants the space.
-                work.discard()
+            except BaseException as error:
+                # A batch system that ends a job asks first, with SIGTERM: the command line takes it as Ctrl-C.
+                if known is None or not isinstance(error, KeyboardInterrupt | WorkerLostError):
+                    work.discard()
                 raise
