@@ -21,7 +21,7 @@ from lamella.ops.conversion.contrast import ContrastSampler, check_dtype
 from lamella.ops.conversion.layout import choose_layout
 from lamella.ops.conversion.write import Work
 from lamella.ops.pyramids.pyramid import begin_levels
-from lamella.ops.pyramids.whole import is_whole, places
+from lamella.ops.pyramids.whole import are_whole
 from lamella.spec.axes import axes as usual_axes
 from lamella.spec.transforms import TransformationMeta
 from lamella.spec.versions import by_name
@@ -114,33 +114,46 @@ def create_positions(
                 f"{', '.join(names)}: all positions of a plate have the same channels"
             )
     layout: Literal["hcs", "fov"] = "hcs" if images[0].path else "fov"
-    node = _begun(path, images) or open_ome_zarr(
-        path, layout=layout, mode="w-", channel_names=names, axes=image_axes(first), version=settings.version
-    )
+    begun = _begun(path, images)
+    if begun is not None:
+        node: Plate | Position = begun[0]
+    else:
+        node = open_ome_zarr(
+            path,
+            layout=layout,
+            mode="w-",
+            channel_names=names,
+            axes=image_axes(first),
+            version=settings.version,
+        )
     with node:
         if not isinstance(node, Plate):
             yield [node]
             return
-        places = [image.path for image in images]
-        there = dict(node.positions())
-        made = [] if there else node.create_positions([tuple(place.split("/")) for place in places])
+        specs = [tuple(image.path.split("/")) for image in images]
+        positions = begun[1] if begun else node.create_positions(specs)
         node.metadata.name = name
         node.dump_meta()
-        yield made or [there[place] for place in places]
+        yield positions
 
 
-def _begun(path: str, images: Sequence[ImagePlan]) -> Plate | Position | None:
-    """Open what a killed call of the same has written; what lacks positions has no pixels yet, and goes."""
+def _begun(path: str, images: Sequence[ImagePlan]) -> tuple[Plate | Position, list[Position]] | None:
+    """Open what a killed call of the same has written; what lacks positions has no pixels yet, and goes.
+
+    Returns
+    -------
+    tuple or None
+        The store, and its positions in the order of the images.
+    """
     if not os.path.lexists(path):
         return None
     with suppress(LamellaError):  # cut off in its first documents
         node = open_ome_zarr(path, mode="r+")
         if isinstance(node, Position) and not images[0].path:
-            return node
-        if isinstance(node, Plate) and {place for place, _ in node.positions()} == {
-            one.path for one in images
-        }:
-            return node
+            return node, [node]
+        there = dict(node.positions()) if isinstance(node, Plate) else {}
+        if there.keys() == {image.path for image in images}:
+            return node, [there[image.path] for image in images]
         node.close()
     shutil.rmtree(path)
     return None
@@ -194,11 +207,8 @@ def is_complete(position: Position) -> bool:
     own = position._documents.group(position.path).get("lamella")
     if not (isinstance(own, dict) and "source" in own):  # what `end_image` writes last
         return False
-    return all(
-        is_whole(array, place)
-        for array in (position[path]._stored for path in position.dataset_paths)
-        for place in places(tuple(slice(0, n) for n in array.meta.shape), array.meta.files)
-    )
+    arrays = [position[path]._stored for path in position.dataset_paths]
+    return all(are_whole(array, tuple(slice(0, n) for n in array.meta.shape)) for array in arrays)
 
 
 def end_image(image: ImagePlan, position: Position, sample: Sample) -> None:

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from lamella._version import __version__
 from lamella.ops.pyramids import passes
-from lamella.ops.pyramids.whole import is_whole, places
+from lamella.ops.pyramids.whole import is_whole
 from lamella.ops.regions import enlarge, region_shape, shrink
 from lamella.spec.stale_levels import (
     MOST_REST,
@@ -29,6 +29,7 @@ from lamella.spec.stale_levels import (
     with_stale,
     without_box,
 )
+from lamella.store.coverage import files_of
 from lamella.store.keys import join
 
 if TYPE_CHECKING:
@@ -291,7 +292,7 @@ class Progress:
         """Yield of what files of a level are made that should be there, and are not or cannot be whole."""
         factors, meta = self._factors[array.path], array.meta
         for start, stop in self._done(array.path):
-            for place in places(shrink(tuple(map(slice, start, stop)), factors), meta.files):
+            for place in files_of(meta, shrink(tuple(map(slice, start, stop)), factors)):
                 if not is_whole(array, place):
                     box = enlarge(meta.file_box(place), factors, self._shape)
                     yield tuple(one.start for one in box), tuple(one.stop for one in box)
@@ -301,7 +302,7 @@ class Progress:
         meta, storage = self._source.meta, self._source.documents.storage
         done = {box for array in self._levels for box in self._done(array.path)}
         for start, stop in sorted(done):
-            for place in places(tuple(map(slice, start, stop)), meta.files):
+            for place in files_of(meta, tuple(map(slice, start, stop))):
                 stamp = storage.stamp(join(self._source.path, meta.chunk_key(place)))
                 if stamp is not None and max(stamp[0], stamp[-1]) >= since:
                     box = meta.file_box(place)

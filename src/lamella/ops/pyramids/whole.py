@@ -5,25 +5,18 @@ Layer: ops.
 
 from __future__ import annotations
 
-from itertools import product
 from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
 from lamella.ops.regions import shrink
+from lamella.store.coverage import files_of
 from lamella.store.stored_files import look_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lamella.ops.pyramids.cascade import PassUnit
     from lamella.ops.regions import Region
     from lamella.store.arrays import StoredArray
     from lamella.types import Shape
-
-
-def places(box: Region, file: Shape) -> Iterator[Shape]:
-    """Places in the grid of the files that a box touches."""
-    return product(*(range(one.start // f, -(-one.stop // f)) for one, f in zip(box, file, strict=True)))
 
 
 def is_whole(array: StoredArray, place: Shape) -> bool:
@@ -40,10 +33,11 @@ def is_whole(array: StoredArray, place: Shape) -> bool:
     return bool(file.present[inside].all())
 
 
+def are_whole(array: StoredArray, box: Region) -> bool:
+    """Whether all files that a box touches are whole."""
+    return all(is_whole(array, place) for place in files_of(array.meta, box))
+
+
 def is_made(unit: PassUnit) -> bool:
     """Whether all files that a unit writes are there and whole."""
-    return all(
-        is_whole(target.array, place)
-        for target in unit.work.targets
-        for place in places(shrink(unit.region, target.factors), target.array.meta.files)
-    )
+    return all(are_whole(target.array, shrink(unit.region, target.factors)) for target in unit.work.targets)
