@@ -91,7 +91,7 @@ def convert(sources: tuple[str, ...], destination: str, *, quiet: bool, **option
 
     SRC is a TIFF, OME-TIFF or ImageJ TIFF, or a folder of them, whose files are the planes of one image. With
     --well-regex or --map the files become the fields of a plate. Pixel sizes, units, channel names, colours and time
-    increments are kept.
+    increments are kept. A command that was interrupted or killed is finished by running it again.
     """
     if not sources and options["map_file"] is None:
         raise click.UsageError(
