@@ -244,6 +244,42 @@ def test_a_full_queue_makes_the_writer_wait(make, monkeypatch):
     np.testing.assert_array_equal(position["0"][:, 0, 0], [frame_of(n) for n in range(4)])
 
 
+def test_a_queue_that_is_half_full_delays_frames_and_does_not_hold_them_up(make, monkeypatch):
+    position, gate = make(channel_names=["DAPI"]), threading.Event()
+    frames = position.stream("0", FRAME, "uint16", order="t", queue=4)
+    frames.append(frame_of(0))  # tells how long a frame takes
+    frames._workers.wait()
+    assert frames.waits == 0
+    real_encode = ChunkEncoder.encode
+    monkeypatch.setattr(ChunkEncoder, "encode", lambda *args: gate.wait() and real_encode(*args))
+    try:
+        for number in range(1, 5):  # no frame can be encoded meanwhile
+            frames.append(frame_of(number))
+        assert (frames.pending, frames.waits) == (4, 1)
+    finally:
+        gate.set()
+        frames.close()
+    np.testing.assert_array_equal(position["0"][:, 0, 0], [frame_of(n) for n in range(5)])
+
+
+@pytest.mark.parametrize("ratio", [None, (8, 1, 1, 1, 1)], ids=["files", "shards"])
+def test_the_first_frames_find_their_memory_ready(make, ratio, monkeypatch):
+    position, frame, gate = make(channel_names=["DAPI"]), np.zeros((512, 512), "uint16"), threading.Event()
+    frames = position.stream("0", frame.shape, "uint16", order="t", shards_ratio=ratio, queue=4)
+    real_encode = ChunkEncoder.encode
+    monkeypatch.setattr(ChunkEncoder, "encode", lambda *args: gate.wait() and real_encode(*args))
+    try:
+        tracemalloc.start()
+        for _ in range(4):
+            frames.append(frame)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        gate.set()
+        frames.close()
+    assert peak < frame.nbytes
+
+
 def test_memory_does_not_grow_with_the_shard(make):
     position = make(channel_names=["DAPI"])
     frame = np.zeros((256, 256), "uint16")

@@ -94,7 +94,6 @@ class ArrayFrames:
         self._workers = workers
         self._noted = noted
         self._meta = array.meta
-        encoder_of(self._meta)  # loads the codecs now, not while the first frames wait
         self._ahead: set[int] = set()
         self._slabs: dict[Key, _Slab] = {}
         self._files: dict[Key, _Files] = {}
@@ -108,6 +107,14 @@ class ArrayFrames:
         """Go back to an earlier frame before the first is given: those after it will be given again."""
         self.record.cut(count)
         self.count = self.stored = self._placed = self._start = count
+
+    def prepare(self) -> None:
+        """Have codecs, threads and memory ready, so that no frame has to wait for them."""
+        encoder = encoder_of(self._meta)
+        if encoder is not None:
+            first = self._box_of((0,) * len(self.order.axes))
+            shape = tuple(one.stop - one.start for one in first)
+            self._workers.prepare(shape, self._meta.dtype, self._meta.chunks, encoder.encode)
 
     # ---- frames -------------------------------------------------------------------------------------
 
@@ -190,11 +197,7 @@ class ArrayFrames:
         return slab
 
     def _open_slab(self, key: Key) -> _Slab:
-        chunks = self._meta.chunks
-        target = self._target(self.order.file_of(self._meta, self._origin(chunks, key)))
-        box = [slice(0, n) for n in target]
-        for axis, k in zip(self.order.axes, key, strict=True):
-            box[axis] = slice(k * chunks[axis], min((k + 1) * chunks[axis], target[axis]))
+        chunks, box = self._meta.chunks, self._box_of(key)
         shape = tuple(one.stop - one.start for one in box)
         block = self._workers.take(shape, self._meta.dtype)
         left = self._left(chunks, key)
@@ -207,6 +210,15 @@ class ArrayFrames:
                 )
                 block[tuple(slice(0, one.stop - one.start) for one in there)] = self.array.read(there)
         return _Slab(key, self._origin(chunks, key), block, left)
+
+    def _box_of(self, key: Key) -> list[slice]:
+        """Where in the array the chunks are that hold the same frames."""
+        chunks = self._meta.chunks
+        target = self._target(self.order.file_of(self._meta, self._origin(chunks, key)))
+        box = [slice(0, n) for n in target]
+        for axis, k in zip(self.order.axes, key, strict=True):
+            box[axis] = slice(k * chunks[axis], min((k + 1) * chunks[axis], target[axis]))
+        return box
 
     def _origin(self, spans: Shape, key: Key) -> tuple[int, ...]:
         return tuple(k * spans[axis] for axis, k in zip(self.order.axes, key, strict=True))
@@ -284,7 +296,7 @@ class ArrayFrames:
 
     def _commit(self, files: _Files) -> None:
         """Put files into their places, and show what is stored by it."""
-        with self._noted(lambda: self._box(files)):
+        with self._noted(lambda: self._written(files)):
             for writer in files.writers.values():
                 writer.commit()
         with self._lock:
@@ -299,7 +311,7 @@ class ArrayFrames:
                 self._placed += 1
         self.publish()
 
-    def _box(self, files: _Files) -> Box | None:
+    def _written(self, files: _Files) -> Box | None:
         """Return the part of the array that files hold whose frames were given."""
         spans = self._meta.files
         stop = list(self._target(files.key))

@@ -172,6 +172,7 @@ def _open(
             arrays.append(_array_frames(position, order, options, workers))
         of_all = _over_positions(names, orders[0], len(positions))
         _line_up(arrays, of_all)
+        arrays[0].prepare()
     except BaseException:
         workers.close()
         raise
