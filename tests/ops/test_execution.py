@@ -46,6 +46,46 @@ def test_units_are_taken_as_they_are_needed():
     assert (taken, finished) == (50, 50)
 
 
+@pytest.mark.parametrize("jobs", [1, 2, 5, None])
+def test_every_unit_is_done_once_where_nobody_is_told(jobs):
+    finished = []
+    run(finished.append, range(1000), jobs=jobs)
+    assert sorted(finished) == list(range(1000))
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_units_are_taken_one_by_one_where_nobody_is_told(jobs):
+    taken, turn, ahead = 0, threading.Lock(), []
+    finished = []
+
+    def units():
+        nonlocal taken
+        for number in range(200):
+            with turn:
+                taken += 1
+                ahead.append(taken - len(finished))
+            yield number
+
+    def work(unit):
+        with turn:
+            finished.append(unit)
+
+    run(work, units(), jobs=jobs)
+    assert (len(finished), max(ahead) <= jobs) == (200, True)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_an_error_of_the_list_of_units_is_raised(jobs):
+    def units():
+        yield from range(5)
+        raise OSError("the list ends here")
+
+    finished = []
+    with pytest.raises(OSError, match="ends here"):
+        run(finished.append, units(), jobs=jobs)
+    assert sorted(finished) == list(range(5))
+
+
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_the_first_error_is_raised_and_later_units_are_not_begun(jobs):
     begun = []

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import os
 import pickle
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
+import threading
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import nullcontext
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from lamella.errors import InvalidArgumentError, WorkerLostError
 from lamella.store.local import LocalStorage
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 U = TypeVar("U")
 R = TypeVar("R")
+
+_NONE_LEFT: Final = object()
 
 _MOST_SUBMITTED = 1024
 """Units handed to an executor of the caller at a time: enough for any cluster, and they are small."""
@@ -92,6 +95,9 @@ def run(
             if done is not None:
                 done(result)
         return
+    if executor is None and done is None:
+        _share(work, units, workers(jobs))
+        return
     most = _MOST_SUBMITTED if executor is not None and jobs is None else 2 * workers(jobs)
     with nullcontext(executor) if executor is not None else ThreadPoolExecutor(most // 2, "lamella") as pool:
         try:
@@ -108,6 +114,35 @@ def run(
                     f"The executor cannot send work to its workers: {fault}"
                 ) from fault
             raise
+
+
+def _share(work: Callable[[U], object], units: Iterable[U], count: int) -> None:
+    """Have threads take one unit after the other until all are done.
+
+    Nobody is told of results, so that this thread sleeps meanwhile: one that handed out each unit would want the
+    interpreter's lock as often as they do, and all of them would wait for it.
+    """
+    waiting, turn, ended = iter(units), threading.Lock(), threading.Event()
+
+    def work_on() -> None:
+        try:
+            while not ended.is_set():
+                with turn:
+                    unit = next(waiting, _NONE_LEFT)
+                if unit is _NONE_LEFT:
+                    return
+                work(cast("U", unit))
+        except BaseException:
+            ended.set()
+            raise
+
+    with ThreadPoolExecutor(count, "lamella") as pool:
+        futures = [pool.submit(work_on) for _ in range(count)]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        finally:
+            ended.set()
 
 
 def _drive(
