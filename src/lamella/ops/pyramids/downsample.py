@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 import operator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
-from lamella.ops.pyramids.machine_code import Kernel
+from lamella.ops.pyramids.machine_code import Constant, Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
 
     from lamella.types import Array, Shape
 
-    Rows: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], int]
-
 Method: TypeAlias = Literal["mean", "median", "mode", "min", "max", "stride"]
 """How the voxels of a block become one: see `downsample`."""
+
+_METHODS = get_args(Method)
 
 _BIN_ROWS = Kernel("kernels_rows", "bin_rows")
 _MEAN_INTEGERS = Kernel("kernels_mean", "mean_integers")
@@ -113,77 +114,132 @@ def downsample(
     [[4, 9], [8, 5]]
     """
     block = np.asarray(block)
-    factors = _checked_factors(block, factors)
-    if method not in get_args(Method):
-        raise InvalidArgumentError(
-            f"method {method!r} is not a way to downsample: use one of {', '.join(get_args(Method))}"
-        )
-    shape = downsampled_shape(block.shape, factors)
-    dtype = block.dtype.newbyteorder("=")
+    plan = _plan(block.shape, block.dtype, _whole(factors), _known(method))
     if out is None:
-        out = np.empty(shape, dtype)
-    elif out.shape != shape or out.dtype != dtype:
+        out = np.empty(plan.shape, plan.dtype)
+    elif out.shape != plan.shape or out.dtype != plan.dtype:
         raise InvalidArgumentError(
             f"out has shape {out.shape} and dtype {out.dtype}: "
-            f"{block.shape} downsampled by {factors} needs {shape} and {dtype}"
+            f"{block.shape} downsampled by {factors} needs {plan.shape} and {plan.dtype}"
         )
     if block.size == 0:
         return out
     if method == "stride":
-        out[...] = block[tuple(slice(None, None, f) for f in factors)]
-    elif shape == block.shape and dtype.kind != "f":
+        out[...] = block[tuple(slice(None, None, f) for f in plan.factors)]
+    elif plan.shape == block.shape and plan.dtype.kind != "f":
         out[...] = block
-    else:
+    elif plan.dtype.kind == "f":
         with np.errstate(all="ignore"):  # NaN of any kind is data here
-            _bin(block, factors, method, out)
+            _bin(block, plan, out)
+    else:
+        _bin(block, plan, out)
     return out
 
 
-def _checked_factors(block: Array, factors: Sequence[int]) -> Shape:
-    """Give the factors as integers, none longer than its axis; refuse what cannot be downsampled."""
-    if not 1 <= block.ndim <= _MOST_AXES:
-        raise InvalidArgumentError(
-            f"an array of {block.ndim} axes cannot be downsampled: give 1 to {_MOST_AXES}"
-        )
-    if block.dtype.kind not in "biuf" or block.dtype.itemsize > 8:
-        raise InvalidArgumentError(
-            f"{block.dtype} voxels cannot be downsampled: bool, integers and floats of up to 64 bits can"
-        )
+def _whole(factors: Sequence[int]) -> Shape:
     try:
-        whole = tuple(operator.index(f) for f in factors)
+        return tuple(map(operator.index, factors))
     except TypeError as error:
         raise InvalidArgumentError(f"factors {factors!r} are not whole numbers: give one per axis") from error
-    if len(whole) != block.ndim or min(whole) < 1:
+
+
+def _known(method: Method) -> Method:
+    if method not in _METHODS:
         raise InvalidArgumentError(
-            f"factors {whole} do not fit an array of shape {block.shape}: "
-            "give one of at least 1 for each axis"
+            f"method {method!r} is not a way to downsample: use one of {', '.join(_METHODS)}"
         )
-    whole = tuple(min(f, max(n, 1)) for n, f in zip(block.shape, whole, strict=True))
-    if math.prod(whole) > _MOST_VOXELS:
-        raise InvalidArgumentError(f"factors {whole} make blocks above 2**30 voxels: use smaller ones")
-    return whole
+    return method
 
 
-def _bin(block: Array, factors: Shape, method: Method, out: Array) -> None:
-    """Bring `block` into the dtype and the rows that the kernels know, and their result into `out`."""
-    dtype = out.dtype
-    work = {"b1": "u1", "f2": "f8" if method in ("mean", "median") else "f4"}.get(
-        dtype.str[1:], dtype.str[1:]
-    )
-    # Native bytes, C order, aligned. float16 has no arithmetic of its own: the wider one is exact.
-    native = np.require(block, block.dtype.newbyteorder("="), ["C", "A"])
-    source = native.view(np.uint8) if dtype.kind == "b" else native.astype(work, copy=False)
-    direct = out.flags.c_contiguous and out.flags.aligned and (source.dtype == dtype or dtype.kind == "b")
-    target = out.view(source.dtype) if direct else np.empty(out.shape, source.dtype)
-    lengths, steps = _merged(source.shape, factors)
-    source = source.reshape(-1, lengths[-1])
-    source.flags.writeable = False  # numba compiles read-only arrays apart: let there be one kind
-    _RUN[method](source, _rows(lengths, steps), target.reshape(-1, -(-lengths[-1] // steps[-1])))
-    if not direct:
-        out[...] = target.view(dtype) if dtype.kind == "b" else target
+@dataclass(frozen=True)
+class _Rows:
+    """The input rows of each output row (see ``kernels_rows``).
+
+    Attributes
+    ----------
+    starts, rows
+        As the kernels take them.
+    factor
+        Neighbours along a row that become one.
+    most
+        Voxels of the largest block.
+    """
+
+    starts: Constant
+    rows: Constant
+    factor: int
+    most: int
 
 
-def _merged(shape: Shape, factors: Shape) -> tuple[list[int], list[int]]:
+@dataclass(frozen=True)
+class _Plan:
+    """How the blocks of one shape and dtype are binned.
+
+    Attributes
+    ----------
+    factors
+        None longer than its axis.
+    method
+        How voxels become one.
+    shape, dtype
+        Of the result.
+    work
+        Dtype that the kernels compute with.
+    lengths, steps
+        Shape and factors of the block, with neighbouring axes that are not binned as one.
+    kept
+        The rows, where there are not too many to keep.
+    """
+
+    factors: Shape
+    method: Method
+    shape: Shape
+    dtype: np.dtype[Any]
+    work: np.dtype[Any]
+    lengths: Shape
+    steps: Shape
+    kept: _Rows | None
+
+    @property
+    def rows(self) -> _Rows:
+        """The rows that each output row is made of."""
+        return self.kept or _rows(self.lengths, self.steps)
+
+
+@lru_cache(maxsize=32)
+def _plan(shape: Shape, dtype: np.dtype[Any], factors: Shape, method: Method) -> _Plan:
+    """Check what is asked, and plan it. Kept for the next block, which is most likely of the same shape."""
+    factors = _checked_factors(shape, dtype, factors)
+    native = dtype.newbyteorder("=")
+    wider = {"b1": "u1", "f2": "f8" if method in ("mean", "median") else "f4"}
+    work = np.dtype(wider.get(native.str[1:], native))
+    lengths, steps = _merged(shape, factors)
+    few = 0 < math.prod(lengths[:-1]) <= _KEPT_ROWS and method != "stride"
+    kept = _rows(lengths, steps) if few else None
+    return _Plan(factors, method, downsampled_shape(shape, factors), native, work, lengths, steps, kept)
+
+
+def _checked_factors(shape: Shape, dtype: np.dtype[Any], factors: Shape) -> Shape:
+    """Give the factors, none longer than its axis; refuse what cannot be downsampled."""
+    if not 1 <= len(shape) <= _MOST_AXES:
+        raise InvalidArgumentError(
+            f"an array of {len(shape)} axes cannot be downsampled: give 1 to {_MOST_AXES}"
+        )
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise InvalidArgumentError(
+            f"{dtype} voxels cannot be downsampled: bool, integers and floats of up to 64 bits can"
+        )
+    if len(factors) != len(shape) or min(factors) < 1:
+        raise InvalidArgumentError(
+            f"factors {factors} do not fit an array of shape {shape}: give one of at least 1 for each axis"
+        )
+    factors = tuple(min(f, max(n, 1)) for n, f in zip(shape, factors, strict=True))
+    if math.prod(factors) > _MOST_VOXELS:
+        raise InvalidArgumentError(f"factors {factors} make blocks above 2**30 voxels: use smaller ones")
+    return factors
+
+
+def _merged(shape: Shape, factors: Shape) -> tuple[Shape, Shape]:
     """Neighbouring axes that are not binned as one axis: longer rows, and fewer of them."""
     lengths, steps = [shape[0]], [factors[0]]
     for length, step in zip(shape[1:], factors[1:], strict=True):
@@ -192,51 +248,69 @@ def _merged(shape: Shape, factors: Shape) -> tuple[list[int], list[int]]:
         else:
             lengths.append(length)
             steps.append(step)
-    return lengths, steps
+    return tuple(lengths), tuple(steps)
 
 
-def _rows(lengths: list[int], steps: list[int]) -> Rows:
-    """List the input rows of each output row (see ``kernels_rows``); with the factor along the rows."""
-    listed = _listed if math.prod(lengths[:-1]) <= _KEPT_ROWS else _listed.__wrapped__
-    return *listed(tuple(lengths[:-1]), tuple(steps[:-1])), steps[-1]
+def _rows(lengths: Shape, steps: Shape) -> _Rows:
+    """List the input rows of each output row."""
+    starts = np.empty(math.prod(downsampled_shape(lengths[:-1], steps[:-1])) + 1, np.int64)
+    rows = np.empty(math.prod(lengths[:-1]), np.int64)
+    _BIN_ROWS(np.array(lengths[:-1], np.int64), np.array(steps[:-1], np.int64), starts, rows)
+    return _Rows(Constant(starts), Constant(rows), steps[-1], int(np.diff(starts).max()) * steps[-1])
 
 
-@lru_cache(maxsize=16)
-def _listed(lengths: Shape, steps: Shape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Kept for the next block, which is most likely of the same shape."""
-    shape, factors = np.array(lengths, np.int64), np.array(steps, np.int64)
-    starts = np.empty(math.prod(downsampled_shape(lengths, steps)) + 1, np.int64)
-    rows = np.empty(math.prod(lengths), np.int64)
-    _BIN_ROWS(shape, factors, starts, rows)
-    return starts, rows
+def _bin(block: Array, plan: _Plan, out: Array) -> None:
+    """Bring `block` into the dtype and the rows that the kernels know, and their result into `out`."""
+    if not (block.flags.c_contiguous and block.flags.aligned and block.dtype.isnative):
+        block = np.require(block, plan.dtype, ["C", "A"])
+    is_bool = plan.dtype.kind == "b"
+    # float16 has no arithmetic of its own: the wider one is exact.
+    source = block.view(np.uint8) if is_bool else block.astype(plan.work, copy=False)
+    direct = out.flags.c_contiguous and out.flags.aligned and (plan.work == plan.dtype or is_bool)
+    target = out.view(plan.work) if direct else np.empty(out.shape, plan.work)
+    length = plan.lengths[-1]
+    source = source.reshape(-1, length)
+    source.flags.writeable = False  # numba compiles read-only arrays apart: let there be one kind
+    _RUN[plan.method](source, plan.rows, target.reshape(-1, -(-length // plan.steps[-1])))
+    if not direct:
+        out[...] = target.view(plan.dtype) if is_bool else target
 
 
-def _mean(source: NDArray[Any], rows: Rows, target: NDArray[Any]) -> None:
+#: Empty arrays whose dtypes hold the sum of eight voxels: of up to 16 bits, and of more.
+_WIDE = Constant(np.empty(0, np.int32)), Constant(np.empty(0, np.int64))
+
+
+def _passed(rows: _Rows) -> tuple[Constant, Constant, int]:
+    """Return the arguments that all kernels take."""
+    return rows.starts, rows.rows, rows.factor
+
+
+def _mean(source: NDArray[Any], rows: _Rows, target: NDArray[Any]) -> None:
     width = target.shape[1]
     if source.dtype == np.float32:
-        _MEAN_FLOAT32(source, *rows, target, np.empty(width))
+        _MEAN_FLOAT32(source, *_passed(rows), target, np.empty(width))
     elif source.dtype == np.float64:
-        _MEAN_FLOAT64(source, *rows, target, np.empty(width), np.empty(width), np.empty(width))
+        _MEAN_FLOAT64(source, *_passed(rows), target, np.empty(width), np.empty(width), np.empty(width))
     elif source.dtype.itemsize == 8:
         flip = -(2**63) if source.dtype.kind == "u" else 0
         halves = np.empty(width, np.int64), np.empty(width, np.int64)
-        _MEAN_INT64(source.view(np.int64), *rows, target.view(np.int64), *halves, flip)
+        _MEAN_INT64(source.view(np.int64), *_passed(rows), target.view(np.int64), *halves, flip)
     else:
-        wide = np.empty(0, np.int32 if source.dtype.itemsize <= 2 else np.int64)
-        _MEAN_INTEGERS(source, *rows, target, np.empty(width, np.int64), wide)
+        wide = _WIDE[source.dtype.itemsize > 2]
+        _MEAN_INTEGERS(source, *_passed(rows), target, np.empty(width, np.int64), wide)
 
 
-def _median(source: Array, rows: Rows, target: Array) -> None:
-    _MEDIAN(source, *rows, target, _room(source, rows))
+def _median(source: Array, rows: _Rows, target: Array) -> None:
+    _MEDIAN(source, *_passed(rows), target, _room(source, rows))
 
 
-def _mode(source: Array, rows: Rows, target: Array) -> None:
+def _mode(source: Array, rows: _Rows, target: Array) -> None:
     if source.dtype.kind == "f":
         keys, found = _keys(source), np.empty(target.shape, f"i{source.dtype.itemsize}")
-        _MODE(keys, *rows, found, _room(keys, rows))
+        _MODE(keys, *_passed(rows), found, _room(keys, rows))
         target[...] = _flipped(found).view(source.dtype)
     else:
-        _MODE(source, *rows, target, _room(source, rows))
+        _MODE(source, *_passed(rows), target, _room(source, rows))
 
 
 def _keys(source: NDArray[Any]) -> Array:
@@ -254,21 +328,20 @@ def _flipped(bits: NDArray[Any]) -> NDArray[Any]:
     return flipped
 
 
-def _minimum(source: Array, rows: Rows, target: Array) -> None:
-    _EXTREMUM(source, *rows, target, 0)
+def _minimum(source: Array, rows: _Rows, target: Array) -> None:
+    _EXTREMUM(source, *_passed(rows), target, 0)
 
 
-def _maximum(source: Array, rows: Rows, target: Array) -> None:
-    _EXTREMUM(source, *rows, target, 1)
+def _maximum(source: Array, rows: _Rows, target: Array) -> None:
+    _EXTREMUM(source, *_passed(rows), target, 1)
 
 
-def _room(source: Array, rows: Rows) -> Array:
+def _room(source: Array, rows: _Rows) -> Array:
     """Memory for the voxels of the largest block."""
-    starts, _, factor = rows
-    return np.empty(int(np.diff(starts).max()) * factor, source.dtype)
+    return np.empty(rows.most, source.dtype)
 
 
-_RUN: dict[str, Callable[[Array, Rows, Array], None]] = {
+_RUN: dict[str, Callable[[Array, _Rows, Array], None]] = {
     "mean": _mean,
     "median": _median,
     "mode": _mode,

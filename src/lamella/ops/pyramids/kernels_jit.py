@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import numba
 import numpy as np
@@ -26,7 +26,9 @@ from lamella.ops.pyramids.machine_code import ENTRY
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lamella.ops.pyramids.machine_code import Argument
+    from numpy.typing import NDArray
+
+    Argument: TypeAlias = NDArray[Any] | int
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -22,20 +22,39 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-Argument: TypeAlias = "NDArray[Any] | int"
+Argument: TypeAlias = "NDArray[Any] | Constant | int"
 Signature: TypeAlias = tuple[tuple[str, int, bool] | None, ...]
 """Dtype, axes and writeability of each array; None for a whole number."""
 
 _HERE = Path(__file__).parent
 ENTRY = "lamella_kernel"
 """Name of the function in machine code."""
+
+
+class Constant:
+    """An array that is passed to many calls: what is passed of it is found once.
+
+    Attributes
+    ----------
+    array
+        Of one shape and one place in memory.
+    kind
+        What a signature says of it.
+    numbers
+        As the calling convention has it.
+    """
+
+    __slots__ = ("array", "kind", "numbers")
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array = array
+        self.kind = _kind(array)
+        self.numbers = _numbers_of(array)
 
 
 class Kernel:
@@ -71,9 +90,9 @@ class Kernel:
                     return _linked(kept)
         from lamella.ops.pyramids.kernels_jit import compiled
 
-        plain, made = compiled(self.module, self.name, args)
+        plain, made = compiled(self.module, self.name, _arrays(args))
         if made is None:
-            return lambda values: plain(*values)
+            return lambda values: plain(*_arrays(values))
         _keep(places, _packed(made))
         return _linked(made)
 
@@ -90,9 +109,20 @@ class Kernel:
 
 def _signature(args: Sequence[Argument]) -> Signature:
     return tuple(
-        (arg.dtype.str, arg.ndim, arg.flags.writeable) if isinstance(arg, np.ndarray) else None
-        for arg in args
+        [
+            arg.kind if isinstance(arg, Constant) else None if isinstance(arg, int) else _kind(arg)
+            for arg in args
+        ]
     )
+
+
+def _kind(array: NDArray[Any]) -> tuple[str, int, bool]:
+    return array.dtype.str, array.ndim, array.flags.writeable
+
+
+def _arrays(args: Sequence[Argument]) -> list[NDArray[Any] | int]:
+    """Arguments as numba takes them."""
+    return [arg.array if isinstance(arg, Constant) else arg for arg in args]
 
 
 def _fingerprint(module: str, signature: Signature) -> str:
@@ -184,9 +214,13 @@ def _numbers(args: Sequence[Argument]) -> list[int]:
     """Arguments by the calling convention of numba: each array as seven numbers or more."""
     found: list[int] = []
     for arg in args:
-        if isinstance(arg, np.ndarray):
-            # Nobody's memory to count references of (two zeros), voxels, bytes of one, address, shape, strides.
-            found += (0, 0, arg.size, arg.itemsize, arg.ctypes.data, *arg.shape, *arg.strides)
-        else:
+        if isinstance(arg, int):
             found.append(arg)
+        else:
+            found += arg.numbers if isinstance(arg, Constant) else _numbers_of(arg)
     return found
+
+
+def _numbers_of(array: NDArray[Any]) -> tuple[int, ...]:
+    """Nobody's memory to count references of (two zeros), voxels, bytes of one, address, shape, strides."""
+    return 0, 0, array.size, array.itemsize, array.ctypes.data, *array.shape, *array.strides
