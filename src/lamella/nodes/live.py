@@ -96,6 +96,16 @@ class LiveDocument(Generic[M]):
             self._read()
         return self._seen()
 
+    @property
+    def content(self) -> StoredGroup | None:
+        """What the document said when it was last read or written; None where this node has a model of its own."""
+        return None if self._look is None or self._model is not None else self._stored
+
+    @property
+    def last_view(self) -> M:
+        """The view of `content`, whatever the document says by now."""
+        return self._seen()
+
     def _seen(self) -> M:
         assert self._stored is not None
         if self._view is None:
@@ -133,8 +143,8 @@ class LiveDocument(Generic[M]):
         self._keep(stored, stamp)
 
     def start(self, stored: StoredGroup) -> None:
-        """Take a document that was just written, so that the first look needs no read."""
-        self._keep(stored, self.session.documents.stamp(self.path))
+        """Take a document that was just written, for who goes on from what it says; a look reads it."""
+        self._keep(stored, _UNKNOWN)
 
     def _read(self) -> bool:
         """Read the document; return whether it says something else than before."""
@@ -243,6 +253,24 @@ class LiveDocument(Generic[M]):
             return False
         self._keep(new, _UNKNOWN)
         return True
+
+    def repeat(self, same: Hashable, before_write: Callable[[], object]) -> M | None:
+        """Make a change that `edit` made under this name in a document of the same content.
+
+        Returns
+        -------
+        MetaModel or None
+            The new model, for looking only. None where no such change was made, or the document says something else by
+            now: nothing was done.
+        """
+        stored = self.content
+        if stored is None:
+            return None
+        found: tuple[M, StoredGroup] | None = stored.known((id(self._seen()), same))
+        if found is None or not self.session.documents.swap_group(self.path, stored, found[1], before_write):
+            return None
+        self._keep(found[1], _UNKNOWN)
+        return self._seen()
 
     def _base(self, fresh: JSONObject) -> M:
         if self._model is None or self._stored is None:

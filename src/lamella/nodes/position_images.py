@@ -13,6 +13,7 @@ from uuid import uuid4
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError
+from lamella.nodes.alike import Creation, Wanted, create_alike, remember
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.position_channels import dtype_window
@@ -102,9 +103,9 @@ class ImageCreation(NGFFNode):
 
         self._require_writable(f"create the array {name!r}")
         source = as_source(data)
+        wanted = _wanted(source.shape, source.dtype, chunks, shards_ratio, compressor, checksum)
         view = self._live.view
-        array = self._described(view, source.shape, source.dtype, chunks, shards_ratio, compressor, checksum)
-        return self._create(name, view, array, transform, check_shape, source)
+        return self._create(name, view, self._described(view, wanted), transform, check_shape, source)
 
     def create_zeros(
         self,
@@ -149,9 +150,18 @@ class ImageCreation(NGFFNode):
         (1000, (1, 1, 64, 2048, 2048))
         """
         self._require_writable(f"create the array {name!r}")
-        view = self._live.view
-        array = self._described(view, shape, dtype, chunks, shards_ratio, compressor, checksum)
+        wanted = _wanted(shape, dtype, chunks, shards_ratio, compressor, checksum)
+        asked = (type(self), type(name), name, wanted) if transform is None and check_shape else None
+        alike = create_alike(self._live, self._place, asked) if asked else None
+        if alike is not None:
+            place, meta = alike
+            return self._array_class(place, meta.multiscales[0].axes)
+        view, content = self._live.view, self._live.content
+        array = self._described(view, wanted)
         made = self._create(name, view, array, transform, check_shape, None)
+        key = self._checked_key(name)
+        if asked and content is not None and "/" not in key and self._fits_exactly(view, array.shape):
+            remember(content, asked, Creation(view, key, array, _change(key, array)))
         if not self.path:  # an image by itself: frames come next, while plates are made as a whole before
             made._stored.prepare()
         return made
@@ -195,7 +205,7 @@ class ImageCreation(NGFFNode):
                 self._documents.move(staged.path, place.path)
 
         try:
-            same = None if transform is not None else ("add_dataset", key, array.dtype.str)
+            same = None if transform is not None else _change(key, array)
             meta = self._live.edit(add, before_write=put, same=same)
         except BaseException:
             if staged is not None and self._documents.storage.exists(staged.path):
@@ -281,45 +291,22 @@ class ImageCreation(NGFFNode):
                 raise NodeExistsError(f"Cannot create {key!r} in {self._place}: {path!r} is an array.")
         return [path for path, kind in kinds.items() if kind is None]
 
-    def _described(
-        self,
-        view: ImagesMeta,
-        shape: Sequence[int],
-        dtype: DTypeLike,
-        chunks: Sequence[int] | Literal["auto"] | None,
-        shards_ratio: Sequence[int] | None,
-        compressor: CompressorChoice,
-        checksum: bool | None,
-    ) -> ArrayMeta:
+    def _described(self, view: ImagesMeta, wanted: Wanted) -> ArrayMeta:
         """Return the description of a new array. Nothing is written."""
         names = [axis.name for axis in view.multiscales[0].axes]
-        lengths, kind = _integers("shape", shape), _data_type(dtype)
-        if not isinstance(chunks, str | None):
-            chunks = _integers("chunks", chunks)
-        if shards_ratio is not None:
-            shards_ratio = _integers("shards_ratio", shards_ratio)
-        cut = (chunks, shards_ratio)
-        key = (self._session.version.zarr_format, lengths, kind, cut, compressor, checksum, *names)
-        return made(key, lambda: self._new_array(lengths, kind, cut, compressor, checksum, names))
+        key = (self._session.version.zarr_format, wanted, *names)
+        return made(key, lambda: self._new_array(wanted, names))
 
-    def _new_array(
-        self,
-        shape: Shape,
-        dtype: np.dtype[Any],
-        cut: tuple[Sequence[int] | Literal["auto"] | None, Sequence[int] | None],
-        compressor: CompressorChoice,
-        checksum: bool | None,
-        axis_names: list[str],
-    ) -> ArrayMeta:
+    def _new_array(self, wanted: Wanted, axis_names: list[str]) -> ArrayMeta:
+        shape, dtype, chunks, shards_ratio, compressor, checksum = wanted
         version = self._session.version
-        chunks, shards_ratio = cut
         shards: Shape | None = None
-        if isinstance(chunks, str) and chunks == "auto":
+        if isinstance(chunks, str):
             inner, shards = auto_layout(shape, dtype.itemsize, version.zarr_format == 3)
         elif chunks is None:
             inner = default_chunks(shape, dtype.itemsize)
         else:
-            inner = tuple(chunks)
+            inner = chunks
         if shards_ratio is not None:
             if version.zarr_format == 2:
                 raise InvalidArgumentError(
@@ -346,6 +333,12 @@ class ImageCreation(NGFFNode):
             dimension_names=axis_names if len(axis_names) == len(shape) else None,
         )
 
+    def _fits_exactly(self, meta: ImagesMeta, shape: Shape) -> bool:
+        """Whether an array has as many channels as there are names: there is nothing to warn of."""
+        axes, names = meta.multiscales[0].axes, edits.channel_names(meta)
+        channel = channel_axis(axes)
+        return len(shape) == len(axes) and (channel is None or not names or shape[channel] == len(names))
+
     def _check_shape(self, meta: ImagesMeta, name: str, shape: Shape) -> None:
         axes = meta.multiscales[0].axes
         if len(shape) != len(axes):
@@ -370,6 +363,29 @@ class ImageCreation(NGFFNode):
                 UserWarning,
                 stacklevel=3,
             )
+
+
+def _change(key: str, array: ArrayMeta) -> tuple[str, str, str]:
+    """Name what the creation of an array changes in the document of its position."""
+    return "add_dataset", key, array.dtype.str
+
+
+def _wanted(
+    shape: Sequence[int],
+    dtype: DTypeLike,
+    chunks: Sequence[int] | Literal["auto"] | None,
+    shards_ratio: Sequence[int] | None,
+    compressor: CompressorChoice,
+    checksum: bool | None,
+) -> Wanted:
+    lengths, kind = _integers("shape", shape), _data_type(dtype)
+    if not isinstance(chunks, str | None):
+        chunks = _integers("chunks", chunks)
+    elif isinstance(chunks, str) and chunks != "auto":
+        raise InvalidArgumentError(f"chunks is one integer per axis, or 'auto', not {chunks!r}.")
+    if shards_ratio is not None:
+        shards_ratio = _integers("shards_ratio", shards_ratio)
+    return Wanted(lengths, kind, chunks, shards_ratio, compressor, checksum)
 
 
 def _integers(what: str, numbers: Sequence[int]) -> Shape:

@@ -331,6 +331,20 @@ class Documents:
             item for path, meta in arrays.items() for item in self._array_files(path, meta, new)
         )
 
+    def put_new_array(self, path: str, meta: ArrayMeta) -> bool:
+        """Make an array where its folder is not there yet, as a step of an edit of the group above.
+
+        Returns
+        -------
+        bool
+            False: something is there, or more has to be looked at. Nothing was done.
+        """
+        if not self.storage.make_new_folder(path):
+            return False
+        for key, data in self._array_files(path, meta, new=True):
+            self.storage.write(key, data)
+        return True
+
     def delete(self, path: str) -> None:
         """Remove a node with all below it. The documents above are the caller's to edit.
 

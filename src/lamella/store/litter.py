@@ -36,9 +36,18 @@ def _host() -> str:
     return f"{zlib.crc32(node.encode()):08x}"
 
 
+@cache
+def _mine() -> str:
+    return f"{PRIVATE_PREFIX}{_host()}-{os.getpid()}-"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_mine.cache_clear)
+
+
 def private_name(suffix: str) -> str:
     """Return a new name for a temporary file of this process."""
-    return f"{PRIVATE_PREFIX}{_host()}-{os.getpid()}-{next(_serial):x}{suffix}"
+    return f"{_mine()}{next(_serial):x}{suffix}"
 
 
 def remove_file(path: str) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
 from lamella.store import file_system as system
 from lamella.store.bounds import DOCUMENTS, Bounds
+from lamella.store.folders import Folders
 from lamella.store.json_document import check_size
 from lamella.store.keys import PRIVATE_PREFIX, check_key, is_private, natural_order
 from lamella.store.link_loops import names_in
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from zarr.storage import LocalStore
 
     from lamella.types import JSONObject, StrPath
-
-_MOST_FOLDERS = 200_000
 
 
 class LocalStorage(Storage):
@@ -72,8 +71,8 @@ class LocalStorage(Storage):
         self.follow_links = follow_links
         self._no_link = 0 if follow_links else system.NO_LINK
         self._base = self.root.rstrip(os.sep) + "/"
-        self._folders: set[str] = set()
         self._bounds = Bounds(self.root, follow_links)
+        self.folders = Folders(self._bounds, fsync, self._fail)
 
     def __repr__(self) -> str:
         return f"LocalStorage({self.root!r}{', read_only=True' if self.read_only else ''})"
@@ -232,15 +231,15 @@ class LocalStorage(Storage):
         self.check_writable(key)
         folder, _, name = key.rpartition("/")
         # As in `_place`: of a folder that is known, the names of documents are no question.
-        if name not in DOCUMENTS or folder not in self._folders:
+        if name not in DOCUMENTS or folder not in self.folders:
             if not check_key(key):
                 raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
-            self._make_folder(folder)
+            self.folders.make(folder)
         try:
             system.write_whole(self._base + folder, self._base + key, data, fsync=self.fsync)
         except FileNotFoundError:  # somebody removed a folder that we remember
-            self._folders.clear()
-            self._make_folder(folder)
+            self.folders.forget()
+            self.folders.make(folder)
             try:
                 system.write_whole(self._base + folder, self._base + key, data, fsync=self.fsync)
             except OSError as error:
@@ -248,69 +247,19 @@ class LocalStorage(Storage):
         except OSError as error:
             self._fail("write", key, error)
 
-    def _make_folder(self, folder: str) -> None:
-        """Make a folder and those above; each is checked once to lie inside the store."""
-        if folder in self._folders:
-            return
-        try:
-            if folder:
-                above = folder.rpartition("/")[0]
-                if above not in self._folders:
-                    self._make_folder(above)
-                os.mkdir(self._base + folder)
-                self._bounds.note(folder)
-            else:
-                self._make_root()
-        except FileExistsError:
-            self._bounds.check(folder)
-            if self._bounds.is_alias(folder):
-                raise InvalidNameError(
-                    f"cannot make the folder {folder!r} in {self.root}: {self._bounds.told(folder)}"
-                ) from None
-            if not os.path.isdir(self._base + folder):
-                raise StorageError(
-                    f"cannot make the folder {folder!r} in {self.root}: a file of that name is there",
-                    errno.ENOTDIR,
-                ) from None
-            self.sweep(folder)
-        except OSError as error:
-            if isinstance(error, FileNotFoundError) and "" in self._folders:
-                self._folders.clear()
-                self._make_folder(folder)
-                return
-            self._fail("make the folder", folder, error)
-        if self.fsync and folder:
-            # Also of a folder that was there: who made it may not have flushed it yet.
-            self._flush_folder(folder.rpartition("/")[0])
-        if len(self._folders) > _MOST_FOLDERS:
-            self._folders.clear()
-        self._folders.add(folder)
-
-    def _make_root(self) -> None:
-        missing, path = [], self.root
-        while not os.path.lexists(path):
-            missing.append(path)
-            path = os.path.dirname(path)
-        os.makedirs(self.root, exist_ok=True)
-        if not missing:
-            self.sweep()
-        for made in missing if self.fsync else ():
-            system.fsync_path(os.path.dirname(made))
+    def make_new_folder(self, folder: str) -> bool:
+        """Make a folder that is not there yet; one call of the system says both."""
+        self.check_writable(folder)
+        return self.folders.make_new(folder)
 
     def make_folders(self, folders: Iterable[str]) -> None:
         """Make folders and those above, as `write` does: with `fsync`, they survive a power cut."""
         for folder in folders:
-            self._make_folder(check_key(folder))
-
-    def _flush_folder(self, folder: str) -> None:
-        try:
-            system.fsync_path(self._base + folder)
-        except OSError as error:
-            self._fail("flush the folder", folder, error)
+            self.folders.make(check_key(folder))
 
     def _forget(self) -> None:
         """Look at every folder anew: one was moved or removed."""
-        self._folders.clear()
+        self.folders.forget()
         self._bounds.forget()
 
     def _is_alias(self, path: str) -> bool:
@@ -324,14 +273,14 @@ class LocalStorage(Storage):
     def claim(self, path: str) -> None:
         """Refuse a folder that links lead out of the store."""
         self.check_writable(path)
-        if check_key(path) not in self._folders:
+        if check_key(path) not in self.folders:
             self._bounds.check(path)
 
     def copy_in(self, source: LocalStorage, key: str, new: str) -> None:
         """Copy a file of another folder, as the system copies best, to take its place whole and atomically."""
         self.check_writable(new)
         folder = check_key(new).rpartition("/")[0]
-        self._make_folder(folder)
+        self.folders.make(folder)
         temporary = f"{self._base}{folder}/{private_name('.tmp')}"
         try:
             source._stat(key)  # refuses links out of its store
@@ -339,7 +288,7 @@ class LocalStorage(Storage):
         except OSError as error:
             self._fail("copy to", new, error)
         if self.fsync:
-            self._flush_folder(folder)
+            self.folders.flush(folder)
 
     def delete(self, prefix: str) -> None:
         """Remove a file or folder; never follows a link, and a link itself goes without what it names."""
@@ -363,7 +312,7 @@ class LocalStorage(Storage):
         except OSError as error:
             self._fail("delete", prefix, error)
         if self.fsync and prefix:
-            self._flush_folder(prefix.rpartition("/")[0])
+            self.folders.flush(prefix.rpartition("/")[0])
 
     def move(self, old: str, new: str) -> None:
         """Rename, in one step."""
@@ -376,7 +325,7 @@ class LocalStorage(Storage):
         if not os.path.lexists(source) or self._is_alias(old):
             raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.root}")
         self._bounds.check(old.rpartition("/")[0])
-        self._make_folder(new.rpartition("/")[0])
+        self.folders.make(new.rpartition("/")[0])
         if os.path.lexists(target) and not system.same_entry(source, target):
             raise NodeExistsError(f"cannot move {old!r} to {new!r}: {new!r} exists in {self.root}")
         self._forget()
@@ -386,14 +335,14 @@ class LocalStorage(Storage):
             self._fail("move", old, error)
         if self.fsync:
             for key in (old, new):
-                self._flush_folder(key.rpartition("/")[0])
+                self.folders.flush(key.rpartition("/")[0])
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
         """Hold a lock file beside the key, over threads and processes."""
         self.check_writable(key)
         folder, _, last = check_key(key).rpartition("/")
-        self._make_folder(folder)
+        self.folders.make(folder)
         holder = file_lock(f"{self._base}{folder}/{PRIVATE_PREFIX}{last or 'root'}.lock")
         try:
             holder.__enter__()

@@ -50,13 +50,13 @@ def stage(storage: LocalStorage, key: str) -> StagedFile:
     """
     storage.check_writable(key)
     folder = key.rpartition("/")[0]
-    storage._make_folder(folder)
+    storage.folders.make(folder)
     temporary, target = f"{storage._base}{folder}/{private_name('.tmp')}", storage._base + key
     try:
         return StagedFile(temporary, target, fsync=storage.fsync)
     except FileNotFoundError:  # somebody removed a folder that the storage remembers
-        storage._folders.clear()
-        storage._make_folder(folder)
+        storage.folders.forget()
+        storage.folders.make(folder)
     except OSError as error:
         storage._fail("write", key, error)
     try:

@@ -131,6 +131,11 @@ class Storage(ABC):
             self.write(key, new)
         return True
 
+    def make_new_folder(self, folder: str) -> bool:
+        """Make a folder that is not there yet; False where it is, or where a store has no folders to tell by."""
+        del folder
+        return False
+
     def sweep(self, prefix: str = "", *, deep: bool = False) -> int:
         """Remove what killed writers left in a folder, and with `deep` below it; return how many."""
         del prefix, deep

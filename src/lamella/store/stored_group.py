@@ -52,6 +52,13 @@ class StoredGroup:
         made: T = self._made[key]
         return made
 
+    def known(self, key: Hashable) -> Any:
+        """Return what was made under a key; None where nothing was, or the key is none."""
+        try:
+            return self._made.get(key)
+        except TypeError:  # a compressor given as a dict
+            return None
+
 
 def stored_group(data: bytes, zarr_format: int, parse: Callable[[], JSONObject]) -> StoredGroup:
     """Return the content that these bytes are, parsed where they are new."""
