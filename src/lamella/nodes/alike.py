@@ -75,8 +75,8 @@ def create_alike(
     Returns
     -------
     tuple or None
-        The place of the array, and the model of the position for looking only. None where it was not created before,
-        or something is different here: nothing was done then.
+        The place of the array, and what the document was understood as, for looking only. None where it was not
+        created before, or something is different here: nothing was done then.
     """
     content = live.content
     if content is None:
@@ -91,7 +91,7 @@ def create_alike(
             raise _TakenError
 
     try:
-        meta = live.repeat(creation.same, put)
+        done = live.repeat(creation.same, put)
     except _TakenError:
         return None
-    return None if meta is None else (array, meta)
+    return (array, creation.view) if done else None

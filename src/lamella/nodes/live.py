@@ -254,23 +254,22 @@ class LiveDocument(Generic[M]):
         self._keep(new, _UNKNOWN)
         return True
 
-    def repeat(self, same: Hashable, before_write: Callable[[], object]) -> M | None:
+    def repeat(self, same: Hashable, before_write: Callable[[], object]) -> bool:
         """Make a change that `edit` made under this name in a document of the same content.
 
         Returns
         -------
-        MetaModel or None
-            The new model, for looking only. None where no such change was made, or the document says something else by
-            now: nothing was done.
+        bool
+            False where no such change was made, or the document says something else by now: nothing was done.
         """
         stored = self.content
         if stored is None:
-            return None
+            return False
         found: tuple[M, StoredGroup] | None = stored.known((id(self._seen()), same))
         if found is None or not self.session.documents.swap_group(self.path, stored, found[1], before_write):
-            return None
+            return False
         self._keep(found[1], _UNKNOWN)
-        return self._seen()
+        return True
 
     def _base(self, fresh: JSONObject) -> M:
         if self._model is None or self._stored is None:

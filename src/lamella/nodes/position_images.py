@@ -154,8 +154,8 @@ class ImageCreation(NGFFNode):
         asked = (type(self), type(name), name, wanted) if transform is None and check_shape else None
         alike = create_alike(self._live, self._place, asked) if asked else None
         if alike is not None:
-            place, meta = alike
-            return self._array_class(place, meta.multiscales[0].axes)
+            place, view = alike
+            return self._array_class(place, view.multiscales[0].axes)
         view, content = self._live.view, self._live.content
         array = self._described(view, wanted)
         made = self._create(name, view, array, transform, check_shape, None)
