@@ -54,6 +54,14 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
+def files_but_of_libraries(folder: Path) -> dict[str, bytes]:
+    """All files below a folder but those that a library was writing when it was killed.
+
+    Their names do not say by which process, so that the next writer leaves them for a day.
+    """
+    return {name: data for name, data in files(folder).items() if not name.endswith((".partial", ".__lock"))}
+
+
 def litter(folder: Path) -> list[str]:
     """Names of files and folders that are only there while something is written."""
     return sorted(

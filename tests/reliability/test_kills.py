@@ -14,7 +14,7 @@ from lamella.errors import LamellaError
 from lamella.store.local import LocalStorage
 
 from .killer import Killer, started
-from .states import State, documents, files, litter, pieces, stores
+from .states import State, documents, files, files_but_of_libraries, litter, pieces, stores
 from .works import WORKS, Work
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -110,7 +110,7 @@ def check_work(
             else:
                 check_killed(folder, line, old, new, allowed)
             finish(work, folder, version)
-            found = files(folder)
+            found = files_but_of_libraries(folder)
             assert sorted(found.keys() ^ wanted.keys()) == []
             assert [key for key in wanted if found[key] != wanted[key]] == []
         except Exception as error:
