@@ -71,7 +71,8 @@ class StreamMethods(NGFFNode):
             Make that many levels (or ``"auto"``) behind the frames, by mean: on one thread, whenever a file of them is
             stored, and the rest at the end.
         queue
-            Chunks that may wait to be encoded before ``append`` waits; 8, or twice the processors, by default.
+            Chunks that may wait to be encoded before ``append`` waits for one; from half of them on it waits a
+            little. 8, or twice the processors, by default.
         flush_every
             Store all frames after each so many: what a kill may cost where shards hold many frames.
 

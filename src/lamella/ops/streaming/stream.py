@@ -98,7 +98,7 @@ class FrameStream:
     def append(self, frame: ArrayLike, *, time: float | None = None) -> dict[str, int]:
         """Give the next frame. It is copied: its memory may be used again.
 
-        Waits while the queue is full.
+        Waits while the queue is full; from half of it on as long as the threads need for one chunk.
 
         Parameters
         ----------
@@ -283,10 +283,10 @@ class FrameStream:
 
     @property
     def waits(self) -> int:
-        """How often `append` had to wait because the queue was full."""
+        """How often `append` waited: because the queue was full, or more than half of it."""
         return self._workers.waits
 
     @property
     def queue(self) -> int:
-        """Number of chunks that may be pending before `append` waits."""
+        """Number of chunks that may be pending; `append` takes no more."""
         return self._workers.most

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 _READY = 128 << 20
 #: Bytes of noise that make one chunk: more than codecs look back for something that they have seen.
 _NOISE = 1 << 20
-#: Weight of the newest job in the time that jobs take.
-_RECENT = 0.2
 #: How often each thread encodes it. The system's allocator takes new memory twice before it uses the old again.
 _WARM_UPS = 2
+#: Weight of the newest job in the time that jobs take.
+_RECENT = 0.2
 
 
 class Workers:
