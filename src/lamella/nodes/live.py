@@ -94,7 +94,7 @@ class LiveDocument(Generic[M]):
             return self.model
         if self._stored is None or not self._is_unchanged():
             self._read()
-        return self._seen()
+        return self.last_view
 
     @property
     def content(self) -> StoredGroup | None:
@@ -104,9 +104,6 @@ class LiveDocument(Generic[M]):
     @property
     def last_view(self) -> M:
         """The view of `content`, whatever the document says by now."""
-        return self._seen()
-
-    def _seen(self) -> M:
         assert self._stored is not None
         if self._view is None:
             self._view = (
@@ -221,7 +218,7 @@ class LiveDocument(Generic[M]):
         """
         prepare = before_write or _nothing
         if same is not None and self._swap(change, same, prepare):
-            return self._seen()
+            return self.last_view
         made: list[M] = []
 
         def apply(fresh: JSONObject) -> JSONObject:
@@ -238,21 +235,18 @@ class LiveDocument(Generic[M]):
 
     def _swap(self, change: Callable[[M], M], same: Hashable, before_write: Callable[[], object]) -> bool:
         """Make a change whose result is known; False when the document is not what this node and others share."""
-        stored, documents = self._stored, self.session.documents
-        if self._look is None or self._model is not None or stored is None:
+        stored = self.content
+        if stored is None:
             return False
-        view = self._seen()
+        view = self.last_view
 
         def prepare() -> tuple[M, StoredGroup]:
             attributes = self._dump(change(view), stored.attributes, trusted=True)
-            return view, documents.prepared(self.path, attributes, stored)
+            return view, self.session.documents.prepared(self.path, attributes, stored)
 
         # By identity of the view, and the view is kept: another one cannot get its number meanwhile.
         _, new = stored.made((id(view), same), prepare)
-        if not documents.swap_group(self.path, stored, new, before_write):
-            return False
-        self._keep(new, _UNKNOWN)
-        return True
+        return self._replace(stored, new, before_write)
 
     def repeat(self, same: Hashable, before_write: Callable[[], object]) -> bool:
         """Make a change that `edit` made under this name in a document of the same content.
@@ -265,10 +259,14 @@ class LiveDocument(Generic[M]):
         stored = self.content
         if stored is None:
             return False
-        found: tuple[M, StoredGroup] | None = stored.known((id(self._seen()), same))
-        if found is None or not self.session.documents.swap_group(self.path, stored, found[1], before_write):
+        found: tuple[M, StoredGroup] | None = stored.known((id(self.last_view), same))
+        return found is not None and self._replace(stored, found[1], before_write)
+
+    def _replace(self, old: StoredGroup, new: StoredGroup, before_write: Callable[[], object]) -> bool:
+        """Write a prepared document over the one that it was made from; False where another is there by now."""
+        if not self.session.documents.swap_group(self.path, old, new, before_write):
             return False
-        self._keep(found[1], _UNKNOWN)
+        self._keep(new, _UNKNOWN)
         return True
 
     def _base(self, fresh: JSONObject) -> M:

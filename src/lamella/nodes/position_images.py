@@ -160,7 +160,7 @@ class ImageCreation(NGFFNode):
         array = self._described(view, wanted)
         made = self._create(name, view, array, transform, check_shape, None)
         key = self._checked_key(name)
-        if asked and content is not None and "/" not in key and self._fits_exactly(view, array.shape):
+        if asked and content is not None and "/" not in key and not self._unnamed(view, array.shape):
             remember(content, asked, Creation(view, key, array, _change(key, array)))
         if not self.path:  # an image by itself: frames come next, while plates are made as a whole before
             made._stored.prepare()
@@ -333,11 +333,10 @@ class ImageCreation(NGFFNode):
             dimension_names=axis_names if len(axis_names) == len(shape) else None,
         )
 
-    def _fits_exactly(self, meta: ImagesMeta, shape: Shape) -> bool:
-        """Whether an array has as many channels as there are names: there is nothing to warn of."""
-        axes, names = meta.multiscales[0].axes, edits.channel_names(meta)
-        channel = channel_axis(axes)
-        return len(shape) == len(axes) and (channel is None or not names or shape[channel] == len(names))
+    def _unnamed(self, meta: ImagesMeta, shape: Shape) -> int:
+        """Return how many channels an array has beyond the names; less than 0 where it has fewer."""
+        channel, names = channel_axis(meta.multiscales[0].axes), edits.channel_names(meta)
+        return 0 if channel is None or not names else shape[channel] - len(names)
 
     def _check_shape(self, meta: ImagesMeta, name: str, shape: Shape) -> None:
         axes = meta.multiscales[0].axes
@@ -347,18 +346,15 @@ class ImageCreation(NGFFNode):
                 f"The array {name!r} of shape {shape} has {len(shape)} dimensions, but {self._place} has the "
                 f"{len(axes)} axes {named}."
             )
-        channel = channel_axis(axes)
-        names = edits.channel_names(meta)
-        if channel is None or not names:
-            return
-        if shape[channel] > len(names):
+        names, unnamed = edits.channel_names(meta), self._unnamed(meta, shape)
+        if unnamed > 0:
             raise InvalidArgumentError(
-                f"The array {name!r} of shape {shape} has {shape[channel]} channels, but {self._place} has names for "
-                f"{len(names)}: {names}. Append channels first."
+                f"The array {name!r} of shape {shape} has {len(names) + unnamed} channels, but {self._place} has names "
+                f"for {len(names)}: {names}. Append channels first."
             )
-        if shape[channel] < len(names):
+        if unnamed < 0:
             warnings.warn(
-                f"The array {name!r} has {shape[channel]} channels, fewer than the channel names {names} of "
+                f"The array {name!r} has {len(names) + unnamed} channels, fewer than the channel names {names} of "
                 f"{self._place}.",
                 UserWarning,
                 stacklevel=3,

@@ -18,7 +18,8 @@ from lamella.errors import InvalidNameError, NodeNotFoundError
 DOCUMENTS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
 """Files that say what a folder of a store is."""
 
-_MOST_FOLDERS = 200_000
+MOST_FOLDERS = 200_000
+"""Folders that one opening of a store remembers."""
 
 
 class Bounds:
@@ -35,7 +36,7 @@ class Bounds:
     def __init__(self, root: str, unchecked: bool) -> None:
         self.root = root
         self.unchecked = unchecked
-        self._base = root.rstrip(os.sep) + "/"
+        self.base = root.rstrip(os.sep) + "/"
         self._real_root: str | None = None
         self._merges: bool | None = None
         #: Folders that were seen to lie in the store.
@@ -66,7 +67,7 @@ class Bounds:
         if above not in self.known and not self.enter(above):
             return False
         try:
-            os.readlink(self._base + path)
+            os.readlink(self.base + path)
         except OSError as error:  # no link: half as much work as all that `lstat` tells
             if error.errno != errno.EINVAL:  # missing, or not ours to see: who asks next is told
                 return error.errno != errno.ENOENT
@@ -79,7 +80,7 @@ class Bounds:
 
     def note(self, path: str) -> None:
         """Note that a folder lies in the store: it was looked at, or just made."""
-        if len(self.known) > _MOST_FOLDERS:
+        if len(self.known) > MOST_FOLDERS:
             self.forget()
         self.known.add(path)
 
@@ -97,7 +98,7 @@ class Bounds:
         if folder not in self.known:
             self.enter(folder)
         try:
-            os.readlink(self._base + key)
+            os.readlink(self.base + key)
         except OSError as error:
             return error.errno == errno.EINVAL
         self.check(key)
@@ -109,7 +110,7 @@ class Bounds:
             return
         if self._real_root is None:
             self._real_root = os.path.realpath(self.root)
-        real = os.path.realpath(self._base + path) if path else self._real_root
+        real = os.path.realpath(self.base + path) if path else self._real_root
         if real != self._real_root and not real.startswith(self._real_root.rstrip(os.sep) + os.sep):
             raise InvalidNameError(
                 f"{path!r} leaves the store {self.root}: a symbolic link leads to {real}; open that place as a store "
@@ -124,7 +125,7 @@ class Bounds:
         if name.isascii() and self.merges_case() is False:
             return False
         try:
-            return not _is_listed(name, os.listdir(self._base + above))
+            return not _is_listed(name, os.listdir(self.base + above))
         except OSError:
             return False  # it can be entered and not listed: nothing tells
 
@@ -132,7 +133,7 @@ class Bounds:
         """Say what an alias is called."""
         above, _, name = path.rpartition("/")
         folded = _folded(name)
-        names = [other for other in os.listdir(self._base + above) if _folded(other) == folded]
+        names = [other for other in os.listdir(self.base + above) if _folded(other) == folded]
         found = " and ".join(map(ascii, names)) or "another one"
         return f"{found} is there, which this file system takes for the same name, and others do not"
 
@@ -141,11 +142,11 @@ class Bounds:
         if self._merges is None:
             for file in DOCUMENTS:
                 try:
-                    found = os.lstat(self._base + file)
+                    found = os.lstat(self.base + file)
                 except OSError:
                     continue
                 try:
-                    self._merges = os.path.samestat(found, os.lstat(self._base + file.upper()))
+                    self._merges = os.path.samestat(found, os.lstat(self.base + file.upper()))
                 except OSError:
                     self._merges = False
                 break

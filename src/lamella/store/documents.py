@@ -341,8 +341,7 @@ class Documents:
         """
         if not self.storage.make_new_folder(path):
             return False
-        for key, data in self._array_files(path, meta, new=True):
-            self.storage.write(key, data)
+        self.storage.write_many(self._array_files(path, meta, new=True))
         return True
 
     def delete(self, path: str) -> None:

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, NoReturn
 
 from lamella.errors import InvalidNameError, StorageError
+from lamella.store.bounds import MOST_FOLDERS
 from lamella.store.file_system import fsync_path
 from lamella.store.litter import sweep_folder
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lamella.store.bounds import Bounds
-
-_MOST_FOLDERS = 200_000
 
 
 class Folders:
@@ -36,7 +35,7 @@ class Folders:
 
     def __init__(self, bounds: Bounds, fsync: bool, fail: Callable[[str, str, OSError], NoReturn]) -> None:
         self._root = bounds.root
-        self._base = bounds.root.rstrip(os.sep) + "/"
+        self._base = bounds.base
         self._bounds = bounds
         self._fsync = fsync
         self._fail = fail
@@ -96,7 +95,7 @@ class Folders:
             self._fail("flush the folder", folder, error)
 
     def _note(self, folder: str) -> None:
-        if len(self._known) > _MOST_FOLDERS:
+        if len(self._known) > MOST_FOLDERS:
             self._known.clear()
         self._known.add(folder)
 

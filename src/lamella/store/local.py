@@ -70,8 +70,8 @@ class LocalStorage(Storage):
         self.fsync = fsync
         self.follow_links = follow_links
         self._no_link = 0 if follow_links else system.NO_LINK
-        self._base = self.root.rstrip(os.sep) + "/"
         self._bounds = Bounds(self.root, follow_links)
+        self._base = self._bounds.base
         self.folders = Folders(self._bounds, fsync, self._fail)
 
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numba
 import numpy as np
@@ -26,9 +26,7 @@ from lamella.ops.pyramids.machine_code import ENTRY
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
-
-    Argument: TypeAlias = NDArray[Any] | int
+    from lamella.ops.pyramids.machine_code import Plain
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,7 +38,7 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     return decorated
 
 
-def compiled(module: str, name: str, args: Sequence[Argument]) -> tuple[Callable[..., None], bytes | None]:
+def compiled(module: str, name: str, args: Sequence[Plain]) -> tuple[Callable[..., None], bytes | None]:
     """Compile a kernel for the types of some arguments.
 
     Parameters
@@ -67,7 +65,7 @@ def compiled(module: str, name: str, args: Sequence[Argument]) -> tuple[Callable
         return plain, None
 
 
-def _convention(args: Sequence[Argument]) -> list[str]:
+def _convention(args: Sequence[Plain]) -> list[str]:
     """How numba passes arguments, as types of LLVM; the order of `machine_code`'s numbers."""
     found = []
     for arg in args:

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Argument: TypeAlias = "NDArray[Any] | Constant | int"
+Plain: TypeAlias = "NDArray[Any] | int"
+"""What numba takes."""
+Argument: TypeAlias = "Plain | Constant"
 Signature: TypeAlias = tuple[tuple[str, int, bool] | None, ...]
 """Dtype, axes and writeability of each array; None for a whole number."""
 
@@ -121,7 +123,7 @@ def _kind(array: NDArray[Any]) -> tuple[str, int, bool]:
     return array.dtype.str, array.ndim, array.flags.writeable
 
 
-def _arrays(args: Sequence[Argument]) -> list[NDArray[Any] | int]:
+def _arrays(args: Sequence[Argument]) -> list[Plain]:
     """Arguments as numba takes them."""
     return [arg.array if isinstance(arg, Constant) else arg for arg in args]
 
