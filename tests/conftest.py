@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import uuid
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,38 @@ def files():
         }
 
     return look
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """The address of a server on loopback that does all of S3 right; stopped at the end of the run."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """An empty bucket in S3, which ``s3://`` URLs reach; see `remote.Bucket`."""
+    from tests.remote import Bucket, aim_at, forget_file_systems
+
+    aim_at(monkeypatch, s3_server)
+    yield Bucket(s3_server, f"bucket-{uuid.uuid4().hex[:12]}")
+    forget_file_systems()
+
+
+@pytest.fixture
+def service(monkeypatch):
+    """A web server and S3 that fails on demand and counts requests; ``s3://`` URLs reach it: see `remote.Service`."""
+    from tests.remote import Service, aim_at, forget_file_systems
+
+    with Service() as running:
+        aim_at(monkeypatch, running.endpoint)
+        yield running
+        forget_file_systems()
 
 
 # Run in the background of a shell without job control, a process and its children ignore Ctrl-C; the tests of
