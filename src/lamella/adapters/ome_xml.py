@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from xml.parsers import expat
 
 from lamella.adapters.tiff_metadata import is_size
-from lamella.adapters.tiff_units import unit_name
 from lamella.errors import MetadataError, MissingDependencyError
 from lamella.spec.ome_image import OMEImage
+from lamella.spec.units import unit_name
 
 if TYPE_CHECKING:
     from datetime import datetime

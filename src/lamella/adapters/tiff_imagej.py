@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.adapters.tiff_metadata import TiffMetadata, is_size
-from lamella.adapters.tiff_units import micrometers_per_unit, unit_name
 from lamella.ops.conversion.source import SourceChannel
+from lamella.spec.units import unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _UNSET_DPI = (1.0, 72.0, 96.0)
 """Dots per inch that writers put in when they know nothing."""
+
+_MICROMETERS = {2: 25400.0, 3: 10000.0, 4: 1000.0, 5: 1.0}
+"""Micrometers in the unit of a ResolutionUnit tag; 4 and 5 (millimeter, micrometer) are extensions of TIFF."""
 
 
 def read_imagej(imagej: Mapping[str, Any], tags: Any, plan: AxisPlan) -> TiffMetadata:
@@ -69,7 +72,7 @@ def read_resolution(tags: Any) -> TiffMetadata:
         Tags of the first page.
     """
     code = int(tags.valueof("ResolutionUnit", 2) or 2)
-    length = micrometers_per_unit(code)
+    length = _MICROMETERS.get(code)
     scale: dict[str, float] = {}
     for axis, tag in (("y", "YResolution"), ("x", "XResolution")):
         per_unit = _ratio(tags, tag)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from lamella.adapters.tiff_metadata import TiffMetadata, is_size
-from lamella.adapters.tiff_units import unit_name
 from lamella.ops.conversion.source import SourceChannel
+from lamella.spec.units import unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

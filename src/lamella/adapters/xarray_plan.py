@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.adapters import xarray_grid
-from lamella.adapters.tiff_units import unit_name
 from lamella.adapters.xarray_attributes import as_json, written_times
 from lamella.adapters.xarray_export import STEP_ENCODING
 from lamella.adapters.xarray_grid import TOLERANCE, Placement, TimeGrid, checked_values, regular_step
 from lamella.errors import InvalidArgumentError
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS, axis_kind, channel_axis, time_axis
+from lamella.spec.units import unit_name
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -1,0 +1,98 @@
+"""Units of length and time: any spelling that files use, to the name that OME-NGFF wants (UDUNITS-2, in words).
+
+The one table of synonyms of units. Readers of TIFF, OME-XML and xarray, and ``repair``, look up here.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal
+
+from lamella.spec.axes import SPACE_UNITS, TIME_UNITS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PREFIXES = {
+    "Y": "yotta", "Z": "zetta", "E": "exa", "P": "peta", "T": "tera", "G": "giga", "M": "mega", "k": "kilo",
+    "h": "hecto", "d": "deci", "c": "centi", "m": "milli", "u": "micro", "n": "nano", "p": "pico", "f": "femto",
+    "a": "atto", "z": "zepto", "y": "yocto",
+}  # fmt: skip
+
+_SPACE_SYMBOLS = {
+    **{f"{symbol}m": f"{prefix}meter" for symbol, prefix in _PREFIXES.items()},
+    "m": "meter",
+    "µ": "micrometer",
+    "Å": "angstrom",
+    "in": "inch",
+    "ft": "foot",
+    "yd": "yard",
+    "mi": "mile",
+    "pc": "parsec",
+}
+_TIME_SYMBOLS = {
+    **{f"{symbol}s": f"{prefix}second" for symbol, prefix in _PREFIXES.items()},
+    "s": "second",
+    "min": "minute",
+    "h": "hour",
+    "d": "day",
+}
+"""Symbols, in their case: ``Mm`` is a megameter, ``mm`` a millimeter."""
+
+_SPACE_WORDS = {"micron": "micrometer", "inches": "inch", "feet": "foot"}
+_TIME_WORDS = {"sec": "second", "msec": "millisecond", "usec": "microsecond", "min": "minute", "hr": "hour"}
+"""Words, in lower case and in the singular."""
+
+_KINDS: dict[str, tuple[Mapping[str, str], Mapping[str, str], frozenset[str]]] = {
+    "space": (_SPACE_SYMBOLS, _SPACE_WORDS, SPACE_UNITS),
+    "time": (_TIME_SYMBOLS, _TIME_WORDS, TIME_UNITS),
+}
+
+_MICRO = re.compile(r"\\u00B5|\\u03BC|\u03bc|\u00c2\u00b5|\u00ce\u00bc", re.IGNORECASE)
+"""Spellings of the micro sign: escaped by ImageJ, the Greek letter, UTF-8 that was read as Latin-1."""
+
+
+def unit_name(text: str | None, kind: Literal["space", "time"] | None = None) -> str | None:
+    r"""Return the UDUNITS-2 name of a unit that a file names by a symbol or a word.
+
+    Parameters
+    ----------
+    text : str or None
+        Symbol or word in any of the spellings that microscopes, ImageJ and other writers use. The micro sign may be
+        U+00B5, the Greek letter U+03BC, ``u``, or one of the first two as ImageJ escapes them (``\u00B5``).
+    kind : "space" or "time", optional
+        Kind of the axis, where it is known; the unit must be of that kind.
+
+    Returns
+    -------
+    str or None
+        None when the text names no unit of length or time ("pixel", "none", "reference frame"), or one of another
+        kind.
+
+    Examples
+    --------
+    >>> unit_name("µm"), unit_name("micron"), unit_name("ms"), unit_name("pixel")
+    ('micrometer', 'micrometer', 'millisecond', None)
+    >>> unit_name("\u00b5m") == unit_name("\u03bcm") == unit_name(r"\u00B5m") == "micrometer"
+    True
+    >>> unit_name("sec", "time"), unit_name("sec", "space")
+    ('second', None)
+    """
+    if not text:
+        return None
+    plain = _MICRO.sub("µ", text.strip()).replace("\u212b", "Å")
+    symbol = plain.replace("µ", "u") if len(plain) > 1 else plain
+    word = plain.lower().replace("metre", "meter").replace("ångström", "angstrom")
+    kinds = list(_KINDS.values()) if kind is None else [_KINDS[kind]]
+    for symbols, _, _ in kinds:
+        if symbol in symbols:
+            return symbols[symbol]
+    for _, words, legal in kinds:
+        for spelling in (word, word.removesuffix("s")):
+            if spelling in legal:
+                return spelling
+            if spelling in words:
+                return words[spelling]
+    return None
