@@ -6,6 +6,8 @@ import ast
 import inspect
 import re
 import subprocess
+import sys
+import tomllib
 from functools import cached_property
 from pathlib import Path
 
@@ -35,6 +37,34 @@ def tracked_files() -> list[Path]:
     return [
         ROOT / name for name in names if (ROOT / name).is_file() and b"\0" not in (ROOT / name).read_bytes()
     ]
+
+
+def imported_packages() -> dict[str, set[str]]:
+    """Packages that the sources import by name, and the files that do."""
+    found: dict[str, set[str]] = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom) and not node.level
+                else []
+            )
+            for name in names:
+                found.setdefault(name.partition(".")[0], set()).add(relative(path))
+    return {name: files for name, files in found.items() if name not in {*sys.stdlib_module_names, "lamella"}}
+
+
+def declared_packages() -> set[str]:
+    """Names of what pyproject.toml installs, core and extras, as they are imported."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [
+        *project["dependencies"],
+        *(line for extra in project["optional-dependencies"].values() for line in extra),
+    ]
+    names = {re.split(r"[\[<>=!; ]", line)[0].lower().replace("-", "_") for line in lines}
+    return {{"pillow": "PIL"}.get(name, name) for name in names}
 
 
 def relative(path: Path) -> str:
@@ -131,3 +161,13 @@ def test_changelog_begins_with_unreleased_and_knows_the_version():
     )
     assert headings[0] == "Unreleased"
     assert headings[1] == lamella.__version__
+
+
+def test_every_imported_package_is_declared():
+    optional = {"pandas", "fsspec"}  # asked for by name where they are missing
+    missing = {
+        name: files
+        for name, files in imported_packages().items()
+        if name not in declared_packages() | optional
+    }
+    assert not missing

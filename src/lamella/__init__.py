@@ -46,28 +46,57 @@ if TYPE_CHECKING:
     from lamella.nodes.scene import Scene
     from lamella.nodes.tiled import TiledImageArray, TiledPosition
     from lamella.nodes.well import Row, Well
-    from lamella.ops.conversion.convert import convert
+    from lamella.ops.conversion.convert import ConvertReport, convert
+    from lamella.ops.integrity.array_status import ArrayStatus
     from lamella.ops.integrity.checksum import checksum
-    from lamella.ops.integrity.status import status
-    from lamella.ops.integrity.verify import verify
-    from lamella.ops.mending.repair import repair
+    from lamella.ops.integrity.status import ImageStatus, StoreStatus, status
+    from lamella.ops.integrity.verify import VerifyReport, verify
+    from lamella.ops.mending.repair import RepairReport, repair
+    from lamella.ops.plates.mapping import MapReport
     from lamella.ops.rewriting.rechunk import rechunk
+    from lamella.ops.rewriting.rewrite import RewriteReport
     from lamella.ops.rewriting.upgrade import upgrade
-    from lamella.ops.validation.validate import validate
+    from lamella.ops.sampling.crops import CropSource
+    from lamella.ops.streaming.stream import FrameStream
+    from lamella.ops.validation.validate import ValidationReport, validate
+    from lamella.spec.axes import AxisMeta, ChannelAxisMeta, SpaceAxisMeta, TimeAxisMeta
+    from lamella.spec.omero import WindowDict
+    from lamella.spec.plate import AcquisitionMeta
+    from lamella.spec.rules.finding import Finding
+    from lamella.spec.transforms import TransformationMeta
 
 __all__ = [
+    "AcquisitionMeta",
+    "ArrayStatus",
+    "AxisMeta",
+    "ChannelAxisMeta",
     "Collection",
+    "ConvertReport",
+    "CropSource",
+    "Finding",
+    "FrameStream",
     "ImageArray",
+    "ImageStatus",
     "LabelImage",
     "Labels",
+    "MapReport",
     "NGFFNode",
     "Plate",
     "Position",
+    "RepairReport",
+    "RewriteReport",
     "Row",
     "Scene",
+    "SpaceAxisMeta",
+    "StoreStatus",
     "TiledImageArray",
     "TiledPosition",
+    "TimeAxisMeta",
+    "TransformationMeta",
+    "ValidationReport",
+    "VerifyReport",
     "Well",
+    "WindowDict",
     "__version__",
     "checksum",
     "convert",
@@ -83,18 +112,37 @@ __all__ = [
 ]
 
 _MODULES = {
+    "AcquisitionMeta": "lamella.spec.plate",
+    "ArrayStatus": "lamella.ops.integrity.array_status",
+    "AxisMeta": "lamella.spec.axes",
+    "ChannelAxisMeta": "lamella.spec.axes",
     "Collection": "lamella.nodes.collection",
+    "ConvertReport": "lamella.ops.conversion.convert",
+    "CropSource": "lamella.ops.sampling.crops",
+    "Finding": "lamella.spec.rules.finding",
+    "FrameStream": "lamella.ops.streaming.stream",
     "ImageArray": "lamella.nodes.image_array",
+    "ImageStatus": "lamella.ops.integrity.status",
     "LabelImage": "lamella.nodes.labels",
     "Labels": "lamella.nodes.labels",
+    "MapReport": "lamella.ops.plates.mapping",
     "NGFFNode": "lamella.nodes.node",
     "Plate": "lamella.nodes.plate",
     "Position": "lamella.nodes.position",
+    "RepairReport": "lamella.ops.mending.repair",
+    "RewriteReport": "lamella.ops.rewriting.rewrite",
     "Row": "lamella.nodes.well",
     "Scene": "lamella.nodes.scene",
+    "SpaceAxisMeta": "lamella.spec.axes",
+    "StoreStatus": "lamella.ops.integrity.status",
     "TiledImageArray": "lamella.nodes.tiled",
     "TiledPosition": "lamella.nodes.tiled",
+    "TimeAxisMeta": "lamella.spec.axes",
+    "TransformationMeta": "lamella.spec.transforms",
+    "ValidationReport": "lamella.ops.validation.validate",
+    "VerifyReport": "lamella.ops.integrity.verify",
     "Well": "lamella.nodes.well",
+    "WindowDict": "lamella.spec.omero",
     "checksum": "lamella.ops.integrity.checksum",
     "convert": "lamella.ops.conversion.convert",
     "open_ome_zarr": "lamella.nodes.open",

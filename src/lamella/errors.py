@@ -9,6 +9,7 @@
     ├── NodeExistsError        (ValueError, FileExistsError)   the member exists already
     ├── InvalidNameError       (ValueError)                    not a name, or it leaves the store
     ├── InvalidArgumentError   (ValueError)                    a wrong shape, dtype, axis, channel, mode, ...
+    ├── UnknownOptionError     (ValueError, TypeError)         a keyword that the call does not know
     ├── OutOfBoundsError       (IndexError)                    an index that does not fit the array
     ├── ReadOnlyError          (ValueError, PermissionError)   a write to a store opened for reading
     ├── ClosedError            (ValueError)                    a write to a closed node
@@ -29,7 +30,12 @@ Layer: below all others; imports nothing of the package.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from reprlib import Repr
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _repr = Repr()
 _repr.maxlevel = 3
@@ -52,6 +58,22 @@ def one_line(error: BaseException) -> str:
     ('two lines', 'MemoryError')
     """
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def check_options(call: str, options: Iterable[str], known: Iterable[str]) -> None:
+    """Raise for the first option that a call does not know.
+
+    >>> check_options("f()", ["mod"], ["version", "mode"])
+    Traceback (most recent call last):
+    ...
+    lamella.errors.UnknownOptionError: f() has no option 'mod'. Did you mean 'mode'? It knows mode, version.
+    """
+    names = sorted(known)
+    for option in options:
+        if option not in names:
+            near = get_close_matches(option, names, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise UnknownOptionError(f"{call} has no option {option!r}.{hint} It knows {', '.join(names)}.")
 
 
 class LamellaError(Exception):
@@ -84,6 +106,10 @@ class InvalidNameError(LamellaError, ValueError):
 
 class InvalidArgumentError(LamellaError, ValueError):
     """A shape, dtype, axis, channel, transform or option that does not fit."""
+
+
+class UnknownOptionError(InvalidArgumentError, TypeError):
+    """A keyword that the call does not know; also a TypeError, as Python raises for one."""
 
 
 class OutOfBoundsError(LamellaError, IndexError):

@@ -8,11 +8,12 @@ Layer: adapters. Of all modules the one that cannot be imported without its libr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, MissingDependencyError
+from lamella.errors import InvalidArgumentError, MissingDependencyError, check_options
 from lamella.ops.sampling.crops import CropSource
 
 try:
@@ -60,6 +61,11 @@ class TorchSample(TypedDict, total=False):
 
 class _Crops:
     """What both datasets share: the source, the epoch, and tensors from samples."""
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        known = {*signature(_Crops.__init__).parameters, *signature(cls.__init__).parameters}
+        check_options(f"{cls.__name__}()", options, known - {"self", "arguments", "options"})
+        return super().__new__(cls)
 
     def __init__(
         self,

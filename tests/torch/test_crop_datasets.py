@@ -119,3 +119,11 @@ def test_a_stream_gives_each_crop_of_the_dataset_once(plate, workers, world):
 def test_a_transform_makes_the_sample(plate):
     dataset = CropDataset(plate, (8, 8), length=4, transform=lambda sample: sample["image"].mean())
     assert dataset[1] == pytest.approx(float(CropDataset(plate, (8, 8), length=4)[1]["image"].mean()))
+
+
+@pytest.mark.parametrize("kind", [CropDataset, CropStream])
+def test_an_unknown_option_is_named_with_those_that_are_known(plate, kind):
+    with pytest.raises(
+        TypeError, match=rf"{kind.__name__}\(\) has no option 'lenght'. Did you mean 'length'"
+    ):
+        kind(plate, (16, 16), lenght=20)

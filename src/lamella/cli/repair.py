@@ -1,7 +1,7 @@
 """``lamella repair``: mends the metadata of a store.
 
 Exit codes: 0 valid afterwards, 1 not valid, or refused; 2 nothing there could be judged. With ``--dry-run`` they are
-those that the repair would have. ``--json`` prints what `lamella.ops.mending.repair.Repair.to_json` gives.
+those that the repair would have. ``--json`` prints what `lamella.ops.mending.repair.RepairReport.to_json` gives.
 
 Layer: cli.
 """

@@ -1,7 +1,7 @@
 """``lamella validate``: what is wrong with a store.
 
 Exit codes: 0 valid, 1 not valid (a MUST is broken; with ``--strict`` also a SHOULD), 2 nothing there could be judged.
-``--json`` prints what `lamella.ops.validation.validate.Report.to_json` gives.
+``--json`` prints what `lamella.ops.validation.validate.ValidationReport.to_json` gives.
 
 Layer: cli.
 """

@@ -6,9 +6,11 @@ Layer: nodes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError, check_options
 from lamella.nodes.session import Place, join
 
 if TYPE_CHECKING:
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, StoredVersionName
 
 N = TypeVar("N", bound="NGFFNode")
+
+
+@cache
+def _options(kind: type[NGFFNode]) -> frozenset[str]:
+    """Return the names of the parameters of a node's class."""
+    return frozenset(signature(kind.__init__).parameters) - {"self"}
 
 
 class NGFFNode(Mapping[str, Any]):
@@ -71,6 +79,12 @@ class NGFFNode(Mapping[str, Any]):
         └── 1
             └── 0
     """
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:  # noqa: D102 (its class says it)
+        # Here and not in __init__, whose own TypeError would name a class that the caller has never seen.
+        if not options.keys() <= (known := _options(cls)):
+            check_options(f"{cls.__name__}()", options, known)
+        return super().__new__(cls)
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ Layer: nodes. Called by :mod:`lamella.nodes.open`.
 from __future__ import annotations
 
 import os
+from inspect import signature
 from typing import TYPE_CHECKING, Any, get_args
 
 from lamella.errors import (
@@ -16,8 +17,10 @@ from lamella.errors import (
     NodeNotFoundError,
     StoreExistsError,
     StoreNotFoundError,
+    check_options,
 )
 from lamella.nodes.kinds import is_row_of_plate, node_class
+from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.parts import unreadable
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position, is_pending
@@ -76,6 +79,7 @@ def open_store(
         row = _row_place(storage) if layout == "auto" else None
         if row is not None:
             # Its folder may have no document at all, so there is nothing to parse.
+            _check_options(Row, kwargs)
             return Row(row, **{"parse_meta": False, "channel_names": channel_names, "axes": axes, **kwargs})
     if mode in ("r", "r+") or (mode == "a" and layout == "auto"):
         raise _not_there(storage, mode, layout)
@@ -84,13 +88,23 @@ def open_store(
     _check_place(storage, mode, disable_path_checking)
     # The node and its first document are made before anything is touched, so that bad arguments change nothing.
     session = Session(Documents.create(storage, spec.zarr_format), spec)
-    node = _LAYOUT_CLASSES[layout](Place(session, ""), False, channel_names, axes, **kwargs)
+    kind = _LAYOUT_CLASSES[layout]
+    _check_options(kind, kwargs)
+    options = {**kwargs, "parse_meta": False, "channel_names": channel_names, "axes": axes}
+    node = kind(Place(session, ""), **options)
     first = node._first_attributes()
     if mode == "w" and storage.exists(""):
         storage.delete("")
     session.documents.put_group("", first)
     node._parse_meta()
     return node
+
+
+def _check_options(kind: type[NGFFNode], options: dict[str, Any]) -> None:
+    """Raise where an option of `open_ome_zarr` belongs neither to it nor to the class of the node."""
+    if options:
+        known = {*signature(open_ome_zarr).parameters, *signature(kind).parameters} - {"group", "kwargs"}
+        check_options(f"open_ome_zarr() of a {kind.__name__}", options, known)
 
 
 def _check_choices(layout: str, mode: str, durability: str) -> None:
@@ -243,6 +257,7 @@ def _open(
             f"{name} is a Zarr group without OME-NGFF metadata: no multiscales, plate, well or collection. Its "
             f"members are: {_some_members(documents)}."
         )
+    _check_options(kind, kwargs)
     node = kind(place, channel_names=channel_names, axes=axes, **{**kwargs, "parse_meta": False})
     if kind is not Row:  # whose document is another's, the plate's
         node._begin(stored, stamp)

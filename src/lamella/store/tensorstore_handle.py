@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, check_options
 from lamella.store.engine_tensorstore import _context, _document
 from lamella.store.limits import check_files
 
@@ -41,9 +41,12 @@ def open_handle(documents: Documents, path: str, *, writable: bool, **options: A
         There is no array, or its document is damaged.
     InvalidArgumentError
         TensorStore cannot reach the store, does not know a codec, or refuses an option.
+    UnknownOptionError
+        ``tensorstore.open`` has no such option (a TypeError too).
     """
     import tensorstore as ts
 
+    check_options("tensorstore()", options, _known_options(ts))
     meta = documents.array(path)
     kvstore = documents.storage.kvstore(path)
     if kvstore is None:
@@ -71,6 +74,12 @@ def open_handle(documents: Documents, path: str, *, writable: bool, **options: A
             f"TensorStore cannot open {documents.location(path)}: {_plainly(error)}. Check the options, or use zarr() "
             "or indexing instead."
         ) from error
+
+
+def _known_options(ts: Any) -> set[str]:
+    """Return the keywords of ``tensorstore.open``, whose signature stands in its docstring alone."""
+    head = ts.open.__doc__.partition("->")[0].partition("*,")[2]
+    return set(re.findall(r"(\w+): ", head))
 
 
 def _plainly(error: Exception) -> str:

@@ -42,7 +42,7 @@ Progress: TypeAlias = "Callable[[float, int, str], None]"
 
 @dataclass(frozen=True)
 class ConvertReport:
-    """What ``convert`` wrote.
+    """What ``convert`` wrote. Always true: what fails raises.
 
     Attributes
     ----------
@@ -60,6 +60,14 @@ class ConvertReport:
         Most levels that an image has.
     notes : tuple of str
         What the user should know: planes that were missing, files that were left out.
+
+    Examples
+    --------
+    >>> import lamella, tifffile
+    >>> tifffile.imwrite(tmp / "cells.tif", np.zeros((5, 32, 32), "uint16"), metadata={"axes": "ZYX"})
+    >>> report = lamella.convert(tmp / "cells.tif", tmp / "cells.zarr")
+    >>> report.layout, report.images, report.planes
+    ('fov', 1, 5)
     """
 
     destination: str

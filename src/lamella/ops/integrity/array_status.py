@@ -47,7 +47,7 @@ class Fault:
 
 @dataclass
 class ArrayStatus:
-    """What of one array is stored.
+    """What of one array is stored. True when nothing of it is damaged.
 
     Attributes
     ----------
@@ -67,6 +67,12 @@ class ArrayStatus:
         Why nothing can be said of the array; empty when something can.
     stream
         What a stream says of the frames that it wrote and of those that were dropped; None where none wrote it.
+
+    Examples
+    --------
+    >>> level = position.status().levels[0]
+    >>> level.path, level.state, level.stored, level.expected
+    ('A/1/0/0', 'written', 2, 2)
     """
 
     path: str
@@ -81,6 +87,9 @@ class ArrayStatus:
     stream: StreamRecord | None = None
     _present: Counter[tuple[int, int]] = field(default_factory=Counter, repr=False)
     _damaged: Counter[tuple[int, int]] = field(default_factory=Counter, repr=False)
+
+    def __bool__(self) -> bool:
+        return self.state != "damaged"
 
     @property
     def expected(self) -> int:
@@ -111,6 +120,11 @@ class ArrayStatus:
         ------
         IndexError
             The array has no such time or channel.
+
+        Examples
+        --------
+        >>> position.status().levels[0].at(time=0, channel=1)
+        'written'
         """
         slot = self._slot(time, channel)
         return _state(self._present[slot], self._damaged[slot], self._per_slot)
@@ -119,6 +133,11 @@ class ArrayStatus:
         """Yield ranges of times and of channels that are alike, with their state, in order of channel and time.
 
         Together they are all times and channels. Their number is that of the changes, not of the frames.
+
+        Examples
+        --------
+        >>> list(position.status().levels[0].runs())
+        [(range(0, 1), range(0, 2), 'written')]
         """
         for (first, last), times in self._channel_runs():
             for state, start, stop in times:
@@ -167,7 +186,7 @@ class ArrayStatus:
             found.append((state, start, min(last * chunk, length)))
         return found
 
-    def add(self, file: StoredFile) -> None:
+    def _add(self, file: StoredFile) -> None:
         """Count the chunks of a file, each for the time and channel that it is of."""
         self.files += 1
         self.bytes += file.size

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageStatus:
-    """What of one image is stored.
+    """What of one image is stored. True when nothing of it is damaged.
 
     Attributes
     ----------
@@ -47,6 +47,12 @@ class ImageStatus:
         Names of its channels.
     problem
         Why nothing can be said of it; empty when something can.
+
+    Examples
+    --------
+    >>> image = position.status()
+    >>> image.state, image.channels, bool(image)
+    ('written', ('DAPI', 'GFP'), True)
     """
 
     path: str
@@ -61,11 +67,20 @@ class ImageStatus:
             return "damaged"
         return self.levels[0].state if self.levels else "missing"
 
+    def __bool__(self) -> bool:
+        return self.state != "damaged"
+
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
     def lines(self) -> Iterator[str]:
-        """Yield the text that ``lamella status`` prints: one line, and one for each part that is not written."""
+        """Yield the text that ``lamella status`` prints: one line, and one for each part that is not written.
+
+        Examples
+        --------
+        >>> list(position.status().lines())
+        ['A/1/0: written, 2 of 2 chunks']
+        """
         name = self.path or "image"
         if self.problem:
             yield f"{name}: damaged: {self.problem}"
@@ -88,7 +103,13 @@ class ImageStatus:
                 yield f"  {fault.key}: {fault.found}"
 
     def to_json(self) -> JSONObject:
-        """Return the same as JSON values."""
+        """Return the same as JSON values.
+
+        Examples
+        --------
+        >>> position.status().to_json()["state"]
+        'written'
+        """
         return {
             "path": self.path,
             "state": self.state,
@@ -124,7 +145,7 @@ class ImageStatus:
 
 @dataclass(frozen=True)
 class StoreStatus:
-    """What of a store's images is stored.
+    """What of a store's images is stored. True when nothing is damaged, whether written yet or not.
 
     Attributes
     ----------
@@ -132,6 +153,13 @@ class StoreStatus:
         Of the store.
     images
         Those that it holds, in order; label images behind the image they belong to.
+
+    Examples
+    --------
+    >>> import lamella
+    >>> found = lamella.status(plate)
+    >>> found.counts, bool(found)
+    ({'written': 1, 'partly': 0, 'missing': 2, 'damaged': 0}, True)
     """
 
     name: str
@@ -143,11 +171,21 @@ class StoreStatus:
         found = Counter(image.state for image in self.images)
         return {state: found[state] for state in get_args(State)}
 
+    def __bool__(self) -> bool:
+        return all(self.images)
+
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
     def lines(self) -> Iterator[str]:
-        """Yield the text that ``lamella status`` prints."""
+        """Yield the text that ``lamella status`` prints.
+
+        Examples
+        --------
+        >>> import lamella
+        >>> list(lamella.status(plate).lines())[-1]
+        '3 images: 1 written, 2 missing'
+        """
         for image in self.images:
             yield from image.lines()
         if len(self.images) != 1:
@@ -155,7 +193,14 @@ class StoreStatus:
             yield f"{len(self.images)} images: {', '.join(told) or 'none'}"
 
     def to_json(self) -> JSONObject:
-        """Return the same as JSON values."""
+        """Return the same as JSON values.
+
+        Examples
+        --------
+        >>> import lamella
+        >>> sorted(lamella.status(plate).to_json())
+        ['counts', 'images', 'store']
+        """
         return {
             "store": self.name,
             "counts": dict(self.counts.items()),
@@ -245,7 +290,7 @@ def _array_status(position: Position, level: str) -> ArrayStatus:
     for place in stored_places(storage, array.path, meta):
         file = look_at(storage, array.path, meta, place)
         if file is not None:
-            found.add(file)
+            found._add(file)
     return found
 
 

@@ -59,6 +59,13 @@ class VerifyReport:
         Files that the manifest does not name; no damage.
     known
         Files of these that an earlier call with the same record has found whole, and that are what they were then.
+
+    Examples
+    --------
+    >>> import lamella
+    >>> report = lamella.verify(plate)
+    >>> bool(report), report.arrays, report.files, report.damage
+    (True, 1, 2, ())
     """
 
     name: str
@@ -77,7 +84,14 @@ class VerifyReport:
         return "\n".join(self.lines())
 
     def lines(self) -> Iterator[str]:
-        """Yield the text that ``lamella verify`` prints."""
+        """Yield the text that ``lamella verify`` prints.
+
+        Examples
+        --------
+        >>> import lamella
+        >>> list(lamella.verify(plate).lines())
+        ['.../plate.zarr: all whole; 2 files of 0.0 MB in 1 arrays, 9 documents']
+        """
         for one in self.damage:
             yield f"{one.key}: {one.found}"
         for key in self.added:
@@ -91,7 +105,15 @@ class VerifyReport:
         )
 
     def to_json(self) -> JSONObject:
-        """Return the same as JSON values."""
+        """Return the same as JSON values.
+
+        Examples
+        --------
+        >>> import lamella
+        >>> report = lamella.verify(plate).to_json()
+        >>> report["whole"], report["files"], report["damage"]
+        (True, 2, [])
+        """
         return {
             "store": self.name,
             "whole": bool(self),

@@ -18,7 +18,7 @@ from lamella.ops.mending.changes import Change, backup_folder, keep_backup, writ
 from lamella.ops.mending.documents import Drafts
 from lamella.ops.mending.plan import Planner
 from lamella.ops.mending.reindex import plan_index
-from lamella.ops.validation.validate import Report, place_of, report_of
+from lamella.ops.validation.validate import ValidationReport, place_of, report_of
 from lamella.ops.validation.walk import Inspection
 from lamella.ops.walk_store import StoreReader
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Repair:
-    """A repair of a store, planned or done.
+class RepairReport:
+    """A repair of a store, planned or done. True when nothing is wrong afterwards.
 
     Attributes
     ----------
@@ -46,13 +46,23 @@ class Repair:
         Whether they were written.
     backup
         Folder of the old documents; None when none was replaced.
+
+    Examples
+    --------
+    >>> import lamella
+    >>> plan = lamella.repair(position, dry_run=True)
+    >>> plan.changes, plan.written, bool(plan)
+    ((), False, True)
     """
 
-    before: Report
-    after: Report
+    before: ValidationReport
+    after: ValidationReport
     changes: tuple[Change, ...]
     written: bool = False
     backup: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.after)
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -77,6 +87,12 @@ class Repair:
     def to_json(self) -> JSONObject:
         """Give the repair as JSON: ``changes`` (each with ``key``, ``rules``, ``diff``), ``written``, ``backup``, and
         the reports ``before`` and ``after``.
+
+        Examples
+        --------
+        >>> import lamella
+        >>> sorted(lamella.repair(plate, dry_run=True).to_json())
+        ['after', 'backup', 'before', 'changes', 'written']
         """  # noqa: D205
         return {
             "changes": [
@@ -96,7 +112,7 @@ def repair(
     dry_run: bool = False,
     reindex: bool = False,
     backup: StrPath | None = None,
-) -> Repair:
+) -> RepairReport:
     """Mend the metadata of a store as far as that can be done without guessing.
 
     Lists of labels, indices and counts of plates, wells and images that are gone, names of dimensions, stale
@@ -118,7 +134,7 @@ def repair(
 
     Returns
     -------
-    Repair
+    RepairReport
         What was changed, and what is left.
 
     Raises
@@ -151,13 +167,13 @@ def repair(
     changes = _plan(storage, root, name, reindex, before.rules)
     if dry_run or not changes:
         contents = {change.key: change.new for change in changes}
-        return Repair(before, _report(storage, root, name, contents), changes)
-    return write_repair(Repair(before, before, changes), path_or_node, backup=backup)
+        return RepairReport(before, _report(storage, root, name, contents), changes)
+    return write_repair(RepairReport(before, before, changes), path_or_node, backup=backup)
 
 
 def write_repair(
-    plan: Repair, path_or_node: StrPath | Store | NGFFNode, *, backup: StrPath | None = None
-) -> Repair:
+    plan: RepairReport, path_or_node: StrPath | Store | NGFFNode, *, backup: StrPath | None = None
+) -> RepairReport:
     """Do what a dry run planned for the same store; see `repair`."""
     storage, root, name = place_of(path_or_node, read_only=False)
     storage.check_writable(root)
@@ -168,7 +184,7 @@ def write_repair(
     if folder is not None:
         keep_backup(storage, replaced, folder)
     write_changes(storage, plan.changes)
-    return Repair(plan.before, _report(storage, root, name, {}), plan.changes, True, folder)
+    return RepairReport(plan.before, _report(storage, root, name, {}), plan.changes, True, folder)
 
 
 def _plan(
@@ -184,7 +200,7 @@ def _plan(
     return drafts.changes(found)
 
 
-def _report(storage: Storage, root: str, name: str, contents: dict[str, bytes | None]) -> Report:
+def _report(storage: Storage, root: str, name: str, contents: dict[str, bytes | None]) -> ValidationReport:
     inspection = Inspection(StoreReader(storage, contents))
     inspection.walk(root)
     return report_of(inspection, name)

@@ -52,6 +52,13 @@ class MapReport:
         Why a unit failed, by the path of its position, or of its array and the region.
     output
         The plate that was written to.
+
+    Examples
+    --------
+    >>> import lamella
+    >>> report = plate.map(lambda position: len(position.channel_names))
+    >>> bool(report), report.values["A/1/0"], report.failed
+    (True, 2, {})
     """
 
     output: Plate

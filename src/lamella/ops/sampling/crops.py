@@ -143,7 +143,15 @@ class CropSource:
     # -- where ---------------------------------------------------------------------------------------------------
 
     def draw(self, epoch: int, number: int) -> Crop:
-        """Return where crop `number` of an epoch lies."""
+        """Return where crop `number` of an epoch lies.
+
+        Examples
+        --------
+        >>> import lamella
+        >>> source = lamella.CropSource([position], (4, 6), seed=1)
+        >>> source.draw(epoch=0, number=5) == source.draw(epoch=0, number=5)
+        True
+        """
         random = np.random.default_rng([self.seed, epoch, number])
         image = int(random.integers(len(self.images)))
         array, span = self._array(image)
@@ -230,6 +238,13 @@ class CropSource:
         ------
         DamagedDataError
             A chunk cannot be decoded.
+
+        Examples
+        --------
+        >>> import lamella
+        >>> source = lamella.CropSource([position], (4, 6))
+        >>> [sample.image.shape for sample in source.read([source.draw(0, n) for n in range(2)])]
+        [(2, 4, 6), (2, 4, 6)]
         """
         samples: list[Sample | None] = [None] * len(crops)
         for image in sorted({crop.image for crop in crops}):

@@ -120,6 +120,12 @@ class FrameStream:
             This frame or one before could not be written: a full disk (an OSError).
         ClosedError
             The stream was closed (a ValueError).
+
+        Examples
+        --------
+        >>> with position.stream("film", (8, 8), "uint16", order="tc") as frames:
+        ...     frames.append(np.ones((8, 8), "uint16"), time=0.5)
+        {'t': 0, 'c': 0}
         """
         with self._turn:
             self._check_open()
@@ -142,6 +148,13 @@ class FrameStream:
         ------
         InvalidArgumentError
             Not a number from 0, or there are not so many to come (a ValueError).
+
+        Examples
+        --------
+        >>> with position.stream("film", (8, 8), "uint16", order="tc") as frames:
+        ...     frames.skip(3)
+        >>> frames.frames, frames.skipped
+        (3, [0, 1, 2])
         """
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             raise InvalidArgumentError(f"A stream skips a number of frames from 0, not {count!r}.")
@@ -163,6 +176,14 @@ class FrameStream:
         ------
         StorageError
             Some could not be written (an OSError).
+
+        Examples
+        --------
+        >>> with position.stream("film", (8, 8), "uint16", order="tc") as frames:
+        ...     where = frames.append(np.ones((8, 8), "uint16"))
+        ...     frames.flush()
+        ...     frames.stored
+        1
         """
         with self._turn:
             self._check_open()
@@ -175,6 +196,12 @@ class FrameStream:
         ------
         StorageError
             Some could not be written (an OSError).
+
+        Examples
+        --------
+        >>> frames = position.stream("film", (8, 8), "uint16", order="tc")
+        >>> frames.close()
+        >>> frames.close()
         """
         with self._turn:
             if self._closed:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Report:
+class ValidationReport:
     """What is wrong with a store. True where nothing is.
 
     Attributes
@@ -108,7 +108,14 @@ class Report:
         return "\n".join(self.lines())
 
     def lines(self) -> Iterator[str]:
-        """Yield the report as text: the verdict, then the findings of each node below its path."""
+        """Yield the report as text: the verdict, then the findings of each node below its path.
+
+        Examples
+        --------
+        >>> import lamella
+        >>> next(lamella.validate(position).lines())
+        '...: valid OME-NGFF 0.5; nothing broken in 1 group'
+        """
         yield self.verdict
         for node, findings in groupby(self.findings, key=lambda finding: finding.node):
             yield f"\n{node or '/'}"
@@ -138,6 +145,12 @@ class Report:
         """Give the report as JSON: ``store``, ``version``, ``readable``, ``valid``, ``nodes``, ``counts``,
         ``findings`` (each with ``rule``, ``level``, ``node``, ``location``, ``found``, ``remedy``) and ``notes``
         (each with ``node`` and ``text``).
+
+        Examples
+        --------
+        >>> import lamella
+        >>> lamella.validate(position).to_json()["valid"]
+        True
         """  # noqa: D205
         return {
             "store": self.store,
@@ -167,7 +180,7 @@ def validate(
     strict: bool = False,
     pixels: bool = False,
     jobs: int | None = None,
-) -> Report:
+) -> ValidationReport:
     """Judge a store by the rules of its OME-NGFF version: 0.4, 0.5 or 0.6.
 
     Images, labels, plates, wells, bioformats2raw collections and scenes are walked from any root: the store, or a
@@ -189,7 +202,7 @@ def validate(
 
     Returns
     -------
-    Report
+    ValidationReport
         True when no MUST is broken.
 
     Raises
@@ -218,11 +231,11 @@ def validate(
     return report_of(inspection, name, strict=strict)
 
 
-def report_of(inspection: Inspection, name: str, *, strict: bool = False) -> Report:
+def report_of(inspection: Inspection, name: str, *, strict: bool = False) -> ValidationReport:
     """Give the report of an inspection that is done."""
     findings = dict.fromkeys(inspection.findings)  # a node that is reached twice is told once
     order = {node: natural_order(node) for node in {finding.node for finding in findings}}
-    return Report(
+    return ValidationReport(
         name,
         inspection.version,
         tuple(sorted(findings, key=lambda finding: order[finding.node])),
