@@ -204,7 +204,7 @@ def test_imagej_hyperstack_is_tczyx(tmp_path: Path) -> None:
     assert_array_equal(pixels_of(source), pixels.transpose(0, 2, 1, 3, 4))
 
 
-@pytest.mark.parametrize("axes", ["QYX", "IYX", "AYX"])
+@pytest.mark.parametrize("axes", ["QYX", "IYX"])
 def test_one_unknown_axis_is_z(tmp_path: Path, axes: str) -> None:
     source = write(
         tmp_path / "i.tif", random_pixels((5, 20, 24)), photometric="minisblack", metadata={"axes": axes}

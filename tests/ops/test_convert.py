@@ -177,8 +177,9 @@ def test_imagej_in_pixels_has_no_size(tmp_path: Path, store: Path) -> None:
     ("resolution", "unit", "size"),
     [
         ((20000, 10000), "CENTIMETER", [1.0, 0.5]),
-        ((25400, 50800), "INCH", [0.5, 1.0]),
-        ((72, 72), "INCH", [1, 1]),
+        ((101, 101), "CENTIMETER", [10000 / 101] * 2),
+        ((2000, 1000), "MILLIMETER", [1.0, 0.5]),
+        ((4, 0.005), "MICROMETER", [200.0, 0.25]),
     ],
 )
 def test_resolution_tags_are_sizes_in_micrometers(
@@ -186,10 +187,11 @@ def test_resolution_tags_are_sizes_in_micrometers(
 ) -> None:
     path = tmp_path / "image.tif"
     tifffile.imwrite(path, random_pixels((16, 16)), resolution=resolution, resolutionunit=unit)
-    convert(path, store)
+    report = convert(path, store)
     with open_ome_zarr(store) as position:
-        assert position.scale[1:] == size
-        assert position.axes[-1].unit == ("micrometer" if resolution != (72, 72) else None)
+        assert position.scale[1:] == pytest.approx(size)
+        assert position.axes[-1].unit == "micrometer"
+    assert report.notes == ()
 
 
 def test_rgb_becomes_three_channels(tmp_path: Path, store: Path) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from lamella.adapters.tiff_axes import AxisPlan, plan_axes
 from lamella.adapters.tiff_file import open_file
-from lamella.adapters.tiff_imagej import read_imagej, read_resolution
+from lamella.adapters.tiff_imagej import read_imagej
 from lamella.adapters.tiff_metadata import SAMPLES, TiffMetadata
 from lamella.adapters.tiff_ome import read_ome
 from lamella.adapters.tiff_pages import (
@@ -31,6 +31,7 @@ from lamella.adapters.tiff_pages import (
     read_samples,
 )
 from lamella.adapters.tiff_promises import check_promises
+from lamella.adapters.tiff_resolution import read_resolution
 from lamella.errors import SourceError
 from lamella.ops.conversion.source import ImageDescription, SourceChannel
 
@@ -191,7 +192,7 @@ def _describe(
     where = path if len(file.series) == 1 else f"{path} (image {number})"
     if series.dtype is None or series.dtype.kind not in "buif":
         raise SourceError(f"{where} has pixels of type {series.dtype}, which are no intensities or labels")
-    plan = plan_axes(series.axes, tuple(int(n) for n in series.shape), where)
+    plan = _plan(series, where)
     page_axes = series.keyframe.axes
     outer = len(series.axes) - len(page_axes)
     if not series.axes.endswith(page_axes) or not set(page_axes) <= set("SZYX"):
@@ -208,9 +209,9 @@ def _describe(
         )
     check_sizes(pages)
     lacking = sum(page is None for page in pages)
-    notes = metadata.notes
+    notes = (*metadata.notes, *plan.notes)
     if lacking:
-        notes = (*notes, f"{where} lacks {lacking} of its {len(pages)} planes; they are zeros")
+        notes = (*notes, f"{lacking} of its {len(pages)} planes are missing and were written as zeros")
     description = ImageDescription(
         name=os.path.basename(path),
         files=tuple(sorted({page.file for page in pages if page is not None})),
@@ -227,6 +228,13 @@ def _describe(
         channels_together=_channels_together(series.keyframe),
     )
     return description, layout
+
+
+def _plan(series: Any, where: str) -> AxisPlan:
+    # NDTiff and OME-TIFF name every axis, so one that tifffile calls "other" is not without a name there.
+    return plan_axes(
+        series.axes, tuple(int(n) for n in series.shape), where, named=series.kind in ("ndtiff", "ome")
+    )
 
 
 def _band_rows(page: Any) -> int:
@@ -263,10 +271,9 @@ def _metadata_of_series(file: Any) -> list[TiffMetadata]:
         images = read_ome(file.ome_metadata)
         if len(images) == count and all(series.kind == "ome" for series in file.series):
             return images
-        note = f"the OME metadata of {file.filehandle.path} do not describe its pages and are not used"
+        note = "its OME-XML does not describe its pages and was not used"
         return [TiffMetadata(notes=(note,))] * count
     if file.is_imagej and file.imagej_metadata and count == 1:
-        series = file.series[0]
-        plan = plan_axes(series.axes, tuple(series.shape), str(file.filehandle.path))
+        plan = _plan(file.series[0], str(file.filehandle.path))
         return [read_imagej(file.imagej_metadata, first.tags, plan)]
     return [read_resolution(series.keyframe.tags) for series in file.series]

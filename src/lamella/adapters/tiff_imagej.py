@@ -1,4 +1,4 @@
-"""Metadata of ImageJ TIFFs, and of plain TIFFs through their resolution tags.
+"""Metadata of ImageJ TIFFs.
 
 Layer: adapters.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.adapters.tiff_metadata import TiffMetadata, is_size
+from lamella.adapters.tiff_resolution import is_for_print, print_note, read_ratios
 from lamella.ops.conversion.source import SourceChannel
 from lamella.spec.units import unit_name
 
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lamella.adapters.tiff_axes import AxisPlan
-
-_UNSET_DPI = (1.0, 72.0, 96.0)
-"""Dots per inch that writers put in when they know nothing."""
-
-_MICROMETERS = {2: 25400.0, 3: 10000.0, 4: 1000.0, 5: 1.0}
-"""Micrometers in the unit of a ResolutionUnit tag; 4 and 5 (millimeter, micrometer) are extensions of TIFF."""
 
 
 def read_imagej(imagej: Mapping[str, Any], tags: Any, plan: AxisPlan) -> TiffMetadata:
@@ -45,51 +40,27 @@ def read_imagej(imagej: Mapping[str, Any], tags: Any, plan: AxisPlan) -> TiffMet
     scale: dict[str, float] = {}
     units: dict[str, str | None] = {}
     unit = unit_name(_text(imagej.get("unit")))
-    for axis, tag in (("y", "YResolution"), ("x", "XResolution")):
-        per_unit = _ratio(tags, tag)
+    per_unit = read_ratios(tags)
+    dropped = None
+    for axis, count in per_unit.items():
         own = unit_name(_text(imagej.get(f"{axis}unit"))) or unit
-        # Without a unit ImageJ counts pixels, whatever the resolution tags hold.
-        if own is not None and per_unit is not None:
-            scale[axis], units[axis] = 1 / per_unit, own
+        # Without a unit ImageJ counts pixels, whatever the resolution tags hold. Units of print come from files that
+        # it opened, with the resolution that a printer should use.
+        if own is not None and is_for_print(count, own):
+            dropped = own
+        elif own is not None:
+            scale[axis], units[axis] = 1 / count, own
+    if dropped is not None:
+        scale, units = {}, {}
     spacing = _number(imagej.get("spacing"))
-    z_unit = unit_name(_text(imagej.get("zunit"))) or unit
+    z_unit = unit_name(_text(imagej.get("zunit"))) or (unit if dropped is None else None)
     if spacing is not None and z_unit is not None:
         scale["z"], units["z"] = spacing, z_unit
     interval = _number(imagej.get("finterval"))
     if interval is not None:
         scale["t"], units["t"] = interval, unit_name(_text(imagej.get("tunit"))) or "second"
-    return TiffMetadata(scale, units, _channels(imagej, plan))
-
-
-def read_resolution(tags: Any) -> TiffMetadata:
-    """Read pixel sizes from the resolution tags, in micrometers.
-
-    Resolutions of 1, 72 and 96 dots per inch are what programs write that know no size; they are not kept.
-
-    Parameters
-    ----------
-    tags : tifffile.TiffTags
-        Tags of the first page.
-    """
-    code = int(tags.valueof("ResolutionUnit", 2) or 2)
-    length = _MICROMETERS.get(code)
-    scale: dict[str, float] = {}
-    for axis, tag in (("y", "YResolution"), ("x", "XResolution")):
-        per_unit = _ratio(tags, tag)
-        if length is not None and per_unit is not None and not (code == 2 and per_unit in _UNSET_DPI):
-            scale[axis] = length / per_unit
-    return TiffMetadata(scale, dict.fromkeys(scale, "micrometer"))
-
-
-def _ratio(tags: Any, name: str) -> float | None:
-    """Value of a rational tag; None when absent, not positive, or not finite."""
-    value = tags.valueof(name)
-    try:
-        numerator, denominator = value
-        ratio = numerator / denominator
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None
-    return float(ratio) if is_size(ratio) else None
+    notes = () if dropped is None else (print_note(per_unit, dropped),)
+    return TiffMetadata(scale, units, _channels(imagej, plan), notes=notes)
 
 
 def _number(value: object) -> float | None:

@@ -16,7 +16,7 @@ from lamella.errors import SourceError
 from lamella.ops.conversion.source import LEGAL_ORDER, ImageDescription, SourceChannel, read_planes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from lamella.ops.conversion.source import PlaneSource
     from lamella.types import Array
@@ -114,6 +114,17 @@ class CombinedSource:
     def missing(self) -> int:
         """Number of places along the placed axes for which there is no source; they are zeros."""
         return math.prod(self._description.length(axis) for axis in self._placed) - len(self._members)
+
+    @property
+    def noted(self) -> Iterator[tuple[str, str]]:
+        """The notes of all members, each with the file that it is about."""
+        for source in self._members.values():
+            description = source.description
+            if isinstance(source, CombinedSource):
+                yield from source.noted
+            else:
+                file = description.files[0] if description.files else description.name
+                yield from ((file, note) for note in description.notes)
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
         """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
@@ -216,7 +227,7 @@ def number_axis(numbers: Iterable[int]) -> dict[int, int]:
     return {number: (number - ordered[0]) // step for number in ordered}
 
 
-def stack_sources(sources: Sequence[tuple[str, PlaneSource]], name: str) -> CombinedSource:
+def stack_sources(sources: Sequence[tuple[str, PlaneSource]], name: str) -> tuple[CombinedSource, str]:
     """Stack the files of a folder in their order: along z, or along t when each of them is a stack already.
 
     Parameters
@@ -225,6 +236,11 @@ def stack_sources(sources: Sequence[tuple[str, PlaneSource]], name: str) -> Comb
         How messages call each source, and the source.
     name : str
         Name of the image.
+
+    Returns
+    -------
+    tuple of CombinedSource and str
+        The image, and the axis along which the files were stacked.
 
     Raises
     ------
@@ -239,4 +255,4 @@ def stack_sources(sources: Sequence[tuple[str, PlaneSource]], name: str) -> Comb
             "place them in a plate with --well-regex or --map"
         )
     members = [Member(source, {axis: index}, origin) for index, (origin, source) in enumerate(sources)]
-    return CombinedSource(members, {axis: len(members)}, name=os.path.basename(name))
+    return CombinedSource(members, {axis: len(members)}, name=os.path.basename(name)), axis

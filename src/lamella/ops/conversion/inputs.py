@@ -203,8 +203,8 @@ def plan_images(
         notes += _left_out(unused, "the pattern does not match their names")
         images = _combine_placed(inputs, placed, keep_order=False)
     else:
-        images = _plan_unplaced(inputs)
-    notes += dict.fromkeys(note for image in images for note in image.source.description.notes)
+        images = _plan_unplaced(inputs, notes)
+    notes[:0] = _notes_of_files(images)
     notes += _missing(images)
     return InputPlan(tuple(images), tuple(notes))
 
@@ -219,6 +219,15 @@ def _more(files: Sequence[str]) -> str:
     return f" and {len(files) - 1} more" if len(files) > 1 else ""
 
 
+def _notes_of_files(images: Sequence[ImagePlan]) -> list[str]:
+    """Return each note of the files once, with the first file that it is about and how many more there are."""
+    files: dict[str, dict[str, None]] = {}
+    for image in images:
+        for file, note in image.source.noted:
+            files.setdefault(note, {})[file] = None
+    return [f"{next(iter(found))}{_more(list(found))}: {note}" for note, found in files.items()]
+
+
 def _missing(images: Sequence[ImagePlan]) -> list[str]:
     lacking = [(image.path or image.source.description.name, image.source.missing) for image in images]
     lacking = [(name, count) for name, count in lacking if count]
@@ -231,7 +240,7 @@ def _missing(images: Sequence[ImagePlan]) -> list[str]:
     ]
 
 
-def _plan_unplaced(inputs: Inputs) -> list[ImagePlan]:
+def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
     """Images of sources for which nothing says where they belong."""
     if not inputs.files:
         raise SourceError("there is nothing to convert: name a file or a folder")
@@ -248,7 +257,9 @@ def _plan_unplaced(inputs: Inputs) -> list[ImagePlan]:
         )
     if rest:
         folder = os.path.basename(os.path.normpath(inputs.names[0]))
-        stack = stack_sources([(file, inputs.image_of(file)) for file in inputs.files], folder)
+        stack, axis = stack_sources([(file, inputs.image_of(file)) for file in inputs.files], folder)
+        where, count = os.path.abspath(inputs.names[0]), len(inputs.files)
+        notes.append(f"{where}: its {count} files were stacked along {axis}, in natural order of their names")
         return [ImagePlan("", _with_axes(stack, "c", folder))]
     if len(images) == 1:
         return [ImagePlan("", _with_axes(images[0], "c", images[0].description.name))]
