@@ -36,6 +36,7 @@ from lamella.ops.display.preview import (
 from lamella.ops.display.preview_plate import PlatePlan, Tile, plan_plate, plate_channels
 from lamella.ops.execution import run
 from lamella.ops.walk import HOLDERS, Holder
+from lamella.store.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -326,7 +327,7 @@ def check_target(target: StrPath) -> str:
     InvalidArgumentError
         No ``.png`` name, a folder, a missing parent folder, or a place in a Zarr store (a ValueError).
     """
-    path = os.path.abspath(os.fspath(target))
+    path = local_path(target, "the picture")
     folder = os.path.dirname(path)
     if not path.lower().endswith(".png"):
         raise InvalidArgumentError(

@@ -34,6 +34,7 @@ from lamella.adapters.tiff_promises import check_promises
 from lamella.adapters.tiff_resolution import read_resolution
 from lamella.errors import SourceError
 from lamella.ops.conversion.source import ImageDescription, SourceChannel
+from lamella.store.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +71,7 @@ def open_tiff(path: StrPath) -> list[TiffSource]:
     >>> source.description.axes, source.description.shape
     ('zyx', (5, 16, 16))
     """
-    name = os.path.abspath(os.fspath(path))
+    name = local_path(path, "a file to convert")
     with open_file(name) as file:
         check_promises(name, file)
         metadata = _metadata_of_series(file)

@@ -8,7 +8,6 @@ Layer: adapters. The one module of lamella that imports xarray on import; only x
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import xarray as xr
@@ -154,7 +153,7 @@ class LazyPixels(BackendArray):  # type: ignore[misc]
 
 
 def _opened(target: Any) -> Any:
-    return open_ome_zarr(os.fspath(target) if isinstance(target, os.PathLike) else target, mode="r")
+    return open_ome_zarr(target, mode="r")
 
 
 def _level_path(position: Position, level: int | str) -> str:

@@ -120,6 +120,8 @@ def open_ome_zarr(
         Mode "w-": there is something at the path (a FileExistsError).
     InvalidArgumentError
         An argument does not fit, or the layout contradicts the metadata (a ValueError). Nothing was touched.
+    ReadOnlyError
+        Another mode than "r", for what can only be read: a URL of http or https, or such a zarr store.
     MetadataError
         There is a store without usable OME-NGFF metadata (a ValueError).
     InvalidNameError

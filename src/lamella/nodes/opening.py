@@ -15,6 +15,7 @@ from lamella.errors import (
     InvalidArgumentError,
     MetadataError,
     NodeNotFoundError,
+    ReadOnlyError,
     StoreExistsError,
     StoreNotFoundError,
     check_options,
@@ -59,14 +60,17 @@ def open_store(
 ) -> NGFFNode:
     """Open or create a store; see :func:`lamella.open_ome_zarr`."""
     _check_choices(layout, mode, durability)
-    target = store_path if _is_zarr_store(store_path) else os.fspath(store_path)  # type: ignore[arg-type]
-    if isinstance(target, str) and (not target or "\0" in target):
-        raise InvalidArgumentError(f"{target!r} is not a path: it is empty or has a NUL character.")
     if channel_names is not None and not isinstance(channel_names, str):
         channel_names = list(channel_names)
     storage = open_storage(
-        target, read_only=mode == "r", fsync=durability == "fsync", follow_links=disable_path_checking
+        store_path, read_only=mode == "r", fsync=durability == "fsync", follow_links=disable_path_checking
     )
+    if (
+        mode != "r" and storage.read_only and isinstance(store_path, str)
+    ):  # of the web, not a store that says so
+        raise ReadOnlyError(
+            f"Cannot open {storage.name} with mode {mode!r}: it can only be read. Use mode='r', or a copy."
+        )
     if durability == "fsync" and not isinstance(storage, LocalStorage) and mode != "r":
         raise InvalidArgumentError(
             f"Cannot open {storage.name} with durability='fsync': only folders can be flushed to the disk. Services "
@@ -116,10 +120,6 @@ def _check_choices(layout: str, mode: str, durability: str) -> None:
         raise InvalidArgumentError(
             f"durability is one of {', '.join(get_args(Durability))}, not {durability!r}."
         )
-
-
-def _is_zarr_store(target: object) -> bool:
-    return not isinstance(target, str | bytes | os.PathLike) and hasattr(target, "supports_writes")
 
 
 def _not_there(storage: Storage, mode: str, layout: str) -> Exception:

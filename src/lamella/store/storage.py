@@ -9,11 +9,11 @@ Layer: store.
 from __future__ import annotations
 
 import os
-import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, TypeAlias
 
-from lamella.errors import InvalidArgumentError, ReadOnlyError
+from lamella.errors import ReadOnlyError
+from lamella.store.paths import is_url, location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,8 +28,6 @@ Names: TypeAlias = list[str]
 
 Stamp: TypeAlias = tuple[int, ...]
 """What tells two contents of one key apart without reading them; equal stamps mean unchanged."""
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 
 
 class Storage(ABC):
@@ -185,7 +183,8 @@ def open_storage(
     Parameters
     ----------
     target : path, str or zarr.abc.store.Store
-        A local path; a URL that fsspec understands (``s3://``, ``https://``, ``memory://``); or a store.
+        A local path (``~`` is the home); a URL that fsspec understands (``s3://``, ``https://``, ``memory://``); or
+        a store.
         A ``zarr.storage.LocalStore`` becomes a local storage of the same folder.
     read_only : bool
         Refuse every change. A store that is read-only itself stays so.
@@ -202,26 +201,15 @@ def open_storage(
     MissingDependencyError
         A URL, and fsspec or its part for this kind of URL is not installed.
     """
-    if isinstance(target, str) and _URL.match(target) and not target.startswith("file://"):
-        from lamella.store.zarr_storage import from_url
+    if isinstance(target, (str, bytes, os.PathLike)):
+        place = location(target)
+        if is_url(place):
+            from lamella.store.zarr_storage import from_url
 
-        return from_url(target, read_only=read_only)
-    if isinstance(target, (str, os.PathLike)):
+            return from_url(place, read_only=read_only)
         from lamella.store.local import LocalStorage
 
-        path = os.fspath(target)
-        if not isinstance(path, str):
-            raise InvalidArgumentError(f"a store is opened by a path of text, found {path!r}")
-        return LocalStorage(_without_scheme(path), read_only, fsync=fsync, follow_links=follow_links)
+        return LocalStorage(place, read_only, fsync=fsync, follow_links=follow_links)
     from lamella.store.zarr_storage import from_store
 
     return from_store(target, read_only=read_only, fsync=fsync, follow_links=follow_links)
-
-
-def _without_scheme(path: str) -> str:
-    if not path.startswith("file://"):
-        return path
-    from urllib.parse import urlsplit
-    from urllib.request import url2pathname
-
-    return url2pathname(urlsplit(path).path)

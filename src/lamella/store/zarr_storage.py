@@ -60,7 +60,7 @@ def from_url(url: str, *, read_only: bool) -> Storage:
         ) from error
     except ValueError as error:
         raise InvalidArgumentError(f"cannot open {url}: {error}") from error
-    return ZarrStorage(store, read_only)
+    return ZarrStorage(store, read_only or url.lower().startswith(("http://", "https://")))
 
 
 def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_links: bool = False) -> Storage:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -24,6 +25,7 @@ from lamella.ops.conversion.store import ImageSettings, begin_image, create_posi
 from lamella.ops.conversion.write import write_images
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.store.file_system import stamp_of
+from lamella.store.paths import local_path, location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -166,12 +168,11 @@ def convert(
     settings.check()
     if jobs is not None and jobs < 1:
         raise InvalidArgumentError(f"jobs is the number of workers: {jobs} is not above 0")
-    target = _Destination(os.path.abspath(os.fspath(destination)), overwrite)
+    target = _Destination(local_path(destination, "the destination"), overwrite)
     target.finish_interrupted()
     target.check()
-    listed = (
-        [sources] if isinstance(sources, (str, os.PathLike)) or hasattr(sources, "read_plane") else sources
-    )
+    one = isinstance(sources, (str, bytes)) or not isinstance(sources, Iterable)
+    listed = [sources] if one else sources
     inputs = Inputs(listed, open_source or _default_reader(), series)  # type: ignore[arg-type]
     plan = plan_images(inputs, well_regex=well_regex, map_file=map_file)
     descriptions = [image.source.description for image in plan.images]
@@ -181,7 +182,7 @@ def convert(
             folder, plan, settings, Tally(planes, progress), target.name, _Where(jobs, executor)
         )
     return ConvertReport(
-        destination=os.fspath(destination),
+        destination=location(destination),
         layout="hcs" if plan.images[0].path else "fov",
         images=len(plan.images),
         planes=planes,

@@ -17,6 +17,7 @@ from lamella.ops.conversion.combine import CombinedSource, Member, number_axis, 
 from lamella.ops.conversion.placement import PlacedFile, Placement, place_by_map, place_by_regex
 from lamella.ops.conversion.source import LEGAL_ORDER, SourceChannel
 from lamella.store.keys import natural_order
+from lamella.store.paths import local_path, location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -88,10 +89,10 @@ class Inputs:
         self.folders: list[str] = []
         self.files: list[str] = []
         for source in sources:
-            if isinstance(source, (str, os.PathLike)):
-                self._add_path(os.fspath(source))
-            else:
+            if not isinstance(source, (str, os.PathLike)) and hasattr(source, "read_plane"):
                 self._add_opened(source)
+            else:
+                self._add_path(_checked(source))
 
     def _add_path(self, path: str) -> None:
         self.names.append(path)
@@ -145,6 +146,12 @@ class Inputs:
         return next((file for file in self.files if os.path.normpath(file).endswith(os.sep + tail)), None)
 
 
+def _checked(source: object) -> str:
+    """Return the path of a source as it was given, with the home resolved; refuse a URL."""
+    local_path(source, "a file to convert")
+    return location(source)
+
+
 def _list_folder(folder: str) -> list[str]:
     """Image files directly in a folder, in natural order."""
     names = [
@@ -192,7 +199,7 @@ def plan_images(
         )
     notes: list[str] = []
     if map_file is not None:
-        table = os.fspath(map_file)
+        table = local_path(map_file, "the table")
         placed = place_by_map(table, lambda entry: inputs.locate(entry, table))
         used = {os.path.abspath(item.file) for item in placed}
         unused = [file for file in inputs.files if os.path.abspath(file) not in used]

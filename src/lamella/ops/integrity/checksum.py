@@ -23,6 +23,7 @@ from lamella.ops.validation.validate import place_of
 from lamella.store.evidence import evidence
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
+from lamella.store.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -127,11 +128,12 @@ def checksum(
     if output is None:
         _sums(storage, path, _files(storage, path), take, _Where(jobs, executor))
         return dict(sorted(found.items()))
-    refuse_in_store(os.path.abspath(output), storage)
-    with Record(f"{os.fspath(output)}.record", SUMS, storage, path) as record:
+    manifest = local_path(output, "the manifest")
+    refuse_in_store(manifest, storage)
+    with Record(f"{manifest}.record", SUMS, storage, path) as record:
         _sums(storage, path, _files(storage, path), take, _Where(jobs, executor), record)
         found = dict(sorted(found.items()))
-        write_manifest(found, output)
+        write_manifest(found, manifest)
         record.remove()
     return found
 
@@ -198,7 +200,7 @@ def write_manifest(digests: Mapping[str, str], path: StrPath) -> None:
     StorageError
         It cannot be written.
     """
-    folder, name = os.path.split(os.path.abspath(path))
+    folder, name = os.path.split(local_path(path, "the manifest"))
     text = "".join(f"{line}\n" for line in manifest_lines(digests))
     LocalStorage(folder).write(name, text.encode("utf-8", "surrogateescape"))
 
@@ -212,7 +214,7 @@ def read_manifest(path: StrPath) -> dict[str, str]:
         There is no such file, or a line of it is none of a manifest.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8", "surrogateescape")
+        text = Path(local_path(path, "the manifest")).read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
         raise InvalidArgumentError(f"the manifest {path} cannot be read: {error}") from error
     found = {}

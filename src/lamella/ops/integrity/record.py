@@ -26,6 +26,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, StorageError
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
+from lamella.store.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +81,7 @@ class Record:
     """
 
     def __init__(self, path: StrPath, work: str, storage: Storage, below: str) -> None:
-        self.path = os.path.abspath(os.fspath(path))
+        self.path = local_path(path, "the record")
         refuse_in_store(self.path, storage)
         root = os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else storage.name
         self._head = {"lamella": "record", "work": work, "store": join(root, below)}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from lamella.errors import InvalidArgumentError, MetadataError, StorageError
 from lamella.store.documents import Documents
 from lamella.store.local import LocalStorage
+from lamella.store.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +119,7 @@ def backup_folder(storage: Storage, chosen: StrPath | None) -> str:
     """
     top = _top(storage.root) if isinstance(storage, LocalStorage) else None
     if chosen is not None:
-        folder = os.path.abspath(os.fspath(chosen))
+        folder = local_path(chosen, "the backup")
         inside = top is not None and os.path.realpath(folder).startswith(os.path.realpath(top) + os.sep)
         if inside or (os.path.isdir(folder) and os.listdir(folder)) or os.path.isfile(folder):
             raise InvalidArgumentError(

@@ -150,9 +150,10 @@ def _checked(positions: Mapping[str, Position]) -> dict[str, Position]:
 
 def _refuse_inside(store_path: StrPath | Store, sources: Iterable[Position]) -> None:
     """Refuse a new plate inside of what it is made from: the copy would copy itself."""
-    if not isinstance(store_path, str | os.PathLike):
+    storage = open_storage(store_path)
+    if not isinstance(storage, LocalStorage):
         return
-    target = os.path.realpath(os.fspath(store_path))
+    target = os.path.realpath(storage.root)
     for source in sources:
         storage = source._documents.storage
         if not isinstance(storage, LocalStorage):

@@ -18,6 +18,7 @@ from lamella.errors import (
 )
 from lamella.store.documents import Documents
 from lamella.store.local import LocalStorage
+from lamella.store.paths import local_path
 from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
@@ -108,12 +109,9 @@ class Target:
                 )
             _check_replaceable(storage, root)
             return cls(root, True)
-        text = os.fspath(destination)
-        if "://" in text:
-            raise InvalidArgumentError(f"the destination is a local folder, not {text}")
-        parent, name = os.path.split(os.path.abspath(text))
+        parent, name = os.path.split(local_path(destination, "the destination"))
         if not name:
-            raise InvalidArgumentError(f"{text!r} cannot be the name of a store")
+            raise InvalidArgumentError(f"{parent} cannot be the name of a store")
         path = os.path.join(os.path.realpath(parent), name)
         if root is not None:
             _check_apart(root, os.path.realpath(path))

@@ -261,8 +261,7 @@ def place_of(path_or_node: StrPath | Store | NGFFNode, *, read_only: bool = True
         )
     if isinstance(path_or_node, NGFFNode):
         return path_or_node._documents.storage, path_or_node.path, str(path_or_node._place)
-    target = os.fspath(path_or_node) if isinstance(path_or_node, os.PathLike) else path_or_node
-    storage = open_storage(target, read_only=read_only)
+    storage = open_storage(path_or_node, read_only=read_only)
     missing = not os.path.lexists(storage.root) if isinstance(storage, LocalStorage) else False
     if missing:
         raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
