@@ -218,7 +218,9 @@ class ImageArray:
         self._require_writable("write pixels")
         meta = self._meta
         selection = select(index, meta.shape)
-        block = cast(value, selection.result, meta.dtype)  # before the note: what is refused changes nothing
+        block = cast(
+            value, selection, meta.dtype, str(self._place)
+        )  # before the note: what is refused changes nothing
         with self._noted(lambda: selection.bounds):
             write(index, block)
 

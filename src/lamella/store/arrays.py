@@ -26,7 +26,7 @@ from lamella.errors import (
     TooLargeError,
 )
 from lamella.store import coverage
-from lamella.store.assignment import cast, check_out, last_wins
+from lamella.store.assignment import cast, cast_for, check_out, last_wins
 from lamella.store.engine import Engine, EngineName, is_forked, open_engine, opening
 from lamella.store.keys import join
 from lamella.store.limits import check_block
@@ -306,7 +306,7 @@ class StoredArray:
         meta = self.meta
         selection = select(index, meta.shape)
         check_block(selection.result, meta.dtype.itemsize, f"writing to array {self._where}")
-        block = selection.prepare(cast(data, selection.result, meta.dtype))
+        block = selection.prepare(cast(data, selection, meta.dtype, self._where))
         if selection.is_empty:
             return
         selection, block = last_wins(selection, block)
@@ -323,7 +323,7 @@ class StoredArray:
                     f"cannot write to array {self._where}: another writer changed its shape from {meta.shape} "
                     f"to {now.shape} meanwhile"
                 )
-            meta, block = now, block.astype(now.dtype, copy=False)
+            meta, block = now, cast_for(block, now.dtype, self._where, selection)
 
     def _write_held(self, meta: ArrayMeta, selection: Selection, block: Array) -> None:
         try:
@@ -400,8 +400,9 @@ class StoredArray:
         InvalidArgumentError
             The data does not fit the other axes.
         """
-        block = np.asarray(data)
-        shape = self._writable().shape
+        meta = self._writable()
+        shape, block = meta.shape, np.asarray(data)
+        block = cast_for(block, meta.dtype, self._where)
         if block.ndim != len(shape) or not -len(shape) <= axis < len(shape):
             raise InvalidArgumentError(
                 f"cannot append data of shape {block.shape} to axis {axis} of shape {shape}"

@@ -11,6 +11,7 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError
 from lamella.store.selection import Selection
+from lamella.store.value_range import ValueRangeError, cast_data
 
 if TYPE_CHECKING:
     from lamella.types import Array, Shape
@@ -23,21 +24,41 @@ def check_out(out: Array, shape: Shape, dtype: np.dtype[Any]) -> None:
         raise InvalidArgumentError(f"out= must be a writable array of {dtype} {shape}, found {found}")
 
 
-def cast(data: object, shape: Shape, dtype: np.dtype[Any]) -> Array:
-    """Return data as numpy's item assignment would take it: of the dtype, broadcast to the shape."""
-    try:
-        # Python numbers and lists are checked against the dtype's range; arrays are cast as numpy casts them.
-        array = data.astype(dtype, copy=False) if isinstance(data, np.ndarray) else _plain(data, dtype)
-    except (OverflowError, TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"the data does not fit an array of {dtype}: {error}") from error
+def cast(data: object, selection: Selection, dtype: np.dtype[Any], where: str) -> Array:
+    """Return data as numpy's item assignment would: of the dtype, broadcast to the selection's shape.
+
+    Values that the dtype cannot hold are refused, see `value_range`; `where` names the array in messages.
+    """
+    array = cast_for(data, dtype, where, selection)
+    shape = selection.result
     while array.ndim > len(shape) and array.shape[0] == 1:
         array = array[0]
     try:
         return np.broadcast_to(array, shape)
     except ValueError as error:
         raise InvalidArgumentError(
-            f"data of shape {array.shape} does not fit a selection of shape {shape}"
+            f"Cannot write to array {where}: data of shape {array.shape} does not fit a selection of shape {shape}."
         ) from error
+
+
+def cast_for(data: object, dtype: np.dtype[Any], where: str, selection: Selection | None = None) -> Array:
+    """Return data in the dtype of an array that they are written to, in their own shape."""
+    try:
+        return cast_data(data, dtype)
+    except (OverflowError, TypeError, ValueError) as error:
+        reason = error if isinstance(error, ValueRangeError) else f"the data do not fit {dtype} ({error})"
+        raise InvalidArgumentError(
+            f"Cannot write to {_region(selection)}array {where}: {reason}. Clip, rescale or convert the data first, "
+            "or create an array of another data type."
+        ) from error
+
+
+def _region(selection: Selection | None) -> str:
+    """Return the words that name the region of a selection, for a message."""
+    bounds = None if selection is None else selection.bounds
+    if not bounds or not bounds[0]:
+        return ""
+    return f"region [{', '.join(f'{a}:{b}' for a, b in zip(*bounds, strict=True))}] of "
 
 
 def last_wins(selection: Selection, block: Array) -> tuple[Selection, Array]:
@@ -62,9 +83,3 @@ def last_wins(selection: Selection, block: Array) -> tuple[Selection, Array]:
             axes_list[place] = axis[keep]
             block = np.take(block, keep, axis=place)
     return Selection(tuple(axes_list), False, block.shape, (), None, block.shape), block
-
-
-def _plain(data: object, dtype: np.dtype[Any]) -> Array:
-    if hasattr(data, "__array__") and not isinstance(data, np.generic):
-        return np.asarray(data).astype(dtype, copy=False)
-    return np.asarray(data, dtype=dtype)

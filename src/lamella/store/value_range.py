@@ -1,0 +1,128 @@
+"""Casting values to an array's data type, refusing those that it cannot hold.
+
+numpy wraps integers (70000 becomes 4464 in uint16), turns NaN into an arbitrary integer, and turns finite floats into
+infinity where the type is narrower. Here these are errors. Fractions are cut and floats rounded, as numpy does.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from lamella.types import Array
+
+
+class ValueRangeError(InvalidArgumentError):
+    """The data hold a value that the data type of the array cannot hold."""
+
+
+def cast_data(data: object, dtype: np.dtype[Any]) -> Array:
+    """Return numbers, lists of numbers or an array in a data type; see `cast_values`."""
+    values = np.asarray(data)
+    is_list = not hasattr(data, "__array__")
+    if values.dtype == object:
+        is_list, data = True, values.tolist()
+        values = np.array(data)
+    is_inexact = is_list and values.dtype.kind == "f" and dtype.itemsize == 8
+    if dtype.kind in "iu" and (values.dtype == object or is_inexact):
+        return _exact_integers(data, values, dtype)
+    if values.dtype == object and dtype.kind in "fc":
+        values = values.astype(np.result_type(dtype, np.float64))  # of large integers of Python
+    return cast_values(values, dtype)
+
+
+def cast_values(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Return values in a data type; the same array where it is of that type already.
+
+    Raises
+    ------
+    ValueRangeError
+        A value is outside the range of the data type, or not a number.
+
+    Examples
+    --------
+    >>> cast_values(np.array([1.9, 65535]), np.dtype("uint16"))
+    array([    1, 65535], dtype=uint16)
+    >>> cast_values(np.array([0, 70000]), np.dtype("uint16"))
+    Traceback (most recent call last):
+    ...
+    lamella.store.value_range.ValueRangeError: the data (int64) hold 70000, and uint16 holds 0 to 65535
+    """
+    if values.dtype == dtype:
+        return values
+    if values.dtype.kind in "mM" and dtype.kind in "biufc":
+        values = values.astype(np.int64)
+    if np.can_cast(values.dtype, dtype, "safe"):
+        return values.astype(dtype, copy=False)
+    if values.dtype.kind == "c" and dtype.kind in "biuf":
+        values = _real_part(values, dtype)
+    if values.size and values.dtype.kind in "iufc":
+        check_values(values, dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return values.astype(dtype)
+
+
+def check_values(values: Array, dtype: np.dtype[Any]) -> None:
+    """Refuse values that a data type cannot hold; costs nothing where it holds all of their own type."""
+    if not values.size or np.can_cast(values.dtype, dtype, "safe"):
+        return
+    if values.dtype.kind == "c":
+        part = np.empty((), dtype).real.dtype
+        check_values(values.real, part)
+        check_values(values.imag, part)
+    elif dtype.kind in "iu" and values.dtype.kind in "iuf":
+        _check_integers(values, dtype)
+    elif dtype.kind in "fc" and values.dtype.kind in "iuf":
+        _check_floats(values, dtype)
+    elif dtype.kind == "b" and values.dtype.kind == "f" and np.isnan(values.min()):
+        raise ValueRangeError(f"the data ({values.dtype}) hold nan, and bool holds True and False")
+
+
+def _check_integers(values: Array, dtype: np.dtype[Any]) -> None:
+    info = np.iinfo(dtype)
+    for value in (values.min(), values.max()):  # either is NaN where there is a NaN
+        if not np.isfinite(value) or not info.min <= int(value) <= info.max:
+            raise _out_of_range(values, value, dtype, info.min, info.max)
+
+
+def _exact_integers(data: object, values: Array, dtype: np.dtype[Any]) -> Array:
+    """Return Python numbers as integers, each by itself: numpy makes floats of ``[0, 2**64 - 1]``."""
+    if values.dtype != object and not np.isfinite(values).all():
+        _check_integers(values, dtype)
+    info, integers = np.iinfo(dtype), [int(number) for number in np.array(data, dtype=object).flat]
+    for value in (min(integers, default=0), max(integers, default=0)):
+        if not info.min <= value <= info.max:
+            raise _out_of_range(values, value, dtype, info.min, info.max)
+    return np.array(integers, dtype).reshape(values.shape)
+
+
+def _check_floats(values: Array, dtype: np.dtype[Any]) -> None:
+    ends = np.array([values.min(), values.max()])
+    with np.errstate(over="ignore"):
+        if np.isfinite(ends).all():
+            wrong = ends[~np.isfinite(ends.astype(dtype))]
+        else:  # infinity and NaN stay what they are; the finite values beside them are looked at one by one
+            wrong = values[np.isfinite(values) & ~np.isfinite(values.astype(dtype))]
+    if wrong.size:
+        limit = np.finfo(dtype).max
+        raise _out_of_range(values, wrong.flat[0], dtype, -limit, limit)
+
+
+def _real_part(values: Array, dtype: np.dtype[Any]) -> Array:
+    if values.imag.any():
+        raise ValueRangeError(
+            f"the data ({values.dtype}) hold numbers with an imaginary part, and {dtype} holds none"
+        )
+    return values.real
+
+
+def _out_of_range(
+    values: Array, value: Any, dtype: np.dtype[Any], lowest: object, highest: object
+) -> ValueRangeError:
+    return ValueRangeError(f"the data ({values.dtype}) hold {value}, and {dtype} holds {lowest} to {highest}")
