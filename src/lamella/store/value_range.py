@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from lamella.types import Array
 
 
+#: Values that are checked and cast together, so that the processor's cache serves the second look at them.
+_PIECE = 2**17
+
+
 class ValueRangeError(InvalidArgumentError):
     """The data hold a value that the data type of the array cannot hold."""
 
@@ -62,10 +66,18 @@ def cast_values(values: Array, dtype: np.dtype[Any]) -> Array:
         return values.astype(dtype, copy=False)
     if values.dtype.kind == "c" and dtype.kind in "biuf":
         values = _real_part(values, dtype)
-    if values.size and values.dtype.kind in "iufc":
+    if values.size <= _PIECE or not values.flags.c_contiguous:
         check_values(values, dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return values.astype(dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return values.astype(dtype)
+    cast = np.empty(values.shape, dtype)
+    source, target = values.reshape(-1), cast.reshape(-1)
+    for start in range(0, values.size, _PIECE):
+        piece = source[start : start + _PIECE]
+        check_values(piece, dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            target[start : start + _PIECE] = piece
+    return cast
 
 
 def check_values(values: Array, dtype: np.dtype[Any]) -> None:
