@@ -39,9 +39,10 @@ class ImageArray:
     Indexing follows numpy: integers drop an axis, slices take steps, negative numbers count from the end, lists and
     masks select. A read returns a numpy array, a write stores at once.
 
-    Values of another data type are cast as numpy does: floats are rounded to narrower floats, and fractions are cut where
-    the array holds integers (1.9 becomes 1, -0.9 becomes 0). A value that the array's type cannot hold (70000, -1 or NaN
-    in uint16, 1e300 in float32) is refused with an `InvalidArgumentError` (a ValueError), and nothing is written.
+    Values of another data type are cast as numpy does: floats are rounded to narrower floats, and fractions are cut
+    where the array holds integers (1.9 becomes 1, -0.9 becomes 0). A value that the array's type cannot hold (70000,
+    -1 or NaN in uint16, 1e300 in float32) is refused with an `InvalidArgumentError` (a ValueError), and nothing is
+    written.
 
     Parameters
     ----------
