@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import warnings
 from functools import cache
@@ -11,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import lamella
 from lamella.errors import InvalidArgumentError, MetadataError, ReadOnlyError, StoreNotFoundError
@@ -160,6 +163,57 @@ def translation_first(stored):
     return [{"type": "translation", "translation": [0, 1, 2]}, scale, {"type": "identity"}]
 
 
+def swap_lines(plate):
+    plate["rows"], plate["columns"] = plate["columns"], plate["rows"]
+
+
+def swap_paths(plate):
+    """Write the path of each well as column/row."""
+    swap_lines(plate)
+    for well in plate["wells"]:
+        well.update(
+            path="/".join(reversed(well["path"].split("/"))),
+            rowIndex=well["columnIndex"],
+            columnIndex=well["rowIndex"],
+        )
+
+
+def as_text(value):
+    """Write every number inside a value as text."""
+    if isinstance(value, dict):
+        return {key: as_text(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [as_text(inner) for inner in value]
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def numbers_as_text(node):
+    """Write the numbers of a node as text, all but those that say what the others count."""
+
+    def edit(ome):
+        ome.update({key: as_text(part) for key, part in ome.items() if key not in ("version", "lab")})
+
+    return lambda path: change(path, node, edit)
+
+
+def units(spelling):
+    """Write the unit of the axis y as a program of some maker does."""
+
+    def edit(ome):
+        for owner in (ome["multiscales"][0], *ome["multiscales"][0].get("coordinateSystems", [])):
+            for axis in owner.get("axes", []):
+                if axis["name"] == "y":
+                    axis["unit"] = spelling
+
+    return image_part(edit)
+
+
+def all_versions_as_numbers(path):
+    """Write every version as a number: 0.5 instead of "0.5"."""
+    for document in path.rglob("zarr.json" if is_v3(path) else ".zattrs"):
+        document.write_text(re.sub(r'"version": ?"(0\.\d)"', r'"version": \1', document.read_text()))
+
+
 ALL = ("0.4", "0.5", "0.6")
 PLAIN = ("0.4", "0.5")
 V3 = ("0.5", "0.6")
@@ -250,7 +304,50 @@ FAULTS = {
         {"0.4": "ST-01", "0.5": "ST-02", "0.6": "ST-02"},
         ALL,
     ),
+    "separator of chunk keys": (
+        lambda path: change_array(path, "B/3/0/1", lambda d: d.update(dimension_separator=".")),
+        "ST-04",
+        ("0.4",),
+    ),
+    "no separator of chunk keys": (
+        lambda path: change_array(path, "B/3/0/1", lambda d: d.pop("dimension_separator")),
+        "ST-04",
+        ("0.4",),
+    ),
     "stale copies": (consolidate, "LM-08", ALL),
+    "rows and columns swapped": (plate_part(swap_lines), "PL-06", ALL),
+    "paths of wells swapped": (plate_part(swap_paths), "PL-12", ALL),
+    "numbers of a plate as text": (numbers_as_text(""), "PL-07", ALL),
+    "counts of a plate as text": (plate_part(lambda p: p.update(field_count="2")), "PL-10", ALL),
+    "numbers of a well as text": (numbers_as_text("A/1"), "WL-04", ALL),
+    "scales as text": (numbers_as_text("B/3/0"), {"0.4": "CT-05", "0.5": "CT-05", "0.6": "CT-28"}, ALL),
+    "windows as text": (
+        channel(lambda c: c.update(window=as_text(c["window"]))),
+        "OM-03",
+        ALL,
+    ),
+    "label values as text": (numbers_as_text("A/1/0/labels/cells"), "LB-09", ALL),
+    "paths of datasets as integers": (
+        image_part(lambda ome: [d.update(path=int(d["path"])) for d in ome["multiscales"][0]["datasets"]]),
+        "MS-04",
+        PLAIN,
+    ),
+    "paths of images as integers": (
+        lambda path: change(
+            path, "A/1", lambda ome: [i.update(path=int(i["path"])) for i in ome["well"]["images"]]
+        ),
+        "WL-02",
+        ALL,
+    ),
+    "names of columns as integers": (
+        plate_part(lambda p: [line.update(name=int(line["name"])) for line in p["columns"]]),
+        "PL-01",
+        ALL,
+    ),
+    **{
+        f"the unit {spelling}": (units(spelling), "AX-04", ALL)
+        for spelling in ("um", "\u00b5m", "\u03bcm", "micron", "Microns", "nm", "mm")
+    },
 }
 
 
@@ -506,3 +603,73 @@ def test_a_store_in_memory_needs_a_place_for_the_backup(tmp_path):
 def test_nothing_at_the_path_is_an_error(tmp_path):
     with pytest.raises(StoreNotFoundError):
         lamella.repair(tmp_path / "none.zarr")
+
+
+def wells_of(path):
+    """Return the names of rows and columns that a plate lists, and its wells with the names of their indices."""
+    file = path / ("zarr.json" if is_v3(path) else ".zattrs")
+    content = json.loads(file.read_text())
+    plate = (content["attributes"]["ome"] if is_v3(path) else content)["plate"]
+    rows, columns = ([line["name"] for line in plate[key]] for key in ("rows", "columns"))
+    return set(rows), set(columns), {well["path"] for well in plate["wells"]}
+
+
+@pytest.mark.parametrize("fault", [swap_lines, swap_paths])
+def test_a_repair_of_swapped_rows_and_columns_invents_neither_row_column_nor_well(plate, fault):
+    sound = wells_of(plate)
+    plate_part(fault)(plate)
+    lamella.repair(plate)
+    assert wells_of(plate) == sound
+    with lamella.open_ome_zarr(plate) as opened:
+        assert [path for path, _ in opened.positions()] == ["A/1/0", "A/1/1", "B/3/0"]
+
+
+PLATE_EDITS = st.lists(
+    st.sampled_from(
+        [
+            swap_lines,
+            swap_paths,
+            lambda p: p["wells"].append({"path": "C/9", "rowIndex": 5, "columnIndex": 5}),
+            lambda p: p["wells"].append({"path": "1/A", "rowIndex": 0, "columnIndex": 0}),
+            lambda p: p["wells"][0].update(path="9/Z"),
+            lambda p: p["rows"].pop(),
+            lambda p: p["columns"].clear(),
+            lambda p: p["wells"].reverse(),
+            lambda p: p["wells"][0].update(rowIndex="1"),
+            lambda p: p["rows"].append({"name": "Q"}),
+        ]
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=25)
+@given(edits=PLATE_EDITS, version=st.sampled_from(ALL))
+def test_rows_columns_and_wells_of_a_repaired_plate_are_those_listed_or_those_in_the_store(
+    edits, version, sound, tmp_path_factory
+):
+    path = shutil.copytree(sound(version), tmp_path_factory.mktemp("edits") / "plate.zarr")
+    stored_rows, stored_columns, stored_wells = wells_of(path)
+    for edit in edits:
+        plate_part(lambda plate, edit=edit: edit(plate) if plate["rows"] and plate["wells"] else None)(path)
+    rows, columns, wells = wells_of(path)
+    lamella.repair(path)
+    new_rows, new_columns, new_wells = wells_of(path)
+    assert new_wells <= wells | stored_wells
+    swapped = rows & stored_columns or columns & stored_rows  # those lists may have changed places
+    assert new_rows <= rows | stored_rows | (columns if swapped else set())
+    assert new_columns <= columns | stored_columns | (rows if swapped else set())
+
+
+def test_the_separator_of_chunk_keys_is_left_where_the_files_have_it(plate, files):
+    if is_v3(plate):
+        pytest.skip("0.5 and 0.6 allow either separator")
+    array = plate / "B/3/0/1"
+    change_array(plate, "B/3/0/1", lambda document: document.update(dimension_separator="."))
+    (array / "0/0/0").rename(array / "0.0.0")
+    (array / "0/0").rmdir()
+    (array / "0").rmdir()
+    before = files(plate)
+    done = lamella.repair(plate)
+    assert "ST-04" in done.after.rules
+    assert files(plate) == before

@@ -36,6 +36,7 @@ CONSOLIDATED_FILE = format_v2.CONSOLIDATED_FILE
 
 _GROUP_FILES = (V3_FILE, GROUP_FILE, ATTRIBUTES_FILE, ARRAY_FILE, CONSOLIDATED_FILE)
 _COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_DOTTED = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,16 @@ class StoreReader:
             return is_key(path) and self.storage.exists(path)
         except (LamellaError, OSError):
             return True
+
+    def are_nested(self, path: str) -> bool:
+        """Whether the chunks of a Zarr v2 array are stored under nested keys such as ``0/0``, and none as ``0.0``."""
+        if not self.storage.can_list:
+            return False
+        try:
+            names = self.storage.list(path)
+        except (LamellaError, OSError):
+            return False
+        return any(name.isdigit() for name in names) and not any(_DOTTED.fullmatch(name) for name in names)
 
     def _read(self, node: StoredNode, file: str) -> None:
         key = join(node.path, file)

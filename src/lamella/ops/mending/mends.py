@@ -34,6 +34,8 @@ class Facts:
     ----------
     version
         OME-NGFF version of the document: 0.4, 0.5 or 0.6.
+    swapped
+        Of a plate: lost wells for which an unlisted well is in the store under the exchanged path, column/row.
     lost
         Listed members of a plate, well or labels group of which nothing is left in the store.
     unlisted
@@ -46,6 +48,7 @@ class Facts:
 
     version: str
     lost: frozenset[str] = frozenset()
+    swapped: frozenset[str] = frozenset()
     unlisted: tuple[str, ...] = ()
     fields: dict[str, Fields] | None = None
     dtype: str = ""
@@ -70,12 +73,15 @@ class Mend:
         What it does, for documentation.
     edit
         Changes a copy of the OME part in place.
+    first
+        Whether it is applied before the others, since they read what it writes.
     """
 
     rules: tuple[str, ...]
     kinds: tuple[Kind, ...]
     text: str
     edit: Callable[[JSONObject, Facts], None] = field(repr=False)
+    first: bool = False
 
     def __call__(self, ome: JSONObject, facts: Facts) -> JSONObject:
         """Give the mended OME part; the one given is not changed."""
@@ -85,16 +91,16 @@ class Mend:
 
 
 MENDS: list[Mend] = []
-"""All mends, in the order in which they are applied."""
+"""All mends, in the order in which they are applied; those that are `first` go before the others."""
 
 
 def mends(
-    *rules: str, kinds: tuple[Kind, ...]
+    *rules: str, kinds: tuple[Kind, ...], first: bool = False
 ) -> Callable[[Callable[[JSONObject, Facts], None]], Callable[[JSONObject, Facts], None]]:
     """Register a function as the mend of some rules; the first line of its docstring says what it does."""
 
     def register(edit: Callable[[JSONObject, Facts], None]) -> Callable[[JSONObject, Facts], None]:
-        MENDS.append(Mend(rules, kinds, (edit.__doc__ or "").splitlines()[0], edit))
+        MENDS.append(Mend(rules, kinds, (edit.__doc__ or "").splitlines()[0], edit, first))
         return edit
 
     return register
@@ -117,7 +123,7 @@ def mended(kind: Kind, ome: JSONObject, facts: Facts) -> tuple[JSONObject, tuple
     ({'version': '0.5', 'omero': {'channels': [{'color': 'FF00FF'}]}}, ('ST-07', 'OM-02'))
     """
     rules: list[str] = []
-    for mend in MENDS:
+    for mend in sorted(MENDS, key=lambda mend: not mend.first):
         if kind not in mend.kinds:
             continue
         new = mend(ome, facts)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from lamella.ops.mending.images import dimension_names
 from lamella.ops.mending.mends import Facts, mended
+from lamella.ops.mending.plates import exchanged
 from lamella.ops.validation.walk import Inspection
-from lamella.ops.walk_store import GROUP_FILE, V3_FILE
+from lamella.ops.walk_store import ARRAY_FILE, GROUP_FILE, V3_FILE
 from lamella.spec.rules import DIALECTS
 from lamella.spec.rules.values import is_integer, objects, strings
 from lamella.spec.versions import by_name
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from lamella.ops.mending.documents import Drafts
     from lamella.ops.mending.mends import Fields
     from lamella.ops.validation.walk import Judged
-    from lamella.ops.walk_store import StoredNode
+    from lamella.ops.walk_store import StoredArray, StoredNode
     from lamella.spec.rules import Dialect, Kind
     from lamella.types import JSON, JSONObject
 
@@ -113,14 +114,25 @@ class Planner:
             if path not in judged.members and path and not self._reader.exists(join(node.path, path))
         )
         fields: dict[str, Fields] | None = None
+        swapped: frozenset[str] = frozenset()
         if judged.kind == "plate":
+            swapped = frozenset(filter(lambda path: self._is_swapped(node.path, path, judged), lost))
             kept = [path for path in judged.fields if path not in lost]
             places = {path: join(node.path, path) for path in kept}
             if all(place in self._fields for place in places.values()):
                 fields = {path: self._fields[place] for path, place in places.items()}
         first = next(iter(judged.arrays.values()), None)
         dtype = first.facts.dtype if first is not None and first.facts is not None else ""
-        return Facts(judged.version, lost, tuple(judged.unlisted), fields, dtype)
+        return Facts(judged.version, lost, swapped, tuple(judged.unlisted), fields, dtype)
+
+    def _is_swapped(self, plate: str, path: str, judged: Judged) -> bool:
+        """Whether a lost well is in the store, and not listed, with row and column exchanged."""
+        other = exchanged(path)
+        return (
+            path.count("/") == 1
+            and other not in _listed("plate", judged.node.ome)
+            and self._reader.exists(join(plate, other))
+        )
 
     def _keep_fields(self, judged: Judged, ome: JSONObject) -> None:
         """Remember the images of a well, as it lists them now, for the counts of its plate."""
@@ -138,12 +150,21 @@ class Planner:
     def _mend_arrays(self, judged: Judged, ome: JSONObject, dialect: Dialect) -> None:
         for path, array in judged.arrays.items():
             self._mend_comments(array)
+            self._write_separator(array, dialect)
             if array.facts is None or array.zarr_format != 3 or V3_FILE not in array.documents:
                 continue
             names = dimension_names(ome, path, array.facts.dimension_names, len(array.facts.shape), dialect)
             if names is not None:
                 document = {**array.documents[V3_FILE], "dimension_names": names}
                 self.drafts.put(array.path, V3_FILE, document, ("ST-05",))
+
+    def _write_separator(self, array: StoredArray, dialect: Dialect) -> None:
+        """Write the separator of chunk keys that the version wants, where all chunks are stored under such keys."""
+        wanted, document = dialect.chunk_separator, array.documents.get(ARRAY_FILE)
+        if wanted != "/" or document is None or document.get("dimension_separator", ".") == wanted:
+            return
+        if self._reader.are_nested(array.path):
+            self.drafts.put(array.path, ARRAY_FILE, document | {"dimension_separator": wanted}, ("ST-04",))
 
     def _mend_rows(self, judged: Judged, ome: JSONObject) -> None:
         """Write the documents of row folders that hold wells."""

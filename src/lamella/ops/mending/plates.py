@@ -14,6 +14,8 @@ from lamella.spec.rules import acquisition_ids
 from lamella.spec.rules.values import is_integer, objects
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lamella.ops.mending.mends import Facts
     from lamella.types import JSON, JSONObject
 
@@ -38,6 +40,30 @@ def list_wells_once(ome: JSONObject, facts: Facts) -> None:
 
 
 @mends("PL-12", kinds=("plate",))
+def exchange_swapped_paths(ome: JSONObject, facts: Facts) -> None:
+    """Exchange row and column in the paths of all wells, where the wells are all there under the exchanged paths."""
+    paths = [path for path, _ in _wells(ome)]
+    if paths and set(paths) == facts.swapped:
+        for path, well in _wells(ome):
+            well["path"] = exchanged(path)
+
+
+@mends("PL-06", "PL-07", kinds=("plate",))
+def exchange_swapped_lines(ome: JSONObject, facts: Facts) -> None:
+    """Exchange the lists of rows and columns, where the paths of all wells name them the other way round."""
+    del facts
+    plate = _object(ome, "plate")
+    names = {key: _names(plate.get(key)) for key in ("rows", "columns")}
+    wells = [path.partition("/") for path, _ in _wells(ome)]
+    if not wells or None in names.values():
+        return
+    rows, columns = {row for row, _, _ in wells}, {column for _, _, column in wells}
+    as_stated = rows & set(names["rows"] or ()) or columns & set(names["columns"] or ())
+    if not as_stated and rows <= set(names["columns"] or ()) and columns <= set(names["rows"] or ()):
+        plate["rows"], plate["columns"] = plate["columns"], plate["rows"]
+
+
+@mends("PL-12", kinds=("plate",))
 def drop_lost_wells(ome: JSONObject, facts: Facts) -> None:
     """Take wells off the list of which nothing is in the store; the last one stays."""
     _drop_lost(_object(ome, "plate"), "wells", facts)
@@ -46,28 +72,24 @@ def drop_lost_wells(ome: JSONObject, facts: Facts) -> None:
 @mends("PL-06", "PL-07", kinds=("plate",))
 def index_by_path(ome: JSONObject, facts: Facts) -> None:
     """Write the indices of each well by its path, which is what is in the store; list its row and column."""
-    del facts
     plate = _object(ome, "plate")
     places = {}
     for key in ("rows", "columns"):
-        lines = plate.get(key)
-        if not isinstance(lines, list) or not all(
-            isinstance(line, dict) and isinstance(line.get("name"), str) for line in lines
-        ):
+        known = _names(plate.get(key))
+        if known is None:
             return
-        places[key] = {line["name"]: place for place, line in reversed(list(enumerate(lines)))}
-    for _, well in objects(plate.get("wells")):
-        path = well.get("path")
-        names = path.split("/") if isinstance(path, str) else []
-        if len(names) != 2 or not all(map(is_name, names)):
+        places[key] = {name: place for place, name in reversed(list(enumerate(known)))}
+    for path, well in _wells(ome):
+        if path in facts.lost:  # its row and column would be listed for a well that is not there
             continue
+        names = path.split("/")
         for (key, index), name in zip((("rows", "rowIndex"), ("columns", "columnIndex")), names, strict=True):
             if name not in places[key]:
                 places[key][name] = len(plate[key])
                 plate[key].append({"name": name})
             stated: JSON = well.get(index)
-            known = is_integer(stated) and 0 <= stated < len(plate[key])
-            if not known or plate[key][int(stated)]["name"] != name:
+            inside = is_integer(stated) and 0 <= stated < len(plate[key])
+            if not inside or plate[key][int(stated)]["name"] != name:
                 well[index] = places[key][name]
 
 
@@ -118,6 +140,32 @@ def list_images_once(ome: JSONObject, facts: Facts) -> None:
 def drop_lost_images(ome: JSONObject, facts: Facts) -> None:
     """Take images off the list of which nothing is in the store; the last one stays."""
     _drop_lost(_object(ome, "well"), "images", facts)
+
+
+def exchanged(path: str) -> str:
+    """Return the path of a well with row and column exchanged.
+
+    >>> exchanged("A/1")
+    '1/A'
+    """
+    row, _, column = path.partition("/")
+    return f"{column}/{row}"
+
+
+def _wells(ome: JSONObject) -> Iterator[tuple[str, JSONObject]]:
+    """Yield the wells of a plate whose paths are a row and a column, with these paths."""
+    for _, well in objects(_object(ome, "plate").get("wells")):
+        path = well.get("path")
+        names = path.split("/") if isinstance(path, str) else []
+        if len(names) == 2 and all(map(is_name, names)):
+            yield str(path), well
+
+
+def _names(lines: JSON) -> list[str] | None:
+    """Return the names of rows or columns; None where one of them has none."""
+    entries = lines if isinstance(lines, list) else [None]
+    names = [line["name"] for line in entries if isinstance(line, dict) and isinstance(line.get("name"), str)]
+    return names if len(names) == len(entries) else None
 
 
 def _drop_lost(owner: JSONObject, key: str, facts: Facts) -> None:

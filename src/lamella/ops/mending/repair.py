@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lamella.ops.mending import images as _images  # noqa: F401 (they register their mends)
-from lamella.ops.mending import plates as _plates  # noqa: F401 (so do these)
+from lamella.ops.mending import images as _images  # noqa: F401 (each registers its fixes)
+from lamella.ops.mending import plates as _plates  # noqa: F401
+from lamella.ops.mending import values as _values  # noqa: F401
 from lamella.ops.mending.changes import Change, backup_folder, keep_backup, write_changes
 from lamella.ops.mending.documents import Drafts
 from lamella.ops.mending.plan import Planner
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
     from lamella.store.storage import Storage
     from lamella.types import JSONObject, StrPath
+
+
+_MOST_PASSES = 4
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,9 @@ def repair(
     """Mend the metadata of a store as far as that can be done without guessing.
 
     Lists of labels, indices and counts of plates, wells and images that are gone, names of dimensions, stale
-    consolidated metadata, colors, windows, version keys, the order of transformations. What nobody can know stays as it
-    is, and is in the report ``after``. The old documents are kept in ``<store>.backup-<date>``, beside the store, under
+    consolidated metadata, colors, windows, version keys, the order of transformations; numbers written as text, paths
+    written as numbers, synonyms of units, the separator of chunk keys. Rows, columns, wells and names are never made up:
+    all that are listed afterwards were listed before, or are in the store. What nobody can know stays as it is, and is in the report ``after``. The old documents are kept in ``<store>.backup-<date>``, beside the store, under
     the keys that they have in it: copying them back undoes the repair.
 
     Parameters
@@ -195,8 +200,13 @@ def _plan(
         index = plan_index(storage, root, name=name, replace_damaged=True)
         for path, attributes in index.groups.items():
             drafts.put_attributes(path, attributes, index.version.zarr_format, ("LM-05",))
-    planner = Planner(drafts)
-    planner.plan(root)
+    for _ in range(
+        _MOST_PASSES
+    ):  # what one fix brings to light, such as a well under its true path, is fixed too
+        before = dict(drafts.contents)
+        Planner(drafts).plan(root)
+        if drafts.contents == before:
+            break
     return drafts.changes(found)
 
 

@@ -1,0 +1,208 @@
+"""Fixes of values whose meaning is certain and whose form is wrong: numbers as text, names as numbers, unit synonyms.
+
+Layer: ops. No I/O.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from lamella.ops.mending.mends import mends
+from lamella.spec.rules.values import objects
+from lamella.spec.units import unit_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.ops.mending.mends import Facts
+    from lamella.types import JSON, JSONObject
+
+_EACH = "*"
+"""A step of a path that stands for every entry of a list."""
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_PARAMETERS = ("scale", "translation", "affine", "rotation")
+_EDGES = ("start", "end", "min", "max")
+
+
+@mends("CT-05", "CT-07", "CT-28", "CT-29", "CT-31", "CT-32", kinds=("image", "scene"), first=True)
+def write_transformations_as_numbers(ome: JSONObject, facts: Facts) -> None:
+    """Write the parameters of transformations as numbers where they are numbers in text."""
+    del facts
+    for owner in _owners_of_transformations(ome):
+        for _, transformation in objects(owner.get("coordinateTransformations")):
+            _write_parameters(transformation)
+
+
+@mends("OM-03", kinds=("image",), first=True)
+def write_windows_as_numbers(ome: JSONObject, facts: Facts) -> None:
+    """Write the edges of windows as numbers where they are numbers in text."""
+    del facts
+    for edge in _EDGES:
+        _write_numbers(ome, ("omero", "channels", _EACH, "window", edge))
+
+
+@mends("PL-07", kinds=("plate",), first=True)
+def write_indices_as_integers(ome: JSONObject, facts: Facts) -> None:
+    """Write the indices of wells as integers where they are integers in text."""
+    del facts
+    for key in ("rowIndex", "columnIndex"):
+        _write_integers(ome, ("plate", "wells", _EACH, key))
+
+
+@mends("PL-08", "PL-09", "PL-10", kinds=("plate",), first=True)
+def write_counts_as_integers(ome: JSONObject, facts: Facts) -> None:
+    """Write ids and times of acquisitions and counts of fields as integers where they are integers in text."""
+    del facts
+    for key in ("id", "maximumfieldcount", "starttime", "endtime"):
+        _write_integers(ome, ("plate", "acquisitions", _EACH, key))
+    _write_integers(ome, ("plate", "field_count"))
+
+
+@mends("WL-04", kinds=("well",), first=True)
+def write_acquisitions_as_integers(ome: JSONObject, facts: Facts) -> None:
+    """Write the acquisitions of images as integers where they are integers in text."""
+    del facts
+    _write_integers(ome, ("well", "images", _EACH, "acquisition"))
+
+
+@mends("LB-09", "LB-10", "LB-12", kinds=("label",), first=True)
+def write_label_values_as_integers(ome: JSONObject, facts: Facts) -> None:
+    """Write label values and the parts of their colors as numbers where they are numbers in text."""
+    del facts
+    for key in ("colors", "properties"):
+        _write_integers(ome, ("image-label", key, _EACH, "label-value"))
+    _write_numbers(ome, ("image-label", "colors", _EACH, "rgba", _EACH))
+
+
+@mends("BF-01", kinds=("bioformats2raw", "plate"), first=True)
+def write_layout_as_integer(ome: JSONObject, facts: Facts) -> None:
+    """Write the number of the layout of bioformats2raw as an integer where it is one in text."""
+    del facts
+    _write_integers(ome, ("bioformats2raw.layout",))
+
+
+@mends("MS-04", kinds=("image",), first=True)
+def write_dataset_paths_as_text(ome: JSONObject, facts: Facts) -> None:
+    """Write paths of datasets as text where they are integers."""
+    del facts
+    _write_texts(ome, ("multiscales", _EACH, "datasets", _EACH, "path"))
+
+
+@mends("WL-01", "WL-02", kinds=("well",), first=True)
+def write_image_paths_as_text(ome: JSONObject, facts: Facts) -> None:
+    """Write paths of images as text where they are integers."""
+    del facts
+    _write_texts(ome, ("well", "images", _EACH, "path"))
+
+
+@mends("PL-01", "PL-02", kinds=("plate",), first=True)
+def write_names_as_text(ome: JSONObject, facts: Facts) -> None:
+    """Write names of rows and columns as text where they are integers."""
+    del facts
+    for key in ("rows", "columns"):
+        _write_texts(ome, ("plate", key, _EACH, "name"))
+
+
+@mends("LB-01", kinds=("labels",), first=True)
+def write_label_paths_as_text(ome: JSONObject, facts: Facts) -> None:
+    """Write paths of label images as text where they are integers."""
+    del facts
+    _write_texts(ome, ("labels", _EACH))
+
+
+@mends("BF-05", kinds=("bioformats2raw",), first=True)
+def write_series_as_text(ome: JSONObject, facts: Facts) -> None:
+    """Write paths of series as text where they are integers."""
+    del facts
+    _write_texts(ome, ("series", _EACH))
+
+
+@mends("AX-04", kinds=("image", "scene"), first=True)
+def write_names_of_units(ome: JSONObject, facts: Facts) -> None:
+    """Write the names of units of length and time where a synonym or a symbol stands for them."""
+    del facts
+    owners = [ome, *(entry for _, entry in objects(ome.get("multiscales")))]
+    owners += [system for owner in owners for _, system in objects(owner.get("coordinateSystems"))]
+    if isinstance(scene := ome.get("scene"), dict):
+        owners += [system for _, system in objects(scene.get("coordinateSystems"))]
+    for owner in owners:
+        for _, axis in objects(owner.get("axes")):
+            kind, unit = axis.get("type"), axis.get("unit")
+            if kind in ("space", "time") and isinstance(unit, str):
+                axis["unit"] = unit_name(unit, kind) or unit
+
+
+# -- places in a document ---------------------------------------------------------------------------------------------
+
+
+def _slots(value: JSON, path: tuple[str, ...]) -> Iterator[tuple[JSON, str | int]]:
+    """Yield the object or list, and the key in it, of each value that a path with ``*`` leads to."""
+    first, rest = path[0], path[1:]
+    keys: list[str | int] = []
+    if first == _EACH:
+        keys = list(range(len(value))) if isinstance(value, list) else []
+    elif isinstance(value, dict) and first in value:
+        keys = [first]
+    for key in keys:
+        if rest:
+            yield from _slots(value[key], rest)
+        else:
+            yield value, key
+
+
+def _write_numbers(ome: JSONObject, path: tuple[str, ...]) -> None:
+    for owner, key in _slots(ome, path):
+        owner[key] = _as_number(owner[key])
+
+
+def _write_integers(ome: JSONObject, path: tuple[str, ...]) -> None:
+    for owner, key in _slots(ome, path):
+        number = _as_number(owner[key])
+        if isinstance(owner[key], str) and isinstance(number, int):
+            owner[key] = number
+
+
+def _write_texts(ome: JSONObject, path: tuple[str, ...]) -> None:
+    for owner, key in _slots(ome, path):
+        if isinstance(owner[key], int) and not isinstance(owner[key], bool):
+            owner[key] = str(owner[key])
+
+
+def _as_number(value: JSON) -> JSON:
+    """Return the number that a text says, an integer where it is whole; the value itself where it says none.
+
+    >>> [_as_number(text) for text in ("1.0", " 0.65 ", "-2", "1e3", "one", "nan", "1e999", True)]
+    [1, 0.65, -2, 1000, 'one', 'nan', '1e999', True]
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if not _NUMBER.fullmatch(text) or not math.isfinite(number := float(text)):
+        return value
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+def _owners_of_transformations(ome: JSONObject) -> Iterator[JSONObject]:
+    for _, entry in objects(ome.get("multiscales")):
+        yield entry
+        yield from (dataset for _, dataset in objects(entry.get("datasets")))
+    if isinstance(scene := ome.get("scene"), dict):
+        yield scene
+
+
+def _write_parameters(transformation: JSONObject) -> None:
+    """Write the parameters of a transformation, and of those inside it, as numbers."""
+    for key in _PARAMETERS:
+        if isinstance(transformation.get(key), list):
+            transformation[key] = _numbers(transformation[key])
+    for _, inner in objects(transformation.get("transformations")):
+        nested = inner.get("transformation")
+        _write_parameters(nested if isinstance(nested, dict) else inner)
+
+
+def _numbers(values: list[JSON]) -> list[JSON]:
+    return [_numbers(value) if isinstance(value, list) else _as_number(value) for value in values]
