@@ -121,8 +121,9 @@ def repair(
 
     Lists of labels, indices and counts of plates, wells and images that are gone, names of dimensions, stale
     consolidated metadata, colors, windows, version keys, the order of transformations; numbers written as text, paths
-    written as numbers, synonyms of units, the separator of chunk keys. Rows, columns, wells and names are never made up:
-    all that are listed afterwards were listed before, or are in the store. What nobody can know stays as it is, and is in the report ``after``. The old documents are kept in ``<store>.backup-<date>``, beside the store, under
+    written as numbers, synonyms of units, the separator of chunk keys. Rows, columns, wells and names are never made
+    up: all that are listed afterwards were listed before, or are in the store. What nobody can know stays as it is,
+    and is in the report ``after``. The old documents are kept in ``<store>.backup-<date>``, beside the store, under
     the keys that they have in it: copying them back undoes the repair.
 
     Parameters
