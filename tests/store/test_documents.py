@@ -168,8 +168,9 @@ def test_edit_group_replaces_the_attributes_and_keeps_the_rest(local_documents, 
             "vendor": {"must_understand": False},
         }
         files("A/zarr.json", json.dumps(document))
-    assert local_documents.edit_group("A", lambda old: {**old, "b": 1}) == {"a": 1, "b": 1}
-    assert local_documents.edit_group("A", lambda old: {**old, "b": 2}) == {"a": 1, "b": 2}
+    attributes, stamp = local_documents.edit_group("A", lambda old: {**old, "b": 1})
+    assert (attributes, stamp) == ({"a": 1, "b": 1}, local_documents.stamp("A"))
+    assert local_documents.edit_group("A", lambda old: {**old, "b": 2})[0] == {"a": 1, "b": 2}
     assert local_documents.group("A") == {"a": 1, "b": 2}
     local_documents.put_group("A", {"c": 3})
     if local_documents.format == 3:

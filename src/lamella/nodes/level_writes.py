@@ -16,7 +16,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from lamella.errors import LamellaError
+from lamella.errors import LamellaError, NodeNotFoundError
 from lamella.spec.stale_levels import StaleLevels, read_stale, with_box, with_stale
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class _Array:
     image
         The image that it is a level of; None where there is none.
     stamp
-        Of the image's document when it was looked at.
+        Of the image's document as it was read or written; None where the store has no stamps.
     is_level_0
         Whether it is the finest of several levels.
     is_named
@@ -90,7 +90,7 @@ class LevelWrites:
     def _note(self, path: str, box: Callable[[], Box | None]) -> None:
         with self._lock:
             known = self._arrays.get(path)
-            if known is None or (known.image is not None and self._stamp(known.image) != known.stamp):
+            if known is None or (known.image is not None and not self._is_unchanged(known)):
                 known = self._arrays[path] = self._look(path, known)
             if not known.is_level_0:
                 return
@@ -105,10 +105,11 @@ class LevelWrites:
         parts = path.split("/")
         for count in range(len(parts) - 1, max(-1, len(parts) - 1 - _DEEPEST), -1):
             image, level = "/".join(parts[:count]), "/".join(parts[count:])
-            if documents.kind(image) != "group":
+            try:
+                stored, stamp = documents.stored_group(image)
+            except NodeNotFoundError:
                 continue
-            stamp = self._stamp(image)
-            attributes = documents.group(image)
+            attributes = stored.attributes
             levels = self._levels(attributes)
             if not any(level in paths for paths in levels):
                 if levels:
@@ -126,10 +127,10 @@ class LevelWrites:
         """Have the image's document name this writer, unless it does."""
         if known.is_named or known.image is None:
             return
-        self._session.documents.edit_group(
+        _, known.stamp = self._session.documents.edit_group(
             known.image, lambda old: with_stale(old, read_stale(old).begun(self._name))
         )
-        known.stamp, known.is_named = self._stamp(known.image), True
+        known.is_named = True
 
     def _levels(self, attributes: JSONObject) -> list[list[str]]:
         """Paths of the levels of each image that attributes describe."""
@@ -142,8 +143,10 @@ class LevelWrites:
                 found.append([str(path) for path in paths])
         return found
 
-    def _stamp(self, image: str) -> object:
-        return self._session.documents.stamp(image)
+    def _is_unchanged(self, known: _Array) -> bool:
+        """Whether the image's document is what was read; a store without stamps cannot tell, so it is read again."""
+        stamp = None if known.image is None else self._session.documents.stamp(known.image)
+        return stamp is not None and stamp == known.stamp
 
     def settle(self, image: str | None = None) -> None:
         """Say in the document of an image what was written to it, in the place of the writer's name; of all by default.

@@ -228,9 +228,9 @@ class LiveDocument(Generic[M]):
             prepare()
             return attributes
 
-        documents = self.session.documents
-        attributes = documents.edit_group(self.path, apply)
-        self._keep(StoredGroup(b"", attributes), documents.stamp(self.path))
+        attributes, stamp = self.session.documents.edit_group(self.path, apply)
+        # Unknown where the store has no stamp: whatever it says later is not known to be this.
+        self._keep(StoredGroup(b"", attributes), _UNKNOWN if stamp is None else stamp)
         return self._adopt(made[-1])
 
     def _swap(self, change: Callable[[M], M], same: Hashable, before_write: Callable[[], object]) -> bool:

@@ -8,6 +8,8 @@ Layer: store.
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lamella.store import format_v2, format_v3
@@ -15,7 +17,7 @@ from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import ancestors, join
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from lamella.store.array_meta import ZarrFormat
     from lamella.store.storage import Stamp, Storage
@@ -28,6 +30,21 @@ class ConsolidatedCopies:
         self._storage = storage
         self._format = zarr_format
         self._absent: dict[str, Stamp | None] = {}
+        self._thread = threading.local()
+
+    @contextmanager
+    def edited(self, path: str) -> Iterator[None]:
+        """Note that this thread holds the lock of a document and will write it, without copies, if at all."""
+        held = self._held
+        self._thread.held = (*held, path)
+        try:
+            yield
+        finally:
+            self._thread.held = held
+
+    @property
+    def _held(self) -> tuple[str, ...]:
+        return getattr(self._thread, "held", ())
 
     def drop(self, paths: Collection[str], *, above_only: bool = True, new: bool = False) -> None:
         """Drop the copies above the nodes that change, with ``above_only=False`` in them; ``new`` ones have none."""
@@ -47,7 +64,7 @@ class ConsolidatedCopies:
                 self._drop_at(path)
 
     def _drop_at(self, node: str) -> None:
-        if node and node in self._absent:
+        if (node and node in self._absent) or node in self._held:
             return
         if self._format == 2:
             key = join(node, format_v2.CONSOLIDATED_FILE)
@@ -61,10 +78,20 @@ class ConsolidatedCopies:
             return
         data = self._storage.read(key)
         if data is not None and b'"consolidated_metadata"' in data:
-            with self._storage.lock(key):
-                data = self._storage.read(key)
-                document = {} if data is None else parse_object(data, node, format_v3.FILE)
-                if document.pop("consolidated_metadata", None) is not None:
-                    self._storage.write(key, to_bytes(document, node, format_v3.FILE))
-            stamp = self._storage.stamp(key)
+            stamp = self._rewrite(node, key)
         self._absent[node] = stamp
+
+    def _rewrite(self, node: str, key: str) -> Stamp | None:
+        """Take the copies out of a document, under the lock of its edits; return the stamp of what is there then."""
+        # Who holds a document waits for those of the groups above it only, so that no two wait for each other.
+        below = any(not held or node.startswith(f"{held}/") for held in self._held)
+        lock = self._storage.lock if below else self._storage.replacement_lock
+        with lock(key):
+            stamped = self._storage.read_stamped(key)
+            if stamped is None:
+                return None
+            data, stamp = stamped
+            document = parse_object(data, node, format_v3.FILE)
+            if document.pop("consolidated_metadata", None) is None:
+                return stamp
+            return self._storage.write_stamped(key, to_bytes(document, node, format_v3.FILE))

@@ -225,7 +225,9 @@ class Documents:
             item for path, given in groups.items() for item in self._group_files(path, given, new, encoded)
         )
 
-    def edit_group(self, path: str, edit: Callable[[JSONObject], JSONObject]) -> JSONObject:
+    def edit_group(
+        self, path: str, edit: Callable[[JSONObject], JSONObject]
+    ) -> tuple[JSONObject, Stamp | None]:
         """Change the attributes of a group by a pure function, so that concurrent edits lose nothing.
 
         Parameters
@@ -237,8 +239,8 @@ class Documents:
 
         Returns
         -------
-        dict
-            The attributes as written.
+        tuple of dict and Stamp
+            The attributes as written, and the stamp of exactly these; None where it is not known.
 
         Raises
         ------
@@ -249,7 +251,7 @@ class Documents:
         file = self._attributes_file
         if not self.storage.exists(path):
             raise self._no("group", path)  # before a lock file would make its folder
-        with self.storage.replacement_lock(join(path, file)):
+        with self.storage.replacement_lock(join(path, file)), self._consolidated.edited(path):
             if self.format == 3:
                 old = self._group_document(path)
                 if old is None:
@@ -259,8 +261,9 @@ class Documents:
             else:
                 attributes = document = edit(self.group(path))
             self._consolidated.drop([path])
-            self.storage.write(join(path, file), to_bytes(document, path, file))
-        return attributes
+            # Others may edit from here on: the file that was locked has no name any more.
+            stamp = self.storage.write_stamped(join(path, file), to_bytes(document, path, file))
+        return attributes, stamp
 
     def swap_group(
         self, path: str, old: StoredGroup, new: StoredGroup, before_write: Callable[[], object]
@@ -282,7 +285,8 @@ class Documents:
             before_write()
             self._consolidated.drop([path])
 
-        return self.storage.swap(join(path, self._attributes_file), old.data, new.data, prepare)
+        with self._consolidated.edited(path):
+            return self.storage.swap(join(path, self._attributes_file), old.data, new.data, prepare)
 
     def prepared(self, path: str, attributes: JSONObject, old: StoredGroup | None = None) -> StoredGroup:
         """Encode the document of a new group, or one to replace ``old`` by; unknown keys beside it survive."""

@@ -36,9 +36,18 @@ def stamp_of(found: os.stat_result) -> Stamp:
     return found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns
 
 
-def write_whole(folder: str, target: str, data: bytes, *, fsync: bool) -> None:
-    """Write a file to take its place in one step; nothing is left when that fails."""
+def write_whole(folder: str, target: str, data: bytes, *, fsync: bool, stamped: bool = False) -> Stamp | None:
+    """Write a file to take its place in one step; nothing is left when that fails.
+
+    Returns
+    -------
+    tuple of int or None
+        With ``stamped``, the stamp of the file with these bytes, whatever the path names by now. None where another
+        program wrote into the file meanwhile.
+    """
     temporary = f"{folder}/{private_name('.tmp')}"
+    stamped = stamped and os.name != "nt"  # an open file cannot be renamed there
+    stamp = None
     fd = os.open(temporary, CREATE, 0o666)
     try:
         try:
@@ -47,14 +56,23 @@ def write_whole(folder: str, target: str, data: bytes, *, fsync: bool) -> None:
                 done += os.write(fd, memoryview(data)[done:])
             if fsync:
                 os.fsync(fd)
+            if stamped:
+                written = os.fstat(fd)
+                os.replace(temporary, target)
+                # Asked of the open file: the path may name the file of another writer already.
+                placed = os.fstat(fd)
+                if (placed.st_mtime_ns, placed.st_size) == (written.st_mtime_ns, len(data)):
+                    stamp = stamp_of(placed)
         finally:
             os.close(fd)
-        os.replace(temporary, target)
+        if not stamped:
+            os.replace(temporary, target)
     except BaseException:
         remove_file(temporary)
         raise
     if fsync:
         fsync_path(folder)
+    return stamp
 
 
 def copy_whole(source: str, temporary: str, target: str, *, fsync: bool) -> None:

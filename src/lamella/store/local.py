@@ -228,6 +228,15 @@ class LocalStorage(Storage):
 
     def write(self, key: str, data: bytes) -> None:
         """Write a temporary file beside the old one and rename it into its place."""
+        self._write(key, data)
+
+    def write_stamped(self, key: str, data: bytes) -> Stamp | None:
+        """Write a file, and return its stamp, asked of the open file."""
+        stamp = self._write(key, data, stamped=True)
+        # Windows cannot rename open files; there the lock is another file, and nobody writes before it is released.
+        return self.stamp(key) if sys.platform == "win32" else stamp
+
+    def _write(self, key: str, data: bytes, *, stamped: bool = False) -> Stamp | None:
         self.check_writable(key)
         folder, _, name = key.rpartition("/")
         # As in `_place`: of a folder that is known, the names of documents are no question.
@@ -235,13 +244,14 @@ class LocalStorage(Storage):
             if not check_key(key):
                 raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
             self.folders.make(folder)
+        place = self._base + folder, self._base + key
         try:
-            system.write_whole(self._base + folder, self._base + key, data, fsync=self.fsync)
+            return system.write_whole(*place, data, fsync=self.fsync, stamped=stamped)
         except FileNotFoundError:  # somebody removed a folder that we remember
             self.folders.forget()
             self.folders.make(folder)
             try:
-                system.write_whole(self._base + folder, self._base + key, data, fsync=self.fsync)
+                return system.write_whole(*place, data, fsync=self.fsync, stamped=stamped)
             except OSError as error:
                 self._fail("write", key, error)
         except OSError as error:

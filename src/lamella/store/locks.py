@@ -182,17 +182,26 @@ class ReplacementLock:
         self._turn = _threads.hold(self._path)
         self._turn.__enter__()
         try:
-            try:
-                self._fd = _open_locked(self._path, create=False)
-            except (FileNotFoundError, NotADirectoryError, PermissionError):
-                instead = self._otherwise()
-                instead.__enter__()
-                self._instead = instead
-                return None
+            return self._enter()
         except BaseException:
             self._turn.__exit__(None, None, None)
             raise
-        return self._fd
+
+    def _enter(self) -> int | None:
+        while True:
+            try:
+                self._fd = _open_locked(self._path, create=False)
+            except (FileNotFoundError, NotADirectoryError, PermissionError) as refusal:
+                missing = not isinstance(refusal, PermissionError)
+            else:
+                return self._fd
+            instead = self._otherwise()
+            instead.__enter__()
+            if not (missing and os.path.lexists(self._path)):
+                self._instead = instead
+                return None
+            # Whoever held the other lock before us made the file: others wait for the file itself by now.
+            instead.__exit__(None, None, None)
 
     def __exit__(self, *fault: Any) -> None:
         try:

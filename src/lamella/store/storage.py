@@ -79,6 +79,14 @@ class Storage(ABC):
     def write(self, key: str, data: bytes) -> None:
         """Replace the bytes of a key, whole and atomically; makes the folders above."""
 
+    def write_stamped(self, key: str, data: bytes) -> Stamp | None:
+        """Replace the bytes of a key, and return the `stamp` of these bytes, not of what others write next.
+
+        None where the store has no stamps, or something else was written meanwhile.
+        """
+        self.write(key, data)
+        return None
+
     def write_many(self, items: Iterable[tuple[str, bytes]]) -> None:
         """Write several keys in order; each one is atomic, all of them together are not."""
         for key, data in items:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lamella.ops.regions import Region
     from lamella.spec.stale_levels import Box
     from lamella.store.arrays import StoredArray
+    from lamella.store.storage import Stamp
     from lamella.types import JSONObject, Shape
 
 _EXACT = 2**31
@@ -85,8 +86,8 @@ def begin(
             found.append(_with_regions(before, name))
         return with_stale(attributes, StaleLevels((name,), (), found[0] if found else None))
 
-    position._documents.edit_group(position.path, told)
-    progress = Progress(position, name, work, source, levels)
+    _, stamp = position._documents.edit_group(position.path, told)
+    progress = Progress(position, name, work, source, levels, stamp)
     if found:
         progress.go_on(found[0])
     return progress
@@ -146,6 +147,8 @@ class Progress:
         What is made.
     source, levels
         See `begin`.
+    stamp
+        Of the document that says so first; None where the store has no stamps.
     """
 
     def __init__(
@@ -155,6 +158,7 @@ class Progress:
         work: str,
         source: StoredArray,
         levels: Sequence[tuple[StoredArray, Shape]],
+        stamp: Stamp | None,
     ) -> None:
         self.name = name
         self._position = position
@@ -171,8 +175,7 @@ class Progress:
         self._rest: dict[str, tuple[Box, ...]] = {array.path: (self._whole,) for array in self._levels}
         self._made: dict[tuple[str, ...], list[Box]] = {}
         self._untold = 0
-        # The document was just written, and nothing of level 0 is read yet: what is younger was written meanwhile.
-        stamp = position._documents.stamp(position.path)
+        # Nothing of level 0 was read when the document was written: what is younger was written meanwhile.
         self._since = None if stamp is None else stamp[0]
 
     @classmethod
@@ -185,7 +188,8 @@ class Progress:
         method: str,
     ) -> Progress:
         """Begin with everything, where the document says so already under a name."""
-        return cls(position, name, _digest(position, source, levels, method), source, levels)
+        stamp = position._documents.stamp(position.path)
+        return cls(position, name, _digest(position, source, levels, method), source, levels, stamp)
 
     # -- while levels are made ------------------------------------------------------------------------------------
 
