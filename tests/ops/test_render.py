@@ -16,12 +16,12 @@ from lamella.ops.display.render import (
     block_mean,
     composite,
     intensity,
-    label_color,
     nearest,
     overlay,
     rgb,
     standard_colors,
 )
+from lamella.spec.label_palette import label_color
 
 DTYPES = (
     "bool",

@@ -228,6 +228,10 @@ class ImageArray:
         )  # before the note: what is refused changes nothing
         with self._noted(lambda: selection.bounds):
             write(index, block)
+        self._after_write(block)
+
+    def _after_write(self, block: NDArray[Any]) -> None:
+        """Bring metadata that depend on the voxels up to date: of labels, the table of colours."""
 
     def _noted(self, box: Callable[[], Box | None]) -> AbstractContextManager[None]:
         """Take note of a write: the lower levels of an image do not show it yet."""
@@ -384,9 +388,11 @@ class ImageArray:
         (2, 2, 4, 8, 8)
         """
         self._require_writable("append to the array")
-        old = self.shape
+        old, block = self.shape, np.asarray(data)
         with self._noted(lambda: _beyond(old, self.shape)):
-            return self._stored.append(data, axis)
+            shape = self._stored.append(block, axis)
+        self._after_write(block)
+        return shape
 
     # -- other views ------------------------------------------------------------------------------------------
 

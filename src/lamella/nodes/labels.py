@@ -5,9 +5,10 @@ Layer: nodes. What creates and reduces label images is in :mod:`lamella.ops.labe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lamella.errors import InvalidArgumentError, MetadataError, shown
+from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.parts import read_part
 from lamella.nodes.position import Position
@@ -17,7 +18,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from concurrent.futures import Executor
 
+    from numpy.typing import NDArray
+
     from lamella.types import JSONObject
+
+
+class LabelArray(ImageArray):
+    """The ids of one level of a label image: an `ImageArray` that keeps the table of colours complete.
+
+    Where the label image stores colours, ids that are written to level 0 and have none get one of the palette of
+    :meth:`LabelImage.set_colors`: viewers hide labels that a table leaves out.
+    """
+
+    def _after_write(self, block: NDArray[Any]) -> None:
+        from lamella.ops.label_colors import color_written
+
+        image = LabelImage(self._place.parent)
+        try:
+            if self.path == image._place.child(image.dataset_paths[0]).path:
+                color_written(image, block)
+        except (MetadataError, IndexError):
+            return  # the pixels are stored; what is wrong with the document is for validate to report
 
 
 class LabelImage(Position):
@@ -35,6 +56,8 @@ class LabelImage(Position):
     >>> cells.colors, cells.image_label.source
     ({1: (0, 255, 0, 255)}, {'image': '../../'})
     """
+
+    _array_class = LabelArray
 
     @property
     def image_label(self) -> ImageLabelMeta:
@@ -62,13 +85,20 @@ class LabelImage(Position):
             found[label] = {key: value for key, value in row.items() if key != "label-value"}
         return found
 
-    def set_colors(self, colors: Mapping[int, Sequence[int]] | None) -> None:
+    def set_colors(self, colors: Mapping[int, Sequence[int]] | Literal["all"] | None = "all") -> None:
         """Set the colours of the labels.
+
+        Viewers show labels in colours of their own where none are stored, and hide the labels that a stored table
+        leaves out. So labels that are written later are added to a table that is there.
 
         Parameters
         ----------
         colors
-            Label to red, green, blue and maybe opacity, integers from 0 to 255 (LB-10); None for no colours.
+            ``"all"``, the default, gives every label in the image that has no colour one of a palette in which ids
+            near each other differ clearly; the colour of an id is always the same, and the background, 0, is
+            transparent. All pixels are read. Beyond 65,536 labels no colours are stored, with a warning. Or label to
+            red, green, blue and maybe opacity, integers from 0 to 255 (LB-10), in place of all stored ones; None for
+            no colours.
 
         Raises
         ------
@@ -81,10 +111,20 @@ class LabelImage(Position):
         >>> cells.set_colors({1: (0, 255, 0)})
         >>> cells.colors
         {1: (0, 255, 0, 255)}
+        >>> cells.data[0, 0, 0] = 2
+        >>> cells.set_colors()
+        >>> cells.colors
+        {1: (0, 255, 0, 255), 2: (192, 242, 121, 255)}
         """
+        from lamella.ops.label_colors import color_labels
         from lamella.ops.labels import color_entries
 
         self._require_writable("set label colours")
+        if isinstance(colors, str):
+            if colors != "all":
+                raise InvalidArgumentError(f"Label colours are a dict, None or 'all', not {colors!r}.")
+            color_labels(self)
+            return
         entries = color_entries(colors)
         self._edit_image_label(lambda meta: meta.model_copy(update={"colors": entries}))
 
@@ -255,8 +295,9 @@ class Labels(NGFFNode):
             Integers or booleans, of the image's shape without the channel axis, or of its space axes alone. Any
             array-like; lazy ones are read block by block.
         colors
-            Label to red, green, blue and maybe opacity, integers from 0 to 255 (LB-10); by default only the
-            background, 0, has one: transparent (LB-08).
+            Label to red, green, blue and maybe opacity, integers from 0 to 255 (LB-10). By default none are
+            stored, and viewers choose; labels that the dict leaves out are hidden by most viewers. See
+            :meth:`LabelImage.set_colors`.
         properties
             Label to properties, or rows that each hold ``label-value`` (LB-12).
 

@@ -24,6 +24,7 @@ from lamella.errors import (
     NodeExistsError,
     NodeNotFoundError,
 )
+from lamella.nodes.image_array import ImageArray
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.position import Position
 from lamella.ops.copy import Source, as_source, write_array
@@ -42,7 +43,6 @@ from lamella.store.layout import LARGEST_CHUNK, default_chunks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lamella.nodes.image_array import ImageArray
     from lamella.spec.axes import AxisMeta
     from lamella.spec.images import ImagesMeta
     from lamella.store.array_meta import ArrayMeta
@@ -52,9 +52,6 @@ if TYPE_CHECKING:
 _COMPRESSOR = "zstd"
 """Bitshuffle, which blosc puts before zstd, spoils the long runs of one id: files are 2.5 times as large, and writing
 takes twice as long (docs/codecs.md)."""
-
-_BACKGROUND = {0: (0, 0, 0, 0)}
-"""Colours of labels that were given none: a label image should have some (LB-08), and 0 is seen through."""
 
 
 def create_label(
@@ -77,7 +74,7 @@ def create_label(
     source = _integers(as_source(data), name)
     kept = _kept_axes(position, levels[0], source, name)
     meta = ImageLabelMeta(
-        colors=color_entries(colors or _BACKGROUND),
+        colors=color_entries(colors),
         properties=property_rows(properties),
         source={"image": "../../"},
     )
@@ -93,7 +90,7 @@ def create_label(
         documents.put_arrays(arrays)
         documents.put_group(place.path, attributes)
         image = LabelImage(place)
-        write_array(image.data, source)
+        write_array(ImageArray(image.data._place), source)  # colours that were given stay as they are
         fill_levels(image)
     except BaseException:
         documents.storage.delete(place.path)

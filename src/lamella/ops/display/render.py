@@ -8,7 +8,6 @@ Layer: ops.
 
 from __future__ import annotations
 
-import colorsys
 import math
 import re
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
+from lamella.spec.label_palette import label_color
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -295,17 +295,6 @@ def overlay(
     weight = np.where(labels != 0, np.where(_outline(labels), 1.0, opacity), 0.0)[..., None]
     blended: NDArray[np.uint8] = np.floor(picture * (1 - weight) + tint * weight + 0.5).astype(np.uint8)
     return blended
-
-
-def label_color(value: int) -> tuple[int, int, int]:
-    """Return a bright colour for a label id; neighbouring ids differ by the golden angle of hue.
-
-    >>> label_color(1) == label_color(1) != label_color(2)
-    True
-    """
-    hue = value * 0.6180339887498949 % 1
-    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 1.0)
-    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def _outline(labels: NDArray[Any]) -> NDArray[np.bool_]:

@@ -1,0 +1,117 @@
+"""Colour tables of label images: one colour for each label that is there.
+
+Viewers show labels without a table in colours of their own, and hide those that a table leaves out. So a table that is
+stored has to name every label: it is extended when labels are written.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.ops.execution import run
+from lamella.ops.regions import regions
+from lamella.spec.label_palette import label_color
+from lamella.spec.labels import LabelColorMeta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from lamella.nodes.labels import LabelImage
+    from lamella.ops.regions import Region
+    from lamella.spec.labels import ImageLabelMeta
+
+MOST_COLORS = 65_536
+"""Entries of a table: 3 MB of the label image's document. Viewers colour images of more labels by themselves."""
+
+_FEW_VALUES = 2**24
+
+
+class _TooManyError(Exception):
+    """There are more labels than a table may name."""
+
+
+def color_labels(image: LabelImage) -> None:
+    """Add a colour for every label in the image that has none; see :meth:`LabelImage.set_colors`."""
+    found: set[int] = set()
+
+    def look(region: Region) -> set[int]:
+        return labels_in(image.data[region])
+
+    def collect(ids: set[int]) -> None:
+        found.update(ids)
+        if len(found) > MOST_COLORS:
+            raise _TooManyError
+
+    try:
+        run(look, regions(image.data.shape, image.data.write_unit), done=collect)
+    except _TooManyError:
+        _drop_table(image)
+        return
+    _extend(image, found)
+
+
+def color_written(image: LabelImage, block: NDArray[Any]) -> None:
+    """Extend the table of a label image, where there is one, by the labels that were just written."""
+    known = image.colors
+    if not known or block.dtype.kind not in "biu":
+        return
+    new = labels_in(block) - known.keys()
+    if len(known) + len(new) > MOST_COLORS:
+        _drop_table(image)
+    elif new:
+        _extend(image, new)
+
+
+def labels_in(block: NDArray[Any]) -> set[int]:
+    """Return the labels of a block.
+
+    >>> sorted(labels_in(np.array([[7, 7], [0, 2**40]])))
+    [0, 7, 1099511627776]
+    """
+    if not block.size:
+        return set()
+    if block.dtype.kind == "b":
+        block = block.view(np.uint8)
+    lowest, highest = int(block.min()), int(block.max())
+    if highest - lowest < min(_FEW_VALUES, 8 * block.size):
+        seen = np.zeros(highest - lowest + 1, bool)
+        seen[(block.ravel() - block.dtype.type(lowest)).view(_unsigned(block.dtype))] = True
+        return {lowest + place for place in np.flatnonzero(seen).tolist()}
+    return set(np.unique(block).tolist())
+
+
+def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the unsigned type of as many bytes: the difference of two signed numbers may need it."""
+    return np.dtype(f"u{dtype.itemsize}")
+
+
+def _extend(image: LabelImage, labels: Iterable[int]) -> None:
+    def add(meta: ImageLabelMeta) -> ImageLabelMeta:
+        entries = list(meta.colors or [])
+        known = {entry.label_value for entry in entries}
+        entries += [_entry(label) for label in sorted(labels) if label not in known]
+        return meta.model_copy(update={"colors": entries or None})
+
+    image._edit_image_label(add)
+
+
+def _entry(label: int) -> LabelColorMeta:
+    """Return the stored colour of a label; the background, 0, is transparent."""
+    return LabelColorMeta(label_value=label, rgba=[*label_color(label), 255] if label else [0, 0, 0, 0])
+
+
+def _drop_table(image: LabelImage) -> None:
+    image._edit_image_label(lambda meta: meta.model_copy(update={"colors": None}))
+    warnings.warn(
+        f"The label image {image._place} has more than {MOST_COLORS} labels, and no table of colours is stored for so "
+        "many: viewers show labels without a table in colours of their own. set_colors({...}) stores chosen ones.",
+        UserWarning,
+        stacklevel=4,
+    )
