@@ -15,6 +15,7 @@
     ├── ClosedError            (ValueError)                    a write to a closed node
     ├── MetadataError          (ValueError)                    a document is damaged or contradicts itself
     ├── DamagedDataError       (ValueError, OSError)           a chunk or shard cannot be decoded
+    │   └── NotDecodedError    (MetadataError)                 a data type or codec that is not known here: no damage
     ├── TooLargeError          (MemoryError, ValueError)       what was asked for does not fit into memory
     ├── StorageError           (OSError)                       the file system or service refused: full disk, no locks
     ├── SourceError            (ValueError)                    a file to convert cannot be read or placed
@@ -130,6 +131,10 @@ class MetadataError(LamellaError, ValueError):
 
 class DamagedDataError(LamellaError, ValueError, OSError):
     """A chunk or shard cannot be read or decoded."""
+
+
+class NotDecodedError(MetadataError, DamagedDataError):
+    """An array of a data type, layout or codec that is not known here, as the texts of a table: it is no damage."""
 
 
 class TooLargeError(LamellaError, MemoryError, ValueError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.errors import LamellaError
+from lamella.errors import LamellaError, NotDecodedError
 from lamella.store.documents import can_hold_a_node
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def tree_lines(place: Place, level: int | None = None) -> Iterator[str]:
     """Yield one line per node: the root, then its members indented below it, arrays with shape and dtype.
 
-    A damaged node has a line that says what is wrong with it.
+    A damaged node has a line that says what is wrong with it; so has an array of another program, which is no damage.
 
     Parameters
     ----------
@@ -62,5 +62,7 @@ def _told(place: Place) -> tuple[str | None, bool]:
             return (None if kind is None else ""), kind == "group"
         meta = documents.array(place.path)
         return f" {meta.shape} {meta.dtype}", False
+    except NotDecodedError as found:
+        return f" (not decoded here: {found})", False
     except LamellaError as fault:
         return f" (damaged: {fault})", False

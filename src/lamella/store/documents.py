@@ -178,6 +178,24 @@ class Documents:
             raise self._no("array", path, "a group is stored there")
         return format_v3.parse_array(document, path)
 
+    def array_document(self, path: str) -> tuple[JSONObject, JSONObject]:
+        """Return the document of an array as stored, also of one that is not decoded here, and its attributes.
+
+        Raises
+        ------
+        NodeNotFoundError
+            There is no array at the path.
+        MetadataError
+            Its document is damaged.
+        """
+        file = format_v3.FILE if self.format == 3 else format_v2.ARRAY_FILE
+        document = self._read(path, file)
+        if document is None:
+            raise self._no("array", path)
+        if self.format == 3:
+            return document, format_v3.attributes_of(document, path)
+        return document, self._read(path, format_v2.ATTRIBUTES_FILE) or {}
+
     def children(self, path: str) -> dict[str, NodeKind]:
         """Nodes directly below a group, in natural order; folders and files that are none are left out.
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-from lamella.errors import DamagedDataError, LamellaError
+from lamella.errors import DamagedDataError, LamellaError, NotDecodedError
 from lamella.store.limits import check_files
 
 if TYPE_CHECKING:
@@ -77,8 +77,10 @@ def opening(storage: Storage, path: str, meta: ArrayMeta, where: str) -> Iterato
         A chunk, or the index of a shard, is more than memory holds.
     InvalidNameError
         A symbolic link leads from the array's folder, or one above it, out of the store.
+    NotDecodedError
+        The document names a codec that is not installed here.
     DamagedDataError
-        The document names codecs, or settings, that what is opened does not know.
+        It names settings that what is opened does not know.
     """
     check_files(meta, where)
     storage.enter(path)
@@ -87,11 +89,29 @@ def opening(storage: Storage, path: str, meta: ArrayMeta, where: str) -> Iterato
     except LamellaError:
         raise
     except Exception as error:  # engines raise what their libraries raise
-        raise DamagedDataError(
+        raise (NotDecodedError if _has_unknown_codec(meta) else DamagedDataError)(
             f"cannot read or write the pixels of array {where}: they are stored with codecs "
             f"{', '.join(meta.codecs) or 'none'}, and one of them, or its settings, is not known here; its "
             "metadata can be read"
         ) from error
+
+
+def _has_unknown_codec(meta: ArrayMeta) -> bool:
+    """Whether a codec of an array is installed nowhere here, as opposed to one whose settings are wrong."""
+    if meta.zarr_format == 2:
+        from numcodecs import registry  # type: ignore[import-untyped]
+
+        return any(
+            name not in registry.codec_registry and name not in registry.entries for name in meta.codecs
+        )
+    from zarr.registry import get_codec_class
+
+    try:
+        for name in meta.codecs:
+            get_codec_class(name)
+    except KeyError:
+        return True
+    return False
 
 
 def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName | None = None) -> Engine:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, MetadataError, shown
+from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError, shown
 from lamella.store.array_meta import DTYPES, ArrayMeta
 from lamella.store.compressor import Compressor, compressor_from_v2
 from lamella.store.format_v3 import fill_from_json, fill_to_json
@@ -27,6 +27,7 @@ CONSOLIDATED_FILE = ".zmetadata"
 
 GROUP_DOCUMENT: JSONObject = {"zarr_format": 2}
 
+_TIME = re.compile(r"[<>|=]?[mM]8(\[\d*[A-Za-z]+\])?", re.ASCII)
 _ONE_DTYPE = re.compile(r"[<>|=]?[a-z][a-z0-9]*", re.ASCII | re.IGNORECASE)
 
 
@@ -108,8 +109,18 @@ def _dtype(value: JSON, where: str) -> np.dtype[Any]:
     except TypeError:
         found = None
     if found is None or found.name not in DTYPES:
-        raise MetadataError(f"{where} has dtype {shown(value)}; supported are {', '.join(DTYPES)}")
+        kind = MetadataError if found is None and not _is_of_others(value) else NotDecodedError
+        raise kind(f"{where} has dtype {shown(value)}; supported are {', '.join(DTYPES)}")
     return found.newbyteorder("=")
+
+
+def _is_of_others(value: JSON) -> bool:
+    """Whether a data type is one of NumPy's: times, or a list of named fields."""
+    if isinstance(value, list):
+        return bool(value) and all(
+            isinstance(entry, list) and len(entry) in (2, 3) and isinstance(entry[0], str) for entry in value
+        )
+    return isinstance(value, str) and _TIME.fullmatch(value) is not None
 
 
 def _codecs(document: JSONObject, where: str) -> tuple[Compressor | None, tuple[str, ...]]:

@@ -5,13 +5,14 @@ Layer: store.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, MetadataError, shown
+from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError, shown
 from lamella.store.array_meta import DTYPES, ArrayMeta, FillValue
 from lamella.store.compressor import Compressor, compressor_from_v3
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 FILE = "zarr.json"
 
 _ARRAY_CODECS = {"transpose", "bytes", "sharding_indexed", "crc32c"}
+_KINDS_OF_OTHERS = re.compile(
+    r"string|bytes|variable_length_bytes|r[0-9]+|bfloat16|u?int[24]|float[468]_\w+|complex_\w+|numpy\.\w+",
+    re.ASCII,
+)
 _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
@@ -117,7 +122,7 @@ def parse_array(document: JSONObject, node: str) -> ArrayMeta:
     shape = _shape(document.get("shape"), "shape", where)
     grid = _named(document.get("chunk_grid"), "chunk_grid", where)
     if grid[0] != "regular":
-        raise MetadataError(f"{where} has a chunk grid {shown(grid[0])}; only regular grids are supported")
+        raise NotDecodedError(f"{where} has a chunk grid {shown(grid[0])}; only regular grids are supported")
     files = _shape(grid[1].get("chunk_shape"), "chunk_shape", where, least=1)
     dtype = _dtype(document.get("data_type"), where)
     chunks, codecs = _codecs(document.get("codecs"), where)
@@ -193,7 +198,11 @@ def _shape(value: JSON, what: str, where: str, least: int = 0) -> Shape:
 
 def _dtype(value: JSON, where: str) -> np.dtype[Any]:
     if value not in DTYPES:
-        raise MetadataError(f"{where} has data_type {shown(value)}; supported are {', '.join(DTYPES)}")
+        name = value.get("name") if isinstance(value, dict) else value
+        is_of_others = isinstance(name, str) and (isinstance(value, dict) or _KINDS_OF_OTHERS.fullmatch(name))
+        raise (NotDecodedError if is_of_others else MetadataError)(
+            f"{where} has data_type {shown(value)}; supported are {', '.join(DTYPES)}"
+        )
     return np.dtype(value)
 
 

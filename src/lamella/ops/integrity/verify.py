@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, LamellaError, one_line
+from lamella.errors import InvalidArgumentError, LamellaError, NotDecodedError, one_line
 from lamella.ops.execution import check_reach, run
 from lamella.ops.integrity.array_status import Fault
 from lamella.ops.integrity.checksum import SUMS, compare, read_manifest
@@ -59,6 +59,9 @@ class VerifyReport:
         Files that the manifest does not name; no damage.
     known
         Files of these that an earlier call with the same record has found whole, and that are what they were then.
+    undecoded
+        Arrays of other programs, of data types or codecs that are not known here, as the texts of a table: their
+        documents were parsed, their files were not looked at, and they are no damage.
 
     Examples
     --------
@@ -76,6 +79,7 @@ class VerifyReport:
     damage: tuple[Fault, ...] = ()
     added: tuple[str, ...] = ()
     known: int = field(default=0, compare=False)
+    undecoded: tuple[Fault, ...] = ()
 
     def __bool__(self) -> bool:
         return not self.damage
@@ -94,9 +98,14 @@ class VerifyReport:
         """
         for one in self.damage:
             yield f"{one.key}: {one.found}"
+        for one in self.undecoded:
+            yield f"{one.key}: not decoded here: {one.found}"
         for key in self.added:
             yield f"{key}: not in the manifest"
-        verdict = f"{len(self.damage)} damaged" if self.damage else "all whole"
+        left = f", {len(self.undecoded)} array{'' if len(self.undecoded) == 1 else 's'} not decoded"
+        whole = "whole where it was decoded" if self.undecoded else "all whole"
+        verdict = f"{len(self.damage)} damaged" if self.damage else whole
+        verdict += left if self.undecoded else ""
         yield (
             f"{self.name}: {verdict}; {self.files} file{'' if self.files == 1 else 's'} of "
             f"{self.nbytes / 1e6:.1f} MB"
@@ -123,6 +132,7 @@ class VerifyReport:
             "bytes": self.nbytes,
             "known": self.known,
             "damage": [{"key": one.key, "found": one.found} for one in self.damage],
+            "undecoded": [{"key": one.key, "found": one.found} for one in self.undecoded],
             "added": list(self.added),
         }
 
@@ -212,6 +222,7 @@ def _decode_all(
         walk.nbytes,
         tuple(sorted(walk.damage, key=lambda d: d.key)),
         known=walk.known,
+        undecoded=tuple(walk.undecoded),
     )
 
 
@@ -226,6 +237,7 @@ class _Verification:
         self.record = record
         self.documents = self.arrays = self.files = self.nbytes = self.known = 0
         self.damage: list[Fault] = []
+        self.undecoded: list[Fault] = []
 
     def places(self, path: str) -> Iterator[StoredPlace]:
         """Yield the files of every array at a path and below it."""
@@ -265,6 +277,8 @@ class _Verification:
             array.engine  # noqa: B018 (raises when nobody can decode the chunks)
             places = places_to_decode(array)
             yield from places if self.record is None else self._unknown(places, self.record)
+        except NotDecodedError as found:
+            self.undecoded.append(Fault(path, one_line(found)))
         except LamellaError as fault:
             self.damage.append(Fault(path, one_line(fault)))
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import secrets
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, NodeNotFoundError, StoreExistsError
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, NotDecodedError, StoreExistsError
 from lamella.nodes.position import Position
 from lamella.ops.execution import check_reach, run
 from lamella.ops.plates.acquisitions import merged_acquisitions
-from lamella.ops.rewriting.arrays import array_units
+from lamella.ops.rewriting.arrays import array_units, file_units
+from lamella.ops.rewriting.survey import moved_files, part_of_others
+from lamella.ops.rewriting.upgrade_plan import has_ome
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec import plate_edits, versions
 from lamella.spec.plate import WellGroupMeta
@@ -22,6 +25,7 @@ from lamella.store.arrays import StoredArray
 from lamella.store.documents import new_array
 from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage
+from lamella.store.text_arrays import translated
 from lamella.store.transfer import copy_files
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from lamella.nodes.session import Place
     from lamella.ops.rewriting.arrays import Unit
     from lamella.spec.plate import PlateMeta
+    from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject, StrPath
 
 _COPIES = 4
@@ -236,7 +241,11 @@ def _rewrite_versions(source: Place, target: Place) -> None:
 def _recode(source: Place, target: Place, jobs: int | None) -> None:
     """Decode and encode anew, with the same chunks: the Zarr formats differ."""
     documents = target.session.documents
-    for path, kind in _groups_and_arrays(source):
+    nodes = list(_groups_and_arrays(source))
+    left = _left_out(source, nodes)
+    for path, kind in nodes:
+        if any(f"{path}/".startswith(f"{part}/") for part in left):
+            continue
         if kind == "array":
             _recode_array(source.child(path), target.child(path), jobs)
         else:
@@ -244,7 +253,51 @@ def _recode(source: Place, target: Place, jobs: int | None) -> None:
     documents.put_group(target.path, _converted(source, target, ""))
 
 
+def _left_out(source: Place, nodes: list[tuple[str, str]]) -> set[str]:
+    """Find what cannot be had in the other Zarr format, tables whole, and warn of it."""
+    documents = source.session.documents
+    groups = ["", *(path for path, kind in nodes if kind == "group")]
+
+    def is_ome(path: str) -> bool:
+        return has_ome(source.session.version, documents.group(source.child(path).path))
+
+    left: set[str] = set()
+    for path in (path for path, kind in nodes if kind == "array"):
+        place = source.child(path)
+        try:
+            documents.array(place.path)
+        except NotDecodedError as found:
+            if _texts(place) is None:
+                part = part_of_others(path, groups, is_ome)
+                if part == path:  # it lies in the image itself, and may be its pixels
+                    raise
+                left.add(part)
+                warnings.warn(
+                    f"{source.child(part)} was left out of the new plate with all that is in it: {found}",
+                    UserWarning,
+                    stacklevel=2,
+                )
+    return left
+
+
+def _texts(array: Place) -> tuple[ArrayMeta, ArrayMeta] | None:
+    """Describe an array of texts as it is and in the other Zarr format; None where it is none."""
+    return translated(*array.session.documents.array_document(array.path), array.path)
+
+
 def _recode_array(source: Place, target: Place, jobs: int | None) -> None:
+    try:
+        source.session.documents.array(source.path)
+    except NotDecodedError:
+        both = _texts(source)
+        if both is None:
+            raise
+        documents = target.session.documents
+        documents.put_array(target.path, both[1], new=True)
+        moved = moved_files(source.session.documents, source.path, *both, target.path)
+        stores = source.session.documents.storage, documents.storage
+        run(_write_unit, file_units(*stores, moved), jobs=jobs)
+        return
     meta = source.session.documents.array(source.path)
     new = new_array(
         meta.shape,

@@ -164,6 +164,15 @@ class RechunkPlan:
         del path
         return attributes
 
+    def is_level(self, path: str) -> bool:
+        """Whether an image lists an array."""
+        return path in self._lead
+
+    def is_ome(self, path: str) -> bool:
+        """Nowhere asked: documents stay as they are, and so does what nobody decodes."""
+        del path
+        return True
+
     def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
         """Describe an array of an image in its new layout; those of other programs stay."""
         if path and path not in self._lead:

@@ -14,11 +14,11 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from lamella.errors import MetadataError
+from lamella.errors import MetadataError, NotDecodedError
 from lamella.ops.execution import check_reach, run
 from lamella.ops.rewriting.arrays import array_units, encoded_alike, file_units
 from lamella.ops.rewriting.places import forget_copies_above, open_source
-from lamella.ops.rewriting.survey import Survey, survey
+from lamella.ops.rewriting.survey import Survey, moved_files, part_of_others, survey
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.store import format_v3
 from lamella.store.arrays import StoredArray
@@ -26,6 +26,7 @@ from lamella.store.documents import Documents
 from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
+from lamella.store.text_arrays import translated
 from lamella.store.transfer import files_below
 
 if TYPE_CHECKING:
@@ -98,6 +99,12 @@ class Plan(Protocol):
 
     def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
         """Describe the new array."""
+
+    def is_level(self, path: str) -> bool:
+        """Whether an image lists an array."""
+
+    def is_ome(self, path: str) -> bool:
+        """Whether a group has metadata of OME-Zarr."""
 
 
 def rewrite(
@@ -180,42 +187,72 @@ class _Job:
     plan: Plan
     arrays: list[str] = field(default_factory=list)
     opaque: list[str] = field(default_factory=list)
+    texts: dict[str, tuple[ArrayMeta, ArrayMeta]] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
     total: int = 0
 
     def check(self, destination: str) -> RewriteReport:
         """Ask the plan for everything once, so that what cannot be done is refused before anything is written."""
-        carried = 0
         for path in self.members.groups:
             self._group(path)
+        sizes: dict[str, tuple[int, bool]] = {}
         for path in self.members.arrays:
+            if any(path.startswith(f"{part}/") for part in self.left):
+                continue
             try:
                 old = self.source.array(path)
             except MetadataError as error:
                 self._set_apart(path, error)
                 continue
             meta = self.plan.array(path, old)
-            self.arrays.append(path)
-            self.total += meta.nbytes
-            if encoded_alike(old, meta):
-                carried += 1
-            else:
-                StoredArray(self.source, path).engine  # noqa: B018 (raises when nobody can decode the chunks)
-        count = len(self.arrays) + len(self.opaque)
+            alike = encoded_alike(old, meta)
+            try:
+                alike or StoredArray(self.source, path).engine  # (raises when nobody can decode the chunks)
+            except NotDecodedError as error:
+                if self.source.format == self.target.format or self.plan.is_level(path):
+                    raise
+                self._set_apart(path, error)
+                continue
+            sizes[path] = meta.nbytes, alike
+        for part in self.left:
+            self.members.without(part)
+        there = set(self.members.arrays)
+        self.arrays = [path for path in self.members.arrays if path in sizes]
+        self.opaque = [path for path in self.opaque if path in there]
+        self.texts = {path: both for path, both in self.texts.items() if path in there}
+        self.total = sum(sizes[path][0] for path in self.arrays)
+        carried = sum(sizes[path][1] for path in self.arrays) + len(self.texts)
+        count = len(self.arrays) + len(self.opaque) + len(self.texts)
         notes = tuple(dict.fromkeys(self.plan.notes))
         return RewriteReport(destination, len(self.members.groups), count, carried, self.total, notes)
 
     def _set_apart(self, path: str, error: MetadataError) -> None:
-        """Decide about an array that is none of OME-Zarr's, as texts of a table are: its files can be copied."""
+        """Decide about an array that is not decoded here, as texts of a table are: its files can often be copied."""
         if self.source.format == self.target.format:
             self.opaque.append(path)
             self.plan.notes.append(f"array {path!r} was copied as it is: {error}")
-        elif self.plan.lossy:
-            self.plan.notes.append(f"array {path!r} was left out: {error}")
-        else:
-            raise MetadataError(
-                f"array {self.source.location(path)} cannot be written in Zarr v{self.target.format}: {error}. "
-                "Remove it, or leave such arrays out with lossy=True (--lossy)"
-            ) from error
+            return
+        if isinstance(error, NotDecodedError):
+            both = translated(*self.source.array_document(path), path)
+            if both is not None:
+                self.texts[path] = both
+                return
+        part = part_of_others(path, self.members.groups, self.plan.is_ome)
+        if self.plan.lossy and not self.plan.is_level(path):
+            self.left.append(part)
+            whole = "" if part == path else f"group {part!r} was left out with all that is in it: "
+            self.plan.notes.append(
+                f"{whole}array {path!r} {'was left out' if part == path else 'is'}: {error}"
+            )
+            return
+        raise MetadataError(
+            f"array {self.source.location(path)} cannot be written in Zarr v{self.target.format}: {error}. "
+            + (
+                ""
+                if self.plan.is_level(path)
+                else f"Remove {part!r}, or leave it out with lossy=True (--lossy)"
+            )
+        ) from error
 
     def write(self, write_units: Callable[..., None], progress: Progress | None) -> None:
         """Write all that is not written yet: array documents, files and pixels, groups; the root last."""
@@ -255,6 +292,11 @@ class _Job:
         storage = self.source.storage
         files = chain(self.members.files, *(files_below(storage, path) for path in self.opaque))
         yield from file_units(storage, self.target.storage, ((key, key, 0) for key in files))
+        for path, (old, new) in self.texts.items():
+            self.target.put_array(path, new, new=True)
+            yield from file_units(
+                storage, self.target.storage, moved_files(self.source, path, old, new, path)
+            )
         for path in self.arrays:
             meta = self.plan.array(path, self.source.array(path))
             self.target.put_array(path, meta, new=True)

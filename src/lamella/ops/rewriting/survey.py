@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError
 from lamella.store import format_v2, format_v3
-from lamella.store.keys import join
+from lamella.store.keys import ancestors, join
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.documents import Documents
@@ -54,6 +54,11 @@ class Survey:
     bare: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     digest: str = ""
+
+    def without(self, part: str) -> None:
+        """Leave out a node with all below it."""
+        for paths in (self.groups, self.arrays, self.bare, self.files):
+            paths[:] = [path for path in paths if path != part and not path.startswith(f"{part}/")]
 
 
 def survey(documents: Documents) -> Survey:
@@ -111,6 +116,24 @@ class _Walk:
         return kind is not None or has_nodes
 
 
+def part_of_others(path: str, groups: Iterable[str], is_ome: Callable[[str], bool]) -> str:
+    """Find what stands or falls with an array of another program: the largest group above it without OME-Zarr in it.
+
+    Half a table is none. An array that lies in an image itself is a part of its own.
+
+    Examples
+    --------
+    >>> groups = ["", "A", "A/1", "A/1/0", "A/1/0/tables", "A/1/0/tables/obs"]
+    >>> part_of_others("A/1/0/tables/obs/_index", groups, {"", "A/1", "A/1/0"}.__contains__)
+    'A/1/0/tables'
+    """
+    ome = [group for group in groups if is_ome(group)]
+    for above in ancestors(path)[1:]:
+        if not any(group == above or group.startswith(f"{above}/") for group in ome):
+            return above
+    return path
+
+
 def files_of_array(documents: Documents, path: str, meta: ArrayMeta) -> Iterator[tuple[str, Shape | None]]:
     """Yield the keys of the files in an array's folder, each with its place in the grid; None where it is no chunk.
 
@@ -129,6 +152,15 @@ def files_of_array(documents: Documents, path: str, meta: ArrayMeta) -> Iterator
                 pending.append(key)
             elif name not in DOCUMENTS:
                 yield join(path, key), None
+
+
+def moved_files(
+    documents: Documents, path: str, old: ArrayMeta, new: ArrayMeta, target: str
+) -> Iterator[tuple[str, str, int]]:
+    """Yield the old and new key of each file of an array that is carried over as it is, and 0 for its pixels."""
+    for key, place in files_of_array(documents, path, old):
+        below = key[len(path) :].strip("/") if place is None else new.chunk_key(place)
+        yield key, join(target, below), 0
 
 
 def place_of_key(key: str, meta: ArrayMeta) -> Shape | None:

@@ -53,8 +53,12 @@ class UpgradePlan:
         self.notes: list[str] = []
         self._old_format = documents.format
         self._names: dict[str, tuple[str, ...]] = {}
+        self._ome: set[str] = set()
         for path in groups:
-            self._note_axes(path, documents.group(path))
+            attributes = documents.group(path)
+            if has_ome(detect(self._old_format, attributes), attributes):
+                self._ome.add(path)
+            self._note_axes(path, attributes)
 
     def _note_axes(self, path: str, attributes: JSONObject) -> None:
         """Remember the axes of the arrays that an image lists; what is damaged is refused when it is converted."""
@@ -74,7 +78,7 @@ class UpgradePlan:
         """
         del path
         source = detect(self._old_format, attributes)
-        if not _is_ome(source, attributes):
+        if not has_ome(source, attributes):
             return attributes
         if source is not self.version:
             return convert_attributes(attributes, source, self.version, lossy=self.lossy)
@@ -109,8 +113,17 @@ class UpgradePlan:
             attributes=attributes,
         )
 
+    def is_level(self, path: str) -> bool:
+        """Whether an image lists an array."""
+        return path in self._names
 
-def _is_ome(version: SpecVersion, attributes: JSONObject) -> bool:
+    def is_ome(self, path: str) -> bool:
+        """Whether a group has metadata of OME-Zarr."""
+        return path in self._ome
+
+
+def has_ome(version: SpecVersion, attributes: JSONObject) -> bool:
+    """Whether attributes of a group have metadata of OME-Zarr among them."""
     if "ome" in attributes:
         return True
     return any(mark in attributes for part in version.parts.values() for mark in part.marks)
