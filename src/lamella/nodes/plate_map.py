@@ -50,12 +50,13 @@ class MapMethods:
         over
             "positions", or "regions": the shards (or chunks) of `level`, so that memory is one of them per worker.
         level
-            Array to read by regions.
+            Array to read by regions. Results of positions get its chunks, shards and compression.
         name
             Where results are stored: the name of an array, or "labels/" and the name of a label image. `level` by
             default where there is an `output` and for regions.
         output
-            Path of a new plate for the results, with the same positions; this plate by default.
+            Path of a new plate for the results, with the same positions, names, acquisitions, channels, colours,
+            contrast limits and custom attributes; this plate by default.
         channel_names
             Of the new plate; by default those of this one.
         dtype
@@ -65,9 +66,10 @@ class MapMethods:
         retries
             How often a unit is tried again after the function raised.
         resume
-            Leave out what is in the store already, whole. Otherwise `output` must be new.
+            Skip units whose result the same function made of the same source: see the notes. Otherwise `output` must
+            be new, and what is at `name` is replaced.
         check
-            Raise when a unit failed; the report tells otherwise.
+            Raise when a unit failed; otherwise the report names it.
         jobs
             Number of workers; one per processor by default.
         executor
@@ -86,6 +88,16 @@ class MapMethods:
             A unit failed (a RuntimeError). All others were done, and are stored.
         ReadOnlyError, InvalidArgumentError
             The results cannot be stored (ValueErrors); nothing was called then.
+
+        Notes
+        -----
+        A unit is skipped when the files of its source and of its result have the size, inode and times (on services the
+        ETag) that they had when it was made, and the function has the same digest: of its bytecode, defaults, closures,
+        `functools.partial` arguments and the global variables that it names, of the functions and classes of its own
+        top-level package that it names, recursively, and of the versions of Python and of other packages. Files that
+        the function reads by itself, the environment, and names looked up while it runs are not seen. Where no digest
+        can be made (it uses an object of another package, a lock, an open file) or the store has no fingerprints (in
+        memory, ZIP) nothing is skipped. ``docs/clusters.md`` has the details.
 
         Examples
         --------

@@ -93,6 +93,7 @@ class Position(
         if meta is not None and meta.omero is not None:
             empty.omero = meta.omero
         empty.multiscales[0].coordinate_transformations = _stored_transforms(attributes)
+        _add_stored_image(empty, attributes)
         return empty
 
     def _look(self, stored: StoredGroup) -> ImagesMeta:
@@ -307,6 +308,8 @@ def _is_whole(image: MultiScaleMeta) -> bool:
 
 
 _TRANSFORMS = "coordinateTransformations"
+_PENDING = {"axes", _TRANSFORMS, "image"}
+"""What is kept aside under lamella's own key for the first array of a position."""
 
 
 def pending_attributes(version: Any, meta: ImagesMeta, document: JSONObject) -> JSONObject:
@@ -314,13 +317,17 @@ def pending_attributes(version: Any, meta: ImagesMeta, document: JSONObject) -> 
 
     The specification has no image without arrays (MS-03), so ``multiscales`` waits for the first one. The channels are
     stored in the omero block; axes other than the default ones, and transformations of the whole position, are kept
-    aside so that another process can fill the position.
+    aside so that another process can fill the position, and so are the name and custom attributes of an image that it
+    will be made from.
     """
     ome = version.ome(document)
     ome.pop("multiscales", None)
     document = version.with_ome(document, ome)
+    image = _stored_image(document)
     document = _without_pending(document)
     kept: JSONObject = {}
+    if image is not None:
+        kept["image"] = {**image, "name": meta.multiscales[0].name} if meta.multiscales else image
     if meta.multiscales:
         axes, transforms = meta.multiscales[0].axes, meta.multiscales[0].coordinate_transformations
         if axes and axes != version.default_axes():
@@ -334,9 +341,9 @@ def pending_attributes(version: Any, meta: ImagesMeta, document: JSONObject) -> 
 
 def _without_pending(document: JSONObject) -> JSONObject:
     own = document.get("lamella")
-    if not isinstance(own, dict) or not own.keys() & {"axes", _TRANSFORMS}:
+    if not isinstance(own, dict) or not own.keys() & _PENDING:
         return document
-    kept = {key: value for key, value in own.items() if key not in ("axes", _TRANSFORMS)}
+    kept = {key: value for key, value in own.items() if key not in _PENDING}
     document = {key: value for key, value in document.items() if key != "lamella"}
     return {**document, "lamella": kept} if kept else document
 
@@ -349,6 +356,24 @@ def is_pending(attributes: JSONObject) -> bool:
 def _stored_axes(attributes: JSONObject) -> list[AxisMeta] | None:
     own = attributes.get("lamella")
     return axes_from_json(own["axes"]) if isinstance(own, dict) and own.get("axes") else None
+
+
+def _stored_image(attributes: JSONObject) -> JSONObject | None:
+    own = attributes.get("lamella")
+    image = own.get("image") if isinstance(own, dict) else None
+    return image if isinstance(image, dict) else None
+
+
+def _add_stored_image(meta: ImagesMeta, attributes: JSONObject) -> None:
+    """Add the name and the custom attributes of an image to a model without levels."""
+    image = _stored_image(attributes)
+    if image is None:
+        return
+    said = MultiScaleMeta.from_json({"axes": [], "datasets": [], **image})
+    scales = meta.multiscales[0]
+    said.axes, said.coordinate_transformations = scales.axes, scales.coordinate_transformations
+    said.name = said.name or scales.name
+    meta.multiscales[0] = said
 
 
 def _stored_transforms(attributes: JSONObject) -> list[TransformationMeta] | None:

@@ -10,6 +10,7 @@ Layer: ops.
 
 from __future__ import annotations
 
+import operator
 import os
 import pickle
 import threading
@@ -178,6 +179,31 @@ def _drive(
         wait(pending)
 
 
+def check_workers(jobs: int | None, executor: Executor | None) -> None:
+    """Refuse a number of workers or an executor that is none, before anything is created.
+
+    Raises
+    ------
+    InvalidArgumentError
+        With what was given.
+
+    Examples
+    --------
+    >>> check_workers(2, None)
+    >>> check_workers("2", None)
+    Traceback (most recent call last):
+    ...
+    lamella.errors.InvalidArgumentError: jobs is a number of workers, not '2'.
+    """
+    if jobs is not None:
+        try:
+            operator.index(jobs)
+        except TypeError:
+            raise InvalidArgumentError(f"jobs is a number of workers, not {jobs!r}.") from None
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise InvalidArgumentError(f"executor is a concurrent.futures.Executor, not {executor!r}.")
+
+
 def check_reach(storage: Storage, executor: Executor | None) -> None:
     """Refuse an executor whose workers cannot share the store: one in memory or a ZIP file, from another process.
 
@@ -191,6 +217,7 @@ def check_reach(storage: Storage, executor: Executor | None) -> None:
     >>> from lamella.store.storage import open_storage
     >>> check_reach(open_storage("/tmp"), executor=None)
     """
+    check_workers(None, executor)
     if executor is None or isinstance(executor, ThreadPoolExecutor) or isinstance(storage, LocalStorage):
         return
     store = storage.zarr_store()

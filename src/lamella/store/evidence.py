@@ -11,10 +11,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from lamella.store.keys import is_private
 from lamella.store.local import LocalStorage
+from lamella.store.transfer import files_below
 from lamella.store.zarr_storage import ZarrStorage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from lamella.store.storage import Storage
 
 Evidence: TypeAlias = list[int | str]
@@ -52,3 +56,66 @@ def _of_object(storage: ZarrStorage, key: str) -> Evidence | None:
     if not isinstance(tag, str) or tag.startswith("W/"):
         return None
     return [tag, int(found.get("size") or 0)]
+
+
+def fingerprints(storage: Storage, keys: Iterable[str]) -> list[Evidence | None] | None:
+    """Return for each key what changes whenever its file does, None for one that is not there.
+
+    Unlike `evidence`, also of files that were written this moment: who compares later looks at a result of its own.
+
+    Returns
+    -------
+    list, or None
+        None where the store says nothing of the kind: one in memory, a ZIP file, a service without ETags.
+    """
+    if isinstance(storage, LocalStorage):
+        stamps = (storage.stamp(key) for key in keys)
+        return [None if stamp is None else list(stamp) for stamp in stamps]
+    if not isinstance(storage, ZarrStorage):
+        return None
+    found: list[Evidence | None] = []
+    for key in keys:
+        there = storage.size(key) is not None
+        tag = _of_object(storage, key) if there else None
+        if there and tag is None:
+            return None
+        found.append(tag)
+    return found
+
+
+def fingerprints_below(storage: Storage, prefix: str) -> dict[str, Evidence] | None:
+    """Return the fingerprint of every file below a folder, by its key; temporary files are left out.
+
+    Returns
+    -------
+    dict, or None
+        None where the store cannot list, or says nothing of its files: see `fingerprints`.
+    """
+    if isinstance(storage, LocalStorage):
+        keys = list(files_below(storage, prefix))
+        found = fingerprints(storage, keys) or []
+        return {key: stamp for key, stamp in zip(keys, found, strict=True) if stamp is not None}
+    if not isinstance(storage, ZarrStorage) or not storage.can_list:
+        return None
+    return _of_objects(storage, prefix)
+
+
+def _of_objects(storage: ZarrStorage, prefix: str) -> dict[str, Evidence] | None:
+    """Ask for all objects below a prefix at once: a listing costs one request for a thousand of them."""
+    file_system: Any = getattr(storage.store, "fs", None)
+    if file_system is None:
+        return None
+    root = str(getattr(storage.store, "path", "")).strip("/")
+    folder = f"{root}/{prefix}".strip("/")
+    file_system.invalidate_cache()
+    listed = storage._run("list", prefix, file_system._find(folder, detail=True))
+    found: dict[str, Evidence] = {}
+    for path, info in listed.items():
+        key = path.strip("/").removeprefix(root).strip("/")
+        tag = next((info[name] for name in ("ETag", "etag", "e_tag") if info.get(name)), None)
+        if any(is_private(part) for part in key.split("/")):
+            continue
+        if not isinstance(tag, str) or tag.startswith("W/"):
+            return None
+        found[key] = [tag, int(info.get("size") or 0)]
+    return found

@@ -1,29 +1,41 @@
 """A function of the user over a plate: of each position, or of each region of its pixels; on threads or any executor.
 
-What a unit makes is in the store before the unit is done, whole, so that a run that was killed is gone on with by the
-same call: what is there is not made again. Nothing else says what was done.
+A unit is a position or a region. What it makes is stored whole and recorded (:mod:`lamella.ops.plates.map_records`)
+before the unit is done, so that the same call resumes a run that was killed. Everything that can be refused is refused
+before anything is created.
 
 Layer: ops.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, LamellaError, UnitsFailedError
+from lamella.errors import InvalidArgumentError, UnitsFailedError
 from lamella.models import TransformationMeta
-from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
-from lamella.ops.execution import check_reach, run
-from lamella.ops.integrity.status import position_status
+from lamella.ops.execution import check_reach, check_workers, run
+from lamella.ops.plates import map_output
+from lamella.ops.plates.function_digest import NoDigestError, function_digest
+from lamella.ops.plates.map_records import (
+    LABELS,
+    PositionRecord,
+    RegionRecords,
+    begin_result,
+    is_recorded,
+    is_there,
+    refuse_results_of_others,
+    region_digest,
+    without_records,
+)
+from lamella.ops.plates.map_request import MapRequest, checked_request
 from lamella.ops.regions import Region, region_shape, regions
-from lamella.store import coverage
-from lamella.store.arrays import StoredArray
-from lamella.store.keys import join
+from lamella.spec.geometry import find_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,9 +45,8 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.image_array import ImageArray
+    from lamella.nodes.plate import Plate
     from lamella.types import StrPath
-
-_LABELS = "labels/"
 
 
 @dataclass
@@ -86,13 +97,16 @@ class _Outcome(NamedTuple):
     value: Any = None
     skipped: bool = False
     fault: str = ""
+    region: Region | None = None
+    digests: list[str] | None = None
 
 
 @dataclass(frozen=True)
 class _Task:
-    """What is the same for all units: the function, and what becomes of its results."""
+    """What is the same for all units: the function, its digest, and where results are stored."""
 
     function: Callable[[Any], Any]
+    digest: str | None
     name: str | None
     level: str
     retries: int
@@ -118,34 +132,40 @@ class _PositionUnit:
 
     def do(self) -> _Outcome:
         name = self.task.name
-        if name is not None and self.task.resume and _is_written(self.target, name):
+        if name is None:
+            value, fault = self.task.call(lambda: self.task.function(self.source))
+            return _Outcome(self.path, value, fault=fault)
+        record = PositionRecord(self.source, self.target, name, self.task.digest)
+        record.look_at_source()
+        if self.task.resume and record.is_done():
             return _Outcome(self.path, skipped=True)
 
-        def make() -> Any:
-            result = self.task.function(self.source)
-            if name is None:
-                return result
-            self._store(name, result)
-            return None
+        def make() -> None:
+            record.look_at_source()
+            self._store(name, self.task.function(self.source))
+            record.finish()
 
-        value, fault = self.task.call(make)
-        return _Outcome(self.path, value, fault=fault)
+        return _Outcome(self.path, fault=self.task.call(make)[1])
 
     def _store(self, name: str, result: Any) -> None:
         if not hasattr(result, "shape"):
             raise InvalidArgumentError(
                 f"the function returned {type(result).__name__} for {self.path}, not an array to store as {name!r}"
             )
+        begin_result(self.target, name)
         _discard(self.target, name)
-        if name.startswith(_LABELS):
-            self.target.labels.create(name.removeprefix(_LABELS), result)
+        if name.startswith(LABELS):
+            self.target.labels.create(name.removeprefix(LABELS), result)
             return
-        transform = None
+        options: dict[str, Any] = {"chunks": "auto"}
         if self.task.level in self.source.dataset_paths:
             finest = self.source[self.task.level]
-            same_grid = finest.shape[-2:] == tuple(result.shape)[-2:] and finest.ndim == len(result.shape)
-            transform = _transform(self.source, self.task.level) if same_grid else None
-        self.target.create_image(name, result, chunks="auto", transform=transform)
+            options = map_output.layout_like(
+                finest._meta, result.shape, self.target._session.version.zarr_format
+            )
+            if finest.shape[-2:] == tuple(result.shape)[-2:] and finest.ndim == len(result.shape):
+                options["transform"] = _transform(self.source, self.task.level, self.target)
+        self.target.create_image(name, result, **options)
 
 
 @dataclass(frozen=True)
@@ -155,30 +175,31 @@ class _RegionUnit:
     source: ImageArray
     target: ImageArray
     region: Region
+    recorded: list[str] | None
+    """Digests of the source and of the output when the region was last made."""
 
     def do(self) -> _Outcome:
         unit = f"{self.path}/{self.task.level} {[[part.start, part.stop] for part in self.region]}"
-        if self.task.resume and self._is_written():
+        before = region_digest(self.source, self.region) if self.task.digest else None
+        known = self.recorded if self.task.resume and before is not None else None
+        if known is not None and known == [before, region_digest(self.target, self.region)]:
             return _Outcome(unit, skipped=True)
+        digests: list[str] = []
 
         def make() -> None:
+            before = region_digest(self.source, self.region) if self.task.digest else None
             result = np.asarray(self.task.function(self.source[self.region]))
             if result.shape != region_shape(self.region):
                 raise InvalidArgumentError(
                     f"the function returned an array of shape {result.shape} for one of {region_shape(self.region)}"
                 )
             self.target[self.region] = result
+            after = region_digest(self.target, self.region) if self.task.digest else None
+            if before is not None and after is not None:
+                digests[:] = before, after
 
-        return _Outcome(unit, fault=self.task.call(make)[1])
-
-    def _is_written(self) -> bool:
-        """Whether all files of the region are there: each was written whole by one unit."""
-        array = StoredArray(self.target._place.session.documents, self.target.path)
-        meta, storage = array.meta, array.documents.storage
-        return all(
-            storage.exists(join(array.path, meta.chunk_key(place)))
-            for place in coverage.files_of(meta, self.region)
-        )
+        fault = self.task.call(make)[1]
+        return _Outcome(unit, fault=fault, region=self.region, digests=digests or None)
 
 
 def map_plate(
@@ -200,94 +221,134 @@ def map_plate(
     progress: Callable[[int, int], None] | None = None,
 ) -> MapReport:
     """Apply a function over a plate; see :meth:`Plate.map`."""
-    task = _Task(function, _name_of_results(over, name, level, output is not None), level, retries, resume)
+    check_workers(jobs, executor)
     check_reach(plate._documents.storage, executor)
-    chosen = _chosen(plate, positions)
-    target = plate if output is None else _output(plate, chosen, output, channel_names, resume)
-    if task.name is not None:
-        target._require_writable("store the results")
-        check_reach(target._documents.storage, executor)
+    request = checked_request(
+        plate,
+        function,
+        over,
+        level,
+        name,
+        output,
+        channel_names,
+        dtype,
+        positions,
+        retries,
+        resume,
+        progress,
+        executor,
+    )
+    target = _target(plate, request, executor)
+    task = _task(request, target)
+    records: dict[str, RegionRecords] = {}
     if over == "regions":
-        total, units = _region_units(task, chosen, target, None if dtype is None else np.dtype(dtype))
+        total, units = _region_units(task, request, target, records)
     else:
-        total, units = len(chosen), _position_units(task, chosen, target)
+        total, units = len(request.chosen), _position_units(task, request.chosen, target)
     report = MapReport(target)
-
-    def take(outcome: _Outcome) -> None:
-        report._take(outcome, keep_value=task.name is None)
-        if progress is not None:
-            progress(report.done + report.skipped + len(report.failed), total)
-
-    run(_do, units, jobs=jobs, executor=executor, done=take)
-    report.values = {path: report.values[path] for path in chosen if path in report.values}
+    _run(units, report, task, records, total, progress, jobs, executor)
+    report.values = {path: report.values[path] for path in request.chosen if path in report.values}
     if check and report.failed:
         unit, fault = next(iter(report.failed.items()))
         raise UnitsFailedError(
             f"{len(report.failed)} of {total} units failed; what the others made is stored. The first, {unit}: "
-            f"{fault}. Mend the cause and call again: what is there is not made again."
+            f"{fault}. Fix the cause and make the same call again: finished work is skipped."
         )
     return report
 
 
-def _name_of_results(over: str, name: str | None, level: str, to_output: bool) -> str | None:
-    """Return where results are stored, None when they are not; refuse what cannot be."""
-    if over not in ("positions", "regions"):
-        raise InvalidArgumentError(f"over is 'positions' or 'regions', got {over!r}")
-    if over == "regions" and (name or "").startswith(_LABELS):
-        raise InvalidArgumentError("label images are made from whole positions: use over='positions'")
-    if name is None and (to_output or over == "regions"):
-        name = level
-    if over == "regions" and not to_output and name == level:
-        raise InvalidArgumentError(
-            f"the image {level!r} would be written while it is read: give another name, or an output"
-        )
-    return name
+def _run(
+    units: Iterator[_PositionUnit | _RegionUnit],
+    report: MapReport,
+    task: _Task,
+    records: dict[str, RegionRecords],
+    total: int,
+    progress: Callable[[int, int], None] | None,
+    jobs: int | None,
+    executor: Executor | None,
+) -> None:
+    """Do all units; what they made is recorded, also when one of them ends the run."""
+
+    def take(outcome: _Outcome) -> None:
+        report._take(outcome, keep_value=task.name is None)
+        if outcome.region is not None and outcome.digests:
+            records[outcome.unit.partition(" ")[0]].add(outcome.region, outcome.digests)
+        if progress is not None:
+            progress(report.done + report.skipped + len(report.failed), total)
+
+    try:
+        run(_do, units, jobs=jobs, executor=executor, done=take)
+    finally:
+        for record in records.values():
+            record.flush()
 
 
 def _do(unit: _PositionUnit | _RegionUnit) -> _Outcome:
     return unit.do()
 
 
-def _chosen(plate: Plate, paths: Iterable[str] | None) -> dict[str, Position]:
-    """Return the positions to work on, by their paths."""
-    if paths is None:
-        return dict(plate.positions())
-    return {path: _position(plate, path) for path in (str(path).strip("/") for path in paths)}
+def _target(plate: Plate, request: MapRequest, executor: Executor | None) -> Plate:
+    """Return the plate to write to, with all its positions; nothing is created where anything is refused."""
+    if request.output is None:
+        if request.name is not None:
+            plate._require_writable("store the results")
+            _refuse_others(plate, request)
+        return plate
+    target = map_output.open_output(request.output) if request.resume else None
+    if target is not None:
+        check_reach(target._documents.storage, executor)
+        _refuse_others(target, request)
+    else:
+        target = map_output.create_output(
+            plate, request.chosen, request.output, request.channel_names, executor
+        )
+    map_output.create_positions(target, plate, request.chosen, request.channel_names)
+    return target
+
+
+def _refuse_others(target: Plate, request: MapRequest) -> None:
+    """Refuse to replace what `map` did not make, and to write into arrays that do not fit."""
+    assert request.name is not None
+    there = {path for path, _ in target.positions()}
+    for path, source in request.chosen.items():
+        if path not in there:
+            continue
+        place = _position(target, path)
+        if request.resume:
+            refuse_results_of_others(place, request.name, empty_is_free=request.over == "regions")
+        if request.over == "regions" and request.name in place.dataset_paths:
+            made, array = place[request.name], source[request.level]
+            if made.shape != array.shape or made.dtype != (request.dtype or array.dtype):
+                raise InvalidArgumentError(
+                    f"{made!r} is there already and has another shape or data type: remove it, or give another name"
+                )
+
+
+def _task(request: MapRequest, target: Plate) -> _Task:
+    """Return what all units share; warn where results cannot be skipped because the function has no digest."""
+    digest = None
+    if request.name is not None:
+        try:
+            digest = function_digest(request.function)
+        except NoDigestError as fault:
+            if request.resume and any(
+                is_there(place, request.name) and is_recorded(place, request.name)
+                for place in (_position(target, path) for path in list(request.chosen)[:1])
+            ):
+                warnings.warn(
+                    f"Nothing is skipped: whether {request.function!r} is the function of the last run cannot be "
+                    f"known, because it uses {fault}.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+    return _Task(request.function, digest, request.name, request.level, request.retries, request.resume)
 
 
 def _position(plate: Plate, path: str) -> Position:
     found = plate[path]
     if not isinstance(found, Position):
-        raise InvalidArgumentError(f"{path!r} is no position of {plate!r}: paths are 'row/column/field'")
+        raise InvalidArgumentError(f"{path!r} is not a position of {plate!r}: paths are 'row/column/field'")
     return found
-
-
-def _output(
-    plate: Plate,
-    chosen: Mapping[str, Position],
-    output: StrPath | Store,
-    channel_names: Sequence[str] | None,
-    resume: bool,
-) -> Plate:
-    """Make the plate for the results with all its positions, or open the one that an earlier run made."""
-    from lamella.nodes.open import open_ome_zarr
-
-    first = next(iter(chosen.values()), None)
-    made = open_ome_zarr(
-        output,
-        layout="hcs",
-        mode="a" if resume else "w-",
-        channel_names=list(channel_names or (first.channel_names if first is not None else [])),
-        axes=first.axes if first is not None else None,
-        version=plate._session.version.written_as,
-    )
-    if not isinstance(made, Plate):
-        raise InvalidArgumentError(
-            f"{made!r} is no plate: the results need one of their own, at another path"
-        )
-    there = {path for path, _ in made.positions()}
-    made.create_positions([tuple(path.split("/")) for path in chosen if path not in there])
-    return made
 
 
 def _position_units(
@@ -299,72 +360,76 @@ def _position_units(
 
 
 def _region_units(
-    task: _Task, chosen: Mapping[str, Position], target: Plate, dtype: np.dtype[Any] | None
+    task: _Task, request: MapRequest, target: Plate, records: dict[str, RegionRecords]
 ) -> tuple[int, Iterator[_PositionUnit | _RegionUnit]]:
     """Return the number of regions between the shards of all arrays, and these one by one."""
-    pairs = _pairs(task, chosen, target, dtype)
-    return sum(prod(_grid(made)) for _, _, made in pairs), (
-        _RegionUnit(task, path, source, made, region)
-        for path, source, made in pairs
-        for region in regions(made.shape, made.write_unit)
-    )
+    pairs = _pairs(task, request, target)
+
+    def units() -> Iterator[_PositionUnit | _RegionUnit]:
+        for path, source, made in pairs:
+            work = task.digest and f"{task.digest} {task.level} {source.dtype} {made.dtype}"
+            record = records[f"{path}/{task.level}"] = RegionRecords(made, work)
+            for region in regions(made.shape, made.write_unit):
+                yield _RegionUnit(
+                    task, path, source, made, region, record.of(region) if task.resume else None
+                )
+
+    return sum(prod(_grid(made)) for _, _, made in pairs), units()
 
 
-def _pairs(
-    task: _Task, chosen: Mapping[str, Position], target: Plate, dtype: np.dtype[Any] | None
-) -> list[tuple[str, ImageArray, ImageArray]]:
+def _pairs(task: _Task, request: MapRequest, target: Plate) -> list[tuple[str, ImageArray, ImageArray]]:
     """Return each array to read with the one to write, made where it is not there: alike, but for the data type."""
     name = task.name or task.level
     found = []
-    for path, position in chosen.items():
+    for path, position in request.chosen.items():
         source, place = position[task.level], _position(target, path)
         if name in place.dataset_paths:
             made: ImageArray = place[name]
-            if made.shape != source.shape or (dtype is not None and made.dtype != dtype):
-                raise InvalidArgumentError(
-                    f"{made!r} is there already and has another shape or data type: remove it, or give another name"
-                )
+            if not is_recorded(place, name):
+                begin_result(place, name)
         else:
-            shards = source.shards
-            made = place.create_zeros(
-                name,
-                source.shape,
-                dtype or source.dtype,
-                chunks=source.chunks,
-                shards_ratio=shards and [s // c for s, c in zip(shards, source.chunks, strict=True)],
-                transform=_transform(position, task.level),
+            begin_result(place, name)
+            made = _create_like(
+                place, name, source, request.dtype or source.dtype, _transform(position, task.level, place)
             )
         found.append((path, source, made))
     return found
+
+
+def _create_like(
+    place: Position, name: str, source: ImageArray, dtype: np.dtype[Any], transform: list[TransformationMeta]
+) -> ImageArray:
+    """Create an array like another one: with its chunks, shards, compression and custom attributes."""
+    options = map_output.layout_like(source._meta, source.shape, place._session.version.zarr_format)
+    options["chunks"] = source.chunks
+    made = place.create_zeros(name, source.shape, dtype, transform=transform, **options)
+    attributes = without_records(source._meta.attributes)
+    if attributes:
+        made.attrs.update(attributes)
+    return made
 
 
 def _grid(image: ImageArray) -> Iterator[int]:
     return (-(-n // unit) for n, unit in zip(image.shape, image.write_unit, strict=True))
 
 
-def _transform(position: Position, level: str) -> list[TransformationMeta]:
-    scale = position.get_effective_scale(level)
-    offset = position.get_effective_translation(level)
+def _transform(source: Position, level: str, target: Position) -> list[TransformationMeta]:
+    """Return the transformations of a level for an array of another position, which may have one of the whole field."""
+    if target._live.view.multiscales[0].coordinate_transformations:  # it came with the metadata of the source
+        return find_dataset(source._live.view, level).coordinate_transformations
+    scale = source.get_effective_scale(level)
+    offset = source.get_effective_translation(level)
     found = [TransformationMeta(type="scale", scale=scale)]
     return [*found, TransformationMeta(type="translation", translation=offset)] if any(offset) else found
 
 
-def _is_written(position: Position, name: str) -> bool:
-    """Whether an image or label image is listed and all its chunks are there."""
-    try:
-        if name.startswith(_LABELS):
-            label = name.removeprefix(_LABELS)
-            return label in position.labels and position_status(position.labels[label]).state == "written"
-        status = position_status(position)
-        return any(level.path.endswith(f"/{name}") and level.state == "written" for level in status.levels)
-    except LamellaError:
-        return False
-
-
 def _discard(position: Position, name: str) -> None:
     """Remove what an earlier run made of a result."""
-    if name.startswith(_LABELS):
-        if name.removeprefix(_LABELS) in position.labels:
-            del position.labels[name.removeprefix(_LABELS)]
+    if name.startswith(LABELS):
+        label = name.removeprefix(LABELS)
+        if label in position.labels:
+            del position.labels[label]
+        elif position._documents.storage.exists(position._place.child(name).path):
+            position._documents.delete(position._place.child(name).path)  # begun by a run that was killed
     elif name in position.dataset_paths or name in position.array_keys():
         del position[name]

@@ -1,0 +1,466 @@
+"""Digest of a function: equal digests mean that the function computes the same from the same input.
+
+The digest covers the bytecode of the function and, recursively, of all functions and classes of the user's own code
+that it names, the global variables, closures, default values and `functools.partial` arguments that they use, and the
+versions of all other packages that they name. Code is the user's own where it is of the same top-level package as the
+function, or is not installed (a script or module beside it). Not seen: names that are only looked up while the
+function runs (`getattr`, `importlib`), files that it reads, the environment, and the state of random generators.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import builtins
+import dataclasses
+import datetime
+import decimal
+import enum
+import fractions
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import logging
+import operator
+import pathlib
+import re
+import sys
+import types
+import uuid
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from lamella._version import __version__
+from lamella.ops.plates.code_names import attribute_names, global_names, imports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+_INSTALLED = {"site-packages", "dist-packages"}
+
+_PLAIN = (bool, int, float, complex, str, bytes, range, types.EllipsisType, types.NotImplementedType)
+_PRINTED = (
+    *(datetime.date, datetime.time, datetime.timedelta, datetime.timezone),
+    *(decimal.Decimal, fractions.Fraction, pathlib.PurePath, uuid.UUID, np.dtype),
+)
+_PARTS: dict[type, Callable[[Any], Iterable[Any]]] = {
+    list: iter,
+    tuple: iter,
+    dict: lambda value: [part for item in value.items() for part in item],
+    types.MappingProxyType: lambda value: [part for item in value.items() for part in item],
+    slice: lambda value: [value.start, value.stop, value.step],
+    re.Pattern: lambda value: [value.pattern, value.flags],
+    functools.partial: lambda value: [value.func, value.args, value.keywords],
+    functools.cached_property: lambda value: [value.func],
+    functools._lru_cache_wrapper: lambda value: [value.__wrapped__],
+    types.MethodType: lambda value: [value.__func__, value.__self__],
+    staticmethod: lambda value: [value.__func__],
+    classmethod: lambda value: [value.__func__],
+    property: lambda value: [value.fget, value.fset, value.fdel],
+    operator.attrgetter: lambda value: value.__reduce__(),
+    operator.itemgetter: lambda value: value.__reduce__(),
+    operator.methodcaller: lambda value: value.__reduce__(),
+}
+"""What the value of these types consists of."""
+_NAMED = (
+    *(types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType),
+    *(types.ClassMethodDescriptorType, types.MethodWrapperType, types.GetSetDescriptorType, np.ufunc),
+)
+_BASES: tuple[Any, ...] = (list, tuple, dict, set, frozenset, int, float, str, bytes)
+_UFUNC_MODULES = ("numpy", "scipy.special")
+_BY_VERSION = {"builtins", "lamella", "numpy"}
+"""Packages whose code is never read: their versions are in every digest."""
+
+_UNTOLD = {
+    *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__", "__annotate__"),
+    *("__annotate_func__", "__annotations_cache__", "__abstractmethods__", "_abc_impl", "__match_args__"),
+    *(
+        "__firstlineno__",
+        "__static_attributes__",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__slotnames__",
+    ),
+    *("__parameters__", "__orig_bases__"),
+}
+"""Attributes of classes that say nothing of what their methods compute."""
+
+
+class _Named(NamedTuple):
+    field: int = 0
+
+
+_FIELDS = (types.MemberDescriptorType, type(_Named.field))
+"""What stands in classes for their slots and the fields of named tuples."""
+
+
+class NoDigestError(Exception):
+    """A function uses something of which no digest can be made; the message names it."""
+
+
+def function_digest(function: Callable[..., Any]) -> str:
+    """Return the digest of a function.
+
+    Parameters
+    ----------
+    function
+        Any callable: a function, lambda, method, `functools.partial`, function in C, or object with ``__call__``.
+
+    Raises
+    ------
+    NoDigestError
+        It uses something of which no digest can be made: an object of another package, an open file, a lock.
+
+    Examples
+    --------
+    >>> function_digest(lambda block: block + 1) == function_digest(lambda block: block + 1)
+    True
+    >>> function_digest(lambda block: block + 1) == function_digest(lambda block: block + 2)
+    False
+    """
+    digest = _Digest(_top_level(_module_of(_innermost(function))))
+    digest.add(["lamella", __version__, *sys.version_info[:3]])
+    digest.add_version("numpy")  # regions come as its arrays, whether the function names it or not
+    digest.add(function)
+    return digest.hexdigest()
+
+
+def _innermost(function: Any) -> Any:
+    """Return what a callable comes down to: the function of a partial or method, or the class of an object."""
+    while isinstance(function, functools.partial | types.MethodType):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
+    if isinstance(function, types.FunctionType | type) or hasattr(function, "__wrapped__"):
+        return function
+    return function if isinstance(function, _NAMED) else type(function)
+
+
+def _module_of(value: Any) -> str:
+    if isinstance(value, types.ModuleType):
+        return value.__name__
+    if isinstance(value, types.FunctionType):
+        return str(value.__globals__.get("__name__") or "")
+    if isinstance(value, np.ufunc):
+        return "numpy"
+    return str(getattr(value, "__module__", None) or "builtins")
+
+
+def _top_level(module: str) -> str:
+    return module.partition(".")[0]
+
+
+class _Digest:
+    """A hash over values, fed piece by piece; `own` is the top-level package of the user's function."""
+
+    def __init__(self, own: str) -> None:
+        self._own = own
+        self._hash = hashlib.sha256()
+        self._numbers: dict[int, int] = {}
+        self._kept: list[Any] = []
+        self._active: list[int] = []
+        self._where: list[str] = []
+        self._versions: dict[str, list[str]] = {}
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()[:32]
+
+    def _write(self, *texts: object) -> None:
+        for text in texts:
+            data = text if isinstance(text, bytes) else str(text).encode("utf-8", "surrogatepass")
+            self._hash.update(b"%d:" % len(data))
+            self._hash.update(data)
+
+    def add(self, value: Any) -> None:
+        """Add any value.
+
+        Raises
+        ------
+        NoDigestError
+            There is no digest of it.
+        """
+        if value is None or type(value) in _PLAIN:
+            self._write(type(value).__name__, repr(value))
+        elif isinstance(value, types.FunctionType | type | types.ModuleType):
+            self._add_once(value)
+        elif id(value) in self._active:
+            self._write("cycle", len(self._active) - self._active.index(id(value)))
+        else:
+            self._active.append(id(value))
+            self._add_object(value)
+            self._active.pop()
+
+    def _add_once(self, value: Any) -> None:
+        """Add a function, class or module of the user in full when it is met first, by its number afterwards."""
+        if not self._is_own(value):
+            self._add_name(value)
+        elif id(value) in self._numbers:
+            self._write("again", self._numbers[id(value)])
+        else:
+            self._numbers[id(value)] = len(self._numbers)
+            self._kept.append(value)
+            if isinstance(value, types.FunctionType):
+                self._add_function(value)
+            elif isinstance(value, type):
+                self._add_class(value)
+            else:  # which of its members count is decided by the code that names them
+                self._write("module", value.__name__)
+
+    def _add_object(self, value: Any) -> None:
+        kind = type(value)
+        parts = _PARTS.get(kind)
+        if parts is not None:
+            found = list(parts(value))
+            self._write(kind.__name__, len(found))
+            self._add_all(found)
+        elif kind in (set, frozenset):  # they have no order
+            self._write(kind.__name__, *sorted(self._apart(item) for item in value))
+        elif kind is np.ndarray or isinstance(value, np.generic):
+            self._add_array(np.asarray(value), kind.__name__)
+        elif kind is types.CodeType:
+            self._add_code(value)
+        elif isinstance(value, _PRINTED):
+            self._write(kind.__qualname__, repr(value))
+        elif isinstance(value, logging.Logger):
+            self._write("logger")  # what it writes is not part of the result
+        else:
+            self._add_other(value)
+
+    def _add_other(self, value: Any) -> None:
+        kind = type(value)
+        if isinstance(value, enum.Enum):
+            self._add_all(["enum", kind, value.name, value.value])
+        elif isinstance(value, _NAMED) or self._is_member_of_its_module(value):
+            self._add_name(value)
+        elif self._is_own(kind):
+            self._add_instance(value)
+        else:
+            where = f" in {self._where[-1]}" if self._where else ""
+            raise NoDigestError(f"an object of {kind.__module__}.{kind.__qualname__}{where}")
+
+    def _add_all(self, values: Iterable[Any]) -> None:
+        for value in values:
+            self.add(value)
+
+    def _apart(self, value: Any) -> str:
+        """Return the digest of one value by itself."""
+        one = _Digest(self._own)
+        one.add(value)
+        return one.hexdigest()
+
+    def _add_array(self, array: np.ndarray[Any, Any], kind: str) -> None:
+        self._write(kind, array.dtype.descr, array.shape)
+        if array.dtype.hasobject:
+            self.add(array.tolist())
+        else:
+            self._write(np.ascontiguousarray(array).tobytes())
+
+    # -- code -----------------------------------------------------------------------------------------------------
+
+    def _add_function(self, function: types.FunctionType) -> None:
+        self._where.append(function.__qualname__)
+        self._write("function", function.__name__)
+        self._add_code(function.__code__)
+        self._add_all([function.__defaults__, function.__kwdefaults__, function.__dict__])
+        for cell in function.__closure__ or ():
+            try:
+                self.add(cell.cell_contents)
+            except ValueError:  # a name that is not bound yet
+                self._write("empty cell")
+        for name in sorted(global_names(function.__code__)):
+            self._add_global(function, name)
+        self._add_imports(function)
+        self._where.pop()
+
+    def _add_code(self, code: types.CodeType) -> None:
+        counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
+        self._write("code", code.co_code, *counts, getattr(code, "co_exceptiontable", b""))
+        self._add_all([code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_consts])
+
+    def _add_global(self, function: types.FunctionType, name: str) -> None:
+        self._write("global", name)
+        if name in function.__globals__:
+            value = function.__globals__[name]
+            self.add(value)
+            if isinstance(value, types.ModuleType):
+                self._add_members(value, attribute_names(function.__code__), set())
+        elif not hasattr(builtins, name):
+            self._write("unbound")
+
+    def _add_members(self, module: types.ModuleType, names: set[str], visited: set[int]) -> None:
+        """Add what a function may name of a module: members, and members of modules in it, by these names."""
+        if id(module) in visited or not self._is_own(module):
+            return
+        visited.add(id(module))
+        for name in sorted(names & vars(module).keys()):
+            self._write("member", name)
+            value = vars(module)[name]
+            self.add(value)
+            if isinstance(value, types.ModuleType):
+                self._add_members(value, names, visited)
+
+    def _add_imports(self, function: types.FunctionType) -> None:
+        """Add what a function imports when it runs."""
+        for name, members in imports(function):
+            try:
+                module = importlib.import_module(name)
+            except ImportError:
+                self._write("no module", name)
+                continue
+            self.add(module)
+            top = sys.modules.get(_top_level(name), module)
+            names = attribute_names(function.__code__) | set(name.split(".")) | set(members)
+            visited: set[int] = set()
+            self._add_members(module, names, visited)
+            if not members:  # `import a.b` binds a
+                self._add_members(top, names, visited)
+            for member in members:  # a module of a package is not a member of it before it is imported
+                part = _module(f"{name}.{member}") if not hasattr(module, member) else None
+                if part is not None:
+                    self.add(part)
+                    self._add_members(part, names, visited)
+
+    def _add_class(self, kind: type) -> None:
+        self._where.append(kind.__qualname__)
+        self._add_all(["class", kind.__qualname__, kind.__bases__, type(kind)])
+        generated = dataclasses.is_dataclass(kind)
+        if generated:
+            for field in dataclasses.fields(kind):
+                self._write("field", field.name)
+                self._add_all(
+                    "missing" if value is dataclasses.MISSING else value
+                    for value in (field.default, field.default_factory)
+                )
+        members = kind.__members__ if issubclass(kind, enum.Enum) else {}
+        self._add_all((name, member.value) for name, member in members.items())
+        for name, value in vars(kind).items():
+            made = getattr(getattr(value, "__code__", None), "co_filename", "") == "<string>"
+            if name in _UNTOLD or name in members or (generated and made) or isinstance(value, _FIELDS):
+                continue
+            if issubclass(kind, enum.Enum) and not isinstance(value, types.FunctionType | property):
+                continue
+            self._write("attribute", name)
+            self.add(value)
+        self._where.pop()
+
+    def _add_instance(self, value: Any) -> None:
+        kind = type(value)
+        self._write("instance")
+        self.add(kind)
+        for base in _BASES:
+            if isinstance(value, base):
+                self.add(base(value))
+                break
+        slots = (name for part in kind.__mro__ for name in _slots(part))
+        state = {
+            **getattr(value, "__dict__", {}),
+            **{n: getattr(value, n) for n in slots if hasattr(value, n)},
+        }
+        self._add_all(item for pair in sorted(state.items()) for item in pair)
+
+    # -- packages -------------------------------------------------------------------------------------------------
+
+    def _is_own(self, value: Any) -> bool:
+        """Whether code is the user's, so that its text counts; of other code the version does."""
+        name = _module_of(value)
+        top = _top_level(name)
+        if top in sys.stdlib_module_names or top in _BY_VERSION:
+            return False
+        if top in (self._own, "__main__") or name not in sys.modules:  # or made by exec()
+            return True
+        module = sys.modules[name]
+        file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+        return file is not None and not _INSTALLED & set(pathlib.PurePath(file).parts)
+
+    def _is_member_of_its_module(self, value: Any) -> bool:
+        """Whether a callable of another package is found there by its name, as a constant of that package."""
+        name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+        module = sys.modules.get(str(getattr(value, "__module__", None)))
+        if not isinstance(name, str) or module is None or self._is_own(module):
+            return False
+        found: Any = module
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return found is value
+
+    def _add_name(self, value: Any) -> None:
+        """Add something of another package, the standard library or C: by name and version."""
+        module = _module_of(value)
+        if isinstance(value, np.ufunc):
+            homes = [name for name in _UFUNC_MODULES if _is_there(value, name)]
+            if not homes:
+                raise NoDigestError(f"the ufunc {value.__name__!r}, which is not one of numpy or scipy")
+            module = homes[0]
+        if isinstance(value, types.FunctionType) and not self._is_member_of_its_module(value):
+            # Made by another package around something of the user: a decorated function.
+            self._add_code(value.__code__)
+            self._add_all([value.__defaults__, value.__kwdefaults__])
+            self._add_all(cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell))
+        bound = getattr(value, "__self__", None)
+        if isinstance(bound, types.ModuleType):
+            module = bound.__name__
+        elif bound is not None and not isinstance(value, types.ModuleType | type):
+            self.add(bound)
+        owner = getattr(value, "__objclass__", None)
+        self._write("name", module, getattr(value, "__qualname__", getattr(value, "__name__", "")))
+        if isinstance(owner, type):
+            module = owner.__module__
+            self._write(owner.__qualname__)
+        self.add_version(_top_level(module))
+
+    def add_version(self, package: str) -> None:
+        """Add the version of a package.
+
+        Raises
+        ------
+        NoDigestError
+            It has none.
+        """
+        if package in sys.stdlib_module_names or package == "builtins":
+            return  # that of Python is in every digest
+        if package not in self._versions:
+            found = [getattr(sys.modules.get(package), "__version__", None), *_installed_versions(package)]
+            self._versions[package] = [str(version) for version in found if version is not None]
+        if not self._versions[package]:
+            raise NoDigestError(f"the package {package!r}, which has no version")
+        self._write("version", package, *self._versions[package])
+
+
+def _module(name: str) -> types.ModuleType | None:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def _installed_versions(package: str) -> Iterator[str]:
+    try:
+        yield importlib.metadata.version(package)
+        return
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    for name in sorted(set(_distributions().get(package, ()))):
+        yield name + importlib.metadata.version(name)
+
+
+@functools.cache
+def _distributions() -> dict[str, list[str]]:
+    return dict(importlib.metadata.packages_distributions())
+
+
+def _is_there(ufunc: np.ufunc, module: str) -> bool:
+    return getattr(sys.modules.get(module), ufunc.__name__, None) is ufunc
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    slots = vars(kind).get("__slots__", ())
+    names = (slots,) if isinstance(slots, str) else tuple(slots)
+    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))

@@ -1,0 +1,211 @@
+"""The plate that `Plate.map` stores results in: with the metadata of the plate that they are made from.
+
+Kept are rows, columns and acquisitions of the plate, and of plate, wells and positions the names, the channels with
+colours and contrast, and custom attributes. Everything is checked before anything is created.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import InvalidArgumentError
+from lamella.nodes.plate import Plate
+from lamella.nodes.position import pending_attributes
+from lamella.nodes.well import Well
+from lamella.ops.execution import check_reach
+from lamella.ops.plates.map_records import without_records
+from lamella.spec import versions
+from lamella.spec.plate import PlateMeta, WellGroupMeta
+from lamella.store.local import LocalStorage
+from lamella.store.storage import open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from concurrent.futures import Executor
+
+    from zarr.abc.store import Store
+
+    from lamella.nodes.node import NGFFNode
+    from lamella.nodes.position import Position
+    from lamella.spec.images import ImagesMeta
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.types import JSONObject, StrPath
+
+_SERIES = "bioformats2raw.layout"
+"""Says that an OME-XML file lists the images of the store; results come without one."""
+
+
+def open_output(output: StrPath | Store) -> Plate | None:
+    """Open the plate that an earlier call made; None where there is nothing yet.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is something else.
+    """
+    from lamella.nodes.open import open_ome_zarr
+
+    if not open_storage(output, read_only=True).exists(""):
+        return None
+    made = open_ome_zarr(output, mode="r+")
+    if not isinstance(made, Plate):
+        raise InvalidArgumentError(
+            f"{made!r} is not a plate: the results need a plate of their own, at another path."
+        )
+    return made
+
+
+def refuse_inside(output: StrPath | Store, plate: Plate) -> None:
+    """Refuse a new plate inside of the plate that it is made from.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It would lie there.
+    """
+    storage = plate._documents.storage
+    if not isinstance(output, str | os.PathLike) or not isinstance(storage, LocalStorage):
+        return
+    target = open_storage(output, read_only=True)
+    root = os.path.realpath(os.path.join(storage.root, plate.path))
+    if isinstance(target, LocalStorage) and os.path.realpath(target.root).startswith(root + os.sep):
+        raise InvalidArgumentError(
+            f"The results would lie in {target.root}, inside of the plate {plate._place} that they are made from. "
+            "Choose another path."
+        )
+
+
+def create_output(
+    plate: Plate,
+    chosen: Mapping[str, Position],
+    output: StrPath | Store,
+    channel_names: Sequence[str] | None,
+    executor: Executor | None,
+) -> Plate:
+    """Create the plate for the results, without positions."""
+    from lamella.nodes.open import open_ome_zarr
+
+    check_reach(open_storage(output), executor)
+    first = next(iter(chosen.values()), None)
+    names = channel_names or (first.channel_names if first is not None else plate.channel_names)
+    made = open_ome_zarr(
+        output,
+        layout="hcs",
+        mode="w-",
+        channel_names=list(names),
+        axes=first.axes if first is not None else None,
+        version=plate._session.version.written_as,
+    )
+    source = plate._live.view
+    acquisitions = [
+        entry.model_copy(update={"maximum_field_count": None}) for entry in source.acquisitions or []
+    ]
+
+    def copied(meta: PlateMeta) -> PlateMeta:
+        new = source.copied()
+        new.name = source.name or meta.name
+        new.wells, new.field_count, new.acquisitions = [], None, acquisitions or meta.acquisitions
+        return new
+
+    _copy_attributes(plate, made)
+    made._live.edit(copied)
+    return made
+
+
+def create_positions(
+    made: Plate, plate: Plate, chosen: Mapping[str, Position], channel_names: Sequence[str] | None
+) -> None:
+    """Create the positions that are not there yet, with the metadata of their sources."""
+    there = {path for path, _ in made.positions()}
+    missing = [path for path in chosen if path not in there]
+    wells = {path.rpartition("/")[0] for path in missing}
+    listed = {path: plate._open_listed(Well, path) for path in plate._well_paths() if path in wells}
+    ids = {
+        f"{path}/{image.path}": image.acquisition
+        for path, well in listed.items()
+        for image in well._live.view.images
+    }
+    only = [entry.id for entry in plate._live.view.acquisitions or []]
+    default = only[0] if len(only) == 1 else None
+    new_wells = wells - set(made._well_paths())
+    made.create_positions(
+        [(*path.split("/"), None, None, default if ids.get(path) is None else ids[path]) for path in missing]
+    )
+    for path in sorted(new_wells & listed.keys()):
+        _copy_attributes(listed[path], made._open_listed(Well, path))
+    for path in missing:
+        _describe(chosen[path], made[path], channel_names)
+
+
+def _copy_attributes(source: NGFFNode, target: NGFFNode) -> None:
+    """Copy the custom attributes of a plate or well, beside what the specification says of it."""
+    kind = PlateMeta if isinstance(source, Plate) else WellGroupMeta
+    attributes = _custom(source, target)
+
+    def edit(own: JSONObject) -> JSONObject:
+        meta = target._session.version.load(kind, own)
+        return own if meta is None else target._session.version.dump(meta, attributes)
+
+    if attributes != _custom(target, target):
+        target._documents.edit_group(target.path, edit)
+
+
+def _custom(node: NGFFNode, target: NGFFNode) -> JSONObject:
+    """Return the attributes of a node for another store, without what belongs to its own store alone."""
+    version = target._session.version
+    attributes = without_records(node._documents.group(node.path))
+    attributes = versions.convert_attributes(attributes, node._session.version, version)
+    ome = {key: value for key, value in version.ome(attributes).items() if key != _SERIES}
+    return version.with_ome(attributes, ome)
+
+
+def _describe(source: Position, target: Any, channel_names: Sequence[str] | None) -> None:
+    """Give a position without an image the names, channels and custom attributes of its source."""
+    version = target._session.version
+    meta: ImagesMeta = source._live.view.copied()
+    for image in meta.multiscales:
+        image.datasets, image.type, image.metadata = [], None, None
+    if channel_names is not None and meta.omero is not None:
+        known = {channel.label: channel for channel in meta.omero.channels}
+        own = target._live.view.omero.channels
+        meta.omero.channels = [known.get(channel.label, channel) for channel in own]
+    elif meta.omero is None:
+        meta.omero = target._live.view.omero
+    attributes = _custom(source, target)
+    for image in meta.multiscales[
+        :1
+    ]:  # what is said of the image waits with the position for the first array
+        said = {"name": image.name, **(image.__pydantic_extra__ or {})}
+        attributes = {**attributes, "lamella": {**attributes.get("lamella", {}), "image": said}}
+    attributes = pending_attributes(version, meta, version.dump(meta, attributes))
+    target._documents.edit_group(target.path, lambda _: attributes)
+
+
+def layout_like(array: ArrayMeta, shape: Sequence[int], zarr_format: int) -> dict[str, Any]:
+    """Return the chunks, shards and compression of an array as options for one of another shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lamella.store.documents import new_array
+    >>> like = new_array((4, 8, 8), "u1", zarr_format=3, chunks=(2, 4, 4), shards=(4, 8, 8))
+    >>> options = layout_like(like, (1, 8, 8), 3)
+    >>> options["chunks"], options["shards_ratio"]
+    ((1, 4, 4), (1, 2, 2))
+    """
+    if len(shape) != len(array.shape):
+        return {"chunks": "auto"}
+    chunks = tuple(max(1, min(c, n)) for c, n in zip(array.chunks, shape, strict=True))
+    options: dict[str, Any] = {"chunks": chunks}
+    options["compressor"] = array.compressor if array.compressor is not None else False
+    if zarr_format == 3:
+        options["checksum"] = array.checksum
+    if array.shards is not None and zarr_format == 3:
+        ratios = [s // c for s, c in zip(array.shards, array.chunks, strict=True)]
+        options["shards_ratio"] = tuple(
+            max(1, min(ratio, -(-n // c))) for ratio, n, c in zip(ratios, shape, chunks, strict=True)
+        )
+    return options

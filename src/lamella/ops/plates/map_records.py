@@ -1,0 +1,316 @@
+"""What `Plate.map` records of its results, so that the same call skips those that are still what it would make.
+
+A result is skipped when the function has the recorded digest and the files that it was made from and those that it is
+stored in have the recorded fingerprints (size, inode and times; the ETag on services). The record of a position's
+result is in the position's document, under ``lamella.map``::
+
+    "lamella": {"map": {"labels/cells": {"function": "5f0c...", "source": "91ab...", "output": {"0": "7d10..."}}}}
+
+An empty record says that the image or label image was begun by `Plate.map`, which may therefore replace it. The
+records of the regions of an array are in a hidden file in the folder of the array.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import InvalidArgumentError, LamellaError
+from lamella.nodes.session import join
+from lamella.store import coverage
+from lamella.store.evidence import fingerprints, fingerprints_below
+from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.stored_places import stored_places
+
+if TYPE_CHECKING:
+    from lamella.nodes.image_array import ImageArray
+    from lamella.nodes.position import Position
+    from lamella.ops.regions import Region
+    from lamella.types import JSONObject
+
+LABELS = "labels/"
+
+_OWN = "lamella"
+_MAP = "map"
+_DOCUMENTS = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")
+_REGIONS_FILE = f"{PRIVATE_PREFIX}map"
+_FLUSH_SECONDS = 2.0
+"""Time after which new records of regions are written: what a kill repeats beside the units under way."""
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def without_records(attributes: JSONObject) -> JSONObject:
+    """Return attributes without what lamella keeps in them about pixels of this store alone.
+
+    >>> without_records({"lamella": {"map": {"0": {}}, "times": [0, 1]}, "ours": 1})
+    {'lamella': {'times': [0, 1]}, 'ours': 1}
+    """
+    own = attributes.get(_OWN)
+    if not isinstance(own, dict):
+        return attributes
+    kept = {key: value for key, value in own.items() if key not in (_MAP, "stale_levels", "stream")}
+    rest = {key: kept if key == _OWN else value for key, value in attributes.items()}
+    return rest if kept else {key: value for key, value in rest.items() if key != _OWN}
+
+
+def _records(attributes: JSONObject) -> JSONObject:
+    own = attributes.get(_OWN)
+    records = own.get(_MAP) if isinstance(own, dict) else None
+    return dict(records) if isinstance(records, dict) else {}
+
+
+def _write_record(position: Position, name: str, record: JSONObject) -> None:
+    def edit(attributes: JSONObject) -> JSONObject:
+        own = attributes.get(_OWN)
+        own = dict(own) if isinstance(own, dict) else {}
+        return {**attributes, _OWN: {**own, _MAP: {**_records(attributes), name: record}}}
+
+    position._documents.edit_group(position.path, edit)
+
+
+def begin_result(position: Position, name: str) -> None:
+    """Record that an image or label image is being made, before anything of it is written or removed."""
+    _write_record(position, name, {})
+
+
+def is_recorded(position: Position, name: str) -> bool:
+    """Whether an image or label image was made or begun by `Plate.map`."""
+    return name in _records(position._documents.group(position.path))
+
+
+def is_there(position: Position, name: str) -> bool:
+    """Whether there is an image or label image, listed or not."""
+    if name.startswith(LABELS):
+        return name.removeprefix(LABELS) in position.labels
+    return (
+        name in position.dataset_paths
+        or position._documents.kind(position._place.child(name).path) is not None
+    )
+
+
+def refuse_results_of_others(position: Position, name: str, *, empty_is_free: bool) -> None:
+    """Refuse to replace an image or label image that `Plate.map` did not make.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is one; with what to do.
+    """
+    if not is_there(position, name) or is_recorded(position, name):
+        return
+    if empty_is_free and name in position.dataset_paths and not _has_pixels(position[name]):
+        return
+    raise InvalidArgumentError(
+        f"{position._place.child(name)} is there already, and was not made by map. Give another name, delete it, or "
+        "pass resume=False to replace it."
+    )
+
+
+def _has_pixels(array: ImageArray) -> bool:
+    stored = array._stored
+    return any(True for _ in stored_places(stored.documents.storage, stored.path, stored.meta))
+
+
+# -- whole positions ----------------------------------------------------------------------------------------------
+
+
+class PositionRecord:
+    """The record of one image or label image that a function makes of a position.
+
+    Parameters
+    ----------
+    source, target
+        The position that the function reads, and the one that its result is stored in.
+    name
+        Of the image, or "labels/" and the name of the label image.
+    function
+        Digest of the function; None where there is none, and nothing is ever done.
+    """
+
+    def __init__(self, source: Position, target: Position, name: str, function: str | None) -> None:
+        self._source, self._target, self._name, self._function = source, target, name, function
+        self._sources: str | None = None
+
+    def look_at_source(self) -> None:
+        """Take the fingerprints of the source, before the function reads it."""
+        self._sources = _source_digest(self._source, self._target, self._name) if self._function else None
+
+    def is_done(self) -> bool:
+        """Whether the result that is stored is what the function would make of the source."""
+        if self._function is None or self._sources is None:
+            return False
+        try:
+            record = _records(self._target._documents.group(self._target.path)).get(self._name)
+            if not isinstance(record, dict) or not isinstance(record.get("output"), dict):
+                return False
+            if (record.get("function"), record.get("source")) != (self._function, self._sources):
+                return False
+            output: JSONObject = record["output"]
+            return bool(output) and all(self._outputs().get(path) == found for path, found in output.items())
+        except LamellaError:
+            return False
+
+    def finish(self) -> None:
+        """Record the result, now that it is whole."""
+        if self._function is None or self._sources is None:
+            return
+        output = self._outputs()
+        if output and all(output.values()):
+            record = {"function": self._function, "source": self._sources, "output": output}
+            _write_record(self._target, self._name, record)
+
+    def _outputs(self) -> dict[str, str | None]:
+        """Return a digest of each array of the result, by its path in the position."""
+        position, name = self._target, self._name
+        if not name.startswith(LABELS):
+            return {name: _array_digest(position, name)} if name in position.dataset_paths else {}
+        label = name.removeprefix(LABELS)
+        if label not in position.labels:
+            return {}
+        return {
+            join(name, path): _array_digest(position, join(name, path))
+            for path in position.labels[label].dataset_paths
+        }
+
+
+def _array_digest(position: Position, path: str) -> str | None:
+    """Return the digest of what an array is and of the fingerprints of its files; None where there are none."""
+    place = position._place.child(path)
+    found = fingerprints_below(position._documents.storage, place.path)
+    if found is None:
+        return None
+    files = {key: stamp for key, stamp in found.items() if key.rpartition("/")[2] not in _DOCUMENTS}
+    return _digest([position._documents.array(place.path).document, files])
+
+
+def _source_digest(source: Position, target: Position, name: str) -> str | None:
+    """Return the digest of all that a function may read of a position but for its own result."""
+    storage, documents = source._documents.storage, source._documents
+    try:
+        found = fingerprints_below(storage, source.path)
+        if found is None:
+            return None
+        attributes = without_records(documents.group(source.path))
+        labels = source._place.child("labels").path
+        names = _label_names(source, labels)
+    except LamellaError:
+        return None
+    skipped = {join(path, file) for path in (source.path, labels) for file in _DOCUMENTS}
+    own = None
+    if (storage, source.path) == (target._documents.storage, target.path):
+        own = f"{source._place.child(name).path}/"
+        attributes = _without_dataset(attributes, name)
+        names = [label for label in names if f"{LABELS}{label}" != name]
+    files = {
+        key[len(source.path) :].strip("/"): stamp
+        for key, stamp in found.items()
+        if key not in skipped and (own is None or not key.startswith(own))
+    }
+    return _digest([files, attributes, names])
+
+
+def _label_names(position: Position, labels: str) -> list[Any]:
+    if position._documents.kind(labels) != "group":
+        return []
+    names = position._session.version.ome(position._documents.group(labels)).get("labels")
+    return names if isinstance(names, list) else [names]
+
+
+def _without_dataset(value: Any, name: str) -> Any:
+    """Return attributes without the entry of one array, and what is said of levels because of it."""
+    if isinstance(value, dict):
+        said = ("type", "metadata") if "datasets" in value else ()
+        return {
+            key: [item for item in part if not (isinstance(item, dict) and item.get("path") == name)]
+            if key == "datasets" and isinstance(part, list)
+            else _without_dataset(part, name)
+            for key, part in value.items()
+            if key not in said
+        }
+    return [_without_dataset(item, name) for item in value] if isinstance(value, list) else value
+
+
+# -- regions ------------------------------------------------------------------------------------------------------
+
+
+def region_digest(array: ImageArray, region: Region) -> str | None:
+    """Return the digest of what an array is and of the fingerprints of the files of a region; None without these."""
+    stored = array._stored
+    keys = [
+        join(stored.path, stored.meta.chunk_key(index)) for index in coverage.files_of(stored.meta, region)
+    ]
+    try:
+        found = fingerprints(stored.documents.storage, keys)
+        document = stored.documents.array(stored.path).document
+    except LamellaError:
+        return None
+    return None if found is None else _digest([document, found])
+
+
+def region_name(region: Region) -> str:
+    """Return a region as text.
+
+    >>> region_name((slice(0, 2), slice(8, 16)))
+    '0:2,8:16'
+    """
+    return ",".join(f"{part.start}:{part.stop}" for part in region)
+
+
+class RegionRecords:
+    """The records of the regions of one array: what they were made from, and what was stored.
+
+    Parameters
+    ----------
+    array
+        The array that is written.
+    work
+        Digest of the function and of what it reads; None where there is none, and nothing is ever done.
+    """
+
+    def __init__(self, array: ImageArray, work: str | None) -> None:
+        self._storage, self._key = array._stored.documents.storage, join(array.path, _REGIONS_FILE)
+        self._work = work
+        self._entries: dict[str, list[str]] | None = None
+        self._unwritten, self._last = False, time.monotonic()
+
+    def _known(self) -> dict[str, list[str]]:
+        if self._entries is None:
+            self._entries = self._read()
+        return self._entries
+
+    def _read(self) -> dict[str, list[str]]:
+        try:
+            stored = json.loads(self._storage.read(self._key) or b"null") if self._work else None
+            if isinstance(stored, dict) and stored["work"] == self._work:
+                return {name: [source, output] for name, (source, output) in stored["regions"].items()}
+        except (LamellaError, ValueError, KeyError, TypeError, AttributeError):
+            pass  # no record, or a damaged one: everything is made again
+        return {}
+
+    def of(self, region: Region) -> list[str] | None:
+        """Return the recorded digests of the source and the output of a region."""
+        return self._known().get(region_name(region))
+
+    def add(self, region: Region, digests: list[str]) -> None:
+        """Record a region that is whole; written every few seconds."""
+        if self._work is None:
+            return
+        self._known()[region_name(region)] = digests
+        self._unwritten = True
+        if time.monotonic() - self._last >= _FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is new."""
+        if self._unwritten:
+            text = json.dumps({"work": self._work, "regions": self._entries}, separators=(",", ":"))
+            self._storage.write(self._key, text.encode())
+        self._unwritten, self._last = False, time.monotonic()

@@ -1,0 +1,214 @@
+"""What a call of `Plate.map` asks for, with every argument checked before anything is called or created.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import pickle
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, NodeNotFoundError
+from lamella.nodes.position import Position
+from lamella.ops.plates.map_output import refuse_inside
+from lamella.ops.plates.map_records import LABELS
+from lamella.spec.axes import channel_axis
+from lamella.spec.edits import new_images
+from lamella.store.keys import check_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import DTypeLike
+    from zarr.abc.store import Store
+
+    from lamella.nodes.plate import Plate
+    from lamella.types import StrPath
+
+
+@dataclass(frozen=True)
+class MapRequest:
+    """The arguments of a call, checked; see :meth:`Plate.map`.
+
+    Attributes
+    ----------
+    chosen
+        The positions to work on, by their paths.
+    name
+        Where results are stored in each position; None when they are not.
+    """
+
+    function: Callable[[Any], Any]
+    over: str
+    level: str
+    name: str | None
+    output: StrPath | Store | None
+    channel_names: list[str] | None
+    dtype: np.dtype[Any] | None
+    chosen: dict[str, Position]
+    retries: int
+    resume: bool
+
+
+def checked_request(
+    plate: Plate,
+    function: Callable[[Any], Any],
+    over: str,
+    level: str,
+    name: str | None,
+    output: StrPath | Store | None,
+    channel_names: Sequence[str] | None,
+    dtype: DTypeLike | None,
+    positions: Iterable[str] | None,
+    retries: int,
+    resume: bool,
+    progress: object,
+    executor: Executor | None,
+) -> MapRequest:
+    """Check the arguments of a call.
+
+    Raises
+    ------
+    InvalidArgumentError
+        One does not fit (a ValueError).
+    NodeNotFoundError
+        A position, or the level in one, is not there (a KeyError).
+    """
+    for what, given in (("function", function), ("progress", progress)):
+        if not callable(given) and (given is not None or what == "function"):
+            raise InvalidArgumentError(f"{what} is something to call, not {given!r}.")
+    _check_picklable(function, executor)
+    level = str(level)
+    name = _name_of_results(over, name, level, output is not None)
+    chosen = _chosen(plate, positions)
+    _check_level(chosen, level, over)
+    kind = _data_type(dtype, over)
+    names = _channel_names(channel_names, chosen, level, over)
+    if output is not None:
+        if not hasattr(output, "supports_writes") and not isinstance(output, str | os.PathLike):
+            raise InvalidArgumentError(
+                f"output is the path of a plate, or a store of zarr-python, not {output!r}."
+            )
+        refuse_inside(output, plate)
+    return MapRequest(
+        function, over, level, name, output, names, kind, chosen, _retries(retries), bool(resume)
+    )
+
+
+def _check_picklable(function: object, executor: Executor | None) -> None:
+    """Refuse a function that processes cannot be sent; other executors have means of their own."""
+    if isinstance(executor, ProcessPoolExecutor):
+        try:
+            pickle.dumps(function)
+        except Exception as fault:
+            raise InvalidArgumentError(f"The executor cannot send work to its workers: {fault}") from fault
+
+
+def _name_of_results(over: str, name: str | None, level: str, to_output: bool) -> str | None:
+    """Return where results are stored, None when they are not; refuse what cannot be."""
+    if over not in ("positions", "regions"):
+        raise InvalidArgumentError(f"over is 'positions' or 'regions', got {over!r}")
+    if name is not None and not isinstance(name, str):
+        raise InvalidArgumentError(
+            f"name is the name of an array, or 'labels/' and one of labels, not {name!r}."
+        )
+    if over == "regions" and (name or "").startswith(LABELS):
+        raise InvalidArgumentError("label images are made from whole positions: use over='positions'")
+    if name is None and (to_output or over == "regions"):
+        name = level
+    if name is None:
+        return None
+    if not to_output and name == level:
+        raise InvalidArgumentError(
+            f"the image {level!r} would be written while it is read: give another name, or an output"
+        )
+    label = name.removeprefix(LABELS) if name.startswith(LABELS) else None
+    first, last = name.partition("/")[0], name.rpartition("/")[2]
+    if (
+        not name
+        or not last
+        or (label is None and (first == "labels" or last.startswith(".") or last == "zarr.json"))
+    ):
+        raise InvalidArgumentError(f"{name!r} cannot be the name of an array of a position.")
+    if label is not None and "/" in label:
+        raise InvalidArgumentError(f"A label image has a plain name, not the path {label!r}.")
+    check_key(name)
+    return name
+
+
+def _chosen(plate: Plate, paths: Iterable[str] | None) -> dict[str, Position]:
+    """Return the positions to work on, by their paths."""
+    if paths is None:
+        return dict(plate.positions())
+    if isinstance(paths, str):
+        raise InvalidArgumentError(f"positions is a list of paths, not the text {paths!r}.")
+    chosen = {}
+    for path in (str(path).strip("/") for path in paths):
+        found = plate[path]
+        if not isinstance(found, Position):
+            raise InvalidArgumentError(
+                f"{path!r} is not a position of {plate!r}: paths are 'row/column/field'"
+            )
+        chosen[path] = found
+    return chosen
+
+
+def _check_level(chosen: dict[str, Position], level: str, over: str) -> None:
+    """Refuse a level that a position does not have; a function of positions may work on one without an image."""
+    for path, position in chosen.items():
+        levels = position.dataset_paths
+        if level not in levels and (levels or over == "regions"):
+            raise NodeNotFoundError(
+                f"There is no level {level!r} in the position {position._place} ({path}). Its levels are: "
+                f"{', '.join(levels) or 'none'}."
+            )
+
+
+def _data_type(dtype: DTypeLike | None, over: str) -> np.dtype[Any] | None:
+    if dtype is None:
+        return None
+    if over == "positions":
+        raise InvalidArgumentError(
+            f"dtype={dtype!r} is for over='regions': results of positions are stored in the data type that they have."
+        )
+    try:
+        return np.dtype(dtype)
+    except (TypeError, ValueError) as fault:
+        raise InvalidArgumentError(f"{dtype!r} is not a data type of numpy: {fault}") from fault
+
+
+def _channel_names(
+    names: Sequence[str] | None, chosen: dict[str, Position], level: str, over: str
+) -> list[str] | None:
+    if names is None:
+        return None
+    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+        raise InvalidArgumentError(f"channel_names is a list of names, not {names!r}.")
+    if len(set(names)) != len(names):
+        raise InvalidArgumentError(f"channel_names {list(names)} has a name twice.")
+    for path, position in chosen.items():
+        axes = position.axes
+        new_images(axes, list(names))  # refuses names without an axis
+        axis = channel_axis(axes)
+        count = position[level].shape[axis] if axis is not None and over == "regions" else 0
+        if count > len(names):
+            raise InvalidArgumentError(
+                f"channel_names {list(names)} has {len(names)} names, and {path}/{level} has {count} channels."
+            )
+    return list(names)
+
+
+def _retries(retries: int) -> int:
+    try:
+        number = operator.index(retries)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise InvalidArgumentError(f"retries is how often a unit is tried again, from 0; got {retries!r}.")
+    return number
