@@ -19,8 +19,8 @@ from lamella.ops.display.render import (
     nearest,
     overlay,
     rgb,
-    standard_colors,
 )
+from lamella.spec.channels import standard_colors
 from lamella.spec.label_palette import label_color
 
 DTYPES = (

@@ -20,7 +20,7 @@ import numpy as np
 from lamella.adapters.tiff_axes import AxisPlan, plan_axes
 from lamella.adapters.tiff_file import open_file
 from lamella.adapters.tiff_imagej import read_imagej
-from lamella.adapters.tiff_metadata import SAMPLES, TiffMetadata
+from lamella.adapters.tiff_metadata import TiffMetadata
 from lamella.adapters.tiff_ome import read_ome
 from lamella.adapters.tiff_pages import (
     FilePool,
@@ -32,8 +32,9 @@ from lamella.adapters.tiff_pages import (
 )
 from lamella.adapters.tiff_promises import check_promises
 from lamella.adapters.tiff_resolution import read_resolution
+from lamella.adapters.tiff_samples import has_other_palette, is_rgb, merge_channels
 from lamella.errors import SourceError
-from lamella.ops.conversion.source import ImageDescription, SourceChannel
+from lamella.ops.conversion.source import ImageDescription
 from lamella.store.paths import local_path
 
 if TYPE_CHECKING:
@@ -213,6 +214,8 @@ def _describe(
     notes = (*metadata.notes, *plan.notes)
     if lacking:
         notes = (*notes, f"{lacking} of its {len(pages)} planes are missing and were written as zeros")
+    if has_other_palette(series.keyframe):
+        notes = (*notes, "its palette of colours was not applied: the pixels are its indices")
     description = ImageDescription(
         name=os.path.basename(path),
         files=tuple(sorted({page.file for page in pages if page is not None})),
@@ -221,12 +224,13 @@ def _describe(
         dtype=np.dtype(series.dtype).newbyteorder("="),
         scale=metadata.scale,
         units=metadata.units,
-        channels=_channels(metadata, plan, series),
+        channels=merge_channels(metadata.channels, series.keyframe, _length(plan, "c")),
         notes=notes,
         title=series.name if series.kind == "ome" else "",
         well=metadata.well,
         band_rows=_band_rows(series.keyframe),
         channels_together=_channels_together(series.keyframe),
+        is_rgb=is_rgb(series.keyframe),
     )
     return description, layout
 
@@ -236,6 +240,10 @@ def _plan(series: Any, where: str) -> AxisPlan:
     return plan_axes(
         series.axes, tuple(int(n) for n in series.shape), where, named=series.kind in ("ndtiff", "ome")
     )
+
+
+def _length(plan: AxisPlan, axis: str) -> int:
+    return plan.shape[plan.axes.index(axis)] if axis in plan.axes else 1
 
 
 def _band_rows(page: Any) -> int:
@@ -249,19 +257,6 @@ def _channels_together(page: Any) -> int:
     """How many samples of a page are decoded together."""
     separate, samples = page.shaped[0], page.shaped[4]
     return int(samples) if separate == 1 else 1
-
-
-def _channels(metadata: TiffMetadata, plan: AxisPlan, series: Any) -> tuple[SourceChannel, ...]:
-    """One channel for each index of the channel axis, with the names that the file or its samples give."""
-    count = plan.shape[plan.axes.index("c")] if "c" in plan.axes else 1
-    given = metadata.channels
-    samples = series.shape[series.axes.index("S")] if "S" in series.axes else 1
-    if len(given) == count and any(channel.label for channel in given):
-        return given
-    if samples == count and samples > 1:
-        # Two samples, or more than four, have no names that everybody knows.
-        return SAMPLES.get(samples) or tuple(SourceChannel("") for _ in range(count))
-    return given if len(given) == count else tuple(SourceChannel("") for _ in range(count))
 
 
 def _metadata_of_series(file: Any) -> list[TiffMetadata]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from lamella.adapters.tiff_metadata import TiffMetadata, is_size
 from lamella.adapters.tiff_resolution import is_for_print, print_note, read_ratios
+from lamella.adapters.tiff_samples import lut_color
 from lamella.ops.conversion.source import SourceChannel
 from lamella.spec.units import unit_name
 
@@ -75,24 +76,41 @@ def _text(value: object) -> str | None:
 
 def _channels(imagej: Mapping[str, Any], plan: AxisPlan) -> tuple[SourceChannel, ...]:
     count = plan.shape[plan.axes.index("c")] if "c" in plan.axes else 1
-    labels = _labels(imagej.get("Labels"), plan, count)
-    colors = [_lut_color(lut) for lut in imagej.get("LUTs") or ()]
-    if imagej.get("mode") == "grayscale" or len(colors) != count:
+    labels = _labels(_listed(imagej.get("Labels"), str), plan, count)
+    # One table is for all channels of an image that ImageJ shows in one colour at a time.
+    colors = [lut_color(lut) for lut in _listed(imagej.get("LUTs"), np.ndarray)]
+    if (imagej.get("mode") == "grayscale" and count > 1) or len(colors) != count:
         colors = [None] * count
-    ranges = [float(number) for number in imagej.get("Ranges") or ()]
-    if len(ranges) != 2 * count:
-        ranges = []
+    ranges = _ranges(imagej, count)
     return tuple(
-        SourceChannel(
-            labels[index] if labels else "",
-            colors[index],
-            (ranges[2 * index], ranges[2 * index + 1]) if ranges else None,
-        )
-        for index in range(count)
+        SourceChannel(labels[index] if labels else "", colors[index], ranges[index]) for index in range(count)
     )
 
 
-def _labels(labels: Sequence[str] | None, plan: AxisPlan, count: int) -> list[str]:
+def _listed(value: object, single: type) -> list[Any]:
+    """Return a list: ``tifffile`` leaves out the list around one label or one lookup table."""
+    if isinstance(value, single):
+        return [value]
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _ranges(imagej: Mapping[str, Any], count: int) -> list[tuple[float, float] | None]:
+    """Return the displayed range of each channel: of all, or of the one that there is."""
+    numbers: list[Any] = [
+        number for number in _listed(imagej.get("Ranges"), float) if isinstance(number, int | float)
+    ]
+    if len(numbers) != 2 * count:
+        numbers = [imagej.get("min"), imagej.get("max")] if count == 1 else []
+    if len(numbers) != 2 * count or not all(_is_finite(number) for number in numbers):
+        return [None] * count
+    return [(float(numbers[2 * index]), float(numbers[2 * index + 1])) for index in range(count)]
+
+
+def _is_finite(number: object) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and bool(np.isfinite(number))
+
+
+def _labels(labels: Sequence[str], plan: AxisPlan, count: int) -> list[str]:
     """Channel names out of the labels of the planes: those that are the same in every z and t of a channel."""
     if not labels or count < 2:
         return []
@@ -111,19 +129,3 @@ def _planes(plan: AxisPlan) -> int:
     for length in plan.shape[:-2]:
         planes *= length
     return planes
-
-
-def _lut_color(lut: Any) -> str | None:
-    """Colour of a lookup table that is a ramp from black to that colour; None for any other table.
-
-    >>> import numpy as np
-    >>> _lut_color(np.outer([1, 0, 1], np.arange(256)).astype("uint8"))
-    'FF00FF'
-    """
-    table = np.asarray(lut, dtype=np.float64)
-    if table.shape != (3, 256):
-        return None
-    top = table[:, -1]
-    if not top.any() or np.abs(table - np.outer(top, np.arange(256) / 255)).max() > 1:
-        return None
-    return "".join(f"{int(value):02X}" for value in top)

@@ -6,8 +6,10 @@ Layer: adapters.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from lamella.ops.conversion.source import SourceChannel
+if TYPE_CHECKING:
+    from lamella.ops.conversion.source import SourceChannel
 
 
 @dataclass(frozen=True)
@@ -33,20 +35,6 @@ class TiffMetadata:
     channels: tuple[SourceChannel, ...] = ()
     well: tuple[str, str, str] | None = None
     notes: tuple[str, ...] = ()
-
-
-SAMPLES = {
-    1: (),
-    2: (),
-    3: (SourceChannel("Red", "FF0000"), SourceChannel("Green", "00FF00"), SourceChannel("Blue", "0000FF")),
-    4: (
-        SourceChannel("Red", "FF0000"),
-        SourceChannel("Green", "00FF00"),
-        SourceChannel("Blue", "0000FF"),
-        SourceChannel("Alpha", "FFFFFF"),
-    ),
-}
-"""Names and colours of the samples of a pixel, by their number."""
 
 
 def is_size(number: float) -> bool:

@@ -28,6 +28,9 @@ _SIZES = (
 """Axis, attribute of Pixels, and the unit that the OME schema gives it when none is named."""
 
 
+_NO_COLOR = -(1 << 31)
+
+
 def read_ome(xml: str) -> list[TiffMetadata]:
     """Read the metadata of every image of an OME-XML that has pixels.
 
@@ -78,24 +81,11 @@ def _read_pixels(pixels: Element, well: tuple[str, str, str] | None) -> TiffMeta
     interval = _interval(pixels) if "t" not in scale else None
     if interval is not None:
         scale["t"], units["t"] = interval
-    channels = tuple(channel for element in children(pixels, "Channel") for channel in _channel(element))
+    channels = tuple(
+        SourceChannel(element.get("Name") or "", _color(element.get("Color")))
+        for element in children(pixels, "Channel")
+    )
     return TiffMetadata(scale, units, channels, well)
-
-
-def _channel(element: Element) -> list[SourceChannel]:
-    """Read the channel of an element, or one for each of its samples when it has several (RGB)."""
-    label = element.get("Name") or ""
-    samples = element.get("SamplesPerPixel") or "1"
-    if samples.isdecimal() and int(samples) > 1:
-        named = ("Red", "Green", "Blue", "Alpha") if int(samples) in (3, 4) else ()
-        colors = ("FF0000", "00FF00", "0000FF", "FFFFFF") if named else ()
-        return [
-            SourceChannel(
-                f"{label} {named[index] if named else index}".strip(), colors[index] if named else None
-            )
-            for index in range(int(samples))
-        ]
-    return [SourceChannel(label, _color(element.get("Color")))]
 
 
 def _color(text: str | None) -> str | None:
@@ -108,7 +98,8 @@ def _color(text: str | None) -> str | None:
         value = int(text or "")
     except ValueError:
         return None
-    return f"{(value & 0xFFFFFFFF) >> 8:06X}"
+    # The smallest integer is what Bio-Formats wrote once for "no colour".
+    return None if value == _NO_COLOR else f"{(value & 0xFFFFFFFF) >> 8:06X}"
 
 
 def _number(text: str | None) -> float | None:

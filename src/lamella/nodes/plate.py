@@ -12,6 +12,7 @@ from lamella.nodes.live import LiveDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.ome_xml import OMEXMLMethods
 from lamella.nodes.parts import read_part
+from lamella.nodes.plate_contrast import ContrastMethods
 from lamella.nodes.plate_map import MapMethods
 from lamella.nodes.plate_streams import PlateStreamMethods
 from lamella.nodes.plate_wells import WellEdits
@@ -37,7 +38,15 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, StrPath
 
 
-class Plate(WellEdits, PlateStreamMethods, TreeMethods, MapMethods, OMEXMLMethods, ModelNode[PlateMeta]):
+class Plate(
+    WellEdits,
+    PlateStreamMethods,
+    TreeMethods,
+    MapMethods,
+    ContrastMethods,
+    OMEXMLMethods,
+    ModelNode[PlateMeta],
+):
     """A high-content-screening plate.
 
     Parameters

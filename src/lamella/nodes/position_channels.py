@@ -6,7 +6,7 @@ Layer: nodes. The edits of the metadata themselves are pure functions in :mod:`l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from lamella.nodes.live import LiveDocument
+    from lamella.nodes.position import Position
     from lamella.spec.images import ImagesMeta
     from lamella.spec.omero import WindowDict
 
@@ -61,12 +62,12 @@ class ChannelEdits(NGFFNode):
         names = self.channel_names  # before an array grows: names may be counted from it
 
         def append(meta: ImagesMeta) -> ImagesMeta:
-            return edits.append_channel(_named(meta, names), chan_name, window)
+            return edits.append_channel(named(meta, names), chan_name, window)
 
         append(self._live.model)  # what does not fit is refused before an array grows
         if resize_arrays and levels:
             if not edits.channel_names(self._live.model):
-                self._live.edit(lambda meta: _named(meta, names))
+                self._live.edit(lambda meta: named(meta, names))
             for level in levels:
                 axis = self._channel_axis_of(level)
                 # A level that is longer than the names was made so by a call that was killed.
@@ -103,7 +104,7 @@ class ChannelEdits(NGFFNode):
         """
         self._require_writable(f"rename the channel {old!r}")
         names = self.channel_names
-        self._live.edit(lambda meta: edits.rename_channel(_named(meta, names), old, new))
+        self._live.edit(lambda meta: edits.rename_channel(named(meta, names), old, new))
 
     def update_channel(self, chan_name: str, target: str, data: ArrayLike) -> None:
         """Write one channel of an array.
@@ -175,10 +176,40 @@ class ChannelEdits(NGFFNode):
                 f"The contrast limits of {channel_name!r} are a dict of start, end, min and max, not {window!r}."
             )
         names = self.channel_names
-        self._live.edit(lambda meta: edits.set_contrast_limits(_named(meta, names), channel_name, window))
+        self._live.edit(lambda meta: edits.set_contrast_limits(named(meta, names), channel_name, window))
+
+    def compute_contrast(self) -> dict[str, WindowDict]:
+        """Choose the contrast limits of every channel from its pixels, and write them.
+
+        What is shown runs from the 0.1th to the 99.9th percentile of a sample: every pixel, or one of each block, of
+        up to 64 planes of the coarsest level with at least 128 pixels along y or x (of the finest level while the
+        lower ones are stale). Images that were converted from RGB keep 0 to the largest value, since other limits
+        change their hues. See :meth:`Plate.compute_contrast` for one window over all fields of a plate.
+
+        Returns
+        -------
+        dict of str to WindowDict
+            The new limits of each channel by its name.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the image has no pixels, pixels without an order (complex numbers), or no channel with a name
+            (a ValueError).
+
+        Examples
+        --------
+        >>> position["0"][:] = np.arange(512, dtype="uint16").reshape(1, 2, 4, 8, 8)
+        >>> position.compute_contrast()["GFP"]
+        {'start': 256.0, 'end': 511.0, 'min': 0.0, 'max': 65535.0}
+        """
+        from lamella.ops.contrast import compute_contrast
+
+        self._require_writable("compute contrast limits")
+        return compute_contrast([cast("Position", self)])
 
 
-def _named(meta: ImagesMeta, names: list[str]) -> ImagesMeta:
+def named(meta: ImagesMeta, names: list[str]) -> ImagesMeta:
     """Return the metadata with channel names: an image of another program may have none yet."""
     return meta if edits.channel_names(meta) or not names else edits.name_channels(meta, names)
 

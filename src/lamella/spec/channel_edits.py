@@ -15,7 +15,7 @@ from lamella.spec.channels import channel_meta
 from lamella.spec.omero import OMEROMeta, RDefsMeta, WindowDict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lamella.spec.images import ImagesMeta
     from lamella.spec.omero import ChannelMeta
@@ -162,6 +162,31 @@ def set_contrast_limits(meta: ImagesMeta, channel: str, window: WindowDict) -> I
     found = _find_channel(edited, channel)
     known: WindowDict = {} if found.window is None else found.window
     found.window = _whole({**known, **window}, channel)
+    return edited
+
+
+def set_windows(meta: ImagesMeta, windows: Mapping[int, WindowDict]) -> ImagesMeta:
+    """Replace the contrast limits of channels, by their place from 0; places without a channel are passed over.
+
+    Raises
+    ------
+    InvalidArgumentError
+        One of start, end, min, max is missing or not a finite number, or the image has no display block.
+
+    Examples
+    --------
+    >>> from lamella.models import axes
+    >>> from lamella.spec.edits import new_images
+    >>> meta = new_images(axes("cyx"), ["DAPI", "GFP"])
+    >>> meta = set_windows(meta, {1: {"start": 0, "end": 90, "min": 0, "max": 255}})
+    >>> meta.omero.channels[0].window, meta.omero.channels[1].window["end"]
+    (None, 90)
+    """
+    edited = meta.copied()
+    channels = _named_channels(edited).channels
+    for index, window in windows.items():
+        if index < len(channels):
+            channels[index].window = _whole(window, _label(channels[index], index))
     return edited
 
 

@@ -6,8 +6,12 @@ Layer: spec.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from lamella.spec.omero import ChannelMeta, WindowDict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 WHITE = "FFFFFF"
 _BLUE, _CYAN, _GREEN, _YELLOW = "0000FF", "00FFFF", "00FF00", "FFFF00"
@@ -54,6 +58,47 @@ _LINES: tuple[tuple[int, str], ...] = (
 """Upper ends of wavelengths in nm and the colour of the dyes that are excited there."""
 
 
+STANDARD_COLORS = ("00FFFF", "FF00FF", "FFFF00", "FF4040", "40FF40", "6080FF", WHITE)
+"""For channels of which nothing is known; one channel alone is white, two are green and magenta."""
+
+ALPHA = "alpha"
+"""Name, in any case, of the channel that is the opacity of an image in colour, and no light."""
+
+
+def standard_colors(count: int) -> list[str]:
+    """Choose colours that can be told apart, for channels of which nothing is known.
+
+    >>> standard_colors(1), standard_colors(2)
+    (['FFFFFF'], ['00FF00', 'FF00FF'])
+    """
+    if count <= 2:
+        return [[WHITE], [_GREEN, _MAGENTA]][count - 1] if count else []
+    return [STANDARD_COLORS[index % len(STANDARD_COLORS)] for index in range(count)]
+
+
+def distinct_colors(names: Sequence[str], colors: Sequence[str | None]) -> list[str]:
+    """Complete the colours of channels: from the name where it says one, else one that no other channel has.
+
+    Parameters
+    ----------
+    names : sequence of str
+    colors : sequence of str or None
+        None for those that nothing is known of.
+
+    Examples
+    --------
+    >>> distinct_colors(["DAPI", "channel_1", "channel_2"], [None, None, None])
+    ['0000FF', '00FFFF', 'FF00FF']
+    >>> distinct_colors(["channel_0"], [None]), distinct_colors(["a", "b"], [None, "FF0000"])
+    (['FFFFFF'], ['00FFFF', 'FF0000'])
+    """
+    found = [color or named_color(name) for name, color in zip(names, colors, strict=True)]
+    if not any(found):
+        return standard_colors(len(found))
+    unused = iter([color for color in STANDARD_COLORS if color not in found] or STANDARD_COLORS)
+    return [color or next(unused, WHITE) for color in found]
+
+
 def channel_color(name: str) -> str:
     """Choose the colour of a channel from its name: a dye, or the wavelength that excites it.
 
@@ -69,6 +114,15 @@ def channel_color(name: str) -> str:
     >>> channel_color("405 nm"), channel_color("Alexa 647")
     ('0000FF', 'FFA500')
     """
+    return named_color(name) or WHITE
+
+
+def named_color(name: str) -> str | None:
+    """Choose the colour of a channel as `channel_color` does; None where the name says nothing.
+
+    >>> named_color("BF"), named_color("channel_0")
+    ('FFFFFF', None)
+    """
     for dye, color in _DYES:
         if dye.search(name):
             return color
@@ -76,11 +130,11 @@ def channel_color(name: str) -> str:
     if found:
         wavelength = int(found["nm"])
         return next(color for end, color in _LINES if wavelength < end)
-    return WHITE
+    return None
 
 
 def channel_meta(name: str, index: int, window: WindowDict | None = None) -> ChannelMeta:
-    """Make the omero entry of a new channel; a viewer shows the first channel at first.
+    """Make the omero entry of a new channel; a viewer shows all channels at first, but not an opacity.
 
     Parameters
     ----------
@@ -97,7 +151,7 @@ def channel_meta(name: str, index: int, window: WindowDict | None = None) -> Cha
     ('GFP', '00FF00', True)
     """
     return ChannelMeta(
-        active=index == 0,
+        active=index == 0 or name.lower() != ALPHA,
         coefficient=1.0,
         color=channel_color(name),
         family="linear",

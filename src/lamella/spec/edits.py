@@ -22,6 +22,7 @@ from lamella.spec.channel_edits import (
     rename_channel,
     set_contrast_limits,
     set_missing_windows,
+    set_windows,
 )
 from lamella.spec.geometry import (
     WHOLE,
@@ -53,6 +54,7 @@ __all__ = [
     "set_contrast_limits",
     "set_scale",
     "set_transform",
+    "set_windows",
 ]
 
 

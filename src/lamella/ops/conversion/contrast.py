@@ -11,13 +11,15 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from lamella.spec.omero import WindowDict
     from lamella.types import Array, Shape
 
@@ -149,40 +151,64 @@ class ContrastSampler:
         WindowDict
             start and end from the sample; min and max the range of an integer type, or of the pixels of floats.
         """
-        low, high = self._limits(channel)
-        if displayed is not None and displayed[0] < displayed[1]:
-            start, end = displayed
-        else:
-            start, end = self._spread(channel)
-        if start >= end:
-            # A constant image: any window that has the value in it.
-            start, end = (start, start + 1) if self._dtype.kind == "f" or start < high else (start - 1, start)
-        return {"start": start, "end": end, "min": min(low, start), "max": max(high, end)}
-
-    def _limits(self, channel: int) -> tuple[float, float]:
-        if self._dtype.kind in "iu":
-            info = np.iinfo(self._dtype.str)
-            return float(info.min), float(info.max)
-        if self._dtype.kind == "b":
-            return 0.0, 1.0
-        return self._sample.ranges.get(channel, (0.0, 1.0))
+        start, end = (
+            displayed if displayed is not None and displayed[0] < displayed[1] else self._spread(channel)
+        )
+        limits = type_limits(self._dtype) or self._sample.ranges.get(channel, (0.0, 1.0))
+        return window_of(start, end, limits, self._dtype)
 
     def _spread(self, channel: int) -> tuple[float, float]:
         parts = self._sample.planes.get(channel)
-        if not parts:
-            return 0.0, 0.0
-        sample = np.concatenate([parts[key] for key in sorted(parts)])
-        if self._dtype.kind == "f":
-            sample = sample[np.isfinite(sample)].astype(np.float64)
-            if sample.size == 0:
-                return 0.0, 0.0
-        if self._dtype.kind == "b":
-            return 0.0, 1.0
-        start, end = (float(value) for value in np.percentile(sample, [LOW, HIGH], method="nearest"))
-        if start == end:
-            # Bright things smaller than a thousandth of the image: show them all the same.
-            start, end = float(sample.min()), float(sample.max())
-        return start, end
+        return spread(np.concatenate([parts[key] for key in sorted(parts)])) if parts else (0.0, 0.0)
+
+
+def type_limits(dtype: np.dtype[np.generic]) -> tuple[float, float] | None:
+    """Return the least and the largest value of an integer type or boolean; None for floats.
+
+    >>> import numpy as np
+    >>> type_limits(np.dtype("int8")), type_limits(np.dtype("float32"))
+    ((-128.0, 127.0), None)
+    """
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype.str)
+        return float(info.min), float(info.max)
+    return (0.0, 1.0) if dtype.kind == "b" else None
+
+
+def spread(values: NDArray[Any]) -> tuple[float, float]:
+    """Return the percentiles of a sample that are shown as black and as full intensity; (0, 0) without values.
+
+    >>> import numpy as np
+    >>> spread(np.arange(1001)), spread(np.array([3] * 5000 + [9]))
+    ((1.0, 999.0), (3.0, 9.0))
+    """
+    if values.dtype.kind == "b":
+        return 0.0, 1.0
+    if values.dtype.kind == "f":
+        values = values[np.isfinite(values)].astype(np.float64)
+    if values.size == 0:
+        return 0.0, 0.0
+    start, end = (float(value) for value in np.percentile(values, [LOW, HIGH], method="nearest"))
+    if start == end:
+        # Bright things smaller than a thousandth of the image: show them all the same.
+        start, end = float(values.min()), float(values.max())
+    return start, end
+
+
+def window_of(
+    start: float, end: float, limits: tuple[float, float], dtype: np.dtype[np.generic]
+) -> WindowDict:
+    """Return contrast limits that show start to end of what is possible; a constant image gets a window around it.
+
+    >>> import numpy as np
+    >>> window_of(7.0, 7.0, (0.0, 255.0), np.dtype("uint8"))
+    {'start': 7.0, 'end': 8.0, 'min': 0.0, 'max': 255.0}
+    """
+    low, high = limits
+    if start >= end:
+        # A constant image: any window that has the value in it.
+        start, end = (start, start + 1) if dtype.kind == "f" or start < high else (start - 1, start)
+    return {"start": start, "end": end, "min": min(low, start), "max": max(high, end)}
 
 
 def check_dtype(dtype: np.dtype[np.generic], name: str) -> None:

@@ -21,7 +21,14 @@ from lamella._version import __version__
 from lamella.errors import InvalidArgumentError, StoreExistsError, StoreNotFoundError, WorkerLostError
 from lamella.ops.conversion.inputs import Inputs, plan_images
 from lamella.ops.conversion.planes import Tally
-from lamella.ops.conversion.store import ImageSettings, begin_image, create_positions, end_image, is_complete
+from lamella.ops.conversion.store import (
+    ImageSettings,
+    begin_image,
+    create_positions,
+    describe_plate,
+    end_image,
+    is_complete,
+)
 from lamella.ops.conversion.write import write_images
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.store.file_system import stamp_of
@@ -219,6 +226,8 @@ def _write_all(
 
         sizes = [image.source.description.nbytes for image in images]
         write_images(begun, sizes, tally, written, jobs=where.jobs, executor=where.executor, resumed=resumed)
+        if images[0].path:
+            describe_plate(images, positions, where.jobs)
         return max(len(position.dataset_paths) for position in positions)
 
 

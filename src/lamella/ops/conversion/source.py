@@ -36,11 +36,14 @@ class SourceChannel:
         Six hex digits, red, green, blue; None when the source does not say.
     window : tuple of float or None
         Displayed range (start, end) in pixel values; None when the source does not say.
+    active : bool
+        Whether a viewer shows it at first; false for the opacity of an image in colour.
     """
 
     label: str
     color: str | None = None
     window: tuple[float, float] | None = None
+    active: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class ImageDescription:
         Rows that are decoded together (a strip, a row of tiles); other bands of a plane cost more to read.
     channels_together : int
         Neighbours along axis "c" that are decoded together (the samples of a pixel); see `read_planes`.
+    is_rgb : bool
+        Whether the channels are the red, green and blue of an image in colour, with windows of their own.
     """
 
     name: str
@@ -91,6 +96,7 @@ class ImageDescription:
     well: tuple[str, str, str] | None = None
     band_rows: int = 1
     channels_together: int = 1
+    is_rgb: bool = False
 
     def length(self, axis: str) -> int:
         """Length of an axis, 1 when the image does not have it."""

@@ -13,16 +13,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from lamella.errors import InvalidArgumentError, LamellaError, SourceError
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
-from lamella.ops.conversion.contrast import ContrastSampler, check_dtype
+from lamella.ops.contrast import choose_windows
+from lamella.ops.conversion.contrast import ContrastSampler, check_dtype, type_limits, window_of
 from lamella.ops.conversion.layout import choose_layout
 from lamella.ops.conversion.write import Work
 from lamella.ops.pyramids.pyramid import begin_levels
 from lamella.ops.pyramids.whole import are_whole
 from lamella.spec.axes import axes as usual_axes
+from lamella.spec.channels import distinct_colors
 from lamella.spec.transforms import TransformationMeta
 from lamella.spec.versions import by_name
 
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.layout import Cut
     from lamella.ops.conversion.source import ImageDescription, SourceChannel
     from lamella.spec.axes import AxisMeta
+    from lamella.spec.omero import WindowDict
     from lamella.types import JSONObject, VersionName
 
 
@@ -212,14 +217,46 @@ def is_complete(position: Position) -> bool:
 
 
 def end_image(image: ImagePlan, position: Position, sample: Sample) -> None:
-    """Write what the source says of the image, and its contrast, into the metadata of the position."""
+    """End an image: describe it, unless it belongs to a plate, whose images are described together at the end."""
     description = image.source.description
-    sampler = ContrastSampler(description.axes, description.shape, description.dtype)
-    sampler.merge(sample)
-    _describe(position, description, sampler)
+    if not image.path:
+        sampler = ContrastSampler(description.axes, description.shape, description.dtype)
+        sampler.merge(sample)
+        windows = [
+            sampler.window(index, channel.window) for index, channel in enumerate(_channels(description))
+        ]
+        _describe(position, description, windows)
+    _mark_complete(position, description)
 
 
-def _describe(position: Position, description: ImageDescription, sampler: ContrastSampler) -> None:
+def describe_plate(images: Sequence[ImagePlan], positions: Sequence[Position], jobs: int | None) -> None:
+    """Describe the images of a plate, all with one window per channel.
+
+    Where all files state a window for a channel it is the median of those, since each may have been written for its own
+    field; else it is chosen from the pixels of all fields.
+    """
+    described = [image.source.description for image in images]
+    names = channel_labels(described[0])
+    windows: list[WindowDict] = []
+    chosen: dict[tuple[str, int], WindowDict] = {}
+    for index, name in enumerate(names):
+        stated = [window for description in described if (window := _channels(description)[index].window)]
+        if len(stated) < len(described) and not chosen:
+            chosen = choose_windows(positions, jobs=jobs)
+        windows.append(
+            chosen[name, 0] if len(stated) < len(described) else _stated(stated, described[0].dtype)
+        )
+    for description, position in zip(described, positions, strict=True):
+        _describe(position, description, windows)
+
+
+def _stated(windows: Sequence[tuple[float, float]], dtype: np.dtype[np.generic]) -> WindowDict:
+    """Return the median of the windows that files state."""
+    start, end = (float(np.median([window[side] for window in windows])) for side in (0, 1))
+    return window_of(start, end, type_limits(dtype) or (start, end), dtype)
+
+
+def _describe(position: Position, description: ImageDescription, windows: Sequence[WindowDict]) -> None:
     """Write what the source says of the image into the metadata of the position."""
     meta = position.metadata
     image = meta.multiscales[0]
@@ -229,17 +266,23 @@ def _describe(position: Position, description: ImageDescription, sampler: Contra
         meta.omero.name = description.name
         if meta.omero.rdefs is not None:
             meta.omero.rdefs.default_z = description.length("z") // 2
-        for index, (shown, channel) in enumerate(
-            zip(meta.omero.channels, _channels(description), strict=True)
-        ):
-            shown.active = True
-            shown.color = channel.color or shown.color
-            shown.window = sampler.window(index, channel.window)
+        channels = _channels(description)
+        colors = distinct_colors(channel_labels(description), [channel.color for channel in channels])
+        for shown, channel, color, window in zip(meta.omero.channels, channels, colors, windows, strict=True):
+            shown.active = channel.active
+            shown.color = color
+            shown.window = window
     position.dump_meta()
+
+
+def _mark_complete(position: Position, description: ImageDescription) -> None:
+    """Record what an image was made of, which a later call takes for the sign that all of its pixels are written."""
     names = [_base(file) for file in description.files] or [description.name]
     own: JSONObject = {"source": names[0] if len(names) == 1 else names}
     if description.title:
         own["title"] = description.title
+    if description.is_rgb:
+        own["samples"] = "rgb"
 
     def add(attributes: JSONObject) -> JSONObject:
         return {**attributes, "lamella": {**attributes.get("lamella", {}), **own}}

@@ -15,10 +15,11 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.position_channels import dtype_window
+from lamella.ops.contrast import is_rgb
 from lamella.ops.display.planes import PlaneAxes, level_for, pixel_aspect, plane_index, read_plane
-from lamella.ops.display.render import Window, auto_window, composite, standard_colors
+from lamella.ops.display.render import Window, auto_window, composite
 from lamella.ops.summary import displayed_range
-from lamella.spec.channels import channel_color
+from lamella.spec.channels import ALPHA, channel_color, standard_colors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,9 +104,11 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
 
     A name that stands there twice gets the channel's index the second time. An image without a channel axis has one
     channel. A window that is the whole range of the dtype counts as none, except for 8 bits and booleans: writers put
-    it that have not looked at the pixels.
+    it that have not looked at the pixels. Images that were converted from RGB keep their windows, and an
+    opacity is never shown by default: it is white where there is something to see.
     """
     array = position.data
+    colored = is_rgb(position)
     axis = PlaneAxes.of(position.axes, array.ndim).channel
     count = 1 if axis is None else array.shape[axis]
     omero = position.metadata.omero
@@ -118,7 +121,9 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
         known = stored[index] if index < len(stored) else None
         color = spare[index] if known is None else known.color or channel_color(known.label or name)
         key = name if name not in shown else f"{name} #{index}"
-        shown[key] = ShownChannel(key, color, _chosen_window(known, array.dtype)), _active(known, index)
+        window = displayed_range(known) if colored and known else _chosen_window(known, array.dtype)
+        opacity = count > 1 and name.lower() == ALPHA
+        shown[key] = ShownChannel(key, color, window), _active(known, index) and not opacity
     if not any(default for _, default in shown.values()):
         return {name: (channel, True) for name, (channel, _) in shown.items()}
     return shown

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 Window = tuple[float, float]
 """Pixel values shown as black and as full intensity."""
 
-STANDARD_COLORS = ("00FFFF", "FF00FF", "FFFF00", "FF4040", "40FF40", "6080FF", "FFFFFF")
-"""For channels that no metadata give a colour; one channel alone is white, two are green and magenta."""
-
 DARKEST, BRIGHTEST = 0.5, 99.8
 """Percentiles of the pixel values that an automatic window shows as black and as full intensity."""
 
@@ -43,17 +40,6 @@ def rgb(color: str) -> tuple[int, int, int]:
     found = _HEX.fullmatch(color.strip())
     digits = found[1] if found else "FFFFFF"
     return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
-
-
-def standard_colors(count: int) -> list[str]:
-    """Choose colours that can be told apart, for channels of which nothing is known.
-
-    >>> standard_colors(1), standard_colors(2)
-    (['FFFFFF'], ['00FF00', 'FF00FF'])
-    """
-    if count <= 2:
-        return [["FFFFFF"], ["00FF00", "FF00FF"]][count - 1] if count else []
-    return [STANDARD_COLORS[index % len(STANDARD_COLORS)] for index in range(count)]
 
 
 def auto_window(samples: NDArray[Any]) -> Window:

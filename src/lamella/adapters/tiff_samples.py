@@ -1,0 +1,147 @@
+"""The channels of a TIFF: what its metadata say of them, and what the samples of its pixels are.
+
+Samples are named by the photometric interpretation of the pages: red, green and blue only where it says so.
+
+Layer: adapters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.ops.conversion.source import SourceChannel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_GRAY, _RGB, _PALETTE, _SEPARATED, _YCBCR = (0, 1), 2, 3, 5, 6
+_LAB = (8, 9, 10)
+"""Values of the tag PhotometricInterpretation."""
+
+_KEEPS_YCBCR = {1, 5, 8, 32773, 32946, 34925, 50000}
+"""Compressions that are no image formats of their own (none, LZW, deflate, ...): their YCbCr is not decoded to RGB."""
+
+_ALPHA = (1, 2)
+"""Values of the tag ExtraSamples for opacity."""
+
+_CMYK_INKS = 1
+
+
+def samples_of(page: Any) -> list[SourceChannel]:
+    """Describe the samples of the pixels of a page; without names where the page does not say what they are.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        A key frame.
+    """
+    count = max(int(page.shaped[0]), int(page.shaped[4]))
+    if count == 1:
+        return [SourceChannel("", ramp_color(page))]
+    extras = [int(extra) for extra in page.extrasamples or ()][-count:]
+    colors = [SourceChannel(label, color) for label, color in _color_samples(page, count - len(extras))]
+    if is_rgb(page):
+        colors = [replace(channel, window=_whole_range(page.dtype)) for channel in colors]
+    opacity = SourceChannel("Alpha", "FFFFFF", _whole_range(page.dtype), active=False)
+    return [*colors, *(opacity if extra in _ALPHA else SourceChannel("") for extra in extras)]
+
+
+def is_rgb(page: Any) -> bool:
+    """Return whether the first three samples of a page, as it is decoded, are red, green and blue."""
+    count = max(int(page.shaped[0]), int(page.shaped[4])) - len(page.extrasamples or ())
+    decoded = page.photometric == _YCBCR and page.compression not in _KEEPS_YCBCR
+    return count == 3 and (page.photometric == _RGB or decoded)
+
+
+def _color_samples(page: Any, count: int) -> list[tuple[str, str | None]]:
+    """Return names and colours of the samples that are not extra ones."""
+    named: list[tuple[str, str | None]] = []
+    photometric = page.photometric
+    if is_rgb(page):
+        named = [("Red", "FF0000"), ("Green", "00FF00"), ("Blue", "0000FF")]
+    elif photometric == _YCBCR:
+        named = [("Y", "FFFFFF"), ("Cb", None), ("Cr", None)]
+    elif photometric == _SEPARATED and page.tags.valueof("InkSet", _CMYK_INKS) == _CMYK_INKS:
+        named = [("Cyan", "00FFFF"), ("Magenta", "FF00FF"), ("Yellow", "FFFF00"), ("Black", "FFFFFF")]
+    elif photometric in _LAB:
+        named = [("L*", "FFFFFF"), ("a*", None), ("b*", None)]
+    elif photometric in _GRAY and count == 1 and any(extra in _ALPHA for extra in page.extrasamples):
+        named = [("Gray", "FFFFFF")]
+    return named if len(named) == count else [("", None)] * count
+
+
+def _whole_range(dtype: Any) -> tuple[float, float]:
+    """Return 0 and the largest value of an integer type, 0 and 1 for floats and booleans."""
+    kind = np.dtype(dtype)
+    return 0.0, float(np.iinfo(kind.str).max) if kind.kind in "iu" else 1.0
+
+
+def ramp_color(page: Any) -> str | None:
+    """Return the colour of a palette that is a ramp from black to one colour, as ImageJ stores lookup tables."""
+    # Palettes count to 65535.
+    if page.photometric != _PALETTE or page.colormap is None:
+        return None
+    return lut_color(np.asarray(page.colormap) >> 8)
+
+
+def has_other_palette(page: Any) -> bool:
+    """Return whether the pixels are indices into a table of colours that is no ramp."""
+    return page.photometric == _PALETTE and page.colormap is not None and ramp_color(page) is None
+
+
+def lut_color(lut: Any) -> str | None:
+    """Return the colour of a lookup table that is a ramp from black to that colour; None for any other table.
+
+    Examples
+    --------
+    >>> lut_color(np.outer([1, 0, 1], np.arange(256)).astype("uint8"))
+    'FF00FF'
+    """
+    table = np.asarray(lut, dtype=np.float64)
+    if table.ndim != 2 or table.shape[0] != 3 or table.shape[1] < 2:
+        return None
+    top = table[:, -1]
+    if not top.any() or np.abs(table - np.outer(top, np.linspace(0, 1, table.shape[1]))).max() > 1:
+        return None
+    return "".join(f"{int(value):02X}" for value in top)
+
+
+def merge_channels(given: Sequence[SourceChannel], page: Any, count: int) -> tuple[SourceChannel, ...]:
+    """Return the channels of an image: what its metadata say of each, completed by what the samples of its pages are.
+
+    Parameters
+    ----------
+    given : sequence of SourceChannel
+        Of the metadata: one for each channel, or one for all samples of each channel.
+    page : tifffile.TiffPage
+        A key frame of the image.
+    count : int
+        Length of the axis of channels.
+    """
+    samples = samples_of(page)
+    if len(given) * len(samples) == count and len(samples) > 1:
+        # One channel of OME-XML is all samples of a pixel; its colour and range are not those of each sample.
+        return tuple(
+            replace(
+                sample,
+                label=f"{channel.label} {sample.label or index}".strip() if channel.label else sample.label,
+            )
+            for channel in given
+            for index, sample in enumerate(samples)
+        )
+    if len(given) != count:
+        given = [SourceChannel("")] * count
+    if count % len(samples):
+        return tuple(given)
+    return tuple(
+        replace(
+            sample,
+            label=channel.label or sample.label,
+            color=channel.color or sample.color,
+            window=channel.window or sample.window,
+        )
+        for channel, sample in zip(given, samples * (count // len(samples)), strict=True)
+    )

@@ -1,0 +1,165 @@
+"""``compute_contrast``: one contrast window per channel over all fields, out of a sample of a coarse level.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError
+from lamella.nodes.position_channels import named
+from lamella.ops.conversion.contrast import check_dtype, spread, type_limits, window_of
+from lamella.ops.display.planes import PlaneAxes, level_for, read_plane
+from lamella.ops.execution import run
+from lamella.ops.pyramids.update import stale_levels
+from lamella.spec import edits
+from lamella.spec.channels import ALPHA
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lamella.nodes.position import Position
+    from lamella.spec.omero import WindowDict
+    from lamella.types import Array
+
+_SIDE = 128
+"""Pixels of the larger side that a level must have: in smaller ones all details are averaged away."""
+
+_PLANES, _FEWEST_PLANES = 64, 3
+"""Planes per channel that are read of one field alone, and of each of many."""
+
+_PIXELS = 1 << 22
+"""Pixels per channel that are kept, of all fields together."""
+
+_Key = tuple[str, int]
+"""Name of a channel, and how many of that name come before it in its image."""
+
+
+@dataclass(frozen=True)
+class _Field:
+    """A field, and how much of it belongs to the sample."""
+
+    position: Position
+    planes: int
+    pixels: int
+
+
+def compute_contrast(positions: Sequence[Position], *, jobs: int | None = None) -> dict[str, WindowDict]:
+    """Choose one contrast window per channel for some fields, and write it to all of them.
+
+    Parameters
+    ----------
+    positions : sequence of Position
+        The fields; those without an array are passed over.
+    jobs : int, optional
+        Threads; one per processor by default.
+
+    Returns
+    -------
+    dict
+        Name of the channel to its window.
+
+    Raises
+    ------
+    InvalidArgumentError
+        No field has an array and a named channel.
+    """
+    fields = [position for position in positions if position.dataset_paths]
+    windows = choose_windows(fields, jobs=jobs)
+    if not windows:
+        raise InvalidArgumentError(
+            "There is no contrast to compute: no image has both pixels and a channel with a name."
+        )
+    for position in fields:
+        _write(position, windows)
+    return {name if not again else f"{name} #{again}": window for (name, again), window in windows.items()}
+
+
+def _write(position: Position, windows: Mapping[_Key, WindowDict]) -> None:
+    names = position.channel_names
+    wanted = {index: windows[key] for index, key in enumerate(_keys(names)) if key in windows}
+    if wanted:
+        position._live.edit(lambda meta: edits.set_windows(named(meta, names), wanted))
+
+
+def choose_windows(positions: Sequence[Position], *, jobs: int | None = None) -> dict[_Key, WindowDict]:
+    """Choose one contrast window per channel for some fields, without writing it."""
+    share = max(1, len(positions))
+    planes = max(_FEWEST_PLANES, min(_PLANES, 256 // share))
+    pixels = max(256, _PIXELS // share)
+    samples: dict[_Key, list[Array]] = {}
+
+    def keep(found: dict[_Key, Array]) -> None:
+        for key, values in found.items():
+            samples.setdefault(key, []).append(values)
+
+    run(_sample, (_Field(position, planes, pixels) for position in positions), jobs=jobs, done=keep)
+    order = dict.fromkeys(key for position in positions for key in _keys(position.channel_names))
+    return {key: _window(key, samples[key]) for key in order if key in samples}
+
+
+def _window(key: _Key, parts: Sequence[Array]) -> WindowDict:
+    limits = [type_limits(part.dtype) for part in parts]
+    values = np.concatenate(parts)
+    start, end = spread(values)
+    whole = [limit for limit in limits if limit is not None]
+    if len(whole) == len(parts):
+        possible = min(low for low, _ in whole), max(high for _, high in whole)
+        if key[0].lower() == ALPHA:
+            start, end = 0.0, possible[1]
+    else:
+        finite = values[np.isfinite(values)]
+        possible = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    return window_of(start, end, possible, values.dtype)
+
+
+def _keys(names: Sequence[str]) -> list[_Key]:
+    """Tell channels of one name apart by their order."""
+    return [(name, list(names[:index]).count(name)) for index, name in enumerate(names)]
+
+
+def _sample(field: _Field) -> dict[_Key, Array]:
+    """Read some pixels of each channel of a field."""
+    position = field.position
+    # Levels that do not show what was written to level 0 would give the contrast of other pixels.
+    array = position.data if stale_levels(position) else level_for(position, _SIDE)[1]
+    check_dtype(array.dtype, str(position._place))
+    axes = PlaneAxes.of(position.axes, array.ndim)
+    if is_rgb(position):
+        return _whole_range(position, array.dtype)
+    found: dict[_Key, Array] = {}
+    for channel, key in enumerate(_keys(position.channel_names)):
+        if channel < (1 if axes.channel is None else array.shape[axes.channel]):
+            places = list(_places(axes, array.shape, channel))
+            every = -(-len(places) // field.planes)
+            planes = [read_plane(array, axes, cut, 4 * _SIDE, ids=True) for cut in places[::every]]
+            values = np.concatenate([plane.ravel() for plane in planes])
+            found[key] = values[:: max(1, -(-values.size // field.pixels))]
+    return found
+
+
+def is_rgb(position: Position) -> bool:
+    """Return whether the channels of an image were converted from an image in colour."""
+    own = position._documents.group(position.path).get("lamella")
+    return isinstance(own, dict) and own.get("samples") == "rgb"
+
+
+def _whole_range(position: Position, dtype: np.dtype[np.generic]) -> dict[_Key, Array]:
+    """Return samples that show an image in colour from 0 to the largest value: other windows would change its hues."""
+    top = (type_limits(dtype) or (0.0, 1.0))[1]
+    return {key: np.array([0, top]).astype(dtype) for key in _keys(position.channel_names)}
+
+
+def _places(axes: PlaneAxes, shape: Sequence[int], channel: int) -> list[dict[int, int]]:
+    """List the planes of a channel, as indices of all dimensions but y and x."""
+    lengths = {
+        axis: range(channel, channel + 1) if axis == axes.channel else range(length)
+        for axis, length in enumerate(shape)
+        if axis not in (axes.y, axes.x)
+    }
+    return [dict(zip(lengths, index, strict=True)) for index in product(*lengths.values())]
