@@ -68,7 +68,7 @@ def kept(root):
 
 def without_cache_beside(package):
     """Put a file where the folder for bytecode would be: not even root can write there."""
-    (package / "lamella" / "ops" / "pyramids" / "__pycache__").write_text("")
+    (package / "lamella" / "ops" / "pyramids" / "kernels" / "__pycache__").write_text("")
 
 
 def test_threads_may_make_the_first_call_together_and_later_processes_need_no_numba(package):
@@ -116,7 +116,7 @@ def test_damaged_machine_code_is_compiled_again(package, damage):
 
 def test_another_kernel_is_another_machine_code(package):
     run(WORK, package)
-    source = package / "lamella" / "ops" / "pyramids" / "kernels_mean.py"
+    source = package / "lamella" / "ops" / "pyramids" / "kernels" / "mean.py"
     exact = "target[j] = cast(cast(total + cast(3 + odd)) >> 3)"
     assert exact in source.read_text()
     source.write_text(source.read_text().replace(exact, "target[j] = 9"))
@@ -147,8 +147,8 @@ def test_a_full_disk_is_no_error(package):
 
 def test_numba_calls_the_kernels_where_it_gives_no_machine_code(package):
     strange = """
-from lamella.ops.pyramids import kernels_jit
-kernels_jit._alone = lambda *_: None
+from lamella.ops.pyramids.kernels import jit
+jit._alone = lambda *_: None
 """
     run(strange + WORK.replace('assert "numba" not in sys.modules', ""), package)
     assert not kept(package)
@@ -160,7 +160,7 @@ kernels_jit._alone = lambda *_: None
 def test_the_compiler_is_loaded_before_the_import_that_stops_all_threads(package):
     work = """
 import sys
-from lamella.ops.pyramids.machine_code import _load_library
+from lamella.ops.pyramids.kernels.machine_code import _load_library
 _load_library()
 assert "libllvmlite" in open("/proc/self/maps", encoding="utf-8").read()
 assert "llvmlite.binding" not in sys.modules

@@ -4,7 +4,7 @@ What is here is a function from an array to a smaller array. Which regions are r
 order and by how many workers, is the pyramid's matter; cutting an array into blocks aligned to the factors
 never changes a bit of the result.
 
-Layer: ops. The kernels are loaded, or compiled, by the first call that needs them: see :mod:`.machine_code`.
+Layer: ops. The kernels are loaded, or compiled, by the first call that needs them: see ``kernels/README.md``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
-from lamella.ops.pyramids.machine_code import Constant, Kernel
+from lamella.ops.pyramids.kernels.machine_code import Constant, Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,14 +32,14 @@ Method: TypeAlias = Literal["mean", "median", "mode", "min", "max", "stride"]
 
 _METHODS = get_args(Method)
 
-_BIN_ROWS = Kernel("kernels_rows", "bin_rows")
-_MEAN_INTEGERS = Kernel("kernels_mean", "mean_integers")
-_MEAN_INT64 = Kernel("kernels_mean", "mean_int64")
-_MEAN_FLOAT32 = Kernel("kernels_mean", "mean_float32")
-_MEAN_FLOAT64 = Kernel("kernels_mean", "mean_float64")
-_MEDIAN = Kernel("kernels_rank", "median")
-_MODE = Kernel("kernels_rank", "mode")
-_EXTREMUM = Kernel("kernels_extrema", "extremum")
+_BIN_ROWS = Kernel("rows", "bin_rows")
+_MEAN_INTEGERS = Kernel("mean", "mean_integers")
+_MEAN_INT64 = Kernel("mean", "mean_int64")
+_MEAN_FLOAT32 = Kernel("mean", "mean_float32")
+_MEAN_FLOAT64 = Kernel("mean", "mean_float64")
+_MEDIAN = Kernel("rank", "median")
+_MODE = Kernel("rank", "mode")
+_EXTREMUM = Kernel("extrema", "extremum")
 
 _MOST_AXES = 6
 _MOST_VOXELS = (
@@ -153,7 +153,7 @@ def _known(method: Method) -> Method:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The input rows of each output row (see ``kernels_rows``).
+    """The input rows of each output row (see ``rows``).
 
     Attributes
     ----------

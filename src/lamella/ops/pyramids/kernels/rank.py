@@ -15,7 +15,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from lamella.ops.pyramids.kernels_jit import kernel
+from lamella.ops.pyramids.kernels.jit import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

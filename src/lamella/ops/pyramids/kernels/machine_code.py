@@ -6,7 +6,7 @@ alone puts it into memory in 0.05 s. So numba is imported by the first process t
 work is kept as a file that says by its name for what it holds (source, versions, processor). Where that cannot be had,
 numba calls the kernel itself.
 
-Layer: ops. llvmlite is imported by the first call. How kernels are compiled is in :mod:`.kernels_jit`.
+Layer: ops. llvmlite is imported by the first call. How kernels are compiled is in :mod:`.jit`.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Kernel:
             with contextlib.suppress(OSError):
                 if kept := _unpacked(place.read_bytes()):
                     return _linked(kept)
-        from lamella.ops.pyramids.kernels_jit import compiled
+        from lamella.ops.pyramids.kernels.jit import compiled
 
         plain, made = compiled(self.module, self.name, _arrays(args))
         if made is None:
@@ -131,7 +131,7 @@ def _arrays(args: Sequence[Argument]) -> list[Plain]:
 def _fingerprint(module: str, signature: Signature) -> str:
     """Name all that the machine code depends on."""
     digest = hashlib.sha256(repr((_machine(), signature)).encode())
-    for source in (module, "kernels_jit", "machine_code"):
+    for source in (module, "jit", "machine_code"):
         digest.update((_HERE / f"{source}.py").read_bytes())
     return digest.hexdigest()[:32]
 

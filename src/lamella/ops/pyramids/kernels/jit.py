@@ -1,7 +1,7 @@
 """How the pixel kernels are compiled: numba's options, kept in one place.
 
-The kernels live in the other ``kernels_*`` modules. A kernel sees a C-contiguous array as rows of voxels,
-and for each row of the output the list of input rows that it bins (see ``kernels_rows``): whatever the
+The kernels live in the other modules here. A kernel sees a C-contiguous array as rows of voxels,
+and for each row of the output the list of input rows that it bins (see ``rows``): whatever the
 number of axes and the factors, one compiled function per dtype serves.
 
 What is compiled is kept as machine code by :mod:`.machine_code`, under a name that holds the source of the kernel's
@@ -21,12 +21,12 @@ import numba
 import numpy as np
 from llvmlite import binding
 
-from lamella.ops.pyramids.machine_code import ENTRY
+from lamella.ops.pyramids.kernels.machine_code import ENTRY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lamella.ops.pyramids.machine_code import Plain
+    from lamella.ops.pyramids.kernels.machine_code import Plain
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,7 +54,7 @@ def compiled(module: str, name: str, args: Sequence[Plain]) -> tuple[Callable[..
         The kernel as numba calls it; and machine code with a function `ENTRY`, which needs nothing but the C library,
         or None where numba gives no such thing.
     """
-    plain: Any = getattr(import_module(f"lamella.ops.pyramids.{module}"), name)
+    plain: Any = getattr(import_module(f"lamella.ops.pyramids.kernels.{module}"), name)
     try:
         types = tuple(numba.typeof(arg) for arg in args)
         plain.compile(types)

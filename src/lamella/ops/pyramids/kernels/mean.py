@@ -1,6 +1,6 @@
 """Kernels of the mean: exact sums of integers, float64 sums of floats in C order.
 
-Each kernel bins the rows of `source` listed for an output row (see ``kernels_rows``), and `factor`
+Each kernel bins the rows of `source` listed for an output row (see ``rows``), and `factor`
 neighbours along a row. Two and four full rows binned by two (2x2 and 2x2x2) have loops of their own, which
 LLVM turns into vector instructions; every path gives the same bits.
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.ops.pyramids.kernels_jit import kernel
+from lamella.ops.pyramids.kernels.jit import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.ops.pyramids.kernels_jit import kernel
+from lamella.ops.pyramids.kernels.jit import kernel
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.ops.pyramids.kernels_jit import kernel
+from lamella.ops.pyramids.kernels.jit import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
