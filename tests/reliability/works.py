@@ -121,6 +121,15 @@ def _append_channel(folder: Path, version: str, acknowledge: Acknowledge) -> Non
         position.append_channel("new")
 
 
+def _append(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    """Append three frames to a sharded image, unless they are there: then it is resized to what it is."""
+    with _open(folder, "A/1/1") as position:
+        if len(position.data) == SHAPE[0]:
+            position.data.append(pixels(11, (3, *SHAPE[1:])))
+        else:
+            position.data.resize(position.data.shape)
+
+
 def _pyramid(folder: Path, version: str, acknowledge: Acknowledge) -> None:
     with _open(folder, "A/1/1") as position:
         position.compute_pyramid(3)
@@ -217,6 +226,7 @@ WORKS: dict[str, Work] = {
     "delete a well": Work(plate, _delete("B/2"), NodeNotFoundError),
     "delete a position": Work(plate, _delete("A/1/0"), NodeNotFoundError),
     "append a channel": Work(_levels, _append_channel, InvalidArgumentError),
+    "append frames": Work(plate, _append),
     "pyramid": Work(plate, _pyramid),
     "pyramid in units": Work(plate, _large_pyramid),
     "checksums": Work(plate, _checksums),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate, product
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -24,6 +25,7 @@ from lamella.ops.sources import reads_from
 from lamella.spec.axes import axes_from_json
 from lamella.store.array_creation import new_array
 from lamella.store.arrays import StoredArray
+from lamella.store.growth import growing
 from lamella.store.keys import PRIVATE_PREFIX, join
 
 if TYPE_CHECKING:
@@ -97,12 +99,14 @@ def write_xarray(position: Position, data_array: xr.DataArray, image: str = "0")
         finish_move(position)
         plan = plan_write(position, data_array, name)
         plan = alone.enter_context(_safe_to_read(position, plan))
-        array = _prepared(position, plan)
+        array, grown = _prepared(position, plan)
         _save_units(position, plan.units)
         _save_attributes(position, plan)
-        if plan.times is None or not plan.times.grid.movable:
+        if grown is None and (plan.times is None or not plan.times.grid.movable):
             lock.close()  # nobody can move the timepoints of this image, so others may write meanwhile
-        _write_pixels(array, plan.data, plan.indices)
+        _write_pixels(array, plan.data, plan.indices, grown)
+        for level in position.dataset_paths if grown is not None else ():
+            _grow(position._level(level)._stored, plan)
 
 
 @contextmanager
@@ -130,34 +134,34 @@ def _safe_to_read(position: Position, plan: WritePlan) -> Iterator[WritePlan]:
     documents.put_array(beside.path, described, new=True)
     try:
         computed = ImageArray(beside)
-        _write_pixels(computed, plan.data, [None] * plan.data.ndim)
+        _write_pixels(computed, plan.data, [None] * plan.data.ndim, None)
         yield replace(plan, data=plan.data.copy(data=dask_array(computed)))
     finally:
         documents.delete(beside.path)
 
 
-def _prepared(position: Position, plan: WritePlan) -> ImageArray:
-    """Make the array, or bring it to the shape and timepoints that the write needs."""
+def _prepared(position: Position, plan: WritePlan) -> tuple[ImageArray, WritePlan | None]:
+    """Make the array, or move its timepoints; return it, and the plan where it has to grow with the write."""
     if plan.array is None:
         transforms = level_transforms(position, plan.scale, plan.translation)
-        return position.create_zeros(plan.image, plan.shape, plan.data.dtype, transform=transforms)
+        return position.create_zeros(plan.image, plan.shape, plan.data.dtype, transform=transforms), None
     if plan.changes_times and plan.times is not None and plan.time is not None:
         move_timepoints(position, plan)
     elif tuple(plan.shape) != plan.array.shape:
-        for level in position.dataset_paths:
-            _grow(position, level, plan)
-    return position[plan.image]
+        return position[plan.image], plan
+    return position[plan.image], None
 
 
-def _grow(position: Position, level: str, plan: WritePlan) -> None:
-    """Make a level longer along times and channels; a process that does the same meanwhile is not undone."""
-    documents, path = position._documents, position._place.child(level).path
-    grown = {axis for axis, indices in enumerate(plan.indices) if indices is not None}
-    with documents.storage.lock(join(path, "shape")):
-        meta = documents.array(path)
-        shape = tuple(max(n, plan.shape[i]) if i in grown else n for i, n in enumerate(meta.shape))
-        if shape != meta.shape:
-            documents.put_array(path, meta.with_shape(shape))
+def _grow(array: StoredArray, plan: WritePlan) -> None:
+    """Make a level as long as the written one along times and channels."""
+    with growing(array, partial(_grown, plan)):
+        pass
+
+
+def _grown(plan: WritePlan, shape: Shape) -> Shape:
+    """Return the shape that a level grows to; a process that does the same meanwhile is not undone."""
+    axes = {axis for axis, indices in enumerate(plan.indices) if indices is not None}
+    return tuple(max(n, plan.shape[axis]) if axis in axes else n for axis, n in enumerate(shape))
 
 
 def _save_units(position: Position, units: Mapping[int, str | None]) -> None:
@@ -186,9 +190,18 @@ def _save_attributes(position: Position, plan: WritePlan) -> None:
         position._documents.edit_group(position.path, edit)
 
 
-def _write_pixels(array: ImageArray, data: xr.DataArray, indices: list[tuple[int, ...] | None]) -> None:
-    with array._noted(lambda: _around(array.shape, indices)):
-        _write_noted(array, data, indices)
+def _write_pixels(
+    array: ImageArray, data: xr.DataArray, indices: list[tuple[int, ...] | None], grown: WritePlan | None
+) -> None:
+    """Write the pixels; where the array grows, its longer shape is published when they are stored."""
+    shape = array.shape if grown is None else _grown(grown, array.shape)
+    stored = StoredArray(array._place.session.documents, array.path)
+    with array._noted(lambda: _around(shape, indices)):
+        if grown is None:
+            _write_noted(array, stored, data, indices)
+            return
+        with growing(stored, partial(_grown, grown)) as larger:
+            _write_noted(array, larger, data, indices)
 
 
 def _around(shape: Shape, indices: list[tuple[int, ...] | None]) -> Box | None:
@@ -200,8 +213,10 @@ def _around(shape: Shape, indices: list[tuple[int, ...] | None]) -> Box | None:
     return (tuple(a for a, _ in ends), tuple(b for _, b in ends)) if all(a < b for a, b in ends) else None
 
 
-def _write_noted(array: ImageArray, data: xr.DataArray, indices: list[tuple[int, ...] | None]) -> None:
-    writer = ArrayWriter(StoredArray(array._place.session.documents, array.path), indices)
+def _write_noted(
+    array: ImageArray, stored: StoredArray, data: xr.DataArray, indices: list[tuple[int, ...] | None]
+) -> None:
+    writer = ArrayWriter(stored, indices)
     lengths = _aligned(data.shape, indices, block_shape(array))
     if data.chunks is not None:
         import dask.array

@@ -388,8 +388,10 @@ class ImageArray:
         (2, 2, 4, 8, 8)
         """
         self._require_writable("append to the array")
-        old, block = self.shape, np.asarray(data)
-        with self._noted(lambda: _beyond(old, self.shape)):
+        block, old = np.asarray(data), self.shape
+        new = self._stored.appended(block.shape, axis)
+        # Noted before the shape shows it, and again as it became: another process may have appended meanwhile.
+        with self._noted(lambda: _beyond(old, tuple(map(max, new, self.shape)))):
             shape = self._stored.append(block, axis)
         self._after_write(block)
         return shape

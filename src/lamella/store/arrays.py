@@ -13,7 +13,8 @@ import itertools
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from operator import gt
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -35,6 +36,7 @@ from lamella.store.stored_places import stored_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.box_writes import BoxWriter
@@ -86,12 +88,26 @@ class StoredArray:
         self._opened: tuple[ArrayMeta, Engine] | None = None
         self._writer: BoxWriter | None = None
         self._many: tuple[ArrayMeta, Engine] | None = None
+        self._reach: Shape | None = None
+        self._held: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"StoredArray({self.documents.location(self.path)})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return partial(StoredArray, engine=self._only), (self.documents, self.path)
+        return _reopen, (self.documents, self.path, self._only, self._reach, self._held)
+
+    def reaching(self, shape: Shape, held: frozenset[str]) -> StoredArray:
+        """Return the array as it will be once it has grown to a shape; see `lamella.store.growth.growing`.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            The shape that the array is about to get.
+        held : frozenset of str
+            Names of the locks of files that the caller holds.
+        """
+        return _reopen(self.documents, self.path, self._only, shape, held)
 
     @property
     def meta(self) -> ArrayMeta:
@@ -107,7 +123,10 @@ class StoredArray:
         """
         stamp = self.documents.array_stamp(self.path)
         if self._known is None or self._known[0] != stamp:
-            self._known = stamp, self.documents.array(self.path)
+            found = self.documents.array(self.path)
+            if self._reach is not None:
+                found = found.with_shape(tuple(map(max, found.shape, self._reach)))
+            self._known = stamp, found
         return self._known[1]
 
     def refresh(self) -> ArrayMeta:
@@ -361,9 +380,10 @@ class StoredArray:
         Files that it fills need no lock: whoever writes to them at the same time writes to the same pixels.
         """
         names = coverage.lock_names(coverage.unfilled_files(meta, selection, coverage.LOCKS))
-        with ExitStack() as held:
+        with ExitStack() as locks:
             for name in names:
-                held.enter_context(self.documents.storage.lock(join(self.path, name)))
+                if name not in self._held:
+                    locks.enter_context(self.documents.storage.lock(join(self.path, name)))
             yield bool(names)
 
     # ---- resizing -------------------------------------------------------------------------------
@@ -382,48 +402,59 @@ class StoredArray:
         InvalidArgumentError
             Not one length per axis, or a negative one.
         """
+        from lamella.store.growth import growing
+
         new = _new_shape(shape, self._writable().shape)
-        with self._document_lock():
+        with self.shape_lock():
             meta = self.refresh()
-            if any(n < old for n, old in zip(new, meta.shape, strict=True)):
+            shrunk = tuple(map(min, meta.shape, new))
+            if shrunk != meta.shape:
                 # First: a kill in between leaves fill values where the caller wanted nothing, never old
                 # pixels later.
-                self._clear_beyond(meta, new)
-            self.documents.put_array(self.path, meta.with_shape(new))
-            self.refresh()
+                self._clear_beyond(meta, shrunk)
+                self.documents.put_array(self.path, meta.with_shape(shrunk))
+                self.refresh()
+        if any(map(gt, new, shrunk)):
+            with growing(self, lambda _: new):
+                pass
 
     def append(self, data: object, axis: int = 0) -> Shape:
         """Make an axis longer by the data and write it there; returns the new shape.
+
+        The longer shape is published when the data is stored: a reader never sees a part of them, and a failure or a
+        kill leaves the array as it was.
 
         Raises
         ------
         InvalidArgumentError
             The data does not fit the other axes.
         """
-        meta = self._writable()
-        shape, block = meta.shape, np.asarray(data)
-        block = cast_for(block, meta.dtype, self._where)
-        if block.ndim != len(shape) or not -len(shape) <= axis < len(shape):
-            raise InvalidArgumentError(
-                f"cannot append data of shape {block.shape} to axis {axis} of shape {shape}"
-            )
-        axis %= len(shape)
-        with self._document_lock():
-            meta = self.refresh()
-            old = meta.shape
-            expected = (*old[:axis], block.shape[axis], *old[axis + 1 :])
-            if block.shape != expected:
-                raise InvalidArgumentError(
-                    f"cannot append data of shape {block.shape} to axis {axis} of shape {old}: "
-                    f"expected {expected}"
-                )
-            new = (*old[:axis], old[axis] + block.shape[axis], *old[axis + 1 :])
-            self.documents.put_array(self.path, meta.with_shape(new))
-            self.refresh()
-        self.write((*(slice(None),) * axis, slice(old[axis], new[axis])), block)
+        from lamella.store.growth import growing
+
+        block = cast_for(np.asarray(data), self._writable().dtype, self._where)
+        new = self.appended(block.shape, axis)
+        axis %= len(new)
+
+        def grow(old: Shape) -> Shape:
+            return _appended(old, block.shape, axis)
+
+        with growing(self, grow, is_overwritten=True) as larger:
+            new = larger.meta.shape
+            larger.write((*(slice(None),) * axis, slice(new[axis] - block.shape[axis], new[axis])), block)
         return new
 
-    def _document_lock(self) -> Any:
+    def appended(self, shape: Shape, axis: int = 0) -> Shape:
+        """Return the shape of the array with a block of a shape appended to it.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The block does not fit the other axes.
+        """
+        return _appended(self.meta.shape, shape, axis)
+
+    def shape_lock(self) -> AbstractContextManager[None]:
+        """Hold the shape: whoever changes it holds this lock from reading the old one to writing the new one."""
         return self.documents.storage.lock(join(self.path, "shape"))
 
     def _clear_beyond(self, meta: ArrayMeta, new: Shape) -> None:
@@ -487,6 +518,27 @@ class StoredArray:
             except Exception:  # whatever the decoder raises, this is the file
                 return meta.chunk_key(place)
         return None
+
+
+def _reopen(
+    documents: Documents, path: str, engine: EngineName | None, reach: Shape | None, held: frozenset[str]
+) -> StoredArray:
+    array = StoredArray(documents, path, engine=engine)
+    array._reach, array._held = reach, held
+    return array
+
+
+def _appended(old: Shape, block: Shape, axis: int) -> Shape:
+    """Return the shape of an array with a block appended, or refuse the block."""
+    if len(block) != len(old) or not -len(old) <= axis < len(old):
+        raise InvalidArgumentError(f"cannot append data of shape {block} to axis {axis} of shape {old}")
+    axis %= len(old)
+    expected = (*old[:axis], block[axis], *old[axis + 1 :])
+    if block != expected:
+        raise InvalidArgumentError(
+            f"cannot append data of shape {block} to axis {axis} of shape {old}: expected {expected}"
+        )
+    return (*old[:axis], old[axis] + block[axis], *old[axis + 1 :])
 
 
 def _new_shape(shape: Sequence[int], old: Shape) -> Shape:

@@ -169,20 +169,20 @@ def _parts(item: slice | Indices, f: int) -> Iterator[tuple[int, slice | Indices
             yield k, slice(start, start + (end - 1 - first) * item.step + 1, item.step), slice(first, end)
 
 
-def unfilled_files(meta: ArrayMeta, selection: Selection, most: int) -> list[int] | None:
-    """Numbers of the files that a write does not fill to their last pixel; None when there are more than `most`.
+def unfilled_files(meta: ArrayMeta, selection: Selection, most: int) -> list[Shape] | None:
+    """Places of the files that a write does not fill to their last pixel; None when there are more than `most`.
 
     A file on the array's edge is never filled: the array may grow into the rest of it.
     """
     if selection.paired:
         places = np.stack([np.asarray(axis) // f for axis, f in zip(selection.axes, meta.files, strict=True)])
         unique = np.unique(places, axis=1).T
-        return None if len(unique) > most else [number_of(place, meta.grid) for place in unique.tolist()]
+        return None if len(unique) > most else [tuple(place) for place in unique.tolist()]
     spans = [_spans(axis, f) for axis, f in zip(selection.axes, meta.files, strict=True)]
     touched, filled = [span[0] for span in spans], [span[1] for span in spans]
     if math.prod(map(len, touched)) - math.prod(map(len, filled)) > most:
         return None
-    return [number_of(place, meta.grid) for place in _not_filled(touched, filled)]
+    return list(_not_filled(touched, filled))
 
 
 def _spans(item: slice | Indices, f: int) -> tuple[Sequence[int], range]:
@@ -230,17 +230,22 @@ def _worst(kinds: list[Kind]) -> Kind:
     return "ragged" if "ragged" in kinds else "inside"
 
 
-def lock_names(files: Collection[int] | None) -> list[str]:
-    """Names of the locks of files by their numbers, all of an array's for None; in the order to take them.
+def lock_names(files: Collection[Shape] | None) -> list[str]:
+    """Names of the locks of files by their places, all of an array's for None; in the order to take them.
 
-    In one order, so that two writers cannot wait for each other.
+    In one order, so that two writers cannot wait for each other. The names do not depend on the array's shape, so that
+    they are the same for who is about to change it.
 
     Examples
     --------
-    >>> lock_names([]), lock_names([7, 8]), len(lock_names(None))
+    >>> lock_names([]), lock_names([(7,), (8,)]), len(lock_names(None))
     ([], ['chunks-2', 'chunks-19'], 32)
     """
-    slots = set(range(LOCKS)) if files is None else {zlib.crc32(b"%d" % number) % LOCKS for number in files}
+    slots = (
+        set(range(LOCKS))
+        if files is None
+        else {zlib.crc32(b".".join(b"%d" % k for k in place)) % LOCKS for place in files}
+    )
     return [f"chunks-{slot}" for slot in sorted(slots)]
 
 

@@ -177,17 +177,11 @@ class ShardWriter:
         if not self._sink.needs_lock or (whole and len(self._cut) == prod(self.chunks)):
             self._sink.commit(self._meta, frozenset())
             return
-        storage, path = self._array.documents.storage, self._array.path
-        grid = self._meta.grid
-        while True:
-            (name,) = coverage.lock_names([coverage.number_of(self.place, grid)])
-            with storage.lock(join(path, name)):
-                now = self._current()
-                if now.ndim != self._meta.ndim or now.grid == grid:
-                    self._check_fits(now)
-                    self._sink.commit(now, self._missing(now))
-                    return
-                grid = now.grid  # the lock's name counts through the grid
+        (name,) = coverage.lock_names([self.place])
+        with self._array.documents.storage.lock(join(self._array.path, name)):
+            now = self._current()
+            self._check_fits(now)
+            self._sink.commit(now, self._missing(now))
 
     def _current(self) -> ArrayMeta:
         meta = self._array.meta

@@ -5,6 +5,7 @@ Layer: store.
 
 from __future__ import annotations
 
+from operator import ge, lt
 from typing import TYPE_CHECKING
 
 from lamella.store.keys import join
@@ -17,8 +18,14 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 
-def stored_places(storage: Storage, path: str, meta: ArrayMeta) -> Iterator[Shape]:
-    """Yield the places in the grid of the files that exist."""
+def stored_places(
+    storage: Storage, path: str, meta: ArrayMeta, first: Shape | None = None
+) -> Iterator[Shape]:
+    """Yield the places in the grid of the files that exist; files beyond the grid are among them.
+
+    With ``first`` only those of the places that reach it along at least one axis. Folders in which there can be none
+    are not listed.
+    """
     prefix = "c" if meta.chunk_key((0,) * meta.ndim).startswith("c") else ""
     pending = [prefix if meta.separator == "/" else ""]
     while pending:
@@ -26,10 +33,35 @@ def stored_places(storage: Storage, path: str, meta: ArrayMeta) -> Iterator[Shap
         for name in storage.list(join(path, folder)):
             key = join(folder, name)
             place = _place(key, meta, prefix)
-            if place is not None and len(place) == meta.ndim and meta.chunk_key(place) == key:
+            if place is None or (first is not None and not _may_reach(place, first, meta.grid)):
+                continue
+            if len(place) == meta.ndim and meta.chunk_key(place) == key:
                 yield place
-            elif place is not None and meta.separator == "/" and len(place) < meta.ndim:
+            elif meta.separator == "/" and len(place) < meta.ndim:
                 pending.append(key)
+
+
+def is_beyond(key: str, meta: ArrayMeta) -> bool:
+    """Whether a key below an array is a chunk or shard beyond its shape, which a killed call left and nobody reads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lamella.store.array_meta import ArrayMeta
+    >>> meta = ArrayMeta((4, 4), np.dtype("u1"), (2, 2))
+    >>> is_beyond("c/1/1", meta), is_beyond("c/2/1", meta), is_beyond("zarr.json", meta)
+    (False, True, False)
+    """
+    place = _place(key, meta, "c" if key.startswith("c") else "")
+    if place is None or len(place) != meta.ndim or meta.chunk_key(place) != key:
+        return False
+    return any(map(ge, place, meta.grid))
+
+
+def _may_reach(place: Shape, first: Shape, grid: Shape) -> bool:
+    """Whether a place, or one in the folder of the first numbers of places, reaches `first` along an axis."""
+    rest = len(place)
+    return any(map(ge, place, first)) or any(map(lt, first[rest:], grid[rest:]))
 
 
 def _place(key: str, meta: ArrayMeta, prefix: str) -> Shape | None:

@@ -20,10 +20,12 @@ from lamella.ops.execution import check_reach, run
 from lamella.ops.integrity.array_status import Fault
 from lamella.ops.integrity.record import Record, refuse_in_store
 from lamella.ops.validation.validate import place_of
+from lamella.store.documents import Documents
 from lamella.store.evidence import evidence
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
 from lamella.store.paths import local_path
+from lamella.store.stored_places import is_beyond
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
+    from lamella.store.array_meta import ArrayMeta
     from lamella.store.evidence import Evidence
     from lamella.store.storage import Storage
     from lamella.types import StrPath
@@ -245,6 +248,8 @@ def compare(
 ) -> Comparison:
     """Compare the files of a store with a manifest; with a record those that it does not know."""
     present = set(_files(storage, path))
+    # The manifest may be older than the shape of an array.
+    present |= {key for key in wanted.keys() - present if storage.size(join(path, key)) is not None}
     faults = [Fault(key, "is missing") for key in wanted if key not in present]
     sizes = [0]
 
@@ -292,13 +297,33 @@ class Comparison(NamedTuple):
 
 
 def _files(storage: Storage, path: str, below: str = "") -> Iterator[str]:
-    """Yield the keys of all files, relative to a path."""
-    for name in storage.list(join(path, below)):
-        key = join(below, name)
-        if _is_folder(storage, join(path, key)):
-            yield from _files(storage, path, key)
-        else:
-            yield key
+    """Yield the keys of all files, relative to a path, but those that a killed call left beyond an array's shape."""
+    names = storage.list(join(path, below))
+    meta = _array_of(storage, join(path, below), names)
+    for name in names:
+        for key in _files_of(storage, path, join(below, name)):
+            if meta is None or not is_beyond(key[len(below) + 1 :] if below else key, meta):
+                yield key
+
+
+def _files_of(storage: Storage, path: str, key: str) -> Iterator[str]:
+    """Yield a file, or all files of a folder."""
+    if _is_folder(storage, join(path, key)):
+        yield from _files(storage, path, key)
+    else:
+        yield key
+
+
+def _array_of(storage: Storage, path: str, names: Iterable[str]) -> ArrayMeta | None:
+    """Return what the document of an array says, None where there is none that can be read."""
+    has_chunks = any(name[0] in "c0123456789" for name in names)
+    found = next((number for file, number in ((".zarray", 2), ("zarr.json", 3)) if file in names), None)
+    if found is None or not has_chunks:
+        return None
+    try:
+        return Documents(storage, 3 if found == 3 else 2).array(path)
+    except LamellaError:
+        return None  # a group, or a document that `verify` without a manifest reports
 
 
 def _is_folder(storage: Storage, key: str) -> bool:

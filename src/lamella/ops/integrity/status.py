@@ -288,6 +288,8 @@ def _array_status(position: Position, level: str) -> ArrayStatus:
     found = ArrayStatus(array.path, meta.shape, meta.chunks, time_axis(axes), channel_axis(axes))
     found.stream = StreamRecord.of(meta.attributes)
     for place in stored_places(storage, array.path, meta):
+        if any(k >= n for k, n in zip(place, meta.grid, strict=True)):
+            continue  # a killed call left it beyond the shape, where nobody reads
         file = look_at(storage, array.path, meta, place)
         if file is not None:
             found._add(file)

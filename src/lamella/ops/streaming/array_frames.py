@@ -15,6 +15,7 @@ from itertools import product
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.store.chunk_encoder import encoder_of
+from lamella.store.growth import clear_box
 from lamella.store.shard_writer import ShardWriter
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from lamella.ops.streaming.record import StreamRecord
     from lamella.ops.streaming.workers import Workers
     from lamella.spec.stale_levels import Box
+    from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
     from lamella.types import Array, Shape
 
@@ -351,16 +353,29 @@ class ArrayFrames:
             if not always and (axis is None or self._meta.shape[axis] >= length):
                 self.stored = stored
                 return
-            with self.array._document_lock():
+            with self.array.shape_lock():
                 meta = self.array.refresh()
                 shape = list(meta.shape)
                 if axis is not None:
                     shape[axis] = max(shape[axis], length)
+                    if not self.record.open:
+                        self._clear_rest(meta, tuple(shape))
                 with self._lock:
                     attributes = self._record(stored).into(meta.attributes)
                 self._meta = meta.with_shape(tuple(shape)).with_attributes(attributes)
                 self.array.documents.put_array(self.array.path, self._meta)
             self.stored = stored
+
+    def _clear_rest(self, meta: ArrayMeta, shape: Shape) -> None:
+        """Clear what a killed stream left of frames that never came, in the last step along the first axis."""
+        larger = self.array.reaching(shape, frozenset())
+        for number in range(self.count, -(-self.count // self.order.per_step) * self.order.per_step):
+            at = dict(zip(self.order.axes, self.order.where(number), strict=True))
+            box = (
+                slice(at[axis], at[axis] + 1, 1) if axis in at else slice(0, n, 1)
+                for axis, n in enumerate(shape)
+            )
+            clear_box(larger, meta, tuple(box))
 
     def _record(self, stored: int) -> StreamRecord:
         """Return the record as it is written: the times not each time, as the list may be long."""

@@ -246,7 +246,8 @@ def _array_frames(
     if options.resume and existing:
         stored = position[options.name]._stored
         record = _record_of(stored, order, shape, options)
-        record.frames = stored_frames(stored, order, record.frames)
+        if record.open:  # beyond what a stream has closed there may be what a killed `append` left
+            record.frames = stored_frames(stored, order, record.frames)
         record.cut(record.frames)
         record.open = True
         return ArrayFrames(
@@ -298,7 +299,7 @@ def _record_of(stored: StoredArray, order: FrameOrder, shape: Shape, options: St
     channels = None if order.channels is None else list(order.channels)
     if record is None:
         frames = (meta.shape[grows] if grows is not None else meta.shape[order.axes[0]]) * order.per_step
-        return StreamRecord(list(order.names), list(order.lengths), channels, frames)
+        return StreamRecord(list(order.names), list(order.lengths), channels, frames, open=False)
     if (record.order, record.lengths, record.channels) != (list(order.names), list(order.lengths), channels):
         raise InvalidArgumentError(
             f"Cannot resume the stream into {stored}: its frames came in order {''.join(record.order)!r} with lengths "
