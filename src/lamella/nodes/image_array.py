@@ -15,7 +15,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.nodes.session import Place
 from lamella.spec.axes import axis_index
 from lamella.store.arrays import StoredArray
-from lamella.store.assignment import cast
+from lamella.store.assignment import cast, cast_for
 from lamella.store.selection import basic_or_fancy, orthogonal, points
 
 if TYPE_CHECKING:
@@ -388,7 +388,7 @@ class ImageArray:
         (2, 2, 4, 8, 8)
         """
         self._require_writable("append to the array")
-        block, old = np.asarray(data), self.shape
+        block, old = cast_for(np.asarray(data), self.dtype, str(self._place)), self.shape
         new = self._stored.appended(block.shape, axis)
         # Noted before the shape shows it, and again as it became: another process may have appended meanwhile.
         with self._noted(lambda: _beyond(old, tuple(map(max, new, self.shape)))):
