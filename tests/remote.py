@@ -111,6 +111,8 @@ class Service:
         Whether a folder has an HTML page with links, as many web servers do.
     unknown_page
         Whether every path that is not there has an HTML page with status 200.
+    loses
+        Paths that hold this are written with success, and are not there afterwards; empty for none.
     """
 
     def __init__(self) -> None:
@@ -121,6 +123,7 @@ class Service:
         self.absent = 404
         self.pages = False
         self.unknown_page = False
+        self.loses = ""
         self.faults: list[Fault] = []
         self.lock = threading.RLock()
         self.stopped = threading.Event()
@@ -350,7 +353,8 @@ class _Handler(BaseHTTPRequestHandler):
                 body = f"<CopyObjectResult><ETag>{_etag(data)}</ETag></CopyObjectResult>"
                 self._answer(200, body.encode(), {"Content-Type": "application/xml"})
                 return
-            self.service.objects[self.key] = self.body
+            if not (self.service.loses and self.service.loses in self.key):
+                self.service.objects[self.key] = self.body
         self._answer(200, b"", {"ETag": _etag(self.body)})
 
     def do_POST(self) -> None:

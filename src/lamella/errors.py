@@ -18,6 +18,7 @@
     │   └── NotDecodedError    (MetadataError)                 a data type or codec that is not known here: no damage
     ├── TooLargeError          (MemoryError, ValueError)       what was asked for does not fit into memory
     ├── StorageError           (OSError)                       the file system or service refused: full disk, no locks
+    │   └── AccessError        (PermissionError)               a service refused: credentials, or no permission
     ├── SourceError            (ValueError)                    a file to convert cannot be read or placed
     ├── WorkerLostError        (RuntimeError)                  an executor lost the process that did some of the work
     ├── UnitsFailedError       (RuntimeError)                  a function of the user failed on some of a plate
@@ -156,6 +157,10 @@ class StorageError(LamellaError, OSError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.args[0], self.errno)
+
+
+class AccessError(StorageError, PermissionError):
+    """A service refused a request: wrong or missing credentials, or no permission to read, write or list."""
 
 
 class SourceError(LamellaError, ValueError):

@@ -99,8 +99,7 @@ class Plate(
         return self._new_metadata() if meta is None else meta
 
     def _new_metadata(self) -> PlateMeta:
-        store = self._session.name.rstrip("/").rpartition("/")[2]
-        name = self._given_name or self.name or store.removesuffix(".zarr").removesuffix(".ome") or "plate"
+        name = self._given_name or self.name or self._documents.storage.title or "plate"
         return plate_edits.new_plate(name=name, acquisitions=self._given_acquisitions)
 
     def _first_attributes(self) -> JSONObject:

@@ -127,10 +127,7 @@ class Position(
         """Name that a new image gets (MS-08): the field's in a plate (it outlives renames), else the store's."""
         if self.path:
             return self.name
-        return (
-            self._session.name.rstrip("/").rpartition("/")[2].removesuffix(".zarr").removesuffix(".ome")
-            or "image"
-        )
+        return self._documents.storage.title or "image"
 
     @property
     def channel_names(self) -> list[str]:

@@ -100,6 +100,11 @@ class LocalStorage(Storage):
         return self.root
 
     @property
+    def title(self) -> str:
+        """The name of the folder, without endings such as ``.zarr``."""
+        return os.path.basename(self.root).removesuffix(".zarr").removesuffix(".ome")
+
+    @property
     def merges_case(self) -> bool:
         """Whether names that differ by case only are one entry."""
         return self._bounds.merges_case() is True

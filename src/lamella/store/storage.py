@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
+    from lamella.store.service import Service
     from lamella.types import JSONObject, StrPath
 
 Names: TypeAlias = list[str]
@@ -48,6 +49,16 @@ class Storage(ABC):
     @abstractmethod
     def name(self) -> str:
         """Where the store is, for messages."""
+
+    @property
+    def title(self) -> str:
+        """What a new plate or image in this store is called: the last name of where it is, without ``.zarr``."""
+        return ""
+
+    @property
+    def service(self) -> Service | None:
+        """What asks the store from within an event loop; None for a folder."""
+        return None
 
     @property
     def merges_case(self) -> bool:

@@ -2,8 +2,8 @@
 
 A store that is open for reading reads documents ahead (:mod:`lamella.store.read_ahead`).
 
-Runs the store's coroutines through zarr-python's own event loop. Local stores of zarr-python become
-`lamella.store.local.LocalStorage`.
+Runs the store's coroutines (:mod:`lamella.store.service`) through zarr-python's own event loop. Local stores of
+zarr-python become `lamella.store.local.LocalStorage`.
 
 Layer: store.
 """
@@ -11,23 +11,25 @@ Layer: store.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.errors import (
     InvalidArgumentError,
     InvalidNameError,
-    LamellaError,
     MissingDependencyError,
     NodeExistsError,
     NodeNotFoundError,
     StorageError,
 )
 from lamella.store import json_document
+from lamella.store.addresses import address_of, clean_url, lock_root, title_in
 from lamella.store.bounds import DOCUMENTS
 from lamella.store.keys import check_key, is_private, join, natural_order
 from lamella.store.local import LocalStorage
 from lamella.store.locks import thread_lock
 from lamella.store.read_ahead import CONSOLIDATED_V2, ReadAhead
+from lamella.store.service import AT_ONCE, Service
+from lamella.store.service_errors import explained, is_ours
 from lamella.store.storage import Names, Storage
 
 if TYPE_CHECKING:
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Keys written at a time in bulk; remote stores answer many requests in the time of one.
-_AT_ONCE = 64
+_COPIED = 64 << 20
+"""Bytes that a move holds in memory at a time, or one key."""
 
 
 def from_url(url: str, *, read_only: bool) -> Storage:
@@ -52,7 +54,7 @@ def from_url(url: str, *, read_only: bool) -> Storage:
     from zarr.storage import FsspecStore
 
     try:
-        store = FsspecStore.from_url(url, read_only=read_only)
+        store = FsspecStore.from_url(url, {"use_listings_cache": False}, read_only=read_only)
     except ImportError as error:
         raise MissingDependencyError(
             f"opening {url} needs fsspec and its part for {url.partition(':')[0]}: {error}; "
@@ -60,7 +62,8 @@ def from_url(url: str, *, read_only: bool) -> Storage:
         ) from error
     except ValueError as error:
         raise InvalidArgumentError(f"cannot open {url}: {error}") from error
-    return ZarrStorage(store, read_only or url.lower().startswith(("http://", "https://")))
+    is_web = url.lower().startswith(("http://", "https://"))
+    return ZarrStorage(store, read_only or is_web, clean_url(url))
 
 
 def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_links: bool = False) -> Storage:
@@ -94,6 +97,8 @@ class ZarrStorage(Storage):
         The store.
     read_only : bool
         Refuse every change; a store that is read-only itself stays so.
+    address : str, optional
+        Where the store is, for messages; by default its URL as far as it has one.
 
     Examples
     --------
@@ -104,12 +109,15 @@ class ZarrStorage(Storage):
     (['A'], True, None)
     """
 
-    def __init__(self, store: Store, read_only: bool = False) -> None:
+    def __init__(self, store: Store, read_only: bool = False, address: str | None = None) -> None:
         from zarr.storage import ZipStore
 
         self.store = store
         self.read_only = read_only or store.read_only
         self.can_list = store.supports_listing
+        self._address = address or address_of(store)
+        self._service = Service(store, self._address)
+        self._lock_root = lock_root(store)
         self._ahead = ReadAhead() if self.read_only else None
         #: Whether a few bytes may become any number of them.
         self._inflates = isinstance(store, ZipStore)
@@ -120,7 +128,7 @@ class ZarrStorage(Storage):
         return f"ZarrStorage({self.store!r}{', read_only=True' if self.read_only else ''})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return ZarrStorage, (self.store, self.read_only)
+        return ZarrStorage, (self.store, self.read_only, self._address)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -133,7 +141,17 @@ class ZarrStorage(Storage):
     @property
     def name(self) -> str:
         """The URL or description of the store."""
-        return str(self.store)
+        return self._address
+
+    @property
+    def service(self) -> Service:
+        """What asks the store from within its event loop."""
+        return self._service
+
+    @property
+    def title(self) -> str:
+        """The last name of the URL, without endings such as ``.zarr``; "" where there is none."""
+        return title_in(self._address)
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -160,7 +178,8 @@ class ZarrStorage(Storage):
             ahead.learn(key, found[key])
         else:
             try:
-                found = self._run("read", key, _get_all(self.store, keys))
+                came = self._run("read", key, self.service.get_many(keys))
+                found = {name: None if one is None else one.to_bytes() for name, one in came.items()}
             except StorageError:  # whatever is wrong with another document is told to who asks for that one
                 found = {key: self._get(key)}
         ahead.hold(found)
@@ -168,18 +187,12 @@ class ZarrStorage(Storage):
 
     def _get(self, key: str) -> bytes | None:
         from zarr.abc.store import RangeByteRequest
-        from zarr.core.buffer import default_buffer_prototype
 
         folder, _, name = key.rpartition("/")
         most = (
             self._inflates and name in DOCUMENTS and RangeByteRequest(0, json_document.LARGEST_DOCUMENT + 1)
         )
-        try:
-            found = self._run("read", key, self.store.get(key, default_buffer_prototype(), most or None))
-        except StorageError as error:
-            if isinstance(error.__cause__, IsADirectoryError):
-                return None
-            raise
+        found = self._run("read", key, self.service.get(key, most or None))
         if most and found is not None:
             json_document.check_size(len(found), folder, name)
         return None if found is None else found.to_bytes()
@@ -187,7 +200,6 @@ class ZarrStorage(Storage):
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
         """Get part of a key, with one request for it."""
         from zarr.abc.store import RangeByteRequest, SuffixByteRequest
-        from zarr.core.buffer import default_buffer_prototype
 
         size = self.size(key)
         if size is None:
@@ -197,35 +209,29 @@ class ZarrStorage(Storage):
         if first >= end:
             return b""
         part = SuffixByteRequest(size - first) if end == size else RangeByteRequest(first, end)
-        found = self._run("read", key, self.store.get(key, default_buffer_prototype(), part))
+        found = self._run("read", key, self.service.get(key, part))
         return None if found is None else found.to_bytes()
 
     def list(self, prefix: str) -> Names:
         """List a folder; `StorageError` where the store cannot."""
         if not self.can_list:
             raise StorageError(f"cannot list {prefix or 'the root'!r}: {self.name} cannot list its members")
-        names = set(self._run("list", prefix, _collect(self.store.list_dir(check_key(prefix)))))
-        return sorted((name for name in names if name and not is_private(name)), key=natural_order)
+        names = self._run("list", prefix, self.service.list_dir(check_key(prefix)))
+        return sorted((name for name in names if not is_private(name)), key=natural_order)
 
     def exists(self, prefix: str) -> bool:
         """Whether a key is there, or keys below it."""
-        if check_key(prefix) and self._run("look at", prefix, self.store.exists(prefix)):
-            return True
-        return self.can_list and self._run("look at", prefix, _any(self.store.list_dir(prefix)))
+        return self._run("look at", prefix, self.service.exists(check_key(prefix)))
 
     def size(self, key: str) -> int | None:
         """Size of a key."""
-        if check_key(key) and self._ahead is not None and self._ahead.names(key):
+        if not check_key(key):
+            return None
+        if self._ahead is not None and self._ahead.names(key):
             came = self._ahead.peek(key)
             data = self._ask_ahead(self._ahead, key) if came is None else came[0]
             return None if data is None else len(data)
-        if not check_key(key) or not self._run("look at", key, self.store.exists(key)):
-            return None
-        size: int = self._run("look at", key, self.store.getsize(key))
-        if size == 0:  # fsspec says this of a folder too, which has no bytes to get
-            data = self._get(key)
-            return None if data is None else len(data)
-        return size
+        return self._run("look at", key, self.service.size(key))
 
     # ---- writing --------------------------------------------------------------------------------
 
@@ -235,22 +241,17 @@ class ZarrStorage(Storage):
 
     def write_many(self, items: Iterable[tuple[str, bytes]]) -> None:
         """Set keys, 64 at a time."""
-        from zarr.core.buffer import default_buffer_prototype
-
         self.check_writable("")
-        make = default_buffer_prototype().buffer.from_bytes
         batch: dict[str, bytes] = {}
         for key, data in items:
             if not check_key(key):
                 raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
             batch[key] = data
-            if len(batch) == _AT_ONCE:
-                self._run("write", key, _set_all(self.store, {k: make(v) for k, v in batch.items()}))
-                batch.clear()
+            if len(batch) == AT_ONCE:
+                self._run("write", key, self.service.set_many(batch))
+                batch = {}
         if batch:
-            self._run(
-                "write", next(iter(batch)), _set_all(self.store, {k: make(v) for k, v in batch.items()})
-            )
+            self._run("write", next(iter(batch)), self.service.set_many(batch))
 
     def delete(self, prefix: str) -> None:
         """Delete a key and all below it, key by key."""
@@ -258,36 +259,105 @@ class ZarrStorage(Storage):
         check_key(prefix)
         if not self.store.supports_deletes:
             raise StorageError(f"cannot delete {prefix or 'the root'!r}: {self.name} cannot delete")
-        if prefix and self._run("look at", prefix, self.store.exists(prefix)):
-            self._run("delete", prefix, self.store.delete(prefix))
-        self._run("delete", prefix, self.store.delete_dir(prefix))
+        if prefix and self.size(prefix) is not None:
+            self._run("delete", prefix, self.service.delete_keys([prefix]))
+        self._run("delete", prefix, self.service.delete_below(prefix))
 
     def move(self, old: str, new: str) -> None:
-        """Copy all keys, then delete the old ones."""
+        """Copy all keys, compare their number and sizes, then delete the old ones and nothing else.
+
+        Where that fails before the deletion, the copies are removed and the old keys are all there.
+        """
         self.check_writable(old)
         if not check_key(old) or not check_key(new):
             raise InvalidNameError("the root of a store cannot be moved")
         if f"{new}/".startswith(f"{old}/"):
             raise InvalidNameError(f"cannot move {old!r} into itself, to {new!r}")
+        if not self.can_list or not self.store.supports_deletes:
+            raise StorageError(f"cannot move {old!r}: {self.name} cannot list and delete what it holds")
         if not self.exists(old):
             raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.name}")
         if self.exists(new):
             raise NodeExistsError(f"cannot move {old!r} to {new!r}: {new!r} exists in {self.name}")
-        if self._run("look at", old, self.store.exists(old)):
-            keys = [old]
-        else:
-            keys = self._run("list", old, _collect(self.store.list_prefix(f"{old}/")))
-        for key in keys:  # everything is copied before anything is deleted
-            data = self.read(key)
-            if data is not None:
-                self.write(join(new, key.removeprefix(old).strip("/")), data)
-        self.delete(old)
+        sizes = self._sizes_of(old)
+        target = {key: join(new, key.removeprefix(old).strip("/")) for key in sizes}
+        try:
+            self._copy(sizes, target)
+            self._check_copies(old, new, sizes, target)
+        except BaseException:
+            self._discard(new, target.values())
+            raise
+        self._run("delete", old, self.service.delete_keys(sizes))
+        left = self._sizes_of(old)
+        if left:
+            raise StorageError(
+                f"Moving {old!r} to {new!r} in {self.name}: all of it was copied to {new!r}, but {len(left)} keys "
+                f"could not be removed from {old!r} or were written there meanwhile, such as {min(left)!r}. Compare "
+                f"them with those in {new!r}, then delete {old!r}."
+            )
+        if self.service.has_folders:
+            self._run("delete", old, self.service.delete_below(old))
+
+    def _sizes_of(self, path: str) -> dict[str, int]:
+        """Return a key, or all keys below a folder, with their sizes."""
+        found = self._run("list", path, self.service.sizes_below(path))
+        own = self.size(path)
+        return found if own is None else {**found, path: own}
+
+    def _copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
+        """Copy keys, some at once but no more than memory should hold."""
+        batch: Names = []
+        held = 0
+        for key, size in sizes.items():
+            if batch and (held + size > _COPIED or len(batch) == AT_ONCE):
+                self._copy_batch(batch, sizes, target)
+                batch, held = [], 0
+            batch.append(key)
+            held += size
+        if batch:
+            self._copy_batch(batch, sizes, target)
+
+    def _copy_batch(self, keys: Names, sizes: dict[str, int], target: dict[str, str]) -> None:
+        came = self._run("read", keys[0], self.service.get_many(keys))
+        values: dict[str, bytes] = {}
+        for key, one in came.items():
+            if one is None or len(one) != sizes[key]:
+                found = "nothing" if one is None else f"{len(one)} bytes"
+                raise StorageError(
+                    f"Cannot copy {key!r} in {self.name}: its list says {sizes[key]} bytes, and {found} can be read. "
+                    "Nothing was deleted; another program may be writing there: try again."
+                )
+            values[target[key]] = one.to_bytes()
+        self._run("write", target[keys[0]], self.service.set_many(values))
+
+    def _check_copies(self, old: str, new: str, sizes: dict[str, int], target: dict[str, str]) -> None:
+        """Compare what is at the new place, and still at the old one, with what was listed first."""
+        wanted = {target[key]: size for key, size in sizes.items()}
+        for path, expected in ((new, wanted), (old, sizes)):
+            found = self._sizes_of(path)
+            if found == expected:
+                continue
+            other = min(key for key in {*found, *expected} if found.get(key) != expected.get(key))
+            raise StorageError(
+                f"Cannot move {old!r} to {new!r} in {self.name}: {len(sizes)} keys were copied, and {other!r} has "
+                f"{found.get(other, 'no')} bytes where {expected.get(other, 'no')} were expected. Nothing was deleted "
+                f"from {old!r}; another program may be writing there: try again."
+            )
+
+    def _discard(self, new: str, keys: Iterable[str]) -> None:
+        """Remove the copies of a move that failed, as far as the service allows."""
+        try:
+            self._run("delete", new, self.service.delete_keys(keys))
+            if self.service.has_folders:
+                self._run("delete", new, self.service.delete_below(new))
+        except StorageError:
+            pass  # the error that is on its way says what failed
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Keep the threads of this process apart."""
+        """Keep the threads of this process apart, through whichever handle of the same location."""
         self.check_writable(key)
-        with thread_lock(f"{id(self.store)}:{check_key(key)}"):
+        with thread_lock(join(self._lock_root, check_key(key))):
             yield
 
     def zarr_store(self) -> Store:
@@ -304,40 +374,9 @@ class ZarrStorage(Storage):
 
         try:
             return sync(work)
-        except (LamellaError, KeyboardInterrupt):
+        except KeyboardInterrupt:
             raise
         except Exception as error:  # each backend has an error tree of its own
-            self._fail(verb, key, error)
-
-    def _fail(self, verb: str, key: str, error: Exception) -> NoReturn:
-        reason = str(error) or type(error).__name__
-        raise StorageError(f"cannot {verb} {key or 'the root'!r} in {self.name}: {reason}") from error
-
-
-async def _collect(names: Any) -> list[str]:
-    return [name async for name in names]
-
-
-async def _get_all(store: Store, keys: list[str]) -> dict[str, bytes | None]:
-    import asyncio
-
-    from zarr.core.buffer import default_buffer_prototype
-
-    found = await asyncio.gather(*(store.get(key, default_buffer_prototype()) for key in keys))
-    return {key: None if data is None else data.to_bytes() for key, data in zip(keys, found, strict=True)}
-
-
-async def _any(names: Any) -> bool:
-    async for _ in names:
-        return True
-    return False
-
-
-async def _set_all(store: Store, values: dict[str, Any]) -> None:
-    import asyncio
-
-    if len(values) == 1:
-        for key, value in values.items():
-            await store.set(key, value)
-        return
-    await asyncio.gather(*(store.set(key, value) for key, value in values.items()))
+            if is_ours(error) or isinstance(error, Warning):
+                raise
+            raise explained(verb, key, self.name, error) from error

@@ -56,7 +56,7 @@ def reindex(plate: Plate) -> None:
     plate._require_writable("reindex the plate")
     documents = plate._documents
     with documents.lock(plate.path):
-        index = plan_index(documents.storage, plate.path, name=plate._session.name)
+        index = plan_index(documents.storage, plate.path)
         documents.put_groups(index.groups)
     plate._live.refresh()
 
@@ -128,7 +128,7 @@ def _plan_index(storage: Storage, path: str, name: str | None, replace_damaged: 
         plate,
         {
             **index.version.ome(plate),
-            "plate": _plate(old, fields, _name_of(name or storage.name), index.version),
+            "plate": _plate(old, fields, _name_of(name) if name else storage.title or "plate", index.version),
         },
     )
     _put(index, path, reader.group(path), new)

@@ -1,0 +1,116 @@
+"""Where a store of zarr-python is: its URL for messages, the name of what it holds, and the key of its locks.
+
+Knows the stores of zarr-python, fsspec and obstore by their attributes, so that none of them is imported.
+
+Layer: store. Does no I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+_SCHEMES = {"S3Store": ("s3", "bucket"), "GCSStore": ("gs", "bucket"), "AzureStore": ("az", "container_name")}
+_SUFFIXES = (".zip", ".ozx", ".zarr", ".ome")
+
+
+def clean_url(url: str) -> str:
+    """Return a URL as messages show it: without a password, a query (which may hold a signature), a slash at the end.
+
+    >>> clean_url("https://me:secret@host/plates/a%20b.zarr/?signature=1")
+    'https://host/plates/a%20b.zarr'
+    """
+    chain, colons, last = url.rpartition("::")
+    if re.match(r"(https?|ftp)://", last):
+        parts = urlsplit(last)
+        last = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    scheme, slashes, rest = last.partition("://")
+    return f"{chain}{colons}{scheme}{slashes}{rest.rstrip('/')}"
+
+
+def address_of(store: Any) -> str:
+    """Return the URL of a store of zarr-python, or what it calls itself where it has none.
+
+    >>> from zarr.storage import FsspecStore
+    >>> address_of(FsspecStore.from_url("memory://plates/a.zarr"))
+    'memory://plates/a.zarr'
+    """
+    store = _unwrapped(store)
+    fs, inner = getattr(store, "fs", None), getattr(store, "store", None)
+    if fs is not None and isinstance(getattr(store, "path", None), str):
+        protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+        path = store.path if "://" in store.path else f"{protocol}://{store.path.lstrip('/')}"
+        return clean_url(path)
+    if type(inner).__module__.startswith("obstore"):
+        return _obstore_address(inner) or str(store)
+    return str(store)
+
+
+def _unwrapped(store: Any) -> Any:
+    """Return the store that does the work below zarr-python's wrappers."""
+    for _ in range(8):
+        inner = getattr(store, "_store", None)
+        if inner is None or not hasattr(inner, "supports_listing"):
+            return store
+        store = inner
+    return store
+
+
+def _obstore_address(inner: Any) -> str:
+    kind = type(inner).__name__
+    prefix = str(getattr(inner, "prefix", None) or "").strip("/")
+    if kind in _SCHEMES:
+        scheme, key = _SCHEMES[kind]
+        bucket = dict(inner.config).get(key, "")
+        return f"{scheme}://{bucket}/{prefix}".rstrip("/") if bucket else ""
+    if kind == "HTTPStore":
+        return clean_url(str(inner.url))
+    return f"file:///{prefix}" if kind == "LocalStore" and prefix else ""
+
+
+def title_in(address: str) -> str:
+    """Return the name of what is stored at an address, without endings such as ``.zarr``; "" where there is none.
+
+    >>> title_in("s3://bucket/screen 1.ome.zarr"), title_in("https://host/a%20b.zarr"), title_in("memory://140230")
+    ('screen 1', 'a b', '')
+    """
+    scheme, found, rest = address.rpartition("::")[2].partition("://")
+    if not found or (scheme == "memory" and rest.isdecimal()) or scheme == "object_store":
+        return ""
+    name = rest.rstrip("/").rpartition("/")[2]
+    if scheme in ("http", "https"):
+        name = unquote(name)
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def lock_root(store: Any) -> str:
+    """Return what the locks of a store begin with, equal for all stores of this process with the same location.
+
+    >>> from zarr.storage import FsspecStore, MemoryStore
+    >>> one, other = (FsspecStore.from_url("memory://plates/a.zarr") for _ in range(2))
+    >>> first, second = MemoryStore(), MemoryStore()
+    >>> lock_root(one) == lock_root(other), lock_root(first) == lock_root(second)
+    (True, False)
+    """
+    store = _unwrapped(store)
+    address = address_of(store)
+    if (
+        "://" in address
+        and not address.startswith("object_store://")
+        and type(store).__name__
+        in (
+            "FsspecStore",
+            "ObjectStore",
+            "ZipStore",
+        )
+    ):
+        return address
+    # Stores in memory: by the object that holds the bytes, which read-only views share.
+    for name in ("_store_dict", "store", "session"):
+        holder = getattr(store, name, None)
+        if holder is not None:
+            return f"{type(store).__name__}:{id(holder)}"
+    return f"{type(store).__name__}:{id(store)}"

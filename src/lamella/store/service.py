@@ -1,0 +1,334 @@
+"""The requests to a store of zarr-python, as coroutines in its event loop: what every kind of store does differently.
+
+- Failures are errors of lamella (`service_errors`); that a key is not there is None.
+- 403 for a key that is not there, as services answer those who may not list, is learned once per store.
+- Listings that fsspec remembers are never used: other writers change them.
+- Keys that a store cannot hold are not asked for (icechunk).
+
+Layer: store. Imports zarr-python: import this module inside functions, or below one that does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import StorageError
+from lamella.store.bounds import DOCUMENTS
+from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.service_errors import explained, is_absent, is_denied, is_ours
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable
+
+    from zarr.abc.store import ByteRequest, Store
+    from zarr.core.buffer import Buffer
+
+AT_ONCE = 64
+"""Requests at a time: remote stores answer many in the time of one."""
+
+_BULK = 1000
+"""Keys that S3 deletes with one request."""
+
+
+class Service:
+    """A store of zarr-python, asked from within its event loop.
+
+    Parameters
+    ----------
+    store
+        The store.
+    address
+        Its URL, for messages.
+    """
+
+    def __init__(self, store: Store, address: str) -> None:
+        self.store = store
+        self.address = address
+        self._fs: Any = getattr(store, "fs", None) if hasattr(store, "path") else None
+        self._is_icechunk = type(store).__module__.partition(".")[0] == "icechunk"
+        #: Whether a document was read: then 403 for others may mean that they are not there.
+        self._has_read = False
+        #: Whether 403 means absent; None until it was asked.
+        self._denied_is_absent: bool | None = None
+
+    # ---- reading --------------------------------------------------------------------------------
+
+    def can_hold(self, key: str) -> bool:
+        """Whether a store can have a key at all: icechunk has documents of Zarr v3 and chunks, and no other files."""
+        if not self._is_icechunk:
+            return True
+        parts = key.split("/")
+        return parts[-1] == "zarr.json" or "c" in parts[:-1] or parts[-1] == "c"
+
+    async def get(self, key: str, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """Get a key or a part of it; None where it is not there.
+
+        Raises
+        ------
+        StorageError
+            It could not be asked for, or not all of it came.
+        """
+        from zarr.core.buffer import default_buffer_prototype
+
+        if not self.can_hold(key):
+            return None
+        try:
+            found = await self.store.get(key, default_buffer_prototype(), byte_range)
+        except Exception as error:
+            if is_ours(error):
+                raise
+            if isinstance(error, IsADirectoryError) or is_absent(error):
+                return None
+            if is_denied(error) and await self._means_absent(error):
+                return None
+            raise explained("read", key, self.address, error) from error
+        if found is None:
+            return None
+        self._check_part(key, byte_range, len(found))
+        if key.rpartition("/")[2] in DOCUMENTS:
+            self._has_read = True
+        return found
+
+    def _check_part(self, key: str, byte_range: ByteRequest | None, length: int) -> None:
+        from zarr.abc.store import RangeByteRequest, SuffixByteRequest
+
+        most: int | None = None
+        if isinstance(byte_range, RangeByteRequest):
+            most = byte_range.end - byte_range.start
+        elif isinstance(byte_range, SuffixByteRequest):
+            most = byte_range.suffix
+        if most is not None and length > most:
+            raise StorageError(
+                f"Cannot read a part of {key!r} in {self.address}: {most} bytes were asked for and {length} came, so "
+                "the server ignores the Range header. Sharded arrays and archives cannot be read from it: copy the "
+                "store to a folder, or use a server that supports ranges."
+            )
+
+    async def get_many(self, keys: list[str]) -> dict[str, Buffer | None]:
+        """Get several keys at once."""
+        found = await asyncio.gather(*(self.get(key) for key in keys))
+        return dict(zip(keys, found, strict=True))
+
+    async def _means_absent(self, error: Exception) -> bool:
+        """Whether 403 means that a key is not there: so it is where a key that cannot exist is answered the same."""
+        if self._denied_is_absent is None:
+            if not await self._is_denied(f"{PRIVATE_PREFIX}{secrets.token_hex(8)}"):
+                self._denied_is_absent = False
+            elif self._has_read or await self._reads_a_document():
+                self._denied_is_absent = True
+                warnings.warn(
+                    f"{self.address} answers 403 for what is not there, since these credentials may not list: 403 "
+                    "is read as absent from here on. A chunk that may not be read looks like one never written; the "
+                    "permission to list (s3:ListBucket) tells them apart.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            else:  # nothing can be read at all
+                return False
+        return self._denied_is_absent
+
+    async def _is_denied(self, key: str) -> bool:
+        from zarr.core.buffer import default_buffer_prototype
+
+        try:
+            await self.store.get(key, default_buffer_prototype())
+        except Exception as error:
+            if is_absent(error):
+                return False
+            if is_denied(error):
+                return True
+            raise explained("read", key, self.address, error) from error
+        return False
+
+    async def _reads_a_document(self) -> bool:
+        """Look whether the root has a document that can be read."""
+        from zarr.core.buffer import default_buffer_prototype
+
+        for name in DOCUMENTS:
+            try:
+                if await self.store.get(name, default_buffer_prototype()) is not None:
+                    return True
+            except Exception as error:
+                if not is_denied(error) and not is_absent(error):
+                    raise explained("read", name, self.address, error) from error
+        return False
+
+    # ---- looking --------------------------------------------------------------------------------
+
+    async def size(self, key: str) -> int | None:
+        """Return the bytes of a key, None where there is no such key."""
+        if not self.can_hold(key):
+            return None
+        if key.rpartition("/")[2] in DOCUMENTS:  # one request; a look at it is one too, and for s3fs a list
+            found = await self.get(key)
+            return None if found is None else len(found)
+        try:
+            size = await self._looked_up_size(key)
+        except Exception as error:
+            if is_ours(error):
+                raise
+            if is_absent(error):
+                return None
+            if not is_denied(error):
+                raise explained("look at", key, self.address, error) from error
+            size = None
+            # Some may read and not look: s3fs also lists where a key is not there.
+        else:
+            if size is not None:
+                return size
+        found = await self.get(key)
+        return None if found is None else len(found)
+
+    async def _looked_up_size(self, key: str) -> int | None:
+        """Return what the store says of the size; None where it does not say."""
+        if self._fs is None:
+            return int(await self.store.getsize(key))
+        self._forget_listings()
+        info = await self._fs._info(self._path(key))
+        if info.get("type") == "directory":
+            raise FileNotFoundError(key)
+        size = info.get("size")
+        return None if size is None else int(size)
+
+    async def exists(self, prefix: str) -> bool:
+        """Whether a key is there, or keys below it."""
+        if prefix and await self.size(prefix) is not None:
+            return True
+        return self.store.supports_listing and bool(await self.list_dir(prefix))
+
+    async def list_dir(self, prefix: str) -> set[str]:
+        """Return the names directly below a folder."""
+        self._forget_listings()
+        try:
+            return await self._listed(prefix)
+        except Exception as error:
+            if is_ours(error):
+                raise
+            if is_absent(error):
+                return set()
+            raise explained("list", prefix, self.address, error) from error
+
+    async def _listed(self, prefix: str) -> set[str]:
+        if self._fs is None:
+            names = {name.rstrip("/") async for name in self.store.list_dir(prefix)}
+            return {name for name in names if name}
+        # fsspec lists a key as its own member; what zarr-python makes of its lists cuts names that repeat the folder's.
+        folder = self._path(prefix).strip("/") + "/"
+        paths = [path.strip("/") for path in await self._fs._ls(self._path(prefix), detail=False)]
+        return {path.removeprefix(folder) for path in paths if path.startswith(folder) and path != folder}
+
+    async def sizes_below(self, prefix: str) -> dict[str, int]:
+        """Return all keys below a folder with their sizes."""
+        self._forget_listings()
+        try:
+            found = await self._sizes_below(f"{prefix}/")
+        except Exception as error:
+            if is_ours(error):
+                raise
+            if is_absent(error):
+                return {}
+            raise explained("list", prefix, self.address, error) from error
+        return {
+            key: size for key, size in found.items() if key.startswith(f"{prefix}/") and not key.endswith("/")
+        }
+
+    async def _sizes_below(self, prefix: str) -> dict[str, int]:
+        if self._fs is not None:
+            root = self._path("").strip("/") + "/"
+            infos = await self._fs._find(self._path(prefix), detail=True, withdirs=False)
+            return {
+                path.lstrip("/").removeprefix(root): int(info["size"])
+                for path, info in infos.items()
+                if info.get("type") != "directory" and info.get("size") is not None
+            }
+        inner: Any = getattr(self.store, "store", None)
+        if type(inner).__module__.startswith("obstore"):
+            import obstore
+
+            metas = await obstore.list(inner, prefix=prefix).collect_async()
+            return {meta["path"]: meta["size"] for meta in metas}
+        keys = [key async for key in self.store.list_prefix(prefix)]
+        sizes = await _in_batches(self.store.getsize(key) for key in keys)
+        return dict(zip(keys, sizes, strict=True))
+
+    def _path(self, key: str) -> str:
+        """Return the path of a key in an fsspec file system."""
+        root = str(self.store.path)  # type: ignore[attr-defined]
+        return f"{root.rstrip('/')}/{key}".rstrip("/") if key else root
+
+    def _forget_listings(self) -> None:
+        """Drop the listings that an fsspec file system, or one below it, remembers."""
+        fs, depth = self._fs, 0
+        while fs is not None and depth < 4:
+            if getattr(getattr(fs, "dircache", None), "use_listings_cache", False):
+                fs.dircache.clear()
+            fs, depth = getattr(fs, "sync_fs", None) or getattr(fs, "fs", None), depth + 1
+
+    # ---- writing --------------------------------------------------------------------------------
+
+    async def set_many(self, values: dict[str, bytes]) -> None:
+        """Set several keys at once."""
+        await _in_batches(self._set(key, data) for key, data in values.items())
+
+    async def _set(self, key: str, data: bytes) -> None:
+        from zarr.core.buffer import default_buffer_prototype
+
+        if not self.can_hold(key):
+            raise StorageError(
+                f"Cannot write {key!r} in {self.address}: icechunk holds only documents and chunks."
+            )
+        try:
+            await self.store.set(key, default_buffer_prototype().buffer.from_bytes(data))
+        except Exception as error:
+            raise error if is_ours(error) else explained("write", key, self.address, error) from error
+
+    async def delete_keys(self, keys: Iterable[str]) -> None:
+        """Delete keys, and nothing but them; S3 answers a thousand with one request."""
+        todo = sorted(keys)
+        bulk = getattr(self._fs, "_bulk_delete", None)
+        try:
+            if bulk is None:
+                await _in_batches(self.store.delete(key) for key in todo)
+                return
+            for first in range(0, len(todo), _BULK):
+                await bulk([self._path(key) for key in todo[first : first + _BULK]])
+        except Exception as error:
+            raise explained("delete", todo[0] if todo else "", self.address, error) from error
+
+    async def delete_below(self, prefix: str) -> None:
+        """Delete all below a folder."""
+        self._forget_listings()
+        try:
+            await self.store.delete_dir(prefix)
+        except Exception as error:
+            if not is_absent(error):
+                raise explained("delete", prefix, self.address, error) from error
+
+    @property
+    def has_folders(self) -> bool:
+        """Whether empty folders may be left behind by keys that go: fsspec's file systems that are no object stores."""
+        return self._fs is not None and not hasattr(self._fs, "_bulk_delete")
+
+
+async def _in_batches(work: Iterable[Awaitable[Any]]) -> list[Any]:
+    """Await many, so many at a time; where one fails the others of its batch are awaited first."""
+    results: list[Any] = []
+    batch: list[Awaitable[Any]] = []
+
+    async def finish() -> None:
+        done = await asyncio.gather(*batch, return_exceptions=True)
+        batch.clear()
+        for one in done:
+            if isinstance(one, BaseException):
+                raise one
+        results.extend(done)
+
+    for one in work:
+        batch.append(one)
+        if len(batch) == AT_ONCE:
+            await finish()
+    await finish()
+    return results

@@ -1,0 +1,184 @@
+"""What a service or a library for one says when a request fails, as errors of lamella.
+
+Each library has an error tree of its own: what counts is the status of the answer, wherever it is kept, and whether an
+answer came at all. That something is not there is no error here.
+
+Layer: store. Does no I/O.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import AccessError, LamellaError, StorageError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ABSENT = frozenset({404, 410})
+DENIED = frozenset({401, 403})
+_BUSY = frozenset({408, 409, 412, 425, 429, *range(500, 600)})
+_IN_TEXT = re.compile(r"status(?: code)?:? (\d{3})\b|^(\d{3}), message=|\((\d{3})\) when calling")
+_SHORT = re.compile(
+    r"payload is not completed|not enough data|incomplete|end of file|unexpected eof", re.IGNORECASE
+)
+_LOST = re.compile(
+    r"connection (?:reset|closed|refused|error)|disconnected|broken pipe|error sending", re.IGNORECASE
+)
+_LATE = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what caused it."""
+    seen = 0
+    current: BaseException | None = error
+    while current is not None and seen < 8:
+        yield current
+        current, seen = current.__cause__ or current.__context__, seen + 1
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that an error, or one that caused it, reports; None where none came.
+
+    >>> status_of(PermissionError("Forbidden")), status_of(ValueError("no"))
+    (403, None)
+    """
+    for one in _chain(error):
+        found = _own_status(one)
+        if found is not None:
+            return found
+    return None
+
+
+def _own_status(error: BaseException) -> int | None:
+    for name in ("status", "status_code", "code"):
+        value = getattr(error, name, None)
+        if not isinstance(value, bool) and str(value).isdecimal() and 100 <= int(str(value)) < 600:
+            return int(str(value))
+    response: Any = getattr(error, "response", None)
+    if isinstance(response, dict):
+        value = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if isinstance(value, int):
+            return value
+    kind = type(error).__name__
+    if isinstance(error, PermissionError) or kind == "PermissionDeniedError":
+        return 403
+    if kind == "UnauthenticatedError":
+        return 401
+    match = _IN_TEXT.search(str(error))
+    return int(next(filter(None, match.groups()))) if match else None
+
+
+def is_absent(error: BaseException) -> bool:
+    """Whether an error says that a key is not there, and not only that it could not be looked at.
+
+    fsspec reports every failed look over HTTP as a missing file, with the failure as its cause.
+
+    >>> is_absent(FileNotFoundError("key"))
+    True
+    """
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError, KeyError)):
+        return False
+    status = status_of(error)
+    if status is not None:
+        return status in ABSENT
+    return not any(_network_fault(one) for one in _chain(error))
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether the service refused a request for lack of permission.
+
+    >>> is_denied(PermissionError("Access Denied"))
+    True
+    """
+    return status_of(error) in DENIED
+
+
+def _network_fault(error: BaseException) -> tuple[str, int] | None:
+    """Return what went wrong on the way, with the system's number for it."""
+    kind, text = type(error).__name__, str(error)
+    if isinstance(error, (asyncio.TimeoutError, TimeoutError)) or _LATE.search(kind) or _LATE.search(text):
+        return "no answer came in time", errno.ETIMEDOUT
+    if kind in ("ClientPayloadError", "IncompleteRead", "ResponseStreamingError") or _SHORT.search(text):
+        return "the answer was cut short", errno.ECONNRESET
+    if (
+        isinstance(error, ConnectionError)
+        or "Disconnected" in kind
+        or "Connector" in kind
+        or _LOST.search(text)
+    ):
+        return "the connection failed", errno.ECONNRESET
+    return None
+
+
+def explained(verb: str, key: str, where: str, error: Exception) -> StorageError:
+    """Return the error of lamella for a request that failed.
+
+    Parameters
+    ----------
+    verb
+        What was asked: "read", "list".
+    key
+        Of what; "" is the root.
+    where
+        The URL of the store.
+    error
+        What the library raised.
+
+    Examples
+    --------
+    >>> print(explained("read", "zarr.json", "s3://bucket/a.zarr", PermissionError("Access Denied")))
+    Cannot read 'zarr.json' in s3://bucket/a.zarr: the service refuses it (403 Forbidden: Access Denied). ...
+    """
+    what = f"Cannot {verb} {repr(key) if key else 'the root'} in {where}"
+    status = status_of(error)
+    if status in DENIED:
+        return AccessError(
+            f"{what}: the service refuses it ({_status_words(status)}: {one_line(error)}). Check that the credentials "
+            "are those for this store, or open it anonymously if it is public. Services also answer 403 for what is "
+            "not there to those who may not list: ask for the permission to list, or check the URL.",
+            errno.EACCES,
+        )
+    if status in _BUSY and status is not None:
+        return StorageError(
+            f"{what}: the service answers {_status_words(status)} ({one_line(error)}). Nothing is known to be "
+            "wrong with what is stored: try again later.",
+            errno.EAGAIN,
+        )
+    for one in _chain(error):
+        fault = _network_fault(one)
+        if fault is not None:
+            return StorageError(
+                f"{what}: {fault[0]} ({one_line(error)}). Nothing is known to be wrong with what is stored: check the "
+                "connection and try again.",
+                fault[1],
+            )
+    number = error.errno if isinstance(error, OSError) else None
+    return StorageError(f"{what}: {one_line(error)}", number or errno.EIO)
+
+
+def raised_by_storage(error: BaseException) -> StorageError | None:
+    """Return the error of a storage that caused another one, as a decoder raises it; None where none did.
+
+    >>> raised_by_storage(ValueError("no"))
+    """
+    for one in _chain(error):
+        if isinstance(one, StorageError):
+            return one
+    return None
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether an error is one of lamella already."""
+    return isinstance(error, LamellaError)
+
+
+def _status_words(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)

@@ -1,0 +1,123 @@
+"""Law: whatever moves is deleted only after all of it was copied, on every store; and what refuses leaves all of it."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.store.remote_stores import KINDS, empty_store, fill
+
+import lamella
+from lamella.errors import LamellaError, NodeExistsError, StorageError
+
+
+def pixels(seed):
+    return np.random.default_rng(seed).integers(1, 999, (1, 2, 1, 32, 32)).astype("u2")
+
+
+@pytest.fixture(params=KINDS)
+def target(request, tmp_path, s3):
+    """An empty store of each kind."""
+    return empty_store(request.param, tmp_path, s3)
+
+
+@cache
+def plate_files(version):
+    """Write a plate of two wells, of which one has a name that begins as the other's, with labels; return its files."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "plate.zarr")
+        plate = lamella.open_ome_zarr(root, layout="hcs", mode="w", channel_names=["a", "b"], version=version)
+        for n, (column, field) in enumerate((("1", "0"), ("1", "1"), ("10", "0"))):
+            position = plate.create_position("A", column, field)
+            position.create_image("0", pixels(n), chunks=(1, 1, 1, 16, 16))
+        plate["A/1/0"].labels.create("cells", pixels(9)[:, 0])
+        return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()}
+
+
+def make_plate(target, version, **options):
+    """Put the plate into a store."""
+    fill(target, plate_files(version))
+    return lamella.open_ome_zarr(target, mode="r+", **options)
+
+
+def test_a_renamed_well_holds_all_its_pixels_and_labels(target, version):
+    plate = make_plate(target, version)
+    plate.rename_well("A/1", "B/2")
+    fresh = lamella.open_ome_zarr(target, mode="r+")
+    assert sorted(path for path, _ in fresh.positions()) == ["A/10/0", "B/2/0", "B/2/1"]
+    for path, n in (("B/2/0", 0), ("B/2/1", 1), ("A/10/0", 2)):
+        assert np.array_equal(fresh[path]["0"][...], pixels(n)), path
+    assert np.array_equal(fresh["B/2/0"].labels["cells"]["0"][...], pixels(9)[:, 0])
+    assert not fresh._documents.storage.exists("A/1")
+
+
+def test_renamed_labels_hold_all_their_pixels(target):
+    plate = make_plate(target, "0.5")
+    plate["A/1/0"].labels.rename("cells", "nuclei")
+    fresh = lamella.open_ome_zarr(target, mode="r+")["A/1/0"].labels
+    assert list(fresh) == ["nuclei"]
+    assert np.array_equal(fresh["nuclei"]["0"][...], pixels(9)[:, 0])
+
+
+def test_an_overwritten_image_holds_the_new_pixels(target):
+    position = make_plate(target, "0.5", overwriting_creation=True)["A/1/0"]
+    position["0"] = pixels(20)
+    del position.labels["cells"]
+    position.labels["cells"] = pixels(21)[:, 0]
+    fresh = lamella.open_ome_zarr(target, mode="r+")["A/1/0"]
+    assert np.array_equal(fresh["0"][...], pixels(20))
+    assert np.array_equal(fresh.labels["cells"]["0"][...], pixels(21)[:, 0])
+
+
+def test_a_deleted_well_takes_nothing_beside_it(target):
+    plate = make_plate(target, "0.5")
+    del plate["A/1"]
+    fresh = lamella.open_ome_zarr(target, mode="r+")
+    assert [path for path, _ in fresh.positions()] == ["A/10/0"]
+    assert np.array_equal(fresh["A/10/0"]["0"][...], pixels(2))
+    assert not fresh._documents.storage.exists("A/1")
+
+
+def test_a_move_onto_something_that_is_there_changes_nothing(target):
+    plate = make_plate(target, "0.5")
+    with pytest.raises(NodeExistsError):
+        plate.rename_well("A/1", "A/10")
+    assert np.array_equal(plate["A/1/0"]["0"][...], pixels(0))
+    assert np.array_equal(plate["A/10/0"]["0"][...], pixels(2))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind"),
+    [
+        ("PUT", "/B/2/.*c/0/1", 403),
+        ("GET", "/A/1/0/0/c/0/1", 403),
+        ("LIST", "A/1", 403),
+        ("PUT", "/B/2/1/zarr", 500),
+    ],
+)
+def test_a_move_that_is_refused_half_way_leaves_all_of_the_old(service, method, path, kind):
+    url = "s3://bucket/plate.zarr"
+    plate = make_plate(url, "0.5")
+    before = {key: data for key, data in service.objects.items() if "/A/1/" in key}
+    fault = service.fail(kind, method=method, path=path)
+    with pytest.raises(LamellaError):
+        plate.rename_well("A/1", "B/2")
+    assert fault.seen
+    assert {key: data for key, data in service.objects.items() if "/A/1/" in key} == before
+    service.heal()
+    assert np.array_equal(lamella.open_ome_zarr(url)["A/1/0"]["0"][...], pixels(0))
+    plate.rename_well("A/1", "B/2")  # nothing of the failed one is in the way
+    assert np.array_equal(lamella.open_ome_zarr(url)["B/2/0"]["0"][...], pixels(0))
+
+
+def test_a_service_that_loses_a_copy_is_found_out_before_the_old_is_deleted(service):
+    url = "s3://bucket/plate.zarr"
+    plate = make_plate(url, "0.5")
+    before = {key: data for key, data in service.objects.items() if "/A/1/" in key}
+    service.loses = "/B/2/1/0/c/0/1"
+    with pytest.raises(StorageError, match="copied"):
+        plate.rename_well("A/1", "B/2")
+    assert {key: data for key, data in service.objects.items() if "/A/1/" in key} == before
