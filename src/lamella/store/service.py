@@ -287,16 +287,16 @@ class Service:
 
     async def delete_keys(self, keys: Iterable[str]) -> None:
         """Delete keys, and nothing but them; S3 answers a thousand with one request."""
-        todo = sorted(keys)
+        ordered = sorted(keys)
         bulk = getattr(self._fs, "_bulk_delete", None)
         try:
             if bulk is None:
-                await _in_batches(self.store.delete(key) for key in todo)
+                await _in_batches(self.store.delete(key) for key in ordered)
                 return
-            for first in range(0, len(todo), _BULK):
-                await bulk([self._path(key) for key in todo[first : first + _BULK]])
+            for first in range(0, len(ordered), _BULK):
+                await bulk([self._path(key) for key in ordered[first : first + _BULK]])
         except Exception as error:
-            raise explained("delete", todo[0] if todo else "", self.address, error) from error
+            raise explained("delete", ordered[0] if ordered else "", self.address, error) from error
 
     async def delete_below(self, prefix: str) -> None:
         """Delete all below a folder."""
