@@ -246,9 +246,7 @@ class Service:
             }
         inner: Any = getattr(self.store, "store", None)
         if type(inner).__module__.startswith("obstore"):
-            import obstore
-
-            metas = await obstore.list(inner, prefix=prefix).collect_async()
+            metas = await inner.list(prefix=prefix).collect_async()
             return {meta["path"]: meta["size"] for meta in metas}
         keys = [key async for key in self.store.list_prefix(prefix)]
         sizes = await _in_batches(self.store.getsize(key) for key in keys)
