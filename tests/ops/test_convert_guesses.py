@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -179,3 +180,89 @@ def test_a_resolution_without_a_unit_is_no_size_and_nothing_was_dropped(
         assert position.scale == [1.0, 1.0, 1.0]
         assert [axis.unit for axis in position.axes] == [None, None, None]
     assert report.notes == ()
+
+
+# -- OME-TIFF ---------------------------------------------------------------------------------------------------
+
+
+def write_many_images(path: Path, count: int) -> list[np.ndarray]:
+    """Write an OME-TIFF whose XML puts each of its images into a well of its own."""
+    images = [random_pixels((2, 16, 20)) + number for number in range(count)]
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for number, image in enumerate(images):
+            writer.write(
+                image,
+                photometric="minisblack",
+                compression="zlib",
+                metadata={"axes": "CYX", "Name": str(number)},
+            )
+    with tifffile.TiffFile(path) as file:
+        xml = file.ome_metadata
+    wells = "".join(
+        f'<Well ID="Well:{n}" Row="{n // 12}" Column="{n % 12}"><WellSample ID="WellSample:{n}" Index="0">'
+        f'<ImageRef ID="Image:{n}"/></WellSample></Well>'
+        for n in range(count)
+    )
+    plate = (
+        f'<Plate ID="Plate:0" RowNamingConvention="letter" ColumnNamingConvention="number">{wells}</Plate>'
+    )
+    tifffile.tiffcomment(path, xml.replace("</OME>", f"{plate}</OME>").encode())
+    return images
+
+
+def test_an_ome_tiff_of_many_images_is_parsed_once(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "plate.ome.tif"
+    images = write_many_images(path, 30)
+    opened: list[str] = []
+    plain = tifffile.TiffFile.__init__
+
+    def counted(file: tifffile.TiffFile, *arguments: Any, **options: Any) -> None:
+        opened.append(str(arguments[0]))
+        plain(file, *arguments, **options)
+
+    monkeypatch.setattr(tifffile.TiffFile, "__init__", counted)
+    parsed: list[int] = []
+    parse = ElementTree.fromstring
+    monkeypatch.setattr(
+        ElementTree, "fromstring", lambda text, *rest: (parsed.append(len(text)), parse(text, *rest))[1]
+    )
+    convert(path, store, jobs=2)
+    assert opened == [str(path)]
+    assert len(parsed) <= 2  # by tifffile, and by us
+    with open_ome_zarr(store) as plate:
+        found = [position.data[:] for _, position in plate.positions()]
+    assert len(found) == 30
+    for image, pixels in zip(images, found, strict=True):
+        assert_array_equal(pixels, image)
+
+
+def test_a_file_that_changed_is_parsed_again(tmp_path: Path, store: Path) -> None:
+    path = tmp_path / "plate.ome.tif"
+    write_many_images(path, 3)
+    convert(path, store)
+    images = write_many_images(path, 4)
+    convert(path, store, overwrite=True)
+    with open_ome_zarr(store) as plate:
+        for image, (_, position) in zip(images, plate.positions(), strict=True):
+            assert_array_equal(position.data[:], image)
+
+
+def test_pages_beyond_the_ome_xml_are_noted(tmp_path: Path, store: Path) -> None:
+    path = tmp_path / "more.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        writer.write(random_pixels((3, 16, 20)), photometric="minisblack", metadata={"axes": "ZYX"})
+    with tifffile.TiffFile(path) as file:
+        xml = file.ome_metadata
+    with tifffile.TiffWriter(path) as writer:
+        for number in range(5):
+            description = xml.encode() if number == 0 else None
+            writer.write(
+                random_pixels((16, 20)), description=description, photometric="minisblack", metadata=None
+            )
+    report = convert(path, store)
+    assert report.planes == 3
+    assert report.notes == (
+        f"{path}: 2 pages were left out, which come in addition to those that its OME-XML describes",
+    )

@@ -12,16 +12,17 @@ from __future__ import annotations
 import math
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lamella.adapters.tiff_axes import AxisPlan, plan_axes
+from lamella.adapters.tiff_cache import PAGES
 from lamella.adapters.tiff_file import open_file
 from lamella.adapters.tiff_imagej import read_imagej
 from lamella.adapters.tiff_metadata import TiffMetadata
-from lamella.adapters.tiff_ome import read_ome
+from lamella.adapters.tiff_ome import ome_root, read_ome
 from lamella.adapters.tiff_pages import (
     FilePool,
     PageBytes,
@@ -76,9 +77,14 @@ def open_tiff(path: StrPath) -> list[TiffSource]:
     with open_file(name) as file:
         check_promises(name, file)
         metadata = _metadata_of_series(file)
-        return [
-            TiffSource(*_describe(name, file, number, metadata[number])) for number in range(len(file.series))
+        pages = [list_pages(series) for series in file.series]
+        described = [
+            _describe(name, file, number, metadata[number], pages[number])
+            for number in range(len(file.series))
         ]
+        if len(pages) > 1:
+            PAGES.put(name, _with_decoders(pages))
+    return [TiffSource(*each) for each in described]
 
 
 class TiffSource:
@@ -140,16 +146,28 @@ class TiffSource:
             self._pages = None  # thousands of sources would fill the memory with their lists of pages
 
     def _load_pages(self) -> list[PageBytes | None]:
+        path, number = self._layout.path, self._layout.series
         with self._lock:
-            if self._pages is None:
-                with open_file(self._layout.path) as file:
-                    pages = list_pages(file.series[self._layout.series])
-                    for page in pages:
-                        if page is not None and not page.frame.is_final:
-                            # The decoder is built on first use, which tifffile says is not safe in threads.
-                            page.frame.decode  # noqa: B018
-                self._pages = pages
+            if self._pages is None and self._layout.is_shared:
+                self._pages = PAGES.get(path, lambda: _parse_pages(path))[number]
+            elif self._pages is None:
+                self._pages = _parse_pages(path)[number]
             return self._pages
+
+
+def _parse_pages(path: str) -> list[list[PageBytes | None]]:
+    """List the pages of each image of a file."""
+    with open_file(path) as file:
+        return _with_decoders([list_pages(series) for series in file.series])
+
+
+def _with_decoders(images: list[list[PageBytes | None]]) -> list[list[PageBytes | None]]:
+    """Build the decoders of pages, which is done on first use and, as tifffile says, is not safe in threads."""
+    for pages in images:
+        for page in pages:
+            if page is not None and not page.frame.is_final:
+                page.frame.decode  # noqa: B018
+    return images
 
 
 @dataclass(frozen=True)
@@ -168,6 +186,8 @@ class SeriesLayout:
         Lengths of the axes of the file that count pages.
     page_axes : str
         Letters of the axes within a page.
+    is_shared : bool
+        Whether the file holds several images, whose pages are then remembered together.
     """
 
     path: str
@@ -175,6 +195,7 @@ class SeriesLayout:
     plan: AxisPlan
     outer: Shape
     page_axes: str
+    is_shared: bool
 
     def find(self, index: tuple[int, ...]) -> tuple[int, PlaneInPage]:
         """Find the page that holds a plane, and which of the page's planes it is."""
@@ -187,7 +208,7 @@ class SeriesLayout:
 
 
 def _describe(
-    path: str, file: Any, number: int, metadata: TiffMetadata
+    path: str, file: Any, number: int, metadata: TiffMetadata, pages: list[PageBytes | None]
 ) -> tuple[ImageDescription, SeriesLayout]:
     """Describe one series of an open file, after a check that its pixels are there."""
     series = file.series[number]
@@ -202,8 +223,7 @@ def _describe(
             f"{where} stores {series.axes} in pages of {page_axes}: only pages of planes "
             "(YX, with samples S or depth Z) can be read one at a time"
         )
-    layout = SeriesLayout(path, number, plan, plan.file_shape[:outer], page_axes)
-    pages = list_pages(series)
+    layout = SeriesLayout(path, number, plan, plan.file_shape[:outer], page_axes, len(file.series) > 1)
     if len(pages) < math.prod(layout.outer):
         raise SourceError(
             f"{where} is damaged or incomplete: its shape {plan.file_shape} ({series.axes}) needs "
@@ -264,12 +284,26 @@ def _metadata_of_series(file: Any) -> list[TiffMetadata]:
     count = len(file.series)
     first = file.pages.first
     if file.is_ome and file.ome_metadata:
-        images = read_ome(file.ome_metadata)
+        images = read_ome(ome_root(file))
         if len(images) == count and all(series.kind == "ome" for series in file.series):
-            return images
+            return _with_unused_pages(images, file, "its OME-XML describes")
         note = "its OME-XML does not describe its pages and was not used"
         return [TiffMetadata(notes=(note,))] * count
     if file.is_imagej and file.imagej_metadata and count == 1:
         plan = _plan(file.series[0], str(file.filehandle.path))
-        return [read_imagej(file.imagej_metadata, first.tags, plan)]
+        image = read_imagej(file.imagej_metadata, first.tags, plan)
+        return _with_unused_pages([image], file, "its ImageJ metadata describe")
     return [read_resolution(series.keyframe.tags) for series in file.series]
+
+
+def _with_unused_pages(images: list[TiffMetadata], file: Any, by: str) -> list[TiffMetadata]:
+    """Add a note to the first image where the file has pages that belong to none of its images."""
+    own = {
+        page.offset for series in file.series for page in series if page is not None and page.parent is file
+    }
+    unused = len(file.pages) - len(own)
+    if unused <= 0:
+        return images
+    pages = "1 page was" if unused == 1 else f"{unused} pages were"
+    note = f"{pages} left out, which come in addition to those that {by}"
+    return [replace(images[0], notes=(*images[0].notes, note)), *images[1:]]

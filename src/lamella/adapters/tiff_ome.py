@@ -8,7 +8,8 @@ Layer: adapters.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 from xml.etree import ElementTree
 
 from lamella.adapters.tiff_metadata import TiffMetadata, is_size
@@ -31,30 +32,49 @@ _SIZES = (
 _NO_COLOR = -(1 << 31)
 
 
-def read_ome(xml: str) -> list[TiffMetadata]:
+_ROOTS: WeakKeyDictionary[Any, Element | None] = WeakKeyDictionary()
+
+
+def ome_root(file: Any) -> Element | None:
+    """Return the root of the OME-XML of an open file, parsed once; None where there is none or it cannot be parsed.
+
+    Parameters
+    ----------
+    file : tifffile.TiffFile
+        The file.
+    """
+    if not (file.is_ome and file.ome_metadata):
+        return None
+    if file not in _ROOTS:
+        try:
+            _ROOTS[file] = ElementTree.fromstring(file.ome_metadata)
+        except ElementTree.ParseError:
+            _ROOTS[file] = None
+    return _ROOTS[file]
+
+
+def read_ome(root: Element | None) -> list[TiffMetadata]:
     """Read the metadata of every image of an OME-XML that has pixels.
 
     Parameters
     ----------
-    xml : str
+    root : xml.etree.ElementTree.Element or None
         The OME-XML.
 
     Returns
     -------
     list of TiffMetadata
-        In the order of the images; empty when the XML cannot be read.
+        In the order of the images; empty when there is no XML.
 
     Examples
     --------
     >>> xml = '''<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels
     ...     PhysicalSizeX="650" PhysicalSizeXUnit="nm"><Channel Name="DAPI" Color="65535"/></Pixels></Image></OME>'''
-    >>> image = read_ome(xml)[0]
+    >>> image = read_ome(ElementTree.fromstring(xml))[0]
     >>> image.scale, image.units, image.channels[0].label, image.channels[0].color
     ({'x': 650.0}, {'x': 'nanometer'}, 'DAPI', '0000FF')
     """
-    try:
-        root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError:
+    if root is None:
         return []
     wells = _wells(root)
     return [

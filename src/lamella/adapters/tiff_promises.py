@@ -14,9 +14,8 @@ import os
 import re
 import struct
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
-from lamella.adapters.tiff_ome import children
+from lamella.adapters.tiff_ome import children, ome_root
 from lamella.errors import SourceError, shown
 
 if TYPE_CHECKING:
@@ -82,11 +81,8 @@ def check_names(path: str, file: Any) -> None:
 
 def _named(file: Any) -> Iterator[tuple[str, str]]:
     """Give the names of other files, each with where it stands."""
-    if file.is_ome and file.ome_metadata:
-        try:
-            root = ElementTree.fromstring(file.ome_metadata)
-        except ElementTree.ParseError:
-            return  # tifffile reads the pages alone
+    root = ome_root(file)
+    if root is not None:
         own = root.get("UUID")
         for element in root.iter():
             # Its own path of another time is no place to look at.
@@ -174,9 +170,8 @@ def _missing_of_imagej(file: Any) -> Iterator[str]:
 
 def _missing_of_ome(file: Any) -> Iterator[str]:
     """Check that the files that the OME-XML names are there, and hold the planes that it puts in them."""
-    try:
-        root = ElementTree.fromstring(file.ome_metadata)
-    except ElementTree.ParseError:
+    root = ome_root(file)
+    if root is None:
         return  # what tifffile makes of the pages alone is all there is
     all_pixels = [pixels for image in children(root, "Image") for pixels in children(image, "Pixels")]
     for name in _files(root, all_pixels):
@@ -207,6 +202,7 @@ def _files(root: Element, all_pixels: list[Element]) -> Iterator[str]:
 def _planes(pixels: Element) -> set[int]:
     """Numbers of the planes of an image for which its TiffData elements name a page.
 
+    >>> from xml.etree import ElementTree
     >>> xml = '<Pixels DimensionOrder="XYZCT" SizeZ="4" SizeC="2" SizeT="1"><TiffData IFD="0"/>'
     >>> xml += '<TiffData IFD="1" FirstC="1" PlaneCount="2"/></Pixels>'
     >>> sorted(_planes(ElementTree.fromstring(xml)))
