@@ -196,3 +196,20 @@ def test_a_generic_group_is_a_plain_node(plate_path):
     del node["inner"]
     assert list(node) == []
     assert isinstance(plate, Plate)
+
+
+def test_html_shows_chunks_and_shards_and_names_the_labels(tmp_path):
+    with open_ome_zarr(
+        tmp_path / "p.zarr", layout="fov", mode="w", channel_names=["a"], version="0.5"
+    ) as position:
+        position.create_image("0", np.zeros((1, 1, 6, 64, 64), "u2"), (1, 1, 3, 16, 16), (1, 1, 2, 4, 2))
+        position.labels.create("nu<clei", np.zeros((1, 6, 64, 64), "u1"))
+        position.labels.create("cells", np.zeros((1, 6, 64, 64), "u1"))
+        html = position._repr_html_()
+        label = position.labels["cells"]._repr_html_()
+    assert ">chunks</th>" in html
+    assert ">shards</th>" in html
+    assert ">(1, 1, 3, 16, 16)</td>" in html
+    assert ">(1, 1, 6, 64, 32)</td>" in html
+    assert "labels: nu&lt;clei, cells" in html
+    assert "labels:" not in label

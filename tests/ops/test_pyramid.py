@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lamella import open_ome_zarr
+from lamella import open_ome_zarr, validate
+from lamella.errors import InvalidArgumentError
 from lamella.models import TransformationMeta, axes
 from lamella.ops.pyramids.level import level_factors
 from lamella.ops.pyramids.pyramid import compute_pyramid, initialize_pyramid
@@ -438,3 +439,69 @@ def test_grids_that_do_not_fit_read_some_chunks_twice_rather_than_hold_many(coun
     assert set(written.values()) == {1}
     first = slow(data, (1, 1, 2, 2, 2), "mean")
     np.testing.assert_array_equal(position["1"][...], first)
+
+
+@pytest.mark.parametrize(
+    ("factors", "shapes"),
+    [
+        ({"y": 4}, [(2, 1, 6, 64, 80), (2, 1, 6, 16, 80), (2, 1, 6, 4, 80)]),
+        ({"Y": 4, "x": 4, "z": 1}, [(2, 1, 6, 64, 80), (2, 1, 6, 16, 20), (2, 1, 6, 4, 5)]),
+        ({"z": 3, "y": 2, "x": 5}, [(2, 1, 6, 64, 80), (2, 1, 2, 32, 16), (2, 1, 1, 16, 4)]),
+        ({"t": 2}, [(2, 1, 6, 64, 80), (1, 1, 6, 64, 80)]),
+    ],
+)
+def test_factors_are_those_that_were_asked_for(tmp_path, version, factors, shapes):
+    pixels = np.random.default_rng(1).integers(0, 999, (2, 1, 6, 64, 80), "uint16")
+    with open_ome_zarr(
+        tmp_path / "p.zarr", layout="fov", mode="w", channel_names=["a"], version=version
+    ) as position:
+        position.create_image("0", pixels)
+        position.set_scale("0", "y", 0.5)
+        position.compute_pyramid(len(shapes), factors=factors)
+        assert [image.shape for _, image in position.images()] == shapes
+        position.compute_pyramid(len(shapes), factors=factors)  # the same again
+        position.update_pyramid(method="mean")
+    coarse = position["1"]
+    steps = [-(-a // b) for a, b in zip(pixels.shape, coarse.shape, strict=True)]
+    blocks = pixels.reshape([n for b, f in zip(coarse.shape, steps, strict=True) for n in (b, f)])
+    mean = blocks.mean(axis=tuple(range(1, 10, 2)))
+    assert np.abs(coarse[:] - mean).max() <= 0.5
+    asked = [{k.lower(): v for k, v in factors.items()}.get(name.lower(), 1) for name in position.axis_names]
+    own = [0.5 if name.lower() == "y" else 1.0 for name in position.axis_names]
+    assert position.get_effective_scale("1") == [a * b for a, b in zip(own, asked, strict=True)]
+    assert validate(tmp_path / "p.zarr")
+
+
+def test_automatic_levels_follow_the_factors(tmp_path):
+    with open_ome_zarr(tmp_path / "p.zarr", layout="fov", mode="w", channel_names=["a"]) as position:
+        position.create_image("0", np.zeros((1, 1, 1, 1030, 40), "uint8"))
+        position.compute_pyramid("auto", factors={"y": 4})
+        assert [image.shape[-2:] for _, image in position.images()] == [(1030, 40), (258, 40), (65, 40)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dims": {"y": 4}},
+        {"dims": "yx"},
+        {"dims": [1, 2]},
+        {"factors": {"q": 2}},
+        {"factors": {"y": 0}},
+        {"factors": {"y": 1.5}},
+        {"factors": {"y": True}},
+        {"factors": {"y": 2, "Y": 2}},
+        {"factors": {}},
+        {"factors": ["y"]},
+        {"factors": 2},
+        {"factors": {"y": 4}, "dims": ["y"]},
+    ],
+)
+def test_factors_and_dims_that_mean_nothing_are_refused(tmp_path, files, options):
+    with open_ome_zarr(tmp_path / "p.zarr", layout="fov", mode="w", channel_names=["a"]) as position:
+        position.create_image("0", np.zeros((1, 1, 1, 64, 64), "uint8"))
+        before = files(tmp_path)
+        with pytest.raises(InvalidArgumentError):
+            position.compute_pyramid(2, **options)
+        with pytest.raises(InvalidArgumentError, match=r"factors="):
+            position.compute_pyramid(2, dims={"y": 4})
+    assert files(tmp_path) == before

@@ -1,4 +1,4 @@
-"""Nodes as notebooks show them: a plate map with field counts; levels, axes and channels of an image.
+"""Nodes as notebooks show them: a plate map with field counts; levels, axes, channels and labels.
 
 Every text that comes from a store is escaped. Never raises: what is damaged is said.
 
@@ -87,17 +87,24 @@ def _field_count(plate: Plate, path: str) -> str:
 
 
 def _image(position: Position) -> str:
-    return _levels(position) + _channels(position)
+    return _levels(position) + _channels(position) + _labels(position)
 
 
 def _levels(position: Position) -> str:
     axes = position.axes
-    head = ["level", "shape", "dtype", "chunks", *(f"{_axis_text(axis.name, axis.unit)}" for axis in axes)]
+    head = [
+        "level",
+        "shape",
+        "dtype",
+        "chunks",
+        "shards",
+        *(f"{_axis_text(axis.name, axis.unit)}" for axis in axes),
+    ]
     rows = []
     for path in position.dataset_paths:
         try:
             array = position._level(path)
-            told = [str(array.shape), str(array.dtype), str(array.shards or array.chunks)]
+            told = [str(array.shape), str(array.dtype), str(array.chunks), str(array.shards or "none")]
             told += [f"{size:g}" for size in position.get_effective_scale(path)]
         except LamellaError as fault:
             told = [f"damaged: {fault}"]
@@ -121,6 +128,20 @@ def _channels(position: Position) -> str:
         )
         items.append(f'<span style="margin-right:1em">{box} {escape(name)}</span>')
     return f"<p>{''.join(items)}</p>" if items else ""
+
+
+def _labels(position: Position) -> str:
+    """Return the names of the label images; nothing where there are none."""
+    from lamella.nodes.labels import LabelImage
+
+    if isinstance(position, LabelImage):
+        return ""
+    try:
+        names = list(position.labels)
+    except LamellaError as fault:
+        return f"<p>labels: damaged: {escape(str(fault))}</p>"
+    more = f" and {len(names) - _MOST_MEMBERS} more" if len(names) > _MOST_MEMBERS else ""
+    return f"<p>labels: {escape(', '.join(names[:_MOST_MEMBERS]))}{more}</p>" if names else ""
 
 
 def _members(node: NGFFNode) -> str:

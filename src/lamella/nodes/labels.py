@@ -171,6 +171,7 @@ class LabelImage(Position):
         method: str = "mode",
         *,
         dims: Sequence[str] | None = None,
+        factors: Mapping[str, int] | None = None,
         executor: Executor | None = None,
         resume: bool = True,
     ) -> None:
@@ -192,7 +193,7 @@ class LabelImage(Position):
             raise InvalidArgumentError(
                 f"A pyramid of labels is made with 'mode' or 'stride', not {method!r}: others make new labels."
             )
-        super().compute_pyramid(levels, method, dims=dims, executor=executor, resume=resume)
+        super().compute_pyramid(levels, method, dims=dims, factors=factors, executor=executor, resume=resume)
 
 
 class Labels(NGFFNode):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lamella.nodes.node import NGFFNode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from concurrent.futures import Executor
 
     from lamella.nodes.position import Position
@@ -23,13 +23,15 @@ class PyramidMethods(NGFFNode):
     def _image(self) -> Position:
         return cast("Position", self)
 
-    def initialize_pyramid(self, levels: int) -> None:
+    def initialize_pyramid(self, levels: int, *, factors: Mapping[str, int] | None = None) -> None:
         """Create the arrays and metadata of lower-resolution levels, each half the last; no pixels.
 
         Parameters
         ----------
         levels
             Number of levels with the full-resolution one; 1 changes nothing.
+        factors
+            As for :meth:`compute_pyramid`.
 
         Raises
         ------
@@ -52,7 +54,7 @@ class PyramidMethods(NGFFNode):
         """
         from lamella.ops.pyramids.pyramid import initialize_pyramid
 
-        initialize_pyramid(self._image, levels)
+        initialize_pyramid(self._image, levels, factors=factors)
 
     def compute_pyramid(
         self,
@@ -60,6 +62,7 @@ class PyramidMethods(NGFFNode):
         method: str = "mean",
         *,
         dims: Sequence[str] | None = None,
+        factors: Mapping[str, int] | None = None,
         executor: Executor | None = None,
         resume: bool = True,
     ) -> None:
@@ -77,6 +80,9 @@ class PyramidMethods(NGFFNode):
             "mean", "median", "mode", "min", "max" or "stride".
         dims
             Names of the axes to halve; the space axes by default.
+        factors
+            Axis name to whole factor by which each level is smaller than the one before, such as
+            ``{"y": 4, "x": 4}``, instead of `dims`; axes that are not named keep their length.
         executor
             Any ``concurrent.futures.Executor`` whose workers see the store: a process pool, or Dask's
             ``client.get_executor()``. Threads of this process by default.
@@ -105,10 +111,16 @@ class PyramidMethods(NGFFNode):
         >>> position.compute_pyramid(levels=3, dims=["y", "x"])
         >>> position["2"].shape
         (1, 2, 4, 2, 2)
+        >>> position.delete_pyramid()
+        >>> position.compute_pyramid(levels=2, factors={"z": 2, "y": 4, "x": 4})
+        >>> position["1"].shape, position.get_effective_scale("1")
+        ((1, 2, 2, 2, 2), [1.0, 1.0, 1.0, 1.0, 1.0])
         """
         from lamella.ops.pyramids.pyramid import compute_pyramid
 
-        compute_pyramid(self._image, levels, method, dims=dims, executor=executor, resume=resume)
+        compute_pyramid(
+            self._image, levels, method, dims=dims, factors=factors, executor=executor, resume=resume
+        )
 
     def update_pyramid(
         self, region: Any = None, method: str | None = None, *, executor: Executor | None = None

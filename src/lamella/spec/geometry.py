@@ -9,6 +9,7 @@ Layer: spec.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
@@ -249,15 +250,17 @@ def _shown(transforms: Sequence[TransformationMeta]) -> str:
     return str([transform.to_json() for transform in transforms])
 
 
-def pyramid_shapes(shape: Shape, dims: Sequence[int], levels: int) -> list[tuple[Shape, tuple[int, ...]]]:
-    """Plan the levels of a pyramid: each halves, rounding up, every dimension of ``dims`` that is above 1.
+def pyramid_shapes(
+    shape: Shape, dims: Sequence[int] | Mapping[int, int], levels: int
+) -> list[tuple[Shape, tuple[int, ...]]]:
+    """Plan the levels of a pyramid: each shrinks, rounding up, every dimension of ``dims`` that is above 1.
 
     Parameters
     ----------
     shape : tuple of int
         Lengths of level 0 per axis.
-    dims : sequence of int
-        Indices of the axes to halve.
+    dims : sequence of int, or mapping of int to int
+        Indices of the axes to halve, or the factor of each axis.
     levels : int
         Number of levels, level 0 counted.
 
@@ -276,6 +279,8 @@ def pyramid_shapes(shape: Shape, dims: Sequence[int], levels: int) -> list[tuple
     --------
     >>> pyramid_shapes((2, 5, 100), dims=(1, 2), levels=3)
     [((2, 5, 100), (1, 1, 1)), ((2, 3, 50), (1, 2, 2)), ((2, 2, 25), (1, 4, 4))]
+    >>> pyramid_shapes((2, 5, 100), dims={1: 1, 2: 4}, levels=2)
+    [((2, 5, 100), (1, 1, 1)), ((2, 5, 25), (1, 1, 4))]
     """
     if levels < 1:
         raise InvalidArgumentError(f"a pyramid of {levels} levels was asked for: give 1 or more")
@@ -283,13 +288,14 @@ def pyramid_shapes(shape: Shape, dims: Sequence[int], levels: int) -> list[tuple
         raise InvalidArgumentError(
             f"axes {list(dims)} cannot be binned: the shape {shape} has {len(shape)} axes"
         )
+    steps = dict(dims) if isinstance(dims, Mapping) else dict.fromkeys(dims, 2)
     lengths, factors = list(shape), [1] * len(shape)
     plan = [(tuple(lengths), tuple(factors))]
     for _ in range(levels - 1):
-        for dim in set(dims):
+        for dim, step in steps.items():
             if lengths[dim] > 1:
-                lengths[dim] = -(-lengths[dim] // 2)
-                factors[dim] *= 2
+                lengths[dim] = -(-lengths[dim] // step)
+                factors[dim] *= step
         plan.append((tuple(lengths), tuple(factors)))
     return plan
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
@@ -44,16 +46,22 @@ COARSEST_SIDE = 256
 
 
 def initialize_pyramid(
-    position: Position, levels: int, *, dims: Sequence[str] | None = None, method: str = "mean"
+    position: Position,
+    levels: int,
+    *,
+    dims: Sequence[str] | None = None,
+    factors: Mapping[str, int] | None = None,
+    method: str = "mean",
 ) -> None:
     """Create the arrays and metadata of lower-resolution levels; see :meth:`Position.initialize_pyramid`."""
     position._require_writable("initialize a pyramid")
     base = _level_0(position)
-    plan = _plan(position, base, levels, dims)
+    steps = _steps(position, base, dims, factors)
+    plan = _plan(position, base, levels, steps)
     if len(plan) == 1:
         return
     if len(position.dataset_paths) > 1:
-        _refuse_other(position, plan, dims)
+        _refuse_other(position, plan, dims, factors)
     else:
         _create_levels(position, base, plan, method)
 
@@ -64,6 +72,7 @@ def compute_pyramid(
     method: str = "mean",
     *,
     dims: Sequence[str] | None = None,
+    factors: Mapping[str, int] | None = None,
     jobs: int | None = None,
     executor: Executor | None = None,
     resume: bool = True,
@@ -74,7 +83,7 @@ def compute_pyramid(
     ----------
     position
         The image.
-    levels, method, dims, resume
+    levels, method, dims, factors, resume
         As for the method.
     jobs
         Number of workers; one per processor by default.
@@ -95,12 +104,13 @@ def compute_pyramid(
     existing, begun = len(position.dataset_paths), None
     if levels is None and existing == 1:
         levels = "auto"
-    if levels is not None or dims is not None:
-        plan = _plan(position, base, existing if levels is None else levels, dims)
+    steps = _steps(position, base, dims, factors)
+    if levels is not None or dims is not None or factors is not None:
+        plan = _plan(position, base, existing if levels is None else levels, steps)
         if existing == 1:
             begun = _create_levels(position, base, plan, method, begin=update.begin)
         else:
-            _refuse_other(position, plan, dims)
+            _refuse_other(position, plan, dims, factors)
     recompute_levels(position, method, jobs=jobs, executor=executor, begun=begun, resume=resume)
     _match_labels(position)
 
@@ -177,7 +187,8 @@ def begin_levels(
     """
     base = _level_0(position)
     if len(position.dataset_paths) == 1:
-        _create_levels(position, base, _plan(position, base, levels, None), method)
+        steps = _steps(position, base, None, None)
+        _create_levels(position, base, _plan(position, base, levels, steps), method)
     found = _Levels.of(position)
     position._live.edit(functools.partial(_described, method=method, steps=found.steps))
     return found.targets
@@ -256,31 +267,68 @@ def _match_labels(position: Position) -> None:
         match_levels(position)
 
 
-def _plan(
-    position: Position, base: ImageArray, levels: int | str, dims: Sequence[str] | None
-) -> list[tuple[Shape, Shape]]:
-    """Return the shape and the factors to level 0 of each level, level 0 included."""
+def _steps(
+    position: Position, base: ImageArray, dims: Sequence[str] | None, factors: Mapping[str, int] | None
+) -> dict[int, int]:
+    """Return by what each axis shrinks from one level to the next; axes that keep their length are left out."""
     axes = position.axes
     if len(axes) != base.ndim:
         raise InvalidArgumentError(
             f"{base!r} has {base.ndim} dimensions, but {position._place} has {len(axes)} axes."
         )
-    binned = space_axes(axes) if dims is None else tuple(axis_index(axes, name) for name in dims)
+    if isinstance(dims, Mapping):
+        raise InvalidArgumentError(
+            f"dims names the axes to halve, such as ['y', 'x'], not {dims!r}. Factors are given as factors={dims!r}."
+        )
+    if factors is None:
+        if dims is None:
+            return dict.fromkeys(space_axes(axes), 2)
+        if isinstance(dims, str) or not all(isinstance(name, str) for name in dims):
+            raise InvalidArgumentError(f"dims is a list of axis names, such as ['y', 'x'], not {dims!r}.")
+        return {axis_index(axes, name): 2 for name in dims}
+    if dims is not None:
+        raise InvalidArgumentError("Give either dims, the axes to halve, or factors, not both.")
+    if not isinstance(factors, Mapping) or not factors:
+        raise InvalidArgumentError(
+            f"factors is axis names with whole factors, such as {{'y': 4}}, not {factors!r}."
+        )
+    steps = {axis_index(axes, str(name)): _factor(name, factor) for name, factor in factors.items()}
+    if len(steps) < len(factors):
+        raise InvalidArgumentError(f"factors has an axis twice: {factors!r}.")
+    return {axis: step for axis, step in steps.items() if step > 1}
+
+
+def _factor(axis: str, factor: object) -> int:
+    try:
+        whole = 0 if isinstance(factor, bool) else operator.index(factor)  # type: ignore[arg-type]
+    except TypeError:
+        whole = 0
+    if whole < 1:
+        raise InvalidArgumentError(
+            f"The factor of the axis {axis!r} is a whole number from 1, not {factor!r}."
+        )
+    return whole
+
+
+def _plan(
+    position: Position, base: ImageArray, levels: int | str, steps: Mapping[int, int]
+) -> list[tuple[Shape, Shape]]:
+    """Return the shape and the factors to level 0 of each level, level 0 included."""
     if levels == "auto":
-        plane = [i for i in space_axes(axes)[-2:] if i in binned]
+        plane = {i: base.shape[i] for i in space_axes(position.axes)[-2:] if i in steps}
         wanted = 1
-        largest = max((base.shape[i] for i in plane), default=1)
-        while largest > COARSEST_SIDE:
-            largest, wanted = -(-largest // 2), wanted + 1
+        while max(plane.values(), default=1) > COARSEST_SIDE:
+            plane, wanted = {i: -(-n // steps[i]) for i, n in plane.items()}, wanted + 1
     elif isinstance(levels, int) and not isinstance(levels, bool) and levels >= 1:
         wanted = levels
     else:
         raise InvalidArgumentError(f"levels is a number from 1 or 'auto', not {levels!r}.")
-    plan: list[tuple[Shape, Shape]] = geometry.pyramid_shapes(base.shape, binned, wanted)
+    plan: list[tuple[Shape, Shape]] = geometry.pyramid_shapes(base.shape, steps, wanted)
     sensible = 1 + sum(1 for (a, _), (b, _) in itertools.pairwise(plan) if a != b)
     if sensible < wanted:
+        verb = "halved" if set(steps.values()) == {2} else "made smaller"
         warnings.warn(
-            f"{wanted} levels were asked of {position._place}, but {base.shape} cannot be halved beyond {sensible}; "
+            f"{wanted} levels were asked of {position._place}, but {base.shape} cannot be {verb} beyond {sensible}; "
             f"{sensible} are made.",
             UserWarning,
             stacklevel=4,
@@ -288,7 +336,12 @@ def _plan(
     return plan[:sensible]
 
 
-def _refuse_other(position: Position, plan: list[tuple[Shape, Shape]], dims: Sequence[str] | None) -> None:
+def _refuse_other(
+    position: Position,
+    plan: list[tuple[Shape, Shape]],
+    dims: Sequence[str] | None,
+    factors: Mapping[str, int] | None,
+) -> None:
     """Refuse to make another pyramid than the one that is there."""
     paths = position.dataset_paths
     if len(paths) != len(plan):
@@ -297,9 +350,10 @@ def _refuse_other(position: Position, plan: list[tuple[Shape, Shape]], dims: Seq
             "Call delete_pyramid() first."
         )
     shapes = [position._level(path).shape for path in paths]
-    if dims is not None and shapes != [shape for shape, _ in plan]:
+    asked = f"dims={list(dims)}" if dims is not None else f"factors={factors}"
+    if (dims is not None or factors is not None) and shapes != [shape for shape, _ in plan]:
         raise InvalidArgumentError(
-            f"{position._place} has a pyramid of the shapes {shapes}, and dims={list(dims)} needs "
+            f"{position._place} has a pyramid of the shapes {shapes}, and {asked} needs "
             f"{[shape for shape, _ in plan]}. Call delete_pyramid() first."
         )
 
