@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import unicodedata
+from stat import S_ISLNK, S_ISREG
 
 from lamella.errors import InvalidNameError, NodeNotFoundError
 
@@ -91,18 +92,26 @@ class Bounds:
         ------
         InvalidNameError
             It, or a folder above it, is a link that leads out of the store.
+        MisplacedError
+            It is no file.
         """
-        if self.unchecked:
-            return True
         folder = key.rpartition("/")[0]
         if folder not in self.known:
             self.enter(folder)
+        path = self.base + key
         try:
-            os.readlink(self.base + key)
-        except OSError as error:
-            return error.errno == errno.EINVAL
-        self.check(key)
-        return False  # looked at each time: a link is led elsewhere with one call
+            mode = os.stat(path).st_mode if self.unchecked else os.lstat(path).st_mode
+            is_link = S_ISLNK(mode)
+            if is_link:
+                self.check(key)
+                mode = os.stat(path).st_mode
+        except OSError:  # missing, or refused: the library that opens it reports why
+            return False
+        if not S_ISREG(mode):
+            from lamella.store.misplaced import require_file
+
+            require_file(mode, path)
+        return not is_link  # a link is looked at each time: it is led elsewhere with one call
 
     def check(self, path: str) -> None:
         """Refuse a path that symbolic links lead out of the store."""

@@ -15,6 +15,7 @@ from zarr.core.sync import sync
 from zarr.storage import WrapperStore
 
 if TYPE_CHECKING:
+    from lamella.store.misplaced import MissingChunks
     from lamella.store.storage import Storage
 
 
@@ -25,12 +26,14 @@ class CheckedStore(WrapperStore[Any]):
       is an error.
     - Local writes go through the storage, so that they are as atomic and as durable as documents are.
     - Files and folders behind links that lead out of the store are refused.
+    - Where `missing` is there, it is asked about the first chunk that is missing.
     - zarr-python reports the first chunk that fails while it still writes the others: `settle` waits for those.
     """
 
-    def __init__(self, store: Any, storage: Storage) -> None:
+    def __init__(self, store: Any, storage: Storage, missing: MissingChunks | None = None) -> None:
         super().__init__(store)
         self._storage = storage
+        self._missing = missing
         self._stopped = False
         self._pending: set[asyncio.Future[None]] = set()
 
@@ -38,6 +41,8 @@ class CheckedStore(WrapperStore[Any]):
         """Get a file or a part of one; one of no bytes is an error."""
         self._storage.is_plain(key)
         found = await self._store.get(key, prototype, byte_range)
+        if found is None and self._missing is not None:
+            self._missing.note()
         if found is not None and len(found) == 0:
             raise ValueError(f"{key} is empty")
         return found

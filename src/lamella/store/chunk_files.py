@@ -16,6 +16,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamella.errors import DamagedDataError
+from lamella.store.misplaced import require_file
 from lamella.store.shard_index import NO_CHUNK, IndexForm, decode_index
 
 if TYPE_CHECKING:
@@ -126,6 +127,11 @@ class ChunkFile:
             )
         return self._range(start, length)
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether there was no file when it was to be opened."""
+        return self._is_missing and self._left > 0
+
     def done(self) -> None:
         """Count one chunk as used."""
         with self._lock:
@@ -154,6 +160,7 @@ class ChunkFile:
             self._is_missing = True
             return
         found = os.fstat(self._fd)
+        require_file(found.st_mode, self._path)
         self._size = found.st_size
         if self._form is None:
             return

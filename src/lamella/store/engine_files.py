@@ -26,6 +26,7 @@ from lamella.store.chunk_files import ChunkFile
 from lamella.store.codec_threads import codec_threads, cpus
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
+from lamella.store.misplaced import MisplacedError, MissingChunks
 from lamella.store.shard_index import IndexForm
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class FilesEngine:
         self._decoder = decoder
         self._form = form
         self._open_other = other
+        self._missing = MissingChunks(storage, path, meta)
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -169,6 +171,8 @@ class FilesEngine:
         try:
             data = file.chunk(number)
             if data is None:
+                if file.is_missing:
+                    self._missing.note()
                 for block, _, where in uses:
                     block[where] = self._meta.fill_value
                 return scratch
@@ -182,6 +186,8 @@ class FilesEngine:
                 found = self._decoder.decode(data, view)
                 if found is not view:
                     view[...] = found
+        except MisplacedError:
+            raise
         except (ChunkError, DamagedDataError) as error:
             raise DamagedFileError(key, error) from error
         finally:

@@ -22,6 +22,7 @@ from lamella.store.codec_threads import cpus
 from lamella.store.format_v3 import fill_to_json
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
+from lamella.store.misplaced import MissingChunks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,9 +79,7 @@ def open_tensorstore(storage: Storage, path: str, meta: ArrayMeta) -> TensorStor
     if kvstore is None or document is None:
         return None
     try:
-        return TensorStoreEngine(
-            kvstore, document, meta, storage if isinstance(storage, LocalStorage) else None, path
-        )
+        return TensorStoreEngine(kvstore, document, meta, storage, path)
     except ValueError:  # a codec setting that only zarr-python knows, or nobody: its error names the codec
         return None
 
@@ -99,9 +98,10 @@ class TensorStoreEngine:
         kvstore: JSONObject,
         document: JSONObject,
         meta: ArrayMeta,
-        local: LocalStorage | None,
+        storage: Storage,
         path: str,
     ) -> None:
+        local = storage if isinstance(storage, LocalStorage) else None
         self._driver = "zarr3" if meta.zarr_format == 3 else "zarr"
         self._meta = meta
         self._document = document
@@ -111,6 +111,7 @@ class TensorStoreEngine:
         self._swept: set[str] = set()
         #: Places of the files that were seen to be no links.
         self._plain: set[Shape] = set()
+        self._missing = MissingChunks(storage, path, meta)
         self._files = meta.files
         self._path = path
         self._array = self._open(kvstore, _context(self._flushed is not None))
@@ -157,16 +158,23 @@ class TensorStoreEngine:
                 with suppress(*self.errors):
                     one.result()
 
-    def _look_at(self, selection: Selection) -> None:
-        """Refuse files that links lead out of the store, for TensorStore follows them; each file is looked at once."""
+    def _look_at(self, selection: Selection, *, is_written: bool = False) -> None:
+        """Refuse links that lead out of the store, folders and pipes; each file is looked at once.
+
+        TensorStore follows links, waits for the writer of a pipe, and takes a folder for a missing chunk.
+        """
         local, plain = self._local, self._plain
-        if local is None or local.follow_links or self._is_of_one_plain_file(selection):
+        if local is None or self._is_of_one_plain_file(selection):
             return
         if len(plain) > _MOST_PLAIN:
             plain.clear()
         for place in coverage.places_of(self._meta, selection):
-            if place not in plain and local.is_plain(join(self._path, self._meta.chunk_key(place))):
+            if place in plain:
+                continue
+            if local.is_plain(key := join(self._path, self._meta.chunk_key(place))):
                 plain.add(place)
+            elif not is_written and not self._missing.is_known and local.size(key) is None:
+                self._missing.note()
 
     def _is_of_one_plain_file(self, selection: Selection) -> bool:
         """Whether a selection is a crop out of one file that was looked at: asked of each crop, so in 1.5 µs."""
@@ -181,7 +189,7 @@ class TensorStoreEngine:
 
     def write(self, selection: Selection, block: Array) -> None:
         """Encode and store the chunks that a selection meets."""
-        self._look_at(selection)
+        self._look_at(selection, is_written=True)
         if self._local is not None:
             folders = self._folders(selection, block)
             for folder in folders - self._swept:  # what a killed process left

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.store import coverage
+from lamella.store.misplaced import MissingChunks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,9 @@ class ZarrEngine:
         self.reads_before_writing: frozenset[Kind] = whole if meta.shards else frozenset()
         self._storage = storage
         self._store = storage.zarr_store()
-        self._opened = _open(meta, CheckedStore(self._store, storage), path)
+        # Other stores are asked by `status`, `validate` and `verify`: listing them takes long.
+        missing = MissingChunks(storage, path, meta) if storage.locks_processes else None
+        self._opened = _open(meta, CheckedStore(self._store, storage, missing), path)
         self._array = _over(self._opened)
 
     def read(self, selection: Selection, out: Array | None = None) -> Array:

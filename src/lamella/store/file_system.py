@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 """Flags to open a file that must be new."""
 
-READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-"""Flags to open a file for reading."""
+READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Flags to open a file for reading; a named pipe is opened at once, and not when somebody writes to it."""
 
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 """Flag to refuse a last part that is a link."""

@@ -129,6 +129,10 @@ class LocalStorage(Storage):
             folder, _, name = key.rpartition("/")
             if name in DOCUMENTS:
                 check_size(found.st_size, folder, name)
+            if not S_ISREG(found.st_mode) and not S_ISDIR(found.st_mode):
+                raise StorageError(
+                    f"cannot read {key!r} in {self.root}: it is a pipe, a socket or a device, not a file"
+                )
             data = os.read(fd, found.st_size + 1)
             if len(data) != found.st_size:  # grew, shrank, or the system gave less than asked
                 data = b"".join([data, *iter(lambda: os.read(fd, 1 << 20), b"")])

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _BLOSC_HEADER = 16
 _CHECKSUM = 4
 
+NO_FILE = "it is not a file: a folder, or a special file, is in its place"
+"""What is wrong where something else is in the place of a chunk or shard."""
+
 
 @dataclass(frozen=True)
 class StoredFile:
@@ -76,12 +79,18 @@ def look_at(storage: Storage, path: str, meta: ArrayMeta, place: Shape) -> Store
     key = meta.chunk_key(place)
     size = storage.size(join(path, key))
     if size is None:
-        return None
+        return _no_file(meta, place, key) if storage.exists(join(path, key)) else None
     if meta.shards is not None:
         return _shard(storage, path, meta, place, key, size)
     fault = _fault_of_chunk(storage, join(path, key), meta, size)
     one = np.ones((1,) * meta.ndim, bool)
     return StoredFile(place, key, size, one, one & bool(fault), fault)
+
+
+def _no_file(meta: ArrayMeta, place: Shape, key: str) -> StoredFile:
+    """Describe a folder, a pipe or a device in the place of a file: none of its chunks can be read."""
+    everything = np.ones(tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True)), bool)
+    return StoredFile(place, key, 0, everything, everything, NO_FILE)
 
 
 def _shard(

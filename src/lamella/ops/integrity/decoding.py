@@ -13,6 +13,8 @@ from lamella.ops.regions import piece_shape, region_shape, regions
 from lamella.ops.scratch import scratch
 from lamella.store.evidence import evidence
 from lamella.store.keys import join
+from lamella.store.misplaced import check_keys
+from lamella.store.stored_files import NO_FILE
 from lamella.store.stored_places import stored_places
 
 if TYPE_CHECKING:
@@ -79,9 +81,11 @@ def places_to_decode(array: StoredArray) -> Iterator[StoredPlace]:
     Raises
     ------
     LamellaError
-        A folder cannot be listed.
+        A folder cannot be listed, or chunks are stored under other keys than the document declares.
     """
     meta, storage = array.meta, array.documents.storage
+    if storage.can_list:
+        check_keys(storage, array.path, meta, array.documents.location(array.path))
     places = stored_places(storage, array.path, meta) if storage.can_list else product(*map(range, meta.grid))
     for place in places:
         if all(k < n for k, n in zip(place, meta.grid, strict=True)):
@@ -98,7 +102,10 @@ def decode(file: StoredPlace) -> Decoded:
     unit = piece_shape(shape, meta.chunks, meta.dtype.itemsize, _PIECE_BYTES)
     size = 0
     try:
-        size = array.documents.storage.size(key) or 0
+        found = array.documents.storage.size(key)
+        if found is None and array.documents.storage.exists(key):
+            return Decoded(key, 0, NO_FILE)
+        size = found or 0
         for part in regions(shape, unit):
             piece = tuple(slice(p.start + b.start, p.stop + b.start) for p, b in zip(part, box, strict=True))
             array.read_many([piece], out=scratch(region_shape(piece), meta.dtype)[None])

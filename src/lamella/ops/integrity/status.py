@@ -21,6 +21,7 @@ from lamella.ops.walk import HOLDERS, walk
 from lamella.spec.axes import channel_axis, time_axis
 from lamella.store.arrays import StoredArray
 from lamella.store.keys import join
+from lamella.store.misplaced import describe_foreign, foreign_key
 from lamella.store.stored_files import look_at
 from lamella.store.stored_places import stored_places
 
@@ -293,6 +294,10 @@ def _array_status(position: Position, level: str) -> ArrayStatus:
         file = look_at(storage, array.path, meta, place)
         if file is not None:
             found._add(file)
+    if found.stored < found.expected:
+        key = foreign_key(storage, array.path, meta)
+        if key is not None:
+            found.problem = describe_foreign(key, meta)
     return found
 
 
