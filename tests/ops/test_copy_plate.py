@@ -218,3 +218,90 @@ def test_a_store_in_memory_is_not_copied_by_other_processes(tmp_path):
         with pytest.raises(InvalidArgumentError, match="belongs to this process alone"):
             Plate.from_positions(tmp_path / "new.zarr", {"A/1/0": position}, executor=pool)
     assert list(tmp_path.iterdir()) == []
+
+
+def screen(path, version, rows=8, columns=12):
+    """A plate of which two wells are used."""
+    with open_ome_zarr(
+        path, layout="hcs", mode="w", channel_names=["a"], version=version, plate_name="screen 7"
+    ) as plate:
+        plate.create_positions([("C", "5", "0", 2, 4), ("H", "12", "0", 7, 11), ("H", "12", "1")])
+        for _, position in plate.positions():
+            position.create_image("0", np.ones((1, 1, 1, 8, 8), "u1"))
+        plate.metadata.description_of_ours = {"medium": "DMEM"}
+        plate.dump_meta()
+        plate.zattrs["operator"] = "Ada"
+        plate["H/12"].zattrs["drug"] = "X"
+    return open_ome_zarr(path)
+
+
+@pytest.mark.parametrize("new", ["0.4", "0.5", "0.6"])
+def test_name_rows_columns_and_attributes_of_a_plate_come_along(tmp_path, version, new):
+    old = screen(tmp_path / "old.zarr", version)
+    sources = dict(old.positions())
+    if new != version:  # the version is that of the first position
+        with open_ome_zarr(
+            tmp_path / "x.zarr", layout="hcs", mode="w", channel_names=["a"], version=new
+        ) as plate:
+            plate.create_position("C", "5", "0").create_image("0", np.ones((1, 1, 1, 8, 8), "u1"))
+        sources = {"C/5/0": open_ome_zarr(tmp_path / "x.zarr")["C/5/0"], "H/12/0": sources["H/12/0"]}
+    copied = Plate.from_positions(tmp_path / "new.zarr", sources)
+    assert copied.version == new
+    assert copied.metadata.rows == old.metadata.rows
+    assert copied.metadata.columns == old.metadata.columns
+    assert [(w.path, w.row_index, w.column_index) for w in copied.metadata.wells] == [
+        ("C/5", 2, 4),
+        ("H/12", 7, 11),
+    ]
+    assert copied["H/12"].zattrs["drug"] == "X"
+    if new == version:
+        assert copied.metadata == old.metadata
+        assert copied.zattrs["operator"] == "Ada"
+    else:
+        assert copied.metadata.name == "new"  # two plates, two names
+    assert validate(tmp_path / "new.zarr")
+
+
+def test_some_positions_keep_the_geometry_and_new_rows_come_last(tmp_path, version):
+    old = screen(tmp_path / "old.zarr", version)
+    copied = Plate.from_positions(tmp_path / "new.zarr", {"H/12/1": old["H/12/1"], "Q/1/0": old["C/5/0"]})
+    assert copied.metadata.name == "screen 7"
+    assert [row.name for row in copied.metadata.rows] == [*"ABCDEFGH", "Q"]
+    assert len(copied.metadata.columns) == 12
+    assert validate(tmp_path / "new.zarr")
+
+
+@pytest.mark.parametrize("positions", [1, 2, 4, 7])
+def test_as_many_workers_copy_as_were_asked_for(tmp_path, positions):
+    import asyncio
+
+    from zarr.storage import LocalStore, WrapperStore
+
+    class Counting(WrapperStore):
+        busy = most = 0
+        enough = None
+
+        async def get(self, key, *args, **kwargs):
+            if "/c/" in key and kwargs.get("byte_range") is None:
+                kind = type(self)
+                kind.enough = kind.enough or asyncio.Event()
+                kind.busy += 1
+                kind.most = max(kind.most, kind.busy)
+                for _ in range(2000):  # others may begin meanwhile
+                    if kind.busy >= 6:
+                        break
+                    await asyncio.sleep(0)
+                for _ in range(50):
+                    await asyncio.sleep(0)
+                kind.busy -= 1
+            return await super().get(key, *args, **kwargs)
+
+    with open_ome_zarr(
+        tmp_path / "old.zarr", layout="hcs", mode="w", channel_names=["a"], version="0.5"
+    ) as plate:
+        for position in plate.create_positions([("A", "1", str(n)) for n in range(positions)]):
+            position.create_image("0", np.ones((4, 1, 1, 32, 32), "u1"), chunks=(1, 1, 1, 16, 16))
+    old = open_ome_zarr(Counting(LocalStore(tmp_path / "old.zarr")), mode="r+")
+    copied = Plate.from_positions(tmp_path / "new.zarr", dict(old.positions()), jobs=6)
+    assert all((position["0"][:] == 1).all() for _, position in copied.positions())
+    assert 2 <= Counting.most <= 6

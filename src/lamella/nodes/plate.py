@@ -352,7 +352,9 @@ class Plate(
         """Create a plate from positions of other stores: all levels, labels and metadata.
 
         Pixels are copied as encoded chunks, without decoding, where source and plate share the Zarr format; else they
-        are encoded anew with the same chunks. The plate has the version of the first position.
+        are encoded again with the same chunks. The plate has the version of the first position, and the rows, columns
+        and acquisitions of the plates that the positions come from; of a single plate its name and custom attributes
+        too.
 
         Parameters
         ----------
@@ -361,7 +363,7 @@ class Plate(
         positions
             Destination path ("row/column/field") to position. Positions of closed stores will do.
         jobs
-            Number of workers; one per processor by default.
+            Number of workers; one per processor by default, and at least 4 where files are copied as they are.
         executor
             Where positions are copied, one a unit: any ``concurrent.futures.Executor`` whose workers see both stores.
             By default threads of this process.

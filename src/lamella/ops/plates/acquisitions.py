@@ -63,7 +63,7 @@ def acquisition_of(position: Position) -> AcquisitionMeta:
     """Return the acquisition of a position as its plate describes it; one with id 0 where that is not known."""
     (unknown,) = new_plate().acquisitions or []
     try:
-        well = _well_of(position._place)
+        well = well_of(position._place)
         if well is None:
             return unknown
         place, name = well
@@ -80,7 +80,7 @@ def acquisition_of(position: Position) -> AcquisitionMeta:
         return unknown  # a damaged well does not keep its positions from being copied
 
 
-def _well_of(position: Place) -> tuple[Place, str] | None:
+def well_of(position: Place) -> tuple[Place, str] | None:
     """Return the well of a position, also of one that was opened by itself, and the name of the position in it."""
     if position.path:
         return position.parent, position.path.rpartition("/")[2]

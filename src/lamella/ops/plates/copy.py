@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, NotDecodedError, StoreExistsError
 from lamella.nodes.position import Position
-from lamella.ops.execution import check_reach, run
+from lamella.ops.execution import check_reach, check_workers, run, workers
 from lamella.ops.plates.acquisitions import merged_acquisitions
+from lamella.ops.plates.origins import Origins, copy_attributes
 from lamella.ops.rewriting.arrays import array_units, file_units
 from lamella.ops.rewriting.survey import moved_files, part_of_others
 from lamella.ops.rewriting.upgrade_plan import has_ome
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec import plate_edits, versions
-from lamella.spec.plate import WellGroupMeta
+from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import new_array
 from lamella.store.local import LocalStorage
@@ -37,12 +38,11 @@ if TYPE_CHECKING:
     from lamella.nodes.plate import Plate
     from lamella.nodes.session import Place
     from lamella.ops.rewriting.arrays import Unit
-    from lamella.spec.plate import PlateMeta
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject, StrPath
 
 _COPIES = 4
-"""Positions that are copied at a time."""
+"""Workers that copy files at least, unless a number is given: a disk serves several requests at a time."""
 
 
 def from_positions(
@@ -59,6 +59,7 @@ def from_positions(
     """
     from lamella.nodes.open import open_ome_zarr
 
+    check_workers(jobs, executor)
     sources = _checked(positions)
     _refuse_inside(store_path, sources.values())
     storage = open_storage(store_path)
@@ -74,9 +75,8 @@ def from_positions(
         digest = secrets.token_hex(8)  # what a killed call wrote is not gone on with
         work.begin(digest)
         try:
-            plate = _copied(work.new, sources, jobs, executor)
             name = os.path.basename(storage.root).removesuffix(".zarr")
-            plate._live.edit(lambda meta: meta.model_copy(update={"name": name}))
+            _copied(work.new, sources, jobs, executor, name)
             work.publish(digest)
         except BaseException:
             work.discard()
@@ -102,7 +102,9 @@ def _copied(
     sources: Mapping[str, Position],
     jobs: int | None,
     executor: Executor | None,
+    name: str | None = None,
 ) -> Plate:
+    """Copy positions into a new plate, which gets a name where the plates that they come from give it none."""
     from lamella.nodes.open import open_ome_zarr
 
     first = next(iter(sources.values()))
@@ -121,17 +123,30 @@ def _copied(
             source._session.version.zarr_format != plate._documents.format for source in sources.values()
         )
 
-        within = jobs if executor is None else 1
+        many: int | None = 1
+        within = jobs
+        if executor is not None:
+            many, within = jobs, 1
+        elif not recoded:
+            many, within = _shared_out(jobs, len(sources))
         units = (_CopyUnit(source, plate._place.child(path), within) for path, source in sources.items())
-        if executor is None:
-            run(_copy_unit, units, jobs=1 if recoded else jobs or _COPIES)
-        else:
-            run(_copy_unit, units, jobs=jobs, executor=executor)
-        _list_positions(plate, sources)
+        run(_copy_unit, units, jobs=many, executor=executor)
+        _list_positions(plate, sources, name)
     except BaseException:
         plate._documents.storage.delete("")
         raise
     return plate
+
+
+def _shared_out(jobs: int | None, positions: int) -> tuple[int, int]:
+    """Return how many positions are copied at a time, and by how many workers each: as many in all as were asked for.
+
+    >>> _shared_out(6, 100), _shared_out(6, 4), _shared_out(5, 2)
+    ((6, 1), (3, 2), (1, 5))
+    """
+    total = max(workers(jobs), 1 if jobs is not None else _COPIES)
+    many = max(number for number in range(1, min(total, positions) + 1) if total % number == 0)
+    return many, total // many
 
 
 def _checked(positions: Mapping[str, Position]) -> dict[str, Position]:
@@ -171,8 +186,9 @@ def _refuse_inside(store_path: StrPath | Store, sources: Iterable[Position]) -> 
             )
 
 
-def _list_positions(plate: Plate, sources: Mapping[str, Position]) -> None:
+def _list_positions(plate: Plate, sources: Mapping[str, Position], plate_name: str | None) -> None:
     """Write the documents that list copied positions: rows, wells, and the plate last."""
+    origins = Origins.of(sources)
     acquisitions, ids = merged_acquisitions(sources)
     wells: dict[str, list[tuple[str, int | None]]] = {}
     for path in sources:
@@ -185,10 +201,17 @@ def _list_positions(plate: Plate, sources: Mapping[str, Position]) -> None:
         listing = plate_edits.add_images(WellGroupMeta(images=[]), images)
         groups[plate._place.child(well).path] = version.dump(listing, {})
     plate._documents.put_groups(groups)
+    for well, origin in origins.wells.items():
+        copy_attributes(origin, plate._place.child(well), WellGroupMeta)
+    if origins.only is not None:
+        copy_attributes(origins.only, plate, PlateMeta)
 
     def listed(meta: PlateMeta) -> PlateMeta:
         names = [well.partition("/") for well in wells]
-        meta = meta.model_copy(update={"acquisitions": acquisitions})
+        new = origins.only._live.view.copied() if origins.only is not None else meta.copied()
+        new.name = origins.name or plate_name or meta.name
+        new.rows, new.columns, new.wells = origins.rows(), origins.columns(), []
+        meta = new.model_copy(update={"acquisitions": acquisitions, "version": None, "field_count": None})
         return plate_edits.set_counts(
             plate_edits.add_wells(meta, [(row, column, None, None) for row, _, column in names]), wells
         )

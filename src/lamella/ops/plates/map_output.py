@@ -16,8 +16,7 @@ from lamella.nodes.plate import Plate
 from lamella.nodes.position import pending_attributes
 from lamella.nodes.well import Well
 from lamella.ops.execution import check_reach
-from lamella.ops.plates.map_records import without_records
-from lamella.spec import versions
+from lamella.ops.plates.origins import copy_attributes, custom_attributes
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage
@@ -28,14 +27,10 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from lamella.nodes.node import NGFFNode
     from lamella.nodes.position import Position
     from lamella.spec.images import ImagesMeta
     from lamella.store.array_meta import ArrayMeta
-    from lamella.types import JSONObject, StrPath
-
-_SERIES = "bioformats2raw.layout"
-"""Says that an OME-XML file lists the images of the store; results come without one."""
+    from lamella.types import StrPath
 
 
 def open_output(output: StrPath | Store) -> Plate | None:
@@ -48,7 +43,9 @@ def open_output(output: StrPath | Store) -> Plate | None:
     """
     from lamella.nodes.open import open_ome_zarr
 
-    if not open_storage(output, read_only=True).exists(""):
+    storage = open_storage(output)
+    storage.check_writable("")
+    if not storage.exists(""):
         return None
     made = open_ome_zarr(output, mode="r+")
     if not isinstance(made, Plate):
@@ -110,7 +107,7 @@ def create_output(
         new.wells, new.field_count, new.acquisitions = [], None, acquisitions or meta.acquisitions
         return new
 
-    _copy_attributes(plate, made)
+    copy_attributes(plate, made, PlateMeta)
     made._live.edit(copied)
     return made
 
@@ -135,31 +132,9 @@ def create_positions(
         [(*path.split("/"), None, None, default if ids.get(path) is None else ids[path]) for path in missing]
     )
     for path in sorted(new_wells & listed.keys()):
-        _copy_attributes(listed[path], made._open_listed(Well, path))
+        copy_attributes(listed[path], made._open_listed(Well, path), WellGroupMeta)
     for path in missing:
         _describe(chosen[path], made[path], channel_names)
-
-
-def _copy_attributes(source: NGFFNode, target: NGFFNode) -> None:
-    """Copy the custom attributes of a plate or well, beside what the specification says of it."""
-    kind = PlateMeta if isinstance(source, Plate) else WellGroupMeta
-    attributes = _custom(source, target)
-
-    def edit(own: JSONObject) -> JSONObject:
-        meta = target._session.version.load(kind, own)
-        return own if meta is None else target._session.version.dump(meta, attributes)
-
-    if attributes != _custom(target, target):
-        target._documents.edit_group(target.path, edit)
-
-
-def _custom(node: NGFFNode, target: NGFFNode) -> JSONObject:
-    """Return the attributes of a node for another store, without what belongs to its own store alone."""
-    version = target._session.version
-    attributes = without_records(node._documents.group(node.path))
-    attributes = versions.convert_attributes(attributes, node._session.version, version)
-    ome = {key: value for key, value in version.ome(attributes).items() if key != _SERIES}
-    return version.with_ome(attributes, ome)
 
 
 def _describe(source: Position, target: Any, channel_names: Sequence[str] | None) -> None:
@@ -174,7 +149,7 @@ def _describe(source: Position, target: Any, channel_names: Sequence[str] | None
         meta.omero.channels = [known.get(channel.label, channel) for channel in own]
     elif meta.omero is None:
         meta.omero = target._live.view.omero
-    attributes = _custom(source, target)
+    attributes = custom_attributes(source, version)
     for image in meta.multiscales[
         :1
     ]:  # what is said of the image waits with the position for the first array

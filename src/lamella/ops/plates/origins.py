@@ -1,0 +1,137 @@
+"""The plates and wells that positions come from, and what a new plate keeps of them.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lamella.errors import LamellaError
+from lamella.nodes.well import plate_above
+from lamella.ops.plates.acquisitions import well_of
+from lamella.ops.plates.map_records import without_records
+from lamella.spec import versions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from lamella.nodes.node import NGFFNode
+    from lamella.nodes.plate import Plate
+    from lamella.nodes.position import Position
+    from lamella.nodes.session import Place
+    from lamella.spec.plate import PlateAxisMeta, PlateMeta, WellGroupMeta
+    from lamella.spec.versions import SpecVersion
+    from lamella.types import JSONObject
+
+_SERIES = "bioformats2raw.layout"
+"""Says that an OME-XML file lists the images of the store; a new store comes without one."""
+
+
+def custom_attributes(node: NGFFNode | Place, version: SpecVersion) -> JSONObject:
+    """Return the attributes of a node for a store of a version, without what belongs to its own store alone."""
+    place = node if hasattr(node, "session") else node._place
+    session = place.session
+    attributes = without_records(session.documents.group(place.path))
+    attributes = versions.convert_attributes(attributes, session.version, version)
+    ome = {key: value for key, value in version.ome(attributes).items() if key != _SERIES}
+    return version.with_ome({key: value for key, value in attributes.items() if key != _SERIES}, ome)
+
+
+def copy_attributes(
+    source: NGFFNode | Place, target: NGFFNode | Place, kind: type[PlateMeta | WellGroupMeta]
+) -> None:
+    """Copy the custom attributes of a plate or well, beside what the specification says of it."""
+    place = target if hasattr(target, "session") else target._place
+    version = place.session.version
+    attributes = custom_attributes(source, version)
+
+    def edit(own: JSONObject) -> JSONObject:
+        meta = version.load(kind, own)
+        return own if meta is None else version.dump(meta, attributes)
+
+    if attributes != custom_attributes(target, version):
+        place.session.documents.edit_group(place.path, edit)
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Where the positions of a new plate come from.
+
+    Attributes
+    ----------
+    plates
+        The plates, each once.
+    wells
+        Well of the new plate to the one well that all its positions come from; without those of several wells.
+    alone
+        Whether some position comes from no plate.
+    """
+
+    plates: list[Plate]
+    wells: dict[str, Place]
+    alone: bool
+
+    @classmethod
+    def of(cls, sources: Mapping[str, Position]) -> Origins:
+        """Find the plates and wells of positions, by the paths of these in the new plate."""
+        plates: dict[str, Plate] = {}
+        known: dict[str, Plate | None] = {}
+        wells: dict[str, dict[str, Place]] = {}
+        alone = False
+        for path, position in sources.items():
+            place = _well_place(position)
+            if place is not None and str(place) not in known:
+                known[str(place)] = _plate_of(place)
+            plate = known.get(str(place)) if place is not None else None
+            if plate is None or place is None:
+                alone = True
+                continue
+            plates.setdefault(str(plate._place), plate)
+            wells.setdefault(path.rpartition("/")[0], {})[str(place)] = place
+        single = {path: next(iter(found.values())) for path, found in wells.items() if len(found) == 1}
+        return cls(list(plates.values()), single, alone)
+
+    @property
+    def only(self) -> Plate | None:
+        """The one plate that all positions come from; None where there are several, or none."""
+        return self.plates[0] if len(self.plates) == 1 and not self.alone else None
+
+    @property
+    def name(self) -> str | None:
+        """Name of that one plate."""
+        return None if self.only is None else self.only._live.view.name
+
+    def rows(self) -> list[PlateAxisMeta]:
+        """Return the rows of all plates, in their order."""
+        return _joined([plate._live.view.rows for plate in self.plates])
+
+    def columns(self) -> list[PlateAxisMeta]:
+        """Return the columns of all plates, in their order."""
+        return _joined([plate._live.view.columns for plate in self.plates])
+
+
+def _well_place(position: Position) -> Place | None:
+    try:
+        found = well_of(position._place)
+    except LamellaError:
+        return None
+    return None if found is None else found[0]
+
+
+def _plate_of(well: Place) -> Plate | None:
+    try:
+        plate = plate_above(well, 2)
+        return None if plate is None else plate if plate._live.view.rows else None
+    except LamellaError:
+        return None  # a damaged plate does not keep its positions from being copied
+
+
+def _joined(lists: Iterable[list[PlateAxisMeta]]) -> list[PlateAxisMeta]:
+    """Join lists of rows or columns: the longest comes first, so that its order is kept; a name stands once."""
+    found: dict[str, PlateAxisMeta] = {}
+    for entries in sorted(lists, key=len, reverse=True):
+        for entry in entries:
+            found.setdefault(entry.name, entry.copied())
+    return list(found.values())
