@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, SourceError
 from lamella.ops.conversion.combine import CombinedSource, Member, number_axis, stack_sources
-from lamella.ops.conversion.placement import PlacedFile, Placement, place_by_map, place_by_regex
+from lamella.ops.conversion.file_names import order_stack
+from lamella.ops.conversion.placement import (
+    PlacedFile,
+    Placement,
+    line_order,
+    place_by_map,
+    place_by_regex,
+)
 from lamella.ops.conversion.source import LEGAL_ORDER, SourceChannel
 from lamella.store.keys import natural_order
 from lamella.store.paths import local_path, location
@@ -264,8 +271,9 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
         )
     if rest:
         folder = os.path.basename(os.path.normpath(inputs.names[0]))
-        stack, axis = stack_sources([(file, inputs.image_of(file)) for file in inputs.files], folder)
         where, count = os.path.abspath(inputs.names[0]), len(inputs.files)
+        files = order_stack(inputs.files, where)
+        stack, axis = stack_sources([(file, inputs.image_of(file)) for file in files], folder)
         notes.append(f"{where}: its {count} files were stacked along {axis}, in natural order of their names")
         return [ImagePlan("", _with_axes(stack, "c", folder))]
     if len(images) == 1:
@@ -287,7 +295,7 @@ def _plan_wells(images: Sequence[PlaneSource]) -> list[ImagePlan]:
             raise SourceError(f"{image.description.name} puts two images at {path} of its plate")
         positions[path] = image
     axes = _union(image.description.axes for image in images)
-    ordered = sorted(positions.items(), key=lambda item: [natural_order(name) for name in item[0].split("/")])
+    ordered = sorted(positions.items(), key=lambda item: [line_order(name) for name in item[0].split("/")])
     return [ImagePlan(path, _with_axes(image, axes, image.description.name)) for path, image in ordered]
 
 
@@ -325,7 +333,7 @@ def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order:
         fields.setdefault(item.placement.path, []).append((item, source))
     axes = _union([*lengths, *(source.description.axes for group in fields.values() for _, source in group)])
     plans = []
-    for path in sorted(fields, key=lambda path: [natural_order(name) for name in path.split("/")]):
+    for path in sorted(fields, key=lambda path: [line_order(name) for name in path.split("/")]):
         members = [
             Member(source, _place(item.placement, grids, channels), item.origin)
             for item, source in fields[path]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, SourceError
+from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +26,9 @@ GROUPS = ("row", "column", "field", "channel", "z", "t")
 """What a placement says, in the words of a pattern's groups and a table's columns."""
 
 _NUMBERS = re.compile(r"\d+")
+_SIGNED = re.compile(r"\s*([+\-\u2212]?)(\d+)\s*")
+_DOUBTFUL_SIGN = re.compile(r"[+\-\u2212]\d")
+_ROW_LETTERS = re.compile(r"[A-Z]{1,2}")
 
 
 @dataclass(frozen=True)
@@ -175,13 +179,34 @@ def _placement(found: Mapping[str, str], origin: str) -> Placement:
 
 
 def _number(text: str | None, group: str, origin: str) -> int | None:
-    """Read a number that may be written with letters around it (``z003``)."""
+    """Read a number with its sign, or one that is written with letters around it (``z003``)."""
     if text is None:
         return None
+    signed = _SIGNED.fullmatch(text)
+    if signed:
+        return -int(signed[2]) if signed[1] in ("-", "\u2212") else int(signed[2])
     numbers: list[str] = _NUMBERS.findall(text)
     if len(numbers) != 1:
         raise SourceError(f"{origin}: {text!r} is no number along {group}")
+    if _DOUBTFUL_SIGN.search(text):
+        raise SourceError(
+            f"{origin}: {text!r} may be {numbers[0]} or -{numbers[0]} along {group}: let it be the number alone, "
+            f"with its sign where it has one, such as (?P<{group}>-?\\d+) in a pattern"
+        )
     return int(numbers[0])
+
+
+def line_order(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key for the names of rows, columns and fields: natural order, and rows AA, AB, ... after Z.
+
+    Examples
+    --------
+    >>> sorted(["AA", "10", "B", "A", "9", "Z"], key=line_order)
+    ['9', '10', 'A', 'B', 'Z', 'AA']
+    """
+    if _ROW_LETTERS.fullmatch(name):
+        return ((1, len(name), name),)
+    return natural_order(name)
 
 
 def place_by_map(table: StrPath, locate: Callable[[str], str | None]) -> list[PlacedFile]:

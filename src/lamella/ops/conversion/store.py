@@ -22,6 +22,7 @@ from lamella.nodes.position import Position
 from lamella.ops.contrast import choose_windows
 from lamella.ops.conversion.contrast import ContrastSampler, check_dtype, type_limits, window_of
 from lamella.ops.conversion.layout import choose_layout
+from lamella.ops.conversion.placement import line_order
 from lamella.ops.conversion.write import Work
 from lamella.ops.pyramids.pyramid import begin_levels
 from lamella.ops.pyramids.whole import are_whole
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.source import ImageDescription, SourceChannel
     from lamella.spec.axes import AxisMeta
     from lamella.spec.omero import WindowDict
+    from lamella.spec.plate import PlateMeta
     from lamella.types import JSONObject, VersionName
 
 
@@ -138,8 +140,20 @@ def create_positions(
         specs = [tuple(image.path.split("/")) for image in images]
         positions = begun[1] if begun else node.create_positions(specs)
         node.metadata.name = name
+        _sort_lines(node.metadata)
         node.dump_meta()
         yield positions
+
+
+def _sort_lines(plate: PlateMeta) -> None:
+    """Sort the rows and columns of a plate by their names: they were listed in the order of its wells."""
+    plate.rows.sort(key=lambda row: line_order(row.name))
+    plate.columns.sort(key=lambda column: line_order(column.name))
+    rows = {row.name: index for index, row in enumerate(plate.rows)}
+    columns = {column.name: index for index, column in enumerate(plate.columns)}
+    for well in plate.wells:
+        row, _, column = well.path.partition("/")
+        well.row_index, well.column_index = rows[row], columns[column]
 
 
 def _begun(path: str, images: Sequence[ImagePlan]) -> tuple[Plate | Position, list[Position]] | None:

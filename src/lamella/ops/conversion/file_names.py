@@ -1,0 +1,233 @@
+"""The names of the files of a folder: whether they count along one axis, and what pattern places them if not.
+
+Names are cut into numbers, words and what stands between. Parts that differ from file to file are columns of a table;
+columns that always change together, in the same order, count as one. A single column is a stack; several are not, since
+nothing says which is z, time, channel or field: a pattern is proposed instead.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lamella.errors import LamellaError, SourceError
+from lamella.ops.conversion.placement import place_by_regex
+from lamella.store.keys import natural_order
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PARTS = re.compile(r"\d+|[^\W\d_]+|[\W_]+")
+_SIGNED_PARTS = re.compile(r"-?\d+|[^\W\d_]+|(?:(?!-\d)[\W_])+")
+"""The same, with a hyphen before a number as its sign."""
+
+_ROLES = {
+    "t": "t", "tp": "t", "time": "t", "timepoint": "t", "frame": "t",
+    "z": "z", "slice": "z", "plane": "z", "zstep": "z",
+    "c": "channel", "ch": "channel", "chan": "channel", "channel": "channel", "w": "channel", "wv": "channel",
+    "wavelength": "channel",
+    "f": "field", "s": "field", "p": "field", "field": "field", "site": "field", "fov": "field", "pos": "field",
+    "position": "field", "xy": "field",
+}  # fmt: skip
+"""What the word before a number usually says."""
+
+_ROW = re.compile(r"[A-P]|A[A-F]")
+_WELL_COLUMN = re.compile(r"\d{1,2}")
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The names of files, cut into the same parts: a row for each file, a column for each part."""
+
+    rows: tuple[tuple[str, ...], ...]
+
+    def column(self, index: int) -> tuple[str, ...]:
+        return tuple(row[index] for row in self.rows)
+
+    def is_number(self, index: int) -> bool:
+        return self.rows[0][index].lstrip("-").isdecimal()
+
+    def values(self, index: int) -> list[int | str]:
+        """Return what a part counts: numbers, or the words themselves."""
+        found = self.column(index)
+        return [int(text) for text in found] if self.is_number(index) else list(found)
+
+    def varying(self) -> list[list[int]]:
+        """List the parts that differ between files, those that always change together as one."""
+        groups: list[list[int]] = []
+        for index in range(len(self.rows[0])):
+            if len(set(self.values(index))) > 1:
+                same = next((group for group in groups if self._in_step(group[0], index)), None)
+                if same is None:
+                    groups.append([index])
+                else:
+                    same.append(index)
+        return groups
+
+    def _in_step(self, first: int, second: int) -> bool:
+        """Return whether two parts count the same: files in the order of one are in the order of the other."""
+        pairs = sorted(set(zip(map(_rank, self.values(first)), map(_rank, self.values(second)), strict=True)))
+        ones, others = zip(*pairs, strict=True)
+        return len(set(ones)) == len(set(others)) == len(pairs) and list(others) == sorted(others)
+
+
+def _rank(value: int | str) -> tuple[int, str]:
+    return (value, "") if isinstance(value, int) else (0, value)
+
+
+def order_stack(files: Sequence[str], folder: str) -> list[str]:
+    """Return the files of one stack in their order: by the number in their names that differs, else natural order.
+
+    Parameters
+    ----------
+    files : sequence of str
+        Paths.
+    folder : str
+        Where they are, for messages.
+
+    Raises
+    ------
+    SourceError
+        The names differ in several parts, so that the files are no single stack.
+
+    Examples
+    --------
+    >>> order_stack(["z0.tif", "z-1.tif", "z-10.tif", "z2.tif"], "stack")
+    ['z-10.tif', 'z-1.tif', 'z0.tif', 'z2.tif']
+    >>> order_stack(["t1_z1.tif", "t1_z2.tif", "t2_z1.tif", "t2_z2.tif"], "stack")
+    Traceback (most recent call last):
+    ...
+    lamella.errors.SourceError: stack holds 4 files whose names differ in 2 parts ...
+    """
+    table = _cut(files)
+    groups = [] if table is None else table.varying()
+    if table is None or not groups:
+        return sorted(files, key=natural_order)
+    if len(groups) > 1:
+        raise SourceError(_refusal(files, folder, table, groups))
+    first = groups[0][0]
+    if not table.is_number(first):
+        return sorted(files, key=natural_order)
+    order = sorted(range(len(files)), key=lambda number: int(table.rows[number][first]))
+    return [files[number] for number in order]
+
+
+def _cut(files: Sequence[str]) -> _Table | None:
+    """Cut the names into parts; None where they have not the same kinds of parts."""
+    stems = [os.path.splitext(os.path.basename(file))[0] for file in files]
+    for parts in (_PARTS, _SIGNED_PARTS):
+        rows = [tuple(parts.findall(stem)) for stem in stems]
+        kinds = {tuple(_kind(part) for part in row) for row in rows}
+        if len(kinds) == 1 and rows[0]:
+            return _Table(tuple(rows))
+    return None
+
+
+def _kind(part: str) -> str:
+    """Return what a part is: a number, a word, or the text between them as it is."""
+    if part.lstrip("-").isdecimal():
+        return "number"
+    return "word" if part[0].isalpha() else part
+
+
+def _refusal(files: Sequence[str], folder: str, table: _Table, groups: list[list[int]]) -> str:
+    """Return the message about names that differ in several parts, with a pattern that places them if there is one."""
+    shown = ", ".join(_example(table, group[0]) for group in groups)
+    problem = (
+        f"{folder} holds {len(files)} files whose names differ in {len(groups)} parts ({shown}), so they are not one "
+        "stack: "
+    )
+    pattern = _propose(files, table, groups)
+    if pattern is None:
+        return f"{problem}say where each file belongs with --well-regex or --map"
+    return f"{problem}place them, once you have checked what each group is, with --well-regex {shlex.quote(pattern)}"
+
+
+def _example(table: _Table, index: int) -> str:
+    """Return a part of the names as messages show it, with the word before it: ``z 1 to 12``."""
+    values = sorted(set(table.values(index)), key=_rank)
+    word = _word_before(table, index)
+    return f"{word} {values[0]} to {values[-1]}".strip()
+
+
+def _word_before(table: _Table, index: int) -> str:
+    """Return the word that stands before a part, directly or before one separator."""
+    row = table.rows[0]
+    for before in (index - 1, index - 2):
+        if before >= 0 and row[before].isalpha() and len(set(table.column(before))) == 1:
+            return row[before]
+        if before < 0 or row[before].isalnum():
+            break
+    return ""
+
+
+def _propose(files: Sequence[str], table: _Table, groups: list[list[int]]) -> str | None:
+    """Write a pattern that places every file somewhere else; None where nothing says what a part is."""
+    roles = _roles(table, groups)
+    if roles is None:
+        return None
+    varying = {index for group in groups for index in group}
+    parts = []
+    for index, text in enumerate(table.rows[0]):
+        kind = (r"-?\d+" if _is_signed(table, index) else r"\d+") if table.is_number(index) else r"[^\W\d_]+"
+        if index in roles:
+            parts.append(f"(?P<{roles[index]}>{kind})")
+        else:
+            parts.append(kind if index in varying else re.escape(text).replace(r"\-", "-"))
+    pattern = f"^{''.join(parts)}\\."
+    try:
+        placed, unmatched = place_by_regex(files, pattern)
+    except LamellaError:
+        return None
+    return pattern if not unmatched and len({item.placement for item in placed}) == len(files) else None
+
+
+def _is_signed(table: _Table, index: int) -> bool:
+    return any(text.startswith("-") for text in table.column(index))
+
+
+def _roles(table: _Table, groups: list[list[int]]) -> dict[int, str] | None:
+    """Choose what each part is: by a name of a well, by the word before it, and the others from the last one on."""
+    roles: dict[int, str] = {}
+    well = _well(table, {index for group in groups for index in group})
+    spoken: dict[int, str] = {}
+    for group in groups:
+        named = {index: _ROLES.get(_word_before(table, index).lower(), "") for index in group}
+        if not table.is_number(group[0]):
+            named[group[0]] = "channel"
+        best = next((index for index in group if named[index]), group[0])
+        spoken[best] = named[best]
+    needs_well = any(role == "field" for role in spoken.values())
+    if well and (needs_well or any(index in group for group in groups for index in well)):
+        roles = {well[0]: "row", well[1]: "column"}
+    elif needs_well:
+        return None
+    rest: list[int] = []
+    for index, role in spoken.items():
+        if index in roles or (well and index in well):
+            continue
+        if role and role not in roles.values():
+            roles[index] = role
+        else:
+            rest.append(index)
+    free = [role for role in ("z", "t", "channel") if role not in roles.values()]
+    if len(rest) > len(free):
+        return None
+    return roles | dict(zip(reversed(rest), free, strict=False))
+
+
+def _well(table: _Table, varying: set[int]) -> tuple[int, int] | None:
+    """Find a row letter with a column number behind it, such as B03: one that differs between files before others."""
+    row = table.rows[0]
+    found = [
+        (index, index + 1)
+        for index in range(len(row) - 1)
+        if all(_ROW.fullmatch(text) for text in table.column(index))
+        and all(_WELL_COLUMN.fullmatch(text) for text in table.column(index + 1))
+    ]
+    return max(found, key=lambda pair: len(varying & {*pair}), default=None)

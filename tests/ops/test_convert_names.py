@@ -1,0 +1,181 @@
+"""What the names of files say is what the store holds: signs, order of columns, and no stack where there is none."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from lamella.errors import SourceError
+from lamella.nodes.open import open_ome_zarr
+from lamella.ops.conversion.convert import convert
+from lamella.ops.conversion.source import ArraySource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def plane(*key: int) -> np.ndarray:
+    return np.full((4, 5), sum(n * 10**i for i, n in enumerate(reversed(key))), "uint16")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "image.zarr"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "files"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(params=["0.4", "0.5", "0.6"])
+def version(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def ready_pattern(folder: Path, store: Path) -> str:
+    """Return the pattern that the refusal of a folder proposes."""
+    with pytest.raises(SourceError, match="not one stack") as caught:
+        convert(folder, store)
+    assert not store.exists()
+    message = str(caught.value)
+    assert str(folder) in message
+    words = shlex.split(message[message.index("--well-regex") :])
+    return words[1]
+
+
+# -- signs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["pattern", "table", "folder"])
+def test_z_keeps_its_sign(folder: Path, store: Path, way: str) -> None:
+    for z in (-2, -1, 0, 1, 2):
+        tifffile.imwrite(folder / f"img_z{z}.tif", np.full((4, 5), 100 + z, "uint16"))
+    if way == "pattern":
+        convert(folder, store, well_regex=r"_z(?P<z>-?\d+)")
+    elif way == "folder":
+        convert(folder, store)
+    else:
+        lines = [f"img_z{z}.tif,A,1,0,{z}" for z in (1, -1, 2, 0, -2)]
+        (folder / "map.csv").write_text("\n".join(["file,row,column,field,z", *lines]))
+        convert(folder, store, map_file=folder / "map.csv")
+    with open_ome_zarr(store) as node:
+        position = node["A/1/0"] if way == "table" else node
+        assert position.data[0, :, 0, 0].tolist() == [98, 99, 100, 101, 102]
+
+
+def test_a_hyphen_that_may_be_a_sign_is_refused(folder: Path, store: Path) -> None:
+    for z in (1, 2):
+        tifffile.imwrite(folder / f"img_z-{z}.tif", plane(z))
+    with pytest.raises(SourceError, match=r"'z-1' may be 1 or -1 along z: .*\(\?P<z>-\?\\d\+\)"):
+        convert(folder, store, well_regex=r"_(?P<z>z-\d+)")
+    convert(folder, store)  # every name has it: what all have in common separates
+    with open_ome_zarr(store) as position:
+        assert position.data[0, :, 0, 0].tolist() == [1, 2]
+
+
+# -- plates -----------------------------------------------------------------------------------------------------
+
+
+def test_rows_and_columns_of_a_plate_are_in_natural_order(store: Path, version: Any) -> None:
+    wells = ["A10", "A2", "B1", "AA3", "Z12"]
+    sources = [ArraySource(plane(n), "yx", name=well) for n, well in enumerate(wells)]
+    convert(sources, store, well_regex=r"(?P<row>[A-Z]+)(?P<col>\d+)", version=version)
+    with open_ome_zarr(store) as plate:
+        assert [row.name for row in plate.metadata.rows] == ["A", "B", "Z", "AA"]
+        assert [column.name for column in plate.metadata.columns] == ["1", "2", "3", "10", "12"]
+        assert [path for path, _ in plate.positions()] == ["A/2/0", "A/10/0", "B/1/0", "Z/12/0", "AA/3/0"]
+        for well in plate.metadata.wells:
+            row, column = well.path.split("/")
+            assert plate.metadata.rows[well.row_index].name == row
+            assert plate.metadata.columns[well.column_index].name == column
+        for number, well in enumerate(wells):
+            row, column = re.findall(r"[A-Z]+|\d+", well)
+            assert_array_equal(plate[f"{row}/{column}/0"].data[0], plane(number))
+
+
+# -- folders ----------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_times_and_depths_is_no_stack_and_the_pattern_is_ready(folder: Path, store: Path) -> None:
+    for t, z in itertools.product((1, 2), (8, 9, 10)):
+        tifffile.imwrite(folder / f"scan_t{t}_z{z}.tif", plane(t, z))
+    convert(folder, store, well_regex=ready_pattern(folder, store))
+    with open_ome_zarr(store) as position:
+        assert position.data[:, 0, :, 0, 0].tolist() == [[18, 19, 20], [28, 29, 30]]
+
+
+def test_channels_by_words_are_told_from_depths(folder: Path, store: Path) -> None:
+    for (n, name), z in itertools.product(enumerate(["DAPI", "GFP"]), (0, 1, 2)):
+        tifffile.imwrite(folder / f"cell 3 {name} {z:02}.tif", plane(n, z))
+    convert(folder, store, well_regex=ready_pattern(folder, store))
+    with open_ome_zarr(store) as position:
+        assert position.channel_names == ["DAPI", "GFP"]
+        assert position.data[:, :, 0, 0].tolist() == [[0, 1, 2], [10, 11, 12]]
+
+
+@pytest.mark.parametrize("wells", [["A01", "B12"], ["C07"]])
+def test_wells_and_fields_in_names_are_a_plate(folder: Path, store: Path, wells: list[str]) -> None:
+    for (n, well), site, w in itertools.product(enumerate(wells), (1, 2), (1, 2)):
+        tifffile.imwrite(folder / f"run7_{well}_s{site}_w{w}.tif", plane(n, site, w))
+    convert(folder, store, well_regex=ready_pattern(folder, store))
+    with open_ome_zarr(store) as plate:
+        assert len(dict(plate.positions())) == 2 * len(wells)
+        for (n, well), site in itertools.product(enumerate(wells), (1, 2)):
+            assert_array_equal(
+                plate[f"{well[0]}/{well[1:]}/{site}"].data[:, 0, 0], [100 * n + 10 * site + w for w in (1, 2)]
+            )
+
+
+def test_fields_without_wells_are_refused_without_a_guess(folder: Path, store: Path) -> None:
+    for site, z in itertools.product((1, 2), (1, 2)):
+        tifffile.imwrite(folder / f"site{site}_z{z}.tif", plane(site, z))
+    with pytest.raises(
+        SourceError, match=r"differ in 2 parts \(site 1 to 2, z 1 to 2\).*--well-regex or --map"
+    ):
+        convert(folder, store)
+
+
+def test_numbers_that_count_together_are_one_stack(folder: Path, store: Path) -> None:
+    for n in range(12):
+        tifffile.imwrite(folder / f"{n}_2026030{1 + n // 6}_{1000 + n}.tif", plane(n))
+    pattern = ready_pattern(folder, store)  # the day does not count with the frame
+    assert "(?P<z>" in pattern
+    for file in folder.iterdir():
+        file.unlink()
+    for n in range(12):
+        tifffile.imwrite(folder / f"frame{n}_at_{1000 + 7 * n}ms.tif", plane(n))
+    convert(folder, store)
+    with open_ome_zarr(store) as position:
+        assert position.data[0, :, 0, 0].tolist() == list(range(12))
+
+
+@given(
+    numbers=st.lists(st.integers(-50, 50), min_size=2, max_size=6, unique=True),
+    width=st.integers(1, 3),
+)
+@settings(max_examples=25)
+def test_a_stack_is_in_the_order_of_its_numbers(
+    tmp_path_factory: pytest.TempPathFactory, numbers: list[int], width: int
+) -> None:
+    folder = tmp_path_factory.mktemp("stack")
+    if all(n < 0 for n in numbers):
+        numbers = [-n for n in numbers]  # a hyphen in all names separates
+    for n in numbers:
+        tifffile.imwrite(
+            folder / f"z{'-' if n < 0 else ''}{abs(n):0{width}}.tif", np.full((2, 2), n, "int16")
+        )
+    convert(folder, folder / "a.zarr")
+    with open_ome_zarr(folder / "a.zarr") as position:
+        assert position.data[0, :, 0, 0].tolist() == sorted(numbers)
