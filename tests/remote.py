@@ -10,12 +10,14 @@ Used by tests and by ``torture``; knows nothing of lamella.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import re
 import socket
 import struct
 import threading
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -66,6 +68,9 @@ def forget_file_systems() -> None:
         for file_system in list(kind._cache.values()):
             sync(_closed(file_system))
         kind.clear_instance_cache()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # s3fs leaves connections when it begins new ones
+        gc.collect()
 
 
 async def _closed(file_system: Any) -> None:
@@ -113,6 +118,8 @@ class Service:
         Whether every path that is not there has an HTML page with status 200.
     loses
         Paths that hold this are written with success, and are not there afterwards; empty for none.
+    spoil
+        How many more times the bytes of a path come with their bits flipped.
     """
 
     def __init__(self) -> None:
@@ -124,6 +131,7 @@ class Service:
         self.pages = False
         self.unknown_page = False
         self.loses = ""
+        self.spoil: dict[str, int] = {}
         self.faults: list[Fault] = []
         self.lock = threading.RLock()
         self.stopped = threading.Event()
@@ -293,6 +301,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._get(data)
 
     def _get(self, data: bytes) -> None:
+        with self.service.lock:
+            if self.command == "GET" and self.service.spoil.get(self.key, 0):
+                self.service.spoil[self.key] -= 1
+                data = bytes(255 - byte for byte in data)
         headers = {"ETag": _etag(data), "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
         if self.headers.get("If-None-Match") == headers["ETag"]:
             self._answer(304, b"", headers)

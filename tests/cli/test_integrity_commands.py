@@ -36,7 +36,7 @@ def test_status_tells_what_was_never_written(film):
 
 def test_status_as_json(film):
     found = json.loads(run("status", "--json", film).stdout)
-    assert found["counts"] == {"written": 0, "partly": 1, "missing": 0, "damaged": 0}
+    assert found["counts"] == {"written": 0, "partly": 1, "missing": 0, "damaged": 0, "unread": 0}
     assert found["images"][0]["levels"][0]["parts"] == [
         {"times": [0, 3], "channels": [0, 2], "state": "written"},
         {"times": [3, 5], "channels": [0, 2], "state": "missing"},

@@ -183,7 +183,7 @@ def test_a_plate_tells_of_each_image_and_of_labels_and_goes_on_at_damage(tmp_pat
         ("D/1/0", "written"),
         ("D/1/0/labels/cells", "written"),
     ]
-    assert status.counts == {"written": 2, "partly": 0, "missing": 1, "damaged": 2}
+    assert status.counts == {"written": 2, "partly": 0, "missing": 1, "damaged": 2, "unread": 0}
     assert status.to_json()["counts"] == status.counts
 
 

@@ -1,6 +1,6 @@
 """``lamella status``: what of a store is written, never written, or damaged, without decoding anything.
 
-Exit codes: 0 nothing is damaged (with ``--complete``: and all is written), 1 otherwise or when nothing can be opened.
+Exit codes: 0 nothing is damaged and all could be read (with ``--complete``: and all is written), 1 otherwise.
 
 Layer: cli.
 """
@@ -29,5 +29,5 @@ def status(context: click.Context, path: str, as_json: bool, complete: bool) -> 
     found = look(path)
     echo_lines([json.dumps(found.to_json(), indent=2, ensure_ascii=False)] if as_json else found.lines())
     states = {image.state for image in found.images}
-    if "damaged" in states or (complete and states & {"partly", "missing"}):
+    if states & {"damaged", "unread"} or (complete and states & {"partly", "missing"}):
         context.exit(1)

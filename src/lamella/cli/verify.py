@@ -1,6 +1,6 @@
 """``lamella verify``: reads all that a store holds, or compares its files with a manifest.
 
-Exit codes: 0 all whole, 1 something is damaged, 2 there is nothing to verify, 130 interrupted.
+Exit codes: 0 all whole, 1 something is damaged or could not be read, 2 there is nothing to verify, 130 interrupted.
 
 Layer: cli.
 """

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidNameError, LamellaError, MetadataError, one_line
+from lamella.errors import DamagedDataError, InvalidNameError, LamellaError, MetadataError, one_line
 from lamella.spec.rules import ArrayFacts
 from lamella.spec.versions import VERSIONS
 from lamella.store import format_v2, format_v3
@@ -53,12 +53,15 @@ class Fault:
         What is wrong, on one line.
     is_link
         Whether it is a link out of the store, which is the same for all that lies below.
+    unread
+        Whether it could not be read at all, since a service or the system refused.
     """
 
     rule: str
     file: str
     found: str
     is_link: bool = False
+    unread: bool = False
 
 
 @dataclass
@@ -221,7 +224,7 @@ class StoreReader:
                 )
         except (LamellaError, OSError) as fault:
             found, is_link = f"the folder cannot be listed: {fault}", isinstance(fault, InvalidNameError)
-            node.faults.append(Fault("LM-01", ATTRIBUTES_FILE, found, is_link))
+            node.faults.append(Fault("LM-01", ATTRIBUTES_FILE, found, is_link, _is_unread(fault)))
             return node
         for file in files:
             self._read(node, file)
@@ -262,7 +265,8 @@ class StoreReader:
         try:
             data = self._changes[key] if key in self._changes else self.storage.read(key)
         except (LamellaError, OSError) as fault:
-            node.faults.append(Fault("LM-01", file, one_line(fault), isinstance(fault, InvalidNameError)))
+            is_link = isinstance(fault, InvalidNameError)
+            node.faults.append(Fault("LM-01", file, one_line(fault), is_link, _is_unread(fault)))
             return
         if data is None:
             return
@@ -319,6 +323,10 @@ def without_comments(text: str) -> str:
     '{"a": "//",  "b": 1} '
     """
     return _COMMENT.sub(lambda found: found[0] if found[0].startswith('"') else "", text)
+
+
+def _is_unread(fault: Exception) -> bool:
+    return isinstance(fault, OSError) and not isinstance(fault, DamagedDataError)
 
 
 def _describe(node: StoredArray) -> None:

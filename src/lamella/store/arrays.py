@@ -32,6 +32,7 @@ from lamella.store.engine import Engine, EngineName, is_forked, open_engine, ope
 from lamella.store.keys import join
 from lamella.store.limits import check_block
 from lamella.store.selection import Index, Selection, basic_or_fancy, orthogonal, points
+from lamella.store.service_errors import raised_by_storage
 from lamella.store.stored_places import stored_places
 
 if TYPE_CHECKING:
@@ -488,17 +489,21 @@ class StoredArray:
         fault = engine.system_fault(error)
         if fault is not None:
             reason = fault.strerror or str(fault)
-            raise StorageError(
-                f"cannot {verb} the pixels of array {self._where}: {reason}", fault.errno
-            ) from error
+            kind = type(fault) if isinstance(fault, StorageError) else StorageError
+            raise kind(f"cannot {verb} the pixels of array {self._where}: {reason}", fault.errno) from error
         keys = (self._damaged_key(meta, selection) for selection in selections)
         key = error.key if isinstance(error, DamagedFileError) else next(filter(None, keys), None)
         if key is None and verb == "write":  # every chunk that it meets can be read
             raise StorageError(f"cannot write the pixels of array {self._where}: {error}") from error
         where = f" in {join(self.path, key)!r}" if key else ""
+        advice = (
+            "is damaged; write that region again, or restore the file"
+            if self.documents.storage.service is None
+            # Over a network what came may be damaged, and not what is stored.
+            else "cannot be decoded, although it was read twice; compare the stored object with another copy of it"
+        )
         raise DamagedDataError(
-            f"cannot {verb} the pixels of array {self._where}: a chunk{where} is damaged; "
-            "write that region again, or restore the file"
+            f"cannot {verb} the pixels of array {self._where}: a chunk{where} {advice}"
         ) from error
 
     def _damaged_key(self, meta: ArrayMeta, selection: Selection) -> str | None:
@@ -515,7 +520,10 @@ class StoredArray:
         for place in itertools.islice(coverage.files_of(meta, box), _MOST_SEARCHED):
             try:
                 engine.read(as_selection(meta.file_box(place)))
-            except Exception:  # whatever the decoder raises, this is the file
+            except Exception as error:  # whatever the decoder raises, this is the file
+                refused = raised_by_storage(error)
+                if refused is not None:
+                    raise refused from error
                 return meta.chunk_key(place)
         return None
 

@@ -40,7 +40,11 @@ class CheckedStore(WrapperStore[Any]):
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         """Get a file or a part of one; one of no bytes is an error."""
         self._storage.is_plain(key)
-        found = await self._store.get(key, prototype, byte_range)
+        service = self._storage.service
+        if service is None:
+            found = await self._store.get(key, prototype, byte_range)
+        else:  # what could not be read is an error that says so, and not a damaged chunk
+            found = await service.get(key, byte_range, prototype)
         if found is None and self._missing is not None:
             self._missing.note()
         if found is not None and len(found) == 0:
@@ -51,11 +55,9 @@ class CheckedStore(WrapperStore[Any]):
         """Write a file, unless the write that it belongs to has failed."""
         if self._stopped:
             raise OSError(errno.ECANCELED, "another file of the same write failed")
-        local = self._storage.locks_processes
-        writing = (
-            asyncio.to_thread(self._storage.write, key, value.to_bytes())
-            if local
-            else self._store.set(key, value)
+        service, data = self._storage.service, value.to_bytes()
+        writing: Any = (
+            asyncio.to_thread(self._storage.write, key, data) if service is None else service.set(key, data)
         )
         task = asyncio.ensure_future(writing)
         self._pending.add(task)

@@ -13,6 +13,7 @@ import numpy as np
 
 from lamella.store import coverage
 from lamella.store.misplaced import MissingChunks
+from lamella.store.service_errors import raised_by_storage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,15 @@ class ZarrEngine:
         self._array = _over(self._opened)
 
     def read(self, selection: Selection, out: Array | None = None) -> Array:
-        """Decode the chunks that a selection meets."""
+        """Decode the chunks that a selection meets; those that came over a network are read twice before it fails."""
+        try:
+            return self._read(selection, out)
+        except Exception as error:
+            if self._storage.service is None or raised_by_storage(error) is not None:
+                raise
+        return self._read(selection, out)
+
+    def _read(self, selection: Selection, out: Array | None) -> Array:
         if selection.paired:
             found = self._array.get_coordinate_selection(selection.axes)
         elif all(isinstance(axis, slice) for axis in selection.axes):
@@ -116,6 +125,9 @@ class ZarrEngine:
 
     def system_fault(self, error: Exception) -> OSError | None:
         """Tell by the type: codecs raise whatever their libraries raise, only the store raises errors of the system."""
+        refused = raised_by_storage(error)
+        if refused is not None:
+            return refused
         return error if isinstance(error, OSError) and error.errno is not None else None
 
 

@@ -53,6 +53,7 @@ class Service:
         self._has_read = False
         #: Whether 403 means absent; None until it was asked.
         self._denied_is_absent: bool | None = None
+        self._asking = asyncio.Lock()
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -63,7 +64,9 @@ class Service:
         parts = key.split("/")
         return parts[-1] == "zarr.json" or "c" in parts[:-1] or parts[-1] == "c"
 
-    async def get(self, key: str, byte_range: ByteRequest | None = None) -> Buffer | None:
+    async def get(
+        self, key: str, byte_range: ByteRequest | None = None, prototype: Any = None
+    ) -> Buffer | None:
         """Get a key or a part of it; None where it is not there.
 
         Raises
@@ -76,13 +79,13 @@ class Service:
         if not self.can_hold(key):
             return None
         try:
-            found = await self.store.get(key, default_buffer_prototype(), byte_range)
+            found = await self.store.get(key, prototype or default_buffer_prototype(), byte_range)
         except Exception as error:
             if is_ours(error):
                 raise
             if isinstance(error, IsADirectoryError) or is_absent(error):
                 return None
-            if is_denied(error) and await self._means_absent(error):
+            if is_denied(error) and await self._means_absent():
                 return None
             raise explained("read", key, self.address, error) from error
         if found is None:
@@ -112,8 +115,14 @@ class Service:
         found = await asyncio.gather(*(self.get(key) for key in keys))
         return dict(zip(keys, found, strict=True))
 
-    async def _means_absent(self, error: Exception) -> bool:
+    async def _means_absent(self) -> bool:
         """Whether 403 means that a key is not there: so it is where a key that cannot exist is answered the same."""
+        if self._denied_is_absent is None:
+            async with self._asking:
+                await self._ask_what_denied_means()
+        return bool(self._denied_is_absent)
+
+    async def _ask_what_denied_means(self) -> None:
         if self._denied_is_absent is None:
             if not await self._is_denied(f"{PRIVATE_PREFIX}{secrets.token_hex(8)}"):
                 self._denied_is_absent = False
@@ -126,9 +135,6 @@ class Service:
                     UserWarning,
                     stacklevel=2,
                 )
-            else:  # nothing can be read at all
-                return False
-        return self._denied_is_absent
 
     async def _is_denied(self, key: str) -> bool:
         from zarr.core.buffer import default_buffer_prototype
@@ -197,6 +203,8 @@ class Service:
         """Whether a key is there, or keys below it."""
         if prefix and await self.size(prefix) is not None:
             return True
+        if prefix.rpartition("/")[2] in DOCUMENTS:  # no folder has such a name
+            return False
         return self.store.supports_listing and bool(await self.list_dir(prefix))
 
     async def list_dir(self, prefix: str) -> set[str]:
@@ -269,9 +277,10 @@ class Service:
 
     async def set_many(self, values: dict[str, bytes]) -> None:
         """Set several keys at once."""
-        await _in_batches(self._set(key, data) for key, data in values.items())
+        await _in_batches(self.set(key, data) for key, data in values.items())
 
-    async def _set(self, key: str, data: bytes) -> None:
+    async def set(self, key: str, data: bytes) -> None:
+        """Set a key."""
         from zarr.core.buffer import default_buffer_prototype
 
         if not self.can_hold(key):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ABSENT = frozenset({404, 410})
 DENIED = frozenset({401, 403})
+_LONGEST = 400
 _BUSY = frozenset({408, 409, 412, 425, 429, *range(500, 600)})
 _IN_TEXT = re.compile(r"status(?: code)?:? (\d{3})\b|^(\d{3}), message=|\((\d{3})\) when calling")
 _SHORT = re.compile(
@@ -138,14 +139,14 @@ def explained(verb: str, key: str, where: str, error: Exception) -> StorageError
     status = status_of(error)
     if status in DENIED:
         return AccessError(
-            f"{what}: the service refuses it ({_status_words(status)}: {one_line(error)}). Check that the credentials "
+            f"{what}: the service refuses it ({_status_words(status)}: {_said(error)}). Check that the credentials "
             "are those for this store, or open it anonymously if it is public. Services also answer 403 for what is "
             "not there to those who may not list: ask for the permission to list, or check the URL.",
             errno.EACCES,
         )
     if status in _BUSY and status is not None:
         return StorageError(
-            f"{what}: the service answers {_status_words(status)} ({one_line(error)}). Nothing is known to be "
+            f"{what}: the service answers {_status_words(status)} ({_said(error)}). Nothing is known to be "
             "wrong with what is stored: try again later.",
             errno.EAGAIN,
         )
@@ -153,12 +154,12 @@ def explained(verb: str, key: str, where: str, error: Exception) -> StorageError
         fault = _network_fault(one)
         if fault is not None:
             return StorageError(
-                f"{what}: {fault[0]} ({one_line(error)}). Nothing is known to be wrong with what is stored: check the "
+                f"{what}: {fault[0]} ({_said(error)}). Nothing is known to be wrong with what is stored: check the "
                 "connection and try again.",
                 fault[1],
             )
     number = error.errno if isinstance(error, OSError) else None
-    return StorageError(f"{what}: {one_line(error)}", number or errno.EIO)
+    return StorageError(f"{what}: {_said(error)}", number or errno.EIO)
 
 
 def raised_by_storage(error: BaseException) -> StorageError | None:
@@ -175,6 +176,12 @@ def raised_by_storage(error: BaseException) -> StorageError | None:
 def is_ours(error: BaseException) -> bool:
     """Whether an error is one of lamella already."""
     return isinstance(error, LamellaError)
+
+
+def _said(error: BaseException) -> str:
+    """Return what a library says on one line, without the structures that obstore adds."""
+    text = one_line(error).partition(" Debug source:")[0]
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _status_words(status: int) -> str:

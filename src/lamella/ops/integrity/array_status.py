@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from lamella.store.stored_files import StoredFile
     from lamella.types import Shape
 
-State: TypeAlias = Literal["written", "partly", "missing", "damaged"]
-"""Of some chunks: all are there; some are; none is; or one of them cannot be whole."""
+State: TypeAlias = Literal["written", "partly", "missing", "damaged", "unread"]
+"""Of some chunks: all are there; some are; none is; one of them cannot be whole; or they could not be looked at."""
 
 _MOST_FAULTS = 1000
 """Faults that are kept in words for one array; all are counted."""
@@ -39,10 +39,13 @@ class Fault:
         Of the file or node, below what was looked at.
     found
         What is wrong with it.
+    unread
+        Whether it could not be read at all, since a service or the system refused: then nothing is known of it.
     """
 
     key: str
     found: str
+    unread: bool = False
 
 
 @dataclass
@@ -65,6 +68,8 @@ class ArrayStatus:
         Files that are damaged, the first thousand.
     problem
         Why nothing can be said of the array; empty when something can.
+    unread
+        Whether that is because it could not be looked at: a service or the system refused.
     stream
         What a stream says of the frames that it wrote and of those that were dropped; None where none wrote it.
 
@@ -84,12 +89,13 @@ class ArrayStatus:
     bytes: int = 0
     faults: list[Fault] = field(default_factory=list)
     problem: str = ""
+    unread: bool = False
     stream: StreamRecord | None = None
     _present: Counter[tuple[int, int]] = field(default_factory=Counter, repr=False)
     _damaged: Counter[tuple[int, int]] = field(default_factory=Counter, repr=False)
 
     def __bool__(self) -> bool:
-        return self.state != "damaged"
+        return self.state not in ("damaged", "unread")
 
     @property
     def expected(self) -> int:
@@ -109,6 +115,8 @@ class ArrayStatus:
     @property
     def state(self) -> State:
         """Of the array as a whole."""
+        if self.unread:
+            return "unread"
         if self.problem or self.damaged:
             return "damaged"
         return _state(self.stored, 0, self.expected)

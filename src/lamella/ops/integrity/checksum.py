@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lamella.errors import InvalidArgumentError, LamellaError, one_line
+from lamella.errors import InvalidArgumentError, LamellaError, StorageError, one_line
 from lamella.ops.execution import check_reach, run
 from lamella.ops.integrity.array_status import Fault
 from lamella.ops.integrity.record import Record, refuse_in_store
@@ -64,6 +64,7 @@ class _Sum(NamedTuple):
     digest: str
     fault: str = ""
     evidence: Evidence | None = None
+    unread: bool = False
 
 
 def checksum(
@@ -256,7 +257,7 @@ def compare(
     def take(one: _Sum) -> None:
         sizes.append(one.size)
         if one.fault:
-            faults.append(Fault(one.key, one.fault))
+            faults.append(Fault(one.key, one.fault, one.unread))
         elif one.digest != wanted[one.key]:
             faults.append(Fault(one.key, "is not what it was: its checksum differs from the manifest"))
         if progress is not None:
@@ -348,7 +349,7 @@ def _look(file: _File) -> _Sum:
     try:
         return _sum(file)
     except LamellaError as fault:
-        return _Sum(file.key, 0, "", one_line(fault))
+        return _Sum(file.key, 0, "", one_line(fault), unread=isinstance(fault, StorageError))
 
 
 def _parts(storage: Storage, key: str) -> Iterable[bytes]:

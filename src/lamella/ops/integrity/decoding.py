@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
-from lamella.errors import LamellaError, one_line
+from lamella.errors import LamellaError, StorageError, one_line
 from lamella.ops.regions import piece_shape, region_shape, regions
 from lamella.ops.scratch import scratch
 from lamella.store.evidence import evidence
@@ -60,6 +60,8 @@ class Decoded(NamedTuple):
         In bytes.
     fault
         What was wrong, if anything.
+    unread
+        Whether the file could not be read at all, since a service or the system refused.
     evidence
         Of the state in which it was decoded, where that goes into a record.
     document
@@ -71,6 +73,7 @@ class Decoded(NamedTuple):
     fault: str
     evidence: Evidence | None = None
     document: str = ""
+    unread: bool = False
 
 
 def places_to_decode(array: StoredArray) -> Iterator[StoredPlace]:
@@ -110,5 +113,5 @@ def decode(file: StoredPlace) -> Decoded:
             piece = tuple(slice(p.start + b.start, p.stop + b.start) for p, b in zip(part, box, strict=True))
             array.read_many([piece], out=scratch(region_shape(piece), meta.dtype)[None])
     except (LamellaError, MemoryError) as fault:
-        return Decoded(key, size, one_line(fault))
+        return Decoded(key, size, one_line(fault), unread=isinstance(fault, StorageError))
     return Decoded(key, size, "", before, document)

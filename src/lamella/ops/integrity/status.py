@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-from lamella.errors import LamellaError, one_line
+from lamella.errors import LamellaError, StorageError, one_line
 from lamella.nodes.position import Position
 from lamella.ops.integrity.array_status import ArrayStatus, State
 from lamella.ops.streaming.record import StreamRecord
@@ -48,6 +48,8 @@ class ImageStatus:
         Names of its channels.
     problem
         Why nothing can be said of it; empty when something can.
+    unread
+        Whether that is because it could not be looked at: a service or the system refused.
 
     Examples
     --------
@@ -60,16 +62,19 @@ class ImageStatus:
     levels: tuple[ArrayStatus, ...] = ()
     channels: tuple[str, ...] = ()
     problem: str = ""
+    unread: bool = False
 
     @property
     def state(self) -> State:
-        """Of level 0; "damaged" where any level is."""
+        """Of level 0; "damaged" where any level is, "unread" where any could not be looked at."""
+        if self.unread or any(level.unread for level in self.levels):
+            return "unread"
         if self.problem or any(level.state == "damaged" for level in self.levels):
             return "damaged"
         return self.levels[0].state if self.levels else "missing"
 
     def __bool__(self) -> bool:
-        return self.state != "damaged"
+        return self.state not in ("damaged", "unread")
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -84,13 +89,16 @@ class ImageStatus:
         """
         name = self.path or "image"
         if self.problem:
-            yield f"{name}: damaged: {self.problem}"
+            yield f"{name}: {'could not be read' if self.unread else 'damaged'}: {self.problem}"
             return
         if not self.levels:
             yield f"{name}: missing: it has no array yet"
             return
         level = self.levels[0]
-        yield f"{name}: {self.state}, {level.stored} of {level.expected} chunks"
+        if level.unread:
+            yield f"{name}: could not be read"
+        else:
+            yield f"{name}: {self.state}, {level.stored} of {level.expected} chunks"
         if level.state in ("partly", "damaged") and not level.problem:
             for times, channels, state in level.runs():
                 if state != "written":
@@ -99,7 +107,7 @@ class ImageStatus:
             yield from _stream_lines(level.stream)
         for one in self.levels:
             if one.problem:
-                yield f"  {one.path}: {one.problem}"
+                yield f"  {one.path}: {'could not be read: ' if one.unread else ''}{one.problem}"
             for fault in one.faults:
                 yield f"  {fault.key}: {fault.found}"
 
@@ -160,7 +168,7 @@ class StoreStatus:
     >>> import lamella
     >>> found = lamella.status(plate)
     >>> found.counts, bool(found)
-    ({'written': 1, 'partly': 0, 'missing': 2, 'damaged': 0}, True)
+    ({'written': 1, 'partly': 0, 'missing': 2, 'damaged': 0, 'unread': 0}, True)
     """
 
     name: str
@@ -190,7 +198,11 @@ class StoreStatus:
         for image in self.images:
             yield from image.lines()
         if len(self.images) != 1:
-            told = [f"{count} {state}" for state, count in self.counts.items() if count]
+            told = [
+                f"{count} {'could not be read' if state == 'unread' else state}"
+                for state, count in self.counts.items()
+                if count
+            ]
             yield f"{len(self.images)} images: {', '.join(told) or 'none'}"
 
     def to_json(self) -> JSONObject:
@@ -225,7 +237,9 @@ def position_status(position: Position) -> ImageStatus:
         try:
             levels.append(_array_status(position, path))
         except LamellaError as fault:
-            levels.append(ArrayStatus(join(position.path, path), problem=one_line(fault)))
+            levels.append(
+                ArrayStatus(join(position.path, path), problem=one_line(fault), unread=_is_unread(fault))
+            )
     return ImageStatus(position.path, tuple(levels), tuple(position.channel_names))
 
 
@@ -269,7 +283,7 @@ def _images(node: NGFFNode) -> Iterator[ImageStatus]:
         try:
             labels = [node.labels[name] for name in node.labels]
         except LamellaError as fault:
-            yield ImageStatus(join(node.path, "labels"), problem=one_line(fault))
+            yield ImageStatus(join(node.path, "labels"), problem=one_line(fault), unread=_is_unread(fault))
             return
         for label in labels:
             yield position_status(label)
@@ -277,9 +291,17 @@ def _images(node: NGFFNode) -> Iterator[ImageStatus]:
     if isinstance(node, HOLDERS):
         for field_ in walk(node):
             if isinstance(field_.node, LamellaError):
-                yield ImageStatus(join(node.path, field_.path), problem=one_line(field_.node))
+                problem = field_.node
+                yield ImageStatus(
+                    join(node.path, field_.path), problem=one_line(problem), unread=_is_unread(problem)
+                )
             else:
                 yield from _images(field_.node)
+
+
+def _is_unread(fault: LamellaError) -> bool:
+    """Whether something could not be looked at, as opposed to having been found damaged."""
+    return isinstance(fault, StorageError)
 
 
 def _array_status(position: Position, level: str) -> ArrayStatus:

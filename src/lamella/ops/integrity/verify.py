@@ -12,10 +12,16 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, LamellaError, NotDecodedError, one_line
+from lamella.errors import (
+    InvalidArgumentError,
+    LamellaError,
+    NotDecodedError,
+    StorageError,
+    one_line,
+)
 from lamella.ops.execution import check_reach, run
 from lamella.ops.integrity.array_status import Fault
 from lamella.ops.integrity.checksum import SUMS, compare, read_manifest
@@ -62,6 +68,8 @@ class VerifyReport:
     undecoded
         Arrays of other programs, of data types or codecs that are not known here, as the texts of a table: their
         documents were parsed, their files were not looked at, and they are no damage.
+    unread
+        What a service or the system refused to read: nothing is known of it.
 
     Examples
     --------
@@ -80,9 +88,10 @@ class VerifyReport:
     added: tuple[str, ...] = ()
     known: int = field(default=0, compare=False)
     undecoded: tuple[Fault, ...] = ()
+    unread: tuple[Fault, ...] = ()
 
     def __bool__(self) -> bool:
-        return not self.damage
+        return not (self.damage or self.unread)
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -98,13 +107,17 @@ class VerifyReport:
         """
         for one in self.damage:
             yield f"{one.key}: {one.found}"
+        for one in self.unread:
+            yield f"{one.key}: could not be read: {one.found}"
         for one in self.undecoded:
             yield f"{one.key}: not decoded here: {one.found}"
         for key in self.added:
             yield f"{key}: not in the manifest"
         left = f", {len(self.undecoded)} array{'' if len(self.undecoded) == 1 else 's'} not decoded"
         whole = "whole where it was decoded" if self.undecoded else "all whole"
-        verdict = f"{len(self.damage)} damaged" if self.damage else whole
+        verdict = f"{len(self.damage)} damaged" if self.damage else "" if self.unread else whole
+        if self.unread:
+            verdict += f"{', ' if verdict else ''}{len(self.unread)} could not be read"
         verdict += left if self.undecoded else ""
         yield (
             f"{self.name}: {verdict}; {self.files} file{'' if self.files == 1 else 's'} of "
@@ -133,6 +146,7 @@ class VerifyReport:
             "known": self.known,
             "damage": [{"key": one.key, "found": one.found} for one in self.damage],
             "undecoded": [{"key": one.key, "found": one.found} for one in self.undecoded],
+            "unread": [{"key": one.key, "found": one.found} for one in self.unread],
             "added": list(self.added),
         }
 
@@ -205,7 +219,13 @@ def verify(
             )
         if kept is not None:
             kept.remove()
-    return report
+    return _apart(report)
+
+
+def _apart(report: VerifyReport) -> VerifyReport:
+    """Keep what could not be read apart from what is damaged."""
+    damage = tuple(one for one in report.damage if not one.unread)
+    return replace(report, damage=damage, unread=tuple(one for one in report.damage if one.unread))
 
 
 def _decode_all(
@@ -242,7 +262,7 @@ class _Verification:
     def places(self, path: str) -> Iterator[StoredPlace]:
         """Yield the files of every array at a path and below it."""
         node = self.reader.group(path)
-        self.damage.extend(Fault(join(path, fault.file), fault.found) for fault in node.faults)
+        self.damage.extend(Fault(join(path, one.file), one.found, one.unread) for one in node.faults)
         self.documents += bool(node.documents)
         if node.kind == "array":
             yield from self._array(path, 3 if node.zarr_format == 3 else 2)
@@ -254,7 +274,7 @@ class _Verification:
             try:
                 is_folder = self.reader.storage.size(below) is None
             except LamellaError as fault:
-                self.damage.append(Fault(below, str(fault)))
+                self.damage.append(Fault(below, str(fault), isinstance(fault, StorageError)))
                 continue
             if is_folder:
                 yield from self.places(below)
@@ -264,7 +284,7 @@ class _Verification:
         self.files += 1
         self.nbytes += decoded.size
         if decoded.fault:
-            self.damage.append(Fault(decoded.key, decoded.fault))
+            self.damage.append(Fault(decoded.key, decoded.fault, decoded.unread))
         elif self.record is not None and decoded.document:
             self.record.add(decoded.key, decoded.evidence, decoded.size, decoded.document)
         if self.progress is not None:
@@ -280,7 +300,7 @@ class _Verification:
         except NotDecodedError as found:
             self.undecoded.append(Fault(path, one_line(found)))
         except LamellaError as fault:
-            self.damage.append(Fault(path, one_line(fault)))
+            self.damage.append(Fault(path, one_line(fault), isinstance(fault, StorageError)))
 
     def _unknown(self, places: Iterator[StoredPlace], record: Record) -> Iterator[StoredPlace]:
         """Leave out, and count, the files that are known to be whole under the document that their array has."""

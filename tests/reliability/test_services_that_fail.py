@@ -1,0 +1,220 @@
+"""Law: what a service refuses, delays or cuts short is an error that says so, and never damage, a gap, or zeros."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+
+import numpy as np
+import pytest
+from zarr.storage import ObjectStore
+
+import lamella
+from lamella.errors import AccessError, DamagedDataError, LamellaError, StorageError, StoreNotFoundError
+
+# s3fs leaves connections open when it begins new ones after an error.
+pytestmark = pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")
+
+FAULTS = [401, 403, 429, 500, 503, "reset", "short"]
+WAYS = ["s3", "http", "obstore"]
+
+
+@pytest.fixture(autouse=True)
+def few_retries(monkeypatch):
+    """Have s3fs ask twice and no more: it waits longer each time."""
+    from s3fs import S3FileSystem
+
+    monkeypatch.setattr(S3FileSystem, "retries", 1)
+
+
+def pixels():
+    return np.random.default_rng(0).integers(1, 999, (2, 2, 1, 32, 32)).astype("u2")
+
+
+@pytest.fixture(params=["0.4", "0.5", "0.5 shards"])
+def stored(request, service, tmp_path):
+    """An image in the service, of which the last time was never written."""
+    version, _, shards = request.param.partition(" ")
+    folder = tmp_path / "image.zarr"
+    with lamella.open_ome_zarr(
+        folder, layout="fov", mode="w", channel_names=["a", "b"], version=version
+    ) as image:
+        ratio = {"shards_ratio": (1, 1, 1, 2, 2)} if shards else {}
+        array = image.create_zeros("0", (3, 2, 1, 32, 32), "u2", chunks=(1, 1, 1, 16, 16), **ratio)
+        array[:2] = pixels()
+    service.put_folder(folder, "/bucket/image.zarr")
+    return service
+
+
+def reach(service, way, path="bucket/image.zarr"):
+    """Return what reaches a path of the service in a way."""
+    if way == "obstore":
+        from obstore.store import S3Store
+
+        bucket, _, prefix = path.partition("/")
+        options = {"allow_http": True, "timeout": "30s"}
+        return ObjectStore(
+            S3Store(
+                bucket,
+                prefix=prefix,
+                endpoint=service.endpoint,
+                region="us-east-1",
+                access_key_id="testing",
+                secret_access_key="testing",
+                client_options=options,
+                retry_config={"max_retries": 1},
+            )
+        )
+    return f"s3://{path}" if way == "s3" else f"{service.endpoint}/{path}"
+
+
+CHUNK = r"/0/(c/)?1/0/0/"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_chunk_that_is_refused_late_or_cut_short_is_no_damage(stored, way, fault):
+    image = lamella.open_ome_zarr(reach(stored, way))
+    met = stored.fail(fault, path=CHUNK)
+    with pytest.raises(StorageError) as caught:
+        image["0"][1, 0]
+    assert met.seen
+    assert not isinstance(caught.value, DamagedDataError)
+    assert isinstance(caught.value, AccessError) == (fault in (401, 403))
+    text = str(caught.value)
+    assert "damaged" not in text
+    assert "write that region" not in text
+    assert (str(fault) in text) or not isinstance(fault, int)
+    assert "image.zarr" in text
+    stored.heal()
+    assert np.array_equal(image["0"][:2], pixels())
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fault", [401, 403, 503, "reset"])
+@pytest.mark.parametrize("stored", ["0.4", "0.5"], indirect=True)
+def test_a_document_that_is_refused_is_not_missing(stored, way, fault):
+    stored.fail(fault)
+    stored.fail(fault, method="HEAD")
+    stored.fail(fault, method="LIST")
+    with pytest.raises(StorageError) as caught:
+        lamella.open_ome_zarr(reach(stored, way))
+    assert isinstance(caught.value, AccessError) == (fault in (401, 403))
+    assert isinstance(caught.value, PermissionError) == (fault in (401, 403))
+    stored.heal()
+    with pytest.raises(StoreNotFoundError):
+        lamella.open_ome_zarr(reach(stored, way, "bucket/none.zarr"))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_403_for_what_is_not_there_is_learned_once(stored, way):
+    stored.absent, stored.lists = 403, False
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        image = lamella.open_ome_zarr(reach(stored, way))
+        first = image["0"][...]
+        first_requests = len(stored.requests)
+        again = image["0"][...]
+    assert np.array_equal(first[:2], pixels())
+    assert not first[2].any()
+    assert np.array_equal(first, again)
+    told = [str(one.message) for one in seen if "403" in str(one.message)]
+    assert len(told) == 1, told
+    probes = [path for _, path in stored.requests[first_requests:] if "/.lamella-" in path]
+    assert probes == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_403_beside_a_404_is_an_error(stored, way):
+    image = lamella.open_ome_zarr(reach(stored, way))
+    stored.fail(403, path=CHUNK)
+    with pytest.raises(AccessError):
+        image["0"][...]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_store_of_which_nothing_may_be_read_is_refused_and_not_missing(stored, way):
+    stored.lists = False
+    stored.fail(403)
+    stored.fail(403, method="HEAD")
+    with pytest.raises(AccessError, match="credentials"):
+        lamella.open_ome_zarr(reach(stored, way))
+
+
+@pytest.mark.parametrize("way", ["s3", "obstore"])
+@pytest.mark.parametrize(("method", "fault"), [("*", 503), ("*", 403), ("LIST", 403), ("HEAD", 503)])
+def test_status_and_verify_never_report_missing_or_damaged_where_they_could_not_look(
+    stored, way, method, fault
+):
+    image = lamella.open_ome_zarr(reach(stored, way))
+    assert image.status().state == "partly"
+    met = stored.fail(fault, method=method, path="/0(/|$)(?!zarr.json|[.]z)")
+    found = image.status()
+    assert met.seen
+    assert found.state == "unread"
+    assert "could not be read" in str(found)
+    assert "never written" not in str(found)
+    report = lamella.verify(image)
+    assert not report
+    assert not report.damage
+    assert report.unread
+    assert "could not be read" in str(report)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_flipped_bit_at_a_url_is_damage_without_the_advice_to_write_again(stored, way):
+    image = lamella.open_ome_zarr(reach(stored, way))
+    for key in [key for key in stored.objects if "/0/1/0/0/" in key or "/0/c/1/0/0/" in key]:
+        stored.objects[key] = b"\xff" * len(stored.objects[key])
+    stored.requests.clear()
+    with pytest.raises(DamagedDataError) as caught:
+        image["0"][1, 0]
+    assert "write that region" not in str(caught.value)
+
+
+def test_a_part_that_is_not_decoded_once_is_read_again(stored):
+    """What came may be damaged on its way."""
+    image = lamella.open_ome_zarr(reach(stored, "http"))
+    key = next(key for key in sorted(stored.objects) if "/0/1/0/0/" in key or "/0/c/1/0/0/" in key)
+    whole = stored.objects[key]
+    stored.spoil = {key: 1}
+    assert np.array_equal(image["0"][1, 0], pixels()[1, 0])
+    assert stored.objects[key] == whole
+
+
+@pytest.mark.parametrize("kind", ["memory", "s3", "below"])
+def test_two_handles_of_one_url_exclude_each_other(kind, service, tmp_path):
+    url = f"memory://{tmp_path.name}/plate.zarr" if kind == "memory" else "s3://bucket/plate.zarr"
+    lamella.open_ome_zarr(url, layout="hcs", mode="w-", channel_names=["a"], version="0.5")
+    handles = [lamella.open_ome_zarr(url, mode="r+") for _ in range(2)]
+    errors = []
+
+    def create(n):
+        try:
+            handles[n % 2].create_position("A", str(n), "0")
+        except LamellaError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=create, args=(n,)) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    fresh = lamella.open_ome_zarr(url)
+    assert [well.path for well in fresh.metadata.wells] != []
+    assert sorted(int(well.path[2:]) for well in fresh.metadata.wells) == list(range(16))
+
+
+@pytest.mark.parametrize("way", ["s3", "obstore"])
+def test_what_another_program_adds_is_listed(stored, way):
+    image = lamella.open_ome_zarr(reach(stored, way), mode="r+")
+    storage = image._documents.storage
+    assert "1" not in storage.list("")
+    stored.objects["/bucket/image.zarr/1/zarr.json"] = b"{}"
+    assert "1" in storage.list("")
+    assert image.status().levels[0].files == image.status().levels[0].files
+    files = image.status().levels[0].files
+    gone = next(key for key in stored.objects if "/0/1/0/0/" in key or "/0/c/1/0/0/" in key)
+    del stored.objects[gone]
+    assert image.status().levels[0].files == files - 1
