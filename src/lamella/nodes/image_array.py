@@ -135,8 +135,13 @@ class ImageArray:
 
     @property
     def attrs(self) -> Any:
-        """Attributes of the array, as zarr-python gives them. Assignments change the document at once."""
-        return self.zarr().attrs
+        """Attributes of the array, as zarr-python has them: each look reads the document, each assignment changes it.
+
+        Values are what JSON has; numbers of numpy are stored as plain numbers, and infinity and NaN are refused.
+        """
+        from lamella.nodes.zarr_views import NodeAttributes
+
+        return NodeAttributes(self._place, "array")
 
     @property
     def axes(self) -> list[AxisMeta] | None:

@@ -1,7 +1,8 @@
-"""A node's group and attributes as zarr-python objects, kept in step with the node.
+"""A node's group, arrays and attributes as zarr-python objects, kept in step with the node.
 
-zarr-python's own objects write the attributes they read when they were made, and so undo what was changed
-meanwhile; these read and change the stored document. Loaded on first use, since it needs zarr-python.
+zarr-python's own objects write the attributes and the shape they read when they were made, and so undo what was changed
+meanwhile. The attributes here read and change the stored document; what zarr-python itself writes goes through a store
+that merges it (:mod:`lamella.store.merging_store`). Loaded on first use, since it needs zarr-python.
 
 Layer: nodes.
 """
@@ -14,39 +15,53 @@ import zarr
 from zarr.core.attributes import Attributes
 
 from lamella.errors import MetadataError
+from lamella.store.array_edits import attributes_of_array, edit_attributes_of_array
+from lamella.store.merging_store import merging_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
+    import numpy.typing as npt
+
+    from lamella.nodes.image_array import ImageArray
     from lamella.nodes.session import Place
+    from lamella.store.documents import NodeKind
     from lamella.types import JSON, JSONObject
 
 
 class NodeAttributes(Attributes):
-    """The attributes of a group: every look reads the document, every assignment changes it at once.
+    """The attributes of a group or array: every look reads the document, every assignment changes it at once.
 
     Parameters
     ----------
     place
-        Where the group is.
+        Where the node is.
+    kind
+        What it is.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, kind: NodeKind = "group") -> None:
         self._place = place
+        self._kind = kind
 
     @property
-    def _obj(self) -> zarr.Group:  # type: ignore[override]  # what zarr-python holds; here it is read when asked
-        return open_group(self._place)
+    def _obj(self) -> zarr.Group | zarr.Array[Any]:  # type: ignore[override]  # what zarr-python holds; here read when asked
+        return open_group(self._place) if self._kind == "group" else open_array(self._place)
 
     def __repr__(self) -> str:
         return f"<attributes of {str(self._place)!r}: {', '.join(self) or 'none'}>"
 
     def _read(self) -> JSONObject:
-        return self._place.session.documents.group(self._place.path)
+        documents, path = self._place.session.documents, self._place.path
+        return documents.group(path) if self._kind == "group" else attributes_of_array(documents, path)
 
     def _edit(self, change: Callable[[JSONObject], JSONObject]) -> None:
-        self._place.session.require_writable("change the attributes", self._place.path)
-        self._place.session.documents.edit_group(self._place.path, change)
+        documents, path = self._place.session.documents, self._place.path
+        self._place.session.require_writable("change the attributes", path)
+        if self._kind == "group":
+            documents.edit_group(path, change)
+        else:
+            edit_attributes_of_array(documents, path, change)
 
     def __getitem__(self, key: str) -> JSON:
         return self._read()[key]
@@ -56,8 +71,9 @@ class NodeAttributes(Attributes):
 
     def __delitem__(self, key: str) -> None:
         def without(attributes: JSONObject) -> JSONObject:
-            del attributes[key]
-            return attributes
+            left = dict(attributes)
+            del left[key]
+            return left
 
         self._edit(without)
 
@@ -81,15 +97,110 @@ class NodeAttributes(Attributes):
         return self._read()
 
 
+class HeldAttributes(NodeAttributes):
+    """The attributes of an object of zarr-python, whose own copy follows each assignment.
+
+    Parameters
+    ----------
+    held
+        The object.
+    """
+
+    def __init__(self, held: NodeGroup | NodeArray) -> None:
+        super().__init__(held._place, "array" if isinstance(held, zarr.Array) else "group")
+        self._held = held
+
+    def _edit(self, change: Callable[[JSONObject], JSONObject]) -> None:
+        super()._edit(change)
+        copy: dict[str, Any] = self._held.metadata.attributes
+        new = self._read()
+        copy.clear()
+        copy.update(new)
+
+
+class NodeArray(zarr.Array[Any]):
+    """The zarr-python array of a node: attributes and shape are changed by the node."""
+
+    _place: Place
+
+    @property
+    def attrs(self) -> Attributes:
+        """Attributes of the array."""
+        return HeldAttributes(self)
+
+    def update_attributes(self, new_attributes: dict[str, JSON]) -> NodeArray:
+        """Assign several attributes with one write."""
+        self.attrs.update(new_attributes)
+        return self
+
+    def resize(self, new_shape: Any) -> None:
+        """Change the shape; voxels inside both shapes stay, new ones are the fill value."""
+        self._node().resize(new_shape)
+        self._read_again()
+
+    def append(self, data: npt.ArrayLike, axis: int = 0) -> tuple[int, ...]:
+        """Append voxels along an axis, behind those that are there by now; return the new shape."""
+        shape = self._node().append(data, axis)
+        self._read_again()
+        return shape
+
+    def _node(self) -> ImageArray:
+        from lamella.nodes.image_array import ImageArray
+
+        return ImageArray(self._place)
+
+    def _read_again(self) -> None:
+        self._async_array = open_array(self._place)._async_array
+
+
 class NodeGroup(zarr.Group):
-    """The zarr-python group of a node; its attributes are the node's."""
+    """The zarr-python group of a node; its attributes are the node's, and so are those of its members."""
 
     _place: Place
 
     @property
     def attrs(self) -> Attributes:
         """Attributes of the group."""
-        return NodeAttributes(self._place)
+        return HeldAttributes(self)
+
+    def update_attributes(self, new_attributes: dict[str, Any]) -> NodeGroup:
+        """Assign several attributes with one write."""
+        self.attrs.update(new_attributes)
+        return self
+
+    def __getitem__(self, path: str) -> Any:
+        return self._ours(super().__getitem__(path))
+
+    def members(self, *args: Any, **options: Any) -> tuple[tuple[str, Any], ...]:
+        """Return the names and nodes of all members."""
+        return tuple((name, self._ours(node)) for name, node in super().members(*args, **options))
+
+    def groups(self, *args: Any, **options: Any) -> Generator[tuple[str, zarr.Group], None]:
+        """Iterate over the names and nodes of all groups."""
+        for name, node in super().groups(*args, **options):
+            yield name, self._ours(node)
+
+    def arrays(self, *args: Any, **options: Any) -> Generator[tuple[str, Any], None]:
+        """Iterate over the names and nodes of all arrays."""
+        for name, node in super().arrays(*args, **options):
+            yield name, self._ours(node)
+
+    def _ours(self, node: zarr.Group | zarr.Array[Any]) -> NodeGroup | NodeArray:
+        """Return a member of zarr-python as one of ours."""
+        place = type(self._place)(self._place.session, node.path)
+        return _group(node, place) if isinstance(node, zarr.Group) else _array(node, place)
+
+
+def _group(found: zarr.Group, place: Place) -> NodeGroup:
+    group = NodeGroup(found._async_group)
+    object.__setattr__(group, "_place", place)  # the class is frozen
+    return group
+
+
+def _array(found: zarr.Array[Any], place: Place) -> NodeArray:
+    array = NodeArray(found._async_array)
+    array._place = place
+    return array
 
 
 def open_group(place: Place) -> NodeGroup:
@@ -102,13 +213,10 @@ def open_group(place: Place) -> NodeGroup:
     MetadataError
         zarr-python does not take its document.
     """
-    found = _opened(zarr.open_group, place, use_consolidated=False)
-    group = NodeGroup(found._async_group)
-    object.__setattr__(group, "_place", place)  # the class is frozen
-    return group
+    return _group(_opened(zarr.open_group, place, use_consolidated=False), place)
 
 
-def open_array(place: Place) -> zarr.Array[Any]:
+def open_array(place: Place) -> NodeArray:
     """Open the zarr-python array at a place, for writing where the store accepts changes.
 
     Raises
@@ -118,8 +226,7 @@ def open_array(place: Place) -> zarr.Array[Any]:
     MetadataError
         zarr-python does not take its document.
     """
-    array: zarr.Array[Any] = _opened(zarr.open_array, place)
-    return array
+    return _array(_opened(zarr.open_array, place), place)
 
 
 def _opened(opener: Any, place: Place, **options: Any) -> Any:
@@ -127,7 +234,7 @@ def _opened(opener: Any, place: Place, **options: Any) -> Any:
     documents = session.documents
     try:
         return opener(
-            documents.storage.zarr_store(),
+            merging_store(documents),
             path=place.path,
             mode="r+" if session.writable else "r",
             zarr_format=documents.format,

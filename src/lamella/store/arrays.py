@@ -413,7 +413,7 @@ class StoredArray:
                 # First: a kill in between leaves fill values where the caller wanted nothing, never old
                 # pixels later.
                 self._clear_beyond(meta, shrunk)
-                self.documents.put_array(self.path, meta.with_shape(shrunk))
+                self.documents.put_shape(self.path, shrunk)
                 self.refresh()
         if any(map(gt, new, shrunk)):
             with growing(self, lambda _: new):

@@ -8,11 +8,13 @@ Layer: store.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
 from lamella.store import array_memo, format_v2, format_v3
 from lamella.store.array_creation import new_array
+from lamella.store.array_edits import edit_array
 from lamella.store.consolidated import ConsolidatedCopies
 from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import ancestors, check_key, join
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
     from lamella.store.storage import Stamp, Storage
-    from lamella.types import JSONObject
+    from lamella.types import JSONObject, Shape
 
 __all__ = ["Documents", "NodeKind", "can_hold_a_node", "new_array"]
 
@@ -103,7 +105,7 @@ class Documents:
             Its document is damaged.
         """
         if self.format == 3:
-            document = self._read(path, format_v3.FILE)
+            document = self.document(path, format_v3.FILE)
             if document is None:
                 return None
             return "array" if format_v3.node_type(document, path) == "array" else "group"
@@ -136,7 +138,7 @@ class Documents:
                 raise self._no("group", path)
             return format_v3.attributes_of(document, path)
         marked = self._is_marked(path)
-        attributes = self._read(path, format_v2.ATTRIBUTES_FILE)
+        attributes = self.document(path, format_v2.ATTRIBUTES_FILE)
         if attributes is None and not marked:
             raise self._no("group", path)
         return attributes or {}
@@ -269,7 +271,7 @@ class Documents:
         file = self._attributes_file
         if not self.storage.exists(path):
             raise self._no("group", path)  # before a lock file would make its folder
-        with self.storage.replacement_lock(join(path, file)), self._consolidated.edited(path):
+        with self.editing(path, file) as write:
             if self.format == 3:
                 old = self._group_document(path)
                 if old is None:
@@ -278,10 +280,26 @@ class Documents:
                 document = format_v3.group_document(attributes, old)
             else:
                 attributes = document = edit(self.group(path))
+            return attributes, write(document)
+
+    @contextmanager
+    def editing(self, path: str, file: str) -> Iterator[Callable[[JSONObject], Stamp | None]]:
+        """Hold one document of a node alone for a fresh read and one write of it.
+
+        Yields
+        ------
+        callable
+            Given the new document, writes it; returns its stamp, None where that is not known.
+        """
+
+        def write(document: JSONObject) -> Stamp | None:
+            data = to_bytes(document, path, file)
             self._consolidated.drop([path])
             # Others may edit from here on: the file that was locked has no name any more.
-            stamp = self.storage.write_stamped(join(path, file), to_bytes(document, path, file))
-        return attributes, stamp
+            return self.storage.write_stamped(join(path, file), data)
+
+        with self.storage.replacement_lock(join(path, file)), self._consolidated.edited(path):
+            yield write
 
     def swap_group(
         self, path: str, old: StoredGroup, new: StoredGroup, before_write: Callable[[], object]
@@ -352,6 +370,11 @@ class Documents:
         self.storage.write_many(
             item for path, meta in arrays.items() for item in self._array_files(path, meta, new)
         )
+
+    def put_shape(self, path: str, shape: Shape) -> ArrayMeta:
+        """Change the shape of an array, and nothing else that its documents say by now; returns the array."""
+        self.storage.check_writable(path)
+        return edit_array(self, path, lambda meta: meta.with_shape(shape))
 
     def put_new_array(self, path: str, meta: ArrayMeta) -> bool:
         """Make an array where its folder is not there yet, as a step of an edit of the group above.
@@ -451,7 +474,7 @@ class Documents:
 
     def _group_document(self, path: str, *, replacing: bool = False) -> JSONObject | None:
         """Return the stored Zarr v3 document of a group."""
-        document = self._read(path, format_v3.FILE)
+        document = self.document(path, format_v3.FILE)
         if document is not None and format_v3.node_type(document, path) == "array":
             if replacing:
                 raise NodeExistsError(
@@ -479,7 +502,8 @@ class Documents:
             raise self._no("group", path, "an array is stored there")
         return marked
 
-    def _read(self, path: str, file: str) -> JSONObject | None:
+    def document(self, path: str, file: str) -> JSONObject | None:
+        """Read one document of a node as it is stored; None where there is none."""
         data = self.storage.read(join(path, file))
         return None if data is None else parse_object(data, path, file)
 

@@ -72,7 +72,7 @@ def growing(
                 clear_beyond(larger, meta, new)
             yield larger
             # Attributes may have been edited meanwhile: only the shape is ours.
-            array.documents.put_array(array.path, array.refresh().with_shape(new))
+            array.documents.put_shape(array.path, new)
         array.refresh()
 
 

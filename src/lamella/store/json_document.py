@@ -170,6 +170,8 @@ def _plain(value: object) -> JSON:
 
 
 def _find_fault(value: object, place: str = "", depth: int = 0) -> str | None:
+    if hasattr(value, "tolist"):
+        value = value.tolist()  # numpy
     if isinstance(value, float) and not math.isfinite(value):
         return f"{place or 'the document'} is {value}"
     if depth > 50 or isinstance(value, str):

@@ -362,9 +362,16 @@ class LocalStorage(Storage):
         self.check_writable(key)
         folder, _, last = check_key(key).rpartition("/")
         self.folders.make(folder)
-        holder = file_lock(f"{self._base}{folder}/{PRIVATE_PREFIX}{last or 'root'}.lock")
+        name = f"{self._base}{folder}/{PRIVATE_PREFIX}{last or 'root'}.lock"
         try:
-            holder.__enter__()
+            holder = file_lock(name)
+            try:
+                holder.__enter__()
+            except FileNotFoundError:  # somebody removed a folder that we remember
+                self.folders.forget()
+                self.folders.make(folder)
+                holder = file_lock(name)
+                holder.__enter__()
         except OSError as error:
             self._fail("lock", key, error)
         try:

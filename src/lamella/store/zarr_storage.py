@@ -77,6 +77,12 @@ def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_li
     from zarr.abc.store import Store
     from zarr.storage import LocalStore
 
+    from lamella.store.merging_store import MergingLocalStore, MergingStore
+
+    if isinstance(store, MergingStore):
+        return ZarrStorage(store.storage.zarr_store(), read_only or store.read_only)
+    if isinstance(store, MergingLocalStore) and isinstance(store.storage, LocalStorage):
+        return store.storage.beside(store.storage.root, read_only=read_only or store.read_only)
     if isinstance(store, LocalStore):
         return LocalStorage(store.root, read_only or store.read_only, fsync=fsync, follow_links=follow_links)
     if isinstance(store, Store):

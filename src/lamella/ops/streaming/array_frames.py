@@ -14,6 +14,7 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, TypeAlias
 
+from lamella.store.array_edits import edit_array
 from lamella.store.chunk_encoder import encoder_of
 from lamella.store.growth import clear_box
 from lamella.store.shard_writer import ShardWriter
@@ -361,9 +362,13 @@ class ArrayFrames:
                     if not self.record.open:
                         self._clear_rest(meta, tuple(shape))
                 with self._lock:
-                    attributes = self._record(stored).into(meta.attributes)
-                self._meta = meta.with_shape(tuple(shape)).with_attributes(attributes)
-                self.array.documents.put_array(self.array.path, self._meta)
+                    record = self._record(stored)
+
+                def grown(meta: ArrayMeta) -> ArrayMeta:
+                    longer = meta.with_shape(tuple(map(max, meta.shape, shape)))
+                    return longer.with_attributes(record.into(meta.attributes))
+
+                self._meta = edit_array(self.array.documents, self.array.path, grown, attributes=True)
             self.stored = stored
 
     def _clear_rest(self, meta: ArrayMeta, shape: Shape) -> None:
