@@ -6,6 +6,7 @@ import json
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -122,7 +123,7 @@ def test_levels_made_anew_when_a_writer_released_the_lock_are_stale_once_it_has_
 def store(request, tmp_path):
     """Return stores that tell when a document changes, and stores that do not."""
     if request.param == "url":
-        return f"memory://{tmp_path.name}-{request.node.name}/a.zarr"
+        return f"memory://{uuid4().hex}/a.zarr"
     return {
         "local": lambda: tmp_path / "a.zarr",
         "memory": MemoryStore,

@@ -175,7 +175,7 @@ class NodeGroup(zarr.Group):
         """Return the names and nodes of all members."""
         return tuple((name, self._ours(node)) for name, node in super().members(*args, **options))
 
-    def groups(self, *args: Any, **options: Any) -> Generator[tuple[str, zarr.Group], None]:
+    def groups(self, *args: Any, **options: Any) -> Generator[tuple[str, Any], None]:
         """Iterate over the names and nodes of all groups."""
         for name, node in super().groups(*args, **options):
             yield name, self._ours(node)

@@ -191,12 +191,12 @@ class Documents:
             Its document is damaged.
         """
         file = format_v3.FILE if self.format == 3 else format_v2.ARRAY_FILE
-        document = self._read(path, file)
+        document = self.document(path, file)
         if document is None:
             raise self._no("array", path)
         if self.format == 3:
             return document, format_v3.attributes_of(document, path)
-        return document, self._read(path, format_v2.ATTRIBUTES_FILE) or {}
+        return document, self.document(path, format_v2.ATTRIBUTES_FILE) or {}
 
     def children(self, path: str) -> dict[str, NodeKind]:
         """Nodes directly below a group, in natural order; folders and files that are none are left out.
