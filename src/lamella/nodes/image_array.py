@@ -5,7 +5,6 @@ Layer: nodes. The pixels themselves are moved by :mod:`lamella.store.arrays`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import index
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,11 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.session import Place
+from lamella.nodes.zarr_surface import ZarrSurface
 from lamella.spec.axes import axis_index
 from lamella.store.arrays import StoredArray
 from lamella.store.assignment import cast, cast_for
-from lamella.store.selection import basic_or_fancy, orthogonal, points
+from lamella.store.selection import basic_or_fancy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 
-class ImageArray:
+class ImageArray(ZarrSurface):
     """The pixels of one level of an image, up to 5-D, in the order of the image's axes.
 
     Indexing follows numpy: integers drop an axis, slices take steps, negative numbers count from the end, lists and
@@ -90,8 +90,12 @@ class ImageArray:
 
     @property
     def shape(self) -> Shape:
-        """Length of each axis."""
+        """Length of each axis; assigning to it resizes the array."""
         return self._meta.shape
+
+    @shape.setter
+    def shape(self, value: Sequence[int]) -> None:
+        self.resize(value)
 
     @property
     def ndim(self) -> int:
@@ -130,8 +134,9 @@ class ImageArray:
 
     @property
     def fill_value(self) -> Any:
-        """Value of voxels that were never written."""
-        return self._meta.fill_value
+        """Value of voxels that were never written, of the array's data type."""
+        meta = self._meta
+        return np.asarray(meta.fill_value, meta.dtype)[()]
 
     @property
     def attrs(self) -> Any:
@@ -208,21 +213,6 @@ class ImageArray:
     def __setitem__(self, index: Any, value: Any) -> None:
         pixels = value.numpy() if isinstance(value, ImageArray) else value
         self._write(basic_or_fancy, self._stored.write, index, pixels)
-
-    @property
-    def oindex(self) -> Selector:
-        """Orthogonal indexing: one list, mask or slice for each axis, ``array.oindex[[0, 2], :, mask]``."""
-        return Selector(
-            self._stored.read_orthogonal, self._write_with(orthogonal, self._stored.write_orthogonal)
-        )
-
-    @property
-    def vindex(self) -> Selector:
-        """Pointwise indexing: integer arrays that pair up to points, ``array.vindex[[0, 1], [5, 7]]``."""
-        return Selector(self._stored.read_points, self._write_with(points, self._stored.write_points))
-
-    def _write_with(self, select: Select, write: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-        return lambda index, value: self._write(select, write, index, value)
 
     def _write(self, select: Select, write: Callable[[Any, Any], None], index: Any, value: Any) -> None:
         self._require_writable("write pixels")
@@ -332,13 +322,15 @@ class ImageArray:
         pixels = self.numpy()
         return pixels if dtype is None else pixels.astype(dtype, copy=False)
 
-    def resize(self, *shape: int | Sequence[int]) -> None:
+    def resize(self, *shape: int | Sequence[int], new_shape: int | Sequence[int] | None = None) -> None:
         """Change the shape; voxels inside both shapes stay, new ones hold the fill value.
 
         Parameters
         ----------
         shape
             New length of each axis, as one tuple or as several integers.
+        new_shape
+            The same by zarr-python's name.
 
         Raises
         ------
@@ -352,6 +344,8 @@ class ImageArray:
         array([511,   0], dtype=uint16)
         """
         self._require_writable("resize the array")
+        if new_shape is not None:
+            shape = (*shape, new_shape)
         new = shape[0] if len(shape) == 1 and not hasattr(shape[0], "__index__") else shape
         try:
             lengths = tuple(index(n) for n in new)  # type: ignore[arg-type]
@@ -393,7 +387,7 @@ class ImageArray:
         (2, 2, 4, 8, 8)
         """
         self._require_writable("append to the array")
-        block, old = cast_for(np.asarray(data), self.dtype, str(self._place)), self.shape
+        block, old = cast_for(data, self.dtype, str(self._place)), self.shape
         new = self._stored.appended(block.shape, axis)
         # Noted before the shape shows it, and again as it became: another process may have appended meanwhile.
         with self._noted(lambda: _beyond(old, tuple(map(max, new, self.shape)))):
@@ -487,17 +481,3 @@ def _beyond(old: Shape, new: Shape) -> Box | None:
     start = [0] * len(new)
     start[grown[0]] = old[grown[0]]
     return tuple(start), new
-
-
-@dataclass(frozen=True)
-class Selector:
-    """One kind of indexing of an array, by square brackets."""
-
-    get: Callable[[Any], Any]
-    set: Callable[[Any, Any], None]
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.get(index)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self.set(index, value)

@@ -432,7 +432,7 @@ class StoredArray:
         """
         from lamella.store.growth import growing
 
-        block = cast_for(np.asarray(data), self._writable().dtype, self._where)
+        block = cast_for(data, self._writable().dtype, self._where)
         new = self.appended(block.shape, axis)
         axis %= len(new)
 

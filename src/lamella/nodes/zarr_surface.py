@@ -1,0 +1,445 @@
+"""What `ImageArray` has of `zarr.Array` beside its own: every public name, with zarr-python's results.
+
+Selections read and write by lamella's engines, with its checks and errors; facts come from zarr-python's array, opened
+when one is asked for. Names of a newer zarr-python than this module knows are passed on to that array.
+
+Layer: nodes.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError
+from lamella.store.selection import basic_or_fancy, orthogonal, points
+from lamella.store.zarr_selections import basic_index, blocks_index, coordinates_index, mask_index
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from zarr import Array as ZarrArray
+
+    from lamella.store.arrays import Select, StoredArray
+    from lamella.types import JSON, Shape
+
+
+class ZarrSurface:
+    """The public names of `zarr.Array`, on what a subclass says of itself."""
+
+    _stored: StoredArray
+
+    @abstractmethod
+    def __init__(self, place: ZarrArray[Any]) -> None:
+        """Make one from zarr-python's array."""
+
+    @abstractmethod
+    def zarr(self) -> ZarrArray[Any]:
+        """Open zarr-python's array.
+
+        Examples
+        --------
+        >>> position.data.zarr().nchunks
+        2
+        """
+
+    @abstractmethod
+    def _write(self, select: Select, write: Callable[[Any, Any], None], index: Any, value: Any) -> None:
+        """Write with all checks."""
+
+    @abstractmethod
+    def _require_writable(self, what: str) -> None:
+        """Refuse a change of a store that is open for reading."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """Length of each axis."""
+
+    # -- zarr-python's array ----------------------------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a public name that zarr-python's array has and this class does not know, as of a newer version."""
+        if not name.startswith("_"):
+            import zarr
+
+            if hasattr(zarr.Array, name):
+                return getattr(self.zarr(), name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __dir__(self) -> list[str]:
+        import zarr
+
+        return sorted({*super().__dir__(), *(name for name in dir(zarr.Array) if not name.startswith("_"))})
+
+    @classmethod
+    def open(cls, store: Any) -> Self:
+        """Open an array by itself, as ``zarr.Array.open`` does; it knows no axes.
+
+        Examples
+        --------
+        >>> path = str(plate.zgroup.store.root / position.path / "0")
+        >>> type(position.data).open(path).shape
+        (1, 2, 4, 8, 8)
+        """
+        import zarr
+
+        return cls(zarr.Array.open(store))
+
+    @classmethod
+    def create(cls, store: Any, **options: Any) -> Self:
+        """Create an array by itself, as ``zarr.Array.create`` does, with its options; it knows no axes.
+
+        Examples
+        --------
+        >>> import warnings
+        >>> with warnings.catch_warnings(action="ignore"):  # zarr-python advises zarr.create_array
+        ...     made = type(position.data).create(str(tmp / "new"), shape=(4,), chunk_shape=(2,), dtype="uint8")
+        >>> made.shape
+        (4,)
+        """
+        import zarr
+
+        return cls(zarr.Array.create(store, **options))
+
+    @classmethod
+    def from_dict(cls, store_path: Any, data: dict[str, JSON]) -> Self:
+        """Make an array by itself of a metadata document, as ``zarr.Array.from_dict`` does.
+
+        Examples
+        --------
+        >>> array = position.data
+        >>> type(array).from_dict(array.store_path, array.metadata.to_dict()).shape
+        (1, 2, 4, 8, 8)
+        """
+        import zarr
+
+        return cls(zarr.Array.from_dict(store_path, data))
+
+    @property
+    def async_array(self) -> Any:
+        """The asynchronous array of zarr-python (3.1.4 and later)."""
+        return self.zarr().async_array
+
+    @property
+    def metadata(self) -> Any:
+        """Metadata of the array, as zarr-python parses them."""
+        return self.zarr().metadata
+
+    @property
+    def config(self) -> Any:
+        """Configuration of zarr-python's array."""
+        return self.zarr().config
+
+    def with_config(self, config: Any) -> ZarrArray[Any]:
+        """Return zarr-python's array with another configuration.
+
+        Examples
+        --------
+        >>> position.data.with_config({"order": "F"}).order
+        'F'
+        """
+        return self.zarr().with_config(config)
+
+    @property
+    def store(self) -> Any:
+        """The zarr-python store that holds the array."""
+        return self.zarr().store
+
+    @property
+    def store_path(self) -> Any:
+        """Store and path of the array."""
+        return self.zarr().store_path
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the store is open for reading only."""
+        return bool(self.zarr().read_only)
+
+    @property
+    def order(self) -> Any:
+        """Memory order of what is read."""
+        return self.zarr().order
+
+    @property
+    def filters(self) -> Any:
+        """Codecs that change voxels before they become bytes."""
+        return self.zarr().filters
+
+    @property
+    def serializer(self) -> Any:
+        """Codec that makes bytes of voxels; None in Zarr v2."""
+        return self.zarr().serializer
+
+    @property
+    def compressors(self) -> Any:
+        """Codecs that compress bytes."""
+        return self.zarr().compressors
+
+    @property
+    def compressor(self) -> Any:
+        """The compressor of an array in Zarr v2; zarr-python advises ``compressors``."""
+        return self.zarr().compressor
+
+    @property
+    def cdata_shape(self) -> Any:
+        """Number of chunks along each axis."""
+        return self.zarr().cdata_shape
+
+    @property
+    def nchunks(self) -> int:
+        """Number of chunks."""
+        return self.zarr().nchunks
+
+    @property
+    def nchunks_initialized(self) -> int:
+        """Number of chunks that are stored; the store is listed."""
+        return self.zarr().nchunks_initialized
+
+    def nbytes_stored(self) -> int:
+        """Return the number of bytes that are stored, the metadata document included; the store is listed.
+
+        Examples
+        --------
+        >>> position.data.nbytes_stored() > 500
+        True
+        """
+        return self.zarr().nbytes_stored()
+
+    @property
+    def read_chunk_sizes(self) -> Any:
+        """Lengths of the chunks along each axis (zarr-python 3.2 and later)."""
+        return getattr(self.zarr(), "read_chunk_sizes")  # noqa: B009 (not in the oldest zarr-python)
+
+    @property
+    def write_chunk_sizes(self) -> Any:
+        """Lengths of the shards, or chunks where there are none, along each axis (zarr-python 3.2 and later)."""
+        return getattr(self.zarr(), "write_chunk_sizes")  # noqa: B009 (not in the oldest zarr-python)
+
+    @property
+    def info(self) -> Any:
+        """What the metadata say, as a text."""
+        return self.zarr().info
+
+    def info_complete(self) -> Any:
+        """Return what the metadata say and how much is stored; the store is listed.
+
+        Examples
+        --------
+        >>> "No. bytes stored" in str(position.data.info_complete())
+        True
+        """
+        return self.zarr().info_complete()
+
+    def update_attributes(self, new_attributes: Mapping[str, JSON]) -> Self:
+        """Add attributes to those of the array, in place of those of the same names.
+
+        Examples
+        --------
+        >>> position.data.update_attributes({"staining": "live"}).attrs["staining"]
+        'live'
+        """
+        self._require_writable("change the attributes")
+        self.zarr().update_attributes(dict(new_attributes))
+        return self
+
+    # -- selections -------------------------------------------------------------------------------------------
+
+    @property
+    def oindex(self) -> Selector:
+        """Orthogonal indexing: one list, mask or slice for each axis, ``array.oindex[[0, 2], :, mask]``."""
+        return Selector(
+            self._stored.read_orthogonal, self._write_with(orthogonal, self._stored.write_orthogonal)
+        )
+
+    @property
+    def vindex(self) -> Selector:
+        """Pointwise indexing: integer arrays that pair up to points, ``array.vindex[[0, 1], [5, 7]]``."""
+        return Selector(self._stored.read_points, self._write_with(points, self._stored.write_points))
+
+    def _write_with(self, select: Select, write: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+        return lambda index, value: self._write(select, write, index, value)
+
+    def get_basic_selection(self, selection: Any = ..., **options: Any) -> Any:
+        """Read integers and slices; options as those of zarr-python (``out``, ``prototype``, ``fields``).
+
+        Examples
+        --------
+        >>> position.data.get_basic_selection((0, 1, 3, 7, slice(6, 8)))
+        array([510, 511], dtype=uint16)
+        """
+        if _is_asked(options):
+            return self.zarr().get_basic_selection(selection, **options)
+        return _value(self._stored.read(basic_index(selection)))
+
+    def set_basic_selection(self, selection: Any, value: Any, **options: Any) -> None:
+        """Write to integers and slices.
+
+        Examples
+        --------
+        >>> position.data.set_basic_selection((0, 1, 3, 7, slice(6, 8)), 9)
+        >>> position.data[0, 1, 3, 7, 5:]
+        array([509,   9,   9], dtype=uint16)
+        """
+        _refuse(options)
+        self._write(basic_or_fancy, self._stored.write, basic_index(selection), value)
+
+    def get_orthogonal_selection(self, selection: Any, **options: Any) -> Any:
+        """Read one integer, slice, list or mask per axis, each along its own axis.
+
+        Examples
+        --------
+        >>> position.data.get_orthogonal_selection((0, 0, 0, [0, 7], [1, 2]))
+        array([[ 1,  2],
+               [57, 58]], dtype=uint16)
+        """
+        if _is_asked(options):
+            return self.zarr().get_orthogonal_selection(selection, **options)
+        return _value(self._stored.read_orthogonal(selection))
+
+    def set_orthogonal_selection(self, selection: Any, value: Any, **options: Any) -> None:
+        """Write to one integer, slice, list or mask per axis, each along its own axis.
+
+        Examples
+        --------
+        >>> position.data.set_orthogonal_selection((0, 0, 0, [0, 7], [1, 2]), 0)
+        >>> position.data[0, 0, 0, 7, :4]
+        array([56,  0,  0, 59], dtype=uint16)
+        """
+        _refuse(options)
+        self._write(orthogonal, self._stored.write_orthogonal, selection, value)
+
+    def get_coordinate_selection(self, selection: Any, **options: Any) -> Any:
+        """Read points: one integer or array of integers per axis, which pair up.
+
+        Examples
+        --------
+        >>> position.data.get_coordinate_selection((0, 0, 0, [0, 7], [1, 2]))
+        array([ 1, 58], dtype=uint16)
+        """
+        if _is_asked(options):
+            return self.zarr().get_coordinate_selection(selection, **options)
+        return self._stored.read_points(coordinates_index(selection))
+
+    def set_coordinate_selection(self, selection: Any, value: Any, **options: Any) -> None:
+        """Write to points: one integer or array of integers per axis, which pair up.
+
+        Examples
+        --------
+        >>> position.data.set_coordinate_selection((0, 0, 0, [0, 7], [1, 2]), [8, 9])
+        >>> position.data[0, 0, 0, 7, :3]
+        array([56, 57,  9], dtype=uint16)
+        """
+        _refuse(options)
+        where = coordinates_index(selection)
+        shape = np.broadcast_shapes(*(np.shape(item) for item in where))
+        values = np.asarray(value)
+        if values.ndim and values.size == np.prod(shape, dtype=int):
+            value = values.reshape(shape)
+        self._write(points, self._stored.write_points, where, value)
+
+    def get_mask_selection(self, mask: Any, **options: Any) -> Any:
+        """Read the voxels where a mask of the array's shape is true.
+
+        Examples
+        --------
+        >>> position.data.get_mask_selection(position.data[...] > 509)
+        array([510, 511], dtype=uint16)
+        """
+        if _is_asked(options):
+            return self.zarr().get_mask_selection(mask, **options)
+        return self._stored.read_points(mask_index(mask, self.shape))
+
+    def set_mask_selection(self, mask: Any, value: Any, **options: Any) -> None:
+        """Write to the voxels where a mask of the array's shape is true.
+
+        Examples
+        --------
+        >>> position.data.set_mask_selection(position.data[...] > 100, 100)
+        >>> int(position.data[...].max())
+        100
+        """
+        _refuse(options)
+        self._write(points, self._stored.write_points, mask_index(mask, self.shape), value)
+
+    def get_block_selection(self, selection: Any, **options: Any) -> Any:
+        """Read whole blocks (shards, or chunks where there are none) by their place in the grid of blocks.
+
+        Examples
+        --------
+        >>> position.data.get_block_selection((0, 1, 0, 0, 0)).shape
+        (1, 1, 4, 8, 8)
+        """
+        if _is_asked(options):
+            return self.zarr().get_block_selection(selection, **options)
+        return self._stored.read(self._blocks(selection))
+
+    def set_block_selection(self, selection: Any, value: Any, **options: Any) -> None:
+        """Write to whole blocks (shards, or chunks where there are none) by their place in the grid of blocks.
+
+        Examples
+        --------
+        >>> position.data.set_block_selection((0, 1, 0, 0, 0), 5)
+        >>> position.data[0, :, 0, 0, 0]
+        array([0, 5], dtype=uint16)
+        """
+        _refuse(options)
+        self._write(basic_or_fancy, self._stored.write, self._blocks(selection), value)
+
+    @property
+    def blocks(self) -> BlockSelector:
+        """Indexing by block: ``array.blocks[0, 1:3]`` reads or writes whole shards, or chunks where there are none."""
+        return BlockSelector(self)
+
+    def _blocks(self, selection: Any) -> tuple[slice, ...]:
+        meta = self._stored.meta
+        return blocks_index(selection, meta.shape, meta.files)
+
+
+@dataclass(frozen=True)
+class Selector:
+    """One kind of indexing of an array, by square brackets."""
+
+    get: Callable[[Any], Any]
+    set: Callable[[Any, Any], None]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.get(index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.set(index, value)
+
+
+@dataclass(frozen=True)
+class BlockSelector:
+    """Indexing of an array by block."""
+
+    array: ZarrSurface
+
+    def __getitem__(self, selection: Any) -> Any:
+        return self.array.get_block_selection(selection)
+
+    def __setitem__(self, selection: Any, value: Any) -> None:
+        self.array.set_block_selection(selection, value)
+
+
+def _is_asked(options: Mapping[str, Any]) -> bool:
+    return any(value is not None for value in options.values())
+
+
+def _refuse(options: Mapping[str, Any]) -> None:
+    """Refuse what only arrays of records have."""
+    unknown = sorted(options.keys() - {"fields", "prototype"})
+    if unknown:
+        raise TypeError(f"Unknown option {unknown[0]!r}; the known ones are 'fields' and 'prototype'.")
+    if options.get("fields"):
+        raise InvalidArgumentError(
+            f"fields={options['fields']!r} was asked for, but the voxels of an image are plain numbers without fields."
+        )
+
+
+def _value(pixels: Any) -> Any:
+    return pixels if pixels.ndim else pixels[()]
