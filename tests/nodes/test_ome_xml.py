@@ -96,6 +96,15 @@ def test_names_dates_channels_and_sizes_of_each_image_are_read(path):
         assert [image.name for image in collection.ome_metadata().images] == ["nuclei", "cells"]
 
 
+@pytest.mark.parametrize("mu", ["\u00b5", "\u03bc", "&#956;", "&#x3BC;", "&#181;"])
+def test_every_micro_sign_is_one_unit(path, mu):
+    sizes = f'PhysicalSizeX="650" PhysicalSizeXUnit="nm" PhysicalSizeZ="2" PhysicalSizeZUnit="{mu}m"'
+    with open_ome_zarr(
+        scan(path, ome(image_xml(0, "nuclei", sizes), image_xml(1, "cells", sizes)))
+    ) as collection:
+        assert collection.ome_images()["0"].units == {"x": "nanometer", "z": "micrometer"}
+
+
 def test_a_plate_of_bioformats2raw_has_the_dates_of_its_well_samples(foreign):
     plate = open_ome_zarr(foreign("v04_bioformats2raw_plate"))
     images = plate.ome_images()

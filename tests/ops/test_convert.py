@@ -62,6 +62,7 @@ def store(tmp_path: Path) -> Path:
         ("dsb2018_nuclei.tif", "cyx"),
         ("dsb2018_nuclei_labels.tif", "cyx"),
         ("idr0062_nuclei_labels.tif", "czyx"),
+        ("2010-06-18x24y5z1t2c8b-text.ome.tiff", "czyx"),
         ("idr0062_nuclei.ome.tif", "czyx"),
     ],
 )
@@ -102,7 +103,8 @@ def test_an_image_without_sizes_gets_no_units(store: Path) -> None:
 # -- metadata of the dialects -----------------------------------------------------------------------------------
 
 
-def test_ome_metadata_are_kept(tmp_path: Path, store: Path) -> None:
+@pytest.mark.parametrize("mu", ["\u00b5", "\u03bc"])
+def test_ome_metadata_are_kept(tmp_path: Path, store: Path, mu: str) -> None:
     path = tmp_path / "image.ome.tif"
     pixels = random_pixels((2, 3, 2, 16, 16))
     metadata = {
@@ -111,7 +113,7 @@ def test_ome_metadata_are_kept(tmp_path: Path, store: Path) -> None:
         "PhysicalSizeX": 650.0,
         "PhysicalSizeXUnit": "nm",
         "PhysicalSizeY": 0.65,
-        "PhysicalSizeYUnit": "µm",
+        "PhysicalSizeYUnit": mu + "m",
         "PhysicalSizeZ": 0.002,
         "PhysicalSizeZUnit": "mm",
         "TimeIncrement": 5.0,
@@ -135,7 +137,7 @@ def test_ome_metadata_are_kept(tmp_path: Path, store: Path) -> None:
     assert attributes(store)["lamella"] == {"source": "image.ome.tif", "title": "night shift"}
 
 
-@pytest.mark.parametrize("unit", ["micron", "um", "\\u00B5m", "microns"])
+@pytest.mark.parametrize("unit", ["micron", "um", "\\u00B5m", "\\u03BCm", "\\u03bcm", "microns"])
 def test_imagej_metadata_are_kept(tmp_path: Path, store: Path, unit: str) -> None:
     path = tmp_path / "image.tif"
     pixels = random_pixels((2, 3, 2, 16, 16))

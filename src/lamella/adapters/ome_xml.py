@@ -8,6 +8,7 @@ Layer: adapters. Needs the extra ``ome`` (ome-types).
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 from xml.parsers import expat
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 _DEEPEST = 200
 """Levels of elements; the schema has about a dozen."""
+
+
+_GREEK_MU = re.compile(rb"""(Unit\s*=\s*["'])(?:\xce\xbc|&#956;|&#x0*3bc;)""", re.IGNORECASE)
+"""The Greek letter in a unit, where the schema has the micro sign (U+00B5) that looks the same."""
 
 
 def load_ome_types() -> ModuleType:
@@ -74,6 +79,7 @@ def parse_ome_xml(data: bytes, where: str) -> OME:
     """
     ome_types = load_ome_types()
     _check(data, where)
+    data = _GREEK_MU.sub(rb"\1" + "\u00b5".encode(), data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a value that does not fit is warned of and then refused
