@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from zarr.storage import MemoryStore, WrapperStore
+from zarr.storage import MemoryStore
 
 import lamella
 from lamella.errors import StorageError
 
 from .faults import Faults, fail
+from .refusing import Refusing
 
 LAYOUTS = {
     "plain": {"chunks": (1, 1, 1, 8, 6)},
@@ -28,30 +29,6 @@ KINDS = [
     if version != "0.4" or "sh" not in layout
 ]
 STORES = ("folder", "memory")
-
-
-class Refusing(WrapperStore):
-    """A store that refuses to write from the n-th key of pixels on."""
-
-    def __init__(self, store, left=None):
-        super().__init__(store)
-        self.left = left
-
-    def _with_store(self, store):
-        return type(self)(store, self.left)
-
-    def with_read_only(self, read_only=False):
-        return type(self)(self._store.with_read_only(read_only), self.left)
-
-    async def set(self, key, value):
-        self._count()
-        await self._store.set(key, value)
-
-    def _count(self):
-        if self.left is not None:
-            self.left -= 1
-            if self.left < 0:
-                raise OSError(28, "No space left on device")
 
 
 def frames(seed, shape):

@@ -6,15 +6,19 @@ The state between its two visible steps (the folder moves, then the list of well
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from zarr.core.buffer import cpu
+from zarr.storage import MemoryStore
 
 import lamella
-from lamella.errors import LamellaError, MetadataError, NodeNotFoundError
+from lamella.errors import NodeNotFoundError, StorageError
 
 from .faults import Faults, firsts
+from .refusing import Refusing
 from .states import State, files
 from .works import WORKS
 
@@ -120,11 +124,92 @@ def test_a_rename_cut_short_is_finished_undone_or_mended(
     assert half > 0  # the state that the page tells of was there
 
 
-def test_a_reader_of_a_rename_cut_short_is_told_which_well_is_missing(tmp_path: Path) -> None:
-    folder = next(one for one in states(tmp_path, "0.5") if State.of(one).musts)
-    plate = lamella.open_ome_zarr(folder / "plate.zarr")
-    with pytest.raises(MetadataError, match="'B/2', but it is not in the store"):
-        list(plate.positions())
-    read = dict(plate.positions(on_error="report"))
-    assert isinstance(read["B/2"], LamellaError)
-    assert {"A/1/0", "A/1/1"} <= read.keys()
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_every_reader_of_a_rename_cut_short_finds_the_well_under_one_of_its_names(tmp_path, version):
+    made = states(tmp_path, version)
+    wanted = well_of(State.of(tmp_path / "template"))
+    both = set()
+    for folder in made:
+        plate = lamella.open_ome_zarr(folder / "plate.zarr")
+        fields = dict(plate.positions())
+        (name,) = [path for path in fields if not path.startswith("A/")]
+        both.add(name)
+        assert name in ("B/2/0", "D/7/0")
+        assert len(fields) == 3
+        np.testing.assert_array_equal(fields[name].data[:], wanted["0/0"])
+        row, column, field = name.split("/")
+        assert list(plate) == ["A", row]
+        assert dict(plate.rows())[row][column][field].path == plate[name].path == name
+        assert [path for path, _ in plate.wells()] == ["A/1", f"{row}/{column}"]
+        assert len(plate.table()) == 3
+        assert len(lamella.status(plate).images) == 3
+    assert both == {"B/2/0", "D/7/0"}
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_plate_that_was_opened_before_a_rename_finds_the_well_after_a_kill(tmp_path, version):
+    RENAME.prepare(tmp_path, version)
+    plate = lamella.open_ome_zarr(tmp_path / "plate.zarr")
+    assert len(list(plate.positions())) == 3
+    for n in range(1, 60):
+        with Faults(tmp_path, n, cut, lasting=True) as faults, suppress(CutShortError):
+            RENAME.run(tmp_path, version, print)
+        assert len(list(plate.positions())) == 3
+        if not faults.acted:
+            break
+        if "D/7" in dict(plate.wells()):
+            rename_back(tmp_path)
+    assert n > 5
+    assert list(dict(plate.wells())) == ["A/1", "D/7"]
+
+
+WRITERS = {
+    "create": lambda plate: plate.create_position("A", "1", "9"),
+    "delete": lambda plate: plate.__delitem__("A/1/1"),
+    "name": lambda plate: (setattr(plate.metadata, "name", "other"), plate.dump_meta()),
+    "rename": lambda plate: plate.rename_well("A/1", "C/1"),
+    "reindex": lambda plate: plate.reindex(),
+}
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_the_next_writer_of_a_plate_finishes_a_rename_cut_short(tmp_path, write):
+    for folder in states(tmp_path, "0.5"):
+        with lamella.open_ome_zarr(folder / "plate.zarr", mode="r+") as plate:
+            WRITERS[write](plate)
+            attributes = dict(plate.zattrs)
+            assert "lamella" not in attributes
+            paths = [well["path"] for well in attributes["ome"]["plate"]["wells"]]
+            assert ("B/2" in paths) != ("D/7" in paths)
+            assert len(list(plate.positions())) == {"create": 4, "delete": 2}.get(write, 3)
+        assert write == "create" or lamella.validate(folder / "plate.zarr").valid
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_rename_that_a_store_without_renames_cuts_short_keeps_the_well(tmp_path, version):
+    RENAME.prepare(tmp_path, version)
+    folder = tmp_path / "plate.zarr"
+    files = {str(one.relative_to(folder)): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
+    wanted = lamella.open_ome_zarr(folder)["B/2/0"].data[:]
+    names = set()
+    for n in range(0, 80, 2):
+        store = MemoryStore({key: cpu.Buffer.from_bytes(data) for key, data in files.items()})
+        try:
+            lamella.open_ome_zarr(Refusing(store, n), mode="r+").rename_well("B/2", "D/7")
+        except StorageError:
+            done = False
+        else:
+            done = True
+        fields = dict(lamella.open_ome_zarr(store).positions())
+        assert len(fields) == 3
+        (name,) = [path for path in fields if not path.startswith("A/")]
+        names.add(name)
+        np.testing.assert_array_equal(fields[name].data[:], wanted)
+        if done:
+            break
+        with lamella.open_ome_zarr(store, mode="r+") as plate:
+            plate.rename_well("B/2", "D/7")
+            assert [path for path, _ in plate.positions()] == ["A/1/0", "A/1/1", "D/7/0"]
+            np.testing.assert_array_equal(plate["D/7/0"].data[:], wanted)
+    assert names == {"B/2/0", "D/7/0"}
+    assert n > 8

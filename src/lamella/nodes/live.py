@@ -51,6 +51,8 @@ class LiveDocument(Generic[M]):
         Model and group attributes to new attributes; keys that the model doesn't know survive.
     look
         Stored group to a model for looking only, which may be shared; without it, none is.
+    settled
+        Whether attributes alone say what the model is. Where they do not, the model is loaded again each time.
     """
 
     __slots__ = (
@@ -59,6 +61,7 @@ class LiveDocument(Generic[M]):
         "_load",
         "_look",
         "_model",
+        "_settled",
         "_stamp",
         "_stored",
         "_view",
@@ -73,12 +76,14 @@ class LiveDocument(Generic[M]):
         load: Callable[[JSONObject], M],
         dump: Dump[M],
         look: Callable[[StoredGroup], M] | None = None,
+        settled: Callable[[JSONObject], bool] | None = None,
     ) -> None:
         self.session = session
         self.path = path
         self._load = load
         self._dump = dump
         self._look = look
+        self._settled = settled
         self._stored: StoredGroup | None = None
         self._stamp: object = _UNKNOWN
         self._view: M | None = None
@@ -121,13 +126,23 @@ class LiveDocument(Generic[M]):
 
     def _is_unchanged(self) -> bool:
         """Whether the document is what was read; unknown where the store cannot tell and it may change here."""
+        if not self._is_settled():
+            return False
         stamp = self.session.documents.stamp(self.path)
         return (stamp is not None or self.session.read_only) and stamp == self._stamp
+
+    def _is_settled(self) -> bool:
+        return self._settled is None or self._stored is None or self._settled(self._stored.attributes)
 
     def hand_out(self) -> M:
         """Return the model to a user, who may change it at any time."""
         self._handed_out = True
         return self.model
+
+    @property
+    def last_attributes(self) -> JSONObject:
+        """What the document said when it was last read or written; nothing where it was not."""
+        return {} if self._stored is None else self._stored.attributes
 
     def refresh(self) -> M:
         """Return the model, read anew unless it has unsaved changes."""
@@ -147,7 +162,7 @@ class LiveDocument(Generic[M]):
         """Read the document; return whether it says something else than before."""
         before = self._stored
         self._keep(*self.session.documents.stored_group(self.path))
-        return before is None or before.attributes != self._attributes
+        return before is None or before.attributes != self._attributes or not self._is_settled()
 
     def _keep(self, stored: StoredGroup, stamp: object) -> None:
         if stored is not self._stored:

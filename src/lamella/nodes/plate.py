@@ -5,6 +5,7 @@ Layer: nodes. What creates and renames members is in :mod:`plate_wells`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, cast, overload
 
 from lamella.errors import InvalidArgumentError, LamellaError
@@ -21,6 +22,7 @@ from lamella.nodes.position import Position
 from lamella.nodes.session import join
 from lamella.nodes.well import Row, Well
 from lamella.spec import plate_edits
+from lamella.spec.intents import read_renaming, with_renaming
 from lamella.spec.plate import PlateMeta
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from lamella.nodes.session import Place
     from lamella.ops.plates.table import OnError, Record
     from lamella.spec.axes import AxisMeta
+    from lamella.spec.intents import Renaming
     from lamella.spec.plate import AcquisitionMeta
     from lamella.types import JSONObject, StrPath
 
@@ -88,15 +91,55 @@ class Plate(
         overwriting_creation: bool = False,
     ) -> None:
         self._given_name = plate_name
+        self._renaming: Renaming | None = None
         self._given_acquisitions = None if acquisitions is None else list(acquisitions)
         super().__init__(group, parse_meta, channel_names, axes, overwriting_creation)
 
     def _live_document(self) -> LiveDocument[PlateMeta]:
-        return LiveDocument(self._session, self.path, self._load, self._session.version.dump)
+        return LiveDocument(self._session, self.path, self._load, self._dump, settled=_is_settled)
 
     def _load(self, attributes: JSONObject) -> PlateMeta:
         meta = read_part(self._place, PlateMeta, attributes)
-        return self._new_metadata() if meta is None else meta
+        if meta is None:
+            return self._new_metadata()
+        renaming = read_renaming(attributes)
+        if renaming is None or not self._has_moved(renaming):
+            return meta
+        listed = {well.path for well in meta.wells}
+        if renaming.old not in listed or renaming.new in listed:
+            return meta
+        return plate_edits.rename_well(meta, *renaming)
+
+    def _has_moved(self, renaming: Renaming) -> bool:
+        """Whether a well that is being renamed is found under its new name only.
+
+        A store without renames copies all and then deletes all, the documents first: the first of two may be gone.
+        """
+        documents = self._documents
+        old, new = (self._place.child(path).path for path in renaming)
+        if documents.kind(new) != "group":
+            return False
+        return documents.kind(old) is None or (
+            documents.is_whole_group(new) and not documents.is_whole_group(old)
+        )
+
+    def _dump(self, meta: PlateMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
+        """Return the attributes to store, with the well that is being renamed for as long as it is listed."""
+        document = self._session.version.dump(meta, attributes, trusted=trusted)
+        renaming = self._renaming or read_renaming(attributes)
+        if renaming is not None and renaming.old not in {well.path for well in meta.wells}:
+            renaming = None
+        return with_renaming(document, renaming)
+
+    def _require_writable(self, what: str) -> None:
+        super()._require_writable(what)
+        with suppress(LamellaError):  # a damaged document is reported by who needs it
+            if not self._live.last_attributes:
+                self._live.refresh()
+        if read_renaming(self._live.last_attributes) is not None:
+            from lamella.ops.plates.members import finish_rename
+
+            finish_rename(self)
 
     def _new_metadata(self) -> PlateMeta:
         name = self._given_name or self.name or self._documents.storage.title or "plate"
@@ -397,3 +440,8 @@ class Plate(
             return f", {len(meta.rows)} rows, {len(meta.columns)} columns, {len(meta.wells)} wells"
         except (ValueError, OSError, KeyError) as fault:
             return f", damaged: {fault}"
+
+
+def _is_settled(attributes: JSONObject) -> bool:
+    """Whether the document alone says which wells there are: no well is being renamed."""
+    return read_renaming(attributes) is None

@@ -293,7 +293,10 @@ class ZarrStorage(Storage):
         except BaseException:
             self._discard(new, target.values())
             raise
-        self._run("delete", old, self.service.delete_keys(sizes))
+        # Its own document first: from then on nobody takes what is left of the old one for the node.
+        documents = [key for key in sizes if key.removeprefix(old).strip("/") in DOCUMENTS]
+        for keys in (documents, [key for key in sizes if key not in documents]):
+            self._run("delete", old, self.service.delete_keys(keys))
         left = self._sizes_of(old)
         if left:
             raise StorageError(

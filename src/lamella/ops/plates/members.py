@@ -9,6 +9,7 @@ Layer: ops.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import InvalidNameError, LamellaError, NodeExistsError, NodeNotFoundError
@@ -17,6 +18,7 @@ from lamella.nodes.session import join
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.spec import plate_edits
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
+from lamella.spec.intents import Renaming, read_renaming, with_renaming
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -183,7 +185,7 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
 
     A rename that was killed half way is finished by the same call and undone by the opposite one.
     """
-    plate._require_writable(f"rename the well {old!r}")
+    plate._session.require_writable(f"rename the well {old!r}", plate.path)
     old, new = old.strip("/"), new.strip("/")
     for path in (old, new):
         if path.count("/") != 1:
@@ -193,6 +195,8 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
     documents = plate._documents
     source, target = plate._place.child(old).path, plate._place.child(new).path
     with documents.lock(plate.path):
+        if _finish_rename(plate) == (old, new):
+            return
         listed = {well.path for well in plate._live.refresh().wells}
         # `listed, not there` against `there, not listed` is what a killed rename leaves.
         moved = old in listed and not documents.storage.exists(source) and documents.storage.exists(target)
@@ -213,13 +217,72 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
             if not documents.is_whole_group(row):
                 known = documents.group(row) if documents.kind(row) == "group" else {}
                 documents.put_group(row, known or plate._session.version.with_ome({}, {}))
-            documents.move(source, target)
-        # Before the metadata of the plate: for as long as those are old, the same call finishes the work.
-        _rename_in_series(plate, old, new)
-        if _is_needless(plate, old.partition("/")[0], but=old):
-            documents.delete(plate._place.child(old.partition("/")[0]).path)
-        if not undone:
-            plate._live.edit(lambda meta: plate_edits.rename_well(meta, old, new))
+            if undone:
+                documents.move(source, target)
+            else:
+                _move(plate, Renaming(old, new))
+        _settle(plate, Renaming(old, new))
+
+
+def _move(plate: Plate, renaming: Renaming) -> None:
+    """Move the folder of a well, after the plate's document says so: every reader finds it where it is."""
+    documents = plate._documents
+    source, target = (plate._place.child(path).path for path in renaming)
+    plate._renaming = renaming
+    try:
+        plate._live.edit(lambda meta: meta)
+        documents.move(source, target)
+    except BaseException:
+        plate._renaming = None
+        if documents.storage.exists(source) and not plate._has_moved(renaming):
+            with suppress(LamellaError):
+                documents.edit_group(plate.path, lambda attributes: with_renaming(attributes, None))
+        raise
+    finally:
+        plate._renaming = None
+
+
+def _settle(plate: Plate, renaming: Renaming) -> None:
+    """Do what follows the move of a well's folder."""
+    old, new = renaming
+    # Before the metadata of the plate: for as long as those are old, the next writer finishes the work.
+    _rename_in_series(plate, old, new)
+    if _is_needless(plate, old.partition("/")[0], but=old):
+        plate._documents.delete(plate._place.child(old.partition("/")[0]).path)
+
+    def rename(meta: PlateMeta) -> PlateMeta:
+        is_listed = any(well.path == old for well in meta.wells)
+        return plate_edits.rename_well(meta, old, new) if is_listed else meta
+
+    plate._live.edit(rename)
+
+
+def finish_rename(plate: Plate) -> None:
+    """Finish the rename of a well that was killed after its folder had moved; before that, nothing had happened."""
+    with plate._documents.lock(plate.path):
+        _finish_rename(plate)
+
+
+def _finish_rename(plate: Plate) -> Renaming | None:
+    """Do what `finish_rename` does, under the lock of the plate; return what was finished."""
+    documents = plate._documents
+    renaming = read_renaming(documents.group(plate.path))
+    plate._live.refresh()
+    if renaming is None:
+        return None
+    source, target = (plate._place.child(path).path for path in renaming)
+    if plate._has_moved(renaming):
+        if documents.storage.exists(
+            source
+        ):  # the rest of keys that a store without renames deletes one by one
+            documents.delete(source)
+        _settle(plate, renaming)
+        return renaming
+    if documents.kind(source) is not None and documents.storage.exists(target):
+        documents.delete(target)  # copies that a store without renames had begun
+    documents.edit_group(plate.path, lambda attributes: with_renaming(attributes, None))
+    plate._live.refresh()
+    return None
 
 
 def _rename_in_series(plate: Plate, old: str, new: str) -> None:
