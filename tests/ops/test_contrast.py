@@ -9,6 +9,7 @@ import pytest
 
 import lamella
 from lamella.errors import InvalidArgumentError, ReadOnlyError
+from lamella.ops.display.preview import all_channels, choose_channels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +49,22 @@ def test_new_channels_are_all_active_but_not_an_opacity(path: Path, version: Any
         ]
         position.append_channel("GFP")
         assert position.metadata.omero.channels[-1].active is True
+
+
+def test_new_channels_without_a_name_have_distinct_colours(path: Path, version: Any) -> None:
+    names = ["DAPI", "channel_1", "channel_2"]
+    with lamella.open_ome_zarr(
+        path, layout="fov", mode="w", channel_names=names, version=version
+    ) as position:
+        position.append_channel("channel_3")
+        assert len({channel.color for channel in position.metadata.omero.channels}) == 4
+
+
+def test_a_preview_of_channels_whose_names_say_nothing_is_not_white(path: Path) -> None:
+    with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["a", "b", "c"]) as position:
+        position["0"] = np.zeros((1, 3, 1, 8, 8), "uint16")
+        shown = choose_channels(all_channels(position), None, "image")
+    assert len({channel.color for channel in shown}) == 3
 
 
 def test_the_contrast_of_an_image_is_that_of_its_pixels(path: Path, version: Any) -> None:

@@ -34,5 +34,6 @@ def test_the_colour_follows_the_name(names: list[str], color: str) -> None:
     )
 
 
-def test_the_first_channel_is_shown_at_first() -> None:
-    assert [channel_meta("GFP", index).active for index in range(3)] == [True, False, False]
+def test_all_channels_are_shown_at_first_but_not_an_opacity() -> None:
+    assert [channel_meta("GFP", index).active for index in range(3)] == [True, True, True]
+    assert channel_meta("Alpha", 3).active is False

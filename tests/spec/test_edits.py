@@ -77,7 +77,7 @@ def test_a_new_image_has_channels_but_no_level() -> None:
     assert (meta.multiscales[0].name, meta.multiscales[0].datasets) == ("cells", [])
     assert edits.channel_names(meta) == ["DAPI", "GFP"]
     assert meta.omero is not None
-    assert [channel.active for channel in meta.omero.channels] == [True, False]
+    assert [channel.active for channel in meta.omero.channels] == [True, True]
 
 
 def test_an_image_without_channel_axis_takes_one_name_at_most() -> None:

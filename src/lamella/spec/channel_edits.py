@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError
-from lamella.spec.channels import channel_meta
+from lamella.spec.channels import channel_meta, new_colors
 from lamella.spec.omero import OMEROMeta, RDefsMeta, WindowDict
 
 if TYPE_CHECKING:
@@ -33,7 +33,10 @@ def new_omero(names: Sequence[str], name: str | None) -> OMEROMeta:
     """
     return OMEROMeta(
         name=name,
-        channels=[channel_meta(label, index) for index, label in enumerate(names)],
+        channels=[
+            channel_meta(label, index, color=color)
+            for index, (label, color) in enumerate(zip(names, new_colors(names), strict=True))
+        ],
         rdefs=RDefsMeta(default_t=0, default_z=0, model="color"),
     )
 
@@ -112,8 +115,9 @@ def append_channel(meta: ImagesMeta, name: str, window: WindowDict | None = None
     edited = meta.copied()
     omero = _named_channels(edited)
     _refuse_taken(edited, name)
+    color = new_colors([*channel_names(edited), name])[-1]
     omero.channels.append(
-        channel_meta(name, len(omero.channels), None if window is None else _whole(window, name))
+        channel_meta(name, len(omero.channels), None if window is None else _whole(window, name), color)
     )
     return edited
 

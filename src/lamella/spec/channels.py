@@ -117,6 +117,20 @@ def channel_color(name: str) -> str:
     return named_color(name) or WHITE
 
 
+_NO_NAME = re.compile(r"(channel_\d+)?", re.IGNORECASE)
+
+
+def new_colors(names: Sequence[str]) -> list[str]:
+    """Choose the colours of new channels: by the name, and for ``channel_N`` colours that can be told apart.
+
+    >>> new_colors(["GFP", "membrane", "channel_2", "channel_3"])
+    ['00FF00', 'FFFFFF', '00FFFF', 'FF00FF']
+    """
+    return distinct_colors(
+        names, [None if _NO_NAME.fullmatch(name) else channel_color(name) for name in names]
+    )
+
+
 def named_color(name: str) -> str | None:
     """Choose the colour of a channel as `channel_color` does; None where the name says nothing.
 
@@ -133,7 +147,9 @@ def named_color(name: str) -> str | None:
     return None
 
 
-def channel_meta(name: str, index: int, window: WindowDict | None = None) -> ChannelMeta:
+def channel_meta(
+    name: str, index: int, window: WindowDict | None = None, color: str | None = None
+) -> ChannelMeta:
     """Make the omero entry of a new channel; a viewer shows all channels at first, but not an opacity.
 
     Parameters
@@ -143,6 +159,8 @@ def channel_meta(name: str, index: int, window: WindowDict | None = None) -> Cha
         Place on the channel axis, from 0.
     window : WindowDict, optional
         Contrast limits, once there are pixels (OM-03).
+    color : str, optional
+        From the name by default.
 
     Examples
     --------
@@ -153,7 +171,7 @@ def channel_meta(name: str, index: int, window: WindowDict | None = None) -> Cha
     return ChannelMeta(
         active=index == 0 or name.lower() != ALPHA,
         coefficient=1.0,
-        color=channel_color(name),
+        color=color or channel_color(name),
         family="linear",
         inverted=False,
         label=name,

@@ -19,7 +19,14 @@ from lamella.ops.contrast import is_rgb
 from lamella.ops.display.planes import PlaneAxes, level_for, pixel_aspect, plane_index, read_plane
 from lamella.ops.display.render import Window, auto_window, composite
 from lamella.ops.summary import displayed_range
-from lamella.spec.channels import ALPHA, channel_color, standard_colors
+from lamella.spec.channels import (
+    ALPHA,
+    WHITE,
+    channel_color,
+    distinct_colors,
+    named_color,
+    standard_colors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -125,8 +132,28 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
         opacity = count > 1 and name.lower() == ALPHA
         shown[key] = ShownChannel(key, color, window), _active(known, index) and not opacity
     if not any(default for _, default in shown.values()):
-        return {name: (channel, True) for name, (channel, _) in shown.items()}
-    return shown
+        shown = {name: (channel, True) for name, (channel, _) in shown.items()}
+    return _told_apart(shown)
+
+
+def _told_apart(shown: dict[str, tuple[ShownChannel, bool]]) -> dict[str, tuple[ShownChannel, bool]]:
+    """Give colours to channels that are shown together and are all white because their names say nothing."""
+    unsaid = [
+        name
+        for name, (channel, default) in shown.items()
+        if default and channel.color == WHITE and named_color(name) is None
+    ]
+    if len(unsaid) < 2:
+        return shown
+    together = [name for name, (_, default) in shown.items() if default]
+    colors = distinct_colors(
+        together, [None if name in unsaid else shown[name][0].color for name in together]
+    )
+    chosen = dict(zip(together, colors, strict=True))
+    return {
+        name: (replace(channel, color=chosen.get(name, channel.color)), default)
+        for name, (channel, default) in shown.items()
+    }
 
 
 def _active(known: ChannelMeta | None, index: int) -> bool:
