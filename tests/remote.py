@@ -64,7 +64,7 @@ def forget_file_systems() -> None:
     from s3fs import S3FileSystem
     from zarr.core.sync import sync
 
-    for kind in (HTTPFileSystem, S3FileSystem):
+    for kind in (HTTPFileSystem, *HTTPFileSystem.__subclasses__(), S3FileSystem):
         for file_system in list(kind._cache.values()):
             sync(_closed(file_system))
         kind.clear_instance_cache()

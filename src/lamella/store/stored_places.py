@@ -5,9 +5,12 @@ Layer: store.
 
 from __future__ import annotations
 
+from itertools import product
+from math import prod
 from operator import ge, lt
 from typing import TYPE_CHECKING
 
+from lamella.errors import InvalidArgumentError
 from lamella.store.keys import join
 
 if TYPE_CHECKING:
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from lamella.store.storage import Storage
     from lamella.types import Shape
 
+MOST_PLACES = 10_000_000
+"""Files of one array that are asked for one by one, where a store cannot be listed."""
+
 
 def stored_places(
     storage: Storage, path: str, meta: ArrayMeta, first: Shape | None = None
@@ -24,8 +30,22 @@ def stored_places(
     """Yield the places in the grid of the files that exist; files beyond the grid are among them.
 
     With ``first`` only those of the places that reach it along at least one axis. Folders in which there can be none
-    are not listed.
+    are not listed. Where the store cannot list, all places of the grid.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The store cannot be listed, and the grid is too large to ask for each.
     """
+    if not storage.can_list:
+        if prod(meta.grid) > MOST_PLACES:
+            raise InvalidArgumentError(
+                f"{storage.name}/{path} has {prod(meta.grid)} chunks and cannot be listed over this connection: they "
+                "are too many to be asked for one by one. Copy the store to a folder first."
+            )
+        places = product(*map(range, meta.grid))
+        yield from (place for place in places if first is None or any(map(ge, place, first)))
+        return
     prefix = "c" if meta.chunk_key((0,) * meta.ndim).startswith("c") else ""
     pending = [prefix if meta.separator == "/" else ""]
     while pending:

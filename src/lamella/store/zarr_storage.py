@@ -54,6 +54,10 @@ def from_url(url: str, *, read_only: bool) -> Storage:
     from zarr.storage import FsspecStore
 
     try:
+        if url.lower().startswith(("http://", "https://")):
+            from lamella.store.web import web_store
+
+            return ZarrStorage(web_store(url), True, clean_url(url))
         store = FsspecStore.from_url(url, {"use_listings_cache": False}, read_only=read_only)
     except ImportError as error:
         raise MissingDependencyError(
@@ -62,8 +66,7 @@ def from_url(url: str, *, read_only: bool) -> Storage:
         ) from error
     except ValueError as error:
         raise InvalidArgumentError(f"cannot open {url}: {error}") from error
-    is_web = url.lower().startswith(("http://", "https://"))
-    return ZarrStorage(store, read_only or is_web, clean_url(url))
+    return ZarrStorage(store, read_only, clean_url(url))
 
 
 def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_links: bool = False) -> Storage:
@@ -75,7 +78,7 @@ def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_li
         It is no such store.
     """
     from zarr.abc.store import Store
-    from zarr.storage import LocalStore
+    from zarr.storage import FsspecStore, LocalStore
 
     from lamella.store.merging_store import MergingLocalStore, MergingStore
 
@@ -85,6 +88,10 @@ def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_li
         return store.storage.beside(store.storage.root, read_only=read_only or store.read_only)
     if isinstance(store, LocalStore):
         return LocalStorage(store.root, read_only or store.read_only, fsync=fsync, follow_links=follow_links)
+    if isinstance(store, FsspecStore) and type(store.fs).__name__ == "HTTPFileSystem":
+        from lamella.store.web import as_web_store
+
+        store = as_web_store(store)
     if isinstance(store, Store):
         return ZarrStorage(store, read_only)
     raise InvalidArgumentError(

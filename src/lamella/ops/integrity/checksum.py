@@ -19,6 +19,7 @@ from lamella.errors import InvalidArgumentError, LamellaError, StorageError, one
 from lamella.ops.execution import check_reach, run
 from lamella.ops.integrity.array_status import Fault
 from lamella.ops.integrity.record import Record, refuse_in_store
+from lamella.ops.known_members import listed
 from lamella.ops.validation.validate import place_of
 from lamella.store.documents import Documents
 from lamella.store.evidence import evidence
@@ -116,11 +117,8 @@ def checksum(
     >>> list(lamella.checksum(path))
     ['0/c/0/0/0/0/0', '0/zarr.json', 'zarr.json']
     """
-    storage, path, name = place_of(path_or_node)
-    if not storage.can_list:
-        raise InvalidArgumentError(
-            f"{name} cannot list what it holds over this connection: take a copy of it"
-        )
+    found_storage, path, _ = place_of(path_or_node)
+    storage = listed(found_storage, path)
     check_reach(storage, executor)
     found: dict[str, str] = {}
 

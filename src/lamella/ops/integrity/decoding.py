@@ -5,7 +5,6 @@ Layer: ops.
 
 from __future__ import annotations
 
-from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 from lamella.errors import LamellaError, StorageError, one_line
@@ -89,8 +88,7 @@ def places_to_decode(array: StoredArray) -> Iterator[StoredPlace]:
     meta, storage = array.meta, array.documents.storage
     if storage.can_list:
         check_keys(storage, array.path, meta, array.documents.location(array.path))
-    places = stored_places(storage, array.path, meta) if storage.can_list else product(*map(range, meta.grid))
-    for place in places:
+    for place in stored_places(storage, array.path, meta):
         if all(k < n for k, n in zip(place, meta.grid, strict=True)):
             yield StoredPlace(array, place)
 

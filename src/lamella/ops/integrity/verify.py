@@ -27,6 +27,7 @@ from lamella.ops.integrity.array_status import Fault
 from lamella.ops.integrity.checksum import SUMS, compare, read_manifest
 from lamella.ops.integrity.decoding import Decoded, StoredPlace, decode, places_to_decode
 from lamella.ops.integrity.record import Record
+from lamella.ops.known_members import listed
 from lamella.ops.validation.validate import place_of
 from lamella.ops.walk_store import StoreReader
 from lamella.store.arrays import StoredArray
@@ -114,7 +115,7 @@ class VerifyReport:
         for key in self.added:
             yield f"{key}: not in the manifest"
         left = f", {len(self.undecoded)} array{'' if len(self.undecoded) == 1 else 's'} not decoded"
-        whole = "whole where it was decoded" if self.undecoded else "all whole"
+        whole = "whole where it was decoded" if self.undecoded else "all whole" if self.files else "no pixels"
         verdict = f"{len(self.damage)} damaged" if self.damage else "" if self.unread else whole
         if self.unread:
             verdict += f"{', ' if verdict else ''}{len(self.unread)} could not be read"
@@ -186,7 +187,7 @@ def verify(
     StoreNotFoundError
         There is no store.
     InvalidArgumentError
-        The store cannot list what it holds, the manifest is none, or the record lies in the store or is of another.
+        The manifest is none, or names nothing that is there; the record lies in the store or is of another.
     StorageError
         The record cannot be written.
 
@@ -201,11 +202,7 @@ def verify(
     (True, 1, 2)
     """
     storage, path, name = place_of(path_or_node)
-    if not storage.can_list:
-        raise InvalidArgumentError(
-            f"{name} cannot be verified: what it holds cannot be listed over this connection. Verify a copy, or the "
-            "images one by one with validate(..., pixels=True)"
-        )
+    storage = listed(storage, path)
     check_reach(storage, executor)
     wanted = None if manifest is None else read_manifest(manifest)
     work = _DECODING if wanted is None else SUMS
@@ -213,6 +210,10 @@ def verify(
         if wanted is not None:
             found = compare(storage, path, wanted, jobs, executor, progress, kept)
             report = VerifyReport(name, 0, 0, *found)
+            if not report.files and not report.damage:
+                raise InvalidArgumentError(
+                    f"{name} holds no file that {manifest} names: nothing was compared"
+                )
         else:
             report = _decode_all(
                 _Verification(StoreReader(storage), progress, kept), path, name, jobs, executor

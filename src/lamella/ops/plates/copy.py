@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, NotDecodedError, StoreExistsError
 from lamella.nodes.position import Position
+from lamella.nodes.session import Place, Session
 from lamella.ops.execution import check_reach, check_workers, run, workers
+from lamella.ops.known_members import listed, unseen
 from lamella.ops.plates.acquisitions import merged_acquisitions
 from lamella.ops.plates.origins import Origins, copy_attributes
 from lamella.ops.rewriting.arrays import array_units, file_units
@@ -23,7 +25,7 @@ from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec import plate_edits, versions
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.store.arrays import StoredArray
-from lamella.store.documents import new_array
+from lamella.store.documents import Documents, new_array
 from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage
 from lamella.store.text_arrays import translated
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.plate import Plate
-    from lamella.nodes.session import Place
     from lamella.ops.rewriting.arrays import Unit
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject, StrPath
@@ -232,14 +233,25 @@ def copy_position(source: Position, target: Place, *, jobs: int | None = None) -
         Number of workers; one per processor by default.
     """
     target.session.require_writable("copy a position", target.path)
+    place = _seen(source._place)
     documents, storage = target.session.documents, target.session.documents.storage
     if source._session.version.zarr_format == target.session.version.zarr_format:
-        copy_files(source._documents.storage, source.path, storage, target.path, jobs=jobs)
-        _rewrite_versions(source._place, target)
+        copy_files(place.session.documents.storage, place.path, storage, target.path, jobs=jobs)
+        _rewrite_versions(place, target)
         if documents.kind(target.path) is None:
             raise NodeNotFoundError(f"There is no position at {source._place} any more to copy.")
     else:
-        _recode(source._place, target, jobs)
+        _recode(place, target, jobs)
+
+
+def _seen(place: Place) -> Place:
+    """Return the place of a position in a view of its store that lists what metadata name; itself where that lists."""
+    documents = place.session.documents
+    storage = listed(documents.storage, place.path)
+    if storage is documents.storage:
+        return place
+    warnings.warn(f"{place}: {unseen(storage)}.", UserWarning, stacklevel=2)
+    return Place(Session(Documents(storage, documents.format), place.session.version), place.path)
 
 
 def _groups_and_arrays(place: Place, below: str = "") -> Iterator[tuple[str, str]]:

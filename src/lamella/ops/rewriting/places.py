@@ -16,6 +16,7 @@ from lamella.errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
+from lamella.ops.known_members import listed
 from lamella.store.documents import Documents
 from lamella.store.local import LocalStorage
 from lamella.store.paths import local_path
@@ -71,6 +72,7 @@ def open_source(source: StrPath | Store) -> Source:
                 "Give the path of the folder that holds them."
             )
         raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
+    documents = Documents(listed(storage), documents.format)
     return Source(documents, os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else None)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from lamella.errors import MetadataError, NotDecodedError
 from lamella.ops.execution import check_reach, run
+from lamella.ops.known_members import unseen
 from lamella.ops.rewriting.arrays import array_units, encoded_alike, file_units
 from lamella.ops.rewriting.places import forget_copies_above, open_source
 from lamella.ops.rewriting.survey import Survey, moved_files, part_of_others, survey
@@ -223,7 +224,8 @@ class _Job:
         self.total = sum(sizes[path][0] for path in self.arrays)
         carried = sum(sizes[path][1] for path in self.arrays) + len(self.texts)
         count = len(self.arrays) + len(self.opaque) + len(self.texts)
-        notes = tuple(dict.fromkeys(self.plan.notes))
+        hidden = unseen(self.source.storage)
+        notes = tuple(dict.fromkeys([*self.plan.notes, *([hidden] if hidden else [])]))
         return RewriteReport(destination, len(self.members.groups), count, carried, self.total, notes)
 
     def _set_apart(self, path: str, error: MetadataError) -> None:

@@ -12,7 +12,6 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError
 from lamella.store import format_v2, format_v3
 from lamella.store.keys import ancestors, join
 
@@ -66,16 +65,9 @@ def survey(documents: Documents) -> Survey:
 
     Raises
     ------
-    InvalidArgumentError
-        The store cannot list what it holds.
     MetadataError
         A document is damaged.
     """
-    if not documents.storage.can_list:
-        raise InvalidArgumentError(
-            f"{documents.storage.name} cannot be written anew: what it holds cannot be listed over this connection. "
-            "Copy it to a local folder first."
-        )
     walk = _Walk(documents)
     walk.visit("")
     walk.found.digest = walk.hash.hexdigest()

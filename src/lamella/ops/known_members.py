@@ -1,0 +1,176 @@
+"""What a store holds as far as its metadata say it: for stores that cannot be listed, as over http.
+
+From the metadata of a plate its wells, from those their images, from those levels and labels; and all that consolidated
+metadata name. What nothing names, such as a table of another program, is not seen.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import LamellaError, MetadataError, StorageError
+from lamella.ops.walk_store import StoredNode, StoreReader
+from lamella.store import format_v2, format_v3
+from lamella.store.documents import Documents
+from lamella.store.keys import ancestors, is_key, join
+from lamella.store.known_storage import KnownStorage
+from lamella.store.zarr_storage import ZarrStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.storage import Storage
+
+_FILES_V2 = (format_v2.GROUP_FILE, format_v2.ATTRIBUTES_FILE, format_v2.ARRAY_FILE)
+_FILES = (format_v3.FILE, *_FILES_V2)
+
+
+def listed(storage: Storage, path: str = "") -> Storage:
+    """Return a storage that lists what it holds: itself where it can, else a view by its metadata.
+
+    Parameters
+    ----------
+    storage
+        Of the store.
+    path
+        Where to begin.
+
+    Raises
+    ------
+    MetadataError
+        It cannot be listed, and there is no document at the path to begin with.
+    StorageError
+        A document cannot be read now.
+    """
+    if storage.can_list or not isinstance(storage, ZarrStorage):
+        return storage
+    walk = _Walk(storage)
+    walk.visit(path)
+    if not walk.documents:
+        raise MetadataError(
+            f"{join(storage.name, path)} holds no Zarr metadata (zarr.json, .zgroup or .zarray), and what it holds "
+            "cannot be listed over this connection: there is nothing to read. Check the URL."
+        )
+    return KnownStorage(storage, walk.documents, walk.arrays)
+
+
+def unseen(storage: Storage) -> str | None:
+    """Say what may be missing from a view by metadata; None of a storage that lists."""
+    if not isinstance(storage, KnownStorage):
+        return None
+    return (
+        f"{storage.name} cannot be listed over this connection: only what its metadata name was seen; tables and "
+        "files of other programs were not"
+    )
+
+
+class _Walk:
+    """The nodes that metadata name."""
+
+    def __init__(self, storage: ZarrStorage) -> None:
+        self.storage = storage
+        self.documents: list[str] = []
+        self.arrays: dict[str, ArrayMeta] = {}
+        self._seen: set[str] = set()
+        self._parse = StoreReader(storage).parse
+        self._files: tuple[str, ...] | None = None
+
+    def _node(self, path: str) -> StoredNode:
+        """Read the documents of a node; what cannot be read now is raised, what is damaged is left to others."""
+        node = StoredNode(path)
+        for file in self._files or (format_v3.FILE, *_FILES_V2, format_v2.CONSOLIDATED_FILE):
+            data = self.storage.read(join(path, file)) if is_key(path) else None
+            if data is not None:
+                node.data[file] = data
+                document, _ = self._parse(data, file)
+                if document is not None:
+                    node.documents[file] = document
+        if self._files is None and node.exists:  # the root: a store has one format
+            self._files = (format_v3.FILE,) if format_v3.FILE in node.data else _FILES_V2
+        return node
+
+    def visit(self, path: str) -> None:
+        """Look at a node, and at those that it names."""
+        if path in self._seen or not is_key(path):
+            return
+        self._seen.add(path)
+        node = self._node(path)
+        if not node.exists:
+            return
+        self.documents += [join(path, file) for file in node.data]
+        if node.kind == "array":
+            form: Any = node.zarr_format
+            try:
+                self.arrays[path] = Documents(self.storage, form).array(path)
+            except StorageError:
+                raise
+            except LamellaError:
+                return  # who looks at the array says what is wrong with it
+            return
+        for name in _named(node):
+            below = join(path, name)
+            for above in ancestors(below)[1 + path.count("/") + bool(path) :]:
+                self.visit(above)  # rows, which nothing names but their wells
+            self.visit(below)
+        if node.ome.get("bioformats2raw.layout") is not None:
+            self._visit_series(path)
+
+    def _visit_series(self, path: str) -> None:
+        """Look at the images of a collection: those that its series names, else all numbers from 0 on."""
+        series = self._node(join(path, "OME")).ome.get("series")
+        self.visit(join(path, "OME"))
+        if isinstance(series, list):
+            for name in series:
+                self.visit(join(path, str(name)))
+            return
+        number = 0
+        while self._node(join(path, str(number))).exists:
+            self.visit(join(path, str(number)))
+            number += 1
+
+
+def _named(node: StoredNode) -> Iterator[str]:
+    """Yield the names, or paths, of the nodes that a group names."""
+    ome = node.ome
+    for scales in _dicts(ome.get("multiscales")):
+        yield from (
+            str(one.get("path")).strip("/") for one in _dicts(scales.get("datasets")) if one.get("path")
+        )
+    if "multiscales" in ome:
+        yield "labels"
+    if isinstance(ome.get("labels"), list):
+        yield from (str(name).strip("/") for name in ome["labels"])
+    for holder, members in (("plate", "wells"), ("well", "images")):
+        found = ome.get(holder)
+        if isinstance(found, dict):
+            yield from (
+                str(one.get("path")).strip("/") for one in _dicts(found.get(members)) if one.get("path")
+            )
+    scene = ome.get("scene")
+    for step in _dicts(scene.get("coordinateTransformations") if isinstance(scene, dict) else None):
+        for end in (step.get("input"), step.get("output")):
+            if isinstance(end, dict) and end.get("path"):
+                yield str(end["path"]).removeprefix("./").strip("/")
+    yield from _copied(node)
+
+
+def _copied(node: StoredNode) -> Iterator[str]:
+    """Yield the paths that consolidated metadata name: a hint, which may be stale."""
+    kept: Any = node.documents.get(format_v3.FILE, {}).get("consolidated_metadata")
+    if kept is None and format_v2.CONSOLIDATED_FILE in node.data:
+        try:
+            kept = json.loads(node.data[format_v2.CONSOLIDATED_FILE])
+        except (ValueError, RecursionError):
+            return
+    names = kept.get("metadata") if isinstance(kept, dict) else None
+    for name in names if isinstance(names, dict) else ():
+        head, _, file = str(name).rpartition("/")
+        yield head if file in _FILES else str(name)
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

@@ -1,0 +1,117 @@
+"""A store that cannot be listed, listed by what its metadata name: documents by name, chunks by asking for each.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import InvalidArgumentError
+from lamella.store.keys import ancestors, join, natural_order
+from lamella.store.stored_places import MOST_PLACES
+from lamella.store.zarr_storage import ZarrStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.storage import Names
+
+
+class KnownStorage(ZarrStorage):
+    """A view of a storage that cannot list.
+
+    Parameters
+    ----------
+    inner
+        The storage.
+    documents
+        Keys of the documents that are there.
+    arrays
+        What the documents of arrays say, by path.
+    """
+
+    def __init__(self, inner: ZarrStorage, documents: Iterable[str], arrays: Mapping[str, ArrayMeta]) -> None:
+        vars(self).update(vars(inner))  # the same connection and the same address
+        self.can_list = True
+        self._inner = inner
+        self._documents = frozenset(documents)
+        self._arrays = dict(arrays)
+        self._folders: dict[str, set[str]] = {"": set()}
+        for key in [*self._documents, *self._arrays]:
+            for above in ancestors(key):
+                name = key[len(above) :].lstrip("/").partition("/")[0]
+                self._folders.setdefault(above, set()).add(name)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return KnownStorage, (self._inner, self._documents, self._arrays)
+
+    def list(self, prefix: str) -> Names:
+        """Name what is known in a folder; of chunks those that are there."""
+        names = set(self._folders.get(prefix, ()))
+        above = self._array_above(prefix)
+        if above is not None:
+            names.update(self._chunk_names(above, prefix))
+        return sorted(names, key=natural_order)
+
+    def exists(self, prefix: str) -> bool:
+        """Whether a folder is known, or a key is there."""
+        return prefix in self._folders or self.size(prefix) is not None
+
+    def size(self, key: str) -> int | None:
+        """Size of a key; folders are not asked for, since servers answer pages for them."""
+        if key in self._folders:
+            return None
+        above = self._array_above(key)
+        if above is not None and key not in self._documents and self._place(above, key) is None:
+            return None
+        return super().size(key)
+
+    def _array_above(self, key: str) -> str | None:
+        if key in self._arrays:
+            return key
+        return next((path for path in reversed(ancestors(key)) if path in self._arrays), None)
+
+    def _place(self, array: str, key: str) -> tuple[int, ...] | None:
+        """Return the place in the grid of a chunk's key; None of what is none."""
+        meta, below = self._arrays[array], key[len(array) :].lstrip("/")
+        numbers: list[Any] = below.replace("/", ".").split(".")
+        numbers = numbers[len(numbers) - meta.ndim :] if meta.ndim else []
+        if not all(number.isascii() and number.isdecimal() for number in numbers):
+            return None
+        place = tuple(map(int, numbers))
+        return place if len(place) == meta.ndim and meta.chunk_key(place) == below else None
+
+    def _chunk_names(self, array: str, folder: str) -> Iterable[str]:
+        """Yield the names that chunks of an array, or folders of them, have in a folder of it."""
+        meta, below = self._arrays[array], folder[len(array) :].strip("/")
+        if prod(meta.grid) > MOST_PLACES:
+            raise InvalidArgumentError(
+                f"{self.name}/{array} has {prod(meta.grid)} chunks and cannot be listed over this connection: they are "
+                "too many to be asked for one by one. Copy the store to a folder first."
+            )
+        first = meta.chunk_key((0,) * meta.ndim)
+        if meta.separator == "." or not meta.ndim:
+            if not below:
+                keys = (meta.chunk_key(place) for place in product(*map(range, meta.grid)))
+                yield from (
+                    key for key in keys if super(KnownStorage, self).size(join(array, key)) is not None
+                )
+            return
+        start = ["c"] if first.startswith("c") else []
+        parts = below.split("/") if below else []
+        if parts[: len(start)] != start[: len(parts)]:
+            return
+        if len(parts) < len(start):
+            yield "c"
+            return
+        axis = len(parts) - len(start)
+        if axis >= meta.ndim:
+            return
+        for number in range(meta.grid[axis]):
+            key = join(folder, str(number))
+            if axis < meta.ndim - 1 or super().size(key) is not None:
+                yield str(number)
