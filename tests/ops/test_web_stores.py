@@ -232,3 +232,18 @@ def test_a_document_that_cannot_be_read_now_stops_the_walk(tmp_path, service):
         with pytest.raises(errors.StorageError, match="503"):
             work(url)
     assert not (tmp_path / "b.zarr").exists()
+
+
+def test_chunks_under_other_keys_are_found_on_the_web(tmp_path, server, version):
+    """The document declares one separator and the chunks have the other: that is not an image never written."""
+    path = _make(tmp_path / "a.zarr", "image", version)
+    url = _served(server, path)
+    prefix = "/web/a.zarr/0/" if version == "0.4" else "/web/a.zarr/0/c/"
+    for key in [key for key in server.objects if key.startswith(prefix) and key[-1].isdigit()]:
+        server.objects[prefix + key.removeprefix(prefix).replace("/", ".")] = server.objects.pop(key)
+    if version == "0.5":
+        for key in [key for key in server.objects if key.startswith(prefix)]:
+            server.objects["/web/a.zarr/0/c." + key.removeprefix(prefix)] = server.objects.pop(key)
+    assert not lamella.verify(url)
+    assert lamella.status(url).images[0].state == "damaged"
+    assert not lamella.validate(url, pixels=True)

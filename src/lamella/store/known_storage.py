@@ -49,6 +49,11 @@ class KnownStorage(ZarrStorage):
     def __reduce__(self) -> tuple[object, ...]:
         return KnownStorage, (self._inner, self._documents, self._arrays)
 
+    @property
+    def unlisted(self) -> ZarrStorage:
+        """The storage itself."""
+        return self._inner
+
     def list(self, prefix: str) -> Names:
         """Name what is known in a folder; of chunks those that are there."""
         names = set(self._folders.get(prefix, ()))

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lamella.errors import DamagedDataError
+from lamella.store.keys import join
 from lamella.store.stored_places import stored_places
 
 if TYPE_CHECKING:
@@ -55,6 +56,13 @@ def foreign_key(storage: Storage, path: str, meta: ArrayMeta) -> str | None:
     """Return the key of a chunk that is stored under another spelling than the declared one; None without any."""
     origin = (0,) * meta.ndim
     seen = {meta.chunk_key(origin)}
+    if storage.unlisted is not None:
+        for zarr_format, separator in _FORMS:
+            first = replace(meta, zarr_format=zarr_format, separator=separator, document={}).chunk_key(origin)
+            if first not in seen and storage.unlisted.size(join(path, first)) is not None:
+                return first
+            seen.add(first)
+        return None
     names = storage.list(path)
     for zarr_format, separator in _FORMS:
         other = replace(meta, zarr_format=zarr_format, separator=separator, document={})

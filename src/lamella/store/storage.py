@@ -65,6 +65,11 @@ class Storage(ABC):
         """Whether names that differ by case only are one entry."""
         return False
 
+    @property
+    def unlisted(self) -> Storage | None:
+        """What to ask for keys by name, where `list` shows nothing or what metadata name; None where it shows all."""
+        return None if self.can_list else self
+
     @abstractmethod
     def read(self, key: str) -> bytes | None:
         """Return the bytes of a key, None when there is none."""
