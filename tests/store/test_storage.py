@@ -80,7 +80,7 @@ def test_members_are_listed_in_natural_order(storage):
 
 def test_temporary_and_lock_files_are_not_members(local):
     local.write("a", b"")
-    for name in (".lamella-0-1-2.tmp", "0_5a5a.__lock", "c.partial"):
+    for name in (".lamella-0-1-2.tmp", "0_5a5a.__lock", f"c.{5:032x}.partial"):
         (Path(local.root) / name).write_bytes(b"")
     assert local.list("") == ["a"]
 

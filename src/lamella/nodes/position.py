@@ -215,6 +215,7 @@ class Position(
             return
         if self._documents.kind(self._place.child(name).path) is None:
             raise self._missing(name)
+        self._documents.storage.check_deletable(self._place.child(name).path)
         if name in self.dataset_paths:
             # Metadata first: a kill between the two leaves an array that nobody lists, never a listed gap.
             self._live.edit(lambda meta: edits.remove_dataset(meta, name))

@@ -315,8 +315,9 @@ def delete_label(labels: Labels, name: str) -> None:
     if rest:
         del labels[first][rest]
         return
-    _edit_list(labels, lambda names: [known for known in names if known != name])
     path = labels._place.child(name).path
+    labels._documents.storage.check_deletable(path)
+    _edit_list(labels, lambda names: [known for known in names if known != name])
     if labels._documents.storage.exists(path):
         labels._documents.delete(path)
     _delete_empty_group(labels)

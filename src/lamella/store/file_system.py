@@ -1,4 +1,4 @@
-"""What the operating system is asked for beyond single calls: removing a folder, flushing, comparing entries.
+"""What the operating system is asked for beyond single calls: whole files, flushing, comparing entries.
 
 Layer: store.
 """
@@ -90,22 +90,6 @@ def copy_whole(source: str, temporary: str, target: str, *, fsync: bool) -> None
 def same_entry(one: str, other: str) -> bool:
     """Whether two names are one entry, as ``a1`` and ``A1`` are where case does not count."""
     return os.path.samestat(os.lstat(one), os.lstat(other))
-
-
-def remove_folder(path: str) -> None:
-    """Remove a folder so that a kill leaves it whole or gone: renamed aside first, then emptied."""
-    parent = os.path.dirname(path)
-    aside = os.path.join(parent, private_name(".deleted"))
-    try:
-        os.rename(path, aside)
-    except PermissionError:  # the folder above is not ours to write: empty it in place
-        aside = path
-    shutil.rmtree(aside, onerror=_unless_gone)
-
-
-def _unless_gone(_function: object, _path: str, fault: tuple[object, BaseException, object]) -> None:
-    if not isinstance(fault[1], FileNotFoundError):  # somebody sweeps the same folder
-        raise fault[1]
 
 
 def fsync_path(path: str) -> None:

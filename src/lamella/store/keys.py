@@ -20,6 +20,10 @@ LONGEST_PART = 255
 PRIVATE_PREFIX = ".lamella-"
 
 _PLAIN = re.compile(r"(?:(?!\.{1,2}(?:/|\Z))[^/\\\x00:]{1,63}(?:/(?=[^/])|\Z))*", re.ASCII)
+_FILE_OF_ZARR = r"(?:zarr\.json|\.zarray|\.zattrs|\.zgroup|\.zmetadata|c|(?:c\.)?\d+(?:\.\d+)*)"
+_OF_TENSORSTORE = re.compile(rf"{_FILE_OF_ZARR}(?:_[0-9a-f]{{1,16}})?\.__lock", re.ASCII)
+#: zarr-python puts 32 digits in the place of the last part of a name.
+_OF_ZARR_PYTHON = re.compile(r"[^.].*\.[0-9a-f]{32}\.partial|\.z[a-z]+\.[0-9a-f]{32}\.partial", re.ASCII)
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -124,5 +128,25 @@ def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def is_private(name: str) -> bool:
-    """Whether a file or folder is a temporary or lock file, of lamella or of an engine."""
-    return name.startswith(PRIVATE_PREFIX) or name.endswith((".__lock", ".partial"))
+    """Whether a file or folder is a temporary or lock file, of lamella or of an engine.
+
+    Engines write next to the files of Zarr, under names that are told from a user's: a file that only ends alike is not
+    private.
+
+    >>> is_private("c_15f1a44d038bbe61.__lock"), is_private("notes.__lock"), is_private("download.partial")
+    (True, False, False)
+    """
+    if name.startswith(PRIVATE_PREFIX):
+        return True
+    if name.endswith(".__lock"):
+        return is_of_tensorstore(name)
+    return name.endswith(".partial") and _OF_ZARR_PYTHON.fullmatch(name) is not None
+
+
+def is_of_tensorstore(name: str) -> bool:
+    """Whether TensorStore writes under a name: that of a chunk or document, perhaps random digits, and ``.__lock``.
+
+    >>> is_of_tensorstore("0.0_25e487a525d4d6b3.__lock"), is_of_tensorstore("zarr.json.__lock")
+    (True, True)
+    """
+    return _OF_TENSORSTORE.fullmatch(name) is not None

@@ -9,21 +9,29 @@ Layer: store.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 import zlib
 from contextlib import suppress
 from functools import cache
 from itertools import count
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
-from lamella.store.keys import PRIVATE_PREFIX, is_private
+from lamella.store.keys import PRIVATE_PREFIX, is_of_tensorstore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: Age after which a temporary file of an unknown process is litter.
 _STALE_SECONDS = 24 * 3600
+
+_OURS = re.compile(
+    rf"{re.escape(PRIVATE_PREFIX)}(?P<host>[0-9a-f]{{8}})-(?P<process>\d+)-[0-9a-f]+\.(?P<end>tmp|deleted)",
+    re.ASCII,
+)
+"""What `private_name` makes, of temporary files and of what is being deleted."""
 
 _serial = count()
 
@@ -71,7 +79,7 @@ def sweep_folder(folder: str) -> int:
         names = os.listdir(folder)
     except OSError:  # not there, or not ours to read: then nothing of it is ours to remove
         return 0
-    litter = [name for name in names if is_private(name) and _is_litter(folder, name)]
+    litter = [name for name in names if _is_litter(folder, name)]
     for name in litter:
         with suppress(OSError):  # it harms nobody where it cannot be removed
             _discard(os.path.join(folder, name))
@@ -79,17 +87,21 @@ def sweep_folder(folder: str) -> int:
 
 
 def _is_litter(folder: str, name: str) -> bool:
-    if name.startswith(PRIVATE_PREFIX) and not name.endswith(".tmp"):
-        # The others are locks, and stores that a killed command goes on with. What is being deleted may be deleted.
-        return name.endswith(".deleted")
-    fields = name.removeprefix(PRIVATE_PREFIX).split("-")
-    if name.startswith(PRIVATE_PREFIX) and fields[0] == _host() and len(fields) > 2 and fields[1].isdecimal():
-        return not _is_alive(int(fields[1]))
+    """Whether a name is certainly of lamella or TensorStore, and its writer is certainly gone."""
+    if not (name.startswith(PRIVATE_PREFIX) or name.endswith(".__lock")):
+        return False
+    ours = _OURS.fullmatch(name)
+    if ours is None and not is_of_tensorstore(name):
+        return False  # a lock, a store that a killed command resumes, or a file of somebody else
+    if ours is not None and ours["end"] == "deleted":
+        return True  # what is being deleted may be deleted
+    if ours is not None and ours["host"] == _host():
+        return not _is_alive(int(ours["process"]))
     try:
-        age = time.time() - os.lstat(os.path.join(folder, name)).st_mtime
+        found = os.lstat(os.path.join(folder, name))
     except FileNotFoundError:
         return False
-    return age > _STALE_SECONDS
+    return S_ISREG(found.st_mode) and time.time() - found.st_mtime > _STALE_SECONDS
 
 
 def _is_alive(pid: int) -> bool:

@@ -25,6 +25,7 @@ from lamella.store.keys import PRIVATE_PREFIX, check_key, is_private, natural_or
 from lamella.store.link_loops import names_in
 from lamella.store.litter import private_name, sweep_folder
 from lamella.store.locks import ReplacementLock, file_lock
+from lamella.store.removal import PartlyRemovedError, check_removable, remove_folder
 from lamella.store.storage import Names, Stamp, Storage
 
 if TYPE_CHECKING:
@@ -325,13 +326,37 @@ class LocalStorage(Storage):
             raise InvalidNameError(f"{self.root} is a symbolic link: delete the folder that it names instead")
         try:
             if S_ISDIR(mode):
-                system.remove_folder(path)
+                remove_folder(path)
             else:
                 os.unlink(path)  # a link goes, what it names stays
-        except OSError as error:
+        except PartlyRemovedError as error:
             self._fail("delete", prefix, error)
+        except OSError as error:
+            self._fail_whole(prefix, error)
         if self.fsync and prefix:
             self.folders.flush(prefix.rpartition("/")[0])
+
+    def _fail_whole(self, prefix: str, error: OSError) -> NoReturn:
+        """Raise the error of a deletion that removed nothing."""
+        where = f": {error.filename}" if error.filename else ""
+        message = (
+            f"cannot delete {prefix or 'the root'!r} in {self.root}: {error.strerror or error}{where}. "
+            "Nothing was removed; make it writable, or leave it."
+        )
+        raise StorageError(message, error.errno) from error
+
+    def check_deletable(self, prefix: str) -> None:
+        """Refuse a folder of which something is protected, before anything that goes with its deletion is done."""
+        super().check_deletable(prefix)
+        path = self._base + check_key(prefix) if prefix else self.root
+        self._bounds.check(prefix.rpartition("/")[0])
+        try:
+            if S_ISDIR(os.lstat(path).st_mode):
+                check_removable(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            self._fail_whole(prefix, error)
 
     def move(self, old: str, new: str) -> None:
         """Rename, in one step."""

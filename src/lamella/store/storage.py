@@ -124,6 +124,16 @@ class Storage(ABC):
     def delete(self, prefix: str) -> None:
         """Remove a key, or a folder with all below it; nothing happens when there is none."""
 
+    def check_deletable(self, prefix: str) -> None:
+        """Refuse what could not be deleted with all below it; nothing is touched.
+
+        Raises
+        ------
+        StorageError
+            Something of it is protected.
+        """
+        self.check_writable(prefix)
+
     @abstractmethod
     def move(self, old: str, new: str) -> None:
         """Move a key or folder: one rename where the store can, copy and delete otherwise.

@@ -81,6 +81,7 @@ def delete_from_well(well: Well, key: str) -> None:
         listed = any(image.path == name for image in well._live.refresh().images)
         if not listed and well._documents.kind(place.path) is None:
             raise well._missing(name)
+        well._documents.storage.check_deletable(place.path)
         if listed:
             well._live.edit(lambda meta: plate_edits.remove_image(meta, name))
         if well._documents.storage.exists(place.path):
@@ -88,6 +89,7 @@ def delete_from_well(well: Well, key: str) -> None:
 
 
 def _delete_wells(plate: Plate, wells: list[str], key: str) -> None:
+    plate._documents.storage.check_deletable(plate._place.child(key).path)
     # Metadata first: a kill leaves folders that nobody lists, never a listed well that is not there.
     # One edit, so that the same call finishes the work for as long as a folder is there.
     counts = _recounted(plate, [_images_of(plate, path) or [] for path in wells], wells)
@@ -117,6 +119,7 @@ def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str])
     if names == [name]:
         _delete_wells(plate, [well_path], well_path)
         return
+    plate._documents.storage.check_deletable(plate._place.child(key).path)
     if name in names:
         well._live.edit(lambda meta: plate_edits.remove_image(meta, name))
     # Also where it was not listed any more: a kill may have come between the well and the plate.

@@ -240,6 +240,8 @@ def delete_pyramid(position: Position) -> None:
     """Delete all levels but the first; see :meth:`Position.delete_pyramid`."""
     position._require_writable("delete the pyramid")
     paths = position.dataset_paths[1:]
+    for path in paths:
+        position._documents.storage.check_deletable(position._place.child(path).path)
     if paths:
         # Metadata first: a kill leaves arrays that nobody lists, never a listed gap.
         position._live.edit(lambda meta: _without_levels(meta, paths))

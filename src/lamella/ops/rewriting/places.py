@@ -140,6 +140,7 @@ def _check_replaceable(storage: Storage, root: str) -> None:
             f"{storage.name} cannot be replaced: it is read-only, or the folder that it lies in is. "
             "Give a destination elsewhere."
         )
+    storage.check_deletable("")
     if root == parent or os.path.ismount(root):
         raise InvalidArgumentError(f"{root} cannot be moved aside to be replaced: give a destination")
 

@@ -141,6 +141,8 @@ class Workspace:
             raise StoreExistsError(
                 f"{self.path} has come into being meanwhile: choose another name; what was written is in {self.new}"
             )
+        if self.replaces:
+            LocalStorage(self.path).check_deletable("")
         self._write_plan(digest, complete=True)
         if self.replaces and hasattr(os, "sync"):
             os.sync()  # a power cut after the old store is gone must find the new one on the disk
