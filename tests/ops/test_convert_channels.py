@@ -261,3 +261,9 @@ def test_a_plate_of_colour_images_shows_0_to_the_full_range(tmp_path: Path) -> N
         assert {(start, end) for shown in before for _, _, start, end, _ in shown} == {(0, 65535)}
         plate.compute_contrast()
         assert [channels(position) for _, position in plate.positions()] == before
+
+
+def test_the_full_range_is_that_of_the_bits_of_a_sample(tmp_path: Path, store: Path) -> None:
+    path = tmp_path / "rgb12.tif"
+    tifffile.imwrite(path, pixels((16, 16, 3), "uint16", 4096), photometric="rgb", bitspersample=12)
+    assert {end for _, _, _, end, _ in described(path, store)} == {4095}

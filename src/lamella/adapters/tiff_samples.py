@@ -44,8 +44,8 @@ def samples_of(page: Any) -> list[SourceChannel]:
     extras = [int(extra) for extra in page.extrasamples or ()][-count:]
     colors = [SourceChannel(label, color) for label, color in _color_samples(page, count - len(extras))]
     if is_rgb(page):
-        colors = [replace(channel, window=_whole_range(page.dtype)) for channel in colors]
-    opacity = SourceChannel("Alpha", "FFFFFF", _whole_range(page.dtype), active=False)
+        colors = [replace(channel, window=_whole_range(page)) for channel in colors]
+    opacity = SourceChannel("Alpha", "FFFFFF", _whole_range(page), active=False)
     return [*colors, *(opacity if extra in _ALPHA else SourceChannel("") for extra in extras)]
 
 
@@ -73,10 +73,13 @@ def _color_samples(page: Any, count: int) -> list[tuple[str, str | None]]:
     return named if len(named) == count else [("", None)] * count
 
 
-def _whole_range(dtype: Any) -> tuple[float, float]:
-    """Return 0 and the largest value of an integer type, 0 and 1 for floats and booleans."""
-    kind = np.dtype(dtype)
-    return 0.0, float(np.iinfo(kind.str).max) if kind.kind in "iu" else 1.0
+def _whole_range(page: Any) -> tuple[float, float]:
+    """Return 0 and the largest value of the bits of a sample, 0 and 1 for floats and booleans."""
+    kind = np.dtype(page.dtype).kind
+    bits = page.bitspersample
+    if kind not in "iu" or not isinstance(bits, int):
+        return 0.0, float(np.iinfo(page.dtype.str).max) if kind in "iu" else 1.0
+    return 0.0, float(2 ** (bits - (kind == "i")) - 1)
 
 
 def ramp_color(page: Any) -> str | None:

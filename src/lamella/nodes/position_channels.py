@@ -183,8 +183,9 @@ class ChannelEdits(NGFFNode):
 
         What is shown runs from the 0.1th to the 99.9th percentile of a sample: every pixel, or one of each block, of
         up to 64 planes of the coarsest level with at least 128 pixels along y or x (of the finest level while the
-        lower ones are stale). Images that were converted from RGB keep 0 to the largest value, since other limits
-        change their hues. See :meth:`Plate.compute_contrast` for one window over all fields of a plate.
+        lower ones are stale). Images that were converted from RGB keep the limits that they have, since a
+        window for each channel changes their hues. See :meth:`Plate.compute_contrast` for one window over all fields
+        of a plate.
 
         Returns
         -------

@@ -70,14 +70,24 @@ def compute_contrast(positions: Sequence[Position], *, jobs: int | None = None) 
         No field has an array and a named channel.
     """
     fields = [position for position in positions if position.dataset_paths]
-    windows = choose_windows(fields, jobs=jobs)
+    windows = choose_windows([position for position in fields if not is_rgb(position)], jobs=jobs)
+    for position in fields:
+        if is_rgb(position):  # windows of their own would change the hues of an image in colour
+            windows = _stored(position) | windows
+        else:
+            _write(position, windows)
     if not windows:
         raise InvalidArgumentError(
             "There is no contrast to compute: no image has both pixels and a channel with a name."
         )
-    for position in fields:
-        _write(position, windows)
     return {name if not again else f"{name} #{again}": window for (name, again), window in windows.items()}
+
+
+def _stored(position: Position) -> dict[_Key, WindowDict]:
+    """Return the windows that an image has."""
+    channels = position.metadata.omero.channels if position.metadata.omero else []
+    pairs = zip(_keys(position.channel_names), channels, strict=False)
+    return {key: channel.window for key, channel in pairs if channel.window is not None}
 
 
 def _write(position: Position, windows: Mapping[_Key, WindowDict]) -> None:
@@ -130,8 +140,6 @@ def _sample(field: _Field) -> dict[_Key, Array]:
     array = position.data if stale_levels(position) else level_for(position, _SIDE)[1]
     check_dtype(array.dtype, str(position._place))
     axes = PlaneAxes.of(position.axes, array.ndim)
-    if is_rgb(position):
-        return _whole_range(position, array.dtype)
     found: dict[_Key, Array] = {}
     for channel, key in enumerate(_keys(position.channel_names)):
         if channel < (1 if axes.channel is None else array.shape[axes.channel]):
@@ -147,12 +155,6 @@ def is_rgb(position: Position) -> bool:
     """Return whether the channels of an image were converted from an image in colour."""
     own = position._documents.group(position.path).get("lamella")
     return isinstance(own, dict) and own.get("samples") == "rgb"
-
-
-def _whole_range(position: Position, dtype: np.dtype[np.generic]) -> dict[_Key, Array]:
-    """Return samples that show an image in colour from 0 to the largest value: other windows would change its hues."""
-    top = (type_limits(dtype) or (0.0, 1.0))[1]
-    return {key: np.array([0, top]).astype(dtype) for key in _keys(position.channel_names)}
 
 
 def _places(axes: PlaneAxes, shape: Sequence[int], channel: int) -> list[dict[int, int]]:
