@@ -30,6 +30,8 @@ from __future__ import annotations
 
 import click
 
+from lamella.cli.links import follow_links_option
+
 
 @click.command()
 @click.argument("path")
@@ -40,7 +42,8 @@ import click
     is_flag=True,
     help="List every position of a plate; count the files and bytes of an image.",
 )
-def info(path: str, as_json: bool, verbose: bool) -> None:
+@follow_links_option
+def info(path: str, as_json: bool, verbose: bool, follow_links: bool) -> None:
     """Say what an OME-Zarr store holds: an image, plate, row, well, collection or scene.
 
     Only metadata are read, never pixels. Damaged positions are listed as such; the exit code is 1 only when nothing
@@ -54,7 +57,7 @@ def info(path: str, as_json: bool, verbose: bool) -> None:
     from lamella.nodes.open import open_ome_zarr
     from lamella.ops.summary import WellsSummary, summarize, to_json
 
-    with open_ome_zarr(path) as node:
+    with open_ome_zarr(path, disable_path_checking=follow_links) as node:
         summary = summarize(node, details=verbose)
     if as_json:
         echo_lines([json.dumps(to_json(summary), indent=2, ensure_ascii=False)])

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import click
 
+from lamella.cli.links import follow_links_option
+
 
 @click.command()
 @click.argument("path")
@@ -31,6 +33,7 @@ import click
 @click.option(
     "--channels", metavar="NAME,...", help="Channels to show; default those that the metadata call active."
 )
+@follow_links_option
 def preview(
     path: str,
     output: str,
@@ -39,6 +42,7 @@ def preview(
     z: int | None,
     t: int | None,
     channels: str | None,
+    follow_links: bool,
 ) -> None:
     """Draw an image or a plate into a PNG file.
 
@@ -56,7 +60,7 @@ def preview(
     names = None if channels is None else tuple(name.strip() for name in channels.split(",") if name.strip())
     if names == ():
         raise InvalidArgumentError("--channels names no channel. Give names, as in --channels DAPI,GFP.")
-    with open_ome_zarr(path) as node:
+    with open_ome_zarr(path, disable_path_checking=follow_links) as node:
         faults = write_preview(node, output, PreviewOptions(label, z, t, names), size=size)
     for fault in faults:
         click.echo(f"{fault.path}: {fault.error}", err=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lamella.cli.links import follow_links_option
 from lamella.cli.progress import Cut
 from lamella.cli.rewriting import run_rewrite
 
@@ -46,6 +47,7 @@ class _Codec(click.ParamType[Any]):
 @click.option("--codec", type=_Codec(), help="blosc, zstd, gzip, lz4, zlib, bz2 or none.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Workers; one per processor by default.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@follow_links_option
 @click.pass_context
 def rechunk(
     context: click.Context,
@@ -56,6 +58,7 @@ def rechunk(
     codec: tuple[str, int | None] | None,
     jobs: int | None,
     quiet: bool,
+    follow_links: bool,
 ) -> None:
     """Cut the arrays of an OME-Zarr store anew: all images, levels and labels of an image or a plate.
 
@@ -75,6 +78,7 @@ def rechunk(
             codec=_compressor(codec),
             jobs=jobs,
             progress=progress,
+            follow_links=follow_links,
         )
 
     run_rewrite(context, operation, quiet=quiet)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import click
 
+from lamella.cli.links import follow_links_option
+
 INVALID = 1
 UNREADABLE = 2
 
@@ -22,9 +24,16 @@ UNREADABLE = 2
     "--backup", type=click.Path(), help="Folder for the old documents; beside the store by default."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@follow_links_option
 @click.pass_context
 def repair(
-    context: click.Context, path: str, dry_run: bool, reindex: bool, backup: str | None, as_json: bool
+    context: click.Context,
+    path: str,
+    dry_run: bool,
+    reindex: bool,
+    backup: str | None,
+    as_json: bool,
+    follow_links: bool,
 ) -> None:
     """Mend the metadata of an OME-Zarr store, as far as that can be done without guessing.
 
@@ -39,14 +48,14 @@ def repair(
     from lamella.ops.mending.repair import write_repair
 
     try:
-        result = mend(path, dry_run=True, reindex=reindex)
+        result = mend(path, dry_run=True, reindex=reindex, follow_links=follow_links)
     except StoreNotFoundError as error:
         click.echo(f"Error: {error}", err=True)
         context.exit(UNREADABLE)
     if not as_json and result.changes:
         echo_lines(result.diff.splitlines())
     if not dry_run:
-        result = write_repair(result, path, backup=backup)
+        result = write_repair(result, path, backup=backup, follow_links=follow_links)
     if as_json:
         echo_lines([json.dumps(result.to_json(), indent=2, ensure_ascii=False)])
     else:

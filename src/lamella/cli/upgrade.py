@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lamella.cli.links import follow_links_option
 from lamella.cli.rewriting import run_rewrite
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--lossy", is_flag=True, help="Leave out what the version cannot say, instead of refusing.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Workers; one per processor by default.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@follow_links_option
 @click.pass_context
 def upgrade(
     context: click.Context,
@@ -37,6 +39,7 @@ def upgrade(
     lossy: bool,
     jobs: int | None,
     quiet: bool,
+    follow_links: bool,
 ) -> None:
     """Give an OME-Zarr store in another version: an image, a plate or a collection, with all that is in it.
 
@@ -52,6 +55,8 @@ def upgrade(
 
     run_rewrite(
         context,
-        lambda progress: run(path, to, destination, lossy=lossy, jobs=jobs, progress=progress),
+        lambda progress: run(
+            path, to, destination, lossy=lossy, jobs=jobs, progress=progress, follow_links=follow_links
+        ),
         quiet=quiet,
     )

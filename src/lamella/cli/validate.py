@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import click
 
+from lamella.cli.links import follow_links_option
+
 INVALID = 1
 UNREADABLE = 2
 
@@ -24,9 +26,16 @@ UNREADABLE = 2
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=1), help="Workers for --pixels; one per processor by default."
 )
+@follow_links_option
 @click.pass_context
 def validate(
-    context: click.Context, path: str, as_json: bool, strict: bool, pixels: bool, jobs: int | None
+    context: click.Context,
+    path: str,
+    as_json: bool,
+    strict: bool,
+    pixels: bool,
+    jobs: int | None,
+    follow_links: bool,
 ) -> None:
     """Judge an OME-Zarr store by the rules of its version: images, labels, plates, wells, collections.
 
@@ -40,7 +49,7 @@ def validate(
     from lamella.ops.validation.validate import validate as judge
 
     try:
-        report = judge(path, strict=strict, pixels=pixels, jobs=jobs)
+        report = judge(path, strict=strict, pixels=pixels, jobs=jobs, follow_links=follow_links)
     except (LamellaError, OSError) as error:  # nothing at the path, or a place that cannot be reached
         if as_json:
             echo_lines(

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import click
 
+from lamella.cli.links import follow_links_option
+
 DAMAGED = 1
 UNREADABLE = 2
 
@@ -27,6 +29,7 @@ UNREADABLE = 2
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Workers; one per processor by default.")
+@follow_links_option
 @click.pass_context
 def verify(
     context: click.Context,
@@ -35,6 +38,7 @@ def verify(
     record: str | None,
     as_json: bool,
     jobs: int | None,
+    follow_links: bool,
 ) -> None:
     """Decode every chunk of an OME-Zarr store and parse every document, to know that all of it can be read.
 
@@ -53,7 +57,7 @@ def verify(
 
     try:
         with ended_by_sigterm():
-            report = run(path, manifest=manifest, record=record, jobs=jobs)
+            report = run(path, manifest=manifest, record=record, jobs=jobs, follow_links=follow_links)
     except KeyboardInterrupt:
         go_on = "" if record is None else " Run the same command again to go on."
         click.echo(f"Interrupted.{go_on}", err=True)

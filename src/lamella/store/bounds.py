@@ -123,7 +123,8 @@ class Bounds:
         if real != self._real_root and not real.startswith(self._real_root.rstrip(os.sep) + os.sep):
             raise InvalidNameError(
                 f"{path!r} leaves the store {self.root}: a symbolic link leads to {real}; open that place as a store "
-                "of its own, or this one with disable_path_checking=True to follow its links"
+                "of its own, or follow the links of this one: disable_path_checking=True to open it, follow_links=True "
+                "of functions, --follow-links of commands"
             )
 
     def is_alias(self, path: str) -> bool:

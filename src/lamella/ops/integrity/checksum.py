@@ -75,6 +75,7 @@ def checksum(
     jobs: int | None = None,
     executor: Executor | None = None,
     progress: Callable[[int], None] | None = None,
+    follow_links: bool = False,
 ) -> dict[str, str]:
     """Compute the SHA-256 of every file of a store.
 
@@ -93,6 +94,9 @@ def checksum(
         Where to read, instead of threads of this process.
     progress : callable, optional
         Told the bytes of each file that is done.
+    follow_links : bool
+        Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
+        node that was opened follows them or not.
 
     Returns
     -------
@@ -117,7 +121,7 @@ def checksum(
     >>> list(lamella.checksum(path))
     ['0/c/0/0/0/0/0', '0/zarr.json', 'zarr.json']
     """
-    found_storage, path, _ = place_of(path_or_node)
+    found_storage, path, _ = place_of(path_or_node, follow_links=follow_links)
     storage = listed(found_storage, path)
     check_reach(storage, executor)
     found: dict[str, str] = {}

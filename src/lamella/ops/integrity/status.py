@@ -243,13 +243,16 @@ def position_status(position: Position) -> ImageStatus:
     return ImageStatus(position.path, tuple(levels), tuple(position.channel_names))
 
 
-def status(path_or_node: StrPath | Store | NGFFNode) -> StoreStatus:
+def status(path_or_node: StrPath | Store | NGFFNode, *, follow_links: bool = False) -> StoreStatus:
     """Find what of a store's images is written, never written, or damaged: by indexes and sizes, no chunk is decoded.
 
     Parameters
     ----------
     path_or_node : path, URL, zarr store or node
         An image, plate, row, well or collection. Label images are looked at too.
+    follow_links : bool
+        Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
+        node that was opened follows them or not.
 
     Raises
     ------
@@ -272,7 +275,11 @@ def status(path_or_node: StrPath | Store | NGFFNode) -> StoreStatus:
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.open import open_ome_zarr
 
-    node = path_or_node if isinstance(path_or_node, NGFFNode) else open_ome_zarr(path_or_node)
+    node = (
+        path_or_node
+        if isinstance(path_or_node, NGFFNode)
+        else open_ome_zarr(path_or_node, disable_path_checking=follow_links)
+    )
     return StoreStatus(str(node._place), tuple(_images(node)))
 
 

@@ -160,6 +160,7 @@ def verify(
     jobs: int | None = None,
     executor: Executor | None = None,
     progress: Callable[[int], None] | None = None,
+    follow_links: bool = False,
 ) -> VerifyReport:
     """Read all that a store holds: parse its documents and decode its chunks, or compare its files with a manifest.
 
@@ -181,6 +182,9 @@ def verify(
         Where to read, instead of threads of this process.
     progress : callable, optional
         Told the bytes of each file that is done.
+    follow_links : bool
+        Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
+        node that was opened follows them or not.
 
     Raises
     ------
@@ -201,7 +205,7 @@ def verify(
     >>> bool(report), report.arrays, report.files
     (True, 1, 2)
     """
-    storage, path, name = place_of(path_or_node)
+    storage, path, name = place_of(path_or_node, follow_links=follow_links)
     storage = listed(storage, path)
     check_reach(storage, executor)
     wanted = None if manifest is None else read_manifest(manifest)

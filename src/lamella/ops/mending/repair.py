@@ -116,6 +116,7 @@ def repair(
     dry_run: bool = False,
     reindex: bool = False,
     backup: StrPath | None = None,
+    follow_links: bool = False,
 ) -> RepairReport:
     """Mend the metadata of a store as far as that can be done without guessing.
 
@@ -137,6 +138,9 @@ def repair(
         need not be any yet, and damaged ones are replaced.
     backup
         Another folder for the old documents; needed where the store is not local.
+    follow_links
+        Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
+        node that was opened follows them or not.
 
     Returns
     -------
@@ -166,7 +170,7 @@ def repair(
     >>> done.before.valid, done.rules, done.after.valid
     (False, ('PL-07',), True)
     """
-    storage, root, name = place_of(path_or_node, read_only=dry_run)
+    storage, root, name = place_of(path_or_node, read_only=dry_run, follow_links=follow_links)
     if not dry_run:
         storage.check_writable(root)
     before = _report(storage, root, name, {})
@@ -174,14 +178,20 @@ def repair(
     if dry_run or not changes:
         contents = {change.key: change.new for change in changes}
         return RepairReport(before, _report(storage, root, name, contents), changes)
-    return write_repair(RepairReport(before, before, changes), path_or_node, backup=backup)
+    return write_repair(
+        RepairReport(before, before, changes), path_or_node, backup=backup, follow_links=follow_links
+    )
 
 
 def write_repair(
-    plan: RepairReport, path_or_node: StrPath | Store | NGFFNode, *, backup: StrPath | None = None
+    plan: RepairReport,
+    path_or_node: StrPath | Store | NGFFNode,
+    *,
+    backup: StrPath | None = None,
+    follow_links: bool = False,
 ) -> RepairReport:
     """Do what a dry run planned for the same store; see `repair`."""
-    storage, root, name = place_of(path_or_node, read_only=False)
+    storage, root, name = place_of(path_or_node, read_only=False, follow_links=follow_links)
     storage.check_writable(root)
     if not plan.changes:
         return plan

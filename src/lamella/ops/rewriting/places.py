@@ -53,7 +53,7 @@ class Source:
         return self.documents.storage.name
 
 
-def open_source(source: StrPath | Store) -> Source:
+def open_source(source: StrPath | Store, *, follow_links: bool = False) -> Source:
     """Open the store that is to be written anew, for reading.
 
     Raises
@@ -63,7 +63,7 @@ def open_source(source: StrPath | Store) -> Source:
     MetadataError
         What is there is no Zarr store.
     """
-    storage = open_storage(source, read_only=True)
+    storage = open_storage(source, read_only=True, follow_links=follow_links)
     documents = Documents.open(storage)
     if documents is None:
         if storage.exists(""):

@@ -42,6 +42,7 @@ def rechunk(
     jobs: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    follow_links: bool = False,
 ) -> RewriteReport:
     """Cut the arrays of a store into other chunks and shards, or compress them otherwise.
 
@@ -71,6 +72,8 @@ def rechunk(
         Where to work, instead of threads of this process; its workers need to see both stores.
     progress : callable, optional
         Told the bytes of pixels done, those of all arrays, and what is being done.
+    follow_links : bool
+        Follow symbolic links that lead out of the source, for plates of linked images; they are refused otherwise.
 
     Returns
     -------
@@ -117,7 +120,16 @@ def rechunk(
     def prepare(documents: Documents, members: Survey) -> RechunkPlan:
         return RechunkPlan(documents, members.groups, recut)
 
-    return rewrite(source, target, settings, prepare, jobs=jobs, executor=executor, progress=progress)
+    return rewrite(
+        source,
+        target,
+        settings,
+        prepare,
+        jobs=jobs,
+        executor=executor,
+        progress=progress,
+        follow_links=follow_links,
+    )
 
 
 def _plain(cut: Cut) -> str | list[int] | None:

@@ -117,6 +117,7 @@ def rewrite(
     jobs: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    follow_links: bool = False,
 ) -> RewriteReport:
     """Write a store anew.
 
@@ -133,6 +134,8 @@ def rewrite(
         Number of workers and where they are, as :func:`lamella.ops.execution.run` takes them.
     progress
         See `Progress`.
+    follow_links
+        Whether links that lead out of the source are followed.
 
     Raises
     ------
@@ -147,7 +150,7 @@ def rewrite(
     with work.held():
         if work.finish_interrupted():
             return _final_report(target.path)
-        found = open_source(source)
+        found = open_source(source, follow_links=follow_links)
         target.check_free()
         check_reach(found.documents.storage, executor)
         members = survey(found.documents)

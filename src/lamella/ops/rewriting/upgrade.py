@@ -40,6 +40,7 @@ def upgrade(
     jobs: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    follow_links: bool = False,
 ) -> RewriteReport:
     """Give a store in another version of OME-NGFF: newer or older, an image, a plate or a collection.
 
@@ -67,6 +68,8 @@ def upgrade(
         Where to work, instead of threads of this process; its workers need to see both stores.
     progress : callable, optional
         Told the bytes of pixels done, those of all arrays, and what is being done.
+    follow_links : bool
+        Follow symbolic links that lead out of the source, for plates of linked images; they are refused otherwise.
 
     Returns
     -------
@@ -127,10 +130,22 @@ def upgrade(
         if changed is None:
             return plan
         return _rewrite_documents(
-            Documents(open_storage(target.path), documents.format), members, plan, changed
+            Documents(open_storage(target.path, follow_links=follow_links), documents.format),
+            members,
+            plan,
+            changed,
         )
 
-    return rewrite(source, target, settings, prepare, jobs=jobs, executor=executor, progress=progress)
+    return rewrite(
+        source,
+        target,
+        settings,
+        prepare,
+        jobs=jobs,
+        executor=executor,
+        progress=progress,
+        follow_links=follow_links,
+    )
 
 
 def _changed_arrays(documents: Documents, members: Survey, plan: UpgradePlan) -> dict[str, ArrayMeta] | None:

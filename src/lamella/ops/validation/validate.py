@@ -180,6 +180,7 @@ def validate(
     strict: bool = False,
     pixels: bool = False,
     jobs: int | None = None,
+    follow_links: bool = False,
 ) -> ValidationReport:
     """Judge a store by the rules of its OME-NGFF version: 0.4, 0.5 or 0.6.
 
@@ -199,6 +200,9 @@ def validate(
         Reads all pixels.
     jobs
         Number of workers for the pixels; one per processor by default.
+    follow_links
+        Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
+        node that was opened follows them or not.
 
     Returns
     -------
@@ -221,7 +225,7 @@ def validate(
     >>> bool(lamella.validate(path, pixels=True))
     True
     """
-    storage, root, name = place_of(path_or_node)
+    storage, root, name = place_of(path_or_node, follow_links=follow_links)
     inspection = Inspection(StoreReader(storage), keep_images=pixels)
     inspection.walk(root)
     if pixels:
@@ -245,7 +249,9 @@ def report_of(inspection: Inspection, name: str, *, strict: bool = False) -> Val
     )
 
 
-def place_of(path_or_node: StrPath | Store | NGFFNode, *, read_only: bool = True) -> tuple[Storage, str, str]:
+def place_of(
+    path_or_node: StrPath | Store | NGFFNode, *, read_only: bool = True, follow_links: bool = False
+) -> tuple[Storage, str, str]:
     """Find the storage, the path in it and the name of what a caller gave.
 
     Raises
@@ -261,7 +267,7 @@ def place_of(path_or_node: StrPath | Store | NGFFNode, *, read_only: bool = True
         )
     if isinstance(path_or_node, NGFFNode):
         return path_or_node._documents.storage, path_or_node.path, str(path_or_node._place)
-    storage = open_storage(path_or_node, read_only=read_only)
+    storage = open_storage(path_or_node, read_only=read_only, follow_links=follow_links)
     missing = not os.path.lexists(storage.root) if isinstance(storage, LocalStorage) else False
     if missing:
         raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
