@@ -197,6 +197,30 @@ def test_a_palette_that_is_no_ramp_is_noted(tmp_path: Path, store: Path) -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        (
+            {"photometric": "miniswhite"},
+            "it shows small values as white (WhiteIsZero), and is shown the other way round now",
+        ),
+        (
+            {"imagej": True, "metadata": {"LUTs": [255 - ramp(1, 1, 1)]}},
+            "a lookup table of it is no ramp from black to one colour and was not used",
+        ),
+    ],
+)  # fmt: skip
+def test_a_display_that_is_not_kept_is_noted(
+    tmp_path: Path, store: Path, options: dict[str, Any], note: str
+) -> None:
+    path = tmp_path / "inverted.tif"
+    image = pixels((20, 24))
+    tifffile.imwrite(path, image, **options)
+    assert convert(path, store).notes == (f"{path}: {note}",)
+    with open_ome_zarr(store) as position:
+        assert_array_equal(position.data[0], image)
+
+
 # -- colours ----------------------------------------------------------------------------------------------------
 
 

@@ -33,7 +33,7 @@ from lamella.adapters.tiff_pages import (
 )
 from lamella.adapters.tiff_promises import check_promises
 from lamella.adapters.tiff_resolution import read_resolution
-from lamella.adapters.tiff_samples import has_other_palette, is_rgb, merge_channels
+from lamella.adapters.tiff_samples import display_notes, is_rgb, merge_channels
 from lamella.errors import SourceError
 from lamella.ops.conversion.source import ImageDescription
 from lamella.store.paths import local_path
@@ -234,8 +234,7 @@ def _describe(
     notes = (*metadata.notes, *plan.notes)
     if lacking:
         notes = (*notes, f"{lacking} of its {len(pages)} planes are missing and were written as zeros")
-    if has_other_palette(series.keyframe):
-        notes = (*notes, "its palette of colours was not applied: the pixels are its indices")
+    notes = (*notes, *display_notes(series.keyframe))
     description = ImageDescription(
         name=os.path.basename(path),
         files=tuple(sorted({page.file for page in pages if page is not None})),

@@ -61,6 +61,8 @@ def read_imagej(imagej: Mapping[str, Any], tags: Any, plan: AxisPlan) -> TiffMet
     if interval is not None:
         scale["t"], units["t"] = interval, unit_name(_text(imagej.get("tunit"))) or "second"
     notes = () if dropped is None else (print_note(per_unit, dropped),)
+    if any(lut_color(lut) is None for lut in _listed(imagej.get("LUTs"), np.ndarray)):
+        notes = (*notes, "a lookup table of it is no ramp from black to one colour and was not used")
     return TiffMetadata(scale, units, _channels(imagej, plan), notes=notes)
 
 

@@ -17,6 +17,7 @@ from lamella.ops.conversion.source import SourceChannel
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_WHITE_IS_ZERO = 0
 _GRAY, _RGB, _PALETTE, _SEPARATED, _YCBCR = (0, 1), 2, 3, 5, 6
 _LAB = (8, 9, 10)
 """Values of the tag PhotometricInterpretation."""
@@ -90,9 +91,13 @@ def ramp_color(page: Any) -> str | None:
     return lut_color(np.asarray(page.colormap) >> 8)
 
 
-def has_other_palette(page: Any) -> bool:
-    """Return whether the pixels are indices into a table of colours that is no ramp."""
-    return page.photometric == _PALETTE and page.colormap is not None and ramp_color(page) is None
+def display_notes(page: Any) -> tuple[str, ...]:
+    """Return what of the display of a page is not kept: a table of colours that is no ramp, small values as white."""
+    if page.photometric == _PALETTE and page.colormap is not None and ramp_color(page) is None:
+        return ("its palette of colours was not applied: the pixels are its indices",)
+    if page.photometric == _WHITE_IS_ZERO:
+        return ("it shows small values as white (WhiteIsZero), and is shown the other way round now",)
+    return ()
 
 
 def lut_color(lut: Any) -> str | None:
