@@ -87,13 +87,14 @@ class Collection(OMEXMLMethods):
 
     def _list_series(self, series: list[str]) -> None:
         version, path = self._session.version, self._place.child(_OME).path
-        if self._documents.kind(path) is None:
-            self._documents.put_group(path, {})
 
         def edit(attributes: JSONObject) -> JSONObject:
             return version.with_ome(attributes, {**version.ome(attributes), "series": series})
 
-        self._documents.edit_group(path, edit)
+        with self._documents.lock(self.path):
+            if self._documents.kind(path) is None:
+                self._documents.put_group(path, {})
+            self._documents.edit_group(path, edit)
 
     def positions(self) -> Iterator[tuple[str, Position]]:
         """Iterate over the images, in the order of the file.

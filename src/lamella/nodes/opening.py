@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.node import NGFFNode
     from lamella.store.storage import Storage
-    from lamella.types import StrPath, VersionName
+    from lamella.types import JSONObject, StrPath, VersionName
 
 _LAYOUT_CLASSES: dict[str, type[NGFFNode]] = {"fov": Position, "hcs": Plate, "tiled": TiledPosition}
 
@@ -97,11 +97,36 @@ def open_store(
     options = {**kwargs, "parse_meta": False, "channel_names": channel_names, "axes": axes}
     node = kind(Place(session, ""), **options)
     first = node._first_attributes()
-    if mode == "w" and storage.exists(""):
-        storage.delete("")
-    session.documents.put_group("", first)
+    if mode == "w":
+        if storage.exists(""):
+            storage.delete("")
+        session.documents.put_group("", first)
+    elif not _create_root(session.documents, first, mode):  # another process created it meanwhile
+        return open_store(
+            store_path, layout, mode, channel_names, axes, version, disable_path_checking, durability, kwargs
+        )
     node._parse_meta()
     return node
+
+
+def _create_root(documents: Documents, first: JSONObject, mode: str) -> bool:
+    """Write the first document of a new store; False where mode "a" opens what another process has created.
+
+    Raises
+    ------
+    StoreExistsError
+        Another process has created a store there, and the mode is "w-".
+    """
+    storage = documents.storage
+    with storage.lock(""):
+        if Documents.open(storage) is None:
+            documents.put_group("", first)
+            return True
+    if mode == "a":
+        return False
+    raise StoreExistsError(
+        f"Cannot create {storage.name}: another process created it meanwhile. Use mode='a' to open it, or another path."
+    )
 
 
 def _check_options(kind: type[NGFFNode], options: dict[str, Any]) -> None:

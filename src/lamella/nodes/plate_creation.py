@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError, NodeNotFoundError
@@ -42,15 +42,28 @@ Images: TypeAlias = dict[str, list[tuple[str, int]]]
 def create_well(plate: Plate, row: str, column: str, row_index: int | None, column_index: int | None) -> Well:
     """Create an empty well; see :meth:`Plate.create_well`."""
     path = join(row, column)
-    documents, version = plate._documents, plate._session.version
     plate_edits.check_name(row)
     plate_edits.check_name(column)
-    if path in {well.path for well in plate._live.model.wells}:
+    while True:
+        # As in `create_positions`: of several that create one well at a time, one does.
+        with plate._documents.lock(plate.path):
+            listed = path in {well.path for well in plate._live.refresh().wells}
+            if not listed:
+                if _is_filled(plate, path):
+                    raise _not_listed(plate, path)
+                return _create_well(plate, row, column, row_index, column_index)
         if not plate._overwriting_creation:
             raise NodeExistsError(f"The plate {plate._place} has a well {path!r} already.")
-        del plate[path]
-    elif _is_filled(plate, path):
-        raise _not_listed(plate, path)
+        with suppress(NodeNotFoundError):  # somebody else deleted it meanwhile
+            del plate[path]
+
+
+def _create_well(
+    plate: Plate, row: str, column: str, row_index: int | None, column_index: int | None
+) -> Well:
+    """Create a well that the plate does not list, under the lock of its members."""
+    path = join(row, column)
+    documents, version = plate._documents, plate._session.version
 
     def add(meta: PlateMeta) -> PlateMeta:
         changed = plate_edits.add_wells(meta, [(row, column, row_index, column_index)])

@@ -176,15 +176,17 @@ class ImageCreation(NGFFNode):
         source: Source | None,
     ) -> ImageArray:
         key, place = self._array_place(name)
-        found = self._documents.kind(place.path)
-        self._check_free(key, found)
+        found, listed = self._documents.kind(place.path), key in view.multiscales[0].get_dataset_paths()
+        self._check_free(key, found, listed)
         if check_shape:
             self._check_shape(view, key, array.shape)
         if found is None and source is not None:
             self._check_source(source, place)
 
         def add(meta: ImagesMeta) -> ImagesMeta:
-            if key in meta.multiscales[0].get_dataset_paths():
+            nonlocal listed
+            listed = key in meta.multiscales[0].get_dataset_paths()
+            if listed:
                 meta = edits.remove_dataset(meta, key)
             return edits.add_dataset(meta, key, transform, dtype_window(array.dtype))
 
@@ -195,7 +197,12 @@ class ImageCreation(NGFFNode):
             staged = self._staged(array, source)
 
         def put() -> None:
-            if found is not None:
+            # Looked at again under the lock: another creator may have come before it was held.
+            if found is None and "/" not in key and self._documents.put_new_array(place.path, array):
+                return
+            now = self._documents.kind(place.path)
+            self._check_free(key, now, listed)
+            if now is not None:
                 self._documents.delete(place.path)
             for group in self._groups_above(key):
                 self._documents.put_group(group, {})
@@ -226,9 +233,10 @@ class ImageCreation(NGFFNode):
                 "Load the data before the store is replaced, or write to another path."
             )
 
-    def _check_free(self, key: str, found: str | None) -> None:
+    def _check_free(self, key: str, found: str | None, listed: bool) -> None:
+        """Refuse to create an array where something is; ``listed`` says whether the metadata list it."""
         self._groups_above(key)
-        if found == "array" and self._is_unfinished(key):
+        if found == "array" and not listed and self._is_unwritten(key):
             return
         if found == "group" or (found == "array" and not self._overwriting_creation):
             raise NodeExistsError(
@@ -236,10 +244,8 @@ class ImageCreation(NGFFNode):
                 f"{'' if found == 'group' else ', or open the store with overwriting_creation=True'}."
             )
 
-    def _is_unfinished(self, key: str) -> bool:
-        """Whether an array has neither pixels nor a place in the metadata, as a killed creation leaves it."""
-        if key in self._live.view.multiscales[0].get_dataset_paths():
-            return False
+    def _is_unwritten(self, key: str) -> bool:
+        """Whether an array has no pixels, as a killed creation leaves one that the metadata do not list."""
         names = self._documents.storage.list(self._place.child(key).path)
         return set(names) <= {"zarr.json", ".zarray", ".zattrs"}
 

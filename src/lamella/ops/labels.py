@@ -79,23 +79,29 @@ def create_label(
         source={"image": "../../"},
     )
     documents, place = labels._documents, labels._place.child(name)
-    if name in labels._listed() or documents.storage.exists(place.path):
-        raise NodeExistsError(f"{position._place} has labels {name!r} already. Delete them first.")
     attributes = _image_attributes(position, name, kept, meta)
     arrays = {
         place.child(path).path: _level_like(level, source, kept, position)
         for path, level in zip(position.dataset_paths, levels, strict=True)
     }
+    with documents.lock(position.path):  # of several that create one name at a time, one does
+        if name in labels._listed() or documents.storage.exists(place.path):
+            raise NodeExistsError(f"{position._place} has labels {name!r} already. Delete them first.")
+        try:
+            documents.put_arrays(arrays)
+            documents.put_group(place.path, attributes)
+        except BaseException:
+            documents.storage.delete(place.path)
+            raise
     try:
-        documents.put_arrays(arrays)
-        documents.put_group(place.path, attributes)
         image = LabelImage(place)
         write_array(ImageArray(image.data._place), source)  # colours that were given stay as they are
         fill_levels(image)
     except BaseException:
         documents.storage.delete(place.path)
         raise
-    _edit_list(labels, lambda names: [*names, name])
+    with documents.lock(position.path):
+        _edit_list(labels, lambda names: [*names, name])
     return image
 
 
@@ -279,7 +285,9 @@ def _ratios(position: Position, path: str) -> list[float]:
 
 
 def _edit_list(labels: Labels, change: Callable[[list[str]], list[str]]) -> None:
-    """Change the list of names in the labels group (LB-01); the group is made when there is none.
+    """Change the list of names in the labels group (LB-01), under the lock of the position's members.
+
+    The group is created when there is none.
 
     Label images that are there and were not listed are listed with it. A list is never empty: with its last name it
     goes, and the group too when nothing else is in it.
@@ -317,10 +325,11 @@ def delete_label(labels: Labels, name: str) -> None:
         return
     path = labels._place.child(name).path
     labels._documents.storage.check_deletable(path)
-    _edit_list(labels, lambda names: [known for known in names if known != name])
-    if labels._documents.storage.exists(path):
-        labels._documents.delete(path)
-    _delete_empty_group(labels)
+    with labels._documents.lock(labels._place.parent.path):
+        _edit_list(labels, lambda names: [known for known in names if known != name])
+        if labels._documents.storage.exists(path):
+            labels._documents.delete(path)
+        _delete_empty_group(labels)
 
 
 def rename_label(labels: Labels, old: str, new: str) -> None:
@@ -329,6 +338,12 @@ def rename_label(labels: Labels, old: str, new: str) -> None:
     A rename that was killed half way is finished by the same call.
     """
     _check_label_name(new)
+    with labels._documents.lock(labels._place.parent.path):
+        _rename_alone(labels, old, new)
+
+
+def _rename_alone(labels: Labels, old: str, new: str) -> None:
+    """Rename a label image, under the lock of the position's members."""
     listed, documents = labels._listed(), labels._documents
     source, target = labels._place.child(old).path, labels._place.child(new).path
     there = documents.storage.exists(target)

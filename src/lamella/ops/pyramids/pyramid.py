@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
-from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, MetadataError, NodeExistsError, NodeNotFoundError
 from lamella.ops.execution import check_reach
 from lamella.ops.pyramids import update
 from lamella.ops.pyramids.cascade import make_levels
@@ -373,39 +373,68 @@ def _create_levels(
     method: str,
     begin: Callable[[Position], str] | None = None,
 ) -> str | None:
-    """Create arrays and metadata of levels; `begin` is called before anything is written, and its result returned."""
+    """Create arrays and metadata of levels; `begin` is called before anything is written, and its result returned.
+
+    Of several calls at a time one creates them, and the others are refused.
+    """
     base_path = position.dataset_paths[0]
     transforms = position.metadata.multiscales[0].datasets[0].coordinate_transformations or []
-    paths = [_level_path(base_path, number) for number in range(1, len(plan))]
-    taken = [
-        path
-        for path, (shape, _) in zip(paths, plan[1:], strict=True)
-        if not _is_free(position, path, _level_meta(base, shape))
-    ]
-    if taken:
-        raise InvalidArgumentError(
-            f"The levels {taken} of {position._place} are there already, but its metadata do not list them. "
-            "Delete them first."
-        )
-    begun = begin(position) if begin is not None and paths else None
-    for path, (shape, _) in zip(paths, plan[1:], strict=True):
-        position._documents.put_array(position._place.child(path).path, _level_meta(base, shape))
+    levels = {
+        _level_path(base_path, number): (_level_meta(base, shape), factors)
+        for number, (shape, factors) in enumerate(plan)
+        if number
+    }
+    if not levels:
+        return None
 
     def add(meta: ImagesMeta) -> ImagesMeta:
-        for path, (_, factors) in zip(paths, plan[1:], strict=True):
+        _refuse_listed(position, meta)
+        for path, (_, factors) in levels.items():
             meta = edits.add_dataset(meta, path, geometry.level_transforms(transforms, factors, method))
         return meta
 
-    if paths:
-        position._live.edit(add)
+    def put() -> None:
+        _refuse_taken(position, levels)  # again: now that the document is held, nobody else creates an array
+        for path, (array, _) in levels.items():
+            position._documents.put_array(position._place.child(path).path, array)
+
+    with position._documents.lock(position.path):  # so that nobody else begins with levels meanwhile
+        _refuse_listed(position, position._live.refresh())
+        _refuse_taken(position, levels)
+        begun = None if begin is None else begin(position)
+        try:
+            position._live.edit(add, before_write=put)
+        except BaseException:
+            if begun is not None:
+                update.end(position, begun)
+            raise
     return begun
+
+
+def _refuse_listed(position: Position, meta: ImagesMeta) -> None:
+    """Refuse to create levels where another call has created some since it was asked."""
+    paths = meta.multiscales[0].get_dataset_paths()
+    if len(paths) != 1:
+        raise NodeExistsError(
+            f"Cannot create levels of {position._place}: another call created some meanwhile. Its levels are {paths}."
+        )
+
+
+def _refuse_taken(position: Position, levels: Mapping[str, tuple[ArrayMeta, object]]) -> None:
+    """Refuse to create levels where something is that the metadata do not list."""
+    taken = [path for path, (array, _) in levels.items() if not _is_free(position, path, array)]
+    if taken:
+        raise NodeExistsError(
+            f"The levels {taken} of {position._place} are there already, but its metadata do not list them. "
+            "Delete them first."
+        )
 
 
 def _is_free(position: Position, path: str, planned: ArrayMeta) -> bool:
     """Whether nothing is at a level's place but what a killed call of the same left there: such an array, empty."""
     place = position._place.child(path)
     kind = position._documents.kind(place.path)
-    if kind != "array" or not position._is_unfinished(path):
+    if kind != "array" or not position._is_unwritten(path):
         return kind is None
     there = position._documents.array(place.path)
     return (there.shape, there.dtype) == (planned.shape, planned.dtype)
