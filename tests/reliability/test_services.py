@@ -102,6 +102,25 @@ def test_reading_asks_a_service_for_nothing_that_changes_it(service, name):
     assert {key: file.getvalue() for key, file in MemoryFileSystem.store.items()} == before
 
 
+@pytest.mark.parametrize("name", names())
+def test_stores_of_obstore_are_read_as_all_others(name):
+    from obstore.store import MemoryStore
+    from zarr.storage import ObjectStore
+
+    objects = MemoryStore()
+    for key, data in specimen(name).items():
+        objects.put(key, data)
+    by_obstore, by_fsspec = ObjectStore(objects), put(name)
+    try:
+        used(by_obstore)
+    except LamellaError as error:
+        with pytest.raises(type(error)):
+            used(by_fsspec)
+    assert [one.keys() for one in (lamella.checksum(by_obstore), lamella.checksum(by_fsspec))] == [
+        specimen(name).keys()
+    ] * 2
+
+
 def test_a_service_is_no_place_for_the_files_of_engines(service):
     # TensorStore would ask with credentials and settings of its own, and is not given the store.
     storage = lamella.open_ome_zarr(put("image 0.5"))._documents.storage
