@@ -44,7 +44,7 @@ def address_of(store: Any) -> str:
         return clean_url(path)
     if type(inner).__module__.startswith("obstore"):
         return _obstore_address(inner) or str(store)
-    return str(store)
+    return " ".join(str(store).split())  # icechunk describes itself on several lines
 
 
 def _unwrapped(store: Any) -> Any:

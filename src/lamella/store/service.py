@@ -5,12 +5,13 @@
 - Listings that fsspec remembers are never used: other writers change them.
 - Keys that a store cannot hold are not asked for (icechunk).
 
-Layer: store. Imports zarr-python: import this module inside functions, or below one that does.
+Layer: store.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 64
 """Requests at a time: remote stores answer many in the time of one."""
+
+_KEY_OF_ICECHUNK = re.compile(r"(?:.+/)?(?:zarr\.json|c(?:/\d+)*)", re.ASCII)
 
 _BULK = 1000
 """Keys that S3 deletes with one request."""
@@ -59,10 +62,7 @@ class Service:
 
     def can_hold(self, key: str) -> bool:
         """Whether a store can have a key at all: icechunk has documents of Zarr v3 and chunks, and no other files."""
-        if not self._is_icechunk:
-            return True
-        parts = key.split("/")
-        return parts[-1] == "zarr.json" or "c" in parts[:-1] or parts[-1] == "c"
+        return not self._is_icechunk or _KEY_OF_ICECHUNK.fullmatch(key) is not None
 
     async def get(
         self, key: str, byte_range: ByteRequest | None = None, prototype: Any = None
@@ -256,6 +256,8 @@ class Service:
         if type(inner).__module__.startswith("obstore"):
             metas = await inner.list(prefix=prefix).collect_async()
             return {meta["path"]: meta["size"] for meta in metas}
+        if self._is_icechunk and await self.get(f"{prefix}zarr.json") is None:
+            return {}  # it lists below groups and arrays only
         keys = [key async for key in self.store.list_prefix(prefix)]
         sizes = await _in_batches(self.store.getsize(key) for key in keys)
         return dict(zip(keys, sizes, strict=True))
@@ -277,6 +279,11 @@ class Service:
 
     async def set_many(self, values: dict[str, bytes]) -> None:
         """Set several keys at once."""
+        if self._is_icechunk:  # groups before arrays, and these before their chunks
+            first = [key for key in values if _is_document(key)]
+            for key in sorted(first, key=lambda one: one.count("/")):
+                await self.set(key, values[key])
+            values = {key: data for key, data in values.items() if not _is_document(key)}
         await _in_batches(self.set(key, data) for key, data in values.items())
 
     async def set(self, key: str, data: bytes) -> None:
@@ -297,6 +304,10 @@ class Service:
         ordered = sorted(keys)
         bulk = getattr(self._fs, "_bulk_delete", None)
         try:
+            if self._is_icechunk:  # chunks before the arrays that hold them, and these before the groups
+                for key in sorted(ordered, key=lambda one: (_is_document(one), -one.count("/"))):
+                    await self.store.delete(key)
+                return
             if bulk is None:
                 await _in_batches(self.store.delete(key) for key in ordered)
                 return
@@ -318,6 +329,10 @@ class Service:
     def has_folders(self) -> bool:
         """Whether empty folders may be left behind by keys that go: fsspec's file systems that are no object stores."""
         return self._fs is not None and not hasattr(self._fs, "_bulk_delete")
+
+
+def _is_document(key: str) -> bool:
+    return key.rpartition("/")[2] in DOCUMENTS
 
 
 async def _in_batches(work: Iterable[Awaitable[Any]]) -> list[Any]:

@@ -324,7 +324,9 @@ class ZarrStorage(Storage):
         """Copy keys, some at once but no more than memory should hold."""
         batch: Names = []
         held = 0
-        for key, size in sizes.items():
+        # Documents first: icechunk holds no chunks of an array that it does not know.
+        for key in sorted(sizes, key=lambda one: (one.rpartition("/")[2] not in DOCUMENTS, one.count("/"))):
+            size = sizes[key]
             if batch and (held + size > _COPIED or len(batch) == AT_ONCE):
                 self._copy_batch(batch, sizes, target)
                 batch, held = [], 0
