@@ -180,6 +180,10 @@ def _check_creation(
         raise InvalidArgumentError(
             f"Cannot {what}: channel_names is a list of names, not the text {channel_names!r}."
         )
+    if not all(isinstance(name, str) and name for name in channel_names or []):
+        raise InvalidArgumentError(
+            f"Cannot {what}: channel_names is a list of texts that are not empty, not {list(channel_names or [])!r}."
+        )
     if axes is not None and not all(isinstance(axis, AxisMeta) for axis in axes):
         raise InvalidArgumentError(
             f"Cannot {what}: axes is a list of AxisMeta, such as lamella.models.axes('czyx'), not {axes!r}."

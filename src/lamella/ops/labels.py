@@ -378,6 +378,10 @@ def color_entries(colors: Mapping[int, Sequence[int]] | None) -> list[LabelColor
     >>> color_entries({1: (255, 0, 0)})[0].rgba
     [255, 0, 0, 255]
     """
+    if colors is not None and not isinstance(colors, Mapping):
+        raise InvalidArgumentError(
+            f"colors maps labels to colours, such as {{1: (255, 0, 0)}}, not {colors!r}."
+        )
     if not colors:
         return None
     entries = []

@@ -54,6 +54,10 @@ def new_plate(name: str | None = None, acquisitions: Sequence[AcquisitionMeta] |
     >>> new_plate("screen").acquisitions[0].to_json()
     {'id': 0, 'name': 'Acquisition 0'}
     """
+    if not all(isinstance(entry, AcquisitionMeta) for entry in acquisitions or []):
+        raise InvalidArgumentError(f"acquisitions is a list of AcquisitionMeta, not {acquisitions!r}")
+    if name is not None and not isinstance(name, str):
+        raise InvalidArgumentError(f"the name of a plate is text, not {name!r}")
     listed = [_new_acquisition(0)] if acquisitions is None else [entry.checked() for entry in acquisitions]
     ids = [entry.id for entry in listed]
     if len(set(ids)) < len(ids) or any(number < 0 for number in ids):

@@ -30,6 +30,7 @@ from lamella.ops.conversion.store import (
     is_complete,
 )
 from lamella.ops.conversion.write import write_images
+from lamella.ops.execution import check_workers
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.store.file_system import stamp_of
 from lamella.store.paths import local_path, location
@@ -173,6 +174,7 @@ def convert(
     """
     settings = ImageSettings(version, chunks, shards, levels)
     settings.check()
+    check_workers(jobs, executor)
     if jobs is not None and jobs < 1:
         raise InvalidArgumentError(f"jobs is the number of workers: {jobs} is not above 0")
     target = _Destination(local_path(destination, "the destination"), overwrite)

@@ -84,6 +84,12 @@ class ImageSettings:
         sharded = self.sharded
         if self.levels != "auto" and (not isinstance(self.levels, int) or self.levels < 1):
             raise InvalidArgumentError(f"levels {self.levels!r} is neither a number from 1 on nor 'auto'")
+        for what, cut, words in (
+            ("chunks", self.chunks, ("auto",)),
+            ("shards", self.shards, ("auto", "none")),
+        ):
+            if isinstance(cut, str) and cut not in words:
+                raise InvalidArgumentError(f"{what}={cut!r} is neither {' nor '.join(words)} nor lengths")
         # An image with all axes takes whatever any image takes.
         choose_layout("tczyx", (1, 1, 1, 1, 1), 1, chunks=self.chunks, shards=self.shards, sharded=sharded)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, one_line
-from lamella.ops.execution import check_reach, run
+from lamella.ops.execution import check_reach, check_workers, run
 from lamella.ops.integrity.array_status import Fault
 from lamella.ops.integrity.record import Record, refuse_in_store
 from lamella.ops.known_members import listed
@@ -123,6 +123,7 @@ def checksum(
     """
     found_storage, path, _ = place_of(path_or_node, follow_links=follow_links)
     storage = listed(found_storage, path)
+    check_workers(jobs, executor)
     check_reach(storage, executor)
     found: dict[str, str] = {}
 

@@ -22,7 +22,7 @@ from lamella.errors import (
     StorageError,
     one_line,
 )
-from lamella.ops.execution import check_reach, run
+from lamella.ops.execution import check_reach, check_workers, run
 from lamella.ops.integrity.array_status import Fault
 from lamella.ops.integrity.checksum import SUMS, compare, read_manifest
 from lamella.ops.integrity.decoding import Decoded, StoredPlace, decode, places_to_decode
@@ -207,6 +207,7 @@ def verify(
     """
     storage, path, name = place_of(path_or_node, follow_links=follow_links)
     storage = listed(storage, path)
+    check_workers(jobs, executor)
     check_reach(storage, executor)
     wanted = None if manifest is None else read_manifest(manifest)
     work = _DECODING if wanted is None else SUMS

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ from lamella.store.text_arrays import translated
 from lamella.store.transfer import copy_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from concurrent.futures import Executor
 
     from zarr.abc.store import Store
@@ -152,6 +153,8 @@ def _shared_out(jobs: int | None, positions: int) -> tuple[int, int]:
 
 def _checked(positions: Mapping[str, Position]) -> dict[str, Position]:
     """Return the positions by their plain paths."""
+    if not isinstance(positions, Mapping):
+        raise InvalidArgumentError(f"positions maps 'row/column/field' to positions; got {positions!r}.")
     if not positions:
         raise InvalidArgumentError("A plate is made from at least one position; got none.")
     checked: dict[str, Position] = {}

@@ -20,6 +20,7 @@ from lamella.ops.plates.map_output import refuse_inside
 from lamella.ops.plates.map_records import LABELS
 from lamella.spec.axes import channel_axis
 from lamella.spec.edits import new_images
+from lamella.store.documents import new_array
 from lamella.store.keys import check_key
 
 if TYPE_CHECKING:
@@ -178,9 +179,11 @@ def _data_type(dtype: DTypeLike | None, over: str) -> np.dtype[Any] | None:
             f"dtype={dtype!r} is for over='regions': results of positions are stored in the data type that they have."
         )
     try:
-        return np.dtype(dtype)
+        kind = np.dtype(dtype)
     except (TypeError, ValueError) as fault:
         raise InvalidArgumentError(f"{dtype!r} is not a data type of numpy: {fault}") from fault
+    new_array((1,), kind, zarr_format=3)  # refuses what no array holds
+    return kind
 
 
 def _channel_names(

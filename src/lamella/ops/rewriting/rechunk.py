@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.errors import MetadataError
+from lamella.ops.execution import check_workers
 from lamella.ops.rewriting.places import Target
 from lamella.ops.rewriting.rechunk_layout import Recut
 from lamella.ops.rewriting.rewrite import Progress, RewriteReport, rewrite
@@ -104,6 +105,7 @@ def rechunk(
     >>> image.chunks, image.shards
     ((1, 1, 4, 32, 32), (1, 1, 8, 64, 64))
     """
+    check_workers(jobs, executor)
     recut = Recut(chunks, shards, codec)
     recut.check()
     target = Target.of(source, destination)

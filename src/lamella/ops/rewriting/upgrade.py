@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.ops.execution import check_workers
 from lamella.ops.rewriting.arrays import encoded_alike
 from lamella.ops.rewriting.places import Target, group_above
 from lamella.ops.rewriting.rewrite import Progress, RewriteReport, rewrite
@@ -102,6 +103,7 @@ def upgrade(
     >>> report.arrays, report.carried, lamella.open_ome_zarr(path).version
     (1, 1, '0.5')
     """
+    check_workers(jobs, executor)
     version = by_name(to)
     if not version.writable:
         raise InvalidArgumentError(f"OME-NGFF {to} is read, not written: choose one of 0.4, 0.5, 0.6")
