@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lamella.adapters.dask import dask_array
-from lamella.adapters.xarray_attributes import user_attributes
+from lamella.adapters.xarray_attributes import real_times, user_attributes
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError
-from lamella.spec.axes import AxisMeta, channel_axis
+from lamella.spec.axes import AxisMeta, axis_kind, channel_axis
 from lamella.store.limits import check_block
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def to_xarray(position: Position) -> xr.DataArray:
         Backed by dask (see `lamella.adapters.dask.dask_array`). Dims are the lower-case names of the axes, in their
         order: ``("t", "c", "z", "y", "x")``. Coordinates are the channel names on the channel axis, and
         ``translation + scale * index`` (CT-07) on the others, with the axis' unit under ``attrs["units"]`` of the
-        coordinate. ``attrs`` are those of the DataArray that was written; ``name`` is the name of the image. Each
+        coordinate; frames that `write_xarray` stored off their step have their real time. ``attrs`` are those of the
+        DataArray that was written; ``name`` is the name of the image. Each
         coordinate carries the scale of its axis in ``encoding["lamella_scale"]``, so that a single timepoint or plane
         that is cut out and written elsewhere keeps it.
 
@@ -109,11 +110,25 @@ def labels_of(
                 f"{position!r} has scale {scale[i]} and translation {translation[i]} on axis {name!r}, too large for "
                 "coordinates. set_transform() gives it others."
             )
+        if axis_kind(axis) == "time":
+            values = _taken(position, values, translation[i], scale[i])
         attrs = {"units": axis.unit} if axis.unit else {}
         if i == channel:
             values = _channel_labels(position.channel_names, length)
         coords[name] = xr.Variable((name,), values, attrs, encoding={STEP_ENCODING: scale[i]})
     return tuple(axis.name.lower() for axis in axes), coords
+
+
+def _taken(
+    position: Position, values: np.ndarray[Any, Any], start: float, step: float
+) -> np.ndarray[Any, Any]:
+    """Return times with those in place that frames were really taken at, where a write stored them."""
+    attributes, paths = position._documents.group(position.path), position.dataset_paths
+    found = real_times(attributes, paths[0], start, step) if paths else None
+    for frame, time in (found or {}).items():
+        if 0 <= frame < len(values):
+            values[frame] = time
+    return values
 
 
 def _matched(numbers: list[float], count: int, default: float) -> list[float]:

@@ -1,15 +1,15 @@
 """Coordinates as regular grids: what a labelled array's coordinates say of scale, translation and index.
 
 Pure arithmetic on numbers. OME-NGFF knows an axis by a scale and a translation only, so coordinates have to lie on a
-regular grid; "on" means within a hundredth of a step (`TOLERANCE`).
+regular grid; "on" means within a hundredth of a step (`TOLERANCE`), for times within a twentieth (`JITTER`). Where
+timepoints go on a time axis is in `xarray_fit`.
 
 Layer: adapters.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,16 +17,24 @@ import numpy as np
 from lamella.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 TOLERANCE = 0.01
 """How far from its place on a regular grid a coordinate may lie, in steps of the grid."""
 
-MOST_PARTS = 1000
-"""Most parts into which a step of a time axis is cut to meet a timepoint between two others."""
+JITTER = 0.05
+"""How far from its step of the time axis a timepoint may lie, in steps: its real time is stored beside."""
 
-_EXACT = 1e-5
-_MOST_EMPTY = 1_000_000
+FINEST = 10
+"""Most parts into which the smallest gap between timepoints is cut to meet all of them."""
+
+NOISE = 1e-4
+"""What counts as no distance at all, in steps: differences of floats are not exact."""
+
+MOST_EMPTY = 1_000_000
+"""Timepoints that a write may leave empty."""
 
 
 def checked_values(values: NDArray[Any], dim: str) -> NDArray[np.float64]:
@@ -100,10 +108,10 @@ def regular_step(values: NDArray[np.float64], dim: str, stated: float | None = N
         )
     if stated is not None and abs(step - stated) * (count - 1) <= TOLERANCE * stated:
         return stated
-    return _rounded(step, float(np.abs(values).max()), count - 1)
+    return rounded(step, float(np.abs(values).max()), count - 1)
 
 
-def _rounded(step: float, largest: float, parts: int = 1) -> float:
+def rounded(step: float, largest: float, parts: int = 1) -> float:
     """Drop the noise that differences of floats carry: 0.09999999999999964 becomes 0.1.
 
     The shortest decimal that is as near to the difference of two coordinates, cut into parts, as floats can tell.
@@ -130,6 +138,9 @@ class TimeGrid:
     movable : bool
         Whether start and step follow from the timepoints written so far, and not from a user: only then may the grid
         be extended to earlier timepoints or made finer.
+    times : mapping of int to float, optional
+        Real time of timepoints by index, where one lies off its step or some were not written. Of a movable grid all
+        that were written.
     """
 
     start: float
@@ -137,6 +148,14 @@ class TimeGrid:
     length: int
     known: bool = True
     movable: bool = False
+    times: Mapping[int, float] | None = None
+
+    @property
+    def known_times(self) -> dict[int, float]:
+        """Real time of each timepoint that was written, by index."""
+        if self.times is not None:
+            return dict(self.times)
+        return {i: self.start + self.step * i for i in range(self.length)}
 
 
 @dataclass(frozen=True)
@@ -151,126 +170,17 @@ class Placement:
         Index of each coordinate in it.
     factor, shift : int
         A timepoint stored at index ``i`` belongs at ``i * factor + shift`` afterwards.
+    off : float
+        How far the farthest of the coordinates lies off its step, in steps; 0 for what is but noise.
     """
 
     grid: TimeGrid
     indices: tuple[int, ...]
     factor: int = 1
     shift: int = 0
+    off: float = 0.0
 
-
-def first_grid(values: NDArray[np.float64], dim: str, stated: float | None) -> Placement:
-    """Place the first timepoints of a new array.
-
-    >>> first_grid(np.array([3.0]), "t", None).grid
-    TimeGrid(start=3.0, step=1.0, length=1, known=False, movable=True)
-    """
-    step = regular_step(values, dim, stated)
-    grid = TimeGrid(
-        float(values[0]), 1.0 if step is None else step, len(values), step is not None, movable=True
-    )
-    return Placement(grid, tuple(range(len(values))))
-
-
-def place(grid: TimeGrid, values: NDArray[np.float64], dim: str, stated: float | None = None) -> Placement:
-    """Place timepoints on the grid of an array that exists.
-
-    The grid afterwards does not depend on the order in which timepoints came: it starts at the earliest, and its step
-    is the largest one that meets them all.
-
-    Parameters
-    ----------
-    grid : TimeGrid
-        Of the array.
-    values : ndarray of float64
-        Coordinates, in any order.
-    dim : str
-        Name of the dim, for messages.
-    stated : float, optional
-        Step of the grid that the coordinates were made from, if known.
-
-    Raises
-    ------
-    InvalidArgumentError
-        A coordinate does not lie on the grid, or twice at one index.
-
-    Examples
-    --------
-    >>> one = TimeGrid(0.0, 1.0, 1, known=False, movable=True)
-    >>> place(one, np.array([30.0]), "t").grid.step
-    30.0
-    >>> place(TimeGrid(1.0, 1.0, 2, movable=True), np.array([0.0]), "t")
-    Placement(grid=TimeGrid(start=0.0, step=1.0, length=3, known=True, movable=True), indices=(0,), factor=1, shift=1)
-    >>> place(TimeGrid(0.0, 2.0, 3), np.array([1.0]), "t")
-    Traceback (most recent call last):
-    ...
-    lamella.errors.InvalidArgumentError: The coordinate 1 of dim 't' does not lie on the timepoints of the image, ...
-    """
-    grid = _with_known_step(grid, values, stated)
-    offsets = (values - grid.start) / grid.step
-    factor = 1
-    if np.abs(offsets - np.rint(offsets)).max(initial=0) > TOLERANCE:
-        factor = _finer(grid, offsets, values, dim)
-        step = _rounded(grid.step / factor, max(abs(grid.start), float(np.abs(values).max())), factor)
-        grid = replace(grid, step=step, length=(grid.length - 1) * factor + 1)
-        offsets = offsets * factor
-    indices = np.rint(offsets).astype(np.int64)
-    shift = max(0, -int(indices.min(initial=0)))
-    if shift and not grid.movable:
-        raise InvalidArgumentError(
-            f"The coordinate {values.min():g} of dim {dim!r} lies before the first timepoint of the image, "
-            f"{grid.start:g}. Its translation stays as it was given; write to a new image, or set another."
-        )
-    length = max(grid.length, int(indices.max(initial=-1)) + 1) + shift
-    _check_indices(grid, indices, length, values, dim)
-    start = grid.start - shift * grid.step
-    earliest = float(values.min(initial=np.inf))
-    if shift and abs(earliest - start) <= 1e-6 * grid.step:
-        start = earliest
-    grid = replace(grid, start=start, length=length)
-    return Placement(grid, tuple(int(i) + shift for i in indices), factor, shift)
-
-
-def _with_known_step(grid: TimeGrid, values: NDArray[np.float64], stated: float | None) -> TimeGrid:
-    if grid.known or not grid.movable:
-        return grid
-    points = np.unique(np.append(values, grid.start))
-    gaps = np.diff(points)
-    gaps = gaps[gaps > 1e-9 * np.abs(points).max()]
-    if stated is not None:
-        return replace(grid, step=stated, known=True)
-    if not gaps.size:
-        return grid
-    return replace(grid, step=_rounded(float(gaps.min()), float(np.abs(points).max())), known=True)
-
-
-def _finer(grid: TimeGrid, offsets: NDArray[np.float64], values: NDArray[np.float64], dim: str) -> int:
-    """Find into how many parts the step has to be cut so that all coordinates lie on the grid."""
-    factor = 1
-    if grid.movable:
-        for offset in offsets:
-            factor = int(np.lcm(factor, Fraction(float(offset)).limit_denominator(MOST_PARTS).denominator))
-        scaled = offsets * factor
-        if factor <= MOST_PARTS and np.abs(scaled - np.rint(scaled)).max() <= _EXACT:
-            return factor
-    worst = values[int(np.abs(offsets - np.rint(offsets)).argmax())]
-    raise InvalidArgumentError(
-        f"The coordinate {worst:g} of dim {dim!r} does not lie on the timepoints of the image, which start at "
-        f"{grid.start:g} and are {grid.step:g} apart. Give the nominal times with assign_coords({dim}=...), or make "
-        "the image with create_zeros and the scale you want before writing to it."
-    )
-
-
-def _check_indices(
-    grid: TimeGrid, indices: NDArray[np.int64], length: int, values: NDArray[np.float64], dim: str
-) -> None:
-    if len(np.unique(indices)) < len(indices):
-        raise InvalidArgumentError(
-            f"The coordinates {', '.join(f'{v:g}' for v in values[:10])} of dim {dim!r} name a timepoint twice: the "
-            f"timepoints of the image are {grid.step:g} apart."
-        )
-    if length - grid.length - len(indices) > _MOST_EMPTY:
-        raise InvalidArgumentError(
-            f"The coordinates of dim {dim!r} reach from {values.min():g} to {values.max():g}; with timepoints "
-            f"{grid.step:g} apart from {grid.start:g} on, more than {_MOST_EMPTY} would be empty."
-        )
+    @property
+    def is_moved(self) -> bool:
+        """Whether timepoints that are stored belong at other indices afterwards."""
+        return (self.factor, self.shift) != (1, 0)

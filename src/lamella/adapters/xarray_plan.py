@@ -5,15 +5,16 @@ Layer: adapters.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.adapters import xarray_grid
-from lamella.adapters.xarray_attributes import as_json, written_times
+from lamella.adapters import xarray_fit
+from lamella.adapters.xarray_attributes import as_json, real_times, written_times
 from lamella.adapters.xarray_export import STEP_ENCODING
-from lamella.adapters.xarray_grid import TOLERANCE, Placement, TimeGrid, checked_values, regular_step
+from lamella.adapters.xarray_grid import NOISE, TOLERANCE, Placement, TimeGrid, checked_values, regular_step
 from lamella.errors import InvalidArgumentError
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS, axis_kind, channel_axis, time_axis
 from lamella.spec.units import unit_name
@@ -160,16 +161,32 @@ def _plan_times(position: Position, plan: WritePlan, axis: int) -> None:
     dim, values, stated = str(plan.data.dims[axis]), _values(plan.data, axis), _stated_step(plan.data, axis)
     if plan.array is None:
         values = np.arange(plan.data.shape[axis], dtype=np.float64) if values is None else values
-        plan.times = xarray_grid.first_grid(values, dim, stated)
+        plan.times = xarray_fit.first_grid(values, dim, stated)
     else:
         grid = _time_grid(position, plan, axis, plan.array)
         if values is None:
             values = grid.start + grid.step * np.arange(plan.data.shape[axis])
-        plan.times = xarray_grid.place(grid, values, dim, stated)
+        plan.times = xarray_fit.place(grid, values, dim, stated)
         plan.changes_times = (plan.times.grid.start, plan.times.grid.step) != (grid.start, grid.step)
+    _warn_of_jitter(position, plan.times, values, dim)
     plan.indices[axis] = plan.times.indices
     plan.shape[axis] = plan.times.grid.length
     plan.scale[axis], plan.translation[axis] = plan.times.grid.step, plan.times.grid.start
+
+
+def _warn_of_jitter(position: Position, times: Placement, values: NDArray[np.float64], dim: str) -> None:
+    if not times.off:
+        return
+    grid = times.grid
+    nominal = grid.start + grid.step * np.array(times.indices)
+    off = np.abs(values - nominal)
+    warnings.warn(
+        f"{int((off > NOISE * grid.step).sum())} of {len(values)} coordinates of dim {dim!r} lie off the even steps of "
+        f"{grid.step:g} of {position._place}, by up to {off.max():g}. Each timepoint takes its step, and its real time "
+        "is stored beside: to_xarray() returns it.",
+        UserWarning,
+        stacklevel=6,
+    )
 
 
 def _time_grid(position: Position, plan: WritePlan, axis: int, array: ImageArray) -> TimeGrid:
@@ -178,11 +195,15 @@ def _time_grid(position: Position, plan: WritePlan, axis: int, array: ImageArray
         raise InvalidArgumentError(
             f"The scale of {position._place}/{plan.image} along {plan.data.dims[axis]!r} is 0; set it with set_scale."
         )
-    record = written_times(position._documents.group(position.path), plan.image)
+    attributes = position._documents.group(position.path)
+    record, length = written_times(attributes, plan.image), array.shape[axis]
     # Whoever set a scale or translation since has said where the timepoints are.
     movable = record is not None and bool(np.allclose([start, step], [record[0], record[1] or 1.0], 1e-9, 0))
     known = not movable or record is None or record[1] is not None
-    return TimeGrid(start, step, array.shape[axis], known, movable)
+    times = real_times(attributes, plan.image, start, step)
+    if times is not None:  # of frames that a write which was killed did not store, none are there
+        times = {frame: time for frame, time in times.items() if 0 <= frame < length}
+    return TimeGrid(start, step, length, known, movable, times or None)
 
 
 def _plan_channels(position: Position, plan: WritePlan, axis: int) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.adapters.dask import ArrayWriter, block_shape
+from lamella.adapters.xarray_attributes import with_real_times, with_written_times
 from lamella.ops.execution import run
 from lamella.ops.regions import Region, regions
 from lamella.spec import edits, geometry
@@ -75,9 +76,25 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
             writer[region] = block
 
     run(copy, regions(array.shape, block_shape(array)))
+    set_times(position, plan)
+
+
+def set_times(position: Position, plan: WritePlan) -> None:
+    """Give an image the start and step of a plan, and swap in the array that was made for them, if there is one."""
     move = {"image": plan.image, "scale": plan.scale, "translation": plan.translation}
-    documents.edit_group(position.path, lambda attributes: _with_move(attributes, move))
+    position._documents.edit_group(
+        position.path, lambda attributes: _with_move(times_recorded(attributes, plan), move)
+    )
     finish_move(position)
+
+
+def times_recorded(attributes: JSONObject, plan: WritePlan) -> JSONObject:
+    """Return attributes that say how far the time axis follows from writes, and when frames were really taken."""
+    if plan.times is None:
+        return attributes
+    if plan.times.grid.movable:
+        attributes = with_written_times(attributes, plan.image, plan.times.grid)
+    return with_real_times(attributes, plan.image, plan.times.grid)
 
 
 def finish_move(position: Position) -> None:

@@ -15,9 +15,15 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from lamella.adapters.dask import ArrayWriter, block_shape, dask_array
-from lamella.adapters.xarray_attributes import with_user_attributes, with_written_times
+from lamella.adapters.xarray_attributes import with_user_attributes
 from lamella.adapters.xarray_plan import WritePlan, plan_write
-from lamella.adapters.xarray_times import finish_move, level_transforms, move_timepoints
+from lamella.adapters.xarray_times import (
+    finish_move,
+    level_transforms,
+    move_timepoints,
+    set_times,
+    times_recorded,
+)
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.image_array import ImageArray
 from lamella.ops.execution import run
@@ -66,9 +72,9 @@ def write_xarray(position: Position, data_array: xr.DataArray, image: str = "0")
     data_array : xarray.DataArray
         Dims exactly the lower-case names of the position's axes: ``("t", "c", "z", "y", "x")`` for a 5-D image. The
         coordinate of the channel axis holds names of channels of the position; the others numbers, evenly spaced within
-        a hundredth of a step, in the unit that ``attrs["units"]`` of the coordinate gives. A dim without a coordinate
-        counts by index. Data backed by dask are computed block by block, on dask's scheduler; data that read from the
-        image that they are written to are computed into an array beside it first.
+        a hundredth of a step (times: a twentieth), in the unit that ``attrs["units"]`` of the coordinate gives. A dim
+        without a coordinate counts by index. Data backed by dask are computed block by block, on dask's scheduler; data
+        that read from the image that they are written to are computed into an array beside it first.
     image : str
         Name of the array.
 
@@ -145,9 +151,12 @@ def _prepared(position: Position, plan: WritePlan) -> tuple[ImageArray, WritePla
     if plan.array is None:
         transforms = level_transforms(position, plan.scale, plan.translation)
         return position.create_zeros(plan.image, plan.shape, plan.data.dtype, transform=transforms), None
-    if plan.changes_times and plan.times is not None and plan.time is not None:
+    if plan.changes_times and plan.times is not None and plan.times.is_moved:
         move_timepoints(position, plan)
-    elif tuple(plan.shape) != plan.array.shape:
+        return position[plan.image], None
+    if plan.changes_times:
+        set_times(position, plan)
+    if tuple(plan.shape) != plan.array.shape:
         return position[plan.image], plan
     return position[plan.image], None
 
@@ -181,9 +190,7 @@ def _save_units(position: Position, units: Mapping[int, str | None]) -> None:
 def _save_attributes(position: Position, plan: WritePlan) -> None:
     def edit(attributes: JSONObject) -> JSONObject:
         attributes = with_user_attributes(attributes, plan.attrs)
-        if plan.times is not None and plan.times.grid.movable:
-            attributes = with_written_times(attributes, plan.image, plan.times.grid)
-        return attributes
+        return times_recorded(attributes, plan)
 
     stored = position._documents.group(position.path)
     if edit(stored) != stored:
