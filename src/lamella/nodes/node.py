@@ -311,8 +311,9 @@ class NGFFNode(Mapping[str, Any]):
             ) from None
 
     def _missing(self, key: str) -> NodeNotFoundError:
-        known = ", ".join(self._member_names()[:20]) or "none"
-        return NodeNotFoundError(f"There is no member {key!r} in {self._place}. Its members are: {known}.")
+        from lamella.nodes.missing import missing
+
+        return missing(self, key)
 
     def group_keys(self) -> list[str]:
         """Return the names of all child groups, in natural order.
