@@ -161,6 +161,35 @@ def test_numbers_that_count_together_are_one_stack(folder: Path, store: Path) ->
         assert position.data[0, :, 0, 0].tolist() == list(range(12))
 
 
+def test_images_of_several_files_in_one_folder_are_not_stacked_twice(folder: Path, store: Path) -> None:
+    for name in ("1", "2"):
+        write_multi_file(folder, name)
+    with pytest.raises(
+        SourceError, match=r"1_0\.ome\.tif is one of the 2 files of one OME-TIFF, and .*convert it alone"
+    ):
+        convert(folder, store)
+    convert(folder / "2_0.ome.tif", store)
+    with open_ome_zarr(store) as position:
+        assert position.data.shape == (1, 2, 4, 5)
+
+
+def write_multi_file(folder: Path, name: str) -> None:
+    """Write one OME-TIFF of two planes in two files."""
+    names = [f"{name}_{z}.ome.tif" for z in range(2)]
+    data = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}" PlaneCount="1"><UUID FileName="{file}">urn:uuid:{name}{z}</UUID></TiffData>'
+        for z, file in enumerate(names)
+    )
+    for z, file in enumerate(names):
+        xml = (
+            f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="urn:uuid:{name}{z}"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" '
+            f'SizeX="5" SizeY="4" SizeZ="2" SizeC="1" SizeT="1"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>{data}'
+            "</Pixels></Image></OME>"
+        )
+        tifffile.imwrite(folder / file, plane(z), description=xml.encode(), metadata=None)
+
+
 @given(
     numbers=st.lists(st.integers(-50, 50), min_size=2, max_size=6, unique=True),
     width=st.integers(1, 3),

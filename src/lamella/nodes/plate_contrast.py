@@ -21,7 +21,7 @@ class ContrastMethods(NGFFNode):
         """Choose one window per channel from the pixels of all fields, and write it to every field.
 
         Fields can be compared by eye only when they are shown alike. What is shown runs from the 0.1th to the 99.9th
-        percentile of a sample of all fields that have the channel: at most four million pixels, of the coarsest level
+        percentile of a sample of all fields that have the channel: about a million pixels, of the coarsest level
         with at least 128 pixels along y or x. Channels are matched by name. Fields without an image are passed over.
 
         Returns

@@ -33,7 +33,7 @@ _SIDE = 128
 _PLANES, _FEWEST_PLANES = 64, 3
 """Planes per channel that are read of one field alone, and of each of many."""
 
-_PIXELS = 1 << 22
+_PIXELS = 1 << 20
 """Pixels per channel that are kept, of all fields together."""
 
 _Key = tuple[str, int]

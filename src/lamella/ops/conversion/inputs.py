@@ -272,8 +272,11 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
     if rest:
         folder = os.path.basename(os.path.normpath(inputs.names[0]))
         where, count = os.path.abspath(inputs.names[0]), len(inputs.files)
-        files = order_stack(inputs.files, where)
-        stack, axis = stack_sources([(file, inputs.image_of(file)) for file in files], folder)
+        _check_alone(first, images, where)
+        opened = [(file, inputs.image_of(file)) for file in order_stack(inputs.files, where)]
+        for file, image in opened:
+            _check_alone(file, [image], where)
+        stack, axis = stack_sources(opened, folder)
         notes.append(f"{where}: its {count} files were stacked along {axis}, in natural order of their names")
         return [ImagePlan("", _with_axes(stack, "c", folder))]
     if len(images) == 1:
@@ -284,6 +287,16 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
         f"{first} holds {len(images)} images, {_titles(images)}: choose one with --series, or save one image per file "
         f"and {_PLACE_HINT}"
     )
+
+
+def _check_alone(file: str, images: Sequence[PlaneSource], folder: str) -> None:
+    """Refuse a file whose image lies in other files too, beside files that do not belong to it."""
+    files = max(len(image.description.files) for image in images)
+    if files > 1:
+        raise SourceError(
+            f"{file} is one of the {files} files of one OME-TIFF, and {folder} holds files that do not belong to it: "
+            "convert it alone, by the name of one of its files"
+        )
 
 
 def _plan_wells(images: Sequence[PlaneSource]) -> list[ImagePlan]:
