@@ -8,6 +8,7 @@ import pytest
 
 import lamella
 from lamella import open_ome_zarr
+from lamella.ops.plates import members
 
 from .conftest import ome, pixels, snapshot
 from .validity import check_valid
@@ -221,7 +222,7 @@ def kill_at(monkeypatch, owner, name):
 def test_a_rename_killed_half_way_is_finished_or_undone(plate, plate_path, version, monkeypatch, again):
     before = snapshot(plate_path)
     with monkeypatch.context() as patch:
-        kill_at(patch, type(plate._live), "edit")
+        kill_at(patch, members, "_settle")
         with pytest.raises(Killed):
             plate.rename_well("A/1", "C/5")
     assert (plate_path / "C/5").exists()

@@ -162,6 +162,8 @@ class LiveDocument(Generic[M]):
         """Read the document; return whether it says something else than before."""
         before = self._stored
         self._keep(*self.session.documents.stored_group(self.path))
+        if not self._is_settled():
+            self._view = None
         return before is None or before.attributes != self._attributes or not self._is_settled()
 
     def _keep(self, stored: StoredGroup, stamp: object) -> None:

@@ -22,6 +22,7 @@ from lamella.nodes.position_xarray import XarrayMethods
 from lamella.spec import edits
 from lamella.spec.axes import axes_from_json, channel_axis
 from lamella.spec.images import ImagesMeta, MultiScaleMeta
+from lamella.spec.intents import read_appending, with_appending
 from lamella.spec.transforms import TransformationMeta
 from lamella.store.keys import natural_order
 
@@ -78,7 +79,7 @@ class Position(
     """
 
     def _live_document(self) -> LiveDocument[ImagesMeta]:
-        return LiveDocument(self._session, self.path, self._load, self._dump, self._look)
+        return LiveDocument(self._session, self.path, self._load, self._dump, self._look, _is_settled)
 
     # -- metadata ---------------------------------------------------------------------------------------------
 
@@ -86,7 +87,10 @@ class Position(
         version = self._session.version
         meta = read_part(self._place, ImagesMeta, attributes)
         if meta is not None and meta.multiscales:
-            return with_sizes(self._place, meta)
+            appending = read_appending(attributes)
+            return with_sizes(
+                self._place, meta if appending is None else self._with_appended(meta, appending)
+            )
         axes = _stored_axes(attributes) or self._given_axes or version.default_axes()
         names = self._given_channels or []
         empty = edits.new_images(axes, names, name=self._image_name())
@@ -99,6 +103,8 @@ class Position(
     def _look(self, stored: StoredGroup) -> ImagesMeta:
         """Return what `_load` would for looking only: one model for all positions of the same document."""
         version = self._session.version
+        if not _is_settled(stored.attributes):
+            return self._load(stored.attributes)
 
         def load() -> tuple[ImagesMeta | None, bool]:
             meta = read_part(self._place, ImagesMeta, stored.attributes)
@@ -116,6 +122,10 @@ class Position(
     def _dump(self, meta: ImagesMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store; see :func:`pending_attributes` for a position without an array."""
         document = self._session.version.dump(meta, attributes, trusted=trusted)
+        appending = self._appending or read_appending(attributes)
+        if appending is not None:
+            is_named = appending.name in edits.channel_names(meta)
+            document = with_appending(document, None if is_named else appending)
         if any(image.datasets for image in meta.multiscales):
             return _without_pending(document)
         return pending_attributes(self._session.version, meta, document)
@@ -378,3 +388,8 @@ def _stored_transforms(attributes: JSONObject) -> list[TransformationMeta] | Non
     own = attributes.get("lamella")
     found = own.get(_TRANSFORMS) if isinstance(own, dict) else None
     return [TransformationMeta.from_json(item) for item in found] if isinstance(found, list) else None
+
+
+def _is_settled(attributes: JSONObject) -> bool:
+    """Whether the document alone says which channels there are: none is being appended."""
+    return read_appending(attributes) is None

@@ -15,6 +15,7 @@ from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
+from lamella.spec.intents import Appending, read_appending, with_appending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,7 @@ class ChannelEdits(NGFFNode):
     """What a position can do with its channels."""
 
     _live: LiveDocument[ImagesMeta]
+    _appending: Appending | None = None
     _level: Callable[[str], ImageArray]
 
     def append_channel(self, chan_name: str, resize_arrays: bool = True) -> None:
@@ -54,26 +56,77 @@ class ChannelEdits(NGFFNode):
         >>> position.channel_names, position.data.shape
         (['DAPI', 'GFP', 'Cy5'], (1, 3, 4, 8, 8))
         """
-        self._require_writable(f"append the channel {chan_name!r}")
+        self._session.require_writable(f"append the channel {chan_name!r}", self.path)
         if channel_axis(self.axes) is None:
             raise InvalidArgumentError(f"{self._place} has no channel axis to append {chan_name!r} to.")
+        with self._documents.lock(self.path):
+            finished = self._finish_append()
+            if finished is None or finished != chan_name:
+                self._append_channel(chan_name, resize_arrays=resize_arrays)
+
+    def _append_channel(self, name: str, *, resize_arrays: bool) -> None:
+        """Append a channel: the document says so first, then the arrays grow, level 0 last, then it is named."""
         levels = [self._level(path) for path in self._live.model.multiscales[0].get_dataset_paths()]
         window = dtype_window(levels[0].dtype) if levels else None
         names = self.channel_names  # before an array grows: names may be counted from it
 
         def append(meta: ImagesMeta) -> ImagesMeta:
-            return edits.append_channel(named(meta, names), chan_name, window)
+            # Of an image whose arrays have grown the document is read as if the channel was named.
+            return meta if name in edits.channel_names(meta) else edits.append_channel(meta, name, window)
 
-        append(self._live.model)  # what does not fit is refused before an array grows
+        edits.append_channel(named(self._live.model, names), name, window)  # refused before an array grows
         if resize_arrays and levels:
-            if not edits.channel_names(self._live.model):
+            self._appending = Appending(name, len(names))
+            try:
                 self._live.edit(lambda meta: named(meta, names))
-            for level in levels:
-                axis = self._channel_axis_of(level)
-                # A level that is longer than the names was made so by a call that was killed.
-                longer = max(level.shape[axis], len(names) + 1)
-                level.resize(tuple(longer if i == axis else n for i, n in enumerate(level.shape)))
-        self._live.edit(append)
+                self._grow_channels(levels, len(names) + 1)
+            finally:
+                self._appending = None
+        self._live.edit(lambda meta: append(named(meta, names)))
+
+    def _grow_channels(self, levels: list[ImageArray], count: int) -> None:
+        for level in reversed(levels):
+            axis = self._channel_axis_of(level)
+            # A level that is longer than the names was made so by a call that was killed.
+            longer = max(level.shape[axis], count)
+            level.resize(tuple(longer if i == axis else n for i, n in enumerate(level.shape)))
+
+    def _finish_append(self) -> str | None:
+        """Finish the append of a channel that was killed, under the lock of the image; return its name."""
+        appending = read_appending(self._documents.group(self.path))
+        if appending is None:
+            return None
+        levels = [self._level(path) for path in self._live.refresh().multiscales[0].get_dataset_paths()]
+        self._grow_channels(levels, appending.after + 1)
+        meta = self._live.edit(lambda meta: self._with_appended(meta, appending))
+        if appending.name in edits.channel_names(meta):
+            return appending.name
+        # Somebody has changed the channels or the arrays since: nothing is left to finish.
+        self._documents.edit_group(self.path, lambda attributes: with_appending(attributes, None))
+        self._live.refresh()
+        return None
+
+    def _with_appended(self, meta: ImagesMeta, appending: Appending) -> ImagesMeta:
+        """Return the metadata with a channel that is being appended, where level 0 has it already."""
+        paths = meta.multiscales[0].get_dataset_paths() if meta.multiscales else []
+        axis = channel_axis(meta.multiscales[0].axes) if paths else None
+        names = edits.channel_names(meta)
+        if axis is None or appending.name in names or len(names) != appending.after:
+            return meta
+        path = self._place.child(paths[0]).path
+        if self._documents.kind(path) != "array":
+            return meta
+        array = self._documents.array(path)
+        axis -= len(meta.multiscales[0].axes) - array.ndim
+        if not 0 <= axis < array.ndim or array.shape[axis] <= appending.after:
+            return meta
+        return edits.append_channel(meta, appending.name, dtype_window(array.dtype))
+
+    def _require_writable(self, what: str) -> None:
+        super()._require_writable(what)
+        if self._appending is None and read_appending(self._live.last_attributes) is not None:
+            with self._documents.lock(self.path):
+                self._finish_append()
 
     def _channel_axis_of(self, array: ImageArray) -> int:
         axis = channel_axis(array.axes if array.axes is not None else self.axes)
