@@ -8,6 +8,7 @@ Layer: store.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,12 +18,15 @@ from lamella.store.transfer import files_below
 from lamella.store.zarr_storage import ZarrStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from lamella.store.storage import Storage
 
 Evidence: TypeAlias = list[int | str]
 """JSON values; equal ones mean unchanged."""
+
+_AT_ONCE = 64
+"""Objects that are asked for at a time."""
 
 _SETTLED_NS = 2 * 10**9
 """How old a time has to be: FAT counts in steps of two seconds, so that a file can change twice in the same one."""
@@ -52,10 +56,7 @@ def _of_object(storage: ZarrStorage, key: str) -> Evidence | None:
     found = storage._run(
         "look at", key, file_system._info(f"{getattr(storage.store, 'path', '')}/{key}".lstrip("/"))
     )
-    tag = next((found[name] for name in ("ETag", "etag", "e_tag") if found.get(name)), None)
-    if not isinstance(tag, str) or tag.startswith("W/"):
-        return None
-    return [tag, int(found.get("size") or 0)]
+    return _tag(found)
 
 
 def fingerprints(storage: Storage, keys: Iterable[str]) -> list[Evidence | None] | None:
@@ -73,14 +74,38 @@ def fingerprints(storage: Storage, keys: Iterable[str]) -> list[Evidence | None]
         return [None if stamp is None else list(stamp) for stamp in stamps]
     if not isinstance(storage, ZarrStorage):
         return None
-    found: list[Evidence | None] = []
-    for key in keys:
-        there = storage.size(key) is not None
-        tag = _of_object(storage, key) if there else None
-        if there and tag is None:
+    file_system: Any = getattr(storage.store, "fs", None)
+    if file_system is None:
+        return None
+    file_system.invalidate_cache()
+    root = str(getattr(storage.store, "path", "")).strip("/")
+    paths = [f"{root}/{key}".lstrip("/") for key in keys]
+    infos = storage._run("look at", root, _infos(file_system, paths)) if paths else []
+    found = [None if info is None else _tag(info) for info in infos]
+    return None if any(info and not tag for info, tag in zip(infos, found, strict=True)) else found
+
+
+async def _infos(file_system: Any, paths: list[str]) -> list[Any]:
+    """Ask for objects, some at a time; None for one that is not there."""
+
+    async def ask(path: str) -> Any:
+        try:
+            return await file_system._info(path)
+        except FileNotFoundError:
             return None
-        found.append(tag)
+
+    found: list[Any] = []
+    for start in range(0, len(paths), _AT_ONCE):
+        found += await asyncio.gather(*map(ask, paths[start : start + _AT_ONCE]))
     return found
+
+
+def _tag(info: Mapping[str, Any]) -> Evidence | None:
+    """Return the strong ETag and the size of an object; None where it has none."""
+    tag = next((info[name] for name in ("ETag", "etag", "e_tag") if info.get(name)), None)
+    if not isinstance(tag, str) or tag.startswith("W/"):
+        return None
+    return [tag, int(info.get("size") or 0)]
 
 
 def fingerprints_below(storage: Storage, prefix: str) -> dict[str, Evidence] | None:
@@ -112,10 +137,10 @@ def _of_objects(storage: ZarrStorage, prefix: str) -> dict[str, Evidence] | None
     found: dict[str, Evidence] = {}
     for path, info in listed.items():
         key = path.strip("/").removeprefix(root).strip("/")
-        tag = next((info[name] for name in ("ETag", "etag", "e_tag") if info.get(name)), None)
         if any(is_private(part) for part in key.split("/")):
             continue
-        if not isinstance(tag, str) or tag.startswith("W/"):
+        tag = _tag(info)
+        if tag is None:
             return None
-        found[key] = [tag, int(info.get("size") or 0)]
+        found[key] = tag
     return found
