@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -155,3 +157,29 @@ def test_levels_made_after_a_writer_looked_are_stale_after_its_next_write(store,
             other.compute_pyramid(levels=2)
         image[0, 2] = 2
         assert open_ome_zarr(store).stale_levels
+
+
+def write_row(path, row, value):
+    """Write to level 0 from another process, and end."""
+    with open_ome_zarr(path, mode="r+") as position:
+        position["0"][0, row] = value
+
+
+def test_what_is_written_while_levels_are_brought_up_to_date_is_in_them_or_stale(tmp_path):
+    number, came = 1, True
+    with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
+        while came:
+            path = tmp_path / f"{number}.zarr"
+            make(path, "0.5", levels=2).close()
+            write_row(path, 0, 4)
+            with open_ome_zarr(path, mode="r+") as position:
+                with at_release(
+                    number, lambda path=path: pool.submit(write_row, path, 0, 8).result()
+                ) as releases:
+                    position.update_pyramid()
+                came = releases.acted
+                found = open_ome_zarr(path)
+                fine = found["0"][:].reshape(2, 4, 2, 4, 2).mean((2, 4))
+                assert found.stale_levels or np.array_equal(found["1"][:], fine), number
+            number += 1
+    assert number > 3

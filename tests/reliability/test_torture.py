@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from torture import guided
+import pytest
+from torture import attributes, creators, guided
 from torture.children import spread
 
 
@@ -20,3 +21,12 @@ def test_a_trial_that_ends_its_process_is_named_and_the_others_are_made(monkeypa
 def test_the_guided_scenario_says_that_it_is_left_out_where_atheris_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "atheris", None)
     assert guided.scenario(1, 1) == {"left out, for atheris is not installed": 1}
+
+
+@pytest.mark.parametrize("module", [attributes, creators])
+def test_the_scenario_finds_nothing_in_a_few_rounds(module):
+    counts = module.scenario(1, 0)
+    assert counts["rounds"] == 1
+    assert {
+        name: n for name, n in counts.items() if name in module.FAULTS or "(seed" in name
+    } == dict.fromkeys(module.FAULTS, 0)

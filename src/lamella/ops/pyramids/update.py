@@ -208,14 +208,11 @@ def begin(position: Position) -> str:
     return name
 
 
-def end(position: Position, name: str, boxes: Sequence[Box] = ()) -> None:
-    """Say that levels were made: all, or those that depend on some boxes of level 0."""
+def end(position: Position, name: str) -> None:
+    """Remove the name under which levels were marked as being made; what others wrote meanwhile stays stale."""
 
     def told(attributes: dict[str, Any]) -> dict[str, Any]:
-        stale = read_stale(attributes).ended(name, ())
-        for box in boxes:
-            stale = stale.without(box)
-        return with_stale(attributes, stale)
+        return with_stale(attributes, read_stale(attributes).ended(name, ()))
 
     position._documents.edit_group(position.path, told)
 
@@ -233,8 +230,12 @@ def _updating(position: Position, boxes: Sequence[Box]) -> Iterator[None]:
 
     def told(attributes: dict[str, Any]) -> dict[str, Any]:
         # A pyramid that was cut short may be of another method: what it has made is not known any more.
-        return with_stale(attributes, replace(read_stale(attributes), making=None).begun(name))
+        stale = replace(read_stale(attributes), making=None)
+        # Before anything is read: what is written into these regions from now on stays stale at the end.
+        for box in boxes:
+            stale = stale.without(box)
+        return with_stale(attributes, stale.begun(name))
 
     position._documents.edit_group(position.path, told)
     yield
-    end(position, name, boxes)
+    end(position, name)

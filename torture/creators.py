@@ -1,0 +1,172 @@
+"""Scenario: processes that create one thing at the same time.
+
+Exactly one of them does; what is stored is its own, whole and listed once, and the others are refused by name.
+
+Worker processes stay for the whole run. In each round all get the same order at once: an array, an image, tiles, a
+stream, levels, labels, a well, a position or a store, each with a value of the worker's own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+import lamella
+from lamella.models import axes
+
+FAULTS = ("none won", "several won", "another's content", "invalid", "errors")
+
+WORKERS = 3
+
+WORKER = """
+import json, sys, warnings
+import numpy as np, lamella
+from lamella.models import axes
+from lamella.errors import NodeExistsError, StoreExistsError, InvalidArgumentError
+warnings.simplefilter("ignore")
+me = int(sys.argv[1])
+shape = (2, 4 * (me + 1), 8)
+
+def image(path, **more):
+    return lamella.open_ome_zarr(path, mode="r+", **more)
+
+def tiles(path):
+    image(path, layout="tiled").make_tiles("0", (1, me + 1), (2, 8, 8), "uint8")
+
+def stream(path):
+    with image(path).stream("0", shape[1:], "uint16", order="c", lengths={"c": 2}) as frames:
+        for _ in range(2):
+            frames.append(np.full(shape[1:], me + 1, "uint16"))
+
+def store(path):
+    made = lamella.open_ome_zarr(path, layout="fov", mode="w-", channel_names=["a", "b"], axes=axes("cyx"))
+    made.zattrs["mine"] = me
+
+ORDERS = {
+    "zeros": lambda path: image(path).create_zeros("0", shape, "uint16"),
+    "nested": lambda path: image(path).create_zeros("s/0", shape, "uint16"),
+    "pixels": lambda path: image(path).create_image("0", np.full(shape, me + 1, "uint16"), chunks=(1, 4, 8)),
+    "tiles": tiles,
+    "stream": stream,
+    "levels": lambda path: image(path).initialize_pyramid(me + 2),
+    "labels": lambda path: image(path).labels.create("cells", np.full((32, 32), me + 1, "uint8")),
+    "well": lambda path: image(path).create_well("A", "1"),
+    "position": lambda path: image(path).create_position("A", "1", "0"),
+    "store": store,
+}
+for line in sys.stdin:
+    what, path = json.loads(line)
+    try:
+        ORDERS[what](path)
+    except (NodeExistsError, StoreExistsError):
+        answer = "refused"
+    except InvalidArgumentError as error:
+        answer = "refused" if what == "levels" and "has a pyramid" in str(error) else repr(error)
+    except Exception as error:
+        answer = repr(error)
+    else:
+        answer = "won"
+    print(json.dumps(answer), flush=True)
+"""
+
+
+def scenario(seed: int, seconds: float) -> dict[str, int]:
+    """Create for some time.
+
+    Returns
+    -------
+    dict
+        ``rounds`` and ``refusals``; the others are faults.
+    """
+    chance = random.Random(seed)
+    counts: Counter[str] = Counter({"rounds": 0, "refusals": 0, **dict.fromkeys(FAULTS, 0)})
+    ends = time.monotonic() + seconds
+    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+        workers = [
+            subprocess.Popen(
+                [sys.executable, "-c", WORKER, str(n)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+            for n in range(WORKERS)
+        ]  # fmt: skip
+        try:
+            while time.monotonic() < ends or not counts["rounds"]:
+                path = Path(folder, f"{counts['rounds']}.zarr")
+                _round(path, workers, chance, counts, seed)
+                counts["rounds"] += 1
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+    return dict(counts)
+
+
+def _round(
+    path: Path, workers: list[subprocess.Popen[str]], chance: random.Random, counts: Counter[str], seed: int
+) -> None:
+    what = chance.choice(
+        ["zeros", "nested", "pixels", "tiles", "stream", "levels", "labels", "well", "position", "store"]
+    )
+    _prepare(path, what, chance.choice(["0.4", "0.5", "0.6"]))
+    for worker in chance.sample(workers, len(workers)):
+        assert worker.stdin is not None
+        worker.stdin.write(json.dumps([what, str(path)]) + "\n")
+        worker.stdin.flush()
+    answers = [json.loads(worker.stdout.readline()) for worker in workers if worker.stdout is not None]
+    won = [n for n, answer in enumerate(answers) if answer == "won"]
+    counts["refusals"] += answers.count("refused")
+    for answer in answers:
+        if answer not in ("won", "refused"):
+            counts["errors"] += 1
+            counts[f"{what}: {answer} (seed {seed})"] += 1
+    if len(won) != 1:
+        counts["several won" if won else "none won"] += 1
+        return
+    if not _is_of(path, what, won[0]):
+        counts["another's content"] += 1
+        counts[f"{what} of worker {won[0]} (seed {seed})"] += 1
+    if what not in ("well", "position", "store"):  # which have no image yet
+        findings = [one for one in lamella.validate(path).findings if one.level == "MUST"]
+        counts["invalid"] += bool(findings)
+
+
+def _prepare(path: Path, what: str, version: str) -> None:
+    if what == "store":
+        return
+    layout = "hcs" if what in ("well", "position") else "fov"
+    with lamella.open_ome_zarr(
+        path, layout=layout, mode="w-", channel_names=["a", "b"], axes=axes("cyx"), version=version
+    ) as node:
+        if what in ("levels", "labels"):
+            node["0"] = np.full((2, 32, 32), 3, "uint16")
+
+
+def _is_of(path: Path, what: str, worker: int) -> bool:
+    """Whether what is stored is what a worker made."""
+    node = lamella.open_ome_zarr(path)
+    if what == "store":
+        return bool(node.zattrs["mine"] == worker)
+    if what in ("well", "position"):
+        return [well.path for well in node.metadata.wells] == ["A/1"] and len(list(node.positions())) == (
+            what == "position"
+        )
+    if what == "labels":
+        return list(node.labels) == ["cells"] and bool((node.labels["cells"].data[:] == worker + 1).all())
+    if what == "levels":
+        return [node[name].shape for name in node.dataset_paths] == [
+            (2, 32 >> n, 32 >> n) for n in range(worker + 2)
+        ]
+    value = worker + 1 if what in ("pixels", "stream") else 0
+    shape = (2, 8, 8 * (worker + 1)) if what == "tiles" else (2, 4 * (worker + 1), 8)
+    arrays = [array for _, array in node.images()]
+    return [array.shape for array in arrays] == [shape] and bool((arrays[0][:] == value).all())
