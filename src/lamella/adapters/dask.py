@@ -75,6 +75,7 @@ def dask_array(image: ImageArray) -> dask.array.Array:
     import dask.array
     from dask.tokenize import tokenize
 
+    image._warn_unfinished()
     reader = ArrayReader.of(image)
     documents, path = reader.stored.documents, reader.stored.path
     blocks = tuple(max(1, n) for n in block_shape(image))

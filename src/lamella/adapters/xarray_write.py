@@ -26,6 +26,7 @@ from lamella.adapters.xarray_times import (
 )
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.image_array import ImageArray
+from lamella.nodes.unfinished_writes import marked_unless_finished
 from lamella.ops.execution import run
 from lamella.ops.sources import reads_from
 from lamella.spec.axes import axes_from_json
@@ -203,7 +204,10 @@ def _write_pixels(
     """Write the pixels; where the array grows, its longer shape is published when they are stored."""
     shape = array.shape if grown is None else _grown(grown, array.shape)
     stored = StoredArray(array._place.session.documents, array.path)
-    with array._noted(lambda: _around(shape, indices)):
+    with (
+        array._noted(lambda: _around(shape, indices)),
+        marked_unless_finished(array, _around(shape, indices)),
+    ):
         if grown is None:
             _write_noted(array, stored, data, indices)
             return

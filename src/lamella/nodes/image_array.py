@@ -206,7 +206,14 @@ class ImageArray(ZarrSurface):
 
     # -- pixels -----------------------------------------------------------------------------------------------
 
+    def _warn_unfinished(self) -> None:
+        if "lamella" in self._meta.attributes:
+            from lamella.nodes.unfinished_writes import warn_of_unfinished
+
+            warn_of_unfinished(self)
+
     def __getitem__(self, index: Any) -> Any:
+        self._warn_unfinished()
         pixels = self._stored.read(index)
         return pixels if pixels.ndim else pixels[()]  # one voxel is a scalar, as in numpy
 
@@ -223,6 +230,10 @@ class ImageArray(ZarrSurface):
         )  # before the note: what is refused changes nothing
         with self._noted(lambda: selection.bounds):
             write(index, block)
+        if "lamella" in meta.attributes and selection.is_box:
+            from lamella.nodes.unfinished_writes import mark_finished
+
+            mark_finished(self, selection.bounds)
         self._after_write(block)
 
     def _after_write(self, block: NDArray[Any]) -> None:
@@ -262,6 +273,7 @@ class ImageArray(ZarrSurface):
         >>> position.data.read((0, 1, 2), out=buffer) is buffer, int(buffer[0, 0])
         (True, 384)
         """
+        self._warn_unfinished()
         return self._stored.read(index, out=out)
 
     def read_many(self, regions: Iterable[Any], *, out: NDArray[Any] | None = None) -> Any:
@@ -299,6 +311,7 @@ class ImageArray(ZarrSurface):
         >>> crops.shape, crops[:, 0, 0]
         ((3, 4, 4), array([209,  17,  81], dtype=uint16))
         """
+        self._warn_unfinished()
         return self._stored.read_many(regions, out)
 
     def numpy(self) -> NDArray[Any]:
@@ -314,6 +327,7 @@ class ImageArray(ZarrSurface):
         >>> position.data.numpy().shape, int(position.data.numpy().max())
         ((1, 2, 4, 8, 8), 511)
         """
+        self._warn_unfinished()
         return self._stored.read()
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:

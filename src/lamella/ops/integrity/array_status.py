@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.ops.streaming.record import StreamRecord
+    from lamella.spec.unfinished import Unfinished
     from lamella.store.stored_files import StoredFile
     from lamella.types import Shape
 
@@ -72,6 +73,8 @@ class ArrayStatus:
         Whether that is because it could not be looked at: a service or the system refused.
     stream
         What a stream says of the frames that it wrote and of those that were dropped; None where none wrote it.
+    unfinished
+        Regions that a call began to write and could not, with the reason; they count as partly written.
 
     Examples
     --------
@@ -91,6 +94,7 @@ class ArrayStatus:
     problem: str = ""
     unread: bool = False
     stream: StreamRecord | None = None
+    unfinished: tuple[Unfinished, ...] = ()
     _present: Counter[tuple[int, int]] = field(default_factory=Counter, repr=False)
     _damaged: Counter[tuple[int, int]] = field(default_factory=Counter, repr=False)
 
@@ -119,7 +123,8 @@ class ArrayStatus:
             return "unread"
         if self.problem or self.damaged:
             return "damaged"
-        return _state(self.stored, 0, self.expected)
+        state = _state(self.stored, 0, self.expected)
+        return "partly" if self.unfinished and state == "written" else state
 
     def at(self, time: int = 0, channel: int = 0) -> State:
         """Return the state of one time and channel.

@@ -19,6 +19,7 @@ from lamella.ops.integrity.array_status import ArrayStatus, State
 from lamella.ops.streaming.record import StreamRecord
 from lamella.ops.walk import HOLDERS, walk
 from lamella.spec.axes import channel_axis, time_axis
+from lamella.spec.unfinished import read_unfinished
 from lamella.store.arrays import StoredArray
 from lamella.store.keys import join
 from lamella.store.misplaced import describe_foreign, foreign_key
@@ -106,6 +107,8 @@ class ImageStatus:
         if level.stream is not None:
             yield from _stream_lines(level.stream)
         for one in self.levels:
+            yield from (f"  {one.path}: unfinished: {region}" for region in one.unfinished)
+        for one in self.levels:
             if one.problem:
                 yield f"  {one.path}: {'could not be read: ' if one.unread else ''}{one.problem}"
             for fault in one.faults:
@@ -140,6 +143,7 @@ class ImageStatus:
                     "dropped_frames": []
                     if level.stream is None
                     else [[*run] for run in level.stream.skipped],
+                    "unfinished": [str(region) for region in level.unfinished],
                     "faults": [{"file": fault.key, "found": fault.found} for fault in level.faults],
                 }
                 for level in self.levels
@@ -317,6 +321,7 @@ def _array_status(position: Position, level: str) -> ArrayStatus:
     axes = position.axes
     found = ArrayStatus(array.path, meta.shape, meta.chunks, time_axis(axes), channel_axis(axes))
     found.stream = StreamRecord.of(meta.attributes)
+    found.unfinished = read_unfinished(meta.attributes)
     for place in stored_places(storage, array.path, meta):
         if any(k >= n for k, n in zip(place, meta.grid, strict=True)):
             continue  # a killed call left it beyond the shape, where nobody reads
