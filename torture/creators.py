@@ -107,7 +107,7 @@ def scenario(seed: int, seconds: float) -> dict[str, int]:
         finally:
             for worker in workers:
                 worker.kill()
-                worker.wait()
+                worker.communicate()
     return dict(counts)
 
 
