@@ -57,8 +57,12 @@ class KillOne:
 
 
 def tree(root):
-    """Every file of a store but what names where and when it was made."""
-    return {str(f.relative_to(root)): f.read_bytes() for f in sorted(root.rglob("*")) if f.is_file()}
+    """Every file of a store but the hidden ones, which hold when and where it was made."""
+    return {
+        str(f.relative_to(root)): f.read_bytes()
+        for f in sorted(root.rglob("*"))
+        if f.is_file() and not f.name.startswith(".lamella-")
+    }
 
 
 def halved(block):
