@@ -237,3 +237,15 @@ def test_lists_of_python_numbers_are_exact(arrays):
     signed = arrays["int64"].data
     signed[0, :2] = [2**62 + 1, 1.5]
     assert signed[0, :2].tolist() == [2**62 + 1, 1]
+
+
+def test_results_of_a_map_over_regions_out_of_range_fail_with_their_region(tmp_path, version):
+    with lamella.open_ome_zarr(
+        tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["DAPI"], version=version
+    ) as plate:
+        source = plate.create_position("A", "1", "0")
+        source.create_image("0", np.full((1, 1, 2, 4, 6), 300, "uint16"), chunks=(1, 1, 1, 4, 6))
+        report = plate.map(lambda block: block, over="regions", name="small", dtype="uint8", check=False)
+        assert len(report.failed) == 2
+        assert all("300" in fault and "0 to 255" in fault for fault in report.failed.values())
+        assert not source["small"][...].any()
