@@ -1,0 +1,112 @@
+"""Scenario: arrays that grow and shrink, killed (SIGKILL) at their steps.
+
+After each kill the array is as it was or as it should become, and what a kill left never shows when it grows again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lamella
+from tests.reliability.faults import Faults, die
+
+FAULTS = ("lost",)
+
+LAYOUTS: tuple[dict[str, Any], ...] = (
+    {"chunks": (1, 1, 1, 8, 6)},
+    {"chunks": (3, 2, 1, 5, 12)},
+    {"chunks": (1, 1, 1, 8, 6), "shards_ratio": (1, 1, 1, 1, 2)},
+    {"chunks": (1, 1, 1, 8, 6), "shards_ratio": (4, 2, 1, 1, 2)},
+)
+
+
+def step_of(chance: random.Random, model: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """Choose the next step: what the array becomes, what is appended (None for a resize), and along which axis."""
+    axis, count = chance.choice([0, 0, 1]), chance.randint(1, 4)
+    shape = [count if at == axis else n for at, n in enumerate(model.shape)]
+    if chance.random() < 0.6:
+        block = np.random.default_rng(chance.randrange(1 << 30)).integers(1, 60000, shape, dtype="uint16")
+        return np.concatenate([model, block], axis), block, axis
+    shape[axis] = chance.randint(1, model.shape[axis] + 4)
+    grown = np.zeros(shape, "uint16")
+    inside = tuple(slice(0, min(a, b)) for a, b in zip(shape, model.shape, strict=True))
+    grown[inside] = model[inside]
+    return grown, None, axis
+
+
+def work(path: Path, wanted: np.ndarray, block: np.ndarray | None, axis: int) -> None:
+    """Do one step."""
+    array = lamella.open_ome_zarr(path, mode="r+").data
+    if block is None:
+        array.resize(wanted.shape)
+    else:
+        array.append(block, axis)
+
+
+def killed(folder: Path, n: int, *step: Any) -> bool:
+    """Do one step in a child that dies at its n-th change of the folder; whether it died."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with Faults(folder, n, die):
+                work(folder / "film.zarr", *step)
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+
+def is_allowed(found: np.ndarray, model: np.ndarray, wanted: np.ndarray) -> bool:
+    """Whether an array is old or new; where it shrinks, what is cut off may be empty already."""
+    if np.array_equal(found, model) or np.array_equal(found, wanted):
+        return True
+    cut = tuple(slice(0, n) for n in wanted.shape)
+    empty = np.zeros_like(model)
+    empty[cut] = model[cut][tuple(slice(0, n) for n in empty[cut].shape)]
+    return found.shape == model.shape and bool(((found == model) | (found == empty)).all())
+
+
+def scenario(seed: int, seconds: float) -> dict[str, int]:
+    """Let arrays grow and shrink for some time, and kill every second step.
+
+    Returns
+    -------
+    dict
+        ``steps``; ``kills`` among them; ``lost``: arrays that were neither old nor new.
+    """
+    chance, ends = random.Random(seed), time.monotonic() + seconds
+    counts: Counter[str] = Counter({"steps": 0, "kills": 0, "lost": 0})
+    while time.monotonic() < ends:
+        layout, version = chance.choice(LAYOUTS), chance.choice(["0.4", "0.5"])
+        if "shards_ratio" in layout:
+            version = "0.5"
+        with tempfile.TemporaryDirectory(prefix="torture-") as name:
+            path = Path(name) / "film.zarr"
+            model = np.random.default_rng(seed).integers(1, 60000, (2, 2, 1, 8, 12), dtype="uint16")
+            names = [f"c{i}" for i in range(2)]
+            with lamella.open_ome_zarr(
+                path, layout="fov", mode="w-", channel_names=names, version=version
+            ) as position:
+                position.create_image("0", model, **layout)
+            for number in range(12):
+                wanted, *step = step_of(chance, model)
+                counts["steps"] += 1
+                if number % 2:
+                    counts["kills"] += killed(Path(name), chance.randint(1, 40), wanted, *step)
+                else:
+                    work(path, wanted, *step)
+                found = lamella.open_ome_zarr(path).data[:]
+                if not is_allowed(found, model, wanted):
+                    counts["lost"] += 1
+                    counts[f"{version} {layout}, step {number} (seed {seed})"] += 1
+                    break
+                model = found
+    return dict(counts)
