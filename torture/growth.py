@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.reliability.faults import Faults, die
 
 import lamella
-from tests.reliability.faults import Faults, die
 
 FAULTS = ("lost",)
 
