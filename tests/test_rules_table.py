@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lamella.ops.validation.rules import OWN_RULES
 from lamella.spec.rules import RULES
+from lamella.spec.rules.own import OWN_RULES
 
 ROOT = Path(__file__).parent.parent
 ROWS = {

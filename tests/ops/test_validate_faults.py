@@ -11,8 +11,8 @@ import pytest
 
 import lamella
 from lamella.models import axes
-from lamella.ops.validation.rules import OWN_RULES
 from lamella.spec.rules import DIALECTS, RULES
+from lamella.spec.rules.own import OWN_RULES
 
 
 class Folder:

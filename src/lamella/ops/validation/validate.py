@@ -1,7 +1,7 @@
 """``validate``: what is wrong with a store, by every rule that its files can show.
 
 The report, and the operation that makes one. How the store is walked is in :mod:`lamella.ops.validation.walk`; what the
-rules say is in :mod:`lamella.spec.rules` and, for damage, in :mod:`lamella.ops.validation.rules`.
+rules say is in :mod:`lamella.spec.rules` and, for damage, in :mod:`lamella.spec.rules.own`.
 
 Layer: ops.
 """
@@ -187,7 +187,7 @@ def validate(
     Images, labels, plates, wells, bioformats2raw collections and scenes are walked from any root: the store, or a
     group inside one. Metadata documents are read once each. Damage does not stop the walk and raises nothing: it is
     a finding, of the rule that it breaks or of a rule of lamella (``LM-``, see
-    ``lamella.ops.validation.rules.OWN_RULES``). Nothing is written.
+    ``lamella.spec.rules.own.OWN_RULES``). Nothing is written.
 
     Parameters
     ----------

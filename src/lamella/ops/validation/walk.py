@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from lamella.ops.validation import collection, plate
 from lamella.ops.validation.copies import Copies, copies_of
-from lamella.ops.validation.rules import own_finding
 from lamella.spec.rules import DIALECTS, RULES, ParentImage, check_arrays, check_attributes
 from lamella.spec.rules.judge import Judge
 from lamella.spec.rules.outline import datasets, multiscales, ome_object
+from lamella.spec.rules.own import own_finding
 from lamella.spec.rules.values import describe
 from lamella.store.keys import join
 

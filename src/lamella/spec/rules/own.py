@@ -1,6 +1,6 @@
 """Rules of lamella's own, for damage that no rule of the specification names: a table, as that of the spec is.
 
-Layer: ops.
+Layer: spec.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules import Finding
+from lamella.spec.rules.finding import Finding
 
 if TYPE_CHECKING:
-    from lamella.spec.rules import Level, Location
+    from lamella.spec.rules.finding import Level, Location
 
 
 @dataclass(frozen=True)
