@@ -24,6 +24,9 @@
     ├── UnitsFailedError       (RuntimeError)                  a function of the user failed on some of a plate
     └── MissingDependencyError (ImportError)                   an optional library is not installed
 
+:class:`MetadataWarning` (a UserWarning) is no error: what it says was read with an assumption. With ``strict=True``,
+``open_ome_zarr`` raises a MetadataError instead.
+
 Every class derives from the builtins a caller would expect. A message says what was asked, what was found,
 where, and what to do; the cause stays chained.
 
@@ -128,6 +131,10 @@ class ClosedError(LamellaError, ValueError):
 
 class MetadataError(LamellaError, ValueError):
     """A metadata document is missing, damaged or contradicts itself."""
+
+
+class MetadataWarning(UserWarning):
+    """A metadata document breaks a rule or leaves a choice: says what was assumed to read it all the same."""
 
 
 class DamagedDataError(LamellaError, ValueError, OSError):

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import tempfile
 import tomllib
+import warnings
 from importlib import import_module
 
 import dask
@@ -121,7 +122,10 @@ def test_an_array_of_fewer_axes_than_the_metadata_is_matched_from_the_last(posit
     root = pathlib.Path(position.zgroup.store.root)
     shutil.rmtree(root / "0")
     position.zgroup.create_array("0", data=np.ones((4, 16, 12), "uint8"), chunks=(4, 16, 12))
-    found = lamella.open_ome_zarr(root).to_xarray()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = lamella.open_ome_zarr(root).to_xarray()
+    assert any("AX-05" in str(warning.message) for warning in caught)
     assert found.dims == ("z", "y", "x")
     assert found.coords["x"].values[0] == -3
 

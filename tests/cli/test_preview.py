@@ -433,6 +433,7 @@ def test_the_group_of_labels_is_no_picture(image, tmp_path):
     refused(run(image / "labels", "-o", tmp_path / "out.png"), "nothing to draw")
 
 
+@pytest.mark.filterwarnings("ignore::lamella.errors.MetadataWarning")  # LB-05
 def test_labels_that_are_no_integers_are_refused(image, tmp_path):
     with lamella.open_ome_zarr(image, mode="r+") as position:
         position.labels.create("cells", np.ones((16, 24), "uint8"))

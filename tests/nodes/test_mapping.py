@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from lamella import NGFFNode, Plate, Position, Row, Well, open_ome_zarr
+from lamella.errors import MetadataWarning
 from lamella.nodes.html import node_html
 
-from .conftest import pixels
+from .conftest import edit_attributes, pixels
 
 
 @pytest.fixture
@@ -176,12 +177,17 @@ def test_an_image_shows_levels_axes_scale_and_channels(image):
         assert part in html
 
 
-def test_text_of_a_store_is_escaped(image, path):
+def test_text_of_a_store_is_escaped(image, path, version):
+    def paint(stored):
+        part = stored if version == "0.4" else stored["ome"]
+        part["omero"]["channels"][1]["color"] = 'red;"><script>'
+
     image.rename_channel("DAPI", "<script>alert(1)</script>")
-    image.metadata.omero.channels[1].color = 'red;"><script>'
     image.metadata.multiscales[0].axes[0].unit = "<b>"
     image.dump_meta()
-    html = open_ome_zarr(path)._repr_html_()
+    edit_attributes(path, version, paint)
+    with pytest.warns(MetadataWarning, match="OM-02"):
+        html = open_ome_zarr(path)._repr_html_()
     assert "<script>" not in html
     assert "<b>" not in html
     assert "&lt;script&gt;" in html

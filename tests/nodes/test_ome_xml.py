@@ -69,11 +69,14 @@ def scan(
     ]
     attributes: dict[str, object] = {"multiscales": [{"version": "0.4", "axes": axes, "datasets": datasets}]}
     if omero:
-        attributes["omero"] = {"channels": [{"label": "red"}, {"label": "blue"}]}
+        window = {"start": 0, "end": 255, "min": 0, "max": 255}
+        channels = [{"label": label, "color": "FF0000", "window": window} for label in ("red", "blue")]
+        attributes["omero"] = {"channels": channels}
     for name in ("0", "1"):
         image = top.create_group(name, attributes=attributes)
-        image.create_array("0", data=np.zeros((1, 2, 1, 8, 8), "uint8"))
-        image.create_array("1", data=np.zeros((1, 2, 1, 4, 4), "uint8"))
+        keys = {"name": "v2", "separator": "/"}
+        image.create_array("0", data=np.zeros((1, 2, 1, 8, 8), "uint8"), chunk_key_encoding=keys)
+        image.create_array("1", data=np.zeros((1, 2, 1, 4, 4), "uint8"), chunk_key_encoding=keys)
     if xml is not None:
         (path / ome_xml.XML).write_text(xml, encoding="utf-8")
     return path

@@ -10,6 +10,7 @@ import pytest
 import zarr
 
 from lamella import open_ome_zarr
+from lamella.errors import MetadataWarning
 from lamella.models import TransformationMeta, axes
 
 from .conftest import attributes, channels, check_valid, edit_attributes, ome, pixels, snapshot
@@ -120,7 +121,9 @@ def test_fewer_channels_than_names_warn(path, version):
     with open_ome_zarr(path, layout="fov", mode="w", channel_names=["a", "b"], version=version) as position:
         with pytest.warns(UserWarning, match="fewer"):
             position.create_zeros("0", (1, 1, 1, 4, 4), "uint8")
-        assert position["0"].shape == (1, 1, 1, 4, 4)
+        with pytest.warns(MetadataWarning, match="LM-11"):
+            assert position["0"].shape == (1, 1, 1, 4, 4)
+        assert position.channel_names == ["a"]
 
 
 def test_channel_windows_span_the_dtype(path, version):

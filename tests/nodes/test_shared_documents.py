@@ -40,8 +40,8 @@ def test_what_a_user_changes_in_one_is_not_in_the_other(twins, path, version):
     for twin in twins:
         twin.create_zeros("0", **IMAGE)
     one.metadata.multiscales[0].name = "changed"
-    one.axes[-1].unit = "meter"
-    one.data.axes[-1].unit = "foot"
+    one.metadata.multiscales[0].axes[-1].unit = "meter"
+    one.axes[-1].unit = one.data.axes[-1].unit = "foot"  # copies
     one.dump_meta()
     assert ome(path / "A/1/0", version)["multiscales"][0]["axes"][-1]["unit"] == "meter"
     assert other.metadata.multiscales[0].name == "0"
@@ -51,11 +51,16 @@ def test_what_a_user_changes_in_one_is_not_in_the_other(twins, path, version):
     assert (again.axes[-1].unit, again.data.axes[-1].unit) == ("micrometer", "micrometer")
 
 
-def test_axes_that_were_only_looked_at_are_ones_own(twins):
+def test_axes_are_copies(twins, path, version):
     one, other = twins
     one.axes[-1].unit = "meter"
-    assert one.axes[-1].unit == "meter"
-    assert other.axes[-1].unit == "micrometer"
+    one.axes.reverse()
+    assert one.axes[-1].unit == other.axes[-1].unit == "micrometer"
+    one.metadata.multiscales[0].name = "changed"
+    one.axes[0].name = "q"
+    one.create_zeros("0", **IMAGE)
+    one.dump_meta()
+    assert [axis["name"] for axis in ome(path / "A/1/0", version)["multiscales"][0]["axes"]] == list("TCZYX")
 
 
 def test_an_axis_of_an_array_is_a_copy(twins):

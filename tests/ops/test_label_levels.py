@@ -75,6 +75,7 @@ def test_a_label_image_has_the_levels_of_its_image(tmp_path, version, shapes, ra
         assert made.get_effective_scale("1") == position.get_effective_scale("1")
 
 
+@pytest.mark.filterwarnings("ignore::lamella.errors.MetadataWarning")  # AX-05, MS-06
 def test_an_image_whose_levels_differ_in_axes_gets_no_labels(tmp_path):
     position = image(tmp_path / "a.zarr", [(3, 8, 8)], [(1, 1, 1)])
     position.create_image("1", np.zeros((4, 4), "uint16"), check_shape=False)

@@ -16,7 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lamella
-from lamella.errors import InvalidArgumentError, MetadataError, ReadOnlyError, StoreNotFoundError
+from lamella.errors import (
+    InvalidArgumentError,
+    MetadataError,
+    MetadataWarning,
+    ReadOnlyError,
+    StoreNotFoundError,
+)
 from lamella.models import axes
 from lamella.ops.mending import changes as repair_changes
 
@@ -578,7 +584,7 @@ def test_a_document_that_changed_meanwhile_is_not_overwritten(plate, monkeypatch
     monkeypatch.setattr("lamella.ops.mending.repair.keep_backup", keep_and_change)
     with pytest.raises(MetadataError, match="another process"):
         lamella.repair(plate)
-    with lamella.open_ome_zarr(plate) as node:
+    with lamella.open_ome_zarr(plate) as node, pytest.warns(MetadataWarning, match="OM-02"):
         assert node["B/3/0"].channel_names == ["renamed"]
 
 

@@ -18,6 +18,7 @@ from lamella.errors import (
     DamagedDataError,
     InvalidArgumentError,
     MetadataError,
+    MetadataWarning,
     ReadOnlyError,
     StoreExistsError,
     StoreNotFoundError,
@@ -167,6 +168,9 @@ def test_an_upgrade_stopped_between_documents_is_finished_by_another(tmp_path):
         "v05_ngff_zarr_simple/simple_0.5.zarr",
     ],
 )
+@pytest.mark.filterwarnings(
+    "ignore::lamella.errors.MetadataWarning"
+)  # tests/interop/test_samples.py holds which
 def test_stores_of_other_writers(tmp_path, name, to):
     faults = {finding.rule for finding in lamella.validate(STORES / name).findings if finding.level == "MUST"}
     lamella.upgrade(STORES / name, to, tmp_path / "out.zarr")
@@ -345,7 +349,8 @@ def test_what_an_older_version_cannot_say_is_refused_or_left_out(tmp_path, files
         lamella.upgrade(source, "0.4", tmp_path / "out.zarr")
     assert files(source) == before
     assert [path.name for path in tmp_path.iterdir()] == ["in.zarr"]
-    lamella.upgrade(source, "0.5", lossy=True)
+    with pytest.warns(MetadataWarning, match=r"CS-04.*atlas"):
+        lamella.upgrade(source, "0.5", lossy=True)
     check_valid(source, "0.5")
 
 

@@ -75,6 +75,14 @@ def x_first(ome):
     first_list(ome)[0]["scale"] = [1, 1, 3, 2, 1]
 
 
+def move_apart(ome):
+    level = scales(ome)["datasets"][1]["coordinateTransformations"]
+    shift = {"type": "translation", "translation": [0, 0, 0, 999, 0]}
+    scale = {"type": "scale", "scale": [1, 1, 1, 2, 2]}
+    ends = {key: level[0][key] for key in ("input", "output") if key in level[0]}
+    level[:] = [{"type": "sequence", "transformations": [scale, shift]} | ends] if ends else [scale, shift]
+
+
 # Rule to what breaks it, each in an image of its own with two levels and the axes t, c, z, y, x.
 IMAGE = {
     "AX-01": lambda ome: axis_list(ome)[2].pop("name"),
@@ -91,6 +99,10 @@ IMAGE = {
     "CT-01": lambda ome: scales(ome)["datasets"][0].pop("coordinateTransformations"),
     "CT-06": lambda ome: first_list(ome)[0].update(scale=[1, 3, 1, 1, 1]),
     "CT-07": lambda ome: scales(ome).update(coordinateTransformations=[]),
+    "LM-11": lambda ome: ome["omero"]["channels"].append(ome["omero"]["channels"][0]),
+    "LM-12": lambda ome: ome["multiscales"].append(scales(ome) | {"name": "other"}),
+    "LM-13": lambda ome: scales(ome)["datasets"].append(scales(ome)["datasets"][1]),
+    "LM-14": move_apart,
     "MS-01": lambda ome: ome.update(multiscales=[]),
     "MS-03": lambda ome: scales(ome).pop("datasets"),
     "MS-04": lambda ome: scales(ome)["datasets"][1].update(path="9"),
@@ -171,6 +183,15 @@ IMAGES = {
     "0.5": IMAGE | PLAIN | V3,
     "0.6": IMAGE | V3 | SYSTEMS,
 }
+
+
+def move_apart(ome):
+    level = scales(ome)["datasets"][1]["coordinateTransformations"]
+    shift = {"type": "translation", "translation": [0, 0, 0, 999, 0]}
+    scale = {"type": "scale", "scale": [1, 1, 1, 2, 2]}
+    ends = {key: level[0][key] for key in ("input", "output") if key in level[0]}
+    level[:] = [{"type": "sequence", "transformations": [scale, shift]} | ends] if ends else [scale, shift]
+
 
 # Rule to what breaks it, each in a label image of its own.
 LABEL = {

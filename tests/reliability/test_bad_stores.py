@@ -20,6 +20,7 @@ from lamella.errors import (
     DamagedDataError,
     LamellaError,
     MetadataError,
+    MetadataWarning,
     NodeNotFoundError,
     StorageError,
     TooLargeError,
@@ -118,6 +119,8 @@ def first_error(path):
     return None
 
 
+# What is assumed of each is in tests/laws/test_assumptions.py.
+@pytest.mark.filterwarnings("ignore::lamella.errors.MetadataWarning")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_kind_of_damage_is_read_or_refused_in_clear_words(tmp_path, fault):
     name, key, edit, words = FAULTS[fault]
@@ -179,7 +182,8 @@ def test_a_document_of_fifty_megabytes_is_read(tmp_path):
 def test_transformations_that_are_no_numbers_are_refused_and_pixels_are_not(tmp_path, bad, kind):
     key = ("scale", "translation")[kind]
     edit = put(*IMAGE, "datasets", 0, "coordinateTransformations", kind, key, [1, 1, bad, 1, 1])
-    position = lamella.open_ome_zarr(store_of(tmp_path, "image 0.5", {"zarr.json": edit}))
+    with pytest.warns(MetadataWarning, match="CT-05"):
+        position = lamella.open_ome_zarr(store_of(tmp_path, "image 0.5", {"zarr.json": edit}))
     for ask in (lambda: position.scale, lambda: position.get_effective_translation("0"), position.to_xarray):
         with pytest.raises(MetadataError, match=r"bad\.zarr.*not finite.*set_transform"):
             ask()
@@ -249,7 +253,8 @@ def test_chunks_that_no_memory_holds_are_refused_before_an_engine_dies_of_them(t
 
 def test_documents_of_both_zarr_formats_in_one_group_are_one_store(tmp_path):
     path = store_of(tmp_path, "image 0.5", files={".zgroup": b'{"zarr_format": 2}', ".zattrs": b"{}"})
-    assert lamella.open_ome_zarr(path).channel_names == ["DAPI", "GFP"]
+    with pytest.warns(MetadataWarning, match="LM-02"):
+        assert lamella.open_ome_zarr(path).channel_names == ["DAPI", "GFP"]
     assert "LM-02" in lamella.validate(path).rules
 
 

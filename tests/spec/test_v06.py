@@ -432,9 +432,8 @@ def test_a_draft_with_transformations_of_other_types_is_read_as_05() -> None:
 
 
 @pytest.mark.parametrize("declared", ["0.6rc0", "0.6.dev1", "0.6.dev4", "0.6.1", "0.9.dev1", "0.9.dev2"])
-def test_a_draft_is_read_with_a_warning(declared: str) -> None:
-    with pytest.warns(UserWarning, match=rf"'{declared}': read as 0\.6"):
-        assert detect(3, {"ome": {"version": declared}}) is V06
+def test_a_draft_is_read_as_its_version(declared: str) -> None:
+    assert detect(3, {"ome": {"version": declared}}) is V06
 
 
 @pytest.mark.parametrize(

@@ -470,13 +470,12 @@ def test_the_version_is_found(zarr_format: int, attributes: dict[str, Any], name
     assert detect(zarr_format, attributes) is by_name(name)
 
 
-@pytest.mark.parametrize("declared", ["0.5-dev-spatialdata", "0.5.2", "0.5rc1"])
-def test_a_draft_is_read_with_a_warning(declared: str) -> None:
-    with pytest.warns(UserWarning, match=declared):
-        assert detect(3, {"ome": {"version": declared}}).name == "0.5"
+@pytest.mark.parametrize("declared", ["0.5-dev-spatialdata", "0.5.2", "0.5rc1", 0.5])
+def test_a_draft_or_a_number_is_read_as_its_version(declared: object) -> None:
+    assert detect(3, {"ome": {"version": declared}}).name == "0.5"
 
 
-@pytest.mark.parametrize("declared", ["0.55", "1.0", "", 5, {"a": 1}])
+@pytest.mark.parametrize("declared", ["0.55", "1.0", "", 5, 0.7, True, {"a": 1}])
 def test_an_unknown_version_is_refused_and_the_known_are_listed(declared: object) -> None:
     with warnings.catch_warnings(), pytest.raises(MetadataError, match=r"\(0\.1, .*0\.5, 0\.6\)"):
         detect(3, {"ome": {"version": declared}})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from lamella.nodes.ome_xml import OMEXMLMethods, series_of
 from lamella.nodes.parts import read_part
 from lamella.nodes.position import Position
+from lamella.nodes.reporting import check_document
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ class Collection(OMEXMLMethods):
     @property
     def metadata(self) -> Bioformats2RawMeta:
         """The layout number, and the paths of the images in the order of the file (BF-05, BF-06)."""
-        attributes = self._documents.group(self.path)
-        top = read_part(self._place, Bioformats2RawMeta, attributes) or Bioformats2RawMeta()
+        stored, _ = self._documents.stored_group(self.path)
+        top = read_part(self._place, Bioformats2RawMeta, stored.attributes) or Bioformats2RawMeta()
+        check_document(self._place, stored, ("bioformats2raw",))
         return Bioformats2RawMeta(layout=top.layout, series=series_of(self._place))
 
     def _member_names(self) -> list[str]:

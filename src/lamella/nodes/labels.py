@@ -12,6 +12,7 @@ from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.parts import read_part
 from lamella.nodes.position import Position
+from lamella.nodes.reporting import check_document
 from lamella.spec.labels import ImageLabelMeta, LabelsMeta
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class LabelImage(Position):
     """
 
     _array_class = LabelArray
+    _kinds = ("image", "label")
 
     @property
     def image_label(self) -> ImageLabelMeta:
@@ -217,7 +219,10 @@ class Labels(NGFFNode):
         """Return the names that the group lists (LB-01)."""
         if self._documents.kind(self.path) is None:
             return []
-        meta = read_part(self._place, LabelsMeta, self._documents.group(self.path))
+        stored, _ = self._documents.stored_group(self.path)
+        meta = read_part(self._place, LabelsMeta, stored.attributes)
+        if meta is not None:
+            check_document(self._place, stored, ("labels",))
         return [] if meta is None else list(dict.fromkeys(meta.labels))
 
     def _listed(self) -> list[str]:

@@ -53,9 +53,12 @@ class LiveDocument(Generic[M]):
         Stored group to a model for looking only, which may be shared; without it, none is.
     settled
         Whether attributes alone say what the model is. Where they do not, the model is loaded again each time.
+    check
+        Reports what a document that was read breaks; not called for one that was just written.
     """
 
     __slots__ = (
+        "_check",
         "_dump",
         "_handed_out",
         "_load",
@@ -64,6 +67,7 @@ class LiveDocument(Generic[M]):
         "_settled",
         "_stamp",
         "_stored",
+        "_unchecked",
         "_view",
         "path",
         "session",
@@ -77,6 +81,7 @@ class LiveDocument(Generic[M]):
         dump: Dump[M],
         look: Callable[[StoredGroup], M] | None = None,
         settled: Callable[[JSONObject], bool] | None = None,
+        check: Callable[[StoredGroup], object] | None = None,
     ) -> None:
         self.session = session
         self.path = path
@@ -84,6 +89,8 @@ class LiveDocument(Generic[M]):
         self._dump = dump
         self._look = look
         self._settled = settled
+        self._check = check
+        self._unchecked = False
         self._stored: StoredGroup | None = None
         self._stamp: object = _UNKNOWN
         self._view: M | None = None
@@ -99,7 +106,21 @@ class LiveDocument(Generic[M]):
             return self.model
         if self._stored is None or not self._is_unchanged():
             self._read()
-        return self.last_view
+        found = self.last_view
+        if self._unchecked:
+            self._report()
+        return found
+
+    def _report(self) -> None:
+        """Report what the document breaks; again at the next look where that raises."""
+        if self._check is not None and self._stored is not None:
+            self._check(self._stored)
+        self._unchecked = False
+
+    @property
+    def stored(self) -> StoredGroup | None:
+        """What the document said when it was last read or written."""
+        return self._stored
 
     @property
     def content(self) -> StoredGroup | None:
@@ -153,6 +174,7 @@ class LiveDocument(Generic[M]):
     def begin(self, stored: StoredGroup, stamp: object) -> None:
         """Take a document that was just read, with the stamp of what was read."""
         self._keep(stored, stamp)
+        self._unchecked = True
 
     def start(self, stored: StoredGroup) -> None:
         """Take a document that was just written, for who goes on from what it says; a look reads it."""
@@ -162,9 +184,12 @@ class LiveDocument(Generic[M]):
         """Read the document; return whether it says something else than before."""
         before = self._stored
         self._keep(*self.session.documents.stored_group(self.path))
-        if not self._is_settled():
-            self._view = None
-        return before is None or before.attributes != self._attributes or not self._is_settled()
+        changed = before is None or before.attributes != self._attributes
+        self._unchecked = self._unchecked or changed
+        if self._is_settled():
+            return changed
+        self._view = None
+        return True
 
     def _keep(self, stored: StoredGroup, stamp: object) -> None:
         if stored is not self._stored:
@@ -178,9 +203,13 @@ class LiveDocument(Generic[M]):
 
     def _own(self, changed: bool) -> M:
         """Return the model of what was read, which nobody else has."""
-        if self._model is None or changed:
-            return self._adopt(self._load(self._attributes))
-        return self._model
+        model = self._model
+        if model is None or changed:
+            model = self._load(self._attributes)
+            if self._unchecked:
+                self._report()
+            return self._adopt(model)
+        return model
 
     def _adopt(self, model: M) -> M:
         if self._model is None:

@@ -6,9 +6,10 @@ Layer: nodes.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from lamella.nodes.node import NGFFNode
+from lamella.nodes.reporting import check_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from lamella.nodes.session import Place
     from lamella.spec.axes import AxisMeta
     from lamella.spec.base import MetaModel
+    from lamella.spec.rules import Kind
     from lamella.store.stored_group import StoredGroup
 
 M = TypeVar("M", bound="MetaModel")
@@ -40,9 +42,16 @@ class ModelNode(NGFFNode, Generic[M]):
         if parse_meta:
             self._parse_meta()
 
+    _kinds: ClassVar[tuple[Kind, ...]] = ()
+    """What the document is, for the rules that it is checked by."""
+
     @abstractmethod
     def _live_document(self) -> LiveDocument[M]:
         """Return the model of the node's document; nothing is read yet."""
+
+    def _check(self, stored: StoredGroup) -> None:
+        """Report what a document that was read breaks."""
+        check_document(self._place, stored, self._kinds)
 
     def _begin(self, stored: StoredGroup, stamp: object) -> None:
         self._live.begin(stored, stamp)

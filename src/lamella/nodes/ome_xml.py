@@ -14,9 +14,16 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lamella.errors import LamellaError, MetadataError, MissingDependencyError, NodeNotFoundError
+from lamella.errors import (
+    LamellaError,
+    MetadataError,
+    MetadataWarning,
+    MissingDependencyError,
+    NodeNotFoundError,
+)
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.parts import read_part
+from lamella.nodes.reporting import callers_level
 from lamella.nodes.session import Place, Session
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
 from lamella.spec.ome_image import sized, unsized_axes
@@ -81,7 +88,7 @@ class OMEFile:
         """Warn once for each topic."""
         if topic not in self.said:
             self.said.add(topic)
-            warnings.warn(text, UserWarning, stacklevel=2)
+            warnings.warn(text, MetadataWarning, stacklevel=callers_level())
 
 
 class OMEXMLMethods(NGFFNode):

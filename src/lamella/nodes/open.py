@@ -35,6 +35,7 @@ def open_ome_zarr(
     disable_path_checking: bool = False,
     *,
     durability: Durability = "process",
+    strict: bool = False,
     **kwargs: Any,
 ) -> Position: ...
 @overload
@@ -48,6 +49,7 @@ def open_ome_zarr(
     disable_path_checking: bool = False,
     *,
     durability: Durability = "process",
+    strict: bool = False,
     **kwargs: Any,
 ) -> Plate: ...
 @overload
@@ -61,6 +63,7 @@ def open_ome_zarr(
     disable_path_checking: bool = False,
     *,
     durability: Durability = "process",
+    strict: bool = False,
     **kwargs: Any,
 ) -> Any: ...
 
@@ -75,6 +78,7 @@ def open_ome_zarr(
     disable_path_checking: bool = False,
     *,
     durability: Durability = "process",
+    strict: bool = False,
     **kwargs: Any,
 ) -> Any:
     """Open or create an OME-Zarr store.
@@ -104,6 +108,10 @@ def open_ome_zarr(
         every document, chunk and shard takes the old one's place whole; the system writes it to the disk in its own
         time. "fsync": a power cut and a crash of the system too, since every file and every folder that names it is
         flushed to the disk before the call returns; each file then costs the disk some milliseconds. For folders only.
+    strict
+        Raise a MetadataError where a metadata document breaks a rule of OME-NGFF, each time that it is read. By
+        default it is read with an assumption, and a ``lamella.errors.MetadataWarning`` says which, once for each rule
+        in each opened store.
     **kwargs
         Handed on to the class of the node.
 
@@ -123,7 +131,8 @@ def open_ome_zarr(
     ReadOnlyError
         Another mode than "r", for what can only be read: a URL of http or https, or such a zarr store.
     MetadataError
-        There is a store without usable OME-NGFF metadata (a ValueError).
+        There is a store without usable OME-NGFF metadata, or with ``strict`` one whose metadata are not valid (a
+        ValueError).
     InvalidNameError
         The documents of the store are behind a symbolic link that leads out of it (a ValueError).
 
@@ -141,5 +150,14 @@ def open_ome_zarr(
     from lamella.nodes.opening import open_store
 
     return open_store(
-        store_path, layout, mode, channel_names, axes, version, disable_path_checking, durability, kwargs
+        store_path,
+        layout,
+        mode,
+        channel_names,
+        axes,
+        version,
+        disable_path_checking,
+        durability,
+        strict,
+        kwargs,
     )

@@ -25,6 +25,7 @@ from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.parts import unreadable
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position, is_pending
+from lamella.nodes.reporting import check_formats
 from lamella.nodes.session import Place, Session
 from lamella.nodes.tiled import TiledPosition
 from lamella.nodes.well import Row
@@ -56,6 +57,7 @@ def open_store(
     version: VersionName,
     disable_path_checking: bool,
     durability: Durability,
+    strict: bool,
     kwargs: dict[str, Any],
 ) -> NGFFNode:
     """Open or create a store; see :func:`lamella.open_ome_zarr`."""
@@ -65,22 +67,12 @@ def open_store(
     storage = open_storage(
         store_path, read_only=mode == "r", fsync=durability == "fsync", follow_links=disable_path_checking
     )
-    if (
-        mode != "r" and storage.read_only and isinstance(store_path, str)
-    ):  # of the web, not a store that says so
-        raise ReadOnlyError(
-            f"Cannot open {storage.name} with mode {mode!r}: it can only be read. Use mode='r', or a copy."
-        )
-    if durability == "fsync" and not isinstance(storage, LocalStorage) and mode != "r":
-        raise InvalidArgumentError(
-            f"Cannot open {storage.name} with durability='fsync': only folders can be flushed to the disk. Services "
-            "such as S3 store a write before they answer; leave durability out."
-        )
+    _check_storage(storage, store_path, mode, durability)
     if mode in ("r", "r+", "a"):
         documents = Documents.open(storage)
         if documents is not None:
-            return _open(documents, layout, mode, channel_names, axes, kwargs)
-        row = _row_place(storage) if layout == "auto" else None
+            return _open(documents, layout, mode, channel_names, axes, strict, kwargs)
+        row = _row_place(storage, strict) if layout == "auto" else None
         if row is not None:
             # Its folder may have no document at all, so there is nothing to parse.
             _check_options(Row, kwargs)
@@ -91,7 +83,7 @@ def open_store(
     _check_creation(layout, mode, channel_names, axes, storage)
     _check_place(storage, mode, disable_path_checking)
     # The node and its first document are made before anything is touched, so that bad arguments change nothing.
-    session = Session(Documents.create(storage, spec.zarr_format), spec)
+    session = Session(Documents.create(storage, spec.zarr_format), spec, strict=strict)
     kind = _LAYOUT_CLASSES[layout]
     _check_options(kind, kwargs)
     options = {**kwargs, "parse_meta": False, "channel_names": channel_names, "axes": axes}
@@ -103,7 +95,16 @@ def open_store(
         session.documents.put_group("", first)
     elif not _create_root(session.documents, first, mode):  # another process created it meanwhile
         return open_store(
-            store_path, layout, mode, channel_names, axes, version, disable_path_checking, durability, kwargs
+            store_path,
+            layout,
+            mode,
+            channel_names,
+            axes,
+            version,
+            disable_path_checking,
+            durability,
+            strict,
+            kwargs,
         )
     node._parse_meta()
     return node
@@ -134,6 +135,21 @@ def _check_options(kind: type[NGFFNode], options: dict[str, Any]) -> None:
     if options:
         known = {*signature(open_ome_zarr).parameters, *signature(kind).parameters} - {"group", "kwargs"}
         check_options(f"open_ome_zarr() of a {kind.__name__}", options, known)
+
+
+def _check_storage(storage: Storage, store_path: object, mode: str, durability: str) -> None:
+    """Refuse to write where nothing can be written, and to flush what is not a folder."""
+    if (
+        mode != "r" and storage.read_only and isinstance(store_path, str)
+    ):  # of the web, not a store that says so
+        raise ReadOnlyError(
+            f"Cannot open {storage.name} with mode {mode!r}: it can only be read. Use mode='r', or a copy."
+        )
+    if durability == "fsync" and not isinstance(storage, LocalStorage) and mode != "r":
+        raise InvalidArgumentError(
+            f"Cannot open {storage.name} with durability='fsync': only folders can be flushed to the disk. Services "
+            "such as S3 store a write before they answer; leave durability out."
+        )
 
 
 def _check_choices(layout: str, mode: str, durability: str) -> None:
@@ -236,7 +252,7 @@ def _check_folder(root: str, mode: str) -> None:
         )
 
 
-def _row_place(storage: Storage) -> Place | None:
+def _row_place(storage: Storage, strict: bool) -> Place | None:
     """Return the place of a row in the plate above a folder; None when the folder is no row.
 
     A row has no metadata of its own, and often no document at all: the plate is opened instead, at the row's path.
@@ -247,7 +263,8 @@ def _row_place(storage: Storage) -> Place | None:
     documents = Documents.open(storage.beside(above)) if name else None
     if documents is None or documents.kind("") != "group":
         return None
-    place = Place(Session(documents, detect(documents.format, documents.group(""))), name)
+    version = detect(documents.format, documents.group(""))
+    place = Place(Session(documents, version, strict=strict), name)
     return place if is_row_of_plate(place) else None
 
 
@@ -257,6 +274,7 @@ def _open(
     mode: str,
     channel_names: Sequence[str] | None,
     axes: Sequence[AxisMeta] | None,
+    strict: bool,
     kwargs: dict[str, Any],
 ) -> NGFFNode:
     name = documents.storage.name
@@ -269,9 +287,9 @@ def _open(
         spec = detect(documents.format, attributes)
     except MetadataError as fault:
         raise unreadable(name, fault) from fault
-    place = Place(Session(documents, spec), "")
+    place = Place(Session(documents, spec, strict=strict), "")
     found = node_class(spec.ome(attributes), place) or (Position if is_pending(attributes) else None)
-    if found is None and layout == "auto" and (row := _row_place(documents.storage)) is not None:
+    if found is None and layout == "auto" and (row := _row_place(documents.storage, strict)) is not None:
         place, found = row, Row
     wanted = _LAYOUT_CLASSES.get(layout)
     if wanted is not None and found is not None and issubclass(found, wanted):
@@ -287,6 +305,8 @@ def _open(
             f"members are: {_some_members(documents)}."
         )
     _check_options(kind, kwargs)
+    if documents.format == 3:
+        check_formats(place)
     node = kind(place, channel_names=channel_names, axes=axes, **{**kwargs, "parse_meta": False})
     if kind is not Row:  # whose document is another's, the plate's
         node._begin(stored, stamp)

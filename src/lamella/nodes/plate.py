@@ -80,6 +80,8 @@ class Plate(
     ['A/1/0', 'A/2/0']
     """
 
+    _kinds = ("plate",)
+
     def __init__(
         self,
         group: zarr.Group | Place,
@@ -96,7 +98,9 @@ class Plate(
         super().__init__(group, parse_meta, channel_names, axes, overwriting_creation)
 
     def _live_document(self) -> LiveDocument[PlateMeta]:
-        return LiveDocument(self._session, self.path, self._load, self._dump, settled=_is_settled)
+        return LiveDocument(
+            self._session, self.path, self._load, self._dump, settled=_is_settled, check=self._check
+        )
 
     def _load(self, attributes: JSONObject) -> PlateMeta:
         meta = read_part(self._place, PlateMeta, attributes)
@@ -224,10 +228,8 @@ class Plate(
 
     def _well_paths(self) -> list[str]:
         """Return the listed wells along rows, then columns."""
-        return [
-            well.path
-            for well in sorted(self._live.model.wells, key=lambda well: (well.row_index, well.column_index))
-        ]
+        wells = sorted(self._live.model.wells, key=lambda well: (well.row_index, well.column_index))
+        return list(dict.fromkeys([well.path for well in wells]))  # PL-13: each once
 
     def wells(self) -> Iterator[tuple[str, Well]]:
         """Iterate over the wells, along rows, then columns.

@@ -6,19 +6,23 @@ in :mod:`position_images`, what makes pyramids in :mod:`position_pyramids`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from lamella.errors import NodeNotFoundError
+from lamella.errors import MetadataError, NodeNotFoundError
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
-from lamella.nodes.parts import read_part
+from lamella.nodes.parts import read_part, unreadable
 from lamella.nodes.position_channels import ChannelEdits
 from lamella.nodes.position_images import ImageCreation
 from lamella.nodes.position_pyramids import PyramidMethods
 from lamella.nodes.position_streams import StreamMethods
 from lamella.nodes.position_transforms import TransformEdits
 from lamella.nodes.position_xarray import XarrayMethods
+from lamella.nodes.reporting import check_document, check_levels
+from lamella.nodes.session import join
 from lamella.spec import edits
 from lamella.spec.axes import axes_from_json, channel_axis
 from lamella.spec.images import ImagesMeta, MultiScaleMeta
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
     from lamella.ops.integrity.status import ImageStatus
     from lamella.spec.axes import AxisMeta
     from lamella.spec.ome_image import OMEImage
+    from lamella.spec.rules import Kind
+    from lamella.store.array_meta import ArrayMeta
     from lamella.store.stored_group import StoredGroup
     from lamella.types import JSONObject
 
@@ -78,8 +84,58 @@ class Position(
     ((1, 1, 4, 8, 8), ['DAPI'], [1.0, 1.0, 1.0, 1.0, 1.0])
     """
 
+    _kinds: ClassVar[tuple[Kind, ...]] = ("image",)
+
+    _levels: dict[str, ArrayMeta] | None = None
+    """The arrays that were read through this handle, as they were."""
+    _lists_more_names = False
+
     def _live_document(self) -> LiveDocument[ImagesMeta]:
-        return LiveDocument(self._session, self.path, self._load, self._dump, self._look, _is_settled)
+        return LiveDocument(
+            self._session, self.path, self._load, self._dump, self._look, _is_settled, self._check
+        )
+
+    # -- reading with assumptions -----------------------------------------------------------------------------
+
+    def _check(self, stored: StoredGroup) -> None:
+        check_document(self._place, stored, self._kinds)
+        if not self._live.last_view.multiscales[0].datasets:
+            self._refuse_bare_arrays(stored.attributes)
+
+    def _refuse_bare_arrays(self, attributes: JSONObject) -> None:
+        """Refuse a group of arrays without multiscales: what a killed creation or deletion leaves is none.
+
+        Raises
+        ------
+        MetadataError
+            There are arrays with pixels.
+        """
+        if is_pending(attributes) or "multiscales" in self._session.version.ome(attributes):
+            return
+        if self._documents.storage.can_list:
+            names = [name for name in self.array_keys() if not self._is_unwritten(name)]
+        else:
+            names = ["0"] if self._documents.kind(join(self.path, "0")) == "array" else []
+        if names:
+            raise unreadable(
+                self._place,
+                MetadataError(f"there are no multiscales, but the arrays {', '.join(map(repr, names))}"),
+            )
+
+    def _check_level(self, path: str, image: MultiScaleMeta, meta: ArrayMeta) -> None:
+        """Report what a level breaks, by itself and with the levels that were read before it."""
+        stored, levels = self._live.stored, self._levels
+        if levels is None:
+            levels = self._levels = {}
+        elif levels.get(path) is meta:
+            return
+        first = image.datasets[0].path if image.datasets else path
+        if path != first and first not in levels:
+            with suppress(NodeNotFoundError, MetadataError):
+                levels[first] = self._documents.array(self._place.child(first).path)
+        levels[path] = meta
+        if stored is not None and _is_settled(stored.attributes):
+            check_levels(self._place, stored, self._kinds[-1], levels)
 
     # -- metadata ---------------------------------------------------------------------------------------------
 
@@ -146,24 +202,37 @@ class Position(
         An image without channel metadata has the names that the OME-XML of bioformats2raw gives it, with a warning,
         or else ``channel_0``, ``channel_1``, ...
         """
-        names = edits.channel_names(self._live.view)
-        return names or list(self._given_channels or []) or self._names_by_count()
+        view = self._live.view
+        image, names = view.multiscales[0], edits.channel_names(view) or list(self._given_channels or [])
+        count = self._channel_count(image, len(names))
+        if names:
+            return names if count in (None, len(names)) else edits.fitted_names(names, count or 0)
+        if not count or channel_axis(image.axes) is None:
+            return []
+        return names_from_xml(self._place, count) or edits.fitted_names([], count)
 
-    def _names_by_count(self) -> list[str]:
-        axis = channel_axis(self.axes)
-        paths = self.dataset_paths
-        if axis is None or not paths or self._documents.kind(self._place.child(paths[0]).path) != "array":
-            return []
-        shape = self._documents.array(self._place.child(paths[0]).path).shape
-        axis -= len(self.axes) - len(shape)
-        if not 0 <= axis < len(shape):
-            return []
-        return names_from_xml(self._place, shape[axis]) or [f"channel_{i}" for i in range(shape[axis])]
+    def _channel_count(self, image: MultiScaleMeta, expected: int) -> int | None:
+        """Return the number of channels of the finest level; None where it cannot be read."""
+        if not image.datasets or self._lists_more_names:
+            return None
+        first, content = image.datasets[0].path, self._live.content
+        find = partial(channel_axis, image.axes)
+        axis = find() if content is None else content.made("channel axis", find)
+        known = None if self._levels is None else self._levels.get(first)
+        # An array that was read through this handle is looked at again where it may change here, or does not fit.
+        if known is not None and not self._session.writable and _channels_of(known, image, axis) == expected:
+            return expected
+        try:
+            meta = self._documents.array(self._place.child(first).path)
+        except (NodeNotFoundError, MetadataError):
+            return None
+        self._check_level(first, image, meta)
+        return _channels_of(meta, image, axis)
 
     @property
     def axes(self) -> list[AxisMeta]:
-        """Axes in the order of the array dimensions."""
-        return list(self._live.model.multiscales[0].axes)
+        """Axes in the order of the array dimensions: copies. To change one, use :attr:`metadata`."""
+        return [axis.copied() for axis in self._live.view.multiscales[0].axes]
 
     @property
     def axis_names(self) -> list[str]:
@@ -175,7 +244,7 @@ class Position(
     @property
     def dataset_paths(self) -> list[str]:
         """Paths of the levels of the image, finest first, relative to the position."""
-        return self._live.view.multiscales[0].get_dataset_paths()
+        return list(dict.fromkeys(self._live.view.multiscales[0].get_dataset_paths()))  # LM-13: each once
 
     def _member_names(self) -> list[str]:
         """Return the levels, wherever they lie below the group, and the other arrays in it."""
@@ -205,11 +274,12 @@ class Position(
         image = image or self._live.view.multiscales[0]
         array = self._array_class(self._place.child(path), image.axes)
         try:
-            array.shape  # noqa: B018 (reads the document, so that a missing level is an error here)
+            meta = array._stored.meta  # reads the document, so that a missing level is an error here
         except NodeNotFoundError:
             raise NodeNotFoundError(
                 f"The metadata of {self._place} lists the array {path!r}, but it is not in the store."
             ) from None
+        self._check_level(path, image, meta)
         return array
 
     def __setitem__(self, key: int | str, value: Any) -> None:
@@ -308,6 +378,14 @@ class Position(
         array = self._level(paths[0])
         levels = f", {len(paths)} levels{' (stale)' * self.stale_levels}" if len(paths) > 1 else ""
         return f", {''.join(self.axis_names)} {array.shape} {array.dtype}{levels}"
+
+
+def _channels_of(meta: ArrayMeta, image: MultiScaleMeta, axis: int | None) -> int | None:
+    """Return the number of channels of an array of an image; None where its axes do not say."""
+    if axis is None:
+        return 1
+    axis -= len(image.axes) - len(meta.shape)
+    return meta.shape[axis] if 0 <= axis < len(meta.shape) else None
 
 
 def _is_whole(image: MultiScaleMeta) -> bool:

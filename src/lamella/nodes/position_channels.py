@@ -34,6 +34,7 @@ class ChannelEdits(NGFFNode):
     _live: LiveDocument[ImagesMeta]
     _appending: Appending | None = None
     _level: Callable[[str], ImageArray]
+    _lists_more_names: bool
 
     def append_channel(self, chan_name: str, resize_arrays: bool = True) -> None:
         """Append a channel to the end of the channel list.
@@ -43,7 +44,8 @@ class ChannelEdits(NGFFNode):
         chan_name
             Name of the new channel.
         resize_arrays
-            Make every level of the image one channel longer; the new voxels hold the fill value.
+            Make every level of the image one channel longer; the new voxels hold the fill value. Without it the name
+            is there before the channel: resize the arrays yourself, as other handles leave out a name without one.
 
         Raises
         ------
@@ -68,7 +70,8 @@ class ChannelEdits(NGFFNode):
         """Append a channel: the document says so first, then the arrays grow, level 0 last, then it is named."""
         levels = [self._level(path) for path in self._live.model.multiscales[0].get_dataset_paths()]
         window = dtype_window(levels[0].dtype) if levels else None
-        names = self.channel_names  # before an array grows: names may be counted from it
+        # Before an array grows: names may be counted from it.
+        names = edits.channel_names(self._live.model) or self.channel_names
 
         def append(meta: ImagesMeta) -> ImagesMeta:
             # Of an image whose arrays have grown the document is read as if the channel was named.
@@ -83,6 +86,7 @@ class ChannelEdits(NGFFNode):
             finally:
                 self._appending = None
         self._live.edit(lambda meta: append(named(meta, names)))
+        self._lists_more_names = not resize_arrays
 
     def _grow_channels(self, levels: list[ImageArray], count: int) -> None:
         for level in reversed(levels):
@@ -128,6 +132,14 @@ class ChannelEdits(NGFFNode):
             with self._documents.lock(self.path):
                 self._finish_append()
 
+    def _with_names(self, meta: ImagesMeta, names: list[str]) -> ImagesMeta:
+        """Return the metadata with a name for each channel: an image of another program may have none, or fewer."""
+        if len(edits.channel_names(meta)) >= len(names):
+            return meta
+        meta = named(meta, names)
+        paths = meta.multiscales[0].get_dataset_paths()
+        return edits.fill_windows(meta, dtype_window(self._level(paths[0]).dtype)) if paths else meta
+
     def _channel_axis_of(self, array: ImageArray) -> int:
         axis = channel_axis(array.axes if array.axes is not None else self.axes)
         if axis is None or axis >= array.ndim:
@@ -157,7 +169,7 @@ class ChannelEdits(NGFFNode):
         """
         self._require_writable(f"rename the channel {old!r}")
         names = self.channel_names
-        self._live.edit(lambda meta: edits.rename_channel(named(meta, names), old, new))
+        self._live.edit(lambda meta: edits.rename_channel(self._with_names(meta, names), old, new))
 
     def update_channel(self, chan_name: str, target: str, data: ArrayLike) -> None:
         """Write one channel of an array.
@@ -229,7 +241,9 @@ class ChannelEdits(NGFFNode):
                 f"The contrast limits of {channel_name!r} are a dict of start, end, min and max, not {window!r}."
             )
         names = self.channel_names
-        self._live.edit(lambda meta: edits.set_contrast_limits(named(meta, names), channel_name, window))
+        self._live.edit(
+            lambda meta: edits.set_contrast_limits(self._with_names(meta, names), channel_name, window)
+        )
 
     def compute_contrast(self) -> dict[str, WindowDict]:
         """Choose the contrast limits of every channel from its pixels, and write them.
@@ -264,8 +278,13 @@ class ChannelEdits(NGFFNode):
 
 
 def named(meta: ImagesMeta, names: list[str]) -> ImagesMeta:
-    """Return the metadata with channel names: an image of another program may have none yet."""
-    return meta if edits.channel_names(meta) or not names else edits.name_channels(meta, names)
+    """Return the metadata with a name for each channel: an image of another program may have none, or fewer."""
+    known = edits.channel_names(meta)
+    if not known:
+        return edits.name_channels(meta, names) if names else meta
+    for name in names[len(known) :]:
+        meta = edits.append_channel(meta, name)
+    return meta
 
 
 def dtype_window(dtype: np.dtype[Any]) -> WindowDict:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, MetadataError, MetadataWarning, NodeNotFoundError
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.parts import unreadable
+from lamella.nodes.reporting import callers_level
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index
 
@@ -54,15 +55,19 @@ class TransformEdits(NGFFNode):
 
     def _tell_of_scale(self, scale: list[float], image: str) -> None:
         """Warn once that voxels of no size, or a mirrored axis, are given as they are stored."""
+        if self._session.strict:
+            raise MetadataError(
+                f"The scale of {self._place}, image {image!r}, is {scale}: the size of a voxel is above 0. The store "
+                "was opened with strict=True."
+            )
         if self._scale_told:
             return
         self._scale_told = True
-        warnings.warn(
+        text = (
             f"The scale of {self._place}, image {image!r}, is {scale}: the size of a voxel is above 0. It is given as "
-            "it is stored; correct it with set_scale or set_transform.",
-            UserWarning,
-            stacklevel=4,
+            "it is stored; correct it with set_scale or set_transform."
         )
+        warnings.warn(text, MetadataWarning, stacklevel=callers_level())
 
     def get_axis_index(self, axis_name: str) -> int:
         """Return the index of an axis.

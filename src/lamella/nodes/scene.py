@@ -53,8 +53,12 @@ class Scene(ModelNode[SceneMeta]):
     [0.0, 348.0]
     """
 
+    _kinds = ("scene",)
+
     def _live_document(self) -> LiveDocument[SceneMeta]:
-        return LiveDocument(self._session, self.path, self._load, self._session.version.dump)
+        return LiveDocument(
+            self._session, self.path, self._load, self._session.version.dump, check=self._check
+        )
 
     def _load(self, attributes: JSONObject) -> SceneMeta:
         return read_part(self._place, SceneMeta, attributes) or SceneMeta()

@@ -33,6 +33,10 @@ class Session:
         The OME-NGFF version of every document in it (ST-08: one version throughout a hierarchy).
     closed
         Set by ``close()``. A closed store can still be read, since nodes hold nothing open, but not written.
+    strict
+        Raise where a document breaks a rule, instead of warning of what was assumed.
+    reported
+        The rules that were warned of (:mod:`lamella.nodes.reporting`).
     ome_files
         The OME-XML of its collections, as far as it was looked for (:mod:`lamella.nodes.ome_xml`).
     """
@@ -40,6 +44,8 @@ class Session:
     documents: Documents
     version: SpecVersion
     closed: bool = field(default=False)
+    strict: bool = field(default=False)
+    reported: set[str] = field(default_factory=set, repr=False)
     writes: LevelWrites = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -49,7 +55,7 @@ class Session:
 
     def __reduce__(self) -> tuple[object, ...]:
         # By the name of the version: there is one object for each, which is told apart by identity.
-        return _reopen, (self.documents, self.version.name, self.closed)
+        return _reopen, (self.documents, self.version.name, self.closed, self.strict, self.reported)
 
     @property
     def read_only(self) -> bool:
@@ -85,8 +91,8 @@ class Session:
             )
 
 
-def _reopen(documents: Documents, version: str, closed: bool) -> Session:
-    return Session(documents, by_name(version), closed)
+def _reopen(documents: Documents, version: str, closed: bool, strict: bool, reported: set[str]) -> Session:
+    return Session(documents, by_name(version), closed, strict, set(reported))
 
 
 def join(*parts: str) -> str:

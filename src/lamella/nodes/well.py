@@ -13,8 +13,11 @@ from lamella.nodes.model_node import ModelNode
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.parts import read_part
 from lamella.nodes.position import Position
+from lamella.nodes.reporting import report
 from lamella.nodes.session import Place, Session, join
-from lamella.spec.plate import WellGroupMeta
+from lamella.spec.plate import ImageMeta, WellGroupMeta
+from lamella.spec.rules import Finding
+from lamella.spec.rules.values import describe
 from lamella.store.documents import Documents
 from lamella.store.local import LocalStorage
 
@@ -51,14 +54,38 @@ class Well(ModelNode[WellGroupMeta]):
     (['0'], ['A/1'])
     """
 
+    _kinds = ("well",)
+
     def _live_document(self) -> LiveDocument[WellGroupMeta]:
-        return LiveDocument(self._session, self.path, self._load, self._dump, self._look)
+        return LiveDocument(self._session, self.path, self._load, self._dump, self._look, check=self._check)
 
     def _load(self, attributes: JSONObject) -> WellGroupMeta:
-        return read_part(self._place, WellGroupMeta, attributes) or WellGroupMeta(images=[])
+        meta = read_part(self._place, WellGroupMeta, attributes)
+        return (
+            WellGroupMeta(images=[ImageMeta(path=name) for name in self._found()]) if meta is None else meta
+        )
+
+    def _found(self) -> list[str]:
+        """Return the images in the group of a well whose document lists none."""
+        documents, version = self._documents, self._session.version
+        if not documents.storage.can_list:
+            return []
+        names = self.group_keys()
+        groups = {name: documents.group(self._place.child(name).path) for name in names}
+        return [name for name in names if "multiscales" in version.ome(groups[name])]
+
+    def _check(self, stored: StoredGroup) -> None:
+        super()._check(stored)
+        if "well" not in self._session.version.ome(stored.attributes):
+            images = [image.path for image in self._live.last_view.images]
+            if images:
+                found = f"the group has no well metadata, and holds the images {describe(images)}"
+                report(self._place, [Finding("WL-01", "MUST", self.path, (), found)])
 
     def _look(self, stored: StoredGroup) -> WellGroupMeta:
         """Return what `_load` would for looking only: one model for all wells of the same document."""
+        if "well" not in self._session.version.ome(stored.attributes):
+            return self._load(stored.attributes)  # what is in the group differs between wells
         key = (WellGroupMeta, self._session.version.name)
         return stored.made(key, lambda: self._load(stored.attributes))
 
@@ -71,7 +98,7 @@ class Well(ModelNode[WellGroupMeta]):
         return version.with_ome(attributes, rest)
 
     def _member_names(self) -> list[str]:
-        return [image.path for image in self._live.view.images]
+        return list(dict.fromkeys([image.path for image in self._live.view.images]))  # WL-03: each once
 
     def __getitem__(self, key: int | str) -> Position:
         """Return a position of the well, or what lies at a path below one.
@@ -150,8 +177,8 @@ class Well(ModelNode[WellGroupMeta]):
         >>> [(name, position.path) for name, position in plate["A/1"].positions()]
         [('0', 'A/1/0'), ('1', 'A/1/1')]
         """
-        for image in self._live.view.images:
-            yield image.path, self._open_listed(Position, image.path)
+        for name in self._member_names():
+            yield name, self._open_listed(Position, name)
 
     @property
     def channel_names(self) -> list[str]:
@@ -287,7 +314,8 @@ def _plate_outside(place: Place, levels: int) -> Plate | None:
     documents = Documents.open(storage.beside(root))
     if documents is None or documents.format != place.session.documents.format:
         return None
-    outside = Place(Session(documents, place.session.version), "")
+    session = place.session
+    outside = Place(Session(documents, session.version, strict=session.strict, reported=session.reported), "")
     if documents.kind("") != "group" or "plate" not in outside.session.version.ome(documents.group("")):
         return None
     plate = Plate(outside)

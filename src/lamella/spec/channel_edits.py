@@ -58,6 +58,17 @@ def channel_names(meta: ImagesMeta) -> list[str]:
     return [_label(channel, index) for index, channel in enumerate(meta.omero.channels)]
 
 
+def fitted_names(names: Sequence[str], count: int) -> list[str]:
+    """Return as many names as there are channels: those beyond them are left out, a missing one is ``channel_N``.
+
+    Examples
+    --------
+    >>> fitted_names(["DAPI", "GFP"], 3), fitted_names(["DAPI", "GFP"], 1)
+    (['DAPI', 'GFP', 'channel_2'], ['DAPI'])
+    """
+    return [names[index] if index < len(names) else f"channel_{index}" for index in range(count)]
+
+
 def _label(channel: ChannelMeta, index: int) -> str:
     return f"channel_{index}" if channel.label is None else channel.label
 

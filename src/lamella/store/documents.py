@@ -116,6 +116,11 @@ class Documents:
             return "group"
         return None
 
+    def has_older_documents(self) -> bool:
+        """Whether documents of Zarr v2 lie at the root beside those of Zarr v3."""
+        files = (format_v2.GROUP_FILE, format_v2.ATTRIBUTES_FILE, format_v2.ARRAY_FILE)
+        return self.format == 3 and any(self.storage.exists(file) for file in files)
+
     def is_whole_group(self, path: str) -> bool:
         """Whether a group has all its documents: a kill can leave one of the two that it has in Zarr v2."""
         if self.format == 3:

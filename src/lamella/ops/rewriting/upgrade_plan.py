@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.nodes.reporting import check_copied
+from lamella.nodes.session import Place, Session
 from lamella.spec.images import ImagesMeta
 from lamella.spec.versions import convert_attributes, detect
 from lamella.store.compressor import Compressor
@@ -52,6 +54,8 @@ class UpgradePlan:
         self.lossy = lossy
         self.notes: list[str] = []
         self._old_format = documents.format
+        self._documents = documents
+        self._session: Session | None = None  # to report each broken rule once
         self._names: dict[str, tuple[str, ...]] = {}
         self._ome: set[str] = set()
         for path in groups:
@@ -76,10 +80,16 @@ class UpgradePlan:
 
         Each group is read as the version that it states, so that a store that is half upgraded is upgraded, too.
         """
-        del path
         source = detect(self._old_format, attributes)
         if not has_ome(source, attributes):
             return attributes
+        converted = self._converted(source, attributes)
+        if self._session is None:
+            self._session = Session(self._documents, source)
+        check_copied(Place(self._session, path), attributes, source)
+        return converted
+
+    def _converted(self, source: SpecVersion, attributes: JSONObject) -> JSONObject:
         if source is not self.version:
             return convert_attributes(attributes, source, self.version, lossy=self.lossy)
         if self.zarr_format == 2 or source.declared(attributes) == source.name:

@@ -17,7 +17,9 @@ from lamella.spec.rules.labels import check_image_label, check_labels_group
 from lamella.spec.rules.multiscales import check_multiscales
 from lamella.spec.rules.omero import check_omero
 from lamella.spec.rules.outline import ome_object
+from lamella.spec.rules.own import OWN_RULES
 from lamella.spec.rules.plate import check_plate
+from lamella.spec.rules.readings import check_array_readings, check_readings
 from lamella.spec.rules.scene import check_scene
 from lamella.spec.rules.versions import find_part
 from lamella.spec.rules.well import check_well
@@ -103,6 +105,7 @@ def _check(
     if kind == "image":
         yield from check_multiscales(part, at, judge)
         yield from check_omero(part, at, judge)
+        yield from check_readings(part, at, judge)
     elif kind == "well":
         yield from check_well(part, at, judge, acquisitions)
     else:
@@ -178,6 +181,7 @@ def check_arrays(
     part = ome_object(attributes, judge.dialect)
     at: Location = judge.dialect.wrapper if part or _is_wrapped(attributes, judge) else ()
     findings = list(check_image_arrays(part, at, arrays, judge))
+    findings.extend(check_array_readings(part, at, arrays, judge))
     if kind == "label":
         findings.extend(check_label_arrays(part, at, arrays, parent, judge))
     return _in_force(findings, version)
@@ -190,5 +194,9 @@ def _is_wrapped(attributes: JSON, judge: Judge) -> bool:
 
 
 def _in_force(findings: Iterable[Finding], version: str) -> list[Finding]:
-    """Keep the findings of rules that hold in the version."""
-    return [finding for finding in findings if version in RULES[finding.rule].versions]
+    """Keep the findings of rules that hold in the version; those of lamella's own hold in all."""
+    return [
+        finding
+        for finding in findings
+        if finding.rule in OWN_RULES or version in RULES[finding.rule].versions
+    ]

@@ -46,6 +46,10 @@ OWN_RULES: dict[str, OwnRule] = {
         OwnRule("LM-08", "MUST", "consolidated metadata are the same as the documents that they copy"),
         OwnRule("LM-09", "MUST", "every chunk and shard can be decoded"),
         OwnRule("LM-10", "MUST", "a level is what its metadata say: the level before it, downsampled"),
+        OwnRule("LM-11", "SHOULD", "there are as many channel names as channels, and no two are equal"),
+        OwnRule("LM-12", "SHOULD", "an image has one multiscale"),
+        OwnRule("LM-13", "SHOULD", "each level of an image is listed once"),
+        OwnRule("LM-14", "SHOULD", "all levels of an image show the same field of view"),
     )
 }
 """All rules of lamella by id."""

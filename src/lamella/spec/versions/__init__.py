@@ -8,7 +8,6 @@ Layer: spec.
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, MetadataError, shown
@@ -55,7 +54,8 @@ def by_name(name: str) -> SpecVersion:
 def detect(zarr_format: int, attributes: JSONObject) -> SpecVersion:
     """Tell the version of a document.
 
-    Warns when the document states a draft or patch of the version that will be used to read it.
+    A document that states a draft or a patch of a version, or the version as a number, is read as that version; rule
+    ST-07 reports it.
 
     Parameters
     ----------
@@ -82,13 +82,6 @@ def detect(zarr_format: int, attributes: JSONObject) -> SpecVersion:
     """
     for version in VERSIONS:
         if version.claims(zarr_format, attributes):
-            declared = version.declared(attributes)
-            if declared is not None and declared != version.name:
-                warnings.warn(
-                    f"ome.version is {shown(declared)}: read as {version.name}, from which it may differ",
-                    UserWarning,
-                    stacklevel=2,
-                )
             return version
     ome = attributes.get("ome")
     declared = ome.get("version") if isinstance(ome, dict) else None

@@ -20,14 +20,9 @@ class OlderVersion(Version04):
 
     Examples
     --------
-    >>> import warnings
     >>> from lamella.models import ImagesMeta
     >>> document = {"multiscales": [{"version": "0.3", "axes": ["y", "x"], "datasets": [{"path": "0"}]}]}
-    >>> with warnings.catch_warnings(record=True) as caught:
-    ...     warnings.simplefilter("always")
-    ...     image = V03.load(ImagesMeta, document).multiscales[0]
-    >>> print(caught[0].message)
-    OME-NGFF 0.3 states no pixel sizes: level n was taken to be 2**n times coarser than level 0 along y and x
+    >>> image = V03.load(ImagesMeta, document).multiscales[0]
     >>> image.axes[1].type
     'space'
     """
@@ -50,7 +45,7 @@ class OlderVersion(Version04):
         refuse_older(self.name)
 
     def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
-        return decode_older(kind, part, self.name)
+        return decode_older(kind, part)
 
 
 V01, V02, V03 = OlderVersion("0.1"), OlderVersion("0.2"), OlderVersion("0.3")

@@ -1,17 +1,17 @@
 """What documents of OME-NGFF 0.1, 0.2 and 0.3 look like, and what they leave open.
 
 They have no units, no transformations and, before 0.3, no axes: an image is t, c, z, y, x. What is missing is
-guessed, and a warning says what was guessed.
+guessed; whoever reads them reports `guesses_of`.
 
 Layer: spec.
 """
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, NoReturn
 
 from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.spec.base import plain
 from lamella.spec.images import ImagesMeta
 from lamella.spec.plate import PlateMeta
 
@@ -99,7 +99,23 @@ def _stated_or(stated: JSON, default: str | None) -> str | None:
     return str(stated) if stated in _NAMES else None
 
 
-def decode_older(kind: type[MetaModel], part: JSONObject, version: str) -> JSONObject:
+def guesses_of(ome: JSONObject, version: str) -> str | None:
+    """Say what is guessed where an image of a version before 0.4 is read; None where nothing is.
+
+    Examples
+    --------
+    >>> guesses_of({"multiscales": [{"version": "0.3", "axes": ["y", "x"], "datasets": [{"path": "0"}]}]}, "0.3")
+    'OME-NGFF 0.3 states no pixel sizes: level n was taken to be 2**n times coarser than level 0 along y and x'
+    """
+    entries = plain(ome.get("multiscales"))
+    guesses: dict[str, None] = {}
+    for scales in entries if isinstance(entries, list) else []:
+        if isinstance(scales, dict):
+            guesses |= dict.fromkeys(_fill_image(scales))
+    return f"OME-NGFF {version} states no {', and no '.join(guesses)}" if guesses else None
+
+
+def decode_older(kind: type[MetaModel], part: JSONObject) -> JSONObject:
     """Fill in what the versions before 0.4 do not say; what is there is kept.
 
     Raises
@@ -108,14 +124,9 @@ def decode_older(kind: type[MetaModel], part: JSONObject, version: str) -> JSONO
         A well lies in no row or column of its plate.
     """
     if kind is ImagesMeta and isinstance(part.get("multiscales"), list):
-        guesses: dict[str, None] = {}
         for scales in part["multiscales"]:
             if isinstance(scales, dict):
-                guesses |= dict.fromkeys(_fill_image(scales))
-        if guesses:
-            warnings.warn(
-                f"OME-NGFF {version} states no {', and no '.join(guesses)}", UserWarning, stacklevel=5
-            )
+                _fill_image(scales)
     elif kind is PlateMeta and isinstance(part.get("wells"), list):
         _fill_wells(part)
     return part

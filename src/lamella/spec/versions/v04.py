@@ -61,9 +61,8 @@ class Version04(SpecVersion):
     def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
         if kind is ImagesMeta:
             # A collection has one version, found from its top group, and may have older images.
-            older = stated_older(part)
-            if older is not None:
-                part = decode_older(kind, part, older)
+            if stated_older(part) is not None:
+                part = decode_older(kind, part)
             decode_flat(part)
         return part
 

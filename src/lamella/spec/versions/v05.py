@@ -42,7 +42,7 @@ class Version05(SpecVersion):
         """Claim Zarr v3 documents that say 0.5, a patch or draft of it, or nothing."""
         if zarr_format != 3:
             return False
-        declared = self.declared(attributes)
+        declared = as_text(self.declared(attributes))
         # Labels groups and row groups are often written without a version; 0.5 is the oldest of v3.
         return declared is None or (
             isinstance(declared, str) and re.match(r"0\.5(?!\d)", declared) is not None
@@ -90,6 +90,11 @@ class Version05(SpecVersion):
     def _encode_images(self, part: JSONObject, old: JSONObject | None) -> None:
         for place, scales in enumerate(part["multiscales"]):
             encode_flat(scales, find_old(old, scales, place), self.name)
+
+
+def as_text(declared: JSON) -> JSON:
+    """Return a version that was written as a number as text."""
+    return str(declared) if isinstance(declared, float) else declared
 
 
 V05 = Version05()

@@ -15,7 +15,7 @@ from lamella.spec.coordinate_systems import SceneMeta
 from lamella.spec.images import ImagesMeta
 from lamella.spec.versions.base import PARTS, Part
 from lamella.spec.versions.flat_images import find_old
-from lamella.spec.versions.v05 import Version05
+from lamella.spec.versions.v05 import Version05, as_text
 from lamella.spec.versions.v06_images import decode_image, encode_image
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Version06(Version05):
         """Claim Zarr v3 documents that say 0.6, a draft of it or of 0.9, or that look like 0.6."""
         if zarr_format != 3:
             return False
-        declared = self.declared(attributes)
+        declared = as_text(self.declared(attributes))
         if isinstance(declared, str):
             return _CLAIMED.match(declared) is not None
         return declared is None and _has_systems(self.ome(attributes))

@@ -1,0 +1,159 @@
+"""Reports what a document breaks when it is read: one warning per opened handle and rule, or an error.
+
+The rules run once for each distinct content of a document; every handle that reads it looks up what was found.
+
+Layer: nodes. The rules are in :mod:`lamella.spec.rules`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from lamella.errors import MetadataError, MetadataWarning
+from lamella.spec.rules import ArrayFacts, location_text
+from lamella.spec.rules.assumptions import (
+    array_findings,
+    assumption,
+    document_findings,
+    image_frame,
+    kinds_of,
+)
+from lamella.spec.rules.own import own_finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from lamella.nodes.session import Place
+    from lamella.spec.rules import Finding, Kind
+    from lamella.spec.rules.frames import Frame
+    from lamella.spec.versions import SpecVersion
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.stored_group import StoredGroup
+    from lamella.types import JSONObject
+
+Checked: TypeAlias = "tuple[tuple[Finding, ...], Frame | None]"
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+def check_document(place: Place, stored: StoredGroup, kinds: tuple[Kind, ...]) -> None:
+    """Report what the document of a group breaks by itself.
+
+    Raises
+    ------
+    MetadataError
+        In a store that was opened with ``strict=True``.
+    """
+    key = kinds, place.session.version.name
+    found: Checked | None = stored.known(key)
+    if found is None:
+        found = stored.made(key, partial(_checked, stored.attributes, *key))
+    if found[0]:
+        report(place, found[0])
+
+
+def _checked(attributes: JSONObject, kinds: tuple[Kind, ...], version: str) -> Checked:
+    """Run the rules; what an image document has in common with others is kept for its arrays."""
+    frame = image_frame(attributes, version) if kinds == ("image",) else None
+    return document_findings(kinds, attributes, version) if frame is None else frame.findings, frame
+
+
+def check_copied(place: Place, attributes: JSONObject, version: SpecVersion) -> None:
+    """Report what the document of a group breaks that is copied as what it was understood as."""
+    report(place, document_findings(kinds_of(version.ome(attributes)), attributes, version.name))
+
+
+def check_levels(place: Place, stored: StoredGroup, kind: Kind, arrays: Mapping[str, ArrayMeta]) -> None:
+    """Report what the levels of an image that were read so far break.
+
+    Raises
+    ------
+    MetadataError
+        In a store that was opened with ``strict=True``.
+    """
+    version = place.session.version.name
+    found: Checked | None = stored.known(((kind,), version))
+    frame = None if found is None or len(arrays) != 1 else found[1]
+    metas = tuple(arrays.values())
+    # By identity of the descriptions, which are kept: another one cannot get the number of one of them meanwhile.
+    key = ("levels", kind, version, *arrays, *map(id, metas))
+    known = stored.known(key) if frame is None else frame.arrays.get(key)
+    if known is None:
+        facts = {path: facts_of(meta) for path, meta in arrays.items()}
+        known = metas, array_findings(kind, stored.attributes, version, facts)
+        if frame is None:
+            stored.made(key, partial(tuple, known))
+        else:
+            frame.keep(key, known)
+    if known[1]:
+        report(place, known[1])
+
+
+def check_formats(place: Place) -> None:
+    """Report documents of Zarr v2 beside those of Zarr v3, at the root of a store.
+
+    Raises
+    ------
+    MetadataError
+        In a store that was opened with ``strict=True``.
+    """
+    if place.session.documents.has_older_documents():
+        found = "documents of Zarr v2 and of Zarr v3 lie side by side"
+        report(place, [own_finding("LM-02", "", found, "remove those of one format")])
+
+
+def facts_of(meta: ArrayMeta) -> ArrayFacts:
+    """Return what the rules ask of an array."""
+    return ArrayFacts(
+        meta.shape, meta.dtype.name, meta.dimension_names, meta.separator, zarr_format=meta.zarr_format
+    )
+
+
+def report(place: Place, findings: Iterable[Finding]) -> None:
+    """Warn of each rule that was not reported through this handle, or raise where it was opened strictly.
+
+    Raises
+    ------
+    MetadataError
+        In a store that was opened with ``strict=True``.
+    """
+    session = place.session
+    by_rule: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_rule.setdefault(finding.rule, []).append(finding)
+    if session.strict and by_rule:
+        broken = "; ".join(_described(found) for found in by_rule.values())
+        raise MetadataError(
+            f"The metadata of {place} are not valid: {broken}. The store was opened with strict=True; "
+            f"`lamella validate {session.name}` lists all findings."
+        )
+    for rule, found in by_rule.items():
+        if rule in session.reported:
+            continue
+        session.reported.add(rule)
+        warnings.warn(
+            f"The metadata of {place} break {_described(found)}. Assumed: "
+            f"{assumption(found[0], session.version.name)}. Other nodes of the store may break {rule} too: "
+            f"`lamella validate {session.name}` lists all findings.",
+            MetadataWarning,
+            stacklevel=callers_level(),
+        )
+
+
+def _described(found: Sequence[Finding]) -> str:
+    first = found[0]
+    where = location_text(first.location)
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return f"{first.rule}{' at ' + where if where else ''}: {first.found}{more}"
+
+
+def callers_level() -> int:
+    """Return the level of the first frame outside of lamella, counted from the caller."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    return level

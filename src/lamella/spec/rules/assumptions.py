@@ -1,0 +1,179 @@
+"""What lamella assumes where a document breaks a rule: which findings a reader reports, and in which words.
+
+Layer: spec.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.spec.rules.check import check_arrays, check_attributes
+from lamella.spec.rules.dialect import DIALECTS
+from lamella.spec.rules.frames import Frame, frame_of
+from lamella.spec.rules.outline import ome_object
+from lamella.spec.rules.own import own_finding
+from lamella.spec.versions.older_documents import guesses_of, stated_older
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from lamella.spec.rules.arrays import ArrayFacts
+    from lamella.spec.rules.check import Kind
+    from lamella.spec.rules.finding import Finding
+    from lamella.types import JSONObject
+
+_AS_STORED = "it is used as it is stored"
+
+ASSUMPTIONS: dict[str, str] = {
+    "ST-01": "the documents are read as Zarr v2, metadata at the top of the attributes",
+    "ST-02": "the documents are read as Zarr v3",
+    "ST-03": "the group has no OME-NGFF metadata of its own",
+    "ST-04": "the chunks are read by the separator that the array states",
+    "ST-05": "the axes of the image count, not the names that the array has",
+    "ST-07": "it is read as {version}",
+    "VE-01": "it is read as {version}",
+    "VE-02": "it is read as {version}",
+    "VE-04": "ome.version counts",
+    "AX-01": "the name is used as text",
+    "AX-02": "a name stands for the first of its axes",
+    "AX-03": "the axis has no type",
+    "AX-05": "the last axes belong to the dimensions of the array",
+    "AX-06": "all axes that are listed are used",
+    "AX-07": "the axes are used as they are listed",
+    "AX-08": "the first time axis is the time axis",
+    "AX-09": "the first channel axis is the channel axis",
+    "AX-10": "the axes are used in the order in which they are listed",
+    "AX-12": "the order of the image's axes counts",
+    "CT-01": "the scale is 1 along each axis",
+    "CT-02": "what is not a scale or a translation is ignored",
+    "CT-03": "scales are multiplied; the scale is 1 where there is none",
+    "CT-04": "the transformations are applied in the order in which they are listed",
+    "CT-05": "the numbers are used as they are stored",
+    "CT-06": "the scale is used as it is stored",
+    "MS-01": "the first entry that is an image is used",
+    "MS-03": "the image has no levels",
+    "MS-04": "the path is used as text",
+    "MS-05": "the first level is the finest",
+    "MS-06": "each level is read with the last axes",
+    "MS-07": "each level is read with its own data type",
+    "OM-01": "channels that are not described are named by their number",
+    "OM-02": "the channel is shown in a colour of the default palette",
+    "OM-03": "the channel is shown with the range of its data type",
+    "LB-05": "the pixels are read as they are stored",
+    "LB-11": "the last colour of a label counts",
+    "PL-01": "only the wells that are listed count",
+    "PL-02": "only the wells that are listed count",
+    "PL-03": "the name is used as it is stored; of equal ones the first counts",
+    "PL-05": "only the wells that are listed count",
+    "PL-06": "the path counts, not the indices",
+    "PL-07": "the path counts; the index only orders the wells",
+    "PL-08": "of equal ids the first acquisition counts",
+    "PL-13": "the well is one well, and is returned once",
+    "WL-01": "the images in the group are the images of the well",
+    "WL-02": "the path is used as it is stored",
+    "WL-03": "the image is one image, and is returned once",
+    "WL-04": "the id of the acquisition is used as it is stored",
+    "BF-01": "the group is read as a collection of layout 3",
+    "LM-02": "the documents of Zarr v3 count",
+    "LM-04": "what the version does not say is filled in as described",
+    "LM-11": "missing names are channel_N, names beyond the channels are left out, a name means its first channel",
+    "LM-12": "the first multiscale is the image",
+    "LM-13": "the first entry of a level counts",
+    "LM-14": "each level is read as it is described",
+}
+"""What is assumed where a rule is broken, by its id; for all others a value is used as it is stored."""
+
+_CHOICES = frozenset(["LM-02", "LM-04", "LM-11", "LM-12", "LM-13", "LM-14"])
+"""Rules that leave a document valid, and a reader with a choice."""
+
+_UNFILLED = frozenset(["PL-01", "PL-02", "PL-05"])
+_PENDING = frozenset(["MS-01", "OM-03"])
+
+
+def assumption(finding: Finding, version: str) -> str:
+    """Return what is assumed where a rule is broken.
+
+    Examples
+    --------
+    >>> from lamella.spec.rules import Finding
+    >>> assumption(Finding("AX-02", "MUST"), "0.5")
+    'a name stands for the first of its axes'
+    """
+    return ASSUMPTIONS.get(finding.rule, _AS_STORED).format(version=version)
+
+
+def reported(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return the findings that a reader reports: broken MUSTs, and choices that no rule decides."""
+    return tuple(finding for finding in findings if finding.level == "MUST" or finding.rule in _CHOICES)
+
+
+def kinds_of(ome: JSONObject) -> tuple[Kind, ...]:
+    """Return what a document says it is, by its keys.
+
+    Examples
+    --------
+    >>> kinds_of({"multiscales": [], "image-label": {}})
+    ('image', 'label')
+    """
+    kinds: dict[str, Kind] = {
+        "multiscales": "image",
+        "image-label": "label",
+        "labels": "labels",
+        "plate": "plate",
+        "well": "well",
+        "scene": "scene",
+    }
+    return tuple(kind for key, kind in kinds.items() if key in ome)
+
+
+def document_findings(kinds: Iterable[Kind], attributes: JSONObject, version: str) -> tuple[Finding, ...]:
+    """Return what a reader reports of one document.
+
+    A plate without wells and an image without levels yet are what lamella itself stores before the first one is
+    created: that their lists are empty is not reported.
+
+    Examples
+    --------
+    >>> channels = {"omero": {"channels": [{"label": "DAPI", "color": "#0000FF"}]}}
+    >>> [finding.rule for finding in document_findings(["image"], channels, "0.4")]
+    ['OM-02']
+    """
+    older = stated_older(attributes) if version == "0.4" else version
+    if older not in DIALECTS and older is not None:
+        guesses = guesses_of(attributes, older) if "image" in kinds else None
+        return () if guesses is None else (own_finding("LM-04", "", guesses, "upgrade the store"),)
+    ome = ome_object(attributes, DIALECTS[version])
+    findings: list[Finding] = []
+    for kind in kinds:
+        found = check_attributes(kind, attributes, version)
+        if kind == "image" and "multiscales" not in ome:
+            found = [finding for finding in found if finding.rule not in _PENDING and ome]
+        elif kind == "plate" and _has_no_wells(ome.get("plate")):
+            found = [
+                finding for finding in found if finding.rule not in _UNFILLED or "[" not in finding.found
+            ]
+        elif kind in ("well", "label") and ("well" if kind == "well" else "image-label") not in ome:
+            found = []
+        findings.extend(found)
+    return reported(findings)
+
+
+def image_frame(attributes: JSONObject, version: str) -> Frame | None:
+    """Return what an image document has in common with others, and what is found in all of them."""
+    if version not in DIALECTS:
+        return None
+    return frame_of(attributes, version, lambda given: document_findings(("image",), given, version))
+
+
+def _has_no_wells(plate: object) -> bool:
+    return isinstance(plate, dict) and plate.get("wells") == []
+
+
+def array_findings(
+    kind: Kind, attributes: JSONObject, version: str, arrays: Mapping[str, ArrayFacts]
+) -> tuple[Finding, ...]:
+    """Return what a reader reports of the levels of an image that it has read so far."""
+    if version not in DIALECTS:
+        return ()
+    found = check_arrays(kind, attributes, version, arrays)
+    return reported(finding for finding in found if finding.rule != "MS-04")  # a level that was not read yet
