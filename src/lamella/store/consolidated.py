@@ -9,7 +9,6 @@ Layer: store.
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lamella.store import format_v2, format_v3
@@ -17,7 +16,7 @@ from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import ancestors, join
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from lamella.store.array_meta import ZarrFormat
     from lamella.store.storage import Stamp, Storage
@@ -32,15 +31,18 @@ class ConsolidatedCopies:
         self._absent: dict[str, Stamp | None] = {}
         self._thread = threading.local()
 
-    @contextmanager
-    def edited(self, path: str) -> Iterator[None]:
-        """Note that this thread holds the lock of a document and will write it, without copies, if at all."""
+    def hold(self, path: str) -> tuple[str, ...]:
+        """Note that this thread locks a document and will write it, without copies, if at all; see `release`.
+
+        No context manager: each array of a plate takes one, and a generator costs as much as its document's lock.
+        """
         held = self._held
         self._thread.held = (*held, path)
-        try:
-            yield
-        finally:
-            self._thread.held = held
+        return held
+
+    def release(self, held: tuple[str, ...]) -> None:
+        """Note that this thread holds what it held before a `hold`, which returned it."""
+        self._thread.held = held
 
     @property
     def _held(self) -> tuple[str, ...]:

@@ -303,8 +303,12 @@ class Documents:
             # Others may edit from here on: the file that was locked has no name any more.
             return self.storage.write_stamped(join(path, file), data)
 
-        with self.storage.replacement_lock(join(path, file)), self._consolidated.edited(path):
-            yield write
+        with self.storage.replacement_lock(join(path, file)):
+            held = self._consolidated.hold(path)
+            try:
+                yield write
+            finally:
+                self._consolidated.release(held)
 
     def swap_group(
         self, path: str, old: StoredGroup, new: StoredGroup, before_write: Callable[[], object]
@@ -326,8 +330,11 @@ class Documents:
             before_write()
             self._consolidated.drop([path])
 
-        with self._consolidated.edited(path):
+        held = self._consolidated.hold(path)
+        try:
             return self.storage.swap(join(path, self._attributes_file), old.data, new.data, prepare)
+        finally:
+            self._consolidated.release(held)
 
     def prepared(self, path: str, attributes: JSONObject, old: StoredGroup | None = None) -> StoredGroup:
         """Encode the document of a new group, or one to replace ``old`` by; unknown keys beside it survive."""
