@@ -198,16 +198,18 @@ def test_a_part_that_is_not_decoded_once_is_read_again(stored):
     assert stored.objects[key] == whole
 
 
-@pytest.mark.parametrize("kind", ["memory", "s3", "below"])
+@pytest.mark.parametrize("kind", ["memory", "s3"])
 def test_two_handles_of_one_url_exclude_each_other(kind, service, tmp_path):
     url = f"memory://{tmp_path.name}/plate.zarr" if kind == "memory" else "s3://bucket/plate.zarr"
     lamella.open_ome_zarr(url, layout="hcs", mode="w-", channel_names=["a"], version="0.5")
-    handles = [lamella.open_ome_zarr(url, mode="r+") for _ in range(2)]
+    handles = [lamella.open_ome_zarr(url, mode="r+") for _ in range(16)]
     errors = []
+    start = threading.Barrier(16)
 
     def create(n):
+        start.wait()
         try:
-            handles[n % 2].create_position("A", str(n), "0")
+            handles[n].create_position("A", str(n), "0")
         except LamellaError as error:
             errors.append(error)
 
@@ -222,6 +224,41 @@ def test_two_handles_of_one_url_exclude_each_other(kind, service, tmp_path):
     assert sorted(int(well.path[2:]) for well in fresh.metadata.wells) == list(range(16))
 
 
+def through_sub_paths(kind, service, tmp_path):
+    """Return the URL of a plate, and what opens it and a well of it; the second of another library where so named."""
+    root = f"memory://{tmp_path.name}/plate.zarr" if kind == "memory" else "s3://bucket/plate.zarr"
+    below = reach(service, "obstore", "bucket/plate.zarr/A/1") if kind == "mixed" else f"{root}/A/1/"
+    return root, below
+
+
+@pytest.mark.parametrize("kind", ["memory", "s3", "mixed"])
+def test_handles_of_a_store_and_of_a_path_below_it_exclude_each_other(kind, service, tmp_path):
+    root, below = through_sub_paths(kind, service, tmp_path)
+    plate = lamella.open_ome_zarr(root, layout="hcs", mode="w-", channel_names=["a"], version="0.5")
+    plate.create_position("A", "1", "0").create_image("0", np.ones((1, 1, 1, 8, 8), "u2"))
+    wells = [
+        lamella.open_ome_zarr(root, mode="r+")["A/1"],
+        lamella.open_ome_zarr(below, mode="r+"),
+    ]
+
+    start = threading.Barrier(12)
+
+    def edit(n):
+        start.wait()
+        wells[n % 2].zattrs[f"key {n}"] = n
+        wells[n % 2]["0"]["0"].attrs[f"key {n}"] = n
+
+    threads = [threading.Thread(target=edit, args=(n,)) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    fresh = lamella.open_ome_zarr(root)["A/1"]
+    for attributes in (fresh.zattrs, fresh["0"]["0"].attrs):
+        assert [key for key in attributes if str(key).startswith("key")] != []
+        assert {n for n in range(12) if f"key {n}" not in attributes} == set()
+
+
 @pytest.mark.parametrize("way", ["s3", "obstore"])
 def test_what_another_program_adds_is_listed(stored, way):
     image = lamella.open_ome_zarr(reach(stored, way), mode="r+")
@@ -234,3 +271,23 @@ def test_what_another_program_adds_is_listed(stored, way):
     gone = next(key for key in stored.objects if "/0/1/0/0/" in key or "/0/c/1/0/0/" in key)
     del stored.objects[gone]
     assert image.status().levels[0].files == files - 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("stored", ["0.5 shards"], indirect=True)
+def test_a_server_that_ignores_ranges_is_named_and_is_no_damage(stored, way):
+    stored.ranges = False
+    image = lamella.open_ome_zarr(reach(stored, way))
+    assert np.array_equal(image["0"][:2], pixels())  # whole shards are asked for whole
+    for part in (np.s_[1, 0, 0, :16, :16], np.s_[..., 20:]):
+        with pytest.raises(StorageError, match="ignores the Range header") as caught:
+            image["0"][part]
+        assert not isinstance(caught.value, DamagedDataError)
+        assert "damaged" not in str(caught.value)
+        assert "write that region" not in str(caught.value)
+    found = image.status()
+    assert found.state == "unread"
+    assert "ignores the Range header" in str(found)
+    assert lamella.verify(image)  # it asks for whole files
+    stored.ranges = True
+    assert np.array_equal(image["0"][:2, ..., 20:], pixels()[..., 20:])

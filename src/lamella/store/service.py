@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import StorageError
 from lamella.store.bounds import DOCUMENTS
 from lamella.store.keys import PRIVATE_PREFIX
-from lamella.store.service_errors import explained, is_absent, is_denied, is_ours
+from lamella.store.service_errors import explained, is_absent, is_denied, is_ours, ranges_ignored
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
@@ -104,11 +104,7 @@ class Service:
         elif isinstance(byte_range, SuffixByteRequest):
             most = byte_range.suffix
         if most is not None and length > most:
-            raise StorageError(
-                f"Cannot read a part of {key!r} in {self.address}: {most} bytes were asked for and {length} came, so "
-                "the server ignores the Range header. Sharded arrays and archives cannot be read from it: copy the "
-                "store to a folder, or use a server that supports ranges."
-            )
+            raise ranges_ignored(f"{key!r} in {self.address}")
 
     async def get_many(self, keys: list[str]) -> dict[str, Buffer | None]:
         """Get several keys at once."""

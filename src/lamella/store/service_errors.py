@@ -31,6 +31,7 @@ _LOST = re.compile(
     r"connection (?:reset|closed|refused|error)|disconnected|broken pipe|error sending", re.IGNORECASE
 )
 _LATE = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
+_WHOLE = re.compile(r"non-partial response", re.IGNORECASE)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -136,6 +137,8 @@ def explained(verb: str, key: str, where: str, error: Exception) -> StorageError
     Cannot read 'zarr.json' in s3://bucket/a.zarr: the service refuses it (403 Forbidden: Access Denied). ...
     """
     what = f"Cannot {verb} {repr(key) if key else 'the root'} in {where}"
+    if any(_WHOLE.search(str(one)) for one in _chain(error)):  # obstore refuses it itself
+        return ranges_ignored(f"{key!r} in {where}")
     status = status_of(error)
     if status in DENIED:
         return AccessError(
@@ -160,6 +163,19 @@ def explained(verb: str, key: str, where: str, error: Exception) -> StorageError
             )
     number = error.errno if isinstance(error, OSError) else None
     return StorageError(f"{what}: {_said(error)}", number or errno.EIO)
+
+
+def ranges_ignored(what: str) -> StorageError:
+    """Return the error for a server that answers with a whole file where a part of it was asked for.
+
+    >>> print(ranges_ignored("'0/c/0' in https://host/a.zarr"))
+    Cannot read a part of '0/c/0' in https://host/a.zarr: the server ignores the Range header ...
+    """
+    return StorageError(
+        f"Cannot read a part of {what}: the server ignores the Range header and answers with the whole file. Nothing "
+        "is known to be wrong with what is stored. Parts of shards cannot be read from such a server: copy the store "
+        "to a folder, or use a server that supports ranges."
+    )
 
 
 def raised_by_storage(error: BaseException) -> StorageError | None:

@@ -15,6 +15,7 @@ from fsspec.implementations.http import HTTPFileSystem
 from zarr.storage import FsspecStore
 
 from lamella.errors import StorageError
+from lamella.store.service_errors import ranges_ignored
 
 _ABSENT = (404, 410)
 _PAGES = ("text/html", "application/xhtml+xml")
@@ -44,11 +45,7 @@ class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]
                 and not _is_page(answer)
                 and not _is_all(answer, start, end)
             ):
-                raise StorageError(
-                    f"Cannot read a part of {url}: the server ignores the Range header and answers with the whole "
-                    "file. Nothing is known to be wrong with what is stored. Shards cannot be read from such a "
-                    "server: copy the store to a folder, or use a server that supports ranges."
-                )
+                raise ranges_ignored(url)
             data: bytes = await answer.read()
             if _is_page(answer) and data.lstrip()[:1] == b"<":
                 raise FileNotFoundError(url)
