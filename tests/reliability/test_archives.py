@@ -166,10 +166,8 @@ def test_a_document_that_becomes_gigabytes_is_refused_in_bounded_memory(tmp_path
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
     )
     text, _, peak = ran.stdout.strip().rpartition("PEAK")
-    node = repr(key.rpartition("/")[0] or "/")
-    assert f"MetadataError zarr.json of node {node} is damaged: it has" in text, (
-        ran.stdout + ran.stderr[-1000:]
-    )
+    assert f"/{key} is damaged: it has" in text, ran.stdout + ran.stderr[-1000:]
+    assert "MetadataError" in text
     assert int(peak) < (4 * LARGEST_DOCUMENT >> 20)
 
 

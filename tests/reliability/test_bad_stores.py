@@ -154,7 +154,7 @@ TEXTS = {
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_document_that_is_no_document_is_refused_in_clear_words(tmp_path, text):
     path = store_of(tmp_path, "image 0.5", files={"zarr.json": TEXTS[text]})
-    with pytest.raises(MetadataError, match=r"zarr\.json of node '/' is damaged: .*; restore the file"):
+    with pytest.raises(MetadataError, match=r"/zarr\.json is damaged: .*; restore the file"):
         lamella.open_ome_zarr(path)
     assert lamella.validate(path).rules == ("LM-01",)
     for use in uses.READING:
@@ -275,7 +275,7 @@ def test_links_in_a_circle_end(tmp_path, name):
 def test_a_document_that_links_to_itself_is_an_error_of_the_system(tmp_path):
     path = store_of(tmp_path, "image 0.5", files={"0/zarr.json": None})
     (path / "0" / "zarr.json").symlink_to("zarr.json")
-    with pytest.raises(StorageError, match=r"0/zarr\.json.*bad\.zarr"):
+    with pytest.raises(StorageError, match=r"bad\.zarr/0/zarr\.json"):
         lamella.open_ome_zarr(path)["0"].shape
 
 

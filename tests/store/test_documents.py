@@ -124,7 +124,7 @@ def test_children_are_the_nodes_below_in_natural_order(documents, zarr_format):
 def test_a_damaged_child_is_not_left_out(documents):
     documents.put_groups({"": {}, "A": {}})
     documents.storage.write("A/zarr.json" if documents.format == 3 else "A/.zattrs", b"{")
-    with pytest.raises(MetadataError, match="'A'"):
+    with pytest.raises(MetadataError, match=r"/A/(zarr\.json|\.zattrs) is damaged"):
         [documents.group(name) for name in documents.children("")]
 
 
@@ -224,9 +224,9 @@ def test_a_damaged_document_is_named_with_its_fault(local_documents, files, cont
     file = "zarr.json" if local_documents.format == 3 else ".zattrs"
     local_documents.put_group("A/1", {})
     files(f"A/1/{file}", content)
-    with pytest.raises(MetadataError, match=f"{file} of node 'A/1' is damaged: .*{fault}"):
+    with pytest.raises(MetadataError, match=f"A/1/{file} is damaged: .*{fault}"):
         local_documents.group("A/1")
-    with pytest.raises(MetadataError, match=f"{file} of node 'A/1'"):
+    with pytest.raises(MetadataError, match=f"A/1/{file}"):
         local_documents.edit_group("A/1", lambda a: a)
     assert (Path(local_documents.storage.root) / "A/1" / file).read_bytes() == content
 
@@ -284,7 +284,7 @@ def test_a_broken_array_document_of_v3_is_named(local, files, key, value, fault)
     documents.put_array("A/0", new_array((4, 4), "u2", zarr_format=3, chunks=(2, 2)))
     document = json.loads(local.read("A/0/zarr.json") or b"")
     files("A/0/zarr.json", json.dumps({**document, key: value}))
-    with pytest.raises(MetadataError, match=f"'A/0'.*{fault}"):
+    with pytest.raises(MetadataError, match=f"A/0/.*{fault}"):
         documents.array("A/0")
 
 
@@ -313,7 +313,7 @@ def test_a_broken_array_document_of_v2_is_named(local, files, key, value, fault)
     documents.put_array("A/0", new_array((4, 4), "u2", zarr_format=2, chunks=(2, 2)))
     document = json.loads(local.read("A/0/.zarray") or b"")
     files("A/0/.zarray", json.dumps({**document, key: value}))
-    with pytest.raises(MetadataError, match=f"'A/0'.*{fault}"):
+    with pytest.raises(MetadataError, match=f"A/0/.*{fault}"):
         documents.array("A/0")
 
 

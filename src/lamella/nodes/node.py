@@ -307,7 +307,8 @@ class NGFFNode(Mapping[str, Any]):
             return self._open(kind, key)
         except NodeNotFoundError:
             raise MetadataError(
-                f"{self._place} lists the {kind.__name__.lower()} {key!r}, but it is not in the store."
+                f"{self._place} lists the {kind.__name__.lower()} {key!r}, but nothing is stored at "
+                f"{self._place.child(key)}."
             ) from None
 
     def _missing(self, key: str) -> NodeNotFoundError:

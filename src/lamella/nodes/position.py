@@ -277,7 +277,8 @@ class Position(
             meta = array._stored.meta  # reads the document, so that a missing level is an error here
         except NodeNotFoundError:
             raise NodeNotFoundError(
-                f"The metadata of {self._place} lists the array {path!r}, but it is not in the store."
+                f"The metadata of {self._place} lists the array {path!r}, but nothing is stored at "
+                f"{self._place.child(path)}."
             ) from None
         self._check_level(path, image, meta)
         return array

@@ -79,7 +79,7 @@ def attributes_of_array(documents: Documents, path: str) -> JSONObject:
     if documents.format == 2:
         _check_there(documents, path)
         return documents.document(path, format_v2.ATTRIBUTES_FILE) or {}
-    return format_v3.attributes_of(_document_of(documents, path), path)
+    return format_v3.attributes_of(_document_of(documents, path), documents.at(path))
 
 
 def edit_attributes_of_array(
@@ -102,7 +102,7 @@ def edit_attributes_of_array(
             write(change(attributes_of_array(documents, path)))
         else:
             document = _document_of(documents, path)
-            write({**document, "attributes": change(format_v3.attributes_of(document, path))})
+            write({**document, "attributes": change(format_v3.attributes_of(document, documents.at(path)))})
 
 
 def _check_there(documents: Documents, path: str) -> None:
@@ -112,6 +112,6 @@ def _check_there(documents: Documents, path: str) -> None:
 
 def _document_of(documents: Documents, path: str) -> JSONObject:
     document = documents.document(path, format_v3.FILE)
-    if document is None or format_v3.node_type(document, path) != "array":
+    if document is None or format_v3.node_type(document, documents.at(path)) != "array":
         raise NodeNotFoundError(f"there is no array at {documents.location(path)}")
     return document

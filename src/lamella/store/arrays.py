@@ -495,7 +495,7 @@ class StoredArray:
         key = error.key if isinstance(error, DamagedFileError) else next(filter(None, keys), None)
         if key is None and verb == "write":  # every chunk that it meets can be read
             raise StorageError(f"cannot write the pixels of array {self._where}: {error}") from error
-        where = f" in {join(self.path, key)!r}" if key else ""
+        where = f" in {self.documents.storage.where(join(self.path, key))!r}" if key else ""
         advice = (
             "is damaged; write that region again, or restore the file"
             if self.documents.storage.service is None

@@ -93,7 +93,9 @@ class ConsolidatedCopies:
             if stamped is None:
                 return None
             data, stamp = stamped
-            document = parse_object(data, node, format_v3.FILE)
+            document = parse_object(data, self._storage.where(node), format_v3.FILE)
             if document.pop("consolidated_metadata", None) is None:
                 return stamp
-            return self._storage.write_stamped(key, to_bytes(document, node, format_v3.FILE))
+            return self._storage.write_stamped(
+                key, to_bytes(document, self._storage.where(node), format_v3.FILE)
+            )

@@ -108,7 +108,7 @@ class Documents:
             document = self.document(path, format_v3.FILE)
             if document is None:
                 return None
-            return "array" if format_v3.node_type(document, path) == "array" else "group"
+            return "array" if format_v3.node_type(document, self.at(path)) == "array" else "group"
         if self._has(path, format_v2.ARRAY_FILE):
             return "array"
         # A group whose .zgroup is missing but whose attributes are there still says all that it has to say.
@@ -141,7 +141,7 @@ class Documents:
             document = self._group_document(path)
             if document is None:
                 raise self._no("group", path)
-            return format_v3.attributes_of(document, path)
+            return format_v3.attributes_of(document, self.at(path))
         marked = self._is_marked(path)
         attributes = self.document(path, format_v2.ATTRIBUTES_FILE)
         if attributes is None and not marked:
@@ -178,12 +178,16 @@ class Documents:
 
     def _parse_array(self, path: str, data: bytes, beside: bytes | None) -> ArrayMeta:
         if self.format == 2:
-            attributes = {} if beside is None else parse_object(beside, path, format_v2.ATTRIBUTES_FILE)
-            return format_v2.parse_array(parse_object(data, path, format_v2.ARRAY_FILE), attributes, path)
-        document = parse_object(data, path, format_v3.FILE)
-        if format_v3.node_type(document, path) == "group":
+            attributes = (
+                {} if beside is None else parse_object(beside, self.at(path), format_v2.ATTRIBUTES_FILE)
+            )
+            return format_v2.parse_array(
+                parse_object(data, self.at(path), format_v2.ARRAY_FILE), attributes, self.at(path)
+            )
+        document = parse_object(data, self.at(path), format_v3.FILE)
+        if format_v3.node_type(document, self.at(path)) == "group":
             raise self._no("array", path, "a group is stored there")
-        return format_v3.parse_array(document, path)
+        return format_v3.parse_array(document, self.at(path))
 
     def array_document(self, path: str) -> tuple[JSONObject, JSONObject]:
         """Return the document of an array as stored, also of one that is not decoded here, and its attributes.
@@ -200,7 +204,7 @@ class Documents:
         if document is None:
             raise self._no("array", path)
         if self.format == 3:
-            return document, format_v3.attributes_of(document, path)
+            return document, format_v3.attributes_of(document, self.at(path))
         return document, self.document(path, format_v2.ATTRIBUTES_FILE) or {}
 
     def children(self, path: str) -> dict[str, NodeKind]:
@@ -227,6 +231,10 @@ class Documents:
     def location(self, path: str) -> str:
         """Where a node is, for messages."""
         return f"{path or '/'!r} in {self.storage.name}"
+
+    def at(self, path: str) -> str:
+        """Whole path or URL of a node, for the messages of those who read its document."""
+        return self.storage.where(path)
 
     # ---- changing -------------------------------------------------------------------------------
 
@@ -281,7 +289,7 @@ class Documents:
                 old = self._group_document(path)
                 if old is None:
                     raise self._no("group", path)
-                attributes = edit(format_v3.attributes_of(old, path))
+                attributes = edit(format_v3.attributes_of(old, self.at(path)))
                 document = format_v3.group_document(attributes, old)
             else:
                 attributes = document = edit(self.group(path))
@@ -298,7 +306,7 @@ class Documents:
         """
 
         def write(document: JSONObject) -> Stamp | None:
-            data = to_bytes(document, path, file)
+            data = to_bytes(document, self.at(path), file)
             self._consolidated.drop([path])
             # Others may edit from here on: the file that was locked has no name any more.
             return self.storage.write_stamped(join(path, file), data)
@@ -340,9 +348,9 @@ class Documents:
         """Encode the document of a new group, or one to replace ``old`` by; unknown keys beside it survive."""
         document = attributes
         if self.format == 3:
-            beside = None if old is None else parse_object(old.data, path, format_v3.FILE)
+            beside = None if old is None else parse_object(old.data, self.at(path), format_v3.FILE)
             document = format_v3.group_document(attributes, beside)
-        data = to_bytes(document, path, self._attributes_file)
+        data = to_bytes(document, self.at(path), self._attributes_file)
         return stored_group(data, self.format, lambda: self._parse_group(path, data))
 
     def lock(self, path: str) -> AbstractContextManager[None]:
@@ -439,12 +447,12 @@ class Documents:
             if old is not None:
                 yield (
                     join(path, format_v3.FILE),
-                    to_bytes(format_v3.group_document(attributes, old), path, format_v3.FILE),
+                    to_bytes(format_v3.group_document(attributes, old), self.at(path), format_v3.FILE),
                 )
                 return
         if id(attributes) not in encoded:
             document = format_v3.group_document(attributes, None) if self.format == 3 else attributes
-            encoded[id(attributes)] = to_bytes(document, path, self._attributes_file)
+            encoded[id(attributes)] = to_bytes(document, self.at(path), self._attributes_file)
         if self.format == 3:
             yield join(path, format_v3.FILE), encoded[id(attributes)]
             return
@@ -455,7 +463,7 @@ class Documents:
         if new or not self._has(path, format_v2.GROUP_FILE):
             yield (
                 join(path, format_v2.GROUP_FILE),
-                to_bytes(format_v2.GROUP_DOCUMENT, path, format_v2.GROUP_FILE),
+                to_bytes(format_v2.GROUP_DOCUMENT, self.at(path), format_v2.GROUP_FILE),
             )
 
     def _array_files(self, path: str, meta: ArrayMeta, new: bool) -> Iterator[tuple[str, bytes]]:
@@ -468,7 +476,7 @@ class Documents:
             yield (
                 join(path, format_v3.FILE),
                 array_memo.encoded(
-                    meta, lambda: to_bytes(format_v3.array_document(meta), path, format_v3.FILE)
+                    meta, lambda: to_bytes(format_v3.array_document(meta), self.at(path), format_v3.FILE)
                 ),
             )
             return
@@ -478,16 +486,16 @@ class Documents:
         yield (
             join(path, format_v2.ARRAY_FILE),
             array_memo.encoded(
-                meta, lambda: to_bytes(format_v2.array_document(meta), path, format_v2.ARRAY_FILE)
+                meta, lambda: to_bytes(format_v2.array_document(meta), self.at(path), format_v2.ARRAY_FILE)
             ),
         )
-        attributes = to_bytes(meta.attributes, path, format_v2.ATTRIBUTES_FILE)
+        attributes = to_bytes(meta.attributes, self.at(path), format_v2.ATTRIBUTES_FILE)
         yield join(path, format_v2.ATTRIBUTES_FILE), attributes
 
     def _group_document(self, path: str, *, replacing: bool = False) -> JSONObject | None:
         """Return the stored Zarr v3 document of a group."""
         document = self.document(path, format_v3.FILE)
-        if document is not None and format_v3.node_type(document, path) == "array":
+        if document is not None and format_v3.node_type(document, self.at(path)) == "array":
             if replacing:
                 raise NodeExistsError(
                     f"cannot make a group at {self.location(path)}: an array is stored there"
@@ -496,12 +504,12 @@ class Documents:
         return document
 
     def _parse_group(self, path: str, data: bytes) -> JSONObject:
-        document = parse_object(data, path, self._attributes_file)
+        document = parse_object(data, self.at(path), self._attributes_file)
         if self.format == 2:
             return document
-        if format_v3.node_type(document, path) == "array":
+        if format_v3.node_type(document, self.at(path)) == "array":
             raise self._no("group", path, "an array is stored there")
-        return format_v3.attributes_of(document, path)
+        return format_v3.attributes_of(document, self.at(path))
 
     @property
     def _attributes_file(self) -> str:
@@ -517,7 +525,7 @@ class Documents:
     def document(self, path: str, file: str) -> JSONObject | None:
         """Read one document of a node as it is stored; None where there is none."""
         data = self.storage.read(join(path, file))
-        return None if data is None else parse_object(data, path, file)
+        return None if data is None else parse_object(data, self.at(path), file)
 
     def _has(self, path: str, file: str) -> bool:
         return self.storage.size(join(path, file)) is not None

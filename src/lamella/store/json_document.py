@@ -61,7 +61,7 @@ def parse_object(data: bytes, node: str, file: str) -> JSONObject:
     data : bytes
         UTF-8 JSON text of one object.
     node, file : str
-        The node's path and the file's name, for messages.
+        The node's whole path or URL and the file's name, for messages.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def parse_object(data: bytes, node: str, file: str) -> JSONObject:
     >>> parse_object(b"[1, 2]", "A/1/0", "zarr.json")
     Traceback (most recent call last):
     ...
-    lamella.errors.MetadataError: zarr.json of node 'A/1/0' is damaged: it holds a list, not an object; ...
+    lamella.errors.MetadataError: A/1/0/zarr.json is damaged: it holds a list, not an object; ...
     """
     check_size(len(data), node, file)
     try:
@@ -155,7 +155,7 @@ def to_bytes(document: JSONObject, node: str, file: str) -> bytes:
     except (ValueError, TypeError, RecursionError) as error:
         place = _find_fault(document)
         raise InvalidArgumentError(
-            f"cannot write {file} of node {node or '/'!r}: {place or error}; JSON has no such value"
+            f"cannot write {document_name(node, file)}: {place or error}; JSON has no such value"
         ) from error
 
 
@@ -190,7 +190,16 @@ def _find_fault(value: object, place: str = "", depth: int = 0) -> str | None:
     return None
 
 
+def document_name(node: str, file: str) -> str:
+    """Name a document in a message, by the node's whole path or URL.
+
+    >>> document_name("/data/plate.zarr/A/1", "zarr.json"), document_name("", "zarr.json")
+    ('/data/plate.zarr/A/1/zarr.json', 'zarr.json')
+    """
+    return f"{node.rstrip('/')}/{file}" if node else file
+
+
 def _damaged(node: str, file: str, fault: str) -> MetadataError:
     return MetadataError(
-        f"{file} of node {node or '/'!r} is damaged: {fault}; restore the file, or delete the node"
+        f"{document_name(node, file)} is damaged: {fault}; restore the file, or delete the node"
     )

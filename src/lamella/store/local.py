@@ -129,10 +129,10 @@ class LocalStorage(Storage):
             found = os.fstat(fd)
             folder, _, name = key.rpartition("/")
             if name in DOCUMENTS:
-                check_size(found.st_size, folder, name)
+                check_size(found.st_size, (folder and self._base + folder) or self.root, name)
             if not S_ISREG(found.st_mode) and not S_ISDIR(found.st_mode):
                 raise StorageError(
-                    f"cannot read {key!r} in {self.root}: it is a pipe, a socket or a device, not a file"
+                    f"cannot read {self.where(key)}: it is a pipe, a socket or a device, not a file"
                 )
             data = os.read(fd, found.st_size + 1)
             if len(data) != found.st_size:  # grew, shrank, or the system gave less than asked
@@ -340,7 +340,7 @@ class LocalStorage(Storage):
         """Raise the error of a deletion that removed nothing."""
         where = f": {error.filename}" if error.filename else ""
         message = (
-            f"cannot delete {prefix or 'the root'!r} in {self.root}: {error.strerror or error}{where}. "
+            f"cannot delete {self.where(prefix)}: {error.strerror or error}{where}. "
             "Nothing was removed; make it writable, or leave it."
         )
         raise StorageError(message, error.errno) from error
@@ -481,7 +481,7 @@ class LocalStorage(Storage):
         if isinstance(error, StorageError):
             raise error
         reason = error.strerror or str(error)
-        message = f"cannot {verb} {key or 'the root'!r} in {self.root}: {reason}"
+        message = f"cannot {verb} {self.where(key)}: {reason}"
         raise StorageError(message, error.errno) from error
 
 

@@ -87,8 +87,8 @@ class _Memory:
     def write_now(self, key: str, data: bytes) -> None:
         """Write a document, merged with what is stored; blocks."""
         path, _, file = key.rpartition("/")
-        new = parse_object(data, path, file)
-        to_bytes(new, path, file)  # refuses what JSON has not, before anything else
+        new = parse_object(data, self.documents.at(path), file)
+        to_bytes(new, self.documents.at(path), file)  # refuses what JSON has not, before anything else
         versions = list(self.versions.get(key, ()))
         if file == format_v2.GROUP_FILE:
             if self.documents.storage.read(key) is None:
@@ -107,7 +107,11 @@ class _Memory:
         self, path: str, file: str, versions: list[bytes | None], stored: JSONObject | None, new: JSONObject
     ) -> JSONObject | None:
         """Return the document to store; None where it is stored already."""
-        read = [parse_object(data, path, file) for data in reversed(versions) if data is not None]
+        read = [
+            parse_object(data, self.documents.at(path), file)
+            for data in reversed(versions)
+            if data is not None
+        ]
         latest = versions[-1] if versions else b""
         where = self.documents.location(path)
         if stored is None:

@@ -104,7 +104,7 @@ class Service:
         elif isinstance(byte_range, SuffixByteRequest):
             most = byte_range.suffix
         if most is not None and length > most:
-            raise ranges_ignored(f"{key!r} in {self.address}")
+            raise ranges_ignored(f"{self.address.rstrip('/')}/{key}")
 
     async def get_many(self, keys: list[str]) -> dict[str, Buffer | None]:
         """Get several keys at once."""

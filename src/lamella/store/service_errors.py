@@ -134,11 +134,12 @@ def explained(verb: str, key: str, where: str, error: Exception) -> StorageError
     Examples
     --------
     >>> print(explained("read", "zarr.json", "s3://bucket/a.zarr", PermissionError("Access Denied")))
-    Cannot read 'zarr.json' in s3://bucket/a.zarr: the service refuses it (403 Forbidden: Access Denied). ...
+    Cannot read s3://bucket/a.zarr/zarr.json: the service refuses it (403 Forbidden: Access Denied). ...
     """
-    what = f"Cannot {verb} {repr(key) if key else 'the root'} in {where}"
+    place = f"{where.rstrip('/')}/{key}" if key else where
+    what = f"Cannot {verb} {place}"
     if any(_WHOLE.search(str(one)) for one in _chain(error)):  # obstore refuses it itself
-        return ranges_ignored(f"{key!r} in {where}")
+        return ranges_ignored(place)
     status = status_of(error)
     if status in DENIED:
         return AccessError(

@@ -60,6 +60,10 @@ class Storage(ABC):
         """What asks the store from within an event loop; None for a folder."""
         return None
 
+    def where(self, key: str) -> str:
+        """Whole path or URL of a key, for messages."""
+        return f"{self.name.rstrip('/')}/{key}" if key else self.name
+
     @property
     def merges_case(self) -> bool:
         """Whether names that differ by case only are one entry."""
@@ -204,7 +208,7 @@ class Storage(ABC):
         """Raise `ReadOnlyError` when changes are refused."""
         if self.read_only:
             raise ReadOnlyError(
-                f"cannot write {key or 'the root'!r}: {self.name} is open for reading; "
+                f"cannot write {self.where(key)}: the store is open for reading; "
                 "open it with mode='r+' or 'a'"
             )
 

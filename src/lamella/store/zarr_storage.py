@@ -207,7 +207,7 @@ class ZarrStorage(Storage):
         )
         found = self._run("read", key, self.service.get(key, most or None))
         if most and found is not None:
-            json_document.check_size(len(found), folder, name)
+            json_document.check_size(len(found), self.where(folder), name)
         return None if found is None else found.to_bytes()
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
@@ -228,7 +228,7 @@ class ZarrStorage(Storage):
     def list(self, prefix: str) -> Names:
         """List a folder; `StorageError` where the store cannot."""
         if not self.can_list:
-            raise StorageError(f"cannot list {prefix or 'the root'!r}: {self.name} cannot list its members")
+            raise StorageError(f"cannot list {self.where(prefix)}: the store cannot list its members")
         names = self._run("list", prefix, self.service.list_dir(check_key(prefix)))
         return sorted((name for name in names if not is_private(name)), key=natural_order)
 

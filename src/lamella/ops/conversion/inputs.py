@@ -109,7 +109,7 @@ class Inputs:
         elif os.path.exists(path):
             self.files.append(path)
         else:
-            raise SourceError(f"there is no file or folder {path}")
+            raise SourceError(f"there is no file or folder {os.path.abspath(path)}")
 
     def _add_opened(self, source: PlaneSource) -> None:
         name = source.description.name
@@ -167,7 +167,9 @@ def _list_folder(folder: str) -> list[str]:
         if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file()
     ]
     if not names:
-        raise SourceError(f"the folder {folder} holds no TIFF file (none ends with {', '.join(SUFFIXES)})")
+        raise SourceError(
+            f"the folder {os.path.abspath(folder)} holds no TIFF file (none ends with {', '.join(SUFFIXES)})"
+        )
     return [os.path.join(folder, name) for name in sorted(names, key=natural_order)]
 
 
@@ -266,8 +268,8 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
     rest = [file for file in inputs.files if os.path.abspath(file) not in covered]
     if rest and len(inputs.names) > 1:
         raise SourceError(
-            f"{len(inputs.names)} sources are {len(inputs.names)} images ({os.path.basename(first)}, "
-            f"{os.path.basename(rest[0])}{', ...' if len(rest) > 1 else ''}): {_PLACE_HINT}, or convert them one by one"
+            f"{len(inputs.names)} sources are {len(inputs.names)} images ({os.path.abspath(first)}, "
+            f"{os.path.abspath(rest[0])}{', ...' if len(rest) > 1 else ''}): {_PLACE_HINT}, or convert them one by one"
         )
     if rest:
         folder = os.path.basename(os.path.normpath(inputs.names[0]))

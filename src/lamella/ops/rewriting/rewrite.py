@@ -319,9 +319,9 @@ class _Job:
             self.target.put_groups({path: attributes}, new=True)
             return
         key = join(path, format_v3.FILE)
-        old = parse_object(self.source.storage.read(key) or b"{}", path, format_v3.FILE)
+        old = parse_object(self.source.storage.read(key) or b"{}", self.source.at(path), format_v3.FILE)
         document = format_v3.group_document(attributes, old)
-        self.target.storage.write(key, to_bytes(document, path, format_v3.FILE))
+        self.target.storage.write(key, to_bytes(document, self.target.at(path), format_v3.FILE))
 
 
 def _write_unit(unit: Unit) -> int:
