@@ -11,6 +11,7 @@ import pytest
 import zarr
 
 import lamella
+from lamella.errors import MetadataError, MetadataWarning
 from lamella.models import axes
 
 STORES = Path(__file__).parent.parent / "data" / "stores"
@@ -185,10 +186,54 @@ def test_a_draft_is_judged_as_its_version(tmp_path):
     assert report.rules == ("ST-07",)
 
 
-def test_an_unknown_version_is_said_to_be_unknown(tmp_path):
+@pytest.mark.parametrize("stated", ["7", "banana", "0.7", True, 7])
+def test_an_unknown_version_breaks_a_must_and_all_other_rules_are_checked(tmp_path, stated):
     path = tmp_path / "new.zarr"
-    zarr.create_group(path, attributes={"ome": {"version": "7", "labels": []}})
-    assert lamella.validate(path).rules == ("LM-04",)
+    plate = {"rows": [{"name": "A"}], "columns": [{"name": "1"}], "wells": []}
+    zarr.create_group(path, attributes={"ome": {"version": stated, "plate": plate}})
+    report = lamella.validate(path)
+    assert not report
+    assert report.readable
+    assert {"ST-07", "PL-05"} <= {finding.rule for finding in report.findings if finding.level == "MUST"}
+    found = next(finding for finding in report.findings if finding.rule == "ST-07")
+    assert (found.node, found.location) == ("", ("ome", "version"))
+    with pytest.raises(MetadataError, match=r"ome\.version"):
+        lamella.open_ome_zarr(path)
+    lamella.repair(path)
+    assert json.loads((path / "zarr.json").read_bytes())["attributes"]["ome"]["version"] == stated
+
+
+def test_an_unknown_version_below_the_root_is_found_at_its_node(tmp_path):
+    path = tmp_path / "plate.zarr"
+    with lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["DAPI"], version="0.5") as plate:
+        plate.create_position("A", "1", "0")["0"] = np.ones((1, 1, 1, 4, 4), "uint8")
+    file = path / "A" / "1" / "0" / "zarr.json"
+    document = json.loads(file.read_text())
+    document["attributes"]["ome"] |= {"version": "banana", "omero": {"channels": [{"color": "#FF0000"}]}}
+    file.write_text(json.dumps(document))
+    report = lamella.validate(path)
+    must = {(finding.node, finding.rule) for finding in report.findings if finding.level == "MUST"}
+    assert must >= {("A/1/0", "ST-07"), ("A/1/0", "OM-02")}
+    assert report.version == "0.5"
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.6"])
+def test_a_version_that_is_a_number_is_read_reported_and_repaired(tmp_path, version):
+    path = tmp_path / "image.zarr"
+    with lamella.open_ome_zarr(
+        path, layout="fov", mode="w", channel_names=["DAPI"], version=version
+    ) as image:
+        image["0"] = np.ones((1, 1, 1, 4, 4), "uint8")
+    document = json.loads((path / "zarr.json").read_text())
+    document["attributes"]["ome"]["version"] = float(version)
+    (path / "zarr.json").write_text(json.dumps(document))
+    report = lamella.validate(path)
+    assert (report.version, "ST-07" in report.rules, bool(report)) == (version, True, False)
+    with pytest.warns(MetadataWarning, match=f"ST-07.*read as {version}"):
+        assert lamella.open_ome_zarr(path).version == version
+    lamella.repair(path)
+    assert lamella.validate(path)
+    assert json.loads((path / "zarr.json").read_text())["attributes"]["ome"]["version"] == version
 
 
 def test_a_scene_leads_to_its_images(tmp_path):

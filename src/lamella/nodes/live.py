@@ -55,6 +55,8 @@ class LiveDocument(Generic[M]):
         Whether attributes alone say what the model is. Where they do not, the model is loaded again each time.
     check
         Reports what a document that was read breaks; not called for one that was just written.
+    refuse
+        Raises where what a user changed in the model breaks a rule: stored attributes, new ones, and the model.
     """
 
     __slots__ = (
@@ -64,6 +66,7 @@ class LiveDocument(Generic[M]):
         "_load",
         "_look",
         "_model",
+        "_refuse",
         "_settled",
         "_stamp",
         "_stored",
@@ -82,6 +85,7 @@ class LiveDocument(Generic[M]):
         look: Callable[[StoredGroup], M] | None = None,
         settled: Callable[[JSONObject], bool] | None = None,
         check: Callable[[StoredGroup], object] | None = None,
+        refuse: Callable[[JSONObject, JSONObject, M], object] | None = None,
     ) -> None:
         self.session = session
         self.path = path
@@ -90,6 +94,7 @@ class LiveDocument(Generic[M]):
         self._look = look
         self._settled = settled
         self._check = check
+        self._refuse = refuse
         self._unchecked = False
         self._stored: StoredGroup | None = None
         self._stamp: object = _UNKNOWN
@@ -260,7 +265,8 @@ class LiveDocument(Generic[M]):
         Raises
         ------
         MetadataError
-            If the live model has unsaved changes and the document was changed elsewhere.
+            If the live model has unsaved changes and the document was changed elsewhere, or if they break a rule that
+            the document does not break.
         """
         prepare = before_write or _nothing
         if same is not None and self._swap(change, same, prepare):
@@ -268,7 +274,10 @@ class LiveDocument(Generic[M]):
         made: list[M] = []
 
         def apply(fresh: JSONObject) -> JSONObject:
-            model = self._changed(change, self._base(fresh))
+            base = self._base(fresh)
+            if self._handed_out and self._refuse is not None and base is self._model:
+                self._refuse(fresh, self._dump(base, fresh), base)
+            model = self._changed(change, base)
             made.append(model)
             attributes = self._dump(model, fresh, trusted=not self._handed_out)
             prepare()

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from lamella.nodes.node import NGFFNode
-from lamella.nodes.reporting import check_document
+from lamella.nodes.reporting import check_document, refuse_broken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lamella.spec.base import MetaModel
     from lamella.spec.rules import Kind
     from lamella.store.stored_group import StoredGroup
+    from lamella.types import JSONObject
 
 M = TypeVar("M", bound="MetaModel")
 
@@ -53,6 +54,11 @@ class ModelNode(NGFFNode, Generic[M]):
         """Report what a document that was read breaks."""
         check_document(self._place, stored, self._kinds)
 
+    def _refuse(self, before: JSONObject, after: JSONObject, meta: M) -> None:
+        """Refuse edited metadata that break what the stored document does not."""
+        del meta
+        refuse_broken(self._place, before, after, self._kinds)
+
     def _begin(self, stored: StoredGroup, stamp: object) -> None:
         self._live.begin(stored, stamp)
 
@@ -71,6 +77,9 @@ class ModelNode(NGFFNode, Generic[M]):
         ------
         ReadOnlyError, ClosedError
             If the store is open for reading or was closed (ValueErrors).
+        MetadataError
+            If the metadata break a rule of OME-NGFF (a MUST) that the document does not break (a ValueError). Nothing
+            is written then.
 
         Examples
         --------

@@ -99,7 +99,13 @@ class Plate(
 
     def _live_document(self) -> LiveDocument[PlateMeta]:
         return LiveDocument(
-            self._session, self.path, self._load, self._dump, settled=_is_settled, check=self._check
+            self._session,
+            self.path,
+            self._load,
+            self._dump,
+            settled=_is_settled,
+            check=self._check,
+            refuse=self._refuse,
         )
 
     def _load(self, attributes: JSONObject) -> PlateMeta:

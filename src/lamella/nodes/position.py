@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from lamella.errors import MetadataError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
@@ -92,7 +92,14 @@ class Position(
 
     def _live_document(self) -> LiveDocument[ImagesMeta]:
         return LiveDocument(
-            self._session, self.path, self._load, self._dump, self._look, _is_settled, self._check
+            self._session,
+            self.path,
+            self._load,
+            self._dump,
+            self._look,
+            _is_settled,
+            self._check,
+            self._refuse,
         )
 
     # -- reading with assumptions -----------------------------------------------------------------------------
@@ -101,6 +108,14 @@ class Position(
         check_document(self._place, stored, self._kinds)
         if not self._live.last_view.multiscales[0].datasets:
             self._refuse_bare_arrays(stored.attributes)
+
+    def _refuse(self, before: JSONObject, after: JSONObject, meta: ImagesMeta) -> None:
+        super()._refuse(before, after, meta)
+        if "multiscales" not in self._session.version.ome(after) and meta.multiscales:
+            try:
+                edits.new_images(meta.multiscales[0].axes, [])  # which wait for the first array
+            except InvalidArgumentError as fault:
+                raise MetadataError(f"The metadata of {self._place} were not written: {fault}") from fault
 
     def _refuse_bare_arrays(self, attributes: JSONObject) -> None:
         """Refuse a group of arrays without multiscales: what a killed creation or deletion leaves is none.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -60,6 +61,42 @@ def _checked(attributes: JSONObject, kinds: tuple[Kind, ...], version: str) -> C
     """Run the rules; what an image document has in common with others is kept for its arrays."""
     frame = image_frame(attributes, version) if kinds == ("image",) else None
     return document_findings(kinds, attributes, version) if frame is None else frame.findings, frame
+
+
+def refuse_broken(place: Place, before: JSONObject, after: JSONObject, kinds: tuple[Kind, ...]) -> None:
+    """Refuse new attributes that break a MUST which the stored ones keep; what is broken already may stay so.
+
+    Raises
+    ------
+    MetadataError
+        With what would be broken.
+    """
+    version = place.session.version
+    if before == after:
+        return
+    broken: dict[str, list[Finding]] = {}
+    for finding in document_findings(kinds, after, version.name):
+        broken.setdefault(finding.rule, []).append(finding)
+    already = Counter(finding.rule for finding in document_findings(kinds, before, version.name))
+    texts = [
+        _described(found) for rule, found in broken.items() if is_must(found) and len(found) > already[rule]
+    ]
+    for rule, key, found in (
+        ("MS-03", "multiscales", "no level is left"),
+        ("WL-01", "well", "no image is left"),
+    ):
+        if key in version.ome(before) and key not in version.ome(after):
+            texts.append(f"{rule}: {found}")
+    if texts:
+        raise MetadataError(
+            f"The metadata of {place} were not written: they would break {'; '.join(texts)}. Correct them, or open the "
+            "node again for those that are stored."
+        )
+
+
+def is_must(findings: Iterable[Finding]) -> bool:
+    """Whether one of some findings is a broken MUST."""
+    return any(finding.level == "MUST" for finding in findings)
 
 
 def check_copied(place: Place, attributes: JSONObject, version: SpecVersion) -> None:

@@ -57,7 +57,12 @@ class Scene(ModelNode[SceneMeta]):
 
     def _live_document(self) -> LiveDocument[SceneMeta]:
         return LiveDocument(
-            self._session, self.path, self._load, self._session.version.dump, check=self._check
+            self._session,
+            self.path,
+            self._load,
+            self._session.version.dump,
+            check=self._check,
+            refuse=self._refuse,
         )
 
     def _load(self, attributes: JSONObject) -> SceneMeta:

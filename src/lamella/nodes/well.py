@@ -57,7 +57,15 @@ class Well(ModelNode[WellGroupMeta]):
     _kinds = ("well",)
 
     def _live_document(self) -> LiveDocument[WellGroupMeta]:
-        return LiveDocument(self._session, self.path, self._load, self._dump, self._look, check=self._check)
+        return LiveDocument(
+            self._session,
+            self.path,
+            self._load,
+            self._dump,
+            self._look,
+            check=self._check,
+            refuse=self._refuse,
+        )
 
     def _load(self, attributes: JSONObject) -> WellGroupMeta:
         meta = read_part(self._place, WellGroupMeta, attributes)

@@ -138,10 +138,14 @@ _ALL: tuple[Kind, ...] = ("image", "label", "labels", "plate", "well", "bioforma
 
 @mends("ST-07", kinds=_ALL)
 def state_the_version(ome: JSONObject, facts: Facts) -> None:
-    """Write `ome.version` where it is missing, no text, or a variant of 0.5 (drafts of 0.6 differ from it)."""
+    """Write `ome.version` where it is missing, a number, or a variant of 0.5 (drafts of 0.6 differ from it)."""
     dialect, stated = facts.dialect, ome.get("version")
-    draft = isinstance(stated, str) and (dialect.coordinate_systems or not stated.startswith(dialect.name))
-    if dialect.wrapper and stated not in dialect.version_names and not draft:
+    is_variant = (
+        isinstance(stated, str) and not dialect.coordinate_systems and stated.startswith(dialect.name)
+    )
+    is_number = isinstance(stated, float) and str(stated) == dialect.name
+    known = stated is None or is_number or is_variant  # nobody knows what another value stands for
+    if dialect.wrapper and stated not in dialect.version_names and known:
         ome["version"] = dialect.version_names[0]
         # First, as writers have it.
         ome |= {"version": ome.pop("version")} | {key: ome.pop(key) for key in list(ome)}

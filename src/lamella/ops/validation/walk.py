@@ -19,6 +19,7 @@ from lamella.spec.rules.judge import Judge
 from lamella.spec.rules.outline import datasets, multiscales, ome_object
 from lamella.spec.rules.own import own_finding
 from lamella.spec.rules.values import describe
+from lamella.spec.versions import detect
 from lamella.store.keys import join
 
 if TYPE_CHECKING:
@@ -228,7 +229,15 @@ class Inspection:
             )
 
     def _version(self, node: StoredNode) -> str:
-        return node.version or node.stated_version or "unknown"
+        if node.version is not None:
+            return node.version
+        if node.zarr_format != 3 or not isinstance(node.attributes, dict):
+            return node.stated_version or "unknown"
+        # An unknown version is a finding of ST-07. The other rules are those of the store, or of the group's form.
+        if self.version in DIALECTS and DIALECTS[self.version].zarr_format == 3:
+            return self.version
+        unversioned = {key: value for key, value in node.ome.items() if key != "version"}
+        return detect(3, {"ome": unversioned}).name
 
     def visit(self, node: StoredNode, *, depth: int = 0) -> None:
         """Judge a group by what its document says it is, and walk on."""
