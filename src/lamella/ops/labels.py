@@ -36,7 +36,7 @@ from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_kind, channel_axis, space_axes
 from lamella.spec.labels import ImageLabelMeta, LabelColorMeta, LabelsMeta
 from lamella.spec.transforms import TransformationMeta
-from lamella.store.documents import new_array
+from lamella.store.documents import array_like, new_array
 from lamella.store.keys import check_key
 from lamella.store.layout import LARGEST_CHUNK, default_chunks
 
@@ -262,8 +262,12 @@ def _match_label(position: Position, image: LabelImage) -> None:
                 max(1, n * shares[axis][0] // shares[axis][1]) if axis in shares else n
                 for axis, n in zip(image.axis_names, base.shape, strict=True)
             )
-        chunks = tuple(max(1, min(c, n)) for c, n in zip(base.chunks, shape, strict=True))
-        meta = _label_array(shape, base.dtype, position, chunks, None, [axis.name for axis in image.axes])
+        meta = array_like(
+            base._meta,
+            zarr_format=base._meta.zarr_format,
+            shape=shape,
+            dimension_names=[axis.name for axis in image.axes],
+        )
         plan.append((path, meta, geometry.level_transforms(transforms, factors, "mode")))
     delete_pyramid(image)
     image._documents.put_arrays({image._place.child(path).path: meta for path, meta, _ in plan})

@@ -5,11 +5,14 @@ Layer: store.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lamella.errors import InvalidArgumentError
 from lamella.store import format_v2, format_v3
-from lamella.store.array_meta import ArrayMeta, FillValue, ZarrFormat, check_new_array
+from lamella.store.array_meta import ArrayMeta, FillValue, ZarrFormat, check_new_array, checked_fill_value
+from lamella.store.compressor import nearest_choice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from lamella.store.compressor import CompressorChoice
-    from lamella.types import JSONObject
+    from lamella.types import JSONObject, Shape
 
 
 def new_array(
@@ -88,3 +91,69 @@ def new_array(
             "checksum=True needs version 0.5 or 0.6: Zarr v2 has no checksum that other programs can read"
         )
     return format_v2.new_array(meta)
+
+
+def array_like(
+    array: ArrayMeta,
+    *,
+    zarr_format: ZarrFormat,
+    shape: Shape | None = None,
+    dtype: DTypeLike | None = None,
+    dimension_names: Sequence[str | None] | None = None,
+    attributes: JSONObject | None = None,
+) -> ArrayMeta:
+    """Describe a new array with the layout of another one; the only place that says what of a layout is copied.
+
+    Copied are chunks, shards, compression, checksum and fill value, as far as the format, shape and data type allow;
+    what is written is always little-endian, in C order, and has the chunk keys of the version.
+
+    Parameters
+    ----------
+    array
+        The other array, of any format and writer.
+    zarr_format
+        Of the new array.
+    shape
+        Lengths per axis; chunks and shards shrink where it is smaller. That of the other array by default.
+    dtype
+        That of the other array by default.
+    dimension_names, attributes
+        Of the new array; nothing of the other one is copied.
+
+    Examples
+    --------
+    >>> plain = new_array((2, 8, 8), "u1", zarr_format=3, chunks=(1, 4, 4), shards=(2, 8, 8), compressor=False)
+    >>> small = array_like(plain, zarr_format=3, shape=(1, 8, 3))
+    >>> small.chunks, small.shards, small.compressor
+    ((1, 4, 3), (1, 8, 3), None)
+    """
+    lengths = array.shape if shape is None else tuple(shape)
+    kind = array.dtype if dtype is None else np.dtype(dtype)
+    chunks, shards = array.chunks, array.shards if zarr_format == 3 else None
+    if lengths != array.shape:
+        chunks = tuple(max(1, min(c, n)) for c, n in zip(chunks, lengths, strict=True))
+    if shards is not None and lengths != array.shape:
+        ratios = [s // c for s, c in zip(shards, array.chunks, strict=True)]
+        shards = tuple(
+            c * max(1, min(ratio, -(-n // c))) for c, n, ratio in zip(chunks, lengths, ratios, strict=True)
+        )
+    return new_array(
+        lengths,
+        kind,
+        zarr_format=zarr_format,
+        chunks=chunks,
+        shards=shards,
+        compressor=nearest_choice(array.compressor, zarr_format, kind.itemsize),
+        checksum=array.checksum and zarr_format == 3,
+        fill_value=_fill_value_as(array.fill_value, kind),
+        dimension_names=dimension_names,
+        attributes=attributes,
+    )
+
+
+def _fill_value_as(value: FillValue, dtype: np.dtype[Any]) -> FillValue | None:
+    """Return a fill value for arrays of another data type; None where that cannot hold it."""
+    try:
+        return checked_fill_value(value, dtype)
+    except InvalidArgumentError:
+        return None

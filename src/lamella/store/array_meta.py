@@ -189,7 +189,7 @@ def check_new_array(
         found,
         inner,
         outer,
-        _fill_value(fill_value, found),
+        checked_fill_value(fill_value, found),
         Compressor.of(compressor),
         tuple(dimension_names) if dimension_names is not None and zarr_format == 3 else None,
         dict(attributes or {}),
@@ -217,12 +217,20 @@ def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return found
 
 
-def _fill_value(value: FillValue | None, dtype: np.dtype[Any]) -> FillValue:
+def checked_fill_value(value: FillValue | None, dtype: np.dtype[Any]) -> FillValue:
+    """Return a fill value as a number of a data type, 0 by default.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The data type cannot hold it.
+    """
     if value is None:
         return dtype.type(0).item()  # type: ignore[no-any-return]
     try:
-        kept = np.asarray(value, dtype=dtype).item()
-    except (OverflowError, TypeError, ValueError) as error:
+        with np.errstate(over="raise"):
+            kept = np.asarray(value, dtype=dtype).item()
+    except (OverflowError, TypeError, ValueError, FloatingPointError) as error:
         raise InvalidArgumentError(f"fill_value={value!r} is no value of dtype {dtype.name}") from error
     if dtype.kind in "biu" and kept != value:
         raise InvalidArgumentError(f"fill_value={value!r} is no value of dtype {dtype.name}")

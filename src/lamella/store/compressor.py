@@ -8,7 +8,7 @@ Layer: store.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from lamella.errors import InvalidArgumentError
@@ -20,6 +20,8 @@ CompressorChoice: TypeAlias = "Compressor | str | Mapping[str, Any] | Literal[Fa
 """What callers may pass: None (the default), False or "none", a name, a `Compressor`, or codec JSON."""
 
 _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
+_BLOSC_AUTO = "-1"
+"""Shuffle of numcodecs that depends on the size of a value; Zarr v3 has no such word."""
 _BLOSC = ("lz4", "lz4hc", "zstd", "zlib", "blosclz", "snappy")
 _LEVELS = {"blosc": (0, 9), "zstd": (-131072, 22), "gzip": (0, 9), "zlib": (0, 9), "bz2": (1, 9)}
 #: Bytes that blosc hands to zstd at a time. Left to itself c-blosc takes 32 KiB at level 1, and zstd begins anew with
@@ -128,6 +130,32 @@ class Compressor:
         if self.name == "zstd":
             configuration["checksum"] = False
         return {"name": self.name, "configuration": configuration}
+
+
+def nearest_choice(
+    compressor: Compressor | None, zarr_format: int, itemsize: int
+) -> Compressor | Literal[False] | None:
+    """Return what a new array is compressed with that should be like another one, which any program may have written.
+
+    The same compressor where the format has it and this package writes it; gzip for zlib, which is the same in another
+    frame; the default (None) for others. Arrays without compression stay so (False).
+
+    >>> nearest_choice(None, 3, 2), nearest_choice(Compressor("lzma"), 3, 2)
+    (False, None)
+    >>> nearest_choice(Compressor("zlib", clevel=3), 3, 2)
+    Compressor(name='gzip', cname=None, clevel=3, shuffle=None, blocksize=None)
+    """
+    if compressor is None:
+        return False
+    if compressor.name == "zlib" and zarr_format == 3:
+        compressor = Compressor("gzip", clevel=compressor.clevel)
+    elif compressor.name == "blosc" and str(compressor.shuffle) == _BLOSC_AUTO:
+        compressor = replace(compressor, shuffle="bitshuffle" if itemsize == 1 else "shuffle")
+    try:
+        Compressor.of(compressor).to_json(zarr_format, itemsize)  # type: ignore[union-attr]
+    except InvalidArgumentError:
+        return None
+    return compressor
 
 
 def compressor_from_v2(stored: object) -> Compressor | None:

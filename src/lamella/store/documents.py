@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
 from lamella.store import array_memo, format_v2, format_v3
-from lamella.store.array_creation import new_array
+from lamella.store.array_creation import array_like, new_array
 from lamella.store.array_edits import edit_array
 from lamella.store.consolidated import ConsolidatedCopies
 from lamella.store.json_document import parse_object, to_bytes
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lamella.store.storage import Stamp, Storage
     from lamella.types import JSONObject, Shape
 
-__all__ = ["Documents", "NodeKind", "can_hold_a_node", "new_array"]
+__all__ = ["Documents", "NodeKind", "array_like", "can_hold_a_node", "new_array"]
 
 NodeKind: TypeAlias = Literal["group", "array"]
 """What a path holds."""

@@ -26,7 +26,7 @@ from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec import plate_edits, versions
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents, new_array
+from lamella.store.documents import Documents, array_like
 from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage
 from lamella.store.text_arrays import translated
@@ -337,15 +337,9 @@ def _recode_array(source: Place, target: Place, jobs: int | None) -> None:
         run(_write_unit, file_units(*stores, moved), jobs=jobs)
         return
     meta = source.session.documents.array(source.path)
-    new = new_array(
-        meta.shape,
-        meta.dtype,
+    new = array_like(
+        meta,
         zarr_format=target.session.version.zarr_format,
-        chunks=meta.chunks,
-        shards=meta.shards if target.session.version.zarr_format == 3 else None,
-        compressor=meta.compressor if meta.compressor is not None else False,
-        checksum=meta.checksum and target.session.version.zarr_format == 3,
-        fill_value=meta.fill_value,
         dimension_names=meta.dimension_names or _axis_names(source),
         attributes=meta.attributes,
     )

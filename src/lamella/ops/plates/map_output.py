@@ -18,6 +18,7 @@ from lamella.nodes.well import Well
 from lamella.ops.execution import check_reach
 from lamella.ops.plates.origins import copy_attributes, custom_attributes
 from lamella.spec.plate import PlateMeta, WellGroupMeta
+from lamella.store.documents import array_like
 from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.position import Position
     from lamella.spec.images import ImagesMeta
-    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.array_meta import ArrayMeta, ZarrFormat
     from lamella.types import StrPath
 
 
@@ -159,7 +160,7 @@ def _describe(source: Position, target: Any, channel_names: Sequence[str] | None
     target._documents.edit_group(target.path, lambda _: attributes)
 
 
-def layout_like(array: ArrayMeta, shape: Sequence[int], zarr_format: int) -> dict[str, Any]:
+def layout_like(array: ArrayMeta, shape: Sequence[int], zarr_format: ZarrFormat) -> dict[str, Any]:
     """Return the chunks, shards and compression of an array as options for one of another shape.
 
     Examples
@@ -173,14 +174,11 @@ def layout_like(array: ArrayMeta, shape: Sequence[int], zarr_format: int) -> dic
     """
     if len(shape) != len(array.shape):
         return {"chunks": "auto"}
-    chunks = tuple(max(1, min(c, n)) for c, n in zip(array.chunks, shape, strict=True))
-    options: dict[str, Any] = {"chunks": chunks}
-    options["compressor"] = array.compressor if array.compressor is not None else False
+    like = array_like(array, zarr_format=zarr_format, shape=tuple(shape))
+    options: dict[str, Any] = {"chunks": like.chunks}
+    options["compressor"] = like.compressor if like.compressor is not None else False
     if zarr_format == 3:
-        options["checksum"] = array.checksum
-    if array.shards is not None and zarr_format == 3:
-        ratios = [s // c for s, c in zip(array.shards, array.chunks, strict=True)]
-        options["shards_ratio"] = tuple(
-            max(1, min(ratio, -(-n // c))) for ratio, n, c in zip(ratios, shape, chunks, strict=True)
-        )
+        options["checksum"] = like.checksum
+    if like.shards is not None:
+        options["shards_ratio"] = tuple(s // c for s, c in zip(like.shards, like.chunks, strict=True))
     return options

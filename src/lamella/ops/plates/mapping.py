@@ -36,6 +36,7 @@ from lamella.ops.plates.map_records import (
 from lamella.ops.plates.map_request import MapRequest, checked_request
 from lamella.ops.regions import Region, region_shape, regions
 from lamella.spec.geometry import find_dataset
+from lamella.store.documents import array_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -399,14 +400,17 @@ def _pairs(task: _Task, request: MapRequest, target: Plate) -> list[tuple[str, I
 def _create_like(
     place: Position, name: str, source: ImageArray, dtype: np.dtype[Any], transform: list[TransformationMeta]
 ) -> ImageArray:
-    """Create an array like another one: with its chunks, shards, compression and custom attributes."""
-    options = map_output.layout_like(source._meta, source.shape, place._session.version.zarr_format)
-    options["chunks"] = source.chunks
-    made = place.create_zeros(name, source.shape, dtype, transform=transform, **options)
-    attributes = without_records(source._meta.attributes)
-    if attributes:
-        made.attrs.update(attributes)
-    return made
+    """Create an array like another one: with its layout, fill value and custom attributes."""
+    view = place._live.view
+    axes = view.multiscales[0].axes
+    array = array_like(
+        source._meta,
+        zarr_format=place._session.version.zarr_format,
+        dtype=dtype,
+        dimension_names=[axis.name for axis in axes] if len(axes) == source.ndim else None,
+        attributes=without_records(source._meta.attributes),
+    )
+    return place._create(name, view, array, transform, True, None)
 
 
 def _grid(image: ImageArray) -> Iterator[int]:

@@ -27,7 +27,7 @@ from lamella.ops.pyramids.progress import Progress
 from lamella.ops.pyramids.progress import begin as begin_progress
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, space_axes
-from lamella.store.documents import new_array
+from lamella.store.documents import array_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -443,24 +443,7 @@ def _is_free(position: Position, path: str, planned: ArrayMeta) -> bool:
 def _level_meta(base: ImageArray, shape: Shape) -> ArrayMeta:
     """Return the metadata of a level: level 0's layout, fitted to the smaller shape."""
     meta = base._meta
-    chunks = tuple(max(1, min(c, n)) for c, n in zip(meta.chunks, shape, strict=True))
-    shards = meta.shards
-    if shards is not None:
-        ratios = [s // c for s, c in zip(shards, meta.chunks, strict=True)]
-        shards = tuple(
-            c * max(1, min(ratio, -(-n // c))) for c, n, ratio in zip(chunks, shape, ratios, strict=True)
-        )
-    return new_array(
-        shape,
-        meta.dtype,
-        zarr_format=meta.zarr_format,
-        chunks=chunks,
-        shards=shards,
-        compressor=meta.compressor,
-        checksum=meta.checksum,
-        fill_value=meta.fill_value,
-        dimension_names=meta.dimension_names,
-    )
+    return array_like(meta, zarr_format=meta.zarr_format, shape=shape, dimension_names=meta.dimension_names)
 
 
 def _factors(position: Position, fine: ImageArray, coarse: ImageArray) -> Shape:

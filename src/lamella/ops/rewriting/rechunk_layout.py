@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lamella.errors import InvalidArgumentError
 from lamella.ops.conversion.layout import choose_layout
-from lamella.store.compressor import Compressor
+from lamella.store.compressor import Compressor, nearest_choice
 from lamella.store.documents import new_array
 from lamella.store.layout import auto_layout
 
@@ -153,14 +153,7 @@ class Recut:
         """Return what `new_array` takes: the one asked for, or that of the array where it can still be written."""
         if self.codec is not None:
             return Compressor.of(self.codec) or False
-        if meta.compressor is None:
-            return False
-        try:
-            Compressor.of(meta.compressor)
-            meta.compressor.to_json(meta.zarr_format, meta.dtype.itemsize)
-        except InvalidArgumentError:
-            return None
-        return meta.compressor
+        return nearest_choice(meta.compressor, meta.zarr_format, meta.dtype.itemsize)
 
 
 def _last(given: object, otherwise: Shape) -> Shape:

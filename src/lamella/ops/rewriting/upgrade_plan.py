@@ -8,27 +8,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.errors import MetadataError
 from lamella.nodes.reporting import check_copied
 from lamella.nodes.session import Place, Session
 from lamella.spec.images import ImagesMeta
 from lamella.spec.versions import convert_attributes, detect
-from lamella.store.compressor import Compressor
-from lamella.store.documents import new_array
+from lamella.store.documents import array_like
 from lamella.store.keys import join
 
 if TYPE_CHECKING:
     from lamella.spec.versions import SpecVersion
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
-    from lamella.store.compressor import CompressorChoice
     from lamella.store.documents import Documents
     from lamella.types import JSONObject
 
 _XARRAY_DIMENSIONS = "_ARRAY_DIMENSIONS"
 """Where arrays of Zarr v2, which have no dimension names, keep them for xarray."""
-
-_BLOSC_AUTO = "-1"
-"""The shuffle that numcodecs chooses by the size of a value."""
 
 
 class UpgradePlan:
@@ -111,14 +106,9 @@ class UpgradePlan:
         attributes = meta.attributes
         if self.zarr_format == 2 and not listed and meta.dimension_names and all(meta.dimension_names):
             attributes = {_XARRAY_DIMENSIONS: list(meta.dimension_names)} | attributes
-        return new_array(
-            meta.shape,
-            meta.dtype,
+        return array_like(
+            meta,
             zarr_format=self.zarr_format,
-            chunks=meta.chunks,
-            compressor=_compressor(meta, self.zarr_format),
-            checksum=meta.checksum and self.zarr_format == 3,
-            fill_value=meta.fill_value,
             dimension_names=names if listed else _xarray_names(meta),
             attributes=attributes,
         )
@@ -145,20 +135,3 @@ def _xarray_names(meta: ArrayMeta) -> list[str] | None:
     if not isinstance(stored, list) or len(stored) != meta.ndim:
         return None
     return stored if all(isinstance(name, str) for name in stored) else None
-
-
-def _compressor(meta: ArrayMeta, zarr_format: ZarrFormat) -> CompressorChoice:
-    """Choose the compressor of another format: the same where it is there, gzip for zlib, else our own."""
-    found = meta.compressor
-    if found is None:
-        return False
-    if found.name == "zlib":
-        found = Compressor("gzip", clevel=found.clevel)
-    elif found.name == "blosc" and str(found.shuffle) == _BLOSC_AUTO:
-        found = replace(found, shuffle="bitshuffle" if meta.dtype.itemsize == 1 else "shuffle")
-    try:
-        Compressor.of(found)
-        found.to_json(zarr_format, meta.dtype.itemsize)
-    except InvalidArgumentError:
-        return None
-    return found
