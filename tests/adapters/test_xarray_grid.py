@@ -21,7 +21,7 @@ def written(pieces):
     held = dict(zip(placement.indices, pieces[0], strict=True))
     for piece in pieces[1:]:
         placement = place(placement.grid, piece, "t")
-        held = {i * placement.factor + placement.shift: value for i, value in held.items()}
+        held = {placement.moved(i): value for i, value in held.items()}
         held |= dict(zip(placement.indices, piece, strict=True))
     return placement.grid, held
 
@@ -95,4 +95,4 @@ def test_timepoints_off_by_less_than_a_hundredth_take_the_nearest_index():
 def test_a_timepoint_on_no_common_grid_is_refused():
     grid = first_grid(np.array([0.0, 10.0]), "t", None).grid
     with pytest.raises(InvalidArgumentError, match="does not lie on the timepoints"):
-        place(grid, np.array([3.14159]), "t")
+        place(grid, np.array([18.05]), "t")

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lamella
+from lamella.adapters.xarray_steps import fit_steps
 
 TIMES = (0.0, 60.0, 121.0, 180.0, 241.0)
 
@@ -83,31 +84,88 @@ def test_jittered_times_are_written_at_once(new):
     assert facts(position) == facts(pieces)
 
 
-@settings(max_examples=12)
+@settings(max_examples=25)
 @given(
-    steps=st.lists(st.integers(0, 5), min_size=2, max_size=5, unique=True),
-    jitter=st.lists(st.floats(-0.012, 0.012), min_size=6, max_size=6),
+    steps=st.lists(st.integers(0, 7), min_size=2, max_size=8, unique=True),
+    jitter=st.lists(st.floats(-0.05, 0.05), min_size=8, max_size=8),
     step=st.sampled_from([0.1, 1.0, 60.0, 7200.0]),
     start=st.sampled_from([0.0, -5.0, 1234.5]),
+    late=st.booleans(),
     data=st.data(),
 )
-def test_the_outcome_does_not_depend_on_the_order_of_writes(new, steps, jitter, step, start, data):
+def test_the_outcome_does_not_depend_on_the_order_of_writes(new, steps, jitter, step, start, late, data):
     times = sorted(start + step * (n + jitter[n]) for n in steps)
     whole = film(times)
-    order = data.draw(st.permutations(range(len(times))))
+    pieces = [whole.isel(t=[frame]) for frame in range(len(times))]
+    if late:  # each channel by itself
+        pieces = [piece.isel(c=[channel]) for piece in pieces for channel in (0, 1)]
     one, other = new(), new()
-    for frame in range(len(times)):
-        write(one, whole.isel(t=[frame]))
-    for frame in order:
-        write(other, whole.isel(t=[frame]))
+    for piece in pieces:
+        write(one, piece)
+    for piece in data.draw(st.permutations(pieces)):
+        write(other, piece)
     assert one.data.shape == other.data.shape
-    assert one.data.shape[0] <= max(steps) - min(steps) + 1
     assert one.scale == pytest.approx(other.scale)
     assert one.get_effective_translation("0") == pytest.approx(other.get_effective_translation("0"))
     assert one.to_xarray().coords["t"].values == pytest.approx(other.to_xarray().coords["t"].values)
     np.testing.assert_array_equal(one.data[...], other.data[...])
     found = other.to_xarray().sel(t=times, method="nearest")
     np.testing.assert_array_equal(found, whole)
+
+
+@settings(max_examples=200)
+@given(
+    steps=st.lists(st.integers(0, 7), min_size=2, max_size=8, unique=True),
+    jitter=st.lists(st.floats(-0.05, 0.05), min_size=8, max_size=8),
+    step=st.sampled_from([0.1, 60.0]),
+)
+def test_times_within_a_twentieth_of_even_steps_find_a_step_near_them(steps, jitter, step):
+    times = np.array(sorted(step * (n + jitter[n]) for n in steps))
+    start, found, places = fit_steps(times, None)
+    assert (np.diff(places) >= 1).all()
+    assert np.abs(times - start - found * places).max() <= 0.05 * found * (1 + 1e-5)
+    if len(steps) == 8:
+        assert places.tolist() == list(range(8))
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+@pytest.mark.parametrize(("first", "second"), [(60.0, 61.0), (61.0, 60.0), (59.2, 60.9)])
+def test_two_times_of_one_step_do_not_replace_each_other(new, files, made_before, first, second):
+    position, whole = new(), film([0.0, first, 120.0])
+    if made_before:
+        position.create_zeros("0", whole.shape, "uint16")
+        position.set_scale("0", "t", 60.0)
+    for frame in range(3):
+        write(position, whole.isel(t=[frame]))
+    root = position.zgroup.store.root
+    before = files(root)
+    again = whole.isel(t=[1]).assign_coords(t=[second]) + 1000
+    for channels in ([0, 1], [0], [1]):
+        with pytest.raises(
+            ValueError, match=rf"coordinate {second:g} lies within .* voxels of .* {first:g} already"
+        ):
+            position.write_xarray(again.isel(c=channels))
+        assert files(root) == before
+    write(position, again.assign_coords(t=[first]))  # that one, written again
+    np.testing.assert_array_equal(position.data[1], again[0])
+    assert position.to_xarray().coords["t"].values.tolist() == [0.0, first, 120.0]
+
+
+def test_voxels_whose_time_is_not_known_are_not_lost_when_timepoints_move(new, files):
+    position, whole = new(), film([0.0, 20.0, 41.0, 3.0])
+    for frame in range(3):
+        write(position, whole.isel(t=[frame]))  # steps of 20.5: they go to 0, 20 and 41 with the next
+    root = position.zgroup.store.root
+    position.data.resize(4, *whole.shape[1:])
+    position.data[3] = 5
+    before = files(root)
+    with pytest.raises(ValueError, match=r"Timepoint 3 of .* holds voxels whose time is not known"):
+        position.write_xarray(whole.isel(t=[3]))
+    assert files(root) == before
+    position.data[3] = 0
+    write(position, whole.isel(t=[3]))
+    np.testing.assert_array_equal(position.data[[0, 20, 41, 3]], whole)
+    assert position.data[...].astype(bool).sum() == whole.size
 
 
 def test_to_xarray_can_be_written_again(new):
@@ -129,11 +187,11 @@ def test_to_xarray_can_be_written_again(new):
 
 
 def test_a_step_below_a_tenth_of_the_smallest_gap_is_refused(new, files):
-    position, whole = new(), film([0.0, 100.0, 137.0])
+    position, whole = new(), film([0.0, 100.0, 180.5])
     position.write_xarray(whole.isel(t=[0]))
     position.write_xarray(whole.isel(t=[1]))
     before = files(position.zgroup.store.root)
-    with pytest.raises(ValueError, match=r"137 of dim 't' .* tenth of the smallest gap between two, 37"):
+    with pytest.raises(ValueError, match=r"180.5 of dim 't' .* tenth of the smallest gap between two, 80.5"):
         position.write_xarray(whole.isel(t=[2]))
     assert files(position.zgroup.store.root) == before
 
@@ -214,3 +272,16 @@ def test_a_write_that_dies_while_it_sets_the_step_can_be_repeated(new, step, mon
         write(again, whole.isel(t=[frame]))
     assert again.to_xarray().coords["t"].values.tolist() == list(TIMES)
     np.testing.assert_array_equal(again.data[...], whole)
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+def test_data_without_times_are_written_by_index_and_the_real_times_stay(new, made_before):
+    position, whole = new(), film(TIMES)
+    if made_before:
+        position.create_zeros("0", whole.shape, "uint16")
+        position.set_scale("0", "t", 60.0)
+    for frame in range(5):
+        write(position, whole.isel(t=[frame]))
+    position.write_xarray((whole + 1).drop_vars("t"))
+    assert position.to_xarray().coords["t"].values.tolist() == list(TIMES)
+    np.testing.assert_array_equal(position.data[...], whole + 1)

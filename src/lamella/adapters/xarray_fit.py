@@ -2,7 +2,7 @@
 
 A grid that follows from writes alone (a movable one) is a function of the set of times that were written: the largest
 step that meets all of them exactly, at least a tenth of the smallest gap between them; else the largest step within a
-twentieth of which all of them lie. Pure arithmetic on numbers.
+twentieth of which all of them lie (`xarray_steps`). Pure arithmetic on numbers.
 
 Layer: adapters.
 """
@@ -10,29 +10,18 @@ Layer: adapters.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamella.adapters.xarray_grid import (
-    FINEST,
-    JITTER,
-    MOST_EMPTY,
-    NOISE,
-    Placement,
-    TimeGrid,
-    regular_step,
-    rounded,
-)
+from lamella.adapters.xarray_grid import JITTER, MOST_EMPTY, NOISE, Joined, Placement, TimeGrid, regular_step
+from lamella.adapters.xarray_steps import fit_steps
 from lamella.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
-Fit: TypeAlias = "tuple[float, float, NDArray[np.int64]]"
-"""Start, step, and the index of each time."""
+    from lamella.adapters.xarray_steps import Fit
 
 
 def first_grid(values: NDArray[np.float64], dim: str, stated: float | None) -> Placement:
@@ -48,7 +37,7 @@ def first_grid(values: NDArray[np.float64], dim: str, stated: float | None) -> P
         step = regular_step(values, dim, stated)
         grid = TimeGrid(float(values[0]), step or 1.0, count, step is not None, movable=True)
         return Placement(grid, tuple(range(count)))
-    fit = _fit(values, stated)
+    fit = fit_steps(values, stated)
     if fit is None or not np.array_equal(fit[2], np.arange(count)):
         regular_step(values, dim, stated)  # says which coordinate is off
         raise InvalidArgumentError(
@@ -113,9 +102,16 @@ def _on_grid(
     _check_indices(grid, indices, length, values, dim)
     times = grid.times
     if off > NOISE or times is not None:
-        times = {**(times or {}), **dict(zip(indices.tolist(), values.tolist(), strict=True))}
+        times, old = dict(times or {}), times or {}
+        for index, value in zip(indices.tolist(), values.tolist(), strict=True):
+            times[index] = min(value, old.get(index, value))  # whichever came first
+    joined = tuple(
+        Joined(index, value, grid.time_of(index))
+        for index, value in zip(indices.tolist(), values.tolist(), strict=True)
+        if index < grid.length and abs(value - grid.time_of(index)) > NOISE * grid.step
+    )
     found = replace(grid, length=length, times=times)
-    return Placement(found, tuple(indices.tolist()), off=off if off > NOISE else 0.0)
+    return Placement(found, tuple(indices.tolist()), off=off if off > NOISE else 0.0, joined=joined)
 
 
 def _refitted(
@@ -129,18 +125,25 @@ def _refitted(
     old, values = grid.known_times, values.copy()
     if len(np.unique(values)) < len(values):
         _refuse_twice(grid, values, dim)
+    joined = []
     for i, value in enumerate(values.tolist()):
-        # What lies within a twentieth of a step that is there is that timepoint, written again.
-        same = int(nearest[i]) if nearest is not None else 0
-        if same in old and abs(value - old[same]) <= (JITTER * grid.step if grid.known else 0):
-            values[i] = old[same] = min(value, old[same])  # whichever came first
+        # What lies within a twentieth of a step that is there is that timepoint: written again, or other channels.
+        index = int(nearest[i]) if nearest is not None else 0
+        if index not in old:
+            continue
+        apart = abs(value - old[index])
+        if apart <= (NOISE * grid.step if grid.known else 0):
+            values[i] = old[index]
+        elif grid.known and min(apart, abs(value - grid.start - grid.step * index)) <= JITTER * grid.step:
+            joined.append(Joined(index, value, old[index]))
+            values[i] = old[index] = min(value, old[index])  # whichever came first
     known = np.unique([*old.values(), *values.tolist()])
     if len(known) == 1:
         return Placement(grid, (0,) * len(values))
-    fit = _fit(known, stated, grid.step if grid.known else None)
+    fit = fit_steps(known, stated, grid.step if grid.known else None)
     if fit is None:
         raise _not_together(grid, values, known, dim)
-    return _placement(grid, old, fit, known, values, dim)
+    return replace(_placement(grid, old, fit, known, values, dim), joined=tuple(joined))
 
 
 def _placement(
@@ -154,8 +157,10 @@ def _placement(
     start, step, places = fit
     index = dict(zip(known.tolist(), places.tolist(), strict=True))
     length = int(places[-1]) + 1
-    factor, shift = _affine([(i, index[value]) for i, value in sorted(old.items())], grid, values, dim)
-    length = max(length, (grid.length - 1) * factor + shift + 1 if old else 0)
+    moves = {i: index[value] for i, value in old.items()}
+    factor, shift = _affine(sorted(moves.items()))
+    if factor:
+        length = max(length, (grid.length - 1) * factor + shift + 1 if old else 0)
     if length - grid.length - len(values) > MOST_EMPTY:
         raise _too_empty(step, start, values, dim)
     indices = np.array([index[value] for value in values.tolist()])
@@ -168,107 +173,23 @@ def _placement(
     return Placement(
         TimeGrid(start, step, length, movable=True, times=times),
         tuple(indices.tolist()),
-        factor,
+        factor or 1,
         shift,
+        None if factor else moves,
         float(own) if own > NOISE else 0.0,
     )
 
 
-def _affine(
-    moves: list[tuple[int, int]], grid: TimeGrid, values: NDArray[np.float64], dim: str
-) -> tuple[int, int]:
-    """Return factor and shift of a move of stored timepoints from old to new indices."""
+def _affine(moves: list[tuple[int, int]]) -> tuple[int, int]:
+    """Return factor and shift of a move of stored timepoints from old to new indices; factor 0 where it has none."""
     if not moves:
         return 1, 0
     (first, to), (last, end) = moves[0], moves[-1]
     factor = max(1, round((end - to) / (last - first))) if last > first else 1
     shift = to - first * factor
     if any(new != old * factor + shift for old, new in moves) or shift < 0:
-        raise _not_together(grid, values, values, dim)
+        return 0, 0
     return factor, shift
-
-
-# ---- start and step of a set of times --------------------------------------------------------------
-
-
-def _fit(times: NDArray[np.float64], stated: float | None, current: float | None = None) -> Fit | None:
-    """Find start, step and indices of two or more ascending times; None where no step meets them.
-
-    A step that is stated, or the present one, is kept as far as it meets them: differences of floats are not exact.
-    """
-    gaps = np.diff(times)
-    smallest = float(gaps.min())
-    for step in (stated, current):
-        if step is not None and smallest >= (1 - 2 * JITTER) * step:
-            fit = _on_step(times, step, np.rint((times - times[0]) / step), NOISE)
-            if fit is not None:
-                return fit
-    exact = _exact(times, gaps, smallest)
-    if exact is None and stated is not None and smallest >= (1 - 2 * JITTER) * stated:
-        exact = _on_step(times, stated, np.rint((times - times[0]) / stated), JITTER)
-    return exact or _jittered(times, gaps, smallest, current)
-
-
-def _exact(times: NDArray[np.float64], gaps: NDArray[np.float64], smallest: float) -> Fit | None:
-    """Cut the smallest gap into as few parts as meet all times."""
-    for parts in range(1, FINEST + 1):
-        counts = np.rint(gaps * (parts / smallest))
-        places = np.concatenate([[0.0], np.cumsum(counts)])
-        step = float(times[-1] - times[0]) / places[-1]
-        if np.abs(times - (times[0] + step * places)).max() <= NOISE * step:
-            largest = float(np.abs(times).max())
-            return float(times[0]), rounded(step, largest, int(places[-1])), places.astype(np.int64)
-    return None
-
-
-def _jittered(
-    times: NDArray[np.float64], gaps: NDArray[np.float64], smallest: float, current: float | None
-) -> Fit | None:
-    """Find the largest step that all times lie near to; of those that do, the one of the fewest digits.
-
-    Parts of the smallest gap are looked at too, since timepoints between others may be written later.
-    """
-    for parts, most in ((1, JITTER), (2, JITTER / 2), (3, JITTER / 2)):
-        places = _counted(gaps, smallest / parts)
-        slope = float(times[-1] - times[0]) / float(places[-1])
-        if _on_step(times, slope, places, most) is not None:
-            return next(
-                fit for step in _shorter(slope) if (fit := _on_step(times, step, places, most)) is not None
-            )
-    if current is None:
-        return None
-    # Far from even, but all of them near to the steps that are there.
-    places = np.rint((times - times[0]) / current)
-    steps = (*_shorter(float(times[-1] - times[0]) / max(1.0, float(places[-1]))), current)
-    fits = (_on_step(times, step, places, JITTER) for step in steps)
-    return next((fit for fit in fits if fit is not None), None)
-
-
-def _counted(gaps: NDArray[np.float64], step: float) -> NDArray[np.float64]:
-    """Count the steps to each time, from the shortest gap to the longest: each makes the step more exact."""
-    counts, total, number = np.zeros(len(gaps)), 0.0, 0.0
-    for place in np.argsort(gaps, kind="stable"):
-        counts[place] = max(1.0, np.rint(gaps[place] / step))
-        total, number = total + gaps[place], number + counts[place]
-        step = total / number
-    return np.concatenate([[0.0], np.cumsum(counts)])
-
-
-def _shorter(step: float) -> Iterator[float]:
-    """Yield a number with ever more digits, at last itself."""
-    yield from (float(f"{step:.{digits}g}") for digits in range(1, 16))
-    yield step
-
-
-def _on_step(
-    times: NDArray[np.float64], step: float, places: NDArray[np.float64], tolerance: float
-) -> Fit | None:
-    """Return the fit of a step that starts at the first time; None where others are too far from theirs."""
-    if not step > 0 or not (np.diff(places) >= 1).all():
-        return None
-    if np.abs(times - times[0] - step * places).max() > tolerance * step * (1 + 1e-9):
-        return None
-    return float(times[0]), step, places.astype(np.int64)
 
 
 # ---- refusals --------------------------------------------------------------------------------------

@@ -157,6 +157,29 @@ class TimeGrid:
             return dict(self.times)
         return {i: self.start + self.step * i for i in range(self.length)}
 
+    def time_of(self, index: int) -> float:
+        """Return when a timepoint was taken; where its step is where nothing else is known."""
+        return (self.times or {}).get(index, self.start + self.step * index)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A coordinate that lies near to a timepoint of another time.
+
+    Attributes
+    ----------
+    index : int
+        Of the timepoint, in the array as it is.
+    time : float
+        The coordinate.
+    known : float
+        The time of the timepoint so far.
+    """
+
+    index: int
+    time: float
+    known: float
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -170,17 +193,28 @@ class Placement:
         Index of each coordinate in it.
     factor, shift : int
         A timepoint stored at index ``i`` belongs at ``i * factor + shift`` afterwards.
+    moves : mapping of int to int, optional
+        Where each timepoint that was written belongs afterwards, if no factor and shift say it.
     off : float
         How far the farthest of the coordinates lies off its step, in steps; 0 for what is but noise.
+    joined : tuple of Joined
+        Coordinates that lie near to a timepoint of another time: it is the same one only if it holds nothing yet of
+        the channels that are written.
     """
 
     grid: TimeGrid
     indices: tuple[int, ...]
     factor: int = 1
     shift: int = 0
+    moves: Mapping[int, int] | None = None
     off: float = 0.0
+    joined: tuple[Joined, ...] = ()
 
     @property
     def is_moved(self) -> bool:
         """Whether timepoints that are stored belong at other indices afterwards."""
-        return (self.factor, self.shift) != (1, 0)
+        return self.moves is not None or (self.factor, self.shift) != (1, 0)
+
+    def moved(self, index: int) -> int | None:
+        """Return the index of a stored timepoint afterwards; None for one that was never written and has none."""
+        return index * self.factor + self.shift if self.moves is None else self.moves.get(index)

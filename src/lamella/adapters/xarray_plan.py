@@ -15,6 +15,7 @@ from lamella.adapters import xarray_fit
 from lamella.adapters.xarray_attributes import as_json, real_times, written_times
 from lamella.adapters.xarray_export import STEP_ENCODING
 from lamella.adapters.xarray_grid import NOISE, TOLERANCE, Placement, TimeGrid, checked_values, regular_step
+from lamella.adapters.xarray_joined import check_joined
 from lamella.errors import InvalidArgumentError
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS, axis_kind, channel_axis, time_axis
 from lamella.spec.units import unit_name
@@ -100,12 +101,16 @@ def plan_write(position: Position, data_array: xr.DataArray, image: str) -> Writ
             _plan_space(position, plan, axis)
     _sort(plan)
     if array is not None:
+        if plan.times is not None and plan.time is not None:
+            channels = None if channel is None else plan.indices[channel]
+            check_joined(position, array, plan.times, plan.time, channel, channels)
         _check_dtype(position, data, array)
         if plan.changes_times and len(position.dataset_paths) > 1:
             raise InvalidArgumentError(
                 f"Writing these timepoints moves those that {position._place}/{image} holds, and it has a pyramid of "
                 f"{len(position.dataset_paths)} levels. Call delete_pyramid() first and compute it anew afterwards."
             )
+    _warn_of_jitter(position, plan)
     return plan
 
 
@@ -166,27 +171,28 @@ def _plan_times(position: Position, plan: WritePlan, axis: int) -> None:
     else:
         grid = _time_grid(position, plan, axis, plan.array)
         if values is None:
-            values = grid.start + grid.step * np.arange(plan.data.shape[axis])
+            values = np.array([grid.time_of(index) for index in range(plan.data.shape[axis])])
         plan.times = xarray_fit.place(grid, values, dim, stated)
-        plan.changes_times = (plan.times.grid.start, plan.times.grid.step) != (grid.start, grid.step)
-    _warn_of_jitter(position, plan.times, values, dim)
+        steps = (grid.start, grid.step)
+        plan.changes_times = plan.times.is_moved or (plan.times.grid.start, plan.times.grid.step) != steps
     plan.indices[axis] = plan.times.indices
     plan.shape[axis] = plan.times.grid.length
     plan.scale[axis], plan.translation[axis] = plan.times.grid.step, plan.times.grid.start
 
 
-def _warn_of_jitter(position: Position, times: Placement, values: NDArray[np.float64], dim: str) -> None:
-    if not times.off:
+def _warn_of_jitter(position: Position, plan: WritePlan) -> None:
+    if plan.times is None or plan.time is None or not plan.times.off:
         return
-    grid = times.grid
-    nominal = grid.start + grid.step * np.array(times.indices)
-    off = np.abs(values - nominal)
+    grid, dim, values = plan.times.grid, plan.data.dims[plan.time], _values(plan.data, plan.time)
+    if values is None:  # written by index: the real times are known already
+        return
+    off = np.abs(values - grid.start - grid.step * np.array(plan.indices[plan.time]))
     warnings.warn(
-        f"{int((off > NOISE * grid.step).sum())} of {len(values)} coordinates of dim {dim!r} lie off the even steps of "
+        f"{int((off > NOISE * grid.step).sum())} of {len(off)} coordinates of dim {dim!r} lie off the even steps of "
         f"{grid.step:g} of {position._place}, by up to {off.max():g}. Each timepoint takes its step, and its real time "
         "is stored beside: to_xarray() returns it.",
         UserWarning,
-        stacklevel=6,
+        stacklevel=5,
     )
 
 

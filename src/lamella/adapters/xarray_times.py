@@ -15,6 +15,7 @@ import numpy as np
 
 from lamella.adapters.dask import ArrayWriter, block_shape
 from lamella.adapters.xarray_attributes import with_real_times, with_written_times
+from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import run
 from lamella.ops.regions import Region, regions
 from lamella.spec import edits, geometry
@@ -64,18 +65,33 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
         documents.delete(beside.path)
     old = StoredArray(documents, place.path)
     documents.put_array(beside.path, old.meta.with_shape(tuple(plan.shape)))
-    new_index = tuple(i * times.factor + times.shift for i in range(array.shape[axis]))
-    writer = ArrayWriter(
-        StoredArray(documents, beside.path), [new_index if i == axis else None for i in range(array.ndim)]
-    )
+    new = StoredArray(documents, beside.path)
     empty = np.asarray(array.fill_value, array.dtype)
 
     def copy(region: Region) -> None:
         block = old.read(region)
-        if (block != empty).any():  # timepoints between others that nobody wrote stay without files
-            writer[region] = block
+        if (block == empty).all():  # timepoints between others that nobody wrote stay without files
+            return
+        if times.moves is None:
+            targets = tuple(i * times.factor + times.shift for i in range(array.shape[axis]))
+            ArrayWriter(new, [targets if i == axis else None for i in range(array.ndim)])[region] = block
+            return
+        for index in range(region[axis].start, region[axis].stop):
+            frame = block[(slice(None),) * axis + (slice(i := index - region[axis].start, i + 1),)]
+            target = times.moved(index)
+            if target is not None:
+                new.write((*region[:axis], slice(target, target + 1), *region[axis + 1 :]), frame)
+            elif (frame != empty).any():
+                raise InvalidArgumentError(
+                    f"Timepoint {index} of {place} holds voxels whose time is not known, and the timepoints around it "
+                    "have to move. Write it with write_xarray, or clear it, first."
+                )
 
-    run(copy, regions(array.shape, block_shape(array)))
+    try:
+        run(copy, regions(array.shape, block_shape(array)))
+    except BaseException:
+        documents.delete(beside.path)
+        raise
     set_times(position, plan)
 
 

@@ -60,7 +60,8 @@ def write_xarray(position: Position, data_array: xr.DataArray, image: str = "0")
     As long as the time axis of an image follows from nothing but `write_xarray`, the order of writes makes no
     difference: T starts at the earliest timepoint written, with the largest step that meets all of them. So
     ``t = 0.0`` and then ``t = 30.0`` gives two timepoints 30 apart, and one before the first, or between two, moves
-    those that are stored; that costs a copy, and lets one writer in at a time.
+    those that are stored; that costs a copy, and lets one writer in at a time. A time within a twentieth of a step of a
+    timepoint is that one, if it holds nothing yet of the channels that are written; otherwise it is refused.
 
     An image made with `create_zeros` beforehand spares both, and takes writes from many threads and processes at once.
     It keeps its time axis, and so does one whose time scale or translation was set by somebody since: a timepoint

@@ -1,0 +1,178 @@
+"""Start and step of a set of times, most of which lie a little off any even step.
+
+A function of the set alone, so that the order in which times are written makes no difference: the times 0, 61, 121, 180
+and 301 are steps 0, 1, 2, 3 and 5 of 60. Pure arithmetic on numbers.
+
+Layer: adapters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from lamella.adapters.xarray_grid import FINEST, JITTER, NOISE, rounded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+Fit: TypeAlias = "tuple[float, float, NDArray[np.int64]]"
+"""Start, step, and the index of each time."""
+
+_MOST_PARTS = 3
+"""Parts into which the smallest gap is cut to find a step that jittered times lie near to: a time of the film is
+missing there. With more parts any times would do."""
+
+_MOST_TRIED = 64
+"""Steps from the first to the last time up to which every step is tried; between more, counting finds them."""
+
+
+def fit_steps(times: NDArray[np.float64], stated: float | None, current: float | None = None) -> Fit | None:
+    """Find start, step and indices of times.
+
+    Parameters
+    ----------
+    times : ndarray of float64
+        At least two, ascending.
+    stated, current : float, optional
+        Steps that are kept as far as they meet the times: differences of floats are not exact.
+
+    Returns
+    -------
+    (float, float, ndarray of int64) or None
+        None where no step meets the times.
+
+    Examples
+    --------
+    >>> fit_steps(np.array([0.0, 61, 121, 180, 301]), None)
+    (0.0, 60.0, array([0, 1, 2, 3, 5]))
+    """
+    gaps = np.diff(times)
+    smallest = float(gaps.min())
+    for step in (stated, current):
+        if step is not None and smallest >= (1 - 2 * JITTER) * step:
+            places = np.rint((times - times[0]) / step)
+            if _is_near(times, float(times[0]), step, places, NOISE):
+                return float(times[0]), step, places.astype(np.int64)
+    exact = _exact(times, gaps, smallest)
+    if exact is None and stated is not None and smallest >= (1 - 2 * JITTER) * stated:
+        places = np.rint((times - times[0]) / stated)
+        if _is_near(times, float(times[0]), stated, places, JITTER):
+            return float(times[0]), stated, places.astype(np.int64)
+    return exact or _jittered(times, gaps, smallest, current)
+
+
+def _exact(times: NDArray[np.float64], gaps: NDArray[np.float64], smallest: float) -> Fit | None:
+    """Cut the smallest gap into as few parts as meet all times."""
+    for parts in range(1, FINEST + 1):
+        counts = np.rint(gaps * (parts / smallest))
+        places = np.concatenate([[0.0], np.cumsum(counts)])
+        step = float(times[-1] - times[0]) / places[-1]
+        if np.abs(times - (times[0] + step * places)).max() <= NOISE * step:
+            largest = float(np.abs(times).max())
+            return float(times[0]), rounded(step, largest, int(places[-1])), places.astype(np.int64)
+    return None
+
+
+def _jittered(
+    times: NDArray[np.float64], gaps: NDArray[np.float64], smallest: float, current: float | None
+) -> Fit | None:
+    """Find the largest step that all times lie near to; of those that do, the one of the fewest digits.
+
+    Parts of the smallest gap are looked at too, since timepoints between others may be written later.
+    """
+    for parts in range(1, _MOST_PARTS + 1):
+        for places in (_counted(gaps, smallest / parts), *_tried(times, smallest, parts)):
+            fit = _line(times, places)
+            if fit is not None:
+                return fit
+    # Far from even, but all of them near to the steps that are there.
+    return None if current is None else _line(times, np.rint((times - times[0]) / current))
+
+
+def _counted(gaps: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+    """Count the steps to each time, from the shortest gap to the longest: each makes the step more exact."""
+    counts, total, number = np.zeros(len(gaps)), 0.0, 0.0
+    for place in np.argsort(gaps, kind="stable"):
+        counts[place] = max(1.0, np.rint(gaps[place] / step))
+        total, number = total + gaps[place], number + counts[place]
+        step = total / number
+    return np.concatenate([[0.0], np.cumsum(counts)])
+
+
+def _tried(times: NDArray[np.float64], smallest: float, parts: int) -> Iterator[NDArray[np.float64]]:
+    """Yield the places of few times by every step that the smallest gap may be so many parts of."""
+    # Either end of the gap lies up to a twentieth of a step off.
+    longest, shortest = smallest / (parts - 2 * JITTER), smallest / (parts + 2 * JITTER)
+    most = (times[-1] - times[0]) / shortest
+    if most > _MOST_TRIED:
+        return
+    steps = np.geomspace(longest, shortest, int(np.ceil(most * np.log(longest / shortest) / 0.02)) + 2)
+    places = np.rint((times - times[0]) / steps[:, None])
+    _, firsts = np.unique(places, axis=0, return_index=True)
+    for first in np.sort(firsts):
+        yield places[first]
+
+
+def _line(times: NDArray[np.float64], places: NDArray[np.float64]) -> Fit | None:
+    """Return start and step of places that times lie near to; None where they are too far from any."""
+    if not (np.diff(places) >= 1).all():
+        return None
+    slope = float(times[-1] - times[0]) / float(places[-1])
+    # The first time is the start where that is near enough to all, and the step has as few digits as possible.
+    if _is_near(times, float(times[0]), slope, places):
+        start = float(times[0])
+        step = next(step for step in _shorter(slope) if _is_near(times, start, step, places))
+        return start, step, places.astype(np.int64)
+    slope = _flattest(times, places, slope)
+    if not slope > 0 or _spread(times, places, slope) / 2 > JITTER * slope * (1 + 1e-6):
+        return None
+    step = next(
+        step for step in _shorter(slope)
+        if step == slope or _spread(times, places, step) / 2 <= JITTER * step * (1 + 1e-6)
+    )  # fmt: skip
+    offsets = times - step * places
+    middle = float(offsets.max() + offsets.min()) / 2
+    starts = (float(times[0]), *_shorter(middle))
+    start = next((start for start in starts if _is_near(times, start, step, places)), middle)
+    return start, step, places.astype(np.int64)
+
+
+def _flattest(times: NDArray[np.float64], places: NDArray[np.float64], slope: float) -> float:
+    """Return the step by which times lie as near to their places as possible (the spread is convex)."""
+    reach = 8 * JITTER / float(places[-1])
+    low, high = slope * (1 - reach), slope * (1 + reach)
+    for _ in range(60):
+        left, right = low + (high - low) / 3, high - (high - low) / 3
+        if _spread(times, places, left) <= _spread(times, places, right):
+            high = right
+        else:
+            low = left
+    return (low + high) / 2
+
+
+def _spread(times: NDArray[np.float64], places: NDArray[np.float64], step: float) -> float:
+    offsets = times - step * places
+    return float(offsets.max() - offsets.min())
+
+
+def _shorter(number: float) -> Iterator[float]:
+    """Yield a number with ever more digits, at last itself."""
+    yield from (float(f"{number:.{digits}g}") for digits in range(1, 16))
+    yield number
+
+
+def _is_near(
+    times: NDArray[np.float64],
+    start: float,
+    step: float,
+    places: NDArray[np.float64],
+    tolerance: float = JITTER,
+) -> bool:
+    """Return whether all times lie as near to the steps at their places, of which no two are one."""
+    if not step > 0 or not (np.diff(places) >= 1).all():
+        return False
+    return bool(np.abs(times - start - step * places).max() <= tolerance * step * (1 + 1e-6))
