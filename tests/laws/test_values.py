@@ -249,3 +249,66 @@ def test_results_of_a_map_over_regions_out_of_range_fail_with_their_region(tmp_p
         assert len(report.failed) == 2
         assert all("300" in fault and "0 to 255" in fault for fault in report.failed.values())
         assert not source["small"][...].any()
+
+
+ZARR_WRITES = {
+    "all": lambda z, v: z.__setitem__(..., one_among(v, SHAPE)),
+    "a scalar": lambda z, v: z.__setitem__((0, 1, 0, 2, 3), v[()]),
+    "basic": lambda z, v: z.set_basic_selection(slice(0, 1), one_among(v, SHAPE)),
+    "orthogonally": lambda z, v: z.oindex.__setitem__(
+        (0, [0, 1], 0, [1, 2], [0, 5]), one_among(v, (2, 2, 2))
+    ),
+    "by points": lambda z, v: z.vindex.__setitem__(
+        ([0, 0], [0, 1], [0, 1], [3, 2], [5, 0]), one_among(v, (2,))
+    ),
+    "by a mask": lambda z, v: z.vindex.__setitem__(np.ones(SHAPE, bool), one_among(v, (np.prod(SHAPE),))),
+    "by blocks": lambda z, v: z.blocks.__setitem__((0, 0, 0, 0, 0), one_among(v, (1, 1, 1, 4, 3))),
+    "appended": lambda z, v: z.append(one_among(v, SHAPE)),
+}
+
+
+@pytest.mark.parametrize("write", ZARR_WRITES)
+@pytest.mark.parametrize("bad", BAD)
+def test_a_value_out_of_range_is_refused_by_the_array_of_zarr_python(image, tmp_path, files, write, bad):
+    value, match = BAD[bad]
+    with refused(tmp_path, files, match):
+        ZARR_WRITES[write](image.data.zarr(), value)
+    with refused(tmp_path, files, match):
+        ZARR_WRITES[write](image.zgroup["0"], value)
+    assert image.data.shape == SHAPE
+
+
+@pytest.mark.parametrize("write", ZARR_WRITES)
+def test_what_fits_is_written_by_the_array_of_zarr_python(image, write):
+    if write != "appended":
+        ZARR_WRITES[write](image.data.zarr(), np.array(7.9))
+        assert image.data[...].max() == 7
+        assert (image.data[...] == 7).sum() == 1
+
+
+def test_lists_write_to_shards_through_the_array_of_zarr_python(tmp_path):
+    with lamella.open_ome_zarr(
+        tmp_path / "a.zarr", layout="fov", mode="w", version="0.5", axes=lamella.models.axes("zyx")
+    ) as position:
+        array = position.create_zeros("0", (6, 12, 12), "uint16", chunks=(2, 3, 3), shards_ratio=(2, 2, 2))
+        for where in (([1], [0, 1, 9], [7, 2, 3]), ([4, 5], [9, 10, 11], [3]), ([5, 0], [3, 7], [11, 0, 6])):
+            expected = np.zeros(array.shape, "uint16")
+            expected[np.ix_(*where)] = values = 1 + np.arange(expected[np.ix_(*where)].size).reshape(
+                [len(one) for one in where]
+            )
+            array[...] = 0
+            array.zarr().oindex[where] = values
+            np.testing.assert_array_equal(array[...], expected)
+
+
+@pytest.mark.parametrize("call", ["create_image", "labels.create"])
+def test_blocks_of_another_type_than_a_lazy_array_states_are_refused(image, tmp_path, files, call):
+    import dask.array
+
+    shape = SHAPE if call == "create_image" else (1, 2, 4, 6)
+    lazy = dask.array.zeros(shape, dtype="uint8", chunks=(1,) * (len(shape) - 2) + (4, 6))
+    lying = lazy.map_blocks(lambda block: np.full(block.shape, 300), dtype="uint8")
+    with refused(tmp_path, files, "300.*0 to 255"):
+        image.create_image("1", lying) if call == "create_image" else image.labels.create("cells", lying)
+    fits = lazy.map_blocks(lambda block: np.full(block.shape, 200), dtype="uint8")
+    image.create_image("1", fits) if call == "create_image" else image.labels.create("cells", fits)

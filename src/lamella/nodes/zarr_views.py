@@ -16,6 +16,7 @@ from zarr.core.attributes import Attributes
 
 from lamella.errors import MetadataError
 from lamella.store.array_edits import attributes_of_array, edit_attributes_of_array
+from lamella.store.assignment import cast_for
 from lamella.store.merging_store import merging_store
 
 if TYPE_CHECKING:
@@ -119,7 +120,10 @@ class HeldAttributes(NodeAttributes):
 
 
 class NodeArray(zarr.Array[Any]):
-    """The zarr-python array of a node: attributes and shape are changed by the node."""
+    """The zarr-python array of a node: attributes and shape are changed by the node.
+
+    Values that the data type cannot hold are refused: zarr-python stores 70000 as 4464 in uint16.
+    """
 
     _place: Place
 
@@ -143,6 +147,35 @@ class NodeArray(zarr.Array[Any]):
         shape = self._node().append(data, axis)
         self._read_again()
         return shape
+
+    # All other ways of writing (indexing, oindex, vindex, blocks) call these.
+
+    def set_basic_selection(self, selection: Any, value: Any, **options: Any) -> None:
+        """Write to integers and slices."""
+        super().set_basic_selection(selection, self._cast(value), **options)
+
+    def set_orthogonal_selection(self, selection: Any, value: Any, **options: Any) -> None:
+        """Write to one integer, slice, list or mask per axis, each along its own axis."""
+        if self.shards is not None and not options.get("fields"):
+            # zarr-python (3.1) raises IndexError or ValueError for lists on shards.
+            self._node().set_orthogonal_selection(selection, value)
+            return
+        super().set_orthogonal_selection(selection, self._cast(value), **options)
+
+    def set_coordinate_selection(self, selection: Any, value: Any, **options: Any) -> None:
+        """Write to points."""
+        super().set_coordinate_selection(selection, self._cast(value), **options)
+
+    def set_mask_selection(self, mask: Any, value: Any, **options: Any) -> None:
+        """Write to the voxels where a mask is true."""
+        super().set_mask_selection(mask, self._cast(value), **options)
+
+    def set_block_selection(self, selection: Any, value: Any, **options: Any) -> None:
+        """Write to whole chunks by their place in the grid of chunks."""
+        super().set_block_selection(selection, self._cast(value), **options)
+
+    def _cast(self, value: Any) -> Any:
+        return cast_for(value, self.dtype, str(self._place)) if self.dtype.kind in "biufc" else value
 
     def _node(self) -> ImageArray:
         from lamella.nodes.image_array import ImageArray

@@ -13,6 +13,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import run
 from lamella.ops.regions import Region, regions
+from lamella.store.value_range import cast_data
 
 if TYPE_CHECKING:
     from types import EllipsisType
@@ -58,7 +59,9 @@ class Source:
 
     def read(self, region: Region | EllipsisType = ...) -> NDArray[Any]:
         """Return the pixels of a box in memory; of the whole array by default."""
-        return np.asarray(self.data[region], self.dtype)
+        return cast_data(
+            self.data[region], self.dtype
+        )  # blocks may be of another type than the source states
 
 
 def as_source(data: Any) -> Source:
