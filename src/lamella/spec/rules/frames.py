@@ -31,7 +31,7 @@ _NUMBERS = frozenset([int, float])
 _WINDOW = ("start", "end", "min", "max")
 _TOLERANCE = 1 - 1e-6
 
-_known: dict[tuple[str, bytes], Frame | None] = {}
+_known: dict[tuple[str, bytes], Frame] = {}
 
 
 class Frame:
@@ -124,15 +124,17 @@ def frame_of(
         (image,) = ome["multiscales"]
         datasets = image["datasets"]
         bare, channels = _bare(ome, image, datasets)
-        key = version, marshal.dumps((bare, channels), 2)
-        if key in _known:
-            frame = _known[key]
-        else:
-            frame = _new_frame(ome, image, dialect, check)
+        system = intrinsic_system(image) if dialect.coordinate_systems else None
+        key = version, marshal.dumps((bare, channels, system), 2)
+        frame = _known.get(key)
+        if frame is None:
+            frame = _new_frame(ome, image, system, dialect, check)
+            if frame is None:
+                return None
             if len(_known) >= _MOST:
                 _known.clear()
             _known[key] = frame
-        return frame if frame is not None and frame.fits(datasets) else None
+        return frame if frame.fits(datasets) else None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
         return None  # not the usual form
 
@@ -160,12 +162,15 @@ def _bare(
 
 
 def _new_frame(
-    ome: JSONObject, image: JSONObject, dialect: Dialect, check: Callable[[JSONObject], tuple[Finding, ...]]
+    ome: JSONObject,
+    image: JSONObject,
+    system: str | None,
+    dialect: Dialect,
+    check: Callable[[JSONObject], tuple[Finding, ...]],
 ) -> Frame | None:
     axes = array_axes(image, dialect)
     if axes is None or "coordinateTransformations" in image:
         return None
-    system = intrinsic_system(image) if dialect.coordinate_systems else None
     levels = []
     for number, dataset in enumerate(image["datasets"]):
         scale = [1.0 if axis_kind(axis) == "channel" else 2.0**number for axis in axes]
