@@ -149,7 +149,7 @@ def _bare(
     ]
     if bare.get("name").__class__ is str:
         bare["name"] = ""
-    bare[""] = ome.get("version")
+    bare[""] = "version" in ome, ome.get("version")
     if "omero" not in ome:
         return bare, None
     channels = []
