@@ -437,6 +437,12 @@ class Documents:
         self._consolidated.drop([*ancestors(old), *ancestors(new)], above_only=False)
         self.storage.move(old, new)
 
+    def discard_copies(self, path: str, of: str) -> None:
+        """Remove below a path what is the same below another one: copies that a killed move left; all else stays."""
+        self.storage.check_writable(path)
+        self._consolidated.drop(ancestors(path), above_only=False)
+        self.storage.discard_copies(path, of)
+
     # ---- the files of a node --------------------------------------------------------------------
 
     def _group_files(

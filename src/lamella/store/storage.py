@@ -150,6 +150,14 @@ class Storage(ABC):
             `new` exists.
         """
 
+    def discard_copies(self, path: str, of: str) -> None:
+        """Delete the keys below a path that are there with the same bytes below another: what a killed move copied.
+
+        All else stays: others may have written there since. Where a move is a rename there are no copies.
+        """
+        self.check_writable(path)
+        del of
+
     @abstractmethod
     def lock(self, key: str) -> AbstractContextManager[None]:
         """Hold a key alone: over threads always, over processes where `locks_processes`."""

@@ -314,6 +314,35 @@ class ZarrStorage(Storage):
         if self.service.has_folders:
             self._run("delete", old, self.service.delete_below(old))
 
+    def discard_copies(self, path: str, of: str) -> None:
+        """Delete what a killed move copied, or copied and did not delete: the keys with the same bytes below another path."""
+        self.check_writable(path)
+        sizes, others = self._sizes_of(check_key(path)), self._sizes_of(check_key(of))
+        pairs = {key: join(of, key.removeprefix(path).strip("/")) for key in sizes}
+        batch: Names = []
+        held = 0
+        same = [key for key, other in pairs.items() if others.get(other) == sizes[key]]
+        for key in sorted(
+            same, key=lambda one: one.rpartition("/")[2] in DOCUMENTS
+        ):  # chunks before their documents
+            if batch and (held + 2 * sizes[key] > _COPIED or len(batch) == AT_ONCE):
+                self._discard_equal(batch, pairs)
+                batch, held = [], 0
+            batch.append(key)
+            held += 2 * sizes[key]
+        if batch:
+            self._discard_equal(batch, pairs)
+        if self.service.has_folders and not self._sizes_of(path):
+            self._run("delete", path, self.service.delete_below(path))
+
+    def _discard_equal(self, keys: Names, pairs: dict[str, str]) -> None:
+        """Delete those of some keys that hold the same bytes as their pair."""
+        came = self._run("read", keys[0], self.service.get_many([*keys, *(pairs[key] for key in keys)]))
+        found = {key: one and one.to_bytes() for key, one in came.items()}
+        equal = [key for key in keys if found[key] is not None and found[key] == found[pairs[key]]]
+        if equal:
+            self._run("delete", equal[0], self.service.delete_keys(equal))
+
     def _sizes_of(self, path: str) -> dict[str, int]:
         """Return a key, or all keys below a folder, with their sizes."""
         found = self._run("list", path, self.service.sizes_below(path))

@@ -250,8 +250,10 @@ def _settle(plate: Plate, renaming: Renaming) -> None:
     old, new = renaming
     # Before the metadata of the plate: for as long as those are old, the next writer finishes the work.
     _rename_in_series(plate, old, new)
-    if _is_needless(plate, old.partition("/")[0], but=old):
-        plate._documents.delete(plate._place.child(old.partition("/")[0]).path)
+    row = old.partition("/")[0]
+    left = plate._documents.storage.exists(plate._place.child(old).path)  # others wrote there since
+    if not left and _is_needless(plate, row, but=old):
+        plate._documents.delete(plate._place.child(row).path)
 
     def rename(meta: PlateMeta) -> PlateMeta:
         is_listed = any(well.path == old for well in meta.wells)
@@ -275,14 +277,12 @@ def _finish_rename(plate: Plate) -> Renaming | None:
         return None
     source, target = (plate._place.child(path).path for path in renaming)
     if plate._has_moved(renaming):
-        if documents.storage.exists(
-            source
-        ):  # the rest of keys that a store without renames deletes one by one
-            documents.delete(source)
+        if documents.storage.exists(source):
+            documents.discard_copies(source, of=target)  # a store without renames deletes keys one by one
         _settle(plate, renaming)
         return renaming
     if documents.kind(source) is not None and documents.storage.exists(target):
-        documents.delete(target)  # copies that a store without renames had begun
+        documents.discard_copies(target, of=source)  # which a store without renames had begun
     documents.edit_group(plate.path, lambda attributes: with_renaming(attributes, None))
     plate._live.refresh()
     return None

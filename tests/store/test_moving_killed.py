@@ -1,0 +1,178 @@
+"""Law: a copying move that was killed at any request loses nothing, and the same call finishes it."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from tests.reliability.faults import Faults
+from tests.remote import Fault
+
+import lamella
+from lamella.errors import LamellaError
+
+# s3fs leaves connections open when it begins new ones after an error.
+pytestmark = pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")
+
+URL = "s3://bucket/plate.zarr"
+
+
+@pytest.fixture(autouse=True)
+def few_retries(monkeypatch):
+    """Have s3fs ask once: it waits longer each time."""
+    from s3fs import S3FileSystem
+
+    monkeypatch.setattr(S3FileSystem, "retries", 1)
+
+
+def pixels(seed):
+    return np.random.default_rng(seed).integers(1, 999, (1, 1, 1, 16, 32)).astype("u2")
+
+
+def make_plate(path, version):
+    plate = lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["a"], version=version)
+    for row, column in (("A", "1"), ("C", "10")):
+        position = plate.create_position(row, column, "0")
+        position.create_image("0", pixels(int(column)), chunks=(1, 1, 1, 16, 16))
+    plate["A/1/0"].labels.create("cells", pixels(3)[:, 0])
+    return plate
+
+
+class Dying:
+    """Makes the service die at its n-th request that changes something; with `half`, a bulk deletion is half done."""
+
+    def __init__(self, service, n, half):
+        self.service, self.n, self.half, self.seen = service, n, half, 0
+        service.fault_of = self.fault_of
+
+    def fault_of(self, method, path):
+        with self.service.lock:
+            self.seen += method in ("PUT", "POST", "DELETE")
+            if self.seen <= self.n:
+                return None
+            if self.seen == self.n + 1 and method == "POST" and self.half:
+                below = sorted(key for key in self.service.objects if "/plate.zarr/A/1/" in key)
+                own = [
+                    key for key in below if key.count("/") == 5
+                ]  # these are deleted first, the others by the next
+                for key in (own or below)[self.half - 1 :: 2]:
+                    del self.service.objects[key]
+                self.half = 0
+            return Fault("reset")
+
+    def revive(self):
+        del self.service.fault_of
+
+
+def readable(target):
+    """Return the paths of the fields, all of whose pixels are as they were written."""
+    plate = lamella.open_ome_zarr(target)
+    found = [path for path, _ in plate.positions()]
+    for path in found:
+        assert np.array_equal(plate[path]["0"][...], pixels(10 if path == "C/10/0" else 1)), path
+        if path != "C/10/0":
+            assert np.array_equal(plate[path].labels["cells"]["0"][...], pixels(3)[:, 0]), path
+    return sorted(found)
+
+
+OLD, NEW = ["A/1/0", "C/10/0"], ["B/2/0", "C/10/0"]
+
+
+def test_a_rename_is_finished_by_the_same_call_wherever_the_service_died(service, version, tmp_path):
+    make_plate(tmp_path / "plate.zarr", version)
+    service.put_folder(tmp_path / "plate.zarr", "/bucket/plate.zarr")
+    first = dict(service.objects)
+    lamella.open_ome_zarr(URL, mode="r+").rename_well("A/1", "B/2")
+    changing = [(method, path) for method, path in service.requests if method in ("PUT", "POST", "DELETE")]
+    assert readable(URL) == NEW
+    copies = [n for n, (method, path) in enumerate(changing) if method == "PUT" and "/B/2/" in path]
+    alike = {*copies} - {copies[0], copies[len(copies) // 2], copies[-1]}
+    points = [(n, 0) for n in range(len(changing)) if n not in alike]
+    points += [(n, half) for n, (method, _) in enumerate(changing) if method == "POST" for half in (1, 2)]
+    if version == "0.5":
+        points = [(n, half) for n, half in points if not half]  # one document can only be there or not
+    seen = set()
+    for n, half in points:
+        service.objects.clear()
+        service.objects.update(first)
+        plate = lamella.open_ome_zarr(URL, mode="r+")
+        dying = Dying(service, n, half)
+        with pytest.raises(LamellaError):
+            plate.rename_well("A/1", "B/2")
+        dying.revive()
+        left = readable(URL)
+        assert left in (OLD, NEW), (n, half)
+        seen.add(tuple(left))
+        lamella.open_ome_zarr(URL, mode="r+").rename_well("A/1", "B/2")
+        assert readable(URL) == NEW, (n, half)
+        assert [key for key in service.objects if "/A/1/" in key] == [], (n, half)
+    assert seen == {tuple(OLD), tuple(NEW)}
+    assert lamella.validate(URL)
+
+
+def another_image(target, version):
+    """Write an image as another job does, which looks at no document above it."""
+    with lamella.open_ome_zarr(target, layout="fov", mode="w", channel_names=["a"], version=version) as image:
+        image.create_image("0", pixels(7), chunks=(1, 1, 1, 16, 16))
+
+
+def finish(target):
+    """Let the next writer meet what the killed rename left."""
+    lamella.open_ome_zarr(target, mode="r+").dump_meta()
+
+
+@pytest.mark.parametrize("well", ["A/1", "B/2"])
+@pytest.mark.parametrize("deleting", [False, True])
+def test_what_others_wrote_after_the_service_died_stays(service, version, tmp_path, well, deleting):
+    make_plate(tmp_path / "plate.zarr", version)
+    service.put_folder(tmp_path / "plate.zarr", "/bucket/plate.zarr")
+    plate = lamella.open_ome_zarr(URL, mode="r+")
+    service.requests.clear()
+    dying = Dying(service, 99, 0)
+    fault_of = service.fault_of
+    posts = []
+
+    def die_at_a_deletion(method, path):
+        posts.extend([method] if method == "POST" else [])
+        late = len(posts) > 1 if deleting else (method == "PUT" and "/B/2/0/0/" in path) or dying.n == 0
+        dying.n = 0 if late else dying.n
+        return fault_of(method, path)
+
+    service.fault_of = die_at_a_deletion
+    with pytest.raises(LamellaError):
+        plate.rename_well("A/1", "B/2")
+    dying.revive()
+    another_image(f"{URL}/{well}/9", version)
+    service.objects[f"/bucket/plate.zarr/{well}/notes.txt"] = b"of a user"
+    finish(URL)
+    assert np.array_equal(lamella.open_ome_zarr(f"{URL}/{well}/9")["0"][...], pixels(7))
+    assert service.objects[f"/bucket/plate.zarr/{well}/notes.txt"] == b"of a user"
+    assert readable(URL) == (NEW if deleting else OLD)
+
+
+class CutShortError(BaseException):
+    """Stands for the death of the process: no later step is made either."""
+
+
+def cut(_):
+    raise CutShortError
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_what_others_wrote_after_a_rename_was_killed_stays(tmp_path, version, moved):
+    make_plate(tmp_path / "whole/plate.zarr", version)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    with Faults(tmp_path / "whole") as faults:
+        lamella.open_ome_zarr(tmp_path / "whole/plate.zarr", mode="r+").rename_well("A/1", "B/2")
+    step = faults.steps.index("rename plate.zarr/B/2") + 1
+    path = tmp_path / "cut/plate.zarr"
+    plate = lamella.open_ome_zarr(path, mode="r+")
+    with Faults(tmp_path / "cut", step + moved, cut, lasting=True), pytest.raises(CutShortError):
+        plate.rename_well("A/1", "B/2")
+    well = "A/1" if moved else "B/2"
+    assert not (path / well).exists()
+    another_image(path / well / "9", version)
+    finish(path)
+    assert np.array_equal(lamella.open_ome_zarr(path / well / "9")["0"][...], pixels(7))
+    assert readable(path) == (NEW if moved else OLD)
