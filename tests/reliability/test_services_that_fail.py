@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import warnings
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,18 +34,25 @@ def pixels():
     return np.random.default_rng(0).integers(1, 999, (2, 2, 1, 32, 32)).astype("u2")
 
 
+@cache
+def files(kind):
+    """Return the files of an image of which the last time was never written."""
+    version, _, shards = kind.partition(" ")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "image.zarr")
+        with lamella.open_ome_zarr(
+            root, layout="fov", mode="w", channel_names=["a", "b"], version=version
+        ) as image:
+            ratio = {"shards_ratio": (1, 1, 1, 2, 2)} if shards else {}
+            array = image.create_zeros("0", (3, 2, 1, 32, 32), "u2", chunks=(1, 1, 1, 16, 16), **ratio)
+            array[:2] = pixels()
+        return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()}
+
+
 @pytest.fixture(params=["0.4", "0.5", "0.5 shards"])
-def stored(request, service, tmp_path):
+def stored(request, service):
     """An image in the service, of which the last time was never written."""
-    version, _, shards = request.param.partition(" ")
-    folder = tmp_path / "image.zarr"
-    with lamella.open_ome_zarr(
-        folder, layout="fov", mode="w", channel_names=["a", "b"], version=version
-    ) as image:
-        ratio = {"shards_ratio": (1, 1, 1, 2, 2)} if shards else {}
-        array = image.create_zeros("0", (3, 2, 1, 32, 32), "u2", chunks=(1, 1, 1, 16, 16), **ratio)
-        array[:2] = pixels()
-    service.put_folder(folder, "/bucket/image.zarr")
+    service.objects.update({f"/bucket/image.zarr/{key}": data for key, data in files(request.param).items()})
     return service
 
 

@@ -315,7 +315,7 @@ class ZarrStorage(Storage):
             self._run("delete", old, self.service.delete_below(old))
 
     def discard_copies(self, path: str, of: str) -> None:
-        """Delete what a killed move copied, or copied and did not delete: the keys with the same bytes below another path."""
+        """Delete the keys that hold the same bytes below another path: what a killed move copied or did not delete."""
         self.check_writable(path)
         sizes, others = self._sizes_of(check_key(path)), self._sizes_of(check_key(of))
         pairs = {key: join(of, key.removeprefix(path).strip("/")) for key in sizes}
