@@ -11,6 +11,7 @@ import os
 from inspect import signature
 from typing import TYPE_CHECKING, Any, get_args
 
+from lamella.arguments import items_of
 from lamella.errors import (
     InvalidArgumentError,
     MetadataError,
@@ -63,7 +64,9 @@ def open_store(
     """Open or create a store; see :func:`lamella.open_ome_zarr`."""
     _check_choices(layout, mode, durability)
     if channel_names is not None and not isinstance(channel_names, str):
-        channel_names = list(channel_names)
+        channel_names = items_of(channel_names, "channel_names is a list of names")
+    if axes is not None:
+        axes = items_of(axes, "axes is a list of axes, such as lamella.models.axes('tczyx')")
     storage = open_storage(
         store_path, read_only=mode == "r", fsync=durability == "fsync", follow_links=disable_path_checking
     )

@@ -14,6 +14,7 @@ import warnings
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
+from lamella.arguments import items_of, name_text
 from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError, NodeNotFoundError
 from lamella.nodes.position import Position, pending_attributes
 from lamella.nodes.session import Place, join
@@ -194,13 +195,14 @@ def _sort_out(
     images: Images = {}
     order: dict[str, None] = {}
     checked: set[str] = set()
-    for spec in specs:
-        if isinstance(spec, str) or not 3 <= len(spec) <= 6:
+    for given in items_of(specs, "positions is a list of tuples (row, column, name)"):
+        spec = items_of(given, "A position is a tuple (row, column, name)")
+        if not 3 <= len(spec) <= 6:
             raise InvalidArgumentError(
                 f"A position is given by 3 to 6 items (row, column, name, row index, column index, acquisition), "
                 f"not {spec!r}."
             )
-        row, column, name = map(str, spec[:3])
+        row, column, name = map(name_text, spec[:3])
         for part in {row, column, name} - checked:  # a plate has few names, and thousands of positions
             checked.add(plate_edits.check_name(part))
         well = f"{row}/{column}"

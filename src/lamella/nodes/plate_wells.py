@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from lamella.arguments import name_text
 from lamella.nodes.node import NGFFNode
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ class WellEdits(NGFFNode):
         from lamella.nodes.plate_creation import create_well
 
         self._require_writable(f"create the well {row_name}/{col_name}")
-        return create_well(cast("Plate", self), str(row_name), str(col_name), row_index, col_index)
+        return create_well(
+            cast("Plate", self), name_text(row_name), name_text(col_name), row_index, col_index
+        )
 
     def create_positions(self, positions: Sequence[PositionSpec]) -> list[Position]:
         """Create many positions at once: one write per touched document.

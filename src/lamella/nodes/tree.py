@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lamella.arguments import whole_numbers
 from lamella.errors import LamellaError, NotDecodedError
 from lamella.store.documents import can_hold_a_node
 
@@ -28,6 +29,8 @@ def tree_lines(place: Place, level: int | None = None) -> Iterator[str]:
     level
         How many levels below the start to show; all by default.
     """
+    if level is not None:
+        (level,) = whole_numbers([level], "level", 0)
     yield f"/{place.path}"
     yield from _below(place, "", level)
 

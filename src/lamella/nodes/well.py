@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, cast
 
+from lamella.arguments import name_text
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.node import NGFFNode
@@ -165,7 +166,7 @@ class Well(ModelNode[WellGroupMeta]):
         from lamella.nodes.plate_creation import add_positions_to_well
 
         self._require_writable(f"create the position {name!r}")
-        return add_positions_to_well(self, [(str(name), acquisition)])[0]
+        return add_positions_to_well(self, [(name_text(name), acquisition)])[0]
 
     def positions(self) -> Iterator[tuple[str, Position]]:
         """Iterate over the positions of the well, in the order of its metadata.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.arguments import items_of
 from lamella.errors import (
     InvalidArgumentError,
     InvalidNameError,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 
 _COMPRESSOR = "zstd"
+_PROPERTIES = "properties maps labels to rows, such as {1: {'area': 12.5}}, or is a list of rows"
 """Bitshuffle, which blosc puts before zstd, spoils the long runs of one id: files are 2.5 times as large, and writing
 takes twice as long (docs/codecs.md)."""
 
@@ -389,7 +391,8 @@ def color_entries(colors: Mapping[int, Sequence[int]] | None) -> list[LabelColor
     if not colors:
         return None
     entries = []
-    for label, rgba in colors.items():
+    for label, color in colors.items():
+        rgba = items_of(color, f"The colour of label {label} is red, green, blue and maybe opacity")
         values = [_integer(value, f"The colour {tuple(rgba)} of label {label}") for value in rgba]
         if len(values) not in (3, 4) or not all(0 <= value <= 255 for value in values):
             raise InvalidArgumentError(
@@ -411,9 +414,9 @@ def property_rows(
     if properties is None:
         return None
     if isinstance(properties, Mapping):
-        rows = [{"label-value": label, **values} for label, values in properties.items()]
+        rows = [{"label-value": label, **_row(values)} for label, values in properties.items()]
     else:
-        rows = [dict(row) for row in properties]
+        rows = [dict(_row(row)) for row in items_of(properties, _PROPERTIES)]
     if any("label-value" not in row for row in rows):
         raise InvalidArgumentError("Each row of label properties holds the key 'label-value' (LB-12).")
     stored = [
@@ -428,6 +431,14 @@ def property_rows(
     if twice:
         raise InvalidArgumentError(f"Each label has one row of properties (LB-12); given twice: {twice}.")
     return stored or None
+
+
+def _row(row: Any) -> Mapping[str, Any]:
+    if not isinstance(row, Mapping):
+        raise InvalidArgumentError(
+            f"A row of properties maps names to values, such as {{'area': 12.5}}, not {row!r}."
+        )
+    return row
 
 
 def _plain(value: Any) -> Any:

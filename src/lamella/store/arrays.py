@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import numpy as np
 
+from lamella.arguments import items_of, whole_numbers
 from lamella.errors import (
     DamagedDataError,
     InvalidArgumentError,
@@ -249,7 +250,8 @@ class StoredArray:
         from lamella.store.many_reads import Wanted, results_for
 
         meta = self.meta
-        selections = [basic_or_fancy(index, meta.shape) for index in indices]
+        regions = items_of(indices, "regions is a list of indices")
+        selections = [basic_or_fancy(index, meta.shape) for index in regions]
         if out is None:
             total = sum(prod(selection.result) for selection in selections)
             check_block((total,), meta.dtype.itemsize, f"reading many regions of array {self._where}")
@@ -538,7 +540,8 @@ def _reopen(
 
 def _appended(old: Shape, block: Shape, axis: int) -> Shape:
     """Return the shape of an array with a block appended, or refuse the block."""
-    if len(block) != len(old) or not -len(old) <= axis < len(old):
+    (axis,) = whole_numbers([axis], "axis", -len(old))
+    if len(block) != len(old) or axis >= len(old):
         raise InvalidArgumentError(f"cannot append data of shape {block} to axis {axis} of shape {old}")
     axis %= len(old)
     expected = (*old[:axis], block[axis], *old[axis + 1 :])
@@ -550,8 +553,8 @@ def _appended(old: Shape, block: Shape, axis: int) -> Shape:
 
 
 def _new_shape(shape: Sequence[int], old: Shape) -> Shape:
-    new = tuple(int(n) for n in shape)
-    if len(new) != len(old) or any(n < 0 or n >= 1 << 62 for n in new):
+    new = whole_numbers(shape, "shape", 0)
+    if len(new) != len(old) or any(n >= 1 << 62 for n in new):
         raise InvalidArgumentError(
             f"cannot resize an array of shape {old} to {new}: one length >= 0 per axis"
         )

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from lamella._version import __version__
+from lamella.arguments import check_progress
 from lamella.errors import InvalidArgumentError, StoreExistsError, StoreNotFoundError, WorkerLostError
 from lamella.ops.conversion.inputs import Inputs, plan_images
 from lamella.ops.conversion.planes import Tally
@@ -175,6 +176,7 @@ def convert(
     settings = ImageSettings(version, chunks, shards, levels)
     settings.check()
     check_workers(jobs, executor)
+    check_progress(progress)
     if jobs is not None and jobs < 1:
         raise InvalidArgumentError(f"jobs is the number of workers: {jobs} is not above 0")
     target = _Destination(local_path(destination, "the destination"), overwrite)

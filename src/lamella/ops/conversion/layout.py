@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from lamella.arguments import whole_numbers
 from lamella.errors import InvalidArgumentError
 from lamella.store.layout import auto_layout
 
@@ -98,8 +99,8 @@ def choose_layout(
 
 def _lengths(cut: Sequence[int], axes: str, what: str) -> Shape:
     """Check the lengths a user gave for the last axes."""
-    given = tuple(int(length) for length in cut)
-    if not given or len(given) > len(axes) or min(given) < 1:
+    given = whole_numbers(cut, what, 1)
+    if not given or len(given) > len(axes):
         raise InvalidArgumentError(
             f"{what} {given} do not fit an image with the axes {axes}: give 1 to {len(axes)} whole numbers above 0"
         )

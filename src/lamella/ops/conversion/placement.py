@@ -127,7 +127,7 @@ def place_by_regex(names: Iterable[str], pattern: str) -> tuple[list[PlacedFile]
 def _compile(pattern: str) -> re.Pattern[str]:
     try:
         expression = re.compile(pattern)
-    except re.error as error:
+    except (re.error, TypeError) as error:
         raise InvalidArgumentError(f"{pattern!r} is no regular expression: {error}") from error
     groups = set(expression.groupindex)
     unknown = groups - {*GROUPS, "col"}

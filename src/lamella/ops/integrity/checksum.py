@@ -15,6 +15,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lamella.arguments import check_progress
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, one_line
 from lamella.ops.execution import check_reach, check_workers, run
 from lamella.ops.integrity.array_status import Fault
@@ -124,6 +125,7 @@ def checksum(
     found_storage, path, _ = place_of(path_or_node, follow_links=follow_links)
     storage = listed(found_storage, path)
     check_workers(jobs, executor)
+    check_progress(progress)
     check_reach(storage, executor)
     found: dict[str, str] = {}
 

@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from lamella.arguments import check_progress
 from lamella.errors import (
     InvalidArgumentError,
     LamellaError,
@@ -208,6 +209,7 @@ def verify(
     storage, path, name = place_of(path_or_node, follow_links=follow_links)
     storage = listed(storage, path)
     check_workers(jobs, executor)
+    check_progress(progress)
     check_reach(storage, executor)
     wanted = None if manifest is None else read_manifest(manifest)
     work = _DECODING if wanted is None else SUMS

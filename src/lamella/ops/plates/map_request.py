@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, NodeNotFoundError
 from lamella.nodes.position import Position
 from lamella.ops.plates.map_output import refuse_inside
@@ -147,10 +148,8 @@ def _chosen(plate: Plate, paths: Iterable[str] | None) -> dict[str, Position]:
     """Return the positions to work on, by their paths."""
     if paths is None:
         return dict(plate.positions())
-    if isinstance(paths, str):
-        raise InvalidArgumentError(f"positions is a list of paths, not the text {paths!r}.")
     chosen = {}
-    for path in (str(path).strip("/") for path in paths):
+    for path in (str(path).strip("/") for path in items_of(paths, "positions is a list of paths")):
         found = plate[path]
         if not isinstance(found, Position):
             raise InvalidArgumentError(
@@ -191,7 +190,8 @@ def _channel_names(
 ) -> list[str] | None:
     if names is None:
         return None
-    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+    names = items_of(names, "channel_names is a list of names")
+    if not all(isinstance(name, str) and name for name in names):
         raise InvalidArgumentError(f"channel_names is a list of names, not {names!r}.")
     if len(set(names)) != len(names):
         raise InvalidArgumentError(f"channel_names {list(names)} has a name twice.")

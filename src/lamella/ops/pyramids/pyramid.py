@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
+from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, MetadataError, NodeExistsError, NodeNotFoundError
 from lamella.ops.execution import check_reach
 from lamella.ops.pyramids import update
@@ -285,9 +286,10 @@ def _steps(
     if factors is None:
         if dims is None:
             return dict.fromkeys(space_axes(axes), 2)
-        if isinstance(dims, str) or not all(isinstance(name, str) for name in dims):
-            raise InvalidArgumentError(f"dims is a list of axis names, such as ['y', 'x'], not {dims!r}.")
-        return {axis_index(axes, name): 2 for name in dims}
+        names = items_of(dims, text := "dims is a list of axis names, such as ['y', 'x']")
+        if not all(isinstance(name, str) for name in names):
+            raise InvalidArgumentError(f"{text}, not {dims!r}.")
+        return {axis_index(axes, name): 2 for name in names}
     if dims is not None:
         raise InvalidArgumentError("Give either dims, the axes to halve, or factors, not both.")
     if not isinstance(factors, Mapping) or not factors:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lamella.arguments import check_progress
 from lamella.errors import MetadataError
 from lamella.ops.execution import check_workers
 from lamella.ops.rewriting.places import Target
@@ -106,6 +107,7 @@ def rechunk(
     ((1, 1, 4, 32, 32), (1, 1, 8, 64, 64))
     """
     check_workers(jobs, executor)
+    check_progress(progress)
     recut = Recut(chunks, shards, codec)
     recut.check()
     target = Target.of(source, destination)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from math import ceil, prod
 from typing import TYPE_CHECKING, Literal
 
+from lamella.arguments import whole_numbers
 from lamella.errors import InvalidArgumentError
 from lamella.ops.conversion.layout import choose_layout
 from lamella.store.compressor import Compressor, nearest_choice
@@ -61,8 +62,8 @@ class Recut:
             if isinstance(cut, str) or cut is None:
                 if cut is not None and cut not in words:
                     raise InvalidArgumentError(f"{what}={cut!r} is neither {' nor '.join(words)} nor lengths")
-            elif not cut or any(int(n) != n or n < 1 for n in cut):
-                raise InvalidArgumentError(f"{what}={tuple(cut)} is no list of whole numbers from 1 on")
+            elif not whole_numbers(cut, what, 1):
+                raise InvalidArgumentError(f"{what} has no lengths: give one for each of the last axes")
         if self.codec is not None:
             Compressor.of(self.codec)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from lamella.arguments import check_progress
 from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.execution import check_workers
 from lamella.ops.rewriting.arrays import encoded_alike
@@ -104,6 +105,7 @@ def upgrade(
     (1, 1, '0.5')
     """
     check_workers(jobs, executor)
+    check_progress(progress)
     version = by_name(to)
     if not version.writable:
         raise InvalidArgumentError(f"OME-NGFF {to} is read, not written: choose one of 0.4, 0.5, 0.6")

@@ -1,0 +1,112 @@
+"""Checks of the types of arguments, for every public call: what cannot be used is refused by an error of lamella.
+
+Each check names the argument and what it has to be, and is made before anything is read or written.
+
+Layer: errors.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import InvalidArgumentError, InvalidNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def items_of(value: Iterable[Any], what: str) -> list[Any]:
+    """Return the items of an argument that is a list or another iterable, but not text.
+
+    Parameters
+    ----------
+    value
+        What was passed.
+    what
+        The argument and what it has to be: "positions is a list of paths".
+
+    Raises
+    ------
+    InvalidArgumentError
+        It has no items.
+
+    Examples
+    --------
+    >>> items_of(("y", "x"), "dims is a list of axis names")
+    ['y', 'x']
+    >>> items_of(5, "dims is a list of axis names")
+    Traceback (most recent call last):
+    ...
+    lamella.errors.InvalidArgumentError: dims is a list of axis names, not 5.
+    """
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return list(value)
+    raise InvalidArgumentError(f"{what}, not {value!r}.")
+
+
+def whole_numbers(value: Sequence[int], what: str, least: int) -> tuple[int, ...]:
+    """Return an argument that is a list of whole numbers; nothing is rounded.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is something else, or a number is too small.
+
+    Examples
+    --------
+    >>> whole_numbers([4, 64], "chunks", 1)
+    (4, 64)
+    >>> whole_numbers((1.5,), "chunks", 1)
+    Traceback (most recent call last):
+    ...
+    lamella.errors.InvalidArgumentError: chunks is a list of whole numbers from 1 on, not (1.5,).
+    """
+    text = f"{what} is a list of whole numbers from {least} on"
+    try:
+        numbers = tuple(int(operator.index(number)) for number in items_of(value, text))
+    except TypeError:
+        numbers = (least - 1,)
+    if any(number < least for number in numbers):
+        raise InvalidArgumentError(f"{text}, not {value!r}.")
+    return numbers
+
+
+def check_progress(progress: object) -> None:
+    """Refuse a progress callback that cannot be called.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It cannot.
+    """
+    if progress is not None and not callable(progress):
+        raise InvalidArgumentError(f"progress is a function to call, not {progress!r}.")
+
+
+def name_text(name: object) -> str:
+    """Return a name of a row, column or position as text; whole numbers are taken as well, and nothing else.
+
+    Raises
+    ------
+    InvalidNameError
+        It is something else, such as None or a missing value of pandas.
+
+    Examples
+    --------
+    >>> name_text("A"), name_text(7)
+    ('A', '7')
+    >>> name_text(float("nan"))
+    Traceback (most recent call last):
+    ...
+    lamella.errors.InvalidNameError: A row, column or position is named by text or a whole number, not nan.
+    """
+    if isinstance(name, str):
+        return str(name)
+    if not isinstance(name, bool) and hasattr(name, "__index__"):
+        try:
+            return str(operator.index(name))
+        except TypeError:
+            pass  # an array of several numbers
+    raise InvalidNameError(f"A row, column or position is named by text or a whole number, not {name!r}.")

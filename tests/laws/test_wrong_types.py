@@ -1,0 +1,157 @@
+"""Law: an argument of a type that cannot be used is refused by an error of lamella, never by one of Python's own.
+
+Every public function and method is called with one wrong value after the other for each of its parameters, found by
+inspection. A value may be good for a call; where it is not, the error is a `LamellaError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+
+import numpy as np
+import pytest
+import zarr
+
+import lamella
+from lamella.errors import LamellaError
+from lamella.ops.conversion.source import ArraySource
+
+PIXELS = np.zeros((1, 2, 4, 16, 16), "uint16")
+WRONG = [5, 1.5, -1, "x", None, object(), [1], {"a": 1}, (1.5,), True, b"x", ["a"], float("nan")]
+
+#: Functions at the front door that read or write stores, with what they need.
+FUNCTIONS = {
+    "checksum": {"path_or_node": "plate"},
+    "convert": {"sources": ArraySource(PIXELS, "tczyx"), "destination": "new"},
+    "open_ome_zarr": {"store_path": "plate"},
+    "rechunk": {"source": "plate", "destination": "new", "chunks": (4, 8, 8)},
+    "repair": {"path_or_node": "plate"},
+    "status": {"path_or_node": "plate"},
+    "upgrade": {"source": "plate", "destination": "new", "to": "0.6"},
+    "validate": {"path_or_node": "plate"},
+    "verify": {"path_or_node": "plate"},
+}
+#: What methods need where nothing is wrong.
+RIGHT = {
+    "name": "7",
+    "shape": PIXELS.shape,
+    "dtype": "u1",
+    "data": PIXELS,
+    "image": "0",
+    "chan_name": "new",
+    "row_name": "C",
+    "col_name": "9",
+    "pos_name": "0",
+    "positions": [("C", "9", "0")],
+    "axis_name": "z",
+    "new_scale": 2.0,
+    "transform": [],
+    "function": lambda position: None,
+}
+#: Of zarr-python: its errors are what users of its names expect.
+ZARRS = {
+    f"ImageArray.{name}"
+    for name in dir(zarr.Array)
+    if name not in ("append", "resize", "name") and not name.startswith("_")
+}
+
+
+class Scene:
+    def __init__(self, folder):
+        self.path = str(folder / "plate.zarr")
+        self.new = str(folder / "new.zarr")
+        with lamella.open_ome_zarr(
+            self.path, layout="hcs", mode="w", channel_names=["a", "b"], version="0.5"
+        ) as plate:
+            plate.create_positions([("A", "1", "0"), ("A", "1", "1")])
+            plate["A/1/0"].create_image("0", PIXELS, chunks=(1, 1, 2, 8, 8))
+            plate["A/1/0"].labels.create("cells", np.zeros((1, 4, 16, 16), "uint8"))
+        plate = lamella.open_ome_zarr(self.path, mode="r+")
+        nodes = (plate, plate["A"], plate["A/1"], plate["A/1/0"], plate["A/1/0/0"])
+        labels = plate["A/1/0"].labels
+        self.nodes = {type(node).__name__: node for node in (*nodes, labels, labels["cells"])}
+
+
+def methods():
+    for kind in ("Plate", "Row", "Well", "Position", "ImageArray", "LabelImage", "Labels"):
+        found = getattr(lamella, kind, None) or getattr(
+            __import__("lamella.nodes.labels", fromlist=[kind]), kind
+        )
+        for name, member in inspect.getmembers(found, callable):
+            if not name.startswith("_") and f"{kind}.{name}" not in ZARRS and parameters(member):
+                yield f"{kind}.{name}"
+
+
+def parameters(function):
+    return [
+        parameter
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.name != "self"
+        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    ]
+
+
+def refuse_wrong_types(function, right):
+    """Call a function with each wrong value of each of its parameters."""
+    for parameter in parameters(function):
+        for value in WRONG:
+            given = {
+                other.name: RIGHT.get(other.name, "x")
+                for other in parameters(function)
+                if other.default is other.empty and other.kind is not other.VAR_POSITIONAL
+            }
+            given |= right
+            given[parameter.name] = value
+            try:
+                with contextlib.redirect_stdout(io.StringIO()):
+                    function(**given)
+            except LamellaError:
+                pass
+            except Exception as error:
+                raise AssertionError(
+                    f"{parameter.name}={value!r} raises {type(error).__name__}: {error}"
+                ) from error
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_refuses_arguments_of_wrong_types(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scene = Scene(tmp_path)
+    places = {"plate": scene.path, "new": scene.new}
+    right = {
+        key: places.get(value, value) if isinstance(value, str) else value
+        for key, value in FUNCTIONS[name].items()
+    }
+    refuse_wrong_types(getattr(lamella, name), right)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", list(methods()))
+def test_a_method_refuses_arguments_of_wrong_types(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kind, _, method = name.partition(".")
+    refuse_wrong_types(getattr(Scene(tmp_path).nodes[kind], method), {})
+
+
+@pytest.mark.parametrize("name", [None, True, float("nan"), 1.5, b"A", ("A",)])
+def test_rows_columns_and_positions_have_names(tmp_path, name, files):
+    plate = Scene(tmp_path).nodes["Plate"]
+    before = files(tmp_path)
+    for names in ((name, "1", "0"), ("A", name, "0"), ("A", "1", name)):
+        with pytest.raises(lamella.errors.InvalidNameError):
+            plate.create_position(*names)
+        with pytest.raises(lamella.errors.InvalidNameError):
+            plate.create_positions([("B", "1", "0"), names])
+    with pytest.raises(lamella.errors.InvalidNameError):
+        plate.create_well(name, "1")
+    with pytest.raises(lamella.errors.InvalidNameError):
+        plate["A/1"].create_position(name)
+    assert files(tmp_path) == before
+
+
+def test_names_may_be_whole_numbers(tmp_path):
+    plate = Scene(tmp_path).nodes["Plate"]
+    assert plate.create_position("A", np.int64(2), 3).path == "A/2/3"
