@@ -63,7 +63,9 @@ class Recut:
                 if cut is not None and cut not in words:
                     raise InvalidArgumentError(f"{what}={cut!r} is neither {' nor '.join(words)} nor lengths")
             elif not whole_numbers(cut, what, 1):
-                raise InvalidArgumentError(f"{what} has no lengths: give one for each of the last axes")
+                raise InvalidArgumentError(
+                    f"{what} is a list of whole numbers from 1 on for the last axes, not {cut!r}."
+                )
         if self.codec is not None:
             Compressor.of(self.codec)
 
