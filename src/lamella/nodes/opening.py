@@ -63,10 +63,7 @@ def open_store(
 ) -> NGFFNode:
     """Open or create a store; see :func:`lamella.open_ome_zarr`."""
     _check_choices(layout, mode, durability)
-    if channel_names is not None and not isinstance(channel_names, str):
-        channel_names = items_of(channel_names, "channel_names is a list of names")
-    if axes is not None:
-        axes = items_of(axes, "axes is a list of axes, such as lamella.models.axes('tczyx')")
+    channel_names, axes = _lists(channel_names, axes)
     storage = open_storage(
         store_path, read_only=mode == "r", fsync=durability == "fsync", follow_links=disable_path_checking
     )
@@ -164,6 +161,15 @@ def _check_choices(layout: str, mode: str, durability: str) -> None:
         raise InvalidArgumentError(
             f"durability is one of {', '.join(get_args(Durability))}, not {durability!r}."
         )
+
+
+def _lists(names: Any, axes: Any) -> tuple[Any, Any]:
+    """Return the names of channels and the axes as lists; text is left to those who read it."""
+    if names is not None and not isinstance(names, str):
+        names = items_of(names, "channel_names is a list of names")
+    if axes is not None:
+        axes = items_of(axes, "axes is a list of axes, such as lamella.models.axes('tczyx')")
+    return names, axes
 
 
 def _not_there(storage: Storage, mode: str, layout: str) -> Exception:
