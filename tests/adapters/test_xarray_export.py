@@ -167,7 +167,7 @@ def test_a_damaged_field_raises_or_is_reported(plate):
     with pytest.raises(lamella.errors.MetadataError, match="A/1"):
         plate.to_datatree()
     tree = plate.to_datatree(on_error="report")
-    assert "not in the store" in tree["A/1/0"].attrs["error"]
+    assert "nothing is stored at" in tree["A/1/0"].attrs["error"]
     assert int(tree["A/1/1"]["image"].sum()) == 192
     with pytest.raises(ValueError, match="on_error"):
         plate.to_datatree(on_error="ignore")

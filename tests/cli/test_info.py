@@ -161,7 +161,7 @@ def test_damaged_positions_are_lines_and_no_failure(plate):
     assert result.exit_code == 0
     assert "  positions     2, 1 damaged\n" in result.output
     line = next(line for line in result.output.splitlines() if line.startswith("  A/1/1"))
-    assert "damaged: .zattrs" in line
+    assert f"damaged: {plate / 'A' / '1' / '1' / '.zattrs'}" in line
 
 
 def test_a_damaged_first_position_is_told_without_details(plate):

@@ -126,7 +126,7 @@ def test_a_process_of_its_own_mends_plates_wells_labels_and_arrays(tmp_path):
         for name in (("A", "1", "0"), ("B", "2", "0")):
             position = plate.create_position(*name)
             position["0"] = np.ones((4, 4), "uint8")
-            position.labels["cells"] = np.ones((4, 4), "uint8")
+            position.labels.create("cells", np.ones((4, 4), "uint8"), colors={1: (255, 0, 0, 255)})
 
     def edit(folder, change):
         file = path / folder / "zarr.json"

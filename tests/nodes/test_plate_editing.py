@@ -276,8 +276,8 @@ def test_positions_on_error_report_yields_the_error_in_the_place_of_the_position
     assert isinstance(found["A/1/0"], lamella.Position)
     for path in ("A/1/1", "A/2"):
         assert isinstance(found[path], ValueError)
-        assert "not in the store" in str(found[path])
-    with pytest.raises(ValueError, match="not in the store"):
+        assert "nothing is stored at" in str(found[path])
+    with pytest.raises(ValueError, match="nothing is stored at"):
         list(plate.positions())
     with pytest.raises(ValueError, match="on_error"):
         plate.positions(on_error="ignore")

@@ -501,7 +501,7 @@ def test_a_file_damaged_half_way_leaves_nothing(tmp_path: Path, store: Path) -> 
         ({"jobs": 0}, "jobs"),
         ({"chunks": (0, 8)}, "whole numbers above 0"),
         ({"chunks": (1,) * 6}, "chunks .* do not fit"),
-        ({"chunks": "none"}, 'chunks cannot be "none"'),
+        ({"chunks": "none"}, "chunks='none' is neither auto nor lengths"),
         ({"chunks": (8, 8), "shards": (12, 12)}, "no whole multiples"),
         ({"shards": (16, 16), "version": "0.4"}, "0.4 has none"),
         ({"well_regex": "(?P<row>a)(?P<col>b)", "map_file": "a.csv"}, "not both"),
