@@ -499,7 +499,7 @@ def test_a_file_damaged_half_way_leaves_nothing(tmp_path: Path, store: Path) -> 
         ({"levels": 0}, "levels 0"),
         ({"levels": "many"}, "levels 'many'"),
         ({"jobs": 0}, "jobs"),
-        ({"chunks": (0, 8)}, "whole numbers above 0"),
+        ({"chunks": (0, 8)}, "whole numbers from 1 on"),
         ({"chunks": (1,) * 6}, "chunks .* do not fit"),
         ({"chunks": "none"}, "chunks='none' is neither auto nor lengths"),
         ({"chunks": (8, 8), "shards": (12, 12)}, "no whole multiples"),
