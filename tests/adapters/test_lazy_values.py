@@ -19,12 +19,6 @@ def dtype(request):
 
 
 @pytest.fixture
-def floats(dtype):
-    if dtype != "float32":
-        pytest.skip("lazy integers for narrower ones are refused before the first block")
-
-
-@pytest.fixture
 def image(tmp_path, version, dtype):
     with lamella.open_ome_zarr(
         tmp_path / "a.zarr", layout="fov", mode="w", channel_names=["DAPI"], version=version
@@ -59,15 +53,18 @@ def test_data_in_memory_are_refused_before_the_first_byte(image, tmp_path, files
     assert lamella.status(tmp_path / "a.zarr").counts["written"] == 1
 
 
-def test_lazy_integers_for_narrower_ones_are_refused_before_the_first_block(image, tmp_path, files, dtype):
+def test_fractions_in_lazy_data_are_refused_as_those_in_memory(image, tmp_path, dtype):
     if dtype == "uint16":
-        before = files(tmp_path)
-        with pytest.raises(ValueError, match=r"int64.*uint16"):
-            image.write_xarray(labelled(dtype, bad=False, lazy=True))
-        assert files(tmp_path) == before
+        data = labelled(dtype, bad=False, lazy=False).astype("float64")
+        image.write_xarray(data.chunk(t=1))  # whole numbers
+        data[2, 0, 0, 1, 1] = 2.5
+        with pytest.raises(ValueError, match=r"2.5, which uint16 would hold as 2"):
+            image.write_xarray(data)
+        with pytest.raises(ValueError, match=r"region \[0:4, .* 2.5, which uint16 would hold as 2"):
+            image.write_xarray(data.chunk(t=1))
+        assert lamella.status(tmp_path / "a.zarr").counts["partly"] == 1
 
 
-@pytest.mark.usefixtures("floats")
 def test_a_lazy_block_is_named_and_the_array_is_unfinished_until_it_is_written(image, tmp_path, dtype):
     path = tmp_path / "a.zarr"
     with pytest.raises(ValueError, match=RANGE[dtype]) as caught:
@@ -94,7 +91,6 @@ def test_a_lazy_block_is_named_and_the_array_is_unfinished_until_it_is_written(i
     np.testing.assert_array_equal(lamella.open_ome_zarr(path).data[...], 7)
 
 
-@pytest.mark.usefixtures("floats")
 def test_writing_all_in_one_call_finishes_the_array(image, tmp_path, dtype):
     with pytest.raises(ValueError, match=RANGE[dtype]):
         image.write_xarray(labelled(dtype, bad=True, lazy=True))
@@ -103,7 +99,6 @@ def test_writing_all_in_one_call_finishes_the_array(image, tmp_path, dtype):
     np.testing.assert_array_equal(image.data[...], 2)
 
 
-@pytest.mark.usefixtures("floats")
 def test_lazy_values_that_fit_are_written(image, dtype):
     image.write_xarray(labelled(dtype, bad=False, lazy=True))
     np.testing.assert_array_equal(image.data[...], 7)
@@ -139,3 +134,214 @@ def test_frames_of_a_write_that_fails_are_not_shown(tmp_path, version):
         assert position.data.shape == SHAPE
         np.testing.assert_array_equal(position.data[...], 1)
         assert lamella.status(tmp_path / "a.zarr").counts["written"] == 1
+
+
+# ---- lazy data that are assigned, appended, or written as a channel --------------------------------
+
+
+class Watched:
+    """Lazy data that count what is read of them at a time."""
+
+    def __init__(self, data):
+        self.data, self.shape, self.dtype, self.most = data, data.shape, data.dtype, 0
+
+    def __getitem__(self, index):
+        found = self.data[index]
+        self.most = max(self.most, found.size)
+        return found
+
+
+def as_kind(data, kind, tmp_path):
+    """Return data as lazy ones of a library."""
+    if kind == "dask":
+        return dask.array.from_array(data, chunks=(2,) * data.ndim)
+    if kind == "xarray":
+        return xr.DataArray(dask.array.from_array(data, chunks=(2,) * data.ndim))
+    if kind == "zarr":
+        import zarr
+
+        return zarr.array(data, chunks=(2,) * data.ndim)
+    if kind == "memory map":
+        np.save(tmp_path / "data.npy", data)
+        return np.load(tmp_path / "data.npy", mmap_mode="r")
+    if kind == "image":
+        position = lamella.open_ome_zarr(
+            tmp_path / "other.zarr",
+            layout="fov",
+            mode="w",
+            axes=lamella.models.axes("tczyx"[5 - data.ndim :]),
+            channel_names=[f"{n}" for n in range(data.shape[-4])] if data.ndim > 3 else None,
+        )
+        return position.create_image("0", data, chunks=(1,) * (data.ndim - 2) + data.shape[-2:])
+    return Watched(data)
+
+
+KINDS = ("dask", "xarray", "zarr", "memory map", "image", "anything")
+
+
+@pytest.fixture
+def stack(tmp_path, version):
+    with lamella.open_ome_zarr(
+        tmp_path / "a.zarr", layout="fov", mode="w", channel_names=["DAPI", "GFP"], version=version
+    ) as position:
+        array = position.create_zeros("0", (3, 2, 4, 8, 6), "uint16", chunks=(1, 1, 2, 4, 6))
+        array[...] = 1
+        yield position
+
+
+INDICES = {
+    "all": (...,),
+    "a frame": (1,),
+    "a channel": (slice(None), 1),
+    "a plane": (2, 0, -1),
+    "a box": (slice(1, 3), slice(None), slice(1, 4), slice(3, 8), slice(2, 5)),
+    "one thick": (slice(1, 2), 0, slice(2, 3), slice(None), 4),
+    "with steps": (..., slice(None, None, 2)),
+    "a list": (0, 0, [0, 3]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("where", INDICES)
+def test_lazy_data_are_assigned_as_those_in_memory(stack, tmp_path, kind, where):
+    index, array = INDICES[where], stack.data
+    expected = array[...]
+    shape = expected[index].shape
+    data = np.arange(np.prod(shape), dtype="int64").reshape(shape)
+    expected[index] = data
+    array[index] = as_kind(data, kind, tmp_path)
+    np.testing.assert_array_equal(array[...], expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(6,), (8, 1), (2, 1, 1, 6), (1, 1, 3, 1, 4, 8, 6), (1, 8, 6)])
+def test_lazy_data_are_broadcast_as_those_in_memory(stack, tmp_path, kind, shape):
+    if kind == "image" and not 2 <= len(shape) <= 5:
+        pytest.skip("no image has so many axes")
+    data = np.arange(np.prod(shape), dtype="int64").reshape(shape)
+    expected = stack.data[...]
+    expected[...] = data
+    stack.data[...] = as_kind(data, kind, tmp_path)
+    np.testing.assert_array_equal(stack.data[...], expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lazy_data_that_do_not_fit_are_refused_before_a_byte_is_written(stack, tmp_path, kind, files):
+    data = as_kind(np.zeros((3, 2, 4, 8, 5), "int64"), kind, tmp_path)
+    before = files(tmp_path / "a.zarr")
+    with pytest.raises(ValueError, match="does not fit a selection"):
+        stack.data[...] = data
+    with pytest.raises(ValueError, match="cannot append"):
+        stack.data.append(data)
+    with pytest.raises(ValueError, match="takes data of shape"):
+        stack.update_channel("GFP", "0", data)
+    assert files(tmp_path / "a.zarr") == before
+
+
+def assign(position, data):
+    position.data[...] = data
+
+
+def assign_a_frame(position, data):
+    position.data[1] = data[1] if isinstance(data, dask.array.Array) else Watched(data.data[1])
+
+
+def update_channel(position, data):
+    position.update_channel(
+        "GFP", "0", data[:, 1] if isinstance(data, dask.array.Array) else Watched(data.data[:, 1])
+    )
+
+
+@pytest.mark.parametrize("kind", ["dask", "anything"])
+@pytest.mark.parametrize(
+    ("write", "region"),
+    [
+        (assign, "0:3, 0:2, 0:4, 0:8, 0:6"),
+        (assign_a_frame, "1:2, 0:2, 0:4, 0:8, 0:6"),
+        (update_channel, "0:3, 1:2, 0:4, 0:8, 0:6"),
+    ],
+)
+def test_a_block_of_lazy_data_that_are_assigned_is_named_and_the_array_is_unfinished(
+    stack, tmp_path, kind, write, region
+):
+    path, data = tmp_path / "a.zarr", np.full((3, 2, 4, 8, 6), 9)
+    data[1, 1, 3, 7, 5] = 70000
+    with pytest.raises(ValueError, match=r"region \[.*70000.*0 to 65535"):
+        write(stack, as_kind(data, kind, tmp_path))
+    report = lamella.status(path)
+    assert report.counts["partly"] == 1
+    assert f"unfinished: [{region}]" in str(report)
+    with pytest.warns(UserWarning, match="was not written to its end"):
+        lamella.open_ome_zarr(path).data[...]
+    write(stack, as_kind(np.minimum(data, 9), kind, tmp_path))
+    assert lamella.status(path).counts["written"] == 1
+    assert (stack.data[...] == 9).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("axis", [0, 2, -1])
+def test_lazy_data_are_appended_whole_or_not_at_all(stack, tmp_path, kind, axis):
+    shape = [3, 2, 4, 8, 6]
+    shape[axis] = 3
+    data = np.arange(np.prod(shape), dtype="int64").reshape(shape)
+    bad = data.copy()
+    bad[-1, -1, -1, -1, -1] = -1
+    before = stack.data[...]
+    with pytest.raises(ValueError, match=r"-1.*0 to 65535"):
+        stack.data.append(
+            as_kind(bad, kind, tmp_path) if kind != "image" else dask.array.from_array(bad), axis
+        )
+    np.testing.assert_array_equal(stack.data[...], before)
+    assert lamella.status(tmp_path / "a.zarr").counts["written"] == 1
+    assert stack.data.append(as_kind(data, kind, tmp_path), axis) == stack.data.shape
+    np.testing.assert_array_equal(stack.data[...], np.concatenate([before, data], axis))
+
+
+def test_lazy_data_are_read_in_bounded_memory(tmp_path, version):
+    with lamella.open_ome_zarr(
+        tmp_path / "a.zarr", layout="fov", mode="w", channel_names=["DAPI"], version=version
+    ) as position:
+        array = position.create_zeros("0", (64, 1, 1, 1024, 1024), "uint8", chunks=(1, 1, 1, 1024, 1024))
+        data = Watched(np.broadcast_to(np.uint8(7), array.shape))
+        array[...] = data
+        assert data.most * array.dtype.itemsize <= 8 * 2**20
+        more = Watched(np.broadcast_to(np.int64(7), array.shape))
+        array.append(more)
+        assert more.most <= 8 * 2**20
+        assert int(array[[0, 63, 64, 127]].sum()) == 4 * 7 * 1024**2
+
+
+@pytest.mark.parametrize("wrapped", ["dask", "xarray", "zarr"])
+def test_lazy_data_that_read_from_the_array_itself_are_written_as_those_in_memory(
+    stack, files, wrapped, tmp_path
+):
+    array = stack.data
+    array[...] = pixels = np.arange(array.size, dtype="uint16").reshape(array.shape)
+    names = set(files(tmp_path / "a.zarr"))
+    if wrapped == "zarr":
+        array[...] = dask.array.from_zarr(array.zarr())[::-1, :, ::-1]
+    elif wrapped == "dask":
+        array[...] = array.dask_array()[::-1, :, ::-1]
+    else:
+        array[...] = stack.to_xarray()[::-1, :, ::-1]
+    np.testing.assert_array_equal(array[...], pixels[::-1, :, ::-1])
+    array[0:2] = array.dask_array()[1:3]
+    np.testing.assert_array_equal(array[0], pixels[1, :, ::-1])
+    assert set(files(tmp_path / "a.zarr")) == names
+
+
+def test_labels_that_are_written_lazily_extend_the_table_of_colours(stack):
+    cells = stack.labels.create("cells", np.ones((3, 4, 8, 6), "uint16"), colors={1: (0, 255, 0)})
+    ids = np.ones((3, 4, 8, 6), "uint16")
+    ids[2, 3, 7, 5] = 2
+    cells.data[...] = dask.array.from_array(ids, chunks=(1, 4, 4, 3))
+    assert sorted(cells.colors) == [1, 2]
+    ids[0, 0, 0, 0] = 3
+    cells.write_xarray(xr.DataArray(ids, dims=tuple("tzyx")))
+    assert sorted(cells.colors) == [1, 2, 3]
+    ids[0, 0, 0, 0] = 4
+    cells.write_xarray(xr.DataArray(ids, dims=tuple("tzyx")).chunk(t=1))
+    assert sorted(cells.colors) == [1, 2, 3, 4]
+    assert cells.colors[1] == (0, 255, 0, 255)
+    cells.data.append(dask.array.full((1, 4, 8, 6), 9, dtype="uint16"))
+    assert sorted(cells.colors) == [1, 2, 3, 4, 9]

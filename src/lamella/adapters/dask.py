@@ -17,6 +17,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, TooLargeError
 from lamella.spec.axes import space_axes
 from lamella.store.arrays import StoredArray
+from lamella.store.value_range import ValueRangeError, check_exact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,11 +172,17 @@ class ArrayWriter:
         The array. A worker of another process opens it again.
     indices : sequence of (tuple of int or None)
         Per axis the index in the array of each index of the source, ascending; None where they are the same.
+    exact : bool
+        Refuse values that the array's data type would change, as fractions in integers, and not only those that it
+        cannot hold.
     """
 
-    def __init__(self, stored: StoredArray, indices: Sequence[tuple[int, ...] | None]) -> None:
+    def __init__(
+        self, stored: StoredArray, indices: Sequence[Sequence[int] | None], exact: bool = False
+    ) -> None:
         self.stored = stored
         self.indices = tuple(indices)
+        self.exact = exact
 
     def __reduce__(self) -> tuple[object, ...]:
         storage = self.stored.documents.storage
@@ -184,17 +191,29 @@ class ArrayWriter:
                 f"Cannot write {self.stored.path!r} of {storage.name} from other processes: it is in the memory of "
                 "this one. Compute with threads, or write to a folder."
             )
-        return type(self), (self.stored, self.indices)
+        return type(self), (self.stored, self.indices, self.exact)
 
     def __setitem__(self, region: Region, block: NDArray[Any]) -> None:
         runs = [_runs(span, where) for span, where in zip(region, self.indices, strict=True)]
         for pieces in product(*runs):
-            self.stored.write(
-                tuple(target for _, target in pieces), block[tuple(source for source, _ in pieces)]
-            )
+            where, part = tuple(target for _, target in pieces), block[tuple(source for source, _ in pieces)]
+            if self.exact:
+                self._check(where, part)
+            self.stored.write(where, part)
+
+    def _check(self, where: Region, part: NDArray[Any]) -> None:
+        try:
+            check_exact(part, self.stored.meta.dtype)
+        except ValueRangeError as error:
+            spans = ", ".join(f"{span.start}:{span.stop}" for span in where)
+            location = self.stored.documents.location(self.stored.path)
+            raise InvalidArgumentError(
+                f"Cannot write to region [{spans}] of array {location}: {error}. "
+                "Convert the data with astype() if that is what you want."
+            ) from error
 
 
-def _runs(span: slice, where: tuple[int, ...] | None) -> list[tuple[slice, slice]]:
+def _runs(span: slice, where: Sequence[int] | None) -> list[tuple[slice, slice]]:
     """Cut a span of the source into pieces that lie side by side in the array, as (piece of the block, target).
 
     >>> _runs(slice(1, 4), (0, 2, 3, 7))
@@ -202,6 +221,9 @@ def _runs(span: slice, where: tuple[int, ...] | None) -> list[tuple[slice, slice
     """
     if where is None:
         return [(slice(0, span.stop - span.start), span)]
+    if isinstance(where, range):
+        start = where.start + span.start
+        return [(slice(0, span.stop - span.start), slice(start, start + span.stop - span.start))]
     targets = where[span.start : span.stop]
     starts = [i for i, target in enumerate(targets) if i == 0 or target != targets[i - 1] + 1]
     return [

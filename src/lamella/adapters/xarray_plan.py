@@ -19,7 +19,7 @@ from lamella.adapters.xarray_joined import check_joined
 from lamella.errors import InvalidArgumentError
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS, axis_kind, channel_axis, time_axis
 from lamella.spec.units import unit_name
-from lamella.store.value_range import ValueRangeError, cast_values
+from lamella.store.value_range import ValueRangeError, check_exact
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -306,27 +306,23 @@ def _legal_unit(given: Any, kind: str | None, dim: str) -> str | None:
 def _check_dtype(position: Position, data: xr.DataArray, array: ImageArray) -> None:
     """Refuse values that the array's dtype would change (but for the rounding of floats).
 
-    Values in memory are looked at here, lazy floats for narrower floats in each block when it is written. Other lazy
-    values that may not fit are refused.
+    Values in memory are looked at here, lazy ones in each block when it is written.
     """
     source, target = np.dtype(data.dtype), array.dtype
     if np.can_cast(source, target, "safe"):
         return
-    where, is_lazy = f"{position._place}/{array.basename}", not isinstance(data.variable._data, np.ndarray)
-    if not is_lazy and source.kind in "biufc" and target.kind in "biufc":
+    where = f"{position._place}/{array.basename}"
+    reason = f"it holds {source}, and the array {target}"
+    if source.kind in "biufc" and target.kind in "biufc":
+        if not isinstance(data.variable._data, np.ndarray):
+            return
         try:
-            cast = cast_values(data.values, target)
+            check_exact(data.values, target)
         except ValueRangeError as error:
-            raise InvalidArgumentError(
-                f"The DataArray cannot be written to {where}: {error}; it cannot hold all values."
-            ) from error
-        if source.kind in "fc" and source.kind == target.kind:
+            reason = str(error)
+        else:
             return
-        if np.array_equal(cast.astype(source), data.values):
-            return
-    elif is_lazy and source.kind in "fc" and source.kind == target.kind:
-        return
     raise InvalidArgumentError(
-        f"The DataArray holds {source}, {where} {target}, which cannot hold all of its "
-        f"values. Convert it with astype({target.name!r}) if that is what you want."
+        f"The DataArray cannot be written to {where}: {reason}; it cannot hold all values. Convert it with "
+        f"astype({target.name!r}) if that is what you want."
     )

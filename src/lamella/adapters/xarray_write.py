@@ -10,11 +10,10 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import accumulate, product
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
-from lamella.adapters.dask import ArrayWriter, block_shape, dask_array
+from lamella.adapters.dask import dask_array
+from lamella.adapters.lazy_writes import around, computed_beside, write_blocks
 from lamella.adapters.xarray_attributes import with_user_attributes
 from lamella.adapters.xarray_plan import WritePlan, plan_write
 from lamella.adapters.xarray_times import (
@@ -25,25 +24,21 @@ from lamella.adapters.xarray_times import (
     times_recorded,
 )
 from lamella.errors import InvalidArgumentError
-from lamella.nodes.image_array import ImageArray
 from lamella.nodes.unfinished_writes import marked_unless_finished
-from lamella.ops.execution import run
 from lamella.ops.sources import reads_from
 from lamella.spec.axes import axes_from_json
-from lamella.store.array_creation import new_array
 from lamella.store.arrays import StoredArray
 from lamella.store.growth import growing
-from lamella.store.keys import PRIVATE_PREFIX, join
+from lamella.store.keys import join
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import xarray as xr
 
+    from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
-    from lamella.ops.regions import Region
     from lamella.spec.images import ImagesMeta
-    from lamella.spec.stale_levels import Box
     from lamella.types import JSONObject, Shape
 
 
@@ -83,7 +78,9 @@ def write_xarray(position: Position, data_array: xr.DataArray, image: str = "0")
     Raises
     ------
     InvalidArgumentError
-        Dims, channels, coordinates, units, attrs, shape or dtype do not fit (a ValueError). Nothing is written then.
+        Dims, channels, coordinates, units, attrs, shape or dtype do not fit (a ValueError). Nothing is written then,
+        unless it is a value of lazy data that the image cannot hold: the message names its block, and the region is
+        marked as unfinished until it is written again.
     ReadOnlyError, ClosedError
         The position cannot be written (ValueErrors).
 
@@ -129,23 +126,8 @@ def _safe_to_read(position: Position, plan: WritePlan) -> Iterator[WritePlan]:
             f"Cannot write {place} from data that are to be read from there: it was deleted, or never written. Load "
             "the data before the store is replaced."
         )
-    documents = position._documents
-    beside = position._place.child(f"{PRIVATE_PREFIX}{uuid4().hex}")
-    described = new_array(
-        plan.data.shape,
-        plan.data.dtype,
-        zarr_format=documents.format,
-        chunks=[
-            max(1, min(n, length)) for n, length in zip(plan.array.write_unit, plan.data.shape, strict=True)
-        ],
-    )
-    documents.put_array(beside.path, described, new=True)
-    try:
-        computed = ImageArray(beside)
-        _write_pixels(computed, plan.data, [None] * plan.data.ndim, None)
+    with computed_beside(plan.array, plan.data) as computed:
         yield replace(plan, data=plan.data.copy(data=dask_array(computed)))
-    finally:
-        documents.delete(beside.path)
 
 
 def _prepared(position: Position, plan: WritePlan) -> tuple[ImageArray, WritePlan | None]:
@@ -200,70 +182,16 @@ def _save_attributes(position: Position, plan: WritePlan) -> None:
 
 
 def _write_pixels(
-    array: ImageArray, data: xr.DataArray, indices: list[tuple[int, ...] | None], grown: WritePlan | None
+    array: ImageArray, data: xr.DataArray, indices: Sequence[Sequence[int] | None], grown: WritePlan | None
 ) -> None:
     """Write the pixels; where the array grows, its longer shape is published when they are stored."""
     shape = array.shape if grown is None else _grown(grown, array.shape)
-    stored = StoredArray(array._place.session.documents, array.path)
-    with (
-        array._noted(lambda: _around(shape, indices)),
-        marked_unless_finished(array, _around(shape, indices)),
-    ):
+    stored, box = StoredArray(array._place.session.documents, array.path), around(shape, indices)
+    with array._noted(lambda: box), marked_unless_finished(array, box):
         if grown is None:
-            _write_noted(array, stored, data, indices)
-            return
-        with growing(stored, partial(_grown, grown)) as larger:
-            _write_noted(array, larger, data, indices)
-
-
-def _around(shape: Shape, indices: list[tuple[int, ...] | None]) -> Box | None:
-    """Return the smallest box of an array around the indices that are written; all of an axis for None."""
-    ends = [
-        (0, n) if one is None else (min(one, default=0), max(one, default=-1) + 1)
-        for n, one in zip(shape, indices, strict=True)
-    ]
-    return (tuple(a for a, _ in ends), tuple(b for _, b in ends)) if all(a < b for a, b in ends) else None
-
-
-def _write_noted(
-    array: ImageArray, stored: StoredArray, data: xr.DataArray, indices: list[tuple[int, ...] | None]
-) -> None:
-    writer = ArrayWriter(stored, indices)
-    lengths = _aligned(data.shape, indices, block_shape(array))
-    if data.chunks is not None:
-        import dask.array
-
-        # Each shard lies in one block, so no two tasks write to it.
-        dask.array.store([data.data.rechunk(lengths)], [writer], lock=False)
-        return
-
-    def write(region: Region) -> None:
-        writer[region] = data[region].values
-
-    run(write, _boxes(lengths))
-
-
-def _aligned(
-    shape: Shape, indices: list[tuple[int, ...] | None], block: Shape
-) -> tuple[tuple[int, ...], ...]:
-    """Cut data along each axis where the array's blocks end; the lengths of the pieces.
-
-    >>> _aligned((3, 5), [(0, 3, 4), None], (2, 4))
-    ((1, 1, 1), (4, 1))
-    """
-    cut = []
-    for length, where, size in zip(shape, indices, block, strict=True):
-        blocks = [index // size for index in (range(length) if where is None else where)]
-        ends = [i for i in range(1, length) if blocks[i] != blocks[i - 1]]
-        cut.append(tuple(b - a for a, b in zip([0, *ends], [*ends, length], strict=True)))
-    return tuple(cut)
-
-
-def _boxes(lengths: tuple[tuple[int, ...], ...]) -> Iterator[Region]:
-    """Boxes of data that is cut into pieces of these lengths along each axis."""
-    ends = [list(accumulate(pieces)) for pieces in lengths]
-    spans = [
-        [slice(end - length, end) for end, length in zip(stops, pieces, strict=True)]
-        for stops, pieces in zip(ends, lengths, strict=True)
-    ]
-    return product(*spans)
+            write_blocks(array, stored, data, indices, exact=True)
+        else:
+            with growing(stored, partial(_grown, grown)) as larger:
+                write_blocks(array, larger, data, indices, exact=True)
+    if box is not None:
+        array._after_writes(box)

@@ -15,7 +15,7 @@ from lamella.nodes.session import Place
 from lamella.nodes.zarr_surface import ZarrSurface
 from lamella.spec.axes import axis_index
 from lamella.store.arrays import StoredArray
-from lamella.store.assignment import cast, cast_for
+from lamella.store.assignment import cast, cast_for, is_lazy
 from lamella.store.selection import basic_or_fancy
 
 if TYPE_CHECKING:
@@ -37,12 +37,14 @@ class ImageArray(ZarrSurface):
     """The pixels of one level of an image, up to 5-D, in the order of the image's axes.
 
     Indexing follows numpy: integers drop an axis, slices take steps, negative numbers count from the end, lists and
-    masks select. A read returns a numpy array, a write stores at once.
+    masks select. A read returns a numpy array, a write stores at once. Data that are not in memory (of dask, zarr or
+    h5py, another `ImageArray`) are written block by block.
 
     Values of another data type are cast as numpy does: floats are rounded to narrower floats, and fractions are cut
     where the array holds integers (1.9 becomes 1, -0.9 becomes 0). A value that the array's type cannot hold (70000,
     -1 or NaN in uint16, 1e300 in float32) is refused with an `InvalidArgumentError` (a ValueError), and nothing is
-    written.
+    written. Of data that are not in memory each block is checked when it is written: the message names it, and the
+    array is marked as unfinished (`lamella.status`, a warning of each read) until the region is written again.
 
     Parameters
     ----------
@@ -218,13 +220,19 @@ class ImageArray(ZarrSurface):
         return pixels if pixels.ndim else pixels[()]  # one voxel is a scalar, as in numpy
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        pixels = value.numpy() if isinstance(value, ImageArray) else value
-        self._write(basic_or_fancy, self._stored.write, index, pixels)
+        self._write(basic_or_fancy, self._stored.write, index, value)
 
     def _write(self, select: Select, write: Callable[[Any, Any], None], index: Any, value: Any) -> None:
         self._require_writable("write pixels")
         meta = self._meta
         selection = select(index, meta.shape)
+        if is_lazy(value, meta.dtype):
+            if selection.is_box:
+                from lamella.adapters.lazy_writes import write_lazy
+
+                write_lazy(self, selection, value)
+                return
+            value = np.asarray(value[...])
         block = cast(
             value, selection, meta.dtype, str(self._place)
         )  # before the note: what is refused changes nothing
@@ -238,6 +246,9 @@ class ImageArray(ZarrSurface):
 
     def _after_write(self, block: NDArray[Any]) -> None:
         """Bring metadata that depend on the voxels up to date: of labels, the table of colours."""
+
+    def _after_writes(self, box: Box) -> None:
+        """Do the same for a region that was written block by block."""
 
     def _noted(self, box: Callable[[], Box | None]) -> AbstractContextManager[None]:
         """Take note of a write: the lower levels of an image do not show it yet."""
@@ -380,7 +391,7 @@ class ImageArray(ZarrSurface):
         Parameters
         ----------
         data
-            Array of the same shape but along ``axis``.
+            Array of the same shape but along ``axis``; one that is not in memory is read block by block.
         axis
             Index of the axis to grow.
 
@@ -401,7 +412,17 @@ class ImageArray(ZarrSurface):
         (2, 2, 4, 8, 8)
         """
         self._require_writable("append to the array")
-        block, old = cast_for(data, self.dtype, str(self._place)), self.shape
+        old = self.shape
+        if is_lazy(data, self.dtype) and len(np.shape(data)) == self.ndim:
+            from lamella.adapters.lazy_writes import append_lazy
+
+            new = self._stored.appended(np.shape(data), axis)
+            with self._noted(lambda: _beyond(old, tuple(map(max, new, self.shape)))):
+                shape = append_lazy(self, data, axis)
+            self._stored.refresh()
+            self._after_writes(_beyond(old, shape) or _whole(shape))
+            return shape
+        block = cast_for(data, self.dtype, str(self._place))
         new = self._stored.appended(block.shape, axis)
         # Noted before the shape shows it, and again as it became: another process may have appended meanwhile.
         with self._noted(lambda: _beyond(old, tuple(map(max, new, self.shape)))):

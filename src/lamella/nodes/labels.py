@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lamella.spec.stale_levels import Box
     from lamella.types import JSONObject
 
 
@@ -40,6 +41,13 @@ class LabelArray(ImageArray):
                 color_written(image, block)
         except (MetadataError, IndexError):
             return  # the pixels are stored; what is wrong with the document is for validate to report
+
+    def _after_writes(self, box: Box) -> None:
+        from lamella.ops.regions import nested
+
+        if LabelImage(self._place.parent).colors:
+            for region in nested(tuple(map(slice, *box)), [self.write_unit]):
+                self._after_write(self._stored.read(region))
 
 
 class LabelImage(Position):

@@ -16,6 +16,7 @@ from lamella.nodes.node import NGFFNode
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.intents import Appending, read_appending, with_appending
+from lamella.store.assignment import is_lazy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -200,9 +201,9 @@ class ChannelEdits(NGFFNode):
             raise InvalidArgumentError(f"{target!r} in {self._place} is no array, but {array!r}.")
         axis = self._channel_axis_of(array)
         index = self.get_channel_index(chan_name)
-        block = np.asarray(data)
+        block: Any = data if is_lazy(data, array.dtype) else np.asarray(data)
         expected = tuple(n for i, n in enumerate(array.shape) if i != axis)
-        if block.shape != expected:
+        if tuple(block.shape) != expected:
             raise InvalidArgumentError(
                 f"The channel {chan_name!r} of {array!r} takes data of shape {expected}; got {block.shape}."
             )

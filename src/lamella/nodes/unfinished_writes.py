@@ -62,8 +62,8 @@ def warn_of_unfinished(array: ImageArray) -> None:
     """Warn where a region of an array was not written to its end."""
     for region in read_unfinished(array._stored.meta.attributes):
         warnings.warn(
-            f"The region {region} Array: {array._place}. Write the region again; until then it holds old voxels beside "
-            "new ones.",
+            f"The region {region} Array: {array._place}. Write the region again; until then it may hold old voxels "
+            "beside new ones.",
             UserWarning,
             stacklevel=4,
         )

@@ -13,6 +13,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import run
 from lamella.ops.regions import Region, regions
+from lamella.store.assignment import is_lazy
 from lamella.store.value_range import cast_data
 
 if TYPE_CHECKING:
@@ -83,10 +84,7 @@ def as_source(data: Any) -> Source:
     >>> as_source([[1, 2], [3, 4]]).shape
     (2, 2)
     """
-    lazy = not isinstance(data, np.ndarray) and all(
-        hasattr(data, name) for name in ("shape", "dtype", "__getitem__")
-    )
-    if lazy or isinstance(data, np.memmap):
+    if isinstance(data, np.memmap) or is_lazy(data, np.dtype(bool)):
         return Source(data, in_memory=False)
     try:
         array = np.asarray(data)

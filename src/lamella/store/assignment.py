@@ -24,6 +24,32 @@ def check_out(out: Array, shape: Shape, dtype: np.dtype[Any]) -> None:
         raise InvalidArgumentError(f"out= must be a writable array of {dtype} {shape}, found {found}")
 
 
+def is_lazy(data: object, dtype: np.dtype[Any]) -> bool:
+    """Return whether data are to be read block by block when they are written to an array of a data type.
+
+    Arrays of dask, zarr, h5py and others, that are not in memory; memory maps that would be copied to be cast.
+    """
+    if isinstance(data, np.memmap):
+        return data.ndim > 0 and data.dtype != dtype
+    if isinstance(data, np.ndarray | np.generic | list | tuple | int | float) or _is_in_memory(data):
+        return False
+    try:
+        return len(data.shape) > 0 and np.dtype(data.dtype).kind in "biufc"  # type: ignore[attr-defined]
+    except (AttributeError, TypeError):  # no array, or of a data type of another library, which numpy casts
+        return False
+
+
+def _is_in_memory(data: object) -> bool:
+    """Return whether an object that is no array of numpy is known to have its values in memory."""
+    inner = getattr(getattr(data, "variable", None), "_data", None)  # of xarray
+    names = ("__array_interface__", "iloc")  # the second of columns of pandas
+    return (
+        isinstance(inner, np.ndarray)
+        or any(hasattr(data, name) for name in names)
+        or not hasattr(data, "__getitem__")
+    )
+
+
 def cast(data: object, selection: Selection, dtype: np.dtype[Any], where: str) -> Array:
     """Return data as numpy's item assignment would: of the dtype, broadcast to the selection's shape.
 

@@ -80,6 +80,27 @@ def cast_values(values: Array, dtype: np.dtype[Any]) -> Array:
     return cast
 
 
+def check_exact(values: Array, dtype: np.dtype[Any]) -> None:
+    """Refuse values that a data type changes, but for the rounding of floats to narrower floats.
+
+    >>> check_exact(np.array([1.0, 2.5]), np.dtype("uint16"))
+    Traceback (most recent call last):
+    ...
+    lamella.store.value_range.ValueRangeError: the data (float64) hold 2.5, which uint16 would hold as 2
+    """
+    cast = cast_values(values, dtype)
+    if np.can_cast(values.dtype, dtype, "safe") or (
+        values.dtype.kind in "fc" and values.dtype.kind == dtype.kind
+    ):
+        return
+    changed = cast.astype(values.dtype) != values
+    if changed.any():
+        place = tuple(int(i) for i in np.argwhere(changed)[0])
+        raise ValueRangeError(
+            f"the data ({values.dtype}) hold {values[place]}, which {dtype} would hold as {cast[place]}"
+        )
+
+
 def check_values(values: Array, dtype: np.dtype[Any]) -> None:
     """Refuse values that a data type cannot hold; costs nothing where it holds all of their own type."""
     if not values.size or np.can_cast(values.dtype, dtype, "safe"):

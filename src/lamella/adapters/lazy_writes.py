@@ -1,0 +1,255 @@
+"""Writing data that are not in memory: block by block, in memory for a few blocks.
+
+The blocks are those of the array, so that no two of them share a file. A block that is refused is named, and the
+region that was to be written is marked as unfinished (`lamella.nodes.unfinished_writes`).
+
+Layer: adapters. Imports dask only for data of dask.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from itertools import accumulate, product
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from lamella.adapters.dask import ArrayWriter, block_shape
+from lamella.errors import InvalidArgumentError
+from lamella.nodes.image_array import ImageArray
+from lamella.nodes.unfinished_writes import marked_unless_finished
+from lamella.ops.execution import run
+from lamella.ops.sources import reads_from
+from lamella.store.array_creation import new_array
+from lamella.store.arrays import StoredArray
+from lamella.store.growth import growing
+from lamella.store.keys import PRIVATE_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lamella.ops.regions import Region
+    from lamella.spec.stale_levels import Box
+    from lamella.store.selection import Selection
+    from lamella.types import Shape
+
+
+def write_lazy(array: ImageArray, selection: Selection, data: Any) -> None:
+    """Write lazy data to a box of an array, broadcast as numpy does.
+
+    Parameters
+    ----------
+    array : ImageArray
+        Open for writing.
+    selection : Selection
+        A box (`Selection.is_box`).
+    data : array_like
+        Not in memory (`lamella.store.assignment.is_lazy`): of dask, xarray, zarr, h5py, or an `ImageArray`.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The shape does not fit, and nothing is written; or a block holds a value that the array cannot hold.
+    """
+    box = selection.bounds
+    source = _Broadcast.to(data, selection, str(array._place))
+    if box is None:
+        return
+    if reads_from(data, array._place):
+        with computed_beside(array, source) as computed:
+            _write_box(array, box, _Broadcast(computed, computed.shape, computed.shape))
+        return
+    _write_box(array, box, source)
+
+
+def append_lazy(array: ImageArray, data: Any, axis: int) -> Shape:
+    """Append lazy data along an axis; the longer shape is published when all of them are stored."""
+    stored = StoredArray(array._place.session.documents, array.path)
+    stored.appended(data.shape, axis)
+    axis %= array.ndim
+
+    def grow(old: Shape) -> Shape:
+        return (*old[:axis], old[axis] + data.shape[axis], *old[axis + 1 :])
+
+    source = _Broadcast(data, data.shape, tuple(data.shape))
+    with growing(stored, grow, is_overwritten=True) as larger:
+        shape = larger.meta.shape
+        start = shape[axis] - data.shape[axis]
+        indices = [range(start, shape[axis]) if i == axis else None for i in range(array.ndim)]
+        write_blocks(array, larger, source, indices)
+    return shape
+
+
+def _write_box(array: ImageArray, box: Box, source: _Broadcast) -> None:
+    stored = StoredArray(array._place.session.documents, array.path)
+    indices = [range(start, stop) if start else None for start, stop in zip(*box, strict=True)]
+    with array._noted(lambda: box), marked_unless_finished(array, box):
+        write_blocks(array, stored, source, indices)
+    array._after_writes(box)
+
+
+@contextmanager
+def computed_beside(array: ImageArray, data: Any) -> Iterator[ImageArray]:
+    """Compute data that read from an array into another one beside it, which is deleted afterwards."""
+    documents = array._place.session.documents
+    beside = array._place.parent.child(f"{PRIVATE_PREFIX}{uuid4().hex}")
+    described = new_array(
+        data.shape,
+        data.dtype,
+        zarr_format=documents.format,
+        chunks=[max(1, min(n, length)) for n, length in zip(array.write_unit, data.shape, strict=True)],
+    )
+    documents.put_array(beside.path, described, new=True)
+    try:
+        computed = ImageArray(beside)
+        stored = StoredArray(documents, beside.path)
+        write_blocks(computed, stored, data, [None] * len(data.shape))
+        yield computed
+    finally:
+        documents.delete(beside.path)
+
+
+def write_blocks(
+    array: ImageArray,
+    stored: StoredArray,
+    data: Any,
+    indices: Sequence[Sequence[int] | None],
+    *,
+    exact: bool = False,
+) -> None:
+    """Write data block by block.
+
+    Parameters
+    ----------
+    array : ImageArray
+        What is written to; its blocks are those that are written.
+    stored : StoredArray
+        The same, maybe with the shape that it will have.
+    data : xarray.DataArray or lazy array
+        With as many axes as the array; read by regions.
+    indices : sequence of (sequence of int or None)
+        Per axis the index in the array of each index of the data, ascending; None where they are the same.
+    exact : bool
+        Refuse values that the array's data type would change.
+    """
+    writer = ArrayWriter(stored, indices, exact)
+    lengths = _aligned(data.shape, indices, block_shape(array))
+    lazy = data.dask() if isinstance(data, _Broadcast) else _of_dask(data)
+    if lazy is not None:
+        import dask.array
+
+        # Each shard lies in one block, so no two tasks write to it.
+        dask.array.store([lazy.rechunk(lengths)], [writer], lock=False)
+        return
+
+    def write(region: Region) -> None:
+        writer[region] = np.asarray(data[region])
+
+    run(write, _boxes(lengths))
+
+
+def around(shape: Shape, indices: Sequence[Sequence[int] | None]) -> Box | None:
+    """Return the smallest box of an array around the indices that are written; all of an axis for None."""
+    ends = [
+        (0, n) if one is None else (min(one, default=0), max(one, default=-1) + 1)
+        for n, one in zip(shape, indices, strict=True)
+    ]
+    return (tuple(a for a, _ in ends), tuple(b for _, b in ends)) if all(a < b for a, b in ends) else None
+
+
+class _Broadcast:
+    """Lazy data with all axes of the box that they are written to.
+
+    Parameters
+    ----------
+    source : array_like
+        The data; axes that the box has before theirs may be missing, and those of length 1 are repeated.
+    shape : tuple of int
+        Of the data, as they are broadcast.
+    box : tuple of int
+        The same with the axes of length 1 that an integer of the index dropped.
+    """
+
+    def __init__(self, source: Any, shape: Shape, box: Shape) -> None:
+        self._source, self._shape, self.shape = source, shape, box
+        self.dtype = np.dtype(source.dtype)
+
+    @classmethod
+    def to(cls, data: Any, selection: Selection, where: str) -> _Broadcast:
+        """Broadcast data to a selection; refuse those that do not fit."""
+        shape, result = tuple(map(int, data.shape)), selection.result
+        extra = max(0, len(shape) - len(result))
+        try:
+            fits = set(shape[:extra]) <= {1} and np.broadcast_shapes(shape[extra:], result) == result
+        except ValueError:
+            fits = False
+        if not fits:
+            raise InvalidArgumentError(
+                f"Cannot write to array {where}: data of shape {shape} does not fit a selection of shape {result}."
+            )
+        return cls(data[(0,) * extra] if extra else data, result, selection.shape)
+
+    def dask(self) -> Any:
+        """Return the whole as a dask array; None where the data are not of dask."""
+        source = _of_dask(self._source)
+        if source is None:
+            return None
+        import dask.array
+
+        if source.shape != self._shape:
+            source = dask.array.broadcast_to(source, self._shape)
+        return source[tuple(None if axis is None else slice(None) for axis in self._axes())]
+
+    def __getitem__(self, region: Region) -> Any:
+        spans = [span for span, axis in zip(region, self._axes(), strict=True) if axis is not None]
+        own = tuple(self._source.shape)
+        picked = [
+            slice(0, 1) if length == 1 else span
+            for span, length in zip(spans[len(spans) - len(own) :], own, strict=True)
+        ]
+        lengths = [span.stop - span.start for span in spans]
+        block = np.broadcast_to(np.asarray(self._source[tuple(picked)]), lengths)
+        return block.reshape([span.stop - span.start for span in region])
+
+    def _axes(self) -> list[int | None]:
+        """Return the axis of the broadcast data for each axis of the box; None for those that it lacks."""
+        axes: list[int | None] = []
+        at = 0
+        for length in self.shape:
+            is_there = at < len(self._shape) and self._shape[at] == length
+            axes.append(at if is_there else None)
+            at += is_there
+        return axes
+
+
+def _of_dask(data: Any) -> Any:
+    """Return the dask array that data are, or that xarray has wrapped; None for others. Nothing is loaded."""
+    inner = getattr(getattr(data, "variable", data), "_data", data)
+    return inner if hasattr(inner, "__dask_graph__") and hasattr(inner, "rechunk") else None
+
+
+def _aligned(
+    shape: Shape, indices: Sequence[Sequence[int] | None], block: Shape
+) -> tuple[tuple[int, ...], ...]:
+    """Cut data along each axis where the array's blocks end; the lengths of the pieces.
+
+    >>> _aligned((3, 5), [(0, 3, 4), None], (2, 4))
+    ((1, 1, 1), (4, 1))
+    """
+    cut = []
+    for length, where, size in zip(shape, indices, block, strict=True):
+        blocks = [index // size for index in (range(length) if where is None else where)]
+        ends = [i for i in range(1, length) if blocks[i] != blocks[i - 1]]
+        cut.append(tuple(b - a for a, b in zip([0, *ends], [*ends, length], strict=True)))
+    return tuple(cut)
+
+
+def _boxes(lengths: tuple[tuple[int, ...], ...]) -> Iterator[Region]:
+    """Boxes of data that is cut into pieces of these lengths along each axis."""
+    ends = [list(accumulate(pieces)) for pieces in lengths]
+    spans = [
+        [slice(end - length, end) for end, length in zip(stops, pieces, strict=True)]
+        for stops, pieces in zip(ends, lengths, strict=True)
+    ]
+    return product(*spans)
