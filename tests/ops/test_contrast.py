@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 
 import lamella
 from lamella.errors import InvalidArgumentError, ReadOnlyError
@@ -160,3 +161,45 @@ def test_contrast_without_pixels_or_without_names_is_refused(path: Path) -> None
             position.compute_contrast()
     with lamella.open_ome_zarr(path) as position, pytest.raises(ReadOnlyError):
         position.compute_contrast()
+
+
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int16", "uint16", "uint64", "int64", "float16", "float32", "float64"]
+)
+def test_a_constant_image_has_a_window_that_is_not_empty(tmp_path, dtype):
+    info = np.iinfo(dtype) if "int" in dtype else np.finfo(dtype)
+    for number, value in enumerate((0, 7, info.max, info.min, info.max / 2, info.max / 3)):
+        with lamella.open_ome_zarr(
+            tmp_path / f"{number}.zarr", layout="fov", mode="w", channel_names=["DAPI"]
+        ) as position:
+            position.create_image("0", np.full((1, 1, 1, 8, 8), value, dtype))
+            window = position.compute_contrast()["DAPI"]
+        assert all(np.isfinite(list(window.values())))
+        assert window["min"] <= window["start"] < window["end"] <= window["max"]
+        assert window["start"] <= float(np.dtype(dtype).type(value)) <= window["end"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 40])
+def test_channels_without_names_have_colours_of_their_own(tmp_path, count):
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros((count, 8, 8), "uint8"), imagej=True, metadata={"axes": "CYX"}
+    )
+    lamella.convert(tmp_path / "a.tif", tmp_path / "a.zarr")
+    lamella.open_ome_zarr(
+        tmp_path / "b.zarr", layout="fov", mode="w", channel_names=[f"channel_{n}" for n in range(count)]
+    ).close()
+    for name in ("a.zarr", "b.zarr"):
+        with lamella.open_ome_zarr(tmp_path / name) as position:
+            colors = [channel.color for channel in position.metadata.omero.channels]
+        assert len(set(colors)) == count
+
+
+def test_previews_show_pixels_as_convert_does(tmp_path):
+    from lamella.ops.display.render import auto_window
+
+    pixels = np.random.default_rng(0).integers(0, 5000, (100, 100)).astype("uint16")
+    tifffile.imwrite(tmp_path / "a.tif", pixels)
+    lamella.convert(tmp_path / "a.tif", tmp_path / "a.zarr")
+    with lamella.open_ome_zarr(tmp_path / "a.zarr") as position:
+        window = position.metadata.omero.channels[0].window
+    assert auto_window(pixels) == (window["start"], window["end"])

@@ -138,13 +138,13 @@ def test_composite_refuses_what_does_not_fit(planes, colors, windows):
 @pytest.mark.parametrize("dtype", [name for name in DTYPES if name != "bool"])
 def test_auto_window_spans_the_percentiles(dtype):
     values = np.arange(101).astype(dtype)
-    start, end = np.percentile(values.astype(float), (0.5, 99.8))
+    start, end = np.percentile(values.astype(float), (0.1, 99.9), method="nearest")
     assert auto_window(values) == pytest.approx((start, end))
 
 
 def test_auto_window_ignores_what_is_not_finite():
     values = np.array([np.nan, np.inf, -np.inf, *range(101)], "float32")
-    assert auto_window(values) == pytest.approx((0.5, 99.8))
+    assert auto_window(values) == (0, 100)
 
 
 def test_auto_window_of_few_bright_pixels_reaches_them():

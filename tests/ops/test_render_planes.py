@@ -347,7 +347,7 @@ def test_a_plate_has_one_window_that_its_fields_state(tmp_path):
 def test_a_plate_without_windows_gets_one_from_its_pixels(tmp_path):
     plate = make_plate(tmp_path / "p.zarr", [None] * 3)
     channels = plate_channels(plan_plate(plate).tiles, PreviewOptions(), 8, "here")
-    assert channels[0].window == pytest.approx(np.percentile(np.arange(64) * 2, (0.5, 99.8)))
+    assert channels[0].window == pytest.approx((0, 126))
 
 
 def test_wells_are_placed_by_the_names_of_the_plate(tmp_path):

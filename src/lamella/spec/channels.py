@@ -6,12 +6,15 @@ Layer: spec.
 from __future__ import annotations
 
 import re
+from itertools import count as count_from
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from lamella.spec.label_palette import label_color
 from lamella.spec.omero import ChannelMeta, WindowDict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 WHITE = "FFFFFF"
 _BLUE, _CYAN, _GREEN, _YELLOW = "0000FF", "00FFFF", "00FF00", "FFFF00"
@@ -59,7 +62,8 @@ _LINES: tuple[tuple[int, str], ...] = (
 
 
 STANDARD_COLORS = ("00FFFF", "FF00FF", "FFFF00", "FF4040", "40FF40", "6080FF", WHITE)
-"""For channels of which nothing is known; one channel alone is white, two are green and magenta."""
+"""For channels of which nothing is known; one channel alone is white, two are green and magenta, and of more than these
+the rest have the palette of labels."""
 
 ALPHA = "alpha"
 """Name, in any case, of the channel that is the opacity of an image in colour, and no light."""
@@ -73,7 +77,18 @@ def standard_colors(count: int) -> list[str]:
     """
     if count <= 2:
         return [[WHITE], [_GREEN, _MAGENTA]][count - 1] if count else []
-    return [STANDARD_COLORS[index % len(STANDARD_COLORS)] for index in range(count)]
+    return list(islice(_palette(), count))
+
+
+def _palette() -> Iterator[str]:
+    """Yield colours that can be told apart, without an end and none twice."""
+    yield from STANDARD_COLORS
+    seen = set(STANDARD_COLORS)
+    for number in count_from(1):
+        color = "{:02X}{:02X}{:02X}".format(*label_color(number))
+        if color not in seen:
+            seen.add(color)
+            yield color
 
 
 def distinct_colors(names: Sequence[str], colors: Sequence[str | None]) -> list[str]:
@@ -95,8 +110,9 @@ def distinct_colors(names: Sequence[str], colors: Sequence[str | None]) -> list[
     found = [color or named_color(name) for name, color in zip(names, colors, strict=True)]
     if not any(found):
         return standard_colors(len(found))
-    unused = iter([color for color in STANDARD_COLORS if color not in found] or STANDARD_COLORS)
-    return [color or next(unused, WHITE) for color in found]
+    used = {color.upper() for color in found if color}
+    unused = (color for color in _palette() if color not in used)
+    return [color or next(unused) for color in found]
 
 
 def channel_color(name: str) -> str:

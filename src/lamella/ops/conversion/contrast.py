@@ -207,7 +207,10 @@ def window_of(
     low, high = limits
     if start >= end:
         # A constant image: any window that has the value in it.
-        start, end = (start, start + 1) if dtype.kind == "f" or start < high else (start - 1, start)
+        # Of large numbers one wider than 1, which would be lost to the rounding of floats.
+        width = max(1.0, abs(start) * 2.0**-20)
+        has_room = start + width <= (float(np.finfo(np.float64).max) if dtype.kind == "f" else high)
+        start, end = (start, start + width) if has_room else (start - width, start)
     return {"start": start, "end": end, "min": min(low, start), "max": max(high, end)}
 
 

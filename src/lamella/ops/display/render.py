@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
+from lamella.ops.conversion.contrast import spread
 from lamella.spec.label_palette import label_color
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 Window = tuple[float, float]
 """Pixel values shown as black and as full intensity."""
-
-DARKEST, BRIGHTEST = 0.5, 99.8
-"""Percentiles of the pixel values that an automatic window shows as black and as full intensity."""
 
 _HEX = re.compile(r"#?([0-9a-fA-F]{6})(?:[0-9a-fA-F]{2})?")
 
@@ -43,12 +41,13 @@ def rgb(color: str) -> tuple[int, int, int]:
 
 
 def auto_window(samples: NDArray[Any]) -> Window:
-    """Choose a contrast window from pixel values: the 0.5th to the 99.8th percentile of the finite ones.
+    """Choose a contrast window from pixel values, as `convert` does: the 0.1th to the 99.9th percentile.
 
     Parameters
     ----------
     samples
-        Values of any dtype and shape. The absolute value counts for complex ones.
+        Values of any dtype and shape; those that are not finite do not count. The absolute value counts for complex
+        ones.
 
     Returns
     -------
@@ -60,21 +59,14 @@ def auto_window(samples: NDArray[Any]) -> Window:
     --------
     >>> import numpy as np
     >>> auto_window(np.arange(1001))
-    (5.0, 998.0)
+    (1.0, 999.0)
     >>> auto_window(np.array([np.nan]))
     (0.0, 1.0)
     """
-    if samples.dtype == bool:
-        return 0.0, 1.0
     values = np.abs(samples) if samples.dtype.kind == "c" else samples
-    if values.dtype.kind == "f":
-        values = values[np.isfinite(values)]
-    if not values.size:
+    if not values.size or (values.dtype.kind == "f" and not np.isfinite(values).any()):
         return 0.0, 1.0
-    # Percentiles of float16 would overflow, those of 64-bit integers lose nothing that 8 bits could show.
-    wide = values.astype(np.float64).ravel()
-    start, end = (float(value) for value in np.percentile(wide, (DARKEST, BRIGHTEST)))
-    return (start, end) if start < end else (float(wide.min()), float(wide.max()))
+    return spread(values.ravel())
 
 
 def intensity(plane: NDArray[Any], window: Window) -> NDArray[np.float32]:
