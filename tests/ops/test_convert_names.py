@@ -208,3 +208,70 @@ def test_a_stack_is_in_the_order_of_its_numbers(
     convert(folder, folder / "a.zarr")
     with open_ome_zarr(folder / "a.zarr") as position:
         assert position.data[0, :, 0, 0].tolist() == sorted(numbers)
+
+
+COUNTED = {
+    "t": ("img_t{:03}", "t"),
+    "T": ("T{}_final", "t"),
+    "time": ("time {}", "t"),
+    "frame": ("frame_{}", "z"),
+    "z": ("img_z{}", "z"),
+    "slice": ("slice{:02}", "z"),
+    "c": ("exp c{}", "c"),
+    "ch": ("ch{:02}_x", "c"),
+    "w": ("exp_w{}", "c"),
+    "": ("img_{:04}", "z"),
+    "cell": ("cell{}", "z"),
+}
+
+
+@pytest.mark.parametrize("word", COUNTED)
+def test_the_word_before_the_number_says_along_what_files_are_stacked(tmp_path, word):
+    pattern, axis = COUNTED[word]
+    (tmp_path / "in").mkdir()
+    for number in (1, 2, 10):
+        file = tmp_path / "in" / f"{pattern.format(number)}.tif"
+        tifffile.imwrite(file, np.full((8, 10), number, "uint16"), metadata=None)
+    report = convert(tmp_path / "in", tmp_path / "out.zarr")
+    assert any(f"its 3 files were stacked along {axis}" in note for note in report.notes)
+    with open_ome_zarr(tmp_path / "out.zarr") as position:
+        lengths = dict(zip(position.axis_names, position.data.shape, strict=True))
+        assert lengths == {"c": 1, "y": 8, "x": 10} | {axis: 3}
+        assert np.unique(position.data[...]).tolist() == [1, 2, 10]
+        assert position.data[...].reshape(3, 80)[:, 0].tolist() == [1, 2, 10]
+
+
+REFUSED = {
+    "fields": (["s1", "s2"], "count fields .s 1 to 2"),
+    "positions": (["Pos0", "Pos1"], "count fields"),
+    "wells": (["A01", "B01", "A02", "B02"], "well-regex"),
+    "columns": (["x_B01", "x_B02"], r"count wells .*--well-regex '\^x_"),
+    "dyes": (["a_DAPI", "a_GFP"], r"count dyes .*--well-regex '\^a_\(\?P<channel>"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_fields_wells_and_dyes_are_no_stack(tmp_path, case):
+    names, match = REFUSED[case]
+    (tmp_path / "in").mkdir()
+    for name in names:
+        tifffile.imwrite(tmp_path / "in" / f"{name}.tif", np.zeros((8, 10), "uint16"), metadata=None)
+    with pytest.raises(SourceError, match=match) as caught:
+        convert(tmp_path / "in", tmp_path / "out.zarr")
+    assert not (tmp_path / "out.zarr").exists()
+    if "--well-regex '" in str(caught.value):
+        pattern = str(caught.value).partition("--well-regex '")[2].rstrip("'")
+        convert(tmp_path / "in", tmp_path / "out.zarr", well_regex=pattern)
+
+
+def test_files_that_have_the_axis_of_their_names_already_are_refused(tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        tifffile.imwrite(
+            tmp_path / "in" / f"z{number}.tif",
+            np.zeros((3, 8, 10), "uint16"),
+            imagej=True,
+            metadata={"axes": "ZYX"},
+        )
+    with pytest.raises(SourceError, match="have z already"):
+        convert(tmp_path / "in", tmp_path / "out.zarr")

@@ -227,7 +227,9 @@ def number_axis(numbers: Iterable[int]) -> dict[int, int]:
     return {number: (number - ordered[0]) // step for number in ordered}
 
 
-def stack_sources(sources: Sequence[tuple[str, PlaneSource]], name: str) -> tuple[CombinedSource, str]:
+def stack_sources(
+    sources: Sequence[tuple[str, PlaneSource]], name: str, axis: str = ""
+) -> tuple[CombinedSource, str]:
     """Stack the files of a folder in their order: along z, or along t when each of them is a stack already.
 
     Parameters
@@ -236,6 +238,8 @@ def stack_sources(sources: Sequence[tuple[str, PlaneSource]], name: str) -> tupl
         How messages call each source, and the source.
     name : str
         Name of the image.
+    axis : str
+        Axis to stack along, where it is known: "t", "z" or "c".
 
     Returns
     -------
@@ -248,11 +252,11 @@ def stack_sources(sources: Sequence[tuple[str, PlaneSource]], name: str) -> tupl
         The files are not alike, or have z and t already.
     """
     first = sources[0][1].description
-    axis = next((axis for axis in "zt" if first.length(axis) == 1), None)
-    if axis is None:
+    found = next((one for one in axis or "zt" if first.length(one) == 1), None)
+    if found is None:
         raise SourceError(
-            f"{sources[0][0]} and the other files of {name} have z and t already, so they cannot be stacked: "
-            "place them in a plate with --well-regex or --map"
+            f"{sources[0][0]} and the other files of {name} have {axis or 'z and t'} already, so they cannot be "
+            "stacked: place them in a plate with --well-regex or --map"
         )
-    members = [Member(source, {axis: index}, origin) for index, (origin, source) in enumerate(sources)]
-    return CombinedSource(members, {axis: len(members)}, name=os.path.basename(name)), axis
+    members = [Member(source, {found: index}, origin) for index, (origin, source) in enumerate(sources)]
+    return CombinedSource(members, {found: len(members)}, name=os.path.basename(name)), found

@@ -109,9 +109,10 @@ def convert(
 ) -> ConvertReport:
     """Convert images to an OME-Zarr store.
 
-    One file is one image; a folder of files is one image too, its files stacked in natural order along z (along t when
-    each file is a z-stack). The files of a multi-file OME-TIFF are one image. Several images need a plate: a place for
-    each by `well_regex` or `map_file`, or OME metadata that name the wells. Every image gets a channel axis, since
+    One file is one image; a folder of files is one image too, its files stacked in natural order: along t, z or c where
+    the word before the number in their names says so (``t001``, ``time_1``, ``z3``, ``ch2``), else along z (along t
+    when each file is a z-stack). The files of a multi-file OME-TIFF are one image. Several images need a plate: a place
+    for each by `well_regex` or `map_file`, or OME metadata that name the wells. Every image gets a channel axis, since
     names, colours and contrast belong to channels.
 
     Parameters

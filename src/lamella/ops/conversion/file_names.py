@@ -1,8 +1,9 @@
 """The names of the files of a folder: whether they count along one axis, and what pattern places them if not.
 
 Names are cut into numbers, words and what stands between. Parts that differ from file to file are columns of a table;
-columns that always change together, in the same order, count as one. A single column is a stack; several are not, since
-nothing says which is z, time, channel or field: a pattern is proposed instead.
+columns that always change together, in the same order, count as one. A single column is a stack, along time, z or
+channels where the word before the number says so; fields, wells and dyes are no stack. Several columns are none either,
+since nothing says which is which: a pattern is proposed instead.
 
 Layer: ops.
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError, SourceError
 from lamella.ops.conversion.placement import place_by_regex
+from lamella.spec.channels import named_color
 from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ _ROLES = {
     "position": "field", "xy": "field",
 }  # fmt: skip
 """What the word before a number usually says."""
+
+_UNCLEAR = ("frame",)
+"""Words that many programs write before any number."""
 
 _ROW = re.compile(r"[A-P]|A[A-F]")
 _WELL_COLUMN = re.compile(r"\d{1,2}")
@@ -80,7 +85,26 @@ def _rank(value: int | str) -> tuple[int, str]:
     return (value, "") if isinstance(value, int) else (0, value)
 
 
-def order_stack(files: Sequence[str], folder: str) -> list[str]:
+@dataclass(frozen=True)
+class Stack:
+    """Files in their order, as their names have it.
+
+    Attributes
+    ----------
+    files : list of str
+        The paths.
+    axis : str
+        What the names say that they count: "t", "z" or "c"; empty where they do not.
+    word : str
+        The word that says so.
+    """
+
+    files: list[str]
+    axis: str = ""
+    word: str = ""
+
+
+def order_stack(files: Sequence[str], folder: str) -> Stack:
     """Return the files of one stack in their order: by the number in their names that differs, else natural order.
 
     Parameters
@@ -93,12 +117,14 @@ def order_stack(files: Sequence[str], folder: str) -> list[str]:
     Raises
     ------
     SourceError
-        The names differ in several parts, so that the files are no single stack.
+        The names differ in several parts, or count fields, wells or dyes, so that the files are no single stack.
 
     Examples
     --------
-    >>> order_stack(["z0.tif", "z-1.tif", "z-10.tif", "z2.tif"], "stack")
+    >>> order_stack(["z0.tif", "z-1.tif", "z-10.tif", "z2.tif"], "stack").files
     ['z-10.tif', 'z-1.tif', 'z0.tif', 'z2.tif']
+    >>> order_stack(["time_10.tif", "time_9.tif"], "film")
+    Stack(files=['time_9.tif', 'time_10.tif'], axis='t', word='time')
     >>> order_stack(["t1_z1.tif", "t1_z2.tif", "t2_z1.tif", "t2_z2.tif"], "stack")
     Traceback (most recent call last):
     ...
@@ -107,14 +133,32 @@ def order_stack(files: Sequence[str], folder: str) -> list[str]:
     table = _cut(files)
     groups = [] if table is None else table.varying()
     if table is None or not groups:
-        return sorted(files, key=natural_order)
+        return Stack(sorted(files, key=natural_order))
     if len(groups) > 1:
         raise SourceError(_refusal(files, folder, table, groups))
-    first = groups[0][0]
+    first, word, role = _counted(table, groups[0])
+    if role in ("field", "well", "dye"):
+        raise SourceError(_refusal(files, folder, table, groups, role))
+    axis = {"channel": "c"}.get(role, role)
     if not table.is_number(first):
-        return sorted(files, key=natural_order)
+        return Stack(sorted(files, key=natural_order))
     order = sorted(range(len(files)), key=lambda number: int(table.rows[number][first]))
-    return [files[number] for number in order]
+    return Stack([files[number] for number in order], axis, word)
+
+
+def _counted(table: _Table, group: list[int]) -> tuple[int, str, str]:
+    """Return the part that counts, the word before it, and what it counts; empty where nothing says it."""
+    for index in group:
+        word = _word_before(table, index)
+        role = _ROLES.get(word.lower(), "")
+        if word.lower() in _UNCLEAR:
+            continue
+        if role and table.is_number(index):
+            return index, word, role
+    if _well(table, set(group)) and any(index in group for index in _well(table, set(group)) or ()):
+        return group[0], "", "well"
+    words = next((table.column(index) for index in group if not table.is_number(index)), ())
+    return group[0], "", "dye" if words and all(map(named_color, words)) else ""
 
 
 def _cut(files: Sequence[str]) -> _Table | None:
@@ -135,13 +179,13 @@ def _kind(part: str) -> str:
     return "word" if part[0].isalpha() else part
 
 
-def _refusal(files: Sequence[str], folder: str, table: _Table, groups: list[list[int]]) -> str:
-    """Return the message about names that differ in several parts, with a pattern that places them if there is one."""
+def _refusal(
+    files: Sequence[str], folder: str, table: _Table, groups: list[list[int]], role: str = ""
+) -> str:
+    """Return the message about names that are no stack, with a pattern that places them if there is one."""
     shown = ", ".join(_example(table, group[0]) for group in groups)
-    problem = (
-        f"{folder} holds {len(files)} files whose names differ in {len(groups)} parts ({shown}), so they are not one "
-        "stack: "
-    )
+    differ = f"differ in {len(groups)} parts" if not role else f"count {role}s"
+    problem = f"{folder} holds {len(files)} files whose names {differ} ({shown}), so they are not one stack: "
     pattern = _propose(files, table, groups)
     if pattern is None:
         return f"{problem}say where each file belongs with --well-regex or --map"

@@ -275,11 +275,15 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
         folder = os.path.basename(os.path.normpath(inputs.names[0]))
         where, count = os.path.abspath(inputs.names[0]), len(inputs.files)
         _check_alone(first, images, where)
-        opened = [(file, inputs.image_of(file)) for file in order_stack(inputs.files, where)]
+        order = order_stack(inputs.files, where)
+        opened = [(file, inputs.image_of(file)) for file in order.files]
         for file, image in opened:
             _check_alone(file, [image], where)
-        stack, axis = stack_sources(opened, folder)
-        notes.append(f"{where}: its {count} files were stacked along {axis}, in natural order of their names")
+        stack, axis = stack_sources(opened, folder, order.axis)
+        why = f", since {order.word!r} stands before the number" if order.word else ""
+        notes.append(
+            f"{where}: its {count} files were stacked along {axis}, in natural order of their names{why}"
+        )
         return [ImagePlan("", _with_axes(stack, "c", folder))]
     if len(images) == 1:
         return [ImagePlan("", _with_axes(images[0], "c", images[0].description.name))]
