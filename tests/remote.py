@@ -118,6 +118,8 @@ class Service:
         Whether every path that is not there has an HTML page with status 200.
     loses
         Paths that hold this are written with success, and are not there afterwards; empty for none.
+    keeps
+        Keys that hold this are not deleted: a bulk deletion names them in an answer with status 200, as S3 does.
     spoil
         How many more times the bytes of a path come with their bits flipped.
     """
@@ -131,6 +133,7 @@ class Service:
         self.pages = False
         self.unknown_page = False
         self.loses = ""
+        self.keeps = ""
         self.spoil: dict[str, int] = {}
         self.faults: list[Fault] = []
         self.lock = threading.RLock()
@@ -375,6 +378,9 @@ class _Handler(BaseHTTPRequestHandler):
         keys = re.findall(r"<Key>(.*?)</Key>", self.body.decode())
         done = []
         for key in keys if "delete" in self.query else ():
+            if self.service.keeps and self.service.keeps in key:
+                done.append(f"<Error><Key>{key}</Key><Code>AccessDenied</Code><Message>no</Message></Error>")
+                continue
             self.service.objects.pop(f"{self.key.rstrip('/')}/{key}", None)
             done.append(f"<Deleted><Key>{key}</Key></Deleted>")
         self._answer(
@@ -383,6 +389,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:
         if self._begin():
+            if self.service.keeps and self.service.keeps in self.key:
+                self._refuse(403)
+                return
             self.service.objects.pop(self.key, None)
             self._answer(204, b"")
 

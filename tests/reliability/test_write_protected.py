@@ -152,3 +152,34 @@ def test_what_cannot_be_put_back_is_named_and_never_swept(plate_path):
     for n in range(2):
         lamella.open_ome_zarr(plate_path.parent / f"o{n}.zarr", layout="fov", mode="w", channel_names=["a"])
     assert len(contents(where)) == len(before) - 1
+
+
+@pytest.mark.parametrize("action", ["del well", "del position"])
+def test_a_member_of_a_protected_folder_is_not_emptied(plate_path, action):
+    before = contents(plate_path)
+    (plate_path / "A").chmod(0o555)
+    with as_user(), pytest.raises(StorageError) as caught:
+        ACTIONS[action](plate_path)
+    assert str(plate_path / "A") in str(caught.value)
+    assert contents(plate_path) == before
+    (plate_path / "A").chmod(0o755)
+    with as_user():
+        ACTIONS[action](plate_path)
+
+
+def test_a_store_in_a_protected_folder_is_emptied_and_written_in_place(plate_path):
+    (plate_path / "notes.txt").write_text("old")
+    plate_path.parent.chmod(0o555)
+    with as_user():
+        ACTIONS["mode w"](plate_path)
+    assert os.listdir(plate_path) == ["zarr.json"]
+    assert not list(lamella.open_ome_zarr(plate_path).positions())
+
+
+def test_a_store_in_a_protected_folder_with_protected_content_is_not_touched(plate_path):
+    before = contents(plate_path)
+    plate_path.parent.chmod(0o555)
+    (plate_path / "A/1/0/0").chmod(0o555)
+    with as_user(), pytest.raises(StorageError, match="Nothing was removed"):
+        ACTIONS["mode w"](plate_path)
+    assert contents(plate_path) == before

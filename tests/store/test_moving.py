@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.reliability.test_services_that_fail import reach
 from tests.store.remote_stores import KINDS, empty_store, fill
 
 import lamella
@@ -121,3 +122,31 @@ def test_a_service_that_loses_a_copy_is_found_out_before_the_old_is_deleted(serv
     with pytest.raises(StorageError, match="copied"):
         plate.rename_well("A/1", "B/2")
     assert {key: data for key, data in service.objects.items() if "/A/1/" in key} == before
+
+
+REMOVALS = {
+    "mode w": lambda url: lamella.open_ome_zarr(
+        url, layout="hcs", mode="w", channel_names=["c"], version="0.5"
+    ),
+    "del": lambda url: lamella.open_ome_zarr(url, mode="r+").__delitem__("A/1"),
+    "del array": lambda url: lamella.open_ome_zarr(url, mode="r+")["A/1/0"].__delitem__("0"),
+    "overwrite": lambda url: lamella.open_ome_zarr(url, mode="r+", overwriting_creation=True)[
+        "A/1/0"
+    ].create_zeros("0", (1, 2, 1, 32, 32), "u2", chunks=(1, 1, 1, 16, 16)),
+}
+"""What removes the image A/1/0 of the plate, among others."""
+
+
+@pytest.mark.parametrize("way", ["s3", "obstore"])
+@pytest.mark.parametrize("action", REMOVALS)
+def test_what_a_service_does_not_delete_is_named_and_never_shines_through(service, action, way):
+    url = "s3://bucket/plate.zarr"
+    make_plate(url, "0.5")
+    target = reach(service, way, "bucket/plate.zarr")
+    service.keeps = "/A/1/0/0/c/0/1"
+    with pytest.raises(StorageError, match="A/1/0/0/c/0/1"):
+        REMOVALS[action](target)
+    service.keeps = ""
+    REMOVALS[action](target)
+    left = {key for key in service.objects if "/A/1/0/0/c/" in key}
+    assert left == set()

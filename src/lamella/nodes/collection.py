@@ -80,7 +80,7 @@ class Collection(OMEXMLMethods):
 
     def __delitem__(self, key: int | str) -> None:
         """Delete an image or another member; the list of images follows."""
-        name = self._checked_key(key)
+        name = self._deleted_key(key)
         series = self._member_names()
         if name in series:
             self._require_writable(f"delete {name!r}")

@@ -286,7 +286,7 @@ class Labels(NGFFNode):
         from lamella.ops.labels import delete_label
 
         self._require_writable(f"delete the labels {key!r}")
-        delete_label(self, self._checked_key(key))
+        delete_label(self, self._deleted_key(key))
 
     def create(
         self,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError, check_options
 from lamella.nodes.session import Place, join
+from lamella.store.keys import is_document_name, is_private
 
 if TYPE_CHECKING:
     import types
@@ -271,7 +272,7 @@ class NGFFNode(Mapping[str, Any]):
         NodeNotFoundError
             If there is none (a KeyError).
         """
-        name = self._checked_key(key)
+        name = self._deleted_key(key)
         self._require_writable(f"delete {name!r}")
         place = self._place.child(name)
         if self._documents.kind(place.path) is None:
@@ -287,6 +288,13 @@ class NGFFNode(Mapping[str, Any]):
         if not text:
             raise NodeNotFoundError(f"Asked {self._place} for a member with an empty name.")
         return text
+
+    def _deleted_key(self, key: int | str) -> str:
+        """Check the key of a member that is to be deleted: a document or temporary file is no member."""
+        name = self._checked_key(key)
+        if any(is_document_name(part) or is_private(part) for part in name.split("/")):
+            raise self._missing(name)
+        return name
 
     def _open(self, kind: type[N], key: str) -> N:
         """Open a member whose class is known, reading its own document only."""

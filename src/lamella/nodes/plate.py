@@ -389,7 +389,7 @@ class Plate(
         """
         from lamella.ops.plates.members import delete_member
 
-        delete_member(self, self._checked_key(key))
+        delete_member(self, self._deleted_key(key))
 
     @classmethod
     def from_positions(

@@ -304,18 +304,29 @@ class Position(
 
     def __delitem__(self, key: int | str) -> None:
         """Delete a member; the metadata follows."""
-        name = self._checked_key(key)
+        name = self._deleted_key(key)
         self._require_writable(f"delete {name!r}")
         if name.startswith("labels/") and name not in self.dataset_paths:
             del self.labels[name.partition("/")[2]]  # the list of label images follows
             return
-        if self._documents.kind(self._place.child(name).path) is None:
+        place, storage = self._place.child(name), self._documents.storage
+        if name not in self.dataset_paths and not self._is_member(name):
             raise self._missing(name)
-        self._documents.storage.check_deletable(self._place.child(name).path)
+        storage.check_deletable(place.path)
         if name in self.dataset_paths:
             # Metadata first: a kill between the two leaves an array that nobody lists, never a listed gap.
             self._live.edit(lambda meta: edits.remove_dataset(meta, name))
-        self._documents.delete(self._place.child(name).path)
+        if storage.exists(place.path):
+            self._documents.delete(place.path)
+
+    def _is_member(self, name: str) -> bool:
+        """Whether there is a node of a name, or what a killed deletion left of one; the chunks of an array are none."""
+        kind, parts = self._documents.kind, name.split("/")
+        above = (self._place.child("/".join(parts[:n])).path for n in range(1, len(parts)))
+        path = self._place.child(name).path
+        return kind(path) is not None or (
+            self._documents.storage.exists(path) and not any(kind(folder) == "array" for folder in above)
+        )
 
     def images(self) -> Iterator[tuple[str, ImageArray]]:
         """Iterate over the names and arrays of the position.

@@ -202,7 +202,7 @@ class ImageCreation(NGFFNode):
                 return
             now = self._documents.kind(place.path)
             self._check_free(key, now, listed)
-            if now is not None:
+            if now is not None or self._is_left(key):
                 self._documents.delete(place.path)
             for group in self._groups_above(key):
                 self._documents.put_group(group, {})
@@ -243,6 +243,24 @@ class ImageCreation(NGFFNode):
                 f"{self._place} has {'a group' if found == 'group' else 'an array'} {key!r} already. Delete it first"
                 f"{'' if found == 'group' else ', or open the store with overwriting_creation=True'}."
             )
+
+    def _is_left(self, key: str) -> bool:
+        """Whether there are pixels without a document, as a killed deletion leaves them: a new array would show them.
+
+        Raises
+        ------
+        NodeExistsError
+            There are, and nothing is to be replaced.
+        """
+        storage, path = self._documents.storage, self._place.child(key).path
+        if not storage.can_list or not storage.list(path):
+            return False
+        if not self._overwriting_creation:
+            raise NodeExistsError(
+                f"There is something at {key!r} in {self._place} already that is no array, maybe what a killed "
+                f"deletion left; a new array would show its pixels. Delete it with `del node[{key!r}]` first."
+            )
+        return True
 
     def _is_unwritten(self, key: str) -> bool:
         """Whether an array has no pixels, as a killed creation leaves one that the metadata do not list."""

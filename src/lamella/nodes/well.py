@@ -136,7 +136,7 @@ class Well(ModelNode[WellGroupMeta]):
         from lamella.ops.plates.members import delete_from_well
 
         self._require_writable(f"delete {key!r}")
-        delete_from_well(self, self._checked_key(key))
+        delete_from_well(self, self._deleted_key(key))
 
     def create_position(self, name: str, acquisition: int = 0) -> Position:
         """Create a position in the well.
@@ -259,7 +259,7 @@ class Row(NGFFNode):
         if plate is None:
             super().__delitem__(key)
         else:
-            del plate[join(self.name, self._checked_key(key))]
+            del plate[join(self.name, self._deleted_key(key))]
 
     def wells(self) -> Iterator[tuple[str, Well]]:
         """Iterate over the wells of the row.

@@ -324,12 +324,13 @@ def _delete_empty_group(labels: Labels) -> None:
 def delete_label(labels: Labels, name: str) -> None:
     """Delete a label image, or what lies below one; see :meth:`Labels.__delitem__`."""
     first, _, rest = name.partition("/")
-    if first not in labels._listed():
+    path = labels._place.child(first).path
+    # What a killed creation or deletion left is not listed, and in the way of a new one.
+    if first not in labels._listed() and (rest or not labels._documents.storage.exists(path)):
         raise labels._missing(name)
     if rest:
         del labels[first][rest]
         return
-    path = labels._place.child(name).path
     labels._documents.storage.check_deletable(path)
     with labels._documents.lock(labels._place.parent.path):
         _edit_list(labels, lambda names: [known for known in names if known != name])

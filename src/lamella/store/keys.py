@@ -143,6 +143,15 @@ def is_private(name: str) -> bool:
     return name.endswith(".partial") and _OF_ZARR_PYTHON.fullmatch(name) is not None
 
 
+def is_document_name(name: str) -> bool:
+    """Whether a name is that of a metadata document of Zarr, which nothing else may have.
+
+    >>> is_document_name("zarr.json"), is_document_name(".zattrs"), is_document_name("0")
+    (True, True, False)
+    """
+    return name in ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")
+
+
 def is_of_tensorstore(name: str) -> bool:
     """Whether TensorStore writes under a name: that of a chunk or document, perhaps random digits, and ``.__lock``.
 

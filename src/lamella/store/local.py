@@ -326,7 +326,7 @@ class LocalStorage(Storage):
             raise InvalidNameError(f"{self.root} is a symbolic link: delete the folder that it names instead")
         try:
             if S_ISDIR(mode):
-                remove_folder(path)
+                remove_folder(path, may_stay=not prefix)
             else:
                 os.unlink(path)  # a link goes, what it names stays
         except PartlyRemovedError as error:
@@ -352,7 +352,7 @@ class LocalStorage(Storage):
         self._bounds.check(prefix.rpartition("/")[0])
         try:
             if S_ISDIR(os.lstat(path).st_mode):
-                check_removable(path)
+                check_removable(path, may_stay=not prefix)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:

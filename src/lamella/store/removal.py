@@ -14,6 +14,7 @@ import shutil
 import stat
 import sys
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lamella.store.litter import private_name
@@ -32,19 +33,32 @@ class PartlyRemovedError(OSError):
     """A folder of which something was removed, and the rest could not be; says what and where."""
 
 
-def check_removable(path: str) -> None:
-    """Look through a folder for what could not be removed: every folder in it must be writable.
+_NOT_MOVED = frozenset({errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV, errno.EROFS})
+"""What renaming a folder fails with although it may be emptied: a mount, a layer of a container, the folder above."""
+
+
+def check_removable(path: str, *, may_stay: bool = False) -> None:
+    """Look through a folder for what could not be removed: it, every folder in it and the one above must be writable.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    may_stay
+        Whether it may stay, empty, where the folder above is protected.
 
     Raises
     ------
     OSError
         With the path of what is protected. Nothing was touched.
     """
+    if not may_stay:
+        _check_above(path)
     _walk(path)
 
 
-def remove_folder(path: str) -> None:
-    """Remove a folder with all below it.
+def remove_folder(path: str, *, may_stay: bool = False) -> None:
+    """Remove a folder with all below it; with `may_stay`, empty it where the folder above is protected.
 
     Raises
     ------
@@ -53,16 +67,36 @@ def remove_folder(path: str) -> None:
     OSError
         Nothing was removed.
     """
+    if not may_stay:
+        _check_above(path)
     before = _walk(path)
     aside = os.path.join(os.path.dirname(path), private_name(".deleted"))
     try:
         os.rename(path, aside)
-    except PermissionError:  # the folder above is not ours to write: empty it in place
+    except OSError as error:
+        if error.errno not in _NOT_MOVED:
+            raise
         aside = path
     try:
-        shutil.rmtree(aside, onerror=_unless_gone)
+        if aside == path and may_stay:
+            _empty(path)
+        else:
+            shutil.rmtree(aside, onerror=_unless_gone)
     except OSError as error:
         raise _put_back(path, aside, before, error) from error
+
+
+def _empty(path: str) -> None:
+    """Remove all members of a folder, and the folder itself where that can be."""
+    with os.scandir(path) as entries:
+        members = sorted(entries, key=lambda member: member.is_dir(follow_symlinks=False))
+    for member in members:  # files first: without its documents, what a kill leaves is no store
+        if member.is_dir(follow_symlinks=False):
+            shutil.rmtree(member.path, onerror=_unless_gone)
+        else:
+            os.unlink(member.path)
+    with suppress(OSError):
+        os.rmdir(path)
 
 
 def _put_back(path: str, aside: str, before: Counter[str], error: OSError) -> OSError:
@@ -136,12 +170,26 @@ def _files_in(
     return count
 
 
+def _check_above(path: str) -> None:
+    """Refuse where the folder above keeps this one: it is protected, or this one is the root of a mount."""
+    above = os.path.dirname(path)
+    found, parent = os.lstat(path), os.stat(above)
+    if found.st_dev != parent.st_dev:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY) + ", a file system is mounted there", path)
+    _check_writable(above, os.W_OK | os.X_OK, (parent, found))
+
+
 def _check_folder(path: str, found: os.stat_result) -> None:
-    """Refuse a folder from which this user cannot remove: by its mode, a read-only mount, or flags of Linux."""
-    effective = os.access in os.supports_effective_ids
-    if not os.access(path, os.W_OK | os.X_OK | os.R_OK, effective_ids=effective):
+    """Refuse a folder from which this user cannot remove."""
+    _check_writable(path, os.W_OK | os.X_OK | os.R_OK, (found,))
+
+
+def _check_writable(path: str, how: int, owners: tuple[os.stat_result, ...]) -> None:
+    """Refuse a folder by its mode, a read-only mount, or flags of Linux; the first of `owners` is its own state."""
+    if not os.access(path, how, effective_ids=os.access in os.supports_effective_ids):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-    if found.st_mode & stat.S_ISVTX and hasattr(os, "geteuid") and os.geteuid() not in (0, found.st_uid):
+    is_sticky = bool(owners[0].st_mode & stat.S_ISVTX)
+    if is_sticky and hasattr(os, "geteuid") and os.geteuid() not in (0, *(one.st_uid for one in owners)):
         raise PermissionError(errno.EPERM, "only their owners may remove files of this folder", path)
     if sys.platform == "linux" and _flags(path) & _PROTECTED:
         raise PermissionError(errno.EPERM, "the folder is immutable or append only (lsattr, chattr)", path)

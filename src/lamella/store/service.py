@@ -227,17 +227,16 @@ class Service:
     async def sizes_below(self, prefix: str) -> dict[str, int]:
         """Return all keys below a folder with their sizes."""
         self._forget_listings()
+        folder = f"{prefix}/" if prefix else ""
         try:
-            found = await self._sizes_below(f"{prefix}/")
+            found = await self._sizes_below(folder)
         except Exception as error:
             if is_ours(error):
                 raise
             if is_absent(error):
                 return {}
             raise explained("list", prefix, self.address, error) from error
-        return {
-            key: size for key, size in found.items() if key.startswith(f"{prefix}/") and not key.endswith("/")
-        }
+        return {key: size for key, size in found.items() if key.startswith(folder) and not key.endswith("/")}
 
     async def _sizes_below(self, prefix: str) -> dict[str, int]:
         if self._fs is not None:

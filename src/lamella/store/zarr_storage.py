@@ -275,6 +275,15 @@ class ZarrStorage(Storage):
         if prefix and self.size(prefix) is not None:
             self._run("delete", prefix, self.service.delete_keys([prefix]))
         self._run("delete", prefix, self.service.delete_below(prefix))
+        left = self._sizes_of(prefix) if self.can_list else {}
+        if (
+            left
+        ):  # services answer with success and a list of what they did not delete, which libraries pass over
+            raise StorageError(
+                f"Cannot delete all of {prefix or 'the root'!r} in {self.name}: {len(left)} keys are still there, such "
+                f"as {min(left)!r}. The service keeps them (a policy, a lock of objects) or another program writes "
+                "there: make them deletable and do it again."
+            )
 
     def move(self, old: str, new: str) -> None:
         """Copy all keys, compare their number and sizes, then delete the old ones and nothing else.
