@@ -115,9 +115,11 @@ class LevelWrites:
                 if levels:
                     return _Array(image, stamp)
                 continue
-            if not any(paths[0] == level and len(paths) > 1 for paths in levels):
+            stale = read_stale(attributes)
+            # Levels that are being made are not listed yet.
+            if not any(paths[0] == level and (len(paths) > 1 or stale.unlisted) for paths in levels):
                 return _Array(image, stamp)
-            named = read_stale(attributes).names(self._name)
+            named = stale.names(self._name)
             # Whoever took the name away has made the levels anew.
             boxes = known.boxes if known is not None and named else ()
             return _Array(image, stamp, True, named, boxes)

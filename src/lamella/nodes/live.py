@@ -241,6 +241,7 @@ class LiveDocument(Generic[M]):
         *,
         before_write: Callable[[], object] | None = None,
         same: Hashable = None,
+        beside: Callable[[JSONObject], JSONObject] | None = None,
     ) -> M:
         """Apply a pure function to the newest model and save the result as one atomic write.
 
@@ -256,6 +257,8 @@ class LiveDocument(Generic[M]):
         same
             Names the change: two changes with one name make the same of the same model. The result of such a change
             is worked out once for all nodes of one content.
+        beside
+            Changes attributes that the model does not hold, in the same write; not for a change with a name.
 
         Returns
         -------
@@ -280,6 +283,8 @@ class LiveDocument(Generic[M]):
             model = self._changed(change, base)
             made.append(model)
             attributes = self._dump(model, fresh, trusted=not self._handed_out)
+            if beside is not None:
+                attributes = beside(attributes)
             prepare()
             return attributes
 

@@ -27,6 +27,7 @@ from lamella.spec import edits
 from lamella.spec.axes import axes_from_json, channel_axis
 from lamella.spec.images import ImagesMeta, MultiScaleMeta
 from lamella.spec.intents import read_appending, with_appending
+from lamella.spec.stale_levels import read_stale
 from lamella.spec.transforms import TransformationMeta
 from lamella.store.keys import natural_order
 
@@ -262,10 +263,11 @@ class Position(
         return list(dict.fromkeys(self._live.view.multiscales[0].get_dataset_paths()))  # LM-13: each once
 
     def _member_names(self) -> list[str]:
-        """Return the levels, wherever they lie below the group, and the other arrays in it."""
+        """Return the levels, wherever they lie below the group, and the other arrays in it but unfinished levels."""
         levels = self.dataset_paths
         others = self.array_keys() if self._documents.storage.can_list else []
-        return sorted({*levels, *others}, key=natural_order)
+        unfinished = read_stale(self._live.last_attributes).unlisted
+        return sorted({*levels, *(set(others) - set(unfinished))}, key=natural_order)
 
     def __getitem__(self, key: int | str) -> ImageArray:
         """Return a member: an array, or the group or label image at a path.

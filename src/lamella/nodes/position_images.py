@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from operator import index
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 from uuid import uuid4
 
 import numpy as np
@@ -19,6 +19,7 @@ from lamella.nodes.node import NGFFNode
 from lamella.nodes.position_channels import dtype_window
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
+from lamella.spec.stale_levels import read_stale
 from lamella.store.array_memo import made
 from lamella.store.documents import new_array
 from lamella.store.keys import PRIVATE_PREFIX
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from lamella.nodes.live import LiveDocument
+    from lamella.nodes.position import Position
     from lamella.nodes.session import Place
     from lamella.ops.copy import Source
     from lamella.spec.images import ImagesMeta
@@ -176,6 +178,8 @@ class ImageCreation(NGFFNode):
         source: Source | None,
     ) -> ImageArray:
         key, place = self._array_place(name)
+        if key in read_stale(self._live.last_attributes).unlisted:
+            self._forget_unfinished()
         found, listed = self._documents.kind(place.path), key in view.multiscales[0].get_dataset_paths()
         self._check_free(key, found, listed)
         if check_shape:
@@ -222,6 +226,12 @@ class ImageCreation(NGFFNode):
         if source is not None and staged is None:
             self._fill(made, key, source)
         return made
+
+    def _forget_unfinished(self) -> None:
+        """Delete the levels that a killed call has begun, so that their names are free."""
+        from lamella.ops.pyramids.unlisted import forget
+
+        forget(cast("Position", self))
 
     def _check_source(self, source: Source, place: Place) -> None:
         """Refuse a lazy source that would read the zeros of the array that is made for it."""

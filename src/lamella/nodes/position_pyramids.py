@@ -68,8 +68,9 @@ class PyramidMethods(NGFFNode):
     ) -> None:
         """Compute the lower-resolution levels from level 0, each from the one before.
 
-        Level 0 is read once. Killed half way, the levels count as stale (:attr:`stale_levels`); the same call again
-        completes them: of a large image it computes what was not made, or changed since.
+        Level 0 is read once. New levels are listed when their pixels are whole; killed half way, the image lists none
+        of them, and levels that were there count as stale (:attr:`stale_levels`). The same call again completes them:
+        of a large image it computes what was not made, or changed since.
 
         Parameters
         ----------
@@ -94,6 +95,8 @@ class PyramidMethods(NGFFNode):
         InvalidArgumentError
             If there is no level 0, the method is unknown, or a pyramid with another number of levels exists: call
             :meth:`delete_pyramid` first (a ValueError).
+        NodeExistsError
+            If another call began to make other levels meanwhile (a ValueError).
         WorkerLostError
             If the executor lost a process and cannot run any more (a RuntimeError).
 

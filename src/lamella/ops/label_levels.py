@@ -16,39 +16,90 @@ import numpy as np
 
 from lamella._version import __version__
 from lamella.errors import InvalidArgumentError
+from lamella.nodes.image_array import ImageArray
 from lamella.ops.execution import run
+from lamella.ops.pyramids import unlisted
 from lamella.ops.pyramids.level import level_factors
-from lamella.ops.pyramids.pyramid import recompute_levels
+from lamella.ops.pyramids.pyramid import make_unlisted, recompute_levels
+from lamella.ops.pyramids.update import begin
 from lamella.ops.regions import Region, regions
-from lamella.spec import edits
+from lamella.spec import edits, geometry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from lamella.nodes.image_array import ImageArray
     from lamella.nodes.labels import LabelImage
+    from lamella.spec.images import ImagesMeta
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.types import Shape
 
 
 def fill_levels(image: LabelImage) -> None:
     """Compute the pixels of all levels that a label image lists below the finest."""
+    if len(image.dataset_paths) < 2:
+        return
     levels = [image._level(path) for path in image.dataset_paths]
     sizes = [image.get_effective_scale(path) for path in image.dataset_paths]
-    steps = list(pairwise(zip(levels, sizes, strict=True)))
-    ratios = [
-        [b / a if a else 0.0 for a, b in zip(small, large, strict=True)] for (_, small), (_, large) in steps
-    ]
-    shapes = pairwise([level.shape for level in levels])
-    if all(level_factors(fine, coarse, ratio) for (fine, coarse), ratio in zip(shapes, ratios, strict=True)):
+    if whole_factors([level.shape for level in levels], sizes) is not None:
         recompute_levels(image, "mode")
         return
-    for ((fine, _), (coarse, _)), ratio in zip(steps, ratios, strict=True):
-        _take_centres(fine, coarse, steps_between(fine.shape, coarse.shape, ratio))
+    take_centres(levels, sizes)
+    image._live.edit(describe_centres)
+
+
+def make_levels(
+    image: LabelImage, planned: Mapping[str, ArrayMeta], add: Callable[[ImagesMeta], ImagesMeta]
+) -> None:
+    """Make levels of a label image of one level, and list them when they are whole.
+
+    Parameters
+    ----------
+    image
+        The label image.
+    planned
+        Path of each level to its description.
+    add
+        Lists the levels.
+    """
+    base, model = image.data, add(image.metadata)
+    sizes = [geometry.effective_scale(model, path) for path in (image.dataset_paths[0], *planned)]
+    steps = whole_factors([base.shape, *(meta.shape for meta in planned.values())], sizes)
+    if steps is not None:
+        make_unlisted(image, base, planned, dict(zip(planned, steps, strict=True)), add, "mode")
+        return
+    name = unlisted.begin(image, planned, lambda: begin(image, planned))
+    take_centres([base, *(ImageArray(image._place.child(path)) for path in planned)], sizes)
+    unlisted.end(image, planned, name, lambda meta: describe_centres(add(meta)))
+
+
+def whole_factors(shapes: Sequence[Shape], sizes: Sequence[Sequence[float]]) -> list[Shape] | None:
+    """Return the factors from each level to the next; None where some are not whole."""
+    found = [
+        level_factors(fine, coarse, _ratios(small, large))
+        for (fine, coarse), (small, large) in zip(pairwise(shapes), pairwise(sizes), strict=True)
+    ]
+    whole = [factors for factors in found if factors is not None]
+    return whole if len(whole) == len(found) else None
+
+
+def take_centres(levels: Sequence[ImageArray], sizes: Sequence[Sequence[float]]) -> None:
+    """Fill each level with the voxels of the one before that its voxels' centres lie in."""
+    for (fine, coarse), (small, large) in zip(pairwise(levels), pairwise(sizes), strict=True):
+        _take_centres(fine, coarse, steps_between(fine.shape, coarse.shape, _ratios(small, large)))
+
+
+def describe_centres(meta: ImagesMeta) -> ImagesMeta:
+    """Say that levels were made by `take_centres`."""
     details = {
         "description": "Each voxel is the label at its centre in the level before: the image has no whole factors.",
         "method": "lamella.labels",
         "version": __version__,
     }
-    image._live.edit(lambda meta: edits.describe_levels(meta, "nearest", details))
+    return edits.describe_levels(meta, "nearest", details)
+
+
+def _ratios(small: Sequence[float], large: Sequence[float]) -> list[float]:
+    return [b / a if a else 0.0 for a, b in zip(small, large, strict=True)]
 
 
 def steps_between(fine: Sequence[int], coarse: Sequence[int], ratios: Sequence[float]) -> tuple[float, ...]:

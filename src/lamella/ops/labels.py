@@ -29,7 +29,7 @@ from lamella.nodes.image_array import ImageArray
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.position import Position
 from lamella.ops.copy import Source, as_source, write_array
-from lamella.ops.label_levels import check_levels, fill_levels, steps_between
+from lamella.ops.label_levels import check_levels, fill_levels, make_levels, steps_between
 from lamella.ops.pyramids.downsample import downsampled_shape
 from lamella.ops.pyramids.level import level_factors
 from lamella.ops.pyramids.pyramid import delete_pyramid
@@ -271,17 +271,17 @@ def _match_label(position: Position, image: LabelImage) -> None:
             dimension_names=[axis.name for axis in image.axes],
         )
         plan.append((path, meta, geometry.level_transforms(transforms, factors, "mode")))
-    delete_pyramid(image)
-    image._documents.put_arrays({image._place.child(path).path: meta for path, meta, _ in plan})
+    if len(image.dataset_paths) > 1:
+        delete_pyramid(image)
 
     def add(meta: ImagesMeta) -> ImagesMeta:
         for path, _, transform in plan:
-            meta = edits.add_dataset(meta, path, transform)
+            if path not in meta.multiscales[0].get_dataset_paths():
+                meta = edits.add_dataset(meta, path, transform)
         return meta
 
     if plan:
-        image._live.edit(add)
-        fill_levels(image)
+        make_levels(image, {path: meta for path, meta, _ in plan}, add)
 
 
 def _ratios(position: Position, path: str) -> list[float]:

@@ -8,6 +8,7 @@ readers pass over::
 ``writers`` are those that began to write and have not told where: while there is one, nobody knows which parts of the
 levels are stale. ``regions`` are boxes of level 0, start and stop in voxels, that writers told when they ended.
 ``making`` is there while a writer makes all levels of a large image: which of them are still to be made of which boxes.
+``unlisted`` names levels that a writer makes and that the image does not list before they are whole.
 
 Layer: spec. Pure functions on attributes.
 """
@@ -79,14 +80,17 @@ class StaleLevels:
         What others wrote.
     making
         How far the one is who makes all levels; None where there is none, or it has not come far.
+    unlisted
+        Paths of levels that are being made and that the image does not list yet.
     """
 
     writers: tuple[str, ...] = ()
     regions: tuple[Box, ...] = ()
     making: Making | None = None
+    unlisted: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.writers or self.regions)
+        return bool(self.writers or self.regions or self.unlisted)
 
     def names(self, writer: str) -> bool:
         """Whether a writer is among those that have not told where they write."""
@@ -97,20 +101,22 @@ class StaleLevels:
         if self.names(writer):
             return self
         if len(self.writers) >= _MOST_WRITERS:
-            return StaleLevels((_MANY,), self.regions)  # nobody can end it but a whole pyramid
+            # Nobody can end it but a whole pyramid.
+            return StaleLevels((_MANY,), self.regions, unlisted=self.unlisted)
         return replace(self, writers=(*self.writers, writer))
 
     def ended(self, writer: str, boxes: Iterable[Box]) -> StaleLevels:
         """Put what a writer wrote in the place of its name.
 
         >>> StaleLevels(("a", "b")).ended("a", [((0,), (4,))])
-        StaleLevels(writers=('b',), regions=(((0,), (4,)),), making=None)
+        StaleLevels(writers=('b',), regions=(((0,), (4,)),), making=None, unlisted=())
         """
         regions = self.regions
         for box in boxes:
             regions = with_box(regions, box)
         making = None if self.making is None or self.making.writer == writer else self.making
-        return StaleLevels(tuple(name for name in self.writers if name != writer), regions, making)
+        writers = tuple(name for name in self.writers if name != writer)
+        return replace(self, writers=writers, regions=regions, making=making)
 
     def without(self, box: Box) -> StaleLevels:
         """Leave out what lies in a box.
@@ -125,7 +131,7 @@ def read_stale(attributes: JSONObject) -> StaleLevels:
     """Read what the attributes of an image say; what cannot be understood counts as written anywhere.
 
     >>> read_stale({"lamella": {"stale_levels": {"writers": [], "regions": [[[0, 0], [4, 8]]]}}})
-    StaleLevels(writers=(), regions=(((0, 0), (4, 8)),), making=None)
+    StaleLevels(writers=(), regions=(((0, 0), (4, 8)),), making=None, unlisted=())
     >>> bool(read_stale({}))
     False
     """
@@ -138,7 +144,9 @@ def read_stale(attributes: JSONObject) -> StaleLevels:
         regions = _boxes(found["regions"])
     except (TypeError, KeyError, ValueError, OverflowError):
         return StaleLevels((_MANY,))
-    return StaleLevels(writers, regions, _read_making(found.get("making")))
+    unlisted = found.get("unlisted")
+    paths = tuple(path for path in unlisted if isinstance(path, str)) if isinstance(unlisted, list) else ()
+    return StaleLevels(writers, regions, _read_making(found.get("making")), paths)
 
 
 def _read_making(found: Any) -> Making | None:
@@ -169,6 +177,8 @@ def with_stale(attributes: JSONObject, stale: StaleLevels) -> JSONObject:
         kept[_KEY] = {"writers": list(stale.writers), "regions": regions}
         if stale.making is not None:
             kept[_KEY]["making"] = stale.making.to_json()
+        if stale.unlisted:
+            kept[_KEY]["unlisted"] = list(stale.unlisted)
     rest = {key: value for key, value in attributes.items() if key != _OURS}
     return {**rest, _OURS: kept} if kept else rest
 

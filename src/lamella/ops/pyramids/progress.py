@@ -33,12 +33,13 @@ from lamella.store.coverage import files_of
 from lamella.store.keys import join
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lamella.nodes.position import Position
     from lamella.ops.pyramids.passes import Pass
     from lamella.ops.regions import Region
     from lamella.spec.stale_levels import Box
+    from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
     from lamella.store.storage import Stamp
     from lamella.types import JSONObject, Shape
@@ -57,13 +58,14 @@ def begin(
     method: str,
     *,
     resume: bool,
+    planned: Mapping[str, ArrayMeta] | None = None,
 ) -> Progress:
     """Say that all levels are being made, and find what of them remains to be made.
 
     Parameters
     ----------
     position
-        The image. From now on its levels count as stale, until `lamella.ops.pyramids.update.end`.
+        The image. From now on its levels count as stale, until the change of `lamella.ops.pyramids.update.ended`.
     source
         Its finest level.
     levels
@@ -72,8 +74,13 @@ def begin(
         How voxels become one.
     resume
         Go on with what a killed call of the same has made.
+    planned
+        Path to description of the levels, where they are not listed yet; their arrays need not be there.
     """
-    work, name = _digest(position, source, levels, method), uuid4().hex[:8]
+    steps = [step for _, step in levels]
+    metas = [array.meta for array, _ in levels] if planned is None else list(planned.values())
+    work = _digest(position, source, [array.path for array, _ in levels], metas, steps, method)
+    name = uuid4().hex[:8]
     writes = position._session.writes
     if resume and read_stale(position._documents.group(position.path)).making is not None:
         writes.settle(position.path)  # where this process wrote to level 0 has to be made anew
@@ -84,28 +91,33 @@ def begin(
         before = read_stale(attributes)
         if resume and _goes_on(before, work, len(levels), len(source.meta.shape)):
             found.append(_with_regions(before, name))
-        return with_stale(attributes, StaleLevels((name,), (), found[0] if found else None))
+        making = found[0] if found else None
+        if planned and making is None:  # so that another call knows whether it makes the same
+            whole = (0,) * len(source.meta.shape), source.meta.shape
+            making = Making(name, work, None, ((whole,),) * len(levels))
+        return with_stale(attributes, StaleLevels((name,), (), making, tuple(planned or ())))
 
     _, stamp = position._documents.edit_group(position.path, told)
-    progress = Progress(position, name, work, source, levels, stamp)
-    if found:
-        progress.go_on(found[0])
-    return progress
+    return Progress(position, name, work, source, levels, stamp, found[0] if found else None)
 
 
 def _digest(
-    position: Position, source: StoredArray, levels: Sequence[tuple[StoredArray, Shape]], method: str
+    position: Position,
+    source: StoredArray,
+    paths: Sequence[str],
+    metas: Sequence[ArrayMeta],
+    steps: Sequence[Shape],
+    method: str,
 ) -> str:
     """Name a work by what it makes: levels that begin with other arrays, methods or kernels are not gone on with."""
-    arrays = [source, *(array for array, _ in levels)]
     made = [
         [
-            array.path.removeprefix(position.path),
-            {key: value for key, value in array.meta.document.items() if key != "attributes"},
+            path.removeprefix(position.path),
+            {key: value for key, value in meta.document.items() if key != "attributes"},
         ]
-        for array in arrays
+        for path, meta in zip([source.path, *paths], [source.meta, *metas], strict=True)
     ]
-    text = json.dumps([__version__, method, made, [step for _, step in levels]], sort_keys=True, default=str)
+    text = json.dumps([__version__, method, made, steps], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -149,6 +161,8 @@ class Progress:
         See `begin`.
     stamp
         Of the document that says so first; None where the store has no stamps.
+    before
+        How far a killed call of the same came, to `go_on` from; the arrays of all levels have to be there then.
     """
 
     def __init__(
@@ -159,10 +173,11 @@ class Progress:
         source: StoredArray,
         levels: Sequence[tuple[StoredArray, Shape]],
         stamp: Stamp | None,
+        before: Making | None = None,
     ) -> None:
         self.name = name
+        self.work = work
         self._position = position
-        self._work = work
         self._source = source
         self._shape = source.meta.shape
         self._levels = [array for array, _ in levels]
@@ -177,6 +192,7 @@ class Progress:
         self._untold = 0
         # Nothing of level 0 was read when the document was written: what is younger was written meanwhile.
         self._since = None if stamp is None else stamp[0]
+        self._before = before
 
     @classmethod
     def anew(
@@ -189,7 +205,9 @@ class Progress:
     ) -> Progress:
         """Begin with everything, where the document says so already under a name."""
         stamp = position._documents.stamp(position.path)
-        return cls(position, name, _digest(position, source, levels, method), source, levels, stamp)
+        paths, metas = [array.path for array, _ in levels], [array.meta for array, _ in levels]
+        work = _digest(position, source, paths, metas, [step for _, step in levels], method)
+        return cls(position, name, work, source, levels, stamp)
 
     # -- while levels are made ------------------------------------------------------------------------------------
 
@@ -243,7 +261,7 @@ class Progress:
         return tuple(a // b for a, b in zip(self._factors[first.array.path], first.factors, strict=True))
 
     def _tell(self) -> None:
-        making = Making(self.name, self._work, self._since, tuple(self._rest.values()))
+        making = Making(self.name, self.work, self._since, tuple(self._rest.values()))
 
         def told(attributes: JSONObject) -> JSONObject:
             stale = read_stale(attributes)
@@ -255,8 +273,11 @@ class Progress:
 
     # -- after a kill ---------------------------------------------------------------------------------------------
 
-    def go_on(self, making: Making) -> None:
-        """Take over what was told, as far as the disk agrees."""
+    def go_on(self) -> None:
+        """Take over what a killed call wrote down, as far as the disk agrees."""
+        making, self._before = self._before, None
+        if making is None:
+            return
         if making.since is not None and self._since is None:
             return  # a copy in a store that cannot tell what is younger
         for array, boxes in zip(self._levels, making.rest, strict=True):

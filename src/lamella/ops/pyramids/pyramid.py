@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from lamella.arguments import items_of
-from lamella.errors import InvalidArgumentError, MetadataError, NodeExistsError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, NodeNotFoundError
 from lamella.ops.execution import check_reach
-from lamella.ops.pyramids import update
+from lamella.ops.pyramids import unlisted, update
 from lamella.ops.pyramids.cascade import make_levels
 from lamella.ops.pyramids.downsample import Method
 from lamella.ops.pyramids.level import MAKER, level_factors
@@ -28,6 +28,7 @@ from lamella.ops.pyramids.progress import Progress
 from lamella.ops.pyramids.progress import begin as begin_progress
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, space_axes
+from lamella.store.arrays import StoredArray
 from lamella.store.documents import array_like
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from lamella.ops.regions import Region
     from lamella.spec.images import ImagesMeta
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.arrays import StoredArray
     from lamella.types import Shape
 
 COARSEST_SIDE = 256
@@ -102,18 +102,100 @@ def compute_pyramid(
             f"{base!r} has voxels of {base.dtype}: a pyramid is made of bool, integers and floats of up to 64 bits."
         )
     check_reach(position._documents.storage, executor)
-    existing, begun = len(position.dataset_paths), None
+    existing = len(position.dataset_paths)
     if levels is None and existing == 1:
         levels = "auto"
     steps = _steps(position, base, dims, factors)
     if levels is not None or dims is not None or factors is not None:
         plan = _plan(position, base, existing if levels is None else levels, steps)
-        if existing == 1:
-            begun = _create_levels(position, base, plan, method, begin=update.begin)
-        else:
+        if existing > 1:
             _refuse_other(position, plan, dims, factors)
-    recompute_levels(position, method, jobs=jobs, executor=executor, begun=begun, resume=resume)
+        elif len(plan) > 1:
+            _make_levels(position, base, plan, method, jobs, executor, resume)
+            existing = 1
+    if existing > 1:
+        recompute_levels(position, method, jobs=jobs, executor=executor, resume=resume)
     _match_labels(position)
+
+
+def _make_levels(
+    position: Position,
+    base: ImageArray,
+    plan: list[tuple[Shape, Shape]],
+    method: str,
+    jobs: int | None,
+    executor: Executor | None,
+    resume: bool,
+) -> None:
+    """Make levels that the image does not list before they are whole."""
+    planned = _planned(position, base, plan)
+    paths = list(planned)
+    totals = dict(zip(paths, (factors for _, factors in plan[1:]), strict=True))
+    steps = {
+        path: tuple(b // a for a, b in zip(before, after, strict=True))
+        for path, ((_, before), (_, after)) in zip(paths, itertools.pairwise(plan), strict=True)
+    }
+
+    def add(meta: ImagesMeta) -> ImagesMeta:
+        transforms = meta.multiscales[0].datasets[0].coordinate_transformations or []
+        for path in [path for path in paths if path not in meta.multiscales[0].get_dataset_paths()]:
+            meta = edits.add_dataset(meta, path, geometry.level_transforms(transforms, totals[path], method))
+        return meta
+
+    make_unlisted(position, base, planned, steps, add, method, jobs=jobs, executor=executor, resume=resume)
+
+
+def make_unlisted(
+    position: Position,
+    base: ImageArray,
+    planned: Mapping[str, ArrayMeta],
+    steps: dict[str, Shape],
+    add: Callable[[ImagesMeta], ImagesMeta],
+    method: str,
+    *,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    resume: bool = True,
+) -> None:
+    """Make levels, and list them when they are whole.
+
+    Parameters
+    ----------
+    position
+        The image.
+    base
+        Its only level.
+    planned
+        Path of each level to make, to its description.
+    steps
+        Path to the factors from the level before.
+    add
+        Lists the levels.
+    method, jobs, executor, resume
+        As for `recompute_levels`.
+    """
+
+    def change(meta: ImagesMeta) -> ImagesMeta:
+        return _described(add(meta), method, steps)
+
+    change(position.metadata)  # transforms that cannot be used are found before anything is written
+    documents = position._documents
+    targets = [
+        (StoredArray(documents, position._place.child(path).path), step) for path, step in steps.items()
+    ]
+    mark = functools.partial(
+        begin_progress, position, base._stored, targets, method, resume=resume, planned=planned
+    )
+    progress = unlisted.begin(position, planned, mark)
+    try:
+        progress.go_on()
+        make_levels(
+            base._stored, targets, cast("Method", method), jobs=jobs, executor=executor, progress=progress
+        )
+    except LamellaError:
+        unlisted.refuse_overtaken(position, planned, progress.name, progress.work)
+        raise
+    unlisted.end(position, planned, progress.name, change, progress.work)
 
 
 def recompute_levels(
@@ -122,7 +204,6 @@ def recompute_levels(
     *,
     jobs: int | None = None,
     executor: Executor | None = None,
-    begun: str | None = None,
     resume: bool = True,
 ) -> None:
     """Compute the pixels and transforms of all levels that the image lists, each from the one before.
@@ -137,16 +218,13 @@ def recompute_levels(
         Number of workers; one per processor by default.
     executor
         Where to run; in threads of this process by default.
-    begun
-        What `lamella.ops.pyramids.update.begin` gave, where that was said before.
     resume
         Whether to go on with what a killed call has made.
     """
-    if len(position.dataset_paths) < 2:
-        return
+    begun = None
     outgrown = update.outgrown_levels(position)
     if outgrown:
-        begun = begun or update.begin(position)
+        begun = update.begin(position)
         update.resize_levels(outgrown)
     levels = _Levels.of(position)
     described = functools.partial(_described, method=method, steps=levels.steps)
@@ -155,11 +233,11 @@ def recompute_levels(
     arrays = levels.arrays[0]._stored, levels.targets, method
     if begun is None:
         progress = begin_progress(position, *arrays, resume=resume)
+        progress.go_on()
     else:
         progress = Progress.anew(position, begun, *arrays)
     levels.make(method, None, jobs, executor, progress)
-    position._live.edit(described)
-    update.end(position, progress.name)
+    position._live.edit(described, beside=update.ended(progress.name))
 
 
 def compute_parts(
@@ -250,6 +328,7 @@ def delete_pyramid(position: Position) -> None:
         place = position._place.child(path)
         if position._documents.storage.exists(place.path):
             position._documents.delete(place.path)
+    unlisted.forget(position)
     update.forget(position)
     _match_labels(position)
 
@@ -368,78 +447,44 @@ def _level_path(base: str, number: int) -> str:
     return path if found and path != base else str(number)
 
 
+def _planned(position: Position, base: ImageArray, plan: list[tuple[Shape, Shape]]) -> dict[str, ArrayMeta]:
+    """Return path and description of each level of a plan but the first."""
+    base_path = position.dataset_paths[0]
+    return {
+        _level_path(base_path, number): _level_meta(base, shape)
+        for number, (shape, _) in enumerate(plan)
+        if number
+    }
+
+
 def _create_levels(
-    position: Position,
-    base: ImageArray,
-    plan: list[tuple[Shape, Shape]],
-    method: str,
-    begin: Callable[[Position], str] | None = None,
-) -> str | None:
-    """Create arrays and metadata of levels; `begin` is called before anything is written, and its result returned.
+    position: Position, base: ImageArray, plan: list[tuple[Shape, Shape]], method: str
+) -> None:
+    """Create arrays and metadata of levels.
 
     Of several calls at a time one creates them, and the others are refused.
     """
-    base_path = position.dataset_paths[0]
     transforms = position.metadata.multiscales[0].datasets[0].coordinate_transformations or []
-    levels = {
-        _level_path(base_path, number): (_level_meta(base, shape), factors)
-        for number, (shape, factors) in enumerate(plan)
-        if number
-    }
+    levels = _planned(position, base, plan)
     if not levels:
-        return None
+        return
 
     def add(meta: ImagesMeta) -> ImagesMeta:
-        _refuse_listed(position, meta)
-        for path, (_, factors) in levels.items():
+        unlisted.refuse_listed(position, meta)
+        for path, (_, factors) in zip(levels, plan[1:], strict=True):
             meta = edits.add_dataset(meta, path, geometry.level_transforms(transforms, factors, method))
         return meta
 
     def put() -> None:
-        _refuse_taken(position, levels)  # again: now that the document is held, nobody else creates an array
-        for path, (array, _) in levels.items():
+        unlisted.refuse_taken(position, levels)  # again: the document is held, nobody else creates an array
+        for path, array in levels.items():
             position._documents.put_array(position._place.child(path).path, array)
 
     with position._documents.lock(position.path):  # so that nobody else begins with levels meanwhile
-        _refuse_listed(position, position._live.refresh())
-        _refuse_taken(position, levels)
-        begun = None if begin is None else begin(position)
-        try:
-            position._live.edit(add, before_write=put)
-        except BaseException:
-            if begun is not None:
-                update.end(position, begun)
-            raise
-    return begun
-
-
-def _refuse_listed(position: Position, meta: ImagesMeta) -> None:
-    """Refuse to create levels where another call has created some since it was asked."""
-    paths = meta.multiscales[0].get_dataset_paths()
-    if len(paths) != 1:
-        raise NodeExistsError(
-            f"Cannot create levels of {position._place}: another call created some meanwhile. Its levels are {paths}."
-        )
-
-
-def _refuse_taken(position: Position, levels: Mapping[str, tuple[ArrayMeta, object]]) -> None:
-    """Refuse to create levels where something is that the metadata do not list."""
-    taken = [path for path, (array, _) in levels.items() if not _is_free(position, path, array)]
-    if taken:
-        raise NodeExistsError(
-            f"The levels {taken} of {position._place} are there already, but its metadata do not list them. "
-            "Delete them first."
-        )
-
-
-def _is_free(position: Position, path: str, planned: ArrayMeta) -> bool:
-    """Whether nothing is at a level's place but what a killed call of the same left there: such an array, empty."""
-    place = position._place.child(path)
-    kind = position._documents.kind(place.path)
-    if kind != "array" or not position._is_unwritten(path):
-        return kind is None
-    there = position._documents.array(place.path)
-    return (there.shape, there.dtype) == (planned.shape, planned.dtype)
+        unlisted.refuse_listed(position, position._live.refresh())
+        unlisted.drop(position)
+        unlisted.refuse_taken(position, levels)
+        position._live.edit(add, before_write=put)
 
 
 def _level_meta(base: ImageArray, shape: Shape) -> ArrayMeta:

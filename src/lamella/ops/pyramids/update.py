@@ -19,13 +19,13 @@ from lamella.spec.stale_levels import StaleLevels, read_stale, with_box, with_st
 from lamella.store.selection import basic_or_fancy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Executor
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
     from lamella.spec.stale_levels import Box
-    from lamella.types import Shape
+    from lamella.types import JSONObject, Shape
 
 
 def update_pyramid(
@@ -190,31 +190,35 @@ def stale_levels(position: Position) -> StaleLevels:
     return read_stale(position._documents.group(position.path))
 
 
-def begin(position: Position) -> str:
-    """Say that all levels are being made anew: until `end` they count as stale, and so after a kill.
+def begin(position: Position, unlisted: Iterable[str] = ()) -> str:
+    """Say that all levels are being made anew: until `ended` they count as stale, and so after a kill.
 
-    See `lamella.ops.pyramids.progress.begin` for levels whose arrays are there, and may be made in part.
+    Levels that the image does not list yet are named. Of levels whose arrays are there, and may be made in part, it is
+    `lamella.ops.pyramids.progress.begin` that says so.
 
     Returns
     -------
     str
         The name under which it is said. Writers of level 0 find theirs gone, and put it there again.
     """
-    name = uuid4().hex[:8]
+    name, paths = uuid4().hex[:8], tuple(unlisted)
     position._session.writes.forget(position.path)
     position._documents.edit_group(
-        position.path, lambda attributes: with_stale(attributes, StaleLevels((name,)))
+        position.path, lambda old: with_stale(old, StaleLevels((name,), unlisted=paths))
     )
     return name
 
 
-def end(position: Position, name: str) -> None:
-    """Remove the name under which levels were marked as being made; what others wrote meanwhile stays stale."""
+def ended(name: str) -> Callable[[JSONObject], JSONObject]:
+    """Return the change of a document that removes the name under which levels were marked as being made.
 
-    def told(attributes: dict[str, Any]) -> dict[str, Any]:
-        return with_stale(attributes, read_stale(attributes).ended(name, ()))
+    What others wrote meanwhile stays stale. Levels that were made are listed in the same write.
+    """
 
-    position._documents.edit_group(position.path, told)
+    def told(attributes: JSONObject) -> JSONObject:
+        return with_stale(attributes, replace(read_stale(attributes).ended(name, ()), unlisted=()))
+
+    return told
 
 
 def forget(position: Position) -> None:
@@ -238,4 +242,4 @@ def _updating(position: Position, boxes: Sequence[Box]) -> Iterator[None]:
 
     position._documents.edit_group(position.path, told)
     yield
-    end(position, name)
+    position._documents.edit_group(position.path, ended(name))

@@ -1,0 +1,234 @@
+"""Law: compute_pyramid lists a level when its pixels are whole, and what a kill left is in no way."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import zarr
+from click.testing import CliRunner
+
+import lamella
+from lamella import open_ome_zarr
+from lamella.cli import main
+from lamella.errors import NodeExistsError, NodeNotFoundError
+from lamella.ops.pyramids import cascade
+
+from .pyramids import METHODS, image, noise
+from .test_pyramid_resume import ALL, CHILD, DATA, UNIT, cut, units, volumes  # noqa: F401
+from .test_pyramid_update import assert_current, levels, marker
+
+CHUNKS = {"chunks": (1, 1, 4, 16, 20)}
+
+
+@pytest.fixture(params=["0.4", "0.5"])
+def version(request):
+    return request.param
+
+
+@pytest.fixture
+def store(tmp_path, version):
+    image(tmp_path / "a.zarr", DATA, version, **CHUNKS)
+    return tmp_path / "a.zarr"
+
+
+@pytest.fixture
+def killed(store):
+    """A store whose pyramid of three levels was killed after three of eight units."""
+    call = [sys.executable, "-c", CHILD, str(store), str(UNIT), "3", "here"]
+    assert subprocess.run(call, check=False).returncode == -signal.SIGKILL
+    assert (store / "1").exists()
+    return store
+
+
+def listed(path):
+    attributes = dict(zarr.open_group(path, mode="r").attrs)
+    (entry,) = attributes.get("ome", attributes)["multiscales"]
+    return [dataset["path"] for dataset in entry["datasets"]]
+
+
+def test_while_a_pyramid_is_made_nobody_sees_its_levels(store, units, monkeypatch):  # noqa: F811
+    seen, make = [], cascade.compute_unit
+
+    def look(unit):
+        other = open_ome_zarr(store)
+        seen.append((listed(store), other.dataset_paths, list(other), other.stale_levels))
+        return make(unit)
+
+    monkeypatch.setattr(cascade, "compute_unit", look)
+    with open_ome_zarr(store, mode="r+") as position:
+        position.compute_pyramid(3)
+        assert position.dataset_paths == listed(store) == ["0", "1", "2"]
+        assert marker(store) is None
+        assert_current(position)
+    assert seen[:8] == [(["0"], ["0"], ["0"], False)] * 8
+
+
+def test_what_a_kill_left_is_seen_by_nobody(killed, tmp_path):
+    assert listed(killed) == ["0"]
+    position = open_ome_zarr(killed)
+    assert [name for name, _ in position.images()] == ["0"]
+    assert not position.stale_levels
+    assert "levels" not in repr(position)
+    assert not lamella.validate(killed, pixels=True).findings
+    assert bool(lamella.status(killed))
+    assert bool(lamella.verify(killed))
+    told = json.loads(CliRunner().invoke(main, ["info", "--json", str(killed)]).output)
+    assert told["stale_levels"] is False
+    lamella.rechunk(killed, tmp_path / "b.zarr", chunks=(1, 8, 8))
+    assert listed(tmp_path / "b.zarr") == ["0"]
+    with open_ome_zarr(tmp_path / "b.zarr", mode="r+") as copy:
+        copy.compute_pyramid(2)
+        assert_current(copy)
+
+
+def test_the_same_call_goes_on_and_lists_the_levels_at_its_end(killed, units):  # noqa: F811
+    with open_ome_zarr(killed, mode="r+") as position:
+        position.compute_pyramid(3)
+        assert volumes(units) == ALL[3:]
+        assert listed(killed) == ["0", "1", "2"]
+        assert_current(position)
+
+
+def test_writes_to_level_0_after_the_kill_are_in_the_levels(killed, units):  # noqa: F811
+    with open_ome_zarr(killed, mode="r+") as position:
+        position["0"][0, 1, 3] = 60000
+    with open_ome_zarr(killed, mode="r+") as position:
+        position.compute_pyramid(3)
+        assert volumes(units) == [(0, 1), *ALL[3:]]
+        assert_current(position)
+
+
+def other_number(position):
+    position.compute_pyramid(2)
+    return ["0", "1"], "mean"
+
+
+def other_method(position):
+    position.compute_pyramid(3, "max")
+    return ["0", "1", "2"], "max"
+
+
+def other_factors(position):
+    position.compute_pyramid(2, factors={"y": 4, "x": 4})
+    return ["0", "1"], "mean"
+
+
+def deleted(position):
+    position.delete_pyramid()
+    assert list(position.group_keys()) + position.array_keys() == ["0"]
+    position.compute_pyramid(3)
+    return ["0", "1", "2"], "mean"
+
+
+def initialized(position):
+    position.initialize_pyramid(3)
+    assert not position["1"][:].any()
+    position.compute_pyramid()
+    return ["0", "1", "2"], "mean"
+
+
+@pytest.mark.parametrize(
+    "call", [other_number, other_method, other_factors, deleted, initialized], ids=lambda one: one.__name__
+)
+def test_what_a_kill_left_is_in_no_way(killed, call):
+    with open_ome_zarr(killed, mode="r+") as position:
+        paths, method = call(position)
+        assert position.dataset_paths == position.array_keys() == paths
+        assert not position.stale_levels
+        found = levels(position)
+        position.compute_pyramid(method=method, resume=False)
+        for one, other in zip(found, levels(position), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert marker(killed) is None
+
+
+def test_an_array_of_the_name_of_a_level_that_a_kill_left_can_be_created(killed):
+    with open_ome_zarr(killed, mode="r+") as position:
+        position.create_image("1", DATA[..., ::2, ::2])
+        assert position.dataset_paths == position.array_keys() == ["0", "1"]
+        np.testing.assert_array_equal(position["1"][:], DATA[..., ::2, ::2])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_pyramid_costs_two_writes_of_the_document(counting_store, method):
+    position = image(counting_store, noise((1, 1, 4, 32, 32)))
+    counting_store.sets.clear()
+    position.compute_pyramid(3, method)
+    assert counting_store.sets["zarr.json"] == 2
+    counting_store.sets.clear()
+    position.compute_pyramid(method=method)
+    assert counting_store.sets["zarr.json"] == 2
+
+
+def while_made(position, units, monkeypatch, work):  # noqa: F811
+    """Compute three levels while another does something after two units."""
+    compute, once = cascade.compute_unit, []
+
+    def overtaken(unit):
+        if len(units) == 2 and not once:
+            once.append(1)
+            work()
+        return compute(unit)
+
+    monkeypatch.setattr(cascade, "compute_unit", overtaken)
+    position.compute_pyramid(3)
+
+
+def test_of_two_that_make_the_same_levels_the_first_to_end_lists_them_as_stale(store, units, monkeypatch):  # noqa: F811
+    position = open_ome_zarr(store, mode="r+")
+    while_made(position, units, monkeypatch, lambda: cut(open_ome_zarr(store, mode="r+"), units, 1, 3))
+    assert listed(store) == ["0", "1", "2"]
+    assert position.stale_levels  # the other, for all that is known, still writes
+    position.compute_pyramid(3)
+    assert_current(position)
+
+
+@pytest.mark.parametrize("given", [(2, "mean"), (3, "max")])
+def test_who_was_overtaken_by_another_plan_lists_nothing(store, units, monkeypatch, given):  # noqa: F811
+    position = open_ome_zarr(store, mode="r+")
+    with pytest.raises(NodeExistsError, match="another call"):
+        while_made(
+            position, units, monkeypatch, lambda: cut(open_ome_zarr(store, mode="r+"), units, 1, *given)
+        )
+    assert listed(store) == ["0"]
+    position.compute_pyramid(3)
+    assert_current(position)
+    assert marker(store) is None
+
+
+def test_levels_that_were_deleted_meanwhile_are_not_listed(store, units, monkeypatch):  # noqa: F811
+    position = open_ome_zarr(store, mode="r+")
+    with pytest.raises(NodeNotFoundError, match="deleted while they were computed"):
+        while_made(position, units, monkeypatch, lambda: open_ome_zarr(store, mode="r+").delete_pyramid())
+    assert listed(store) == ["0"]
+    position.compute_pyramid(3)
+    assert_current(position)
+
+
+@pytest.mark.parametrize("shape", [(4, 16, 16), (3, 17, 19)], ids=["whole factors", "odd"])
+def test_levels_of_label_images_are_listed_when_they_are_whole(tmp_path, version, monkeypatch, shape):
+    store = tmp_path / "a.zarr"
+    position = image(store, noise((1, 1, *shape)), version)
+    position.labels.create("cells", noise(shape, "uint8", 3))
+    seen, make = [], cascade.compute_unit
+
+    def look(unit):
+        seen.append(listed(store / "labels/cells"))
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return make(unit)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cascade, "compute_unit", look)
+        with pytest.raises(KeyboardInterrupt):
+            position.compute_pyramid(3)
+    assert seen == [["0"], ["0"]]
+    assert listed(store / "labels/cells") == ["0"]
+    position.compute_pyramid(3)
+    assert listed(store / "labels/cells") == ["0", "1", "2"]
+    assert_current(position.labels["cells"], "mode")
