@@ -125,12 +125,12 @@ class Killing(ProcessPoolExecutor):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
-def test_after_a_killed_worker_the_levels_are_stale_and_the_same_call_completes_them(tmp_path):
+def test_after_a_killed_worker_no_level_is_listed_and_the_same_call_completes_them(tmp_path):
     position = image(tmp_path / "a.zarr", DATA, **LAYOUTS["shards"])
     with Killing(2, mp_context=multiprocessing.get_context("spawn")) as pool, pytest.raises(WorkerLostError):
         position.compute_pyramid(4, executor=pool)
     position = open_ome_zarr(tmp_path / "a.zarr", mode="r+")
-    assert position.stale_levels
+    assert position.dataset_paths == ["0"]
     assert (position["0"][...] == DATA).all()
     with processes() as pool:
         position.compute_pyramid(4, executor=pool)

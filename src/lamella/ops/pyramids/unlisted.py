@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.spec.images import ImagesMeta
     from lamella.store.array_meta import ArrayMeta
+    from lamella.types import JSONObject
 
 T = TypeVar("T")
 
@@ -52,9 +53,8 @@ def begin(position: Position, levels: Mapping[str, ArrayMeta], mark: Callable[[]
         kept = [path for path in levels if path in ours and _is(position, path, levels[path])]
         _delete(position, (path for path in ours if path not in kept))
         begun = mark()
-        for path, meta in levels.items():
-            if path not in kept:
-                documents.put_array(position._place.child(path).path, meta)
+        for path, meta in levels.items():  # those that stay too: a kill may have come between two files of one
+            documents.put_array(position._place.child(path).path, meta)
     return begun
 
 
@@ -90,22 +90,42 @@ def end(
         The levels were deleted meanwhile.
     """
     paths = list(levels)
-    with position._documents.lock(position.path):
-        refuse_overtaken(position, paths, name, work)
-        position._live.edit(change, beside=ended(name))
+    listed: list[str] = []
+
+    def listing(meta: ImagesMeta) -> ImagesMeta:
+        listed.extend(meta.multiscales[0].get_dataset_paths())
+        return change(meta)
+
+    def told(attributes: JSONObject) -> JSONObject:
+        _check(position, paths, listed, read_stale(attributes), name, work)
+        return ended(name)(attributes)
+
+    try:
+        position._live.edit(listing, beside=told)
+    except NodeExistsError:
+        _distrust(position, name)
+        raise
 
 
 def refuse_overtaken(position: Position, levels: Iterable[str], name: str, work: str | None) -> None:
     """Refuse to list levels that others replaced or deleted meanwhile; arguments and errors as for `end`."""
-    documents, paths = position._documents, list(levels)
     listed = position._live.refresh().multiscales[0].get_dataset_paths()
-    stale = read_stale(documents.group(position.path))
+    stale = read_stale(position._documents.group(position.path))
+    try:
+        _check(position, list(levels), listed, stale, name, work)
+    except NodeExistsError:
+        _distrust(position, name)
+        raise
+
+
+def _check(
+    position: Position, paths: list[str], listed: list[str], stale: StaleLevels, name: str, work: str | None
+) -> None:
+    """Refuse levels that are not those that the document says are being made, or lists."""
     if stale.names(name):
         return
     other = stale.making is not None and stale.making.work != work
     if stale.unlisted and (other or set(stale.unlisted) != set(paths)):
-        # What was written here may lie over what the other wrote: its levels are not to be trusted.
-        documents.edit_group(position.path, lambda old: with_stale(old, read_stale(old).begun(name)))
         raise NodeExistsError(
             f"The levels {paths} of {position._place} are not listed: another call began to make the levels "
             f"{list(stale.unlisted)} meanwhile. Call compute_pyramid() again when it has ended."
@@ -116,11 +136,15 @@ def refuse_overtaken(position: Position, levels: Iterable[str], name: str, work:
         )
 
 
+def _distrust(position: Position, name: str) -> None:
+    """Say that what was written here may lie over what another call wrote: its levels are stale when it ends."""
+    position._documents.edit_group(position.path, lambda old: with_stale(old, read_stale(old).begun(name)))
+
+
 def forget(position: Position) -> None:
     """Delete levels that a killed call has left unlisted, and the mark that names them."""
-    if read_stale(position._documents.group(position.path)).unlisted:
-        with position._documents.lock(position.path):
-            drop(position)
+    with position._documents.lock(position.path):
+        drop(position)
 
 
 def drop(position: Position) -> None:
