@@ -53,7 +53,8 @@ def begin(position: Position, levels: Mapping[str, ArrayMeta], mark: Callable[[]
         kept = [path for path in levels if path in ours and _is(position, path, levels[path])]
         _delete(position, (path for path in ours if path not in kept))
         begun = mark()
-        for path, meta in levels.items():  # those that stay too: a kill may have come between two files of one
+        # Those that stay too: a kill may have come between two files of one.
+        for path, meta in levels.items():
             documents.put_array(position._place.child(path).path, meta)
     return begun
 
