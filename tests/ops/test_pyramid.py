@@ -74,6 +74,7 @@ def test_any_legal_axes_sizes_chunks_and_jobs_give_the_same_bits(tmp_path_factor
         expected = slow(expected, factors, method)
 
 
+@pytest.mark.filterwarnings("ignore:The metadata of .* break:lamella.errors.MetadataWarning")
 @pytest.mark.parametrize("order", ["xyz", "yxc", "zct", "cxyzt"])
 def test_foreign_orders_of_axes_are_reduced_along_space_only(tmp_path, order):
     kinds = {axis.name: axis for axis in axes("tczyx")}

@@ -66,7 +66,7 @@ def test_resize_refuses_another_number_of_axes(make_array):
 
 
 def test_resize_refuses_negative_lengths(make_array):
-    with pytest.raises(InvalidArgumentError, match="one length >= 0"):
+    with pytest.raises(InvalidArgumentError, match="whole numbers from 0 on"):
         make_array((2, 3)).resize((2, -1))
 
 
