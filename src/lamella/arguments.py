@@ -11,7 +11,7 @@ import operator
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, InvalidNameError
+from lamella.errors import InvalidArgumentError, InvalidNameError, WrongTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ def items_of(value: Iterable[Any], what: str) -> list[Any]:
 
     Raises
     ------
-    InvalidArgumentError
+    WrongTypeError
         It has no items.
 
     Examples
@@ -39,11 +39,11 @@ def items_of(value: Iterable[Any], what: str) -> list[Any]:
     >>> items_of(5, "dims is a list of axis names")
     Traceback (most recent call last):
     ...
-    lamella.errors.InvalidArgumentError: dims is a list of axis names, not 5.
+    lamella.errors.WrongTypeError: dims is a list of axis names, not 5.
     """
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return list(value)
-    raise InvalidArgumentError(f"{what}, not {value!r}.")
+    raise WrongTypeError(f"{what}, not {value!r}.")
 
 
 def whole_numbers(value: Sequence[int], what: str, least: int) -> tuple[int, ...]:
@@ -51,8 +51,10 @@ def whole_numbers(value: Sequence[int], what: str, least: int) -> tuple[int, ...
 
     Raises
     ------
+    WrongTypeError
+        It is something else.
     InvalidArgumentError
-        It is something else, or a number is too small.
+        A number is too small.
 
     Examples
     --------
@@ -61,16 +63,42 @@ def whole_numbers(value: Sequence[int], what: str, least: int) -> tuple[int, ...
     >>> whole_numbers((1.5,), "chunks", 1)
     Traceback (most recent call last):
     ...
-    lamella.errors.InvalidArgumentError: chunks is a list of whole numbers from 1 on, not (1.5,).
+    lamella.errors.WrongTypeError: chunks is a list of whole numbers from 1 on, not (1.5,).
     """
     text = f"{what} is a list of whole numbers from {least} on"
     try:
         numbers = tuple(int(operator.index(number)) for number in items_of(value, text))
     except TypeError:
-        numbers = (least - 1,)
+        raise WrongTypeError(f"{text}, not {value!r}.") from None
     if any(number < least for number in numbers):
         raise InvalidArgumentError(f"{text}, not {value!r}.")
     return numbers
+
+
+def whole_number(value: int, what: str, least: int) -> int:
+    """Return an argument that is a whole number; nothing is rounded.
+
+    Raises
+    ------
+    WrongTypeError
+        It is something else.
+    InvalidArgumentError
+        It is too small.
+
+    Examples
+    --------
+    >>> whole_number("2", "level", 0)
+    Traceback (most recent call last):
+    ...
+    lamella.errors.WrongTypeError: level is a whole number from 0 on, not '2'.
+    """
+    try:
+        number = int(operator.index(value))
+    except TypeError:
+        raise WrongTypeError(f"{what} is a whole number from {least} on, not {value!r}.") from None
+    if number < least:
+        raise InvalidArgumentError(f"{what} is a whole number from {least} on, not {value!r}.")
+    return number
 
 
 def check_progress(progress: object) -> None:
@@ -78,11 +106,11 @@ def check_progress(progress: object) -> None:
 
     Raises
     ------
-    InvalidArgumentError
+    WrongTypeError
         It cannot.
     """
     if progress is not None and not callable(progress):
-        raise InvalidArgumentError(f"progress is a function to call, not {progress!r}.")
+        raise WrongTypeError(f"progress is a function to call, not {progress!r}.")
 
 
 def name_text(name: object) -> str:

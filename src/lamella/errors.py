@@ -117,6 +117,10 @@ class UnknownOptionError(InvalidArgumentError, TypeError):
     """A keyword that the call does not know; also a TypeError, as Python raises for one."""
 
 
+class WrongTypeError(InvalidArgumentError, TypeError):
+    """An argument of a type that the call cannot use; also a TypeError, as Python raises for one."""
+
+
 class OutOfBoundsError(LamellaError, IndexError):
     """An index that does not fit the array: beyond its shape, too many axes, or not an index at all."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import zarr
 
 import lamella
 from lamella.errors import LamellaError
+from lamella.nodes import labels, tiled
 from lamella.ops.conversion.source import ArraySource
 
 PIXELS = np.zeros((1, 2, 4, 16, 16), "uint16")
@@ -41,20 +43,21 @@ RIGHT = {
     "data": PIXELS,
     "image": "0",
     "chan_name": "new",
-    "row_name": "C",
     "col_name": "9",
     "pos_name": "0",
     "positions": [("C", "9", "0")],
+    "shape_per_frame": (16, 16),
+    "grid_shape": (2, 2),
+    "tile_shape": (4, 4),
     "axis_name": "z",
     "new_scale": 2.0,
     "transform": [],
     "function": lambda position: None,
 }
+NUMBERS = itertools.count()
 #: Of zarr-python: its errors are what users of its names expect.
 ZARRS = {
-    f"ImageArray.{name}"
-    for name in dir(zarr.Array)
-    if name not in ("append", "resize", "name") and not name.startswith("_")
+    name for name in dir(zarr.Array) if name not in ("append", "resize", "name") and not name.startswith("_")
 }
 
 
@@ -68,19 +71,31 @@ class Scene:
             plate.create_positions([("A", "1", "0"), ("A", "1", "1")])
             plate["A/1/0"].create_image("0", PIXELS, chunks=(1, 1, 2, 8, 8))
             plate["A/1/0"].labels.create("cells", np.zeros((1, 4, 16, 16), "uint8"))
+        mosaic = lamella.open_ome_zarr(
+            folder / "mosaic.zarr", layout="tiled", mode="w", channel_names=["a"], version="0.5"
+        )
+        tiles = mosaic.make_tiles("0", (2, 2), (4, 4), "uint8")
         plate = lamella.open_ome_zarr(self.path, mode="r+")
-        nodes = (plate, plate["A"], plate["A/1"], plate["A/1/0"], plate["A/1/0/0"])
-        labels = plate["A/1/0"].labels
-        self.nodes = {type(node).__name__: node for node in (*nodes, labels, labels["cells"])}
+        nodes = (plate, plate["A"], plate["A/1"], plate["A/1/0"], plate["A/1/0/0"], mosaic, tiles)
+        images = plate["A/1/0"].labels
+        self.nodes = {type(node).__name__: node for node in (*nodes, images, images["cells"])}
 
 
 def methods():
-    for kind in ("Plate", "Row", "Well", "Position", "ImageArray", "LabelImage", "Labels"):
-        found = getattr(lamella, kind, None) or getattr(
-            __import__("lamella.nodes.labels", fromlist=[kind]), kind
-        )
+    for kind in (
+        "Plate",
+        "Row",
+        "Well",
+        "Position",
+        "ImageArray",
+        "LabelImage",
+        "Labels",
+        "TiledPosition",
+        "TiledImageArray",
+    ):
+        found = getattr(lamella, kind, None) or getattr(labels, kind, None) or getattr(tiled, kind)
         for name, member in inspect.getmembers(found, callable):
-            if not name.startswith("_") and f"{kind}.{name}" not in ZARRS and parameters(member):
+            if not name.startswith("_") and name not in ZARRS and parameters(member):
                 yield f"{kind}.{name}"
 
 
@@ -102,7 +117,7 @@ def refuse_wrong_types(function, right):
                 for other in parameters(function)
                 if other.default is other.empty and other.kind is not other.VAR_POSITIONAL
             }
-            given |= right
+            given |= {key: f"{key[0]}{next(NUMBERS)}" for key in given.keys() & {"row_name", "name"}} | right
             given[parameter.name] = value
             try:
                 with contextlib.redirect_stdout(io.StringIO()):

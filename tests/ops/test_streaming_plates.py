@@ -83,10 +83,13 @@ def test_positions_one_after_the_other_need_a_known_number_of_times(plate):
 def test_positions_that_are_not_there_are_made_with_one_write_of_the_plate(plate, monkeypatch):
     written = []
     storage = type(plate._documents.storage)
-    real = storage.write
-    monkeypatch.setattr(
-        storage, "write", lambda self, key, data: written.append(key) or real(self, key, data)
-    )
+    for name in ("write", "write_stamped"):
+        real = getattr(storage, name)
+        monkeypatch.setattr(
+            storage,
+            name,
+            lambda self, key, data, real=real: written.append(key) or real(self, key, data),
+        )
     plate.stream(FIELDS, "0", FRAME, "uint16", order="tpc").close()
     assert sum(key in ("zarr.json", ".zattrs") for key in written) == 1
     assert [position.path for _, position in plate.positions()] == FIELDS

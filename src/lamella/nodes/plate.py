@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, cast, overload
 
+from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.model_node import ModelNode
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from lamella.spec.intents import Renaming
     from lamella.spec.plate import AcquisitionMeta
     from lamella.types import JSONObject, StrPath
+
+_ACQUISITIONS = "acquisitions is a list of AcquisitionMeta"
 
 
 class Plate(
@@ -94,7 +97,7 @@ class Plate(
     ) -> None:
         self._given_name = plate_name
         self._renaming: Renaming | None = None
-        self._given_acquisitions = None if acquisitions is None else list(acquisitions)
+        self._given_acquisitions = None if acquisitions is None else items_of(acquisitions, _ACQUISITIONS)
         super().__init__(group, parse_meta, channel_names, axes, overwriting_creation)
 
     def _live_document(self) -> LiveDocument[PlateMeta]:

@@ -127,7 +127,7 @@ def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Positi
             # `Well.create_position` may know nothing of a plate, and holds the well alone.
             held.enter_context(plate._documents.lock(well.path))
             well._live.refresh()
-        attributes = _position_attributes(plate)
+        attributes = position_attributes(plate)
         _refuse_duplicates(plate, images, documents, attributes)
         new = [(*_row_and_column(path), *wells[path]) for path in images if path not in listed]
         counts = _well_images(documents, images)
@@ -165,7 +165,7 @@ def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> l
     # One lock around the whole creation: a position that another process makes meanwhile is seen, not replaced.
     with well._documents.lock(well.path):
         taken = {image.path for image in well._live.refresh().images}
-        attributes = _position_attributes(well)
+        attributes = position_attributes(well)
         for (name, _), place in zip(positions, places, strict=True):
             if name in taken and not well._overwriting_creation:
                 raise NodeExistsError(f"The well {well._place} has a position {name!r} already.")
@@ -268,7 +268,7 @@ def _well_images(wells: dict[str, Well], images: Images) -> dict[str, list[tuple
     return result
 
 
-def _position_attributes(parent: NGFFNode) -> JSONObject:
+def position_attributes(parent: NGFFNode) -> JSONObject:
     """Return the attributes of a position without an image, with the channels and axes of its plate."""
     version = parent._session.version
     meta = edits.new_images(parent.axes, parent.channel_names)

@@ -233,6 +233,29 @@ class ImageCreation(NGFFNode):
 
         forget(cast("Position", self))
 
+    def _refuse_array(
+        self,
+        view: ImagesMeta,
+        name: str,
+        shape: Sequence[int],
+        dtype: DTypeLike,
+        chunks: Sequence[int],
+        shards_ratio: Sequence[int] | None,
+        transform: Sequence[TransformationMeta] | None,
+        compressor: CompressorChoice,
+    ) -> None:
+        """Refuse what `create_zeros` refuses of an image with this metadata; nothing is written."""
+        array = self._described(view, _wanted(shape, dtype, chunks, shards_ratio, compressor, None))
+        key, place = self._array_place(name)
+        listed = key in view.multiscales[0].get_dataset_paths()
+        if key not in read_stale(self._live.last_attributes).unlisted:  # these are forgotten then
+            self._check_free(key, self._documents.kind(place.path), listed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the creation itself warns
+            self._check_shape(view, key, array.shape)
+        meta = edits.remove_dataset(view, key) if listed else view
+        edits.add_dataset(meta, key, transform, dtype_window(array.dtype))
+
     def _check_source(self, source: Source, place: Place) -> None:
         """Refuse a lazy source that would read the zeros of the array that is made for it."""
         from lamella.ops.sources import reads_from

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, OutOfBoundsError
+from lamella.arguments import whole_numbers
+from lamella.errors import InvalidArgumentError, OutOfBoundsError, WrongTypeError
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.position import Position
 
@@ -151,7 +152,7 @@ class TiledImageArray(ImageArray):
         before: list[int | slice] = [slice(None)] * (self.ndim - 2)
         if pre_dims is not None:
             if isinstance(pre_dims, str | bytes) or not hasattr(pre_dims, "__len__"):
-                raise TypeError(f"pre_dims is a sequence of indices or slices, not {pre_dims!r}.")
+                raise WrongTypeError(f"pre_dims is a sequence of indices or slices, not {pre_dims!r}.")
             if len(pre_dims) != len(before):
                 raise OutOfBoundsError(
                     f"pre_dims has {len(pre_dims)} items, but {self!r} has {len(before)} axes before rows and columns."
@@ -167,7 +168,7 @@ class TiledImageArray(ImageArray):
     def _check_tile(self, row: int, column: int) -> None:
         for name, index, count in (("row", row, self.rows), ("column", column, self.columns)):
             if isinstance(index, bool) or not hasattr(index, "__index__"):
-                raise TypeError(f"The {name} of a tile is an integer, not {index!r}.")
+                raise WrongTypeError(f"The {name} of a tile is an integer, not {index!r}.")
             if not 0 <= index < count:
                 raise OutOfBoundsError(
                     f"There is no {name} {index} in the {self.rows} x {self.columns} tiles of {self!r}."
@@ -235,22 +236,25 @@ class TiledPosition(Position):
         ((1, 1, 4, 32, 48), (1, 1, 4, 16, 16), (2, 3))
         """
         axes = len(self.axes)
-        grid = tuple(int(n) for n in grid_shape)
-        if len(grid) != 2 or min(grid) < 1:
+        grid = whole_numbers(grid_shape, "grid_shape", 1)
+        lengths = whole_numbers(tile_shape, "tile_shape", 1)
+        if len(grid) != 2:
             raise InvalidArgumentError(
                 f"grid_shape is (rows, columns), both at least 1; got {tuple(grid_shape)}."
             )
-        if not 2 <= len(tile_shape) <= axes or min(tile_shape) < 1:
+        if not 2 <= len(lengths) <= axes:
             raise InvalidArgumentError(
                 f"tile_shape has 2 to {axes} lengths of at least 1 for the axes of {self._place}; "
                 f"got {tuple(tile_shape)}."
             )
         if isinstance(chunk_dims, bool) or not isinstance(chunk_dims, int) or chunk_dims < 2:
             raise InvalidArgumentError(f"chunk_dims is at least 2, for Y and X; got {chunk_dims!r}.")
-        tile = (1,) * (axes - len(tile_shape)) + tuple(int(n) for n in tile_shape)
+        tile = (1,) * (axes - len(lengths)) + lengths
         shape = (*tile[:-2], tile[-2] * grid[0], tile[-1] * grid[1])
-        self.create_zeros(name, shape, dtype, chunks=_tile_chunks(tile, chunk_dims), transform=transform)
-        return TiledImageArray(self._place.child(name), self.axes)
+        made = self.create_zeros(
+            name, shape, dtype, chunks=_tile_chunks(tile, chunk_dims), transform=transform
+        )
+        return TiledImageArray(made._place, self.axes)
 
 
 def _tile_chunks(tile: Shape, chunk_dims: int) -> Shape:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.arguments import whole_numbers
+from lamella.arguments import whole_number
 from lamella.errors import LamellaError, NotDecodedError
 from lamella.store.documents import can_hold_a_node
 
@@ -30,7 +30,7 @@ def tree_lines(place: Place, level: int | None = None) -> Iterator[str]:
         How many levels below the start to show; all by default.
     """
     if level is not None:
-        (level,) = whole_numbers([level], "level", 0)
+        level = whole_number(level, "level", 0)
     yield f"/{place.path}"
     yield from _below(place, "", level)
 

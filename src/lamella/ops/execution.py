@@ -14,7 +14,15 @@ import operator
 import os
 import pickle
 import threading
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+    wait,
+)
 from contextlib import nullcontext
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeVar, cast
@@ -202,6 +210,22 @@ def check_workers(jobs: int | None, executor: Executor | None) -> None:
             raise InvalidArgumentError(f"jobs is a number of workers, not {jobs!r}.") from None
     if executor is not None and not callable(getattr(executor, "submit", None)):
         raise InvalidArgumentError(f"executor is a concurrent.futures.Executor, not {executor!r}.")
+    if type(executor) in (ThreadPoolExecutor, ProcessPoolExecutor):  # a task of others may cost something
+        _check_open(executor)
+
+
+def _check_open(executor: Executor) -> None:
+    """Refuse an executor that takes no work any more: it was shut down, or lost its workers.
+
+    Raises
+    ------
+    InvalidArgumentError
+        With what it says.
+    """
+    try:
+        executor.submit(int).cancel()
+    except RuntimeError as fault:
+        raise InvalidArgumentError(f"The executor takes no work: {fault}. Nothing was begun.") from fault
 
 
 def check_reach(storage: Storage, executor: Executor | None) -> None:
@@ -217,7 +241,6 @@ def check_reach(storage: Storage, executor: Executor | None) -> None:
     >>> from lamella.store.storage import open_storage
     >>> check_reach(open_storage("/tmp"), executor=None)
     """
-    check_workers(None, executor)
     if executor is None or isinstance(executor, ThreadPoolExecutor) or isinstance(storage, LocalStorage):
         return
     store = storage.zarr_store()

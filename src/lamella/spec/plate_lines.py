@@ -5,10 +5,10 @@ Layer: spec.
 
 from __future__ import annotations
 
-import operator
 import warnings
 from typing import TYPE_CHECKING
 
+from lamella.arguments import whole_number
 from lamella.errors import InvalidArgumentError
 from lamella.spec.names import is_name
 from lamella.spec.plate import PlateAxisMeta
@@ -73,9 +73,7 @@ class Lines:
             ``wanted`` is below 0, or leaves a gap that standard names do not fit.
         """
         if wanted is not None:
-            wanted = operator.index(wanted)
-            if wanted < 0:
-                raise InvalidArgumentError(f"well {well}: {self.argument}={wanted} is below 0")
+            wanted = whole_number(wanted, f"{self.argument} of the well {well}", 0)
         known = self.index.get(name)
         if known is None:
             if wanted is not None and wanted > len(self.entries):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import numpy as np
 
-from lamella.arguments import items_of, whole_numbers
+from lamella.arguments import items_of, whole_number, whole_numbers
 from lamella.errors import (
     DamagedDataError,
     InvalidArgumentError,
@@ -540,7 +540,7 @@ def _reopen(
 
 def _appended(old: Shape, block: Shape, axis: int) -> Shape:
     """Return the shape of an array with a block appended, or refuse the block."""
-    (axis,) = whole_numbers([axis], "axis", -len(old))
+    axis = whole_number(axis, "axis", -len(old))
     if len(block) != len(old) or axis >= len(old):
         raise InvalidArgumentError(f"cannot append data of shape {block} to axis {axis} of shape {old}")
     axis %= len(old)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, NodeNotFoundError
-from lamella.ops.execution import check_reach
+from lamella.ops.execution import check_reach, check_workers
 from lamella.ops.pyramids import unlisted, update
 from lamella.ops.pyramids.cascade import make_levels
 from lamella.ops.pyramids.downsample import Method
@@ -101,6 +101,7 @@ def compute_pyramid(
         raise InvalidArgumentError(
             f"{base!r} has voxels of {base.dtype}: a pyramid is made of bool, integers and floats of up to 64 bits."
         )
+    check_workers(jobs, executor)
     check_reach(position._documents.storage, executor)
     existing = len(position.dataset_paths)
     if levels is None and existing == 1:
@@ -393,6 +394,19 @@ def _factor(axis: str, factor: object) -> int:
     return whole
 
 
+def check_levels(levels: object) -> None:
+    """Refuse a number of levels that is none.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is neither a number from 1 nor "auto".
+    """
+    is_number = isinstance(levels, int) and not isinstance(levels, bool) and levels >= 1
+    if levels != "auto" and not is_number:
+        raise InvalidArgumentError(f"levels is a number from 1 or 'auto', not {levels!r}.")
+
+
 def _plan(
     position: Position, base: ImageArray, levels: int | str, steps: Mapping[int, int]
 ) -> list[tuple[Shape, Shape]]:
@@ -402,10 +416,9 @@ def _plan(
         wanted = 1
         while max(plane.values(), default=1) > COARSEST_SIDE:
             plane, wanted = {i: -(-n // steps[i]) for i, n in plane.items()}, wanted + 1
-    elif isinstance(levels, int) and not isinstance(levels, bool) and levels >= 1:
-        wanted = levels
     else:
-        raise InvalidArgumentError(f"levels is a number from 1 or 'auto', not {levels!r}.")
+        check_levels(levels)
+        wanted = int(levels)
     plan: list[tuple[Shape, Shape]] = geometry.pyramid_shapes(base.shape, steps, wanted)
     sensible = 1 + sum(1 for (a, _), (b, _) in itertools.pairwise(plan) if a != b)
     if sensible < wanted:

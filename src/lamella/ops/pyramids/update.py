@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.ops.execution import check_reach, check_workers
 from lamella.ops.pyramids.level import recorded_method
 from lamella.spec import geometry
 from lamella.spec.stale_levels import StaleLevels, read_stale, with_box, with_stale
@@ -54,6 +55,8 @@ def update_pyramid(
     from lamella.ops.pyramids.pyramid import compute_parts, recompute_levels
 
     position._require_writable("update the pyramid")
+    check_workers(jobs, executor)
+    check_reach(position._documents.storage, executor)
     chosen = _method(position, method)
     base = position.data
     boxes = None if region is None else _boxes(base, region)

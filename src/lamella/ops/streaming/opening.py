@@ -5,6 +5,7 @@ Layer: ops.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from operator import index
@@ -12,8 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from lamella.arguments import items_of, name_text, whole_numbers
 from lamella.errors import InvalidArgumentError
+from lamella.nodes.plate_creation import position_attributes
+from lamella.nodes.position import Position
+from lamella.nodes.session import Place, Session
 from lamella.ops.execution import workers as worker_count
+from lamella.ops.pyramids.pyramid import check_levels
 from lamella.ops.streaming.array_frames import ArrayFrames
 from lamella.ops.streaming.order import FrameOrder
 from lamella.ops.streaming.pyramids import PyramidsBehind
@@ -21,15 +27,17 @@ from lamella.ops.streaming.record import StreamRecord
 from lamella.ops.streaming.recovery import stored_frames
 from lamella.ops.streaming.stream import FrameStream
 from lamella.ops.streaming.workers import Workers
+from lamella.spec import edits
+from lamella.store.documents import Documents
+from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import DTypeLike
 
     from lamella.nodes.plate import Plate
     from lamella.nodes.plate_creation import PositionSpec
-    from lamella.nodes.position import Position
     from lamella.spec.transforms import TransformationMeta
     from lamella.store.arrays import StoredArray
     from lamella.store.compressor import CompressorChoice
@@ -75,6 +83,21 @@ class StreamOptions:
             kind = np.dtype(dtype)
         except TypeError as error:
             raise InvalidArgumentError(f"{dtype!r} is not a data type of numpy: {error}") from error
+        if options["order"] is not None:
+            names = list(options["order"]) if isinstance(options["order"], str) else options["order"]
+            options["order"] = items_of(names, "order is a list of axis names, or their letters as text")
+            if not all(isinstance(name, str) for name in options["order"]):
+                raise InvalidArgumentError(f"order is a list of axis names, not {names!r}.")
+        if options["channels"] is not None:
+            options["channels"] = items_of(options["channels"], "channels is a list of names of channels")
+        if options["chunks"] is not None:
+            options["chunks"] = whole_numbers(options["chunks"], "chunks", 1)
+        if not isinstance(options["lengths"], Mapping | None):
+            raise InvalidArgumentError(
+                f"lengths maps names of axes to numbers, such as {{'z': 10}}, not {options['lengths']!r}."
+            )
+        if options["pyramid"] is not None:
+            check_levels(options["pyramid"])
         for what in ("queue", "flush_every"):
             number = options[what]
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
@@ -89,39 +112,63 @@ def stream_position(position: Position, options: StreamOptions) -> FrameStream:
         raise InvalidArgumentError(
             f"The order {''.join(names)!r} goes over positions, and {position._place} is one. Use plate.stream()."
         )
-    return _open([position], names, names, options)
+    plans = [_planned(position, names, names, options)]
+    return _open([position], plans, names, options)
 
 
 def stream_plate(
     plate: Plate, positions: Sequence[Position | PositionSpec | str], options: StreamOptions
 ) -> FrameStream:
     """Open a stream over positions of a plate; see :meth:`Plate.stream`."""
-    found = _positions(plate, positions)
-    names = _order_names(options.order, found[0], options.frame, several=True)
-    return _open(found, names, tuple(name for name in names if name != "p"), options)
-
-
-def _positions(plate: Plate, positions: Sequence[Position | PositionSpec | str]) -> list[Position]:
-    """Return the positions of a plate, in order; those that are not there are made all at once."""
-    specs = [_spec(plate, one) for one in positions]
-    paths = ["/".join(map(str, spec[:3])) for spec in specs]
-    if not paths or len(set(paths)) != len(paths):
-        raise InvalidArgumentError(f"A stream goes over positions that are given once each, not {paths}.")
     plate._require_writable("stream into positions")
-    missing = [
-        spec
-        for spec, path in zip(specs, paths, strict=True)
-        if plate._documents.kind(plate._place.child(path).path) is None
+    specs = _specs(plate, positions)
+    missing = [path for path in specs if plate._documents.kind(plate._place.child(path).path) is None]
+    blank = _blank(plate) if missing else None
+    there = [blank if path in missing else cast("Position", plate[path]) for path in specs]
+    models = [position for position in there if position is not None]
+    names = _order_names(options.order, models[0], options.frame, several=True)
+    own = tuple(name for name in names if name != "p")
+    plan_of_new = None if blank is None else _planned(blank, names, own, options)
+    plans = [
+        plan_of_new if position is blank and plan_of_new else _planned(position, names, own, options)
+        for position in models
     ]
     if missing:
-        plate.create_positions(missing)
-    return [cast("Position", plate[path]) for path in paths]
+        plate.create_positions([specs[path] for path in missing])
+    found = [
+        cast("Position", plate[path]) if position is blank else position
+        for path, position in zip(specs, models, strict=True)
+    ]
+    return _open(found, plans, names, options)
+
+
+def _blank(plate: Plate) -> Position:
+    """Return a position in memory as the plate would create it, by which a stream is checked before that."""
+    from zarr.storage import MemoryStore
+
+    documents = Documents.create(open_storage(MemoryStore()), plate._documents.format)
+    documents.put_group("", position_attributes(plate))
+    return Position(Place(Session(documents, plate._session.version), ""))
+
+
+def _specs(plate: Plate, positions: Sequence[Position | PositionSpec | str]) -> dict[str, PositionSpec]:
+    """Return what is said of the positions of a stream by their paths, in order."""
+    specs = [
+        _spec(plate, one) for one in items_of(positions, "positions is a list of positions, paths or tuples")
+    ]
+    paths = ["/".join(map(name_text, spec[:3])) for spec in specs]
+    if not paths or len(set(paths)) != len(paths):
+        raise InvalidArgumentError(f"A stream goes over positions that are given once each, not {paths}.")
+    return dict(zip(paths, specs, strict=True))
 
 
 def _spec(plate: Plate, position: Position | PositionSpec | str) -> PositionSpec:
     path = getattr(position, "path", position)
     if not isinstance(path, str):
-        return tuple(path)
+        spec = tuple(items_of(path, "A position is a tuple (row, column, name)"))
+        if not 3 <= len(spec) <= 6:
+            raise InvalidArgumentError(f"A position is a tuple (row, column, name), not {spec!r}.")
+        return spec
     prefix = plate.path + "/" if plate.path else ""
     parts = tuple((path.removeprefix(prefix) if path is not position else path).strip("/").split("/"))
     if len(parts) != 3:
@@ -158,19 +205,50 @@ def _order_names(
     return names
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """What becomes of one position of a stream: the order of its frames, its new channels, shape and chunks."""
+
+    order: FrameOrder
+    new_channels: list[str]
+    shape: Shape
+    chunks: Shape
+
+
+def _planned(
+    position: Position, names: tuple[str, ...], own: tuple[str, ...], options: StreamOptions
+) -> _Planned:
+    """Check a stream into one position; nothing is written, so that a refused one leaves all positions as they are."""
+    order, new = _frame_order(position, names, own, options)
+    shape, chunks = _layout(position, order, options, len(position.channel_names) + len(new))
+    if _is_resumed(position, options):
+        _record_of(position[options.name]._stored, order, shape, options)
+    else:
+        view = position._live.view
+        for name in new:
+            view = edits.append_channel(view, name, None)
+        layout = chunks, options.shards_ratio, options.transform, options.compressor
+        position._refuse_array(view, options.name, shape, options.dtype, *layout)
+    return _Planned(order, new, shape, chunks)
+
+
+def _is_resumed(position: Position, options: StreamOptions) -> bool:
+    """Whether a stream goes on with an array that is there."""
+    return options.resume and position._documents.kind(position._place.child(options.name).path) == "array"
+
+
 def _open(
-    positions: list[Position], names: tuple[str, ...], own: tuple[str, ...], options: StreamOptions
+    positions: list[Position], plans: list[_Planned], names: tuple[str, ...], options: StreamOptions
 ) -> FrameStream:
     """Open the arrays of all positions, and count what is in place over all of them."""
-    orders = [_frame_order(position, names, own, options) for position in positions]
     threads = worker_count()
     workers = Workers(threads, options.queue or max(_QUEUE, 2 * threads))
     arrays = []
     try:
-        for position, order in zip(positions, orders, strict=True):
+        for position, plan in zip(positions, plans, strict=True):
             position._require_writable("stream frames")
-            arrays.append(_array_frames(position, order, options, workers))
-        of_all = _over_positions(names, orders[0], len(positions))
+            arrays.append(_array_frames(position, plan, options, workers))
+        of_all = _over_positions(names, plans[0].order, len(positions))
         _line_up(arrays, of_all)
         arrays[0].prepare()
     except BaseException:
@@ -183,8 +261,8 @@ def _open(
 
 def _frame_order(
     position: Position, names: tuple[str, ...], own: tuple[str, ...], options: StreamOptions
-) -> FrameOrder:
-    """Return the order of the frames of one position."""
+) -> tuple[FrameOrder, list[str]]:
+    """Return the order of the frames of one position, and the names of the channels that it does not have yet."""
     axes = position.axis_names
     lengths: list[int | None] = []
     given = {name.lower(): n for name, n in (options.lengths or {}).items()}
@@ -193,7 +271,7 @@ def _frame_order(
         raise InvalidArgumentError(
             f"lengths gives whole numbers from 1 for axes of the order {''.join(own)!r}, not {options.lengths!r}."
         )
-    channels = _channels(position, options.channels) if "c" in own else None
+    channels, new = _channels(position, options.channels) if "c" in own else (None, [])
     if options.channels is not None and channels is None:
         raise InvalidArgumentError(f"channels was given, but the order {''.join(own)!r} has no c.")
     for name in own:
@@ -213,23 +291,21 @@ def _frame_order(
                 f"Only the first axis of the order {''.join(names)!r} may be of unknown length: say how many frames "
                 f"come along {name}, as in lengths={{{name!r}: 10}}."
             )
-    return FrameOrder(own, tuple(axes.index(name) for name in own), tuple(lengths), channels)
+    return FrameOrder(own, tuple(axes.index(name) for name in own), tuple(lengths), channels), new
 
 
-def _channels(position: Position, wanted: Sequence[str] | None) -> tuple[int, ...]:
-    """Return where in the array the channels belong that come."""
+def _channels(position: Position, wanted: Sequence[str] | None) -> tuple[tuple[int, ...], list[str]]:
+    """Return where in the array the channels belong that come, and those that a position without an image gets."""
     names = position.channel_names
     if wanted is None:
-        return tuple(range(len(names) or 1))
+        return tuple(range(len(names) or 1)), []
     missing = [name for name in wanted if name not in names]
     if (missing and position.dataset_paths) or not wanted or len(set(wanted)) != len(wanted):
         raise InvalidArgumentError(
             f"channels names channels of {position._place}, each once: it has {names}, not {list(wanted)}."
         )
-    for name in missing:
-        position.append_channel(name, resize_arrays=False)
     names = [*names, *missing]
-    return tuple(names.index(name) for name in wanted)
+    return tuple(names.index(name) for name in wanted), missing
 
 
 def _over_positions(names: tuple[str, ...], order: FrameOrder, count: int) -> FrameOrder:
@@ -239,11 +315,12 @@ def _over_positions(names: tuple[str, ...], order: FrameOrder, count: int) -> Fr
 
 
 def _array_frames(
-    position: Position, order: FrameOrder, options: StreamOptions, workers: Workers
+    position: Position, plan: _Planned, options: StreamOptions, workers: Workers
 ) -> ArrayFrames:
-    shape, chunks = _layout(position, order, options)
-    existing = position._documents.kind(position._place.child(options.name).path) == "array"
-    if options.resume and existing:
+    order, shape = plan.order, plan.shape
+    for name in plan.new_channels:
+        position.append_channel(name, resize_arrays=False)
+    if _is_resumed(position, options):
         stored = position[options.name]._stored
         record = _record_of(stored, order, shape, options)
         if record.open:  # beyond what a stream has closed there may be what a killed `append` left
@@ -257,7 +334,7 @@ def _array_frames(
         options.name,
         shape,
         options.dtype,
-        chunks,
+        plan.chunks,
         options.shards_ratio,
         options.transform,
         compressor=options.compressor,
@@ -271,14 +348,16 @@ def _array_frames(
     return frames
 
 
-def _layout(position: Position, order: FrameOrder, options: StreamOptions) -> tuple[Shape, Shape]:
+def _layout(
+    position: Position, order: FrameOrder, options: StreamOptions, channels: int
+) -> tuple[Shape, Shape]:
     """Return the shape of the array before its first frame, and its chunks: one frame each by default."""
     axes = position.axis_names
     shape, chunks = [1] * len(axes), [1] * len(axes)
     for axis, length in zip(order.axes, order.lengths, strict=True):
         shape[axis] = length or 0
         if axes[axis] == "c":
-            shape[axis] = max(1, len(position.channel_names))
+            shape[axis] = max(1, channels)
     free = [axis for axis in range(len(axes)) if axis not in order.axes]
     for axis, n in zip(reversed(free), reversed(options.frame), strict=False):
         shape[axis] = chunks[axis] = n
