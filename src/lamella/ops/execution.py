@@ -210,7 +210,10 @@ def check_workers(jobs: int | None, executor: Executor | None) -> None:
             raise InvalidArgumentError(f"jobs is a number of workers, not {jobs!r}.") from None
     if executor is not None and not callable(getattr(executor, "submit", None)):
         raise InvalidArgumentError(f"executor is a concurrent.futures.Executor, not {executor!r}.")
-    if type(executor) in (ThreadPoolExecutor, ProcessPoolExecutor):  # a task of others may cost something
+    if executor is not None and type(executor) in (
+        ThreadPoolExecutor,
+        ProcessPoolExecutor,
+    ):  # a task of others may cost something
         _check_open(executor)
 
 
