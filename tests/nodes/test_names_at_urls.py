@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.reliability.test_services_that_fail import reach
 from zarr.storage import FsspecStore, MemoryStore
 
 import lamella
 
 
-@pytest.fixture(params=["folder", "memory URL", "memory URL/", "fsspec store", "s3 URL"])
+@pytest.fixture(params=["folder", "memory URL", "memory URL/", "fsspec store", "s3 URL", "obstore s3"])
 def screen(request, tmp_path, service):
     """A new store called ``screen 1.ome.zarr`` in places of each kind."""
     return {
@@ -18,6 +19,7 @@ def screen(request, tmp_path, service):
         "memory URL/": f"memory://{tmp_path.name}/screen 1.ome.zarr/",
         "fsspec store": FsspecStore.from_url(f"memory://{tmp_path.name}/screen 1.ome.zarr"),
         "s3 URL": "s3://bucket/plates/screen 1.ome.zarr",
+        "obstore s3": reach(service, "obstore", "bucket/plates/screen 1.ome.zarr"),
     }[request.param]
 
 

@@ -115,6 +115,32 @@ def test_a_chunk_that_does_not_come_in_time_is_no_damage(stored):
     assert not isinstance(caught.value, DamagedDataError)
 
 
+@pytest.mark.parametrize("fault", [503, "reset"])
+@pytest.mark.parametrize("stored", ["0.5"], indirect=True)
+def test_a_look_that_fails_is_not_missing_through_other_file_systems_of_the_web(stored, fault):
+    """fsspec reports every look over HTTP that failed as a missing file, and lists the links of pages."""
+    from fsspec.implementations.http import HTTPFileSystem
+    from zarr.storage import FsspecStore
+
+    class OwnFileSystem(HTTPFileSystem):
+        pass
+
+    image = lamella.open_ome_zarr(
+        FsspecStore(OwnFileSystem(asynchronous=True), read_only=True, path=reach(stored, "http"))
+    )
+    whole = image.status()
+    assert (whole.state, whole.levels[0].files) == ("partly", 16)
+    met = stored.fail(fault, path=CHUNK)
+    stored.fail(fault, method="HEAD", path=CHUNK)
+    with pytest.raises(StorageError) as caught:
+        image["0"][1, 0]
+    assert met.seen
+    assert not isinstance(caught.value, DamagedDataError)
+    found = str(image.status())
+    assert "could not be read" in found
+    assert "never written" not in found
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("fault", [401, 403, 503, "reset"])
 @pytest.mark.parametrize("stored", ["0.4"], indirect=True)

@@ -100,9 +100,11 @@ def web_store(url: str) -> WebStore:
 
 
 def as_web_store(store: FsspecStore) -> FsspecStore:
-    """Return a store of fsspec; as one of the web where a user made it so."""
-    if type(store.fs) is not HTTPFileSystem:
+    """Return a store of fsspec; as one of the web where a user made it so, which is never listed."""
+    if isinstance(store, WebStore):
         return store
+    if type(store.fs) is not HTTPFileSystem:  # a class of the user's own
+        return WebStore(store.fs, read_only=True, path=store.path)
     made = WebFileSystem(*store.fs.storage_args, **{**store.fs.storage_options, "asynchronous": True})
     return WebStore(made, read_only=True, path=store.path)
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator
 
     from zarr.abc.store import Store
+    from zarr.storage import FsspecStore
 
 T = TypeVar("T")
 
@@ -69,6 +70,15 @@ def from_url(url: str, *, read_only: bool) -> Storage:
     return ZarrStorage(store, read_only, clean_url(url))
 
 
+def _never_listed_on_the_web(store: FsspecStore) -> FsspecStore:
+    """Return a store of fsspec; one of the web, also by a class of the user's own, as one that cannot list."""
+    if "HTTPFileSystem" not in [kind.__name__ for kind in type(store.fs).__mro__]:
+        return store
+    from lamella.store.web import as_web_store
+
+    return as_web_store(store)
+
+
 def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_links: bool = False) -> Storage:
     """Make the storage for a store of zarr-python.
 
@@ -88,10 +98,8 @@ def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_li
         return store.storage.beside(store.storage.root, read_only=read_only or store.read_only)
     if isinstance(store, LocalStore):
         return LocalStorage(store.root, read_only or store.read_only, fsync=fsync, follow_links=follow_links)
-    if isinstance(store, FsspecStore) and type(store.fs).__name__ == "HTTPFileSystem":
-        from lamella.store.web import as_web_store
-
-        store = as_web_store(store)
+    if isinstance(store, FsspecStore):
+        store = _never_listed_on_the_web(store)
     if isinstance(store, Store):
         return ZarrStorage(store, read_only)
     raise InvalidArgumentError(
