@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -305,3 +309,55 @@ def test_as_many_workers_copy_as_were_asked_for(tmp_path, positions):
     copied = Plate.from_positions(tmp_path / "new.zarr", dict(old.positions()), jobs=6)
     assert all((position["0"][:] == 1).all() for _, position in copied.positions())
     assert 2 <= Counting.most <= 6
+
+
+@pytest.mark.parametrize("how", ["from_positions", "map"])
+def test_custom_attributes_of_rows_come_along(tmp_path, version, how):
+    old = screen(tmp_path / "old.zarr", version)
+    with open_ome_zarr(tmp_path / "old.zarr", mode="r+") as plate:
+        plate["H"].zattrs["antibody"] = "anti-GFP"
+    if how == "map":
+        new = old.map(lambda position: position["0"][:], output=tmp_path / "new.zarr").output
+    else:
+        new = Plate.from_positions(tmp_path / "new.zarr", dict(old.positions()))
+    assert new["H"].zattrs["antibody"] == "anti-GFP"
+    assert "antibody" not in new["C"].zattrs.asdict()
+    assert validate(tmp_path / "new.zarr")
+
+
+def test_a_row_out_of_two_rows_has_the_attributes_of_neither(tmp_path, version):
+    screen(tmp_path / "old.zarr", version)
+    with open_ome_zarr(tmp_path / "old.zarr", mode="r+") as plate:
+        plate["H"].zattrs["antibody"] = "anti-GFP"
+    old = open_ome_zarr(tmp_path / "old.zarr")
+    new = Plate.from_positions(tmp_path / "new.zarr", {"A/1/0": old["C/5/0"], "A/2/0": old["H/12/0"]})
+    assert "antibody" not in new["A"].zattrs.asdict()
+
+
+def test_what_images_take_from_an_ome_xml_is_in_the_metadata_of_their_copies(tmp_path):
+    store = tmp_path / "old.zarr"
+    source = Path(__file__).parent.parent / "data" / "stores" / "v04_bioformats2raw_plate" / "hcs.zarr"
+    shutil.copytree(source, store)
+    for document in store.rglob(".zattrs"):
+        attributes = json.loads(document.read_text())
+        if "multiscales" in attributes:
+            attributes.pop("omero", None)
+            for axis in attributes["multiscales"][0]["axes"]:
+                axis.pop("unit", None)
+            for dataset in attributes["multiscales"][0]["datasets"]:
+                dataset["coordinateTransformations"] = [{"type": "scale", "scale": [1, 1, 1, 1, 1]}]
+            document.write_text(json.dumps(attributes))
+    xml = store / "OME" / "METADATA.ome.xml"
+    text = xml.read_text(encoding="utf-8")
+    xml.write_text(text.replace('PhysicalSizeX="1"', 'PhysicalSizeX="0.5"'), encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        old = open_ome_zarr(store)
+        said = {path: (old[path].scale, old[path].channel_names) for path, _ in old.positions()}
+        assert {scale[-1] for scale, _ in said.values()} == {0.5}
+    with pytest.warns(UserWarning, match=r"METADATA\.ome\.xml was not copied"):
+        new = Plate.from_positions(tmp_path / "new.zarr", dict(old.positions()))
+    assert not (tmp_path / "new.zarr" / "OME").exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert {path: (new[path].scale, new[path].channel_names) for path in said} == said

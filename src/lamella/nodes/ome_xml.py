@@ -255,6 +255,12 @@ def _file_in(root: str) -> OMEFile | None:
         return None
 
 
+def file_beside(image: Place) -> str | None:
+    """Return the name of the XML file of the collection that an image is in; None when there is none."""
+    found = _file_above(image)
+    return None if found is None else found[0].name
+
+
 def facts_of(image: Place) -> OMEImage | None:
     """Return what the OME-XML says of an image; None without an XML, or one that does not describe it.
 

@@ -407,8 +407,9 @@ class Plate(
 
         Pixels are copied as encoded chunks, without decoding, where source and plate share the Zarr format; else they
         are encoded again with the same chunks. The plate has the version of the first position, and the rows, columns
-        and acquisitions of the plates that the positions come from; of a single plate its name and custom attributes
-        too.
+        and acquisitions of the plates that the positions come from, with the custom attributes of rows and wells; of a
+        single plate its name and custom attributes too. An OME-XML of bioformats2raw is not copied, with a warning;
+        what images take from it is written into their metadata.
 
         Parameters
         ----------

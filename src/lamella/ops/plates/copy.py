@@ -18,7 +18,8 @@ from lamella.nodes.session import Place, Session
 from lamella.ops.execution import check_reach, check_workers, run, workers
 from lamella.ops.known_members import listed, unseen
 from lamella.ops.plates.acquisitions import merged_acquisitions
-from lamella.ops.plates.origins import Origins, copy_attributes
+from lamella.ops.plates.ome_facts import warn_of_files, write_facts
+from lamella.ops.plates.origins import Origins, copy_attributes, custom_attributes
 from lamella.ops.rewriting.arrays import array_units, file_units
 from lamella.ops.rewriting.survey import moved_files, part_of_others
 from lamella.ops.rewriting.upgrade_plan import has_ome
@@ -134,6 +135,7 @@ def _copied(
         units = (_CopyUnit(source, plate._place.child(path), within) for path, source in sources.items())
         run(_copy_unit, units, jobs=many, executor=executor)
         _list_positions(plate, sources, name)
+        warn_of_files(sources.values())
     except BaseException:
         plate._documents.storage.delete("")
         raise
@@ -199,8 +201,10 @@ def _list_positions(plate: Plate, sources: Mapping[str, Position], plate_name: s
         well, _, name = path.rpartition("/")
         wells.setdefault(well, []).append((name, ids[path]))
     version = plate._session.version
-    rows = dict.fromkeys(well.partition("/")[0] for well in wells)
-    groups = {plate._place.child(row).path: version.with_ome({}, {}) for row in rows}
+    empty = version.with_ome({}, {})
+    groups = {plate._place.child(row).path: empty for row, _ in (well.split("/") for well in wells)}
+    for row, origin in origins.rows_of_wells().items():
+        groups[plate._place.child(row).path] = custom_attributes(origin, version)
     for well, images in wells.items():
         listing = plate_edits.add_images(WellGroupMeta(images=[]), images)
         groups[plate._place.child(well).path] = version.dump(listing, {})
@@ -245,6 +249,7 @@ def copy_position(source: Position, target: Place, *, jobs: int | None = None) -
             raise NodeNotFoundError(f"There is no position at {source._place} any more to copy.")
     else:
         _recode(place, target, jobs)
+    write_facts(source, target)
 
 
 def _seen(place: Place) -> Place:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.position import Position
+    from lamella.nodes.session import Place
     from lamella.spec.images import ImagesMeta
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
     from lamella.types import StrPath
@@ -128,14 +129,26 @@ def create_positions(
     }
     only = [entry.id for entry in plate._live.view.acquisitions or []]
     default = only[0] if len(only) == 1 else None
-    new_wells = wells - set(made._well_paths())
+    old_wells = set(made._well_paths())
+    new_wells = wells - old_wells
     made.create_positions(
         [(*path.split("/"), None, None, default if ids.get(path) is None else ids[path]) for path in missing]
     )
+    new_rows = {path.partition("/")[0] for path in new_wells} - {path.partition("/")[0] for path in old_wells}
+    for row in sorted(new_rows):
+        _copy_row(plate._place.child(row), made._place.child(row))
     for path in sorted(new_wells & listed.keys()):
         copy_attributes(listed[path], made._open_listed(Well, path), WellGroupMeta)
     for path in missing:
         _describe(chosen[path], made[path], channel_names)
+
+
+def _copy_row(source: Place, target: Place) -> None:
+    """Copy the custom attributes of a row, which has no others."""
+    if source.session.documents.kind(source.path) == "group":
+        attributes = custom_attributes(source, target.session.version)
+        if attributes != target.session.documents.group(target.path):
+            target.session.documents.edit_group(target.path, lambda _: attributes)
 
 
 def _describe(source: Position, target: Any, channel_names: Sequence[str] | None) -> None:

@@ -93,6 +93,17 @@ class Origins:
         single = {path: next(iter(found.values())) for path, found in wells.items() if len(found) == 1}
         return cls(list(plates.values()), single, alone)
 
+    def rows_of_wells(self) -> dict[str, Place]:
+        """Return the rows of the new plate that come from one row each, with that row, where it has a document."""
+        found: dict[str, dict[str, Place]] = {}
+        for path, well in self.wells.items():
+            if well.path:  # one that was opened by itself does not reach its row
+                found.setdefault(path.partition("/")[0], {})[str(well.parent)] = well.parent
+        rows = {row: next(iter(places.values())) for row, places in found.items() if len(places) == 1}
+        return {
+            row: place for row, place in rows.items() if place.session.documents.kind(place.path) == "group"
+        }
+
     @property
     def only(self) -> Plate | None:
         """The one plate that all positions come from; None where there are several, or none."""

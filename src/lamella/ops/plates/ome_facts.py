@@ -1,0 +1,50 @@
+"""What images say by the OME-XML of bioformats2raw beside them, kept by copies that have no such file.
+
+The XML describes all images of its store in their order, so that it is no part of another plate. An image whose own
+metadata leave channel names or physical sizes open takes them from there (:mod:`lamella.nodes.ome_xml`); a copy of the
+image has them in its own metadata.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from lamella.nodes.ome_xml import file_beside, names_from_xml
+from lamella.spec import edits
+from lamella.spec.images import ImagesMeta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lamella.nodes.position import Position
+    from lamella.nodes.session import Place
+
+
+def write_facts(source: Position, target: Place) -> None:
+    """Write channel names and sizes that an image takes from an OME-XML into the metadata of its copy."""
+    if file_beside(source._place) is None:
+        return
+    meta = source._live.view
+    if not edits.channel_names(meta):
+        names = names_from_xml(source._place, len(source.channel_names))
+        meta = edits.name_channels(meta, names) if names else meta
+    own = source._session.version.load(ImagesMeta, source._documents.group(source.path))
+    if own is None or meta == own:
+        return
+    version = target.session.version
+    target.session.documents.edit_group(target.path, lambda attributes: version.dump(meta, attributes))
+
+
+def warn_of_files(sources: Iterable[Position]) -> None:
+    """Warn of each OME-XML beside images that are copied: it stays where it is."""
+    found = dict.fromkeys(file_beside(source._place) for source in sources)
+    for name in filter(None, found):
+        warnings.warn(
+            f"{name} was not copied: it describes the images of its own store, in their order. Channel names and sizes "
+            "that images take from it were written into the metadata of their copies.",
+            UserWarning,
+            stacklevel=5,
+        )
