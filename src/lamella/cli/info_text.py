@@ -79,7 +79,7 @@ def _image(image: ImageSummary, heading: str) -> Iterator[Block]:
         yield Block("Levels", [("none", "the image has no array yet")])
     else:
         yield _levels(
-            image.levels, "Levels (stale: level 0 was written since they were made)" * image.stale_levels
+            image.levels, "Levels (stale: older than level 0, or not written yet)" * image.stale_levels
         )
     if image.channels:
         rows = [_channel_row(channel) for channel in image.channels]

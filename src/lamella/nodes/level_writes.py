@@ -3,6 +3,8 @@
 The first write to level 0 of an image with lower levels puts the writer's name into the image's document; where it
 wrote is kept in memory and put in the place of the name when the store is closed. So a write costs one look at the
 document's time, a killed writer leaves levels that count as stale everywhere, and a closed one says which parts are.
+Lower levels that were created empty count as stale until they are written: the document says what is missing, and who
+writes takes it off, when the level is full or the store is closed.
 
 Layer: nodes. What the document says is in :mod:`lamella.spec.stale_levels`, bringing the levels up to date in
 :mod:`lamella.ops.pyramids.update`.
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from lamella.errors import LamellaError, NodeNotFoundError
-from lamella.spec.stale_levels import StaleLevels, read_stale, with_box, with_stale
+from lamella.spec.stale_levels import StaleLevels, common_boxes, read_stale, with_box, with_stale, without_box
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 _DEEPEST = 3
 """Groups above an array that are looked at for the image whose level it is: names of levels are seldom nested."""
+
+_MOST_PIECES = 1024
+"""Boxes of a level that are kept in memory while it is filled in any order."""
 
 
 @dataclass
@@ -46,6 +51,12 @@ class _Array:
         Whether the document names this writer.
     boxes
         What was written since it does.
+    level
+        Path of the array in the image.
+    unwritten
+        Of a lower level that was created empty, the boxes that nobody wrote, this writer included.
+    is_told
+        Whether the document says as much.
     """
 
     image: str | None
@@ -53,6 +64,9 @@ class _Array:
     is_level_0: bool = False
     is_named: bool = False
     boxes: tuple[Box, ...] = field(default=())
+    level: str = ""
+    unwritten: tuple[Box, ...] = ()
+    is_told: bool = True
 
 
 class LevelWrites:
@@ -79,13 +93,29 @@ class LevelWrites:
         path
             Of the array.
         box
-            Gives the box that is written, in voxels; asked only for the level 0 of an image with lower levels.
+            Gives the box that is written, in voxels; asked only for the level 0 of an image with lower levels, and for
+            lower levels that were created empty.
         """
         self._note(path, box)
         try:
             yield
         finally:
             self._note(path, box)  # the levels may have been made anew while the write was under way
+        self._fill(path, box)
+
+    def _fill(self, path: str, box: Callable[[], Box | None]) -> None:
+        """Take off what was written of a level that was created empty; the document says so when it is full."""
+        with self._lock:
+            known = self._arrays.get(path)
+            if known is None or known.image is None or not known.unwritten:
+                return
+            written = box()
+            if written is not None:
+                known.unwritten = without_box(known.unwritten, written, _MOST_PIECES)
+                known.is_told = False
+            if not known.unwritten:
+                _, known.stamp = self._session.documents.edit_group(known.image, _filling(known))
+                known.is_told = True
 
     def _note(self, path: str, box: Callable[[], Box | None]) -> None:
         with self._lock:
@@ -118,7 +148,10 @@ class LevelWrites:
             stale = read_stale(attributes)
             # Levels that are being made are not listed yet.
             if not any(paths[0] == level and (len(paths) > 1 or stale.unlisted) for paths in levels):
-                return _Array(image, stamp)
+                rest, is_told = stale.to_write(level), True
+                if known is not None and not known.is_told:
+                    rest, is_told = common_boxes(rest, known.unwritten, _MOST_PIECES), False
+                return _Array(image, stamp, level=level, unwritten=rest, is_told=is_told)
             named = stale.names(self._name)
             # Whoever took the name away has made the levels anew.
             boxes = known.boxes if known is not None and named else ()
@@ -161,10 +194,11 @@ class LevelWrites:
             }
             for path, known in chosen.items():
                 del self._arrays[path]
-                if known.image is None or not known.is_named:
+                if known.image is None or (known.is_told and not known.is_named):
                     continue
+                told = _telling(self._name, known.boxes) if known.is_named else _filling(known)
                 try:
-                    self._session.documents.edit_group(known.image, _telling(self._name, known.boxes))
+                    self._session.documents.edit_group(known.image, told)
                 except LamellaError:
                     continue
 
@@ -172,6 +206,15 @@ class LevelWrites:
         """Say nothing of what was written to an image so far: all its levels are made anew, or are gone."""
         with self._lock:
             self._arrays = {path: known for path, known in self._arrays.items() if known.image != image}
+
+
+def _filling(known: _Array) -> Callable[[JSONObject], JSONObject]:
+    def told(attributes: JSONObject) -> JSONObject:
+        stale = read_stale(attributes)
+        rest = common_boxes(stale.to_write(known.level), known.unwritten)
+        return with_stale(attributes, stale.with_unwritten(known.level, rest))
+
+    return told
 
 
 def _telling(name: str, boxes: tuple[Box, ...]) -> Callable[[JSONObject], JSONObject]:

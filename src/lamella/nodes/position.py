@@ -27,7 +27,7 @@ from lamella.spec import edits
 from lamella.spec.axes import axes_from_json, channel_axis
 from lamella.spec.images import ImagesMeta, MultiScaleMeta
 from lamella.spec.intents import read_appending, with_appending
-from lamella.spec.stale_levels import read_stale
+from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.spec.transforms import TransformationMeta
 from lamella.store.keys import natural_order
 
@@ -317,7 +317,10 @@ class Position(
         storage.check_deletable(place.path)
         if name in self.dataset_paths:
             # Metadata first: a kill between the two leaves an array that nobody lists, never a listed gap.
-            self._live.edit(lambda meta: edits.remove_dataset(meta, name))
+            self._live.edit(
+                lambda meta: edits.remove_dataset(meta, name),
+                beside=lambda old: with_stale(old, read_stale(old).with_unwritten(name, [])),
+            )
         if storage.exists(place.path):
             self._documents.delete(place.path)
 

@@ -19,7 +19,7 @@ from lamella.nodes.node import NGFFNode
 from lamella.nodes.position_channels import dtype_window
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
-from lamella.spec.stale_levels import read_stale
+from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.store.array_memo import made
 from lamella.store.documents import new_array
 from lamella.store.keys import PRIVATE_PREFIX
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lamella.spec.transforms import TransformationMeta
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.compressor import CompressorChoice
-    from lamella.types import Shape
+    from lamella.types import JSONObject, Shape
 
 
 class ImageCreation(NGFFNode):
@@ -162,7 +162,14 @@ class ImageCreation(NGFFNode):
         array = self._described(view, wanted)
         made = self._create(name, view, array, transform, check_shape, None)
         key = self._checked_key(name)
-        if asked and content is not None and "/" not in key and not self._unnamed(view, array.shape):
+        is_first = view.multiscales[0].get_dataset_paths()[:1] in ([], [key])
+        if (
+            asked
+            and is_first
+            and content is not None
+            and "/" not in key
+            and not self._unnamed(view, array.shape)
+        ):
             remember(content, asked, Creation(view, key, array, _change(key, array)))
         if not self.path:  # an image by itself: frames come next, while plates are made as a whole before
             made._stored.prepare()
@@ -215,9 +222,15 @@ class ImageCreation(NGFFNode):
             else:
                 self._documents.move(staged.path, place.path)
 
+        def unwritten(attributes: JSONObject) -> JSONObject:
+            boxes = [((0,) * len(array.shape), array.shape)] if staged is None and all(array.shape) else []
+            return with_stale(attributes, read_stale(attributes).with_unwritten(key, boxes))
+
         try:
-            same = None if transform is not None else _change(key, array)
-            meta = self._live.edit(add, before_write=put, same=same)
+            # A lower level counts as stale until it is written.
+            lower = view.multiscales[0].get_dataset_paths()[:1] not in ([], [key])
+            same = None if transform is not None or lower else _change(key, array)
+            meta = self._live.edit(add, before_write=put, same=same, beside=unwritten if lower else None)
         except BaseException:
             if staged is not None and self._documents.storage.exists(staged.path):
                 self._documents.delete(staged.path)

@@ -26,6 +26,8 @@ class PyramidMethods(NGFFNode):
     def initialize_pyramid(self, levels: int, *, factors: Mapping[str, int] | None = None) -> None:
         """Create the arrays and metadata of lower-resolution levels, each half the last; no pixels.
 
+        They are listed at once, and count as stale (:attr:`stale_levels`) until they are written.
+
         Parameters
         ----------
         levels
@@ -164,7 +166,7 @@ class PyramidMethods(NGFFNode):
 
     @property
     def stale_levels(self) -> bool:
-        """Whether level 0 was written since the lower levels were made from it, as far as lamella wrote it.
+        """Whether lower levels do not show level 0: it was written since, or they were created empty and not filled.
 
         Writes through ``position["0"]`` count, in this process or another, and a pyramid that was killed half way.
         Writes past lamella's arrays (``array.zarr()``, ``array.tensorstore()``, other libraries) do not.

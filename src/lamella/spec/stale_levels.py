@@ -9,12 +9,14 @@ readers pass over::
 levels are stale. ``regions`` are boxes of level 0, start and stop in voxels, that writers told when they ended.
 ``making`` is there while a writer makes all levels of a large image: which of them are still to be made of which boxes.
 ``unlisted`` names levels that a writer makes and that the image does not list before they are whole.
+``unwritten`` names levels that were created empty, with their boxes, in their own voxels, that nobody has written yet.
 
 Layer: spec. Pure functions on attributes.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -82,15 +84,18 @@ class StaleLevels:
         How far the one is who makes all levels; None where there is none, or it has not come far.
     unlisted
         Paths of levels that are being made and that the image does not list yet.
+    unwritten
+        Paths of levels that were created empty, each with the boxes of it that were not written since.
     """
 
     writers: tuple[str, ...] = ()
     regions: tuple[Box, ...] = ()
     making: Making | None = None
     unlisted: tuple[str, ...] = ()
+    unwritten: tuple[tuple[str, tuple[Box, ...]], ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.writers or self.regions or self.unlisted)
+        return bool(self.writers or self.regions or self.unlisted or self.unwritten)
 
     def names(self, writer: str) -> bool:
         """Whether a writer is among those that have not told where they write."""
@@ -102,14 +107,14 @@ class StaleLevels:
             return self
         if len(self.writers) >= _MOST_WRITERS:
             # Nobody can end it but a whole pyramid.
-            return StaleLevels((_MANY,), self.regions, unlisted=self.unlisted)
+            return replace(self, writers=(_MANY,), making=None)
         return replace(self, writers=(*self.writers, writer))
 
     def ended(self, writer: str, boxes: Iterable[Box]) -> StaleLevels:
         """Put what a writer wrote in the place of its name.
 
         >>> StaleLevels(("a", "b")).ended("a", [((0,), (4,))])
-        StaleLevels(writers=('b',), regions=(((0,), (4,)),), making=None, unlisted=())
+        StaleLevels(writers=('b',), regions=(((0,), (4,)),), making=None, unlisted=(), unwritten=())
         """
         regions = self.regions
         for box in boxes:
@@ -126,12 +131,25 @@ class StaleLevels:
         """
         return replace(self, regions=without_box(self.regions, box))
 
+    def to_write(self, level: str) -> tuple[Box, ...]:
+        """Return the boxes of a level that nobody has written yet."""
+        return dict(self.unwritten).get(level, ())
+
+    def with_unwritten(self, level: str, boxes: Sequence[Box]) -> StaleLevels:
+        """Say which boxes of a level nobody has written; without any the level is not named.
+
+        >>> StaleLevels().with_unwritten("1", [((0,), (4,))]).with_unwritten("1", [])
+        StaleLevels(writers=(), regions=(), making=None, unlisted=(), unwritten=())
+        """
+        named = {**dict(self.unwritten), level: tuple(boxes)}
+        return replace(self, unwritten=tuple((path, kept) for path, kept in named.items() if kept))
+
 
 def read_stale(attributes: JSONObject) -> StaleLevels:
     """Read what the attributes of an image say; what cannot be understood counts as written anywhere.
 
     >>> read_stale({"lamella": {"stale_levels": {"writers": [], "regions": [[[0, 0], [4, 8]]]}}})
-    StaleLevels(writers=(), regions=(((0, 0), (4, 8)),), making=None, unlisted=())
+    StaleLevels(writers=(), regions=(((0, 0), (4, 8)),), making=None, unlisted=(), unwritten=())
     >>> bool(read_stale({}))
     False
     """
@@ -146,7 +164,19 @@ def read_stale(attributes: JSONObject) -> StaleLevels:
         return StaleLevels((_MANY,))
     unlisted = found.get("unlisted")
     paths = tuple(path for path in unlisted if isinstance(path, str)) if isinstance(unlisted, list) else ()
-    return StaleLevels(writers, regions, _read_making(found.get("making")), paths)
+    making, unwritten = _read_making(found.get("making")), _read_unwritten(found.get("unwritten"))
+    return StaleLevels(writers, regions, making, paths, unwritten)
+
+
+def _read_unwritten(found: Any) -> tuple[tuple[str, tuple[Box, ...]], ...]:
+    """Read which levels were not written; what cannot be understood is nothing that a write could take away."""
+    if not isinstance(found, dict):
+        return ()
+    named = []
+    for level, boxes in found.items():
+        with suppress(TypeError, ValueError, OverflowError):
+            named.append((level, _boxes(boxes)))
+    return tuple(named)
 
 
 def _read_making(found: Any) -> Making | None:
@@ -179,6 +209,11 @@ def with_stale(attributes: JSONObject, stale: StaleLevels) -> JSONObject:
             kept[_KEY]["making"] = stale.making.to_json()
         if stale.unlisted:
             kept[_KEY]["unlisted"] = list(stale.unlisted)
+        if stale.unwritten:
+            kept[_KEY]["unwritten"] = {
+                level: [[list(start), list(stop)] for start, stop in boxes]
+                for level, boxes in stale.unwritten
+            }
     rest = {key: value for key, value in attributes.items() if key != _OURS}
     return {**rest, _OURS: kept} if kept else rest
 
@@ -218,6 +253,22 @@ def without_box(boxes: Sequence[Box], box: Box, most: int = _MOST_BOXES) -> tupl
         for piece in rest if rest != [one] else ():
             kept = with_box(kept, piece, most)
     return kept
+
+
+def common_boxes(some: Sequence[Box], others: Sequence[Box], most: int = _MOST_BOXES) -> tuple[Box, ...]:
+    """Return what lies in boxes of both, as at most so many boxes.
+
+    >>> common_boxes([((0,), (4,)), ((6,), (9,))], [((2,), (7,))])
+    (((2,), (4,)), ((6,), (7,)))
+    """
+    found: tuple[Box, ...] = ()
+    for one in some:
+        for other in others:
+            if len(one[0]) == len(other[0]):
+                both = tuple(map(max, one[0], other[0])), tuple(map(min, one[1], other[1]))
+                if all(a < b for a, b in zip(*both, strict=True)):
+                    found = with_box(found, both, most)
+    return found
 
 
 def _contains(outer: Box, inner: Box) -> bool:

@@ -28,6 +28,7 @@ from lamella.ops.pyramids.progress import Progress
 from lamella.ops.pyramids.progress import begin as begin_progress
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, space_axes
+from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import array_like
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from lamella.ops.regions import Region
     from lamella.spec.images import ImagesMeta
     from lamella.store.array_meta import ArrayMeta
-    from lamella.types import Shape
+    from lamella.types import JSONObject, Shape
 
 COARSEST_SIDE = 256
 """Where ``levels="auto"`` stops: the larger side of Y and X in voxels."""
@@ -64,7 +65,19 @@ def initialize_pyramid(
     if len(position.dataset_paths) > 1:
         _refuse_other(position, plan, dims, factors)
     else:
-        _create_levels(position, base, plan, method)
+        _create_levels(
+            position, base, plan, method, beside=functools.partial(_unwritten, position, base, plan)
+        )
+
+
+def _unwritten(
+    position: Position, base: ImageArray, plan: list[tuple[Shape, Shape]], attributes: JSONObject
+) -> JSONObject:
+    """Say of new levels that nobody has written their pixels."""
+    stale = read_stale(attributes)
+    for path, (shape, _) in zip(_planned(position, base, plan), plan[1:], strict=True):
+        stale = stale.with_unwritten(path, [((0,) * len(shape), shape)] if all(shape) else [])
+    return with_stale(attributes, stale)
 
 
 def compute_pyramid(
@@ -471,9 +484,13 @@ def _planned(position: Position, base: ImageArray, plan: list[tuple[Shape, Shape
 
 
 def _create_levels(
-    position: Position, base: ImageArray, plan: list[tuple[Shape, Shape]], method: str
+    position: Position,
+    base: ImageArray,
+    plan: list[tuple[Shape, Shape]],
+    method: str,
+    beside: Callable[[JSONObject], JSONObject] | None = None,
 ) -> None:
-    """Create arrays and metadata of levels.
+    """Create arrays and metadata of levels; `beside` changes what else the document says.
 
     Of several calls at a time one creates them, and the others are refused.
     """
@@ -497,7 +514,7 @@ def _create_levels(
         unlisted.refuse_listed(position, position._live.refresh())
         unlisted.drop(position)
         unlisted.refuse_taken(position, levels)
-        position._live.edit(add, before_write=put)
+        position._live.edit(add, before_write=put, beside=beside)
 
 
 def _level_meta(base: ImageArray, shape: Shape) -> ArrayMeta:

@@ -62,7 +62,8 @@ def update_pyramid(
     boxes = None if region is None else _boxes(base, region)
     position._session.writes.settle(position.path)
     stale, outgrown = stale_levels(position), outgrown_levels(position)
-    if boxes is None and (stale.writers or any(len(start) != base.ndim for start, _ in stale.regions)):
+    unknown = stale.writers or stale.unwritten
+    if boxes is None and (unknown or any(len(start) != base.ndim for start, _ in stale.regions)):
         recompute_levels(position, chosen, jobs=jobs, executor=executor)
         return
     parts: tuple[Box, ...] = ()

@@ -110,10 +110,14 @@ def _compare_image(
         ]
         if len(levels) < 2:
             continue
-        if read_stale(image.node.attributes):
-            inspection.notes.append(
-                (image.node.path, "level 0 was written since the levels were made: update_pyramid() is due")
-            )
+        stale = read_stale(image.node.attributes)
+        if stale.unwritten:
+            names = ", ".join(level for level, _ in stale.unwritten)
+            text = f"levels that were created empty are not written: {names}. compute_pyramid() makes them"
+            inspection.notes.append((image.node.path, text))
+        if stale.writers or stale.regions:
+            text = "level 0 was written since the levels were made: update_pyramid() is due"
+            inspection.notes.append((image.node.path, text))
         method = recorded_method(entry)
         if method is None:
             maker = entry.get("metadata")
