@@ -26,7 +26,7 @@ from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.layout import auto_layout, default_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import DTypeLike
 
@@ -222,15 +222,11 @@ class ImageCreation(NGFFNode):
             else:
                 self._documents.move(staged.path, place.path)
 
-        def unwritten(attributes: JSONObject) -> JSONObject:
-            boxes = [((0,) * len(array.shape), array.shape)] if staged is None and all(array.shape) else []
-            return with_stale(attributes, read_stale(attributes).with_unwritten(key, boxes))
-
         try:
             # A lower level counts as stale until it is written.
-            lower = view.multiscales[0].get_dataset_paths()[:1] not in ([], [key])
-            same = None if transform is not None or lower else _change(key, array)
-            meta = self._live.edit(add, before_write=put, same=same, beside=unwritten if lower else None)
+            beside = _unwritten(key, array, staged is not None) if _is_lower(view, key) else None
+            same = None if transform is not None or beside else _change(key, array)
+            meta = self._live.edit(add, before_write=put, same=same, beside=beside)
         except BaseException:
             if staged is not None and self._documents.storage.exists(staged.path):
                 self._documents.delete(staged.path)
@@ -429,6 +425,17 @@ class ImageCreation(NGFFNode):
                 UserWarning,
                 stacklevel=3,
             )
+
+
+def _is_lower(view: ImagesMeta, key: str) -> bool:
+    """Whether there is another level before one."""
+    return view.multiscales[0].get_dataset_paths()[:1] not in ([], [key])
+
+
+def _unwritten(key: str, array: ArrayMeta, written: bool) -> Callable[[JSONObject], JSONObject]:
+    """Return the change of a document that says whether the pixels of a new level are written."""
+    boxes = [((0,) * len(array.shape), array.shape)] if all(array.shape) and not written else []
+    return lambda attributes: with_stale(attributes, read_stale(attributes).with_unwritten(key, boxes))
 
 
 def _change(key: str, array: ArrayMeta) -> tuple[str, str, str]:
