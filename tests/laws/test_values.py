@@ -303,3 +303,18 @@ def test_blocks_of_another_type_than_a_lazy_array_states_are_refused(image, tmp_
         image.create_image("1", lying) if call == "create_image" else image.labels.create("cells", lying)
     fits = lazy.map_blocks(lambda block: np.full(block.shape, 200), dtype="uint8")
     image.create_image("1", fits) if call == "create_image" else image.labels.create("cells", fits)
+
+
+@pytest.mark.parametrize("place", [0, 2**17 - 1, 2**17, 300_000, -1])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_value_out_of_range_is_found_anywhere_in_large_data(tmp_path, files, place, order):
+    with lamella.open_ome_zarr(
+        tmp_path / "a.zarr", layout="fov", mode="w", version="0.5", axes=lamella.models.axes("yx")
+    ) as position:
+        array = position.create_zeros("0", (700, 600), "uint16")
+        data = np.zeros((700, 600), "int32", order=order)
+        data.reshape(-1, order=order)[place] = 70000
+        with refused(tmp_path, files, "70000.*0 to 65535"):
+            array[...] = data
+        array[...] = data // 2
+        assert array[...].max() == 35000
