@@ -137,3 +137,35 @@ def test_positions_with_axes_of_their_own_keep_them(tmp_path):
     assert [position.axis_names for _, position in out.positions()] == [list("tczyx"), list("cyx")]
     assert [position.channel_names for _, position in out.positions()] == [["one"], ["two"]]
     assert [position.scale[-1] for _, position in out.positions()] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("over", ["positions", "regions"])
+def test_positions_of_other_axes_and_channels_keep_them(tmp_path, version, over):
+    with lamella.open_ome_zarr(
+        tmp_path / "old.zarr", layout="hcs", mode="w", channel_names=["a", "b"], version=version
+    ) as plate:
+        plate.create_position("A", "1", "0").create_image("0", np.ones((1, 2, 2, 8, 8), "u2"))
+    sources = {"A/1/0": plate["A/1/0"]}
+    for path, names, channels, dtype in (("A/2/0", "cyx", ["q"], "f4"), ("B/1/0", "zyx", None, "i1")):
+        with lamella.open_ome_zarr(
+            tmp_path / f"{names}.zarr",
+            layout="fov",
+            mode="w",
+            channel_names=channels,
+            axes=lamella.models.axes(names),
+            version=version,
+        ) as sources[path]:
+            sources[path].create_image("0", np.ones((1, 16, 16), dtype))
+            sources[path].labels.create("cells", np.ones((16, 16) if channels else (1, 16, 16), "u1"))
+            sources[path].compute_pyramid(levels=2)
+    old = lamella.Plate.from_positions(tmp_path / "plate.zarr", sources)
+    work = {"positions": lambda position: position["0"][:], "regions": lambda block: block}
+    made = old.map(work[over], over=over, output=tmp_path / "new.zarr").output
+    for new in (made, lamella.open_ome_zarr(tmp_path / "new.zarr")):
+        for path, source in old.positions():
+            assert new[path].axes == source.axes
+            assert new[path].channel_names == source.channel_names
+            assert new[path].data.dtype == source.data.dtype
+            assert new[path].dataset_paths == ["0"]
+            assert list(new[path].labels) == []
+    assert lamella.validate(tmp_path / "new.zarr").valid

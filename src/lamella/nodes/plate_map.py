@@ -56,7 +56,9 @@ class MapMethods:
             default where there is an `output` and for regions.
         output
             Path of a new plate for the results, with the same positions, names, acquisitions, channels, colours,
-            contrast limits and custom attributes; this plate by default.
+            contrast limits and custom attributes; this plate by default. Label images and lower levels of pyramids are
+            not copied, as they belong to other pixels: see :meth:`compute_pyramid <Position.compute_pyramid>`, and
+            :meth:`from_positions` for copies with all that there is.
         channel_names
             Of the new plate; by default those of this one.
         dtype

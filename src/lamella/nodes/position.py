@@ -163,8 +163,10 @@ class Position(
             return with_sizes(
                 self._place, meta if appending is None else self._with_appended(meta, appending)
             )
-        axes = _stored_axes(attributes) or self._given_axes or version.default_axes()
-        names = self._given_channels or []
+        stored = _stored_axes(attributes)
+        axes = stored or self._given_axes or version.default_axes()
+        # The names are those of the plate; a position that says its own axes may have no channels.
+        names = [] if stored and channel_axis(stored) is None else self._given_channels or []
         empty = edits.new_images(axes, names, name=self._image_name())
         if meta is not None and meta.omero is not None:
             empty.omero = meta.omero
@@ -219,7 +221,9 @@ class Position(
         or else ``channel_0``, ``channel_1``, ...
         """
         view = self._live.view
-        image, names = view.multiscales[0], edits.channel_names(view) or list(self._given_channels or [])
+        image, names = view.multiscales[0], edits.channel_names(view)
+        if not names and channel_axis(image.axes) is not None:
+            names = list(self._given_channels or [])
         count = self._channel_count(image, len(names))
         if names:
             return names if count in (None, len(names)) else edits.fitted_names(names, count or 0)

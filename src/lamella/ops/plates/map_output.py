@@ -17,6 +17,8 @@ from lamella.nodes.position import pending_attributes
 from lamella.nodes.well import Well
 from lamella.ops.execution import check_reach
 from lamella.ops.plates.origins import copy_attributes, custom_attributes
+from lamella.spec.axes import channel_axis
+from lamella.spec.edits import new_images
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.store.documents import array_like
 from lamella.store.local import LocalStorage
@@ -157,12 +159,13 @@ def _describe(source: Position, target: Any, channel_names: Sequence[str] | None
     meta: ImagesMeta = source._live.view.copied()
     for image in meta.multiscales:
         image.datasets, image.type, image.metadata = [], None, None
-    if channel_names is not None and meta.omero is not None:
+    axes = meta.multiscales[0].axes
+    if channel_axis(axes) is not None and meta.omero is None:
+        meta.omero = new_images(axes, channel_names or source.channel_names).omero
+    elif channel_names is not None and meta.omero is not None:
         known = {channel.label: channel for channel in meta.omero.channels}
         own = target._live.view.omero.channels
         meta.omero.channels = [known.get(channel.label, channel) for channel in own]
-    elif meta.omero is None:
-        meta.omero = target._live.view.omero
     attributes = custom_attributes(source, version)
     for image in meta.multiscales[
         :1
