@@ -87,13 +87,14 @@ class Fault:
     """Something that goes wrong: at which requests, how, and how often.
 
     ``kind`` is a status such as 403, or "reset" (the connection is cut), "short" (half of the body comes) or "late"
-    (nothing comes until the service stops, or the client gives up).
+    (nothing comes until the service stops, or the client gives up). ``code`` is what S3 calls the error.
     """
 
     kind: int | str
     method: str = "GET"
     path: str = ""
     times: int | None = None
+    code: str = ""
     seen: int = 0
 
 
@@ -167,10 +168,16 @@ class Service:
                     self.objects[f"{path}/{os.path.relpath(file, root)}"] = stream.read()
 
     def fail(
-        self, kind: int | str, *, method: str = "GET", path: str = "", times: int | None = None
+        self,
+        kind: int | str,
+        *,
+        method: str = "GET",
+        path: str = "",
+        times: int | None = None,
+        code: str = "",
     ) -> Fault:
         """Make requests go wrong whose method and path (a regular expression, searched) fit; all, or the next few."""
-        fault = Fault(kind, method, path, times)
+        fault = Fault(kind, method, path, times, code)
         self.faults.append(fault)
         return fault
 
@@ -238,7 +245,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.kind == "late":
             self.service.stopped.wait()
         if isinstance(fault.kind, int):
-            self._refuse(fault.kind)
+            self._refuse(fault.kind, fault.code)
         else:
             self._reset()
         return False
@@ -270,10 +277,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.close()
         self.close_connection = True
 
-    def _refuse(self, status: int) -> None:
+    def _refuse(self, status: int, code: str = "") -> None:
         names = {401: "Unauthorized", 403: "AccessDenied", 404: "NoSuchKey", 412: "PreconditionFailed",
                  429: "TooManyRequests", 503: "SlowDown", 304: "NotModified", 416: "InvalidRange"}  # fmt: skip
-        code = names.get(status, "InternalError")
+        code = code or names.get(status, "InternalError")
         body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>"
         self._answer(status, b"" if status == 304 else body.encode(), {"Content-Type": "application/xml"})
 

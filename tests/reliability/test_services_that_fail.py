@@ -329,3 +329,31 @@ def test_a_server_that_ignores_ranges_is_named_and_is_no_damage(stored, way):
     assert lamella.verify(image)  # it asks for whole files
     stored.ranges = True
     assert np.array_equal(image["0"][:2, ..., 20:], pixels()[..., 20:])
+
+
+ODD = [
+    ("obstore", 400, "InvalidRequest", "400 Bad Request"),
+    ("obstore", 301, "PermanentRedirect", "redirect"),
+    ("http", 301, "", "301"),
+    ("http", 304, "", "304"),
+    ("http", 400, "", "400"),
+    ("s3", 400, "ExpiredToken", "ExpiredToken|Bad Request"),
+]
+"""Answers that mean neither a file nor that there is none: how it is asked, status, code, and what is said."""
+
+
+@pytest.mark.parametrize(("way", "status", "code", "said"), ODD)
+@pytest.mark.parametrize("stored", ["0.5"], indirect=True)
+def test_an_odd_answer_is_no_file_no_absence_and_no_late_answer(stored, way, status, code, said):
+    image = lamella.open_ome_zarr(reach(stored, way))
+    assert image["0"].shape == (3, 2, 1, 32, 32)
+    stored.fail(status, method="*", path=CHUNK, code=code)
+    with pytest.raises(StorageError, match=said) as caught:
+        image["0"][1, 0]
+    assert not isinstance(caught.value, DamagedDataError)
+    assert "in time" not in str(caught.value)
+    assert image.status().state == "unread"
+    stored.heal()
+    stored.fail(status, method="*", code=code)
+    with pytest.raises(StorageError, match=said):
+        lamella.open_ome_zarr(reach(stored, way))

@@ -329,6 +329,8 @@ class LocalStorage(Storage):
                 remove_folder(path, may_stay=not prefix)
             else:
                 os.unlink(path)  # a link goes, what it names stays
+        except FileNotFoundError:
+            pass  # somebody else was quicker
         except PartlyRemovedError as error:
             self._fail("delete", prefix, error)
         except OSError as error:

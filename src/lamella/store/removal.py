@@ -151,14 +151,14 @@ def _files_in(
     pending, count = [entry.path], 0
     while pending:
         folder = pending.pop()
-        if check is not None:
-            found = os.lstat(folder)
-            if found.st_dev != device:
-                raise OSError(
-                    errno.EBUSY, os.strerror(errno.EBUSY) + ", a file system is mounted there", folder
-                )
-            check(folder, found)
         try:
+            if check is not None:
+                found = os.lstat(folder)
+                if found.st_dev != device:
+                    raise OSError(
+                        errno.EBUSY, os.strerror(errno.EBUSY) + ", a file system is mounted there", folder
+                    )
+                check(folder, found)
             with os.scandir(folder) as entries:
                 for member in entries:
                     if member.is_dir(follow_symlinks=False):
@@ -187,6 +187,7 @@ def _check_folder(path: str, found: os.stat_result) -> None:
 def _check_writable(path: str, how: int, owners: tuple[os.stat_result, ...]) -> None:
     """Refuse a folder by its mode, a read-only mount, or flags of Linux; the first of `owners` is its own state."""
     if not os.access(path, how, effective_ids=os.access in os.supports_effective_ids):
+        os.lstat(path)  # one that somebody else removed meanwhile is not protected
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
     is_sticky = bool(owners[0].st_mode & stat.S_ISVTX)
     if is_sticky and hasattr(os, "geteuid") and os.geteuid() not in (0, *(one.st_uid for one in owners)):

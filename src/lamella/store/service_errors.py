@@ -102,7 +102,7 @@ def is_denied(error: BaseException) -> bool:
 
 def _network_fault(error: BaseException) -> tuple[str, int] | None:
     """Return what went wrong on the way, with the system's number for it."""
-    kind, text = type(error).__name__, str(error)
+    kind, text = type(error).__name__, _said(error)
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)) or _LATE.search(kind) or _LATE.search(text):
         return "no answer came in time", errno.ETIMEDOUT
     if kind in ("ClientPayloadError", "IncompleteRead", "ResponseStreamingError") or _SHORT.search(text):
@@ -154,7 +154,7 @@ def explained(verb: str, key: str, where: str, error: Exception) -> StorageError
             "wrong with what is stored: try again later.",
             errno.EAGAIN,
         )
-    for one in _chain(error):
+    for one in _chain(error) if status is None else ():
         fault = _network_fault(one)
         if fault is not None:
             return StorageError(

@@ -19,6 +19,7 @@ from lamella.store.service_errors import ranges_ignored
 
 _ABSENT = (404, 410)
 _PAGES = ("text/html", "application/xhtml+xml")
+_WITH_CONTENT = (200, 203, 206)
 _PARTIAL, _NO_SUCH_RANGE = 206, 416
 
 
@@ -84,6 +85,11 @@ class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]
         if answer.status in _ABSENT:
             raise FileNotFoundError(url)
         answer.raise_for_status()
+        if answer.status not in _WITH_CONTENT:
+            raise StorageError(
+                f"Cannot read {url}: the server answers {answer.status} {answer.reason}, which is neither the file nor "
+                "that there is none. Nothing is known to be wrong with what is stored: check the URL and the server."
+            )
 
 
 class WebStore(FsspecStore):
