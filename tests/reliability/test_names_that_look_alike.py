@@ -116,7 +116,7 @@ def test_rows_of_another_system_that_became_one_folder_are_told_and_neither_is_l
     found = dict(plate.positions(on_error="report"))
     assert all(found[name]["0"][...].any() for name in ("A/1/0", "A/1/1"))
     assert [str(fault) for fault in found.values() if isinstance(fault, LamellaError)] == [
-        f"{path} lists the well 'a/2', but it is not in the store."
+        f"{path} lists the well 'a/2', but nothing is stored at {path}/a/2."
     ]
     before = {name: data for name, data in contents(path).items() if name != "zarr.json"}
     del plate["a"]

@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, InvalidNameError, MetadataError, NodeNotFoundError
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
@@ -244,7 +244,7 @@ class Position(
             return expected
         try:
             meta = self._documents.array(self._place.child(first).path)
-        except (NodeNotFoundError, MetadataError):
+        except (NodeNotFoundError, MetadataError, InvalidNameError):  # reading the array says so
             return None
         self._check_level(first, image, meta)
         return _channels_of(meta, image, axis)
