@@ -217,6 +217,7 @@ def test_levels_of_other_whole_factors_hold_the_definition_too(tmp_path, engine,
         assert_same_bits(position[level][...], expected)
 
 
+@pytest.mark.filterwarnings("ignore:The metadata of .* break CT-06:lamella.errors.MetadataWarning")
 @pytest.mark.parametrize("method", ["mode", "stride"])
 @pytest.mark.parametrize("name", ["u1", "u4", "i8"])
 def test_label_levels_hold_ids_of_level_0_alone_and_as_many_levels_as_the_image(tmp_path, name, method):

@@ -117,7 +117,7 @@ def check_work(
 
 
 # Half of an upgrade in place has documents of two versions, which opening reports.
-@pytest.mark.filterwarnings("ignore:The metadata of .* break ST-07:lamella.errors.MetadataWarning")
+@pytest.mark.filterwarnings("ignore:The metadata of .* break:lamella.errors.MetadataWarning")
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 @pytest.mark.parametrize("name", [name for name in WORKS if not name.startswith("frames")])
 def test_a_killed_work_leaves_old_or_new_and_is_finished_by_the_same_call(killer, name, version, tmp_path):

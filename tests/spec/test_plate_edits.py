@@ -170,7 +170,7 @@ def test_a_gap_is_filled_with_standard_names() -> None:
     ],
 )
 def test_an_index_that_leaves_an_unnamable_gap_is_refused(known: list[str], well: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"(row|col)_index="):
+    with pytest.raises(InvalidArgumentError, match=r"(row|col)_index( of the well|=)"):
         plate_edits.add_wells(plate_of(*known), [well])
 
 

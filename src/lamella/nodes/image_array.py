@@ -442,9 +442,10 @@ class ImageArray(ZarrSurface):
 
         Examples
         --------
+        >>> import zarr
         >>> array = position.data.zarr()
-        >>> type(array).__module__.partition(".")[0], array.metadata.zarr_format, array.shape
-        ('zarr', 3, (1, 2, 4, 8, 8))
+        >>> isinstance(array, zarr.Array), array.metadata.zarr_format, array.shape
+        (True, 3, (1, 2, 4, 8, 8))
         """
         from lamella.nodes.zarr_views import open_array
 

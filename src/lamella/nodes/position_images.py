@@ -316,7 +316,10 @@ class ImageCreation(NGFFNode):
             write_array(made, source)
         except BaseException:
             # A source that fails half way leaves no half-written image; a kill leaves one whose chunks are whole.
-            self._live.edit(lambda meta: edits.remove_dataset(meta, key))
+            self._live.edit(
+                lambda meta: edits.remove_dataset(meta, key),
+                beside=lambda old: with_stale(old, read_stale(old).with_unwritten(key, [])),
+            )
             self._documents.delete(made.path)
             raise
 

@@ -40,8 +40,8 @@ class Scene(ModelNode[SceneMeta]):
     >>> path = tempfile.mkdtemp() + "/scene.zarr"
     >>> tile = {"type": "translation", "translation": [0, 348], "input": {"path": "tile", "name": "physical"},
     ...         "output": {"name": "world"}}
-    >>> scene = {"coordinateSystems": [{"name": "world", "axes": [{"name": "y"}, {"name": "x"}]}],
-    ...          "coordinateTransformations": [tile]}
+    >>> plane = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+    >>> scene = {"coordinateSystems": [{"name": "world", "axes": plane}], "coordinateTransformations": [tile]}
     >>> group = zarr.create_group(path, zarr_format=3, attributes={"ome": {"version": "0.6", "scene": scene}})
     >>> new = {"layout": "fov", "mode": "w", "channel_names": ["DAPI"], "version": "0.6"}
     >>> with lamella.open_ome_zarr(path + "/tile", **new) as image:
@@ -84,8 +84,12 @@ class Scene(ModelNode[SceneMeta]):
         Examples
         --------
         >>> import lamella, zarr
-        >>> scene = {"version": "0.6", "scene": {"coordinateTransformations": []}}
-        >>> group = zarr.create_group(tmp / "scene.zarr", zarr_format=3, attributes={"ome": scene})
+        >>> plane = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+        >>> systems = [{"name": name, "axes": plane} for name in ("world", "stage")]
+        >>> step = {"type": "identity", "input": {"name": "stage"}, "output": {"name": "world"}}
+        >>> scene = {"coordinateSystems": systems, "coordinateTransformations": [step]}
+        >>> ome = {"version": "0.6", "scene": scene}
+        >>> group = zarr.create_group(tmp / "scene.zarr", zarr_format=3, attributes={"ome": ome})
         >>> list(lamella.open_ome_zarr(tmp / "scene.zarr").images())
         []
         """

@@ -33,7 +33,7 @@ from lamella.store.service_errors import explained, is_ours
 from lamella.store.storage import Names, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Iterator
+    from collections.abc import Collection, Coroutine, Iterable, Iterator
 
     from zarr.abc.store import Store
     from zarr.storage import FsspecStore
@@ -282,11 +282,18 @@ class ZarrStorage(Storage):
             raise StorageError(f"cannot delete {prefix or 'the root'!r}: {self.name} cannot delete")
         if prefix and self.size(prefix) is not None:
             self._run("delete", prefix, self.service.delete_keys([prefix]))
+        if not prefix and self.can_list:
+            # The root's own document goes last: what is left of a deletion cut short is a store that mode "w" replaces.
+            for name in self.list(""):
+                if name not in DOCUMENTS:
+                    self._run("delete", name, self.service.delete_below(name))
+            self._check_deleted(prefix, [key for key in self._sizes_of(prefix) if key not in DOCUMENTS])
         self._run("delete", prefix, self.service.delete_below(prefix))
-        left = self._sizes_of(prefix) if self.can_list else {}
-        if (
-            left
-        ):  # services answer with success and a list of what they did not delete, which libraries pass over
+        self._check_deleted(prefix, self._sizes_of(prefix) if self.can_list else ())
+
+    def _check_deleted(self, prefix: str, left: Collection[str]) -> None:
+        """Raise where keys are left: services answer with success and a list of what they did not delete."""
+        if left:
             raise StorageError(
                 f"Cannot delete all of {prefix or 'the root'!r} in {self.name}: {len(left)} keys are still there, such "
                 f"as {min(left)!r}. The service keeps them (a policy, a lock of objects) or another program writes "

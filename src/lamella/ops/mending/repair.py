@@ -164,11 +164,10 @@ def repair(
     >>> path = tempfile.mkdtemp() + "/plate.zarr"
     >>> with lamella.open_ome_zarr(path, layout="hcs", mode="w", channel_names=["GFP"], version="0.5") as plate:
     ...     plate.create_position("A", "1", "0")["0"] = np.ones((1, 1, 1, 16, 16), "uint16")
-    ...     plate.metadata.wells[0].row_index = 7
-    ...     plate.dump_meta()
+    ...     plate.zattrs["ome"] = {**plate.zattrs["ome"], "version": "0.5.2"}
     >>> done = lamella.repair(path)
     >>> done.before.valid, done.rules, done.after.valid
-    (False, ('PL-07',), True)
+    (False, ('ST-07',), True)
     """
     storage, root, name = place_of(path_or_node, read_only=dry_run, follow_links=follow_links)
     if not dry_run:
