@@ -103,7 +103,12 @@ class ZarrSurface:
         """
         import zarr
 
-        return cls(zarr.Array.create(store, **options))
+        make = getattr(zarr.Array, "create", None)
+        if make is None:  # as of zarr-python 3.4
+            make = zarr.create_array
+            if "chunk_shape" in options:
+                options["chunks"] = options.pop("chunk_shape")
+        return cls(make(store, **options))
 
     @classmethod
     def from_dict(cls, store_path: Any, data: dict[str, JSON]) -> Self:
