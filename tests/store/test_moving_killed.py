@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -122,6 +123,24 @@ def finish(target):
     lamella.open_ome_zarr(target, mode="r+").dump_meta()
 
 
+def is_copied_chunk(key):
+    """Whether a key is of pixels below the well that a rename copies to."""
+    return "/B/2/0/0/" in key and not key.endswith(("zarr.json", ".zarray", ".zattrs"))
+
+
+class Stored(dict):
+    """The objects of a service; `event` is set when a copied chunk is stored."""
+
+    def __init__(self, objects):
+        super().__init__(objects)
+        self.event = threading.Event()
+
+    def __setitem__(self, key, body):
+        super().__setitem__(key, body)
+        if is_copied_chunk(key):
+            self.event.set()
+
+
 @pytest.mark.parametrize("well", ["A/1", "B/2"])
 @pytest.mark.parametrize("deleting", [False, True])
 def test_what_others_wrote_after_the_service_died_stays(service, version, tmp_path, well, deleting):
@@ -131,15 +150,23 @@ def test_what_others_wrote_after_the_service_died_stays(service, version, tmp_pa
     service.requests.clear()
     dying = Dying(service, 99, 0)
     fault_of = service.fault_of
-    posts = []
+    posts, copies = [], []
+    service.objects = copied = Stored(service.objects)
 
-    def die_at_a_deletion(method, path):
+    def die(method, path):
         posts.extend([method] if method == "POST" else [])
-        late = len(posts) > 1 if deleting else (method == "PUT" and "/B/2/0/0/" in path) or dying.n == 0
-        dying.n = 0 if late else dying.n
+        if method == "PUT" and is_copied_chunk(path) and not deleting:
+            with service.lock:
+                copies.append(path)
+                first = len(copies) == 1
+            if not first:  # one chunk is copied, all others are not, in whatever order they come
+                assert copied.event.wait(60)
+                dying.n = 0
+        if deleting and len(posts) > 1:
+            dying.n = 0
         return fault_of(method, path)
 
-    service.fault_of = die_at_a_deletion
+    service.fault_of = die
     with pytest.raises(LamellaError):
         plate.rename_well("A/1", "B/2")
     dying.revive()
@@ -147,7 +174,11 @@ def test_what_others_wrote_after_the_service_died_stays(service, version, tmp_pa
     service.objects[f"/bucket/plate.zarr/{well}/notes.txt"] = b"of a user"
     other = "B/2" if well == "A/1" else "A/1"
     alike = {key for key in service.objects if key.replace(f"/{well}/", f"/{other}/") in service.objects}
-    written = min(key for key in alike if f"/{well}/" in key) if deleting == (well == "A/1") else ""
+    written = (
+        min(key for key in alike if f"/{well}/0/0/" in key and is_copied_chunk(key.replace(well, "B/2")))
+        if deleting == (well == "A/1")
+        else ""
+    )
     if written:  # as long as what was copied, and something else
         service.objects[written] = bytes(255 - byte for byte in service.objects[written])
         rewritten = service.objects[written]

@@ -109,7 +109,7 @@ def _has_unknown_codec(meta: ArrayMeta) -> bool:
     try:
         for name in meta.codecs:
             get_codec_class(name)
-    except KeyError:
+    except (KeyError, ValueError):  # KeyError before zarr-python 3.4, UnknownCodecError since
         return True
     return False
 
