@@ -17,7 +17,7 @@ from lamella.spec.rules.arrays import ArrayFacts, ParentImage
 from lamella.spec.rules.catalogue import RULES, Rule
 from lamella.spec.rules.check import Kind, check_arrays, check_attributes
 from lamella.spec.rules.dialect import DIALECTS, Dialect
-from lamella.spec.rules.finding import Finding, Level, Location, Official, accepted, location_text
+from lamella.spec.rules.finding import Finding, Level, Location, location_text
 from lamella.spec.rules.plate import acquisition_ids
 
 __all__ = [
@@ -29,10 +29,8 @@ __all__ = [
     "Kind",
     "Level",
     "Location",
-    "Official",
     "ParentImage",
     "Rule",
-    "accepted",
     "acquisition_ids",
     "check_arrays",
     "check_attributes",

@@ -74,7 +74,6 @@ def check_image_arrays(
                     spot,
                     f"there is no array {describe(path)}",
                     "write the array, or remove the dataset",
-                    official=False,
                 )
                 continue
             levels.append((spot, arrays[path]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS
 from lamella.spec.rules.dialect import VECTOR_TYPES
-from lamella.spec.rules.values import alike, describe, is_text
+from lamella.spec.rules.values import describe, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,28 +37,16 @@ def check_axes(axes: list[JSON], at: Location, judge: Judge, *, bounded: bool = 
     bounded
         Whether the axes describe an array: then the order and number per type count too.
     """
-    counted = 2 <= sum(_schema_counts(axis, judge) for axis in axes) <= 3
     for place, axis in enumerate(axes):
-        yield from _check_axis(axis, (*at, place), judge, counted=counted)
+        yield from _check_axis(axis, (*at, place), judge)
     yield from _check_names(axes, at, judge)
-    yield from _check_counts(axes, at, judge, counted=counted)
+    yield from _check_counts(axes, at, judge)
     if bounded:
         yield from _check_slots(axes, at, judge)
         yield from _check_order(axes, at, judge)
 
 
-def _schema_counts(axis: JSON, judge: Judge) -> bool:
-    """Whether the official schema takes an axis for one of space."""
-    if not isinstance(axis, dict):
-        return False
-    if judge.dialect.coordinate_systems:
-        return axis_kind(axis) == "space"
-    # `contains` without `required`: what is missing matches.
-    matches = all(isinstance(axis.get(key, ""), str) for key in ("name", "unit"))
-    return matches and axis_kind(axis) in ("space", "untyped")
-
-
-def _check_axis(axis: JSON, at: Location, judge: Judge, *, counted: bool) -> Iterator[Finding]:
+def _check_axis(axis: JSON, at: Location, judge: Judge) -> Iterator[Finding]:
     if not isinstance(axis, dict):
         yield judge.find(
             "AX-01",
@@ -74,14 +62,8 @@ def _check_axis(axis: JSON, at: Location, judge: Judge, *, counted: bool) -> Ite
             "AX-01", (*at, "name"), f"the name of the axis is {describe(axis['name'])}", "write a string"
         )
     elif not axis["name"]:
-        yield judge.find(
-            "AX-01",
-            (*at, "name"),
-            "the name of the axis is empty",
-            "give it a name",
-            official=judge.dialect.coordinate_systems,
-        )
-    yield from _check_type(axis, at, judge, counted=counted)
+        yield judge.find("AX-01", (*at, "name"), "the name of the axis is empty", "give it a name")
+    yield from _check_type(axis, at, judge)
     if "discrete" in axis and not isinstance(axis["discrete"], bool):
         yield judge.find(
             "AX-13", (*at, "discrete"), f"discrete is {describe(axis['discrete'])}", "write true or false"
@@ -90,20 +72,13 @@ def _check_axis(axis: JSON, at: Location, judge: Judge, *, counted: bool) -> Ite
         yield judge.find(
             "AX-13", (*at, "longName"), f"longName is {describe(axis['longName'])}", "write a string"
         )
-    yield from _check_unit(axis, at, judge, counted=counted)
+    yield from _check_unit(axis, at, judge)
 
 
-def _check_type(axis: dict[str, JSON], at: Location, judge: Judge, *, counted: bool) -> Iterator[Finding]:
+def _check_type(axis: dict[str, JSON], at: Location, judge: Judge) -> Iterator[Finding]:
     if "type" not in axis:
         known = ", ".join(judge.dialect.axis_types)
-        # The 0.4 and 0.5 schemas count an untyped axis as one of space, and refuse a fourth.
-        yield judge.find(
-            "AX-03",
-            at,
-            "the axis has no type",
-            f"add one of {known}, or a type of your own",
-            official=not counted and not judge.dialect.coordinate_systems,
-        )
+        yield judge.find("AX-03", at, "the axis has no type", f"add one of {known}, or a type of your own")
     elif not isinstance(axis["type"], str):
         yield judge.find(
             "AX-03",
@@ -111,22 +86,17 @@ def _check_type(axis: dict[str, JSON], at: Location, judge: Judge, *, counted: b
             f"the type of the axis is {describe(axis['type'])}",
             "write a string",
             level="MUST",
-            official=True,
         )
     elif (
         axis["type"] in VECTOR_TYPES.intersection(judge.dialect.axis_types)
         and axis.get("discrete") is not True
     ):
         yield judge.find(
-            "CT-35",
-            at,
-            f"the {axis['type']} axis is not marked as discrete",
-            "add discrete: true",
-            official=False,
+            "CT-35", at, f"the {axis['type']} axis is not marked as discrete", "add discrete: true"
         )
 
 
-def _check_unit(axis: dict[str, JSON], at: Location, judge: Judge, *, counted: bool) -> Iterator[Finding]:
+def _check_unit(axis: dict[str, JSON], at: Location, judge: Judge) -> Iterator[Finding]:
     if "unit" in axis and not isinstance(axis["unit"], str):
         yield judge.find(
             "AX-04",
@@ -134,7 +104,6 @@ def _check_unit(axis: dict[str, JSON], at: Location, judge: Judge, *, counted: b
             f"the unit is {describe(axis['unit'])}",
             "write a string or leave it out",
             level="MUST",
-            official=judge.dialect.coordinate_systems or not counted,
         )
         return
     kind = axis_kind(axis)
@@ -152,7 +121,7 @@ def _check_unit(axis: dict[str, JSON], at: Location, judge: Judge, *, counted: b
 
 
 def _check_names(axes: list[JSON], at: Location, judge: Judge) -> Iterator[Finding]:
-    earlier: dict[str, list[JSON]] = {}
+    earlier: set[str] = set()
     for place, axis in enumerate(axes):
         if not isinstance(axis, dict) or not isinstance(axis.get("name"), str):
             continue
@@ -163,12 +132,11 @@ def _check_names(axes: list[JSON], at: Location, judge: Judge) -> Iterator[Findi
                 (*at, place, "name"),
                 f"the axis name {describe(name)} is used twice",
                 "give each axis a name of its own",
-                official=any(alike(one, axis) for one in earlier[name]),
             )
-        earlier.setdefault(name, []).append(axis)
+        earlier.add(name)
 
 
-def _check_counts(axes: list[JSON], at: Location, judge: Judge, *, counted: bool) -> Iterator[Finding]:
+def _check_counts(axes: list[JSON], at: Location, judge: Judge) -> Iterator[Finding]:
     if not 2 <= len(axes) <= 5:
         yield judge.find("AX-06", at, f"there are {len(axes)} axes", "describe 2 to 5 dimensions")
     kinds = [axis_kind(axis) for axis in axes]
@@ -176,22 +144,13 @@ def _check_counts(axes: list[JSON], at: Location, judge: Judge, *, counted: bool
     if 2 <= space <= 3:
         return
     if array >= 2 and "array" in judge.dialect.axis_types:
-        # The 0.6 schema takes a system of array axes, the text wants 2 or 3 space axes: advice only.
+        # The text asks for 2 or 3 space axes, the 0.6 schema accepts array axes: advice only.
         yield judge.find(
-            "AX-07",
-            at,
-            f"{array} array axes and {space} space axes",
-            "use 2 or 3 space axes",
-            level="SHOULD",
-            official=False,
+            "AX-07", at, f"{array} array axes and {space} space axes", "use 2 or 3 space axes", level="SHOULD"
         )
         return
     yield judge.find(
-        "AX-07",
-        at,
-        f"{space} of the axes have type space",
-        "mark the 2 or 3 axes of space as such",
-        official=not counted,
+        "AX-07", at, f"{space} of the axes have type space", "mark the 2 or 3 axes of space as such"
     )
 
 
@@ -216,11 +175,7 @@ def _check_slots(axes: list[JSON], at: Location, judge: Judge) -> Iterator[Findi
     vectors = [place for place, slot in enumerate(slots) if slot == "vector"]
     if vectors and others:
         yield judge.find(
-            "CT-35",
-            (*at, others[0]),
-            "a channel or custom axis stands beside a vector axis",
-            "remove one",
-            official=False,
+            "CT-35", (*at, others[0]), "a channel or custom axis stands beside a vector axis", "remove one"
         )
 
 

@@ -34,23 +34,15 @@ def check_series(ome: JSONObject, at: Location, judge: Judge) -> Iterator[Findin
     series = ome["series"]
     where = (*at, "series")
     if not isinstance(series, list):
-        yield judge.find(
-            "BF-05", where, f"series is {describe(series)}", "list the paths of the images", official=True
-        )
+        yield judge.find("BF-05", where, f"series is {describe(series)}", "list the paths of the images")
         return
     seen: set[str] = set()
     for place, path in enumerate(series):
         if not isinstance(path, str):
-            yield judge.find(
-                "BF-05", (*where, place), f"the path is {describe(path)}", "write a string", official=True
-            )
+            yield judge.find("BF-05", (*where, place), f"the path is {describe(path)}", "write a string")
         elif path in seen:
             yield judge.find(
-                "BF-05",
-                (*where, place),
-                f"the path {describe(path)} is listed twice",
-                "list each image once",
-                official=False,
+                "BF-05", (*where, place), f"the path {describe(path)} is listed twice", "list each image once"
             )
         else:
             seen.add(path)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from lamella.spec.rules.finding import Level
 
 Needs: TypeAlias = Literal["document", "arrays", "hierarchy", "unverifiable"]
-Schema: TypeAlias = Literal["yes", "partly", "strict", "no"]
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,6 @@ class Rule:
     needs
         What a check must see: one ``document``, the facts of its ``arrays``, the ``hierarchy`` of groups and
         files, or nothing that a file shows (``unverifiable``).
-    schema
-        Whether the official JSON schema checks it.
     advice_in
         Versions in which the MUST of the text is only reported as a SHOULD.
 
@@ -51,7 +48,6 @@ class Rule:
     versions: tuple[str, ...]
     text: str
     needs: Needs = "document"
-    schema: Schema = "no"
     advice_in: tuple[str, ...] = ()
 
     def level_in(self, version: str) -> Level:
@@ -76,7 +72,7 @@ _STORAGE = (
         "arrays",
     ),
     Rule("ST-02", "MUST", _V56, "groups and arrays are Zarr v3", "arrays"),
-    Rule("ST-03", "MUST", _V56, "the metadata is the object `ome` in the attributes", schema="yes"),
+    Rule("ST-03", "MUST", _V56, "the metadata is the object `ome` in the attributes"),
     Rule("ST-04", "MUST", _V4, "chunks are nested: the dimension separator of arrays is '/'", "arrays"),
     Rule(
         "ST-05",
@@ -87,7 +83,7 @@ _STORAGE = (
         advice_in=_V6,
     ),
     Rule("ST-06", "MUST", _ALL, "no comments in the JSON files", "hierarchy"),
-    Rule("ST-07", "MUST", _V56, "`ome.version` is there and names the version", schema="yes"),
+    Rule("ST-07", "MUST", _V56, "`ome.version` is there and names the version"),
     Rule("ST-08", "MUST", _V56, "one version throughout a hierarchy", "hierarchy"),
     Rule(
         "ST-09",
@@ -96,162 +92,85 @@ _STORAGE = (
         "arrays with transformation parameters lie in a group coordinateTransformations",
     ),
     Rule("ST-10", "MAY", _V4, "_ARRAY_DIMENSIONS for xarray", "unverifiable"),
-    Rule("VE-01", "SHOULD", _V4, 'multiscales carry a version, and it is "0.4"', schema="strict"),
-    Rule(
-        "VE-02",
-        "SHOULD",
-        _V4,
-        'plate, well and image-label carry a version, and it is "0.4"',
-        schema="strict",
-    ),
+    Rule("VE-01", "SHOULD", _V4, 'multiscales carry a version, and it is "0.4"'),
+    Rule("VE-02", "SHOULD", _V4, 'plate, well and image-label carry a version, and it is "0.4"'),
     # ome/ngff#309: text and schema contradict each other, so nothing is reported.
     Rule("VE-03", "MUST", _V5, "plate, well, image-label may or may not carry a version", "unverifiable"),
     Rule("VE-04", "MUST", _V6, "no version keys inside: only ome.version"),
 )
 
 _AXES = (
-    Rule("AX-01", "MUST", _ALL, "each axis is an object with a name", schema="yes"),
-    Rule("AX-02", "MUST", _ALL, "axis names are unique", schema="partly"),
+    Rule("AX-01", "MUST", _ALL, "each axis is an object with a name"),
+    Rule("AX-02", "MUST", _ALL, "axis names are unique"),
     Rule(
         "AX-03", "SHOULD", _ALL, "each axis has a type; any other string than the known ones is a custom type"
     ),
     Rule("AX-04", "SHOULD", _ALL, "space and time axes have a unit from the UDUNITS-2 list"),
     Rule("AX-05", "MUST", _ALL, "as many axes as each array has dimensions", "arrays"),
-    Rule("AX-06", "MUST", _ALL, "2 to 5 axes", schema="yes"),
-    Rule("AX-07", "MUST", _ALL, "2 or 3 space axes", schema="partly"),
+    Rule("AX-06", "MUST", _ALL, "2 to 5 axes"),
+    Rule("AX-07", "MUST", _ALL, "2 or 3 space axes"),
     Rule("AX-08", "MUST", _ALL, "at most one time axis"),
     Rule("AX-09", "MUST", _ALL, "at most one axis that is channel, custom or untyped"),
     Rule("AX-10", "MUST", _ALL, "order: time, then channel, custom or untyped, then space"),
     Rule("AX-11", "SHOULD", _ALL, "an anisotropic stack has its space axes in the order z, y, x"),
     Rule("AX-12", "MUST", _ALL, "axes are in the order of the array's dimensions", "arrays"),
-    Rule("AX-13", "MUST", _V6, "discrete is a boolean, longName a string", schema="yes"),
+    Rule("AX-13", "MUST", _V6, "discrete is a boolean, longName a string"),
     Rule("AX-14", "SHOULD", _V9, "space axes are named y, x or z, y, x; names differ by more than case"),
-    Rule("AX-15", "MUST", _V9, "orientation is one of the 24 anatomical terms, each once", schema="partly"),
-    Rule("CS-01", "MUST", _V6, "a multiscale has a list of coordinateSystems", schema="yes"),
-    Rule("CS-02", "MUST", _V6, "a coordinate system has a name, unique in its list", schema="partly"),
-    Rule("CS-03", "MUST", _V6, "a coordinate system has valid axes", schema="yes"),
+    Rule("AX-15", "MUST", _V9, "orientation is one of the 24 anatomical terms, each once"),
+    Rule("CS-01", "MUST", _V6, "a multiscale has a list of coordinateSystems"),
+    Rule("CS-02", "MUST", _V6, "a coordinate system has a name, unique in its list"),
+    Rule("CS-03", "MUST", _V6, "a coordinate system has valid axes"),
     Rule("CS-04", "MUST", _V6, "transformations connect all coordinate systems"),
     Rule("CS-05", "SHOULD", _V6, "the common reference system comes first in a scene", "unverifiable"),
     Rule("CS-06", "fact", _V6, "the centre of the first pixel is the origin", "unverifiable"),
 )
 
 _TRANSFORMATIONS = (
-    Rule(
-        "CT-01",
-        "MUST",
-        _ALL,
-        "each dataset has a list of transformations; each of them has a type",
-        schema="yes",
-    ),
-    Rule(
-        "CT-02",
-        "MUST",
-        _ALL,
-        "a level has scale and translation only (0.6: scale, identity, sequence)",
-        schema="yes",
-    ),
-    Rule(
-        "CT-03",
-        "MUST",
-        _ALL,
-        "exactly one scale (0.6: or an identity or sequence in its place)",
-        schema="yes",
-    ),
+    Rule("CT-01", "MUST", _ALL, "each dataset has a list of transformations; each of them has a type"),
+    Rule("CT-02", "MUST", _ALL, "a level has scale and translation only (0.6: scale, identity, sequence)"),
+    Rule("CT-03", "MUST", _ALL, "exactly one scale (0.6: or an identity or sequence in its place)"),
     Rule("CT-04", "MUST", _V45, "at most one translation, after the scale"),
-    Rule("CT-05", "MUST", _V45, "scale and translation are numbers, one for each axis", schema="partly"),
+    Rule("CT-05", "MUST", _V45, "scale and translation are numbers, one for each axis"),
     Rule("CT-06", "MUST", _ALL, "an axis without physical size is scaled by the factor to level 0"),
-    Rule("CT-07", "MUST", _ALL, "transformations of the whole multiscale obey the same rules", schema="yes"),
+    Rule("CT-07", "MUST", _ALL, "transformations of the whole multiscale obey the same rules"),
     Rule("CT-08", "MAY", _V45, "parameters in binary arrays", "unverifiable"),
-    Rule("CT-20", "MUST", _V6, "a known type; input and output are objects with name or path", schema="yes"),
-    Rule(
-        "CT-21",
-        "MUST",
-        _V6,
-        "a level has one scale, one identity, or one sequence of scale, translation",
-        schema="partly",
-    ),
-    Rule("CT-22", "MUST", _V6, "input.path of a level is its path; no input.name", schema="partly"),
-    Rule(
-        "CT-23",
-        "MUST",
-        _V6,
-        "output.name of all levels is the same coordinate system; no output.path",
-        schema="partly",
-    ),
+    Rule("CT-20", "MUST", _V6, "a known type; input and output are objects with name or path"),
+    Rule("CT-21", "MUST", _V6, "a level has one scale, one identity, or one sequence of scale, translation"),
+    Rule("CT-22", "MUST", _V6, "input.path of a level is its path; no input.name"),
+    Rule("CT-23", "MUST", _V6, "output.name of all levels is the same coordinate system; no output.path"),
     Rule(
         "CT-24", "MUST", _V6, "further transformations start or end at the intrinsic system of the multiscale"
     ),
     Rule("CT-25", "MUST", _V6, "towards labels: identity, scale, translation or a sequence of them"),
-    Rule(
-        "CT-26",
-        "MUST",
-        _V6,
-        "both sides in a scene have a name; a system elsewhere has a path",
-        schema="partly",
-    ),
+    Rule("CT-26", "MUST", _V6, "both sides in a scene have a name; a system elsewhere has a path"),
     Rule("CT-27", "MUST", _V6, "parameters lead from the axes of the input to those of the output"),
-    Rule("CT-28", "MUST", _V6, "scale: inline, one factor for each axis; not zero", schema="partly"),
-    Rule("CT-29", "MUST", _V6, "translation: inline, one offset for each axis", schema="partly"),
-    Rule("CT-30", "MUST", _V6, "mapAxis: a permutation of the axes", schema="partly"),
-    Rule(
-        "CT-31", "MUST", _V6, "projectAxis: unique indices to drop or create, at least one", schema="partly"
-    ),
-    Rule(
-        "CT-32",
-        "MUST",
-        _V6,
-        "affine: a matrix of M rows and N+1 columns, inline or at a path",
-        schema="partly",
-    ),
-    Rule(
-        "CT-33",
-        "MUST",
-        _V6,
-        "rotation: an orthonormal matrix of determinant 1, inline or at a path",
-        schema="partly",
-    ),
-    Rule("CT-34", "MUST", _V6, "sequence: one or more transformations", schema="partly"),
-    Rule(
-        "CT-35",
-        "MUST",
-        _V6,
-        "displacements and coordinates: the path of a field with a vector axis",
-        schema="partly",
-    ),
-    Rule("CT-36", "MUST", _V6, "byDimension: every output axis comes from exactly one item", schema="partly"),
-    Rule(
-        "CT-37", "MUST", _V6, "bijection: forward and inverse between equal numbers of axes", schema="partly"
-    ),
+    Rule("CT-28", "MUST", _V6, "scale: inline, one factor for each axis; not zero"),
+    Rule("CT-29", "MUST", _V6, "translation: inline, one offset for each axis"),
+    Rule("CT-30", "MUST", _V6, "mapAxis: a permutation of the axes"),
+    Rule("CT-31", "MUST", _V6, "projectAxis: unique indices to drop or create, at least one"),
+    Rule("CT-32", "MUST", _V6, "affine: a matrix of M rows and N+1 columns, inline or at a path"),
+    Rule("CT-33", "MUST", _V6, "rotation: an orthonormal matrix of determinant 1, inline or at a path"),
+    Rule("CT-34", "MUST", _V6, "sequence: one or more transformations"),
+    Rule("CT-35", "MUST", _V6, "displacements and coordinates: the path of a field with a vector axis"),
+    Rule("CT-36", "MUST", _V6, "byDimension: every output axis comes from exactly one item"),
+    Rule("CT-37", "MUST", _V6, "bijection: forward and inverse between equal numbers of axes"),
     Rule("CT-38", "SHOULD", _V6, "no affine where a simpler transformation says the same"),
 )
 
 _IMAGES = (
-    Rule("MS-01", "MUST", _ALL, "an image has a list of multiscales", schema="yes"),
-    Rule("MS-02", "MUST", _ALL, "a multiscale has axes (0.6: inside its coordinate systems)", schema="yes"),
-    Rule("MS-03", "MUST", _ALL, "a multiscale has a list of datasets", schema="yes"),
-    Rule(
-        "MS-04",
-        "MUST",
-        _ALL,
-        "each dataset has the path of an array below the group",
-        "arrays",
-        schema="partly",
-    ),
+    Rule("MS-01", "MUST", _ALL, "an image has a list of multiscales"),
+    Rule("MS-02", "MUST", _ALL, "a multiscale has axes (0.6: inside its coordinate systems)"),
+    Rule("MS-03", "MUST", _ALL, "a multiscale has a list of datasets"),
+    Rule("MS-04", "MUST", _ALL, "each dataset has the path of an array below the group", "arrays"),
     Rule("MS-05", "MUST", _ALL, "datasets go from the highest resolution to the lowest", "arrays"),
     Rule("MS-06", "MUST", _ALL, "all arrays have the same number of dimensions, at most 5", "arrays"),
     Rule("MS-07", "MUST", _V6, "all arrays have the same data type", "arrays"),
-    Rule("MS-08", "SHOULD", _ALL, "a multiscale has a name", schema="strict"),
-    Rule("MS-09", "SHOULD", _ALL, "a multiscale names its downscaling method in `type`", schema="strict"),
-    Rule(
-        "MS-10",
-        "SHOULD",
-        _ALL,
-        "a multiscale describes its downscaling method in `metadata`",
-        schema="strict",
-    ),
-    Rule("OM-01", "MUST", _ALL, "omero has a list of channels", schema="yes"),
-    Rule("OM-02", "MUST", _ALL, "each channel has a color of 6 hex digits", schema="partly", advice_in=_V6),
-    Rule("OM-03", "MUST", _ALL, "each channel has a window of four numbers", schema="partly", advice_in=_V6),
+    Rule("MS-08", "SHOULD", _ALL, "a multiscale has a name"),
+    Rule("MS-09", "SHOULD", _ALL, "a multiscale names its downscaling method in `type`"),
+    Rule("MS-10", "SHOULD", _ALL, "a multiscale describes its downscaling method in `metadata`"),
+    Rule("OM-01", "MUST", _ALL, "omero has a list of channels"),
+    Rule("OM-02", "MUST", _ALL, "each channel has a color of 6 hex digits", advice_in=_V6),
+    Rule("OM-03", "MUST", _ALL, "each channel has a window of four numbers", advice_in=_V6),
     Rule("OM-04", "SHOULD", _V9, "as many channels as the channel axis is long", "arrays"),
 )
 
@@ -263,18 +182,12 @@ _LABELS = (
     Rule("LB-05", "MUST", _ALL, "labels are integers", "arrays"),
     Rule("LB-06", "MUST", _V56, "groups between labels and a label image carry no metadata", "hierarchy"),
     Rule("LB-07", "SHOULD", _ALL, "a label image has image-label"),
-    Rule("LB-08", "SHOULD", _ALL, "image-label has a list of colors", schema="strict"),
-    Rule("LB-09", "MUST", _ALL, "each color has an integer label-value", schema="partly"),
-    Rule("LB-10", "MUST", _ALL, "rgba is four integers from 0 to 255", schema="yes"),
-    Rule("LB-11", "MUST", _ALL, "one color for each label-value", schema="partly", advice_in=_V56),
-    Rule(
-        "LB-12",
-        "MUST",
-        _ALL,
-        "properties are a list of objects, each with an integer label-value",
-        schema="yes",
-    ),
-    Rule("LB-13", "MUST", _ALL, "source.image is a relative path", schema="yes"),
+    Rule("LB-08", "SHOULD", _ALL, "image-label has a list of colors"),
+    Rule("LB-09", "MUST", _ALL, "each color has an integer label-value"),
+    Rule("LB-10", "MUST", _ALL, "rgba is four integers from 0 to 255"),
+    Rule("LB-11", "MUST", _ALL, "one color for each label-value", advice_in=_V56),
+    Rule("LB-12", "MUST", _ALL, "properties are a list of objects, each with an integer label-value"),
+    Rule("LB-13", "MUST", _ALL, "source.image is a relative path"),
     Rule(
         "LB-14", "SHOULD", _ALL, "each dimension of a label image is as long as the image's, or 1", "arrays"
     ),
@@ -282,38 +195,26 @@ _LABELS = (
 )
 
 _PLATES = (
-    Rule("PL-01", "MUST", _ALL, "a plate has a list of columns, each with a name", schema="yes"),
-    Rule("PL-02", "MUST", _ALL, "a plate has a list of rows, each with a name", schema="yes"),
-    Rule("PL-03", "MUST", _ALL, "row and column names are alphanumeric and unique", schema="partly"),
+    Rule("PL-01", "MUST", _ALL, "a plate has a list of columns, each with a name"),
+    Rule("PL-02", "MUST", _ALL, "a plate has a list of rows, each with a name"),
+    Rule("PL-03", "MUST", _ALL, "row and column names are alphanumeric and unique"),
     Rule("PL-04", "MUST", _ALL, "every physical row and column is listed", "unverifiable"),
-    Rule("PL-05", "MUST", _ALL, "a plate has a list of wells with path, rowIndex, columnIndex", schema="yes"),
-    Rule("PL-06", "MUST", _ALL, "a well's path is row name / column name of its indices", schema="partly"),
-    Rule("PL-07", "MUST", _ALL, "a well's indices are integers within rows and columns", schema="partly"),
-    Rule("PL-08", "MUST", _ALL, "acquisitions have unique integer ids of 0 or more", schema="partly"),
-    Rule(
-        "PL-09",
-        "SHOULD",
-        _ALL,
-        "acquisitions have name and maximumfieldcount; fields of the right type",
-        schema="strict",
-    ),
-    Rule("PL-10", "SHOULD", _ALL, "a plate has field_count and name, of the right type", schema="strict"),
+    Rule("PL-05", "MUST", _ALL, "a plate has a list of wells with path, rowIndex, columnIndex"),
+    Rule("PL-06", "MUST", _ALL, "a well's path is row name / column name of its indices"),
+    Rule("PL-07", "MUST", _ALL, "a well's indices are integers within rows and columns"),
+    Rule("PL-08", "MUST", _ALL, "acquisitions have unique integer ids of 0 or more"),
+    Rule("PL-09", "SHOULD", _ALL, "acquisitions have name and maximumfieldcount; fields of the right type"),
+    Rule("PL-10", "SHOULD", _ALL, "a plate has field_count and name, of the right type"),
     Rule("PL-12", "MUST", _ALL, "groups are plate / row / well / image; none without images", "hierarchy"),
-    Rule("PL-13", "MUST", _ALL, "each well is listed once", schema="partly"),
-    Rule("WL-01", "MUST", _ALL, "a well has a list of images with a path", schema="yes"),
-    Rule("WL-02", "MUST", _ALL, "the path of an image is one name of allowed characters", schema="yes"),
-    Rule("WL-03", "MUST", _ALL, "paths of images are unique", schema="partly"),
-    Rule(
-        "WL-04",
-        "MUST",
-        _ALL,
-        "with several acquisitions each image has one that the plate lists",
-        schema="partly",
-    ),
+    Rule("PL-13", "MUST", _ALL, "each well is listed once"),
+    Rule("WL-01", "MUST", _ALL, "a well has a list of images with a path"),
+    Rule("WL-02", "MUST", _ALL, "the path of an image is one name of allowed characters"),
+    Rule("WL-03", "MUST", _ALL, "paths of images are unique"),
+    Rule("WL-04", "MUST", _ALL, "with several acquisitions each image has one that the plate lists"),
 )
 
 _COLLECTIONS = (
-    Rule("BF-01", "MUST", _ALL, "bioformats2raw.layout is 3", schema="yes"),
+    Rule("BF-01", "MUST", _ALL, "bioformats2raw.layout is 3"),
     Rule(
         "BF-02",
         "MUST",
@@ -323,13 +224,13 @@ _COLLECTIONS = (
     ),
     Rule("BF-03", "SHOULD", _ALL, "OME/METADATA.ome.xml is valid metadata-only OME-XML", "hierarchy"),
     Rule("BF-04", "SHOULD", _ALL, "beside a plate, a matching series", "hierarchy"),
-    Rule("BF-05", "MUST", _ALL, "series is a list of paths of images", schema="partly"),
+    Rule("BF-05", "MUST", _ALL, "series is a list of paths of images"),
     Rule("BF-06", "MUST", _ALL, "without series and plate, images lie in groups 0, 1, ...", "hierarchy"),
     Rule(
         "BF-07", "MUST", _ALL, "each multiscales group is one Image of the OME-XML, in its order", "hierarchy"
     ),
-    Rule("SC-01", "MUST", _V6, "a scene has a list of coordinateTransformations", schema="yes"),
-    Rule("SC-02", "MUST", _V6, "coordinateSystems of a scene are a list of valid systems", schema="yes"),
+    Rule("SC-01", "MUST", _V6, "a scene has a list of coordinateTransformations"),
+    Rule("SC-02", "MUST", _V6, "coordinateSystems of a scene are a list of valid systems"),
 )
 
 _READERS = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.spec.rules.axes import check_axes
-from lamella.spec.rules.values import alike, describe, is_text
+from lamella.spec.rules.values import describe, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,7 +39,7 @@ def check_systems(value: JSON, at: Location, judge: Judge, *, rule: str, bounded
             rule, at, f"coordinateSystems is {describe(value)}", "write a list of systems with name and axes"
         )
         return
-    seen: dict[str, JSON] = {}
+    seen: set[str] = set()
     for place, system in enumerate(value):
         where = (*at, place)
         if not isinstance(system, dict):
@@ -47,7 +47,7 @@ def check_systems(value: JSON, at: Location, judge: Judge, *, rule: str, bounded
                 rule, where, f"the system is {describe(system)}", "write an object with name and axes"
             )
             continue
-        yield from _check_name(system, where, seen, judge, bounded=bounded)
+        yield from _check_name(system, where, seen, judge)
         if "axes" not in system:
             yield judge.find("CS-03", where, "the system has no axes", "list its axes")
         elif not isinstance(system["axes"], list) or not system["axes"]:
@@ -58,28 +58,19 @@ def check_systems(value: JSON, at: Location, judge: Judge, *, rule: str, bounded
             yield from check_axes(system["axes"], (*where, "axes"), judge, bounded=bounded)
 
 
-def _check_name(
-    system: dict[str, JSON], at: Location, seen: dict[str, JSON], judge: Judge, *, bounded: bool
-) -> Iterator[Finding]:
+def _check_name(system: dict[str, JSON], at: Location, seen: set[str], judge: Judge) -> Iterator[Finding]:
     if "name" not in system:
-        yield judge.find("CS-02", at, "the system has no name", "give it a name", official=True)
+        yield judge.find("CS-02", at, "the system has no name", "give it a name")
         return
     name = system["name"]
     if not is_text(name):
-        yield judge.find(
-            "CS-02", (*at, "name"), f"the name is {describe(name)}", "write a string", official=True
-        )
+        yield judge.find("CS-02", (*at, "name"), f"the name is {describe(name)}", "write a string")
     elif name in seen:
-        # Only the schema of scenes refuses equal systems.
         yield judge.find(
-            "CS-02",
-            (*at, "name"),
-            f"the name {describe(name)} is used twice",
-            "give each system its own",
-            official=not bounded and alike(seen[name], system),
+            "CS-02", (*at, "name"), f"the name {describe(name)} is used twice", "give each system its own"
         )
     else:
-        seen[name] = system
+        seen.add(name)
 
 
 def check_connected(

@@ -55,9 +55,6 @@ class Dialect:
         The same in words.
     chunk_separator
         The separator of chunk keys that arrays must have; None when any will do.
-    also_official
-        Rules whose doubtful half the official schema or suite of this version checks as well: a missing color
-        or window (OM), a missing part (LB-07, PL-05, WL-01), a well path that its indices contradict (PL-06).
     """
 
     name: str
@@ -72,7 +69,6 @@ class Dialect:
     field_name: re.Pattern[str]
     field_words: str
     chunk_separator: str | None
-    also_official: frozenset[str]
 
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9]+")
@@ -90,7 +86,6 @@ _V04 = Dialect(
     field_name=_PLAIN_NAME,
     field_words="letters and digits only",
     chunk_separator="/",
-    also_official=frozenset(["OM-02", "OM-03"]),
 )
 
 _V05 = Dialect(
@@ -106,7 +101,6 @@ _V05 = Dialect(
     field_name=_PLAIN_NAME,
     field_words=_V04.field_words,
     chunk_separator=None,
-    also_official=frozenset(["LB-07", "PL-05", "PL-06", "WL-01"]),
 )
 
 _V06 = Dialect(
@@ -135,7 +129,6 @@ _V06 = Dialect(
     field_name=re.compile(r"(?!__)(?!\.+\Z)[A-Za-z0-9_.-]+"),
     field_words="letters, digits, '_', '.' and '-', not only periods, and no '__' at the start",
     chunk_separator=None,
-    also_official=frozenset(["LB-07", "PL-05", "WL-01"]),
 )
 
 DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (_V04, _V05, _V06)}

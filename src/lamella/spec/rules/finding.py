@@ -6,16 +6,10 @@ Layer: spec. Imports nothing of lamella.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Literal, TypeAlias
 
 Level: TypeAlias = Literal["MUST", "SHOULD"]
 """How much a finding weighs: a broken MUST makes a document invalid, a broken SHOULD is advice."""
-
-Official: TypeAlias = Literal["schema", "strict", "no"]
-"""Which official schema refuses a document for a finding."""
 
 Location: TypeAlias = tuple[str | int, ...]
 """Keys and places from the root of a group's attributes to a value in them."""
@@ -40,10 +34,6 @@ class Finding:
         What is there, on one line.
     remedy
         What to do about it, on one line.
-    official
-        Whether the official JSON schema or test suite of the version refuses the document for this, too:
-        ``"schema"``; only its strict form: ``"strict"``; ``"no"``: the text of the specification says so, the
-        schema does not look.
 
     Examples
     --------
@@ -59,7 +49,6 @@ class Finding:
     location: Location = ()
     found: str = ""
     remedy: str = ""
-    official: Official = "no"
 
     def __str__(self) -> str:
         where = " ".join(part for part in (self.node or "/", location_text(self.location)) if part)
@@ -85,29 +74,3 @@ def location_text(location: Location) -> str:
         else:
             text += f'["{part}"]'
     return text
-
-
-def accepted(findings: Iterable[Finding], *, strict: bool = False) -> bool:
-    """Whether the official schemas and test suites would accept the document that has these findings.
-
-    lamella is stricter: it also judges what the text of the specification demands and no JSON schema can
-    express (a scale as long as the axes, a well path that fits its indices). For that verdict ask for any
-    finding of level ``"MUST"``.
-
-    Parameters
-    ----------
-    findings
-        What `check_attributes` gave.
-    strict
-        Also refuse a missing field that the strict schemas require (a SHOULD).
-
-    Examples
-    --------
-    >>> from lamella.spec.rules import check_attributes
-    >>> nameless = {"well": {"images": [{"path": "0"}]}}
-    >>> findings = check_attributes("well", nameless, "0.4")
-    >>> [finding.rule for finding in findings], accepted(findings), accepted(findings, strict=True)
-    (['VE-02'], True, False)
-    """
-    refusals = ("schema", "strict") if strict else ("schema",)
-    return not any(finding.official in refusals for finding in findings)

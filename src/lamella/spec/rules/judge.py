@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from lamella.spec.rules.catalogue import RULES
-from lamella.spec.rules.finding import Finding, Level, Location, Official
+from lamella.spec.rules.finding import Finding, Level, Location
 
 if TYPE_CHECKING:
-    from lamella.spec.rules.catalogue import Schema
     from lamella.spec.rules.dialect import Dialect
 
 
@@ -31,12 +30,8 @@ class Judge:
         remedy: str,
         *,
         level: Level | None = None,
-        official: bool | None = None,
     ) -> Finding:
-        """Make a finding; level and official come from the catalogue unless this half of the rule differs.
-
-        `official` says whether the official schema, not only the strict one, refuses the document for it.
-        """
+        """Return a finding; its level comes from the catalogue unless `level` says otherwise."""
         entry = RULES[rule]
         return Finding(
             rule=rule,
@@ -45,15 +40,7 @@ class Judge:
             location=at,
             found=found,
             remedy=remedy,
-            official=_official(entry.schema, level, official),
         )
-
-
-def _official(schema: Schema, level: Level | None, official: bool | None) -> Official:
-    if official is None and schema == "strict" and level != "MUST":
-        return "strict"
-    refuses = schema in ("yes", "strict") if official is None else official
-    return "schema" if refuses else "no"
 
 
 class Ends(NamedTuple):

@@ -48,20 +48,12 @@ def check_labels_group(ome: JSONObject, at: Location, judge: Judge) -> Iterator[
 def check_image_label(ome: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
     """Judge ``image-label`` of a label image (LB-07 to LB-13, VE-02)."""
     if "image-label" not in ome:
-        yield judge.find(
-            "LB-07",
-            at,
-            "the label image has no image-label",
-            "add image-label with colors",
-            official="LB-07" in judge.dialect.also_official,
-        )
+        yield judge.find("LB-07", at, "the label image has no image-label", "add image-label with colors")
         return
     part = ome["image-label"]
     where = (*at, "image-label")
     if not isinstance(part, dict):
-        yield judge.find(
-            "LB-07", where, f"image-label is {describe(part)}", "write an object", level="MUST", official=True
-        )
+        yield judge.find("LB-07", where, f"image-label is {describe(part)}", "write an object", level="MUST")
         return
     yield from check_inner_version(part, where, "VE-02", judge)
     if "colors" not in part:
@@ -105,25 +97,17 @@ def _check_colors(colors: list[JSON], at: Location, judge: Judge) -> Iterator[Fi
                 f"label {describe(value)} has two colors",
                 "keep the last",
                 level="MUST" if same else None,
-                official=same,
             )
         first.setdefault(value, color)
 
 
 def _check_label_value(item: JSONObject, at: Location, rule: str, judge: Judge) -> Iterator[Finding]:
     if "label-value" not in item:
-        yield judge.find(
-            rule, at, "there is no label-value", "add the pixel value of the label", official=True
-        )
+        yield judge.find(rule, at, "there is no label-value", "add the pixel value of the label")
     elif not is_integer(item["label-value"]):
         value = item["label-value"]
-        # The schema takes any number for a color, the text an integer.
         yield judge.find(
-            rule,
-            (*at, "label-value"),
-            f"the label-value is {describe(value)}",
-            "write an integer",
-            official=rule == "LB-12" or not is_number(value),
+            rule, (*at, "label-value"), f"the label-value is {describe(value)}", "write an integer"
         )
 
 
@@ -175,5 +159,4 @@ def _check_source(source: JSON, at: Location, judge: Judge) -> Iterator[Finding]
             (*at, "image"),
             f"the path {describe(image)} is not relative",
             'write one such as "../../"',
-            official=False,
         )

@@ -37,7 +37,6 @@ def check_affine(
             where,
             f"the affine is {describe(entry['affine'])}",
             "write rows of equal length, the translation last",
-            official=not _rows_of_numbers(entry["affine"]),
         )
         return ends.outputs
     rows, columns = len(matrix), len(matrix[0])
@@ -48,7 +47,6 @@ def check_affine(
             where,
             f"the affine is {rows} x {columns}, its systems ask for {wanted}",
             "write M rows of N+1",
-            official=False,
         )
         return ends.outputs
     simpler = _simpler_type(matrix)
@@ -71,11 +69,7 @@ def check_rotation(
     matrix = read_matrix(entry["rotation"])
     if matrix is None or len(matrix) != len(matrix[0]) or not 1 <= len(matrix) <= _MOST_AXES:
         yield judge.find(
-            "CT-33",
-            where,
-            f"the rotation is {describe(entry['rotation'])}",
-            "write a square matrix",
-            official=True,
+            "CT-33", where, f"the rotation is {describe(entry['rotation'])}", "write a square matrix"
         )
         return ends.outputs
     size = len(matrix)
@@ -85,7 +79,6 @@ def check_rotation(
             where,
             f"the rotation is {size} x {size}, its systems have other numbers of axes",
             "fit them",
-            official=False,
         )
         return ends.outputs
     if not is_rotation(matrix):
@@ -94,7 +87,6 @@ def check_rotation(
             where,
             "the matrix is not orthonormal with determinant 1",
             "write it as affine, or correct it",
-            official=False,
         )
     return size
 
@@ -104,16 +96,12 @@ def _check_source(
 ) -> Generator[Finding, None, JSON]:
     """Judge that the parameters are given once, inline or by path; give the inline ones, or None."""
     if key in entry and "path" in entry:
-        yield judge.find(rule, at, f"there are both {key} and path", "keep one of them", official=True)
+        yield judge.find(rule, at, f"there are both {key} and path", "keep one of them")
     elif key not in entry and "path" not in entry:
-        yield judge.find(rule, at, f"there is neither {key} nor path", "add one of them", official=True)
+        yield judge.find(rule, at, f"there is neither {key} nor path", "add one of them")
     elif "path" in entry and not is_text(entry["path"]):
         yield judge.find(
-            rule,
-            (*at, "path"),
-            f"the path is {describe(entry['path'])}",
-            "write the path of an array",
-            official=not isinstance(entry["path"], str),
+            rule, (*at, "path"), f"the path is {describe(entry['path'])}", "write the path of an array"
         )
     return entry.get(key)
 

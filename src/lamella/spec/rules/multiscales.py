@@ -85,11 +85,7 @@ def _check_description(multiscale: JSONObject, at: Location, judge: Judge) -> It
         yield judge.find("MS-10", at, "the downscaling method is not described", "add metadata, an object")
     elif not isinstance(multiscale["metadata"], dict):
         yield judge.find(
-            "MS-10",
-            (*at, "metadata"),
-            f"metadata is {describe(multiscale['metadata'])}",
-            "write an object",
-            official=False,
+            "MS-10", (*at, "metadata"), f"metadata is {describe(multiscale['metadata'])}", "write an object"
         )
 
 
@@ -157,20 +153,17 @@ def _check_datasets(multiscale: JSONObject, at: Location, judge: Judge) -> Itera
 
 def _check_path(dataset: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
     if "path" not in dataset:
-        yield judge.find("MS-04", at, "the dataset has no path", "write the path of its array", official=True)
+        yield judge.find("MS-04", at, "the dataset has no path", "write the path of its array")
         return
     path = dataset["path"]
     if not isinstance(path, str):
-        yield judge.find(
-            "MS-04", (*at, "path"), f"the path is {describe(path)}", "write a string", official=True
-        )
+        yield judge.find("MS-04", (*at, "path"), f"the path is {describe(path)}", "write a string")
     elif not path or path.startswith("/") or ".." in path.split("/"):
         yield judge.find(
             "MS-04",
             (*at, "path"),
             f"the path {describe(path)} leaves the group",
             "write a path below the group",
-            official=False,
         )
 
 

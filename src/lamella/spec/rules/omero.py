@@ -58,13 +58,7 @@ def _check_plain_fields(channel: JSONObject, at: Location, judge: Judge) -> Iter
 
 def _check_color(channel: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
     if "color" not in channel:
-        yield judge.find(
-            "OM-02",
-            at,
-            "the channel has no color",
-            'add six hex digits, such as "00FF00"',
-            official="OM-02" in judge.dialect.also_official,
-        )
+        yield judge.find("OM-02", at, "the channel has no color", 'add six hex digits, such as "00FF00"')
         return
     color = channel["color"]
     if not isinstance(color, str) or not _HEX_COLOR.fullmatch(color):
@@ -74,30 +68,18 @@ def _check_color(channel: JSONObject, at: Location, judge: Judge) -> Iterator[Fi
             f"the color is {describe(color)}",
             'write six hex digits without #, such as "00FF00"',
             level="MUST",
-            official=not isinstance(color, str),
         )
 
 
 def _check_window(channel: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
     if "window" not in channel:
-        yield judge.find(
-            "OM-03",
-            at,
-            "the channel has no window",
-            "add start, end, min and max",
-            official="OM-03" in judge.dialect.also_official,
-        )
+        yield judge.find("OM-03", at, "the channel has no window", "add start, end, min and max")
         return
     window: JSON = channel["window"]
     where = (*at, "window")
     if not isinstance(window, dict):
         yield judge.find(
-            "OM-03",
-            where,
-            f"the window is {describe(window)}",
-            "write start, end, min and max",
-            level="MUST",
-            official=True,
+            "OM-03", where, f"the window is {describe(window)}", "write start, end, min and max", level="MUST"
         )
         return
     for key in ("start", "end", "min", "max"):
@@ -108,5 +90,4 @@ def _check_window(channel: JSONObject, at: Location, judge: Judge) -> Iterator[F
                 f"{key} of the window is {describe(window.get(key))}",
                 "write a number",
                 level="MUST",
-                official=True,
             )

@@ -46,11 +46,7 @@ def check_plain_list(
         yield from _check_entry(transformation, (*at, place), axes, judge, rule)
     if kinds.count("scale") != 1:
         yield judge.find(
-            rule or "CT-03",
-            at,
-            f"the list has {kinds.count('scale')} scales",
-            "keep exactly one",
-            official=True,
+            rule or "CT-03", at, f"the list has {kinds.count('scale')} scales", "keep exactly one"
         )
     yield from _check_translations(kinds, at, judge, rule)
 
@@ -102,11 +98,7 @@ def _check_values(
     values = numbers(value)
     if values is None:
         yield judge.find(
-            rule or "CT-05",
-            at,
-            f"the {kind} is {describe(value)}",
-            "write one number for each axis",
-            official=True,
+            rule or "CT-05", at, f"the {kind} is {describe(value)}", "write one number for each axis"
         )
     elif axes is not None and len(values) != axes:
         yield judge.find(
@@ -114,15 +106,10 @@ def _check_values(
             at,
             f"the {kind} has {len(values)} numbers for {axes} axes",
             "write one number for each axis",
-            official=len(values) < 2,
         )
     elif len(values) < 2:
         yield judge.find(
-            rule or "CT-05",
-            at,
-            f"the {kind} has {len(values)} numbers",
-            "write one number for each axis",
-            official=True,
+            rule or "CT-05", at, f"the {kind} has {len(values)} numbers", "write one number for each axis"
         )
 
 
@@ -134,7 +121,6 @@ def _check_translations(kinds: list[str], at: Location, judge: Judge, rule: str 
             (*at, translations[1]),
             f"the list has {len(translations)} translations",
             "keep one, the sum of all",
-            official=False,
         )
     if translations and "scale" in kinds[translations[0] :]:
         yield judge.find(
@@ -142,5 +128,4 @@ def _check_translations(kinds: list[str], at: Location, judge: Judge, rule: str 
             (*at, translations[0]),
             "the translation comes before the scale",
             "list the scale first; multiply the translation by the scale if the order was meant",
-            official=False,
         )

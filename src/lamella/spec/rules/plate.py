@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules.values import alike, describe, is_integer, is_text
+from lamella.spec.rules.values import describe, is_integer, is_text
 from lamella.spec.rules.versions import check_inner_version
 
 if TYPE_CHECKING:
@@ -27,13 +27,7 @@ def check_plate(ome: JSONObject, at: Location, judge: Judge) -> Iterator[Finding
     if not isinstance(ome.get("plate"), dict):
         where = (*at, "plate") if "plate" in ome else at
         found = f"plate is {describe(ome['plate'])}" if "plate" in ome else "there is no plate"
-        yield judge.find(
-            "PL-05",
-            where,
-            found,
-            "write an object with rows, columns and wells",
-            official="plate" in ome or "PL-05" in judge.dialect.also_official,
-        )
+        yield judge.find("PL-05", where, found, "write an object with rows, columns and wells")
         return
     plate = ome["plate"]
     where = (*at, "plate")
@@ -48,9 +42,7 @@ def check_plate(ome: JSONObject, at: Location, judge: Judge) -> Iterator[Finding
     else:
         yield from _check_string(plate, "name", "PL-10", where, judge)
     if "field_count" not in plate:
-        yield judge.find(
-            "PL-10", where, "the plate has no field_count", "add the most fields of a well", official=False
-        )
+        yield judge.find("PL-10", where, "the plate has no field_count", "add the most fields of a well")
     else:
         yield from _check_count(plate, "field_count", "PL-10", where, judge)
 
@@ -62,7 +54,7 @@ def _check_lines(plate: JSONObject, key: str, rule: str, at: Location, judge: Ju
         found = f"{key} is {describe(value)}" if key in plate else f"the plate has no {key}"
         yield judge.find(rule, where, found, f"list the {key}, each with a name")
         return
-    first: dict[str, JSON] = {}
+    seen: set[str] = set()
     folded: set[str] = set()
     for place, line in enumerate(value):
         spot = (*where, place)
@@ -77,20 +69,10 @@ def _check_lines(plate: JSONObject, key: str, rule: str, at: Location, judge: Ju
         spot = (*spot, "name")
         if not _NAME.fullmatch(name):
             yield judge.find(
-                "PL-03",
-                spot,
-                f"the name {describe(name)} is not alphanumeric",
-                "use letters and digits only",
-                official=True,
+                "PL-03", spot, f"the name {describe(name)} is not alphanumeric", "use letters and digits only"
             )
-        if name in first:
-            yield judge.find(
-                "PL-03",
-                spot,
-                f"the name {describe(name)} is used twice",
-                "list it once",
-                official=alike(first[name], line),
-            )
+        if name in seen:
+            yield judge.find("PL-03", spot, f"the name {describe(name)} is used twice", "list it once")
         elif name.casefold() in folded:
             yield judge.find(
                 "PL-03",
@@ -98,9 +80,8 @@ def _check_lines(plate: JSONObject, key: str, rule: str, at: Location, judge: Ju
                 f"the name {describe(name)} differs from another only by case",
                 "rename one: some file systems ignore case",
                 level="SHOULD",
-                official=False,
             )
-        first.setdefault(name, line)
+        seen.add(name)
         folded.add(name.casefold())
 
 
@@ -123,7 +104,7 @@ def _check_wells(plate: JSONObject, at: Location, judge: Judge) -> Iterator[Find
         yield judge.find("PL-05", where, found, "list the wells with path, rowIndex, columnIndex")
         return
     names = {"rowIndex": _names(plate, "rows"), "columnIndex": _names(plate, "columns")}
-    first: dict[str, JSON] = {}
+    seen: set[str] = set()
     for place, well in enumerate(value):
         spot = (*where, place)
         if not isinstance(well, dict):
@@ -138,15 +119,11 @@ def _check_wells(plate: JSONObject, at: Location, judge: Judge) -> Iterator[Find
         path = well.get("path")
         if not isinstance(path, str):
             continue
-        if path in first:
+        if path in seen:
             yield judge.find(
-                "PL-13",
-                (*spot, "path"),
-                f"the well {describe(path)} is listed twice",
-                "list it once",
-                official=alike(first[path], well),
+                "PL-13", (*spot, "path"), f"the well {describe(path)} is listed twice", "list it once"
             )
-        first.setdefault(path, well)
+        seen.add(path)
 
 
 def _check_index(
@@ -158,11 +135,7 @@ def _check_index(
     lines = {"rowIndex": "rows", "columnIndex": "columns"}[key]
     if not is_integer(index) or index < 0:
         yield judge.find(
-            "PL-07",
-            (*at, key),
-            f"{key} is {describe(index)}",
-            f"write the place in {lines}, from 0",
-            official=True,
+            "PL-07", (*at, key), f"{key} is {describe(index)}", f"write the place in {lines}, from 0"
         )
     elif names is not None and index >= len(names):
         yield judge.find(
@@ -170,7 +143,6 @@ def _check_index(
             (*at, key),
             f"{key} is {describe(index)}, there are {len(names)} {lines}",
             f"write the place in {lines}, from 0",
-            official=False,
         )
 
 
@@ -182,9 +154,7 @@ def _check_well_path(
     path = well["path"]
     where = (*at, "path")
     if not isinstance(path, str) or not _WELL_PATH.fullmatch(path):
-        yield judge.find(
-            "PL-06", where, f"the path is {describe(path)}", 'write row/column, such as "A/1"', official=True
-        )
+        yield judge.find("PL-06", where, f"the path is {describe(path)}", 'write row/column, such as "A/1"')
         return
     expected = []
     for key in ("rowIndex", "columnIndex"):
@@ -201,31 +171,20 @@ def _check_well_path(
             where,
             f"the path is {describe(path)}, its indices say {describe('/'.join(expected))}",
             "correct the indices or the path",
-            official="PL-06" in judge.dialect.also_official,
         )
 
 
 def _check_acquisitions(value: JSON, at: Location, judge: Judge) -> Iterator[Finding]:
     if not isinstance(value, list):
         yield judge.find(
-            "PL-08",
-            at,
-            f"acquisitions is {describe(value)}",
-            "list acquisitions, or leave it out",
-            official=True,
+            "PL-08", at, f"acquisitions is {describe(value)}", "list acquisitions, or leave it out"
         )
         return
     seen: set[int] = set()
     for place, acquisition in enumerate(value):
         where = (*at, place)
         if not isinstance(acquisition, dict):
-            yield judge.find(
-                "PL-08",
-                where,
-                f"the acquisition is {describe(acquisition)}",
-                "write an object",
-                official=True,
-            )
+            yield judge.find("PL-08", where, f"the acquisition is {describe(acquisition)}", "write an object")
             continue
         yield from _check_acquisition_id(acquisition, seen, where, judge)
         for key in ("name", "maximumfieldcount"):
@@ -249,26 +208,16 @@ def _check_acquisition_id(
     acquisition: JSONObject, seen: set[int], at: Location, judge: Judge
 ) -> Iterator[Finding]:
     if "id" not in acquisition:
-        yield judge.find(
-            "PL-08", at, "the acquisition has no id", "add an integer of 0 or more", official=True
-        )
+        yield judge.find("PL-08", at, "the acquisition has no id", "add an integer of 0 or more")
         return
     number = acquisition["id"]
     if not is_integer(number) or number < 0:
         yield judge.find(
-            "PL-08",
-            (*at, "id"),
-            f"the id is {describe(number)}",
-            "write an integer of 0 or more",
-            official=True,
+            "PL-08", (*at, "id"), f"the id is {describe(number)}", "write an integer of 0 or more"
         )
     elif number in seen:
         yield judge.find(
-            "PL-08",
-            (*at, "id"),
-            f"the id {describe(number)} is used twice",
-            "give each its own",
-            official=False,
+            "PL-08", (*at, "id"), f"the id {describe(number)} is used twice", "give each its own"
         )
     else:
         seen.add(number)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from lamella.spec.rules.finding import Finding, Location
 from lamella.spec.rules.judge import Ends, Judge
 from lamella.spec.rules.matrices import check_affine, check_rotation
-from lamella.spec.rules.values import describe, integers, is_number, is_text, numbers
+from lamella.spec.rules.values import describe, integers, is_text, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +83,6 @@ def _check_end(at: Location, ends: Ends, judge: Judge, rule: str, kind: str) -> 
             at,
             f"the {kind} gives {ends.inputs} axes, its output has {ends.outputs}",
             "make parameters and systems fit",
-            official=False,
         )
 
 
@@ -98,7 +97,7 @@ def _check_vector(
     rule = {"scale": "CT-28", "translation": "CT-29"}[kind]
     if kind not in entry:
         remedy = "write the numbers inline" if "path" in entry else "add one number for each axis"
-        yield judge.find(rule, at, f"the {kind} has no {kind}", remedy, official=True)
+        yield judge.find(rule, at, f"the {kind} has no {kind}", remedy)
         return ends.outputs
     values = numbers(entry[kind])
     where = (*at, kind)
@@ -108,7 +107,6 @@ def _check_vector(
             where,
             f"the {kind} is {describe(entry[kind])}",
             "write one number for each axis",
-            official=True,
         )
         return ends.outputs
     for side, count in (("input", ends.inputs), ("output", ends.outputs)):
@@ -118,39 +116,25 @@ def _check_vector(
                 where,
                 f"the {kind} has {len(values)} numbers, its {side} has {count} axes",
                 "write one number for each axis",
-                official=False,
             )
             return ends.outputs
     if kind == "scale" and any(value <= 0 for value in values):
         # The text says SHOULD be non-zero, the schema refuses what is not positive.
         yield judge.find(
-            rule,
-            where,
-            f"the scale is {describe(entry[kind])}",
-            "use positive factors",
-            level="SHOULD",
-            official=True,
+            rule, where, f"the scale is {describe(entry[kind])}", "use positive factors", level="SHOULD"
         )
     return len(values)
 
 
 def _check_map_axis(entry: JSONObject, at: Location, ends: Ends, judge: Judge) -> Checked:
     if "mapAxis" not in entry:
-        yield judge.find(
-            "CT-30", at, "there is no mapAxis", "list the input axis of each output axis", official=True
-        )
+        yield judge.find("CT-30", at, "there is no mapAxis", "list the input axis of each output axis")
         return ends.outputs
     where = (*at, "mapAxis")
     order = integers(entry["mapAxis"])
     if not order or sorted(order) != list(range(len(order))) or len(order) > 5:
-        # The schema asks for 2 to 5 different axes, whichever they are.
-        distinct = len(set(order or [])) if all(0 <= axis <= 4 for axis in order or [-1]) else 0
         yield judge.find(
-            "CT-30",
-            where,
-            f"mapAxis is {describe(entry['mapAxis'])}",
-            "write a permutation of 0, 1, ...",
-            official=distinct < 2 or distinct != len(order or []),
+            "CT-30", where, f"mapAxis is {describe(entry['mapAxis'])}", "write a permutation of 0, 1, ..."
         )
         return ends.outputs
     for side, count in (("input", ends.inputs), ("output", ends.outputs)):
@@ -160,7 +144,6 @@ def _check_map_axis(entry: JSONObject, at: Location, ends: Ends, judge: Judge) -
                 where,
                 f"mapAxis has {len(order)} entries, its {side} has {count} axes",
                 "write one entry for each axis",
-                official=False,
             )
             return ends.outputs
     return len(order)
@@ -169,9 +152,7 @@ def _check_map_axis(entry: JSONObject, at: Location, ends: Ends, judge: Judge) -
 def _check_project_axis(entry: JSONObject, at: Location, ends: Ends, judge: Judge) -> Checked:
     keys = [key for key in ("droppedInputs", "createdOutputs") if key in entry]
     if not keys:
-        yield judge.find(
-            "CT-31", at, "nothing is dropped or created", "add droppedInputs or createdOutputs", official=True
-        )
+        yield judge.find("CT-31", at, "nothing is dropped or created", "add droppedInputs or createdOutputs")
         return ends.outputs
     sizes = {"droppedInputs": 0, "createdOutputs": 0}
     for key, count in (("droppedInputs", ends.inputs), ("createdOutputs", ends.outputs)):
@@ -181,20 +162,12 @@ def _check_project_axis(entry: JSONObject, at: Location, ends: Ends, judge: Judg
         odd = not places or len(set(places)) != len(places) or any(not 0 <= place <= 4 for place in places)
         if odd or places is None or len(places) > 3:
             yield judge.find(
-                "CT-31",
-                (*at, key),
-                f"{key} is {describe(entry[key])}",
-                "list 1 to 3 different axis indices",
-                official=True,
+                "CT-31", (*at, key), f"{key} is {describe(entry[key])}", "list 1 to 3 different axis indices"
             )
             return ends.outputs
         if count is not None and max(places) >= count:
             yield judge.find(
-                "CT-31",
-                (*at, key),
-                f"{key} names axis {max(places)} of {count}",
-                "count from 0",
-                official=False,
+                "CT-31", (*at, key), f"{key} names axis {max(places)} of {count}", "count from 0"
             )
             return ends.outputs
         sizes[key] = len(places)
@@ -209,12 +182,10 @@ def _check_sequence(entry: JSONObject, at: Location, ends: Ends, judge: Judge) -
     items = entry.get("transformations")
     where = (*at, "transformations") if "transformations" in entry else at
     if not isinstance(items, list):
-        yield judge.find(
-            "CT-34", where, f"transformations is {describe(items)}", "list transformations", official=True
-        )
+        yield judge.find("CT-34", where, f"transformations is {describe(items)}", "list transformations")
         return ends.outputs
     if not items:
-        yield judge.find("CT-34", where, "the sequence is empty", "use an identity instead", official=False)
+        yield judge.find("CT-34", where, "the sequence is empty", "use an identity instead")
         return ends.outputs
     axes = ends.inputs
     for place, item in enumerate(items):
@@ -225,9 +196,7 @@ def _check_sequence(entry: JSONObject, at: Location, ends: Ends, judge: Judge) -
 
 def _check_nested(item: JSON, at: Location, ends: Ends, judge: Judge) -> Checked:
     if len(at) > _DEEPEST:
-        yield judge.find(
-            "CT-27", at, "the transformations are nested too deeply to judge", "flatten them", official=False
-        )
+        yield judge.find("CT-27", at, "the transformations are nested too deeply to judge", "flatten them")
         return None
     if not isinstance(item, dict):
         yield judge.find(
@@ -240,9 +209,7 @@ def _check_nested(item: JSON, at: Location, ends: Ends, judge: Judge) -> Checked
 def _check_bijection(entry: JSONObject, at: Location, ends: Ends, judge: Judge) -> Checked:
     for key, sides in (("forward", ends), ("inverse", Ends(ends.outputs, ends.inputs))):
         if key not in entry:
-            yield judge.find(
-                "CT-37", at, f"there is no {key}", f"add the transformation {key}", official=True
-            )
+            yield judge.find("CT-37", at, f"there is no {key}", f"add the transformation {key}")
             continue
         part = entry[key]
         yield from _check_nested(part, (*at, key), sides, judge)
@@ -254,7 +221,6 @@ def _check_bijection(entry: JSONObject, at: Location, ends: Ends, judge: Judge) 
                 f"{key} is of type {describe(kind)}, whose inverse is known",
                 "write that transformation without a bijection",
                 level="SHOULD",
-                official=False,
             )
     yield from _check_end(at, ends, judge, "CT-37", "bijection")
     return ends.outputs
@@ -269,7 +235,6 @@ def _check_field(entry: JSONObject, at: Location, ends: Ends, judge: Judge) -> C
             where,
             f"the path of the {kind} is {describe(entry.get('path'))}",
             "write the path of the field's group",
-            official=not isinstance(entry.get("path"), str),
         )
     yield from check_parameter_path(entry, at, judge)
     if "interpolation" in entry and entry["interpolation"] not in _INTERPOLATIONS:
@@ -278,7 +243,6 @@ def _check_field(entry: JSONObject, at: Location, ends: Ends, judge: Judge) -> C
             (*at, "interpolation"),
             f"the interpolation is {describe(entry['interpolation'])}",
             "write nearest, linear or cubic",
-            official=True,
         )
     if kind == "displacements":
         yield from _check_end(at, ends, judge, "CT-35", kind)
@@ -306,7 +270,6 @@ def _check_by_dimension(entry: JSONObject, at: Location, ends: Ends, judge: Judg
             where,
             f"transformations is {describe(items)}",
             "list items with transformation, inputAxes, outputAxes",
-            official=not isinstance(items, list),
         )
         return ends.outputs
     made: dict[int, int] = {}
@@ -321,7 +284,7 @@ def _check_by_dimension(entry: JSONObject, at: Location, ends: Ends, judge: Judg
             if twice
             else f"no item makes output axis {lost[0]}"
         )
-        yield judge.find("CT-36", where, fault, "let exactly one item make each output axis", official=False)
+        yield judge.find("CT-36", where, fault, "let exactly one item make each output axis")
     return ends.outputs
 
 
@@ -329,7 +292,7 @@ def _check_dimension_item(
     item: JSON, at: Location, ends: Ends, judge: Judge
 ) -> Generator[Finding, None, list[int]]:
     if not isinstance(item, dict):
-        yield judge.find("CT-36", at, f"the item is {describe(item)}", "write an object", official=True)
+        yield judge.find("CT-36", at, f"the item is {describe(item)}", "write an object")
         return []
     places: dict[str, list[int] | None] = {}
     for key, count in (("inputAxes", ends.inputs), ("outputAxes", ends.outputs)):
@@ -338,25 +301,14 @@ def _check_dimension_item(
         spot = (*at, key) if key in item else at
         found = places[key]
         if found is None:
-            schema_takes = isinstance(value, list) and all(is_number(part) for part in value)
-            yield judge.find(
-                "CT-36",
-                spot,
-                f"{key} is {describe(value)}",
-                "list axis indices, from 0",
-                official=not schema_takes,
-            )
+            yield judge.find("CT-36", spot, f"{key} is {describe(value)}", "list axis indices, from 0")
         elif any(axis < 0 or (count is not None and axis >= count) for axis in found):
             yield judge.find(
-                "CT-36",
-                spot,
-                f"{key} is {describe(value)}",
-                f"list indices of the {count or ''} axes",
-                official=False,
+                "CT-36", spot, f"{key} is {describe(value)}", f"list indices of the {count or ''} axes"
             )
             places[key] = None
     if "transformation" not in item:
-        yield judge.find("CT-36", at, "the item has no transformation", "add one", official=True)
+        yield judge.find("CT-36", at, "the item has no transformation", "add one")
     else:
         counts = [len(found) if found is not None else None for found in places.values()]
         yield from _check_nested(item["transformation"], (*at, "transformation"), Ends(*counts), judge)

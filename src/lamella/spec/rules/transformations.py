@@ -88,7 +88,6 @@ def check_level_list(
             where,
             f"the list has {len(value)} transformations",
             "keep one; put a scale and its translation in a sequence",
-            official=True,
         )
     for place, transformation in enumerate(value):
         yield from _check_level_entry(transformation, (*where, place), dataset, multiscale, judge)
@@ -125,14 +124,11 @@ def _check_level_sequence(entry: JSONObject, at: Location, judge: Judge) -> Iter
     if kinds == ["scale", "translation"]:
         return
     where = (*at, "transformations") if "transformations" in entry else at
-    # The schema takes any two of them in any order.
-    schema_takes = len(kinds) == 2 and all(kind in ("scale", "translation") for kind in kinds)
     yield judge.find(
         "CT-21",
         where,
         f"the sequence holds {describe(kinds)}",
         "put one scale and then one translation in it",
-        official=not schema_takes,
     )
 
 
@@ -141,23 +137,17 @@ def _check_level_input(
 ) -> Iterator[Finding]:
     path = dataset.get("path")
     if source.path is None:
-        yield judge.find("CT-22", at, "the input has no path", "write the path of the dataset", official=True)
+        yield judge.find("CT-22", at, "the input has no path", "write the path of the dataset")
     elif isinstance(path, str) and source.path != path:
         yield judge.find(
             "CT-22",
             (*at, "path"),
             f"the input is {describe(source.path)}, the dataset is {describe(path)}",
             "write the path of the dataset",
-            official=False,
         )
     if source.name is not None:
         yield judge.find(
-            "CT-22",
-            (*at, "name"),
-            "the input has a name",
-            "remove it: the path is enough",
-            level="SHOULD",
-            official=False,
+            "CT-22", (*at, "name"), "the input has a name", "remove it: the path is enough", level="SHOULD"
         )
 
 
@@ -165,16 +155,13 @@ def _check_level_output(
     target: Reference, at: Location, multiscale: JSONObject, judge: Judge
 ) -> Iterator[Finding]:
     if target.name is None:
-        yield judge.find(
-            "CT-23", at, "the output has no name", "write the name of a coordinate system", official=True
-        )
+        yield judge.find("CT-23", at, "the output has no name", "write the name of a coordinate system")
     elif target.name not in systems(multiscale):
         yield judge.find(
             "CT-23",
             (*at, "name"),
             f"there is no coordinate system {describe(target.name)}",
             "write the name of a system of this multiscale",
-            official=False,
         )
     elif target.name != intrinsic_system(multiscale):
         yield judge.find(
@@ -182,16 +169,10 @@ def _check_level_output(
             (*at, "name"),
             f"this level leads to {describe(target.name)}, the first one elsewhere",
             "let all levels lead to the same system",
-            official=False,
         )
     if target.path is not None:
         yield judge.find(
-            "CT-23",
-            (*at, "path"),
-            "the output has a path",
-            "remove it: the name is enough",
-            level="SHOULD",
-            official=False,
+            "CT-23", (*at, "path"), "the output has a path", "remove it: the name is enough", level="SHOULD"
         )
 
 
@@ -257,9 +238,7 @@ def _check_side(
     reference: Reference, at: Location, known: dict[str, list[JSON]], judge: Judge
 ) -> Iterator[Finding]:
     if reference.name is None:
-        yield judge.find(
-            "CT-24", at, "there is no name", "write the name of a coordinate system", official=True
-        )
+        yield judge.find("CT-24", at, "there is no name", "write the name of a coordinate system")
     elif reference.path is None and reference.name not in known:
         yield judge.find(
             "CT-24",
@@ -354,18 +333,11 @@ def _check_scene_side(
             "SC-01", (*at, extra[0]), f"there is a key {describe(extra[0])}", "keep only name and path"
         )
     if not is_text(reference.name):
-        yield judge.find(
-            "CT-26",
-            at,
-            "there is no name",
-            "write the name of a coordinate system",
-            official=reference.name is None,
-        )
+        yield judge.find("CT-26", at, "there is no name", "write the name of a coordinate system")
     elif not reference.path and reference.name not in known:
         yield judge.find(
             "CT-26",
             (*at, "name"),
             f"the scene has no coordinate system {describe(reference.name)}",
             "add the path of the group that has it, or the system",
-            official=False,
         )

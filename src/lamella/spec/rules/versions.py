@@ -27,9 +27,7 @@ def find_part(
     """
     storage = "ST-03" if judge.dialect.wrapper else "ST-01"
     if not isinstance(attributes, dict):
-        yield judge.find(
-            storage, (), f"the attributes are {describe(attributes)}", "write a JSON object", official=True
-        )
+        yield judge.find(storage, (), f"the attributes are {describe(attributes)}", "write a JSON object")
         return None
     if not judge.dialect.wrapper:
         return (yield from _find_bare(attributes, key, judge))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules.values import alike, describe, is_integer
+from lamella.spec.rules.values import describe, is_integer
 from lamella.spec.rules.versions import check_inner_version
 
 if TYPE_CHECKING:
@@ -25,13 +25,7 @@ def check_well(
     if not isinstance(ome.get("well"), dict):
         where = (*at, "well") if "well" in ome else at
         found = f"well is {describe(ome['well'])}" if "well" in ome else "there is no well"
-        yield judge.find(
-            "WL-01",
-            where,
-            found,
-            "write an object with images",
-            official="well" in ome or "WL-01" in judge.dialect.also_official,
-        )
+        yield judge.find("WL-01", where, found, "write an object with images")
         return
     well = ome["well"]
     where = (*at, "well")
@@ -42,14 +36,14 @@ def check_well(
         found = f"images is {describe(images)}" if "images" in well else "the well has no images"
         yield judge.find("WL-01", spot, found, "list the fields, each with a path")
         return
-    first: dict[str, JSON] = {}
+    seen: set[str] = set()
     for place, image in enumerate(images):
-        yield from _check_image(image, (*spot, place), first, judge)
+        yield from _check_image(image, (*spot, place), seen, judge)
         if isinstance(image, dict):
             yield from _check_acquisition(image, (*spot, place), acquisitions, judge)
 
 
-def _check_image(image: JSON, at: Location, first: dict[str, JSON], judge: Judge) -> Iterator[Finding]:
+def _check_image(image: JSON, at: Location, seen: set[str], judge: Judge) -> Iterator[Finding]:
     if not isinstance(image, dict):
         yield judge.find("WL-01", at, f"the image is {describe(image)}", "write an object with a path")
         return
@@ -62,15 +56,9 @@ def _check_image(image: JSON, at: Location, first: dict[str, JSON], judge: Judge
         yield judge.find("WL-02", where, f"the path is {describe(path)}", f"use {judge.dialect.field_words}")
     if not isinstance(path, str):
         return
-    if path in first:
-        yield judge.find(
-            "WL-03",
-            where,
-            f"the path {describe(path)} is used twice",
-            "list it once",
-            official=alike(first[path], image),
-        )
-    first.setdefault(path, image)
+    if path in seen:
+        yield judge.find("WL-03", where, f"the path {describe(path)} is used twice", "list it once")
+    seen.add(path)
 
 
 def _check_acquisition(
@@ -84,23 +72,15 @@ def _check_acquisition(
                 at,
                 f"the plate has {len(acquisitions)} acquisitions, the image names none",
                 "name one",
-                official=False,
             )
         return
     number = image["acquisition"]
     if not is_integer(number):
-        yield judge.find(
-            "WL-04",
-            where,
-            f"the acquisition is {describe(number)}",
-            "write the id, an integer",
-            official=True,
-        )
+        yield judge.find("WL-04", where, f"the acquisition is {describe(number)}", "write the id, an integer")
     elif acquisitions is not None and number not in acquisitions:
         yield judge.find(
             "WL-04",
             where,
             f"the plate has no acquisition {describe(number)}",
             "write an id that the plate lists, or list this one",
-            official=False,
         )
