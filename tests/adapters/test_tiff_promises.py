@@ -101,3 +101,23 @@ def test_a_chain_of_pages_that_does_not_end_is_refused(tmp_path: Path, following
         raw.write((following or first).to_bytes(4, "little"))
     with pytest.raises(SourceError, match=r"chain\.tif is damaged or incomplete"):
         open_tiff(path)
+
+
+def test_ome_xml_with_a_document_type_is_refused_before_an_entity_is_read(tmp_path):
+    """Its entities would be expanded, or bring in names of files that nobody checked."""
+    path = tmp_path / "a.ome.tif"
+    head, body = ome_xml('SizeC="1" SizeZ="1" SizeT="1"', '<TiffData IFD="0"/>').split("?>", 1)
+    tifffile.imwrite(
+        path, PIXELS[0], description=f'{head}?><!DOCTYPE OME [<!ENTITY a "b">]>{body}', metadata=None
+    )
+    with pytest.raises(SourceError, match=r"of its OME-XML, it has a document type declaration"):
+        open_tiff(path)
+
+
+def test_a_physical_size_that_is_no_number_is_noted(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    size = 'SizeC="1" SizeZ="1" SizeT="1" PhysicalSizeX="wide" PhysicalSizeY="2"'
+    tifffile.imwrite(path, PIXELS[0], description=ome_xml(size, '<TiffData IFD="0"/>'), metadata=None)
+    (source,) = open_tiff(path)
+    assert any("PhysicalSizeX is 'wide', which is not a number" in note for note in source.description.notes)
+    source.close()

@@ -368,18 +368,12 @@ def test_names_and_dates_of_the_ome_xml_are_shown():
     assert images[1:] == [["0", "bf2raw"], ["1", "bf2raw 2"]]
 
 
-@pytest.mark.parametrize("fault", ["damaged", "not installed"])
-def test_an_ome_xml_that_cannot_be_read_is_said_and_the_rest_shown(tmp_path, monkeypatch, fault):
+def test_an_ome_xml_that_cannot_be_read_is_said_and_the_rest_shown(tmp_path):
     store = shutil.copytree(STORES / "v04_bioformats2raw_series" / "bf2raw.zarr", tmp_path / "scan.zarr")
-    if fault == "damaged":
-        (store / "OME" / "METADATA.ome.xml").write_text("<OME")
-    else:
-        monkeypatch.setitem(sys.modules, "ome_types", None)
+    (store / "OME" / "METADATA.ome.xml").write_text("<OME")
     result = run(store)
     assert result.exit_code == 0
-    assert {"damaged": "METADATA.ome.xml cannot be read", "not installed": "lamella[ome]"}[
-        fault
-    ] in result.output
+    assert "METADATA.ome.xml cannot be read" in result.output
     assert "First image 0" in result.output
 
 

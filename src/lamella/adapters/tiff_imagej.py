@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.adapters.tiff_metadata import TiffMetadata, is_size
+from lamella.adapters.tiff_metadata import TiffMetadata
 from lamella.adapters.tiff_resolution import is_for_print, print_note, read_ratios
 from lamella.adapters.tiff_samples import lut_color
 from lamella.ops.conversion.source import SourceChannel
-from lamella.spec.units import unit_name
+from lamella.spec.units import is_size, unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

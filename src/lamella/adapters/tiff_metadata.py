@@ -35,14 +35,3 @@ class TiffMetadata:
     channels: tuple[SourceChannel, ...] = ()
     well: tuple[str, str, str] | None = None
     notes: tuple[str, ...] = ()
-
-
-def is_size(number: float) -> bool:
-    """Whether a number can be a distance of samples: positive and finite.
-
-    Examples
-    --------
-    >>> is_size(0.5), is_size(0.0), is_size(float("nan"))
-    (True, False, False)
-    """
-    return 0 < number < float("inf")

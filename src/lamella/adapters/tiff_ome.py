@@ -10,24 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
-from xml.etree import ElementTree
 
-from lamella.adapters.tiff_metadata import TiffMetadata, is_size
+from lamella.adapters.tiff_metadata import TiffMetadata
+from lamella.errors import MetadataError, SourceError
 from lamella.ops.conversion.source import SourceChannel
-from lamella.spec.units import unit_name
+from lamella.spec.ome_xml import UnsafeXMLError, children, parse_xml, read_sizes
+from lamella.spec.units import is_size, unit_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from xml.etree.ElementTree import Element
-
-_SIZES = (
-    ("z", "PhysicalSizeZ", "micrometer"),
-    ("y", "PhysicalSizeY", "micrometer"),
-    ("x", "PhysicalSizeX", "micrometer"),
-    ("t", "TimeIncrement", "second"),
-)
-"""Axis, attribute of Pixels, and the unit that the OME schema gives it when none is named."""
-
 
 _NO_COLOR = -(1 << 31)
 
@@ -42,13 +33,20 @@ def ome_root(file: Any) -> Element | None:
     ----------
     file : tifffile.TiffFile
         The file.
+
+    Raises
+    ------
+    SourceError
+        It has what OME-XML never needs and attackers do: a document type declaration, endless nesting.
     """
     if not (file.is_ome and file.ome_metadata):
         return None
     if file not in _ROOTS:
         try:
-            _ROOTS[file] = ElementTree.fromstring(file.ome_metadata)
-        except ElementTree.ParseError:
+            _ROOTS[file] = parse_xml(file.ome_metadata)
+        except UnsafeXMLError as fault:
+            raise SourceError(f"{file.filehandle.path} is not read: of its OME-XML, {fault}") from fault
+        except MetadataError:
             _ROOTS[file] = None
     return _ROOTS[file]
 
@@ -70,7 +68,7 @@ def read_ome(root: Element | None) -> list[TiffMetadata]:
     --------
     >>> xml = '''<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels
     ...     PhysicalSizeX="650" PhysicalSizeXUnit="nm"><Channel Name="DAPI" Color="65535"/></Pixels></Image></OME>'''
-    >>> image = read_ome(ElementTree.fromstring(xml))[0]
+    >>> image = read_ome(parse_xml(xml))[0]
     >>> image.scale, image.units, image.channels[0].label, image.channels[0].color
     ({'x': 650.0}, {'x': 'nanometer'}, 'DAPI', '0000FF')
     """
@@ -84,28 +82,22 @@ def read_ome(root: Element | None) -> list[TiffMetadata]:
     ]
 
 
-def children(element: Element, name: str) -> Iterator[Element]:
-    """Children of an element by name, whatever the version of the schema in their namespace."""
-    return (child for child in element if child.tag.rpartition("}")[2] == name)
-
-
 def _read_pixels(pixels: Element, well: tuple[str, str, str] | None) -> TiffMetadata:
-    scale: dict[str, float] = {}
-    units: dict[str, str | None] = {}
-    for axis, attribute, default in _SIZES:
-        size = _number(pixels.get(attribute))
-        if size is not None:
-            given = pixels.get(f"{attribute}Unit")
-            scale[axis] = size
-            units[axis] = default if given is None else unit_name(given)
-    interval = _interval(pixels) if "t" not in scale else None
+    notes: tuple[str, ...] = ()
+    try:
+        sizes = read_sizes(pixels)
+    except MetadataError as fault:
+        sizes, notes = {}, (f"its physical sizes were not read: {fault}",)
+    interval = _interval(pixels) if "t" not in sizes else None
     if interval is not None:
-        scale["t"], units["t"] = interval
+        sizes["t"] = interval
     channels = tuple(
         SourceChannel(element.get("Name") or "", _color(element.get("Color")))
         for element in children(pixels, "Channel")
     )
-    return TiffMetadata(scale, units, channels, well)
+    scale = {axis: size for axis, (size, _) in sizes.items()}
+    units = {axis: unit for axis, (_, unit) in sizes.items()}
+    return TiffMetadata(scale, units, channels, well, notes)
 
 
 def _color(text: str | None) -> str | None:
@@ -120,14 +112,6 @@ def _color(text: str | None) -> str | None:
         return None
     # The smallest integer is what Bio-Formats wrote once for "no colour".
     return None if value == _NO_COLOR else f"{(value & 0xFFFFFFFF) >> 8:06X}"
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if is_size(number) else None
 
 
 def _interval(pixels: Element) -> tuple[float, str | None] | None:

@@ -15,8 +15,9 @@ import re
 import struct
 from typing import TYPE_CHECKING, Any
 
-from lamella.adapters.tiff_ome import children, ome_root
+from lamella.adapters.tiff_ome import ome_root
 from lamella.errors import SourceError, shown
+from lamella.spec.ome_xml import children, count_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,16 +203,16 @@ def _files(root: Element, all_pixels: list[Element]) -> Iterator[str]:
 def _planes(pixels: Element) -> set[int]:
     """Numbers of the planes of an image for which its TiffData elements name a page.
 
-    >>> from xml.etree import ElementTree
+    >>> from lamella.spec.ome_xml import parse_xml
     >>> xml = '<Pixels DimensionOrder="XYZCT" SizeZ="4" SizeC="2" SizeT="1"><TiffData IFD="0"/>'
     >>> xml += '<TiffData IFD="1" FirstC="1" PlaneCount="2"/></Pixels>'
-    >>> sorted(_planes(ElementTree.fromstring(xml)))
+    >>> sorted(_planes(parse_xml(xml)))
     [0, 4, 5]
     """
     order = pixels.get("DimensionOrder", "")[2:]
     lengths = {axis: int(pixels.get(f"Size{axis}", 1)) for axis in order}
     first = next(children(pixels, "Channel"), None)
-    samples = int(first.get("SamplesPerPixel") or 1) if first is not None else 1
+    samples = 1 if first is None else count_samples(first)
     if "C" in lengths:
         lengths["C"] = max(1, lengths["C"] // samples)  # a page holds all samples of a channel
     planes: set[int] = set()

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lamella.adapters.tiff_metadata import TiffMetadata, is_size
+from lamella.adapters.tiff_metadata import TiffMetadata
+from lamella.spec.units import is_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,7 +4,7 @@ What OME-NGFF leaves open in an image is taken from there, with a warning that s
 the names of channels without an omero block, and the sizes of axes that have scale 1 and no unit. What the metadata of
 the image say is never replaced. An edit of such an image writes what was taken into its document.
 
-Layer: nodes. The XML is parsed by :mod:`lamella.adapters.ome_xml`.
+Layer: nodes. The XML is parsed by :mod:`lamella.spec.ome_xml`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from lamella.errors import (
     LamellaError,
     MetadataError,
     MetadataWarning,
-    MissingDependencyError,
     NodeNotFoundError,
 )
 from lamella.nodes.node import NGFFNode
@@ -27,6 +26,7 @@ from lamella.nodes.reporting import callers_level
 from lamella.nodes.session import Place, Session
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
 from lamella.spec.ome_image import sized, unsized_axes
+from lamella.spec.ome_xml import describe_images, parse_ome_xml
 from lamella.spec.versions import detect
 from lamella.store.documents import Documents
 from lamella.store.local import LocalStorage
@@ -68,13 +68,10 @@ class OMEFile:
         ------
         MetadataError
             If the XML cannot be read.
-        MissingDependencyError
-            If ``ome-types`` is not installed (an ImportError).
         """
-        from lamella.adapters.ome_xml import describe_images
-
         if self._images is None:
-            described, series = describe_images(read_ome_xml(self.place)), series_of(self.place)
+            root = parse_ome_xml(_data(self.place), self.name)
+            described, series = describe_images(root, self.name), series_of(self.place)
             if len(described) != len(series):
                 # The order is all that connects the two (BF-07): after a deletion it would name the wrong image.
                 raise MetadataError(
@@ -122,7 +119,10 @@ class OMEXMLMethods(NGFFNode):
         >>> plate.ome_metadata().images[0].pixels.dimension_order.value
         'XYZCT'
         """
-        return read_ome_xml(self._place)
+        from lamella.adapters.ome_model import load_ome_types, ome_model
+
+        load_ome_types()  # before the file is read: what has to be installed comes first
+        return ome_model(_data(self._place), f"{self._place}/{XML}")
 
     def ome_images(self) -> dict[str, OMEImage]:
         """Return what the OME-XML says of each image: name, time of acquisition, channel names, physical sizes.
@@ -134,8 +134,10 @@ class OMEXMLMethods(NGFFNode):
 
         Raises
         ------
-        MissingDependencyError, NodeNotFoundError, MetadataError
-            As for :meth:`ome_metadata`; a MetadataError too when the XML describes another number of images.
+        NodeNotFoundError
+            If there is no ``OME/METADATA.ome.xml`` (a KeyError).
+        MetadataError
+            If it is damaged, too large, no OME-XML, or describes another number of images (a ValueError).
 
         Examples
         --------
@@ -153,14 +155,6 @@ class OMEXMLMethods(NGFFNode):
         if found is None:
             raise _no_file(self._place)
         return dict(found.images())
-
-
-def read_ome_xml(place: Place) -> OME:
-    """Parse the XML of a collection; see :meth:`OMEXMLMethods.ome_metadata`."""
-    from lamella.adapters.ome_xml import load_ome_types, parse_ome_xml
-
-    load_ome_types()  # before the file is read: what has to be installed comes first
-    return parse_ome_xml(_data(place), f"{place}/{XML}")
 
 
 def _data(place: Place) -> bytes:
@@ -266,7 +260,7 @@ def facts_of(image: Place) -> OMEImage | None:
 
     Raises
     ------
-    MissingDependencyError, MetadataError
+    MetadataError
         As for :meth:`OMEXMLMethods.ome_images`.
     """
     found = _file_above(image)
@@ -309,8 +303,6 @@ def _facts(file: OMEFile, path: str, what: str, may_say: bool) -> OMEImage | Non
         if file.fault:
             raise MetadataError(file.fault)
         return file.images().get(path) if may_say else None
-    except MissingDependencyError as fault:
-        file.say("extra", f"Images without {what}, which {file.name} may have: {fault}")
     except LamellaError as fault:
         file.say("fault", f"Images without {what}: {fault}")
     return None

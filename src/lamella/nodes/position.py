@@ -378,8 +378,6 @@ class Position(
 
         Raises
         ------
-        MissingDependencyError
-            If there is one and ``ome-types`` is not installed (an ImportError): ``pip install "lamella[ome]"``.
         MetadataError
             If the XML is damaged (a ValueError).
         """

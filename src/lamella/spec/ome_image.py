@@ -1,6 +1,6 @@
 """What OME-XML says of one image: the facts that OME-NGFF has no place for, or that a writer left out of it.
 
-Layer: spec. The XML is parsed by :mod:`lamella.adapters.ome_xml`, and found by :mod:`lamella.nodes.ome_xml`.
+Layer: spec. The XML is parsed by :mod:`lamella.spec.ome_xml`, and found by :mod:`lamella.nodes.ome_xml`.
 """
 
 from __future__ import annotations
@@ -85,14 +85,6 @@ def sized(meta: ImagesMeta, facts: OMEImage) -> ImagesMeta:
     ImagesMeta
         The same object when nothing is filled in.
     """
-    given = {
-        index: name
-        for index in unsized_axes(meta)
-        if (name := meta.multiscales[0].axes[index].name.lower()) in facts.scale
-    }
-    if not given:
-        return meta
-    meta = meta.copied()
     given = {
         index: name
         for index in unsized_axes(meta)

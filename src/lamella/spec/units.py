@@ -54,6 +54,17 @@ _MICRO = re.compile(r"\\u00B5|\\u03BC|\u03bc|\u00c2\u00b5|\u00ce\u00bc", re.IGNO
 """Spellings of the micro sign: escaped by ImageJ, the Greek letter, UTF-8 that was read as Latin-1."""
 
 
+def is_size(number: float) -> bool:
+    """Whether a number can be a distance of samples: positive and finite.
+
+    Examples
+    --------
+    >>> is_size(0.5), is_size(0.0), is_size(float("nan"))
+    (True, False, False)
+    """
+    return 0 < number < float("inf")
+
+
 def unit_name(text: str | None, kind: Literal["space", "time"] | None = None) -> str | None:
     r"""Return the UDUNITS-2 name of a unit that a file names by a symbol or a word.
 

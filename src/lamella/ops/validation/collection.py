@@ -6,13 +6,15 @@ Layer: ops.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree
 
 from lamella.errors import LamellaError
+from lamella.spec.ome_xml import children, parse_xml
 from lamella.spec.rules.values import describe, objects, strings
 from lamella.store.keys import join
 
 if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
     from lamella.ops.validation.walk import Inspection
     from lamella.ops.walk_store import StoredNode
     from lamella.spec.rules import Location
@@ -149,8 +151,8 @@ def _judge_xml(inspection: Inspection, node: StoredNode, images: list[str], vers
     where = join(node.path, "OME")
     try:
         data = inspection.reader.storage.read(key)
-        root = None if data is None else ElementTree.fromstring(data)
-    except (LamellaError, OSError, ElementTree.ParseError) as fault:
+        root = None if data is None else parse_xml(data)
+    except (LamellaError, OSError) as fault:
         inspection.find(
             "BF-03",
             where,
@@ -173,7 +175,7 @@ def _judge_xml(inspection: Inspection, node: StoredNode, images: list[str], vers
         inspection.find(
             "BF-03", where, (), found, "write OME-XML with MetadataOnly", level="MUST", version=version
         )
-    elements = [element for element in root if element.tag.rpartition("}")[2] == "Image"]
+    elements = list(children(root, "Image"))
     differs = None
     if len(elements) != len(images):
         differs = f"{XML_FILE} has {len(elements)} images, the collection {len(images)}"
@@ -191,10 +193,10 @@ def _judge_xml(inspection: Inspection, node: StoredNode, images: list[str], vers
         inspection.find("BF-07", where, (), differs, remedy, version=version)
 
 
-def _described_plane(element: ElementTree.Element) -> tuple[int, ...] | None:
+def _described_plane(element: Element) -> tuple[int, ...] | None:
     """Give height and width that the OME-XML states of an image."""
-    sizes = [part.attrib for part in element if part.tag.rpartition("}")[2] == "Pixels"]
-    texts = [size.get(key, "") for size in sizes[:1] for key in ("SizeY", "SizeX")]
+    pixels = next(children(element, "Pixels"), None)
+    texts = [] if pixels is None else [pixels.get(key, "") for key in ("SizeY", "SizeX")]
     return tuple(map(int, texts)) if texts and all(text.isdecimal() for text in texts) else None
 
 

@@ -1,0 +1,227 @@
+"""OME-XML: parsed once and safely for every reader, and what it says of each image.
+
+A document from a stranger is checked while it is parsed: a document type declaration (entities that grow without bound,
+or that name other files) and elements nested hundreds deep are refused.
+
+Layer: spec. :mod:`lamella.nodes.ome_xml` finds the file in a store, :mod:`lamella.adapters.tiff_ome` in a TIFF.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+from lamella.errors import MetadataError, shown
+from lamella.spec.ome_image import OMEImage
+from lamella.spec.units import is_size, unit_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from xml.etree.ElementTree import Element
+
+_DEEPEST = 200
+"""Levels of elements; the schema has about a dozen."""
+
+_SIZES = (
+    ("z", "PhysicalSizeZ", "micrometer"),
+    ("y", "PhysicalSizeY", "micrometer"),
+    ("x", "PhysicalSizeX", "micrometer"),
+    ("t", "TimeIncrement", "second"),
+)
+"""Axis, attribute of Pixels, and the unit that the schema gives it when none is named."""
+
+
+class UnsafeXMLError(MetadataError):
+    """The XML has what OME-XML never needs and attackers do."""
+
+
+def parse_xml(data: bytes | str) -> Element:
+    """Parse XML, and return its root.
+
+    Parameters
+    ----------
+    data : bytes or str
+        The document.
+
+    Raises
+    ------
+    UnsafeXMLError
+        It has a document type declaration, or is nested without end.
+    MetadataError
+        It is not well-formed.
+
+    Examples
+    --------
+    >>> parse_xml('<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"/>').tag.rpartition("}")[2]
+    'OME'
+    >>> parse_xml("<!DOCTYPE OME><OME/>")
+    Traceback (most recent call last):
+    ...
+    lamella.spec.ome_xml.UnsafeXMLError: it has a document type declaration, which OME-XML never has
+    """
+    try:
+        _check(data)
+        return ElementTree.fromstring(data)
+    except (ElementTree.ParseError, expat.ExpatError, LookupError, ValueError) as error:
+        if isinstance(error, MetadataError):
+            raise
+        raise MetadataError(str(error)) from error
+
+
+def _check(data: bytes | str) -> None:
+    """Refuse XML that must not reach a parser that builds trees and expands entities."""
+    parser = expat.ParserCreate()
+    depth = 0
+
+    def refuse(*declaration: object) -> None:
+        raise UnsafeXMLError("it has a document type declaration, which OME-XML never has")
+
+    def enter(name: str, attributes: object) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > _DEEPEST:
+            raise UnsafeXMLError(f"its elements are nested more than {_DEEPEST} deep")
+
+    def leave(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = enter
+    parser.EndElementHandler = leave
+    parser.Parse(data, True)
+
+
+def parse_ome_xml(data: bytes, where: str) -> Element:
+    """Parse OME-XML, and return its root; `where` is the path of the file, for messages.
+
+    Raises
+    ------
+    MetadataError
+        It is not OME-XML, or as for :func:`parse_xml`.
+    """
+    try:
+        root = parse_xml(data)
+    except MetadataError as error:
+        raise damaged(where, str(error)) from error
+    name = root.tag.rpartition("}")[2]
+    if name != "OME":
+        raise damaged(where, f"its root element is {shown(name)}, not OME")
+    return root
+
+
+def damaged(where: str, fault: str) -> MetadataError:
+    """Return the error of an OME-XML that cannot be read."""
+    return MetadataError(f"{where} cannot be read: {fault}; restore it from a copy")
+
+
+def children(element: Element, name: str) -> Iterator[Element]:
+    """Iterate over children by name, whatever the version of the schema in their namespace."""
+    return (child for child in element if child.tag.rpartition("}")[2] == name)
+
+
+def describe_images(root: Element, where: str) -> list[OMEImage]:
+    """Describe each image, in the order of the document (BF-07).
+
+    Raises
+    ------
+    MetadataError
+        A value cannot be read.
+
+    Examples
+    --------
+    >>> xml = '''<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0" Name="nuclei">
+    ...     <AcquisitionDate>2026-03-01T09:30:00</AcquisitionDate><Pixels ID="Pixels:0" DimensionOrder="XYZCT" SizeC="1"
+    ...     SizeT="1" SizeX="8" SizeY="8" SizeZ="1" Type="uint8" PhysicalSizeX="650" PhysicalSizeXUnit="nm"><Channel
+    ...     ID="Channel:0" Name="DAPI" SamplesPerPixel="1"/><MetadataOnly/></Pixels></Image></OME>'''
+    >>> image, = describe_images(parse_xml(xml), "METADATA.ome.xml")
+    >>> image.name, image.acquired.isoformat(), image.channel_names, image.scale, image.units
+    ('nuclei', '2026-03-01T09:30:00', ('DAPI',), {'x': 650.0}, {'x': 'nanometer'})
+    """
+    times = _sample_times(root)
+    try:
+        return [_describe(image, times.get(image.get("ID", ""))) for image in children(root, "Image")]
+    except MetadataError as error:
+        raise damaged(where, str(error)) from error
+
+
+def _describe(image: Element, sampled: str | None) -> OMEImage:
+    pixels = next(children(image, "Pixels"), None)
+    if pixels is None:
+        raise MetadataError(f"{image.get('ID', 'an image')} has no Pixels")
+    sizes = {axis: (size, unit) for axis, (size, unit) in read_sizes(pixels).items() if unit is not None}
+    date = next((element.text for element in children(image, "AcquisitionDate")), None) or sampled
+    return OMEImage(
+        image.get("Name"),
+        None if date is None else _time(date),
+        tuple(name for channel in children(pixels, "Channel") for name in _channel_names(channel)),
+        {axis: size for axis, (size, _) in sizes.items()},
+        {axis: unit for axis, (_, unit) in sizes.items()},
+    )
+
+
+def read_sizes(pixels: Element) -> dict[str, tuple[float, str | None]]:
+    """Return the physical size of a voxel with its unit by axis; the unit is None where it has no name.
+
+    Raises
+    ------
+    MetadataError
+        A size is not a number.
+    """
+    sizes: dict[str, tuple[float, str | None]] = {}
+    for axis, attribute, default in _SIZES:
+        size = _number(pixels, attribute)
+        if is_size(size):
+            unit = pixels.get(f"{attribute}Unit")
+            sizes[axis] = size, default if unit is None else unit_name(unit)
+    return sizes
+
+
+def _number(element: Element, attribute: str) -> float:
+    text = element.get(attribute, "")
+    try:
+        return float(text) if text else math.nan
+    except ValueError:
+        raise MetadataError(f"{attribute} is {text[:100]!r}, which is not a number") from None
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise MetadataError(f"{text[:100]!r} is not a date and time") from None
+
+
+def _channel_names(channel: Element) -> list[str | None]:
+    """Name a channel, once for each of its samples: an RGB channel is three on the channel axis."""
+    samples, name = count_samples(channel), channel.get("Name") or None
+    return [name] * samples if samples == 1 or name is None else [f"{name} {n}" for n in range(samples)]
+
+
+def count_samples(channel: Element) -> int:
+    """Return the number of samples of each pixel of a channel: 3 for RGB.
+
+    Raises
+    ------
+    MetadataError
+        It is not a number from 1 to 65535.
+    """
+    text = channel.get("SamplesPerPixel") or "1"
+    if not (text.isdecimal() and 0 < int(text[:6]) < 2**16):
+        raise MetadataError(f"SamplesPerPixel is {text[:100]!r}, which is not a number of samples")
+    return int(text)
+
+
+def _sample_times(root: Element) -> dict[str, str]:
+    """Return when the fields of plates were acquired, by the id of their image."""
+    return {
+        reference.get("ID", ""): sample.get("Timepoint", "")
+        for plate in children(root, "Plate")
+        for well in children(plate, "Well")
+        for sample in children(well, "WellSample")
+        if sample.get("Timepoint")
+        for reference in children(sample, "ImageRef")
+    }
