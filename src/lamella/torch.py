@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from lamella.nodes.position import Position
+    from lamella.nodes.walk import Holder
     from lamella.ops.sampling.crops import Crop, Sample
-    from lamella.ops.walk import Holder
 
 
 __all__ = ["CropDataset", "CropStream", "TorchSample"]

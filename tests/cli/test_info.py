@@ -19,7 +19,7 @@ import lamella
 from lamella.cli import main
 from lamella.cli.info_text import plain_lines, print_blocks, text_of
 from lamella.models import axes
-from lamella.ops.summary import summarize
+from lamella.nodes.describe import describe
 
 
 def run(*arguments):
@@ -306,7 +306,7 @@ def test_on_a_terminal_headings_and_colours_stand_out(image, monkeypatch, capsys
     monkeypatch.setenv("COLUMNS", "200")
     for variable in ("NO_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(variable, raising=False)
-    blocks = text_of(summarize(lamella.open_ome_zarr(image)))
+    blocks = text_of(describe(lamella.open_ome_zarr(image)))
     print_blocks(blocks)
     output = capsys.readouterr().out
     assert "\x1b[" in output
@@ -378,7 +378,7 @@ def test_an_ome_xml_that_cannot_be_read_is_said_and_the_rest_shown(tmp_path):
 
 
 def test_a_large_ome_xml_is_read_only_when_details_are_asked_for(monkeypatch):
-    monkeypatch.setattr("lamella.ops.ome_summary.QUICK", 100)
+    monkeypatch.setattr("lamella.nodes.describe.QUICK", 100)
     store = STORES / "v04_bioformats2raw_series" / "bf2raw.zarr"
     assert "was not read" in run(store).output
     assert "bf2raw 2" in run(store, "-v").output

@@ -24,6 +24,7 @@ from lamella.adapters.png_page import (
 )
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, StorageError, one_line
 from lamella.nodes.position import Position
+from lamella.nodes.walk import HOLDERS, Holder
 from lamella.ops.display.montage import Box, Montage, field_grid, fit
 from lamella.ops.display.planes import PlaneAxes, pixel_aspect
 from lamella.ops.display.preview import (
@@ -35,7 +36,6 @@ from lamella.ops.display.preview import (
 )
 from lamella.ops.display.preview_plate import PlatePlan, Tile, plan_plate, plate_channels
 from lamella.ops.execution import run
-from lamella.ops.walk import HOLDERS, Holder
 from lamella.store.paths import local_path
 
 if TYPE_CHECKING:

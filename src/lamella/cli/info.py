@@ -54,14 +54,14 @@ def info(path: str, as_json: bool, verbose: bool, follow_links: bool) -> None:
     from lamella.cli import echo_lines
     from lamella.cli.info_text import print_blocks, text_of
     from lamella.errors import MetadataError
+    from lamella.nodes.describe import ContainerDescription, describe, to_json
     from lamella.nodes.open import open_ome_zarr
-    from lamella.ops.summary import WellsSummary, summarize, to_json
 
     with open_ome_zarr(path, disable_path_checking=follow_links) as node:
-        summary = summarize(node, details=verbose)
+        description = describe(node, details=verbose)
     if as_json:
-        echo_lines([json.dumps(to_json(summary), indent=2, ensure_ascii=False)])
+        echo_lines([json.dumps(to_json(description), indent=2, ensure_ascii=False)])
     else:
-        print_blocks(text_of(summary))
-    if isinstance(summary, WellsSummary) and summary.nothing_opens:
-        raise MetadataError(f"No position of {summary.store} can be opened.")
+        print_blocks(text_of(description))
+    if isinstance(description, ContainerDescription) and description.nothing_opens:
+        raise MetadataError(f"No position of {description.store} can be opened.")

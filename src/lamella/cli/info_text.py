@@ -1,4 +1,4 @@
-"""Summaries as text: blocks of fields and tables, coloured on a terminal and plain elsewhere.
+"""Descriptions of nodes as text: blocks of fields and tables, coloured on a terminal and plain elsewhere.
 
 Layer: cli.
 """
@@ -11,19 +11,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lamella.cli import echo_lines
-from lamella.ops.summary import (
-    ChannelSummary,
-    CollectionSummary,
-    Damage,
-    ImageSummary,
-    LevelSummary,
-    PlateSummary,
-    PositionSummary,
-    RowSummary,
-    SceneSummary,
-    Summary,
-    WellsSummary,
-    WellSummary,
+from lamella.nodes.describe import (
+    ChannelDescription,
+    CollectionDescription,
+    ContainerDescription,
+    Description,
+    FieldDescription,
+    ImageDescription,
+    LevelDescription,
+    PlateDescription,
+    RowDescription,
+    SceneDescription,
+    UnreadableNode,
+    WellDescription,
 )
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ class Block:
     rows: list[tuple[str, ...]] = field(default_factory=list)
 
 
-def text_of(summary: Summary) -> list[Block]:
-    """Lay out a summary as blocks of text."""
-    if isinstance(summary, ImageSummary):
+def text_of(summary: Description) -> list[Block]:
+    """Lay out a description as blocks of text."""
+    if isinstance(summary, ImageDescription):
         return list(_image(summary, f"Image {summary.store}"))
     return list(_wells(summary))
 
@@ -71,7 +71,7 @@ def text_of(summary: Summary) -> list[Block]:
 # -- blocks ------------------------------------------------------------------------------------------------------
 
 
-def _image(image: ImageSummary, heading: str) -> Iterator[Block]:
+def _image(image: ImageDescription, heading: str) -> Iterator[Block]:
     yield Block(
         heading, [("version", image.version), ("name", image.name or "not recorded"), ("axes", _axes(image))]
     )
@@ -88,7 +88,7 @@ def _image(image: ImageSummary, heading: str) -> Iterator[Block]:
         yield Block("Labels", [("", name) for name in image.labels])
 
 
-def _axes(image: ImageSummary) -> str:
+def _axes(image: ImageDescription) -> str:
     described = []
     for axis in image.axes:
         unit = axis.unit or (axis.type if axis.type not in (None, "space", "channel", "time") else None)
@@ -96,13 +96,13 @@ def _axes(image: ImageSummary) -> str:
     return ", ".join(described)
 
 
-def _levels(levels: Sequence[LevelSummary | Damage], heading: str) -> Block:
-    counted = any(isinstance(level, LevelSummary) and level.files is not None for level in levels)
-    shards = any(isinstance(level, LevelSummary) and level.shards for level in levels)
+def _levels(levels: Sequence[LevelDescription | UnreadableNode], heading: str) -> Block:
+    counted = any(isinstance(level, LevelDescription) and level.files is not None for level in levels)
+    shards = any(isinstance(level, LevelDescription) and level.shards for level in levels)
     header = ["path", "shape", "dtype", "chunks", *(["shards"] if shards else []), "compressor", "scale"]
     block = Block(heading or "Levels", header=(*header, *(["files", "size"] if counted else [])))
     for level in levels:
-        if isinstance(level, Damage):
+        if isinstance(level, UnreadableNode):
             block.rows.append((level.path, f"damaged: {level.error}"))
             continue
         cells = [level.path, numbers(level.shape), level.dtype, numbers(level.chunks)]
@@ -114,43 +114,43 @@ def _levels(levels: Sequence[LevelSummary | Damage], heading: str) -> Block:
     return block
 
 
-def _channel_row(channel: ChannelSummary) -> tuple[str, ...]:
+def _channel_row(channel: ChannelDescription) -> tuple[str, ...]:
     window = "not recorded" if channel.window is None else f"{channel.window[0]:g} to {channel.window[1]:g}"
     active = {True: "yes", False: "no", None: ""}[channel.active]
     return channel.name, channel.color or "not recorded", window, active
 
 
-def _wells(summary: WellsSummary) -> Iterator[Block]:
-    kind = type(summary).__name__.removesuffix("Summary")
+def _wells(summary: ContainerDescription) -> Iterator[Block]:
+    kind = type(summary).__name__.removesuffix("Description")
     block = Block(f"{kind} {summary.store}", [("version", summary.version)])
-    if isinstance(summary, PlateSummary):
+    if isinstance(summary, PlateDescription):
         block.values += _plate_values(summary)
-    elif isinstance(summary, RowSummary):
+    elif isinstance(summary, RowDescription):
         block.values.append(("wells", some(summary.wells)))
-    elif isinstance(summary, WellSummary):
+    elif isinstance(summary, WellDescription):
         block.values.append(("fields", some(summary.fields)))
-    elif isinstance(summary, CollectionSummary | SceneSummary):
+    elif isinstance(summary, CollectionDescription | SceneDescription):
         block.values.append(("images", f"{len(summary.images)}: {some(summary.images)}"))
-    if isinstance(summary, SceneSummary):
+    if isinstance(summary, SceneDescription):
         block.values.append(("systems", some(summary.systems)))
-    if isinstance(summary, PlateSummary | CollectionSummary):
+    if isinstance(summary, PlateDescription | CollectionDescription):
         block.values += _acquired(summary)
-    if summary.positions is not None and not isinstance(summary, WellSummary):
+    if summary.positions is not None and not isinstance(summary, WellDescription):
         counted = len(summary.positions) - len(summary.damaged)
         block.values.append(
             ("positions", f"{counted}" + (f", {len(summary.damaged)} damaged" if summary.damaged else ""))
         )
     yield block
-    if isinstance(summary, SceneSummary):
+    if isinstance(summary, SceneDescription):
         yield Block(
             "Transformations",
             header=("type", "from", "to"),
             rows=[(step.type, step.input or "", step.output or "") for step in summary.transformations],
         )
     if summary.first is not None:
-        noun = "image" if isinstance(summary, CollectionSummary | SceneSummary) else "position"
+        noun = "image" if isinstance(summary, CollectionDescription | SceneDescription) else "position"
         yield from _image(summary.first, f"First {noun} {summary.first_path}")
-    if isinstance(summary, PlateSummary | CollectionSummary) and summary.described:
+    if isinstance(summary, PlateDescription | CollectionDescription) and summary.described:
         yield _described(summary)
     if summary.positions is not None:
         yield _positions(summary.positions)
@@ -161,7 +161,7 @@ def _wells(summary: WellsSummary) -> Iterator[Block]:
         yield Block("Damaged", header=("path", "fault"), rows=[*rows, *more])
 
 
-def _plate_values(plate: PlateSummary) -> list[tuple[str, str]]:
+def _plate_values(plate: PlateDescription) -> list[tuple[str, str]]:
     values = [
         ("name", plate.name or "not recorded"),
         ("rows", f"{len(plate.rows)}: {some(plate.rows)}"),
@@ -175,7 +175,7 @@ def _plate_values(plate: PlateSummary) -> list[tuple[str, str]]:
     return values
 
 
-def _acquired(summary: PlateSummary | CollectionSummary) -> list[tuple[str, str]]:
+def _acquired(summary: PlateDescription | CollectionDescription) -> list[tuple[str, str]]:
     """Say from when to when the images were acquired, or why their OME-XML was not read."""
     if summary.ome_fault:
         return [("OME-XML", summary.ome_fault)]
@@ -185,7 +185,7 @@ def _acquired(summary: PlateSummary | CollectionSummary) -> list[tuple[str, str]
     )
 
 
-def _described(summary: PlateSummary | CollectionSummary) -> Block:
+def _described(summary: PlateDescription | CollectionDescription) -> Block:
     """Lay out what the OME-XML says of each image; of many, the first ones."""
     block = Block("OME-XML", header=("path", "name", "acquired", "voxel"))
     most = MOST_DESCRIBED if summary.positions is None else len(summary.described)
@@ -197,10 +197,10 @@ def _described(summary: PlateSummary | CollectionSummary) -> Block:
     return block
 
 
-def _positions(positions: Sequence[PositionSummary | Damage]) -> Block:
+def _positions(positions: Sequence[FieldDescription | UnreadableNode]) -> Block:
     block = Block("Positions", header=("path", "shape", "dtype", "levels", "scale", "acquisition"))
     for line in positions:
-        if isinstance(line, Damage):
+        if isinstance(line, UnreadableNode):
             block.rows.append((line.path, f"damaged: {line.error}"))
             continue
         shape = "no image yet" if line.shape is None else numbers(line.shape)

@@ -12,13 +12,16 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
+from lamella.nodes.describe import UnreadableNode, describe_image
+from lamella.nodes.plate import Plate
+from lamella.nodes.position import Position
+from lamella.nodes.well import Well
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from lamella.nodes.describe import ImageDescription
     from lamella.nodes.node import NGFFNode
-    from lamella.nodes.plate import Plate
-    from lamella.nodes.position import Position
 
 _COLOR = re.compile(r"#?([0-9A-Fa-f]{6})")
 _CELL = "padding:2px 6px;border:1px solid #8884;text-align:center"
@@ -37,9 +40,6 @@ def node_html(node: NGFFNode) -> str:
     >>> "<th" in node_html(plate), node_html(position).startswith("<div>")
     (True, True)
     """
-    from lamella.nodes.plate import Plate
-    from lamella.nodes.position import Position
-
     try:
         if isinstance(node, Plate):
             body = _plate(node)
@@ -78,8 +78,6 @@ def _plate(plate: Plate) -> str:
 
 
 def _field_count(plate: Plate, path: str) -> str:
-    from lamella.nodes.well import Well
-
     try:
         return str(len(plate._open_listed(Well, path).metadata.images))
     except LamellaError as fault:
@@ -87,59 +85,39 @@ def _field_count(plate: Plate, path: str) -> str:
 
 
 def _image(position: Position) -> str:
-    return _levels(position) + _channels(position) + _labels(position)
+    image = describe_image(position)
+    return _levels(image) + _channels(image) + _labels(image)
 
 
-def _levels(position: Position) -> str:
-    axes = position.axes
-    head = [
-        "level",
-        "shape",
-        "dtype",
-        "chunks",
-        "shards",
-        *(f"{_axis_text(axis.name, axis.unit)}" for axis in axes),
-    ]
+def _levels(image: ImageDescription) -> str:
+    head = ["level", "shape", "dtype", "chunks", "shards"]
+    head += [f"{escape(axis.name)}<br><small>{escape(axis.unit or '')}</small>" for axis in image.axes]
     rows = []
-    for path in position.dataset_paths:
-        try:
-            array = position._level(path)
-            told = [str(array.shape), str(array.dtype), str(array.chunks), str(array.shards or "none")]
-            told += [f"{size:g}" for size in position.get_effective_scale(path)]
-        except LamellaError as fault:
-            told = [f"damaged: {fault}"]
-        rows.append([escape(path), *map(escape, told)])
+    for level in image.levels:
+        if isinstance(level, UnreadableNode):
+            cells = [f"damaged: {level.error}"]
+        else:
+            cells = [str(level.shape), level.dtype, str(level.chunks), str(level.shards or "none")]
+            cells += [f"{size:g}" for size in level.scale]
+        rows.append([escape(level.path), *map(escape, cells)])
     return _table(head, rows) if rows else "<p>no image yet</p>"
 
 
-def _axis_text(name: str, unit: str | None) -> str:
-    return f"{escape(name)}<br><small>{escape(unit or '')}</small>"
-
-
-def _channels(position: Position) -> str:
-    omero = position.metadata.omero
-    colors = [channel.color for channel in omero.channels] if omero is not None else []
+def _channels(image: ImageDescription) -> str:
     items = []
-    for i, name in enumerate(position.channel_names):
-        found = _COLOR.fullmatch(str(colors[i])) if i < len(colors) and colors[i] is not None else None
-        swatch = f"background:#{found[1]};" if found else ""
+    for channel in image.channels:
+        color = _COLOR.fullmatch(str(channel.color))
+        swatch = f"background:#{color[1]};" if color else ""
         box = (
             f'<span style="display:inline-block;width:1em;height:1em;border:1px solid #888;{swatch}"></span>'
         )
-        items.append(f'<span style="margin-right:1em">{box} {escape(name)}</span>')
+        items.append(f'<span style="margin-right:1em">{box} {escape(channel.name)}</span>')
     return f"<p>{''.join(items)}</p>" if items else ""
 
 
-def _labels(position: Position) -> str:
+def _labels(image: ImageDescription) -> str:
     """Return the names of the label images; nothing where there are none."""
-    from lamella.nodes.labels import LabelImage
-
-    if isinstance(position, LabelImage):
-        return ""
-    try:
-        names = list(position.labels)
-    except LamellaError as fault:
-        return f"<p>labels: damaged: {escape(str(fault))}</p>"
+    names = image.labels
     more = f" and {len(names) - _MOST_MEMBERS} more" if len(names) > _MOST_MEMBERS else ""
     return f"<p>labels: {escape(', '.join(names[:_MOST_MEMBERS]))}{more}</p>" if names else ""
 

@@ -16,6 +16,7 @@ import numpy as np
 from lamella.errors import LamellaError
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
+from lamella.nodes.walk import Holder, walk
 from lamella.nodes.well import Row, Well
 from lamella.ops.display.montage import MOST_FIELDS
 from lamella.ops.display.preview import (
@@ -26,7 +27,6 @@ from lamella.ops.display.preview import (
     choose_channels,
 )
 from lamella.ops.display.render import Window, auto_window
-from lamella.ops.walk import Holder, walk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

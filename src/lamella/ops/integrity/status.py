@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, get_args
 
 from lamella.errors import LamellaError, StorageError, one_line
 from lamella.nodes.position import Position
+from lamella.nodes.walk import HOLDERS, walk
 from lamella.ops.integrity.array_status import ArrayStatus, State
 from lamella.ops.streaming.record import StreamRecord
-from lamella.ops.walk import HOLDERS, walk
 from lamella.spec.axes import channel_axis, time_axis
 from lamella.spec.unfinished import read_unfinished
 from lamella.store.arrays import StoredArray

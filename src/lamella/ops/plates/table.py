@@ -5,12 +5,11 @@ Layer: ops. pandas is imported when a DataFrame is asked for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from lamella.errors import InvalidArgumentError, LamellaError, MissingDependencyError
-from lamella.nodes.position import Position
-from lamella.nodes.session import join
-from lamella.nodes.well import Well
+from lamella.nodes.describe import describe_field
+from lamella.nodes.walk import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     import pandas
 
     from lamella.nodes.plate import Plate
+    from lamella.nodes.position import Position
+    from lamella.nodes.walk import Field
 
 Record: TypeAlias = dict[str, Any]
 """What is known of one position; see :meth:`lamella.Plate.table`."""
@@ -40,33 +41,24 @@ def plate_records(plate: Plate, on_error: OnError = "raise") -> Iterator[Record]
     """
     if on_error not in ("raise", "report"):
         raise InvalidArgumentError(f"on_error is 'raise' or 'report', not {on_error!r}.")
-    for well_path in plate._well_paths():
-        row, _, column = well_path.partition("/")
-        record: Record = dict.fromkeys(COLUMNS) | {"path": well_path, "row": row, "column": column}
+    for field in walk(plate):
+        row, column = field.path.split("/")[:2]
+        record: Record = dict.fromkeys(COLUMNS)
+        record |= {"path": field.path, "row": row, "column": column, "acquisition": field.acquisition}
         try:
-            well = plate._open_listed(Well, well_path)
+            record |= _facts(field)
         except LamellaError as fault:
             if on_error == "raise":
                 raise
-            yield {**record, "error": str(fault)}
-            continue
-        for image in well._live.model.images:
-            field = {**record, "path": join(well_path, image.path), "acquisition": image.acquisition}
-            try:
-                field |= _facts(well._open_listed(Position, image.path))
-            except LamellaError as fault:
-                if on_error == "raise":
-                    raise
-                field["error"] = str(fault)
-            yield field
+            record["error"] = str(fault)
+        yield record
 
 
-def _facts(position: Position) -> Record:
-    paths = position.dataset_paths
-    facts: Record = {"channels": position.channel_names, "levels": len(paths)}
-    if paths:
-        finest = position._level(paths[0])
-        facts |= {"shape": finest.shape, "dtype": finest.dtype.name, "scale": position.scale}
+def _facts(field: Field) -> Record:
+    image = describe_field(field)
+    facts: Record = {"channels": cast("Position", field.node).channel_names, "levels": image.levels}
+    if image.levels:
+        facts |= {"shape": image.shape, "dtype": image.dtype, "scale": list(image.scale)}
     return facts
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError, NodeNotFoundError
 from lamella.nodes.position import Position
-from lamella.ops.walk import HOLDERS, walk
+from lamella.nodes.walk import HOLDERS, walk
 from lamella.spec.axes import channel_axis, space_axes
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.labels import LabelImage
-    from lamella.ops.walk import Holder
+    from lamella.nodes.walk import Holder
     from lamella.types import Array, Shape
 
 _MOST_CANDIDATES = 1 << 14

@@ -1,4 +1,4 @@
-"""What a summary says of images, plates, rows, wells and collections, damaged ones included."""
+"""What a description says of images, plates, rows, wells and collections, damaged ones included."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import zarr
 import lamella
 from lamella.errors import InvalidArgumentError
 from lamella.models import AcquisitionMeta, axes
-from lamella.ops.summary import (
-    CollectionSummary,
-    Damage,
-    PlateSummary,
-    PositionSummary,
-    RowSummary,
-    WellSummary,
-    summarize,
+from lamella.nodes.describe import (
+    CollectionDescription,
+    FieldDescription,
+    PlateDescription,
+    RowDescription,
+    UnreadableNode,
+    WellDescription,
+    describe,
     to_json,
 )
 
@@ -73,7 +73,7 @@ def damage(path):
 
 
 def test_an_image_with_everything(image, version):
-    summary = summarize(lamella.open_ome_zarr(image))
+    summary = describe(lamella.open_ome_zarr(image))
     assert (summary.kind, summary.version, summary.name) == ("image", version, "image")
     assert [(axis.name, axis.type, axis.unit) for axis in summary.axes][::3] == [
         ("c", "channel", None),
@@ -96,7 +96,7 @@ def test_an_image_with_everything(image, version):
 
 
 def test_details_count_the_files_and_bytes_of_each_level(image):
-    summary = summarize(lamella.open_ome_zarr(image), details=True)
+    summary = describe(lamella.open_ome_zarr(image), details=True)
     for level in summary.levels:
         files = [file for file in (image / level.path).rglob("*") if file.is_file()]
         assert level.files == len(files)
@@ -107,7 +107,7 @@ def test_an_image_without_pixels_yet(tmp_path, version):
     node = lamella.open_ome_zarr(
         tmp_path / "a.zarr", layout="fov", mode="w", channel_names=["GFP"], version=version
     )
-    summary = summarize(node)
+    summary = describe(node)
     assert summary.levels == ()
     assert [channel.name for channel in summary.channels] == ["GFP"]
 
@@ -115,15 +115,15 @@ def test_an_image_without_pixels_yet(tmp_path, version):
 def test_a_level_that_is_gone_is_damage_and_the_others_are_told(image, version):
     document = image / "1" / ("zarr.json" if version == "0.5" else ".zarray")
     document.unlink()
-    finest, coarse = summarize(lamella.open_ome_zarr(image)).levels
+    finest, coarse = describe(lamella.open_ome_zarr(image)).levels
     assert finest.shape == (2, 3, 8, 8)
-    assert coarse == Damage("1", coarse.error)
+    assert coarse == UnreadableNode("1", coarse.error)
     assert "nothing is stored at" in coarse.error
 
 
 def test_a_plate_from_its_documents(plate, version):
-    summary = summarize(lamella.open_ome_zarr(plate))
-    assert isinstance(summary, PlateSummary)
+    summary = describe(lamella.open_ome_zarr(plate))
+    assert isinstance(summary, PlateDescription)
     assert (summary.name, summary.version) == ("drugs", version)
     assert (summary.rows, summary.columns) == (("A", "B"), ("1", "2", "3"))
     assert summary.wells == ("A/1", "B/2", "B/3")
@@ -138,7 +138,7 @@ def test_a_plate_without_a_field_count_says_so(plate):
     node = lamella.open_ome_zarr(plate, mode="r+")
     node.metadata.field_count = None
     node.dump_meta()
-    assert summarize(node).field_count is None
+    assert describe(node).field_count is None
 
 
 def test_a_plate_reads_as_many_documents_as_a_plate_of_one_position(tmp_path, monkeypatch):
@@ -154,7 +154,7 @@ def test_a_plate_reads_as_many_documents_as_a_plate_of_one_position(tmp_path, mo
         original = storage.read
         with monkeypatch.context() as patch:
             patch.setattr(storage, "read", lambda self, key: read.append(key) or original(self, key))
-            summarize(node)
+            describe(node)
         return len(read)
 
     assert documents_read(40) == documents_read(1)
@@ -162,13 +162,13 @@ def test_a_plate_reads_as_many_documents_as_a_plate_of_one_position(tmp_path, mo
 
 def test_no_pixel_is_read(image, monkeypatch):
     monkeypatch.setattr(lamella.ImageArray, "__getitem__", lambda *_: pytest.fail("pixels were read"))
-    assert summarize(lamella.open_ome_zarr(image), details=True).levels
+    assert describe(lamella.open_ome_zarr(image), details=True).levels
 
 
 def test_details_list_every_position_with_its_acquisition(plate):
-    summary = summarize(lamella.open_ome_zarr(plate), details=True)
+    summary = describe(lamella.open_ome_zarr(plate), details=True)
     assert summary.positions == tuple(
-        PositionSummary(path, (1, 8, 6), "uint8", 1, (1.0, 1.0, 1.0), acquisition)
+        FieldDescription(path, (1, 8, 6), "uint8", 1, (1.0, 1.0, 1.0), acquisition)
         for path, acquisition in (("A/1/0", 0), ("A/1/1", 3), ("B/2/0", 0))
     )
 
@@ -177,16 +177,16 @@ def test_damaged_wells_and_positions_are_listed_in_their_places(plate, version):
     damage(plate / "A" / "1" / "0")
     damage(plate / "B" / "2")
     (plate / "A" / "1" / "1" / "0" / ("zarr.json" if version == "0.5" else ".zarray")).unlink()
-    summary = summarize(lamella.open_ome_zarr(plate), details=True)
+    summary = describe(lamella.open_ome_zarr(plate), details=True)
     assert [line.path for line in summary.positions] == ["A/1/0", "A/1/1", "B/2"]
-    assert all(isinstance(line, Damage) for line in summary.positions)
+    assert all(isinstance(line, UnreadableNode) for line in summary.positions)
     assert summary.damaged == summary.positions
     assert summary.nothing_opens
 
 
 def test_the_first_position_that_opens_is_shown(plate):
     damage(plate / "A" / "1" / "0")
-    summary = summarize(lamella.open_ome_zarr(plate))
+    summary = describe(lamella.open_ome_zarr(plate))
     assert summary.first_path == "A/1/1"
     assert [line.path for line in summary.damaged] == ["A/1/0"]
     assert not summary.nothing_opens
@@ -196,18 +196,18 @@ def test_an_empty_plate_is_no_damage(tmp_path, version):
     node = lamella.open_ome_zarr(
         tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["GFP"], version=version
     )
-    summary = summarize(node, details=True)
+    summary = describe(node, details=True)
     assert (summary.wells, summary.first, summary.positions) == ((), None, ())
     assert not summary.nothing_opens
 
 
 def test_a_row_and_a_well(plate):
-    row = summarize(lamella.open_ome_zarr(plate / "B"), details=True)
-    assert isinstance(row, RowSummary)
+    row = describe(lamella.open_ome_zarr(plate / "B"), details=True)
+    assert isinstance(row, RowDescription)
     assert (row.name, row.wells) == ("B", ("2", "3"))
     assert [line.path for line in row.positions] == ["2/0"]
-    well = summarize(lamella.open_ome_zarr(plate / "A" / "1"))
-    assert isinstance(well, WellSummary)
+    well = describe(lamella.open_ome_zarr(plate / "A" / "1"))
+    assert isinstance(well, WellDescription)
     assert (well.fields, well.first_path, well.wells) == (("0", "1"), "0", ())
 
 
@@ -218,21 +218,21 @@ def test_a_collection_of_images(tmp_path):
         with lamella.open_ome_zarr(path / name, layout="fov", mode="w", channel_names=["GFP"]) as position:
             position["0"] = np.zeros((1, 1, 1, 4, 4), "uint8")
     damage(path / "0")
-    summary = summarize(lamella.open_ome_zarr(path))
-    assert isinstance(summary, CollectionSummary)
+    summary = describe(lamella.open_ome_zarr(path))
+    assert isinstance(summary, CollectionDescription)
     assert (summary.images, summary.first_path) == (("0", "1"), "1")
     assert [line.path for line in summary.damaged] == ["0"]
 
 
 def test_a_node_without_a_summary_is_refused(image):
-    with pytest.raises(InvalidArgumentError, match="nothing to summarise"):
-        summarize(lamella.open_ome_zarr(image).labels)
+    with pytest.raises(InvalidArgumentError, match="nothing to describe"):
+        describe(lamella.open_ome_zarr(image).labels)
 
 
 @pytest.mark.parametrize("details", [False, True])
 def test_json_is_json_and_says_its_kind_first(image, plate, details):
     for path, kind in ((image, "image"), (plate, "plate"), (plate / "A", "row"), (plate / "A" / "1", "well")):
-        document = to_json(summarize(lamella.open_ome_zarr(path), details=details))
+        document = to_json(describe(lamella.open_ome_zarr(path), details=details))
         assert json.loads(json.dumps(document, allow_nan=False)) == document
         assert next(iter(document.items())) == ("kind", kind)
 
@@ -240,6 +240,6 @@ def test_json_is_json_and_says_its_kind_first(image, plate, details):
 def test_numbers_that_json_lacks_are_null(image):
     node = lamella.open_ome_zarr(image, mode="r+")
     node.metadata.omero.channels[0].window = {"start": 0, "end": float("nan"), "min": 0, "max": 1}
-    summary = summarize(node)
+    summary = describe(node)
     assert summary.channels[0].window is None
     json.dumps(to_json(summary), allow_nan=False)

@@ -2,7 +2,7 @@
 
 Nothing is changed and no pixel is read.
 
-Layer: ops.
+Layer: nodes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Holder: TypeAlias = Plate | Row | Well | Collection | Scene
-"""A node that holds several images."""
+"""A node that contains several images."""
 
 HOLDERS = (Plate, Row, Well, Collection, Scene)
 """The same, for ``isinstance``."""

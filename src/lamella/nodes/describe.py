@@ -1,9 +1,11 @@
-"""What a store holds, as plain data: for ``lamella info``, and for scripts that read its JSON.
+"""What is in a node, as plain data: described once, and rendered as text, as JSON, in notebooks and in tables.
 
-Only metadata documents are read, never pixels. A plate's summary reads the plate, its first well and its first
+Only metadata documents are read, never pixels. A plate is described by its own document, its first well and its first
 field, whatever the size of the plate; positions are listed on demand.
 
-Layer: ops. Printing is the command line's.
+Layer: nodes. `lamella info` (:mod:`lamella.cli.info`) prints descriptions, :mod:`lamella.nodes.html` shows those of
+images, and :meth:`lamella.Plate.table` lists those of fields. The command documents each attribute, a key of its
+JSON.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamella.errors import InvalidArgumentError, LamellaError, one_line
 from lamella.nodes.collection import Collection
+from lamella.nodes.labels import LabelImage
+from lamella.nodes.ome_xml import XML
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.scene import Scene
+from lamella.nodes.walk import HOLDERS, Field, Holder, walk, well_paths
 from lamella.nodes.well import Row, Well
-from lamella.ops.ome_summary import DescribedImage, described_images
-from lamella.ops.walk import HOLDERS, Field, Holder, walk, well_paths
 
 if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
@@ -31,24 +34,20 @@ if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject, Shape
 
 
-@dataclass(frozen=True)
-class Damage:
-    """A node that is listed but cannot be read.
+QUICK = 16 * 2**20
+"""Bytes of XML that are parsed without being asked for details; more takes long."""
 
-    Attributes
-    ----------
-    path
-        Where it is, seen from the node that was summarised.
-    error
-        What is wrong, in one sentence.
-    """
+
+@dataclass(frozen=True)
+class UnreadableNode:
+    """A node that is listed but cannot be read: its path, seen from the node that is described, and the reason."""
 
     path: str
     error: str
 
 
 @dataclass(frozen=True)
-class AxisSummary:
+class AxisDescription:
     """An axis: name, type and unit as stored."""
 
     name: str
@@ -57,7 +56,7 @@ class AxisSummary:
 
 
 @dataclass(frozen=True)
-class ChannelSummary:
+class ChannelDescription:
     """A channel: its name, six hex digits of colour, and the displayed range of pixel values."""
 
     name: str
@@ -67,22 +66,8 @@ class ChannelSummary:
 
 
 @dataclass(frozen=True)
-class LevelSummary:
-    """An array of an image.
-
-    Attributes
-    ----------
-    path
-        Its path in the image.
-    shape, dtype, chunks, shards
-        In the order of the image's axes; ``shards`` is None where chunks are files.
-    compressor
-        Name and settings; None when chunks are stored as they are.
-    scale, translation
-        Size of a voxel and place of the first one, per axis, in the axis' unit.
-    files, stored_bytes
-        Number and size of its files, document included; None unless they were counted.
-    """
+class LevelDescription:
+    """An array of an image; ``files`` and ``stored_bytes`` are None unless they were counted."""
 
     path: str
     shape: Shape
@@ -97,22 +82,22 @@ class LevelSummary:
 
 
 @dataclass(frozen=True)
-class ImageSummary:
+class ImageDescription:
     """An image with its levels, channels and label images."""
 
     store: str
     version: str
     name: str | None
-    axes: tuple[AxisSummary, ...]
-    levels: tuple[LevelSummary | Damage, ...]
-    channels: tuple[ChannelSummary, ...]
+    axes: tuple[AxisDescription, ...]
+    levels: tuple[LevelDescription | UnreadableNode, ...]
+    channels: tuple[ChannelDescription, ...]
     labels: tuple[str, ...]
     kind: str = "image"
     stale_levels: bool = False
 
 
 @dataclass(frozen=True)
-class PositionSummary:
+class FieldDescription:
     """One line for one field; ``shape`` and ``dtype`` are None while it holds no image."""
 
     path: str
@@ -124,7 +109,7 @@ class PositionSummary:
 
 
 @dataclass(frozen=True)
-class AcquisitionSummary:
+class AcquisitionDescription:
     """An acquisition as the plate lists it."""
 
     id: int
@@ -133,7 +118,7 @@ class AcquisitionSummary:
 
 
 @dataclass(frozen=True)
-class TransformationSummary:
+class TransformationDescription:
     """A transformation of a scene: its type, and where it leads from and to, as "path:system"."""
 
     type: str
@@ -142,29 +127,27 @@ class TransformationSummary:
 
 
 @dataclass(frozen=True)
-class WellsSummary:
-    """What all nodes that hold several images have in common: fields, and what the first of them is like.
+class DescribedImage:
+    """An image as OME-XML describes it; ``size`` of a voxel with its unit by axis: ``{"x": "0.65 micrometer"}``."""
 
-    Attributes
-    ----------
-    first
-        The first field that opens; None when there is none.
-    first_path
-        Its path, seen from the node.
-    damaged
-        What was met on the way and cannot be read; all of it when ``positions`` is there.
-    positions
-        All fields, damaged ones too; None unless they were asked for.
-    """
+    path: str
+    name: str | None
+    acquired: str | None
+    size: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ContainerDescription:
+    """What all nodes that contain several images have in common; ``first`` is the first field that opens."""
 
     store: str
     version: str
     name: str | None
     wells: tuple[str, ...]
     first_path: str | None
-    first: ImageSummary | None
-    damaged: tuple[Damage, ...]
-    positions: tuple[PositionSummary | Damage, ...] | None
+    first: ImageDescription | None
+    damaged: tuple[UnreadableNode, ...]
+    positions: tuple[FieldDescription | UnreadableNode, ...] | None
 
     @property
     def nothing_opens(self) -> bool:
@@ -173,30 +156,27 @@ class WellsSummary:
 
 
 @dataclass(frozen=True)
-class PlateSummary(WellsSummary):
-    """A plate; ``field_count`` is the recorded maximum per well, None when it is not recorded.
-
-    ``described`` is what an OME-XML beside the rows says of the images, ``ome_fault`` why it was not read.
-    """
+class PlateDescription(ContainerDescription):
+    """A plate; ``described`` and ``ome_fault`` are of the OME-XML beside its rows."""
 
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     field_count: int | None = None
-    acquisitions: tuple[AcquisitionSummary, ...] = ()
+    acquisitions: tuple[AcquisitionDescription, ...] = ()
     described: tuple[DescribedImage, ...] = ()
     ome_fault: str | None = None
     kind: str = "plate"
 
 
 @dataclass(frozen=True)
-class RowSummary(WellsSummary):
+class RowDescription(ContainerDescription):
     """A row of a plate."""
 
     kind: str = "row"
 
 
 @dataclass(frozen=True)
-class WellSummary(WellsSummary):
+class WellDescription(ContainerDescription):
     """A well; ``fields`` are the names of its positions in the order of its metadata."""
 
     fields: tuple[str, ...] = ()
@@ -204,11 +184,8 @@ class WellSummary(WellsSummary):
 
 
 @dataclass(frozen=True)
-class CollectionSummary(WellsSummary):
-    """Several images in one store, as bioformats2raw writes them; ``images`` are their paths.
-
-    ``described`` and ``ome_fault`` as for a plate.
-    """
+class CollectionDescription(ContainerDescription):
+    """Several images in one store, as bioformats2raw writes them; ``described`` and ``ome_fault`` as for a plate."""
 
     images: tuple[str, ...] = ()
     described: tuple[DescribedImage, ...] = ()
@@ -217,21 +194,21 @@ class CollectionSummary(WellsSummary):
 
 
 @dataclass(frozen=True)
-class SceneSummary(WellsSummary):
+class SceneDescription(ContainerDescription):
     """Images in common coordinate systems; ``images`` are their paths, ``systems`` the names of the scene's own."""
 
     images: tuple[str, ...] = ()
     systems: tuple[str, ...] = ()
-    transformations: tuple[TransformationSummary, ...] = ()
+    transformations: tuple[TransformationDescription, ...] = ()
     kind: str = "scene"
 
 
-Summary: TypeAlias = ImageSummary | WellsSummary
-"""What :func:`summarize` returns; of a node that holds several images, the subclass for its kind."""
+Description: TypeAlias = ImageDescription | ContainerDescription
+"""What :func:`describe` returns; of a node that contains several images, the subclass for its kind."""
 
 
-def summarize(node: NGFFNode, *, details: bool = False) -> Summary:
-    """Summarise an image, plate, row, well, collection or scene from its documents.
+def describe(node: NGFFNode, *, details: bool = False) -> Description:
+    """Describe an image, plate, row, well, collection or scene from its documents.
 
     Parameters
     ----------
@@ -251,27 +228,27 @@ def summarize(node: NGFFNode, *, details: bool = False) -> Summary:
     >>> path = tempfile.mkdtemp() + "/image.zarr"
     >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"]) as position:
     ...     position["0"] = np.zeros((1, 1, 4, 8, 8), "uint16")
-    >>> summary = summarize(lamella.open_ome_zarr(path))
-    >>> summary.levels[0].shape, summary.channels[0].color
+    >>> image = describe(lamella.open_ome_zarr(path))
+    >>> image.levels[0].shape, image.channels[0].color
     ((1, 1, 4, 8, 8), '0000FF')
     """
     if isinstance(node, Position):
-        return image_summary(node, count_files=details)
+        return describe_image(node, count_files=details)
     if isinstance(node, HOLDERS):
-        return _wells_summary(node, details)
+        return _describe_container(node, details)
     raise InvalidArgumentError(
-        f"{node!r} is no image, plate, row, well, collection or scene, so there is nothing to summarise."
+        f"{node!r} is not an image, plate, row, well, collection or scene, so there is nothing to describe."
     )
 
 
-def image_summary(position: Position, *, count_files: bool = False) -> ImageSummary:
-    """Summarise an image; a level that cannot be read becomes a :class:`Damage`."""
+def describe_image(position: Position, *, count_files: bool = False) -> ImageDescription:
+    """Describe an image; a level that cannot be read becomes an :class:`UnreadableNode`."""
     meta = position.metadata
-    return ImageSummary(
+    return ImageDescription(
         store=str(position._place),
         version=position.version,
         name=meta.multiscales[0].name,
-        axes=tuple(AxisSummary(axis.name, axis.type, axis.unit) for axis in position.axes),
+        axes=tuple(AxisDescription(axis.name, axis.type, axis.unit) for axis in position.axes),
         levels=tuple(_level(position, path, count_files) for path in position.dataset_paths),
         channels=_channels(position),
         labels=_labels(position),
@@ -279,7 +256,7 @@ def image_summary(position: Position, *, count_files: bool = False) -> ImageSumm
     )
 
 
-def _level(position: Position, path: str, count_files: bool) -> LevelSummary | Damage:
+def _level(position: Position, path: str, count_files: bool) -> LevelDescription | UnreadableNode:
     documents = position._documents
     try:
         array = position._level(path)._meta
@@ -288,8 +265,8 @@ def _level(position: Position, path: str, count_files: bool) -> LevelSummary | D
             disk_usage(documents.storage, position._place.child(path).path) if count_files else (None, None)
         )
     except LamellaError as fault:
-        return Damage(path, one_line(fault))
-    return LevelSummary(
+        return UnreadableNode(path, one_line(fault))
+    return LevelDescription(
         path=path,
         shape=array.shape,
         dtype=array.dtype.name,
@@ -312,7 +289,7 @@ def _compressor(array: ArrayMeta) -> str | None:
     return " ".join(str(part) for part in parts if part is not None)
 
 
-def _channels(position: Position) -> tuple[ChannelSummary, ...]:
+def _channels(position: Position) -> tuple[ChannelDescription, ...]:
     omero = position.metadata.omero
     stored = omero.channels if omero is not None else []
     names = position.channel_names
@@ -321,10 +298,10 @@ def _channels(position: Position) -> tuple[ChannelSummary, ...]:
     )
 
 
-def _channel(name: str, stored: ChannelMeta | None) -> ChannelSummary:
+def _channel(name: str, stored: ChannelMeta | None) -> ChannelDescription:
     if stored is None:
-        return ChannelSummary(name, None, None, None)
-    return ChannelSummary(name, stored.color, displayed_range(stored), stored.active)
+        return ChannelDescription(name, None, None, None)
+    return ChannelDescription(name, stored.color, displayed_range(stored), stored.active)
 
 
 def displayed_range(channel: ChannelMeta) -> tuple[float, float] | None:
@@ -339,6 +316,8 @@ def displayed_range(channel: ChannelMeta) -> tuple[float, float] | None:
 
 
 def _labels(position: Position) -> tuple[str, ...]:
+    if isinstance(position, LabelImage):
+        return ()
     try:
         return tuple(position.labels)
     except LamellaError as fault:
@@ -359,7 +338,7 @@ def disk_usage(storage: Storage, path: str) -> tuple[int, int]:
 # -- plates, rows, wells ---------------------------------------------------------------------------------------
 
 
-def _wells_summary(node: Holder, details: bool) -> WellsSummary:
+def _describe_container(node: Holder, details: bool) -> ContainerDescription:
     first, damaged, positions = _look(node, details)
     common: dict[str, Any] = {
         "store": str(node._place),
@@ -372,17 +351,17 @@ def _wells_summary(node: Holder, details: bool) -> WellsSummary:
         "positions": positions,
     }
     if isinstance(node, Row):
-        return RowSummary(**common)
+        return RowDescription(**common)
     if isinstance(node, Collection):
-        described, fault = described_images(node, details)
-        return CollectionSummary(**common, images=tuple(node), described=described, ome_fault=fault)
+        described, fault = _described_images(node, details)
+        return CollectionDescription(**common, images=tuple(node), described=described, ome_fault=fault)
     if isinstance(node, Scene):
         return _scene(node, common)
     if isinstance(node, Well):
-        return WellSummary(**common, fields=tuple(image.path for image in node.metadata.images))
+        return WellDescription(**common, fields=tuple(image.path for image in node.metadata.images))
     meta = node.metadata
-    described, fault = described_images(node, details)
-    return PlateSummary(
+    described, fault = _described_images(node, details)
+    return PlateDescription(
         **common,
         described=described,
         ome_fault=fault,
@@ -390,23 +369,23 @@ def _wells_summary(node: Holder, details: bool) -> WellsSummary:
         columns=tuple(column.name for column in meta.columns),
         field_count=meta.field_count,
         acquisitions=tuple(
-            AcquisitionSummary(item.id, item.name, item.maximum_field_count)
+            AcquisitionDescription(item.id, item.name, item.maximum_field_count)
             for item in meta.acquisitions or []
         ),
     )
 
 
-def _scene(node: Scene, common: dict[str, Any]) -> SceneSummary:
+def _scene(node: Scene, common: dict[str, Any]) -> SceneDescription:
     def end(place: SystemReference | None) -> str | None:
         return None if place is None else ":".join(part for part in (place.path, place.name) if part)
 
     meta = node.metadata
-    return SceneSummary(
+    return SceneDescription(
         **common,
         images=tuple(node._image_paths()),
         systems=tuple(system.name for system in meta.coordinate_systems or ()),
         transformations=tuple(
-            TransformationSummary(step.type, end(step.input), end(step.output))
+            TransformationDescription(step.type, end(step.input), end(step.output))
             for step in meta.coordinate_transformations
         ),
     )
@@ -414,49 +393,83 @@ def _scene(node: Scene, common: dict[str, Any]) -> SceneSummary:
 
 def _look(
     node: Holder, details: bool
-) -> tuple[tuple[str, ImageSummary] | None, list[Damage], tuple[PositionSummary | Damage, ...] | None]:
+) -> tuple[
+    tuple[str, ImageDescription] | None,
+    list[UnreadableNode],
+    tuple[FieldDescription | UnreadableNode, ...] | None,
+]:
     """Return the first field that opens, the damage met, and all fields when they are asked for."""
-    first: tuple[str, ImageSummary] | None = None
-    damaged: list[Damage] = []
-    positions: list[PositionSummary | Damage] = []
+    first: tuple[str, ImageDescription] | None = None
+    damaged: list[UnreadableNode] = []
+    positions: list[FieldDescription | UnreadableNode] = []
     for field in walk(node):
-        line = _position(field)
-        positions.append(line)
-        if isinstance(line, Damage):
-            damaged.append(line)
-        elif first is None and isinstance(field.node, Position):
-            first = field.path, image_summary(field.node)
+        try:
+            positions.append(describe_field(field))
+        except LamellaError as fault:
+            damaged.append(UnreadableNode(field.path, one_line(fault)))
+            positions.append(damaged[-1])
+        else:
+            if first is None and isinstance(field.node, Position):
+                first = field.path, describe_image(field.node)
         if first is not None and not details:
             break
     return first, damaged, tuple(positions) if details else None
 
 
-def _position(field: Field) -> PositionSummary | Damage:
+def describe_field(field: Field) -> FieldDescription:
+    """Describe a field.
+
+    Raises
+    ------
+    LamellaError
+        It is damaged.
+    """
     position = field.node
     if not isinstance(position, Position):
-        return Damage(field.path, one_line(position))
+        raise position
+    paths = position.dataset_paths
+    array = position._level(paths[0]) if paths else None
+    return FieldDescription(
+        path=field.path,
+        shape=None if array is None else array.shape,
+        dtype=None if array is None else array.dtype.name,
+        levels=len(paths),
+        scale=tuple(position.scale),
+        acquisition=field.acquisition,
+    )
+
+
+def _described_images(
+    node: Collection | Plate, details: bool
+) -> tuple[tuple[DescribedImage, ...], str | None]:
+    """Describe the images of a node by their OME-XML; where there is one but none are, return the reason."""
     try:
-        paths = position.dataset_paths
-        array = position._level(paths[0]) if paths else None
-        return PositionSummary(
-            path=field.path,
-            shape=None if array is None else array.shape,
-            dtype=None if array is None else array.dtype.name,
-            levels=len(paths),
-            scale=tuple(position.scale),
-            acquisition=field.acquisition,
-        )
+        size = node._documents.storage.size(node._place.child(XML).path)
+        if size is None:
+            return (), None
+        if size > QUICK and not details:
+            return (), f"{XML} of {size} bytes was not read; lamella info -v reads it"
+        images = node.ome_images()
     except LamellaError as fault:
-        return Damage(field.path, one_line(fault))
+        return (), one_line(fault)
+    return tuple(
+        DescribedImage(
+            path,
+            image.name,
+            None if image.acquired is None else image.acquired.isoformat(),
+            {axis: f"{value:g} {image.units[axis]}" for axis, value in image.scale.items()},
+        )
+        for path, image in images.items()
+    ), None
 
 
-def to_json(summary: Summary) -> JSONObject:
-    """Turn a summary into JSON values: dataclasses to objects, tuples to lists, numbers that JSON lacks to null.
+def to_json(description: Description) -> JSONObject:
+    """Convert a description to JSON values: dataclasses to objects, tuples to lists, numbers that JSON lacks to null.
 
-    >>> to_json(ImageSummary("a.zarr", "0.5", None, (), (), (), ()))["kind"]
+    >>> to_json(ImageDescription("a.zarr", "0.5", None, (), (), (), ()))["kind"]
     'image'
     """
-    document: JSONObject = _plain(summary)
+    document: JSONObject = _plain(description)
     return document
 
 
