@@ -158,6 +158,29 @@ def test_a_copy_of_the_results_is_not_believed(plate, tmp_path):
     assert plate.map(projected, output=tmp_path / "copy.zarr").done == len(PATHS)
 
 
+def test_records_of_an_earlier_release_and_damaged_ones_are_made_again(plate):
+    import json
+
+    works = [(halved, {"over": "regions", "name": "half"}), (projected, {"name": "max"})]
+    for function, options in works:
+        plate.map(function, **options)
+    journal = next((plate.zgroup.store.root / "B/2/0/half").glob(".lamella-*"))
+    document = plate["B/2/0"].zattrs
+    document["lamella"] = {
+        "map": {"max": {"function": "5f", "source": "9", "output": {"max": "7d"}}, "half": {}}
+    }
+    for text in ('{"work": "a", "regions": {"0:1": ["b", "c"]}}', "", "nonsense\n", json.dumps([1])):
+        journal.write_text(text)
+        done = [plate.map(function, **options).done for function, options in works]
+        assert done[0] >= 1
+        assert [plate.map(function, **options).done for function, options in works] == [0, 0]
+    journal.unlink()
+    journal.symlink_to("elsewhere")
+    with pytest.raises(InvalidArgumentError, match="is no file"):
+        plate.map(halved, over="regions", name="half")
+    assert not (journal.parent / "elsewhere").exists()
+
+
 def test_what_map_did_not_make_is_not_replaced(plate, tmp_path):
     plate["B/2/0"].labels["bright"] = np.full((1, 3, 20, 24), 7, "uint8")
     with pytest.raises(

@@ -16,23 +16,23 @@ import pytest
 import lamella
 from lamella.errors import InvalidArgumentError, StorageError
 from lamella.ops.integrity import checksum as sums
-from lamella.ops.integrity.record import Record
+from lamella.ops.jobs.journal import Journal
 
 from .verifying import CutError, Work, files_of, make, pixel_files
 
 CHILD = """
 import os, signal, sys
 import lamella
-from lamella.ops.integrity import record
+from lamella.ops.jobs import journal
 from lamella.store import evidence
-evidence._SETTLED_NS, record._MOST_SECONDS = 0, 0
-add, left = record.Record.add, [int(sys.argv[1])]
+evidence._SETTLED_NS, journal._MOST_SECONDS = 0, 0
+add, left = journal.Journal.add, [int(sys.argv[1])]
 def killed(*given):
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
     left[0] -= 1
     add(*given)
-record.Record.add = killed
+journal.Journal.add = killed
 exec(sys.argv[2])
 """
 
@@ -41,7 +41,7 @@ exec(sys.argv[2])
 def old(monkeypatch):
     """Files are as old as files of an experiment, and what is found is written down at once."""
     monkeypatch.setattr("lamella.store.evidence._SETTLED_NS", 0)
-    monkeypatch.setattr("lamella.ops.integrity.record._MOST_SECONDS", 0)
+    monkeypatch.setattr("lamella.ops.jobs.journal._MOST_SECONDS", 0)
 
 
 @pytest.fixture(params=["0.4", "0.5"])
@@ -90,8 +90,8 @@ def test_workers_go_on_too(plate, work, kind, monkeypatch):
     )
     monkeypatch.undo()  # functions that were replaced cannot be sent to processes
     monkeypatch.setattr("lamella.store.evidence._SETTLED_NS", 0)
-    monkeypatch.setattr("lamella.ops.integrity.record._MOST_SECONDS", 0)
-    seen, added, add = [], [], Record.add
+    monkeypatch.setattr("lamella.ops.jobs.journal._MOST_SECONDS", 0)
+    seen, added, add = [], [], Journal.add
 
     def stop(size):
         seen.append(size)
@@ -102,7 +102,7 @@ def test_workers_go_on_too(plate, work, kind, monkeypatch):
         added.append(key)
         add(record, key, *given)
 
-    monkeypatch.setattr(Record, "add", noted)
+    monkeypatch.setattr(Journal, "add", noted)
     with pool, pytest.raises(CutError):
         work(plate, executor=pool, progress=stop)
     first = list(added)
@@ -249,10 +249,10 @@ def test_a_line_that_is_damaged_is_passed_over(plate, work):
 
 def forged(record, change):
     """Write a record with other lines, each with a checksum that is right."""
-    from lamella.ops.integrity.record import _line, _parsed
+    from lamella.ops.jobs.journal import line_of, parsed
 
     head, *lines = record.read_bytes().splitlines(keepends=True)
-    record.write_bytes(head + b"".join(_line(change(_parsed(line))) for line in lines))
+    record.write_bytes(head + b"".join(line_of(change(parsed(line))) for line in lines))
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_a_record_that_cannot_be_written_is_an_error_that_names_it(plate, work, 
     write = os.write
     before = files_of(plate)
     monkeypatch.setattr(
-        "lamella.ops.integrity.record.os.write", lambda *given: full() if work.read else write(*given)
+        "lamella.ops.jobs.journal.os.write", lambda *given: full() if work.read else write(*given)
     )
     with pytest.raises(StorageError, match=r"the record .* cannot be written: No space left"):
         work(plate)
@@ -371,17 +371,17 @@ def test_results_are_written_down_in_batches_of_a_few_seconds(plate, work, monke
             writes.append(bytes(data).count(b"\n"))
         return write(fd, data)
 
-    monkeypatch.setattr("lamella.ops.integrity.record._MOST_SECONDS", 2.0)
-    monkeypatch.setattr("lamella.ops.integrity.record.time.monotonic", tick)
-    monkeypatch.setattr("lamella.ops.integrity.record.os.write", counted)
+    monkeypatch.setattr("lamella.ops.jobs.journal._MOST_SECONDS", 2.0)
+    monkeypatch.setattr("lamella.ops.jobs.journal.time.monotonic", tick)
+    monkeypatch.setattr("lamella.ops.jobs.journal.os.write", counted)
     work(plate)
     assert writes[0] == 1  # what it is the record of
     assert set(writes[1:]) == {4}
 
 
 def test_results_of_large_files_are_written_down_at_once(plate, work, monkeypatch):
-    monkeypatch.setattr("lamella.ops.integrity.record._MOST_SECONDS", 1e9)
-    monkeypatch.setattr("lamella.ops.integrity.record._MOST_BYTES", 1)
+    monkeypatch.setattr("lamella.ops.jobs.journal._MOST_SECONDS", 1e9)
+    monkeypatch.setattr("lamella.ops.jobs.journal._MOST_BYTES", 1)
     known = []
 
     def look(size):
@@ -392,7 +392,7 @@ def test_results_of_large_files_are_written_down_at_once(plate, work, monkeypatc
 
 
 def test_what_was_found_is_written_down_when_the_work_fails(plate, work, monkeypatch):
-    monkeypatch.setattr("lamella.ops.integrity.record._MOST_SECONDS", 1e9)
+    monkeypatch.setattr("lamella.ops.jobs.journal._MOST_SECONDS", 1e9)
     work.cut(plate, 3)
     work(plate)
     assert len(work.read) == len(work.keys(plate)) - 3

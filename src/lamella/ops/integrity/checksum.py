@@ -2,7 +2,7 @@ r"""Checksums of the files of a store: a manifest that ``sha256sum --check`` rea
 
 Each line has the SHA-256 of a file in hexadecimal, two spaces, and its key, sorted by key. A key with a line break or a
 backslash is escaped as GNU coreutils do: the line begins with a backslash. Temporary and lock files are left out.
-What a call that is cut short has found is kept in a file beside the manifest (:mod:`lamella.ops.integrity.record`).
+A call that was cut short is resumed from a journal beside the manifest (:mod:`lamella.ops.jobs.journal`).
 
 Layer: ops.
 """
@@ -19,7 +19,7 @@ from lamella.arguments import check_progress
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, one_line
 from lamella.ops.execution import check_reach, check_workers, run
 from lamella.ops.integrity.array_status import Fault
-from lamella.ops.integrity.record import Record, refuse_in_store
+from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.known_members import listed
 from lamella.ops.validation.validate import place_of
 from lamella.store.documents import Documents
@@ -48,11 +48,63 @@ _LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
 
 
 SUMS = "sums"
-"""What a record of checksums holds."""
+"""Name of the job in a journal of checksums."""
+
+_DOCUMENTS = ("zarr.json", ".zgroup", ".zarray")
+
+
+class Found(NamedTuple):
+    """What an earlier call found of a file that has not changed: its size in bytes, and a digest."""
+
+    size: int
+    found: str
+
+
+def open_journal(record: StrPath, work: str, storage: Storage, below: str) -> Journal[LocalFile]:
+    """Open the journal of reading a store, in a file outside of it.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The file is not the journal of this work and store, or would lie in a store.
+    StorageError
+        It cannot be read or written.
+    """
+    path = local_path(record, "the record")
+    refuse_in_store(path, storage)
+    root = os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else storage.name
+    head = {"lamella": "record", "work": work, "store": join(root, below)}
+    return Journal(LocalFile(path, "record", links=True), head, refuses=True)
+
+
+def found_before(journal: Journal[LocalFile], storage: Storage, key: str) -> Found | None:
+    """Return what the journal says of a file, if its fingerprint is that in the journal."""
+    line = journal.get(key)
+    if line is None or len(line) != 3 or line[0] is None or line[0] != evidence(storage, key):
+        return None
+    _, size, found = line
+    return Found(size, found) if isinstance(size, int) and isinstance(found, str) else None
+
+
+def refuse_in_store(path: str, storage: Storage) -> None:
+    """Refuse to write a file into the store that is read, or into any other.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It would lie there, by its name or by where links lead.
+    """
+    root = storage.root if isinstance(storage, LocalStorage) else None
+    for folder in map(str, Path(os.path.realpath(path)).parents):
+        is_store = any(os.path.lexists(os.path.join(folder, name)) for name in _DOCUMENTS)
+        if is_store or (root is not None and os.path.exists(folder) and os.path.samefile(folder, root)):
+            raise InvalidArgumentError(
+                f"{path} would be a file of the store {folder}, which is only read here: give a place outside of it"
+            )
 
 
 class _File(NamedTuple):
-    """A file to read: its storage, the path that its key is below, and whether what is found goes into a record."""
+    """A file to read: its storage, the path that its key is below, and whether what is found goes into a journal."""
 
     storage: Storage
     path: str
@@ -139,11 +191,11 @@ def checksum(
         return dict(sorted(found.items()))
     manifest = local_path(output, "the manifest")
     refuse_in_store(manifest, storage)
-    with Record(f"{manifest}.record", SUMS, storage, path) as record:
-        _sums(storage, path, _files(storage, path), take, _Where(jobs, executor), record)
+    with open_journal(f"{manifest}.record", SUMS, storage, path) as journal:
+        _sums(storage, path, _files(storage, path), take, _Where(jobs, executor), journal)
         found = dict(sorted(found.items()))
         write_manifest(found, manifest)
-        record.remove()
+        journal.remove()
     return found
 
 
@@ -158,32 +210,32 @@ def _sums(
     keys: Iterable[str],
     take: Callable[[_Sum], object],
     where: _Where,
-    record: Record | None = None,
+    journal: Journal[LocalFile] | None = None,
     wanted: Mapping[str, str] | None = None,
 ) -> int:
-    """Read files, but those that a record knows; with `wanted` only where it knows the digest that is wanted.
+    """Read files, except those that the journal has; with `wanted` only if it has the digest that is wanted.
 
     Returns
     -------
     int
-        Number of the files that the record knows.
+        Number of the files that were not read.
     """
     count = 0
 
     def unknown() -> Iterator[_File]:
         nonlocal count
         for key in keys:
-            known = None if record is None else record.known(key, evidence(storage, join(path, key)))
+            known = None if journal is None else found_before(journal, storage, join(path, key))
             if known is not None and (wanted is None or wanted[key] == known.found):
                 count += 1
                 take(_Sum(key, known.size, known.found))
             else:
-                yield _File(storage, path, key, record is not None)
+                yield _File(storage, path, key, journal is not None)
 
     def done(one: _Sum) -> None:
         take(one)
-        if record is not None and not one.fault:
-            record.add(one.key, one.evidence, one.size, one.digest)
+        if journal is not None and not one.fault and one.evidence is not None:
+            journal.add(join(path, one.key), one.evidence, [one.size, one.digest], one.size)
 
     work = _sum if wanted is None else _look
     run(work, unknown(), jobs=where.jobs, executor=where.executor, done=done)
@@ -250,9 +302,9 @@ def compare(
     jobs: int | None = None,
     executor: Executor | None = None,
     progress: Callable[[int], None] | None = None,
-    record: Record | None = None,
+    journal: Journal[LocalFile] | None = None,
 ) -> Comparison:
-    """Compare the files of a store with a manifest; with a record those that it does not know."""
+    """Compare the files of a store with a manifest; with a journal those that it does not have."""
     present = set(_files(storage, path))
     # The manifest may be older than the shape of an array.
     present |= {key for key in wanted.keys() - present if storage.size(join(path, key)) is not None}
@@ -269,7 +321,7 @@ def compare(
             progress(one.size)
 
     known = _sums(
-        storage, path, sorted(present & wanted.keys()), take, _Where(jobs, executor), record, wanted
+        storage, path, sorted(present & wanted.keys()), take, _Where(jobs, executor), journal, wanted
     )
     return Comparison(
         len(sizes) - 1,
@@ -292,7 +344,7 @@ class Comparison(NamedTuple):
     added
         Keys that are not in the manifest.
     known
-        How many files a record knew.
+        How many files an earlier call had compared.
     """
 
     files: int

@@ -2,7 +2,7 @@
 
 Whether the metadata keep the rules of OME-NGFF is asked of `lamella.validate`; here it is whether all that is stored
 can be read. Flipped bits that a codec does not notice are found by a manifest alone. A verification that is cut short
-goes on from a record of what it has found (:mod:`lamella.ops.integrity.record`).
+is resumed from a journal of the files that it has read (:mod:`lamella.ops.jobs.journal`).
 
 Layer: ops.
 """
@@ -25,15 +25,13 @@ from lamella.errors import (
 )
 from lamella.ops.execution import check_reach, check_workers, run
 from lamella.ops.integrity.array_status import Fault
-from lamella.ops.integrity.checksum import SUMS, compare, read_manifest
+from lamella.ops.integrity.checksum import SUMS, compare, found_before, open_journal, read_manifest
 from lamella.ops.integrity.decoding import Decoded, StoredPlace, decode, places_to_decode
-from lamella.ops.integrity.record import Record
 from lamella.ops.known_members import listed
 from lamella.ops.validation.validate import place_of
 from lamella.ops.walk_store import StoreReader
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents
-from lamella.store.evidence import evidence
 from lamella.store.keys import is_key, join
 
 if TYPE_CHECKING:
@@ -43,10 +41,11 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
+    from lamella.ops.jobs.journal import Journal, LocalFile
     from lamella.types import JSONObject, StrPath
 
 _DECODING = "decoding"
-"""What a record of decoded files holds."""
+"""Name of the job in a journal of decoded files."""
 
 
 @dataclass(frozen=True)
@@ -213,9 +212,9 @@ def verify(
     check_reach(storage, executor)
     wanted = None if manifest is None else read_manifest(manifest)
     work = _DECODING if wanted is None else SUMS
-    with nullcontext() if record is None else Record(record, work, storage, path) as kept:
+    with nullcontext() if record is None else open_journal(record, work, storage, path) as journal:
         if wanted is not None:
-            found = compare(storage, path, wanted, jobs, executor, progress, kept)
+            found = compare(storage, path, wanted, jobs, executor, progress, journal)
             report = VerifyReport(name, 0, 0, *found)
             if not report.files and not report.damage:
                 raise InvalidArgumentError(
@@ -223,10 +222,10 @@ def verify(
                 )
         else:
             report = _decode_all(
-                _Verification(StoreReader(storage), progress, kept), path, name, jobs, executor
+                _Verification(StoreReader(storage), progress, journal), path, name, jobs, executor
             )
-        if kept is not None:
-            kept.remove()
+        if journal is not None:
+            journal.remove()
     return _apart(report)
 
 
@@ -258,11 +257,11 @@ class _Verification:
     """The walk through a store, and the tally of what was found."""
 
     def __init__(
-        self, reader: StoreReader, progress: Callable[[int], None] | None, record: Record | None
+        self, reader: StoreReader, progress: Callable[[int], None] | None, journal: Journal[LocalFile] | None
     ) -> None:
         self.reader = reader
         self.progress = progress
-        self.record = record
+        self.journal = journal
         self.documents = self.arrays = self.files = self.nbytes = self.known = 0
         self.damage: list[Fault] = []
         self.undecoded: list[Fault] = []
@@ -293,8 +292,9 @@ class _Verification:
         self.nbytes += decoded.size
         if decoded.fault:
             self.damage.append(Fault(decoded.key, decoded.fault, decoded.unread))
-        elif self.record is not None and decoded.document:
-            self.record.add(decoded.key, decoded.evidence, decoded.size, decoded.document)
+        elif self.journal is not None and decoded.evidence is not None:
+            values = [decoded.size, decoded.document]
+            self.journal.add(decoded.key, decoded.evidence, values, decoded.size)
         if self.progress is not None:
             self.progress(decoded.size)
 
@@ -304,20 +304,20 @@ class _Verification:
         try:
             array.engine  # noqa: B018 (raises when nobody can decode the chunks)
             places = places_to_decode(array)
-            yield from places if self.record is None else self._unknown(places, self.record)
+            yield from places if self.journal is None else self._unknown(places, self.journal)
         except NotDecodedError as found:
             self.undecoded.append(Fault(path, one_line(found)))
         except LamellaError as fault:
             self.damage.append(Fault(path, one_line(fault), isinstance(fault, StorageError)))
 
-    def _unknown(self, places: Iterator[StoredPlace], record: Record) -> Iterator[StoredPlace]:
+    def _unknown(self, places: Iterator[StoredPlace], journal: Journal[LocalFile]) -> Iterator[StoredPlace]:
         """Leave out, and count, the files that are known to be whole under the document that their array has."""
         document = ""
         for file in places:
             if not document:
                 text = json.dumps(file.array.meta.document, sort_keys=True)
                 document = hashlib.sha256(text.encode()).hexdigest()[:16]
-            known = record.known(file.key, evidence(self.reader.storage, file.key))
+            known = found_before(journal, self.reader.storage, file.key)
             if known is not None and known.found == document:
                 self.known += 1
                 self.take(Decoded(file.key, known.size, ""))

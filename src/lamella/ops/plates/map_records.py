@@ -1,34 +1,33 @@
 """What `Plate.map` records of its results, so that the same call skips those that are still what it would make.
 
-A result is skipped when the function has the recorded digest and the files that it was made from and those that it is
-stored in have the recorded fingerprints (size, inode and times; the ETag on services). The record of a position's
+Whether a result is skipped is decided as for every job, see :mod:`lamella.ops.jobs.units`. The record of a position's
 result is in the position's document, under ``lamella.map``::
 
-    "lamella": {"map": {"labels/cells": {"function": "5f0c...", "source": "91ab...", "output": {"0": "7d10..."}}}}
+    "lamella": {"map": {"labels/cells": {"source": "91ab...", "output": {"0": "7d10..."}}}}
 
 An empty record says that the image or label image was begun by `Plate.map`, which may therefore replace it. The
-records of the regions of an array are in a hidden file in the folder of the array.
+regions of an array have a journal, a hidden file in the folder of the array.
 
 Layer: ops.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.nodes.session import join
+from lamella.ops.jobs.journal import Journal, stored_journal
+from lamella.ops.jobs.units import Files, digest, is_done, state_of
 from lamella.store import coverage
-from lamella.store.evidence import fingerprints, fingerprints_below
+from lamella.store.evidence import fingerprints_below
 from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.stored_places import stored_places
 
 if TYPE_CHECKING:
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
+    from lamella.ops.jobs.journal import Place
     from lamella.ops.regions import Region
     from lamella.types import JSONObject
 
@@ -38,13 +37,6 @@ _OWN = "lamella"
 _MAP = "map"
 _DOCUMENTS = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")
 _REGIONS_FILE = f"{PRIVATE_PREFIX}map"
-_FLUSH_SECONDS = 2.0
-"""Time after which new records of regions are written: what a kill repeats beside the units under way."""
-
-
-def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def without_records(attributes: JSONObject) -> JSONObject:
@@ -141,31 +133,28 @@ class PositionRecord:
 
     def look_at_source(self) -> None:
         """Take the fingerprints of the source, before the function reads it."""
-        self._sources = _source_digest(self._source, self._target, self._name) if self._function else None
+        found = _source_digest(self._source, self._target, self._name) if self._function else None
+        self._sources = found and digest([self._function, found])
 
     def is_done(self) -> bool:
         """Whether the result that is stored is what the function would make of the source."""
-        if self._function is None or self._sources is None:
-            return False
         try:
             record = _records(self._target._documents.group(self._target.path)).get(self._name)
-            if not isinstance(record, dict) or not isinstance(record.get("output"), dict):
+            if self._sources is None or not isinstance(record, dict) or not record.get("output"):
                 return False
-            if (record.get("function"), record.get("source")) != (self._function, self._sources):
-                return False
-            output: JSONObject = record["output"]
-            return bool(output) and all(self._outputs().get(path) == found for path, found in output.items())
-        except LamellaError:
+            outputs = self._outputs()
+            written = {
+                path: outputs.get(path) for path in record["output"]
+            }  # levels that came later do not count
+        except (LamellaError, TypeError):
             return False
+        return is_done([record.get("source"), record["output"]], self._sources, written)
 
     def finish(self) -> None:
         """Record the result, now that it is whole."""
-        if self._function is None or self._sources is None:
-            return
-        output = self._outputs()
-        if output and all(output.values()):
-            record = {"function": self._function, "source": self._sources, "output": output}
-            _write_record(self._target, self._name, record)
+        outputs = self._outputs() if self._sources is not None else {}
+        if outputs and all(outputs.values()):
+            _write_record(self._target, self._name, {"source": self._sources, "output": outputs})
 
     def _outputs(self) -> dict[str, str | None]:
         """Return a digest of each array of the result, by its path in the position."""
@@ -188,7 +177,7 @@ def _array_digest(position: Position, path: str) -> str | None:
     if found is None:
         return None
     files = {key: stamp for key, stamp in found.items() if key.rpartition("/")[2] not in _DOCUMENTS}
-    return _digest([position._documents.array(place.path).document, files])
+    return digest([position._documents.array(place.path).document, files])
 
 
 def _source_digest(source: Position, target: Position, name: str) -> str | None:
@@ -214,7 +203,7 @@ def _source_digest(source: Position, target: Position, name: str) -> str | None:
         for key, stamp in found.items()
         if key not in skipped and (own is None or not key.startswith(own))
     }
-    return _digest([files, attributes, names])
+    return digest([files, attributes, names])
 
 
 def _label_names(position: Position, labels: str) -> list[Any]:
@@ -241,18 +230,17 @@ def _without_dataset(value: Any, name: str) -> Any:
 # -- regions ------------------------------------------------------------------------------------------------------
 
 
-def region_digest(array: ImageArray, region: Region) -> str | None:
-    """Return the digest of what an array is and of the fingerprints of the files of a region; None without these."""
+def region_state(array: ImageArray, region: Region) -> str | None:
+    """Return the state of the files of a region, and of the array's document; None where the store tells none."""
     stored = array._stored
     keys = [
         join(stored.path, stored.meta.chunk_key(index)) for index in coverage.files_of(stored.meta, region)
     ]
     try:
-        found = fingerprints(stored.documents.storage, keys)
         document = stored.documents.array(stored.path).document
     except LamellaError:
         return None
-    return None if found is None else _digest([document, found])
+    return state_of(Files(stored.documents.storage, keys), document)
 
 
 def region_name(region: Region) -> str:
@@ -264,53 +252,15 @@ def region_name(region: Region) -> str:
     return ",".join(f"{part.start}:{part.stop}" for part in region)
 
 
-class RegionRecords:
-    """The records of the regions of one array: what they were made from, and what was stored.
+def region_journal(array: ImageArray, work: str) -> Journal[Place]:
+    """Open the journal of the regions of one array, in the folder of the array.
 
     Parameters
     ----------
     array
         The array that is written.
     work
-        Digest of the function and of what it reads; None where there is none, and nothing is ever done.
+        Digest of the function and of what it reads.
     """
-
-    def __init__(self, array: ImageArray, work: str | None) -> None:
-        self._storage, self._key = array._stored.documents.storage, join(array.path, _REGIONS_FILE)
-        self._work = work
-        self._entries: dict[str, list[str]] | None = None
-        self._unwritten, self._last = False, time.monotonic()
-
-    def _known(self) -> dict[str, list[str]]:
-        if self._entries is None:
-            self._entries = self._read()
-        return self._entries
-
-    def _read(self) -> dict[str, list[str]]:
-        try:
-            stored = json.loads(self._storage.read(self._key) or b"null") if self._work else None
-            if isinstance(stored, dict) and stored["work"] == self._work:
-                return {name: [source, output] for name, (source, output) in stored["regions"].items()}
-        except (LamellaError, ValueError, KeyError, TypeError, AttributeError):
-            pass  # no record, or a damaged one: everything is made again
-        return {}
-
-    def of(self, region: Region) -> list[str] | None:
-        """Return the recorded digests of the source and the output of a region."""
-        return self._known().get(region_name(region))
-
-    def add(self, region: Region, digests: list[str]) -> None:
-        """Record a region that is whole; written every few seconds."""
-        if self._work is None:
-            return
-        self._known()[region_name(region)] = digests
-        self._unwritten = True
-        if time.monotonic() - self._last >= _FLUSH_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what is new."""
-        if self._unwritten:
-            text = json.dumps({"work": self._work, "regions": self._entries}, separators=(",", ":"))
-            self._storage.write(self._key, text.encode())
-        self._unwritten, self._last = False, time.monotonic()
+    storage = array._stored.documents.storage
+    return Journal(stored_journal(storage, join(array.path, _REGIONS_FILE)), {"job": "map", "work": work})

@@ -20,17 +20,19 @@ from lamella.errors import InvalidArgumentError, UnitsFailedError
 from lamella.models import TransformationMeta
 from lamella.nodes.position import Position
 from lamella.ops.execution import check_reach, check_workers, run
+from lamella.ops.jobs.units import is_done
 from lamella.ops.plates import map_output
 from lamella.ops.plates.function_digest import NoDigestError, function_digest
 from lamella.ops.plates.map_records import (
     LABELS,
     PositionRecord,
-    RegionRecords,
     begin_result,
     is_recorded,
     is_there,
     refuse_results_of_others,
-    region_digest,
+    region_journal,
+    region_name,
+    region_state,
     without_records,
 )
 from lamella.ops.plates.map_request import MapRequest, checked_request
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.plate import Plate
+    from lamella.ops.jobs.journal import Journal, Place
     from lamella.types import StrPath
 
 
@@ -99,7 +102,7 @@ class _Outcome(NamedTuple):
     skipped: bool = False
     fault: str = ""
     region: Region | None = None
-    digests: list[str] | None = None
+    states: list[str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -176,31 +179,29 @@ class _RegionUnit:
     source: ImageArray
     target: ImageArray
     region: Region
-    recorded: list[str] | None
-    """Digests of the source and of the output when the region was last made."""
+    line: list[Any] | None
+    """Its line in the journal."""
 
     def do(self) -> _Outcome:
         unit = f"{self.path}/{self.task.level} {[[part.start, part.stop] for part in self.region]}"
-        before = region_digest(self.source, self.region) if self.task.digest else None
-        known = self.recorded if self.task.resume and before is not None else None
-        if known is not None and known == [before, region_digest(self.target, self.region)]:
+        if self.line is not None and is_done(
+            self.line, region_state(self.source, self.region), region_state(self.target, self.region)
+        ):
             return _Outcome(unit, skipped=True)
-        digests: list[str] = []
+        states: list[str | None] = []
 
         def make() -> None:
-            before = region_digest(self.source, self.region) if self.task.digest else None
+            before = region_state(self.source, self.region) if self.task.digest else None
             result = np.asarray(self.task.function(self.source[self.region]))
             if result.shape != region_shape(self.region):
                 raise InvalidArgumentError(
                     f"the function returned an array of shape {result.shape} for one of {region_shape(self.region)}"
                 )
             self.target[self.region] = result
-            after = region_digest(self.target, self.region) if self.task.digest else None
-            if before is not None and after is not None:
-                digests[:] = before, after
+            states[:] = before, region_state(self.target, self.region) if self.task.digest else None
 
         fault = self.task.call(make)[1]
-        return _Outcome(unit, fault=fault, region=self.region, digests=digests or None)
+        return _Outcome(unit, fault=fault, region=self.region, states=None if None in states else states)
 
 
 def map_plate(
@@ -241,13 +242,13 @@ def map_plate(
     )
     target = _target(plate, request, executor)
     task = _task(request, target)
-    records: dict[str, RegionRecords] = {}
+    journals: dict[str, Journal[Place]] = {}
     if over == "regions":
-        total, units = _region_units(task, request, target, records)
+        total, units = _region_units(task, request, target, journals)
     else:
         total, units = len(request.chosen), _position_units(task, request.chosen, target)
     report = MapReport(target)
-    _run(units, report, task, records, total, progress, jobs, executor)
+    _run(units, report, task, journals, total, progress, jobs, executor)
     report.values = {path: report.values[path] for path in request.chosen if path in report.values}
     if check and report.failed:
         unit, fault = next(iter(report.failed.items()))
@@ -262,7 +263,7 @@ def _run(
     units: Iterator[_PositionUnit | _RegionUnit],
     report: MapReport,
     task: _Task,
-    records: dict[str, RegionRecords],
+    journals: dict[str, Journal[Place]],
     total: int,
     progress: Callable[[int, int], None] | None,
     jobs: int | None,
@@ -272,16 +273,17 @@ def _run(
 
     def take(outcome: _Outcome) -> None:
         report._take(outcome, keep_value=task.name is None)
-        if outcome.region is not None and outcome.digests:
-            records[outcome.unit.partition(" ")[0]].add(outcome.region, outcome.digests)
+        if outcome.region is not None and outcome.states:
+            before, after = outcome.states
+            journals[outcome.unit.partition(" ")[0]].add(region_name(outcome.region), before, [after])
         if progress is not None:
             progress(report.done + report.skipped + len(report.failed), total)
 
     try:
         run(_do, units, jobs=jobs, executor=executor, done=take)
     finally:
-        for record in records.values():
-            record.flush()
+        for journal in journals.values():
+            journal.close()
 
 
 def _do(unit: _PositionUnit | _RegionUnit) -> _Outcome:
@@ -361,7 +363,7 @@ def _position_units(
 
 
 def _region_units(
-    task: _Task, request: MapRequest, target: Plate, records: dict[str, RegionRecords]
+    task: _Task, request: MapRequest, target: Plate, journals: dict[str, Journal[Place]]
 ) -> tuple[int, Iterator[_PositionUnit | _RegionUnit]]:
     """Return the number of regions between the shards of all arrays, and these one by one."""
     pairs = _pairs(task, request, target)
@@ -369,11 +371,14 @@ def _region_units(
     def units() -> Iterator[_PositionUnit | _RegionUnit]:
         for path, source, made in pairs:
             work = task.digest and f"{task.digest} {task.level} {source.dtype} {made.dtype}"
-            record = records[f"{path}/{task.level}"] = RegionRecords(made, work)
+            journal = region_journal(made, work) if work else None
+            if journal is not None:
+                journals[f"{path}/{task.level}"] = journal
             for region in regions(made.shape, made.write_unit):
-                yield _RegionUnit(
-                    task, path, source, made, region, record.of(region) if task.resume else None
-                )
+                line = journal.get(region_name(region)) if journal is not None and task.resume else None
+                yield _RegionUnit(task, path, source, made, region, line)
+            if journal is not None:
+                journal.end_reading()
 
     return sum(prod(_grid(made)) for _, _, made in pairs), units()
 

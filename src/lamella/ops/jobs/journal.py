@@ -1,0 +1,343 @@
+r"""The journal of a job: the units that are finished, in a file that only grows, so that the same call resumes.
+
+Each line is a JSON value behind a checksum of itself. The first line names the job. Every other line is a list: the
+key of a unit, the state of what it was made from, and what came of it. Here a checksum of a file, with the fingerprint
+that the file had before it was read, its size and its digest::
+
+    1c291ca3 {"lamella": "record", "work": "sums", "store": "/data/plate.zarr"}
+    8a11f0d2 ["A/1/0/zarr.json", [1762000000000000000, 1301, 77, 1762000000000000000], 1301, "9f86d0..."]
+
+Lines that a kill cut off, or that are damaged, are skipped, and their units are done again. Of several lines of one
+unit the last one counts.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import time
+import zlib
+from array import array
+from stat import S_ISREG
+from typing import IO, TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, LamellaError, StorageError
+from lamella.store.file_system import NO_LINK
+from lamella.store.local import LocalStorage
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from lamella.store.storage import Storage
+    from lamella.types import JSONObject
+
+_MOST_SECONDS = 2.0
+_MOST_BYTES = 64 << 20
+"""Time, and size of the units, whose lines wait in memory: what a kill costs beside the units under way."""
+
+_CLOSED = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+class Place(Protocol):
+    """Where a journal is stored."""
+
+    where: str
+    """Path or URL, for messages."""
+
+    def open(self, head: bytes) -> IO[bytes]:
+        """Open the file for reading; create it with its first line if it does not exist."""
+
+    def replace(self, data: bytes) -> None:
+        """Write the whole file."""
+
+    def append(self, data: bytes) -> None:
+        """Write at the end; nothing where the file was removed meanwhile."""
+
+    def remove(self) -> None:
+        """Delete the file, if it is there."""
+
+
+P = TypeVar("P", bound=Place)
+
+
+class LocalFile:
+    """A journal in a file of this machine. It can be pickled: workers of other processes append to it.
+
+    Parameters
+    ----------
+    where
+        Absolute path.
+    noun
+        What messages call it.
+    links
+        Whether the path may be a symbolic link: not where it is a private name of a store.
+    """
+
+    def __init__(self, where: str, noun: str = "journal", *, links: bool = False) -> None:
+        self.where, self._noun, self._links = where, noun, links
+
+    def open(self, head: bytes) -> IO[bytes]:
+        """Open for reading; a file whose first line was cut off by a kill begins again."""
+        try:
+            os.makedirs(os.path.dirname(self.where), exist_ok=True)
+            if not os.path.lexists(self.where) or (os.path.isfile(self.where) and self._has_part(head)):
+                made = os.open(self.where, os.O_WRONLY | os.O_CREAT | _CLOSED, 0o666)
+                try:
+                    _write(made, head)
+                finally:
+                    os.close(made)
+            if not S_ISREG(os.stat(self.where, follow_symlinks=self._links).st_mode):
+                raise InvalidArgumentError(
+                    f"{self.where} is no file: choose another name for the {self._noun}"
+                )
+            return open(self.where, "rb")
+        except OSError as error:
+            self._fail("opened", error)
+
+    def _has_part(self, head: bytes) -> bool:
+        with open(self.where, "rb") as file:
+            found = file.read(len(head))
+        return len(found) < len(head) and head.startswith(found)
+
+    def replace(self, data: bytes) -> None:
+        """Write the whole file, atomically."""
+        folder, name = os.path.split(self.where)
+        LocalStorage(folder, follow_links=True).write(name, data)
+
+    def append(self, data: bytes) -> None:
+        """Write at the end, in one call of the system; it survives the death of the process."""
+        try:
+            file = os.open(self.where, os.O_WRONLY | os.O_APPEND | _CLOSED | (0 if self._links else NO_LINK))
+        except FileNotFoundError:
+            return  # another call of the same job has finished it
+        except OSError as error:
+            self._fail("opened", error)
+        try:
+            _write(file, data)
+        except OSError as error:
+            self._fail("written", error)
+        finally:
+            os.close(file)
+
+    def remove(self) -> None:
+        """Delete the file; another call of the same job may have been faster."""
+        try:
+            os.unlink(self.where)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._fail("removed", error)
+
+    def _fail(self, verb: str, error: OSError) -> NoReturn:
+        if isinstance(error, StorageError):
+            raise error
+        raise StorageError(
+            f"the {self._noun} {self.where} cannot be {verb}: {error.strerror or error}", error.errno
+        ) from error
+
+
+class StoredObject:
+    """A journal under a key of any store: written whole each time, because services cannot append.
+
+    Parameters
+    ----------
+    storage, key
+        Where.
+    """
+
+    def __init__(self, storage: Storage, key: str) -> None:
+        self._storage, self._key = storage, key
+        self.where = storage.where(key)
+        self._data = b""
+
+    def open(self, head: bytes) -> IO[bytes]:
+        """Read all of it; a new one is stored with its first finished units."""
+        try:
+            self._data = self._storage.read(self._key) or head
+        except LamellaError:
+            self._data = head  # nothing is known then, and units are done again
+        return io.BytesIO(self._data)
+
+    def replace(self, data: bytes) -> None:
+        """Take other data; stored with the next units."""
+        self._data = data
+
+    def append(self, data: bytes) -> None:
+        """Store all of it."""
+        self._data += data
+        self._storage.write(self._key, self._data)
+
+    def remove(self) -> None:
+        """Delete the object."""
+        self._storage.delete(self._key)
+
+
+def stored_journal(storage: Storage, key: str) -> LocalFile | StoredObject:
+    """Return where the journal of a store that is changed in place is kept, under a private key of the store."""
+    if not isinstance(storage, LocalStorage):
+        return StoredObject(storage, key)
+    storage.enter(key.rpartition("/")[0])
+    return LocalFile(storage.where(key))
+
+
+class Journal(Generic[P]):
+    """The finished units of one job.
+
+    To be used in a ``with`` statement, which writes the lines that wait in memory also when the job fails.
+
+    Parameters
+    ----------
+    place
+        Where it is stored.
+    head
+        Names the job.
+    refuses
+        Whether a file that is not the journal of this job is refused. By default it is replaced: its units are done
+        again.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The file is not the journal of this job.
+    StorageError
+        It cannot be read or written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> place = LocalFile(tempfile.mkdtemp() + "/journal")
+    >>> with Journal(place, {"job": "sums"}) as journal:
+    ...     journal.add("0/c/0", "state", ["result"])
+    >>> with Journal(place, {"job": "sums"}) as journal:
+    ...     journal.get("0/c/0"), journal.get("0/c/1")
+    (['state', 'result'], None)
+    """
+
+    def __init__(self, place: P, head: JSONObject, *, refuses: bool = False) -> None:
+        self.place = place
+        self._head = head
+        self._waiting: list[bytes] = []
+        self._bytes, self._last = 0, time.monotonic()
+        first = line_of(head)
+        self._file = place.open(first)
+        found = parsed(self._file.readline())
+        if found != head:
+            self._file.close()
+            if refuses:
+                raise InvalidArgumentError(self._refusal(found))
+            place.replace(first)
+            self._file = io.BytesIO()
+        self._hashes, self._places = self._index()
+
+    def _refusal(self, found: Any) -> str:
+        path = self.place.where
+        if not isinstance(found, dict) or found.get("lamella") != "record":
+            return f"{path} is there, and is no record of lamella: choose another name for the record"
+        return (
+            f"{path} is the record of another work ({found.get('work')} of {found.get('store')}) than this "
+            f"({self._head['work']} of {self._head['store']}): finish that one, or delete the file"
+        )
+
+    def _index(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Find the lines: hashes of their keys, sorted, and where they begin; 16 bytes for each line."""
+        hashes, places = array("Q"), array("Q")
+        place, torn = self._file.tell(), False
+        for line in self._file:
+            found = parsed(line)
+            if isinstance(found, list) and found:
+                hashes.append(_hash(found[0]))
+                places.append(place)
+            place += len(line)
+            torn = not line.endswith(b"\n")
+        if torn:
+            self.place.append(b"\n")  # workers append whole lines behind it
+        known, begin = np.array(hashes, np.uint64), np.array(places, np.uint64)
+        order = np.argsort(known, kind="stable")
+        return known[order], begin[order]
+
+    def get(self, key: str) -> list[Any] | None:
+        """Return the line of a unit without its key, as the file had it when it was opened; None without one."""
+        if not len(self._hashes):
+            return None
+        wanted = _hash(key)
+        last = int(np.searchsorted(self._hashes, np.uint64(wanted), "right")) - 1
+        if last < 0 or int(self._hashes[last]) != wanted:
+            return None
+        self._file.seek(int(self._places[last]))
+        found = parsed(self._file.readline())
+        return found[1:] if isinstance(found, list) and found[:1] == [key] else None
+
+    def add(self, key: str, state: Any, values: list[Any], size: int = 0) -> None:
+        """Add the line of a finished unit; `size` is that of the unit in bytes."""
+        self._waiting.append(line_of([key, state, *values]))
+        self._bytes += size
+        if self._bytes >= _MOST_BYTES or time.monotonic() - self._last >= _MOST_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the lines that wait in memory."""
+        data = b"".join(self._waiting)
+        self._waiting.clear()
+        self._bytes, self._last = 0, time.monotonic()
+        if data:
+            self.place.append(data)
+
+    def remove(self) -> None:
+        """Delete the journal: the job is complete."""
+        self._waiting.clear()
+        self.place.remove()
+
+    def end_reading(self) -> None:
+        """Close the file that `get` reads; lines can still be added."""
+        self._file.close()
+        self._hashes = self._places = np.array([], np.uint64)
+
+    def close(self) -> None:
+        """Write the lines that wait in memory, and close the file."""
+        self._file.close()
+        self.flush()
+
+    def __enter__(self) -> Journal[P]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except StorageError:
+            if error is None:
+                raise
+
+
+def _write(file: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(file, data) :]
+
+
+def line_of(value: Any) -> bytes:
+    """Return a value as a line with its checksum."""
+    text = json.dumps(value, separators=(",", ":")).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def parsed(line: bytes) -> Any:
+    """Return the value of a line; None where the line is not whole."""
+    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _hash(key: object) -> int:
+    data = json.dumps(key).encode()
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")

@@ -1,0 +1,119 @@
+"""Units of a job, and the one test of whether a unit is done.
+
+A unit is done when the journal has its line, and the line says that the same job made the same files of the same
+files: the digest of the job's settings (of the function too, for `Plate.map`) and the fingerprints (size, inode and
+times of a local file, ETag of an object) of all files that the unit reads and writes are those in the line. Times alone
+decide nothing: a copy may be younger or older than what it replaces, and clocks of machines differ.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lamella.errors import LamellaError
+from lamella.ops.jobs.journal import line_of
+from lamella.store.evidence import fingerprints
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from lamella.ops.jobs.journal import Journal, LocalFile
+    from lamella.store.storage import Storage
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files of one store, by their keys; some may not exist."""
+
+    storage: Storage
+    keys: Sequence[str]
+
+
+class Unit(Protocol):
+    """A part of a job. It can be pickled, and done again without harm."""
+
+    @property
+    def key(self) -> str:
+        """Name of the unit in the journal; no other unit of the job has it."""
+
+    @property
+    def size(self) -> int:
+        """Raw size of its pixels in bytes, for progress."""
+
+    def reads(self) -> Files:
+        """Files that the result depends on."""
+
+    def writes(self) -> Files:
+        """Files that the result is stored in."""
+
+    def do(self) -> None:
+        """Read and write."""
+
+
+def digest(value: Any) -> str:
+    """Return a digest of any value that JSON can hold; others count by their text.
+
+    >>> digest({"chunks": [4, 4]}) == digest({"chunks": (4, 4)})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def state_of(files: Files, *settings: Any) -> str | None:
+    """Return the digest of the fingerprints of files, and of settings; None where the store has no fingerprints."""
+    try:
+        found = fingerprints(files.storage, files.keys)
+    except LamellaError:
+        return None
+    return None if found is None else digest([settings, found])
+
+
+def is_done(line: Sequence[Any] | None, read: object, written: object) -> bool:
+    """Whether a line of the journal says that files in these states were made of files in these states."""
+    return read is not None and written is not None and line is not None and list(line) == [read, written]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Units for one worker, with what it needs to know whether they are done.
+
+    Attributes
+    ----------
+    units
+        The units, each with its line in the journal.
+    job
+        Digest of the settings.
+    journal
+        Where finished units are noted as soon as they are.
+    """
+
+    units: tuple[tuple[Unit, list[Any] | None], ...]
+    job: str
+    journal: LocalFile
+
+
+def tasks(units: Iterable[Unit], job: str, journal: Journal[LocalFile], batch: int = 1) -> Iterator[Task]:
+    """Gather units into tasks of up to `batch` units."""
+    waiting = iter(units)
+    while some := tuple((unit, journal.get(unit.key)) for unit in islice(waiting, batch)):
+        yield Task(some, job, journal.place)
+
+
+def do_task(task: Task) -> int:
+    """Do the units of a task that are not done, and note each in the journal; return the raw size of all."""
+    for unit, line in task.units:
+        read = state_of(unit.reads(), task.job)
+        if line is not None and is_done(line, read, state_of(unit.writes())):
+            continue
+        unit.do()
+        written = state_of(unit.writes())
+        if read is not None and written is not None:
+            task.journal.append(line_of([unit.key, read, written]))
+    return sum(unit.size for unit, _ in task.units)
