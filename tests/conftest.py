@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import uuid
@@ -17,6 +18,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("lamella")
+
+
+def pytest_collection_finish():
+    """Exempt the tests themselves from garbage collection: twenty thousand of them are looked through at each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=["0.4", "0.5"])
@@ -46,6 +53,7 @@ def s3_server():
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
+    gc.freeze()  # its modules are many
     yield "http://{}:{}".format(*server.get_host_and_port())
     server.stop()
 

@@ -64,10 +64,15 @@ def forget_file_systems() -> None:
     from s3fs import S3FileSystem
     from zarr.core.sync import sync
 
-    for kind in (HTTPFileSystem, *HTTPFileSystem.__subclasses__(), S3FileSystem):
-        for file_system in list(kind._cache.values()):
-            sync(_closed(file_system))
+    kinds = (HTTPFileSystem, *HTTPFileSystem.__subclasses__(), S3FileSystem)
+    opened = [file_system for kind in kinds for file_system in kind._cache.values()]
+    for file_system in opened:
+        sync(_closed(file_system))
+    for kind in kinds:
         kind.clear_instance_cache()
+    if not opened:
+        return
+    del opened
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # s3fs leaves connections when it begins new ones
         gc.collect()
