@@ -9,21 +9,21 @@ through objects of zarr-python that were opened before, channel names, frames, l
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import lamella
 from lamella.models import axes
+from torture.children import answers_of, workers
+
+if TYPE_CHECKING:
+    import subprocess
 
 FAULTS = ("lost", "old views", "silent", "errors")
 
@@ -103,37 +103,16 @@ def scenario(seed: int, seconds: float) -> dict[str, int]:
     chance = random.Random(seed)
     counts: Counter[str] = Counter({"rounds": 0, "edits": 0, **dict.fromkeys(FAULTS, 0)})
     ends = time.monotonic() + seconds
-    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-        workers = [
-            subprocess.Popen(
-                [sys.executable, "-c", WORKER, str(n)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            )
-            for n in range(WORKERS)
-        ]  # fmt: skip
-        try:
-            while time.monotonic() < ends or not counts["rounds"]:
-                path = Path(folder, f"{counts['rounds']}.zarr")
-                _round(path, workers, chance.randrange(1 << 30), counts, seed)
-                counts["rounds"] += 1
-        finally:
-            for worker in workers:
-                worker.kill()
-                worker.communicate()
+    with tempfile.TemporaryDirectory(prefix="torture-") as folder, workers(WORKER, WORKERS) as asked:
+        while time.monotonic() < ends or not counts["rounds"]:
+            path = Path(folder, f"{counts['rounds']}.zarr")
+            _round(path, asked, chance.randrange(1 << 30), counts, seed)
+            counts["rounds"] += 1
     return dict(counts)
 
 
-def _ask(workers: list[subprocess.Popen[str]], path: Path, number: int, order: str) -> list[Any]:
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write(json.dumps([str(path), number, order]) + "\n")
-        worker.stdin.flush()
-    return [json.loads(worker.stdout.readline()) for worker in workers if worker.stdout is not None]
-
-
 def _round(
-    path: Path, workers: list[subprocess.Popen[str]], number: int, counts: Counter[str], seed: int
+    path: Path, asked: list[subprocess.Popen[str]], number: int, counts: Counter[str], seed: int
 ) -> None:
     with lamella.open_ome_zarr(
         path, layout="fov", mode="w-", channel_names=[f"c{n}" for n in range(WORKERS)], axes=axes("tcyx"),
@@ -141,12 +120,12 @@ def _round(
     ) as position:  # fmt: skip
         position.create_image("0", np.zeros((1, WORKERS, 16, 16), "uint16"), chunks=(1, 1, 16, 16))
         position.compute_pyramid(levels=2)
-    answers = _ask(workers, path, number, "edit")
+    answers = answers_of(asked, [str(path), number, "edit"])
     for answer in answers:
         if isinstance(answer, str):
             counts["errors"] += 1
             counts[f"{answer} (seed {seed})"] += 1
-    views = _ask(workers, path, number, "look")
+    views = answers_of(asked, [str(path), number, "look"])
     edits = [answer for answer in answers if not isinstance(answer, str)]
     if len(edits) < len(answers):
         return

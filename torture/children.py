@@ -1,4 +1,6 @@
-"""Many trials in processes of their own: one that dies or stands still is named by its trial, and the rest goes on.
+"""Processes of the scenarios: workers that wait for orders, and children that each make many trials.
+
+A child that dies or stands still is named by its trial, and the rest goes on.
 
 A library that ends the process (a failed assertion of C++, memory that nobody has) would else end the whole run, and
 nobody would know which document did it.
@@ -15,13 +17,64 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Seconds without a next trial after which a process counts as hanging where not even a signal ends it.
 PATIENCE = 300
 
 _REPORTED = 50
+
+
+def python(*arguments: object, **pipes: Any) -> subprocess.Popen[str]:
+    """Start Python with arguments in a process that imports what this one can."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        **pipes,
+    )
+
+
+@contextmanager
+def workers(script: str, count: int) -> Iterator[list[subprocess.Popen[str]]]:
+    """Start processes that run a script, each with its number, and kill them in the end."""
+    started: list[subprocess.Popen[str]] = []
+    try:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        started.extend(python("-c", script, number, **pipes) for number in range(count))
+        yield started
+    finally:
+        for worker in started:
+            worker.kill()
+            worker.communicate()
+
+
+def answers_of(
+    asked: list[subprocess.Popen[str]], order: object, turns: list[int] | None = None
+) -> list[Any]:
+    """Send one order to all workers, as a line of JSON; return what each answers.
+
+    Parameters
+    ----------
+    asked
+        The workers.
+    order
+        What JSON can hold.
+    turns
+        Numbers of the workers in the order in which they are asked.
+    """
+    for number in turns or range(len(asked)):
+        stdin = asked[number].stdin
+        assert stdin is not None
+        stdin.write(json.dumps(order) + "\n")
+        stdin.flush()
+    return [json.loads(worker.stdout.readline()) for worker in asked if worker.stdout is not None]
 
 
 class Child:
@@ -58,11 +111,7 @@ class Child:
             self._stores.name,
             str(self._mark),
         ]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "torture.children", *arguments],
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
+        self.process = python("-m", "torture.children", *arguments, stdout=subprocess.PIPE)
         self._moved = first, time.monotonic()
 
     def number(self) -> int:

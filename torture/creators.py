@@ -8,20 +8,21 @@ stream, levels, labels, a well, a position or a store, each with a value of the 
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import lamella
 from lamella.models import axes
+from torture.children import answers_of, workers
+
+if TYPE_CHECKING:
+    import subprocess
 
 FAULTS = ("none won", "several won", "another's content", "invalid", "errors")
 
@@ -90,39 +91,22 @@ def scenario(seed: int, seconds: float) -> dict[str, int]:
     chance = random.Random(seed)
     counts: Counter[str] = Counter({"rounds": 0, "refusals": 0, **dict.fromkeys(FAULTS, 0)})
     ends = time.monotonic() + seconds
-    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-        workers = [
-            subprocess.Popen(
-                [sys.executable, "-c", WORKER, str(n)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            )
-            for n in range(WORKERS)
-        ]  # fmt: skip
-        try:
-            while time.monotonic() < ends or not counts["rounds"]:
-                path = Path(folder, f"{counts['rounds']}.zarr")
-                _round(path, workers, chance, counts, seed)
-                counts["rounds"] += 1
-        finally:
-            for worker in workers:
-                worker.kill()
-                worker.communicate()
+    with tempfile.TemporaryDirectory(prefix="torture-") as folder, workers(WORKER, WORKERS) as asked:
+        while time.monotonic() < ends or not counts["rounds"]:
+            path = Path(folder, f"{counts['rounds']}.zarr")
+            _round(path, asked, chance, counts, seed)
+            counts["rounds"] += 1
     return dict(counts)
 
 
 def _round(
-    path: Path, workers: list[subprocess.Popen[str]], chance: random.Random, counts: Counter[str], seed: int
+    path: Path, asked: list[subprocess.Popen[str]], chance: random.Random, counts: Counter[str], seed: int
 ) -> None:
     what = chance.choice(
         ["zeros", "nested", "pixels", "tiles", "stream", "levels", "labels", "well", "position", "store"]
     )
     _prepare(path, what, chance.choice(["0.4", "0.5", "0.6"]))
-    for worker in chance.sample(workers, len(workers)):
-        assert worker.stdin is not None
-        worker.stdin.write(json.dumps([what, str(path)]) + "\n")
-        worker.stdin.flush()
-    answers = [json.loads(worker.stdout.readline()) for worker in workers if worker.stdout is not None]
+    answers = answers_of(asked, [what, str(path)], chance.sample(range(WORKERS), WORKERS))
     won = [n for n, answer in enumerate(answers) if answer == "won"]
     counts["refusals"] += answers.count("refused")
     for answer in answers:

@@ -7,11 +7,9 @@ Here also TensorStore's and the shard writer's threads are hit in the middle of 
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -20,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import lamella
+from torture.children import python
 
 FAULTS = ("lost", "torn", "not finished")
 
@@ -46,10 +45,7 @@ def frame(t: int, c: int) -> np.ndarray:
 
 def _kill_once(path: Path, first: int, skipped: int, after: float) -> list[tuple[int, int]]:
     """Let an acquisition run for some time and kill it; return the frames that it had acknowledged."""
-    writer = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", WRITER, str(path), str(first)],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+    writer = python("-W", "ignore", "-c", WRITER, path, first, stdout=subprocess.PIPE)
     assert writer.stdout is not None
     writer.stdout.readline()
     text = "".join(writer.stdout.readline() for _ in range(skipped))

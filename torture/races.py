@@ -7,17 +7,19 @@ Several processes create positions in one plate and write their own parts of sha
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lamella
+from torture.children import python
+
+if TYPE_CHECKING:
+    import subprocess
 
 FAULTS = ("lost", "errors")
 
@@ -78,13 +80,8 @@ def _race(path: Path, chance: random.Random, seconds: float, counts: Counter[str
             log = logs / f"{number}"
             started.append((worker, log))
             with log.open("w") as out, log.with_suffix(".err").open("w") as err:
-                running[worker] = subprocess.Popen(
-                    [
-                        *(sys.executable, "-W", "ignore", "-c", WORKER),
-                        *(str(path), str(worker), str(seed % 1000 * 1000 + number)),
-                    ],
-                    stdout=out, stderr=err, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-                )  # fmt: skip
+                arguments = path, worker, seed % 1000 * 1000 + number
+                running[worker] = python("-W", "ignore", "-c", WORKER, *arguments, stdout=out, stderr=err)
             counts["processes"] += 1
         time.sleep(chance.random())
         last = dict(started)
