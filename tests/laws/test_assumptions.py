@@ -164,6 +164,8 @@ IMAGES: dict[str, tuple[str, Callable[[JSONObject], Any]]] = {
     "a translation alone": ("CT-03", only_translation),
     "more names than channels": ("LM-11", lambda ome: ome["omero"]["channels"].append(dict(CHANNEL))),
     "fewer names than channels": ("LM-11", lambda ome: ome["omero"]["channels"].pop()),
+    "no names of channels": ("LM-11", lambda ome: ome["omero"]["channels"].clear()),
+    "a channel without a name": ("LM-11", lambda ome: ome["omero"]["channels"][1].pop("label")),
     "equal names of channels": ("LM-11", lambda ome: ome["omero"]["channels"][1].update(label="DAPI")),
     "a level twice": ("LM-13", lambda ome: image(ome)["datasets"].append(image(ome)["datasets"][1])),
     "levels that do not overlap": ("LM-14", apart),

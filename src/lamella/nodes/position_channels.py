@@ -78,15 +78,15 @@ class ChannelEdits(NGFFNode):
             # Of an image whose arrays have grown the document is read as if the channel was named.
             return meta if name in edits.channel_names(meta) else edits.append_channel(meta, name, window)
 
-        edits.append_channel(named(self._live.model, names), name, window)  # refused before an array grows
+        edits.append_channel(named(self._live.model, names, window), name, window)  # refused before an array grows
         if resize_arrays and levels:
             self._appending = Appending(name, len(names))
             try:
-                self._live.edit(lambda meta: named(meta, names))
+                self._live.edit(lambda meta: named(meta, names, window))
                 self._grow_channels(levels, len(names) + 1)
             finally:
                 self._appending = None
-        self._live.edit(lambda meta: append(named(meta, names)))
+        self._live.edit(lambda meta: append(named(meta, names, window)))
         self._lists_more_names = not resize_arrays
 
     def _grow_channels(self, levels: list[ImageArray], count: int) -> None:
@@ -137,9 +137,8 @@ class ChannelEdits(NGFFNode):
         """Return the metadata with a name for each channel: an image of another program may have none, or fewer."""
         if len(edits.channel_names(meta)) >= len(names):
             return meta
-        meta = named(meta, names)
         paths = meta.multiscales[0].get_dataset_paths()
-        return edits.fill_windows(meta, dtype_window(self._level(paths[0]).dtype)) if paths else meta
+        return named(meta, names, dtype_window(self._level(paths[0]).dtype) if paths else None)
 
     def _channel_axis_of(self, array: ImageArray) -> int:
         axis = channel_axis(array.axes if array.axes is not None else self.axes)
@@ -278,14 +277,16 @@ class ChannelEdits(NGFFNode):
         return compute_contrast([cast("Position", self)])
 
 
-def named(meta: ImagesMeta, names: list[str]) -> ImagesMeta:
+def named(meta: ImagesMeta, names: list[str], window: WindowDict | None = None) -> ImagesMeta:
     """Return the metadata with a name for each channel: an image of another program may have none, or fewer."""
     known = edits.channel_names(meta)
+    if len(known) >= len(names):
+        return meta
     if not known:
-        return edits.name_channels(meta, names) if names else meta
-    for name in names[len(known) :]:
+        meta = edits.name_channels(meta, names)
+    for name in names[len(known) :] if known else []:
         meta = edits.append_channel(meta, name)
-    return meta
+    return meta if window is None else edits.fill_windows(meta, window)
 
 
 def dtype_window(dtype: np.dtype[Any]) -> WindowDict:

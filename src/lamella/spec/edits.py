@@ -99,9 +99,7 @@ def new_images(axes: Sequence[AxisMeta], channel_names: Sequence[str], name: str
             f"{len(channel_names)} channel names {list(channel_names)} were given for the axes "
             f"{', '.join(axis.name for axis in axes)}: add a channel axis or give one name"
         )
-    omero = None
-    if has_axis or channel_names:
-        omero = new_omero(channel_names, name)
+    omero = new_omero(channel_names, name) if channel_names else None
     scales = MultiScaleMeta(axes=[axis.checked() for axis in axes], datasets=[], name=name)
     return ImagesMeta(multiscales=[scales], omero=omero)
 

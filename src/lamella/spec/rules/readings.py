@@ -74,6 +74,14 @@ def _check_labels(ome: JSONObject, at: Location, judge: Judge) -> Iterator[Findi
     seen: set[str] = set()
     for place, channel in enumerate(_channels(ome) or []):
         label = channel.get("label")
+        if label is None:
+            yield own_finding(
+                "LM-11",
+                judge.node,
+                "the channel has no name",
+                "write a label",
+                at=(*at, "omero", "channels", place),
+            )
         if isinstance(label, str) and label in seen:
             yield own_finding(
                 "LM-11",
@@ -110,12 +118,12 @@ def _check_channels(
     ome: JSONObject, at: Location, axes: list[JSON], levels: list[tuple[int, str, ArrayFacts]], judge: Judge
 ) -> Iterator[Finding]:
     channels = _channels(ome)
-    if not channels or not levels:
+    if channels is None or not levels:
         return
     _, path, facts = levels[0]
     index = _channel_index(axes)
     if index is None:
-        count, text = 1, "the image has no channel axis"
+        count, text = min(len(channels), 1), "the image has no channel axis"
     else:
         index -= len(axes) - len(facts.shape)
         if not 0 <= index < len(facts.shape):
