@@ -59,6 +59,30 @@ def test_members_are_reached_one_by_one_or_by_a_path(plate_path):
         assert path in plate
 
 
+def test_a_node_without_members_is_false(tmp_path, version, nodes):
+    """As any mapping is: ``if position.labels`` asks whether there are label images."""
+    with open_ome_zarr(
+        tmp_path / "empty.zarr", layout="hcs", mode="w", channel_names=["a"], version=version
+    ) as plate:
+        assert not plate
+        well = plate.create_well("A", "1")
+        assert plate
+        assert not well
+        position = well.create_position("0")
+        assert plate["A"]
+        assert well
+        assert not position
+        position["0"] = np.zeros((1, 1, 1, 8, 8), "uint8")
+        assert position
+        assert not position.labels
+        position.labels["cells"] = np.zeros((1, 8, 8), "uint8")
+        assert position.labels
+        del position.labels["cells"]
+        assert not position.labels
+        assert not position["0"].attrs
+    assert plate
+
+
 def test_membership_is_exact_in_case(plate_path):
     plate = open_ome_zarr(plate_path)
     assert "A/1" in plate

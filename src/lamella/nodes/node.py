@@ -146,10 +146,6 @@ class NGFFNode(Mapping[str, Any]):
     def __hash__(self) -> int:
         return hash((type(self).__name__, str(self._place)))
 
-    def __bool__(self) -> bool:
-        """Whether the node is open; an open node without members is true."""
-        return not self._session.closed
-
     def __repr__(self) -> str:
         state = "closed" if self._session.closed else "open"
         return (

@@ -78,7 +78,9 @@ class ChannelEdits(NGFFNode):
             # Of an image whose arrays have grown the document is read as if the channel was named.
             return meta if name in edits.channel_names(meta) else edits.append_channel(meta, name, window)
 
-        edits.append_channel(named(self._live.model, names, window), name, window)  # refused before an array grows
+        edits.append_channel(
+            named(self._live.model, names, window), name, window
+        )  # refused before an array grows
         if resize_arrays and levels:
             self._appending = Appending(name, len(names))
             try:
