@@ -103,6 +103,28 @@ def test_each_position_of_a_walked_plate_costs_the_same(tmp_path, version, count
     assert {name for name, times in large.items() if times} <= {"read_stamped", "stamp", "size"}
     # Its own document and its array's (Zarr v2: and the array's attributes), and a quarter of a well's.
     assert large["read_stamped"] == (2.25 if version == "0.5" else 3.25)
+    # Shape, scale and names each look whether the document changed, and so does what was just read with its array.
+    assert large["stamp"] <= 4.25
+
+
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_names_and_pixels_that_are_asked_for_again_read_no_document_again(tmp_path, version, counted, mode):
+    path = tmp_path / "plate.zarr"
+    create(path, 1, version)
+    position = open_ome_zarr(path / "A/1/0", mode=mode)
+    assert position.channel_names == CHANNELS
+    image = position.data
+    counted.clear()
+    assert position.channel_names == CHANNELS
+    assert not image[0, 0].any()
+    assert not [key for name, key in counted if name == "read_stamped"]
+    file = ".zarray" if version == "0.4" else "zarr.json"
+    assert counted["stamp", f"0/{file}"] == (1 if mode == "r" else 2)  # of the pixels; of the names
+    counted.clear()
+    with open_ome_zarr(path / "A/1/0", mode="r+") as other:
+        other.append_channel("Cy5", resize_arrays=True)
+    assert position.channel_names == [*CHANNELS, "Cy5"]
+    assert image[0].shape[0] == 3
 
 
 def test_positions_with_transformations_of_their_own_cost_no_more_documents(tmp_path, version, counted):

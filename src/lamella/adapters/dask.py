@@ -76,7 +76,6 @@ def dask_array(image: ImageArray) -> dask.array.Array:
     import dask.array
     from dask.tokenize import tokenize
 
-    image._warn_unfinished()
     reader = ArrayReader.of(image)
     documents, path = reader.stored.documents, reader.stored.path
     blocks = tuple(max(1, n) for n in block_shape(image))
@@ -86,6 +85,7 @@ def dask_array(image: ImageArray) -> dask.array.Array:
             f"{image!r} of {documents.location(path)} would be {count} blocks of {blocks}, and a dask array of more "
             f"than {MOST_BLOCKS} cannot be handled. Read regions of it, or rechunk it; its document may be damaged."
         )
+    image._warn_unfinished()
     # A store in memory has no name that is its own: its identity tells it from others as long as it lives.
     store = getattr(documents.storage, "store", None)
     place = (

@@ -209,14 +209,15 @@ class ImageArray(ZarrSurface):
     # -- pixels -----------------------------------------------------------------------------------------------
 
     def _warn_unfinished(self) -> None:
-        if "lamella" in self._meta.attributes:
+        """Warn where the document that the last read looked at says that a write was cut short."""
+        if "lamella" in self._stored.last_meta.attributes:
             from lamella.nodes.unfinished_writes import warn_of_unfinished
 
             warn_of_unfinished(self)
 
     def __getitem__(self, index: Any) -> Any:
-        self._warn_unfinished()
         pixels = self._stored.read(index)
+        self._warn_unfinished()
         return pixels if pixels.ndim else pixels[()]  # one voxel is a scalar, as in numpy
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -284,8 +285,9 @@ class ImageArray(ZarrSurface):
         >>> position.data.read((0, 1, 2), out=buffer) is buffer, int(buffer[0, 0])
         (True, 384)
         """
+        found = self._stored.read(index, out=out)
         self._warn_unfinished()
-        return self._stored.read(index, out=out)
+        return found
 
     def read_many(self, regions: Iterable[Any], *, out: NDArray[Any] | None = None) -> Any:
         """Read many regions in one call, as crops for training.
@@ -322,8 +324,9 @@ class ImageArray(ZarrSurface):
         >>> crops.shape, crops[:, 0, 0]
         ((3, 4, 4), array([209,  17,  81], dtype=uint16))
         """
+        found = self._stored.read_many(regions, out)
         self._warn_unfinished()
-        return self._stored.read_many(regions, out)
+        return found
 
     def numpy(self) -> NDArray[Any]:
         """Return the whole array as a numpy array in memory, of the array's shape and dtype; the same as ``[:]``.
@@ -338,8 +341,9 @@ class ImageArray(ZarrSurface):
         >>> position.data.numpy().shape, int(position.data.numpy().max())
         ((1, 2, 4, 8, 8), 511)
         """
+        pixels = self._stored.read()
         self._warn_unfinished()
-        return self._stored.read()
+        return pixels
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:

@@ -9,6 +9,7 @@ Layer: nodes.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from lamella.errors import MetadataError, NodeNotFoundError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 M = TypeVar("M", bound="MetaModel")
+T = TypeVar("T")
 D_contra = TypeVar("D_contra", bound="MetaModel", contravariant=True)
 
 _UNKNOWN = object()
@@ -72,6 +74,7 @@ class LiveDocument(Generic[M]):
         "_stored",
         "_unchecked",
         "_view",
+        "is_settled",
         "path",
         "session",
     )
@@ -101,6 +104,8 @@ class LiveDocument(Generic[M]):
         self._view: M | None = None
         self._model: M | None = None
         self._handed_out = False
+        #: Whether the attributes alone say what the model is.
+        self.is_settled = True
 
     # -- looking ----------------------------------------------------------------------------------------------
 
@@ -111,10 +116,23 @@ class LiveDocument(Generic[M]):
             return self.model
         if self._stored is None or not self._is_unchanged():
             self._read()
-        found = self.last_view
+        found = self._view
+        if found is None:
+            found = self.last_view
         if self._unchecked:
             self._report()
         return found
+
+    def derived(self, derive: Callable[[M], T]) -> T:
+        """Return what a function makes of the `view`, which all nodes that share the view share: not to be changed."""
+        view = self.view
+        if self._look is None or self._model is not None or self._stored is None:
+            return derive(view)
+        # By identity of the view: what a node has for itself is not what another one of the same content has.
+        made: tuple[M, T] | None = self._stored.derived.get(derive)
+        if made is None or made[0] is not view:
+            made = self._stored.derived[derive] = view, derive(view)
+        return made[1]
 
     def _report(self) -> None:
         """Report what the document breaks; again at the next look where that raises."""
@@ -152,13 +170,10 @@ class LiveDocument(Generic[M]):
 
     def _is_unchanged(self) -> bool:
         """Whether the document is what was read; unknown where the store cannot tell and it may change here."""
-        if not self._is_settled():
+        if not self.is_settled:
             return False
         stamp = self.session.documents.stamp(self.path)
         return (stamp is not None or self.session.read_only) and stamp == self._stamp
-
-    def _is_settled(self) -> bool:
-        return self._settled is None or self._stored is None or self._settled(self._stored.attributes)
 
     def hand_out(self) -> M:
         """Return the model to a user, who may change it at any time."""
@@ -191,7 +206,7 @@ class LiveDocument(Generic[M]):
         self._keep(*self.session.documents.stored_group(self.path))
         changed = before is None or before.attributes != self._attributes
         self._unchecked = self._unchecked or changed
-        if self._is_settled():
+        if self.is_settled:
             return changed
         self._view = None
         return True
@@ -199,6 +214,8 @@ class LiveDocument(Generic[M]):
     def _keep(self, stored: StoredGroup, stamp: object) -> None:
         if stored is not self._stored:
             self._stored, self._view = stored, None
+            if self._settled is not None:
+                self.is_settled = stored.made(self._settled, partial(self._settled, stored.attributes))
         self._stamp = stamp
 
     @property

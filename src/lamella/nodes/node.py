@@ -83,7 +83,7 @@ class NGFFNode(Mapping[str, Any]):
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:  # noqa: D102 (its class says it)
         # Here and not in __init__, whose own TypeError would name a class that the caller has never seen.
-        if not options.keys() <= (known := _options(cls)):
+        if options and not options.keys() <= (known := _options(cls)):
             check_options(f"{cls.__name__}()", options, known)
         return super().__new__(cls)
 
@@ -300,7 +300,7 @@ class NGFFNode(Mapping[str, Any]):
                 True,
                 self._given_channels,
                 self._given_axes,
-                overwriting_creation=self._overwriting_creation,
+                self._overwriting_creation,
             )
         except NodeNotFoundError:
             raise self._missing(key) from None

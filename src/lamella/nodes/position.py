@@ -7,7 +7,6 @@ in :mod:`position_images`, what makes pyramids in :mod:`position_pyramids`.
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from lamella.errors import InvalidArgumentError, InvalidNameError, MetadataError, NodeNotFoundError
@@ -29,6 +28,7 @@ from lamella.spec.images import ImagesMeta, MultiScaleMeta
 from lamella.spec.intents import read_appending, with_appending
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.spec.transforms import TransformationMeta
+from lamella.store.arrays import StoredArray
 from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ class Position(
 
     _levels: dict[str, ArrayMeta] | None = None
     """The arrays that were read through this handle, as they were."""
+    _last_array: StoredArray | None = None
+    """The one that was read last."""
     _lists_more_names = False
 
     def _live_document(self) -> LiveDocument[ImagesMeta]:
@@ -150,7 +152,7 @@ class Position(
             with suppress(NodeNotFoundError, MetadataError):
                 levels[first] = self._documents.array(self._place.child(first).path)
         levels[path] = meta
-        if stored is not None and _is_settled(stored.attributes):
+        if stored is not None and self._live.is_settled:
             check_levels(self._place, stored, self._kinds[-1], levels)
 
     # -- metadata ---------------------------------------------------------------------------------------------
@@ -177,7 +179,7 @@ class Position(
     def _look(self, stored: StoredGroup) -> ImagesMeta:
         """Return what `_load` would for looking only: one model for all positions of the same document."""
         version = self._session.version
-        if not _is_settled(stored.attributes):
+        if not self._live.is_settled:
             return self._load(stored.attributes)
 
         def load() -> tuple[ImagesMeta | None, bool]:
@@ -220,34 +222,39 @@ class Position(
         An image without channel metadata has the names that the OME-XML of bioformats2raw gives it, with a warning,
         or else ``channel_0``, ``channel_1``, ...
         """
-        view = self._live.view
-        image, names = view.multiscales[0], edits.channel_names(view)
-        if not names and channel_axis(image.axes) is not None:
+        image, said, axis = self._live.derived(_channels)
+        names = [*said]
+        if not names and axis is not None:
             names = list(self._given_channels or [])
-        count = self._channel_count(image, len(names))
+        count = self._channel_count(image, axis, len(names))
         if names:
             return names if count in (None, len(names)) else edits.fitted_names(names, count or 0)
-        if not count or channel_axis(image.axes) is None:
+        if not count or axis is None:
             return []
         return names_from_xml(self._place, count) or edits.fitted_names([], count)
 
-    def _channel_count(self, image: MultiScaleMeta, expected: int) -> int | None:
+    def _channel_count(self, image: MultiScaleMeta, axis: int | None, expected: int) -> int | None:
         """Return the number of channels of the finest level; None where it cannot be read."""
         if not image.datasets or self._lists_more_names:
             return None
-        first, content = image.datasets[0].path, self._live.content
-        find = partial(channel_axis, image.axes)
-        axis = find() if content is None else content.made("channel axis", find)
+        first = image.datasets[0].path
         known = None if self._levels is None else self._levels.get(first)
         # An array that was read through this handle is looked at again where it may change here, or does not fit.
         if known is not None and not self._session.writable and _channels_of(known, image, axis) == expected:
             return expected
         try:
-            meta = self._documents.array(self._place.child(first).path)
+            meta = self._array(first).latest()
         except (NodeNotFoundError, MetadataError, InvalidNameError):  # reading the array says so
             return None
         self._check_level(first, image, meta)
         return _channels_of(meta, image, axis)
+
+    def _array(self, path: str) -> StoredArray:
+        """Return the array of a level, which remembers its document."""
+        path = self._place.child(path).path
+        if self._last_array is None or self._last_array.path != path:
+            self._last_array = StoredArray(self._documents, path)
+        return self._last_array
 
     @property
     def axes(self) -> list[AxisMeta]:
@@ -301,6 +308,7 @@ class Position(
                 f"The metadata of {self._place} lists the array {path!r}, but nothing is stored at "
                 f"{self._place.child(path)}."
             ) from None
+        self._last_array = array._stored
         self._check_level(path, image, meta)
         return array
 
@@ -412,6 +420,12 @@ class Position(
         array = self._level(paths[0])
         levels = f", {len(paths)} levels{' (stale)' * self.stale_levels}" if len(paths) > 1 else ""
         return f", {''.join(self.axis_names)} {array.shape} {array.dtype}{levels}"
+
+
+def _channels(meta: ImagesMeta) -> tuple[MultiScaleMeta, list[str], int | None]:
+    """Return an image with the names of its channels, as it says them, and its channel axis."""
+    image = meta.multiscales[0]
+    return image, edits.channel_names(meta), channel_axis(image.axes)
 
 
 def _channels_of(meta: ArrayMeta, image: MultiScaleMeta, axis: int | None) -> int | None:

@@ -35,9 +35,11 @@ class TransformEdits(NGFFNode):
 
         Sizes of 0 and below are given as they are stored, with a UserWarning.
         """
+        scale = self._live.derived(_usual_scale)
+        if scale is not None:
+            return [*scale]
         meta = self._live.view
-        paths = meta.multiscales[0].get_dataset_paths()
-        return self._named(geometry.effective_scale, meta, paths[0] if paths else "*")
+        return self._named(geometry.effective_scale, meta, _finest(meta))
 
     def _named(
         self, compute: Callable[[ImagesMeta, str], list[float]], meta: ImagesMeta, image: str
@@ -208,3 +210,16 @@ class TransformEdits(NGFFNode):
         self._require_writable("set a scale")
         self._check_axis_name(axis_name)
         self._live.edit(lambda meta: edits.set_scale(meta, str(image), axis_name, new_scale))
+
+
+def _finest(meta: ImagesMeta) -> str:
+    return next(iter(meta.multiscales[0].get_dataset_paths()), geometry.WHOLE)
+
+
+def _usual_scale(meta: ImagesMeta) -> list[float] | None:
+    """Return the scale of the finest level; None where there is none to return without a word."""
+    try:
+        scale = geometry.effective_scale(meta, _finest(meta))
+    except (MetadataError, NodeNotFoundError):
+        return None
+    return scale if min(scale, default=1) > 0 else None

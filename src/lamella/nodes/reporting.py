@@ -50,11 +50,9 @@ def check_document(place: Place, stored: StoredGroup, kinds: tuple[Kind, ...]) -
         In a store that was opened with ``strict=True``.
     """
     key = kinds, place.session.version.name
-    found: Checked | None = stored.known(key)
-    if found is None:
-        found = stored.made(key, partial(_checked, stored.attributes, *key))
-    if found[0]:
-        report(place, found[0])
+    findings = stored.made(key, partial(_checked, stored.attributes, *key))[0]
+    if findings:
+        report(place, findings)
 
 
 def _checked(attributes: JSONObject, kinds: tuple[Kind, ...], version: str) -> Checked:

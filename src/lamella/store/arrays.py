@@ -123,13 +123,25 @@ class StoredArray:
         NodeNotFoundError, MetadataError
             There is no array, or its document is damaged.
         """
-        stamp = self.documents.array_stamp(self.path)
-        if self._known is None or self._known[0] != stamp:
-            found = self.documents.array(self.path)
+        known = self._known
+        if known is None or known[0] != self.documents.array_stamp(self.path):
+            found, stamp = self.documents.stamped_array(self.path)
             if self._reach is not None:
                 found = found.with_shape(tuple(map(max, found.shape, self._reach)))
-            self._known = stamp, found
-        return self._known[1]
+            known = self._known = stamp, found
+        return known[1]
+
+    def latest(self) -> ArrayMeta:
+        """Return what the document says now, read each time where the store cannot tell whether it changed."""
+        if self._known is not None and self._known[0] is None:
+            self._known = None
+        return self.meta
+
+    @property
+    def last_meta(self) -> ArrayMeta:
+        """What the document said when it was last looked at."""
+        known = self._known
+        return self.meta if known is None else known[1]
 
     def refresh(self) -> ArrayMeta:
         """Read the document again, whatever the store says."""

@@ -169,12 +169,17 @@ class Documents:
         MetadataError
             Its document is damaged.
         """
+        return self.stamped_array(path)[0]
+
+    def stamped_array(self, path: str) -> tuple[ArrayMeta, Stamp | None]:
+        """Describe an array as `array` does, with the `array_stamp` of what was read."""
         file = format_v3.FILE if self.format == 3 else format_v2.ARRAY_FILE
-        data = self.storage.read(join(path, file))
-        if data is None:
+        found = self.storage.read_stamped(join(path, file))
+        if found is None:
             raise self._no("array", path)
+        data, stamp = found
         beside = self.storage.read(join(path, format_v2.ATTRIBUTES_FILE)) if self.format == 2 else None
-        return array_memo.parsed(data, beside, lambda: self._parse_array(path, data, beside))
+        return array_memo.parsed(data, beside, lambda: self._parse_array(path, data, beside)), stamp
 
     def _parse_array(self, path: str, data: bytes, beside: bytes | None) -> ArrayMeta:
         if self.format == 2:
@@ -510,12 +515,13 @@ class Documents:
         return document
 
     def _parse_group(self, path: str, data: bytes) -> JSONObject:
-        document = parse_object(data, self.at(path), self._attributes_file)
+        where = self.at(path)
+        document = parse_object(data, where, self._attributes_file)
         if self.format == 2:
             return document
-        if format_v3.node_type(document, self.at(path)) == "array":
+        if format_v3.node_type(document, where) == "array":
             raise self._no("group", path, "an array is stored there")
-        return format_v3.attributes_of(document, self.at(path))
+        return format_v3.attributes_of(document, where)
 
     @property
     def _attributes_file(self) -> str:

@@ -33,13 +33,16 @@ class StoredGroup:
         The document as stored (Zarr v2: the one of the attributes); empty where it is not known.
     attributes : dict
         What it says. Shared: never to be changed.
+    derived : dict
+        What nodes derive from their view of it; see `lamella.nodes.live`.
     """
 
-    __slots__ = ("_made", "attributes", "data")
+    __slots__ = ("_made", "attributes", "data", "derived")
 
     def __init__(self, data: bytes, attributes: JSONObject) -> None:
         self.data = data
         self.attributes = attributes
+        self.derived: dict[Hashable, Any] = {}
         self._made: dict[Hashable, Any] = {}
 
     def __reduce__(self) -> tuple[object, ...]:
