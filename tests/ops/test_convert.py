@@ -229,7 +229,7 @@ def test_pixels_are_the_same_in_every_layout(
     pixels = random_pixels(shape)
     path = tmp_path_factory.mktemp("layout") / "a.zarr"
     if chunks == (2, 2, 2, 7, 9) and isinstance(shards, tuple):
-        with pytest.raises(InvalidArgumentError, match="no whole multiples"):
+        with pytest.raises(InvalidArgumentError, match="not whole multiples"):
             convert(ArraySource(pixels, "tczyx"), path, chunks=chunks, shards=shards)
         return
     convert(ArraySource(pixels, "tczyx"), path, chunks=chunks, shards=shards, jobs=jobs, levels=1)
@@ -248,7 +248,7 @@ def test_asked_chunks_and_shards_are_honoured(store: Path) -> None:
 
 def test_large_images_are_read_in_several_blocks(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lamella.ops.conversion.layout.BLOCK_BYTES", 10_000)
-    monkeypatch.setattr("lamella.ops.conversion.layout.SHARD_BYTES", 20_000)
+    monkeypatch.setattr("lamella.store.layout.SHARD_BYTES", 20_000)
     pixels = random_pixels((3, 2, 9, 70, 90))
     convert(ArraySource(pixels, "tczyx"), store, chunks=(4, 16, 16), jobs=3)
     with open_ome_zarr(store) as position:
@@ -502,7 +502,7 @@ def test_a_file_damaged_half_way_leaves_nothing(tmp_path: Path, store: Path) -> 
         ({"chunks": (0, 8)}, "whole numbers from 1 on"),
         ({"chunks": (1,) * 6}, "chunks .* do not fit"),
         ({"chunks": "none"}, "chunks='none' is neither auto nor lengths"),
-        ({"chunks": (8, 8), "shards": (12, 12)}, "no whole multiples"),
+        ({"chunks": (8, 8), "shards": (12, 12)}, "not whole multiples"),
         ({"shards": (16, 16), "version": "0.4"}, "0.4 has none"),
         ({"well_regex": "(?P<row>a)(?P<col>b)", "map_file": "a.csv"}, "not both"),
     ],

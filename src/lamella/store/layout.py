@@ -1,4 +1,4 @@
-"""How an array is cut: default chunks, automatic chunks and shards. Pure arithmetic on shapes.
+"""How an array is cut: default chunks, automatic and requested chunks and shards. Pure arithmetic on shapes.
 
 Layer: store.
 """
@@ -6,17 +6,26 @@ Layer: store.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from lamella.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lamella.types import Shape
+
+Cut: TypeAlias = "Literal['auto', 'none'] | Sequence[int] | None"
+"""What a user may ask for chunks and shards: automatic, none, or lengths of the last axes."""
 
 #: No chunk above this many raw bytes by our own choice: blosc stops at 2 GiB, and memory sooner.
 LARGEST_CHUNK = 512 << 20
 #: Raw size of an automatic inner chunk: what one random crop has to decode.
 _CHUNK_GOAL = 1 << 20
-#: Raw size of an automatic shard: the unit of a file, and of memory for one writer.
+#: Raw size of an automatic shard of a new array: the unit of a file, and of memory for one writer.
 _SHARD_GOAL = 256 << 20
+#: Raw size of a shard in a store that is converted or rechunked: some dozen chunks, small enough to be rewritten.
+SHARD_BYTES = 16 << 20
 
 
 def default_chunks(shape: Shape, itemsize: int) -> Shape:
@@ -81,6 +90,83 @@ def auto_layout(shape: Shape, itemsize: int, sharded: bool) -> tuple[Shape, Shap
     if not sharded or shards == chunks:
         return lead + chunks, None
     return lead + chunks, lead + shards
+
+
+def cut_array(
+    shape: Shape,
+    itemsize: int,
+    lead: int,
+    *,
+    chunks: str | Sequence[int],
+    shards: str | Sequence[int],
+) -> tuple[Shape, Shape | None]:
+    """Return the chunks and shards of an array that is converted or rechunked.
+
+    Parameters
+    ----------
+    shape, itemsize
+        Of the array.
+    lead
+        Number of axes before those of space; automatic chunks have length 1 along them.
+    chunks
+        "auto", or lengths of the last axes, 1 along those before; cut at the edge of the array unless shards are given.
+    shards
+        "auto", "none", or lengths of the last axes, those of the chunks before; automatic chunks are fitted to them.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The shards are not whole multiples of the chunks.
+
+    Examples
+    --------
+    >>> cut_array((2, 64, 2048, 2048), 2, 1, chunks="auto", shards="auto")
+    ((1, 8, 256, 256), (1, 8, 512, 2048))
+    >>> cut_array((2, 3, 40), 2, 0, chunks=(64,), shards="none")
+    ((1, 1, 40), None)
+    """
+    given = () if isinstance(shards, str) else tuple(shards)
+    if isinstance(chunks, str):
+        inner = fit_chunks((*(1,) * lead, *auto_layout(shape[lead:], itemsize, False)[0]), given)
+    else:
+        inner = (1,) * (len(shape) - len(chunks)) + tuple(chunks)
+        if not given:
+            # Not in shards, whose lengths the chunks have to divide.
+            inner = tuple(min(chunk, max(1, edge)) for chunk, edge in zip(inner, shape, strict=True))
+    if not given:
+        return inner, None if shards == "none" else _grow(inner, shape, itemsize, lead)
+    outer = inner[: len(shape) - len(given)] + given
+    if any(shard % chunk for shard, chunk in zip(outer, inner, strict=True)):
+        raise InvalidArgumentError(f"the shards {outer} are not whole multiples of the chunks {inner}")
+    return inner, outer
+
+
+def fit_chunks(chunks: Shape, shards: Sequence[int]) -> Shape:
+    """Shrink chunks until they divide the lengths of shards of the last axes.
+
+    >>> fit_chunks((1, 256, 256), (512, 300))
+    (1, 256, 150)
+    """
+    first = len(chunks) - len(shards)
+    return (*chunks[:first], *map(_divisor, shards, chunks[first:]))
+
+
+def _divisor(length: int, limit: int) -> int:
+    """Largest divisor of a length that is at most a limit."""
+    return max(part for part in range(1, min(length, limit) + 1) if length % part == 0)
+
+
+def _grow(chunks: Shape, shape: Shape, itemsize: int, lead: int) -> Shape | None:
+    """Join whole chunks, along x first, until a shard is as large as `SHARD_BYTES`."""
+    counts = [1] * len(chunks)
+    room = SHARD_BYTES // (math.prod(chunks) * itemsize)
+    for axis in range(len(chunks) - 1, lead - 1, -1):
+        needed = math.ceil(shape[axis] / chunks[axis])
+        parts = math.ceil(needed / max(1, room))
+        counts[axis] = math.ceil(needed / max(1, parts))
+        room //= max(1, counts[axis])
+    grown = tuple(chunk * max(1, count) for chunk, count in zip(chunks, counts, strict=True))
+    return None if grown == chunks else grown
 
 
 def _near_cube(core: Shape, itemsize: int) -> Shape:

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
     from lamella.ops.conversion.contrast import Sample
     from lamella.ops.conversion.inputs import InputPlan
-    from lamella.ops.conversion.layout import Cut
     from lamella.ops.conversion.source import PlaneSource
     from lamella.ops.conversion.write import Work
+    from lamella.store.layout import Cut
     from lamella.types import StrPath, VersionName
 
 Progress: TypeAlias = "Callable[[float, int, str], None]"

@@ -8,28 +8,23 @@ Layer: ops.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from lamella.arguments import whole_numbers
 from lamella.errors import InvalidArgumentError
-from lamella.store.layout import auto_layout
+from lamella.store.layout import cut_array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lamella.store.layout import Cut
     from lamella.types import Shape
-
-Cut: TypeAlias = "Literal['auto', 'none'] | Sequence[int] | None"
-"""What a user may ask for chunks and shards: automatic, none, or lengths of the last axes."""
 
 BLOCK_BYTES = 8 << 20
 """Pixels that a worker reads at a time, see `choose_block`."""
 
 TOGETHER_BYTES = 64 << 20
 """Most that a block grows to, so that what is decoded together is decoded once."""
-
-SHARD_BYTES = 16 << 20
-"""Largest shard that ``convert`` chooses by itself: a file for a few dozen chunks, small enough to be rewritten."""
 
 
 def choose_layout(
@@ -59,7 +54,7 @@ def choose_layout(
     Raises
     ------
     InvalidArgumentError
-        Lengths that are no whole numbers above 0, too many of them, shards that are no multiple of the chunks, or
+        Lengths that are not whole numbers above 0, too many of them, shards that are not a multiple of the chunks, or
         shards for a version without.
 
     Examples
@@ -72,29 +67,12 @@ def choose_layout(
     given = () if isinstance(shards, str) or shards is None else _lengths(shards, axes, "shards")
     if given and not sharded:
         raise InvalidArgumentError("shards were asked for, but OME-NGFF 0.4 has none: use version 0.5 or 0.6")
-    planar = axes.lstrip("tc")
-    lead = (1,) * (len(axes) - len(planar))
-    first = len(axes) - len(given)
-    if isinstance(chunks, str) or chunks is None:
-        if chunks == "none":
-            raise InvalidArgumentError('chunks cannot be "none": give lengths, or "auto"')
-        inner = (*lead, *auto_layout(shape[len(lead) :], itemsize, False)[0])
-        fitted = (_divisor(shard, chunk) for shard, chunk in zip(given, inner[first:], strict=True))
-        inner = (*inner[:first], *fitted)
-    else:
-        asked = _lengths(chunks, axes, "chunks")
-        inner = (1,) * (len(axes) - len(asked)) + asked
-        if not given:
-            # Cut at the edge of the image; not in shards, whose lengths the chunks have to divide.
-            inner = tuple(min(length, edge) for length, edge in zip(inner, shape, strict=True))
-    if given:
-        wanted = inner[:first] + given
-        if any(shard % chunk for shard, chunk in zip(wanted, inner, strict=True)):
-            raise InvalidArgumentError(f"the shards {wanted} are no whole multiples of the chunks {inner}")
-        return inner, wanted
-    if shards == "none" or not sharded:
-        return inner, None
-    return inner, _grow(inner, shape, itemsize, first=len(lead))
+    lead = len(axes) - len(axes.lstrip("tc"))
+    if chunks == "none":
+        raise InvalidArgumentError('chunks cannot be "none": give lengths, or "auto"')
+    inner = "auto" if isinstance(chunks, str) or chunks is None else _lengths(chunks, axes, "chunks")
+    outer = "none" if shards == "none" or not sharded else given or "auto"
+    return cut_array(shape, itemsize, lead, chunks=inner, shards=outer)
 
 
 def _lengths(cut: Sequence[int], axes: str, what: str) -> Shape:
@@ -105,24 +83,6 @@ def _lengths(cut: Sequence[int], axes: str, what: str) -> Shape:
             f"{what} {given} do not fit an image with the axes {axes}: give 1 to {len(axes)} whole numbers above 0"
         )
     return given
-
-
-def _divisor(length: int, limit: int) -> int:
-    """Largest divisor of a length that is at most a limit."""
-    return max(part for part in range(1, min(length, limit) + 1) if length % part == 0)
-
-
-def _grow(chunks: Shape, shape: Shape, itemsize: int, *, first: int) -> Shape | None:
-    """Take whole chunks, along x first, until a shard is as large as `SHARD_BYTES`."""
-    counts = [1] * len(chunks)
-    room = SHARD_BYTES // (math.prod(chunks) * itemsize)
-    for axis in range(len(chunks) - 1, first - 1, -1):
-        needed = math.ceil(shape[axis] / chunks[axis])
-        parts = math.ceil(needed / max(1, room))
-        counts[axis] = math.ceil(needed / parts)
-        room //= counts[axis]
-    grown = tuple(chunk * count for chunk, count in zip(chunks, counts, strict=True))
-    return None if grown == chunks else grown
 
 
 def choose_block(

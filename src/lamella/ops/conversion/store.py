@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
     from lamella.ops.conversion.contrast import Sample
     from lamella.ops.conversion.inputs import ImagePlan
-    from lamella.ops.conversion.layout import Cut
     from lamella.ops.conversion.source import ImageDescription, SourceChannel
     from lamella.spec.axes import AxisMeta
     from lamella.spec.omero import WindowDict
     from lamella.spec.plate import PlateMeta
+    from lamella.store.layout import Cut
     from lamella.types import JSONObject, VersionName
 
 

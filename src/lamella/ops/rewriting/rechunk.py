@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from lamella.ops.conversion.layout import Cut
     from lamella.ops.rewriting.survey import Survey
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
     from lamella.store.compressor import CompressorChoice
     from lamella.store.documents import Documents
+    from lamella.store.layout import Cut
     from lamella.types import JSONObject, StrPath
 
 

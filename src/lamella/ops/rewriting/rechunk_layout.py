@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Literal
 
 from lamella.arguments import whole_numbers
 from lamella.errors import InvalidArgumentError
-from lamella.ops.conversion.layout import choose_layout
 from lamella.store.compressor import Compressor, nearest_choice
 from lamella.store.documents import new_array
-from lamella.store.layout import auto_layout
+from lamella.store.layout import cut_array, fit_chunks
 
 if TYPE_CHECKING:
-    from lamella.ops.conversion.layout import Cut
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.compressor import CompressorChoice
+    from lamella.store.layout import Cut
     from lamella.types import Shape
 
 _LARGEST_BLOSC = (1 << 31) - 1
@@ -112,45 +111,23 @@ class Recut:
     def _cut(self, meta: ArrayMeta, lead: int) -> tuple[Shape, Shape | None]:
         if meta.ndim == 0:
             return meta.chunks, meta.shards
-        chunks, shards = self._chunks(meta, lead), self.shards
-        if (
-            shards == "none"
-            or (shards is None and meta.shards is None)
-            or (shards == "auto" and meta.zarr_format == 2)
-        ):
-            if self.chunks is not None:
-                # Cut at the edge: lower levels are smaller than what was asked for the finest.
-                chunks = tuple(min(c, max(1, n)) for c, n in zip(chunks, meta.shape, strict=True))
-            return chunks, None
-        if shards == "auto":
-            letters = "t" * lead + "x" * (meta.ndim - lead)
-            return choose_layout(
-                letters, meta.shape, meta.dtype.itemsize, chunks=chunks, shards="auto", sharded=True
-            )
-        if shards is None:
-            kept = meta.shards or chunks
-            return chunks, tuple(ceil(s / c) * c for s, c in zip(kept, chunks, strict=True))
-        return self._given_shards(meta, chunks, tuple(int(n) for n in shards))
-
-    def _chunks(self, meta: ArrayMeta, lead: int) -> Shape:
-        if self.chunks is None:
-            return meta.chunks
-        if isinstance(self.chunks, str):
-            chosen, _ = auto_layout(meta.shape[lead:], meta.dtype.itemsize, False)
-            return (1,) * lead + chosen
-        return _last(self.chunks, (1,) * meta.ndim)
-
-    def _given_shards(self, meta: ArrayMeta, chunks: Shape, given: Shape) -> tuple[Shape, Shape | None]:
-        if meta.zarr_format == 2:
+        shards, chunks = _last(self.shards, meta.ndim), _last(self.chunks, meta.ndim)
+        if meta.zarr_format == 2 and shards and not isinstance(shards, str):
             raise InvalidArgumentError(
                 "shards were asked for, but OME-NGFF 0.4 (Zarr v2) has none: upgrade to 0.5 first"
             )
-        if self.chunks is None or isinstance(self.chunks, str):
-            chunks = tuple(_divisor(s, c) for s, c in zip(_last(given, chunks), chunks, strict=True))
-        shards = _last(given, chunks)
-        if any(s % c for s, c in zip(shards, chunks, strict=True)):
-            raise InvalidArgumentError(f"the shards {shards} are no whole multiples of the chunks {chunks}")
-        return chunks, shards
+        if meta.zarr_format == 2 or shards is meta.shards is None:
+            shards = "none"
+        if chunks is None and shards == "none":
+            return meta.chunks, None
+        if chunks is None:
+            chunks = meta.chunks if isinstance(shards, str) else fit_chunks(meta.chunks, shards or ())
+        if shards is None and meta.shards is not None:  # kept, in whole chunks
+            if isinstance(chunks, str):
+                chunks = cut_array(meta.shape, meta.dtype.itemsize, lead, chunks=chunks, shards="none")[0]
+            inner = (1,) * (meta.ndim - len(chunks)) + chunks
+            return inner, tuple(ceil(s / c) * c for s, c in zip(meta.shards, inner, strict=True))
+        return cut_array(meta.shape, meta.dtype.itemsize, lead, chunks=chunks, shards=shards or "none")
 
     def _compressor(self, meta: ArrayMeta) -> Compressor | Literal[False] | None:
         """Return what `new_array` takes: the one asked for, or that of the array where it can still be written."""
@@ -159,19 +136,13 @@ class Recut:
         return nearest_choice(meta.compressor, meta.zarr_format, meta.dtype.itemsize)
 
 
-def _last(given: object, otherwise: Shape) -> Shape:
-    """Put lengths on the last axes, and others on the axes before.
+def _last(lengths: Cut, count: int) -> Shape | Literal["auto", "none"] | None:
+    """Return the lengths that an array of so many axes has of those that were asked for.
 
-    >>> _last((4, 64, 64), (1, 1, 1, 1)), _last((4, 64, 64), (1, 1))
-    ((1, 4, 64, 64), (64, 64))
+    >>> _last((4, 64, 64), 4), _last((4, 64, 64), 2)
+    ((4, 64, 64), (64, 64))
     """
-    lengths = tuple(int(n) for n in given)[-len(otherwise) :]  # type: ignore[attr-defined]
-    return otherwise[: len(otherwise) - len(lengths)] + lengths
-
-
-def _divisor(length: int, limit: int) -> int:
-    """Largest divisor of a length that is at most a limit."""
-    return max(part for part in range(1, min(length, limit) + 1) if length % part == 0)
+    return lengths if lengths is None or isinstance(lengths, str) else tuple(map(int, lengths))[-count:]
 
 
 def _with_unknown_keys(made: ArrayMeta, old: ArrayMeta) -> ArrayMeta:
