@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -127,6 +128,20 @@ def test_a_url_that_lost_a_slash_is_refused(here, files, opener, path):
         OPENERS[opener](path)
     assert files(here) == before
     assert not list(here.glob("*:*"))
+
+
+def test_a_chained_url_that_cannot_be_opened_is_refused_for_what_it_is(tmp_path):
+    """A cache before a web server was "no answer came in time"; an archive that is missing was an error of fsspec."""
+    with pytest.raises(
+        errors.InvalidArgumentError, match=r"simplecache.*Open http://127\.0\.0\.1:9/a\.zarr itself"
+    ):
+        lamella.open_ome_zarr("simplecache::http://127.0.0.1:9/a.zarr")
+    for archive in (f"zip::memory://none{tmp_path}.zip", f"zip::file://{tmp_path}/none.zip"):
+        with pytest.raises(errors.StoreNotFoundError, match=f"There is no store at {re.escape(archive)}"):
+            lamella.open_ome_zarr(archive)
+    (tmp_path / "bad.zip").write_bytes(b"no archive")
+    with pytest.raises(errors.StorageError, match=r"bad\.zip"):
+        lamella.open_ome_zarr(f"zip::file://{tmp_path}/bad.zip")
 
 
 @pytest.mark.parametrize("path", ["", "a\0b.zarr", b"bytes.zarr", 3, None], ids=repr)

@@ -176,6 +176,31 @@ def test_a_403_for_what_is_not_there_is_learned_once(stored, way):
     assert probes == []
 
 
+@pytest.mark.parametrize("way", ["s3", "obstore"])
+@pytest.mark.parametrize("absent", [403, 404])
+@pytest.mark.parametrize("stored", ["0.4", "0.5 shards"], indirect=True)
+def test_a_part_is_never_written_into_a_chunk_that_may_not_be_read(stored, way, absent):
+    """The rest of the chunk would be lost. A chunk that is not there is made, whatever the service answers for it."""
+    stored.absent, stored.lists = absent, absent == 404
+    stored.fail(403, path=CHUNK)
+    before = dict(stored.objects)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that 403 is read as absent
+        image = lamella.open_ome_zarr(reach(stored, way), mode="r+")
+        with pytest.raises(AccessError, match="403"):
+            image["0"][1, 0, 0, 3, 3:5] = 7
+        assert {key: data for key, data in stored.objects.items() if "/0" in key} == {
+            key: data for key, data in before.items() if "/0" in key
+        }
+        image["0"][2, 0, 0, 3, 3:5] = 7
+        image["0"][2, 0, 0, 4, 3:5] = 8
+        stored.heal()
+        found = image["0"][...]
+    assert np.array_equal(found[:2], pixels())
+    assert found[2, 0, 0, 3:5, 3:5].tolist() == [[7, 7], [8, 8]]
+    assert found[2].sum() == 30
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_403_beside_a_404_is_an_error(stored, way):
     image = lamella.open_ome_zarr(reach(stored, way))

@@ -96,7 +96,7 @@ class ZarrEngine:
         """Encode and store the chunks that a selection meets."""
         from lamella.store.checked_store import CheckedStore
 
-        store = CheckedStore(self._store, self._storage)
+        store = CheckedStore(self._store, self._storage, is_write=True)
         array = _over(self._opened, store)
         try:
             if self._meta.shards is None or selection.is_box:

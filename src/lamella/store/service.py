@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import StorageError
 from lamella.store.bounds import DOCUMENTS
 from lamella.store.keys import PRIVATE_PREFIX
-from lamella.store.service_errors import explained, is_absent, is_denied, is_ours, ranges_ignored
+from lamella.store.service_errors import (
+    explained,
+    is_absent,
+    is_denied,
+    is_ours,
+    is_there,
+    may_be_there,
+    ranges_ignored,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
@@ -55,7 +63,7 @@ class Service:
         #: Whether a document was read: then 403 for others may mean that they are not there.
         self._has_read = False
         #: Whether 403 means absent; None until it was asked.
-        self._denied_is_absent: bool | None = None
+        self.denied_is_absent: bool | None = None
         self._asking = asyncio.Lock()
 
     # ---- reading --------------------------------------------------------------------------------
@@ -113,17 +121,17 @@ class Service:
 
     async def _means_absent(self) -> bool:
         """Whether 403 means that a key is not there: so it is where a key that cannot exist is answered the same."""
-        if self._denied_is_absent is None:
+        if self.denied_is_absent is None:
             async with self._asking:
                 await self._ask_what_denied_means()
-        return bool(self._denied_is_absent)
+        return bool(self.denied_is_absent)
 
     async def _ask_what_denied_means(self) -> None:
-        if self._denied_is_absent is None:
+        if self.denied_is_absent is None:
             if not await self._is_denied(f"{PRIVATE_PREFIX}{secrets.token_hex(8)}"):
-                self._denied_is_absent = False
+                self.denied_is_absent = False
             elif self._has_read or await self._reads_a_document():
-                self._denied_is_absent = True
+                self.denied_is_absent = True
                 warnings.warn(
                     f"{self.address} answers 403 for what is not there, since these credentials may not list: 403 "
                     "is read as absent from here on. A chunk that may not be read looks like one never written; the "
@@ -293,6 +301,29 @@ class Service:
             await self.store.set(key, default_buffer_prototype().buffer.from_bytes(data))
         except Exception as error:
             raise error if is_ours(error) else explained("write", key, self.address, error) from error
+
+    async def create(self, key: str, data: bytes) -> None:
+        """Set a key that could not be read, only where it is not there.
+
+        Raises
+        ------
+        StorageError
+            It is there, or the store cannot tell.
+        """
+        inner: Any = getattr(self.store, "store", None)
+        try:
+            if hasattr(self._fs, "_bulk_delete"):
+                await self._fs._pipe_file(self._path(key), data, mode="create")
+            elif type(inner).__module__.startswith("obstore"):
+                await inner.put_async(key, data, mode="create")
+            else:
+                raise may_be_there(key, self.address)
+        except Exception as error:
+            if is_ours(error):
+                raise
+            if is_there(error):
+                raise may_be_there(key, self.address) from error
+            raise explained("write", key, self.address, error) from error
 
     async def delete_keys(self, keys: Iterable[str]) -> None:
         """Delete keys, and nothing but them; S3 answers a thousand with one request."""

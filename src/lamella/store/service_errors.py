@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ABSENT = frozenset({404, 410})
 DENIED = frozenset({401, 403})
 _LONGEST = 400
+_PRECONDITION_FAILED = 412
 _BUSY = frozenset({408, 409, 412, 425, 429, *range(500, 600)})
 _IN_TEXT = re.compile(r"status(?: code)?:? (\d{3})\b|^(\d{3}), message=|\((\d{3})\) when calling")
 _SHORT = re.compile(
@@ -164,6 +165,34 @@ def explained(verb: str, key: str, where: str, error: Exception) -> StorageError
             )
     number = error.errno if isinstance(error, OSError) else None
     return StorageError(f"{what}: {_said(error)}", number or errno.EIO)
+
+
+def is_there(error: BaseException) -> bool:
+    """Whether something was not created because it is there.
+
+    >>> is_there(FileExistsError("key"))
+    True
+    """
+    return (
+        isinstance(error, FileExistsError)
+        or status_of(error) == _PRECONDITION_FAILED
+        or type(error).__name__ in ("AlreadyExistsError", "PreconditionError")
+        or "PreconditionFailed" in str(error)
+    )
+
+
+def may_be_there(key: str, where: str) -> AccessError:
+    """Return the error for a part of a chunk that is to be written into one that could not be read.
+
+    >>> print(may_be_there("0/c/0", "s3://bucket/a.zarr"))
+    Cannot write a part of s3://bucket/a.zarr/0/c/0: the service answers 403 for it, ...
+    """
+    return AccessError(
+        f"Cannot write a part of {where.rstrip('/')}/{key}: the service answers 403 for it, so what else it holds "
+        "cannot be read, and would be lost. Nothing of it was written. Ask for the permissions to read and to list "
+        "(s3:ListBucket), or write whole chunks.",
+        errno.EACCES,
+    )
 
 
 def ranges_ignored(what: str) -> StorageError:

@@ -10,6 +10,7 @@ Layer: store.
 
 from __future__ import annotations
 
+import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +21,7 @@ from lamella.errors import (
     NodeExistsError,
     NodeNotFoundError,
     StorageError,
+    StoreNotFoundError,
 )
 from lamella.store import json_document
 from lamella.store.addresses import address_of, clean_url, lock_root, title_in
@@ -51,8 +53,16 @@ def from_url(url: str, *, read_only: bool) -> Storage:
     ------
     MissingDependencyError
         fsspec, or its part for this kind of URL, is not installed.
+    InvalidArgumentError
+        The URL names no file system, or a cache of fsspec before one of the web.
+    StoreNotFoundError, StorageError
+        The archive that a chained URL opens is not there, or cannot be read.
     """
+    from zipfile import BadZipFile
+
     from zarr.storage import FsspecStore
+
+    _refuse_cached_web(url)
 
     try:
         if url.lower().startswith(("http://", "https://")):
@@ -62,12 +72,29 @@ def from_url(url: str, *, read_only: bool) -> Storage:
         store = FsspecStore.from_url(url, {"use_listings_cache": False}, read_only=read_only)
     except ImportError as error:
         raise MissingDependencyError(
-            f"opening {url} needs fsspec and its part for {url.partition(':')[0]}: {error}; "
+            f"Opening {clean_url(url)} needs fsspec and its part for {url.partition(':')[0]}: {error}; "
             f"install it, for example with: pip install 'fsspec[{url.partition(':')[0]}]'"
         ) from error
     except ValueError as error:
-        raise InvalidArgumentError(f"cannot open {url}: {error}") from error
+        raise InvalidArgumentError(f"Cannot open {clean_url(url)}: {error}") from error
+    except FileNotFoundError as error:
+        raise StoreNotFoundError(
+            f"There is no store at {clean_url(url)}: {error} is not there. Check the path."
+        ) from error
+    except (OSError, BadZipFile) as error:
+        raise StorageError(f"Cannot open {clean_url(url)}: {error}", errno.EIO) from error
     return ZarrStorage(store, read_only, clean_url(url))
+
+
+def _refuse_cached_web(url: str) -> None:
+    """Refuse a cache of fsspec before a web server: its requests fail as soon as zarr-python makes them."""
+    chain, _, last = url.rpartition("::")
+    caches = [name for name in chain.split("::") if name.lower().endswith("cache")]
+    if caches and last.lower().startswith(("http://", "https://")):
+        raise InvalidArgumentError(
+            f"Cannot open {clean_url(url)}: the caches of fsspec, such as {caches[0]}, do not work for web servers "
+            f"below zarr-python. Open {clean_url(last)} itself, or a copy."
+        )
 
 
 def _never_listed_on_the_web(store: FsspecStore) -> FsspecStore:
