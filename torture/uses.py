@@ -300,7 +300,7 @@ def opening_as_plate(path: Path) -> None:
 def validating(path: Path) -> None:
     """Validate, and print the report."""
     report = lamella.validate(path)
-    _ = str(report), report.to_json()
+    _ = str(report), report.to_dict()
 
 
 def validating_pixels(path: Path) -> None:
@@ -311,7 +311,7 @@ def validating_pixels(path: Path) -> None:
 def planning_repair(path: Path) -> None:
     """Plan a repair."""
     plan = lamella.repair(path, dry_run=True)
-    _ = str(plan), plan.diff, plan.to_json()
+    _ = str(plan), plan.diff, plan.to_dict()
 
 
 def planning_reindex(path: Path) -> None:
@@ -321,8 +321,9 @@ def planning_reindex(path: Path) -> None:
 
 def summarizing(path: Path) -> None:
     """Say what ``lamella info -v`` says."""
-    from lamella.cli.info_text import plain_lines, text_of
     from lamella.ops.summary import summarize, to_json
+
+    from lamella.cli.info_text import plain_lines, text_of
 
     summary = summarize(lamella.open_ome_zarr(path), details=True)
     _ = list(plain_lines(text_of(summary))), to_json(summary)

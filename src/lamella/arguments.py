@@ -101,18 +101,6 @@ def whole_number(value: int, what: str, least: int) -> int:
     return number
 
 
-def check_progress(progress: object) -> None:
-    """Refuse a progress callback that cannot be called.
-
-    Raises
-    ------
-    WrongTypeError
-        It cannot.
-    """
-    if progress is not None and not callable(progress):
-        raise WrongTypeError(f"progress is a function to call, not {progress!r}.")
-
-
 def name_text(name: object) -> str:
     """Return a name of a row, column or position as text; whole numbers are taken as well, and nothing else.
 

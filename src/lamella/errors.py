@@ -65,6 +65,15 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun in the singular or plural.
+
+    >>> counted(1, "plane"), counted(0, "plane")
+    ('1 plane', '0 planes')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def check_options(call: str, options: Iterable[str], known: Iterable[str]) -> None:
     """Raise for the first option that a call does not know.
 

@@ -74,7 +74,7 @@ def test_a_lazy_block_is_named_and_the_array_is_unfinished_until_it_is_written(i
     report = lamella.status(path)
     assert report.counts["partly"] == 1
     assert "unfinished: [0:4, 0:1, 0:1, 0:8, 0:8]" in str(report)
-    assert report.to_json()["images"][0]["levels"][0]["unfinished"]
+    assert report.to_dict()["images"][0]["levels"][0]["unfinished"]
     for read in (
         lambda a: a[0],
         lambda a: a.read((0,)),

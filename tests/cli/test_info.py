@@ -177,8 +177,8 @@ def test_when_nothing_opens_it_is_a_failure(plate):
         (well / ".zattrs").write_text("{")
     for arguments in ((plate,), (plate, "-v"), (plate, "--json")):
         result = run(*arguments)
-        assert result.exit_code == 1
-        assert result.stderr == f"Error: No position of {plate} can be opened.\n"
+        assert result.exit_code == 2
+        assert result.stderr == f"lamella: error: No position of {plate} can be opened.\n"
         assert "A/1" in result.stdout
 
 
@@ -330,9 +330,9 @@ def test_what_is_no_store_is_one_line(tmp_path, make):
     elif make == "file":
         path.write_text("text")
     result = run(path)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert not result.stdout
-    assert result.stderr.startswith("Error: ")
+    assert result.stderr.startswith("lamella: error: ")
     assert result.stderr.count("\n") == 1
     assert str(path) in result.stderr
 
@@ -340,7 +340,7 @@ def test_what_is_no_store_is_one_line(tmp_path, make):
 def test_a_damaged_plate_document_is_one_line(plate):
     (plate / ".zattrs").write_text("{")
     result = run(plate)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
 
 

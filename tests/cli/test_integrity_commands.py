@@ -61,7 +61,7 @@ def test_verify_ends_with_0_1_or_2(film, tmp_path):
     assert json.loads(run("verify", "--json", film).stdout)["whole"] is False
     missing = run("verify", tmp_path / "nothing.zarr")
     assert missing.exit_code == 2
-    assert missing.stderr.startswith("Error: There is no store at")
+    assert missing.stderr.startswith("lamella: error: There is no store at")
 
 
 def test_checksum_makes_what_verify_compares(film, tmp_path):
@@ -93,7 +93,7 @@ def test_what_was_interrupted_is_finished_by_the_same_command(film, tmp_path, mo
     monkeypatch.setattr(module, name, interrupted)
     result = run(command, film, *options, "-j", 1)
     assert result.exit_code == 130
-    assert result.stderr == "Interrupted. Run the same command again to go on.\n"
+    assert result.stderr == "lamella: error: Interrupted. Run the same command again to resume.\n"
     again = []
     monkeypatch.setattr(module, name, lambda file: (again.append(file.key), work(file))[1])
     result = run(command, film, *options, "-j", 1)

@@ -100,7 +100,7 @@ def block(picture, box):
 
 def test_the_composite_of_an_image_is_on_the_page(image, tmp_path):
     result = run(image, "-o", tmp_path / "out.png", "--size", "48")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, f"Wrote {tmp_path / 'out.png'}\n", "")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"Wrote {tmp_path / 'out.png'}.\n", "")
     data = lamella.open_ome_zarr(image)["0"].numpy()
     expected = (
         np.stack([data[0], data[1], np.zeros_like(data[0])], axis=-1).repeat(2, axis=0).repeat(2, axis=1)
@@ -237,7 +237,7 @@ def test_a_damaged_field_is_crossed_out_and_named(plate, tmp_path):
     damaged(plate, "A/1/1")
     result = run(plate, "-o", tmp_path / "out.png")
     assert result.exit_code == 0
-    assert result.stderr.startswith("A/1/1: ")
+    assert result.stderr.startswith("lamella: warning: A/1/1: ")
     assert result.stderr.count("\n") == 1
     picture = pixels(tmp_path / "out.png")
     _, montage = montage_of(plate)
@@ -253,7 +253,7 @@ def test_a_damaged_well_is_crossed_out_as_a_whole(plate, tmp_path):
     damaged(plate, "B/2")
     result = run(plate, "-o", tmp_path / "out.png")
     assert result.exit_code == 0
-    assert result.stderr.startswith("B/2: ")
+    assert result.stderr.startswith("lamella: warning: B/2: ")
     picture = pixels(tmp_path / "out.png")
     _, montage = montage_of(plate)
     assert (block(picture, montage.well(1, 1))[0] == DAMAGE).all()
@@ -266,7 +266,7 @@ def test_a_damaged_chunk_is_crossed_out_too(plate, tmp_path):
     chunk.write_bytes(b"no chunk")
     result = run(plate, "-o", tmp_path / "out.png")
     assert result.exit_code == 0
-    assert result.stderr.startswith("B/3/0: ")
+    assert result.stderr.startswith("lamella: warning: B/3/0: ")
 
 
 def test_when_no_field_can_be_drawn_there_is_no_picture(plate, tmp_path):
@@ -283,7 +283,7 @@ def test_fields_without_the_labels_are_drawn_and_named(plate, tmp_path):
         node["A/1/0"].labels.create("cells", np.ones((16, 12), "uint8"), colors={1: (255, 0, 0)})
     result = run(plate, "-o", tmp_path / "out.png", "--label", "cells")
     assert result.exit_code == 0
-    assert [line.split(":")[0] for line in result.stderr.splitlines()] == [
+    assert [line.split(": ")[2] for line in result.stderr.splitlines()] == [
         name for name in GREYS if name != "A/1/0"
     ]
     picture = pixels(tmp_path / "out.png")
@@ -298,7 +298,7 @@ def test_a_field_without_pixels_is_crossed_out(plate, tmp_path):
         node.create_position("A", "2", "0", 0, 1)
     result = run(plate, "-o", tmp_path / "out.png")
     assert result.exit_code == 0
-    assert result.stderr.startswith("A/2/0: ")
+    assert result.stderr.startswith("lamella: warning: A/2/0: ")
 
 
 def test_an_empty_plate_is_drawn(tmp_path):
@@ -368,9 +368,9 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one(image, tmp_path, mo
     assert os.listdir(folder) == ["out.png"]
 
 
-def refused(result, *words):
-    assert result.exit_code == 1
-    assert result.stderr.startswith("Error: ")
+def refused(result, *words, exit_code=1):
+    assert result.exit_code == exit_code
+    assert result.stderr.startswith("lamella: error: ")
     assert result.stderr.count("\n") == 1
     for word in words:
         assert word in result.stderr
@@ -407,7 +407,8 @@ def test_a_folder_is_no_file(image, tmp_path):
 
 
 def test_no_store_is_one_line(tmp_path):
-    refused(run(tmp_path / "none.zarr", "-o", tmp_path / "out.png"), "There is no store at", "none.zarr")
+    result = run(tmp_path / "none.zarr", "-o", tmp_path / "out.png")
+    refused(result, "There is no store at", "none.zarr", exit_code=2)
 
 
 def test_an_unknown_channel_is_refused(image, plate, tmp_path):
@@ -465,7 +466,7 @@ def test_without_pillow_it_says_what_to_install(image, tmp_path, monkeypatch):
 def test_as_a_process_of_its_own(image, tmp_path):
     command = [sys.executable, "-m", "lamella", "preview", str(image), "-o", "out.png", "--size", "48"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "Wrote out.png\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Wrote out.png.\n", "")
     assert pixels(tmp_path / "out.png").any()
 
 

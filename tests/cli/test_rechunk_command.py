@@ -31,10 +31,12 @@ def codecs(path):
 
 
 def test_chunks_shards_and_codec(store, tmp_path):
-    result = run(store, tmp_path / "out.zarr", "--chunks", "2,3,5", "--shards", "4,6,10", "--codec", "zstd:7")
+    result = run(
+        store, tmp_path / "out.zarr", "--chunks", "2,3,5", "--shards", "4,6,10", "--compressor", "zstd:7"
+    )
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith(
-        f"{tmp_path / 'out.zarr'}: 1 group, 1 array (0 with their chunks as they were)"
+        f"Wrote {tmp_path / 'out.zarr'}: 1 group, 1 array (0 copied without re-encoding)"
     )
     image = lamella.open_ome_zarr(tmp_path / "out.zarr")["0"]
     assert (image.chunks, image.shards) == ((1, 2, 3, 5), (1, 4, 6, 10))
@@ -44,15 +46,25 @@ def test_chunks_shards_and_codec(store, tmp_path):
 
 
 def test_in_place(store):
-    assert run(store, "--codec", "none", "--quiet").output == ""
+    assert run(store, "--in-place", "--compressor", "none", "--quiet").output == ""
     assert [codec["name"] for codec in codecs(store)] == ["bytes"]
-    assert run(store, "--shards", "auto").exit_code == 0
+    report = json.loads(run(store, "--in-place", "--shards", "auto", "--json").stdout)
+    assert (report["destination"], report["arrays"], report["carried"]) == (str(store), 1, 1)
+
+
+@pytest.mark.parametrize("more", [[], ["out.zarr", "--in-place"]], ids=["neither", "both"])
+def test_either_a_destination_or_in_place(store, files, more):
+    before = files(store)
+    result = run(store, *more, "--compressor", "none")
+    assert result.exit_code == 2
+    assert "Give either DST, the store to write, or --in-place to replace PATH." in result.stderr
+    assert files(store) == before
 
 
 def test_nothing_to_do_is_a_usage_error(store):
     result = run(store)
     assert result.exit_code == 2
-    assert "give --chunks, --shards or --codec" in result.stderr
+    assert "Give at least one of --chunks, --shards and --compressor." in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -61,11 +73,11 @@ def test_nothing_to_do_is_a_usage_error(store):
         (["--chunks", "2,x"], "neither auto nor lengths like 16,256,256"),
         (["--chunks", "none"], "neither auto nor lengths"),
         (["--shards", "0"], "neither auto nor none nor lengths"),
-        (["--codec", "zstd:high"], "no codec with a level"),
+        (["--compressor", "zstd:high"], "not the name of a codec with its level"),
     ],
 )
 def test_what_cannot_be_parsed_is_a_usage_error(store, arguments, text):
-    result = run(store, *arguments)
+    result = run(store, "--in-place", *arguments)
     assert result.exit_code == 2
     assert text in " ".join(result.stderr.split())
 
@@ -73,15 +85,15 @@ def test_what_cannot_be_parsed_is_a_usage_error(store, arguments, text):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--codec", "jpeg"], "is unknown"),
-        (["--codec", "none:3"], "none has no level"),
-        (["--codec", "gzip:12"], "from 0 to 9"),
+        (["--compressor", "jpeg"], "is unknown"),
+        (["--compressor", "none:3"], "none has no level"),
+        (["--compressor", "gzip:12"], "from 0 to 9"),
         (["--chunks", "4,4", "--shards", "6,6"], "whole multiples"),
     ],
 )
 def test_what_is_refused_is_one_line(store, arguments, text):
-    result = run(store, *arguments)
+    result = run(store, "--in-place", *arguments)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("Error: ")
+    assert result.stderr.startswith("lamella: error: ")
     assert text in result.stderr
     assert result.stderr.count("\n") == 1

@@ -88,7 +88,7 @@ def test_a_backup_does_not_go_into_the_store(plate, files):
     before = files(plate)
     result = run(plate, "--backup", plate / "old")
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: A backup goes to a new or empty folder beside the store")
+    assert result.stderr.startswith("lamella: error: A backup goes to a new or empty folder beside the store")
     assert files(plate) == before
 
 
@@ -106,14 +106,14 @@ def test_reindex_makes_a_plate_of_images(plate):
 def test_nothing_at_the_path_ends_with_2(tmp_path, options):
     result = run(tmp_path / "none.zarr", *options)
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: There is no store at")
+    assert result.stderr.startswith("lamella: error: There is no store at")
 
 
 def test_reindex_without_images_is_one_line(tmp_path):
     (tmp_path / "x.zarr").mkdir()
     result = run(tmp_path / "x.zarr", "--reindex")
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: There are no images in")
+    assert result.stderr.startswith("lamella: error: There are no images in")
     assert result.stderr.count("\n") == 1
 
 

@@ -84,7 +84,7 @@ def test_what_cannot_be_judged_ends_with_2(tmp_path, what, options):
         content = json.loads(result.stdout)
         assert (content["readable"], content["valid"]) == (False, False)
     if what == "nothing":
-        assert result.stderr.startswith("Error: There is no store at")
+        assert result.stderr.startswith("lamella: error: There is no store at")
 
 
 def test_json_is_one_object_with_all_findings(image):

@@ -135,6 +135,7 @@ WRONG_LEVELS = [0, -1, 1.5, "all", True, [2]]
 WRONG_LABELS = ["", "..", "a/b", "../x", "cells", "x\0", "n" * 300]
 WRONG_JOBS = ["2", 1.5, [1]]
 WRONG_EXECUTORS = [5, "threads", object()]
+WRONG_PROGRESS = [5, "bar"]
 WRONG_FUNCTIONS = [None, 5, "max"]
 WRONG_MEMBERS = ["nothing", "", "..", "../x", None, 5.5, "A/9", "a//b"]
 WRONG_STREAMS = {
@@ -373,9 +374,10 @@ CALLS: dict[str, tuple[Any, dict[str, Any], dict[str, list[Any]]]] = {
             "destination": ["image.zarr", "plate.zarr/A/inside.zarr", 5, ""],
             "chunks": [(0, 8, 8), (1.5, 8, 8), "x"],
             "shards": [(0, 8, 8), "x", (5, 8, 8)],
-            "codec": ["rar", 5],
+            "compressor": ["rar", 5],
             "jobs": WRONG_JOBS,
             "executor": WRONG_EXECUTORS,
+            "progress": WRONG_PROGRESS,
         },
     ),
     "upgrade": (
@@ -578,7 +580,8 @@ CALLS: dict[str, tuple[Any, dict[str, Any], dict[str, list[Any]]]] = {
                 "rechunk {plate} {image} --chunks 4,8,8",
                 "rechunk {plate} {new} --chunks 4,8,x",
                 "rechunk {plate} {new} --chunks 0,8,8",
-                "rechunk {plate} {new} --codec rar",
+                "rechunk {plate} {new} --compressor rar",
+                "rechunk {plate} --chunks 4,8,8",
                 "rechunk {plate} {new} --chunks 4,8,8 --jobs x",
                 "rechunk {plate}/nothing {new} --chunks 4,8,8",
                 "upgrade {plate} {image} --to 0.5",

@@ -98,9 +98,7 @@ def test_missing_planes_are_zeros_and_are_named_once(files: Path, store: Path) -
 def test_files_that_do_not_match_are_named(files: Path, store: Path) -> None:
     tifffile.imwrite(files / "thumbnail.tif", plane("thumbnail"))
     report = convert(files, store, well_regex=PATTERN)
-    assert report.notes == (
-        "1 of the files are left out, the pattern does not match their names: thumbnail.tif",
-    )
+    assert report.notes == ("1 file was left out: the pattern does not match thumbnail.tif",)
 
 
 def test_fields_of_a_plate_may_differ_in_size_and_axes(tmp_path: Path, store: Path) -> None:
@@ -284,7 +282,7 @@ def test_tables_are_read_as_spreadsheets_write_them(tmp_path: Path, store: Path,
     text = "File,Row,Col,Field\r\n a.tif ,B,02,7\r\n".replace(",", mark)
     path = table(tmp_path, text)
     report = convert(tmp_path / "b.tif", store, map_file=path)
-    assert "does not name them: b.tif" in report.notes[0]
+    assert "does not name b.tif" in report.notes[0]
     with open_ome_zarr(store, layout="hcs") as plate:
         assert_array_equal(plate["B/02/7"].data[0], plane("a.tif"))
 

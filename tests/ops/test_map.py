@@ -165,11 +165,9 @@ def test_a_unit_is_tried_again_as_often_as_asked(plate):
 
 def test_some_positions_and_progress(plate):
     told = []
-    report = plate.map(
-        mean, positions=["B/2/0", "/A/1/0"], progress=lambda done, total: told.append((done, total))
-    )
+    report = plate.map(mean, positions=["B/2/0", "/A/1/0"], progress=lambda *step: told.append(step))
     assert list(report.values) == ["B/2/0", "A/1/0"]
-    assert told == [(1, 2), (2, 2)]
+    assert told == [(1, 2, "positions"), (2, 2, "positions")]
 
 
 def test_a_block_of_another_shape_is_a_failure(plate, tmp_path):

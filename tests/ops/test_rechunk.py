@@ -49,7 +49,7 @@ def test_a_plate_is_cut_anew_with_all_it_has(tmp_path, files, old, in_place):
     target = source if in_place else tmp_path / "out.zarr"
     shards = None if old == "0.4" else (4, 10, 30)
 
-    lamella.rechunk(source, None if in_place else target, chunks=(2, 5, 10), shards=shards, codec="gzip")
+    lamella.rechunk(source, None if in_place else target, chunks=(2, 5, 10), shards=shards, compressor="gzip")
 
     check_same_pixels(pixels(target), expected)
     check_valid(target, old)
@@ -103,7 +103,7 @@ def test_a_single_array(tmp_path):
         ),
         ({"shards": "auto"}, ((1, 1, 2, 8, 16), (1, 1, 4, 24, 32)), ((1, 1, 2, 8, 15), (1, 1, 2, 16, 15))),
         ({"chunks": "auto", "shards": (4, 10, 30)}, ((1, 1, 4, 10, 30), (1, 1, 4, 10, 30)), None),
-        ({"codec": "zstd"}, ((1, 1, 2, 8, 16), None), None),
+        ({"compressor": "zstd"}, ((1, 1, 2, 8, 16), None), None),
     ],
     ids=str,
 )
@@ -121,7 +121,7 @@ def test_what_is_asked_for_and_what_is_kept(tmp_path, asked, level0, level1):
     [
         ({"shards": "none"}, ((1, 1, 2, 8, 16), None)),
         ({"chunks": (3, 8, 16)}, ((1, 1, 3, 8, 16), (1, 1, 6, 16, 32))),
-        ({"codec": "none"}, ((1, 1, 2, 8, 16), (1, 1, 4, 16, 32))),
+        ({"compressor": "none"}, ((1, 1, 2, 8, 16), (1, 1, 4, 16, 32))),
     ],
     ids=str,
 )
@@ -139,7 +139,7 @@ def test_shards_are_kept_unless_asked_otherwise(tmp_path, asked, found):
 )
 def test_a_codec(tmp_path, version, codec, names):
     source = build_image(tmp_path / "in.zarr", version, labels=False)
-    lamella.rechunk(source, codec=codec)
+    lamella.rechunk(source, compressor=codec)
     if version == "0.5":
         document = json.loads((source / "0" / "zarr.json").read_text())
         assert [entry["name"] for entry in document["codecs"]] == ["bytes", *names]
@@ -150,7 +150,7 @@ def test_a_codec(tmp_path, version, codec, names):
 
 def test_a_layout_that_is_there_already_is_copied_without_decoding(tmp_path):
     source = build_image(tmp_path / "in.zarr", "0.5", labels=False)
-    report = lamella.rechunk(source, tmp_path / "out.zarr", chunks=(2, 8, 16), codec="blosc")
+    report = lamella.rechunk(source, tmp_path / "out.zarr", chunks=(2, 8, 16), compressor="blosc")
     assert report.carried == report.arrays == 2
     check_same_pixels(pixels(tmp_path / "out.zarr"), pixels(source))
 
@@ -226,13 +226,13 @@ def test_units_are_whole_files_and_bounded(shape, old, new, most):
 @pytest.mark.parametrize(
     ("asked", "text"),
     [
-        ({}, "nothing was asked"),
+        ({}, "at least one of chunks, shards, compressor"),
         ({"chunks": (0, 8)}, "from 1 on"),
         ({"chunks": ()}, "from 1 on"),
         ({"chunks": "none"}, "neither auto"),
         ({"shards": "some"}, "neither auto nor none"),
         ({"chunks": (4, 8, 8), "shards": (4, 12, 8)}, "whole multiples"),
-        ({"codec": "jpeg"}, "unknown"),
+        ({"compressor": "jpeg"}, "unknown"),
     ],
     ids=str,
 )
@@ -255,7 +255,7 @@ def test_chunks_that_blosc_cannot_compress_are_refused(tmp_path):
     group = zarr.create_group(tmp_path / "in.zarr", attributes=attributes_of_image())
     group.create_array("0", shape=(1 << 16, 1 << 16), chunks=(64, 64), dtype="u2", dimension_names=["y", "x"])
     with pytest.raises(InvalidArgumentError, match="2 GiB"):
-        lamella.rechunk(tmp_path / "in.zarr", chunks=(1 << 16, 1 << 15), codec="blosc")
+        lamella.rechunk(tmp_path / "in.zarr", chunks=(1 << 16, 1 << 15), compressor="blosc")
 
 
 def test_a_destination_that_exists_is_refused(tmp_path):

@@ -61,7 +61,7 @@ def build(path, version, chunks, **options):
     ("operation", "version", "chunks", "more", "options"),
     [
         ("upgrade", "0.5", (4, 256, 256), {"shards": (16, 512, 512)}, {"to": "0.4"}),
-        ("rechunk", "0.4", (40, 128, 128), {}, {"chunks": (1, 1024, 1024), "codec": "zstd"}),
+        ("rechunk", "0.4", (40, 128, 128), {}, {"chunks": (1, 1024, 1024), "compressor": "zstd"}),
     ],
     ids=["shards", "across"],
 )

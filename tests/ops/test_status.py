@@ -184,7 +184,7 @@ def test_a_plate_tells_of_each_image_and_of_labels_and_goes_on_at_damage(tmp_pat
         ("D/1/0/labels/cells", "written"),
     ]
     assert status.counts == {"written": 2, "partly": 0, "missing": 1, "damaged": 2, "unread": 0}
-    assert status.to_json()["counts"] == status.counts
+    assert status.to_dict()["counts"] == status.counts
 
 
 def test_no_chunk_is_read_whole(counting_store):
@@ -214,7 +214,7 @@ def test_frames_that_a_stream_dropped_are_told_apart_from_those_that_were_lost(t
         assert "open at frame 6" in str(position.status())
     status = position.status()
     assert "  stream: 2 of 6 frames were dropped in the order t: 2 to 3" in str(status).splitlines()
-    assert status.to_json()["levels"][0]["dropped_frames"] == [[2, 2]]
+    assert status.to_dict()["levels"][0]["dropped_frames"] == [[2, 2]]
     assert status.levels[0].at(time=2) == "missing"
 
 

@@ -254,7 +254,7 @@ def test_the_text_names_node_rule_level_place_and_remedy(plate):
 def test_the_json_has_all_that_the_report_has(plate):
     change(plate / "A/1/1", lambda ome: ome["omero"]["channels"][0].update(color="red"))
     report = lamella.validate(plate)
-    content = json.loads(json.dumps(report.to_json()))
+    content = json.loads(json.dumps(report.to_dict()))
     assert (content["readable"], content["valid"]) == (True, False)
     assert content["counts"] == {"MUST": 1, "SHOULD": report.counts["SHOULD"]}
     assert [item["rule"] for item in content["findings"]] == [finding.rule for finding in report.findings]

@@ -93,8 +93,8 @@ def test_workers_go_on_too(plate, work, kind, monkeypatch):
     monkeypatch.setattr("lamella.ops.jobs.journal._MOST_SECONDS", 0)
     seen, added, add = [], [], Journal.add
 
-    def stop(size):
-        seen.append(size)
+    def stop(done, total, what):
+        seen.append(done)
         if len(seen) == 4:
             raise CutError
 
@@ -117,7 +117,7 @@ def test_the_report_says_how_many_files_an_earlier_call_has_read(plate, tmp_path
     work = Work("verify", tmp_path, monkeypatch)
     work.cut(plate, 2)
     report = work(plate)
-    assert report.known == report.to_json()["known"] == 2
+    assert report.known == report.to_dict()["known"] == 2
     assert "2 of them read by a call before this one" in str(report)
     assert report.files == len(pixel_files(plate))
 
@@ -384,7 +384,7 @@ def test_results_of_large_files_are_written_down_at_once(plate, work, monkeypatc
     monkeypatch.setattr("lamella.ops.jobs.journal._MOST_BYTES", 1)
     known = []
 
-    def look(size):
+    def look(*_):
         known.append(work.record.read_bytes().count(b"\n") - 1)
 
     work(plate, progress=look)
@@ -401,9 +401,9 @@ def test_what_was_found_is_written_down_when_the_work_fails(plate, work, monkeyp
 def test_two_at_once_on_one_record_both_end(plate, work):
     once = []
 
-    def other(size):
+    def other(done, total, what):
         if not once:
-            once.append(size)
+            once.append(done)
             work.ended(plate, work(plate))
 
     work.ended(plate, work(plate, progress=other))

@@ -217,7 +217,7 @@ def test_a_stream_that_ends_sooner_than_a_killed_one_shows_nothing_of_it(layout,
 def test_what_a_killed_append_left_is_no_file_of_the_store(version, tmp_path):
     store = tmp_path / "film.zarr"
     film(store, version, "plain").close()
-    status, sums = lamella.status(store).to_json(), lamella.checksum(store)
+    status, sums = lamella.status(store).to_dict(), lamella.checksum(store)
     with lamella.open_ome_zarr(store, mode="r+") as position:
         folder = store / "0" / ("" if version == "0.4" else "c")
         position.data.append(frames(1, (2, 2, 1, 8, 12)))
@@ -227,7 +227,7 @@ def test_what_a_killed_append_left_is_no_file_of_the_store(version, tmp_path):
         file = folder / place
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(left[:-1])  # cut off, too
-    assert lamella.status(store).to_json() == status
+    assert lamella.status(store).to_dict() == status
     assert lamella.checksum(store) == sums
     assert lamella.verify(store).files == 8
     assert lamella.validate(store, pixels=True).valid

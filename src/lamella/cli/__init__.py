@@ -1,7 +1,7 @@
 """The command line: ``lamella`` and its commands, one per module, each loaded when it is named.
 
 A command parses arguments, calls one operation and prints. What goes wrong for a reason that a user can act upon is
-one line on the error stream and exit code 1; anything else is a defect and shows its traceback.
+one line on the error stream and an exit code (docs/command-line.md); anything else is a defect and shows its traceback.
 
 Layer: cli. Modules of commands import click alone; an operation and its libraries load when the command runs.
 """
@@ -9,36 +9,76 @@ Layer: cli. Modules of commands import click alone; an operation and its librari
 from __future__ import annotations
 
 import errno
-import sys
+import signal
+import threading
 import warnings
+from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from lamella._version import __version__
-from lamella.errors import LamellaError, one_line
+from lamella.cli.messages import (
+    FAILED,
+    INTERRUPTED,
+    QUIET,
+    RESUMES,
+    TERMINATED,
+    UNREADABLE,
+    echo_message,
+    error_line,
+)
+from lamella.errors import LamellaError, StoreNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
+    from types import FrameType
     from typing import TextIO
 
-COMMANDS = (
-    "checksum",
-    "convert",
-    "info",
-    "preview",
-    "rechunk",
-    "repair",
-    "status",
-    "upgrade",
-    "validate",
-    "verify",
-)
-"""Each is the function of the same name in the module of the same name here."""
+COMMANDS = {
+    "checksum": "Write checksums of all files.",
+    "convert": "Convert microscopy files to OME-Zarr.",
+    "info": "Show what a store contains.",
+    "preview": "Draw an image or a plate into a PNG file.",
+    "rechunk": "Rewrite arrays with other chunks, shards or compression.",
+    "repair": "Fix metadata that can be fixed without guessing.",
+    "status": "Report which pixels are written, missing or damaged.",
+    "upgrade": "Convert a store to another OME-NGFF version.",
+    "validate": "Check a store against the OME-NGFF specification.",
+    "verify": "Decode every chunk and report damage.",
+}
+"""Each is the function of the same name in the module of the same name here; its docstring begins with this line."""
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+_ONLY_READ = ("info", "status", "validate", "verify")
+"""Commands that write nothing: an error that ends one means that the store could not be read."""
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, by which a batch system ends a job: operations clean up as they do after Ctrl-C."""
+
+
+class _UsageError(click.UsageError):
+    """A usage error with the prefix of all errors."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the usage, where to find help, and the message."""
+        del file
+        if self.ctx is not None:
+            click.echo(self.ctx.get_usage(), err=True)
+            click.echo(f"Try '{self.ctx.command_path} --help' for help.\n", err=True)
+        echo_message("error", self.format_message())
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Show usage errors with the prefix of all errors."""
+    try:
+        yield
+    except (_UsageError, click.exceptions.NoArgsIsHelpError):
+        raise
+    except click.UsageError as error:
+        raise _UsageError(error.format_message(), error.ctx) from error
 
 
 class Commands(click.Group):
@@ -57,53 +97,79 @@ class Commands(click.Group):
         command: click.Command = getattr(import_module(f"lamella.cli.{cmd_name}"), cmd_name)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one whole line for each command, without importing any."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options before the name of the command."""
+        with _usage_errors():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what it raises on purpose ends as one line and exit code 1."""
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+        """Run the command; an error that was raised on purpose ends as one line and an exit code."""
+        with warnings.catch_warnings(), _raising_at_sigterm(), _usage_errors():
+            _show_warnings(ctx)
             try:
                 return super().invoke(ctx)
-            except KeyboardInterrupt:
-                click.echo("Interrupted.", err=True)
-                ctx.exit(INTERRUPTED)
+            except KeyboardInterrupt as interrupt:
+                _end_interrupted(ctx, interrupt)
             except (LamellaError, OSError) as error:
                 if isinstance(error, OSError) and error.errno == errno.EPIPE:
                     raise  # the reader of our output left, as `head` does: click ends in silence
-                raise click.ClickException(error_line(error)) from error
+                echo_message("error", error_line(error))
+                unreadable = isinstance(error, StoreNotFoundError) or ctx.invoked_subcommand in _ONLY_READ
+                ctx.exit(UNREADABLE if unreadable else FAILED)
 
 
-def error_line(error: BaseException) -> str:
-    """Return the text of an error as one line.
-
-    >>> error_line(FileNotFoundError(2, "No such file or directory", "a.tif"))
-    'a.tif: No such file or directory'
-    """
-    if isinstance(error, OSError) and not isinstance(error, LamellaError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return " ".join(f"{where}{error.strerror}".split())
-    return one_line(error)
+def _end_interrupted(context: click.Context, interrupt: KeyboardInterrupt) -> NoReturn:
+    resume = " Run the same command again to resume." if context.meta.get(RESUMES) else ""
+    terminated = isinstance(interrupt, _Terminated)
+    echo_message("error", f"{'Terminated' if terminated else 'Interrupted'}.{resume}")
+    context.exit(TERMINATED if terminated else INTERRUPTED)
 
 
-def echo_lines(lines: Iterable[str]) -> None:
-    """Print plain lines; what the terminal's encoding lacks becomes a question mark instead of an error."""
-    encoding = sys.stdout.encoding or "utf-8"
-    for line in lines:
-        click.echo(line.encode(encoding, "replace").decode(encoding))
+@contextmanager
+def _raising_at_sigterm() -> Iterator[None]:
+    """Clean up at SIGTERM as at Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    del category, filename, lineno, file, line
-    click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
+def _show_warnings(context: click.Context) -> None:
+    """Print each warning once, as one line, unless only errors are asked for."""
+    shown: set[str] = set()
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        del category, filename, lineno, file, line
+        text = str(message)
+        if text not in shown and not context.meta.get(QUIET):
+            shown.add(text)
+            echo_message("warning", text)
+
+    warnings.showwarning = show
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("lamella", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lamella")
 def main() -> None:
-    """Convert, show, check, mend and rewrite OME-Zarr microscopy data."""
+    """Convert, show, check, repair and rewrite OME-Zarr microscopy data."""

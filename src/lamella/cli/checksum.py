@@ -7,36 +7,42 @@ from __future__ import annotations
 
 import click
 
-from lamella.cli.links import follow_links_option
+from lamella.cli.messages import RESUMES, echo_json, echo_lines
+from lamella.cli.options import follow_links_option, jobs_option, json_option, quiet_option, verbose_option
 
 
 @click.command()
-@click.argument("path")
-@click.option("-o", "--output", type=click.Path(), help="Write the manifest here, not to the terminal.")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Workers; one per processor by default.")
+@click.argument("path", type=click.Path())
+@click.option("-o", "--output", type=click.Path(), help="Write the manifest to this file.")
+@jobs_option
+@json_option
+@quiet_option
+@verbose_option()
 @follow_links_option
 @click.pass_context
 def checksum(
-    context: click.Context, path: str, output: str | None, jobs: int | None, follow_links: bool
+    context: click.Context,
+    path: str,
+    output: str | None,
+    jobs: int | None,
+    as_json: bool,
+    quiet: bool,
+    follow_links: bool,
 ) -> None:
-    """Print the SHA-256 of every file of a store, sorted by name: the same on every machine.
+    """Write checksums of all files.
 
-    `lamella verify PATH --manifest FILE` compares with it; so does `sha256sum --check` inside the store.
+    One line for each file, sorted by name, with its SHA-256: the same on every machine. `lamella verify PATH --manifest
+    FILE` compares the files with it; so does `sha256sum --check` inside the store.
 
-    With -o a command that was killed is finished by the same command. It keeps what it has in OUTPUT.record, which goes
-    when the manifest is written.
+    With -o an interrupted command is resumed by the same command. It keeps the checksums so far in OUTPUT.record, which
+    is removed when the manifest is written.
     """
-    from lamella.cli import INTERRUPTED, echo_lines
-    from lamella.cli.progress import ended_by_sigterm
     from lamella.ops.integrity.checksum import checksum as run
     from lamella.ops.integrity.checksum import manifest_lines
 
-    try:
-        with ended_by_sigterm():
-            digests = run(path, output, jobs=jobs, follow_links=follow_links)
-    except KeyboardInterrupt:
-        go_on = "" if output is None else " Run the same command again to go on."
-        click.echo(f"Interrupted.{go_on}", err=True)
-        context.exit(INTERRUPTED)
-    if output is None:
+    context.meta[RESUMES] = output is not None
+    digests = run(path, output, jobs=jobs, progress=not quiet, follow_links=follow_links)
+    if as_json:
+        echo_json(digests)
+    elif output is None:
         echo_lines(manifest_lines(digests))

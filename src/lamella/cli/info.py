@@ -1,4 +1,4 @@
-"""``lamella info``: what a store holds.
+"""``lamella info``: what a store contains.
 
 The objects that ``--json`` prints, all with ``kind`` first; what is not known is null:
 
@@ -30,37 +30,30 @@ from __future__ import annotations
 
 import click
 
-from lamella.cli.links import follow_links_option
+from lamella.cli.messages import echo_json
+from lamella.cli.options import follow_links_option, json_option, verbose_option
 
 
 @click.command()
-@click.argument("path")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
-@click.option(
-    "-v",
-    "--verbose",
-    is_flag=True,
-    help="List every position of a plate; count the files and bytes of an image.",
-)
+@click.argument("path", type=click.Path())
+@json_option
+@verbose_option("List every position; count files and bytes.", expose=True)
 @follow_links_option
-def info(path: str, as_json: bool, verbose: bool, follow_links: bool) -> None:
-    """Say what an OME-Zarr store holds: an image, plate, row, well, collection or scene.
+def info(path: str, as_json: bool, verbose: int, follow_links: bool) -> None:
+    """Show what a store contains.
 
-    Only metadata are read, never pixels. Damaged positions are listed as such; the exit code is 1 only when nothing
-    can be opened.
+    PATH is an image, plate, row, well, collection or scene. Only metadata are read, never pixels. Damaged positions are
+    listed as such.
     """
-    import json
-
-    from lamella.cli import echo_lines
     from lamella.cli.info_text import print_blocks, text_of
     from lamella.errors import MetadataError
     from lamella.nodes.describe import ContainerDescription, describe, to_json
     from lamella.nodes.open import open_ome_zarr
 
     with open_ome_zarr(path, disable_path_checking=follow_links) as node:
-        description = describe(node, details=verbose)
+        description = describe(node, details=verbose > 0)
     if as_json:
-        echo_lines([json.dumps(to_json(description), indent=2, ensure_ascii=False)])
+        echo_json(to_json(description))
     else:
         print_blocks(text_of(description))
     if isinstance(description, ContainerDescription) and description.nothing_opens:

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lamella.cli import echo_lines
+from lamella.cli.messages import echo_lines
 from lamella.nodes.describe import (
     ChannelDescription,
     CollectionDescription,

@@ -7,32 +7,29 @@ from __future__ import annotations
 
 import click
 
-from lamella.cli.links import follow_links_option
+from lamella.cli.messages import echo_lines, echo_message
+from lamella.cli.options import follow_links_option, quiet_option, verbose_option
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", type=click.Path())
 @click.option(
     "-o",
     "--output",
     required=True,
     metavar="FILE.png",
-    help="The PNG file to write; replaced when it exists.",
+    type=click.Path(),
+    help="PNG file to write.",
 )
+@click.option("--size", type=click.IntRange(16, 16384), metavar="PIXELS", help="Length of the larger side.")
+@click.option("--label", metavar="NAME", help="Label image to draw over the picture.")
 @click.option(
-    "--size",
-    type=click.IntRange(16, 16384),
-    help="Pixels of the larger side: of the image (default 512), or of all wells together "
-    "(default 150 per field, from 512 to 2048).",
+    "--z", type=click.IntRange(min=0), metavar="N", help="Z plane of level 0; the middle by default."
 )
-@click.option("--label", metavar="NAME", help="Lay this label image over the picture.")
-@click.option(
-    "--z", type=click.IntRange(min=0), help="Z plane, counted from 0 in the finest level; default the middle."
-)
-@click.option("--t", type=click.IntRange(min=0), help="Time point, counted from 0; default the first.")
-@click.option(
-    "--channels", metavar="NAME,...", help="Channels to show; default those that the metadata call active."
-)
+@click.option("--t", type=click.IntRange(min=0), metavar="N", help="Time point; the first, 0, by default.")
+@click.option("--channels", metavar="NAME,...", help="Channels to draw; the active ones by default.")
+@quiet_option
+@verbose_option()
 @follow_links_option
 def preview(
     path: str,
@@ -42,15 +39,16 @@ def preview(
     z: int | None,
     t: int | None,
     channels: str | None,
+    quiet: bool,
     follow_links: bool,
 ) -> None:
     """Draw an image or a plate into a PNG file.
 
-    A row, a well or a collection of images is drawn like a plate.
+    Channels are blended in the colours and contrast limits of the metadata; where these are missing, contrast is chosen
+    from the pixels. A row, well or collection is drawn like a plate: wells at their places, empty wells empty. Fields
+    that cannot be read are crossed out and named on the error stream.
 
-    Channels are blended in the colours and contrast limits of the metadata; where these are missing, contrast is
-    chosen from the pixels. Of a plate the wells are drawn where they are on it, empty ones empty, and fields that
-    cannot be read are crossed out and named on the error stream.
+    An image is 512 pixels wide or high by default, a plate 150 per field, from 512 to 2048.
     """
     from lamella.adapters.png import write_preview
     from lamella.errors import InvalidArgumentError
@@ -63,5 +61,6 @@ def preview(
     with open_ome_zarr(path, disable_path_checking=follow_links) as node:
         faults = write_preview(node, output, PreviewOptions(label, z, t, names), size=size)
     for fault in faults:
-        click.echo(f"{fault.path}: {fault.error}", err=True)
-    click.echo(f"Wrote {output}")
+        echo_message("warning", f"{fault.path}: {fault.error}")
+    if not quiet:
+        echo_lines([f"Wrote {output}."])

@@ -1,6 +1,4 @@
-"""``lamella rechunk``: cuts the arrays of a store into other chunks and shards, or compresses them otherwise.
-
-Exit codes: 0 written, 1 refused, 130 interrupted.
+"""``lamella rechunk``: rewrites the arrays of a store with other chunks, shards or compression.
 
 Layer: cli. The work is :func:`lamella.ops.rewriting.rechunk.rechunk`.
 """
@@ -11,18 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamella.cli.links import follow_links_option
-from lamella.cli.progress import Cut
-from lamella.cli.rewriting import run_rewrite
+from lamella.cli.options import (
+    Lengths,
+    ParamType,
+    follow_links_option,
+    in_place_option,
+    jobs_option,
+    json_option,
+    quiet_option,
+    verbose_option,
+)
+from lamella.cli.rewriting import check_destination, run_rewrite
 
 if TYPE_CHECKING:
     from lamella.store.compressor import CompressorChoice
 
 
-class _Codec(click.ParamType[Any]):
-    """Name of a codec, and maybe its level."""
+class _Compressor(ParamType):
+    """Name of a codec, with or without its level."""
 
-    name = "codec"
+    name = "compressor"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         del param, ctx
@@ -33,20 +39,23 @@ class _Codec(click.ParamType[Any]):
             return value
         name, colon, level = value.partition(":")
         if not name or (colon and not level.lstrip("-").isdecimal()):
-            self.fail(f"{value!r} is no codec with a level, as zstd:5 is", param, ctx)
+            self.fail(f"{value!r} is not the name of a codec with its level, such as zstd:5", param, ctx)
         return name, int(level) if colon else None
 
 
 @click.command(
-    epilog="Example: lamella rechunk plate.zarr --chunks 16,256,256 --shards 64,2048,2048 --codec zstd:3"
+    epilog="Example: lamella rechunk plate.zarr --in-place --chunks 16,256,256 --compressor zstd:3"
 )
 @click.argument("path", type=click.Path())
 @click.argument("destination", metavar="[DST]", required=False, type=click.Path())
-@click.option("--chunks", type=Cut("auto"), help="Chunk lengths of the last axes.")
-@click.option("--shards", type=Cut("auto", "none"), help="Shard lengths of the last axes (0.5 and 0.6).")
-@click.option("--codec", type=_Codec(), help="blosc, zstd, gzip, lz4, zlib, bz2 or none.")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Workers; one per processor by default.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--chunks", type=Lengths("auto"), help="Chunk lengths of the last axes.")
+@click.option("--shards", type=Lengths("auto", "none"), help="Shard lengths of the last axes.")
+@click.option("--compressor", type=_Compressor(), help="blosc, zstd, gzip, lz4, zlib, bz2 or none.")
+@in_place_option
+@jobs_option
+@json_option
+@quiet_option
+@verbose_option()
 @follow_links_option
 @click.pass_context
 def rechunk(
@@ -55,47 +64,53 @@ def rechunk(
     destination: str | None,
     chunks: Any,
     shards: Any,
-    codec: tuple[str, int | None] | None,
+    compressor: tuple[str, int | None] | None,
+    in_place: bool,
     jobs: int | None,
+    as_json: bool,
     quiet: bool,
     follow_links: bool,
 ) -> None:
-    """Cut the arrays of an OME-Zarr store anew: all images, levels and labels of an image or a plate.
+    """Rewrite arrays with other chunks, shards or compression.
 
-    Without DST the new store takes the place of PATH once it is complete. What is not asked for stays as it is. A
-    command that was interrupted or killed is finished by running it again.
+    All images, levels and labels of PATH are rewritten, to DST or in place. Settings that are not given stay as they
+    are; versions 0.5 and 0.6 can have shards.
+
+    DST appears when it is complete. An interrupted command is resumed by running it again.
     """
-    if chunks is None and shards is None and codec is None:
-        raise click.UsageError("Nothing to do: give --chunks, --shards or --codec.")
+    if chunks is None and shards is None and compressor is None:
+        raise click.UsageError("Give at least one of --chunks, --shards and --compressor.")
+    check_destination(destination, in_place)
     from lamella.ops.rewriting.rechunk import rechunk as run
 
-    def operation(progress: Any) -> Any:
-        return run(
+    run_rewrite(
+        context,
+        lambda: run(
             path,
             destination,
             chunks=chunks,
             shards=shards,
-            codec=_compressor(codec),
+            compressor=_compressor(compressor),
             jobs=jobs,
-            progress=progress,
+            progress=not quiet,
             follow_links=follow_links,
-        )
+        ),
+        as_json=as_json,
+    )
 
-    run_rewrite(context, operation, quiet=quiet)
 
-
-def _compressor(codec: tuple[str, int | None] | None) -> CompressorChoice:
+def _compressor(given: tuple[str, int | None] | None) -> CompressorChoice:
     from dataclasses import replace
 
     from lamella.errors import InvalidArgumentError
     from lamella.store.compressor import Compressor
 
-    if codec is None:
+    if given is None:
         return None
-    name, level = codec
+    name, level = given
     found = Compressor.of(name)
     if level is None:
         return found or False
     if found is None:
-        raise InvalidArgumentError(f"{name} has no level, got {level}")
+        raise InvalidArgumentError(f"The compressor {name} has no level, got {level}.")
     return Compressor.of(replace(found, clevel=level))

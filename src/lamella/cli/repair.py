@@ -1,7 +1,4 @@
-"""``lamella repair``: mends the metadata of a store.
-
-Exit codes: 0 valid afterwards, 1 not valid, or refused; 2 nothing there could be judged. With ``--dry-run`` they are
-those that the repair would have. ``--json`` prints what `lamella.ops.mending.repair.RepairReport.to_json` gives.
+"""``lamella repair``: fixes the metadata of a store.
 
 Layer: cli.
 """
@@ -10,20 +7,18 @@ from __future__ import annotations
 
 import click
 
-from lamella.cli.links import follow_links_option
-
-INVALID = 1
-UNREADABLE = 2
+from lamella.cli.messages import FAILED, UNREADABLE, echo_json, echo_lines
+from lamella.cli.options import follow_links_option, json_option, quiet_option, verbose_option
 
 
 @click.command()
-@click.argument("path")
-@click.option("--dry-run", "-n", is_flag=True, help="Only show what would change.")
-@click.option("--reindex", is_flag=True, help="First rebuild plate and wells from the images that are there.")
-@click.option(
-    "--backup", type=click.Path(), help="Folder for the old documents; beside the store by default."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@click.argument("path", type=click.Path())
+@click.option("-n", "--dry-run", is_flag=True, help="Print the changes without writing them.")
+@click.option("--reindex", is_flag=True, help="First list plate and wells from the images.")
+@click.option("--backup", metavar="FOLDER", type=click.Path(), help="Folder for the old documents.")
+@json_option
+@quiet_option
+@verbose_option()
 @follow_links_option
 @click.pass_context
 def repair(
@@ -33,38 +28,30 @@ def repair(
     reindex: bool,
     backup: str | None,
     as_json: bool,
+    quiet: bool,
     follow_links: bool,
 ) -> None:
-    """Mend the metadata of an OME-Zarr store, as far as that can be done without guessing.
+    """Fix metadata that can be fixed without guessing.
 
-    Each change is shown as a diff before it is written, and the old documents are kept in PATH.backup-DATE. What
-    cannot be mended is listed at the end. Pixels are never touched.
+    Each change is printed as a diff before it is written, and the old documents are kept in PATH.backup-DATE, beside
+    the store. Findings that remain are listed at the end, and decide the exit code. Pixels are never changed.
     """
-    import json
-
-    from lamella.cli import echo_lines
-    from lamella.errors import StoreNotFoundError
-    from lamella.ops.mending.repair import repair as mend
+    from lamella.ops.mending.repair import repair as run
     from lamella.ops.mending.repair import write_repair
 
-    try:
-        result = mend(path, dry_run=True, reindex=reindex, follow_links=follow_links)
-    except StoreNotFoundError as error:
-        click.echo(f"Error: {error}", err=True)
-        context.exit(UNREADABLE)
-    if not as_json and result.changes:
-        echo_lines(result.diff.splitlines())
+    progress = not quiet
+    report = run(path, dry_run=True, reindex=reindex, progress=progress, follow_links=follow_links)
+    text = not as_json and not quiet
+    if text and report.changes:
+        echo_lines(report.diff.splitlines())
     if not dry_run:
-        result = write_repair(result, path, backup=backup, follow_links=follow_links)
+        report = write_repair(report, path, backup=backup, progress=progress, follow_links=follow_links)
     if as_json:
-        echo_lines([json.dumps(result.to_json(), indent=2, ensure_ascii=False)])
-    else:
-        echo_lines(
-            ["", str(result), "", *result.after.lines()]
-            if result.changes
-            else [str(result), *result.after.lines()]
-        )
-    if not result.after.readable:
+        echo_json(report.to_dict())
+    elif text:
+        lines = [str(report), *report.after.lines()]
+        echo_lines(["", lines[0], "", *lines[1:]] if report.changes else lines)
+    if not report.after.readable:
         context.exit(UNREADABLE)
-    if not result.after.valid:
-        context.exit(INVALID)
+    if not report.after.valid:
+        context.exit(FAILED)

@@ -1,4 +1,4 @@
-"""What ``lamella upgrade`` and ``lamella rechunk`` share: progress, the last line, and what is said on Ctrl-C.
+"""What ``lamella upgrade`` and ``lamella rechunk`` share: one destination, progress and the last line.
 
 Layer: cli.
 """
@@ -6,43 +6,41 @@ Layer: cli.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import click
 
-from lamella.cli.progress import ended_by_sigterm, shown
+from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines, echo_notes, megabytes
+from lamella.errors import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lamella.ops.rewriting.rewrite import Progress, RewriteReport
-
-Operation: TypeAlias = "Callable[[Progress | None], RewriteReport]"
-"""An operation that only waits for somebody to tell of its progress."""
+    from lamella.ops.rewriting.rewrite import RewriteReport
 
 
-def run_rewrite(context: click.Context, operation: Operation, *, quiet: bool) -> None:
-    """Run an operation that writes a store anew, and say what it wrote; errors are the caller's."""
-    from lamella.cli import INTERRUPTED
+def check_destination(destination: str | None, in_place: bool) -> None:
+    """Refuse a command that names no store to write, or two."""
+    if in_place == (destination is not None):
+        raise click.UsageError(
+            "Give either DST, the store to write, or --in-place to replace PATH."
+            + (" Both were given." if in_place else " Neither was given.")
+        )
 
+
+def run_rewrite(context: click.Context, operation: Callable[[], RewriteReport], *, as_json: bool) -> None:
+    """Run an operation that writes a whole store, and print what it wrote."""
+    context.meta[RESUMES] = True
     begin = time.monotonic()
-    try:
-        with ended_by_sigterm(), shown(quiet, first="reading metadata", amount=_megabytes) as show:
-            report = operation(show)
-    except KeyboardInterrupt:
-        click.echo("Interrupted: nothing is lost. Run the same command again to go on.", err=True)
-        context.exit(INTERRUPTED)
-    if quiet:
-        return
-    for note in report.notes:
-        click.echo(f"note: {note}", err=True)
-    groups = f"{report.groups} group{'' if report.groups == 1 else 's'}"
-    arrays = f"{report.arrays} array{'' if report.arrays == 1 else 's'}"
-    click.echo(
-        f"{report.destination}: {groups}, {arrays} ({report.carried} with their chunks as they were), "
-        f"{_megabytes(report.nbytes)}, in {time.monotonic() - begin:.1f} s"
-    )
-
-
-def _megabytes(nbytes: int) -> str:
-    return f"{nbytes / 1e6:.1f} MB"
+    report = operation()
+    echo_notes(context, report.notes)
+    if as_json:
+        echo_json(report.to_dict())
+    elif not context.meta.get(QUIET):
+        echo_lines(
+            [
+                f"Wrote {report.destination}: {counted(report.groups, 'group')}, {counted(report.arrays, 'array')} "
+                f"({report.carried} copied without re-encoding), {megabytes(report.nbytes)}, "
+                f"in {time.monotonic() - begin:.1f} s."
+            ]
+        )

@@ -1,6 +1,4 @@
-"""``lamella status``: what of a store is written, never written, or damaged, without decoding anything.
-
-Exit codes: 0 nothing is damaged and all could be read (with ``--complete``: and all is written), 1 otherwise.
+"""``lamella status``: which pixels of a store are written, missing or damaged, without decoding any.
 
 Layer: cli.
 """
@@ -9,28 +7,33 @@ from __future__ import annotations
 
 import click
 
-from lamella.cli.links import follow_links_option
+from lamella.cli.messages import FAILED, echo_json, echo_lines
+from lamella.cli.options import follow_links_option, json_option, quiet_option, verbose_option
 
 
 @click.command()
-@click.argument("path")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
-@click.option("--complete", is_flag=True, help="Fail also when something was never written.")
+@click.argument("path", type=click.Path())
+@click.option("--complete", is_flag=True, help="Fail also when pixels were never written.")
+@json_option
+@quiet_option
+@verbose_option()
 @follow_links_option
 @click.pass_context
-def status(context: click.Context, path: str, as_json: bool, complete: bool, follow_links: bool) -> None:
-    """Say what of an OME-Zarr store is written, never written, or damaged, by position, time and channel.
+def status(
+    context: click.Context, path: str, complete: bool, as_json: bool, quiet: bool, follow_links: bool
+) -> None:
+    """Report which pixels are written, missing or damaged.
 
-    Looks at indexes and sizes of files alone; `lamella verify` decodes them. Some writers (not lamella) do not store
-    chunks that hold nothing but the fill value: these count as never written.
+    By position, time and channel. Only indexes and sizes of files are read; `lamella verify` decodes the chunks. Some
+    programs do not store chunks that hold nothing but the fill value: these count as never written.
     """
-    import json
+    from lamella.ops.integrity.status import status as run
 
-    from lamella.cli import echo_lines
-    from lamella.ops.integrity.status import status as look
-
-    found = look(path, follow_links=follow_links)
-    echo_lines([json.dumps(found.to_json(), indent=2, ensure_ascii=False)] if as_json else found.lines())
-    states = {image.state for image in found.images}
+    report = run(path, progress=not quiet, follow_links=follow_links)
+    if as_json:
+        echo_json(report.to_dict())
+    elif not quiet:
+        echo_lines(report.lines())
+    states = {image.state for image in report.images}
     if states & {"damaged", "unread"} or (complete and states & {"partly", "missing"}):
-        context.exit(1)
+        context.exit(FAILED)

@@ -1,6 +1,4 @@
-"""``lamella upgrade``: gives a store in another version of OME-NGFF.
-
-Exit codes: 0 written, 1 refused, 130 interrupted.
+"""``lamella upgrade``: converts a store to another version of OME-NGFF.
 
 Layer: cli. The work is :func:`lamella.ops.rewriting.upgrade.upgrade`.
 """
@@ -11,8 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lamella.cli.links import follow_links_option
-from lamella.cli.rewriting import run_rewrite
+from lamella.cli.options import (
+    follow_links_option,
+    in_place_option,
+    jobs_option,
+    json_option,
+    quiet_option,
+    verbose_option,
+)
+from lamella.cli.rewriting import check_destination, run_rewrite
 
 if TYPE_CHECKING:
     from lamella.types import VersionName
@@ -24,10 +29,12 @@ if TYPE_CHECKING:
 @click.option(
     "--to", required=True, type=click.Choice(["0.4", "0.5", "0.6"]), help="OME-NGFF version to write."
 )
-@click.option("--in-place", is_flag=True, help="Replace PATH, once the new store is complete.")
-@click.option("--lossy", is_flag=True, help="Leave out what the version cannot say, instead of refusing.")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Workers; one per processor by default.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--lossy", is_flag=True, help="Leave out what the version cannot express.")
+@in_place_option
+@jobs_option
+@json_option
+@quiet_option
+@verbose_option()
 @follow_links_option
 @click.pass_context
 def upgrade(
@@ -35,28 +42,27 @@ def upgrade(
     path: str,
     destination: str | None,
     to: VersionName,
-    in_place: bool,
     lossy: bool,
+    in_place: bool,
     jobs: int | None,
+    as_json: bool,
     quiet: bool,
     follow_links: bool,
 ) -> None:
-    """Give an OME-Zarr store in another version: an image, a plate or a collection, with all that is in it.
+    """Convert a store to another OME-NGFF version.
 
-    Pixels stay the same. Between 0.5 and 0.6 only metadata change; to and from 0.4 the encoded chunks are carried over
-    where the codec allows, so that most stores are copied, not encoded anew.
+    PATH is an image, a plate or a collection; all that is in it is converted, to DST or in place. Pixels stay the same.
+    Between 0.5 and 0.6 only metadata change; to and from 0.4 encoded chunks are copied where the codec allows it.
 
-    Nothing shows under the name of DST before it is complete. A command that was interrupted or killed is finished by
-    running it again.
+    DST appears when it is complete. An interrupted command is resumed by running it again.
     """
-    if in_place == (destination is not None):
-        raise click.UsageError("Name the store to make, DST, or give --in-place to replace PATH; not both.")
+    check_destination(destination, in_place)
     from lamella.ops.rewriting.upgrade import upgrade as run
 
     run_rewrite(
         context,
-        lambda progress: run(
-            path, to, destination, lossy=lossy, jobs=jobs, progress=progress, follow_links=follow_links
+        lambda: run(
+            path, to, destination, lossy=lossy, jobs=jobs, progress=not quiet, follow_links=follow_links
         ),
-        quiet=quiet,
+        as_json=as_json,
     )

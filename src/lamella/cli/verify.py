@@ -1,6 +1,4 @@
-"""``lamella verify``: reads all that a store holds, or compares its files with a manifest.
-
-Exit codes: 0 all whole, 1 something is damaged or could not be read, 2 there is nothing to verify, 130 interrupted.
+"""``lamella verify``: decodes everything in a store, or compares its files with a manifest.
 
 Layer: cli.
 """
@@ -9,26 +7,18 @@ from __future__ import annotations
 
 import click
 
-from lamella.cli.links import follow_links_option
-
-DAMAGED = 1
-UNREADABLE = 2
+from lamella.cli.messages import FAILED, RESUMES, echo_json, echo_lines
+from lamella.cli.options import follow_links_option, jobs_option, json_option, quiet_option, verbose_option
 
 
 @click.command()
-@click.argument("path")
-@click.option(
-    "--manifest",
-    type=click.Path(),
-    help="Compare each file with this manifest of `lamella checksum` instead.",
-)
-@click.option(
-    "--record",
-    type=click.Path(),
-    help="Keep in this file, outside of the store, what is known to be whole: the same command goes on after a kill.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Workers; one per processor by default.")
+@click.argument("path", type=click.Path())
+@click.option("--manifest", metavar="FILE", type=click.Path(), help="Compare checksums instead of decoding.")
+@click.option("--record", metavar="FILE", type=click.Path(), help="Keep the progress in FILE, to resume.")
+@jobs_option
+@json_option
+@quiet_option
+@verbose_option()
 @follow_links_option
 @click.pass_context
 def verify(
@@ -36,35 +26,33 @@ def verify(
     path: str,
     manifest: str | None,
     record: str | None,
-    as_json: bool,
     jobs: int | None,
+    as_json: bool,
+    quiet: bool,
     follow_links: bool,
 ) -> None:
-    """Decode every chunk of an OME-Zarr store and parse every document, to know that all of it can be read.
+    """Decode every chunk and report damage.
 
-    With --manifest nothing is decoded: every file must have the checksum that it had. What the manifest does not name
-    is told and is no damage.
+    All documents of the store are parsed, too. With --manifest nothing is decoded: each file must have the checksum
+    that `lamella checksum` wrote to the manifest. A file that the manifest does not name is reported and is no damage.
 
-    With --record a command that was killed is finished by the same command: it reads what was not read yet, what was
-    damaged, and what has changed since. The file goes when it is done.
+    With --record an interrupted command is resumed by the same command: it reads the files that were not read, were
+    damaged or have changed. FILE lies outside of the store and is removed at the end.
     """
-    import json
-
-    from lamella.cli import INTERRUPTED, echo_lines, error_line
-    from lamella.cli.progress import ended_by_sigterm
-    from lamella.errors import LamellaError
     from lamella.ops.integrity.verify import verify as run
 
-    try:
-        with ended_by_sigterm():
-            report = run(path, manifest=manifest, record=record, jobs=jobs, follow_links=follow_links)
-    except KeyboardInterrupt:
-        go_on = "" if record is None else " Run the same command again to go on."
-        click.echo(f"Interrupted.{go_on}", err=True)
-        context.exit(INTERRUPTED)
-    except (LamellaError, OSError) as error:
-        click.echo(f"Error: {error_line(error)}", err=True)
-        context.exit(UNREADABLE)
-    echo_lines([json.dumps(report.to_json(), indent=2, ensure_ascii=False)] if as_json else report.lines())
+    context.meta[RESUMES] = record is not None
+    report = run(
+        path,
+        manifest=manifest,
+        record=record,
+        jobs=jobs,
+        progress=not quiet,
+        follow_links=follow_links,
+    )
+    if as_json:
+        echo_json(report.to_dict())
+    elif not quiet:
+        echo_lines(report.lines())
     if not report:
-        context.exit(DAMAGED)
+        context.exit(FAILED)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.plate import Plate
     from lamella.ops.plates.mapping import MapReport
+    from lamella.ops.progress import Progress
     from lamella.types import StrPath
 
 
@@ -38,7 +39,7 @@ class MapMethods:
         check: bool = True,
         jobs: int | None = None,
         executor: Executor | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | bool | None = None,
     ) -> MapReport:
         """Apply a function to every position, or to every shard-aligned region of their pixels, in parallel.
 
@@ -77,7 +78,8 @@ class MapMethods:
         executor
             Where to work, instead of threads of this process: any ``concurrent.futures.Executor``.
         progress
-            Called with the number of units done and of all.
+            True shows a bar on the terminal. A function is called with the number of units done, that of all units,
+            and "positions" or "regions".
 
         Returns
         -------

@@ -209,7 +209,8 @@ def check_workers(jobs: int | None, executor: Executor | None) -> None:
         except TypeError:
             raise InvalidArgumentError(f"jobs is a number of workers, not {jobs!r}.") from None
     if executor is not None and not callable(getattr(executor, "submit", None)):
-        raise InvalidArgumentError(f"executor is a concurrent.futures.Executor, not {executor!r}.")
+        hint = f": ThreadPoolExecutor({executor})" if isinstance(executor, int) else ""
+        raise InvalidArgumentError(f"executor is a concurrent.futures.Executor{hint}, not {executor!r}.")
     if executor is not None and type(executor) in (
         ThreadPoolExecutor,
         ProcessPoolExecutor,

@@ -14,12 +14,11 @@ import os
 import secrets
 from collections.abc import Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
 
 from lamella._version import __version__
-from lamella.arguments import check_progress
-from lamella.errors import InvalidArgumentError, StoreExistsError, StoreNotFoundError, WorkerLostError
+from lamella.errors import InvalidArgumentError, StorageError, StoreExistsError, WorkerLostError
 from lamella.ops.conversion.inputs import Inputs, plan_images
 from lamella.ops.conversion.planes import Tally
 from lamella.ops.conversion.store import (
@@ -32,6 +31,7 @@ from lamella.ops.conversion.store import (
 )
 from lamella.ops.conversion.write import write_images
 from lamella.ops.execution import check_workers
+from lamella.ops.progress import check_progress, reporting
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.store.file_system import stamp_of
 from lamella.store.paths import local_path, location
@@ -44,11 +44,9 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.inputs import InputPlan
     from lamella.ops.conversion.source import PlaneSource
     from lamella.ops.conversion.write import Work
+    from lamella.ops.progress import Progress
     from lamella.store.layout import Cut
-    from lamella.types import StrPath, VersionName
-
-Progress: TypeAlias = "Callable[[float, int, str], None]"
-"""Told the planes done, all planes, and what is being done ("planes" or "pyramid"); by one thread at a time."""
+    from lamella.types import JSONObject, StrPath, VersionName
 
 
 @dataclass(frozen=True)
@@ -89,6 +87,16 @@ class ConvertReport:
     levels: int
     notes: tuple[str, ...]
 
+    def to_dict(self) -> JSONObject:
+        """Return the report as JSON values.
+
+        Examples
+        --------
+        >>> ConvertReport("cells.zarr", "fov", 1, 5, 10240, 1, ()).to_dict()["planes"]
+        5
+        """
+        return {**asdict(self), "notes": list(self.notes)}
+
 
 def convert(
     sources: StrPath | PlaneSource | Sequence[StrPath | PlaneSource],
@@ -104,7 +112,7 @@ def convert(
     jobs: int | None = None,
     executor: Executor | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     open_source: Callable[[str], Sequence[PlaneSource]] | None = None,
 ) -> ConvertReport:
     """Convert images to an OME-Zarr store.
@@ -141,8 +149,9 @@ def convert(
         same paths. By default threads of this process. The pixels are the same for any.
     overwrite : bool
         Replace an existing Zarr store, once the new one is complete.
-    progress : callable, optional
-        See `Progress`.
+    progress : bool or callable, optional
+        True shows a bar on the terminal. A function is called with the planes done, all planes, and "planes" or
+        "pyramid".
     open_source : callable, optional
         Describes the images of a file; by default the reader for TIFF.
 
@@ -189,10 +198,8 @@ def convert(
     plan = plan_images(inputs, well_regex=well_regex, map_file=map_file)
     descriptions = [image.source.description for image in plan.images]
     planes = sum(description.plane_count for description in descriptions)
-    with target.temporary(_digest(plan, settings)) as folder:
-        most = _write_all(
-            folder, plan, settings, Tally(planes, progress), target.name, _Where(jobs, executor)
-        )
+    with reporting(progress, "planes") as report, target.temporary(_digest(plan, settings)) as folder:
+        most = _write_all(folder, plan, settings, Tally(planes, report), target.name, _Where(jobs, executor))
     return ConvertReport(
         destination=location(destination),
         layout="hcs" if plan.images[0].path else "fov",
@@ -322,8 +329,8 @@ class _Destination:
         try:
             os.makedirs(parent, exist_ok=True)
         except OSError as error:
-            raise StoreNotFoundError(
-                f"the folder {parent} cannot be made: {error.strerror or error}"
+            raise StorageError(
+                f"The folder {parent} cannot be created: {error.strerror or error}.", error.errno
             ) from error
         work = Workspace(self.path, {"command": "convert"}, replaces=False)
         with work.held():

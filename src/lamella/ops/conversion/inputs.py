@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, SourceError
+from lamella.errors import InvalidArgumentError, SourceError, counted
 from lamella.ops.conversion.combine import CombinedSource, Member, number_axis, stack_sources
 from lamella.ops.conversion.file_names import order_stack
 from lamella.ops.conversion.placement import (
@@ -212,11 +212,11 @@ def plan_images(
         placed = place_by_map(table, lambda entry: inputs.locate(entry, table))
         used = {os.path.abspath(item.file) for item in placed}
         unused = [file for file in inputs.files if os.path.abspath(file) not in used]
-        notes += _left_out(unused, f"{table} does not name them")
+        notes += _left_out(unused, f"{table} does not name")
         images = _combine_placed(inputs, placed, keep_order=True)
     elif well_regex is not None:
         placed, unused = place_by_regex(inputs.files, well_regex)
-        notes += _left_out(unused, "the pattern does not match their names")
+        notes += _left_out(unused, "the pattern does not match")
         images = _combine_placed(inputs, placed, keep_order=False)
     else:
         images = _plan_unplaced(inputs, notes)
@@ -228,7 +228,8 @@ def plan_images(
 def _left_out(files: Sequence[str], reason: str) -> list[str]:
     if not files:
         return []
-    return [f"{len(files)} of the files are left out, {reason}: {os.path.basename(files[0])}{_more(files)}"]
+    left_out = f"{counted(len(files), 'file')} {'was' if len(files) == 1 else 'were'} left out"
+    return [f"{left_out}: {reason} {os.path.basename(files[0])}{_more(files)}"]
 
 
 def _more(files: Sequence[str]) -> str:

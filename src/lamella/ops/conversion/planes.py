@@ -21,9 +21,10 @@ from lamella.store.codec_threads import codec_threads
 from lamella.store.documents import new_array
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from lamella.ops.conversion.source import PlaneSource
+    from lamella.ops.progress import Progress
     from lamella.ops.regions import Region
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
@@ -44,7 +45,7 @@ class Tally:
         Called with the planes done, all planes, and what is being done; by one thread at a time.
     """
 
-    def __init__(self, planes: int, progress: Callable[[float, int, str], None] | None = None) -> None:
+    def __init__(self, planes: int, progress: Progress | None = None) -> None:
         self._planes = planes
         self._done = 0.0
         self._progress = progress

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lamella.ops.streaming.record import StreamRecord
     from lamella.spec.unfinished import Unfinished
     from lamella.store.stored_files import StoredFile
-    from lamella.types import Shape
+    from lamella.types import JSONObject, Shape
 
 State: TypeAlias = Literal["written", "partly", "missing", "damaged", "unread"]
 """Of some chunks: all are there; some are; none is; one of them cannot be whole; or they could not be looked at."""
@@ -49,7 +49,7 @@ class Fault:
     unread: bool = False
 
 
-@dataclass
+@dataclass(repr=False)
 class ArrayStatus:
     """What of one array is stored. True when nothing of it is damaged.
 
@@ -97,6 +97,9 @@ class ArrayStatus:
     unfinished: tuple[Unfinished, ...] = ()
     _present: Counter[tuple[int, int]] = field(default_factory=Counter, repr=False)
     _damaged: Counter[tuple[int, int]] = field(default_factory=Counter, repr=False)
+
+    def __repr__(self) -> str:
+        return f"<ArrayStatus {self.path}: {self.state}, {self.stored} of {self.expected} chunks>"
 
     def __bool__(self) -> bool:
         return self.state not in ("damaged", "unread")
@@ -155,6 +158,32 @@ class ArrayStatus:
         for (first, last), times in self._channel_runs():
             for state, start, stop in times:
                 yield range(start, stop), range(first, last), state
+
+    def to_dict(self) -> JSONObject:
+        """Return the status as JSON values.
+
+        Examples
+        --------
+        >>> position.status().levels[0].to_dict()["state"]
+        'written'
+        """
+        return {
+            "path": self.path,
+            "state": self.state,
+            "problem": self.problem or None,
+            "stored_chunks": self.stored,
+            "damaged_chunks": self.damaged,
+            "expected_chunks": self.expected,
+            "files": self.files,
+            "bytes": self.bytes,
+            "parts": [
+                {"times": [t.start, t.stop], "channels": [c.start, c.stop], "state": state}
+                for t, c, state in ([] if self.problem else self.runs())
+            ],
+            "dropped_frames": [] if self.stream is None else [[*run] for run in self.stream.skipped],
+            "unfinished": [str(region) for region in self.unfinished],
+            "faults": [{"file": fault.key, "found": fault.found} for fault in self.faults],
+        }
 
     # -- chunks by time and channel -----------------------------------------------------------------------------
 

@@ -15,12 +15,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lamella.arguments import check_progress
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, one_line
 from lamella.ops.execution import check_reach, check_workers, run
 from lamella.ops.integrity.array_status import Fault
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.known_members import listed
+from lamella.ops.progress import Bytes, check_progress, reporting
 from lamella.ops.validation.validate import place_of
 from lamella.store.documents import Documents
 from lamella.store.evidence import evidence
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
+    from lamella.ops.progress import Progress
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.evidence import Evidence
     from lamella.store.storage import Storage
@@ -127,7 +128,7 @@ def checksum(
     *,
     jobs: int | None = None,
     executor: Executor | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | bool | None = None,
     follow_links: bool = False,
 ) -> dict[str, str]:
     """Compute the SHA-256 of every file of a store.
@@ -145,8 +146,9 @@ def checksum(
         Number of workers; one per processor by default. Each holds a few MB.
     executor : concurrent.futures.Executor, optional
         Where to read, instead of threads of this process.
-    progress : callable, optional
-        Told the bytes of each file that is done.
+    progress : bool or callable, optional
+        True shows a bar on the terminal. A function is called with the bytes done, 0 (the total is not known before
+        the end), and "bytes".
     follow_links : bool
         Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
         node that was opened follows them or not.
@@ -179,24 +181,32 @@ def checksum(
     check_workers(jobs, executor)
     check_progress(progress)
     check_reach(storage, executor)
+    where = _Where(jobs, executor)
+    with reporting(progress, "bytes") as report_progress:
+        done = Bytes(report_progress)
+        if output is None:
+            return _all_sums(storage, path, where, done)
+        manifest = local_path(output, "the manifest")
+        refuse_in_store(manifest, storage)
+        with open_journal(f"{manifest}.record", SUMS, storage, path) as journal:
+            found = _all_sums(storage, path, where, done, journal)
+            write_manifest(found, manifest)
+            journal.remove()
+    return found
+
+
+def _all_sums(
+    storage: Storage, path: str, where: _Where, done: Bytes, journal: Journal[LocalFile] | None = None
+) -> dict[str, str]:
+    """Return the digest of every file, sorted by key."""
     found: dict[str, str] = {}
 
     def take(one: _Sum) -> None:
         found[one.key] = one.digest
-        if progress is not None:
-            progress(one.size)
+        done.add(one.size)
 
-    if output is None:
-        _sums(storage, path, _files(storage, path), take, _Where(jobs, executor))
-        return dict(sorted(found.items()))
-    manifest = local_path(output, "the manifest")
-    refuse_in_store(manifest, storage)
-    with open_journal(f"{manifest}.record", SUMS, storage, path) as journal:
-        _sums(storage, path, _files(storage, path), take, _Where(jobs, executor), journal)
-        found = dict(sorted(found.items()))
-        write_manifest(found, manifest)
-        journal.remove()
-    return found
+    _sums(storage, path, _files(storage, path), take, where, journal)
+    return dict(sorted(found.items()))
 
 
 class _Where(NamedTuple):
@@ -301,7 +311,7 @@ def compare(
     wanted: Mapping[str, str],
     jobs: int | None = None,
     executor: Executor | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Bytes | None = None,
     journal: Journal[LocalFile] | None = None,
 ) -> Comparison:
     """Compare the files of a store with a manifest; with a journal those that it does not have."""
@@ -318,7 +328,7 @@ def compare(
         elif one.digest != wanted[one.key]:
             faults.append(Fault(one.key, "is not what it was: its checksum differs from the manifest"))
         if progress is not None:
-            progress(one.size)
+            progress.add(one.size)
 
     known = _sums(
         storage, path, sorted(present & wanted.keys()), take, _Where(jobs, executor), journal, wanted

@@ -13,10 +13,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-from lamella.errors import LamellaError, StorageError, one_line
+from lamella.errors import LamellaError, StorageError, counted, one_line
 from lamella.nodes.position import Position
 from lamella.nodes.walk import HOLDERS, walk
 from lamella.ops.integrity.array_status import ArrayStatus, State
+from lamella.ops.progress import check_progress, reporting
 from lamella.ops.streaming.record import StreamRecord
 from lamella.spec.axes import channel_axis, time_axis
 from lamella.spec.unfinished import read_unfinished
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
+    from lamella.ops.progress import Progress
     from lamella.types import JSONObject, StrPath
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ImageStatus:
     """What of one image is stored. True when nothing of it is damaged.
 
@@ -77,6 +79,9 @@ class ImageStatus:
     def __bool__(self) -> bool:
         return self.state not in ("damaged", "unread")
 
+    def __repr__(self) -> str:
+        return f"<ImageStatus {next(self.lines())}>"
+
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
@@ -114,40 +119,19 @@ class ImageStatus:
             for fault in one.faults:
                 yield f"  {fault.key}: {fault.found}"
 
-    def to_json(self) -> JSONObject:
+    def to_dict(self) -> JSONObject:
         """Return the same as JSON values.
 
         Examples
         --------
-        >>> position.status().to_json()["state"]
+        >>> position.status().to_dict()["state"]
         'written'
         """
         return {
             "path": self.path,
             "state": self.state,
             "problem": self.problem or None,
-            "levels": [
-                {
-                    "path": level.path,
-                    "state": level.state,
-                    "problem": level.problem or None,
-                    "stored_chunks": level.stored,
-                    "damaged_chunks": level.damaged,
-                    "expected_chunks": level.expected,
-                    "files": level.files,
-                    "bytes": level.bytes,
-                    "parts": [
-                        {"times": [t.start, t.stop], "channels": [c.start, c.stop], "state": state}
-                        for t, c, state in ([] if level.problem else level.runs())
-                    ],
-                    "dropped_frames": []
-                    if level.stream is None
-                    else [[*run] for run in level.stream.skipped],
-                    "unfinished": [str(region) for region in level.unfinished],
-                    "faults": [{"file": fault.key, "found": fault.found} for fault in level.faults],
-                }
-                for level in self.levels
-            ],
+            "levels": [level.to_dict() for level in self.levels],
         }
 
     def _channel_words(self, channels: range) -> str:
@@ -156,7 +140,7 @@ class ImageStatus:
         return _words("c", channels)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StoreStatus:
     """What of a store's images is stored. True when nothing is damaged, whether written yet or not.
 
@@ -187,6 +171,9 @@ class StoreStatus:
     def __bool__(self) -> bool:
         return all(self.images)
 
+    def __repr__(self) -> str:
+        return f"<StoreStatus {self.name}: {self.verdict}>"
+
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
@@ -202,26 +189,31 @@ class StoreStatus:
         for image in self.images:
             yield from image.lines()
         if len(self.images) != 1:
-            told = [
-                f"{count} {'could not be read' if state == 'unread' else state}"
-                for state, count in self.counts.items()
-                if count
-            ]
-            yield f"{len(self.images)} images: {', '.join(told) or 'none'}"
+            yield self.verdict
 
-    def to_json(self) -> JSONObject:
+    @property
+    def verdict(self) -> str:
+        """One line: the number of images in each state."""
+        states = [
+            f"{number} {'could not be read' if state == 'unread' else state}"
+            for state, number in self.counts.items()
+            if number
+        ]
+        return f"{counted(len(self.images), 'image')}: {', '.join(states) or 'none'}"
+
+    def to_dict(self) -> JSONObject:
         """Return the same as JSON values.
 
         Examples
         --------
         >>> import lamella
-        >>> sorted(lamella.status(plate).to_json())
+        >>> sorted(lamella.status(plate).to_dict())
         ['counts', 'images', 'store']
         """
         return {
             "store": self.name,
             "counts": dict(self.counts.items()),
-            "images": [image.to_json() for image in self.images],
+            "images": [image.to_dict() for image in self.images],
         }
 
 
@@ -247,13 +239,21 @@ def position_status(position: Position) -> ImageStatus:
     return ImageStatus(position.path, tuple(levels), tuple(position.channel_names))
 
 
-def status(path_or_node: StrPath | Store | NGFFNode, *, follow_links: bool = False) -> StoreStatus:
+def status(
+    path_or_node: StrPath | Store | NGFFNode,
+    *,
+    progress: Progress | bool | None = None,
+    follow_links: bool = False,
+) -> StoreStatus:
     """Find what of a store's images is written, never written, or damaged: by indexes and sizes, no chunk is decoded.
 
     Parameters
     ----------
     path_or_node : path, URL, zarr store or node
         An image, plate, row, well or collection. Label images are looked at too.
+    progress : bool or callable, optional
+        True shows a bar on the terminal. A function is called with the number of images done, 0 (the total is not
+        known before the end), and "images".
     follow_links : bool
         Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
         node that was opened follows them or not.
@@ -279,12 +279,19 @@ def status(path_or_node: StrPath | Store | NGFFNode, *, follow_links: bool = Fal
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.open import open_ome_zarr
 
+    check_progress(progress)
     node = (
         path_or_node
         if isinstance(path_or_node, NGFFNode)
         else open_ome_zarr(path_or_node, disable_path_checking=follow_links)
     )
-    return StoreStatus(str(node._place), tuple(_images(node)))
+    images: list[ImageStatus] = []
+    with reporting(progress, "images") as report_progress:
+        for image in _images(node):
+            images.append(image)
+            if report_progress is not None:
+                report_progress(len(images), 0, "images")
+    return StoreStatus(str(node._place), tuple(images))
 
 
 def _images(node: NGFFNode) -> Iterator[ImageStatus]:

@@ -15,12 +15,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from lamella.arguments import check_progress
 from lamella.errors import (
     InvalidArgumentError,
     LamellaError,
     NotDecodedError,
     StorageError,
+    counted,
     one_line,
 )
 from lamella.ops.execution import check_reach, check_workers, run
@@ -28,6 +28,7 @@ from lamella.ops.integrity.array_status import Fault
 from lamella.ops.integrity.checksum import SUMS, compare, found_before, open_journal, read_manifest
 from lamella.ops.integrity.decoding import Decoded, StoredPlace, decode, places_to_decode
 from lamella.ops.known_members import listed
+from lamella.ops.progress import Bytes, check_progress, reporting
 from lamella.ops.validation.validate import place_of
 from lamella.ops.walk_store import StoreReader
 from lamella.store.arrays import StoredArray
@@ -35,20 +36,21 @@ from lamella.store.documents import Documents
 from lamella.store.keys import is_key, join
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from concurrent.futures import Executor
 
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
     from lamella.ops.jobs.journal import Journal, LocalFile
+    from lamella.ops.progress import Progress
     from lamella.types import JSONObject, StrPath
 
 _DECODING = "decoding"
 """Name of the job in a journal of decoded files."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VerifyReport:
     """What a verification looked at and found. True when everything is whole.
 
@@ -94,6 +96,9 @@ class VerifyReport:
     def __bool__(self) -> bool:
         return not (self.damage or self.unread)
 
+    def __repr__(self) -> str:
+        return f"<VerifyReport {self.verdict}>"
+
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
@@ -104,7 +109,7 @@ class VerifyReport:
         --------
         >>> import lamella
         >>> list(lamella.verify(plate).lines())
-        ['.../plate.zarr: all whole; 2 files of 0.0 MB in 1 arrays, 9 documents']
+        ['.../plate.zarr: all whole; 2 files of 0.0 MB in 1 array, 9 documents']
         """
         for one in self.damage:
             yield f"{one.key}: {one.found}"
@@ -114,26 +119,31 @@ class VerifyReport:
             yield f"{one.key}: not decoded here: {one.found}"
         for key in self.added:
             yield f"{key}: not in the manifest"
-        left = f", {len(self.undecoded)} array{'' if len(self.undecoded) == 1 else 's'} not decoded"
+        yield self.verdict
+
+    @property
+    def verdict(self) -> str:
+        """One line: the store, whether it is whole, and the numbers."""
+        left = f", {counted(len(self.undecoded), 'array')} not decoded"
         whole = "whole where it was decoded" if self.undecoded else "all whole" if self.files else "no pixels"
         verdict = f"{len(self.damage)} damaged" if self.damage else "" if self.unread else whole
         if self.unread:
             verdict += f"{', ' if verdict else ''}{len(self.unread)} could not be read"
         verdict += left if self.undecoded else ""
-        yield (
-            f"{self.name}: {verdict}; {self.files} file{'' if self.files == 1 else 's'} of "
-            f"{self.nbytes / 1e6:.1f} MB"
-            + (f" in {self.arrays} arrays, {self.documents} documents" if self.documents else "")
+        nodes = f" in {counted(self.arrays, 'array')}, {counted(self.documents, 'document')}"
+        return (
+            f"{self.name}: {verdict}; {counted(self.files, 'file')} of {self.nbytes / 1e6:.1f} MB"
+            + (nodes if self.documents else "")
             + (f"; {self.known} of them read by a call before this one" if self.known else "")
         )
 
-    def to_json(self) -> JSONObject:
+    def to_dict(self) -> JSONObject:
         """Return the same as JSON values.
 
         Examples
         --------
         >>> import lamella
-        >>> report = lamella.verify(plate).to_json()
+        >>> report = lamella.verify(plate).to_dict()
         >>> report["whole"], report["files"], report["damage"]
         (True, 2, [])
         """
@@ -159,7 +169,7 @@ def verify(
     record: StrPath | None = None,
     jobs: int | None = None,
     executor: Executor | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | bool | None = None,
     follow_links: bool = False,
 ) -> VerifyReport:
     """Read all that a store holds: parse its documents and decode its chunks, or compare its files with a manifest.
@@ -180,8 +190,9 @@ def verify(
         Number of workers; one per processor by default.
     executor : concurrent.futures.Executor, optional
         Where to read, instead of threads of this process.
-    progress : callable, optional
-        Told the bytes of each file that is done.
+    progress : bool or callable, optional
+        True shows a bar on the terminal. A function is called with the bytes done, 0 (the total is not known before
+        the end), and "bytes".
     follow_links : bool
         Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
         node that was opened follows them or not.
@@ -212,18 +223,21 @@ def verify(
     check_reach(storage, executor)
     wanted = None if manifest is None else read_manifest(manifest)
     work = _DECODING if wanted is None else SUMS
-    with nullcontext() if record is None else open_journal(record, work, storage, path) as journal:
+    with (
+        nullcontext() if record is None else open_journal(record, work, storage, path) as journal,
+        reporting(progress, "bytes") as report_progress,
+    ):
+        done = Bytes(report_progress)
         if wanted is not None:
-            found = compare(storage, path, wanted, jobs, executor, progress, journal)
+            found = compare(storage, path, wanted, jobs, executor, done, journal)
             report = VerifyReport(name, 0, 0, *found)
             if not report.files and not report.damage:
                 raise InvalidArgumentError(
                     f"{name} holds no file that {manifest} names: nothing was compared"
                 )
         else:
-            report = _decode_all(
-                _Verification(StoreReader(storage), progress, journal), path, name, jobs, executor
-            )
+            walk = _Verification(StoreReader(storage), done, journal)
+            report = _decode_all(walk, path, name, jobs, executor)
         if journal is not None:
             journal.remove()
     return _apart(report)
@@ -256,9 +270,7 @@ def _decode_all(
 class _Verification:
     """The walk through a store, and the tally of what was found."""
 
-    def __init__(
-        self, reader: StoreReader, progress: Callable[[int], None] | None, journal: Journal[LocalFile] | None
-    ) -> None:
+    def __init__(self, reader: StoreReader, progress: Bytes, journal: Journal[LocalFile] | None) -> None:
         self.reader = reader
         self.progress = progress
         self.journal = journal
@@ -295,8 +307,7 @@ class _Verification:
         elif self.journal is not None and decoded.evidence is not None:
             values = [decoded.size, decoded.document]
             self.journal.add(decoded.key, decoded.evidence, values, decoded.size)
-        if self.progress is not None:
-            self.progress(decoded.size)
+        self.progress.add(decoded.size)
 
     def _array(self, path: str, zarr_format: int) -> Iterator[StoredPlace]:
         array = StoredArray(Documents(self.reader.storage, 3 if zarr_format == 3 else 2), path)

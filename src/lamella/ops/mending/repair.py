@@ -19,14 +19,15 @@ from lamella.ops.mending.changes import Change, backup_folder, keep_backup, writ
 from lamella.ops.mending.documents import Drafts
 from lamella.ops.mending.plan import Planner
 from lamella.ops.mending.reindex import plan_index
-from lamella.ops.validation.validate import ValidationReport, place_of, report_of
-from lamella.ops.validation.walk import Inspection
+from lamella.ops.progress import check_progress, reporting
+from lamella.ops.validation.validate import ValidationReport, inspect, place_of, report_of
 from lamella.ops.walk_store import StoreReader
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
+    from lamella.ops.progress import Progress
     from lamella.store.storage import Storage
     from lamella.types import JSONObject, StrPath
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _MOST_PASSES = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RepairReport:
     """A repair of a store, planned or done. True when nothing is wrong afterwards.
 
@@ -78,6 +79,9 @@ class RepairReport:
         """All changes as one unified diff."""
         return "\n".join(filter(None, (change.diff for change in self.changes)))
 
+    def __repr__(self) -> str:
+        return f"<RepairReport {self}>"
+
     def __str__(self) -> str:
         if not self.changes:
             return f"{self.before.store}: nothing that can be mended"
@@ -88,16 +92,18 @@ class RepairReport:
             text += f"; the old ones are in {self.backup}"
         return text
 
-    def to_json(self) -> JSONObject:
-        """Give the repair as JSON: ``changes`` (each with ``key``, ``rules``, ``diff``), ``written``, ``backup``, and
-        the reports ``before`` and ``after``.
+    def to_dict(self) -> JSONObject:
+        """Return the repair as JSON values.
+
+        They are ``changes`` (each with ``key``, ``rules``, ``diff``), ``written``, ``backup``, and the reports
+        ``before`` and ``after``.
 
         Examples
         --------
         >>> import lamella
-        >>> sorted(lamella.repair(plate, dry_run=True).to_json())
+        >>> sorted(lamella.repair(plate, dry_run=True).to_dict())
         ['after', 'backup', 'before', 'changes', 'written']
-        """  # noqa: D205
+        """
         return {
             "changes": [
                 {"key": change.key, "rules": list(change.rules), "diff": change.diff}
@@ -105,8 +111,8 @@ class RepairReport:
             ],
             "written": self.written,
             "backup": self.backup,
-            "before": self.before.to_json(),
-            "after": self.after.to_json(),
+            "before": self.before.to_dict(),
+            "after": self.after.to_dict(),
         }
 
 
@@ -116,6 +122,7 @@ def repair(
     dry_run: bool = False,
     reindex: bool = False,
     backup: StrPath | None = None,
+    progress: Progress | bool | None = None,
     follow_links: bool = False,
 ) -> RepairReport:
     """Mend the metadata of a store as far as that can be done without guessing.
@@ -138,6 +145,9 @@ def repair(
         need not be any yet, and damaged ones are replaced.
     backup
         Another folder for the old documents; needed where the store is not local.
+    progress
+        True shows a bar on the terminal. A function is called with the groups checked, 0 (the total is not known
+        before the end), and "groups"; groups are counted again for each check of the store.
     follow_links
         Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
         node that was opened follows them or not.
@@ -172,14 +182,14 @@ def repair(
     storage, root, name = place_of(path_or_node, read_only=dry_run, follow_links=follow_links)
     if not dry_run:
         storage.check_writable(root)
-    before = _report(storage, root, name, {})
+    check_progress(progress)
+    before = _report(storage, root, name, {}, progress)
     changes = _plan(storage, root, name, reindex, before.rules)
     if dry_run or not changes:
         contents = {change.key: change.new for change in changes}
-        return RepairReport(before, _report(storage, root, name, contents), changes)
-    return write_repair(
-        RepairReport(before, before, changes), path_or_node, backup=backup, follow_links=follow_links
-    )
+        return RepairReport(before, _report(storage, root, name, contents, progress), changes)
+    plan = RepairReport(before, before, changes)
+    return write_repair(plan, path_or_node, backup=backup, progress=progress, follow_links=follow_links)
 
 
 def write_repair(
@@ -187,6 +197,7 @@ def write_repair(
     path_or_node: StrPath | Store | NGFFNode,
     *,
     backup: StrPath | None = None,
+    progress: Progress | bool | None = None,
     follow_links: bool = False,
 ) -> RepairReport:
     """Do what a dry run planned for the same store; see `repair`."""
@@ -199,7 +210,8 @@ def write_repair(
     if folder is not None:
         keep_backup(storage, replaced, folder)
     write_changes(storage, plan.changes)
-    return RepairReport(plan.before, _report(storage, root, name, {}), plan.changes, True, folder)
+    after = _report(storage, root, name, {}, progress)
+    return RepairReport(plan.before, after, plan.changes, True, folder)
 
 
 def _plan(
@@ -220,7 +232,13 @@ def _plan(
     return drafts.changes(found)
 
 
-def _report(storage: Storage, root: str, name: str, contents: dict[str, bytes | None]) -> ValidationReport:
-    inspection = Inspection(StoreReader(storage, contents))
-    inspection.walk(root)
+def _report(
+    storage: Storage,
+    root: str,
+    name: str,
+    contents: dict[str, bytes | None],
+    progress: Progress | bool | None,
+) -> ValidationReport:
+    with reporting(progress, "groups") as report_progress:
+        inspection = inspect(StoreReader(storage, contents), root, report_progress)
     return report_of(inspection, name)

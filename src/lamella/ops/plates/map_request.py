@@ -19,6 +19,7 @@ from lamella.errors import InvalidArgumentError, NodeNotFoundError
 from lamella.nodes.position import Position
 from lamella.ops.plates.map_output import refuse_inside
 from lamella.ops.plates.map_records import LABELS
+from lamella.ops.progress import check_progress
 from lamella.spec.axes import channel_axis
 from lamella.spec.edits import new_images
 from lamella.store.documents import new_array
@@ -82,9 +83,9 @@ def checked_request(
     NodeNotFoundError
         A position, or the level in one, is not there (a KeyError).
     """
-    for what, given in (("function", function), ("progress", progress)):
-        if not callable(given) and (given is not None or what == "function"):
-            raise InvalidArgumentError(f"{what} is something to call, not {given!r}.")
+    if not callable(function):
+        raise InvalidArgumentError(f"function is a function to call, not {function!r}.")
+    check_progress(progress)
     _check_picklable(function, executor)
     level = str(level)
     name = _name_of_results(over, name, level, output is not None)

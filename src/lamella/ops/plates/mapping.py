@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,6 +37,7 @@ from lamella.ops.plates.map_records import (
     without_records,
 )
 from lamella.ops.plates.map_request import MapRequest, checked_request
+from lamella.ops.progress import reporting
 from lamella.ops.regions import Region, region_shape, regions
 from lamella.spec.geometry import find_dataset
 from lamella.store.documents import array_like
@@ -50,10 +52,11 @@ if TYPE_CHECKING:
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.plate import Plate
     from lamella.ops.jobs.journal import Journal, Place
+    from lamella.ops.progress import Progress
     from lamella.types import StrPath
 
 
-@dataclass
+@dataclass(repr=False)
 class MapReport:
     """What `Plate.map` did. True when nothing failed.
 
@@ -82,8 +85,28 @@ class MapReport:
     values: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        numbers = f"{self.done} done, {self.skipped} skipped, {len(self.failed)} failed"
+        return f"<MapReport {self.output._place}: {numbers}>"
+
     def __bool__(self) -> bool:
         return not self.failed
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as a dictionary; `values` are as the function returned them.
+
+        Examples
+        --------
+        >>> plate.map(lambda position: len(position.channel_names)).to_dict()["values"]["A/1/0"]
+        2
+        """
+        return {
+            "output": str(self.output._place),
+            "done": self.done,
+            "skipped": self.skipped,
+            "values": dict(self.values),
+            "failed": dict(self.failed),
+        }
 
     def _take(self, outcome: _Outcome, *, keep_value: bool) -> None:
         if outcome.fault:
@@ -220,7 +243,7 @@ def map_plate(
     check: bool = True,
     jobs: int | None = None,
     executor: Executor | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | bool | None = None,
 ) -> MapReport:
     """Apply a function over a plate; see :meth:`Plate.map`."""
     check_workers(jobs, executor)
@@ -248,7 +271,9 @@ def map_plate(
     else:
         total, units = len(request.chosen), _position_units(task, request.chosen, target)
     report = MapReport(target)
-    _run(units, report, task, journals, total, progress, jobs, executor)
+    with reporting(progress, over) as show:
+        count = None if show is None else partial(_show_count, show, total, over)
+        _run(units, report, task, journals, count, jobs, executor)
     report.values = {path: report.values[path] for path in request.chosen if path in report.values}
     if check and report.failed:
         unit, fault = next(iter(report.failed.items()))
@@ -264,8 +289,7 @@ def _run(
     report: MapReport,
     task: _Task,
     journals: dict[str, Journal[Place]],
-    total: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Callable[[int], object] | None,
     jobs: int | None,
     executor: Executor | None,
 ) -> None:
@@ -277,13 +301,17 @@ def _run(
             before, after = outcome.states
             journals[outcome.unit.partition(" ")[0]].add(region_name(outcome.region), before, [after])
         if progress is not None:
-            progress(report.done + report.skipped + len(report.failed), total)
+            progress(report.done + report.skipped + len(report.failed))
 
     try:
         run(_do, units, jobs=jobs, executor=executor, done=take)
     finally:
         for journal in journals.values():
             journal.close()
+
+
+def _show_count(progress: Progress, total: int, what: str, done: int) -> None:
+    progress(done, total, what)
 
 
 def _do(unit: _PositionUnit | _RegionUnit) -> _Outcome:

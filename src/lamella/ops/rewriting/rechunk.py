@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.arguments import check_progress
 from lamella.errors import MetadataError
 from lamella.ops.execution import check_workers
+from lamella.ops.progress import check_progress
 from lamella.ops.rewriting.places import Target
 from lamella.ops.rewriting.rechunk_layout import Recut
-from lamella.ops.rewriting.rewrite import Progress, RewriteReport, rewrite
+from lamella.ops.rewriting.rewrite import RewriteReport, rewrite
 from lamella.spec.axes import space_axes
 from lamella.spec.images import ImagesMeta
 from lamella.spec.versions import detect
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
+    from lamella.ops.progress import Progress
     from lamella.ops.rewriting.survey import Survey
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
     from lamella.store.compressor import CompressorChoice
@@ -40,10 +41,10 @@ def rechunk(
     *,
     chunks: Cut = None,
     shards: Cut = None,
-    codec: CompressorChoice = None,
+    compressor: CompressorChoice = None,
     jobs: int | None = None,
     executor: Executor | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     follow_links: bool = False,
 ) -> RewriteReport:
     """Cut the arrays of a store into other chunks and shards, or compress them otherwise.
@@ -65,15 +66,16 @@ def rechunk(
     shards : sequence of int, "auto" or "none", optional
         Lengths for the last axes, whole multiples of the chunks (0.5 and 0.6). By default those that each array has,
         made whole multiples of its chunks.
-    codec : Compressor, str or mapping, optional
+    compressor : Compressor, str or mapping, optional
         ``"zstd"``, ``"blosc"``, ``"gzip"``, ``"none"``, ...; by default that of each array.
     jobs : int, optional
         Number of workers; one per processor by default. Memory is some 100 MB per worker, and more only for larger
         chunks and shards.
     executor : concurrent.futures.Executor, optional
         Where to work, instead of threads of this process; its workers need to see both stores.
-    progress : callable, optional
-        Told the bytes of pixels done, those of all arrays, and what is being done.
+    progress : bool or callable, optional
+        True shows a bar on the terminal. A function is called with the bytes of pixels done, those of all arrays, and
+        "pixels" or "documents".
     follow_links : bool
         Follow symbolic links that lead out of the source, for plates of linked images; they are refused otherwise.
 
@@ -101,24 +103,24 @@ def rechunk(
     >>> path = tempfile.mkdtemp() + "/cells.zarr"
     >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["GFP"], version="0.5") as position:
     ...     position["0"] = np.ones((1, 1, 8, 64, 64), "uint16")
-    >>> report = lamella.rechunk(path, chunks=(4, 32, 32), shards=(8, 64, 64), codec="zstd")
+    >>> report = lamella.rechunk(path, chunks=(4, 32, 32), shards=(8, 64, 64), compressor="zstd")
     >>> image = lamella.open_ome_zarr(path)["0"]
     >>> image.chunks, image.shards
     ((1, 1, 4, 32, 32), (1, 1, 8, 64, 64))
     """
     check_workers(jobs, executor)
     check_progress(progress)
-    recut = Recut(chunks, shards, codec)
+    recut = Recut(chunks, shards, compressor)
     recut.check()
     target = Target.of(source, destination)
-    compressor = None if codec is None else Compressor.of(codec)
+    choice = None if compressor is None else Compressor.of(compressor)
     settings = {
         "command": "rechunk",
         "source": open_storage(source).name,
         "destination": None if target.in_place else target.path,
         "chunks": _plain(chunks),
         "shards": _plain(shards),
-        "codec": None if codec is None else "none" if compressor is None else repr(compressor),
+        "compressor": None if compressor is None else "none" if choice is None else repr(choice),
     }
 
     def prepare(documents: Documents, members: Survey) -> RechunkPlan:

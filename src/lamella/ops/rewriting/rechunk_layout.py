@@ -36,13 +36,13 @@ class Recut:
         Lengths for the last axes, 1 for those before; "auto", or None to keep them.
     shards
         The same; the axes before are those of the chunks. "none" for no shards.
-    codec
+    compressor
         A compressor; None keeps it.
     """
 
     chunks: Cut = None
     shards: Cut = None
-    codec: CompressorChoice = None
+    compressor: CompressorChoice = None
 
     def check(self) -> None:
         """Refuse what fits no array.
@@ -52,8 +52,8 @@ class Recut:
         InvalidArgumentError
             Nothing was asked, or no numbers from 1 on, or a codec that nobody knows.
         """
-        if self.chunks is None and self.shards is None and self.codec is None:
-            raise InvalidArgumentError("nothing was asked to be changed: give chunks, shards or a codec")
+        if self.chunks is None and self.shards is None and self.compressor is None:
+            raise InvalidArgumentError("Give at least one of chunks, shards, compressor.")
         for what, cut, words in (
             ("chunks", self.chunks, ("auto",)),
             ("shards", self.shards, ("auto", "none")),
@@ -65,8 +65,8 @@ class Recut:
                 raise InvalidArgumentError(
                     f"{what} is a list of whole numbers from 1 on for the last axes, not {cut!r}."
                 )
-        if self.codec is not None:
-            Compressor.of(self.codec)
+        if self.compressor is not None:
+            Compressor.of(self.compressor)
 
     def array(self, meta: ArrayMeta, lead: int) -> ArrayMeta:
         """Describe an array as it will be; the same object where nothing changes.
@@ -86,7 +86,7 @@ class Recut:
         chunks, shards = self._cut(meta, lead)
         compressor = self._compressor(meta)
         if (chunks, shards) == (meta.chunks, meta.shards) and (
-            self.codec is None or (compressor or None) == meta.compressor
+            self.compressor is None or (compressor or None) == meta.compressor
         ):
             return meta
         if compressor and compressor.name == "blosc" and prod(chunks) * meta.dtype.itemsize > _LARGEST_BLOSC:
@@ -131,8 +131,8 @@ class Recut:
 
     def _compressor(self, meta: ArrayMeta) -> Compressor | Literal[False] | None:
         """Return what `new_array` takes: the one asked for, or that of the array where it can still be written."""
-        if self.codec is not None:
-            return Compressor.of(self.codec) or False
+        if self.compressor is not None:
+            return Compressor.of(self.compressor) or False
         return nearest_choice(meta.compressor, meta.zarr_format, meta.dtype.itemsize)
 
 

@@ -9,14 +9,15 @@ Layer: ops. How one array is written is in :mod:`lamella.ops.rewriting.arrays`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from lamella.errors import MetadataError, NotDecodedError
 from lamella.ops.execution import check_reach, run
 from lamella.ops.known_members import unseen
+from lamella.ops.progress import reporting
 from lamella.ops.rewriting.arrays import array_units, encoded_alike, file_units
 from lamella.ops.rewriting.places import forget_copies_above, open_source
 from lamella.ops.rewriting.survey import Survey, moved_files, part_of_others, survey
@@ -36,13 +37,11 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
+    from lamella.ops.progress import Progress
     from lamella.ops.rewriting.arrays import Unit
     from lamella.ops.rewriting.places import Target
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
     from lamella.types import JSONObject, StrPath
-
-Progress: TypeAlias = "Callable[[float, int, str], None]"
-"""Told the bytes of pixels done, those of all arrays, and what is being done; by one thread at a time."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,16 @@ class RewriteReport:
     carried: int = 0
     nbytes: int = 0
     notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> JSONObject:
+        """Return the report as JSON values.
+
+        Examples
+        --------
+        >>> RewriteReport("cells.zarr", groups=1, arrays=2).to_dict()["arrays"]
+        2
+        """
+        return {**asdict(self), "notes": list(self.notes)}
 
 
 class Plan(Protocol):
@@ -116,7 +125,7 @@ def rewrite(
     *,
     jobs: int | None = None,
     executor: Executor | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     follow_links: bool = False,
 ) -> RewriteReport:
     """Write a store anew.
@@ -133,7 +142,7 @@ def rewrite(
     jobs, executor
         Number of workers and where they are, as :func:`lamella.ops.execution.run` takes them.
     progress
-        See `Progress`.
+        True for a bar, or a function: see :mod:`lamella.ops.progress`.
     follow_links
         Whether links that lead out of the source are followed.
 
@@ -161,7 +170,8 @@ def rewrite(
         report = job.check(target.path)
         work.begin(members.digest)
         write_units = partial(run, _write_unit, jobs=jobs, executor=executor)
-        job.write(write_units, progress)
+        with reporting(progress, "pixels") as report_progress:
+            job.write(write_units, report_progress)
         if target.in_place:
             job.catch_up(write_units)
             forget_copies_above(target.path)

@@ -12,12 +12,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from lamella.arguments import check_progress
 from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.execution import check_workers
+from lamella.ops.progress import check_progress
 from lamella.ops.rewriting.arrays import encoded_alike
 from lamella.ops.rewriting.places import Target, group_above
-from lamella.ops.rewriting.rewrite import Progress, RewriteReport, rewrite
+from lamella.ops.rewriting.rewrite import RewriteReport, rewrite
 from lamella.ops.rewriting.upgrade_plan import UpgradePlan
 from lamella.spec.versions import by_name
 from lamella.store.documents import Documents
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
+    from lamella.ops.progress import Progress
     from lamella.ops.rewriting.survey import Survey
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import StrPath, VersionName
@@ -41,7 +42,7 @@ def upgrade(
     lossy: bool = False,
     jobs: int | None = None,
     executor: Executor | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     follow_links: bool = False,
 ) -> RewriteReport:
     """Give a store in another version of OME-NGFF: newer or older, an image, a plate or a collection.
@@ -68,8 +69,9 @@ def upgrade(
         shards.
     executor : concurrent.futures.Executor, optional
         Where to work, instead of threads of this process; its workers need to see both stores.
-    progress : callable, optional
-        Told the bytes of pixels done, those of all arrays, and what is being done.
+    progress : bool or callable, optional
+        True shows a bar on the terminal. A function is called with the bytes of pixels done, those of all arrays, and
+        "pixels" or "documents".
     follow_links : bool
         Follow symbolic links that lead out of the source, for plates of linked images; they are refused otherwise.
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.ops.integrity.decoding import Decoded
+    from lamella.ops.progress import Bytes
     from lamella.ops.pyramids.downsample import Method
     from lamella.ops.regions import Region
     from lamella.ops.validation.walk import Inspection, Judged
@@ -48,7 +49,7 @@ class Step(NamedTuple):
     box: Region
 
 
-def check_pixels(inspection: Inspection, jobs: int | None = None) -> None:
+def check_pixels(inspection: Inspection, jobs: int | None, progress: Bytes) -> None:
     """Decode every chunk of every image of an inspection, and compare its pyramids.
 
     Parameters
@@ -57,6 +58,8 @@ def check_pixels(inspection: Inspection, jobs: int | None = None) -> None:
         Done with the documents; findings and notes are added to it.
     jobs
         Number of workers; one per processor by default.
+    progress
+        Counts the bytes of the files that were decoded.
     """
     damaged: set[str] = set()
     opened: dict[str, StoredArray] = {}
@@ -68,15 +71,18 @@ def check_pixels(inspection: Inspection, jobs: int | None = None) -> None:
             elif where not in opened:
                 documents = Documents(inspection.reader.storage, 3 if found.zarr_format == 3 else 2)
                 opened[where] = StoredArray(documents, where)
-                _decode(inspection, opened[where], damaged, jobs)
+                _decode(inspection, opened[where], damaged, jobs, progress)
         _compare_image(inspection, image, opened, damaged, jobs)
         opened.clear()
 
 
-def _decode(inspection: Inspection, array: StoredArray, damaged: set[str], jobs: int | None) -> None:
+def _decode(
+    inspection: Inspection, array: StoredArray, damaged: set[str], jobs: int | None, progress: Bytes
+) -> None:
     told: list[str] = []
 
     def note(decoded: Decoded) -> None:
+        progress.add(decoded.size)
         if decoded.fault:
             told.append(f"{decoded.key.removeprefix(array.path + '/')} cannot be decoded")
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from lamella.errors import InvalidArgumentError, StoreNotFoundError
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
+from lamella.ops.execution import check_workers
+from lamella.ops.progress import Bytes, check_progress, reporting
 from lamella.ops.validation.walk import Inspection
 from lamella.ops.walk_store import StoreReader
 from lamella.spec.rules import location_text
@@ -29,12 +31,14 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
+    from lamella.ops.progress import Progress
+    from lamella.ops.validation.walk import Judged
     from lamella.spec.rules import Finding, Level
     from lamella.store.storage import Storage
     from lamella.types import JSONObject, StrPath
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ValidationReport:
     """What is wrong with a store. True where nothing is.
 
@@ -104,6 +108,9 @@ class ValidationReport:
     def __bool__(self) -> bool:
         return self.valid and not (self.strict and self.findings)
 
+    def __repr__(self) -> str:
+        return f"<ValidationReport {self.verdict}>"
+
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
@@ -141,15 +148,15 @@ class ValidationReport:
             f"{numbers or 'nothing'} broken in {groups}"
         )
 
-    def to_json(self) -> JSONObject:
-        """Give the report as JSON: ``store``, ``version``, ``readable``, ``valid``, ``nodes``, ``counts``,
+    def to_dict(self) -> JSONObject:
+        """Return the report as JSON values: ``store``, ``version``, ``readable``, ``valid``, ``nodes``, ``counts``,
         ``findings`` (each with ``rule``, ``level``, ``node``, ``location``, ``found``, ``remedy``) and ``notes``
         (each with ``node`` and ``text``).
 
         Examples
         --------
         >>> import lamella
-        >>> lamella.validate(position).to_json()["valid"]
+        >>> lamella.validate(position).to_dict()["valid"]
         True
         """  # noqa: D205
         return {
@@ -159,17 +166,7 @@ class ValidationReport:
             "valid": self.valid,
             "nodes": self.nodes,
             "counts": dict(self.counts),
-            "findings": [
-                {
-                    "rule": finding.rule,
-                    "level": finding.level,
-                    "node": finding.node,
-                    "location": list(finding.location),
-                    "found": finding.found,
-                    "remedy": finding.remedy,
-                }
-                for finding in self.findings
-            ],
+            "findings": [finding.to_dict() for finding in self.findings],
             "notes": [{"node": node, "text": text} for node, text in self.notes],
         }
 
@@ -180,6 +177,7 @@ def validate(
     strict: bool = False,
     pixels: bool = False,
     jobs: int | None = None,
+    progress: Progress | bool | None = None,
     follow_links: bool = False,
 ) -> ValidationReport:
     """Judge a store by the rules of its OME-NGFF version: 0.4, 0.5 or 0.6.
@@ -200,6 +198,9 @@ def validate(
         Reads all pixels.
     jobs
         Number of workers for the pixels; one per processor by default.
+    progress
+        True shows a bar on the terminal. A function is called with the groups checked, 0 (the total is not known
+        before the end), and "groups"; then with the bytes of pixels decoded, 0, and "bytes".
     follow_links
         Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
         node that was opened follows them or not.
@@ -226,13 +227,29 @@ def validate(
     True
     """
     storage, root, name = place_of(path_or_node, follow_links=follow_links)
-    inspection = Inspection(StoreReader(storage), keep_images=pixels)
-    inspection.walk(root)
-    if pixels:
-        from lamella.ops.validation.pixels import check_pixels
+    check_workers(jobs, None)
+    check_progress(progress)
+    with reporting(progress, "groups") as report_progress:
+        inspection = inspect(StoreReader(storage), root, report_progress, keep_images=pixels)
+        if pixels:
+            from lamella.ops.validation.pixels import check_pixels
 
-        check_pixels(inspection, jobs)
+            check_pixels(inspection, jobs, Bytes(report_progress))
     return report_of(inspection, name, strict=strict)
+
+
+def inspect(
+    reader: StoreReader, root: str, progress: Progress | None, *, keep_images: bool = False
+) -> Inspection:
+    """Check all documents from a root on, and report each group that is done."""
+
+    def count(_: Judged) -> None:
+        if progress is not None:
+            progress(inspection.judged, 0, "groups")
+
+    inspection = Inspection(reader, count, keep_images=keep_images)
+    inspection.walk(root)
+    return inspection
 
 
 def report_of(inspection: Inspection, name: str, *, strict: bool = False) -> ValidationReport:

@@ -6,7 +6,7 @@ Layer: spec. Imports nothing of lamella.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Level: TypeAlias = Literal["MUST", "SHOULD"]
 """How much a finding weighs: a broken MUST makes a document invalid, a broken SHOULD is advice."""
@@ -49,6 +49,23 @@ class Finding:
     location: Location = ()
     found: str = ""
     remedy: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as JSON values.
+
+        Examples
+        --------
+        >>> Finding("AX-02", "MUST", "A/1/0").to_dict()["rule"]
+        'AX-02'
+        """
+        return {
+            "rule": self.rule,
+            "level": self.level,
+            "node": self.node,
+            "location": list(self.location),
+            "found": self.found,
+            "remedy": self.remedy,
+        }
 
     def __str__(self) -> str:
         where = " ".join(part for part in (self.node or "/", location_text(self.location)) if part)

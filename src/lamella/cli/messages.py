@@ -1,0 +1,118 @@
+"""What the command line prints besides its results: errors, warnings, notes and the log, each with one prefix.
+
+Layer: cli.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from lamella.errors import LamellaError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+QUIET: Final = "lamella.quiet"
+"""Key of a context's meta: whether only errors are printed."""
+
+RESUMES: Final = "lamella.resumes"
+"""Key of a context's meta: whether the same command resumes an interrupted one."""
+
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+
+TERMINATED: Final = 143
+"""Exit code after SIGTERM: 128 + SIGTERM."""
+
+FAILED: Final = 1
+"""Exit code when a check found something, or the work failed or was refused."""
+
+UNREADABLE: Final = 2
+"""Exit code when the command line is wrong, or there is nothing that can be read; also click's for usage errors."""
+
+
+def sentence(text: str) -> str:
+    """Return a message as one line that starts with a capital and ends with a full stop.
+
+    >>> sentence("chunks is a list," + chr(10) + "not 5"), sentence("a.tif: No such file")
+    ('Chunks is a list, not 5.', 'a.tif: No such file.')
+    """
+    line = " ".join(text.split())
+    first = line.partition(" ")[0]
+    if first.isalpha() and first.islower():
+        line = line[0].upper() + line[1:]
+    return line if line.endswith((".", "!", "?")) else f"{line}."
+
+
+def megabytes(nbytes: int) -> str:
+    """Return a number of bytes in megabytes.
+
+    >>> megabytes(1_500_000)
+    '1.5 MB'
+    """
+    return f"{nbytes / 1e6:.1f} MB"
+
+
+def error_line(error: BaseException) -> str:
+    """Return the text of an error as one line.
+
+    >>> error_line(FileNotFoundError(2, "No such file or directory", "a.tif"))
+    'a.tif: No such file or directory.'
+    """
+    if isinstance(error, OSError) and not isinstance(error, LamellaError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return sentence(f"{where}{error.strerror}")
+    return sentence(one_line(error))
+
+
+def echo_message(kind: str, text: str) -> None:
+    """Print an error, warning, note or log record to the error stream."""
+    click.echo(f"lamella: {kind}: {sentence(text)}", err=True)
+
+
+def echo_notes(context: click.Context, notes: Iterable[str]) -> None:
+    """Print notes, each once, unless only errors are asked for."""
+    if not context.meta.get(QUIET):
+        for note in dict.fromkeys(notes):
+            echo_message("note", note)
+
+
+def echo_lines(lines: Iterable[str]) -> None:
+    """Print lines of a result; a character that the terminal's encoding lacks becomes a question mark."""
+    encoding = sys.stdout.encoding or "utf-8"
+    for line in lines:
+        click.echo(line.encode(encoding, "replace").decode(encoding))
+
+
+def echo_json(value: object) -> None:
+    """Print a value as one JSON object."""
+    import json
+
+    echo_lines([json.dumps(value, indent=2, ensure_ascii=False)])
+
+
+class _Handler(logging.Handler):
+    """Prints log records as messages."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        echo_message(record.levelname.lower(), record.getMessage())
+
+
+def log_to_stderr(context: click.Context, verbosity: int) -> None:
+    """Print the log until the command ends: what is done for 1, every file for 2 and more, nothing for 0."""
+    if not verbosity:
+        return
+    logger, handler = logging.getLogger("lamella"), _Handler()
+    before = logger.level
+
+    def stop() -> None:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO if verbosity == 1 else logging.DEBUG)
+    context.call_on_close(stop)

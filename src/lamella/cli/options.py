@@ -1,0 +1,83 @@
+"""The options that commands share, each with one name, one letter and one meaning.
+
+Layer: cli.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lamella.cli.messages import QUIET, log_to_stderr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # generic in recent versions of click only
+
+
+class Lengths(ParamType):
+    """Lengths of the last axes, separated by commas, or a word."""
+
+    name = "lengths"
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Show which values are valid."""
+        del param, ctx
+        return "|".join(["N,N,...", *self._words])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse lengths; a word stays a word."""
+        if not isinstance(value, str) or value in self._words:
+            return value
+        try:
+            lengths = tuple(int(part) for part in value.split(","))
+        except ValueError:
+            lengths = ()
+        if not lengths or min(lengths) < 1:
+            words = "".join(f"{word} nor " for word in self._words)
+            self.fail(f"{value!r} is neither {words}lengths like 16,256,256", param, ctx)
+        return lengths
+
+
+def _set_quiet(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
+    del parameter
+    context.meta[QUIET] = value
+    return value
+
+
+def _set_verbose(context: click.Context, parameter: click.Parameter, value: int) -> int:
+    del parameter
+    log_to_stderr(context, value)
+    return value
+
+
+def verbose_option(
+    text: str = "Log what is done; twice: every file.", *, expose: bool = False
+) -> Callable[[Any], Any]:
+    """Return the option -v, which may be repeated; with `expose` its number is an argument of the command."""
+    return click.option("-v", "--verbose", count=True, expose_value=expose, callback=_set_verbose, help=text)
+
+
+jobs_option = click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Workers; one per processor by default."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, callback=_set_quiet, help="Print nothing but errors."
+)
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace DST once the new store is complete."
+)
+in_place_option = click.option(
+    "--in-place", is_flag=True, help="Replace PATH once the new store is complete."
+)
+follow_links_option = click.option(
+    "--follow-links", is_flag=True, help="Follow links that lead out of the store."
+)

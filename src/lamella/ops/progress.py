@@ -1,0 +1,94 @@
+"""Progress of an operation: the function of the caller, or a bar on the terminal.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+from lamella.errors import WrongTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.console import Console
+
+Progress: TypeAlias = "Callable[[float, int, str], object]"
+"""Called with what is done, the total (0 where it is not known yet) and what is counted; by one thread at a time."""
+
+
+def check_progress(progress: object) -> None:
+    """Refuse a progress that is neither a function nor a bool.
+
+    Raises
+    ------
+    WrongTypeError
+        It is something else.
+
+    Examples
+    --------
+    >>> check_progress(5)
+    Traceback (most recent call last):
+    ...
+    lamella.errors.WrongTypeError: progress is True for a bar, or a function of (done, total, what), not 5.
+    """
+    if progress is not None and not isinstance(progress, bool) and not callable(progress):
+        raise WrongTypeError(
+            f"progress is True for a bar, or a function of (done, total, what), not {progress!r}."
+        )
+
+
+class Bytes:
+    """Adds up bytes whose total is not known, and reports them."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._done = 0
+        self._progress = progress
+
+    def add(self, size: int) -> None:
+        """Count the bytes of a file."""
+        self._done += size
+        if self._progress is not None:
+            self._progress(self._done, 0, "bytes")
+
+
+@contextmanager
+def reporting(progress: Progress | bool | None, first: str) -> Iterator[Progress | None]:
+    """Return the function to call with the progress of an operation, None where nobody asked for it.
+
+    Parameters
+    ----------
+    progress
+        A function of the caller; True for a bar on the error stream, where that is a terminal or a notebook.
+    first
+        What is done before there is anything to count.
+    """
+    if progress is not True:
+        yield progress or None
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not (console.is_terminal or console.is_jupyter):
+        yield None
+        return
+    with _bar(console, first) as show:
+        yield show
+
+
+@contextmanager
+def _bar(console: Console, first: str) -> Iterator[Progress]:
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(first, total=None)
+
+        def show(done: float, total: int, what: str) -> None:
+            text = what if total else f"{done:,.0f} {what}"
+            bar.update(task, completed=done, total=total or None, description=text)
+
+        yield show
