@@ -20,7 +20,7 @@ def position(tmp_path):
 CALLS = {
     "open_ome_zarr": lambda position, path: lamella.open_ome_zarr(position.zgroup.store.root, plate_nam="x"),
     "open_ome_zarr(fov)": lambda position, path: lamella.open_ome_zarr(
-        path / "new.zarr", layout="fov", mode="w", channel_names=["a"], plate_nam="x"
+        path / "new.zarr", layout="fov", mode="w", plate_nam="x"
     ),
     "open_ome_zarr(hcs)": lambda position, path: lamella.open_ome_zarr(
         path / "new.zarr", layout="hcs", mode="a", channel_names=["a"], plate_nam="x"

@@ -101,6 +101,14 @@ def image_part(edit, node="B/3/0"):
     return lambda path: change(path, node, edit)
 
 
+def numbered_datasets(ome):
+    for dataset in ome["multiscales"][0]["datasets"]:
+        dataset["path"] = int(dataset["path"])
+        for step in dataset["coordinateTransformations"]:
+            if "input" in step:
+                step["input"]["path"] = dataset["path"]
+
+
 def image_label(edit):
     return image_part(lambda ome: edit(ome["image-label"]), "A/1/0/labels/cells")
 
@@ -315,6 +323,15 @@ FAULTS = {
         "ST-04",
         ("0.4",),
     ),
+    "separator of chunk keys in Zarr v3": (
+        lambda path: change_array(
+            path,
+            "B/3/0/0",
+            lambda d: d.update(chunk_key_encoding={"name": "default", "configuration": {"separator": "."}}),
+        ),
+        "LM-09",
+        ("0.5", "0.6"),
+    ),
     "no separator of chunk keys": (
         lambda path: change_array(path, "B/3/0/1", lambda d: d.pop("dimension_separator")),
         "ST-04",
@@ -334,9 +351,9 @@ FAULTS = {
     ),
     "label values as text": (numbers_as_text("A/1/0/labels/cells"), "LB-09", ALL),
     "paths of datasets as integers": (
-        image_part(lambda ome: [d.update(path=int(d["path"])) for d in ome["multiscales"][0]["datasets"]]),
+        image_part(numbered_datasets),
         "MS-04",
-        PLAIN,
+        ALL,
     ),
     "paths of images as integers": (
         lambda path: change(

@@ -80,12 +80,13 @@ def open_store(
     if mode in ("r", "r+") or (mode == "a" and layout == "auto"):
         raise _not_there(storage, mode, layout)
     spec = by_name(version)
+    if layout in _LAYOUT_CLASSES:
+        _check_options(_LAYOUT_CLASSES[layout], kwargs)
     _check_creation(layout, mode, channel_names, axes, storage)
     _check_place(storage, mode, disable_path_checking)
     # The node and its first document are made before anything is touched, so that bad arguments change nothing.
     session = Session(Documents.create(storage, spec.zarr_format), spec, strict=strict)
     kind = _LAYOUT_CLASSES[layout]
-    _check_options(kind, kwargs)
     options = {**kwargs, "parse_meta": False, "channel_names": channel_names, "axes": axes}
     node = kind(Place(session, ""), **options)
     first = node._first_attributes()

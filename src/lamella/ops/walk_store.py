@@ -20,10 +20,13 @@ from lamella.store import format_v2, format_v3
 from lamella.store.documents import can_hold_a_node
 from lamella.store.json_document import RepeatedKeyError, is_deeper, once_each
 from lamella.store.keys import is_key, join
+from lamella.store.misplaced import foreign_key
+from lamella.store.stored_places import stored_places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lamella.store.array_meta import ArrayMeta
     from lamella.store.documents import NodeKind
     from lamella.store.storage import Storage
     from lamella.types import JSON, JSONObject
@@ -176,10 +179,13 @@ class StoredArray(StoredNode):
         What the rules ask; None when the document does not tell.
     problem
         Why lamella cannot use the array, when it cannot.
+    meta
+        How it is stored; None when lamella cannot use it.
     """
 
     facts: ArrayFacts | None = None
     problem: str | None = None
+    meta: ArrayMeta | None = None
 
 
 class StoreReader:
@@ -257,6 +263,36 @@ class StoreReader:
         except (LamellaError, OSError):
             return False
         return any(name.isdigit() for name in names) and not any(_DOTTED.fullmatch(name) for name in names)
+
+    def foreign_key(self, array: StoredArray) -> str | None:
+        """Return the key of a chunk that is stored under another spelling than the document declares.
+
+        Looked for where the first chunk is missing: readers see fill values then.
+        """
+        if array.meta is None or not self.storage.can_list:
+            return None
+        try:
+            first = join(array.path, array.meta.chunk_key((0,) * array.meta.ndim))
+            if self.storage.size(first) is not None:
+                return None
+            return foreign_key(self.storage, array.path, array.meta)
+        except (LamellaError, OSError):
+            return None  # what cannot be looked at is for those to report that read pixels
+
+    def other_separator(self, array: StoredArray) -> str | None:
+        """Return the separator of the keys of all chunks of a Zarr v3 array, where it declares the other one."""
+        key, document = self.foreign_key(array), array.documents.get(V3_FILE)
+        encoding = document.get("chunk_key_encoding") if document is not None else None
+        if key is None or array.meta is None or not isinstance(encoding, dict):
+            return None
+        other = "." if array.meta.separator == "/" else "/"
+        if encoding.get("name") != "default" or not key.startswith(f"c{other}"):
+            return None
+        try:
+            declared = next(iter(stored_places(self.storage, array.path, array.meta)), None)
+        except (LamellaError, OSError):
+            return None
+        return other if declared is None else None
 
     def _read(self, node: StoredNode, file: str) -> None:
         key = join(node.path, file)
@@ -341,6 +377,7 @@ def _describe(node: StoredArray) -> None:
         node.problem = one_line(fault)
         node.facts = _plain_facts(document, node.zarr_format or 2)
         return
+    node.meta = meta
     node.facts = ArrayFacts(
         meta.shape, meta.dtype.name, meta.dimension_names, meta.separator, zarr_format=meta.zarr_format
     )

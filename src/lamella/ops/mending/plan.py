@@ -153,10 +153,21 @@ class Planner:
             self._write_separator(array, dialect)
             if array.facts is None or array.zarr_format != 3 or V3_FILE not in array.documents:
                 continue
+            document = dict(array.documents[V3_FILE])
+            rules: tuple[str, ...] = ()
             names = dimension_names(ome, path, array.facts.dimension_names, len(array.facts.shape), dialect)
             if names is not None:
-                document = {**array.documents[V3_FILE], "dimension_names": names}
-                self.drafts.put(array.path, V3_FILE, document, ("ST-05",))
+                document["dimension_names"] = names
+                rules += ("ST-05",)
+            separator = self._reader.other_separator(array)
+            if separator is not None:
+                document["chunk_key_encoding"] = {
+                    "name": "default",
+                    "configuration": {"separator": separator},
+                }
+                rules += ("LM-09",)
+            if rules:
+                self.drafts.put(array.path, V3_FILE, document, rules)
 
     def _write_separator(self, array: StoredArray, dialect: Dialect) -> None:
         """Write the separator of chunk keys that the version wants, where all chunks are stored under such keys."""

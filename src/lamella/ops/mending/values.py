@@ -85,11 +85,13 @@ def write_layout_as_integer(ome: JSONObject, facts: Facts) -> None:
     _write_integers(ome, ("bioformats2raw.layout",))
 
 
-@mends("MS-04", kinds=("image",), first=True)
+@mends("MS-04", "CT-20", "CT-22", kinds=("image",), first=True)
 def write_dataset_paths_as_text(ome: JSONObject, facts: Facts) -> None:
-    """Write paths of datasets as text where they are integers."""
+    """Write paths of datasets as text where they are integers, and those in their transformations."""
     del facts
-    _write_texts(ome, ("multiscales", _EACH, "datasets", _EACH, "path"))
+    level = ("multiscales", _EACH, "datasets", _EACH)
+    _write_texts(ome, (*level, "path"))
+    _write_texts(ome, (*level, "coordinateTransformations", _EACH, "input", "path"))
 
 
 @mends("WL-01", "WL-02", kinds=("well",), first=True)

@@ -21,6 +21,7 @@ from lamella.spec.rules.own import own_finding
 from lamella.spec.rules.values import describe
 from lamella.spec.versions import detect
 from lamella.store.keys import join
+from lamella.store.misplaced import describe_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -338,6 +339,8 @@ class Inspection:
             self._judge_arrays(judged, parent)
         if self.keep_images:
             self.images.append(judged)
+        else:
+            self._judge_keys(judged)
         if "labels" in node.names if node.names is not None else not node.unreadable:
             labels = self.read_group(join(node.path, "labels"))
             # A folder of that name which is no node may be one of the user's own; a listed array is a level.
@@ -360,6 +363,18 @@ class Inspection:
             if finding.rule == "MS-04" and self._is_damaged(judged, finding):
                 continue  # it is there, and LM-01 or LM-07 says what is wrong with it
             self.findings.append(finding)
+
+    def _judge_keys(self, judged: Judged) -> None:
+        """Judge where the chunks of the levels lie; who decodes them does that himself."""
+        for array in judged.arrays.values():
+            key = self.reader.foreign_key(array)
+            if key is not None and array.meta is not None:
+                self.find_own(
+                    "LM-09",
+                    array.path,
+                    f"{describe_foreign(key, array.meta)}, and readers see fill values",
+                    "correct the separator (dimension_separator or chunk_key_encoding) in the document",
+                )
 
     def _is_damaged(self, judged: Judged, finding: Finding) -> bool:
         value = judged.node.attributes
