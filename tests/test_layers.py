@@ -18,7 +18,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "lamella"
 
 # From the bottom up. `models` is the public face of spec; `__init__` and `__main__` stand above everything.
 LAYERS = (
-    ("errors", "types", "arguments", "_version"),
+    ("errors", "types", "arguments", "log", "_version"),
     ("spec", "models"),
     ("store",),
     ("nodes",),

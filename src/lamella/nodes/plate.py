@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.session import Place
     from lamella.ops.plates.table import OnError, Record
+    from lamella.ops.progress import Progress
     from lamella.spec.axes import AxisMeta
     from lamella.spec.intents import Renaming
     from lamella.spec.plate import AcquisitionMeta
@@ -402,6 +403,7 @@ class Plate(
         *,
         jobs: int | None = None,
         executor: Executor | None = None,
+        progress: Progress | bool | None = None,
     ) -> Plate:
         """Create a plate from positions of other stores: all levels, labels and metadata.
 
@@ -422,6 +424,9 @@ class Plate(
         executor
             Where positions are copied, one a unit: any ``concurrent.futures.Executor`` whose workers see both stores.
             By default threads of this process.
+        progress
+            True shows a bar on the terminal. A function is called with the number of positions done, that of all, and
+            "positions".
 
         Returns
         -------
@@ -444,7 +449,7 @@ class Plate(
         """
         from lamella.ops.plates.copy import from_positions
 
-        return from_positions(store_path, positions, jobs=jobs, executor=executor)
+        return from_positions(store_path, positions, jobs=jobs, executor=executor, progress=progress)
 
     def _summary(self) -> str:
         try:

@@ -40,18 +40,30 @@ def check_progress(progress: object) -> None:
         )
 
 
-class Bytes:
-    """Adds up bytes whose total is not known, and reports them."""
+class Count:
+    """Adds up what is done, and reports it.
 
-    def __init__(self, progress: Progress | None) -> None:
-        self._done = 0
+    Parameters
+    ----------
+    progress
+        The function to call; None for nobody.
+    what
+        What is counted: "bytes".
+    total
+        How many there are; 0 where that is not known.
+    """
+
+    def __init__(self, progress: Progress | None, what: str, total: int = 0) -> None:
         self._progress = progress
+        self._what = what
+        self._total = total
+        self._done = 0
 
-    def add(self, size: int) -> None:
-        """Count the bytes of a file."""
-        self._done += size
+    def add(self, amount: int = 1) -> None:
+        """Count what was done."""
+        self._done += amount
         if self._progress is not None:
-            self._progress(self._done, 0, "bytes")
+            self._progress(self._done, self._total, self._what)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from lamella.log import log
 from lamella.store.litter import private_name, remove_file
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def write_whole(folder: str, target: str, data: bytes, *, fsync: bool, stamped: 
         raise
     if fsync:
         fsync_path(folder)
+    log.debug("Wrote %s", target)
     return stamp
 
 
@@ -85,6 +87,7 @@ def copy_whole(source: str, temporary: str, target: str, *, fsync: bool) -> None
     except BaseException:
         remove_file(temporary)
         raise
+    log.debug("Wrote %s", target)
 
 
 def same_entry(one: str, other: str) -> bool:

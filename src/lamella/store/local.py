@@ -17,6 +17,7 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import TYPE_CHECKING, NoReturn
 
 from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
+from lamella.log import log
 from lamella.store import file_system as system
 from lamella.store.bounds import DOCUMENTS, Bounds
 from lamella.store.folders import Folders
@@ -335,6 +336,7 @@ class LocalStorage(Storage):
             self._fail("delete", prefix, error)
         except OSError as error:
             self._fail_whole(prefix, error)
+        log.debug("Deleted %s", path)
         if self.fsync and prefix:
             self.folders.flush(prefix.rpartition("/")[0])
 
@@ -379,6 +381,7 @@ class LocalStorage(Storage):
             os.rename(source, target)
         except OSError as error:
             self._fail("move", old, error)
+        log.debug("Moved %s to %s", source, target)
         if self.fsync:
             for key in (old, new):
                 self.folders.flush(key.rpartition("/")[0])

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from lamella.errors import StorageError
+from lamella.log import log
 from lamella.store.file_system import fsync_path
 from lamella.store.litter import private_name
 
@@ -155,6 +156,7 @@ class StagedFile:
                 raise
             if self._fsync:
                 fsync_path(os.path.dirname(self.target))
+        log.debug("Wrote %s", self.target)
 
     def discard(self) -> None:
         """Remove the temporary file; what it would have replaced stays."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import contextmanager
+from logging import DEBUG
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.errors import (
@@ -23,6 +24,7 @@ from lamella.errors import (
     StorageError,
     StoreNotFoundError,
 )
+from lamella.log import log
 from lamella.store import json_document
 from lamella.store.addresses import address_of, clean_url, lock_root, title_in
 from lamella.store.bounds import DOCUMENTS
@@ -296,10 +298,16 @@ class ZarrStorage(Storage):
                 raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
             batch[key] = data
             if len(batch) == AT_ONCE:
-                self._run("write", key, self.service.set_many(batch))
+                self._set(batch)
                 batch = {}
         if batch:
-            self._run("write", next(iter(batch)), self.service.set_many(batch))
+            self._set(batch)
+
+    def _set(self, batch: dict[str, bytes]) -> None:
+        self._run("write", next(iter(batch)), self.service.set_many(batch))
+        if log.isEnabledFor(DEBUG):
+            for key in batch:
+                log.debug("Wrote %s", self.where(key))
 
     def delete(self, prefix: str) -> None:
         """Delete a key and all below it, key by key."""
@@ -317,6 +325,7 @@ class ZarrStorage(Storage):
             self._check_deleted(prefix, [key for key in self._sizes_of(prefix) if key not in DOCUMENTS])
         self._run("delete", prefix, self.service.delete_below(prefix))
         self._check_deleted(prefix, self._sizes_of(prefix) if self.can_list else ())
+        log.debug("Deleted %s below %s", prefix or "everything", self.name)
 
     def _check_deleted(self, prefix: str, left: Collection[str]) -> None:
         """Raise where keys are left: services answer with success and a list of what they did not delete."""
@@ -355,6 +364,7 @@ class ZarrStorage(Storage):
         documents = [key for key in sizes if key.removeprefix(old).strip("/") in DOCUMENTS]
         for keys in (documents, [key for key in sizes if key not in documents]):
             self._run("delete", old, self.service.delete_keys(keys))
+        log.debug("Moved %s to %s", self.where(old), self.where(new))
         left = self._sizes_of(old)
         if left:
             raise StorageError(

@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lamella._version import __version__
-from lamella.errors import InvalidArgumentError, StorageError, StoreExistsError, WorkerLostError
+from lamella.errors import InvalidArgumentError, StorageError, StoreExistsError, WorkerLostError, counted
+from lamella.log import logged
 from lamella.ops.conversion.inputs import Inputs, plan_images
 from lamella.ops.conversion.planes import Tally
 from lamella.ops.conversion.store import (
@@ -198,7 +199,11 @@ def convert(
     plan = plan_images(inputs, well_regex=well_regex, map_file=map_file)
     descriptions = [image.source.description for image in plan.images]
     planes = sum(description.plane_count for description in descriptions)
-    with reporting(progress, "planes") as report, target.temporary(_digest(plan, settings)) as folder:
+    with (
+        logged("Convert %s to %s", counted(len(plan.images), "image"), target.path),
+        reporting(progress, "planes") as report,
+        target.temporary(_digest(plan, settings)) as folder,
+    ):
         most = _write_all(folder, plan, settings, Tally(planes, report), target.name, _Where(jobs, executor))
     return ConvertReport(
         destination=location(destination),

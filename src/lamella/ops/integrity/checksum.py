@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, one_line
+from lamella.log import logged
 from lamella.ops.execution import check_reach, check_workers, run
 from lamella.ops.integrity.array_status import Fault
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.known_members import listed
-from lamella.ops.progress import Bytes, check_progress, reporting
+from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.validation.validate import place_of
 from lamella.store.documents import Documents
 from lamella.store.evidence import evidence
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from lamella.types import StrPath
 
 _PART = 8 << 20
-"""Bytes of a file that are read at a time."""
+"""Count of a file that are read at a time."""
 
 _LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
 
@@ -176,14 +177,14 @@ def checksum(
     >>> list(lamella.checksum(path))
     ['0/c/0/0/0/0/0', '0/zarr.json', 'zarr.json']
     """
-    found_storage, path, _ = place_of(path_or_node, follow_links=follow_links)
+    found_storage, path, name = place_of(path_or_node, follow_links=follow_links)
     storage = listed(found_storage, path)
     check_workers(jobs, executor)
     check_progress(progress)
     check_reach(storage, executor)
     where = _Where(jobs, executor)
-    with reporting(progress, "bytes") as report_progress:
-        done = Bytes(report_progress)
+    with logged("Compute checksums of %s", name), reporting(progress, "bytes") as report_progress:
+        done = Count(report_progress, "bytes")
         if output is None:
             return _all_sums(storage, path, where, done)
         manifest = local_path(output, "the manifest")
@@ -196,7 +197,7 @@ def checksum(
 
 
 def _all_sums(
-    storage: Storage, path: str, where: _Where, done: Bytes, journal: Journal[LocalFile] | None = None
+    storage: Storage, path: str, where: _Where, done: Count, journal: Journal[LocalFile] | None = None
 ) -> dict[str, str]:
     """Return the digest of every file, sorted by key."""
     found: dict[str, str] = {}
@@ -311,7 +312,7 @@ def compare(
     wanted: Mapping[str, str],
     jobs: int | None = None,
     executor: Executor | None = None,
-    progress: Bytes | None = None,
+    progress: Count | None = None,
     journal: Journal[LocalFile] | None = None,
 ) -> Comparison:
     """Compare the files of a store with a manifest; with a journal those that it does not have."""

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 from lamella.errors import LamellaError, StorageError, counted, one_line
+from lamella.log import logged
 from lamella.nodes.position import Position
 from lamella.nodes.walk import HOLDERS, walk
 from lamella.ops.integrity.array_status import ArrayStatus, State
-from lamella.ops.progress import check_progress, reporting
+from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.streaming.record import StreamRecord
 from lamella.spec.axes import channel_axis, time_axis
 from lamella.spec.unfinished import read_unfinished
@@ -286,11 +287,11 @@ def status(
         else open_ome_zarr(path_or_node, disable_path_checking=follow_links)
     )
     images: list[ImageStatus] = []
-    with reporting(progress, "images") as report_progress:
+    with logged("Look at the files of %s", node._place), reporting(progress, "images") as report_progress:
+        count = Count(report_progress, "images")
         for image in _images(node):
             images.append(image)
-            if report_progress is not None:
-                report_progress(len(images), 0, "images")
+            count.add()
     return StoreStatus(str(node._place), tuple(images))
 
 

@@ -23,12 +23,13 @@ from lamella.errors import (
     counted,
     one_line,
 )
+from lamella.log import logged
 from lamella.ops.execution import check_reach, check_workers, run
 from lamella.ops.integrity.array_status import Fault
 from lamella.ops.integrity.checksum import SUMS, compare, found_before, open_journal, read_manifest
 from lamella.ops.integrity.decoding import Decoded, StoredPlace, decode, places_to_decode
 from lamella.ops.known_members import listed
-from lamella.ops.progress import Bytes, check_progress, reporting
+from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.validation.validate import place_of
 from lamella.ops.walk_store import StoreReader
 from lamella.store.arrays import StoredArray
@@ -225,9 +226,10 @@ def verify(
     work = _DECODING if wanted is None else SUMS
     with (
         nullcontext() if record is None else open_journal(record, work, storage, path) as journal,
+        logged("Verify %s", name),
         reporting(progress, "bytes") as report_progress,
     ):
-        done = Bytes(report_progress)
+        done = Count(report_progress, "bytes")
         if wanted is not None:
             found = compare(storage, path, wanted, jobs, executor, done, journal)
             report = VerifyReport(name, 0, 0, *found)
@@ -270,7 +272,7 @@ def _decode_all(
 class _Verification:
     """The walk through a store, and the tally of what was found."""
 
-    def __init__(self, reader: StoreReader, progress: Bytes, journal: Journal[LocalFile] | None) -> None:
+    def __init__(self, reader: StoreReader, progress: Count, journal: Journal[LocalFile] | None) -> None:
         self.reader = reader
         self.progress = progress
         self.journal = journal

@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lamella.errors import counted
+from lamella.log import logged
 from lamella.ops.mending import images as _images  # noqa: F401 (each registers its fixes)
 from lamella.ops.mending import plates as _plates  # noqa: F401
 from lamella.ops.mending import values as _values  # noqa: F401
@@ -207,9 +209,10 @@ def write_repair(
         return plan
     replaced = [change for change in plan.changes if change.old is not None]
     folder = backup_folder(storage, backup) if replaced else None
-    if folder is not None:
-        keep_backup(storage, replaced, folder)
-    write_changes(storage, plan.changes)
+    with logged("Repair %s of %s", counted(len(plan.changes), "document"), name):
+        if folder is not None:
+            keep_backup(storage, replaced, folder)
+        write_changes(storage, plan.changes)
     after = _report(storage, root, name, {}, progress)
     return RepairReport(plan.before, after, plan.changes, True, folder)
 

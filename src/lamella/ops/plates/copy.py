@@ -10,9 +10,10 @@ import secrets
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from lamella.errors import InvalidArgumentError, NodeNotFoundError, NotDecodedError, StoreExistsError
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, NotDecodedError, StoreExistsError, counted
+from lamella.log import logged
 from lamella.nodes.position import Position
 from lamella.nodes.session import Place, Session
 from lamella.ops.execution import check_reach, check_workers, run, workers
@@ -20,6 +21,7 @@ from lamella.ops.known_members import listed, unseen
 from lamella.ops.plates.acquisitions import merged_acquisitions
 from lamella.ops.plates.ome_facts import warn_of_files, write_facts
 from lamella.ops.plates.origins import Origins, copy_attributes, custom_attributes
+from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.rewriting.arrays import array_units, file_units
 from lamella.ops.rewriting.survey import moved_files, part_of_others
 from lamella.ops.rewriting.upgrade_plan import has_ome
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.plate import Plate
+    from lamella.ops.progress import Progress
     from lamella.ops.rewriting.arrays import Unit
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject, StrPath
@@ -54,6 +57,7 @@ def from_positions(
     *,
     jobs: int | None = None,
     executor: Executor | None = None,
+    progress: Progress | bool | None = None,
 ) -> Plate:
     """Create a plate from positions of other stores; see :meth:`Plate.from_positions`.
 
@@ -63,13 +67,14 @@ def from_positions(
     from lamella.nodes.open import open_ome_zarr
 
     check_workers(jobs, executor)
+    check_progress(progress)
     sources = _checked(positions)
     _refuse_inside(store_path, sources.values())
     storage = open_storage(store_path)
     for store in (storage, *(source._documents.storage for source in sources.values())):
         check_reach(store, executor)
     if not isinstance(storage, LocalStorage):
-        return _copied(store_path, sources, jobs, executor)
+        return _copied(store_path, sources, _How(jobs, executor, progress))
     work = Workspace(storage.root, {"command": "from_positions"}, replaces=False)
     with work.held():
         work.finish_interrupted()
@@ -79,12 +84,20 @@ def from_positions(
         work.begin(digest)
         try:
             name = os.path.basename(storage.root).removesuffix(".zarr")
-            _copied(work.new, sources, jobs, executor, name)
+            _copied(work.new, sources, _How(jobs, executor, progress), name)
             work.publish(digest)
         except BaseException:
             work.discard()
             raise
     return open_ome_zarr(storage.root, layout="hcs", mode="r+")
+
+
+class _How(NamedTuple):
+    """The workers and the progress of a copy."""
+
+    jobs: int | None
+    executor: Executor | None
+    progress: Progress | bool | None
 
 
 @dataclass(frozen=True)
@@ -103,8 +116,7 @@ def _copy_unit(unit: _CopyUnit) -> None:
 def _copied(
     store_path: StrPath | Store,
     sources: Mapping[str, Position],
-    jobs: int | None,
-    executor: Executor | None,
+    how: _How,
     name: str | None = None,
 ) -> Plate:
     """Copy positions into a new plate, which gets a name where the plates that they come from give it none."""
@@ -127,13 +139,19 @@ def _copied(
         )
 
         many: int | None = 1
-        within = jobs
-        if executor is not None:
-            many, within = jobs, 1
+        within = how.jobs
+        if how.executor is not None:
+            many, within = how.jobs, 1
         elif not recoded:
-            many, within = _shared_out(jobs, len(sources))
+            many, within = _shared_out(how.jobs, len(sources))
         units = (_CopyUnit(source, plate._place.child(path), within) for path, source in sources.items())
-        run(_copy_unit, units, jobs=many, executor=executor)
+        with (
+            logged("Copy %s to %s", counted(len(sources), "position"), plate._place),
+            reporting(how.progress, "positions") as show,
+        ):
+            count = Count(show, "positions", len(sources))
+            done = None if show is None else lambda _: count.add()
+            run(_copy_unit, units, jobs=many, executor=how.executor, done=done)
         _list_positions(plate, sources, name)
         warn_of_files(sources.values())
     except BaseException:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, UnitsFailedError
+from lamella.log import logged
 from lamella.models import TransformationMeta
 from lamella.nodes.position import Position
 from lamella.ops.execution import check_reach, check_workers, run
@@ -37,7 +37,7 @@ from lamella.ops.plates.map_records import (
     without_records,
 )
 from lamella.ops.plates.map_request import MapRequest, checked_request
-from lamella.ops.progress import reporting
+from lamella.ops.progress import Count, reporting
 from lamella.ops.regions import Region, region_shape, regions
 from lamella.spec.geometry import find_dataset
 from lamella.store.documents import array_like
@@ -271,9 +271,8 @@ def map_plate(
     else:
         total, units = len(request.chosen), _position_units(task, request.chosen, target)
     report = MapReport(target)
-    with reporting(progress, over) as show:
-        count = None if show is None else partial(_show_count, show, total, over)
-        _run(units, report, task, journals, count, jobs, executor)
+    with logged("Apply %r over %s of %s", function, over, plate._place), reporting(progress, over) as show:
+        _run(units, report, task, journals, Count(show, over, total), jobs, executor)
     report.values = {path: report.values[path] for path in request.chosen if path in report.values}
     if check and report.failed:
         unit, fault = next(iter(report.failed.items()))
@@ -289,7 +288,7 @@ def _run(
     report: MapReport,
     task: _Task,
     journals: dict[str, Journal[Place]],
-    progress: Callable[[int], object] | None,
+    progress: Count,
     jobs: int | None,
     executor: Executor | None,
 ) -> None:
@@ -300,18 +299,13 @@ def _run(
         if outcome.region is not None and outcome.states:
             before, after = outcome.states
             journals[outcome.unit.partition(" ")[0]].add(region_name(outcome.region), before, [after])
-        if progress is not None:
-            progress(report.done + report.skipped + len(report.failed))
+        progress.add()
 
     try:
         run(_do, units, jobs=jobs, executor=executor, done=take)
     finally:
         for journal in journals.values():
             journal.close()
-
-
-def _show_count(progress: Progress, total: int, what: str, done: int) -> None:
-    progress(done, total, what)
 
 
 def _do(unit: _PositionUnit | _RegionUnit) -> _Outcome:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, NodeNotFoundError
+from lamella.log import logged
 from lamella.ops.execution import check_reach, check_workers
 from lamella.ops.pyramids import unlisted, update
 from lamella.ops.pyramids.cascade import make_levels
@@ -125,10 +126,12 @@ def compute_pyramid(
         if existing > 1:
             _refuse_other(position, plan, dims, factors)
         elif len(plan) > 1:
-            _make_levels(position, base, plan, method, jobs, executor, resume)
+            with logged("Compute %s levels of %s", len(plan), position._place):
+                _make_levels(position, base, plan, method, jobs, executor, resume)
             existing = 1
     if existing > 1:
-        recompute_levels(position, method, jobs=jobs, executor=executor, resume=resume)
+        with logged("Compute %s levels of %s", existing, position._place):
+            recompute_levels(position, method, jobs=jobs, executor=executor, resume=resume)
     _match_labels(position)
 
 

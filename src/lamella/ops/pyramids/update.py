@@ -12,7 +12,8 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from lamella.errors import InvalidArgumentError, MetadataError
+from lamella.errors import InvalidArgumentError, MetadataError, counted
+from lamella.log import logged
 from lamella.ops.execution import check_reach, check_workers
 from lamella.ops.pyramids.level import recorded_method
 from lamella.spec import geometry
@@ -71,7 +72,10 @@ def update_pyramid(
         parts = with_box(parts, box)
     if not parts:
         return
-    with _updating(position, parts):
+    with (
+        logged("Update %s of the levels of %s", counted(len(parts), "region"), position._place),
+        _updating(position, parts),
+    ):
         resize_levels(outgrown)
         for start, stop in parts:
             part = tuple(slice(a, min(b, n)) for a, b, n in zip(start, stop, base.shape, strict=True))

@@ -15,6 +15,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from lamella.errors import MetadataError, NotDecodedError
+from lamella.log import logged
 from lamella.ops.execution import check_reach, run
 from lamella.ops.known_members import unseen
 from lamella.ops.progress import reporting
@@ -156,7 +157,7 @@ def rewrite(
         Something cannot be read or written; what is written so far stays, for the next run.
     """
     work = Workspace(target.path, settings, replaces=target.in_place)
-    with work.held():
+    with logged("Write %s (%s)", target.path, settings.get("command")), work.held():
         if work.finish_interrupted():
             return _final_report(target.path)
         found = open_source(source, follow_links=follow_links)

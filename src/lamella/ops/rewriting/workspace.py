@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, StoreExistsError
+from lamella.log import log
 from lamella.store.keys import PRIVATE_PREFIX, is_private
 from lamella.store.local import LocalStorage
 
@@ -160,6 +161,7 @@ class Workspace:
                 f"the new store cannot take the place of {self.path}: {error.strerror or error}; it is in {self.new}",
                 error.errno,
             ) from error
+        log.debug("Moved %s to %s", self.new, self.path)
         self._remove()
 
     def discard(self) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.ops.integrity.decoding import Decoded
-    from lamella.ops.progress import Bytes
+    from lamella.ops.progress import Count
     from lamella.ops.pyramids.downsample import Method
     from lamella.ops.regions import Region
     from lamella.ops.validation.walk import Inspection, Judged
@@ -49,7 +49,7 @@ class Step(NamedTuple):
     box: Region
 
 
-def check_pixels(inspection: Inspection, jobs: int | None, progress: Bytes) -> None:
+def check_pixels(inspection: Inspection, jobs: int | None, progress: Count) -> None:
     """Decode every chunk of every image of an inspection, and compare its pyramids.
 
     Parameters
@@ -77,7 +77,7 @@ def check_pixels(inspection: Inspection, jobs: int | None, progress: Bytes) -> N
 
 
 def _decode(
-    inspection: Inspection, array: StoredArray, damaged: set[str], jobs: int | None, progress: Bytes
+    inspection: Inspection, array: StoredArray, damaged: set[str], jobs: int | None, progress: Count
 ) -> None:
     told: list[str] = []
 

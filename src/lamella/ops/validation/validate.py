@@ -15,10 +15,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, StoreNotFoundError
+from lamella.log import logged
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.ops.execution import check_workers
-from lamella.ops.progress import Bytes, check_progress, reporting
+from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.validation.walk import Inspection
 from lamella.ops.walk_store import StoreReader
 from lamella.spec.rules import location_text
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.ops.progress import Progress
-    from lamella.ops.validation.walk import Judged
     from lamella.spec.rules import Finding, Level
     from lamella.store.storage import Storage
     from lamella.types import JSONObject, StrPath
@@ -229,12 +229,12 @@ def validate(
     storage, root, name = place_of(path_or_node, follow_links=follow_links)
     check_workers(jobs, None)
     check_progress(progress)
-    with reporting(progress, "groups") as report_progress:
+    with logged("Validate %s", name), reporting(progress, "groups") as report_progress:
         inspection = inspect(StoreReader(storage), root, report_progress, keep_images=pixels)
         if pixels:
             from lamella.ops.validation.pixels import check_pixels
 
-            check_pixels(inspection, jobs, Bytes(report_progress))
+            check_pixels(inspection, jobs, Count(report_progress, "bytes"))
     return report_of(inspection, name, strict=strict)
 
 
@@ -242,12 +242,8 @@ def inspect(
     reader: StoreReader, root: str, progress: Progress | None, *, keep_images: bool = False
 ) -> Inspection:
     """Check all documents from a root on, and report each group that is done."""
-
-    def count(_: Judged) -> None:
-        if progress is not None:
-            progress(inspection.judged, 0, "groups")
-
-    inspection = Inspection(reader, count, keep_images=keep_images)
+    count = Count(progress, "groups")
+    inspection = Inspection(reader, lambda _: count.add(), keep_images=keep_images)
     inspection.walk(root)
     return inspection
 
