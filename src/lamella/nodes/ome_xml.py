@@ -9,7 +9,6 @@ Layer: nodes. The XML is parsed by :mod:`lamella.spec.ome_xml`.
 
 from __future__ import annotations
 
-import os
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -28,8 +27,7 @@ from lamella.spec.bioformats2raw import Bioformats2RawMeta
 from lamella.spec.ome_image import sized, unsized_axes
 from lamella.spec.ome_xml import describe_images, parse_ome_xml
 from lamella.spec.versions import detect
-from lamella.store.documents import Documents
-from lamella.store.local import LocalStorage
+from lamella.store.parents import group_above, path_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
 
     from lamella.spec.images import ImagesMeta
     from lamella.spec.ome_image import OMEImage
+    from lamella.store.storage import Storage
 
 XML = "OME/METADATA.ome.xml"
 LARGEST = 256 * 2**20
@@ -224,25 +223,21 @@ def _file_above(image: Place) -> tuple[OMEFile, str] | None:
     if image.path:
         found = _file(Place(image.session, ""))
         return None if found is None else (found, image.path)
-    if not isinstance(storage, LocalStorage):
-        return None
     # Opened by itself: its collection is the folder above, its plate the third above (row/column/field).
-    parts = os.path.abspath(storage.root).split(os.sep)
     for levels in (1, 3):
-        root = os.sep.join(parts[:-levels])
-        if len(parts) > levels and os.path.isfile(os.path.join(root, XML)):
-            path = "/".join(parts[-levels:])
-            if path not in image.session.ome_files:
-                image.session.ome_files[path] = _file_in(root)
-            found = image.session.ome_files[path]
-            return None if found is None else (found, path)
+        path, known = path_below(storage, levels), image.session.ome_files
+        if path and path not in known:
+            known[path] = _file_outside(storage, levels)
+        found = known.get(path)
+        if found is not None:
+            return found, path
     return None
 
 
-def _file_in(root: str) -> OMEFile | None:
+def _file_outside(storage: Storage, levels: int) -> OMEFile | None:
     try:
-        documents = Documents.open(LocalStorage(root, read_only=True))
-        if documents is None or documents.kind("") != "group":
+        documents = group_above(storage, levels, read_only=True)
+        if documents is None:
             return None
         return _file(Place(Session(documents, detect(documents.format, documents.group(""))), ""))
     except LamellaError:

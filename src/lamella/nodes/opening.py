@@ -34,6 +34,7 @@ from lamella.spec.axes import AxisMeta, channel_axis, default_axes
 from lamella.spec.versions import by_name, detect
 from lamella.store.documents import Documents
 from lamella.store.local import LocalStorage
+from lamella.store.parents import group_above, path_below
 from lamella.store.storage import open_storage
 from lamella.types import Durability, Layout, Mode
 
@@ -269,12 +270,11 @@ def _row_place(storage: Storage, strict: bool) -> Place | None:
     """
     if not isinstance(storage, LocalStorage) or not storage.exists(""):
         return None
-    above, name = os.path.split(storage.root)
-    documents = Documents.open(storage.beside(above)) if name else None
-    if documents is None or documents.kind("") != "group":
+    documents = group_above(storage, 1)
+    if documents is None:
         return None
     version = detect(documents.format, documents.group(""))
-    place = Place(Session(documents, version, strict=strict), name)
+    place = Place(Session(documents, version, strict=strict), path_below(storage, 1))
     return place if is_row_of_plate(place) else None
 
 

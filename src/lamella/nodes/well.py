@@ -5,7 +5,6 @@ Layer: nodes.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, cast
 
 from lamella.arguments import name_text
@@ -19,8 +18,7 @@ from lamella.nodes.session import Place, Session, join
 from lamella.spec.plate import ImageMeta, WellGroupMeta
 from lamella.spec.rules import Finding
 from lamella.spec.rules.values import describe
-from lamella.store.documents import Documents
-from lamella.store.local import LocalStorage
+from lamella.store.parents import group_above, path_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -306,26 +304,19 @@ def plate_above(place: Place, levels: int) -> Plate | None:
 
 def path_in_plate(well: Place) -> str:
     """Return the path of a well as its plate would list it: row and column."""
-    storage = well.session.documents.storage
-    if not well.path and isinstance(storage, LocalStorage):
-        return "/".join(os.path.abspath(storage.root).split(os.sep)[-2:])
-    return "/".join(well.path.split("/")[-2:])
+    return "/".join(well.path.split("/")[-2:]) or path_below(well.session.documents.storage, 2)
 
 
 def _plate_outside(place: Place, levels: int) -> Plate | None:
     """Return the plate in the folders above a well whose folder was opened as a store; None on other storages."""
     from lamella.nodes.plate import Plate
 
-    storage = place.session.documents.storage
-    if levels != 2 or not isinstance(storage, LocalStorage):
-        return None
-    root = os.path.dirname(os.path.dirname(os.path.abspath(storage.root)))
-    documents = Documents.open(storage.beside(root))
+    documents = group_above(place.session.documents.storage, 2) if levels == 2 else None
     if documents is None or documents.format != place.session.documents.format:
         return None
     session = place.session
     outside = Place(Session(documents, session.version, strict=session.strict, reported=session.reported), "")
-    if documents.kind("") != "group" or "plate" not in outside.session.version.ome(documents.group("")):
+    if "plate" not in outside.session.version.ome(documents.group("")):
         return None
     plate = Plate(outside)
     return plate if path_in_plate(place) in plate._well_paths() else None

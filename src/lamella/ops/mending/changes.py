@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, MetadataError, StorageError
-from lamella.store.documents import Documents
 from lamella.store.local import LocalStorage
+from lamella.store.parents import groups_above
 from lamella.store.paths import local_path
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from lamella.store.storage import Storage
     from lamella.types import StrPath
-
-_DEPTH = 6
-"""How many folders above are looked at for the top of a store."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ def backup_folder(storage: Storage, chosen: StrPath | None) -> str:
     InvalidArgumentError
         The store is not local and no folder is chosen, or the folder is in the store or holds something.
     """
-    top = _top(storage.root) if isinstance(storage, LocalStorage) else None
+    top = [storage.root, *groups_above(storage.root)][-1] if isinstance(storage, LocalStorage) else None
     if chosen is not None:
         folder = local_path(chosen, "the backup")
         inside = top is not None and os.path.realpath(folder).startswith(os.path.realpath(top) + os.sep)
@@ -142,7 +139,7 @@ def keep_backup(storage: Storage, changes: Sequence[Change], folder: str) -> Non
     """Write the old documents under the keys that they have in the store, before any of them changes."""
     prefix = ""
     if isinstance(storage, LocalStorage):
-        below = os.path.relpath(storage.root, _top(storage.root))
+        below = os.path.relpath(storage.root, [storage.root, *groups_above(storage.root)][-1])
         prefix = "" if below == os.curdir else below.replace(os.sep, "/") + "/"
     kept = LocalStorage(folder, fsync=True)
     try:
@@ -151,13 +148,3 @@ def keep_backup(storage: Storage, changes: Sequence[Change], folder: str) -> Non
         raise StorageError(
             f"the old documents cannot be kept in {folder}, so nothing was changed: {error}", error.errno
         ) from error
-
-
-def _top(root: str) -> str:
-    """Find the store that a group lies in: the highest folder above that holds Zarr documents."""
-    top = above = root
-    for _ in range(_DEPTH):
-        above = os.path.dirname(above)
-        if Documents.open(LocalStorage(above, read_only=True)) is not None:
-            top = above
-    return top

@@ -5,7 +5,6 @@ Layer: ops.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
@@ -13,8 +12,7 @@ from lamella.nodes.session import Place, Session
 from lamella.nodes.well import plate_above
 from lamella.spec.plate import AcquisitionMeta, WellGroupMeta
 from lamella.spec.plate_edits import new_plate
-from lamella.store.documents import Documents
-from lamella.store.local import LocalStorage
+from lamella.store.parents import group_above, path_below
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,13 +83,10 @@ def well_of(position: Place) -> tuple[Place, str] | None:
     if position.path:
         return position.parent, position.path.rpartition("/")[2]
     storage = position.session.documents.storage
-    if not isinstance(storage, LocalStorage):
-        return None
-    above, name = os.path.split(os.path.abspath(storage.root))
-    documents = Documents.open(storage.beside(above, read_only=True))
+    documents = group_above(storage, 1, read_only=True)
     if documents is None or documents.format != position.session.documents.format:
         return None
-    return Place(Session(documents, position.session.version), ""), name
+    return Place(Session(documents, position.session.version), ""), path_below(storage, 1)
 
 
 def _words(entry: AcquisitionMeta) -> str:

@@ -19,6 +19,7 @@ from lamella.errors import (
 from lamella.ops.known_members import listed
 from lamella.store.documents import Documents
 from lamella.store.local import LocalStorage
+from lamella.store.parents import groups_above
 from lamella.store.paths import local_path
 from lamella.store.storage import open_storage
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
     from lamella.store.storage import Storage
     from lamella.types import StrPath
-
-_DEPTH = 6
-"""How many folders above may be groups of the same store."""
 
 
 @dataclass
@@ -154,22 +152,9 @@ def _check_apart(source: str, path: str) -> None:
         raise InvalidArgumentError(f"{path} and {source} would lie in each other: choose another destination")
 
 
-def group_above(path: str) -> str | None:
-    """Return the folder of the nearest group that a store lies in; None when it lies in none."""
-    above = path
-    for _ in range(_DEPTH):
-        above = os.path.dirname(above)
-        documents = Documents.open(LocalStorage(above, read_only=True))
-        if documents is not None and documents.kind("") == "group":
-            return above
-    return None
-
-
 def forget_copies_above(path: str) -> None:
     """Drop copies of documents that groups above keep: they describe the old arrays."""
-    above = group_above(path)
-    while above is not None:
+    for above in groups_above(path):
         documents = Documents.open(LocalStorage(above))
         if documents is not None:
             documents.edit_group("", lambda attributes: attributes)
-        above = group_above(above)

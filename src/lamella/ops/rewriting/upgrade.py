@@ -16,11 +16,12 @@ from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.execution import check_workers
 from lamella.ops.progress import check_progress
 from lamella.ops.rewriting.arrays import encoded_alike
-from lamella.ops.rewriting.places import Target, group_above
+from lamella.ops.rewriting.places import Target
 from lamella.ops.rewriting.rewrite import RewriteReport, rewrite
 from lamella.ops.rewriting.upgrade_plan import UpgradePlan
 from lamella.spec.versions import by_name
 from lamella.store.documents import Documents
+from lamella.store.parents import groups_above
 from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def upgrade(
     if not version.writable:
         raise InvalidArgumentError(f"OME-NGFF {to} is read, not written: choose one of 0.4, 0.5, 0.6")
     target = Target.of(source, destination)
-    above = group_above(target.path) if target.in_place else None
+    above = next(groups_above(target.path), None) if target.in_place else None
     if above is not None:
         raise InvalidArgumentError(
             f"{target.path} lies in the store {above}, which has one version throughout (ST-08): upgrade that one, "

@@ -1,0 +1,57 @@
+"""The groups above the root of a store: what opened a group by itself still lies in its plate, collection or store.
+
+Only local folders are looked at; a store at a URL, in a zip or in memory counts as whole.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from lamella.store.documents import Documents
+from lamella.store.local import LocalStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.store.storage import Storage
+
+_MOST_LEVELS = 6
+"""How many folders above may be groups of the same store."""
+
+
+def group_above(storage: Storage, levels: int, *, read_only: bool | None = None) -> Documents | None:
+    """Return the group so many folders above the root of a store, opened as the store; None where there is none."""
+    if not isinstance(storage, LocalStorage) or not path_below(storage, levels):
+        return None
+    folder = storage.root
+    for _ in range(levels):
+        folder = os.path.dirname(folder)
+    documents = Documents.open(storage.beside(folder, read_only=read_only))
+    return documents if documents is not None and documents.kind("") == "group" else None
+
+
+def path_below(storage: Storage, levels: int) -> str:
+    """Return the path of the root of a store in the group so many folders above; "" where there are fewer folders.
+
+    >>> path_below(LocalStorage("/data/plate.zarr/A/1"), 2), path_below(LocalStorage("/data"), 2)
+    ('A/1', '')
+    """
+    names = storage.root.strip(os.sep).split(os.sep) if isinstance(storage, LocalStorage) else []
+    return "/".join(names[-levels:]) if len(names) >= levels else ""
+
+
+def groups_above(folder: str) -> Iterator[str]:
+    """Iterate over the folders above that are groups of the store that a folder lies in, from the nearest on.
+
+    Folders between them may hold no document: a row of a plate has none.
+    """
+    gap = 0
+    while gap < _MOST_LEVELS and folder != os.path.dirname(folder):
+        folder, gap = os.path.dirname(folder), gap + 1
+        documents = Documents.open(LocalStorage(folder, read_only=True))
+        if documents is not None and documents.kind("") == "group":
+            gap = 0
+            yield folder
