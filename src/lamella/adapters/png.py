@@ -36,6 +36,7 @@ from lamella.ops.display.preview import (
 )
 from lamella.ops.display.preview_plate import PlatePlan, Tile, plan_plate, plate_channels
 from lamella.ops.execution import run
+from lamella.store.formats import DOCUMENTS
 from lamella.store.paths import local_path
 
 if TYPE_CHECKING:
@@ -341,10 +342,7 @@ def check_target(target: StrPath) -> str:
         )
     above = os.path.realpath(folder)
     while True:
-        if any(
-            os.path.lexists(os.path.join(above, name))
-            for name in ("zarr.json", ".zgroup", ".zattrs", ".zarray")
-        ):
+        if any(os.path.lexists(os.path.join(above, name)) for name in DOCUMENTS):
             raise InvalidArgumentError(
                 f"Cannot write {target}: it lies inside the Zarr store {above}. Pictures do not belong in one."
             )

@@ -33,6 +33,7 @@ from lamella.nodes.well import Row
 from lamella.spec.axes import AxisMeta, channel_axis, default_axes
 from lamella.spec.versions import by_name, detect
 from lamella.store.documents import Documents
+from lamella.store.formats import METADATA_FILES
 from lamella.store.local import LocalStorage
 from lamella.store.parents import group_above, path_below
 from lamella.store.storage import open_storage
@@ -329,5 +330,5 @@ def _some_members(documents: Documents) -> str:
     if not documents.storage.can_list:
         return "unknown, because the store cannot list them"
     names = documents.storage.list("")
-    shown = [name for name in names if not name.startswith(".z") and name != "zarr.json"][:20]
+    shown = [name for name in names if name not in METADATA_FILES][:20]
     return ", ".join(shown) or "none"

@@ -336,7 +336,7 @@ def _clear(parent: Plate | Well, place: Place, attributes: JSONObject, *, listed
 def _is_bare(parent: Plate | Well, place: Place, attributes: JSONObject) -> bool:
     """Whether a new position is there as a killed creation leaves it: nothing but its first documents."""
     names = set(parent._documents.storage.list(place.path))
-    if not names <= {"zarr.json", ".zgroup", ".zattrs"}:
+    if not names <= set(parent._documents.files.all):
         return False
     return not names or (
         parent._documents.kind(place.path) == "group" and parent._documents.group(place.path) == attributes

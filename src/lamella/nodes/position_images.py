@@ -22,6 +22,7 @@ from lamella.spec.axes import channel_axis
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.store.array_memo import made
 from lamella.store.documents import new_array
+from lamella.store.formats import DOCUMENTS
 from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.layout import auto_layout, default_chunks
 
@@ -307,7 +308,7 @@ class ImageCreation(NGFFNode):
     def _is_unwritten(self, key: str) -> bool:
         """Whether an array has no pixels, as a killed creation leaves one that the metadata do not list."""
         names = self._documents.storage.list(self._place.child(key).path)
-        return set(names) <= {"zarr.json", ".zarray", ".zattrs"}
+        return set(names) <= set(self._documents.files.all)
 
     def _fill(self, made: ImageArray, key: str, source: Source) -> None:
         from lamella.ops.copy import write_array
@@ -341,7 +342,7 @@ class ImageCreation(NGFFNode):
         key = self._checked_key(name)
         place = self._place.child(key)
         first, last = key.partition("/")[0], key.rpartition("/")[2]
-        if first == "labels" or last.startswith(".") or last == "zarr.json":
+        if first == "labels" or last.startswith(".") or last in DOCUMENTS:
             raise InvalidNameError(
                 f"An array in {self._place} cannot be named {key!r}: "
                 f"{'that group holds the label images' if first == 'labels' else 'that is a name of metadata files'}."

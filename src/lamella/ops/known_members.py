@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import LamellaError, MetadataError, StorageError
 from lamella.ops.walk_store import StoredNode, StoreReader
-from lamella.store import format_v2, format_v3
 from lamella.store.documents import Documents
+from lamella.store.formats import DOCUMENTS, METADATA_FILES, V2, V3
 from lamella.store.keys import ancestors, is_key, join
 from lamella.store.known_storage import KnownStorage
 from lamella.store.zarr_storage import ZarrStorage
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.storage import Storage
-
-_FILES_V2 = (format_v2.GROUP_FILE, format_v2.ATTRIBUTES_FILE, format_v2.ARRAY_FILE)
-_FILES = (format_v3.FILE, *_FILES_V2)
 
 
 def listed(storage: Storage, path: str = "") -> Storage:
@@ -82,7 +79,7 @@ class _Walk:
     def _node(self, path: str) -> StoredNode:
         """Read the documents of a node; what cannot be read now is raised, what is damaged is left to others."""
         node = StoredNode(path)
-        for file in self._files or (format_v3.FILE, *_FILES_V2, format_v2.CONSOLIDATED_FILE):
+        for file in self._files or METADATA_FILES:
             data = self.storage.read(join(path, file)) if is_key(path) else None
             if data is not None:
                 node.data[file] = data
@@ -90,7 +87,7 @@ class _Walk:
                 if document is not None:
                     node.documents[file] = document
         if self._files is None and node.exists:  # the root: a store has one format
-            self._files = (format_v3.FILE,) if format_v3.FILE in node.data else _FILES_V2
+            self._files = (V3 if V3.group in node.data else V2).all
         return node
 
     def visit(self, path: str) -> None:
@@ -160,16 +157,16 @@ def _named(node: StoredNode) -> Iterator[str]:
 
 def _copied(node: StoredNode) -> Iterator[str]:
     """Yield the paths that consolidated metadata name: a hint, which may be stale."""
-    kept: Any = node.documents.get(format_v3.FILE, {}).get("consolidated_metadata")
-    if kept is None and format_v2.CONSOLIDATED_FILE in node.data:
+    kept: Any = node.documents.get(V3.group, {}).get("consolidated_metadata")
+    if kept is None and V2.consolidated in node.data:
         try:
-            kept = json.loads(node.data[format_v2.CONSOLIDATED_FILE])
+            kept = json.loads(node.data[V2.consolidated])
         except (ValueError, RecursionError):
             return
     names = kept.get("metadata") if isinstance(kept, dict) else None
     for name in names if isinstance(names, dict) else ():
         head, _, file = str(name).rpartition("/")
-        yield head if file in _FILES else str(name)
+        yield head if file in DOCUMENTS else str(name)
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from lamella.spec.rules import ArrayFacts
 from lamella.spec.versions import VERSIONS
 from lamella.store import format_v2, format_v3
 from lamella.store.documents import can_hold_a_node
+from lamella.store.formats import FORMATS, METADATA_FILES, V2, V3
 from lamella.store.json_document import RepeatedKeyError, is_deeper, once_each
 from lamella.store.keys import is_key, join
 from lamella.store.misplaced import foreign_key
@@ -26,18 +27,12 @@ from lamella.store.stored_places import stored_places
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lamella.spec.rules import Location
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.documents import NodeKind
     from lamella.store.storage import Storage
     from lamella.types import JSON, JSONObject
 
-V3_FILE = format_v3.FILE
-GROUP_FILE = format_v2.GROUP_FILE
-ARRAY_FILE = format_v2.ARRAY_FILE
-ATTRIBUTES_FILE = format_v2.ATTRIBUTES_FILE
-CONSOLIDATED_FILE = format_v2.CONSOLIDATED_FILE
-
-_GROUP_FILES = (V3_FILE, GROUP_FILE, ATTRIBUTES_FILE, ARRAY_FILE, CONSOLIDATED_FILE)
 _COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _DOTTED = re.compile(r"[0-9]+(\.[0-9]+)+")
 
@@ -100,15 +95,15 @@ class StoredNode:
     def unreadable(self) -> bool:
         """Whether the document that says what the node is cannot be read."""
         return any(
-            fault.rule == "LM-01" and fault.file in (V3_FILE, ATTRIBUTES_FILE, ARRAY_FILE)
+            fault.rule == "LM-01" and fault.file in (V3.group, V2.attributes, V2.array)
             for fault in self.faults
         )
 
     @property
     def formats(self) -> set[int]:
         """The Zarr formats whose documents lie here."""
-        v2 = {GROUP_FILE, ARRAY_FILE, ATTRIBUTES_FILE} & self.data.keys()
-        return ({3} if V3_FILE in self.data else set()) | ({2} if v2 else set())
+        v2 = {V2.group, V2.array, V2.attributes} & self.data.keys()
+        return ({3} if V3.group in self.data else set()) | ({2} if v2 else set())
 
     @property
     def zarr_format(self) -> int | None:
@@ -119,9 +114,9 @@ class StoredNode:
     def kind(self) -> NodeKind | None:
         """What the node is; None where there is none, or where nothing tells."""
         if self.zarr_format == 3:
-            kind = self.documents.get(V3_FILE, {}).get("node_type")
+            kind = self.documents.get(V3.group, {}).get("node_type")
             return kind if kind in ("group", "array") else None
-        if ARRAY_FILE in self.data:
+        if V2.array in self.data:
             return "array"
         return "group" if self.formats else None
 
@@ -129,8 +124,8 @@ class StoredNode:
     def attributes(self) -> JSON:
         """The attributes of a group as stored, of any JSON type; an empty object where there are none."""
         if self.zarr_format == 3:
-            return self.documents.get(V3_FILE, {}).get("attributes", {})
-        return self.documents.get(ATTRIBUTES_FILE, {})
+            return self.documents.get(V3.group, {}).get("attributes", {})
+        return self.documents.get(V2.attributes, {})
 
     @property
     def ome(self) -> JSONObject:
@@ -142,6 +137,10 @@ class StoredNode:
         if isinstance(wrapped, dict) and (self.zarr_format == 3 or not attributes.keys() - {"ome"}):
             return wrapped
         return attributes
+
+    def location(self, *keys: str | int) -> Location:
+        """Return the location of keys of the OME part, from the root of the attributes."""
+        return ("ome", *keys) if self.zarr_format == 3 else keys
 
     @property
     def stated_version(self) -> str | None:
@@ -219,7 +218,7 @@ class StoreReader:
     def group(self, path: str) -> StoredNode:
         """Read what is at a path that should be a group."""
         node = StoredNode(path)
-        files: tuple[str, ...] = _GROUP_FILES
+        files: tuple[str, ...] = METADATA_FILES
         if not is_key(path):
             return node
         try:
@@ -230,7 +229,7 @@ class StoreReader:
                 )
         except (LamellaError, OSError) as fault:
             found, is_link = f"the folder cannot be listed: {fault}", isinstance(fault, InvalidNameError)
-            node.faults.append(Fault("LM-01", ATTRIBUTES_FILE, found, is_link, _is_unread(fault)))
+            node.faults.append(Fault("LM-01", V2.attributes, found, is_link, _is_unread(fault)))
             return node
         for file in files:
             self._read(node, file)
@@ -239,7 +238,7 @@ class StoreReader:
     def array(self, path: str, zarr_format: int | None) -> StoredArray:
         """Read what is at a path that should be an array, its format first; its folder is not listed."""
         node = StoredArray(path)
-        for file in (V3_FILE, ARRAY_FILE) if zarr_format == 3 else (ARRAY_FILE, V3_FILE):
+        for file in (V3.group, V2.array) if zarr_format == 3 else (V2.array, V3.group):
             self._read(node, file)
             if node.exists:
                 break
@@ -281,7 +280,7 @@ class StoreReader:
 
     def other_separator(self, array: StoredArray) -> str | None:
         """Return the separator of the keys of all chunks of a Zarr v3 array, where it declares the other one."""
-        key, document = self.foreign_key(array), array.documents.get(V3_FILE)
+        key, document = self.foreign_key(array), array.documents.get(V3.group)
         encoding = document.get("chunk_key_encoding") if document is not None else None
         if key is None or array.meta is None or not isinstance(encoding, dict):
             return None
@@ -367,7 +366,7 @@ def _is_unread(fault: Exception) -> bool:
 
 def _describe(node: StoredArray) -> None:
     """Find what the rules ask of an array, also where lamella could not read its pixels."""
-    document = node.documents.get(V3_FILE if node.zarr_format == 3 else ARRAY_FILE, {})
+    document = node.documents.get(FORMATS[node.zarr_format or 2].array, {})
     try:
         if node.zarr_format == 3:
             meta = format_v3.parse_array(document, node.path)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import NodeNotFoundError
 from lamella.store import format_v2, format_v3
+from lamella.store.formats import V2, V3
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,7 @@ def edit_array(
     if documents.kind(path) != "array":
         documents.array(path)  # raises, before a lock file would make its folder
     v2 = documents.format == 2
-    with documents.editing(path, format_v2.ARRAY_FILE if v2 else format_v3.FILE) as write:
+    with documents.editing(path, documents.files.array) as write:
         old = documents.array(path)
         new = change(old)
         if not v2 and (new.document != old.document or new.attributes != old.attributes):
@@ -58,7 +59,7 @@ def edit_array(
         elif v2 and new.document != old.document:
             write(format_v2.array_document(new))
     if v2 and attributes:
-        with documents.editing(path, format_v2.ATTRIBUTES_FILE) as write:
+        with documents.editing(path, V2.attributes) as write:
             old = documents.array(path)
             new = change(old)
             if new.attributes != old.attributes:
@@ -78,7 +79,7 @@ def attributes_of_array(documents: Documents, path: str) -> JSONObject:
     """
     if documents.format == 2:
         _check_there(documents, path)
-        return documents.document(path, format_v2.ATTRIBUTES_FILE) or {}
+        return documents.document(path, V2.attributes) or {}
     return format_v3.attributes_of(_document_of(documents, path), documents.at(path))
 
 
@@ -97,7 +98,7 @@ def edit_attributes_of_array(
     documents.storage.check_writable(path)
     _check_there(documents, path)  # before a lock file would make its folder
     v2 = documents.format == 2
-    with documents.editing(path, format_v2.ATTRIBUTES_FILE if v2 else format_v3.FILE) as write:
+    with documents.editing(path, documents.files.attributes) as write:
         if v2:
             write(change(attributes_of_array(documents, path)))
         else:
@@ -111,7 +112,7 @@ def _check_there(documents: Documents, path: str) -> None:
 
 
 def _document_of(documents: Documents, path: str) -> JSONObject:
-    document = documents.document(path, format_v3.FILE)
+    document = documents.document(path, V3.group)
     if document is None or format_v3.node_type(document, documents.at(path)) != "array":
         raise NodeNotFoundError(f"there is no array at {documents.location(path)}")
     return document

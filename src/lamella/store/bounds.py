@@ -15,9 +15,7 @@ import unicodedata
 from stat import S_ISLNK, S_ISREG
 
 from lamella.errors import InvalidNameError, NodeNotFoundError
-
-DOCUMENTS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
-"""Files that say what a folder of a store is."""
+from lamella.store.formats import DOCUMENTS
 
 MOST_FOLDERS = 200_000
 """Folders that one opening of a store remembers."""

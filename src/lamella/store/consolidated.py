@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from lamella.store import format_v2, format_v3
+from lamella.store.formats import V2, V3
 from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import ancestors, join
 
@@ -69,12 +69,12 @@ class ConsolidatedCopies:
         if (node and node in self._absent) or node in self._held:
             return
         if self._format == 2:
-            key = join(node, format_v2.CONSOLIDATED_FILE)
+            key = join(node, V2.consolidated)
             if self._storage.size(key) is not None:
                 self._storage.delete(key)
             self._absent[node] = None
             return
-        key = join(node, format_v3.FILE)
+        key = join(node, V3.group)
         stamp = self._storage.stamp(key)
         if stamp is not None and self._absent.get(node) == stamp:
             return
@@ -93,9 +93,7 @@ class ConsolidatedCopies:
             if stamped is None:
                 return None
             data, stamp = stamped
-            document = parse_object(data, self._storage.where(node), format_v3.FILE)
+            document = parse_object(data, self._storage.where(node), V3.group)
             if document.pop("consolidated_metadata", None) is None:
                 return stamp
-            return self._storage.write_stamped(
-                key, to_bytes(document, self._storage.where(node), format_v3.FILE)
-            )
+            return self._storage.write_stamped(key, to_bytes(document, self._storage.where(node), V3.group))

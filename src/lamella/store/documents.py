@@ -16,6 +16,7 @@ from lamella.store import array_memo, format_v2, format_v3
 from lamella.store.array_creation import array_like, new_array
 from lamella.store.array_edits import edit_array
 from lamella.store.consolidated import ConsolidatedCopies
+from lamella.store.formats import FORMATS, METADATA_FILES, V2, V3
 from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import ancestors, check_key, join
 from lamella.store.stored_group import StoredGroup, stored_group
@@ -34,10 +35,10 @@ NodeKind: TypeAlias = Literal["group", "array"]
 """What a path holds."""
 
 _MARKS: tuple[tuple[str, ZarrFormat], ...] = (
-    (format_v3.FILE, 3),
-    (format_v2.GROUP_FILE, 2),
-    (format_v2.ARRAY_FILE, 2),
-    (format_v2.ATTRIBUTES_FILE, 2),
+    (V3.group, 3),
+    (V2.group, 2),
+    (V2.array, 2),
+    (V2.attributes, 2),
 )
 
 
@@ -67,6 +68,7 @@ class Documents:
     def __init__(self, storage: Storage, zarr_format: ZarrFormat) -> None:
         self.storage = storage
         self.format: ZarrFormat = zarr_format
+        self.files = FORMATS[zarr_format]
         self._consolidated = ConsolidatedCopies(storage, zarr_format)
 
     def __repr__(self) -> str:
@@ -105,27 +107,26 @@ class Documents:
             Its document is damaged.
         """
         if self.format == 3:
-            document = self.document(path, format_v3.FILE)
+            document = self.document(path, V3.group)
             if document is None:
                 return None
             return "array" if format_v3.node_type(document, self.at(path)) == "array" else "group"
-        if self._has(path, format_v2.ARRAY_FILE):
+        if self._has(path, V2.array):
             return "array"
         # A group whose .zgroup is missing but whose attributes are there still says all that it has to say.
-        if self._has(path, format_v2.GROUP_FILE) or self._has(path, format_v2.ATTRIBUTES_FILE):
+        if self._has(path, V2.group) or self._has(path, V2.attributes):
             return "group"
         return None
 
     def has_older_documents(self) -> bool:
         """Whether documents of Zarr v2 lie at the root beside those of Zarr v3."""
-        files = (format_v2.GROUP_FILE, format_v2.ATTRIBUTES_FILE, format_v2.ARRAY_FILE)
-        return self.format == 3 and any(self.storage.exists(file) for file in files)
+        return self.format == 3 and any(self.storage.exists(file) for file in V2.all)
 
     def is_whole_group(self, path: str) -> bool:
         """Whether a group has all its documents: a kill can leave one of the two that it has in Zarr v2."""
         if self.format == 3:
             return self.kind(path) == "group"
-        return self._has(path, format_v2.GROUP_FILE) and self._has(path, format_v2.ATTRIBUTES_FILE)
+        return self._has(path, V2.group) and self._has(path, V2.attributes)
 
     def group(self, path: str) -> JSONObject:
         """Attributes of a group, fresh from the store.
@@ -143,7 +144,7 @@ class Documents:
                 raise self._no("group", path)
             return format_v3.attributes_of(document, self.at(path))
         marked = self._is_marked(path)
-        attributes = self.document(path, format_v2.ATTRIBUTES_FILE)
+        attributes = self.document(path, V2.attributes)
         if attributes is None and not marked:
             raise self._no("group", path)
         return attributes or {}
@@ -173,23 +174,21 @@ class Documents:
 
     def stamped_array(self, path: str) -> tuple[ArrayMeta, Stamp | None]:
         """Describe an array as `array` does, with the `array_stamp` of what was read."""
-        file = format_v3.FILE if self.format == 3 else format_v2.ARRAY_FILE
+        file = self.files.array
         found = self.storage.read_stamped(join(path, file))
         if found is None:
             raise self._no("array", path)
         data, stamp = found
-        beside = self.storage.read(join(path, format_v2.ATTRIBUTES_FILE)) if self.format == 2 else None
+        beside = self.storage.read(join(path, V2.attributes)) if self.format == 2 else None
         return array_memo.parsed(data, beside, lambda: self._parse_array(path, data, beside)), stamp
 
     def _parse_array(self, path: str, data: bytes, beside: bytes | None) -> ArrayMeta:
         if self.format == 2:
-            attributes = (
-                {} if beside is None else parse_object(beside, self.at(path), format_v2.ATTRIBUTES_FILE)
-            )
+            attributes = {} if beside is None else parse_object(beside, self.at(path), V2.attributes)
             return format_v2.parse_array(
-                parse_object(data, self.at(path), format_v2.ARRAY_FILE), attributes, self.at(path)
+                parse_object(data, self.at(path), V2.array), attributes, self.at(path)
             )
-        document = parse_object(data, self.at(path), format_v3.FILE)
+        document = parse_object(data, self.at(path), V3.group)
         if format_v3.node_type(document, self.at(path)) == "group":
             raise self._no("array", path, "a group is stored there")
         return format_v3.parse_array(document, self.at(path))
@@ -204,13 +203,13 @@ class Documents:
         MetadataError
             Its document is damaged.
         """
-        file = format_v3.FILE if self.format == 3 else format_v2.ARRAY_FILE
+        file = self.files.array
         document = self.document(path, file)
         if document is None:
             raise self._no("array", path)
         if self.format == 3:
             return document, format_v3.attributes_of(document, self.at(path))
-        return document, self.document(path, format_v2.ATTRIBUTES_FILE) or {}
+        return document, self.document(path, V2.attributes) or {}
 
     def children(self, path: str) -> dict[str, NodeKind]:
         """Nodes directly below a group, in natural order; folders and files that are none are left out.
@@ -231,7 +230,7 @@ class Documents:
 
     def array_stamp(self, path: str) -> Stamp | None:
         """Return what changes whenever the document of an array changes; None when the store cannot tell."""
-        return self.storage.stamp(join(path, format_v3.FILE if self.format == 3 else format_v2.ARRAY_FILE))
+        return self.storage.stamp(join(path, self.files.array))
 
     def location(self, path: str) -> str:
         """Where a node is, for messages."""
@@ -353,7 +352,7 @@ class Documents:
         """Encode the document of a new group, or one to replace ``old`` by; unknown keys beside it survive."""
         document = attributes
         if self.format == 3:
-            beside = None if old is None else parse_object(old.data, self.at(path), format_v3.FILE)
+            beside = None if old is None else parse_object(old.data, self.at(path), V3.group)
             document = format_v3.group_document(attributes, beside)
         data = to_bytes(document, self.at(path), self._attributes_file)
         return stored_group(data, self.format, lambda: self._parse_group(path, data))
@@ -457,55 +456,55 @@ class Documents:
             old = None if new else self._group_document(path, replacing=True)
             if old is not None:
                 yield (
-                    join(path, format_v3.FILE),
-                    to_bytes(format_v3.group_document(attributes, old), self.at(path), format_v3.FILE),
+                    join(path, V3.group),
+                    to_bytes(format_v3.group_document(attributes, old), self.at(path), V3.group),
                 )
                 return
         if id(attributes) not in encoded:
             document = format_v3.group_document(attributes, None) if self.format == 3 else attributes
             encoded[id(attributes)] = to_bytes(document, self.at(path), self._attributes_file)
         if self.format == 3:
-            yield join(path, format_v3.FILE), encoded[id(attributes)]
+            yield join(path, V3.group), encoded[id(attributes)]
             return
-        if not new and self._has(path, format_v2.ARRAY_FILE):
+        if not new and self._has(path, V2.array):
             raise NodeExistsError(f"cannot make a group at {self.location(path)}: an array is stored there")
-        yield join(path, format_v2.ATTRIBUTES_FILE), encoded[id(attributes)]
+        yield join(path, V2.attributes), encoded[id(attributes)]
         # Last: for other readers the group appears with this file, and then has its attributes.
-        if new or not self._has(path, format_v2.GROUP_FILE):
+        if new or not self._has(path, V2.group):
             yield (
-                join(path, format_v2.GROUP_FILE),
-                to_bytes(format_v2.GROUP_DOCUMENT, self.at(path), format_v2.GROUP_FILE),
+                join(path, V2.group),
+                to_bytes(format_v2.GROUP_DOCUMENT, self.at(path), V2.group),
             )
 
     def _array_files(self, path: str, meta: ArrayMeta, new: bool) -> Iterator[tuple[str, bytes]]:
         if self.format == 3:
-            data = None if new else self.storage.read(join(path, format_v3.FILE))
+            data = None if new else self.storage.read(join(path, V3.group))
             if data is not None and b'"group"' in data and self.kind(path) == "group":
                 raise NodeExistsError(
                     f"cannot make an array at {self.location(path)}: a group is stored there"
                 )
             yield (
-                join(path, format_v3.FILE),
+                join(path, V3.group),
                 array_memo.encoded(
-                    meta, lambda: to_bytes(format_v3.array_document(meta), self.at(path), format_v3.FILE)
+                    meta, lambda: to_bytes(format_v3.array_document(meta), self.at(path), V3.group)
                 ),
             )
             return
-        if not new and self._has(path, format_v2.GROUP_FILE):
+        if not new and self._has(path, V2.group):
             raise NodeExistsError(f"cannot make an array at {self.location(path)}: a group is stored there")
         # First: attributes alone would be taken for a group.
         yield (
-            join(path, format_v2.ARRAY_FILE),
+            join(path, V2.array),
             array_memo.encoded(
-                meta, lambda: to_bytes(format_v2.array_document(meta), self.at(path), format_v2.ARRAY_FILE)
+                meta, lambda: to_bytes(format_v2.array_document(meta), self.at(path), V2.array)
             ),
         )
-        attributes = to_bytes(meta.attributes, self.at(path), format_v2.ATTRIBUTES_FILE)
-        yield join(path, format_v2.ATTRIBUTES_FILE), attributes
+        attributes = to_bytes(meta.attributes, self.at(path), V2.attributes)
+        yield join(path, V2.attributes), attributes
 
     def _group_document(self, path: str, *, replacing: bool = False) -> JSONObject | None:
         """Return the stored Zarr v3 document of a group."""
-        document = self.document(path, format_v3.FILE)
+        document = self.document(path, V3.group)
         if document is not None and format_v3.node_type(document, self.at(path)) == "array":
             if replacing:
                 raise NodeExistsError(
@@ -525,12 +524,12 @@ class Documents:
 
     @property
     def _attributes_file(self) -> str:
-        return format_v3.FILE if self.format == 3 else format_v2.ATTRIBUTES_FILE
+        return self.files.attributes
 
     def _is_marked(self, path: str) -> bool:
         """Whether a Zarr v2 group has its marker; refuses an array."""
-        marked = self._has(path, format_v2.GROUP_FILE)
-        if not marked and self._has(path, format_v2.ARRAY_FILE):
+        marked = self._has(path, V2.group)
+        if not marked and self._has(path, V2.array):
             raise self._no("group", path, "an array is stored there")
         return marked
 
@@ -548,7 +547,7 @@ class Documents:
 
 def can_hold_a_node(name: str) -> bool:
     """Spare a request for names that no writer gives a node."""
-    if name in (format_v3.FILE, format_v2.CONSOLIDATED_FILE) or name.startswith(".z"):
+    if name in METADATA_FILES or name.startswith(".z"):
         return False
     try:
         check_key(name)

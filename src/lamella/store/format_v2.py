@@ -16,15 +16,12 @@ from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError,
 from lamella.store.array_meta import DTYPES, ArrayMeta
 from lamella.store.compressor import Compressor, compressor_from_v2
 from lamella.store.format_v3 import fill_from_json, fill_to_json
+from lamella.store.formats import V2
 from lamella.store.json_document import document_name
 
 if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject, Shape
 
-GROUP_FILE = ".zgroup"
-ARRAY_FILE = ".zarray"
-ATTRIBUTES_FILE = ".zattrs"
-CONSOLIDATED_FILE = ".zmetadata"
 
 GROUP_DOCUMENT: JSONObject = {"zarr_format": 2}
 
@@ -64,7 +61,7 @@ def parse_array(document: JSONObject, attributes: JSONObject, node: str) -> Arra
     MetadataError
         A field is missing or contradicts another; a codec that nobody knows is kept for the reader of pixels.
     """
-    where = document_name(node, ARRAY_FILE)
+    where = document_name(node, V2.array)
     if document.get("zarr_format") != 2:
         raise MetadataError(f"{where} has zarr_format {shown(document.get('zarr_format'))}, expected 2")
     shape = _lengths(document.get("shape"), "shape", where, 0)

@@ -15,14 +15,13 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError, shown
 from lamella.store.array_meta import DTYPES, ArrayMeta, FillValue
 from lamella.store.compressor import Compressor, compressor_from_v3
+from lamella.store.formats import V3
 from lamella.store.json_document import document_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lamella.types import JSON, JSONObject, Shape
-
-FILE = "zarr.json"
 
 _ARRAY_CODECS = {"transpose", "bytes", "sharding_indexed", "crc32c"}
 _KINDS_OF_OTHERS = re.compile(
@@ -42,12 +41,12 @@ def node_type(document: JSONObject, node: str) -> str:
     """
     if document.get("zarr_format") != 3:
         raise MetadataError(
-            f"{document_name(node, FILE)} has zarr_format {shown(document.get('zarr_format'))}, expected 3"
+            f"{document_name(node, V3.group)} has zarr_format {shown(document.get('zarr_format'))}, expected 3"
         )
     kind = document.get("node_type")
     if kind not in ("group", "array"):
         raise MetadataError(
-            f"{document_name(node, FILE)} has node_type {shown(kind)}, expected 'group' or 'array'"
+            f"{document_name(node, V3.group)} has node_type {shown(kind)}, expected 'group' or 'array'"
         )
     return str(kind)
 
@@ -57,7 +56,7 @@ def attributes_of(document: JSONObject, node: str) -> JSONObject:
     found = document.get("attributes", {})
     if not isinstance(found, dict):
         raise MetadataError(
-            f"{document_name(node, FILE)} has attributes of type {type(found).__name__}, expected an object"
+            f"{document_name(node, V3.group)} has attributes of type {type(found).__name__}, expected an object"
         )
     return found
 
@@ -116,7 +115,7 @@ def parse_array(document: JSONObject, node: str) -> ArrayMeta:
     MetadataError
         A field is missing or contradicts another; a codec that nobody knows is kept for the reader of pixels.
     """
-    where = document_name(node, FILE)
+    where = document_name(node, V3.group)
     if node_type(document, node) != "array":
         raise MetadataError(f"{where} describes a group")
     shape = _shape(document.get("shape"), "shape", where)

@@ -12,6 +12,7 @@ import re
 from functools import lru_cache
 
 from lamella.errors import InvalidNameError
+from lamella.store.formats import METADATA_FILES
 
 #: Longest name of one file or folder in bytes (``NAME_MAX`` of every usual file system).
 LONGEST_PART = 255
@@ -149,7 +150,7 @@ def is_document_name(name: str) -> bool:
     >>> is_document_name("zarr.json"), is_document_name(".zattrs"), is_document_name("0")
     (True, True, False)
     """
-    return name in ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")
+    return name in METADATA_FILES
 
 
 def is_of_tensorstore(name: str) -> bool:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, NoReturn
 from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
 from lamella.log import log
 from lamella.store import file_system as system
-from lamella.store.bounds import DOCUMENTS, Bounds
+from lamella.store.bounds import Bounds
 from lamella.store.folders import Folders
+from lamella.store.formats import DOCUMENTS
 from lamella.store.json_document import check_size
 from lamella.store.keys import PRIVATE_PREFIX, check_key, is_private, natural_order
 from lamella.store.link_loops import names_in

@@ -24,8 +24,8 @@ from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 from zarr.storage import LocalStore, WrapperStore
 
 from lamella.errors import MetadataError, NodeExistsError, NodeNotFoundError
-from lamella.store import format_v2, format_v3
 from lamella.store.document_merge import merged, merged_array, nearest, same
+from lamella.store.formats import V2, V3
 from lamella.store.json_document import parse_object, to_bytes
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ Versions: TypeAlias = "dict[str, list[bytes | None]]"
 """Key of a document to what was read and written of it, the latest last; None for nothing."""
 
 _FILES = {
-    format_v3.FILE: 3,
-    format_v2.ARRAY_FILE: 2,
-    format_v2.ATTRIBUTES_FILE: 2,
-    format_v2.GROUP_FILE: 2,
+    V3.group: 3,
+    V2.array: 2,
+    V2.attributes: 2,
+    V2.group: 2,
 }
 _MOST = 16
 """Versions of one document that are remembered."""
@@ -90,7 +90,7 @@ class _Memory:
         new = parse_object(data, self.documents.at(path), file)
         to_bytes(new, self.documents.at(path), file)  # refuses what JSON has not, before anything else
         versions = list(self.versions.get(key, ()))
-        if file == format_v2.GROUP_FILE:
+        if file == V2.group:
             if self.documents.storage.read(key) is None:
                 self.documents.storage.write(key, data)
             return
@@ -115,19 +115,15 @@ class _Memory:
         latest = versions[-1] if versions else b""
         where = self.documents.location(path)
         if stored is None:
-            if (
-                read
-                and latest is not None
-                and not (file == format_v2.ATTRIBUTES_FILE and self._is_there(path))
-            ):
+            if read and latest is not None and not (file == V2.attributes and self._is_there(path)):
                 raise self._deleted(path, file)
             return new
-        if latest is None and versions and file != format_v2.ATTRIBUTES_FILE:
+        if latest is None and versions and file != V2.attributes:
             raise NodeExistsError(f"Cannot create a node at {where}: another writer created one meanwhile.")
         if not read:
             return new  # whoever writes it did not read it
         base = nearest([_as_written(one, file) for one in read], new)
-        if file == format_v2.ATTRIBUTES_FILE:
+        if file == V2.attributes:
             result = merged(base, stored, new)
         elif new.get("node_type") == "group":
             result = self._of_group(base, stored, new, where)
@@ -164,9 +160,9 @@ def _as_written(document: JSONObject, file: str) -> JSONObject:
     """Return a document as zarr-python spells it; as it is where zarr-python does not understand it."""
     metadata: Any
     try:
-        if file == format_v2.ATTRIBUTES_FILE:
+        if file == V2.attributes:
             return document
-        if file == format_v2.ARRAY_FILE:
+        if file == V2.array:
             metadata = ArrayV2Metadata.from_dict(json.loads(json.dumps(document)))
         elif document.get("node_type") == "group":
             metadata = GroupMetadata.from_dict(json.loads(json.dumps(document)))

@@ -21,6 +21,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Final
 
+from lamella.store.formats import DOCUMENTS, V2, V3
 from lamella.store.keys import check_key, natural_order
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 64
 """Documents that are asked for in one round."""
 
-_V3_FILE = "zarr.json"
-CONSOLIDATED_V2 = ".zmetadata"
-_V2_FILES = (".zattrs", ".zgroup", ".zarray")
 _GAP = 8
 """Documents of one depth that a walk may pass over and still be one: lower levels, other label images."""
 _SECONDS = 10.0
@@ -63,12 +61,11 @@ class ReadAhead:
     @staticmethod
     def is_document(key: str) -> bool:
         """Tell whether a key is that of a document by its name."""
-        name = key.rpartition("/")[2]
-        return name == _V3_FILE or name in _V2_FILES
+        return key.rpartition("/")[2] in DOCUMENTS
 
     def wants_list(self, key: str) -> bool:
         """Tell, once, that it is time to look for the ``.zmetadata`` of a Zarr v2 store."""
-        if key.endswith(_V3_FILE):
+        if key.endswith(V3.group):
             return False
         self._asked += 1
         return self._asked == _A_FEW
@@ -79,18 +76,18 @@ class ReadAhead:
 
     def learn(self, key: str, data: bytes | None) -> None:
         """Take the names of documents out of consolidated metadata of the root; damaged ones name none."""
-        if data is None or key not in (_V3_FILE, CONSOLIDATED_V2) or self._place:
+        if data is None or key not in (V3.group, V2.consolidated) or self._place:
             return
-        if key == _V3_FILE and b'"consolidated_metadata"' not in data:
+        if key == V3.group and b'"consolidated_metadata"' not in data:
             return
         try:
             document = json.loads(data)
-            kept = document["consolidated_metadata"] if key == _V3_FILE else document
+            kept = document["consolidated_metadata"] if key == V3.group else document
             names = [check_key(str(name)) for name in kept["metadata"]]
         except (ValueError, KeyError, TypeError, RecursionError):
             return
-        if key == _V3_FILE:
-            names = [f"{name}/{_V3_FILE}" for name in names]
+        if key == V3.group:
+            names = [f"{name}/{V3.group}" for name in names]
         for name in sorted(names, key=natural_order):
             line = self._lines.setdefault(_line(name), [])
             self._place[name] = len(line)

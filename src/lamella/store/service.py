@@ -17,7 +17,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import StorageError
-from lamella.store.bounds import DOCUMENTS
+from lamella.store.formats import DOCUMENTS
 from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.service_errors import (
     explained,

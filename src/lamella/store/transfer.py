@@ -8,6 +8,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from lamella.store.formats import METADATA_FILES
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.store.storage import Storage
-
-_DOCUMENTS = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")
 
 
 def copy_files(
@@ -36,7 +35,7 @@ def copy_files(
     chunks: list[str] = []
     documents: list[str] = []
     for key in files_below(source, source_path):
-        (documents if key.rpartition("/")[2] in _DOCUMENTS else chunks).append(key)
+        (documents if key.rpartition("/")[2] in METADATA_FILES else chunks).append(key)
 
     def copy(key: str) -> None:
         relative = key[len(source_path) :].strip("/") if source_path else key

@@ -27,11 +27,11 @@ from lamella.errors import (
 from lamella.log import log
 from lamella.store import json_document
 from lamella.store.addresses import address_of, clean_url, lock_root, title_in
-from lamella.store.bounds import DOCUMENTS
+from lamella.store.formats import DOCUMENTS, V2
 from lamella.store.keys import check_key, is_private, join, natural_order
 from lamella.store.local import LocalStorage
 from lamella.store.locks import thread_lock
-from lamella.store.read_ahead import CONSOLIDATED_V2, ReadAhead
+from lamella.store.read_ahead import ReadAhead
 from lamella.store.service import AT_ONCE, Service
 from lamella.store.service_errors import explained, is_ours
 from lamella.store.storage import Names, Storage
@@ -221,7 +221,7 @@ class ZarrStorage(Storage):
     def _ask_ahead(self, ahead: ReadAhead, key: str) -> bytes | None:
         """Get a document, and keep those that a walk will ask for next."""
         if ahead.wants_list(key):
-            ahead.learn(CONSOLIDATED_V2, self._get(CONSOLIDATED_V2))
+            ahead.learn(V2.consolidated, self._get(V2.consolidated))
         keys = ahead.plan(key)
         if len(keys) == 1:
             found = {key: self._get(key)}

@@ -35,6 +35,7 @@ from lamella.ops.execution import check_workers
 from lamella.ops.progress import check_progress, reporting
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.store.file_system import stamp_of
+from lamella.store.formats import DOCUMENTS
 from lamella.store.paths import local_path, location
 
 if TYPE_CHECKING:
@@ -319,9 +320,7 @@ class _Destination:
                 work.finish_interrupted()
 
     def _is_store(self) -> bool:
-        return any(
-            os.path.isfile(os.path.join(self.path, name)) for name in ("zarr.json", ".zgroup", ".zarray")
-        )
+        return any(os.path.isfile(os.path.join(self.path, name)) for name in DOCUMENTS)
 
     @contextmanager
     def temporary(self, known: str | None) -> Iterator[str]:

@@ -25,6 +25,7 @@ from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.validation.validate import place_of
 from lamella.store.documents import Documents
 from lamella.store.evidence import evidence
+from lamella.store.formats import DOCUMENTS, V2, V3
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
 from lamella.store.paths import local_path
@@ -51,8 +52,6 @@ _LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
 
 SUMS = "sums"
 """Name of the job in a journal of checksums."""
-
-_DOCUMENTS = ("zarr.json", ".zgroup", ".zarray")
 
 
 class Found(NamedTuple):
@@ -98,7 +97,7 @@ def refuse_in_store(path: str, storage: Storage) -> None:
     """
     root = storage.root if isinstance(storage, LocalStorage) else None
     for folder in map(str, Path(os.path.realpath(path)).parents):
-        is_store = any(os.path.lexists(os.path.join(folder, name)) for name in _DOCUMENTS)
+        is_store = any(os.path.lexists(os.path.join(folder, name)) for name in DOCUMENTS)
         if is_store or (root is not None and os.path.exists(folder) and os.path.samefile(folder, root)):
             raise InvalidArgumentError(
                 f"{path} would be a file of the store {folder}, which is only read here: give a place outside of it"
@@ -386,7 +385,7 @@ def _files_of(storage: Storage, path: str, key: str) -> Iterator[str]:
 def _array_of(storage: Storage, path: str, names: Iterable[str]) -> ArrayMeta | None:
     """Return what the document of an array says, None where there is none that can be read."""
     has_chunks = any(name[0] in "c0123456789" for name in names)
-    found = next((number for file, number in ((".zarray", 2), ("zarr.json", 3)) if file in names), None)
+    found = next((number for file, number in ((V2.array, 2), (V3.array, 3)) if file in names), None)
     if found is None or not has_chunks:
         return None
     try:

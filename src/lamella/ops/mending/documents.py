@@ -8,14 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.ops.mending.changes import Change
-from lamella.ops.walk_store import (
-    ATTRIBUTES_FILE,
-    CONSOLIDATED_FILE,
-    GROUP_FILE,
-    V3_FILE,
-    StoreReader,
-)
+from lamella.ops.walk_store import StoreReader
 from lamella.store import format_v2, format_v3
+from lamella.store.formats import V2, V3
 from lamella.store.json_document import to_bytes
 from lamella.store.keys import ancestors, join
 
@@ -56,22 +51,22 @@ class Drafts:
         """Draft the attributes of a group, which need not be there yet."""
         node = self.reader().group(path)
         if zarr_format == 3:
-            document = format_v3.group_document(attributes, node.documents.get(V3_FILE))
-            self.put(path, V3_FILE, document, rules)
+            document = format_v3.group_document(attributes, node.documents.get(V3.group))
+            self.put(path, V3.group, document, rules)
             return
-        self.put(path, ATTRIBUTES_FILE, attributes, rules)
-        if GROUP_FILE not in node.data:
-            self.put(path, GROUP_FILE, dict(format_v2.GROUP_DOCUMENT), rules)
+        self.put(path, V2.attributes, attributes, rules)
+        if V2.group not in node.data:
+            self.put(path, V2.group, dict(format_v2.GROUP_DOCUMENT), rules)
 
     def drop_copies(self, path: str, rules: tuple[str, ...]) -> None:
         """Draft the removal of the consolidated metadata that a group keeps, where it keeps some."""
         node = self.reader().group(path)
-        if CONSOLIDATED_FILE in node.data:
-            self.put(path, CONSOLIDATED_FILE, None, rules)
-        document = node.documents.get(V3_FILE, {})
+        if V2.consolidated in node.data:
+            self.put(path, V2.consolidated, None, rules)
+        document = node.documents.get(V3.group, {})
         if "consolidated_metadata" in document:
             kept = {key: value for key, value in document.items() if key != "consolidated_metadata"}
-            self.put(path, V3_FILE, kept, rules)
+            self.put(path, V3.group, kept, rules)
 
     def changes(self, found: Collection[str]) -> tuple[Change, ...]:
         """Give the changes in the order in which they are to be written: nothing is listed before it is there.

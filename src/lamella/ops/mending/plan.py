@@ -11,11 +11,11 @@ from lamella.ops.mending.images import dimension_names
 from lamella.ops.mending.mends import Facts, mended
 from lamella.ops.mending.plates import exchanged
 from lamella.ops.validation.walk import Inspection
-from lamella.ops.walk_store import ARRAY_FILE, GROUP_FILE, V3_FILE
 from lamella.spec.rules import DIALECTS
 from lamella.spec.rules.values import is_integer, objects, strings
 from lamella.spec.versions import by_name
 from lamella.store import format_v2
+from lamella.store.formats import V2, V3
 from lamella.store.keys import join
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ class Planner:
             rules += ("ST-02", "ST-03")
         if not isinstance(ome, dict):
             return
-        if dialect.zarr_format == 2 and GROUP_FILE not in node.data:
-            self.drafts.put(node.path, GROUP_FILE, dict(format_v2.GROUP_DOCUMENT), ("ST-01",))
+        if dialect.zarr_format == 2 and V2.group not in node.data:
+            self.drafts.put(node.path, V2.group, dict(format_v2.GROUP_DOCUMENT), ("ST-01",))
         facts = self._facts(judged, ome)
         for kind in _kinds(judged):
             ome, more = mended(kind, ome, facts)
@@ -151,9 +151,9 @@ class Planner:
         for path, array in judged.arrays.items():
             self._mend_comments(array)
             self._write_separator(array, dialect)
-            if array.facts is None or array.zarr_format != 3 or V3_FILE not in array.documents:
+            if array.facts is None or array.zarr_format != 3 or V3.group not in array.documents:
                 continue
-            document = dict(array.documents[V3_FILE])
+            document = dict(array.documents[V3.group])
             rules: tuple[str, ...] = ()
             names = dimension_names(ome, path, array.facts.dimension_names, len(array.facts.shape), dialect)
             if names is not None:
@@ -167,22 +167,22 @@ class Planner:
                 }
                 rules += ("LM-09",)
             if rules:
-                self.drafts.put(array.path, V3_FILE, document, rules)
+                self.drafts.put(array.path, V3.group, document, rules)
 
     def _write_separator(self, array: StoredArray, dialect: Dialect) -> None:
         """Write the separator of chunk keys that the version wants, where all chunks are stored under such keys."""
-        wanted, document = dialect.chunk_separator, array.documents.get(ARRAY_FILE)
+        wanted, document = dialect.chunk_separator, array.documents.get(V2.array)
         if wanted != "/" or document is None or document.get("dimension_separator", ".") == wanted:
             return
         if self._reader.are_nested(array.path):
-            self.drafts.put(array.path, ARRAY_FILE, document | {"dimension_separator": wanted}, ("ST-04",))
+            self.drafts.put(array.path, V2.array, document | {"dimension_separator": wanted}, ("ST-04",))
 
     def _mend_rows(self, judged: Judged, ome: JSONObject) -> None:
         """Write the documents of row folders that hold wells."""
         for row in dict.fromkeys(path.partition("/")[0] for path in judged.members):
             node = self._reader.group(join(judged.node.path, row))
-            if node.zarr_format == 2 and GROUP_FILE not in node.data:
-                self.drafts.put(node.path, GROUP_FILE, dict(format_v2.GROUP_DOCUMENT), ("ST-01",))
+            if node.zarr_format == 2 and V2.group not in node.data:
+                self.drafts.put(node.path, V2.group, dict(format_v2.GROUP_DOCUMENT), ("ST-01",))
             elif not node.exists:
                 attributes = by_name(judged.version).with_ome({}, {})
                 zarr_format = DIALECTS[judged.version].zarr_format

@@ -21,6 +21,7 @@ from lamella.ops.jobs.journal import Journal, stored_journal
 from lamella.ops.jobs.units import Files, digest, is_done, state_of
 from lamella.store import coverage
 from lamella.store.evidence import fingerprints_below
+from lamella.store.formats import METADATA_FILES
 from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.stored_places import stored_places
 
@@ -35,7 +36,6 @@ LABELS = "labels/"
 
 _OWN = "lamella"
 _MAP = "map"
-_DOCUMENTS = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")
 _REGIONS_FILE = f"{PRIVATE_PREFIX}map"
 
 
@@ -176,7 +176,7 @@ def _array_digest(position: Position, path: str) -> str | None:
     found = fingerprints_below(position._documents.storage, place.path)
     if found is None:
         return None
-    files = {key: stamp for key, stamp in found.items() if key.rpartition("/")[2] not in _DOCUMENTS}
+    files = {key: stamp for key, stamp in found.items() if key.rpartition("/")[2] not in METADATA_FILES}
     return digest([position._documents.array(place.path).document, files])
 
 
@@ -192,7 +192,7 @@ def _source_digest(source: Position, target: Position, name: str) -> str | None:
         names = _label_names(source, labels)
     except LamellaError:
         return None
-    skipped = {join(path, file) for path in (source.path, labels) for file in _DOCUMENTS}
+    skipped = {join(path, file) for path in (source.path, labels) for file in METADATA_FILES}
     own = None
     if (storage, source.path) == (target._documents.storage, target.path):
         own = f"{source._place.child(name).path}/"

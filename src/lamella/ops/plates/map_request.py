@@ -23,6 +23,7 @@ from lamella.ops.progress import check_progress
 from lamella.spec.axes import channel_axis
 from lamella.spec.edits import new_images
 from lamella.store.documents import new_array
+from lamella.store.formats import DOCUMENTS
 from lamella.store.keys import check_key
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _name_of_results(over: str, name: str | None, level: str, to_output: bool) -
     if (
         not name
         or not last
-        or (label is None and (first == "labels" or last.startswith(".") or last == "zarr.json"))
+        or (label is None and (first == "labels" or last.startswith(".") or last in DOCUMENTS))
     ):
         raise InvalidArgumentError(f"{name!r} cannot be the name of an array of a position.")
     if label is not None and "/" in label:

@@ -143,7 +143,7 @@ def _is_needless(plate: Plate, row: str, *, but: str) -> bool:
     if plate._documents.kind(place.path) != "group":
         return False
     names = plate._documents.storage.list(place.path)  # not its children: one of them may be damaged
-    return all(join(row, name) == but or name in ("zarr.json", ".zgroup", ".zattrs") for name in names)
+    return all(join(row, name) == but or name in plate._documents.files.all for name in names)
 
 
 def _images(well: Well) -> Images:

@@ -26,6 +26,7 @@ from lamella.ops.rewriting.workspace import Workspace
 from lamella.store import format_v3
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents
+from lamella.store.formats import V3
 from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
@@ -329,10 +330,10 @@ class _Job:
         if self.target.format == 2 or self.source.format == 2:
             self.target.put_groups({path: attributes}, new=True)
             return
-        key = join(path, format_v3.FILE)
-        old = parse_object(self.source.storage.read(key) or b"{}", self.source.at(path), format_v3.FILE)
+        key = join(path, V3.group)
+        old = parse_object(self.source.storage.read(key) or b"{}", self.source.at(path), V3.group)
         document = format_v3.group_document(attributes, old)
-        self.target.storage.write(key, to_bytes(document, self.target.at(path), format_v3.FILE))
+        self.target.storage.write(key, to_bytes(document, self.target.at(path), V3.group))
 
 
 def _write_unit(unit: Unit) -> int:

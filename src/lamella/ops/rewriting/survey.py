@@ -12,7 +12,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lamella.store import format_v2, format_v3
+from lamella.store.formats import METADATA_FILES, V2
 from lamella.store.keys import ancestors, join
 
 if TYPE_CHECKING:
@@ -21,15 +21,6 @@ if TYPE_CHECKING:
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.documents import Documents
     from lamella.types import Shape
-
-DOCUMENTS = (
-    format_v3.FILE,
-    format_v2.GROUP_FILE,
-    format_v2.ATTRIBUTES_FILE,
-    format_v2.ARRAY_FILE,
-    format_v2.CONSOLIDATED_FILE,
-)
-"""Files that describe nodes, of either Zarr format."""
 
 
 @dataclass
@@ -85,9 +76,9 @@ class _Walk:
         storage, found = self.documents.storage, self.found
         kind = self.documents.kind(path)
         if kind is not None:
-            for file in DOCUMENTS:
+            for file in METADATA_FILES:
                 data = storage.read(join(path, file))
-                if data is not None and file != format_v2.CONSOLIDATED_FILE:
+                if data is not None and file != V2.consolidated:
                     self.hash.update(f"{path}/{file} {len(data)}\n".encode() + data)
         if kind == "array":
             found.arrays.append(path)
@@ -97,7 +88,7 @@ class _Walk:
         has_nodes = False
         for name in storage.list(path):
             key = join(path, name)
-            if kind == "group" and name in DOCUMENTS:
+            if kind == "group" and name in METADATA_FILES:
                 continue
             if storage.size(key) is None:
                 has_nodes |= self.visit(key)
@@ -142,7 +133,7 @@ def files_of_array(documents: Documents, path: str, meta: ArrayMeta) -> Iterator
                 yield join(path, key), place
             elif storage.size(join(path, key)) is None:
                 pending.append(key)
-            elif name not in DOCUMENTS:
+            elif name not in METADATA_FILES:
                 yield join(path, key), None
 
 

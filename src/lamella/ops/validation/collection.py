@@ -54,7 +54,7 @@ def visit_collection(inspection: Inspection, node: StoredNode) -> None:
 def _visit_series(
     inspection: Inspection, node: StoredNode, ome: StoredNode, images: list[str], version: str
 ) -> None:
-    at: Location = ("ome", "series") if ome.zarr_format == 3 else ("series",)
+    at = ome.location("series")
     for place, path in enumerate(images):
         image = inspection.reader.group(join(node.path, path))
         if not image.exists:
@@ -122,7 +122,7 @@ def _judge_series_of_plate(
         inspection.find(
             "BF-04",
             ome,
-            ("ome", "series") if ome.zarr_format == 3 else ("series",),
+            ome.location("series"),
             f"the plate and series differ in {describe(odd) if odd else 'the images listed twice'}",
             "list the images of the plate",
             version=version,

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.ops.walk_store import ATTRIBUTES_FILE, CONSOLIDATED_FILE, V3_FILE, StoredNode
+from lamella.store.formats import V2, V3
 from lamella.store.keys import join
 
 if TYPE_CHECKING:
-    from lamella.ops.walk_store import StoreReader
+    from lamella.ops.walk_store import StoredNode, StoreReader
     from lamella.types import JSON, JSONObject
 
 _V3_KEYS = ("node_type", "attributes", "shape", "data_type", "dimension_names")
@@ -50,9 +50,9 @@ class Copies:
             return
         self._seen.add(node.path)
         below = node.path[len(prefix) :]
-        files = (V3_FILE,) if self._format == 3 else tuple(node.documents)
+        files = (V3.group,) if self._format == 3 else tuple(node.documents)
         for file in files:
-            if file not in node.documents or file == CONSOLIDATED_FILE:
+            if file not in node.documents or file == V2.consolidated:
                 continue
             key = below if self._format == 3 else join(below, file)
             copy = self._entries.get(key)
@@ -96,14 +96,14 @@ def _value(document: JSONObject, key: str) -> JSON:
 def copies_of(node: StoredNode) -> Copies | None:
     """Find the copies that a group keeps: in ``.zmetadata`` or inside its ``zarr.json``; None where there are none."""
     if node.zarr_format == 3:
-        kept = node.documents.get(V3_FILE, {}).get("consolidated_metadata")
+        kept = node.documents.get(V3.group, {}).get("consolidated_metadata")
     else:
-        kept = node.documents.get(CONSOLIDATED_FILE)
+        kept = node.documents.get(V2.consolidated)
     entries = kept.get("metadata") if isinstance(kept, dict) else None
     if not isinstance(entries, dict):
         return None
     copies = Copies(node.path, node.zarr_format or 2, entries)
-    own = entries.get(ATTRIBUTES_FILE)
-    if node.zarr_format == 2 and own is not None and own != node.documents.get(ATTRIBUTES_FILE, {}):
-        copies.stale = f"{ATTRIBUTES_FILE} of the group itself is another"
+    own = entries.get(V2.attributes)
+    if node.zarr_format == 2 and own is not None and own != node.documents.get(V2.attributes, {}):
+        copies.stale = f"{V2.attributes} of the group itself is another"
     return copies

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from lamella.ops.walk_store import GROUP_FILE
 from lamella.spec.rules import acquisition_ids
 from lamella.spec.rules.values import describe, is_integer, objects
+from lamella.store.formats import V2
 from lamella.store.keys import join
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def visit_plate(inspection: Inspection, node: StoredNode) -> None:
     judged = Judged("plate", node, version)
     plate = node.ome.get("plate")
     plate = plate if isinstance(plate, dict) else {}
-    at: Location = ("ome", "plate") if node.zarr_format == 3 else ("plate",)
+    at = node.location("plate")
     acquisitions = acquisition_ids(plate)
     for place, entry in objects(plate.get("wells")):
         path = entry.get("path")
@@ -102,7 +102,7 @@ def _visit_rows(
 
 
 def _judge_row(inspection: Inspection, judged: Judged, row: StoredNode, wells: int) -> None:
-    complete = row.exists and (row.zarr_format != 2 or GROUP_FILE in row.data)
+    complete = row.exists and (row.zarr_format != 2 or V2.group in row.data)
     if wells and not complete:
         rule = "ST-01" if judged.node.zarr_format == 2 else "ST-02"
         inspection.find(
@@ -137,7 +137,7 @@ def visit_well(
     judged = Judged("well", node, version)
     well = node.ome.get("well")
     well = well if isinstance(well, dict) else {}
-    at: Location = ("ome", "well", "images") if node.zarr_format == 3 else ("well", "images")
+    at = node.location("well", "images")
     fields: Fields = []
     for place, entry in objects(well.get("images")):
         path = entry.get("path")

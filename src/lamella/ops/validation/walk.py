@@ -392,7 +392,7 @@ class Inspection:
         judged = Judged("labels", node, version)
         value = node.ome.get("labels")
         listed = [path for path in value if isinstance(path, str)] if isinstance(value, list) else []
-        at: Location = ("ome", "labels") if node.zarr_format == 3 else ("labels",)
+        at = node.location("labels")
         for place, path in enumerate(listed):
             if path in listed[:place]:
                 continue

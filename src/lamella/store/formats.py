@@ -1,0 +1,57 @@
+"""The two Zarr formats: the names of the files that describe nodes, in one place.
+
+Layer: store. Imports nothing of lamella.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lamella.store.array_meta import ZarrFormat
+
+
+@dataclass(frozen=True)
+class Format:
+    """A Zarr format by the names of its files.
+
+    Attributes
+    ----------
+    number
+        2 or 3.
+    group, array
+        The file that makes a folder a group or an array.
+    attributes
+        The file with the user attributes of both.
+    consolidated
+        The file in which a group keeps copies of the documents below it.
+
+    Examples
+    --------
+    >>> FORMATS[2].array, FORMATS[3].array, V2.all
+    ('.zarray', 'zarr.json', ('.zgroup', '.zattrs', '.zarray'))
+    """
+
+    number: ZarrFormat
+    group: str
+    array: str
+    attributes: str
+    consolidated: str
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """All files that describe nodes, without the copies."""
+        return tuple(dict.fromkeys((self.group, self.attributes, self.array)))
+
+
+V2 = Format(2, ".zgroup", ".zarray", ".zattrs", ".zmetadata")
+V3 = Format(3, "zarr.json", "zarr.json", "zarr.json", "zarr.json")
+
+FORMATS: dict[int, Format] = {2: V2, 3: V3}
+
+DOCUMENTS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
+"""Files that say what a folder of a store is, in either format."""
+
+METADATA_FILES = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")
+"""The same with the copies of Zarr v2, in the order in which they are read; nothing else may have these names."""
