@@ -44,6 +44,20 @@ def test_an_image_is_written_to_and_read_from_either_server(s3, service):
     assert "/bucket/new.zarr/zarr.json" in service.objects
 
 
+def test_few_requests_open_an_image_and_make_it_longer_along_its_channels(service):
+    url = "s3://bucket/film.zarr"
+    with lamella.open_ome_zarr(
+        url, layout="fov", mode="w-", channel_names=["a", "b"], version="0.5"
+    ) as position:
+        position.create_image("0", np.ones((12, 2, 1, 8, 8), "u2"), chunks=(1, 1, 1, 8, 8))
+        service.requests.clear()
+        position.append_channel("c")
+    assert service.counts()["LIST"] <= 3  # one for all chunks, not one for each time
+    service.requests.clear()
+    with lamella.open_ome_zarr(url):
+        assert len(service.requests) <= 5
+
+
 def test_the_web_server_serves_an_image_by_http(image, service):
     folder, pixels = image
     service.put_folder(folder, "/data/image.zarr")

@@ -120,7 +120,7 @@ class Documents:
 
     def has_older_documents(self) -> bool:
         """Whether documents of Zarr v2 lie at the root beside those of Zarr v3."""
-        return self.format == 3 and any(self.storage.exists(file) for file in V2.all)
+        return self.format == 3 and self.storage.has_any(V2.all)
 
     def is_whole_group(self, path: str) -> bool:
         """Whether a group has all its documents: a kill can leave one of the two that it has in Zarr v2."""

@@ -20,7 +20,7 @@ import numpy as np
 from lamella.errors import DamagedDataError
 from lamella.store import coverage
 from lamella.store.keys import join
-from lamella.store.stored_places import stored_places
+from lamella.store.stored_places import listings, stored_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -155,7 +155,7 @@ def _stored_beyond(array: StoredArray, meta: ArrayMeta, grown: ArrayMeta) -> Ite
         for axis, start in enumerate(first)
     ]
     asked = sum(prod(map(len, slab)) for slab in slabs)
-    if not storage.can_list or asked <= _listings(meta, first, grown.grid):
+    if not storage.can_list or asked <= listings(storage, grown, first):
         for place in itertools.chain.from_iterable(itertools.product(*slab) for slab in slabs):
             if storage.size(join(array.path, meta.chunk_key(place))) is not None:
                 yield place
@@ -163,11 +163,3 @@ def _stored_beyond(array: StoredArray, meta: ArrayMeta, grown: ArrayMeta) -> Ite
     for place in stored_places(storage, array.path, grown, first):
         if all(k < n for k, n in zip(place, grown.grid, strict=True)):
             yield place
-
-
-def _listings(meta: ArrayMeta, first: Shape, grid: Shape) -> int:
-    """Folders that `stored_places` lists where nothing is stored beyond the first files."""
-    if meta.separator != "/":
-        return 1
-    last = max(axis for axis, (a, b) in enumerate(zip(first, grid, strict=True)) if a < b)
-    return sum(prod(first[:depth]) for depth in range(last + 1))

@@ -54,6 +54,11 @@ class KnownStorage(ZarrStorage):
         """The storage itself."""
         return self._inner
 
+    @property
+    def lists_below(self) -> bool:
+        """Nothing is listed."""
+        return False
+
     def list(self, prefix: str) -> Names:
         """Name what is known in a folder; of chunks those that are there."""
         names = set(self._folders.get(prefix, ()))

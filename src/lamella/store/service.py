@@ -352,6 +352,12 @@ class Service:
                 raise explained("delete", prefix, self.address, error) from error
 
     @property
+    def lists_below(self) -> bool:
+        """Whether one request names a thousand keys at any depth: object stores of fsspec and obstore."""
+        inner = type(getattr(self.store, "store", None)).__module__
+        return hasattr(self._fs, "_bulk_delete") or inner.startswith("obstore")
+
+    @property
     def has_folders(self) -> bool:
         """Whether empty folders may be left behind by keys that go: fsspec's file systems that are no object stores."""
         return self._fs is not None and not hasattr(self._fs, "_bulk_delete")

@@ -16,7 +16,7 @@ from lamella.errors import ReadOnlyError
 from lamella.store.paths import is_url, location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from contextlib import AbstractContextManager
 
     from zarr.abc.store import Store
@@ -116,9 +116,26 @@ class Storage(ABC):
     def list(self, prefix: str) -> Names:
         """Names directly below a folder, files and folders, in natural order; empty when there is none."""
 
+    @property
+    def lists_below(self) -> bool:
+        """Whether `keys_below` names many keys with one request, where `list` takes one for each folder."""
+        return False
+
+    def keys_below(self, folder: str) -> Names:
+        """Keys at any depth below a folder."""
+        below: Names = []
+        for name in self.list(folder):
+            key = f"{folder}/{name}" if folder else name
+            below += [key] if self.size(key) is not None else self.keys_below(key)
+        return below
+
     @abstractmethod
     def exists(self, prefix: str) -> bool:
         """Whether a key or a folder is there."""
+
+    def has_any(self, names: Collection[str]) -> bool:
+        """Whether one of some files lies directly in the root."""
+        return any(self.size(name) is not None for name in names)
 
     @abstractmethod
     def size(self, key: str) -> int | None:

@@ -47,6 +47,14 @@ def stored_places(
         yield from (place for place in places if first is None or any(map(ge, place, first)))
         return
     prefix = "c" if meta.chunk_key((0,) * meta.ndim).startswith("c") else ""
+    if storage.lists_below and (first is None or _pages(first) <= _folders(meta, first)):
+        for found in storage.keys_below(path):
+            key = found.removeprefix(path).lstrip("/")
+            place = _place(key, meta, prefix)
+            is_stored = place is not None and len(place) == meta.ndim and meta.chunk_key(place) == key
+            if is_stored and place is not None and (first is None or any(map(ge, place, first))):
+                yield place
+        return
     pending = [prefix if meta.separator == "/" else ""]
     while pending:
         folder = pending.pop()
@@ -59,6 +67,23 @@ def stored_places(
                 yield place
             elif meta.separator == "/" and len(place) < meta.ndim:
                 pending.append(key)
+
+
+def listings(storage: Storage, meta: ArrayMeta, first: Shape) -> int:
+    """Count the lists that `stored_places` asks for where nothing is stored beyond the first files."""
+    folders = _folders(meta, first)
+    return min(folders, _pages(first)) if storage.lists_below else folders
+
+
+def _pages(first: Shape) -> int:
+    return 1 + prod(first) // 1000
+
+
+def _folders(meta: ArrayMeta, first: Shape) -> int:
+    if meta.separator != "/":
+        return 1
+    last = max(axis for axis, (a, b) in enumerate(zip(first, meta.grid, strict=True)) if a < b)
+    return sum(prod(first[:depth]) for depth in range(last + 1))
 
 
 def is_beyond(key: str, meta: ArrayMeta) -> bool:

@@ -269,9 +269,28 @@ class ZarrStorage(Storage):
         names = self._run("list", prefix, self.service.list_dir(check_key(prefix)))
         return sorted((name for name in names if not is_private(name)), key=natural_order)
 
+    @property
+    def lists_below(self) -> bool:
+        """Whether the store is one of keys without folders."""
+        return self.can_list and self._service.lists_below
+
+    def keys_below(self, folder: str) -> Names:
+        """List all keys below a folder."""
+        return list(self._run("list", folder, self.service.sizes_below(check_key(folder))))
+
     def exists(self, prefix: str) -> bool:
         """Whether a key is there, or keys below it."""
         return self._run("look at", prefix, self.service.exists(check_key(prefix)))
+
+    def has_any(self, names: Collection[str]) -> bool:
+        """Whether one of some files lies directly in the root: by one list, or one round of requests."""
+        if self.lists_below:
+            try:
+                return not self._run("list", "", self.service.list_dir("")).isdisjoint(names)
+            except StorageError:  # who may read may not list everywhere
+                pass
+        found = self._run("look at", "", self.service.get_many([*names]))
+        return any(one is not None for one in found.values())
 
     def size(self, key: str) -> int | None:
         """Size of a key."""
@@ -318,14 +337,26 @@ class ZarrStorage(Storage):
         if prefix and self.size(prefix) is not None:
             self._run("delete", prefix, self.service.delete_keys([prefix]))
         if not prefix and self.can_list:
-            # The root's own document goes last: what is left of a deletion cut short is a store that mode "w" replaces.
-            for name in self.list(""):
-                if name not in DOCUMENTS:
-                    self._run("delete", name, self.service.delete_below(name))
-            self._check_deleted(prefix, [key for key in self._sizes_of(prefix) if key not in DOCUMENTS])
+            self._delete_root()
+            return
         self._run("delete", prefix, self.service.delete_below(prefix))
         self._check_deleted(prefix, self._sizes_of(prefix) if self.can_list else ())
         log.debug("Deleted %s below %s", prefix or "everything", self.name)
+
+    def _delete_root(self) -> None:
+        """Delete all, the root's own documents last: mode "w" replaces what a deletion that is cut short leaves.
+
+        The store is listed three times: what is there, whether all else is gone, and whether the documents are.
+        """
+        found = self._sizes_of("")
+        others = [key for key in found if key not in DOCUMENTS]
+        if others:
+            self._run("delete", "", self.service.delete_keys(others))
+            self._check_deleted("", [key for key in self._sizes_of("") if key not in DOCUMENTS])
+        self._run("delete", "", self.service.delete_keys(key for key in found if key in DOCUMENTS))
+        self._check_deleted("", self._sizes_of(""))
+        if self.service.has_folders:
+            self._run("delete", "", self.service.delete_below(""))
 
     def _check_deleted(self, prefix: str, left: Collection[str]) -> None:
         """Raise where keys are left: services answer with success and a list of what they did not delete."""
