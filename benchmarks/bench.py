@@ -42,6 +42,8 @@ ONLY_LAMELLA = {
     "convert_raw",
     "convert_zlib",
     "plate_create_04",
+    "plate_create_bulk",
+    "plate_create_bulk_04",
 }
 """What peers do not have, or, for plates of 0.4, would spend most of the run on."""
 LARGE = {"stream", "stream_files", "stream_shards", "convert_raw", "convert_zlib"}

@@ -80,15 +80,20 @@ def import_time(_: Path, __: Path) -> Figures:
 
 def plate_create(_: Path, place: Path) -> Figures:
     """Write one document per position and one per array, each by replacement."""
+    return _plate_create(place, ("zarr.json",))
+
+
+def _plate_create(place: Path, names: tuple[str, ...]) -> Figures:
     positions = [str(place / "plate" / "/".join(path)) for path in sample.field_paths()]
 
     def work() -> None:
         for position in positions:
             os.makedirs(f"{position}/0")
             for node in (position, f"{position}/0"):
-                with open(f"{node}/.part", "wb") as file:
-                    file.write(DOCUMENT)
-                os.replace(f"{node}/.part", f"{node}/zarr.json")
+                for name in names:
+                    with open(f"{node}/.part", "wb") as file:
+                        file.write(DOCUMENT)
+                    os.replace(f"{node}/.part", f"{node}/{name}")
 
     return measured(work)
 
@@ -96,6 +101,16 @@ def plate_create(_: Path, place: Path) -> Figures:
 def plate_create_04(data: Path, place: Path) -> Figures:
     """Write as few documents again, though a store of 0.4 has three for each position."""
     return plate_create(data, place / "0.4")
+
+
+def plate_create_bulk(data: Path, place: Path) -> Figures:
+    """Write the same documents again."""
+    return plate_create(data, place / "bulk")
+
+
+def plate_create_bulk_04(_: Path, place: Path) -> Figures:
+    """Write the documents of 0.4: two for each position and two for each array."""
+    return _plate_create(place / "bulk-0.4", ("zattrs", "zgroup"))
 
 
 def plate_walk(_: Path, place: Path) -> Figures:
@@ -322,6 +337,8 @@ WORKLOADS = {
         import_time,
         plate_create,
         plate_create_04,
+        plate_create_bulk,
+        plate_create_bulk_04,
         plate_walk,
         open_fov,
         write_image,

@@ -30,8 +30,10 @@ class Target:
 FRAMES = ("worst_of_median", 3.0)
 TARGETS = {
     "import_time": Target(1.8),
-    "plate_create": Target(2.5),
-    "plate_create_04": Target(2.5),
+    "plate_create": Target(3.5),
+    "plate_create_04": Target(4.5),
+    "plate_create_bulk": Target(1.5),
+    "plate_create_bulk_04": Target(1.5),
     "plate_walk": Target(4.0),
     "open_fov": Target(None, "documents", 3),
     "write_image": Target(0.9),

@@ -74,6 +74,22 @@ class Workloads:
         """Create the same plate in OME-NGFF 0.4."""
         return self.plate_create("0.4")
 
+    def plate_create_bulk(self, version: str = "0.5") -> Figures:
+        """Create the same plate in one call."""
+        array = {"shape": sample.POSITION_SHAPE, "dtype": "uint16", "chunks": sample.POSITION_CHUNK}
+
+        def work() -> None:
+            channels = ["DAPI", "GFP", "RFP"]
+            name = f"bulk-{version}.zarr"
+            with self.open(name, "w", layout="hcs", channel_names=channels, version=version) as plate:
+                plate.create_positions(sample.field_paths(), arrays={"0": array})
+
+        return measured(work)
+
+    def plate_create_bulk_04(self) -> Figures:
+        """Create the same plate in one call in OME-NGFF 0.4."""
+        return self.plate_create_bulk("0.4")
+
     def plate_walk(self) -> Figures:
         """Read shape, scale and channels of every position."""
         read: list[Any] = []

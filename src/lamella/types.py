@@ -6,11 +6,16 @@ Layer: below all others; imports nothing of lamella and no third-party library a
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Required, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
+
+    from lamella.spec.transforms import TransformationMeta
+    from lamella.store.compressor import CompressorChoice
 
 JSON: TypeAlias = Any
 """Any JSON value: None, bool, int, float, str, list or dict."""
@@ -41,3 +46,16 @@ Array: TypeAlias = "NDArray[np.generic]"
 
 Shape: TypeAlias = tuple[int, ...]
 """Lengths per axis, in the order of the axes."""
+
+
+class ArrayOptions(TypedDict, total=False):
+    """The options of an array that ``Plate.create_positions`` creates, as for ``Position.create_zeros``."""
+
+    shape: Required[Sequence[int]]
+    dtype: Required[DTypeLike]
+    chunks: Sequence[int] | Literal["auto"] | None
+    shards_ratio: Sequence[int] | None
+    transform: Sequence[TransformationMeta] | None
+    check_shape: bool
+    compressor: CompressorChoice
+    checksum: bool | None

@@ -24,6 +24,7 @@ from lamella.ops.conversion.source import ArraySource
 
 PIXELS = np.zeros((1, 2, 4, 16, 16), "uint16")
 MASK = np.zeros((1, 4, 16, 16), "uint8")
+EMPTY = {"shape": (1, 2, 4, 16, 16), "dtype": "uint8"}
 
 
 class Scene:
@@ -269,7 +270,24 @@ CALLS: dict[str, tuple[Any, dict[str, Any], dict[str, list[Any]]]] = {
                 [("C", "7", "0"), 5],
                 [("C", "7", "0"), None],
                 5,
-            ]
+            ],
+            "arrays": [
+                5,
+                {"0": 5},
+                {"0": {"dtype": "uint8"}},
+                {"labels": EMPTY},
+                {"0": {**EMPTY, "chunks": 0}},
+            ],
+        },
+    ),
+    "plate.create_zeros": (
+        lambda s, **a: s.plate.create_zeros(**a),
+        {"name": "mask", **EMPTY},
+        {
+            "name": ["", "..", "labels", 5.5, "0"],
+            "shape": [5, "x", (2, 2), (2, 5, 2, 16, 16)],
+            "dtype": ["nope", object],
+            "chunks": [0, "x", (1, 1), (1, 1, 0, 1, 1)],
         },
     ),
     "well.create_position": (
@@ -704,6 +722,7 @@ def test_every_call_that_creates_is_in_the_table():
         "Plate.create_position",
         "Plate.create_positions",
         "Plate.create_well",
+        "Plate.create_zeros",
         "Plate.from_positions",
         "Plate.map",
         "Position.append_channel",

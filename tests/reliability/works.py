@@ -100,7 +100,14 @@ def frames(folder: Path, version: str, acknowledge: Acknowledge, *, sharded: boo
 
 def _create(folder: Path, version: str, acknowledge: Acknowledge) -> None:
     with _open(folder) as node:
-        node.create_positions([("A", "1", "2"), ("A", "3", "0"), ("C", "1", "0"), ("C", "1", "1")])
+        image = {"shape": (2, 2, 3, 12, 10), "dtype": "uint16"}
+        places = [("A", "1", "2"), ("A", "3", "0"), ("C", "1", "0"), ("C", "1", "1")]
+        node.create_positions(places, arrays={"0": image})
+
+
+def _create_zeros(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder) as node:
+        node.create_zeros("mask", (2, 2, 3, 12, 10), "uint8")
 
 
 def _rename_well(folder: Path, version: str, acknowledge: Acknowledge) -> None:
@@ -221,6 +228,7 @@ WORKS: dict[str, Work] = {
     "frames": Work(plate, lambda *given: frames(*given, sharded=False)),
     "frames of shards": Work(plate, lambda *given: frames(*given, sharded=given[1] != "0.4")),
     "bulk creation": Work(plate, _create, NodeExistsError),
+    "an array in each position": Work(plate, _create_zeros, NodeExistsError),
     "rename a well": Work(plate, _rename_well, NodeNotFoundError),
     "delete a row": Work(plate, _delete("A"), NodeNotFoundError),
     "delete a well": Work(plate, _delete("B/2"), NodeNotFoundError),

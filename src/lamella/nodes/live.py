@@ -170,7 +170,7 @@ class LiveDocument(Generic[M]):
 
     def _is_unchanged(self) -> bool:
         """Whether the document is what was read; unknown where the store cannot tell and it may change here."""
-        if not self.is_settled:
+        if self._stamp is _UNKNOWN or not self.is_settled:
             return False
         stamp = self.session.documents.stamp(self.path)
         return (stamp is not None or self.session.read_only) and stamp == self._stamp
@@ -324,20 +324,6 @@ class LiveDocument(Generic[M]):
         # By identity of the view, and the view is kept: another one cannot get its number meanwhile.
         _, new = stored.made((id(view), same), prepare)
         return self._replace(stored, new, before_write)
-
-    def repeat(self, same: Hashable, before_write: Callable[[], object]) -> bool:
-        """Make a change that `edit` made under this name in a document of the same content.
-
-        Returns
-        -------
-        bool
-            False where no such change was made, or the document says something else by now: nothing was done.
-        """
-        stored = self.content
-        if stored is None:
-            return False
-        found: tuple[M, StoredGroup] | None = stored.known((id(self.last_view), same))
-        return found is not None and self._replace(stored, found[1], before_write)
 
     def _replace(self, old: StoredGroup, new: StoredGroup, before_write: Callable[[], object]) -> bool:
         """Write a prepared document over the one that it was made from; False where another is there by now."""

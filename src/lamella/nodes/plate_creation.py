@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.arguments import items_of, name_text
 from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError, NodeNotFoundError
+from lamella.nodes.plate_arrays import NewPosition, Nodes, is_as_planned, plan_positions, requests_of
 from lamella.nodes.position import Position, pending_attributes
 from lamella.nodes.session import Place, join
 from lamella.nodes.well import Well, path_in_plate, plate_above
@@ -23,18 +24,21 @@ from lamella.spec import edits, plate_edits
 from lamella.spec.plate import WellGroupMeta
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.plate import Plate
     from lamella.spec.plate import PlateMeta
-    from lamella.types import JSONObject
+    from lamella.types import ArrayOptions, JSONObject
 
 PositionSpec: TypeAlias = (
     "tuple[str, str, str] | tuple[str, str, str, int | None] | tuple[str, str, str, int | None, int | None] | "
     "tuple[str, str, str, int | None, int | None, int] | Sequence[str | int | None]"
 )
 """Row name, column name, position name and maybe row index, column index, acquisition id."""
+
+Plans: TypeAlias = dict[str, NewPosition]
+"""What is written for new positions, by their name."""
 
 Images: TypeAlias = dict[str, list[tuple[str, int]]]
 """Well path to the (name, acquisition) of the positions to create in it."""
@@ -112,9 +116,12 @@ def _refuse_one_folder(parent: Plate | Well, names: Iterable[str], known: Iterab
             )
 
 
-def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Position]:
+def create_positions(
+    plate: Plate, specs: Sequence[PositionSpec], arrays: Mapping[str, ArrayOptions] | None = None
+) -> list[Position]:
     """Create many positions; see :meth:`Plate.create_positions`."""
     wells, images, order = _sort_out(plate, specs)
+    requests = requests_of(arrays)
     if not order:
         return []
     # One lock around the whole creation: the plate's entry and the well's are decided from one fresh look.
@@ -127,8 +134,9 @@ def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Positi
             # `Well.create_position` may know nothing of a plate, and holds the well alone.
             held.enter_context(plate._documents.lock(well.path))
             well._live.refresh()
-        attributes = position_attributes(plate)
-        _refuse_duplicates(plate, images, documents, attributes)
+        places = [Place(plate._session, path) for path in _paths(plate, order)]
+        plans = plan_positions(plate, places, position_attributes(plate), requests)
+        _refuse_duplicates(plate, images, documents, plans)
         new = [(*_row_and_column(path), *wells[path]) for path in images if path not in listed]
         counts = _well_images(documents, images)
 
@@ -140,21 +148,21 @@ def create_positions(plate: Plate, specs: Sequence[PositionSpec]) -> list[Positi
             given = {name for name, _ in images[path]}
             _refuse_one_folder(plate, names, [name for name in names if name not in given])
         _warn_of_case(plate, meta, change(meta))  # refuses what does not fit before anything is written
-        _clear_places(plate, images, documents, attributes)
-        _write(plate, images, documents, attributes)
+        occupied = _clear_places(plate, images, documents, plans)
+        _write(plate, images, documents, plans, occupied)
         plate._live.edit(change)
         # Last: a position that is there and not listed tells the next call that this one was killed.
         for path, well in documents.items():
             _list_images(well, images[path])
-    return _opened(plate, [Place(plate._session, path) for path in _paths(plate, order)], attributes)
+    return _opened(plate, places, plans)
 
 
-def _opened(parent: Plate | Well, places: Sequence[Place], attributes: JSONObject) -> list[Position]:
-    """Return positions that were just written with these attributes, without reading them."""
+def _opened(parent: Plate | Well, places: Sequence[Place], plans: Plans) -> list[Position]:
+    """Return positions that were just written, without reading them."""
     created = [Position(place, False, None, None, parent._overwriting_creation) for place in places]
-    stored = parent._documents.prepared(parent.path, attributes)
+    stored = {name: parent._documents.prepared(parent.path, plan.attributes) for name, plan in plans.items()}
     for position in created:
-        position._live.start(stored)
+        position._live.start(stored[position.name])
     return created
 
 
@@ -165,15 +173,17 @@ def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> l
     # One lock around the whole creation: a position that another process makes meanwhile is seen, not replaced.
     with well._documents.lock(well.path):
         taken = {image.path for image in well._live.refresh().images}
-        attributes = position_attributes(well)
+        plans = plan_positions(well, places, position_attributes(well), {})
         for (name, _), place in zip(positions, places, strict=True):
             if name in taken and not well._overwriting_creation:
                 raise NodeExistsError(f"The well {well._place} has a position {name!r} already.")
-            _clear(well, place, attributes, listed=name in taken)
-        well._documents.put_groups({place.path: attributes for place in places})
+            _clear(well, place, plans[name], listed=name in taken)
+        well._documents.put_new(
+            {place.path: plans[name].nodes for (name, _), place in zip(positions, places, strict=True)}
+        )
         _list_images(well, positions)
     _raise_counts_above(well)
-    return _opened(well, places, attributes)
+    return _opened(well, places, plans)
 
 
 def _raise_counts_above(well: Well) -> None:
@@ -240,7 +250,7 @@ def _existing_wells(plate: Plate, paths: Iterable[str]) -> dict[str, Well]:
     return {path: plate._open_listed(Well, path) for path in paths}
 
 
-def _refuse_duplicates(plate: Plate, images: Images, wells: dict[str, Well], attributes: JSONObject) -> None:
+def _refuse_duplicates(plate: Plate, images: Images, wells: dict[str, Well], plans: Plans) -> None:
     if plate._overwriting_creation:
         return
     twice, begun = [], False
@@ -250,9 +260,14 @@ def _refuse_duplicates(plate: Plate, images: Images, wells: dict[str, Well], att
             if name in taken:
                 twice.append(f"{path}/{name}")
             else:
-                begun = begun or _is_bare(plate, plate._place.child(f"{path}/{name}"), attributes)
+                begun = begun or is_as_planned(plate, plate._place.child(f"{path}/{name}"), plans[name])
     # A call that was killed is finished; of what it made, nothing may have been used since.
-    if twice and not (begun and all(_is_bare(plate, plate._place.child(path), attributes) for path in twice)):
+    if twice and not (
+        begun
+        and all(
+            is_as_planned(plate, plate._place.child(path), plans[path.rpartition("/")[2]]) for path in twice
+        )
+    ):
         raise NodeExistsError(f"The plate {plate._place} has positions {twice} already.")
 
 
@@ -275,23 +290,31 @@ def position_attributes(parent: NGFFNode) -> JSONObject:
     return pending_attributes(version, meta, version.dump(meta, {}))
 
 
-def _write(plate: Plate, images: Images, wells: dict[str, Well], attributes: JSONObject) -> None:
+def _write(plate: Plate, images: Images, wells: dict[str, Well], plans: Plans, occupied: set[str]) -> None:
+    """Write new positions and new wells, those in ``occupied`` places into the folder that is there."""
     documents, version = plate._documents, plate._session.version
-    rows = {well.partition("/")[0] for well in images if well not in wells}
-    empty = version.with_ome({}, {})
-    batch: dict[str, JSONObject] = {
-        plate._place.child(path).path: empty for path in _missing_groups(plate, sorted(rows))
-    }
-    positions = [f"{path}/{name}" for path, new in images.items() for name, _ in new]
-    batch.update(dict.fromkeys(_paths(plate, positions), attributes))
     new_wells = [path for path in images if path not in wells]
+    rows = {path.partition("/")[0] for path in new_wells}
+    empty = version.with_ome({}, {})
+    groups = {plate._place.child(path).path: empty for path in _missing_groups(plate, sorted(rows))}
+    documents.put_groups(groups, new=True)  # `_missing_groups` looked
     # Most wells of a plate list the same fields: one object for all of them, which is encoded once.
-    listings: dict[tuple[tuple[str, int], ...], JSONObject] = {}
+    listings: dict[tuple[tuple[str, int], ...], Nodes] = {}
     for fields in {tuple(images[path]) for path in new_wells}:
-        listings[fields] = version.dump(plate_edits.add_images(WellGroupMeta(images=[]), fields), {})
-    listing = [listings[tuple(images[path])] for path in new_wells]
-    documents.put_groups(batch, new=True)  # `_clear_places` and `_missing_groups` looked
-    documents.put_groups(dict(zip(_paths(plate, new_wells), listing, strict=True)))
+        inside = {join(name, key): node for name, _ in fields for key, node in plans[name].nodes.items()}
+        inside[""] = version.dump(plate_edits.add_images(WellGroupMeta(images=[]), fields), {})
+        listings[fields] = inside
+    above = f"{plate.path}/" if plate.path else ""
+    folders: dict[str, Nodes] = {}
+    for path, new in images.items():
+        if path not in wells and path not in occupied:
+            folders[above + path] = listings[tuple(new)]
+        else:
+            folders.update({f"{above}{path}/{name}": plans[name].nodes for name, _ in new})
+    documents.put_new(folders)
+    documents.put_groups(
+        {above + path: listings[tuple(images[path])][""] for path in new_wells if path in occupied}
+    )
 
 
 def _paths(plate: Plate, paths: Iterable[str]) -> list[str]:
@@ -314,33 +337,32 @@ def _list_images(well: Well, images: Sequence[tuple[str, int]]) -> None:
     well._live.edit(listed)
 
 
-def _clear_places(plate: Plate, images: Images, wells: dict[str, Well], attributes: JSONObject) -> None:
-    """Make room for positions that replace others; refuse those in whose place something unlisted is stored."""
+def _clear_places(plate: Plate, images: Images, wells: dict[str, Well], plans: Plans) -> set[str]:
+    """Make room for positions that replace others; refuse those in whose place something unlisted is stored.
+
+    Returns
+    -------
+    set of str
+        The wells of which there is a folder.
+    """
+    occupied = set(wells)
     for path, new in images.items():
         well = plate._place.child(path)
         if path not in wells and not plate._documents.storage.exists(well.path):
             continue
+        occupied.add(path)
         taken = {image.path for image in wells[path]._live.model.images} if path in wells else set()
         for name, _ in new:
-            _clear(plate, well.child(name), attributes, listed=name in taken)
+            _clear(plate, well.child(name), plans[name], listed=name in taken)
+    return occupied
 
 
-def _clear(parent: Plate | Well, place: Place, attributes: JSONObject, *, listed: bool) -> None:
+def _clear(parent: Plate | Well, place: Place, plan: NewPosition, *, listed: bool) -> None:
     if not parent._documents.storage.exists(place.path):
         return
-    if not listed and not parent._overwriting_creation and not _is_bare(parent, place, attributes):
+    if not listed and not parent._overwriting_creation and not is_as_planned(parent, place, plan):
         raise _not_listed(parent, place.path.removeprefix(parent.path).strip("/"))
     parent._documents.delete(place.path)
-
-
-def _is_bare(parent: Plate | Well, place: Place, attributes: JSONObject) -> bool:
-    """Whether a new position is there as a killed creation leaves it: nothing but its first documents."""
-    names = set(parent._documents.storage.list(place.path))
-    if not names <= set(parent._documents.files.all):
-        return False
-    return not names or (
-        parent._documents.kind(place.path) == "group" and parent._documents.group(place.path) == attributes
-    )
 
 
 def _is_filled(plate: Plate, path: str) -> bool:

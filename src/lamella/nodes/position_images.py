@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import warnings
 from operator import index
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 from uuid import uuid4
 
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError
-from lamella.nodes.alike import Creation, Wanted, create_alike, remember
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.position_channels import dtype_window
@@ -27,7 +26,7 @@ from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.layout import auto_layout, default_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import DTypeLike
 
@@ -40,6 +39,25 @@ if TYPE_CHECKING:
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.compressor import CompressorChoice
     from lamella.types import JSONObject, Shape
+
+
+class Wanted(NamedTuple):
+    """What describes a new array, in one spelling: all that its document depends on, with the axes."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    chunks: Shape | Literal["auto"] | None
+    shards_ratio: Shape | None
+    compressor: CompressorChoice
+    checksum: bool | None
+
+
+class ArrayRequest(NamedTuple):
+    """The options of a new array: its description, or what one is made from, and how the position lists it."""
+
+    wanted: Wanted | ArrayMeta
+    transform: Sequence[TransformationMeta] | None
+    check_shape: bool
 
 
 class ImageCreation(NGFFNode):
@@ -106,9 +124,17 @@ class ImageCreation(NGFFNode):
 
         self._require_writable(f"create the array {name!r}")
         source = as_source(data)
-        wanted = _wanted(source.shape, source.dtype, chunks, shards_ratio, compressor, checksum)
-        view = self._live.view
-        return self._create(name, view, self._described(view, wanted), transform, check_shape, source)
+        request = request_of(
+            source.shape,
+            source.dtype,
+            chunks,
+            shards_ratio,
+            transform,
+            check_shape,
+            compressor=compressor,
+            checksum=checksum,
+        )
+        return self._create(name, request, source)
 
     def create_zeros(
         self,
@@ -153,54 +179,70 @@ class ImageCreation(NGFFNode):
         (1000, (1, 1, 64, 2048, 2048))
         """
         self._require_writable(f"create the array {name!r}")
-        wanted = _wanted(shape, dtype, chunks, shards_ratio, compressor, checksum)
-        asked = (type(self), type(name), name, wanted) if transform is None and check_shape else None
-        alike = create_alike(self._live, self._place, asked) if asked else None
-        if alike is not None:
-            place, view = alike
-            return self._array_class(place, view.multiscales[0].axes)
-        view, content = self._live.view, self._live.content
-        array = self._described(view, wanted)
-        made = self._create(name, view, array, transform, check_shape, None)
-        key = self._checked_key(name)
-        is_first = view.multiscales[0].get_dataset_paths()[:1] in ([], [key])
-        if (
-            asked
-            and is_first
-            and content is not None
-            and "/" not in key
-            and not self._unnamed(view, array.shape)
-        ):
-            remember(content, asked, Creation(view, key, array, _change(key, array)))
+        request = request_of(
+            shape,
+            dtype,
+            chunks,
+            shards_ratio,
+            transform,
+            check_shape,
+            compressor=compressor,
+            checksum=checksum,
+        )
+        return self._create_zeros(name, request)
+
+    def _create_zeros(self, name: str, request: ArrayRequest) -> ImageArray:
+        made = self._create(name, request, None)
         if not self.path:  # an image by itself: frames come next, while plates are made as a whole before
             made._stored.prepare()
         return made
 
-    def _create(
-        self,
-        name: str,
-        view: ImagesMeta,
-        array: ArrayMeta,
-        transform: Sequence[TransformationMeta] | None,
-        check_shape: bool,
-        source: Source | None,
-    ) -> ImageArray:
+    def _same_zeros(self, name: str, request: ArrayRequest) -> ImageArray | None:
+        """Return an array as a killed creation of zeros in many positions leaves it: listed, and without pixels.
+
+        Raises
+        ------
+        NodeExistsError
+            There is another array of that name.
+        """
         key, place = self._array_place(name)
-        if key in read_stale(self._live.last_attributes).unlisted:
+        view = self._live.view
+        if self._overwriting_creation or key not in view.multiscales[0].get_dataset_paths():
+            return None
+        array = self._array_class(place, view.multiscales[0].axes)
+        if array._stored.meta != self._described(view, request.wanted) or not self._is_unwritten(key):
+            raise NodeExistsError(f"{self._place} has an array {key!r} already. Delete it first.")
+        return array
+
+    def _create(self, name: str, request: ArrayRequest, source: Source | None) -> ImageArray:
+        live = self._live
+        # Without pixels, what was read last will do: the edit looks again under its lock, and `add` checks again.
+        view = live.view if source is not None or live.content is None else live.last_view
+        key, place = self._array_place(name)
+        if key in read_stale(live.last_attributes).unlisted:
             self._forget_unfinished()
-        found, listed = self._documents.kind(place.path), key in view.multiscales[0].get_dataset_paths()
-        self._check_free(key, found, listed)
-        if check_shape:
-            self._check_shape(view, key, array.shape)
-        if found is None and source is not None:
-            self._check_source(source, place)
+            view = live.view
+        try:
+            array, listed, is_lower, fewer = self._fitted(view, key, request)
+        except InvalidArgumentError:
+            view = live.view  # another program may have appended a channel meanwhile
+            array, listed, is_lower, fewer = self._fitted(view, key, request)
+        found = None if source is None else self._documents.kind(place.path)
+        if source is not None:
+            self._check_free(key, found, listed)
+            if found is None:
+                self._check_source(source, place)
 
         def add(meta: ImagesMeta) -> ImagesMeta:
-            nonlocal listed
-            listed = key in meta.multiscales[0].get_dataset_paths()
+            nonlocal array, listed, is_lower, fewer
+            array, listed, is_lower, fewer = self._fitted(meta, key, request)
             if listed:
                 meta = edits.remove_dataset(meta, key)
-            return edits.add_dataset(meta, key, transform, dtype_window(array.dtype))
+            return edits.add_dataset(meta, key, request.transform, dtype_window(array.dtype))
+
+        def beside(attributes: JSONObject) -> JSONObject:
+            # A lower level counts as stale until it is written.
+            return with_unwritten(attributes, key, array, staged is not None) if is_lower else attributes
 
         staged = None
         if found is not None and source is not None:
@@ -219,23 +261,42 @@ class ImageCreation(NGFFNode):
             for group in self._groups_above(key):
                 self._documents.put_group(group, {})
             if staged is None:
-                self._documents.put_array(place.path, array, new=True, above_is_edited=True)
+                self._documents.put_array(place.path, array, new=True)
             else:
                 self._documents.move(staged.path, place.path)
 
         try:
-            # A lower level counts as stale until it is written.
-            beside = _unwritten(key, array, staged is not None) if _is_lower(view, key) else None
-            same = None if transform is not None or beside else _change(key, array)
-            meta = self._live.edit(add, before_write=put, same=same, beside=beside)
+            same = (
+                None if request.transform is not None or is_lower else ("add_dataset", key, array.dtype.str)
+            )
+            meta = live.edit(add, before_write=put, same=same, beside=beside)
         except BaseException:
             if staged is not None and self._documents.storage.exists(staged.path):
                 self._documents.delete(staged.path)
             raise
+        if fewer:
+            text = fewer_channels(key, array.shape, meta, self._place)
+            warnings.warn(text, UserWarning, stacklevel=4 if source is None else 3)
         made = self._array_class(place, meta.multiscales[0].axes)
         if source is not None and staged is None:
             self._fill(made, key, source)
         return made
+
+    def _fitted(
+        self, meta: ImagesMeta, key: str, request: ArrayRequest
+    ) -> tuple[ArrayMeta, bool, bool, bool]:
+        """Check a new array against an image.
+
+        Returns
+        -------
+        tuple of ArrayMeta, bool, bool, bool
+            Its description; whether the image lists an array of that name; whether it is a lower level; whether it has
+            fewer channels than there are names.
+        """
+        array = self._described(meta, request.wanted)
+        fewer = request.check_shape and has_fewer_channels(meta, key, array.shape, self._place)
+        paths = meta.multiscales[0].get_dataset_paths()
+        return array, key in paths, paths[:1] not in ([], [key]), fewer
 
     def _forget_unfinished(self) -> None:
         """Delete the levels that a killed call has begun, so that their names are free."""
@@ -243,28 +304,22 @@ class ImageCreation(NGFFNode):
 
         forget(cast("Position", self))
 
-    def _refuse_array(
-        self,
-        view: ImagesMeta,
-        name: str,
-        shape: Sequence[int],
-        dtype: DTypeLike,
-        chunks: Sequence[int],
-        shards_ratio: Sequence[int] | None,
-        transform: Sequence[TransformationMeta] | None,
-        compressor: CompressorChoice,
-    ) -> None:
-        """Refuse what `create_zeros` refuses of an image with this metadata; nothing is written."""
-        array = self._described(view, _wanted(shape, dtype, chunks, shards_ratio, compressor, None))
+    def _refuse_array(self, name: str, request: ArrayRequest, view: ImagesMeta | None = None) -> bool:
+        """Refuse what `create_zeros` refuses of an image with this metadata; nothing is written.
+
+        Returns
+        -------
+        bool
+            Whether the creation warns that the array has fewer channels than there are names.
+        """
+        view = view or self._live.view
         key, place = self._array_place(name)
-        listed = key in view.multiscales[0].get_dataset_paths()
+        array, listed, _, fewer = self._fitted(view, key, request)
         if key not in read_stale(self._live.last_attributes).unlisted:  # these are forgotten then
             self._check_free(key, self._documents.kind(place.path), listed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the creation itself warns
-            self._check_shape(view, key, array.shape)
         meta = edits.remove_dataset(view, key) if listed else view
-        edits.add_dataset(meta, key, transform, dtype_window(array.dtype))
+        edits.add_dataset(meta, key, request.transform, dtype_window(array.dtype))
+        return fewer
 
     def _check_source(self, source: Source, place: Place) -> None:
         """Refuse a lazy source that would read the zeros of the array that is made for it."""
@@ -361,8 +416,10 @@ class ImageCreation(NGFFNode):
                 raise NodeExistsError(f"Cannot create {key!r} in {self._place}: {path!r} is an array.")
         return [path for path, kind in kinds.items() if kind is None]
 
-    def _described(self, view: ImagesMeta, wanted: Wanted) -> ArrayMeta:
+    def _described(self, view: ImagesMeta, wanted: Wanted | ArrayMeta) -> ArrayMeta:
         """Return the description of a new array. Nothing is written."""
+        if not isinstance(wanted, Wanted):
+            return wanted
         names = [axis.name for axis in view.multiscales[0].axes]
         key = (self._session.version.zarr_format, wanted, *names)
         return made(key, lambda: self._new_array(wanted, names))
@@ -403,58 +460,59 @@ class ImageCreation(NGFFNode):
             dimension_names=axis_names if len(axis_names) == len(shape) else None,
         )
 
-    def _unnamed(self, meta: ImagesMeta, shape: Shape) -> int:
-        """Return how many channels an array has beyond the names; less than 0 where it has fewer."""
-        channel, names = channel_axis(meta.multiscales[0].axes), edits.channel_names(meta)
-        return 0 if channel is None or not names else shape[channel] - len(names)
 
-    def _check_shape(self, meta: ImagesMeta, name: str, shape: Shape) -> None:
-        axes = meta.multiscales[0].axes
-        if len(shape) != len(axes):
-            named = "".join(axis.name for axis in axes)
-            raise InvalidArgumentError(
-                f"The array {name!r} of shape {shape} has {len(shape)} dimensions, but {self._place} has the "
-                f"{len(axes)} axes {named}."
-            )
-        names, unnamed = edits.channel_names(meta), self._unnamed(meta, shape)
-        if unnamed > 0:
-            raise InvalidArgumentError(
-                f"The array {name!r} of shape {shape} has {len(names) + unnamed} channels, but {self._place} has names "
-                f"for {len(names)}: {names}. Append channels first."
-            )
-        if unnamed < 0:
-            warnings.warn(
-                f"The array {name!r} has {len(names) + unnamed} channels, fewer than the channel names {names} of "
-                f"{self._place}.",
-                UserWarning,
-                stacklevel=3,
-            )
+def _unnamed(meta: ImagesMeta, shape: Shape) -> int:
+    """Return how many channels an array has beyond the names; less than 0 where it has fewer."""
+    channel, names = channel_axis(meta.multiscales[0].axes), edits.channel_names(meta)
+    return 0 if channel is None or not names else shape[channel] - len(names)
 
 
-def _is_lower(view: ImagesMeta, key: str) -> bool:
-    """Whether there is another level before one."""
-    return view.multiscales[0].get_dataset_paths()[:1] not in ([], [key])
+def has_fewer_channels(meta: ImagesMeta, name: str, shape: Shape, where: object) -> bool:
+    """Refuse an array that does not fit the axes and channels; return whether it has fewer channels than names."""
+    axes = meta.multiscales[0].axes
+    if len(shape) != len(axes):
+        named = "".join(axis.name for axis in axes)
+        raise InvalidArgumentError(
+            f"The array {name!r} of shape {shape} has {len(shape)} dimensions, but {where} has the "
+            f"{len(axes)} axes {named}."
+        )
+    unnamed = _unnamed(meta, shape)
+    if unnamed > 0:
+        names = edits.channel_names(meta)
+        raise InvalidArgumentError(
+            f"The array {name!r} of shape {shape} has {len(names) + unnamed} channels, but {where} has names "
+            f"for {len(names)}: {names}. Append channels first."
+        )
+    return unnamed < 0
 
 
-def _unwritten(key: str, array: ArrayMeta, written: bool) -> Callable[[JSONObject], JSONObject]:
-    """Return the change of a document that says whether the pixels of a new level are written."""
+def fewer_channels(name: str, shape: Shape, meta: ImagesMeta, where: object) -> str:
+    """Return the warning of an array that has fewer channels than there are names."""
+    names = edits.channel_names(meta)
+    return (
+        f"The array {name!r} has {len(names) + _unnamed(meta, shape)} channels, fewer than the channel names {names} "
+        f"of {where}."
+    )
+
+
+def with_unwritten(attributes: JSONObject, key: str, array: ArrayMeta, written: bool) -> JSONObject:
+    """Return attributes that say whether the pixels of a new level are written."""
     boxes = [((0,) * len(array.shape), array.shape)] if all(array.shape) and not written else []
-    return lambda attributes: with_stale(attributes, read_stale(attributes).with_unwritten(key, boxes))
+    return with_stale(attributes, read_stale(attributes).with_unwritten(key, boxes))
 
 
-def _change(key: str, array: ArrayMeta) -> tuple[str, str, str]:
-    """Name what the creation of an array changes in the document of its position."""
-    return "add_dataset", key, array.dtype.str
-
-
-def _wanted(
+def request_of(
     shape: Sequence[int],
     dtype: DTypeLike,
-    chunks: Sequence[int] | Literal["auto"] | None,
-    shards_ratio: Sequence[int] | None,
-    compressor: CompressorChoice,
-    checksum: bool | None,
-) -> Wanted:
+    chunks: Sequence[int] | Literal["auto"] | None = None,
+    shards_ratio: Sequence[int] | None = None,
+    transform: Sequence[TransformationMeta] | None = None,
+    check_shape: bool = True,
+    *,
+    compressor: CompressorChoice = None,
+    checksum: bool | None = None,
+) -> ArrayRequest:
+    """Return the options of a new array in one spelling; see `ImageCreation.create_zeros`."""
     lengths, kind = _integers("shape", shape), _data_type(dtype)
     if not isinstance(chunks, str | None):
         chunks = _integers("chunks", chunks)
@@ -462,7 +520,8 @@ def _wanted(
         raise InvalidArgumentError(f"chunks is one integer per axis, or 'auto', not {chunks!r}.")
     if shards_ratio is not None:
         shards_ratio = _integers("shards_ratio", shards_ratio)
-    return Wanted(lengths, kind, chunks, shards_ratio, compressor, checksum)
+    wanted = Wanted(lengths, kind, chunks, shards_ratio, compressor, checksum)
+    return ArrayRequest(wanted, transform, check_shape)
 
 
 def _integers(what: str, numbers: Sequence[int]) -> Shape:

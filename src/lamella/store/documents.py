@@ -262,6 +262,43 @@ class Documents:
             item for path, given in groups.items() for item in self._group_files(path, given, new, encoded)
         )
 
+    def put_new(self, folders: Mapping[str, Mapping[str, JSONObject | ArrayMeta]]) -> None:
+        """Make many nodes in folders that are not there yet, each of which is there whole or not at all, where it can.
+
+        Parameters
+        ----------
+        folders : mapping
+            Each folder, and what is in it by path below it, in the order of writing: the attributes of a group, or an
+            array. Equal contents may be one object, which is encoded once.
+
+        Raises
+        ------
+        NodeExistsError
+            Something is at the place of a folder. The folders before it are written.
+        """
+        self.storage.check_writable("")
+        self._consolidated.drop(folders, new=True)
+        encoded: dict[int, list[tuple[str, bytes]]] = {}
+        rest: list[tuple[str, bytes]] = []
+        for folder, nodes in folders.items():
+            check_key(folder)
+            files = encoded.get(id(nodes))
+            if files is None:
+                files = encoded[id(nodes)] = list(self._new_files(nodes))
+            made = self.storage.write_new_folder(folder, files)
+            if made is False:
+                raise NodeExistsError(f"cannot make {self.location(folder)}: something is stored there")
+            if made is None:
+                rest += [(f"{folder}/{name}", data) for name, data in files]
+        self.storage.write_many(rest)
+
+    def _new_files(self, nodes: Mapping[str, JSONObject | ArrayMeta]) -> Iterator[tuple[str, bytes]]:
+        for path, content in nodes.items():
+            if isinstance(content, dict):
+                yield from self._group_files(check_key(path), content, True, {})
+            else:
+                yield from self._array_files(check_key(path), content, True)
+
     def edit_group(
         self, path: str, edit: Callable[[JSONObject], JSONObject]
     ) -> tuple[JSONObject, Stamp | None]:
@@ -362,25 +399,18 @@ class Documents:
         # A name of its own: `edit_group` inside waits for the lock of the document, which must not be this one.
         return self.storage.lock(join(path, "members"))
 
-    def put_array(
-        self, path: str, meta: ArrayMeta, *, new: bool = False, above_is_edited: bool = False
-    ) -> None:
+    def put_array(self, path: str, meta: ArrayMeta, *, new: bool = False) -> None:
         """Make an array, or replace the document of one. Chunks are not touched; ``new`` as for `put_groups`.
-
-        ``above_is_edited`` says that this is a step of an edit of the group above, which drops the consolidated copies
-        that lack the array: one look at them less, an eighth of what a new array costs in Python.
 
         Raises
         ------
         NodeExistsError
             The path holds a group.
         """
-        self.put_arrays({path: meta}, new=new, above_is_edited=above_is_edited)
+        self.put_arrays({path: meta}, new=new)
 
-    def put_arrays(
-        self, arrays: Mapping[str, ArrayMeta], *, new: bool = False, above_is_edited: bool = False
-    ) -> None:
-        """Make many arrays, in the order given; ``new`` and ``above_is_edited`` as for `put_array`."""
+    def put_arrays(self, arrays: Mapping[str, ArrayMeta], *, new: bool = False) -> None:
+        """Make many arrays, in the order given; ``new`` as for `put_groups`."""
         self.storage.check_writable("")
         for path, meta in arrays.items():
             check_key(path)
@@ -389,8 +419,7 @@ class Documents:
                     f"array {path!r} is described for Zarr v{meta.zarr_format}, "
                     f"the store is Zarr v{self.format}"
                 )
-        if not above_is_edited:
-            self._consolidated.drop(arrays)
+        self._consolidated.drop(arrays)
         self.storage.write_many(
             item for path, meta in arrays.items() for item in self._array_files(path, meta, new)
         )
@@ -408,10 +437,7 @@ class Documents:
         bool
             False: something is there, or more has to be looked at. Nothing was done.
         """
-        if not self.storage.make_new_folder(path):
-            return False
-        self.storage.write_many(self._array_files(path, meta, new=True))
-        return True
+        return self.storage.write_new_folder(path, list(self._array_files("", meta, new=True))) is True
 
     def delete(self, path: str) -> None:
         """Remove a node with all below it. The documents above are the caller's to edit.

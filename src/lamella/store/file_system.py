@@ -14,6 +14,8 @@ from lamella.log import log
 from lamella.store.litter import private_name, remove_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from lamella.store.storage import Stamp
 
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -27,6 +29,9 @@ NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 MET_A_LINK = {errno.ELOOP, errno.EMLINK, getattr(errno, "EFTYPE", errno.ELOOP)}
 """What systems say where `NO_LINK` met one: Linux and macOS; FreeBSD; NetBSD."""
+
+_TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+"""What systems say where a folder is renamed to a place that something has."""
 
 
 def stamp_of(found: os.stat_result) -> Stamp:
@@ -52,9 +57,7 @@ def write_whole(folder: str, target: str, data: bytes, *, fsync: bool, stamped: 
     fd = os.open(temporary, CREATE, 0o666)
     try:
         try:
-            done = os.write(fd, data)
-            while done < len(data):
-                done += os.write(fd, memoryview(data)[done:])
+            write_all(fd, data)
             if fsync:
                 os.fsync(fd)
             if stamped:
@@ -75,6 +78,55 @@ def write_whole(folder: str, target: str, data: bytes, *, fsync: bool, stamped: 
         fsync_path(folder)
     log.debug("Wrote %s", target)
     return stamp
+
+
+def write_new_folder(
+    above: str, target: str, files: Iterable[tuple[str, bytes]], *, fsync: bool
+) -> list[str] | None:
+    """Write a folder of small files that is there whole in one step, or not at all.
+
+    Returns
+    -------
+    list of str or None
+        The folders in it. None where something but an empty folder is at its place: nothing is changed then.
+    """
+    temporary = f"{above}/{private_name('.tmp')}"
+    inside: list[str] = []
+    os.mkdir(temporary)
+    try:
+        for name, data in files:
+            folder, _, _ = name.rpartition("/")
+            if folder and folder not in inside:
+                parts = folder.split("/")
+                for path in ("/".join(parts[: n + 1]) for n in range(len(parts))):
+                    if path not in inside:
+                        os.mkdir(f"{temporary}/{path}")
+                        inside.append(path)
+            fd = os.open(f"{temporary}/{name}", CREATE, 0o666)
+            try:
+                write_all(fd, data)
+                if fsync:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+        for path in ["", *inside] if fsync else []:
+            fsync_path(f"{temporary}/{path}")
+        os.rename(temporary, target)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename2 is not None and error.errno in _TAKEN:
+            return None
+        raise
+    if fsync:
+        fsync_path(above)
+    return inside
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write bytes to an open file."""
+    done = os.write(fd, data)
+    while done < len(data):
+        done += os.write(fd, memoryview(data)[done:])
 
 
 def copy_whole(source: str, temporary: str, target: str, *, fsync: bool) -> None:

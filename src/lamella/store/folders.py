@@ -15,7 +15,7 @@ from lamella.store.file_system import fsync_path
 from lamella.store.litter import sweep_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from lamella.store.bounds import Bounds
 
@@ -75,17 +75,11 @@ class Folders:
             self.flush(folder.rpartition("/")[0])
         self._note(folder)
 
-    def make_new(self, folder: str) -> bool:
-        """Make a folder that is not there yet; False where it is, or where more has to be done than one call."""
-        if self._fsync or folder.rpartition("/")[0] not in self._known:
-            return False
-        try:
-            os.mkdir(self._base + folder)
-        except OSError:
-            return False
-        self._bounds.note(folder)
-        self._note(folder)
-        return True
+    def written(self, folder: str, inside: Iterable[str]) -> None:
+        """Note a folder that was just written, with folders in it."""
+        for path in (folder, *inside):
+            self._bounds.note(path)
+            self._note(path)
 
     def flush(self, folder: str) -> None:
         """Have the names in a folder on the disk."""

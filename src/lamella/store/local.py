@@ -31,7 +31,7 @@ from lamella.store.removal import PartlyRemovedError, check_removable, remove_fo
 from lamella.store.storage import Names, Stamp, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from zarr.storage import LocalStore
 
@@ -269,10 +269,25 @@ class LocalStorage(Storage):
         except OSError as error:
             self._fail("write", key, error)
 
-    def make_new_folder(self, folder: str) -> bool:
-        """Make a folder that is not there yet; one call of the system says both."""
+    def write_new_folder(self, folder: str, files: Sequence[tuple[str, bytes]]) -> bool:
+        """Write the files into a folder beside, and rename that: it is there whole, or not at all."""
         self.check_writable(folder)
-        return self.folders.make_new(folder)
+        above = check_key(folder).rpartition("/")[0]
+        self.folders.make(above)
+        place = self._base + above, self._base + folder
+        try:
+            try:
+                made = system.write_new_folder(*place, files, fsync=self.fsync)
+            except FileNotFoundError:  # somebody removed a folder that we remember
+                self.folders.forget()
+                self.folders.make(above)
+                made = system.write_new_folder(*place, files, fsync=self.fsync)
+        except OSError as error:
+            self._fail("write", folder, error)
+        if made is None:
+            return False
+        self.folders.written(folder, [f"{folder}/{name}" for name in made])
+        return True
 
     def make_folders(self, folders: Iterable[str]) -> None:
         """Make folders and those above, as `write` does: with `fsync`, they survive a power cut."""

@@ -16,7 +16,7 @@ from lamella.errors import ReadOnlyError
 from lamella.store.paths import is_url, location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from zarr.abc.store import Store
@@ -192,10 +192,16 @@ class Storage(ABC):
             self.write(key, new)
         return True
 
-    def make_new_folder(self, folder: str) -> bool:
-        """Make a folder that is not there yet; False where it is, or where a store has no folders to tell by."""
-        del folder
-        return False
+    def write_new_folder(self, folder: str, files: Sequence[tuple[str, bytes]]) -> bool | None:
+        """Write a folder with these files, by names that may lead to folders in it, so that it is there whole.
+
+        Returns
+        -------
+        bool or None
+            False where something is at its place already; None where a store has no folders. Nothing was done then.
+        """
+        del folder, files
+        return None
 
     def sweep(self, prefix: str = "", *, deep: bool = False) -> int:
         """Remove what killed writers left in a folder, and with `deep` below it; return how many."""

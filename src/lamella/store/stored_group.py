@@ -56,11 +56,8 @@ class StoredGroup:
         return made
 
     def known(self, key: Hashable) -> Any:
-        """Return what was made under a key; None where nothing was, or the key is none."""
-        try:
-            return self._made.get(key)
-        except TypeError:  # a compressor given as a dict
-            return None
+        """Return what was made under a key; None where nothing was."""
+        return self._made.get(key)
 
 
 def stored_group(data: bytes, zarr_format: int, parse: Callable[[], JSONObject]) -> StoredGroup:

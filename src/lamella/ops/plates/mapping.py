@@ -20,6 +20,7 @@ from lamella.errors import InvalidArgumentError, UnitsFailedError
 from lamella.log import logged
 from lamella.models import TransformationMeta
 from lamella.nodes.position import Position
+from lamella.nodes.position_images import ArrayRequest
 from lamella.ops.execution import check_reach, check_workers, run
 from lamella.ops.jobs.units import is_done
 from lamella.ops.plates import map_output
@@ -437,7 +438,7 @@ def _create_like(
         dimension_names=[axis.name for axis in axes] if len(axes) == source.ndim else None,
         attributes=without_records(source._meta.attributes),
     )
-    return place._create(name, view, array, transform, True, None)
+    return place._create_zeros(name, ArrayRequest(array, transform, True))
 
 
 def _grid(image: ImageArray) -> Iterator[int]:

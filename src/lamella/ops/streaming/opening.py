@@ -17,6 +17,7 @@ from lamella.arguments import items_of, name_text, whole_numbers
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.plate_creation import position_attributes
 from lamella.nodes.position import Position
+from lamella.nodes.position_images import request_of
 from lamella.nodes.session import Place, Session
 from lamella.ops.execution import workers as worker_count
 from lamella.ops.pyramids.pyramid import check_levels
@@ -227,8 +228,15 @@ def _planned(
         view = position._live.view
         for name in new:
             view = edits.append_channel(view, name, None)
-        layout = chunks, options.shards_ratio, options.transform, options.compressor
-        position._refuse_array(view, options.name, shape, options.dtype, *layout)
+        request = request_of(
+            shape,
+            options.dtype,
+            chunks,
+            options.shards_ratio,
+            options.transform,
+            compressor=options.compressor,
+        )
+        position._refuse_array(options.name, request, view)
     return _Planned(order, new, shape, chunks)
 
 

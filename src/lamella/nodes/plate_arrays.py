@@ -1,0 +1,195 @@
+"""Arrays of many positions at once: planned whole, checked once, and written with the documents that list them.
+
+Layer: nodes. What fits one position is checked by :mod:`position_images`; :mod:`plate_creation` writes new positions.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from lamella.errors import InvalidArgumentError, NodeExistsError, WrongTypeError, check_options
+from lamella.nodes.position import Position
+from lamella.nodes.position_channels import dtype_window
+from lamella.nodes.position_images import ArrayRequest, fewer_channels, request_of, with_unwritten
+from lamella.nodes.session import join
+from lamella.spec import edits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lamella.nodes.image_array import ImageArray
+    from lamella.nodes.plate import Plate
+    from lamella.nodes.session import Place
+    from lamella.nodes.well import Well
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.types import ArrayOptions, JSONObject
+
+Requests: TypeAlias = dict[str, ArrayRequest]
+"""The arrays that each new position gets, by name, in the order of creation."""
+
+Nodes: TypeAlias = "dict[str, ArrayMeta | JSONObject]"
+"""Arrays, and groups by their attributes, by path below a folder, in the order of writing."""
+
+_OPTIONS = ("shape", "dtype", "chunks", "shards_ratio", "transform", "check_shape", "compressor", "checksum")
+
+
+class NewPosition(NamedTuple):
+    """What is written for a new position.
+
+    Attributes
+    ----------
+    attributes
+        The attributes of its document, which lists the arrays.
+    members
+        The arrays, and the groups above those with a nested name, by path in the position, in the order of writing.
+    nodes
+        All of it, by path in the position; the document that lists the arrays comes last.
+    """
+
+    attributes: JSONObject
+    members: Nodes
+    nodes: Nodes
+
+
+def requests_of(arrays: Mapping[str, ArrayOptions] | None) -> Requests:
+    """Check the names and options of the arrays that new positions get.
+
+    Raises
+    ------
+    InvalidArgumentError
+        An option is missing or unknown, or two arrays have one place.
+    """
+    if arrays is None:
+        return {}
+    if not isinstance(arrays, Mapping):
+        raise WrongTypeError(f"arrays is a dict of array name to options of create_zeros, not {arrays!r}.")
+    requests: Requests = {}
+    for name, options in arrays.items():
+        if not isinstance(options, Mapping):
+            raise WrongTypeError(
+                f"arrays[{name!r}] is a dict of options of create_zeros such as shape and dtype, not {options!r}."
+            )
+        check_options(f"arrays[{name!r}]", map(str, options), _OPTIONS)
+        missing = [option for option in ("shape", "dtype") if option not in options]
+        if missing:
+            raise InvalidArgumentError(f"arrays[{name!r}] has no {' and no '.join(missing)}.")
+        key = str(name).strip("/")
+        for other in requests:
+            if f"{other}/".startswith(f"{key}/") or f"{key}/".startswith(f"{other}/"):
+                raise InvalidArgumentError(
+                    f"arrays has {other!r} and {name!r}, which cannot both be arrays of one position."
+                )
+        requests[key] = request_of(**options)
+    return requests
+
+
+def plan_positions(
+    parent: Plate | Well, places: Iterable[Place], attributes: JSONObject, requests: Requests
+) -> dict[str, NewPosition]:
+    """Return what is written for new positions, by their name: those of one name are equal.
+
+    Parameters
+    ----------
+    parent
+        The plate or well that they are created in.
+    places
+        Where they will be.
+    attributes
+        The document of a position without arrays.
+    requests
+        The arrays of each position.
+
+    Raises
+    ------
+    InvalidArgumentError, InvalidNameError
+        An array does not fit the axes and channels, or has a name that positions keep for something else.
+    """
+    plans: dict[str, NewPosition] = {}
+    fewer: dict[str, str] = {}
+    for place in places:
+        name = place.path.rpartition("/")[2]
+        if name in plans:
+            continue
+        if not requests:
+            plans[name] = NewPosition(attributes, {}, {"": attributes})
+            continue
+        position = Position(place, False, parent._given_channels, parent._given_axes)
+        plans[name] = _plan(position, attributes, requests, fewer)
+    for message in fewer.values():
+        warnings.warn(message, UserWarning, stacklevel=4)
+    return plans
+
+
+def _plan(
+    position: Position, attributes: JSONObject, requests: Requests, fewer: dict[str, str]
+) -> NewPosition:
+    """Return what is written for a position that is not there yet.
+
+    ``fewer`` is filled with a warning for each array that has fewer channels than the position has names.
+    """
+    meta = position._load(attributes)
+    members: Nodes = {}
+    lower: dict[str, ArrayMeta] = {}
+    for name, request in requests.items():
+        key, _ = position._array_place(name)
+        array, _, is_lower, has_fewer = position._fitted(meta, key, request)
+        parts = key.split("/")
+        members.update({"/".join(parts[: n + 1]): {} for n in range(len(parts) - 1)})
+        members[key] = array
+        if has_fewer:
+            fewer[key] = fewer_channels(key, array.shape, meta, position._place)
+        if is_lower:
+            lower[key] = array
+        meta = edits.add_dataset(meta, key, request.transform, dtype_window(array.dtype))
+    document = position._dump(meta, attributes, trusted=True)
+    for key, array in lower.items():
+        document = with_unwritten(document, key, array, False)
+    return NewPosition(document, members, {**members, "": document})
+
+
+def is_as_planned(parent: Plate | Well, place: Place, plan: NewPosition) -> bool:
+    """Whether a position is there as a killed creation leaves it: nothing but documents of the plan."""
+    documents = parent._documents
+    folders = {"", *plan.members}
+    for folder in folders:
+        names = documents.storage.list(join(place.path, folder))
+        below = {key.rpartition("/")[2] for key in plan.members if key.rpartition("/")[0] == folder}
+        if not set(names) <= {"zarr.json", ".zgroup", ".zattrs", ".zarray"} | below:
+            return False
+    kinds = {key: documents.kind(join(place.path, key)) for key in folders}
+    if kinds[""] is not None and (kinds[""] == "array" or documents.group(place.path) != plan.attributes):
+        return False
+    return all(
+        kinds[key] is None
+        or (kinds[key] == "array" and documents.array(join(place.path, key)) == member)
+        or (kinds[key] == "group" and documents.group(join(place.path, key)) == member)
+        for key, member in plan.members.items()
+    )
+
+
+def create_zeros(plate: Plate, name: str, request: ArrayRequest) -> dict[str, ImageArray]:
+    """Create an array of zeros in each position; see :meth:`Plate.create_zeros`."""
+    positions = dict(plate.positions())
+    created: dict[str, ImageArray] = {}
+    for path, position in positions.items():
+        array = position._same_zeros(name, request)
+        if array is not None:
+            created[path] = array
+    todo = {path: position for path, position in positions.items() if path not in created}
+    if created and not todo:
+        raise NodeExistsError(f"Each position of {plate._place} has an array {name!r} already.")
+    fewer = [path for path, position in todo.items() if position._refuse_array(name, request)]
+    if fewer:
+        first = todo[fewer[0]]
+        warnings.warn(
+            fewer_channels(
+                name, request.wanted.shape, first._live.view, f"{len(fewer)} positions of {plate._place}"
+            ),
+            UserWarning,
+            stacklevel=3,
+        )
+    for path, position in todo.items():
+        created[path] = position._create_zeros(name, request._replace(check_shape=False))
+    return {path: created[path] for path in positions}
