@@ -44,6 +44,13 @@ def counted(monkeypatch):
             return _original(self, key, *args, **kwargs)
 
         monkeypatch.setattr(LocalStorage, name, count)
+    written = LocalStorage.write_new_folder
+
+    def count_files(self, folder, files):
+        calls.update(("write", f"{folder}/{name}") for name, _ in files)
+        return written(self, folder, files)
+
+    monkeypatch.setattr(LocalStorage, "write_new_folder", count_files)
     return calls
 
 

@@ -177,12 +177,12 @@ def create_zeros(plate: Plate, name: str, request: ArrayRequest) -> dict[str, Im
         array = position._same_zeros(name, request)
         if array is not None:
             created[path] = array
-    todo = {path: position for path, position in positions.items() if path not in created}
-    if created and not todo:
+    rest = {path: position for path, position in positions.items() if path not in created}
+    if created and not rest:
         raise NodeExistsError(f"Each position of {plate._place} has an array {name!r} already.")
-    fewer = [path for path, position in todo.items() if position._refuse_array(name, request)]
+    fewer = [path for path, position in rest.items() if position._refuse_array(name, request)]
     if fewer:
-        first = todo[fewer[0]]
+        first = rest[fewer[0]]
         warnings.warn(
             fewer_channels(
                 name, request.wanted.shape, first._live.view, f"{len(fewer)} positions of {plate._place}"
@@ -190,6 +190,6 @@ def create_zeros(plate: Plate, name: str, request: ArrayRequest) -> dict[str, Im
             UserWarning,
             stacklevel=3,
         )
-    for path, position in todo.items():
+    for path, position in rest.items():
         created[path] = position._create_zeros(name, request._replace(check_shape=False))
     return {path: created[path] for path in positions}

@@ -234,8 +234,10 @@ class ImageCreation(NGFFNode):
                 self._check_source(source, place)
 
         def add(meta: ImagesMeta) -> ImagesMeta:
-            nonlocal array, listed, is_lower, fewer
-            array, listed, is_lower, fewer = self._fitted(meta, key, request)
+            nonlocal array, listed, is_lower
+            array, listed, is_lower, fewer_now = self._fitted(meta, key, request)
+            if fewer_now and not fewer:
+                warnings.warn(fewer_channels(key, array.shape, meta, self._place), UserWarning, stacklevel=2)
             if listed:
                 meta = edits.remove_dataset(meta, key)
             return edits.add_dataset(meta, key, request.transform, dtype_window(array.dtype))
@@ -250,37 +252,44 @@ class ImageCreation(NGFFNode):
             # An array that is replaced may be what the source reads from: the new one is written beside it.
             staged = self._staged(array, source)
 
-        def put() -> None:
-            # Looked at again under the lock: another creator may have come before it was held.
-            if found is None and "/" not in key and self._documents.put_new_array(place.path, array):
-                return
-            now = self._documents.kind(place.path)
-            self._check_free(key, now, listed)
-            if now is not None or self._is_left(key):
-                self._documents.delete(place.path)
-            for group in self._groups_above(key):
-                self._documents.put_group(group, {})
-            if staged is None:
-                self._documents.put_array(place.path, array, new=True)
-            else:
-                self._documents.move(staged.path, place.path)
-
+        if fewer:
+            text = fewer_channels(key, array.shape, view, self._place)
+            warnings.warn(text, UserWarning, stacklevel=4 if source is None else 3)
+        same = None if request.transform is not None or is_lower else ("add_dataset", key, array.dtype.str)
         try:
-            same = (
-                None if request.transform is not None or is_lower else ("add_dataset", key, array.dtype.str)
+            meta = live.edit(
+                add,
+                before_write=lambda: self._put_array(key, array, listed, found, staged),
+                same=same,
+                beside=beside,
             )
-            meta = live.edit(add, before_write=put, same=same, beside=beside)
         except BaseException:
             if staged is not None and self._documents.storage.exists(staged.path):
                 self._documents.delete(staged.path)
             raise
-        if fewer:
-            text = fewer_channels(key, array.shape, meta, self._place)
-            warnings.warn(text, UserWarning, stacklevel=4 if source is None else 3)
         made = self._array_class(place, meta.multiscales[0].axes)
         if source is not None and staged is None:
             self._fill(made, key, source)
         return made
+
+    def _put_array(
+        self, key: str, array: ArrayMeta, listed: bool, found: str | None, staged: Place | None
+    ) -> None:
+        """Write the array that a document will list, as the last step before that is written, under its lock."""
+        path = self._place.child(key).path
+        if found is None and "/" not in key and self._documents.put_new_array(path, array):
+            return
+        # Looked at again: another creator may have come before the lock was held.
+        now = self._documents.kind(path)
+        self._check_free(key, now, listed)
+        if now is not None or self._is_left(key):
+            self._documents.delete(path)
+        for group in self._groups_above(key):
+            self._documents.put_group(group, {})
+        if staged is None:
+            self._documents.put_array(path, array, new=True)
+        else:
+            self._documents.move(staged.path, path)
 
     def _fitted(
         self, meta: ImagesMeta, key: str, request: ArrayRequest
