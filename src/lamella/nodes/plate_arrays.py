@@ -156,7 +156,7 @@ def is_as_planned(parent: Plate | Well, place: Place, plan: NewPosition) -> bool
     for folder in folders:
         names = documents.storage.list(join(place.path, folder))
         below = {key.rpartition("/")[2] for key in plan.members if key.rpartition("/")[0] == folder}
-        if not set(names) <= {"zarr.json", ".zgroup", ".zattrs", ".zarray"} | below:
+        if not set(names) <= {*documents.files.all, *below}:
             return False
     kinds = {key: documents.kind(join(place.path, key)) for key in folders}
     if kinds[""] is not None and (kinds[""] == "array" or documents.group(place.path) != plan.attributes):
