@@ -178,7 +178,7 @@ def finished_again(path, names):
 
 def test_what_was_written_is_not_written_again(tmp_path):
     path = build_image(tmp_path / "in.zarr", "0.4")
-    kill(COPY, 9, "after", "upgrade", path, "0.5")
+    kill(COPY, 10, "before", "upgrade", path, "0.5")
     before = finished_files(path)
     assert len(before) == 9
     kill(RENAME, 1, "before", "upgrade", path, "0.5")
@@ -224,6 +224,25 @@ def test_pixels_that_changed_in_files_of_the_same_size_are_written_again(
         position["0"][0, 0, 0, :8, :16] = 77
     expected = lamella.open_ome_zarr(path)["0"][...]
     getattr(lamella, operation)(path, *arguments, **options)
+    np.testing.assert_array_equal(lamella.open_ome_zarr(path)["0"][...], expected)
+
+
+@pytest.mark.parametrize("operation", ["upgrade", "rechunk"])
+def test_times_alone_do_not_say_that_a_file_is_written(tmp_path, operation):
+    """A file that is put back from a backup is older than what was written, and another one all the same."""
+    path = tmp_path / "in.zarr"
+    with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["a"], version="0.4") as position:
+        position.create_image(
+            "0", np.ones((1, 1, 2, 16, 16), "u2"), chunks=(1, 1, 1, 8, 16), compressor="none"
+        )
+    given = ["0.5"] if operation == "upgrade" else []
+    options = {} if operation == "upgrade" else {"chunks": (1, 1, 1, 16, 8)}
+    kill(RENAME, 1, "before", operation, path, *given, **options)
+    file = path / "0/0/0/0/0/0"
+    file.write_bytes(bytes(len(file.read_bytes())))
+    os.utime(file, (0, 0))
+    expected = lamella.open_ome_zarr(path)["0"][...]
+    getattr(lamella, operation)(path, *given, **options)
     np.testing.assert_array_equal(lamella.open_ome_zarr(path)["0"][...], expected)
 
 

@@ -1,8 +1,9 @@
 """``convert``: images in files of other formats to one OME-Zarr store, an image or a plate.
 
 Everything is written to a store beside the destination, which takes its name at the very end: under the final name
-there is never half a store. What a killed call has written the same call goes on with, as far as sources and files are
-what they were. What belongs where is in ``inputs``, the writing of pixels in ``write``.
+there is never half a store. The same call resumes a killed one: the journal beside the new store has the parts that are
+done (:mod:`lamella.ops.jobs.units`), and a part whose files have changed is written again. What belongs where is in
+``inputs``, the writing of pixels in ``write``.
 
 Layer: ops.
 """
@@ -28,10 +29,12 @@ from lamella.ops.conversion.store import (
     create_positions,
     describe_plate,
     end_image,
-    is_complete,
+    state_of_image,
 )
 from lamella.ops.conversion.write import write_images
 from lamella.ops.execution import check_workers
+from lamella.ops.jobs.journal import Journal, LocalFile
+from lamella.ops.jobs.units import is_done
 from lamella.ops.progress import check_progress, reporting
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.store.file_system import stamp_of
@@ -200,12 +203,24 @@ def convert(
     plan = plan_images(inputs, well_regex=well_regex, map_file=map_file)
     descriptions = [image.source.description for image in plan.images]
     planes = sum(description.plane_count for description in descriptions)
+    job = _digest(plan, settings)
     with (
         logged("Convert %s to %s", counted(len(plan.images), "image"), target.path),
         reporting(progress, "planes") as report,
-        target.temporary(_digest(plan, settings)) as folder,
+        target.temporary(job) as folder,
     ):
-        most = _write_all(folder, plan, settings, Tally(planes, report), target.name, _Where(jobs, executor))
+        place = LocalFile(os.path.join(os.path.dirname(folder), "journal"))
+        with Journal(place, {"job": job or secrets.token_hex(8)}) as journal:
+            most = _write_all(
+                folder,
+                plan,
+                settings,
+                Tally(planes, report),
+                target.name,
+                _Where(jobs, executor),
+                journal,
+                job or "",
+            )
     return ConvertReport(
         destination=location(destination),
         layout="hcs" if plan.images[0].path else "fov",
@@ -225,25 +240,35 @@ def _default_reader() -> Callable[[str], Sequence[PlaneSource]]:
 
 
 def _write_all(
-    folder: str, plan: InputPlan, settings: ImageSettings, tally: Tally, name: str, where: _Where
+    folder: str,
+    plan: InputPlan,
+    settings: ImageSettings,
+    tally: Tally,
+    name: str,
+    where: _Where,
+    journal: Journal[LocalFile],
+    job: str,
 ) -> int:
     """Write all images to a new store; return the most levels that one has."""
-    images, resumed = plan.images, os.path.lexists(folder)
+    images = plan.images
 
     with create_positions(folder, images, settings, name=name) as positions:
 
         def begun() -> Iterator[tuple[int, Work]]:
             for number, (image, position) in enumerate(zip(images, positions, strict=True)):
-                if resumed and is_complete(position):
+                line = journal.get(f"image {number}")
+                if line is not None and is_done(line, job, state_of_image(position)):
                     tally.add(image.source.description.plane_count)
                 else:
                     yield number, begin_image(image, position, settings)
 
         def written(number: int, sample: Sample) -> None:
             end_image(images[number], positions[number], sample)
+            journal.add(f"image {number}", job, [state_of_image(positions[number])])
+            journal.flush()
 
         sizes = [image.source.description.nbytes for image in images]
-        write_images(begun, sizes, tally, written, jobs=where.jobs, executor=where.executor, resumed=resumed)
+        write_images(begun, sizes, tally, written, journal, job, jobs=where.jobs, executor=where.executor)
         if images[0].path:
             describe_plate(images, positions, where.jobs)
         return max(len(position.dataset_paths) for position in positions)

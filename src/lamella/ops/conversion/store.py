@@ -24,8 +24,8 @@ from lamella.ops.conversion.contrast import ContrastSampler, check_dtype, type_l
 from lamella.ops.conversion.layout import choose_layout
 from lamella.ops.conversion.placement import line_order
 from lamella.ops.conversion.write import Work
+from lamella.ops.jobs.units import Files, files_of_region, state_of
 from lamella.ops.pyramids.pyramid import begin_levels
-from lamella.ops.pyramids.whole import are_whole
 from lamella.spec.axes import axes as usual_axes
 from lamella.spec.channels import distinct_colors
 from lamella.spec.transforms import TransformationMeta
@@ -227,13 +227,11 @@ def begin_image(image: ImagePlan, position: Position, settings: ImageSettings) -
     return Work(image.source, [(array._stored, (1,) * array.ndim), *lower])
 
 
-def is_complete(position: Position) -> bool:
-    """Whether a killed call ended an image, and all of its files are there and whole."""
-    own = position._documents.group(position.path).get("lamella")
-    if not (isinstance(own, dict) and "source" in own):  # what `end_image` writes last
-        return False
+def state_of_image(position: Position) -> str | None:
+    """Return the state of the files of all levels."""
     arrays = [position[path]._stored for path in position.dataset_paths]
-    return all(are_whole(array, tuple(slice(0, n) for n in array.meta.shape)) for array in arrays)
+    keys = [key for one in arrays for key in files_of_region(one, tuple(slice(0, n) for n in one.meta.shape))]
+    return state_of(Files(position._documents.storage, keys))
 
 
 def end_image(image: ImagePlan, position: Position, sample: Sample) -> None:
@@ -246,7 +244,7 @@ def end_image(image: ImagePlan, position: Position, sample: Sample) -> None:
             sampler.window(index, channel.window) for index, channel in enumerate(_channels(description))
         ]
         _describe(position, description, windows)
-    _mark_complete(position, description)
+    _add_source(position, description)
 
 
 def describe_plate(images: Sequence[ImagePlan], positions: Sequence[Position], jobs: int | None) -> None:
@@ -295,8 +293,8 @@ def _describe(position: Position, description: ImageDescription, windows: Sequen
     position.dump_meta()
 
 
-def _mark_complete(position: Position, description: ImageDescription) -> None:
-    """Record what an image was made of, which a later call takes for the sign that all of its pixels are written."""
+def _add_source(position: Position, description: ImageDescription) -> None:
+    """Write into the document of an image what it was made of."""
     names = [_base(file) for file in description.files] or [description.name]
     own: JSONObject = {"source": names[0] if len(names) == 1 else names}
     if description.title:

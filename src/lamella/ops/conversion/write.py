@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lamella.ops.conversion.planes import PlanesArray
 from lamella.ops.execution import run, workers
+from lamella.ops.jobs.journal import line_of
+from lamella.ops.jobs.units import Files, files_of_region, is_done, state_of
 from lamella.ops.pyramids.cascade import PassUnit, compute_unit
 from lamella.ops.pyramids.passes import UNIT_BYTES, passes, unit_box
-from lamella.ops.pyramids.whole import is_made
-from lamella.ops.regions import nested, region_shape
+from lamella.ops.regions import nested, region_shape, shrink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.contrast import Sample
     from lamella.ops.conversion.planes import Tally
     from lamella.ops.conversion.source import PlaneSource
+    from lamella.ops.jobs.journal import Journal, LocalFile
     from lamella.ops.pyramids.passes import Pass
     from lamella.ops.regions import Region
     from lamella.store.arrays import StoredArray
@@ -66,7 +68,7 @@ class Work:
 
 @dataclass(frozen=True)
 class _Unit:
-    """A part of an image, or all of it: can be pickled, and done again without harm.
+    """A part of an image, or all of it; see `lamella.ops.jobs.units.Unit`.
 
     Attributes
     ----------
@@ -76,14 +78,53 @@ class _Unit:
         What is made of the source.
     rest : tuple of Pass
         What is made of the whole image's levels afterwards.
-    resumed : bool
-        Whether a killed call may have made it.
     """
 
     number: int
     first: PassUnit
     rest: tuple[Pass, ...] = ()
-    resumed: bool = False
+
+    @property
+    def key(self) -> str:
+        """Number of the image, and where the part begins."""
+        return f"{self.number} {[one.start for one in self.first.region]}"
+
+    def writes(self) -> Files:
+        """Return the files of all levels that the unit fills."""
+        keys: list[str] = []
+        storage = self.first.work.targets[0].array.documents.storage
+        for work, region in (
+            (self.first.work, self.first.region),
+            *((one, _whole_of(one)) for one in self.rest),
+        ):
+            for target in work.targets:
+                keys += files_of_region(target.array, shrink(region, target.factors))
+        return Files(storage, keys)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A unit with its line in the journal, and where it is noted when it is finished."""
+
+    unit: _Unit
+    line: list[Any] | None
+    job: WriteJob
+
+
+@dataclass(frozen=True)
+class WriteJob:
+    """What is the same for all units of a conversion.
+
+    Attributes
+    ----------
+    digest : str
+        Of the sources (their files by size, inode and times) and settings.
+    place : LocalFile
+        The journal.
+    """
+
+    digest: str
+    place: LocalFile
 
 
 @dataclass(frozen=True)
@@ -100,10 +141,11 @@ def write_images(
     sizes: Sequence[int],
     tally: Tally,
     written: Callable[[int, Sample], None],
+    journal: Journal[LocalFile],
+    job: str,
     *,
     jobs: int | None = None,
     executor: Executor | None = None,
-    resumed: bool = False,
 ) -> None:
     """Write the pixels of all levels of images.
 
@@ -117,12 +159,14 @@ def write_images(
         Told what has been read.
     written : callable
         Called in this thread with the number of each image that is complete, and what was sampled of it.
+    journal : Journal
+        Has the units that an interrupted call of the same has finished.
+    job : str
+        Digest of the sources and settings.
     jobs : int, optional
         Number of workers; one per processor by default.
     executor : Executor, optional
         Where to run; in threads of this process by default.
-    resumed : bool
-        Whether a killed call has written some of it: what is there and whole is not written again.
 
     Raises
     ------
@@ -132,12 +176,15 @@ def write_images(
     many = len(sizes) >= workers(jobs) and max(sizes) <= _ALONE_BYTES
     large: list[tuple[int, Work]] = []
 
-    def small() -> Iterator[_Unit]:
+    def task(unit: _Unit) -> _Task:
+        return _Task(unit, journal.get(unit.key), WriteJob(job, journal.place))
+
+    def small() -> Iterator[_Task]:
         for number, work in images():
             if executor is not None and work.nbytes > UNIT_BYTES:
                 large.append((number, work))
             else:
-                yield _whole(number, work, None if executor else tally, 1, resumed)
+                yield task(_whole(number, work, None if executor else tally, 1))
 
     def keep(done: _Done) -> None:
         if executor is not None:
@@ -148,21 +195,22 @@ def write_images(
         run(write_unit, small(), jobs=jobs, executor=executor, done=keep)
         for number, work in large:
             assert executor is not None
-            written(number, _spread(work, tally, jobs, executor, resumed))
+            written(number, _spread(number, work, tally, jobs, executor, task))
         return
     for number, work in images():
-        whole = _whole(number, work, tally, jobs, resumed)
-        for unit in _parts(whole) if resumed else [whole]:
-            done = write_unit(unit)
+        for unit in _parts(_whole(number, work, tally, jobs)):
+            done = write_unit(task(unit))
         keep(done)
 
 
-def write_unit(unit: _Unit) -> _Done:
-    """Write what a unit says, in one place."""
+def write_unit(task: _Task) -> _Done:
+    """Write a unit; of one that is done only the pixels for the contrast are read."""
+    unit, job = task.unit, task.job
     pixels, first = unit.first.work.source, unit.first
     assert isinstance(pixels, PlanesArray)
+    done = task.line is not None and is_done(task.line, job.digest, state_of(unit.writes()))
     try:
-        if unit.resumed and is_made(first):
+        if done:
             pixels.sample(first.region)
         else:
             compute_unit(first)
@@ -170,8 +218,10 @@ def write_unit(unit: _Unit) -> _Done:
         pixels.source.close()
     if pixels.tally is not None:
         pixels.tally.add(0, "pyramid")
-    for work in unit.rest:
-        compute_unit(PassUnit(work, tuple(slice(0, n) for n in work.source.meta.shape), first.jobs))
+    if not done:
+        for work in unit.rest:
+            compute_unit(PassUnit(work, _whole_of(work), first.jobs))
+        job.place.append(line_of([unit.key, job.digest, state_of(unit.writes())]))
     box, height = region_shape(first.region), pixels.meta.shape[-2]
     return _Done(unit.number, prod(box[:-2]) * box[-2] / max(1, height), pixels.sampler.sample)
 
@@ -181,20 +231,31 @@ def _passes(work: Work, tally: Tally | None, *, spread: bool) -> list[Pass]:
     return passes(pixels, work.levels, "mean", spread=spread)
 
 
-def _whole(number: int, work: Work, tally: Tally | None, jobs: int | None, resumed: bool) -> _Unit:
+def _whole_of(work: Pass) -> Region:
+    return tuple(slice(0, n) for n in work.source.meta.shape)
+
+
+def _whole(number: int, work: Work, tally: Tally | None, jobs: int | None) -> _Unit:
     first, *rest = _passes(work, tally, spread=False)
-    return _Unit(number, PassUnit(first, work.whole, jobs), tuple(rest), resumed)
+    return _Unit(number, PassUnit(first, work.whole, jobs), tuple(rest))
 
 
 def _parts(whole: _Unit) -> Iterator[_Unit]:
-    """Cut a unit along the files of its first pass, of which each is there or not; all see one sampler."""
+    """Cut a unit along the files of its first pass; all parts share one contrast sampler."""
     boxes = list(nested(whole.first.region, [_part_shape(whole.first.work, UNIT_BYTES)]))
     for box in boxes:
         rest = whole.rest if box == boxes[-1] else ()
         yield replace(whole, first=replace(whole.first, region=box), rest=rest)
 
 
-def _spread(work: Work, tally: Tally, jobs: int | None, executor: Executor, resumed: bool) -> Sample:
+def _spread(
+    number: int,
+    work: Work,
+    tally: Tally,
+    jobs: int | None,
+    executor: Executor,
+    task: Callable[[_Unit], _Task],
+) -> Sample:
     """Write one image in parts on an executor; return what was sampled of all of them."""
     first, *rest = _passes(work, None, spread=True)
     sampler = PlanesArray(work.source, work.levels[0][0]).sampler
@@ -204,12 +265,11 @@ def _spread(work: Work, tally: Tally, jobs: int | None, executor: Executor, resu
         sampler.merge(done.sample)
 
     parts = nested(work.whole, [_part_shape(first, _PART_BYTES)])
-    units = (_Unit(0, PassUnit(first, part, 1), resumed=resumed) for part in parts)
+    units = (task(_Unit(number, PassUnit(first, part, 1))) for part in parts)
     run(write_unit, units, jobs=jobs, executor=executor, done=keep)
     tally.add(0, "pyramid")
     for later in rest:
-        whole = tuple(slice(0, n) for n in later.source.meta.shape)
-        later_units = (PassUnit(later, part, 1) for part in nested(whole, [unit_box(later)]))
+        later_units = (PassUnit(later, part, 1) for part in nested(_whole_of(later), [unit_box(later)]))
         run(compute_unit, later_units, jobs=jobs, executor=executor)
     return sampler.sample
 

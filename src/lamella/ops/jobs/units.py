@@ -13,17 +13,21 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lamella.errors import LamellaError
 from lamella.ops.jobs.journal import line_of
+from lamella.store import coverage
 from lamella.store.evidence import fingerprints
+from lamella.store.keys import join
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from lamella.ops.jobs.journal import Journal, LocalFile
+    from lamella.ops.regions import Region
+    from lamella.store.arrays import StoredArray
     from lamella.store.storage import Storage
 
 
@@ -46,6 +50,10 @@ class Unit(Protocol):
     def size(self) -> int:
         """Raw size of its pixels in bytes, for progress."""
 
+    @property
+    def together(self) -> int:
+        """How many such units are one task of a worker."""
+
     def reads(self) -> Files:
         """Files that the result depends on."""
 
@@ -64,6 +72,12 @@ def digest(value: Any) -> str:
     """
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def files_of_region(array: StoredArray, region: Region) -> list[str]:
+    """Return the keys of the files of an array that a region touches."""
+    meta = array.meta
+    return [join(array.path, meta.chunk_key(place)) for place in coverage.files_of(meta, region)]
 
 
 def state_of(files: Files, *settings: Any) -> str | None:
@@ -91,24 +105,28 @@ class Task:
     job
         Digest of the settings.
     journal
-        Where finished units are noted as soon as they are.
+        Where each unit is noted as soon as it is finished; None where a kill leaves nothing to resume.
     """
 
     units: tuple[tuple[Unit, list[Any] | None], ...]
     job: str
-    journal: LocalFile
+    journal: LocalFile | None
 
 
-def tasks(units: Iterable[Unit], job: str, journal: Journal[LocalFile], batch: int = 1) -> Iterator[Task]:
-    """Gather units into tasks of up to `batch` units."""
-    waiting = iter(units)
-    while some := tuple((unit, journal.get(unit.key)) for unit in islice(waiting, batch)):
-        yield Task(some, job, journal.place)
+def tasks(units: Iterable[Unit], job: str = "", journal: Journal[LocalFile] | None = None) -> Iterator[Task]:
+    """Gather units into tasks."""
+    for together, alike in groupby(units, key=lambda unit: unit.together):
+        while some := list(islice(alike, together)):
+            lines = [None if journal is None else journal.get(unit.key) for unit in some]
+            yield Task(tuple(zip(some, lines, strict=True)), job, None if journal is None else journal.place)
 
 
 def do_task(task: Task) -> int:
     """Do the units of a task that are not done, and note each in the journal; return the raw size of all."""
     for unit, line in task.units:
+        if task.journal is None:
+            unit.do()
+            continue
         read = state_of(unit.reads(), task.job)
         if line is not None and is_done(line, read, state_of(unit.writes())):
             continue

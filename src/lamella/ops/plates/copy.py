@@ -17,12 +17,13 @@ from lamella.log import logged
 from lamella.nodes.position import Position
 from lamella.nodes.session import Place, Session
 from lamella.ops.execution import check_reach, check_workers, run, workers
+from lamella.ops.jobs.units import do_task, tasks
 from lamella.ops.known_members import listed, unseen
 from lamella.ops.plates.acquisitions import merged_acquisitions
 from lamella.ops.plates.ome_facts import warn_of_files, write_facts
 from lamella.ops.plates.origins import Origins, copy_attributes, custom_attributes
 from lamella.ops.progress import Count, check_progress, reporting
-from lamella.ops.rewriting.arrays import array_units, file_units
+from lamella.ops.rewriting.arrays import FileUnit, array_units
 from lamella.ops.rewriting.survey import moved_files, part_of_others
 from lamella.ops.rewriting.upgrade_plan import has_ome
 from lamella.ops.rewriting.workspace import Workspace
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
     from lamella.nodes.plate import Plate
     from lamella.ops.progress import Progress
-    from lamella.ops.rewriting.arrays import Unit
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject, StrPath
 
@@ -357,7 +357,7 @@ def _recode_array(source: Place, target: Place, jobs: int | None) -> None:
         documents.put_array(target.path, both[1], new=True)
         moved = moved_files(source.session.documents, source.path, *both, target.path)
         stores = source.session.documents.storage, documents.storage
-        run(_write_unit, file_units(*stores, moved), jobs=jobs)
+        run(do_task, tasks(FileUnit(*stores, old, new, 0) for old, new in moved), jobs=jobs)
         return
     meta = source.session.documents.array(source.path)
     new = array_like(
@@ -369,11 +369,7 @@ def _recode_array(source: Place, target: Place, jobs: int | None) -> None:
     target.session.documents.put_array(target.path, new)
     # Not through nodes, which would note that levels are stale: all levels are copied.
     old, made = (StoredArray(place.session.documents, place.path) for place in (source, target))
-    run(_write_unit, array_units(old, made, new), jobs=jobs)
-
-
-def _write_unit(unit: Unit) -> int:
-    return unit.write()
+    run(do_task, tasks(array_units(old, made, new)), jobs=jobs)
 
 
 def _axis_names(array: Place) -> list[str] | None:

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.nodes.session import join
 from lamella.ops.jobs.journal import Journal, stored_journal
-from lamella.ops.jobs.units import Files, digest, is_done, state_of
-from lamella.store import coverage
+from lamella.ops.jobs.units import Files, digest, files_of_region, is_done, state_of
 from lamella.store.evidence import fingerprints_below
 from lamella.store.formats import METADATA_FILES
 from lamella.store.keys import PRIVATE_PREFIX
@@ -233,14 +232,11 @@ def _without_dataset(value: Any, name: str) -> Any:
 def region_state(array: ImageArray, region: Region) -> str | None:
     """Return the state of the files of a region, and of the array's document; None where the store tells none."""
     stored = array._stored
-    keys = [
-        join(stored.path, stored.meta.chunk_key(index)) for index in coverage.files_of(stored.meta, region)
-    ]
     try:
         document = stored.documents.array(stored.path).document
     except LamellaError:
         return None
-    return state_of(Files(stored.documents.storage, keys), document)
+    return state_of(Files(stored.documents.storage, files_of_region(stored, region)), document)
 
 
 def region_name(region: Region) -> str:

@@ -1,6 +1,6 @@
 """The pixels of one array on their way to a new array: as encoded files where both are stored alike, decoded else.
 
-Every file of the new array is written once and whole, so that a file that is there is complete, and memory is a unit
+Every file of the new array is written once and whole, so that a kill leaves whole files, and memory is a unit
 per worker: a file of the new array, or several that come from the same chunks.
 
 Layer: ops.
@@ -9,10 +9,10 @@ Layer: ops.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from math import lcm, prod
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from lamella.ops.jobs.units import Files, files_of_region
 from lamella.ops.pyramids.gathering import Gathering
 from lamella.ops.regions import PIECE_BYTES, piece_shape, region_shape, regions
 from lamella.ops.rewriting.survey import files_of_array
@@ -22,8 +22,9 @@ from lamella.store.keys import join
 from lamella.store.transfer import copy_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
+    from lamella.ops.jobs.units import Unit
     from lamella.ops.regions import Region
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
@@ -37,23 +38,9 @@ UNIT_BYTES = 32 << 20
 _DECODED_BYTES = 16 << 20
 """Raw size of the chunks of the old array that a worker decodes at a time."""
 
-_BATCH = 64
-"""Files that one worker copies at a time."""
-
 _CODING_V2 = ("dtype", "compressor", "filters", "order", "chunks")
 _CODING_V3 = ("data_type", "codecs", "chunk_grid")
 _ALIKE = ("blosc", "zstd", "gzip")
-
-
-class Unit(Protocol):
-    """A piece of work that can be done again without harm."""
-
-    @property
-    def nbytes(self) -> int:
-        """Raw size of the pixels it is about."""
-
-    def write(self) -> int:
-        """Write what is not written yet; return `nbytes`."""
 
 
 # -- files as they are --------------------------------------------------------------------------------------------
@@ -61,47 +48,36 @@ class Unit(Protocol):
 
 @dataclass(frozen=True)
 class FileUnit:
-    """Some files to copy as they are.
+    """A file to copy as it is.
 
     Attributes
     ----------
     source, target
         From where to where.
-    keys
-        Old and new key of each.
-    nbytes
-        Raw size of the pixels in them.
+    old, key
+        Its keys there.
+    size
+        Raw size of the pixels in it.
     """
 
     source: Storage
     target: Storage
-    keys: tuple[tuple[str, str], ...]
-    nbytes: int
+    old: str
+    key: str
+    size: int
+    together = 64
 
-    def write(self) -> int:
-        """Copy the files that are not there yet, or that changed since."""
-        for old, new in self.keys:
-            if self.target.size(new) != self.source.size(old) or _older(
-                self.target, [new], self.source, [old]
-            ):
-                copy_file(self.source, old, self.target, new)
-        return self.nbytes
+    def reads(self) -> Files:
+        """Return the file."""
+        return Files(self.source, (self.old,))
 
+    def writes(self) -> Files:
+        """Return the copy."""
+        return Files(self.target, (self.key,))
 
-def file_units(source: Storage, target: Storage, keys: Iterator[tuple[str, str, int]]) -> Iterator[FileUnit]:
-    """Gather files, each with its old and new key and the raw size of its pixels, into units."""
-    while batch := list(islice(keys, _BATCH)):
-        pairs = tuple((old, new) for old, new, _ in batch)
-        yield FileUnit(source, target, pairs, sum(nbytes for _, _, nbytes in batch))
-
-
-def _older(target: Storage, new: Sequence[str], source: Storage, old: Sequence[str]) -> bool:
-    """Whether a file that was written is older than one that it was made from; where times are known."""
-    written, made_from = [target.stamp(key) for key in new], [source.stamp(key) for key in old]
-    if any(stamp is None for stamp in written):
-        return any(target.size(key) is None for key in new)
-    latest = max((stamp[0] for stamp in made_from if stamp is not None), default=0)
-    return min(stamp[0] for stamp in written if stamp is not None) < latest
+    def do(self) -> None:
+        """Copy it."""
+        copy_file(self.source, self.old, self.target, self.key)
 
 
 # -- decoded and encoded ------------------------------------------------------------------------------------------
@@ -117,35 +93,47 @@ class RegionUnit:
         Arrays of one shape.
     region
         The box.
-    nbytes
-        Raw size of its pixels.
     """
 
     source: StoredArray
     target: StoredArray
     region: Region
-    nbytes: int
+    together = 1
 
-    def write(self) -> int:
-        """Read and write the box, where it has pixels and they are not written yet; what never was stays unwritten."""
-        meta = self.source.meta
-        old = [_key(self.source, meta, place) for place in coverage.files_of(meta, self.region)]
-        there = [key for key in old if self._from.size(key) is not None]
-        made = self.target.meta
-        boxes = [self.region] if len(there) == len(old) else list(self._boxes_with_pixels(meta, made))
-        new = [_key(self.target, made, place) for box in boxes for place in coverage.files_of(made, box)]
-        if not new or not _older(self._to, new, self._from, there):
-            return self.nbytes
+    @property
+    def key(self) -> str:
+        """Path of the new array, and where the box begins."""
+        return f"{self.target.path} {[one.start for one in self.region]}"
+
+    @property
+    def size(self) -> int:
+        """Raw size of its pixels."""
+        return prod(region_shape(self.region)) * self.target.meta.dtype.itemsize
+
+    def reads(self) -> Files:
+        """Return the files of the old array."""
+        return _files(self.source, self.region)
+
+    def writes(self) -> Files:
+        """Return the files of the new array."""
+        return _files(self.target, self.region)
+
+    def do(self) -> None:
+        """Read and write the box, where it has pixels; what never was written stays unwritten."""
+        meta, made = self.source.meta, self.target.meta
+        whole = all(self._from.size(key) is not None for key in self.reads().keys)
+        boxes = [self.region] if whole else list(self._boxes_with_pixels(meta, made))
+        if not boxes:
+            return
         if prod(region_shape(self.region)) * meta.dtype.itemsize > UNIT_BYTES:
             for box in boxes:
                 self._stream(meta, made, box)
-            return self.nbytes
+            return
         block = scratch(region_shape(self.region), meta.dtype)
         for part in _parts(self.region, meta.chunks, meta):
             self.source.read(part, out=block[_inside(part, self.region)])
         for box in boxes:
             self.target.write(box, block[_inside(box, self.region)])
-        return self.nbytes
 
     def _stream(self, meta: ArrayMeta, made: ArrayMeta, box: Region) -> None:
         """Write a large file, part by part, where it takes its chunks one by one: memory for those under way."""
@@ -165,17 +153,16 @@ class RegionUnit:
         """Yield the boxes of those files of the new array of which there is anything in the old one."""
         for place in coverage.files_of(made, self.region):
             box = made.file_box(place)
-            sources = (_key(self.source, meta, p) for p in coverage.files_of(meta, box))
-            if any(self._from.size(key) is not None for key in sources):
+            if any(self._from.size(key) is not None for key in _files(self.source, box).keys):
                 yield box
 
     @property
     def _from(self) -> Storage:
         return self.source.documents.storage
 
-    @property
-    def _to(self) -> Storage:
-        return self.target.documents.storage
+
+def _files(array: StoredArray, region: Region) -> Files:
+    return Files(array.documents.storage, files_of_region(array, region))
 
 
 def _parts(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
@@ -187,10 +174,6 @@ def _parts(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
             slice(max(b + p.start, one.start), b + p.stop)
             for b, p, one in zip(begin, part, region, strict=True)
         )
-
-
-def _key(array: StoredArray, meta: ArrayMeta, place: Shape) -> str:
-    return join(array.path, meta.chunk_key(place))
 
 
 def _inside(box: Region, region: Region) -> Region:
@@ -232,12 +215,11 @@ def unit_shape(source: ArrayMeta, target: ArrayMeta, most: int = UNIT_BYTES) -> 
 def array_units(source: StoredArray, target: StoredArray, meta: ArrayMeta) -> Iterator[Unit]:
     """Plan how an array is written anew; `meta` describes the new one."""
     old = source.meta
-    yield from file_units(
-        source.documents.storage, target.documents.storage, _copied_files(source, target, old, meta)
-    )
+    for key, new, size in _copied_files(source, target, old, meta):
+        yield FileUnit(source.documents.storage, target.documents.storage, key, new, size)
     if not encoded_alike(old, meta):
         for region in regions(meta.shape, unit_shape(old, meta)):
-            yield RegionUnit(source, target, region, prod(region_shape(region)) * meta.dtype.itemsize)
+            yield RegionUnit(source, target, region)
 
 
 def _copied_files(

@@ -1,25 +1,28 @@
 """Writing a whole store anew: in another version, or in other chunks. What changes is a `Plan`'s to say.
 
 The new store is written beside the place that it will take, and takes it when it is complete
-(:mod:`lamella.ops.rewriting.workspace`). A run that was killed is gone on with by the same call: what is on the disk
-whole and not older than what it was made from is not written again.
+(:mod:`lamella.ops.rewriting.workspace`). The same call resumes a run that was killed: the journal beside the new store
+has the units that are done (:mod:`lamella.ops.jobs.units`).
 
 Layer: ops. How one array is written is in :mod:`lamella.ops.rewriting.arrays`.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
+from lamella._version import __version__
 from lamella.errors import MetadataError, NotDecodedError
 from lamella.log import logged
 from lamella.ops.execution import check_reach, run
+from lamella.ops.jobs.journal import Journal, LocalFile
+from lamella.ops.jobs.units import digest, do_task, tasks
 from lamella.ops.known_members import unseen
 from lamella.ops.progress import reporting
-from lamella.ops.rewriting.arrays import array_units, encoded_alike, file_units
+from lamella.ops.rewriting.arrays import FileUnit, array_units, encoded_alike
 from lamella.ops.rewriting.places import forget_copies_above, open_source
 from lamella.ops.rewriting.survey import Survey, moved_files, part_of_others, survey
 from lamella.ops.rewriting.workspace import Workspace
@@ -34,13 +37,13 @@ from lamella.store.text_arrays import translated
 from lamella.store.transfer import files_below
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Executor
 
     from zarr.abc.store import Store
 
+    from lamella.ops.jobs.units import Unit
     from lamella.ops.progress import Progress
-    from lamella.ops.rewriting.arrays import Unit
     from lamella.ops.rewriting.places import Target
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
     from lamella.types import JSONObject, StrPath
@@ -171,7 +174,13 @@ def rewrite(
         job = _Job(found.documents, Documents(LocalStorage(work.new), plan.zarr_format), members, plan)
         report = job.check(target.path)
         work.begin(members.digest)
-        write_units = partial(run, _write_unit, jobs=jobs, executor=executor)
+        settled = digest([__version__, settings, members.digest])
+        place = LocalFile(os.path.join(work.folder, "journal"))
+
+        def write_units(units: Iterable[Unit], done: Callable[[int], None] | None = None) -> None:
+            with Journal(place, {"job": settled}) as journal:
+                run(do_task, tasks(units, settled, journal), jobs=jobs, executor=executor, done=done)
+
         with reporting(progress, "pixels") as report_progress:
             job.write(write_units, report_progress)
         if target.in_place:
@@ -308,12 +317,12 @@ class _Job:
     def _units(self) -> Iterator[Unit]:
         storage = self.source.storage
         files = chain(self.members.files, *(files_below(storage, path) for path in self.opaque))
-        yield from file_units(storage, self.target.storage, ((key, key, 0) for key in files))
+        for key in files:
+            yield FileUnit(storage, self.target.storage, key, key, 0)
         for path, (old, new) in self.texts.items():
             self.target.put_array(path, new, new=True)
-            yield from file_units(
-                storage, self.target.storage, moved_files(self.source, path, old, new, path)
-            )
+            for key, moved in moved_files(self.source, path, old, new, path):
+                yield FileUnit(storage, self.target.storage, key, moved, 0)
         for path in self.arrays:
             meta = self.plan.array(path, self.source.array(path))
             self.target.put_array(path, meta, new=True)
@@ -334,7 +343,3 @@ class _Job:
         old = parse_object(self.source.storage.read(key) or b"{}", self.source.at(path), V3.group)
         document = format_v3.group_document(attributes, old)
         self.target.storage.write(key, to_bytes(document, self.target.at(path), V3.group))
-
-
-def _write_unit(unit: Unit) -> int:
-    return unit.write()

@@ -139,11 +139,11 @@ def files_of_array(documents: Documents, path: str, meta: ArrayMeta) -> Iterator
 
 def moved_files(
     documents: Documents, path: str, old: ArrayMeta, new: ArrayMeta, target: str
-) -> Iterator[tuple[str, str, int]]:
-    """Yield the old and new key of each file of an array that is carried over as it is, and 0 for its pixels."""
+) -> Iterator[tuple[str, str]]:
+    """Yield the old and new key of each file of an array that is copied as it is."""
     for key, place in files_of_array(documents, path, old):
         below = key[len(path) :].strip("/") if place is None else new.chunk_key(place)
-        yield key, join(target, below), 0
+        yield key, join(target, below)
 
 
 def place_of_key(key: str, meta: ArrayMeta) -> Shape | None:
