@@ -38,13 +38,13 @@ from concurrent.futures import ThreadPoolExecutor
 import lamella
 from lamella.ops.pyramids import cascade, passes, progress
 passes.UNIT_BYTES = int(sys.argv[2])
-made, left = progress.Progress.made, [int(sys.argv[3])]
+made, left = progress.PyramidProgress.made, [int(sys.argv[3])]
 def killed(*given):
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
     left[0] -= 1
     made(*given)
-progress.Progress.made = killed
+progress.PyramidProgress.made = killed
 pool = ThreadPoolExecutor(1) if sys.argv[4] == "executor" else None
 lamella.open_ome_zarr(sys.argv[1], mode="r+").compute_pyramid(3, executor=pool)
 """

@@ -191,7 +191,7 @@ class LiveDocument(Generic[M]):
             return self._model
         return self._own(self._read())
 
-    def begin(self, stored: StoredGroup, stamp: object) -> None:
+    def adopt(self, stored: StoredGroup, stamp: object) -> None:
         """Take a document that was just read, with the stamp of what was read."""
         self._keep(stored, stamp)
         self._unchecked = True

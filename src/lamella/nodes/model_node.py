@@ -60,7 +60,7 @@ class ModelNode(NGFFNode, Generic[M]):
         refuse_broken(self._place, before, after, self._kinds)
 
     def _begin(self, stored: StoredGroup, stamp: object) -> None:
-        self._live.begin(stored, stamp)
+        self._live.adopt(stored, stamp)
 
     def _parse_meta(self) -> None:
         self._live.view  # noqa: B018 (reading is the check)

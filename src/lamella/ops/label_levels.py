@@ -21,7 +21,7 @@ from lamella.ops.execution import run
 from lamella.ops.pyramids import unlisted
 from lamella.ops.pyramids.level import level_factors
 from lamella.ops.pyramids.pyramid import make_unlisted, recompute_levels
-from lamella.ops.pyramids.update import begin
+from lamella.ops.pyramids.update import begin_update
 from lamella.ops.regions import Region, regions
 from lamella.spec import edits, geometry
 
@@ -67,7 +67,7 @@ def make_levels(
     if steps is not None:
         make_unlisted(image, base, planned, dict(zip(planned, steps, strict=True)), add, "mode")
         return
-    name = unlisted.begin(image, planned, lambda: begin(image, planned))
+    name = unlisted.begin_unlisted(image, planned, lambda: begin_update(image, planned))
     take_centres([base, *(ImageArray(image._place.child(path)) for path in planned)], sizes)
     unlisted.end(image, planned, name, lambda meta: describe_centres(add(meta)))
 

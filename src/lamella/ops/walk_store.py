@@ -169,7 +169,7 @@ class StoredNode:
 
 
 @dataclass
-class StoredArray(StoredNode):
+class ArrayNode(StoredNode):
     """An array as stored, with what the rules ask of it.
 
     Attributes
@@ -235,9 +235,9 @@ class StoreReader:
             self._read(node, file)
         return node
 
-    def array(self, path: str, zarr_format: int | None) -> StoredArray:
+    def array(self, path: str, zarr_format: int | None) -> ArrayNode:
         """Read what is at a path that should be an array, its format first; its folder is not listed."""
-        node = StoredArray(path)
+        node = ArrayNode(path)
         for file in (V3.group, V2.array) if zarr_format == 3 else (V2.array, V3.group):
             self._read(node, file)
             if node.exists:
@@ -263,7 +263,7 @@ class StoreReader:
             return False
         return any(name.isdigit() for name in names) and not any(_DOTTED.fullmatch(name) for name in names)
 
-    def foreign_key(self, array: StoredArray) -> str | None:
+    def foreign_key(self, array: ArrayNode) -> str | None:
         """Return the key of a chunk that is stored under another spelling than the document declares.
 
         Looked for where the first chunk is missing: readers see fill values then.
@@ -278,7 +278,7 @@ class StoreReader:
         except (LamellaError, OSError):
             return None  # what cannot be looked at is for those to report that read pixels
 
-    def other_separator(self, array: StoredArray) -> str | None:
+    def other_separator(self, array: ArrayNode) -> str | None:
         """Return the separator of the keys of all chunks of a Zarr v3 array, where it declares the other one."""
         key, document = self.foreign_key(array), array.documents.get(V3.group)
         encoding = document.get("chunk_key_encoding") if document is not None else None
@@ -364,7 +364,7 @@ def _is_unread(fault: Exception) -> bool:
     return isinstance(fault, OSError) and not isinstance(fault, DamagedDataError)
 
 
-def _describe(node: StoredArray) -> None:
+def _describe(node: ArrayNode) -> None:
     """Find what the rules ask of an array, also where lamella could not read its pixels."""
     document = node.documents.get(FORMATS[node.zarr_format or 2].array, {})
     try:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lamella.spec.transforms import TransformationMeta
 
 
-class Place(NamedTuple):
+class Vertex(NamedTuple):
     """A coordinate system by name, in the group at a path; without a name the array at that path."""
 
     name: str
@@ -43,7 +43,7 @@ class Place(NamedTuple):
 
 
 class _Step(NamedTuple):
-    place: Place
+    place: Vertex
     transformation: Transformation
 
 
@@ -66,8 +66,8 @@ class CoordinateGraph:
     """
 
     def __init__(self) -> None:
-        self._axes: dict[Place, list[AxisMeta] | None] = {}
-        self._steps: dict[Place, list[_Step]] = {}
+        self._axes: dict[Vertex, list[AxisMeta] | None] = {}
+        self._steps: dict[Vertex, list[_Step]] = {}
         self._unusable: list[str] = []
 
     @classmethod
@@ -113,15 +113,15 @@ class CoordinateGraph:
         from lamella.spec.coordinate_systems import ImageSystemsMeta
 
         systems = image.systems or ImageSystemsMeta()
-        own = Place(systems.intrinsic, path)
+        own = Vertex(systems.intrinsic, path)
         self._axes[own] = list(image.axes)
         self._add_systems(systems.coordinate_systems, path, list(image.axes))
         for dataset in image.datasets:
-            array = Place("", f"{path}/{dataset.path}".strip("/"))
+            array = Vertex("", f"{path}/{dataset.path}".strip("/"))
             self._axes.setdefault(array, None)
             self._add(array, own, _joined(dataset.coordinate_transformations))
         if image.coordinate_transformations:
-            target = Place(systems.field_of_view, path)
+            target = Vertex(systems.field_of_view, path)
             self._axes[target] = list(image.axes)
             self._add(own, target, _joined(image.coordinate_transformations))
         self._add_all(systems.coordinate_transformations, path)
@@ -170,7 +170,7 @@ class CoordinateGraph:
             There is no such system, or nothing that can be used leads from one to the other.
         """
         start, end = self._find(source), self._find(target)
-        came: dict[Place, tuple[Place, _Step]] = {}
+        came: dict[Vertex, tuple[Vertex, _Step]] = {}
         border = deque([start])
         while border and end not in came and start != end:
             place = border.popleft()
@@ -189,22 +189,22 @@ class CoordinateGraph:
         made.input, made.output = _reference(start), _reference(end)
         return made
 
-    def _no_way(self, start: Place, end: Place) -> str:
+    def _no_way(self, start: Vertex, end: Vertex) -> str:
         reasons = "; ".join(self._unusable)
         return f"nothing leads from the coordinate system {start} to {end}" + (
             f": {reasons}" if reasons else ": add a transformation that joins them"
         )
 
-    def _find(self, system: str | SystemReference) -> Place:
+    def _find(self, system: str | SystemReference) -> Vertex:
         if isinstance(system, SystemReference):
-            place = Place(system.name or "", (system.path or "").strip("/"))
+            place = Vertex(system.name or "", (system.path or "").strip("/"))
             if place in self._axes:
                 return place
         else:
-            for place in (Place(system), Place("", system.strip("/"))):
+            for place in (Vertex(system), Vertex("", system.strip("/"))):
                 if place in self._axes:
                     return place
-            place = Place(system)
+            place = Vertex(system)
         known = ", ".join(map(str, self._axes)) or "none"
         raise InvalidArgumentError(f"there is no coordinate system {place}: there are {known}")
 
@@ -216,7 +216,7 @@ class CoordinateGraph:
     ) -> None:
         for system in systems:
             axes = shared if system.axes is None else system.axes
-            self._axes.setdefault(Place(system.name, path), axes)
+            self._axes.setdefault(Vertex(system.name, path), axes)
 
     def _add_all(self, transformations: Iterable[Transformation], path: str = "") -> None:
         for transformation in transformations:
@@ -227,7 +227,7 @@ class CoordinateGraph:
             source, target = [end for end in ends if end is not None]
             self._add(source, target, transformation)
 
-    def _add(self, source: Place, target: Place, transformation: Transformation) -> None:
+    def _add(self, source: Vertex, target: Vertex, transformation: Transformation) -> None:
         for place in (source, target):
             self._axes.setdefault(place, None)
         if isinstance(transformation, OtherTransformation):
@@ -245,7 +245,7 @@ class CoordinateGraph:
         else:
             self._steps.setdefault(target, []).append(_Step(source, back))
 
-    def _misfit(self, source: Place, target: Place, transformation: Transformation) -> str:
+    def _misfit(self, source: Vertex, target: Vertex, transformation: Transformation) -> str:
         """Say why the parameters do not fit the axes of the systems (CT-27); empty when they do."""
         before, after = self._axes[source], self._axes[target]
         if before is None:
@@ -259,14 +259,14 @@ class CoordinateGraph:
         return ""
 
 
-def _place(reference: SystemReference | None, path: str) -> Place | None:
+def _place(reference: SystemReference | None, path: str) -> Vertex | None:
     if reference is None or not (reference.name or reference.path):
         return None
     below = (reference.path or "").strip("/")
-    return Place(reference.name or "", f"{path}/{below}".strip("/"))
+    return Vertex(reference.name or "", f"{path}/{below}".strip("/"))
 
 
-def _reference(place: Place) -> SystemReference:
+def _reference(place: Vertex) -> SystemReference:
     return SystemReference(name=place.name or None, path=place.path or None)
 
 

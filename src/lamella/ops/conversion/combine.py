@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _OPEN_SOURCES = 16
 """Members of one image that stay open at once."""
 
-Place = dict[str, int]
+MemberIndex = dict[str, int]
 """Index along each axis that tells the members of an image apart."""
 
 
@@ -43,7 +43,7 @@ class Member:
     """
 
     source: PlaneSource
-    place: Place
+    place: MemberIndex
     origin: str
 
 

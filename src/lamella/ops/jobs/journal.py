@@ -44,7 +44,7 @@ _MOST_BYTES = 64 << 20
 _CLOSED = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-class Place(Protocol):
+class JournalFile(Protocol):
     """Where a journal is stored."""
 
     where: str
@@ -63,7 +63,7 @@ class Place(Protocol):
         """Delete the file, if it is there."""
 
 
-P = TypeVar("P", bound=Place)
+P = TypeVar("P", bound=JournalFile)
 
 
 class LocalFile:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lamella.ops.mending.documents import Drafts
     from lamella.ops.mending.mends import Fields
     from lamella.ops.validation.walk import Judged
-    from lamella.ops.walk_store import StoredArray, StoredNode
+    from lamella.ops.walk_store import ArrayNode, StoredNode
     from lamella.spec.rules import Dialect, Kind
     from lamella.types import JSON, JSONObject
 
@@ -169,7 +169,7 @@ class Planner:
             if rules:
                 self.drafts.put(array.path, V3.group, document, rules)
 
-    def _write_separator(self, array: StoredArray, dialect: Dialect) -> None:
+    def _write_separator(self, array: ArrayNode, dialect: Dialect) -> None:
         """Write the separator of chunk keys that the version wants, where all chunks are stored under such keys."""
         wanted, document = dialect.chunk_separator, array.documents.get(V2.array)
         if wanted != "/" or document is None or document.get("dimension_separator", ".") == wanted:

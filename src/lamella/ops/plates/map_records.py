@@ -27,7 +27,7 @@ from lamella.store.stored_places import stored_places
 if TYPE_CHECKING:
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
-    from lamella.ops.jobs.journal import Place
+    from lamella.ops.jobs.journal import JournalFile
     from lamella.ops.regions import Region
     from lamella.types import JSONObject
 
@@ -248,7 +248,7 @@ def region_name(region: Region) -> str:
     return ",".join(f"{part.start}:{part.stop}" for part in region)
 
 
-def region_journal(array: ImageArray, work: str) -> Journal[Place]:
+def region_journal(array: ImageArray, work: str) -> Journal[JournalFile]:
     """Open the journal of the regions of one array, in the folder of the array.
 
     Parameters

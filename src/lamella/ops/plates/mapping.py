@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.plate import Plate
-    from lamella.ops.jobs.journal import Journal, Place
+    from lamella.ops.jobs.journal import Journal, JournalFile
     from lamella.ops.progress import Progress
     from lamella.types import StrPath
 
@@ -266,7 +266,7 @@ def map_plate(
     )
     target = _target(plate, request, executor)
     task = _task(request, target)
-    journals: dict[str, Journal[Place]] = {}
+    journals: dict[str, Journal[JournalFile]] = {}
     if over == "regions":
         total, units = _region_units(task, request, target, journals)
     else:
@@ -288,7 +288,7 @@ def _run(
     units: Iterator[_PositionUnit | _RegionUnit],
     report: MapReport,
     task: _Task,
-    journals: dict[str, Journal[Place]],
+    journals: dict[str, Journal[JournalFile]],
     progress: Count,
     jobs: int | None,
     executor: Executor | None,
@@ -386,7 +386,7 @@ def _position_units(
 
 
 def _region_units(
-    task: _Task, request: MapRequest, target: Plate, journals: dict[str, Journal[Place]]
+    task: _Task, request: MapRequest, target: Plate, journals: dict[str, Journal[JournalFile]]
 ) -> tuple[int, Iterator[_PositionUnit | _RegionUnit]]:
     """Return the number of regions between the shards of all arrays, and these one by one."""
     pairs = _pairs(task, request, target)

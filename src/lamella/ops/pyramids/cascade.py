@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from lamella.ops.pyramids.downsample import Method
-    from lamella.ops.pyramids.passes import Source
-    from lamella.ops.pyramids.progress import Progress
+    from lamella.ops.pyramids.passes import PixelReader
+    from lamella.ops.pyramids.progress import PyramidProgress
     from lamella.ops.regions import Region
     from lamella.store.arrays import StoredArray
     from lamella.types import Array, Shape
@@ -68,7 +68,7 @@ def make_levels(
     region: Region | None = None,
     jobs: int | None = None,
     executor: Executor | None = None,
-    progress: Progress | None = None,
+    progress: PyramidProgress | None = None,
 ) -> None:
     """Compute the pixels of levels, each from the one before.
 
@@ -103,7 +103,7 @@ def make_levels(
 
 
 def _make(
-    work: Pass, box: Region, jobs: int | None, executor: Executor | None, progress: Progress | None
+    work: Pass, box: Region, jobs: int | None, executor: Executor | None, progress: PyramidProgress | None
 ) -> None:
     """Make what a box of the source of a pass gives, in units."""
 
@@ -157,7 +157,7 @@ def compute_unit(unit: PassUnit) -> Region:
     return region
 
 
-def _read(source: Source, box: Region, room: local) -> Array:
+def _read(source: PixelReader, box: Region, room: local) -> Array:
     """Read a block into memory that the worker keeps from one to the next: new pages cost as much as decoding."""
     shape, dtype = region_shape(box), source.meta.dtype
     if getattr(room, "memory", None) is None or room.memory.size < prod(shape):

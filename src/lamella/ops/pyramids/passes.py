@@ -50,7 +50,7 @@ _LOSSLESS = frozenset(
 """Codecs that give back what they were given. After others a level is made of what is stored, not of what was put."""
 
 
-class Source(Protocol):
+class PixelReader(Protocol):
     """What a pass reads: a level, or pixels on their way into the finest one."""
 
     @property
@@ -96,7 +96,7 @@ class Pass:
         How voxels become one.
     """
 
-    source: Source
+    source: PixelReader
     targets: tuple[Target, ...]
     method: Method
 
@@ -114,7 +114,7 @@ class Pass:
 
 
 def passes(
-    source: Source,
+    source: PixelReader,
     levels: Sequence[tuple[StoredArray, Shape]],
     method: Method,
     *,

@@ -51,7 +51,7 @@ _MOST_FAULTS = 100
 """Files of a level that are not as they should be, after which the whole level is made anew."""
 
 
-def begin(
+def begin_pyramid(
     position: Position,
     source: StoredArray,
     levels: Sequence[tuple[StoredArray, Shape]],
@@ -59,7 +59,7 @@ def begin(
     *,
     resume: bool,
     planned: Mapping[str, ArrayMeta] | None = None,
-) -> Progress:
+) -> PyramidProgress:
     """Say that all levels are being made, and find what of them remains to be made.
 
     Parameters
@@ -98,7 +98,7 @@ def begin(
         return with_stale(attributes, StaleLevels((name,), (), making, tuple(planned or ())))
 
     _, stamp = position._documents.edit_group(position.path, told)
-    return Progress(position, name, work, source, levels, stamp, found[0] if found else None)
+    return PyramidProgress(position, name, work, source, levels, stamp, found[0] if found else None)
 
 
 def _digest(
@@ -146,7 +146,7 @@ def _with_regions(stale: StaleLevels, name: str) -> Making:
     return replace(stale.making, writer=name, rest=tuple(rest))
 
 
-class Progress:
+class PyramidProgress:
     """What of the levels of one image remains to be made.
 
     Parameters
@@ -158,7 +158,7 @@ class Progress:
     work
         What is made.
     source, levels
-        See `begin`.
+        See `begin_pyramid`.
     stamp
         Of the document that says so first; None where the store has no stamps.
     before
@@ -202,7 +202,7 @@ class Progress:
         source: StoredArray,
         levels: Sequence[tuple[StoredArray, Shape]],
         method: str,
-    ) -> Progress:
+    ) -> PyramidProgress:
         """Begin with everything, where the document says so already under a name."""
         stamp = position._documents.stamp(position.path)
         paths, metas = [array.path for array, _ in levels], [array.meta for array, _ in levels]

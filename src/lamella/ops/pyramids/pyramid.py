@@ -25,8 +25,7 @@ from lamella.ops.pyramids import unlisted, update
 from lamella.ops.pyramids.cascade import make_levels
 from lamella.ops.pyramids.downsample import Method
 from lamella.ops.pyramids.level import MAKER, level_factors
-from lamella.ops.pyramids.progress import Progress
-from lamella.ops.pyramids.progress import begin as begin_progress
+from lamella.ops.pyramids.progress import PyramidProgress, begin_pyramid
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, space_axes
 from lamella.spec.stale_levels import read_stale, with_stale
@@ -201,9 +200,9 @@ def make_unlisted(
         (StoredArray(documents, position._place.child(path).path), step) for path, step in steps.items()
     ]
     mark = functools.partial(
-        begin_progress, position, base._stored, targets, method, resume=resume, planned=planned
+        begin_pyramid, position, base._stored, targets, method, resume=resume, planned=planned
     )
-    progress = unlisted.begin(position, planned, mark)
+    progress = unlisted.begin_unlisted(position, planned, mark)
     try:
         progress.go_on()
         make_levels(
@@ -241,7 +240,7 @@ def recompute_levels(
     begun = None
     outgrown = update.outgrown_levels(position)
     if outgrown:
-        begun = update.begin(position)
+        begun = update.begin_update(position)
         update.resize_levels(outgrown)
     levels = _Levels.of(position)
     described = functools.partial(_described, method=method, steps=levels.steps)
@@ -249,10 +248,10 @@ def recompute_levels(
     check_reach(position._documents.storage, executor)
     arrays = levels.arrays[0]._stored, levels.targets, method
     if begun is None:
-        progress = begin_progress(position, *arrays, resume=resume)
+        progress = begin_pyramid(position, *arrays, resume=resume)
         progress.go_on()
     else:
-        progress = Progress.anew(position, begun, *arrays)
+        progress = PyramidProgress.anew(position, begun, *arrays)
     levels.make(method, None, jobs, executor, progress)
     position._live.edit(described, beside=update.ended(progress.name))
 
@@ -319,7 +318,7 @@ class _Levels:
         region: Region | None,
         jobs: int | None,
         executor: Executor | None,
-        progress: Progress | None = None,
+        progress: PyramidProgress | None = None,
     ) -> None:
         make_levels(
             self.arrays[0]._stored,

@@ -32,7 +32,7 @@ def unlisted_levels(position: Position) -> tuple[str, ...]:
     return tuple(path for path in stale.unlisted if is_key(path) and path not in listed)
 
 
-def begin(position: Position, levels: Mapping[str, ArrayMeta], mark: Callable[[], T]) -> T:
+def begin_unlisted(position: Position, levels: Mapping[str, ArrayMeta], mark: Callable[[], T]) -> T:
     """Create the arrays of levels that the image lists later.
 
     Parameters

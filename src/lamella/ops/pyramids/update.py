@@ -198,11 +198,11 @@ def stale_levels(position: Position) -> StaleLevels:
     return read_stale(position._documents.group(position.path))
 
 
-def begin(position: Position, unlisted: Iterable[str] = ()) -> str:
+def begin_update(position: Position, unlisted: Iterable[str] = ()) -> str:
     """Say that all levels are being made anew: until `ended` they count as stale, and so after a kill.
 
     Levels that the image does not list yet are named. Of levels whose arrays are there, and may be made in part, it is
-    `lamella.ops.pyramids.progress.begin` that says so.
+    `lamella.ops.pyramids.progress.begin_pyramid` that says so.
 
     Returns
     -------

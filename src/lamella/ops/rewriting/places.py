@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Source:
+class SourceStore:
     """The store that is read.
 
     Attributes
@@ -51,7 +51,7 @@ class Source:
         return self.documents.storage.name
 
 
-def open_source(source: StrPath | Store, *, follow_links: bool = False) -> Source:
+def open_source(source: StrPath | Store, *, follow_links: bool = False) -> SourceStore:
     """Open the store that is to be written anew, for reading.
 
     Raises
@@ -71,7 +71,9 @@ def open_source(source: StrPath | Store, *, follow_links: bool = False) -> Sourc
             )
         raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
     documents = Documents(listed(storage), documents.format)
-    return Source(documents, os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else None)
+    return SourceStore(
+        documents, os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else None
+    )
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from lamella.store.misplaced import describe_foreign
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from lamella.ops.walk_store import StoredArray, StoredNode, StoreReader
+    from lamella.ops.walk_store import ArrayNode, StoredNode, StoreReader
     from lamella.spec.rules import Finding, Kind, Level, Location
     from lamella.types import JSONObject
 
@@ -65,7 +65,7 @@ class Judged:
     kind: Kind
     node: StoredNode
     version: str
-    arrays: dict[str, StoredArray] = field(default_factory=dict)
+    arrays: dict[str, ArrayNode] = field(default_factory=dict)
     members: list[str] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
     fields: dict[str, list[tuple[str, int | None]] | None] = field(default_factory=dict)
@@ -149,7 +149,7 @@ class Inspection:
                 self._note_copies(node)
         return node
 
-    def read_array(self, path: str, zarr_format: int | None) -> StoredArray:
+    def read_array(self, path: str, zarr_format: int | None) -> ArrayNode:
         """Read an array; what is wrong with its document is told here."""
         array = self.reader.array(path, zarr_format)
         if path in self._seen:
