@@ -64,7 +64,9 @@ def s3(s3_server, monkeypatch):
     from tests.remote import Bucket, aim_at, forget_file_systems
 
     aim_at(monkeypatch, s3_server)
-    yield Bucket(s3_server, f"bucket-{uuid.uuid4().hex[:12]}")
+    bucket = Bucket(s3_server, f"bucket-{uuid.uuid4().hex[:12]}")
+    yield bucket
+    bucket.discard()
     forget_file_systems()
 
 
