@@ -17,6 +17,7 @@ from lamella import open_ome_zarr
 from lamella.cli import main
 from lamella.errors import NodeExistsError, NodeNotFoundError
 from lamella.ops.pyramids import cascade
+from lamella.store.local import LocalStorage
 
 from .pyramids import METHODS, image, noise
 from .test_pyramid_resume import ALL, CHILD, DATA, UNIT, cut, units, volumes  # noqa: F401
@@ -163,6 +164,24 @@ def test_a_pyramid_costs_two_writes_of_the_document(counting_store, method):
     counting_store.sets.clear()
     position.compute_pyramid(method=method)
     assert counting_store.sets["zarr.json"] == 2
+
+
+def test_a_pyramid_looks_at_documents_a_few_times_however_many_blocks_it_has(tmp_path, monkeypatch):
+    position = image(tmp_path / "a.zarr", noise((2, 2, 16, 64, 64)), chunks=(1, 1, 2, 16, 16))
+    looks, writes = [], []
+    stamp, write = LocalStorage.stamp, LocalStorage._write
+    monkeypatch.setattr(LocalStorage, "stamp", lambda self, key: looks.append(key) or stamp(self, key))
+    monkeypatch.setattr(
+        LocalStorage, "_write", lambda self, key, *a, **k: writes.append(key) or write(self, key, *a, **k)
+    )
+    position.compute_pyramid(4)
+    assert writes.count("zarr.json") == 2
+    assert len(looks) <= 20
+    looks.clear()
+    writes.clear()
+    position.compute_pyramid()
+    assert writes.count("zarr.json") == 2
+    assert len(looks) <= 36
 
 
 def while_made(position, units, monkeypatch, work):  # noqa: F811

@@ -29,8 +29,8 @@ from lamella.ops.pyramids.progress import PyramidProgress, begin_pyramid
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, space_axes
 from lamella.spec.stale_levels import read_stale, with_stale
-from lamella.store.arrays import StoredArray
 from lamella.store.documents import array_like
+from lamella.store.pinned_array import PinnedArray, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from lamella.ops.regions import Region
     from lamella.spec.images import ImagesMeta
     from lamella.store.array_meta import ArrayMeta
+    from lamella.store.arrays import StoredArray
     from lamella.types import JSONObject, Shape
 
 COARSEST_SIDE = 256
@@ -196,18 +197,16 @@ def make_unlisted(
 
     change(position.metadata)  # transforms that cannot be used are found before anything is written
     documents = position._documents
-    targets = [
-        (StoredArray(documents, position._place.child(path).path), step) for path, step in steps.items()
+    source = pinned(base._stored)
+    targets: list[tuple[StoredArray, Shape]] = [
+        (PinnedArray(documents, position._place.child(path).path, planned[path]), step)
+        for path, step in steps.items()
     ]
-    mark = functools.partial(
-        begin_pyramid, position, base._stored, targets, method, resume=resume, planned=planned
-    )
+    mark = functools.partial(begin_pyramid, position, source, targets, method, resume=resume, planned=planned)
     progress = unlisted.begin_unlisted(position, planned, mark)
     try:
         progress.go_on()
-        make_levels(
-            base._stored, targets, cast("Method", method), jobs=jobs, executor=executor, progress=progress
-        )
+        make_levels(source, targets, cast("Method", method), jobs=jobs, executor=executor, progress=progress)
     except LamellaError:
         unlisted.refuse_overtaken(position, planned, progress.name, progress.work)
         raise
@@ -246,13 +245,13 @@ def recompute_levels(
     described = functools.partial(_described, method=method, steps=levels.steps)
     described(position.metadata)  # transforms that cannot be used are found before anything is written
     check_reach(position._documents.storage, executor)
-    arrays = levels.arrays[0]._stored, levels.targets, method
+    arrays = levels.arrays[0], levels.targets, method
     if begun is None:
         progress = begin_pyramid(position, *arrays, resume=resume)
         progress.go_on()
     else:
         progress = PyramidProgress.anew(position, begun, *arrays)
-    levels.make(method, None, jobs, executor, progress)
+    make_levels(arrays[0], arrays[1], cast("Method", method), jobs=jobs, executor=executor, progress=progress)
     position._live.edit(described, beside=update.ended(progress.name))
 
 
@@ -265,7 +264,9 @@ def compute_parts(
     executor: Executor | None = None,
 ) -> None:
     """Compute what of the levels depends on a box of level 0; arguments as for `recompute_levels`."""
-    _Levels.of(position).make(method, region, jobs, executor)
+    levels = _Levels.of(position)
+    source = levels.arrays[0]
+    make_levels(source, levels.targets, cast("Method", method), region=region, jobs=jobs, executor=executor)
 
 
 def begin_levels(
@@ -293,14 +294,14 @@ def begin_levels(
 class _Levels:
     """The levels of an image that fit each other."""
 
-    arrays: list[ImageArray]
+    arrays: list[PinnedArray]
     steps: dict[str, Shape]
     """Path to the factors from the level before."""
 
     @classmethod
     def of(cls, position: Position) -> _Levels:
         paths = position.dataset_paths
-        arrays = [position._level(path) for path in paths]
+        arrays = [pinned(position._level(path)._stored) for path in paths]
         steps = [_factors(position, fine, coarse) for fine, coarse in itertools.pairwise(arrays)]
         return cls(arrays, dict(zip(paths[1:], steps, strict=True)))
 
@@ -308,27 +309,8 @@ class _Levels:
     def targets(self) -> list[tuple[StoredArray, Shape]]:
         """The arrays but the finest, with their factors."""
         return [
-            (coarse._stored, factors)
-            for coarse, factors in zip(self.arrays[1:], self.steps.values(), strict=True)
+            (coarse, factors) for coarse, factors in zip(self.arrays[1:], self.steps.values(), strict=True)
         ]
-
-    def make(
-        self,
-        method: str,
-        region: Region | None,
-        jobs: int | None,
-        executor: Executor | None,
-        progress: PyramidProgress | None = None,
-    ) -> None:
-        make_levels(
-            self.arrays[0]._stored,
-            self.targets,
-            cast("Method", method),
-            region=region,
-            jobs=jobs,
-            executor=executor,
-            progress=progress,
-        )
 
 
 def delete_pyramid(position: Position) -> None:
@@ -477,9 +459,9 @@ def _level_path(base: str, number: int) -> str:
 
 def _planned(position: Position, base: ImageArray, plan: list[tuple[Shape, Shape]]) -> dict[str, ArrayMeta]:
     """Return path and description of each level of a plan but the first."""
-    base_path = position.dataset_paths[0]
+    base_path, meta = position.dataset_paths[0], base._meta
     return {
-        _level_path(base_path, number): _level_meta(base, shape)
+        _level_path(base_path, number): _level_meta(meta, shape)
         for number, (shape, _) in enumerate(plan)
         if number
     }
@@ -519,24 +501,25 @@ def _create_levels(
         position._live.edit(add, before_write=put, beside=beside)
 
 
-def _level_meta(base: ImageArray, shape: Shape) -> ArrayMeta:
+def _level_meta(meta: ArrayMeta, shape: Shape) -> ArrayMeta:
     """Return the metadata of a level: level 0's layout, fitted to the smaller shape."""
-    meta = base._meta
     return array_like(meta, zarr_format=meta.zarr_format, shape=shape, dimension_names=meta.dimension_names)
 
 
-def _factors(position: Position, fine: ImageArray, coarse: ImageArray) -> Shape:
+def _factors(position: Position, fine: PinnedArray, coarse: PinnedArray) -> Shape:
     """Return by what each axis shrinks from one stored level to the next."""
     meta, prefix = position.metadata, len(position.path) + 1 if position.path else 0
     try:
         sizes = [geometry.effective_scale(meta, array.path[prefix:]) for array in (coarse, fine)]
     except MetadataError:  # transforms that cannot be used: they are computed anew anyway
-        sizes = [[1.0] * fine.ndim] * 2
+        sizes = [[1.0] * fine.meta.ndim] * 2
     ratios = [a / b if b else 0.0 for a, b in zip(*sizes, strict=True)]
-    factors = level_factors(fine.shape, coarse.shape, ratios) if len(ratios) == fine.ndim else None
-    if factors is None or fine.dtype != coarse.dtype:
+    known = len(ratios) == fine.meta.ndim
+    factors = level_factors(fine.meta.shape, coarse.meta.shape, ratios) if known else None
+    if factors is None or fine.meta.dtype != coarse.meta.dtype:
+        images = [position._level(array.path[prefix:]) for array in (fine, coarse)]
         raise InvalidArgumentError(
-            f"The pyramid of {position._place} has no whole factor where {fine!r} is followed by {coarse!r}. "
+            f"The pyramid of {position._place} has no whole factor where {images[0]!r} is followed by {images[1]!r}. "
             "Call delete_pyramid() and compute it anew."
         )
     return factors

@@ -150,19 +150,20 @@ def outgrown_levels(position: Position) -> list[Outgrown]:
     paths = position.dataset_paths
     if len(paths) < 2 or made_by(position) is None:
         return []
-    finest, found, before = position._level(paths[0]), [], 1
+    finest, found, before = position._level(paths[0])._meta, [], 1
     for path in paths[1:]:
         level, factors = position._level(path), _total_factors(position, path)
-        if factors is None or not len(factors) == level.ndim == finest.ndim:
+        meta = level._meta
+        if factors is None or not len(factors) == meta.ndim == finest.ndim:
             continue
         if prod(factors) <= before:
             return []
         before = prod(factors)
         shape = tuple(-(-n // f) for n, f in zip(finest.shape, factors, strict=True))
-        if shape != level.shape:
+        if shape != meta.shape:
             start = tuple(
                 0 if m == n else max(0, min(m, n) - (f > 1)) * f
-                for m, n, f in zip(level.shape, shape, factors, strict=True)
+                for m, n, f in zip(meta.shape, shape, factors, strict=True)
             )
             found.append(Outgrown(level, shape, (start, finest.shape)))
     return found
@@ -176,9 +177,9 @@ def resize_levels(outgrown: Sequence[Outgrown]) -> None:
 
 def _total_factors(position: Position, path: str) -> Shape | None:
     """Return the whole factors from level 0 to a level, by their scales."""
-    meta = position._live.model
+    model = position._live.model
     try:
-        coarse, fine = (geometry.effective_scale(meta, one) for one in (path, position.dataset_paths[0]))
+        coarse, fine = (geometry.effective_scale(model, one) for one in (path, position.dataset_paths[0]))
     except MetadataError:
         return None
     factors = tuple(round(a / b) if b else 0 for a, b in zip(coarse, fine, strict=True))
