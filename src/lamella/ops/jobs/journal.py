@@ -22,6 +22,7 @@ import os
 import time
 import zlib
 from array import array
+from contextlib import contextmanager
 from stat import S_ISREG
 from typing import IO, TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
@@ -32,6 +33,7 @@ from lamella.store.file_system import NO_LINK
 from lamella.store.local import LocalStorage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from lamella.store.storage import Storage
@@ -41,6 +43,7 @@ _MOST_SECONDS = 2.0
 _MOST_BYTES = 64 << 20
 """Time, and size of the units, whose lines wait in memory: what a kill costs beside the units under way."""
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _CLOSED = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -111,17 +114,29 @@ class LocalFile:
         LocalStorage(folder, follow_links=True).write(name, data)
 
     def append(self, data: bytes) -> None:
-        """Write at the end, in one call of the system; it survives the death of the process."""
+        """Write at the end."""
+        with self.appending() as append:
+            append(data)
+
+    @contextmanager
+    def appending(self) -> Iterator[Callable[[bytes], None]]:
+        """Return what writes at the end, in one call of the system for each line: it survives the process."""
         try:
             file = os.open(self.where, os.O_WRONLY | os.O_APPEND | _CLOSED | (0 if self._links else NO_LINK))
         except FileNotFoundError:
-            return  # another call of the same job has finished it
+            yield lambda data: None  # another call of the same job has finished it
+            return
         except OSError as error:
             self._fail("opened", error)
+
+        def append(data: bytes) -> None:
+            try:
+                _write(file, data)
+            except OSError as error:
+                self._fail("written", error)
+
         try:
-            _write(file, data)
-        except OSError as error:
-            self._fail("written", error)
+            yield append
         finally:
             os.close(file)
 
@@ -323,7 +338,7 @@ def _write(file: int, data: bytes) -> None:
 
 def line_of(value: Any) -> bytes:
     """Return a value as a line with its checksum."""
-    text = json.dumps(value, separators=(",", ":")).encode()
+    text = _ENCODER.encode(value).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
