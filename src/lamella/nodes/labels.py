@@ -167,9 +167,8 @@ class LabelImage(Position):
         self._edit_image_label(lambda meta: meta.model_copy(update={"properties": rows}))
 
     def _edit_image_label(self, change: Any) -> None:
-        version = self._session.version
-
         def edit(attributes: JSONObject) -> JSONObject:
+            version = self._session.version_of(attributes)
             meta = version.load(ImageLabelMeta, attributes) or ImageLabelMeta(source={"image": "../../"})
             return version.dump(change(meta), attributes)
 

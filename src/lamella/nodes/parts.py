@@ -5,11 +5,9 @@ Layer: nodes. What a part is, is in :mod:`lamella.spec.versions`.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from lamella.errors import MetadataError
-from lamella.spec.versions import detect
 
 if TYPE_CHECKING:
     from lamella.nodes.session import Place
@@ -28,12 +26,8 @@ def read_part(place: Place, kind: type[M], attributes: JSONObject) -> M | None:
         The part cannot be represented: with the place, the fault and what to do.
     """
     try:
-        return place.session.version.load(kind, attributes)
+        return place.session.version_of(attributes).load(kind, attributes)
     except MetadataError as fault:
-        with suppress(MetadataError):
-            own = detect(place.session.documents.format, attributes)
-            if own is not place.session.version:  # an upgrade of the store was cut short
-                return own.load(kind, attributes)
         raise unreadable(place, fault) from fault
 
 

@@ -139,7 +139,7 @@ class Plate(
 
     def _dump(self, meta: PlateMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store, with the well that is being renamed for as long as it is listed."""
-        document = self._session.version.dump(meta, attributes, trusted=trusted)
+        document = self._session.version_of(attributes).dump(meta, attributes, trusted=trusted)
         renaming = self._renaming or read_renaming(attributes)
         if renaming is not None and renaming.old not in {well.path for well in meta.wells}:
             renaming = None

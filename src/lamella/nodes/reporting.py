@@ -49,10 +49,11 @@ def check_document(place: Place, stored: StoredGroup, kinds: tuple[Kind, ...]) -
     MetadataError
         In a store that was opened with ``strict=True``.
     """
-    key = kinds, place.session.version.name
+    version = place.session.version_of(stored.attributes)
+    key = kinds, version.name
     findings = stored.made(key, partial(_checked, stored.attributes, *key))[0]
     if findings:
-        report(place, findings)
+        report(place, findings, version)
 
 
 def _checked(attributes: JSONObject, kinds: tuple[Kind, ...], version: str) -> Checked:
@@ -69,13 +70,13 @@ def refuse_broken(place: Place, before: JSONObject, after: JSONObject, kinds: tu
     MetadataError
         With what would be broken.
     """
-    version = place.session.version
     if before == after:
         return
+    version_of = place.session.version_of
     broken: dict[str, list[Finding]] = {}
-    for finding in document_findings(kinds, after, version.name):
+    for finding in document_findings(kinds, after, version_of(after).name):
         broken.setdefault(finding.rule, []).append(finding)
-    already = Counter(finding.rule for finding in document_findings(kinds, before, version.name))
+    already = Counter(finding.rule for finding in document_findings(kinds, before, version_of(before).name))
     texts = [
         _described(found) for rule, found in broken.items() if is_must(found) and len(found) > already[rule]
     ]
@@ -83,7 +84,7 @@ def refuse_broken(place: Place, before: JSONObject, after: JSONObject, kinds: tu
         ("MS-03", "multiscales", "no level is left"),
         ("WL-01", "well", "no image is left"),
     ):
-        if key in version.ome(before) and key not in version.ome(after):
+        if key in version_of(before).ome(before) and key not in version_of(after).ome(after):
             texts.append(f"{rule}: {found}")
     if texts:
         raise MetadataError(
@@ -99,7 +100,7 @@ def is_must(findings: Iterable[Finding]) -> bool:
 
 def check_copied(place: Place, attributes: JSONObject, version: SpecVersion) -> None:
     """Report what the document of a group breaks that is copied as what it was understood as."""
-    report(place, document_findings(kinds_of(version.ome(attributes)), attributes, version.name))
+    report(place, document_findings(kinds_of(version.ome(attributes)), attributes, version.name), version)
 
 
 def check_levels(place: Place, stored: StoredGroup, kind: Kind, arrays: Mapping[str, ArrayMeta]) -> None:
@@ -110,7 +111,8 @@ def check_levels(place: Place, stored: StoredGroup, kind: Kind, arrays: Mapping[
     MetadataError
         In a store that was opened with ``strict=True``.
     """
-    version = place.session.version.name
+    of = place.session.version_of(stored.attributes)
+    version = of.name
     found: Checked | None = stored.known(((kind,), version))
     frame = None if found is None or len(arrays) != 1 else found[1]
     metas = tuple(arrays.values())
@@ -125,7 +127,7 @@ def check_levels(place: Place, stored: StoredGroup, kind: Kind, arrays: Mapping[
         else:
             frame.keep(key, known)
     if known[1]:
-        report(place, known[1])
+        report(place, known[1], of)
 
 
 def check_formats(place: Place) -> None:
@@ -148,8 +150,17 @@ def facts_of(meta: ArrayMeta) -> ArrayFacts:
     )
 
 
-def report(place: Place, findings: Iterable[Finding]) -> None:
+def report(place: Place, findings: Iterable[Finding], version: SpecVersion | None = None) -> None:
     """Warn of each rule that was not reported through this handle, or raise where it was opened strictly.
+
+    Parameters
+    ----------
+    place
+        The node.
+    findings
+        What it breaks.
+    version
+        The version that it is read as, where it is not that of the store.
 
     Raises
     ------
@@ -157,6 +168,7 @@ def report(place: Place, findings: Iterable[Finding]) -> None:
         In a store that was opened with ``strict=True``.
     """
     session = place.session
+    read_as = version or session.version
     by_rule: dict[str, list[Finding]] = {}
     for finding in findings:
         by_rule.setdefault(finding.rule, []).append(finding)
@@ -171,9 +183,8 @@ def report(place: Place, findings: Iterable[Finding]) -> None:
             continue
         session.reported.add(rule)
         warnings.warn(
-            f"The metadata of {place} break {_described(found)}. Assumed: "
-            f"{assumption(found[0], session.version.name)}. Other nodes of the store may break {rule} too: "
-            f"`lamella validate {session.name}` lists all findings.",
+            f"The metadata of {place} break {_described(found)}. Assumed: {assumption(found[0], read_as.name)}. "
+            f"Other nodes of the store may break {rule} too: `lamella validate {session.name}` lists all findings.",
             MetadataWarning,
             stacklevel=callers_level(),
         )

@@ -5,10 +5,18 @@ Layer: nodes.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import ClosedError, InvalidArgumentError, InvalidNameError, ReadOnlyError, shown
+from lamella.errors import (
+    ClosedError,
+    InvalidArgumentError,
+    InvalidNameError,
+    MetadataError,
+    ReadOnlyError,
+    shown,
+)
 from lamella.nodes.level_writes import LevelWrites
 from lamella.spec.versions import by_name, detect
 from lamella.store.keys import check_key
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
     from lamella.nodes.ome_xml import OMEFile
     from lamella.spec.versions import SpecVersion
     from lamella.store.documents import Documents
+    from lamella.types import JSONObject
 
 
 @dataclass(slots=True, eq=False)
@@ -30,7 +39,7 @@ class Session:
     documents
         The groups and arrays of the store.
     version
-        The OME-NGFF version of every document in it (ST-08: one version throughout a hierarchy).
+        The OME-NGFF version of its documents (ST-08: one version throughout a hierarchy); see `version_of`.
     closed
         Set by ``close()``. A closed store can still be read, since nodes hold nothing open, but not written.
     strict
@@ -66,6 +75,16 @@ class Session:
     def writable(self) -> bool:
         """Whether changes are accepted: open for writing, and not closed."""
         return not (self.closed or self.read_only)
+
+    def version_of(self, attributes: JSONObject) -> SpecVersion:
+        """Return the version that a document is of: the one that it states, else that of the store.
+
+        An upgrade that was cut short leaves documents of two versions (ST-08), each of them whole.
+        """
+        with suppress(MetadataError):  # it states none that is known
+            if self.version.declared(attributes) not in (None, self.version.name):
+                return detect(self.documents.format, attributes)
+        return self.version
 
     @property
     def name(self) -> str:

@@ -98,7 +98,7 @@ class Well(ModelNode[WellGroupMeta]):
 
     def _dump(self, meta: WellGroupMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store: the specification has no well without positions (WL-01)."""
-        version = self._session.version
+        version = self._session.version_of(attributes)
         if meta.images:
             return version.dump(meta, attributes, trusted=trusted)
         rest = {key: value for key, value in version.ome(attributes).items() if key != "well"}

@@ -298,11 +298,12 @@ def _edit_list(labels: Labels, change: Callable[[list[str]], list[str]]) -> None
     Label images that are there and were not listed are listed with it. A list is never empty: with its last name it
     goes, and the group too when nothing else is in it.
     """
-    version, documents = labels._session.version, labels._documents
+    documents = labels._documents
     if documents.kind(labels.path) is None:
-        documents.put_group(labels.path, version.with_ome({}, {}))
+        documents.put_group(labels.path, labels._session.version.with_ome({}, {}))
 
     def edit(attributes: JSONObject) -> JSONObject:
+        version = labels._session.version_of(attributes)
         meta = version.load(LabelsMeta, attributes) or LabelsMeta(labels=[])
         names = list(dict.fromkeys(change(labels._listed())))
         if names:
@@ -315,9 +316,10 @@ def _edit_list(labels: Labels, change: Callable[[list[str]], list[str]]) -> None
 
 def _delete_empty_group(labels: Labels) -> None:
     """Delete a labels group that says nothing and holds nothing."""
-    version, documents = labels._session.version, labels._documents
-    nothing = version.with_ome({}, {})
-    if documents.group(labels.path) == nothing and not documents.children(labels.path):
+    documents = labels._documents
+    found = documents.group(labels.path)
+    nothing = labels._session.version_of(found).with_ome({}, {})
+    if found == nothing and not documents.children(labels.path):
         documents.delete(labels.path)
 
 

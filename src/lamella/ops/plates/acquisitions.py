@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
+from lamella.nodes.parts import read_part
 from lamella.nodes.session import Place, Session
 from lamella.nodes.well import plate_above
 from lamella.spec.plate import AcquisitionMeta, WellGroupMeta
@@ -65,7 +66,7 @@ def acquisition_of(position: Position) -> AcquisitionMeta:
         if well is None:
             return unknown
         place, name = well
-        listed = place.session.version.load(WellGroupMeta, place.session.documents.group(place.path))
+        listed = read_part(place, WellGroupMeta, place.session.documents.group(place.path))
         numbers = (
             [] if listed is None else [image.acquisition for image in listed.images if image.path == name]
         )

@@ -262,9 +262,9 @@ def copy_position(source: Position, target: Place, *, jobs: int | None = None) -
     documents, storage = target.session.documents, target.session.documents.storage
     if source._session.version.zarr_format == target.session.version.zarr_format:
         copy_files(place.session.documents.storage, place.path, storage, target.path, jobs=jobs)
-        _rewrite_versions(place, target)
         if documents.kind(target.path) is None:
             raise NodeNotFoundError(f"There is no position at {source._place} any more to copy.")
+        _rewrite_versions(place, target)
     else:
         _recode(place, target, jobs)
     write_facts(source, target)
@@ -292,11 +292,11 @@ def _groups_and_arrays(place: Place, below: str = "") -> Iterator[tuple[str, str
 
 def _rewrite_versions(source: Place, target: Place) -> None:
     """Give copied documents the spelling of the target's version, where it differs."""
-    if source.session.version is target.session.version:
-        return
+    version, documents = target.session.version, target.session.documents
     for path, kind in [("", "group"), *_groups_and_arrays(target)]:
-        if kind == "group":
-            target.session.documents.put_group(target.child(path).path, _converted(source, target, path))
+        place = target.child(path).path
+        if kind == "group" and source.session.version_of(documents.group(place)) is not version:
+            documents.put_group(place, _converted(source, target, path))
 
 
 def _recode(source: Place, target: Place, jobs: int | None) -> None:
@@ -382,4 +382,6 @@ def _axis_names(array: Place) -> list[str] | None:
 
 def _converted(source: Place, target: Place, path: str) -> JSONObject:
     attributes = source.session.documents.group(source.child(path).path)
-    return versions.convert_attributes(attributes, source.session.version, target.session.version)
+    return versions.convert_attributes(
+        attributes, source.session.version_of(attributes), target.session.version
+    )

@@ -13,6 +13,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from lamella.nodes.ome_xml import file_beside, names_from_xml
+from lamella.nodes.parts import read_part
 from lamella.spec import edits
 from lamella.spec.images import ImagesMeta
 
@@ -31,7 +32,7 @@ def write_facts(source: Position, target: Place) -> None:
     if not edits.channel_names(meta):
         names = names_from_xml(source._place, len(source.channel_names))
         meta = edits.name_channels(meta, names) if names else meta
-    own = source._session.version.load(ImagesMeta, source._documents.group(source.path))
+    own = read_part(source._place, ImagesMeta, source._documents.group(source.path))
     if own is None or meta == own:
         return
     version = target.session.version

@@ -34,7 +34,7 @@ def custom_attributes(node: NGFFNode | Place, version: SpecVersion) -> JSONObjec
     place = node if hasattr(node, "session") else node._place
     session = place.session
     attributes = without_records(session.documents.group(place.path))
-    attributes = versions.convert_attributes(attributes, session.version, version)
+    attributes = versions.convert_attributes(attributes, session.version_of(attributes), version)
     ome = {key: value for key, value in version.ome(attributes).items() if key != _SERIES}
     return version.with_ome({key: value for key, value in attributes.items() if key != _SERIES}, ome)
 
