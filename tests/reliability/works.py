@@ -224,7 +224,47 @@ def _levels(folder: Path, version: str) -> None:
     plate(folder, version, levels=2)
 
 
+def _levels_to_write(folder: Path, version: str) -> None:
+    """Make a plate with a position that has no image yet."""
+    plate(folder, version, levels=2)
+    with _open(folder) as node:
+        node.create_position("C", "1", "0")
+
+
+def double(position: lamella.Position) -> np.ndarray:
+    """Map a position to its finest level with other values."""
+    return position["0"][:] // 2
+
+
+def _map(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder) as node:
+        node.map(double, name="half", positions=["A/1/0", "A/1/1", "B/2/0"], jobs=1)
+
+
+def _image_with_levels(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    """Create an image and its levels, write pixels, and bring the levels up to date."""
+    with _open(folder, "C/1/0") as position:
+        if "0" not in position.dataset_paths:
+            position.create_image("0", pixels(5), chunks=(1, 1, 1, 8, 6))
+        position.initialize_pyramid(3)
+        position["0"][1] = pixels(6)[0]
+        position.update_pyramid(method="mean")
+
+
+def _stream(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    """Stream frames with a pyramid behind them; go on after those that are there."""
+    with (
+        _open(folder, "C/1/0") as position,
+        position.stream("0", (8, 12), "uint16", order="tc", pyramid=3, resume=True) as stream,
+    ):
+        for frame in pixels(4).reshape(-1, 8, 12)[stream.stored :]:
+            stream.append(frame)
+
+
 WORKS: dict[str, Work] = {
+    "levels of a map": Work(_levels_to_write, _map),
+    "levels of an image": Work(_levels_to_write, _image_with_levels),
+    "levels of a stream": Work(_levels_to_write, _stream),
     "frames": Work(plate, lambda *given: frames(*given, sharded=False)),
     "frames of shards": Work(plate, lambda *given: frames(*given, sharded=given[1] != "0.4")),
     "bulk creation": Work(plate, _create, NodeExistsError),

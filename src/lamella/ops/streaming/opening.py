@@ -241,8 +241,13 @@ def _planned(
 
 
 def _is_resumed(position: Position, options: StreamOptions) -> bool:
-    """Whether a stream goes on with an array that is there."""
-    return options.resume and position._documents.kind(position._place.child(options.name).path) == "array"
+    """Whether a stream goes on with an array that is there; what a killed call did not come to list is made anew."""
+    place = position._place.child(options.name).path
+    return (
+        options.resume
+        and position._documents.kind(place) == "array"
+        and options.name in position.dataset_paths
+    )
 
 
 def _open(
