@@ -20,7 +20,6 @@ import lamella
 from lamella.adapters.xarray_backend import LamellaBackend
 from lamella.models import TransformationMeta, axes
 from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents
 
 AXIS_SETS = ("yx", "zyx", "cyx", "tyx", "tczyx", "tcyx", "czyx")
 LENGTHS = {"t": 3, "c": 2, "z": 4, "y": 6, "x": 5}
@@ -352,36 +351,6 @@ def test_threads_that_write_a_timepoint_each_lose_nothing(version):
         list(pool.map(write, (3, 5, 0, 2, 4, 1)))
     found = lamella.open_ome_zarr(path).to_xarray()
     xr.testing.assert_equal(found.sel(c=["DAPI"]), whole)
-
-
-@pytest.mark.parametrize("step", range(6))
-def test_a_write_that_dies_while_it_moves_timepoints_can_be_repeated(version, step, monkeypatch):
-    whole = labelled(t=3, c=2, z=1)
-    position = new_position(version)
-    position.write_xarray(whole.isel(t=[1, 2]))
-    countdown = [step]
-
-    def dying(name):
-        original = getattr(Documents, name)
-
-        def method(self, *args, **kwargs):
-            if countdown[0] == 0:
-                raise KeyboardInterrupt
-            countdown[0] -= 1
-            return original(self, *args, **kwargs)
-
-        monkeypatch.setattr(Documents, name, method)
-
-    for name in ("put_array", "edit_group", "delete", "move"):
-        dying(name)
-    with pytest.raises(KeyboardInterrupt):
-        position.write_xarray(whole.isel(t=[0]))
-    monkeypatch.undo()
-    again = lamella.open_ome_zarr(position.zgroup.store.root, mode="r+")
-    again.write_xarray(whole.isel(t=[0]))
-    xr.testing.assert_equal(again.to_xarray(), whole)
-    assert again.array_keys() == ["0"]
-    assert "xarray_move" not in again.zattrs["lamella"]
 
 
 @pytest.mark.parametrize("names", AXIS_SETS)

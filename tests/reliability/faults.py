@@ -4,7 +4,8 @@ What is counted is what Python asks of the system below a root: files opened for
 folder made, every rename and removal. TensorStore's own files are written by its threads, unseen: for them there are
 `strace`, the size limit of files, and small file systems.
 
-Used by tests and by ``torture``; knows nothing of lamella.
+Used by tests and by ``torture``; knows nothing of lamella but the function by which it calls `renameat2`, which Python
+has not.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -65,7 +67,7 @@ def chosen(steps: list[str], most: int | None) -> list[int]:
     if most is None:
         return list(range(1, len(steps) + 1))
     after = [n + 1 for n in firsts(steps) if n < len(steps)]
-    seen = [n for n in after if steps[n - 2].startswith(("replace ", "rename "))]
+    seen = [n for n in after if steps[n - 2].startswith(("replace ", "rename ", "exchange "))]
     others = [1, *(n for n in after if n not in seen)]
     kept = spread(seen, most * 2 // 3)
     return sorted({*kept, *spread(others, most - len(kept)), len(steps)})
@@ -130,6 +132,9 @@ class Faults:
         ):
             self._patch(os, name, getattr(self, f"_{name}"))
         self._patch(shutil, "copyfile", self._copyfile)
+        system = sys.modules.get("lamella.store.file_system")
+        if system is not None:
+            self._patch(system, "exchange", self._exchange)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -225,6 +230,12 @@ class Faults:
         if self._below(target):
             self.step("rename", self._name(target))
         real(source, target, **options)
+
+    def _exchange(self, real: Any, source: Any, target: Any) -> bool:
+        if self._below(target):
+            self.step("exchange", self._name(target))
+        done: bool = real(source, target)
+        return done
 
     def _copyfile(self, real: Any, source: Any, target: Any, **options: Any) -> Any:
         if self._below(target):

@@ -11,7 +11,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from itertools import accumulate, product
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from lamella.ops.sources import reads_from
 from lamella.store.array_creation import new_array
 from lamella.store.arrays import StoredArray
 from lamella.store.growth import growing
-from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.litter import private_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,7 +92,7 @@ def _write_box(array: ImageArray, box: Box, source: _Broadcast) -> None:
 def computed_beside(array: ImageArray, data: Any) -> Iterator[ImageArray]:
     """Compute data that read from an array into another one beside it, which is deleted afterwards."""
     documents = array._place.session.documents
-    beside = array._place.parent.child(f"{PRIVATE_PREFIX}{uuid4().hex}")
+    beside = array._place.parent.child(private_name(".tmp"))
     described = new_array(
         data.shape,
         data.dtype,

@@ -14,6 +14,7 @@ import numpy as np
 from lamella.adapters.dask import dask_array
 from lamella.adapters.xarray_attributes import real_times, user_attributes
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError
+from lamella.nodes.replacing import resolved
 from lamella.spec.axes import AxisMeta, axis_kind, channel_axis
 from lamella.store.limits import check_block
 
@@ -123,7 +124,8 @@ def _taken(
     position: Position, values: np.ndarray[Any, Any], start: float, step: float
 ) -> np.ndarray[Any, Any]:
     """Return times with those in place that frames were really taken at, where a write stored them."""
-    attributes, paths = position._documents.group(position.path), position.dataset_paths
+    attributes, _ = resolved(position._place, position._documents.group(position.path))
+    paths = position.dataset_paths
     found = real_times(attributes, paths[0], start, step) if paths else None
     for frame, time in (found or {}).items():
         if 0 <= frame < len(values):

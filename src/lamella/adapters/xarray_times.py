@@ -1,35 +1,35 @@
 """Timepoints of a stored image moved to other indices, so that a kill at any instant leaves an image to go on from.
 
-The array with the new time axis is made beside the old one. Only when it is complete do the attributes say so, in
-``attributes["lamella"]["xarray_move"]``; from then on `finish_move`, called by every write, can end
-the swap.
+The array with the new time axis is made beside the old one, and takes its place when it is complete, with the start and
+step of the times (:mod:`lamella.nodes.replacing`).
 
 Layer: adapters.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lamella.adapters.dask import ArrayWriter, block_shape
 from lamella.adapters.xarray_attributes import with_real_times, with_written_times
 from lamella.errors import InvalidArgumentError
+from lamella.nodes.replacing import make_beside, put_in_place
 from lamella.ops.execution import run
 from lamella.ops.regions import Region, regions
 from lamella.spec import edits, geometry
 from lamella.store.arrays import StoredArray
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lamella.adapters.xarray_plan import WritePlan
     from lamella.nodes.position import Position
+    from lamella.spec.images import ImagesMeta
     from lamella.spec.transforms import TransformationMeta
     from lamella.types import JSONObject
-
-_MOVE = "xarray_move"
 
 
 def level_transforms(
@@ -60,11 +60,9 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
     assert times is not None
     assert axis is not None
     documents = position._documents
-    place, beside = position._place.child(plan.image), position._place.child(f"{plan.image}.moving")
-    if documents.storage.exists(beside.path):  # left by a write that was killed before it counted
-        documents.delete(beside.path)
+    place = position._place.child(plan.image)
     old = StoredArray(documents, place.path)
-    documents.put_array(beside.path, old.meta.with_shape(tuple(plan.shape)))
+    beside = make_beside(position, old.meta.with_shape(tuple(plan.shape)))
     new = StoredArray(documents, beside.path)
     empty = np.asarray(array.fill_value, array.dtype)
 
@@ -92,16 +90,19 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
     except BaseException:
         documents.delete(beside.path)
         raise
-    set_times(position, plan)
+    record = partial(times_recorded, plan=plan)
+    put_in_place(position, plan.image, beside, _transformed(position, plan), last=record)
 
 
 def set_times(position: Position, plan: WritePlan) -> None:
-    """Give an image the start and step of a plan, and swap in the array that was made for them, if there is one."""
-    move = {"image": plan.image, "scale": plan.scale, "translation": plan.translation}
-    position._documents.edit_group(
-        position.path, lambda attributes: _with_move(times_recorded(attributes, plan), move)
-    )
-    finish_move(position)
+    """Give an image the start and step of a plan that moves no timepoint."""
+    position._live.edit(_transformed(position, plan), beside=partial(times_recorded, plan=plan))
+
+
+def _transformed(position: Position, plan: WritePlan) -> Callable[[ImagesMeta], ImagesMeta]:
+    """Return the change of metadata that gives an image the start and step of a plan."""
+    transforms = level_transforms(position, plan.scale, plan.translation)
+    return lambda meta: edits.set_transform(meta, plan.image, transforms)
 
 
 def times_recorded(attributes: JSONObject, plan: WritePlan) -> JSONObject:
@@ -111,33 +112,3 @@ def times_recorded(attributes: JSONObject, plan: WritePlan) -> JSONObject:
     if plan.times.grid.movable:
         attributes = with_written_times(attributes, plan.image, plan.times.grid)
     return with_real_times(attributes, plan.image, plan.times.grid)
-
-
-def finish_move(position: Position) -> None:
-    """Swap in the array that a move has completed, if there is one. Each step can be taken again after a kill."""
-    documents = position._documents
-    own = documents.group(position.path).get("lamella")
-    move = own.get(_MOVE) if isinstance(own, dict) else None
-    if not isinstance(move, dict):
-        return
-    transforms = level_transforms(position, move["scale"], move["translation"])
-    position._live.edit(lambda meta: edits.set_transform(meta, move["image"], transforms))
-    path, beside = (
-        position._place.child(move["image"]).path,
-        position._place.child(f"{move['image']}.moving").path,
-    )
-    if documents.kind(beside) == "array":
-        if documents.storage.exists(path):
-            documents.delete(path)
-        documents.move(beside, path)
-    documents.edit_group(position.path, lambda attributes: _with_move(attributes, None))
-
-
-def _with_move(attributes: JSONObject, move: JSONObject | None) -> JSONObject:
-    own: dict[str, Any] = {
-        key: value for key, value in (attributes.get("lamella") or {}).items() if key != _MOVE
-    }
-    if move is not None:
-        own[_MOVE] = move
-    rest = {key: value for key, value in attributes.items() if key != "lamella"}
-    return {**rest, "lamella": own} if own else rest

@@ -17,13 +17,13 @@ from lamella.adapters.lazy_writes import around, computed_beside, write_blocks
 from lamella.adapters.xarray_attributes import with_user_attributes
 from lamella.adapters.xarray_plan import WritePlan, plan_write
 from lamella.adapters.xarray_times import (
-    finish_move,
     level_transforms,
     move_timepoints,
     set_times,
     times_recorded,
 )
 from lamella.errors import InvalidArgumentError
+from lamella.nodes.replacing import finish_replacing
 from lamella.nodes.unfinished_writes import marked_unless_finished
 from lamella.ops.sources import reads_from
 from lamella.spec.axes import axes_from_json
@@ -101,7 +101,7 @@ def write_xarray(position: Position, data_array: xr.DataArray, image: str = "0")
     position._require_writable(f"write to the image {name!r}")
     with ExitStack() as alone, ExitStack() as lock:
         lock.enter_context(position._documents.storage.lock(join(position.path, "write_xarray")))
-        finish_move(position)
+        finish_replacing(position)
         plan = plan_write(position, data_array, name)
         plan = alone.enter_context(_safe_to_read(position, plan))
         array, grown = _prepared(position, plan)

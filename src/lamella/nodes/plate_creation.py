@@ -22,6 +22,7 @@ from lamella.nodes.session import Place, join
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.spec import edits, plate_edits
 from lamella.spec.plate import WellGroupMeta
+from lamella.store.litter import private_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -362,7 +363,12 @@ def _clear(parent: Plate | Well, place: Place, plan: NewPosition, *, listed: boo
         return
     if not listed and not parent._overwriting_creation and not is_as_planned(parent, place, plan):
         raise _not_listed(parent, place.path.removeprefix(parent.path).strip("/"))
-    parent._documents.delete(place.path)
+    if not listed:
+        parent._documents.delete(place.path)
+        return
+    new = place.parent.child(private_name(".tmp")).path
+    parent._documents.put_group(new, attributes)
+    parent._documents.replace(place.path, new)  # a position that is listed is always there
 
 
 def _is_filled(plate: Plate, path: str) -> bool:

@@ -20,12 +20,13 @@ from lamella.nodes.position_pyramids import PyramidMethods
 from lamella.nodes.position_streams import StreamMethods
 from lamella.nodes.position_transforms import TransformEdits
 from lamella.nodes.position_xarray import XarrayMethods
+from lamella.nodes.replacing import resolved
 from lamella.nodes.reporting import check_document, check_levels
 from lamella.nodes.session import join
 from lamella.spec import edits
 from lamella.spec.axes import axes_from_json, channel_axis
 from lamella.spec.images import ImagesMeta, MultiScaleMeta
-from lamella.spec.intents import read_appending, with_appending
+from lamella.spec.intents import read_appending, read_replacing, with_appending
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.spec.transforms import TransformationMeta
 from lamella.store.arrays import StoredArray
@@ -159,8 +160,11 @@ class Position(
 
     def _load(self, attributes: JSONObject) -> ImagesMeta:
         version = self._session.version
+        attributes, missing = resolved(self._place, attributes)
         meta = read_part(self._place, ImagesMeta, attributes)
         if meta is not None and meta.multiscales:
+            if missing in meta.multiscales[0].get_dataset_paths():
+                meta = edits.remove_dataset(meta, missing)
             appending = read_appending(attributes)
             return with_sizes(
                 self._place, meta if appending is None else self._with_appended(meta, appending)
@@ -197,14 +201,16 @@ class Position(
 
     def _dump(self, meta: ImagesMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store; see :func:`pending_attributes` for a position without an array."""
-        document = self._session.version.dump(meta, attributes, trusted=trusted)
+        attributes, _ = resolved(self._place, attributes)
+        version = self._session.version_of(attributes)
+        document = version.dump(meta, attributes, trusted=trusted)
         appending = self._appending or read_appending(attributes)
         if appending is not None:
             is_named = appending.name in edits.channel_names(meta)
             document = with_appending(document, None if is_named else appending)
         if any(image.datasets for image in meta.multiscales):
             return _without_pending(document)
-        return pending_attributes(self._session.version, meta, document)
+        return pending_attributes(version, meta, document)
 
     def _first_attributes(self) -> JSONObject:
         return self._dump(self._load({}), {})
@@ -517,5 +523,5 @@ def _stored_transforms(attributes: JSONObject) -> list[TransformationMeta] | Non
 
 
 def _is_settled(attributes: JSONObject) -> bool:
-    """Whether the document alone says which channels there are: none is being appended."""
-    return read_appending(attributes) is None
+    """Whether the document alone says what there is: no channel is being appended, and no array replaced."""
+    return read_appending(attributes) is None and read_replacing(attributes) is None

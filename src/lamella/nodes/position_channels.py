@@ -13,9 +13,10 @@ import numpy as np
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
+from lamella.nodes.replacing import finish_replacing
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
-from lamella.spec.intents import Appending, read_appending, with_appending
+from lamella.spec.intents import Appending, read_appending, read_replacing, with_appending
 from lamella.store.assignment import is_lazy
 
 if TYPE_CHECKING:
@@ -134,6 +135,8 @@ class ChannelEdits(NGFFNode):
         if self._appending is None and read_appending(self._live.last_attributes) is not None:
             with self._documents.lock(self.path):
                 self._finish_append()
+        if read_replacing(self._live.last_attributes) is not None:
+            finish_replacing(cast("Position", self))
 
     def _with_names(self, meta: ImagesMeta, names: list[str]) -> ImagesMeta:
         """Return the metadata with a name for each channel: an image of another program may have none, or fewer."""

@@ -6,9 +6,9 @@ Layer: nodes. Layout of chunks and shards is the store's; this module checks tha
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from operator import index
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
-from uuid import uuid4
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.store.array_memo import made
 from lamella.store.documents import new_array
 from lamella.store.formats import DOCUMENTS
-from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.layout import auto_layout, default_chunks
 
 if TYPE_CHECKING:
@@ -217,7 +216,8 @@ class ImageCreation(NGFFNode):
     def _create(self, name: str, request: ArrayRequest, source: Source | None) -> ImageArray:
         live = self._live
         # Without pixels, what was read last will do: the edit looks again under its lock, and `add` checks again.
-        view = live.view if source is not None or live.content is None else live.last_view
+        is_known = source is None and live.content is not None and not self._overwriting_creation
+        view = live.last_view if is_known else live.view
         key, place = self._array_place(name)
         if key in read_stale(live.last_attributes).unlisted:
             self._forget_unfinished()
@@ -244,37 +244,27 @@ class ImageCreation(NGFFNode):
 
         def beside(attributes: JSONObject) -> JSONObject:
             # A lower level counts as stale until it is written.
-            return with_unwritten(attributes, key, array, staged is not None) if is_lower else attributes
-
-        staged = None
-        if found is not None and source is not None:
-            add(view)  # a transform that does not fit is refused before pixels are written
-            # An array that is replaced may be what the source reads from: the new one is written beside it.
-            staged = self._staged(array, source)
+            return with_unwritten(attributes, key, array, False) if is_lower else attributes
 
         if fewer:
             text = fewer_channels(key, array.shape, view, self._place)
             warnings.warn(text, UserWarning, stacklevel=4 if source is None else 3)
+        if listed and (found or self._documents.kind(place.path)) is not None:
+            first = partial(with_unwritten, key=key, array=array, written=source is not None)
+            return self._replace(key, array, source, add, first if is_lower else None)
         same = None if request.transform is not None or is_lower else ("add_dataset", key, array.dtype.str)
-        try:
-            meta = live.edit(
-                add,
-                before_write=lambda: self._put_array(key, array, listed, found, staged),
-                same=same,
-                beside=beside,
-            )
-        except BaseException:
-            if staged is not None and self._documents.storage.exists(staged.path):
-                self._documents.delete(staged.path)
-            raise
+        meta = live.edit(
+            add,
+            before_write=lambda: self._put_array(key, array, listed, found),
+            same=same,
+            beside=beside,
+        )
         made = self._array_class(place, meta.multiscales[0].axes)
-        if source is not None and staged is None:
+        if source is not None:
             self._fill(made, key, source)
         return made
 
-    def _put_array(
-        self, key: str, array: ArrayMeta, listed: bool, found: str | None, staged: Place | None
-    ) -> None:
+    def _put_array(self, key: str, array: ArrayMeta, listed: bool, found: str | None) -> None:
         """Write the array that a document will list, as the last step before that is written, under its lock."""
         path = self._place.child(key).path
         if found is None and "/" not in key and self._documents.put_new_array(path, array):
@@ -286,10 +276,7 @@ class ImageCreation(NGFFNode):
             self._documents.delete(path)
         for group in self._groups_above(key):
             self._documents.put_group(group, {})
-        if staged is None:
-            self._documents.put_array(path, array, new=True)
-        else:
-            self._documents.move(staged.path, path)
+        self._documents.put_array(path, array, new=True)
 
     def _fitted(
         self, meta: ImagesMeta, key: str, request: ArrayRequest
@@ -306,6 +293,31 @@ class ImageCreation(NGFFNode):
         fewer = request.check_shape and has_fewer_channels(meta, key, array.shape, self._place)
         paths = meta.multiscales[0].get_dataset_paths()
         return array, key in paths, paths[:1] not in ([], [key]), fewer
+
+    def _replace(
+        self,
+        key: str,
+        array: ArrayMeta,
+        source: Source | None,
+        add: Callable[[ImagesMeta], ImagesMeta],
+        first: Callable[[JSONObject], JSONObject] | None,
+    ) -> ImageArray:
+        """Create an array in the place of a listed one, which may be what the source reads from."""
+        from lamella.nodes.replacing import make_beside, put_in_place
+        from lamella.ops.copy import write_array
+
+        self._check_free(key, self._documents.kind(self._place.child(key).path), True)
+        add(self._live.view)  # a transform that does not fit is refused before pixels are written
+        position = cast("Position", self)
+        new = make_beside(position, array)
+        try:
+            if source is not None:
+                write_array(ImageArray(new), source)
+        except BaseException:
+            self._documents.delete(new.path)
+            raise
+        meta = put_in_place(position, key, new, add, first=first)
+        return self._array_class(self._place.child(key), meta.multiscales[0].axes)
 
     def _forget_unfinished(self) -> None:
         """Delete the levels that a killed call has begun, so that their names are free."""
@@ -387,19 +399,6 @@ class ImageCreation(NGFFNode):
             )
             self._documents.delete(made.path)
             raise
-
-    def _staged(self, array: ArrayMeta, source: Source) -> Place:
-        """Write an array under a private name, which no listing shows."""
-        from lamella.ops.copy import write_array
-
-        place = self._place.child(f"{PRIVATE_PREFIX}{uuid4().hex}")
-        self._documents.put_array(place.path, array, new=True)
-        try:
-            write_array(ImageArray(place), source)
-        except BaseException:
-            self._documents.delete(place.path)
-            raise
-        return place
 
     def _array_place(self, name: int | str) -> tuple[str, Place]:
         """Return the name as text, and its place; refuse names that a position keeps for something else."""

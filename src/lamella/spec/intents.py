@@ -6,6 +6,10 @@ readers pass over. A plate of which a well is being renamed, and an image to whi
     "lamella": {"renaming": {"from": "B/2", "to": "D/7"}}
     "lamella": {"appending_channel": {"name": "Cy5", "after": 2}}
 
+An image of which an array is being replaced by one that is written beside it, with what the document says then::
+
+    "lamella": {"replacing": {"name": "0", "by": ".lamella-...new", "token": "...", "after": {"multiscales": [...]}}}
+
 Layer: spec. Pure functions on attributes.
 """
 
@@ -19,6 +23,11 @@ if TYPE_CHECKING:
 _OURS = "lamella"
 _RENAMING = "renaming"
 _APPENDING = "appending_channel"
+
+
+_REPLACING = "replacing"
+_TOKEN = "replaces"
+_PARTS = ("ome", "lamella")
 
 
 class Renaming(NamedTuple):
@@ -71,6 +80,96 @@ def with_appending(attributes: JSONObject, appending: Appending | None) -> JSONO
     """Return attributes that say which channel is being appended; None: none is."""
     value: JSON = None if appending is None else {"name": appending.name, "after": appending.after}
     return _with(attributes, _APPENDING, value)
+
+
+class Replacing(NamedTuple):
+    """An array of an image that is being replaced.
+
+    Attributes
+    ----------
+    name
+        Of the array.
+    by
+        Name of the new one until it is in its place.
+    token
+        What the attributes of the new one say until all is done, so that it is known wherever it is.
+    after
+        What of the document is other when it is there.
+    """
+
+    name: str
+    by: str
+    token: str
+    after: JSONObject
+
+
+def read_replacing(attributes: JSONObject) -> Replacing | None:
+    """Read which array of an image is being replaced.
+
+    >>> read_replacing({"lamella": {"replacing": {"name": "0", "by": ".x", "token": "a", "after": {}}}})
+    Replacing(name='0', by='.x', token='a', after={})
+    """
+    found = _read(attributes, _REPLACING)
+    if not isinstance(found, dict):
+        return None
+    name, by, token, after = (found.get(key) for key in Replacing._fields)
+    texts = isinstance(name, str) and isinstance(by, str) and isinstance(token, str)
+    return Replacing(name, by, token, after) if texts and isinstance(after, dict) else None  # type: ignore[arg-type]
+
+
+def with_replacing(attributes: JSONObject, replacing: Replacing | None) -> JSONObject:
+    """Return attributes that say which array is being replaced; None: none is."""
+    return _with(attributes, _REPLACING, None if replacing is None else replacing._asdict())
+
+
+def replaces(attributes: JSONObject) -> str | None:
+    """Return the token of an array that is put in the place of another one; None of all others."""
+    found = _read(attributes, _TOKEN)
+    return found if isinstance(found, str) else None
+
+
+def with_token(attributes: JSONObject, token: str | None) -> JSONObject:
+    """Return attributes of an array with the token by which it is known while it replaces another one; None: without.
+
+    >>> with_token(with_token({"mine": 1}, "a"), None)
+    {'mine': 1}
+    """
+    return _with(attributes, _TOKEN, token)
+
+
+def difference(before: JSONObject, after: JSONObject) -> JSONObject:
+    """Return what is other in some attributes, key by key, also in the parts of OME and of lamella; None: it is gone.
+
+    >>> difference({"ome": {"version": "0.5", "labels": ["a"]}, "mine": 1}, {"ome": {"version": "0.5"}, "mine": 1})
+    {'ome': {'labels': None}}
+    """
+    found: JSONObject = {}
+    for key in {**before, **after}:
+        old, new = before.get(key), after.get(key)
+        if key in _PARTS and isinstance(old, dict) and isinstance(new, dict):
+            new = {name: new.get(name) for name in {**old, **new} if old.get(name) != new.get(name)}
+            old = {}
+        if old != new:
+            found[key] = new
+    return found
+
+
+def changed(attributes: JSONObject, by: JSONObject) -> JSONObject:
+    """Return attributes with a `difference` made.
+
+    >>> changed({"ome": {"version": "0.5", "labels": ["a"]}, "mine": 1}, {"ome": {"labels": None}, "its": 2})
+    {'ome': {'version': '0.5'}, 'mine': 1, 'its': 2}
+    """
+    found = dict(attributes)
+    for key, new in by.items():
+        old = found.get(key)
+        parts = {**old, **new} if key in _PARTS and isinstance(old, dict) and isinstance(new, dict) else None
+        found[key] = (
+            new
+            if parts is None
+            else {name: value for name, value in parts.items() if value is not None} or None
+        )
+    return {key: value for key, value in found.items() if value is not None or key not in by}
 
 
 def _read(attributes: JSONObject, key: str) -> JSON:

@@ -467,6 +467,18 @@ class Documents:
         self._consolidated.drop([*ancestors(old), *ancestors(new)], above_only=False)
         self.storage.move(old, new)
 
+    def replace(self, path: str, by: str) -> None:
+        """Let the node at `by` take the place of the one at `path`, which goes; see `Storage.replace`.
+
+        Raises
+        ------
+        NodeNotFoundError
+            Nothing is at `by`.
+        """
+        self.storage.check_writable(path)
+        self._consolidated.drop([*ancestors(path), *ancestors(by)], above_only=False)
+        self.storage.replace(path, by)
+
     def discard_copies(self, path: str, of: str) -> None:
         """Remove below a path what is the same below another one: copies that a killed move left; all else stays."""
         self.storage.check_writable(path)

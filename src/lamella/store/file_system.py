@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 from typing import TYPE_CHECKING
 
 from lamella.log import log
@@ -26,6 +27,9 @@ READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | 
 
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 """Flag to refuse a last part that is a link."""
+
+_HERE, _EXCHANGE = -100, 2
+"""``AT_FDCWD`` and ``RENAME_EXCHANGE`` of Linux."""
 
 MET_A_LINK = {errno.ELOOP, errno.EMLINK, getattr(errno, "EFTYPE", errno.ELOOP)}
 """What systems say where `NO_LINK` met one: Linux and macOS; FreeBSD; NetBSD."""
@@ -140,6 +144,23 @@ def copy_whole(source: str, temporary: str, target: str, *, fsync: bool) -> None
         remove_file(temporary)
         raise
     log.debug("Wrote %s", target)
+
+
+def exchange(one: str, other: str) -> bool:
+    """Exchange the names of two folders in one step; False where the system or its file system cannot."""
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM, errno.EXDEV):
+        return False  # NFS, FAT, old kernels, sandboxes that know no such call, layers of containers
+    raise OSError(number, os.strerror(number), other)
 
 
 def same_entry(one: str, other: str) -> bool:

@@ -402,6 +402,24 @@ class LocalStorage(Storage):
             for key in (old, new):
                 self.folders.flush(key.rpartition("/")[0])
 
+    def replace(self, path: str, by: str) -> None:
+        """Exchange the two names in one step where the system can, and remove the old folder."""
+        self.check_deletable(path)
+        target, source = self._base + check_key(path), self._base + check_key(by)
+        self._bounds.check(by.rpartition("/")[0])
+        self._forget()
+        try:
+            done = not self._is_alias(path) and os.path.lexists(target) and system.exchange(source, target)
+        except OSError as error:
+            self._fail("replace", path, error)
+        if not done:
+            self.delete(path)
+            self.move(by, path)
+            return
+        if self.fsync:
+            self.folders.flush(path.rpartition("/")[0])
+        self.delete(by)
+
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
         """Hold a lock file beside the key, over threads and processes."""

@@ -12,7 +12,9 @@ import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, TypeAlias
 
-from lamella.errors import ReadOnlyError
+from lamella.errors import NodeNotFoundError, ReadOnlyError
+from lamella.store.bounds import DOCUMENTS
+from lamella.store.keys import join
 from lamella.store.paths import is_url, location
 
 if TYPE_CHECKING:
@@ -166,6 +168,31 @@ class Storage(ABC):
         NodeExistsError
             `new` exists.
         """
+
+    def replace(self, path: str, by: str) -> None:
+        """Let what is at `by` take the place of the folder at `path`, which goes.
+
+        In a local store on Linux the two exchange their names: a kill leaves the old or the new one there, and maybe
+        the other one at `by`. Elsewhere the old one goes first, its documents before all else, so that what a kill
+        leaves of it is no node.
+
+        Raises
+        ------
+        NodeNotFoundError
+            `by` does not exist.
+        StorageError
+            Something of the old one is protected; nothing was touched then.
+        """
+        self.check_deletable(path)
+        if not self.exists(by):
+            raise NodeNotFoundError(
+                f"cannot put {by!r} in the place of {path!r}: there is no {by!r} in {self.name}"
+            )
+        for name in sorted(DOCUMENTS):
+            if self.size(join(path, name)) is not None:
+                self.delete(join(path, name))
+        self.delete(path)
+        self.move(by, path)
 
     def discard_copies(self, path: str, of: str) -> None:
         """Delete the keys below a path that are there with the same bytes below another: what a killed move copied.

@@ -1,8 +1,9 @@
 """Where a store is written anew: a folder beside the place that it will take, and how it takes that place.
 
 What was begun is told by what is there: ``plan.json`` with the settings, ``store`` with the new store as far as it is
-written, ``old`` with the store that was moved aside. A kill at any instant leaves the old or the new store whole, and
-the same command goes on from there.
+written. When that is complete, the two folders exchange their names, and the old one goes. A kill at any instant leaves
+the old or the new store whole at its place, and the same command goes on from there. Where the system cannot exchange
+names, the old store is moved to ``old`` first, and for a moment there is none at the place.
 
 Layer: ops.
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, StoreExistsError
 from lamella.log import log
+from lamella.store import file_system as system
 from lamella.store.keys import PRIVATE_PREFIX, is_private
 from lamella.store.local import LocalStorage
 
@@ -92,8 +94,9 @@ class Workspace:
                     "move it back"
                 )
             os.rename(self.new, self.path)
-        swapped = os.path.lexists(self.path) and not os.path.lexists(self.new)
-        if not swapped or plan is None:
+        if plan is None or not os.path.lexists(self.path):
+            return False
+        if os.path.lexists(self.new) and plan.get("store") != os.lstat(self.path).st_ino:
             return False
         same = plan.get("settings") == self.settings
         complete = bool(plan.get("complete"))
@@ -148,14 +151,8 @@ class Workspace:
         if self.replaces and hasattr(os, "sync"):
             os.sync()  # a power cut after the old store is gone must find the new one on the disk
         try:
-            if self.replaces:
-                os.rename(self.path, self._old)
-            try:
-                os.rename(self.new, self.path)
-            except BaseException:
-                if self.replaces:
-                    os.rename(self._old, self.path)
-                raise
+            if not (self.replaces and system.exchange(self.new, self.path)):
+                self._move()
         except OSError as error:
             raise StorageError(
                 f"the new store cannot take the place of {self.path}: {error.strerror or error}; it is in {self.new}",
@@ -163,6 +160,17 @@ class Workspace:
             ) from error
         log.debug("Moved %s to %s", self.new, self.path)
         self._remove()
+
+    def _move(self) -> None:
+        """Let the new store take its place in two steps, where names cannot be exchanged."""
+        if self.replaces:
+            os.rename(self.path, self._old)
+        try:
+            os.rename(self.new, self.path)
+        except BaseException:
+            if self.replaces:
+                os.rename(self._old, self.path)
+            raise
 
     def discard(self) -> None:
         """Give up what was begun; a store that was moved aside and could not be moved back stays."""
@@ -182,12 +190,16 @@ class Workspace:
 
     def _write_plan(self, digest: str, *, complete: bool) -> None:
         plan = {"settings": self.settings, "digest": digest, "complete": complete}
+        if complete:
+            # The new store is told from the old one when the two have exchanged their names.
+            plan["store"] = os.lstat(self.new).st_ino
         LocalStorage(self.folder, fsync=True).write(_PLAN, json.dumps(plan, indent=2).encode())
 
     def _remove(self) -> None:
         """Remove what is left; the plan last, because it says what the rest is."""
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self._old)
+        for name in (self._old, self.new):
+            if os.path.lexists(name):
+                shutil.rmtree(name)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
