@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import NodeNotFoundError, ReadOnlyError
-from lamella.store.bounds import DOCUMENTS
+from lamella.store.formats import DOCUMENTS
 from lamella.store.keys import join
 from lamella.store.paths import is_url, location
 
