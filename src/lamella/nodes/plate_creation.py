@@ -149,8 +149,8 @@ def create_positions(
             given = {name for name, _ in images[path]}
             _refuse_one_folder(plate, names, [name for name in names if name not in given])
         _warn_of_case(plate, meta, change(meta))  # refuses what does not fit before anything is written
-        occupied = _clear_places(plate, images, documents, plans)
-        _write(plate, images, documents, plans, occupied)
+        occupied, placed = _clear_places(plate, images, documents, plans)
+        _write(plate, images, documents, plans, occupied, placed)
         plate._live.edit(change)
         # Last: a position that is there and not listed tells the next call that this one was killed.
         for path, well in documents.items():
@@ -175,13 +175,13 @@ def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> l
     with well._documents.lock(well.path):
         taken = {image.path for image in well._live.refresh().images}
         plans = plan_positions(well, places, position_attributes(well), {})
+        folders: dict[str, Nodes] = {}
         for (name, _), place in zip(positions, places, strict=True):
             if name in taken and not well._overwriting_creation:
                 raise NodeExistsError(f"The well {well._place} has a position {name!r} already.")
-            _clear(well, place, plans[name], listed=name in taken)
-        well._documents.put_new(
-            {place.path: plans[name].nodes for (name, _), place in zip(positions, places, strict=True)}
-        )
+            if not _clear(well, place, plans[name], listed=name in taken):
+                folders[place.path] = plans[name].nodes
+        well._documents.put_new(folders)
         _list_images(well, positions)
     _raise_counts_above(well)
     return _opened(well, places, plans)
@@ -291,8 +291,18 @@ def position_attributes(parent: NGFFNode) -> JSONObject:
     return pending_attributes(version, meta, version.dump(meta, {}))
 
 
-def _write(plate: Plate, images: Images, wells: dict[str, Well], plans: Plans, occupied: set[str]) -> None:
-    """Write new positions and new wells, those in ``occupied`` places into the folder that is there."""
+def _write(
+    plate: Plate,
+    images: Images,
+    wells: dict[str, Well],
+    plans: Plans,
+    occupied: set[str],
+    placed: set[str],
+) -> None:
+    """Write new positions and new wells, those in ``occupied`` places into the folder that is there.
+
+    Those in ``placed`` are there already.
+    """
     documents, version = plate._documents, plate._session.version
     new_wells = [path for path in images if path not in wells]
     rows = {path.partition("/")[0] for path in new_wells}
@@ -311,7 +321,8 @@ def _write(plate: Plate, images: Images, wells: dict[str, Well], plans: Plans, o
         if path not in wells and path not in occupied:
             folders[above + path] = listings[tuple(new)]
         else:
-            folders.update({f"{above}{path}/{name}": plans[name].nodes for name, _ in new})
+            absent = [name for name, _ in new if f"{path}/{name}" not in placed]
+            folders.update({f"{above}{path}/{name}": plans[name].nodes for name in absent})
     documents.put_new(folders)
     documents.put_groups(
         {above + path: listings[tuple(images[path])][""] for path in new_wells if path in occupied}
@@ -338,15 +349,18 @@ def _list_images(well: Well, images: Sequence[tuple[str, int]]) -> None:
     well._live.edit(listed)
 
 
-def _clear_places(plate: Plate, images: Images, wells: dict[str, Well], plans: Plans) -> set[str]:
+def _clear_places(
+    plate: Plate, images: Images, wells: dict[str, Well], plans: Plans
+) -> tuple[set[str], set[str]]:
     """Make room for positions that replace others; refuse those in whose place something unlisted is stored.
 
     Returns
     -------
-    set of str
-        The wells of which there is a folder.
+    tuple of set of str
+        The wells of which there is a folder; the positions that have taken the place of others.
     """
-    occupied = set(wells)
+    occupied: set[str] = set(wells)
+    placed: set[str] = set()
     for path, new in images.items():
         well = plate._place.child(path)
         if path not in wells and not plate._documents.storage.exists(well.path):
@@ -354,21 +368,24 @@ def _clear_places(plate: Plate, images: Images, wells: dict[str, Well], plans: P
         occupied.add(path)
         taken = {image.path for image in wells[path]._live.model.images} if path in wells else set()
         for name, _ in new:
-            _clear(plate, well.child(name), plans[name], listed=name in taken)
-    return occupied
+            if _clear(plate, well.child(name), plans[name], listed=name in taken):
+                placed.add(f"{path}/{name}")
+    return occupied, placed
 
 
-def _clear(parent: Plate | Well, place: Place, plan: NewPosition, *, listed: bool) -> None:
+def _clear(parent: Plate | Well, place: Place, plan: NewPosition, *, listed: bool) -> bool:
+    """Make room for a position; tell whether it has taken the place of a listed one, which is never missing."""
     if not parent._documents.storage.exists(place.path):
-        return
+        return False
     if not listed and not parent._overwriting_creation and not is_as_planned(parent, place, plan):
         raise _not_listed(parent, place.path.removeprefix(parent.path).strip("/"))
     if not listed:
         parent._documents.delete(place.path)
-        return
+        return False
     new = place.parent.child(private_name(".tmp")).path
-    parent._documents.put_group(new, attributes)
-    parent._documents.replace(place.path, new)  # a position that is listed is always there
+    parent._documents.put_new({new: plan.nodes})
+    parent._documents.replace(place.path, new)
+    return True
 
 
 def _is_filled(plate: Plate, path: str) -> bool:

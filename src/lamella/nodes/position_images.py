@@ -25,7 +25,7 @@ from lamella.store.formats import DOCUMENTS
 from lamella.store.layout import auto_layout, default_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import DTypeLike
 
