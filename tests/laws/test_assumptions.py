@@ -325,6 +325,17 @@ def test_documents_of_both_zarr_formats_are_said(tmp_path, version):
         lamella.open_ome_zarr(path, strict=True)
 
 
+def test_validate_finds_documents_of_both_zarr_formats_at_every_node(tmp_path, version_of_all):
+    version = version_of_all
+    path = write_plate(tmp_path / "p.zarr", version)
+    other = ("zarr.json", "zarr.json") if version == "0.4" else (".zgroup", ".zarray")
+    for node in ("B/1/0", "A/1/0/0"):
+        group = {"zarr_format": 3, "node_type": "group"} if version == "0.4" else {"zarr_format": 2}
+        (path / node / other[node.endswith("0/0")]).write_text(json.dumps(group))
+    found = {finding.node for finding in lamella.validate(path).findings if finding.rule == "LM-02"}
+    assert found == {"B/1/0", "A/1/0/0"}
+
+
 def test_a_well_without_metadata_lists_its_images_and_says_so(tmp_path, version_of_all):
     version = version_of_all
     path = write_plate(tmp_path / "p.zarr", version)

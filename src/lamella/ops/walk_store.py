@@ -78,6 +78,8 @@ class StoredNode:
         Those that could be read.
     faults
         What is wrong with the others.
+    has_others
+        Whether a document of the other Zarr format lies beside those that were read.
     """
 
     path: str
@@ -85,6 +87,7 @@ class StoredNode:
     data: dict[str, bytes] = field(default_factory=dict)
     documents: dict[str, JSONObject] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    has_others: bool = False
 
     @property
     def exists(self) -> bool:
@@ -238,13 +241,23 @@ class StoreReader:
     def array(self, path: str, zarr_format: int | None) -> ArrayNode:
         """Read what is at a path that should be an array, its format first; its folder is not listed."""
         node = ArrayNode(path)
-        for file in (V3.group, V2.array) if zarr_format == 3 else (V2.array, V3.group):
-            self._read(node, file)
-            if node.exists:
-                break
+        first, other = (V3.group, V2.array) if zarr_format == 3 else (V2.array, V3.group)
+        self._read(node, first)
+        if not node.exists:
+            self._read(node, other)
+        elif is_key(path) and self._has(join(path, other)):
+            node.has_others = True
         if node.kind == "array" and not node.unreadable:
             _describe(node)
         return node
+
+    def _has(self, key: str) -> bool:
+        if key in self._changes:
+            return self._changes[key] is not None
+        try:
+            return self.storage.size(key) is not None
+        except (LamellaError, OSError):
+            return False
 
     def exists(self, path: str) -> bool:
         """Whether there is anything at a path, node or not; also when it cannot be looked at."""

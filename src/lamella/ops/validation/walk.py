@@ -184,11 +184,11 @@ class Inspection:
                 self.find_own(
                     "LM-01", node.path, fault.found, "restore the file from a copy, or delete the node"
                 )
-        if len(node.formats) > 1:
+        if len(node.formats) > 1 or node.has_others:
             self.find_own(
                 "LM-02",
                 node.path,
-                "documents of Zarr v2 and v3 lie side by side; the v3 ones are judged",
+                f"documents of Zarr v2 and v3 lie side by side; the v{node.zarr_format} ones are judged",
                 "remove those of one format",
             )
 
