@@ -124,6 +124,8 @@ def append_channel(meta: ImagesMeta, name: str, window: WindowDict | None = None
     ['DAPI', 'GFP']
     """
     edited = meta.copied()
+    if edited.omero is None and not any(image.datasets for image in edited.multiscales):
+        edited.omero = new_omero([], edited.multiscales[0].name if edited.multiscales else None)
     omero = _named_channels(edited)
     _refuse_taken(edited, name)
     color = new_colors([*channel_names(edited), name])[-1]
