@@ -301,3 +301,14 @@ def test_quiet_prints_nothing_but_errors(image):
         result = run(*words, "--quiet")
         assert (result.exit_code, result.output) == (0, ""), words
     assert "There is no store" in run("status", image.parent / "absent.zarr", "-q").stderr
+
+
+def test_progress_is_a_bar_on_a_terminal_unless_only_errors_are_asked_for(image, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    words = ["rechunk", image, "--in-place", "--chunks", "4,4"]
+    assert "pixels" not in run(*words).stderr
+    monkeypatch.setenv("FORCE_COLOR", "1")  # to rich, any stream is a terminal then
+    assert "pixels" in run(*words).stderr
+    for name in ("status", "validate", "verify", "checksum", "repair"):
+        assert re.search(r"(bytes|groups|images)", run(name, image).stderr), name
+        assert run(name, image, "--quiet").stderr == "", name

@@ -202,6 +202,10 @@ def check_workers(jobs: int | None, executor: Executor | None) -> None:
     Traceback (most recent call last):
     ...
     lamella.errors.InvalidArgumentError: jobs is a number of workers, not '2'.
+    >>> check_workers(None, 4)
+    Traceback (most recent call last):
+    ...
+    lamella.errors.InvalidArgumentError: executor is a concurrent.futures.Executor, not 4. Pass ThreadPoolExecutor(4).
     """
     if jobs is not None:
         try:
@@ -209,8 +213,8 @@ def check_workers(jobs: int | None, executor: Executor | None) -> None:
         except TypeError:
             raise InvalidArgumentError(f"jobs is a number of workers, not {jobs!r}.") from None
     if executor is not None and not callable(getattr(executor, "submit", None)):
-        hint = f": ThreadPoolExecutor({executor})" if isinstance(executor, int) else ""
-        raise InvalidArgumentError(f"executor is a concurrent.futures.Executor{hint}, not {executor!r}.")
+        hint = f" Pass ThreadPoolExecutor({executor})." if isinstance(executor, int) else ""
+        raise InvalidArgumentError(f"executor is a concurrent.futures.Executor, not {executor!r}.{hint}")
     if executor is not None and type(executor) in (
         ThreadPoolExecutor,
         ProcessPoolExecutor,
