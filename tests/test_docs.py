@@ -31,6 +31,12 @@ def test_the_python_of_a_page_runs_in_an_empty_folder(tmp_path, page):
         assert run.returncode == 0, f"block {number}:\n{run.stderr}"
 
 
+def test_pages_import_from_public_modules_alone():
+    pattern = r"(?:from|import) lamella\.(\w+)"
+    found = {name for page in PAGES for code in python_of(page) for name in re.findall(pattern, code)}
+    assert found <= {"errors", "models", "torch"}
+
+
 def test_the_readme_shows_how_to_use_it_from_python():
     assert "from lamella import open_ome_zarr" in python_of(README)[0]
 

@@ -12,8 +12,11 @@ The front door is `open_ome_zarr`, which returns the node at a path:
 store in another version, `rechunk` in other chunks, and `convert` makes one of TIFF files. `status` says what is
 written, `verify` reads all of it, and `checksum` makes a manifest.
 
-``lamella.models`` holds the metadata models, ``lamella.errors`` the errors. Names are loaded on first use, so that
-``import lamella`` costs little.
+Public are the names of this module, those of ``lamella.models`` (metadata models), ``lamella.errors`` and
+``lamella.torch`` (crops for PyTorch), and the command line. All other modules are internal, whatever their names: do
+not import from them, since any version may move or change what they hold.
+
+Names are loaded on first use, so that ``import lamella`` costs little.
 
 Examples
 --------

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from zarr.storage import MemoryStore
 
-from lamella import open_ome_zarr
+from lamella import open_ome_zarr, validate
 from lamella.errors import WorkerLostError
 from lamella.ops.pyramids.cascade import compute_unit
 
@@ -103,6 +103,26 @@ def test_units_are_small_and_no_two_write_one_file(position, tmp_path):
                 file = target.array.path, *(p[i] for p, i in zip(places, place, strict=True))
                 assert file not in written
                 written.add(file)
+
+
+def test_progress_counts_every_voxel_once_whatever_works(position, tmp_path):
+    for options in ({"jobs": 1}, {"jobs": 3}, {"executor": Recording()}):
+        steps = []
+        position.compute_pyramid(4, progress=lambda *step, to=steps: to.append(step), **options)
+        done, totals, words = zip(*steps, strict=True)
+        assert list(done) == sorted(done)
+        assert (done[-1], set(totals), set(words)) == (totals[-1], {totals[-1]}, {"voxels"})
+        assert totals[-1] >= DATA.size
+    assert_expected(position, tmp_path)
+
+
+def test_validate_reads_pixels_on_any_executor(position):
+    position.compute_pyramid(4)
+    with Recording() as pool:
+        assert validate(position, pixels=True, executor=pool)
+        assert pool.units
+        position["1"][0, 0, 0, 0, 0] += 1
+        assert validate(position, pixels=True, executor=pool).rules == ("LM-10",)
 
 
 def test_a_unit_done_twice_changes_nothing(position, tmp_path):

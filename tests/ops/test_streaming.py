@@ -340,7 +340,7 @@ def test_frames_and_attributes_of_others_stay(make):
 
 def test_channels_come_in_their_own_order(make):
     position = make()
-    with position.stream("0", FRAME, "uint16", order="tc", channels=["GFP", "DAPI"]) as frames:
+    with position.stream("0", FRAME, "uint16", order="tc", channel_names=["GFP", "DAPI"]) as frames:
         for number in range(4):
             where = frames.append(frame_of(number))
     assert where == {"t": 1, "c": 0}
@@ -351,7 +351,7 @@ def test_channels_come_in_their_own_order(make):
 
 def test_a_position_without_an_image_gets_the_channels_that_come(make):
     position = make(channel_names=())
-    with position.stream("0", FRAME, "uint16", order="tc", channels=["GFP", "RFP"]) as frames:
+    with position.stream("0", FRAME, "uint16", order="tc", channel_names=["GFP", "RFP"]) as frames:
         frames.append(frame_of(0))
     assert (position.channel_names, position["0"].shape) == (["GFP", "RFP"], (1, 2, 1, *FRAME))
 
@@ -569,7 +569,7 @@ def test_channels_that_are_not_there_are_refused(make):
     position = make()
     position["0"] = np.zeros((1, 2, 1, *FRAME), "uint16")
     with pytest.raises(InvalidArgumentError, match=r"it has \['DAPI', 'GFP'\], not \['RFP'\]"):
-        position.stream("1", FRAME, "uint16", order="tc", channels=["RFP"])
+        position.stream("1", FRAME, "uint16", order="tc", channel_names=["RFP"])
 
 
 def test_a_queue_of_nothing_is_refused(make):

@@ -108,7 +108,7 @@ import os, signal, sys
 import numpy as np
 import lamella
 plate = lamella.open_ome_zarr(sys.argv[1], layout="hcs", mode="r+")
-options = dict(order="tpcz", lengths={"z": 2}, channels=["DAPI", "GFP"], shards_ratio=eval(sys.argv[2]))
+options = dict(order="tpcz", lengths={"z": 2}, channel_names=["DAPI", "GFP"], shards_ratio=eval(sys.argv[2]))
 frames = plate.stream(["A/1/0", "A/1/1", "B/3/0"], "0", (6, 10), "uint16", **options)
 for number in range(43):
     frames.append(np.random.default_rng(number).integers(1, 60000, (6, 10)).astype("uint16"))

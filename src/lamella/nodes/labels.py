@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lamella.ops.progress import Progress
     from lamella.spec.stale_levels import Box
     from lamella.types import JSONObject
 
@@ -181,7 +182,9 @@ class LabelImage(Position):
         *,
         dims: Sequence[str] | None = None,
         factors: Mapping[str, int] | None = None,
+        jobs: int | None = None,
         executor: Executor | None = None,
+        progress: Progress | bool | None = None,
         resume: bool = True,
     ) -> None:
         """Compute the lower-resolution levels; as for an image, but with "mode" or "stride" only.
@@ -202,7 +205,16 @@ class LabelImage(Position):
             raise InvalidArgumentError(
                 f"A pyramid of labels is made with 'mode' or 'stride', not {method!r}: others make new labels."
             )
-        super().compute_pyramid(levels, method, dims=dims, factors=factors, executor=executor, resume=resume)
+        super().compute_pyramid(
+            levels,
+            method,
+            dims=dims,
+            factors=factors,
+            jobs=jobs,
+            executor=executor,
+            progress=progress,
+            resume=resume,
+        )
 
 
 class Labels(NGFFNode):

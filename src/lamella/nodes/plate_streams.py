@@ -33,7 +33,7 @@ class PlateStreamMethods(NGFFNode):
         *,
         order: Sequence[str] | None = None,
         lengths: Mapping[str, int] | None = None,
-        channels: Sequence[str] | None = None,
+        channel_names: Sequence[str] | None = None,
         chunks: Sequence[int] | None = None,
         shards_ratio: Sequence[int] | None = None,
         transform: Sequence[TransformationMeta] | None = None,
@@ -55,7 +55,7 @@ class PlateStreamMethods(NGFFNode):
         order
             Names of the axes, the last one fastest, with ``"p"`` for the positions: ``"tpcz"`` visits each position at
             each time. By default p comes second.
-        lengths, channels, chunks, shards_ratio, transform, compressor, resume, pyramid, queue, flush_every
+        lengths, channel_names, chunks, shards_ratio, transform, compressor, resume, pyramid, queue, flush_every
             As for :meth:`Position.stream`; one queue and one set of threads serve all positions.
 
         Returns
@@ -85,7 +85,7 @@ class PlateStreamMethods(NGFFNode):
             dtype,
             order=order,
             lengths=lengths,
-            channels=channels,
+            channel_names=channel_names,
             chunks=chunks,
             shards_ratio=shards_ratio,
             transform=transform,

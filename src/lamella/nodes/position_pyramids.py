@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from lamella.nodes.position import Position
+    from lamella.ops.progress import Progress
 
 
 class PyramidMethods(NGFFNode):
@@ -65,7 +66,9 @@ class PyramidMethods(NGFFNode):
         *,
         dims: Sequence[str] | None = None,
         factors: Mapping[str, int] | None = None,
+        jobs: int | None = None,
         executor: Executor | None = None,
+        progress: Progress | bool | None = None,
         resume: bool = True,
     ) -> None:
         """Compute the lower-resolution levels from level 0, each from the one before.
@@ -86,9 +89,14 @@ class PyramidMethods(NGFFNode):
         factors
             Axis name to whole factor by which each level is smaller than the one before, such as
             ``{"y": 4, "x": 4}``, instead of `dims`; axes that are not named keep their length.
+        jobs
+            Number of workers; one per processor by default. The pixels are the same for any.
         executor
             Any ``concurrent.futures.Executor`` whose workers see the store: a process pool, or Dask's
             ``client.get_executor()``. Threads of this process by default.
+        progress
+            True shows a bar on the terminal. A function is called with the voxels done, those of all levels that are
+            read, and "voxels".
         resume
             Go on with what a killed call of the same has made. False computes everything.
 
@@ -124,11 +132,25 @@ class PyramidMethods(NGFFNode):
         from lamella.ops.pyramids.pyramid import compute_pyramid
 
         compute_pyramid(
-            self._image, levels, method, dims=dims, factors=factors, executor=executor, resume=resume
+            self._image,
+            levels,
+            method,
+            dims=dims,
+            factors=factors,
+            jobs=jobs,
+            executor=executor,
+            progress=progress,
+            resume=resume,
         )
 
     def update_pyramid(
-        self, region: Any = None, method: str | None = None, *, executor: Executor | None = None
+        self,
+        region: Any = None,
+        method: str | None = None,
+        *,
+        jobs: int | None = None,
+        executor: Executor | None = None,
+        progress: Progress | bool | None = None,
     ) -> None:
         """Bring the lower levels up to date after writes to level 0: only what depends on them is computed.
 
@@ -141,7 +163,7 @@ class PyramidMethods(NGFFNode):
             stale (:attr:`stale_levels`); everything where that is not known, nothing where nothing is.
         method
             How the levels were made, where the metadata do not say it.
-        executor
+        jobs, executor, progress
             As for :meth:`compute_pyramid`.
 
         Raises
@@ -162,7 +184,7 @@ class PyramidMethods(NGFFNode):
         """
         from lamella.ops.pyramids.update import update_pyramid
 
-        update_pyramid(self._image, region, method, executor=executor)
+        update_pyramid(self._image, region, method, jobs=jobs, executor=executor, progress=progress)
 
     @property
     def stale_levels(self) -> bool:

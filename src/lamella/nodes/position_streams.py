@@ -30,7 +30,7 @@ class StreamMethods(NGFFNode):
         *,
         order: Sequence[str] | None = None,
         lengths: Mapping[str, int] | None = None,
-        channels: Sequence[str] | None = None,
+        channel_names: Sequence[str] | None = None,
         chunks: Sequence[int] | None = None,
         shards_ratio: Sequence[int] | None = None,
         transform: Sequence[TransformationMeta] | None = None,
@@ -55,7 +55,7 @@ class StreamMethods(NGFFNode):
             time. By default all axes that a frame does not have.
         lengths
             How many frames come along the axes of the order. The first may be left out: then it grows.
-        channels
+        channel_names
             Names of the channels that come, in the order in which they come; all of the position by default. A position
             without an image gets those that it does not have.
         chunks
@@ -102,7 +102,7 @@ class StreamMethods(NGFFNode):
             dtype,
             order=order,
             lengths=lengths,
-            channels=channels,
+            channel_names=channel_names,
             chunks=chunks,
             shards_ratio=shards_ratio,
             transform=transform,

@@ -6,6 +6,7 @@ Layer: ops.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import WrongTypeError
@@ -50,7 +51,7 @@ class Count:
     what
         What is counted: "bytes".
     total
-        How many there are; 0 where that is not known.
+        How many there are; 0 where that is not known yet.
     """
 
     def __init__(self, progress: Progress | None, what: str, total: int = 0) -> None:
@@ -58,12 +59,18 @@ class Count:
         self._what = what
         self._total = total
         self._done = 0
+        self._lock = Lock()
+
+    def expect(self, amount: int) -> None:
+        """Add to the total."""
+        self._total += amount
 
     def add(self, amount: int = 1) -> None:
-        """Count what was done."""
-        self._done += amount
+        """Count what was done, on any thread."""
         if self._progress is not None:
-            self._progress(self._done, self._total, self._what)
+            with self._lock:
+                self._done += amount
+                self._progress(self._done, self._total, self._what)
 
 
 @contextmanager

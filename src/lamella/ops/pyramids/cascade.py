@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamella.ops.execution import check_reach, run, workers
+from lamella.ops.progress import Count
 from lamella.ops.pyramids.downsample import downsample
 from lamella.ops.pyramids.gathering import Gathering
 from lamella.ops.pyramids.kernels_loading import KeptBlocks
@@ -53,11 +54,14 @@ class PassUnit:
         Box of its source.
     jobs
         Number of workers in that place; one per processor for None.
+    count
+        Counts the voxels that are read; None for units that are sent elsewhere.
     """
 
     work: Pass
     region: Region
     jobs: int | None = None
+    count: Count | None = None
 
 
 def make_levels(
@@ -69,6 +73,7 @@ def make_levels(
     jobs: int | None = None,
     executor: Executor | None = None,
     progress: PyramidProgress | None = None,
+    count: Count | None = None,
 ) -> None:
     """Compute the pixels of levels, each from the one before.
 
@@ -89,21 +94,38 @@ def make_levels(
         Where to run the units of the passes; in threads of this process by default.
     progress
         Says what remains to be made, and is told what was; for whole levels.
+    count
+        Counts the voxels of the sources of all passes.
     """
     check_reach(source.documents.storage, executor)
     if 0 in source.meta.shape:
         return
+    count = count or Count(None, "voxels")
     changed = region
+    wholes = []
     for work in passes(source, levels, method, spread=executor is not None, noted=progress is not None):
-        shape = work.source.meta.shape
-        whole = work.aligned(changed or tuple(slice(0, n) for n in shape))
-        for box in [whole] if progress is None else progress.remaining(work):
-            _make(work, box, jobs, executor, progress)
+        whole = work.aligned(changed or tuple(slice(0, n) for n in work.source.meta.shape))
+        wholes.append((work, whole))
+        count.expect(_voxels(whole))
         changed = shrink(whole, work.factors)
+    for work, whole in wholes:
+        boxes = [whole] if progress is None else list(progress.remaining(work))
+        count.add(_voxels(whole) - sum(_voxels(box) for box in boxes))
+        for box in boxes:
+            _make(work, box, jobs, executor, progress, count)
+
+
+def _voxels(box: Region) -> int:
+    return prod(region_shape(box))
 
 
 def _make(
-    work: Pass, box: Region, jobs: int | None, executor: Executor | None, progress: PyramidProgress | None
+    work: Pass,
+    box: Region,
+    jobs: int | None,
+    executor: Executor | None,
+    progress: PyramidProgress | None,
+    count: Count,
 ) -> None:
     """Make what a box of the source of a pass gives, in units."""
 
@@ -113,10 +135,15 @@ def _make(
 
     if executor is None:
         for part in [box] if progress is None else nested(box, [part_box(work)]):
-            made(compute_unit(PassUnit(work, part, jobs)))
+            made(compute_unit(PassUnit(work, part, jobs, count)))
     else:
+
+        def done(region: Region) -> None:
+            made(region)
+            count.add(_voxels(region))
+
         units = (PassUnit(work, part, 1) for part in nested(box, [unit_box(work)]))
-        run(compute_unit, units, jobs=jobs, executor=executor, done=made)
+        run(compute_unit, units, jobs=jobs, executor=executor, done=done)
 
 
 def compute_unit(unit: PassUnit) -> Region:
@@ -139,6 +166,8 @@ def compute_unit(unit: PassUnit) -> Region:
 
     def compute(box: Region) -> None:
         block = _read(work.source, box, room)
+        if unit.count is not None:
+            unit.count.add(_voxels(box))
         if kept.keep(box, block):
             room.memory = None
             return

@@ -14,6 +14,7 @@ import operator
 import re
 import warnings
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
@@ -21,6 +22,7 @@ from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, NodeNotFoundError
 from lamella.log import logged
 from lamella.ops.execution import check_reach, check_workers
+from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.pyramids import unlisted, update
 from lamella.ops.pyramids.cascade import make_levels
 from lamella.ops.pyramids.downsample import Method
@@ -33,11 +35,12 @@ from lamella.store.documents import array_like
 from lamella.store.pinned_array import PinnedArray, pinned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Executor
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
+    from lamella.ops.progress import Progress
     from lamella.ops.regions import Region
     from lamella.spec.images import ImagesMeta
     from lamella.store.array_meta import ArrayMeta
@@ -90,6 +93,7 @@ def compute_pyramid(
     factors: Mapping[str, int] | None = None,
     jobs: int | None = None,
     executor: Executor | None = None,
+    progress: Progress | bool | None = None,
     resume: bool = True,
 ) -> None:
     """Compute the lower-resolution levels from level 0; see :meth:`Position.compute_pyramid`.
@@ -104,6 +108,8 @@ def compute_pyramid(
         Number of workers; one per processor by default.
     executor
         Where to run; in threads of this process by default.
+    progress
+        True for a bar, or a function: see :mod:`lamella.ops.progress`.
     """
     if method not in get_args(Method):
         raise InvalidArgumentError(
@@ -116,6 +122,7 @@ def compute_pyramid(
             f"{base!r} has voxels of {base.dtype}: a pyramid is made of bool, integers and floats of up to 64 bits."
         )
     check_workers(jobs, executor)
+    check_progress(progress)
     check_reach(position._documents.storage, executor)
     existing = len(position.dataset_paths)
     if levels is None and existing == 1:
@@ -126,13 +133,23 @@ def compute_pyramid(
         if existing > 1:
             _refuse_other(position, plan, dims, factors)
         elif len(plan) > 1:
-            with logged("Compute %s levels of %s", len(plan), position._place):
-                _make_levels(position, base, plan, method, jobs, executor, resume)
+            with reported_levels(position, len(plan), progress) as count:
+                _make_levels(position, base, plan, method, jobs, executor, resume, count)
             existing = 1
     if existing > 1:
-        with logged("Compute %s levels of %s", existing, position._place):
-            recompute_levels(position, method, jobs=jobs, executor=executor, resume=resume)
+        with reported_levels(position, existing, progress) as count:
+            recompute_levels(position, method, jobs=jobs, executor=executor, resume=resume, count=count)
     _match_labels(position)
+
+
+@contextmanager
+def reported_levels(position: Position, levels: int, progress: Progress | bool | None) -> Iterator[Count]:
+    """Log the computation of levels, and report its progress."""
+    with (
+        logged("Compute %s levels of %s", levels, position._place),
+        reporting(progress, "voxels") as show,
+    ):
+        yield Count(show, "voxels")
 
 
 def _make_levels(
@@ -143,6 +160,7 @@ def _make_levels(
     jobs: int | None,
     executor: Executor | None,
     resume: bool,
+    count: Count,
 ) -> None:
     """Make levels that the image does not list before they are whole."""
     planned = _planned(position, base, plan)
@@ -159,7 +177,18 @@ def _make_levels(
             meta = edits.add_dataset(meta, path, geometry.level_transforms(transforms, totals[path], method))
         return meta
 
-    make_unlisted(position, base, planned, steps, add, method, jobs=jobs, executor=executor, resume=resume)
+    make_unlisted(
+        position,
+        base,
+        planned,
+        steps,
+        add,
+        method,
+        jobs=jobs,
+        executor=executor,
+        resume=resume,
+        count=count,
+    )
 
 
 def make_unlisted(
@@ -173,6 +202,7 @@ def make_unlisted(
     jobs: int | None = None,
     executor: Executor | None = None,
     resume: bool = True,
+    count: Count | None = None,
 ) -> None:
     """Make levels, and list them when they are whole.
 
@@ -188,7 +218,7 @@ def make_unlisted(
         Path to the factors from the level before.
     add
         Lists the levels.
-    method, jobs, executor, resume
+    method, jobs, executor, resume, count
         As for `recompute_levels`.
     """
 
@@ -206,7 +236,15 @@ def make_unlisted(
     progress = unlisted.begin_unlisted(position, planned, mark)
     try:
         progress.go_on()
-        make_levels(source, targets, cast("Method", method), jobs=jobs, executor=executor, progress=progress)
+        make_levels(
+            source,
+            targets,
+            cast("Method", method),
+            jobs=jobs,
+            executor=executor,
+            progress=progress,
+            count=count,
+        )
     except LamellaError:
         unlisted.refuse_overtaken(position, planned, progress.name, progress.work)
         raise
@@ -220,6 +258,7 @@ def recompute_levels(
     jobs: int | None = None,
     executor: Executor | None = None,
     resume: bool = True,
+    count: Count | None = None,
 ) -> None:
     """Compute the pixels and transforms of all levels that the image lists, each from the one before.
 
@@ -235,6 +274,8 @@ def recompute_levels(
         Where to run; in threads of this process by default.
     resume
         Whether to go on with what a killed call has made.
+    count
+        Counts voxels.
     """
     begun = None
     outgrown = update.outgrown_levels(position)
@@ -251,7 +292,15 @@ def recompute_levels(
         progress.go_on()
     else:
         progress = PyramidProgress.anew(position, begun, *arrays)
-    make_levels(arrays[0], arrays[1], cast("Method", method), jobs=jobs, executor=executor, progress=progress)
+    make_levels(
+        arrays[0],
+        arrays[1],
+        cast("Method", method),
+        jobs=jobs,
+        executor=executor,
+        progress=progress,
+        count=count,
+    )
     position._live.edit(described, beside=update.ended(progress.name))
 
 
@@ -262,11 +311,19 @@ def compute_parts(
     *,
     jobs: int | None = None,
     executor: Executor | None = None,
+    count: Count | None = None,
 ) -> None:
     """Compute what of the levels depends on a box of level 0; arguments as for `recompute_levels`."""
     levels = _Levels.of(position)
-    source = levels.arrays[0]
-    make_levels(source, levels.targets, cast("Method", method), region=region, jobs=jobs, executor=executor)
+    make_levels(
+        levels.arrays[0],
+        levels.targets,
+        cast("Method", method),
+        region=region,
+        jobs=jobs,
+        executor=executor,
+        count=count,
+    )
 
 
 def begin_levels(

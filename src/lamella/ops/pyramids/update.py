@@ -12,9 +12,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from lamella.errors import InvalidArgumentError, MetadataError, counted
-from lamella.log import logged
+from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.execution import check_reach, check_workers
+from lamella.ops.progress import check_progress
 from lamella.ops.pyramids.level import recorded_method
 from lamella.spec import geometry
 from lamella.spec.stale_levels import StaleLevels, read_stale, with_box, with_stale
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
+    from lamella.ops.progress import Progress
     from lamella.spec.stale_levels import Box
     from lamella.types import JSONObject, Shape
 
@@ -37,6 +38,7 @@ def update_pyramid(
     *,
     jobs: int | None = None,
     executor: Executor | None = None,
+    progress: Progress | bool | None = None,
 ) -> None:
     """Compute what of the lower levels depends on parts of level 0; see :meth:`Position.update_pyramid`.
 
@@ -52,11 +54,14 @@ def update_pyramid(
         Number of workers; one per processor by default.
     executor
         Where to run; in threads of this process by default.
+    progress
+        True for a bar, or a function: see :mod:`lamella.ops.progress`.
     """
-    from lamella.ops.pyramids.pyramid import compute_parts, recompute_levels
+    from lamella.ops.pyramids.pyramid import compute_parts, recompute_levels, reported_levels
 
     position._require_writable("update the pyramid")
     check_workers(jobs, executor)
+    check_progress(progress)
     check_reach(position._documents.storage, executor)
     chosen = _method(position, method)
     base = position.data
@@ -65,7 +70,8 @@ def update_pyramid(
     stale, outgrown = stale_levels(position), outgrown_levels(position)
     unknown = stale.writers or stale.unwritten
     if boxes is None and (unknown or any(len(start) != base.ndim for start, _ in stale.regions)):
-        recompute_levels(position, chosen, jobs=jobs, executor=executor)
+        with reported_levels(position, len(position.dataset_paths), progress) as count:
+            recompute_levels(position, chosen, jobs=jobs, executor=executor, count=count)
         return
     parts: tuple[Box, ...] = ()
     for box in (*(stale.regions if boxes is None else boxes), *(level.box for level in outgrown)):
@@ -73,14 +79,14 @@ def update_pyramid(
     if not parts:
         return
     with (
-        logged("Update %s of the levels of %s", counted(len(parts), "region"), position._place),
+        reported_levels(position, len(position.dataset_paths), progress) as count,
         _updating(position, parts),
     ):
         resize_levels(outgrown)
         for start, stop in parts:
             part = tuple(slice(a, min(b, n)) for a, b, n in zip(start, stop, base.shape, strict=True))
             if all(one.start < one.stop for one in part):
-                compute_parts(position, chosen, part, jobs=jobs, executor=executor)
+                compute_parts(position, chosen, part, jobs=jobs, executor=executor, count=count)
 
 
 def _method(position: Position, asked: str | None) -> str:

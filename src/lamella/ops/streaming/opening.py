@@ -57,7 +57,7 @@ class StreamOptions:
     dtype: np.dtype[Any]
     order: Sequence[str] | None
     lengths: Mapping[str, int] | None
-    channels: Sequence[str] | None
+    channel_names: Sequence[str] | None
     chunks: Sequence[int] | None
     shards_ratio: Sequence[int] | None
     transform: Sequence[TransformationMeta] | None
@@ -89,8 +89,10 @@ class StreamOptions:
             options["order"] = items_of(names, "order is a list of axis names, or their letters as text")
             if not all(isinstance(name, str) for name in options["order"]):
                 raise InvalidArgumentError(f"order is a list of axis names, not {names!r}.")
-        if options["channels"] is not None:
-            options["channels"] = items_of(options["channels"], "channels is a list of names of channels")
+        if options["channel_names"] is not None:
+            options["channel_names"] = items_of(
+                options["channel_names"], "channel_names is a list of names of channels"
+            )
         if options["chunks"] is not None:
             options["chunks"] = whole_numbers(options["chunks"], "chunks", 1)
         if not isinstance(options["lengths"], Mapping | None):
@@ -284,9 +286,9 @@ def _frame_order(
         raise InvalidArgumentError(
             f"lengths gives whole numbers from 1 for axes of the order {''.join(own)!r}, not {options.lengths!r}."
         )
-    channels, new = _channels(position, options.channels) if "c" in own else (None, [])
-    if options.channels is not None and channels is None:
-        raise InvalidArgumentError(f"channels was given, but the order {''.join(own)!r} has no c.")
+    channels, new = _channels(position, options.channel_names) if "c" in own else (None, [])
+    if options.channel_names is not None and channels is None:
+        raise InvalidArgumentError(f"channel_names was given, but the order {''.join(own)!r} has no c.")
     for name in own:
         if name == "c":
             length = given.get(name, len(channels or ()))
@@ -315,7 +317,7 @@ def _channels(position: Position, wanted: Sequence[str] | None) -> tuple[tuple[i
     missing = [name for name in wanted if name not in names]
     if (missing and position.dataset_paths) or not wanted or len(set(wanted)) != len(wanted):
         raise InvalidArgumentError(
-            f"channels names channels of {position._place}, each once: it has {names}, not {list(wanted)}."
+            f"channel_names names channels of {position._place}, each once: it has {names}, not {list(wanted)}."
         )
     names = [*names, *missing]
     return tuple(names.index(name) for name in wanted), missing

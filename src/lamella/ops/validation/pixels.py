@@ -29,6 +29,7 @@ from lamella.store.keys import join
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Executor
 
     from lamella.ops.integrity.decoding import Decoded
     from lamella.ops.progress import Count
@@ -49,7 +50,9 @@ class Step(NamedTuple):
     box: Region
 
 
-def check_pixels(inspection: Inspection, jobs: int | None, progress: Count) -> None:
+def check_pixels(
+    inspection: Inspection, jobs: int | None, executor: Executor | None, progress: Count
+) -> None:
     """Decode every chunk of every image of an inspection, and compare its pyramids.
 
     Parameters
@@ -58,6 +61,8 @@ def check_pixels(inspection: Inspection, jobs: int | None, progress: Count) -> N
         Done with the documents; findings and notes are added to it.
     jobs
         Number of workers; one per processor by default.
+    executor
+        Where they work; in threads of this process by default.
     progress
         Counts the bytes of the files that were decoded.
     """
@@ -71,13 +76,18 @@ def check_pixels(inspection: Inspection, jobs: int | None, progress: Count) -> N
             elif where not in opened:
                 documents = Documents(inspection.reader.storage, 3 if found.zarr_format == 3 else 2)
                 opened[where] = StoredArray(documents, where)
-                _decode(inspection, opened[where], damaged, jobs, progress)
-        _compare_image(inspection, image, opened, damaged, jobs)
+                _decode(inspection, opened[where], damaged, jobs, executor, progress)
+        _compare_image(inspection, image, opened, damaged, jobs, executor)
         opened.clear()
 
 
 def _decode(
-    inspection: Inspection, array: StoredArray, damaged: set[str], jobs: int | None, progress: Count
+    inspection: Inspection,
+    array: StoredArray,
+    damaged: set[str],
+    jobs: int | None,
+    executor: Executor | None,
+    progress: Count,
 ) -> None:
     told: list[str] = []
 
@@ -87,7 +97,7 @@ def _decode(
             told.append(f"{decoded.key.removeprefix(array.path + '/')} cannot be decoded")
 
     try:
-        run(decode, places_to_decode(array), jobs=jobs, done=note)
+        run(decode, places_to_decode(array), jobs=jobs, executor=executor, done=note)
     except LamellaError as fault:  # the codec is unknown, or the folder cannot be listed
         told.append(one_line(fault))
     for found in told:
@@ -106,6 +116,7 @@ def _compare_image(
     opened: dict[str, StoredArray],
     damaged: set[str],
     jobs: int | None,
+    executor: Executor | None,
 ) -> None:
     if image.version not in DIALECTS:
         return
@@ -136,7 +147,7 @@ def _compare_image(
             inspection.notes.append((image.node.path, f"{text}: the levels were not compared"))
             continue
         for fine, coarse in pairwise(levels):
-            _compare_levels(inspection, image, (fine, coarse), method, opened, damaged, jobs)
+            _compare_levels(inspection, image, (fine, coarse), method, opened, damaged, jobs, executor)
 
 
 def _compare_levels(
@@ -147,6 +158,7 @@ def _compare_levels(
     opened: dict[str, StoredArray],
     damaged: set[str],
     jobs: int | None,
+    executor: Executor | None,
 ) -> None:
     paths = [join(image.node.path, path) for _, path in levels]
     if damaged & set(paths) or not opened.keys() >= set(paths):
@@ -171,6 +183,7 @@ def _compare_levels(
             _compare,
             _steps(fine, coarse, factors, method),
             jobs=jobs,
+            executor=executor,
             done=lambda f: faults.append(f) if f else None,
         )
     except DamagedDataError as fault:

@@ -18,7 +18,7 @@ from lamella.errors import InvalidArgumentError, StoreNotFoundError
 from lamella.log import logged
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
-from lamella.ops.execution import check_workers
+from lamella.ops.execution import check_reach, check_workers
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.validation.walk import Inspection
 from lamella.ops.walk_store import StoreReader
@@ -29,6 +29,7 @@ from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Executor
 
     from zarr.abc.store import Store
 
@@ -177,6 +178,7 @@ def validate(
     strict: bool = False,
     pixels: bool = False,
     jobs: int | None = None,
+    executor: Executor | None = None,
     progress: Progress | bool | None = None,
     follow_links: bool = False,
 ) -> ValidationReport:
@@ -198,6 +200,8 @@ def validate(
         Reads all pixels.
     jobs
         Number of workers for the pixels; one per processor by default.
+    executor
+        Where to decode the pixels, instead of threads of this process: any ``concurrent.futures.Executor``.
     progress
         True shows a bar on the terminal. A function is called with the groups checked, 0 (the total is not known
         before the end), and "groups"; then with the bytes of pixels decoded, 0, and "bytes".
@@ -227,14 +231,15 @@ def validate(
     True
     """
     storage, root, name = place_of(path_or_node, follow_links=follow_links)
-    check_workers(jobs, None)
+    check_workers(jobs, executor)
+    check_reach(storage, executor)
     check_progress(progress)
     with logged("Validate %s", name), reporting(progress, "groups") as report_progress:
         inspection = inspect(StoreReader(storage), root, report_progress, keep_images=pixels)
         if pixels:
             from lamella.ops.validation.pixels import check_pixels
 
-            check_pixels(inspection, jobs, Count(report_progress, "bytes"))
+            check_pixels(inspection, jobs, executor, Count(report_progress, "bytes"))
     return report_of(inspection, name, strict=strict)
 
 
