@@ -5,8 +5,9 @@ Layer: spec.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from lamella.spec.matrices import Matrix, is_rotation
 from lamella.spec.rules.values import describe, is_text, numbers
 
 if TYPE_CHECKING:
@@ -16,11 +17,7 @@ if TYPE_CHECKING:
     from lamella.spec.rules.judge import Ends, Judge
     from lamella.types import JSON, JSONObject
 
-Matrix: TypeAlias = list[list[float]]
-
 _MOST_AXES = 5
-_TOLERANCE = 1e-3
-"""Rotations are written with few decimals: 0.7071 squared twice is 0.99998."""
 
 
 def check_affine(
@@ -106,10 +103,6 @@ def _check_source(
     return entry.get(key)
 
 
-def _rows_of_numbers(value: JSON) -> bool:
-    return isinstance(value, list) and all(numbers(row) is not None for row in value)
-
-
 def read_matrix(value: JSON) -> Matrix | None:
     """Give a matrix of numbers, or None for anything else.
 
@@ -125,35 +118,6 @@ def read_matrix(value: JSON) -> Matrix | None:
     if not matrix or len(matrix) != len(rows) or any(len(row) != len(matrix[0]) for row in matrix):
         return None
     return matrix
-
-
-def is_rotation(matrix: Matrix) -> bool:
-    """Whether a small square matrix is orthonormal with determinant 1, within the digits that people write.
-
-    Examples
-    --------
-    >>> is_rotation([[0, 1], [-1, 0]]), is_rotation([[0, 1], [1, 0]]), is_rotation([[2, 0], [0, 0.5]])
-    (True, False, False)
-    """
-    size = len(matrix)
-    for one in range(size):
-        for other in range(size):
-            product = sum(matrix[one][k] * matrix[other][k] for k in range(size))
-            # Written so that a product which overflowed to infinity or nan is no match; fsum would raise for it.
-            if not abs(product - (one == other)) <= _TOLERANCE:
-                return False
-    return abs(_determinant(matrix) - 1) <= _TOLERANCE * size
-
-
-def _determinant(matrix: Matrix) -> float:
-    if len(matrix) == 1:
-        return matrix[0][0]
-    return sum(
-        (-1.0) ** column
-        * matrix[0][column]
-        * _determinant([row[:column] + row[column + 1 :] for row in matrix[1:]])
-        for column in range(len(matrix))
-    )
 
 
 def _simpler_type(matrix: Matrix) -> str:

@@ -15,7 +15,7 @@ from lamella.spec.base import MetaModel
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lamella.spec.transformations.matrices import Matrix
+    from lamella.spec.matrices import Matrix
 
 
 class SystemReference(MetaModel):

@@ -23,9 +23,9 @@ from pydantic import (
 
 from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.spec.base import MetaModel
+from lamella.spec.matrices import Matrix, identity_matrix, multiply
 from lamella.spec.transformations.base import Transformation
 from lamella.spec.transformations.fields import Coordinates, Displacements
-from lamella.spec.transformations.matrices import Matrix, identity_matrix, multiply
 from lamella.spec.transformations.matrix_types import Affine, Rotation
 from lamella.spec.transformations.simple import (
     AxisIndex,

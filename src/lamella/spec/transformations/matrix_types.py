@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 
 from lamella.errors import InvalidArgumentError
+from lamella.spec.matrices import apply_matrix, inverse_matrix, is_rotation
 from lamella.spec.transformations.base import Transformation
-from lamella.spec.transformations.matrices import apply_matrix, inverse_matrix, is_rotation
 
 if TYPE_CHECKING:
-    from lamella.spec.transformations.matrices import Matrix
+    from lamella.spec.matrices import Matrix
 
 
 class _ByMatrix(Transformation):

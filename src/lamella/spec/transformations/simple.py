@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from lamella.errors import InvalidArgumentError
+from lamella.spec.matrices import identity_matrix
 from lamella.spec.transformations.base import Transformation
-from lamella.spec.transformations.matrices import identity_matrix
 
 if TYPE_CHECKING:
-    from lamella.spec.transformations.matrices import Matrix
+    from lamella.spec.matrices import Matrix
 
 AxisIndex = Annotated[int, Field(ge=0)]
 """Place of an axis, from 0."""
