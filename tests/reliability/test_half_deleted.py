@@ -14,10 +14,24 @@ def ones(*shape):
     return np.ones(shape, "u2")
 
 
-@pytest.fixture(params=KINDS)
-def target(request, tmp_path, s3):
+#: Every kind of store, and both formats of documents in a folder and in one other.
+WORLDS = [*zip(KINDS, ["0.4", "0.5"] * 3, strict=True), ("folder", "0.5"), ("memory store", "0.4")]
+
+
+@pytest.fixture(params=WORLDS, ids=" ".join)
+def world(request):
+    return request.param
+
+
+@pytest.fixture
+def version(world):
+    return world[1]
+
+
+@pytest.fixture
+def target(request, world, tmp_path):
     """An empty store of each kind."""
-    return empty_store(request.param, tmp_path, s3)
+    return empty_store(world[0], tmp_path, request)
 
 
 def make_image(target, version):

@@ -9,7 +9,7 @@ KINDS = ["folder", "memory URL", "s3 URL", "memory store", "obstore memory", "ob
 """Kinds that `empty_store` makes."""
 
 
-def empty_store(kind: str, tmp_path: Any, s3: Any) -> Any:
+def empty_store(kind: str, tmp_path: Any, request: Any) -> Any:
     """Return what `open_ome_zarr` is given for an empty store of a kind; each call another one."""
     name = f"{uuid.uuid4().hex[:8]}/plate.zarr"
     if kind == "folder":
@@ -17,7 +17,7 @@ def empty_store(kind: str, tmp_path: Any, s3: Any) -> Any:
     if kind == "memory URL":
         return f"memory://{name}"
     if kind == "s3 URL":
-        return s3.url(name)
+        return request.getfixturevalue("s3").url(name)
     if kind == "memory store":
         from zarr.storage import MemoryStore
 
@@ -28,6 +28,7 @@ def empty_store(kind: str, tmp_path: Any, s3: Any) -> Any:
 
     if kind == "obstore memory":
         return ObjectStore(ObstoreMemory())
+    s3 = request.getfixturevalue("s3")
     return ObjectStore(
         S3Store(
             s3.name,

@@ -20,9 +20,9 @@ def pixels(seed):
 
 
 @pytest.fixture(params=KINDS)
-def target(request, tmp_path, s3):
+def target(request, tmp_path):
     """An empty store of each kind."""
-    return empty_store(request.param, tmp_path, s3)
+    return empty_store(request.param, tmp_path, request)
 
 
 @cache
