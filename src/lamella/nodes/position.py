@@ -333,7 +333,9 @@ class Position(
         if name not in self.dataset_paths and not self._is_member(name):
             raise self._missing(name)
         storage.check_deletable(place.path)
-        if name in self.dataset_paths:
+        levels = self.dataset_paths
+        follow = name in levels and len(levels) > 1 and self._has_labels_of(len(levels))
+        if name in levels:
             # Metadata first: a kill between the two leaves an array that nobody lists, never a listed gap.
             self._live.edit(
                 lambda meta: edits.remove_dataset(meta, name),
@@ -341,6 +343,16 @@ class Position(
             )
         if storage.exists(place.path):
             self._documents.delete(place.path)
+        if follow:
+            from lamella.ops.labels import match_levels
+
+            match_levels(self)
+
+    def _has_labels_of(self, levels: int) -> bool:
+        """Whether there are label images of so many levels, as they have where they follow their image (LB-04)."""
+        from lamella.nodes.new_levels import broken_labels
+
+        return self._kinds[-1] == "image" and broken_labels(self, levels) is not None
 
     def _is_member(self, name: str) -> bool:
         """Whether there is a node of a name, or what a killed deletion left of one; the chunks of an array are none."""

@@ -16,6 +16,7 @@ from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsErr
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.position_channels import dtype_window
+from lamella.nodes.reporting import callers_level
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.stale_levels import read_stale, with_stale
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from lamella.nodes.session import Place
     from lamella.ops.copy import Source
     from lamella.spec.images import ImagesMeta
+    from lamella.spec.rules import Finding, Kind
     from lamella.spec.transforms import TransformationMeta
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.compressor import CompressorChoice
@@ -57,12 +59,15 @@ class ArrayRequest(NamedTuple):
     wanted: Wanted | ArrayMeta
     transform: Sequence[TransformationMeta] | None
     check_shape: bool
+    is_result: bool = False
+    """Whether it is no level by intent: then nothing is said where it is stored beside the levels."""
 
 
 class ImageCreation(NGFFNode):
     """What a position can do to get arrays."""
 
     _live: LiveDocument[ImagesMeta]
+    _kinds: ClassVar[tuple[Kind, ...]]
     _array_class: ClassVar[type[ImageArray]] = ImageArray
 
     def create_image(
@@ -92,7 +97,9 @@ class ImageCreation(NGFFNode):
         shards_ratio
             Chunks per shard along each axis; no shards by default.
         transform
-            Scale and translation of the level; scale 1 by default.
+            Scale and translation of the level; scale 1 by default. An array that cannot be a level of a valid image
+            (larger than the level before it, or of another data type in 0.6) is stored beside the levels, with a
+            warning; with a transform it is refused. Label images are given as many levels as their image (LB-04).
         check_shape
             Refuse data that do not fit the axes and channels.
         compressor
@@ -119,21 +126,25 @@ class ImageCreation(NGFFNode):
         >>> image.dtype, image.chunks, image.shards
         (dtype('float32'), (1, 1, 1, 8, 8), (1, 1, 4, 8, 8))
         """
+        options = {
+            "chunks": chunks,
+            "shards_ratio": shards_ratio,
+            "transform": transform,
+            "check_shape": check_shape,
+            "compressor": compressor,
+            "checksum": checksum,
+        }
+        return self._create_from(name, data, options)
+
+    def _create_from(
+        self, name: str, data: Any, options: dict[str, Any], *, is_result: bool = False
+    ) -> ImageArray:
         from lamella.ops.copy import as_source
 
         self._require_writable(f"create the array {name!r}")
         source = as_source(data)
-        request = request_of(
-            source.shape,
-            source.dtype,
-            chunks,
-            shards_ratio,
-            transform,
-            check_shape,
-            compressor=compressor,
-            checksum=checksum,
-        )
-        return self._create(name, request, source)
+        request = request_of(source.shape, source.dtype, **options)
+        return self._create(name, request._replace(is_result=is_result), source)
 
     def create_zeros(
         self,
@@ -232,6 +243,9 @@ class ImageCreation(NGFFNode):
             self._check_free(key, found, listed)
             if found is None:
                 self._check_source(source, place)
+        broken = self._broken_by(view, key, array, request) if is_lower and not listed else None
+        follow = broken is not None and not request.is_result and self._labels_follow(broken)
+        is_level = broken is None or follow
 
         def add(meta: ImagesMeta) -> ImagesMeta:
             nonlocal array, listed, is_lower
@@ -240,11 +254,13 @@ class ImageCreation(NGFFNode):
                 warnings.warn(fewer_channels(key, array.shape, meta, self._place), UserWarning, stacklevel=2)
             if listed:
                 meta = edits.remove_dataset(meta, key)
+            if not is_level:
+                return meta
             return edits.add_dataset(meta, key, request.transform, dtype_window(array.dtype))
 
         def beside(attributes: JSONObject) -> JSONObject:
             # A lower level counts as stale until it is written.
-            return with_unwritten(attributes, key, array, False) if is_lower else attributes
+            return with_unwritten(attributes, key, array, False) if is_lower and is_level else attributes
 
         if fewer:
             text = fewer_channels(key, array.shape, view, self._place)
@@ -261,8 +277,37 @@ class ImageCreation(NGFFNode):
         )
         made = self._array_class(place, meta.multiscales[0].axes)
         if source is not None:
-            self._fill(made, key, source)
+            self._fill(made, key, source, is_level=is_level)
+        if follow:
+            from lamella.ops.labels import match_levels
+
+            match_levels(cast("Position", self))
         return made
+
+    def _broken_by(
+        self, view: ImagesMeta, key: str, array: ArrayMeta, request: ArrayRequest
+    ) -> Finding | None:
+        """Return the rule that a new array would break as a level, where the image keeps it; None for a level.
+
+        Raises
+        ------
+        InvalidArgumentError
+            It would break one, and is to have a transform, which only a level has.
+        """
+        from lamella.nodes.new_levels import broken_by_level
+
+        broken = broken_by_level(cast("Position", self), view, key, array, request.transform)
+        if broken is None or request.is_result or self._labels_follow(broken):
+            return broken
+        text = f"As a level of {self._place}, the array {key!r} would break {broken.rule} ({broken.found})"
+        if request.transform is not None:
+            raise InvalidArgumentError(f"{text}. Without a transform it is stored beside the levels.")
+        warnings.warn(f"{text}: it is stored beside the levels.", UserWarning, stacklevel=callers_level())
+        return broken
+
+    def _labels_follow(self, broken: Finding) -> bool:
+        """Whether what a level more breaks is that label images have as many: they are given it, too."""
+        return broken.rule == "LB-04" and self._kinds[-1] == "image"
 
     def _put_array(self, key: str, array: ArrayMeta, listed: bool, found: str | None) -> None:
         """Write the array that a document will list, as the last step before that is written, under its lock."""
@@ -386,17 +431,18 @@ class ImageCreation(NGFFNode):
         names = self._documents.storage.list(self._place.child(key).path)
         return set(names) <= set(self._documents.files.all)
 
-    def _fill(self, made: ImageArray, key: str, source: Source) -> None:
+    def _fill(self, made: ImageArray, key: str, source: Source, *, is_level: bool) -> None:
         from lamella.ops.copy import write_array
 
         try:
             write_array(made, source)
         except BaseException:
             # A source that fails half way leaves no half-written image; a kill leaves one whose chunks are whole.
-            self._live.edit(
-                lambda meta: edits.remove_dataset(meta, key),
-                beside=lambda old: with_stale(old, read_stale(old).with_unwritten(key, [])),
-            )
+            if is_level:
+                self._live.edit(
+                    lambda meta: edits.remove_dataset(meta, key),
+                    beside=lambda old: with_stale(old, read_stale(old).with_unwritten(key, [])),
+                )
             self._documents.delete(made.path)
             raise
 

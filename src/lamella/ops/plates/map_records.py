@@ -159,7 +159,8 @@ class PositionRecord:
         """Return a digest of each array of the result, by its path in the position."""
         position, name = self._target, self._name
         if not name.startswith(LABELS):
-            return {name: _array_digest(position, name)} if name in position.dataset_paths else {}
+            there = position._documents.kind(position._place.child(name).path) == "array"
+            return {name: _array_digest(position, name)} if there else {}
         label = name.removeprefix(LABELS)
         if label not in position.labels:
             return {}

@@ -193,7 +193,7 @@ class _PositionUnit:
             )
             if finest.shape[-2:] == tuple(result.shape)[-2:] and finest.ndim == len(result.shape):
                 options["transform"] = _transform(self.source, self.task.level, self.target)
-        self.target.create_image(name, result, **options)
+        self.target._create_from(name, result, {"transform": None, **options}, is_result=True)
 
 
 @dataclass(frozen=True)
@@ -342,7 +342,7 @@ def _refuse_others(target: Plate, request: MapRequest) -> None:
         place = _position(target, path)
         if request.resume:
             refuse_results_of_others(place, request.name, empty_is_free=request.over == "regions")
-        if request.over == "regions" and request.name in place.dataset_paths:
+        if request.over == "regions" and _is_begun(place, request.name):
             made, array = place[request.name], source[request.level]
             if made.shape != array.shape or made.dtype != (request.dtype or array.dtype):
                 raise InvalidArgumentError(
@@ -412,7 +412,7 @@ def _pairs(task: _Task, request: MapRequest, target: Plate) -> list[tuple[str, I
     found = []
     for path, position in request.chosen.items():
         source, place = position[task.level], _position(target, path)
-        if name in place.dataset_paths:
+        if _is_begun(place, name):
             made: ImageArray = place[name]
             if not is_recorded(place, name):
                 begin_result(place, name)
@@ -423,6 +423,13 @@ def _pairs(task: _Task, request: MapRequest, target: Plate) -> list[tuple[str, I
             )
         found.append((path, source, made))
     return found
+
+
+def _is_begun(place: Position, name: str) -> bool:
+    """Whether there is an array, as a level or beside the levels, and not only what a killed creation left."""
+    if name in place.dataset_paths:
+        return True
+    return place._documents.kind(place._place.child(name).path) == "array" and not place._is_unwritten(name)
 
 
 def _create_like(
@@ -438,7 +445,7 @@ def _create_like(
         dimension_names=[axis.name for axis in axes] if len(axes) == source.ndim else None,
         attributes=without_records(source._meta.attributes),
     )
-    return place._create_zeros(name, ArrayRequest(array, transform, True))
+    return place._create_zeros(name, ArrayRequest(array, transform, True, is_result=True))
 
 
 def _grid(image: ImageArray) -> Iterator[int]:

@@ -1,0 +1,91 @@
+"""Whether a new array can be listed as a level of its image: an image, and the labels of it, stay what they were.
+
+Layer: nodes. The rules are in :mod:`lamella.spec.rules`.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from lamella.errors import MetadataError, NodeNotFoundError
+from lamella.nodes.labels import LabelImage, Labels
+from lamella.nodes.reporting import facts_of
+from lamella.nodes.session import Place
+from lamella.spec import edits
+from lamella.spec.rules import Finding, check_arrays
+from lamella.spec.rules.dialect import DIALECTS
+from lamella.spec.rules.values import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lamella.nodes.position import Position
+    from lamella.spec.images import ImagesMeta
+    from lamella.spec.rules import ArrayFacts
+    from lamella.spec.transforms import TransformationMeta
+    from lamella.store.array_meta import ArrayMeta
+
+_RULES = frozenset(["MS-05", "MS-07", "LB-05"])
+"""Rules that one level more can break; that it fits the axes is checked elsewhere, on request."""
+
+
+def broken_by_level(
+    position: Position,
+    view: ImagesMeta,
+    key: str,
+    array: ArrayMeta,
+    transform: Sequence[TransformationMeta] | None,
+) -> Finding | None:
+    """Return a MUST that the metadata keep, and would break with one level more; None where there is none."""
+    paths = view.multiscales[0].get_dataset_paths()
+    version = position._session.version
+    if not paths or key in paths or version.name not in DIALECTS:
+        return None
+    facts: dict[str, ArrayFacts] = {}
+    for path in paths:
+        with suppress(NodeNotFoundError, MetadataError):  # what is missing is not compared
+            facts[path] = facts_of(position._documents.array(position._place.child(path).path))
+    kind = position._kinds[-1]
+
+    def broken(meta: ImagesMeta, arrays: Mapping[str, ArrayFacts]) -> dict[str, Finding]:
+        attributes = version.dump(meta, position._live.last_attributes)
+        found = check_arrays(kind, attributes, version.name, arrays)
+        return {one.rule: one for one in found if one.rule in _RULES and one.level == "MUST"}
+
+    before = broken(view, facts)
+    after = broken(edits.add_dataset(view, key, transform), facts | {key: facts_of(array)})
+    new = [finding for rule, finding in after.items() if rule not in before]
+    return new[0] if new else broken_labels(position, len(paths))
+
+
+def broken_labels(position: Position, levels: int) -> Finding | None:
+    """Return the finding that label images have as many levels as their image, and would not with one more."""
+    if isinstance(position, LabelImage):
+        if not position.path:
+            return None
+        above, _, folder = position._place.parent.path.rpartition("/")
+        image = Place(position._session, above)
+        if folder != "labels" or position._documents.kind(above) != "group":
+            return None
+        count = _levels_of(image)
+        found = f"its image has {count} levels"
+        return Finding("LB-04", "MUST", position.path, (), found) if count == levels else None
+    place = position._place.child("labels")
+    if position._documents.kind(place.path) != "group":
+        return None
+    labels = Labels(place, False)
+    for name in labels:
+        if len(labels[name].dataset_paths) == levels:
+            found = f"the label image {describe(name)} has {levels} levels"
+            return Finding("LB-04", "MUST", position.path, (), found)
+    return None
+
+
+def _levels_of(image: Place) -> int:
+    """Return how many levels an image lists."""
+    ome = image.session.version.ome(image.session.documents.group(image.path))
+    entries = ome.get("multiscales")
+    first = entries[0] if isinstance(entries, list) and entries else None
+    listed = first.get("datasets") if isinstance(first, dict) else None
+    return len(listed) if isinstance(listed, list) else 0
