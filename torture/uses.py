@@ -321,12 +321,11 @@ def planning_reindex(path: Path) -> None:
 
 def summarizing(path: Path) -> None:
     """Say what ``lamella info -v`` says."""
-    from lamella.ops.summary import summarize, to_json
-
     from lamella.cli.info_text import plain_lines, text_of
+    from lamella.nodes.describe import describe, to_json
 
-    summary = summarize(lamella.open_ome_zarr(path), details=True)
-    _ = list(plain_lines(text_of(summary))), to_json(summary)
+    description = describe(lamella.open_ome_zarr(path), details=True)
+    _ = list(plain_lines(text_of(description))), to_json(description)
 
 
 def command_line(path: Path) -> None:

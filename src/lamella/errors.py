@@ -65,13 +65,13 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun in the singular or plural.
 
-    >>> counted(1, "plane"), counted(0, "plane")
-    ('1 plane', '0 planes')
+    >>> counted(1, "plane"), counted(0, "plane"), counted(2, "axis", "axes")
+    ('1 plane', '0 planes', '2 axes')
     """
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def check_options(call: str, options: Iterable[str], known: Iterable[str]) -> None:

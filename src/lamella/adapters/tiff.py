@@ -34,7 +34,7 @@ from lamella.adapters.tiff_pages import (
 from lamella.adapters.tiff_promises import check_promises
 from lamella.adapters.tiff_resolution import read_resolution
 from lamella.adapters.tiff_samples import display_notes, is_rgb, merge_channels
-from lamella.errors import SourceError
+from lamella.errors import SourceError, counted
 from lamella.ops.conversion.source import ImageDescription
 from lamella.store.paths import local_path
 
@@ -233,7 +233,8 @@ def _describe(
     lacking = sum(page is None for page in pages)
     notes = (*metadata.notes, *plan.notes)
     if lacking:
-        notes = (*notes, f"{lacking} of its {len(pages)} planes are missing and were written as zeros")
+        words = "is missing and was" if lacking == 1 else "are missing and were"
+        notes = (*notes, f"{lacking} of its {counted(len(pages), 'plane')} {words} written as zeros")
     notes = (*notes, *display_notes(series.keyframe))
     description = ImageDescription(
         name=os.path.basename(path),

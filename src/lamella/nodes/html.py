@@ -11,7 +11,7 @@ import re
 from html import escape
 from typing import TYPE_CHECKING
 
-from lamella.errors import LamellaError
+from lamella.errors import LamellaError, counted
 from lamella.nodes.describe import UnreadableNode, describe_image
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
@@ -67,7 +67,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _plate(plate: Plate) -> str:
     meta = plate.metadata
     if len(meta.wells) > _MOST_WELLS:
-        return f"<p>{len(meta.wells)} wells</p>"
+        return f"<p>{counted(len(meta.wells), 'well')}</p>"
     counts = {well.path: _field_count(plate, well.path) for well in meta.wells}
     rows = [
         [escape(row.name), *(counts.get(f"{row.name}/{column.name}", "") for column in meta.columns)]

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, cast, overload
 
 from lamella.arguments import items_of
-from lamella.errors import InvalidArgumentError, LamellaError
+from lamella.errors import InvalidArgumentError, LamellaError, counted
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.ome_xml import OMEXMLMethods
@@ -454,7 +454,8 @@ class Plate(
     def _summary(self) -> str:
         try:
             meta = self._live.model
-            return f", {len(meta.rows)} rows, {len(meta.columns)} columns, {len(meta.wells)} wells"
+            rows, columns = counted(len(meta.rows), "row"), counted(len(meta.columns), "column")
+            return f", {rows}, {columns}, {counted(len(meta.wells), 'well')}"
         except (ValueError, OSError, KeyError) as fault:
             return f", damaged: {fault}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from lamella.arguments import name_text
+from lamella.errors import counted
 from lamella.nodes.live import LiveDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.node import NGFFNode
@@ -203,7 +204,7 @@ class Well(ModelNode[WellGroupMeta]):
 
     def _summary(self) -> str:
         try:
-            return f", {len(self._live.view.images)} positions"
+            return f", {counted(len(self._live.view.images), 'position')}"
         except (ValueError, OSError, KeyError) as fault:
             return f", damaged: {fault}"
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from lamella.errors import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -99,7 +101,7 @@ class ArrayStatus:
     _damaged: Counter[tuple[int, int]] = field(default_factory=Counter, repr=False)
 
     def __repr__(self) -> str:
-        return f"<ArrayStatus {self.path}: {self.state}, {self.stored} of {self.expected} chunks>"
+        return f"<ArrayStatus {self.path}: {self.state}, {self.stored} of {counted(self.expected, 'chunk')}>"
 
     def __bool__(self) -> bool:
         return self.state not in ("damaged", "unread")

@@ -105,7 +105,7 @@ class ImageStatus:
         if level.unread:
             yield f"{name}: could not be read"
         else:
-            yield f"{name}: {self.state}, {level.stored} of {level.expected} chunks"
+            yield f"{name}: {self.state}, {level.stored} of {counted(level.expected, 'chunk')}"
         if level.state in ("partly", "damaged") and not level.problem:
             for times, channels, state in level.runs():
                 if state != "written":
@@ -354,7 +354,8 @@ def _stream_lines(stream: StreamRecord) -> Iterator[str]:
         )
         more = ", ..." if len(stream.skipped) > 10 else ""
         order = "".join(stream.order)
-        yield f"  stream: {dropped} of {stream.frames} frames were dropped in the order {order}: {runs}{more}"
+        frames = f"{counted(stream.frames, 'frame')} {'was' if dropped == 1 else 'were'} dropped"
+        yield f"  stream: {dropped} of {frames} in the order {order}: {runs}{more}"
 
 
 def _words(name: str, numbers: range) -> str:
