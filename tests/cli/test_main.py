@@ -305,10 +305,15 @@ def test_quiet_prints_nothing_but_errors(image):
 
 def test_progress_is_a_bar_on_a_terminal_unless_only_errors_are_asked_for(image, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # for rich any stream is a terminal then, for us it is none
     words = ["rechunk", image, "--in-place", "--chunks", "4,4"]
-    assert "pixels" not in run(*words).stderr
-    monkeypatch.setenv("FORCE_COLOR", "1")  # to rich, any stream is a terminal then
+    assert run(*words).stderr == ""
+    monkeypatch.setattr("lamella.ops.progress.is_terminal", lambda: True)
     assert "pixels" in run(*words).stderr
     for name in ("status", "validate", "verify", "checksum", "repair"):
         assert re.search(r"(bytes|groups|images)", run(name, image).stderr), name
         assert run(name, image, "--quiet").stderr == "", name
+    plate = image.parent / "plate.zarr"
+    lamella.Plate.from_positions(plate, {"A/1/0": lamella.open_ome_zarr(image)}, progress=False)
+    assert "positions" in run("info", plate).stderr
+    assert "fields" in run("preview", plate, "-o", image.parent / "a.png").stderr

@@ -36,6 +36,7 @@ from lamella.ops.display.preview import (
 )
 from lamella.ops.display.preview_plate import PlatePlan, Tile, plan_plate, plate_channels
 from lamella.ops.execution import run
+from lamella.ops.progress import Count, reporting
 from lamella.store.formats import DOCUMENTS
 from lamella.store.paths import local_path
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.node import NGFFNode
     from lamella.ops.display.preview import ShownChannel
+    from lamella.ops.progress import Progress
     from lamella.types import StrPath
 
 IMAGE_SIDE = 512
@@ -63,7 +65,12 @@ class Fault:
 
 
 def write_preview(
-    node: NGFFNode, target: StrPath, options: PreviewOptions | None = None, *, size: int | None = None
+    node: NGFFNode,
+    target: StrPath,
+    options: PreviewOptions | None = None,
+    *,
+    size: int | None = None,
+    progress: Progress | bool | None = None,
 ) -> list[Fault]:
     """Draw an image, plate, row, well or collection into a PNG file.
 
@@ -78,6 +85,9 @@ def write_preview(
     size
         Pixels of the larger side of the picture, or of all wells together. By default 512 for an image, and for a
         plate what gives each field 150, but 512 to 2048.
+    progress
+        True shows a bar on the terminal. A function is called with the fields of a plate that are drawn, all of them,
+        and "fields".
 
     Returns
     -------
@@ -109,7 +119,8 @@ def write_preview(
     if isinstance(node, Position):
         page = image_page(node, wanted, size or IMAGE_SIDE)
     elif isinstance(node, HOLDERS):
-        page, faults = plate_page(node, wanted, size)
+        with reporting(progress, "fields") as report_progress:
+            page, faults = plate_page(node, wanted, size, Count(report_progress, "fields"))
     else:
         raise InvalidArgumentError(
             f"{node!r} is no image, plate, row, well or collection, so there is nothing to draw."
@@ -147,7 +158,9 @@ def image_page(position: Position, options: PreviewOptions, size: int) -> Page:
     return page
 
 
-def plate_page(node: Holder, options: PreviewOptions, size: int | None) -> tuple[Page, list[Fault]]:
+def plate_page(
+    node: Holder, options: PreviewOptions, size: int | None, progress: Count
+) -> tuple[Page, list[Fault]]:
     """Draw the wells of a plate where they are on the plate, with the names of rows and columns."""
     plan = plan_plate(node)
     aspect = _field_aspect(plan)
@@ -161,7 +174,10 @@ def plate_page(node: Holder, options: PreviewOptions, size: int | None) -> tuple
     lines = legend_boxes(footer.left, footer.top + _TITLE + 10, footer.right, channels, _SMALL)
     page = Page((lines[-1][0].bottom if lines else footer.top + _TITLE) + _MARGIN, footer.right + _MARGIN)
     _draw_empty(page, plan, montage)
-    faults = _draw_tiles(page, plan, montage, lambda tile: _tile_picture(tile, channels, options, room))
+    progress.expect(len(plan.tiles))
+    faults = _draw_tiles(
+        page, plan, montage, lambda tile: _tile_picture(tile, channels, options, room), progress
+    )
     name, count = elided(plan.name, (footer.right - footer.left) * 2 // 3, _TITLE), _count(plan)
     page.text(footer.left, footer.top + _TITLE // 2, name, _TITLE)
     page.text(
@@ -260,6 +276,7 @@ def _draw_tiles(
     plan: PlatePlan,
     montage: Montage,
     picture_of: Callable[[Tile], tuple[FieldPicture, Fault | None]],
+    progress: Count,
 ) -> list[Fault]:
     """Read and draw every field, a few at a time; return the faults in the order of the plate."""
     faults: dict[str, Fault] = {}
@@ -275,6 +292,7 @@ def _draw_tiles(
 
     def put(done: tuple[Tile, NDArray[Any] | None, Fault | None]) -> None:
         nonlocal drawn
+        progress.add()
         tile, pixels, fault = done
         box = _box(montage, tile)
         if fault is not None:

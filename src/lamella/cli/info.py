@@ -49,9 +49,14 @@ def info(path: str, as_json: bool, verbose: int, follow_links: bool) -> None:
     from lamella.errors import MetadataError
     from lamella.nodes.describe import ContainerDescription, describe, to_json
     from lamella.nodes.open import open_ome_zarr
+    from lamella.ops.progress import Count, reporting
 
-    with open_ome_zarr(path, disable_path_checking=follow_links) as node:
-        description = describe(node, details=verbose > 0)
+    with (
+        open_ome_zarr(path, disable_path_checking=follow_links) as node,
+        reporting(True, "positions") as report_progress,
+    ):
+        count = Count(report_progress, "positions")
+        description = describe(node, details=verbose > 0, on_field=count.add)
     if as_json:
         echo_json(to_json(description))
     else:

@@ -59,7 +59,9 @@ def preview(
     if names == ():
         raise InvalidArgumentError("--channels names no channel. Give names, as in --channels DAPI,GFP.")
     with open_ome_zarr(path, disable_path_checking=follow_links) as node:
-        faults = write_preview(node, output, PreviewOptions(label, z, t, names), size=size)
+        faults = write_preview(
+            node, output, PreviewOptions(label, z, t, names), size=size, progress=not quiet
+        )
     for fault in faults:
         echo_message("warning", f"{fault.path}: {fault.error}")
     if not quiet:

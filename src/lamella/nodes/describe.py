@@ -26,6 +26,8 @@ from lamella.nodes.walk import HOLDERS, Field, Holder, walk, well_paths
 from lamella.nodes.well import Row, Well
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lamella.nodes.node import NGFFNode
     from lamella.spec.omero import ChannelMeta
     from lamella.spec.transformations.base import SystemReference
@@ -207,7 +209,9 @@ Description: TypeAlias = ImageDescription | ContainerDescription
 """What :func:`describe` returns; of a node that contains several images, the subclass for its kind."""
 
 
-def describe(node: NGFFNode, *, details: bool = False) -> Description:
+def describe(
+    node: NGFFNode, *, details: bool = False, on_field: Callable[[], object] | None = None
+) -> Description:
     """Describe an image, plate, row, well, collection or scene from its documents.
 
     Parameters
@@ -216,6 +220,8 @@ def describe(node: NGFFNode, *, details: bool = False) -> Description:
         The node.
     details
         Count files and bytes of an image's arrays; list every position of a plate, row or well.
+    on_field
+        Called after each field of a plate, row, well, collection or scene.
 
     Raises
     ------
@@ -235,7 +241,7 @@ def describe(node: NGFFNode, *, details: bool = False) -> Description:
     if isinstance(node, Position):
         return describe_image(node, count_files=details)
     if isinstance(node, HOLDERS):
-        return _describe_container(node, details)
+        return _describe_container(node, details, on_field)
     raise InvalidArgumentError(
         f"{node!r} is not an image, plate, row, well, collection or scene, so there is nothing to describe."
     )
@@ -338,8 +344,10 @@ def disk_usage(storage: Storage, path: str) -> tuple[int, int]:
 # -- plates, rows, wells ---------------------------------------------------------------------------------------
 
 
-def _describe_container(node: Holder, details: bool) -> ContainerDescription:
-    first, damaged, positions = _look(node, details)
+def _describe_container(
+    node: Holder, details: bool, on_field: Callable[[], object] | None
+) -> ContainerDescription:
+    first, damaged, positions = _look(node, details, on_field)
     common: dict[str, Any] = {
         "store": str(node._place),
         "version": node.version,
@@ -392,7 +400,7 @@ def _scene(node: Scene, common: dict[str, Any]) -> SceneDescription:
 
 
 def _look(
-    node: Holder, details: bool
+    node: Holder, details: bool, on_field: Callable[[], object] | None
 ) -> tuple[
     tuple[str, ImageDescription] | None,
     list[UnreadableNode],
@@ -411,6 +419,8 @@ def _look(
         else:
             if first is None and isinstance(field.node, Position):
                 first = field.path, describe_image(field.node)
+        if on_field is not None:
+            on_field()
         if first is not None and not details:
             break
     return first, damaged, tuple(positions) if details else None

@@ -5,6 +5,7 @@ Layer: ops.
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
@@ -73,6 +74,11 @@ class Count:
                 self._progress(self._done, self._total, self._what)
 
 
+def is_terminal() -> bool:
+    """Whether the error stream is a terminal; variables such as FORCE_COLOR make none of a file."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 @contextmanager
 def reporting(progress: Progress | bool | None, first: str) -> Iterator[Progress | None]:
     """Return the function to call with the progress of an operation, None where nobody asked for it.
@@ -90,7 +96,7 @@ def reporting(progress: Progress | bool | None, first: str) -> Iterator[Progress
     from rich.console import Console
 
     console = Console(stderr=True)
-    if not (console.is_terminal or console.is_jupyter):
+    if not (is_terminal() or console.is_jupyter):
         yield None
         return
     with _bar(console, first) as show:
