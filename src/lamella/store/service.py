@@ -14,6 +14,7 @@ import asyncio
 import re
 import secrets
 import warnings
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import StorageError
@@ -66,6 +67,8 @@ class Service:
         self.denied_is_absent: bool | None = None
         self._asking = asyncio.Lock()
 
+        self._looks_before_it_reads = _looks_before_it_reads(store)
+
     # ---- reading --------------------------------------------------------------------------------
 
     def can_hold(self, key: str) -> bool:
@@ -87,7 +90,13 @@ class Service:
         if not self.can_hold(key):
             return None
         try:
-            found = await self.store.get(key, prototype or default_buffer_prototype(), byte_range)
+            prototype = prototype or default_buffer_prototype()
+            found: Buffer | None
+            if self._looks_before_it_reads and byte_range is None and _is_document(key):
+                data = await self._fs._cat_file(self._path(key), max_concurrency=1)
+                found = prototype.buffer.from_bytes(data)
+            else:
+                found = await self.store.get(key, prototype, byte_range)
         except Exception as error:
             if is_ours(error):
                 raise
@@ -361,6 +370,19 @@ class Service:
     def has_folders(self) -> bool:
         """Whether empty folders may be left behind by keys that go: fsspec's file systems that are no object stores."""
         return self._fs is not None and not hasattr(self._fs, "_bulk_delete")
+
+
+def _looks_before_it_reads(store: Store) -> bool:
+    """Whether keys are read through s3fs, which asks for the size of each first, and lists where there is none.
+
+    It does so to read large keys in parts; documents are small.
+    """
+    from zarr.storage import FsspecStore
+
+    if not isinstance(store, FsspecStore) or type(store).get is not FsspecStore.get:
+        return False
+    read = getattr(store.fs, "_cat_file", None)
+    return read is not None and "max_concurrency" in signature(read).parameters
 
 
 def _is_document(key: str) -> bool:
