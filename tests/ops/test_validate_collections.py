@@ -79,6 +79,7 @@ def test_more_images_in_the_xml_than_in_the_collection(series):
         ("<TIFF><Image/><Image/></TIFF>", {("BF-03", "MUST")}),
         ("<OME><Image><Pixels><TiffData/></Pixels></Image><Image/></OME>", {("BF-03", "MUST")}),
         ("<OME><BinaryOnly/><Image/><Image/></OME>", {("BF-03", "MUST")}),
+        ('<!DOCTYPE OME [<!ENTITY a "b">]><OME><Image/><Image/></OME>', {("BF-03", "MUST")}),
         ("<OME><Image/><Image/></OME>", set()),
     ],
 )
