@@ -24,6 +24,7 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import nullcontext
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
@@ -42,6 +43,22 @@ _NONE_LEFT: Final = object()
 
 _MOST_SUBMITTED = 1024
 """Units handed to an executor of the caller at a time: enough for any cluster, and they are small."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where the units of an operation run.
+
+    Attributes
+    ----------
+    jobs
+        Number of workers; one per processor by default.
+    executor
+        Where to run; in threads of this process by default.
+    """
+
+    jobs: int | None = None
+    executor: Executor | None = None
 
 
 def workers(jobs: int | None = None) -> int:

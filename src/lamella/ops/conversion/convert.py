@@ -32,7 +32,7 @@ from lamella.ops.conversion.store import (
     state_of_image,
 )
 from lamella.ops.conversion.write import write_images
-from lamella.ops.execution import check_workers
+from lamella.ops.execution import Workers, check_workers
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import is_done
 from lamella.ops.progress import check_progress, reporting
@@ -217,7 +217,7 @@ def convert(
                 settings,
                 Tally(planes, report),
                 target.name,
-                _Where(jobs, executor),
+                Workers(jobs, executor),
                 journal,
                 job or "",
             )
@@ -245,7 +245,7 @@ def _write_all(
     settings: ImageSettings,
     tally: Tally,
     name: str,
-    where: _Where,
+    where: Workers,
     journal: Journal[LocalFile],
     job: str,
 ) -> int:
@@ -268,7 +268,7 @@ def _write_all(
             journal.flush()
 
         sizes = [image.source.description.nbytes for image in images]
-        write_images(begun, sizes, tally, written, journal, job, jobs=where.jobs, executor=where.executor)
+        write_images(begun, sizes, tally, written, journal, job, where)
         if images[0].path:
             describe_plate(images, positions, where.jobs)
         return max(len(position.dataset_paths) for position in positions)
@@ -290,14 +290,6 @@ def _digest(plan: InputPlan, settings: ImageSettings) -> str | None:
             return None
         found += [image.path, type(image.source), description, stamps]
     return hashlib.sha256(repr(found).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class _Where:
-    """What does the work."""
-
-    jobs: int | None
-    executor: Executor | None
 
 
 @dataclass(frozen=True)

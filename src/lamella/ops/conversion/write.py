@@ -22,11 +22,11 @@ from lamella.ops.regions import nested, region_shape, shrink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from concurrent.futures import Executor
 
     from lamella.ops.conversion.contrast import Sample
     from lamella.ops.conversion.planes import Tally
     from lamella.ops.conversion.source import PlaneSource
+    from lamella.ops.execution import Workers
     from lamella.ops.jobs.journal import Journal, LocalFile
     from lamella.ops.pyramids.passes import Pass
     from lamella.ops.regions import Region
@@ -143,9 +143,7 @@ def write_images(
     written: Callable[[int, Sample], None],
     journal: Journal[LocalFile],
     job: str,
-    *,
-    jobs: int | None = None,
-    executor: Executor | None = None,
+    where: Workers,
 ) -> None:
     """Write the pixels of all levels of images.
 
@@ -163,16 +161,15 @@ def write_images(
         Has the units that an interrupted call of the same has finished.
     job : str
         Digest of the sources and settings.
-    jobs : int, optional
-        Number of workers; one per processor by default.
-    executor : Executor, optional
-        Where to run; in threads of this process by default.
+    where : Workers
+        What does the work.
 
     Raises
     ------
     SourceError
         A source cannot be read.
     """
+    jobs, executor = where.jobs, where.executor
     many = len(sizes) >= workers(jobs) and max(sizes) <= _ALONE_BYTES
     large: list[tuple[int, Work]] = []
 
@@ -194,8 +191,7 @@ def write_images(
     if executor is not None or many:
         run(write_unit, small(), jobs=jobs, executor=executor, done=keep)
         for number, work in large:
-            assert executor is not None
-            written(number, _spread(number, work, tally, jobs, executor, task))
+            written(number, _spread(number, work, tally, where, task))
         return
     for number, work in images():
         for unit in _parts(_whole(number, work, tally, jobs)):
@@ -252,8 +248,7 @@ def _spread(
     number: int,
     work: Work,
     tally: Tally,
-    jobs: int | None,
-    executor: Executor,
+    where: Workers,
     task: Callable[[_Unit], _Task],
 ) -> Sample:
     """Write one image in parts on an executor; return what was sampled of all of them."""
@@ -266,11 +261,11 @@ def _spread(
 
     parts = nested(work.whole, [_part_shape(first, _PART_BYTES)])
     units = (task(_Unit(number, PassUnit(first, part, 1))) for part in parts)
-    run(write_unit, units, jobs=jobs, executor=executor, done=keep)
+    run(write_unit, units, jobs=where.jobs, executor=where.executor, done=keep)
     tally.add(0, "pyramid")
     for later in rest:
         later_units = (PassUnit(later, part, 1) for part in nested(_whole_of(later), [unit_box(later)]))
-        run(compute_unit, later_units, jobs=jobs, executor=executor)
+        run(compute_unit, later_units, jobs=where.jobs, executor=where.executor)
     return sampler.sample
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, one_line
 from lamella.log import logged
-from lamella.ops.execution import check_reach, check_workers, run
+from lamella.ops.execution import Workers, check_reach, check_workers, run
 from lamella.ops.integrity.array_status import Fault
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.known_members import listed
@@ -181,7 +181,7 @@ def checksum(
     check_workers(jobs, executor)
     check_progress(progress)
     check_reach(storage, executor)
-    where = _Where(jobs, executor)
+    where = Workers(jobs, executor)
     with logged("Compute checksums of %s", name), reporting(progress, "bytes") as report_progress:
         done = Count(report_progress, "bytes")
         if output is None:
@@ -196,7 +196,7 @@ def checksum(
 
 
 def _all_sums(
-    storage: Storage, path: str, where: _Where, done: Count, journal: Journal[LocalFile] | None = None
+    storage: Storage, path: str, where: Workers, done: Count, journal: Journal[LocalFile] | None = None
 ) -> dict[str, str]:
     """Return the digest of every file, sorted by key."""
     found: dict[str, str] = {}
@@ -209,17 +209,12 @@ def _all_sums(
     return dict(sorted(found.items()))
 
 
-class _Where(NamedTuple):
-    jobs: int | None
-    executor: Executor | None
-
-
 def _sums(
     storage: Storage,
     path: str,
     keys: Iterable[str],
     take: Callable[[_Sum], object],
-    where: _Where,
+    where: Workers,
     journal: Journal[LocalFile] | None = None,
     wanted: Mapping[str, str] | None = None,
 ) -> int:
@@ -331,7 +326,7 @@ def compare(
             progress.add(one.size)
 
     known = _sums(
-        storage, path, sorted(present & wanted.keys()), take, _Where(jobs, executor), journal, wanted
+        storage, path, sorted(present & wanted.keys()), take, Workers(jobs, executor), journal, wanted
     )
     return Comparison(
         len(sizes) - 1,
