@@ -70,13 +70,13 @@ def fuzz() -> None:
         from lamella.spec.versions import detect
         from lamella.store import format_v2, format_v3
         from lamella.store.array_creation import new_array
-        from lamella.store.chunk_decoder import ChunkError, decoder_of
+        from lamella.store.coding import ChunkError, coding_of
         from lamella.store.json_document import parse_object
         from lamella.store.shard_index import IndexForm, decode_index
 
     plain = new_array((8, 8), "uint16", chunks=(8, 8), zarr_format=3)
     sharded = new_array((8, 8), "uint16", chunks=(4, 4), shards=(8, 8), zarr_format=3)
-    decoder, form = decoder_of(plain), IndexForm.of(sharded)
+    decoder, form = coding_of(plain), IndexForm.of(sharded)
     assert decoder is not None
     assert form is not None
 

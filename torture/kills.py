@@ -83,11 +83,11 @@ def scenario(seed: int, seconds: float) -> dict[str, int]:
                     (name, version, engine)
                     for name in WORKS
                     for version in ("0.4", "0.5")
-                    for engine in ("tensorstore", "zarr")
+                    for engine in ("files", "zarr")
                 ]
                 chance.shuffle(deck)
                 deck.append(
-                    ("frames", "0.5", chance.choice(["tensorstore", "zarr"]))
+                    ("frames", "0.5", chance.choice(["files", "zarr"]))
                 )  # something is acknowledged in every run
             name, version, engine = deck.pop()
             with tempfile.TemporaryDirectory(prefix="torture-") as folder:

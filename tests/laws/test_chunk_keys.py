@@ -20,7 +20,7 @@ KEYS = {
 }
 
 
-@pytest.mark.parametrize("engine", ["tensorstore", "zarr"])
+@pytest.mark.parametrize("engine", ["files", "zarr"])
 def test_chunks_are_nested_whatever_writes_them(tmp_path, version, engine):
     # iohub's backends disagree: "0.0.0" by one, "0/0/0" by the other.
     kept = {}

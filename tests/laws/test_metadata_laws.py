@@ -250,7 +250,7 @@ def test_a_fill_value_is_json_of_the_type_of_the_array(path, version, dtype):
 
 
 @pytest.mark.parametrize("checked", [True, False], ids=["with crc32c", "without"])
-@pytest.mark.parametrize("engine", ["tensorstore", "zarr"])
+@pytest.mark.parametrize("engine", ["files", "zarr"])
 def test_a_shard_index_need_not_have_a_checksum(tmp_path, checked, engine):
     import zarr
 

@@ -365,6 +365,7 @@ CALLS: dict[str, tuple[Any, dict[str, Any], dict[str, list[Any]]]] = {
             "axes": [5, "tczyx", ["t", "c"], axes("tczyx")[:1], axes("yx") * 3],
             "version": ["0.3", "9", None, 0.5],
             "durability": ["always", None],
+            "cache_bytes": [-1, 1.5, "64"],
             "no_such_option": [1],
             "acquisitions": [
                 5,

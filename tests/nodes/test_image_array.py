@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import zarr
@@ -178,6 +182,30 @@ def test_repr_says_what_and_where(image, path):
 
 
 # -- TensorStore ------------------------------------------------------------------------------------------------------
+
+WITHOUT = """
+import sys
+sys.modules["tensorstore"] = None
+import lamella, numpy as np
+from lamella.errors import MissingDependencyError
+path = sys.argv[1]
+with lamella.open_ome_zarr(path, layout="fov", mode="w-", channel_names=["a"], version="0.5") as position:
+    position["0"] = np.arange(256, dtype="uint16").reshape(1, 1, 1, 16, 16)
+    position["0"][..., 3:5, 2:9] = 7
+    position.compute_pyramid(levels=2)
+    try:
+        position["0"].tensorstore()
+    except MissingDependencyError as error:
+        print(int(position["0"][..., 3, 2:4].sum()), "lamella[tensorstore]" in str(error), path in str(error))
+"""
+
+
+def test_without_tensorstore_all_works_but_its_own_view_which_says_what_to_install(tmp_path):
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WITHOUT, str(tmp_path / "a.zarr")],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert ran.stdout.split() == ["14", "True", "True"], ran.stderr
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"context": None}, {"read": True}, {"open": True}])

@@ -25,13 +25,13 @@ SIZES = ((5, 7, 13), (1, 11, 8), (3, 1, 9), (2, 5, 1), (4, 3, 17))
 
 # What may be between level 0 and the reference: version, chunks and chunks per shard of z, y, x, engine, workers.
 WAYS = (
-    ("0.4", (2, 4, 4), None, "tensorstore", 1),
+    ("0.4", (2, 4, 4), None, "files", 1),
     ("0.5", (3, 5, 7), None, "zarr", 3),
-    ("0.5", (1, 2, 2), (3, 2, 3), "tensorstore", 4),
+    ("0.5", (1, 2, 2), (3, 2, 3), "files", 4),
     ("0.6", (2, 3, 2), (1, 1, 5), "zarr", 2),
     ("0.4", (1, 3, 5), None, "zarr", None),
-    ("0.6", (7, 7, 7), (1, 2, 2), "tensorstore", None),
-    ("0.5", None, None, "tensorstore", 2),
+    ("0.6", (7, 7, 7), (1, 2, 2), "files", None),
+    ("0.5", None, None, "files", 2),
 )
 
 # IEEE says so, and the reference meets it in numpy.
@@ -50,7 +50,7 @@ def stored(folder, pixels, names, way, dtype=None):
     if ratio is not None:
         layout["shards_ratio"] = tuple(ratio[fit[n]] if n in fit else 2 for n in names)
     position = lamella.open_ome_zarr(
-        folder / "image.zarr" if engine == "tensorstore" else MemoryStore(),
+        folder / "image.zarr" if engine == "files" else MemoryStore(),
         layout="fov",
         mode="w",
         channel_names=[str(i) for i in range(pixels.shape[names.index("c")])] if "c" in names else [],
@@ -128,7 +128,7 @@ def test_lengths_of_every_kind_are_halved_to_their_last_voxel(tmp_path, length):
     # Lengths along x, in chunks that divide it and that do not.
     for number, (method, dtype) in enumerate(zip(METHODS, ("u2", "f4", "u1", "i8", "f8", "?"), strict=True)):
         pixels = values_of(np.dtype(dtype), np.random.default_rng(length), (3, length))
-        way = ("0.5", (1, 2, 1 + number), (1, 2, 2), "tensorstore", 2)
+        way = ("0.5", (1, 2, 1 + number), (1, 2, 2), "files", 2)
         position = stored(tmp_path / method, pixels, "yx", way)
         levels = most_levels((3, length), "yx")
         compute_pyramid(position, levels, method, jobs=2)
@@ -148,7 +148,7 @@ def test_no_engine_chunk_shard_or_number_of_workers_changes_a_bit(tmp_path, name
         ("0.5", (5, 6, 7), (3, 7, 5)),
     ]
     first = None
-    for number, (way, engine) in enumerate(itertools.product(ways, ("tensorstore", "zarr"))):
+    for number, (way, engine) in enumerate(itertools.product(ways, ("files", "zarr"))):
         position = stored(tmp_path / str(number), pixels, "czyx", (*way, engine, None))
         compute_pyramid(position, 4, method, jobs=(1, 2, 5)[number % 3])
         found = [array[...].tobytes() for _, array in position.images()]
@@ -198,7 +198,7 @@ def with_numpy(fine, method):
 
 
 @quiet
-@pytest.mark.parametrize("engine", ["tensorstore", "zarr"])
+@pytest.mark.parametrize("engine", ["files", "zarr"])
 @pytest.mark.parametrize("factors", [(1, 3, 2), (4, 2, 5)], ids=str)
 @pytest.mark.parametrize("method", METHODS)
 def test_levels_of_other_whole_factors_hold_the_definition_too(tmp_path, engine, factors, method):

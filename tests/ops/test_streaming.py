@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import lamella
 from lamella.errors import ClosedError, InvalidArgumentError, NodeExistsError, StorageError
 from lamella.ops.streaming.workers import Workers
-from lamella.store.chunk_encoder import ChunkEncoder
+from lamella.store.coding import Coding
 
 #: version, chunks, shards_ratio of arrays with axes TCZYX and frames of (6, 10).
 LAYOUTS = {
@@ -219,7 +219,7 @@ def test_the_first_error_is_the_one_that_is_raised(make, monkeypatch):
 
 def test_a_full_queue_makes_the_writer_wait(make, monkeypatch):
     position, gate, seen = make(channel_names=["DAPI"]), threading.Event(), []
-    real_encode, frames = ChunkEncoder.encode, position.stream("0", FRAME, "uint16", order="t", queue=3)
+    real_encode, frames = Coding.encode, position.stream("0", FRAME, "uint16", order="t", queue=3)
     real_wait = frames._workers._changed.wait_for
 
     def encode(self, block):
@@ -231,7 +231,7 @@ def test_a_full_queue_makes_the_writer_wait(make, monkeypatch):
         gate.set()
         return real_wait(condition)
 
-    monkeypatch.setattr(ChunkEncoder, "encode", encode)
+    monkeypatch.setattr(Coding, "encode", encode)
     monkeypatch.setattr(frames._workers._changed, "wait_for", wait_for)
     try:
         for number in range(4):
@@ -250,8 +250,8 @@ def test_a_queue_that_is_half_full_delays_frames_and_does_not_hold_them_up(make,
     frames.append(frame_of(0))  # tells how long a frame takes
     frames._workers.wait()
     assert frames.waits == 0
-    real_encode = ChunkEncoder.encode
-    monkeypatch.setattr(ChunkEncoder, "encode", lambda *args: gate.wait() and real_encode(*args))
+    real_encode = Coding.encode
+    monkeypatch.setattr(Coding, "encode", lambda *args: gate.wait() and real_encode(*args))
     try:
         for number in range(1, 5):  # no frame can be encoded meanwhile
             frames.append(frame_of(number))
@@ -266,8 +266,8 @@ def test_a_queue_that_is_half_full_delays_frames_and_does_not_hold_them_up(make,
 def test_the_first_frames_find_their_memory_ready(make, ratio, monkeypatch):
     position, frame, gate = make(channel_names=["DAPI"]), np.zeros((512, 512), "uint16"), threading.Event()
     frames = position.stream("0", frame.shape, "uint16", order="t", shards_ratio=ratio, queue=4)
-    real_encode = ChunkEncoder.encode
-    monkeypatch.setattr(ChunkEncoder, "encode", lambda *args: gate.wait() and real_encode(*args))
+    real_encode = Coding.encode
+    monkeypatch.setattr(Coding, "encode", lambda *args: gate.wait() and real_encode(*args))
     try:
         tracemalloc.start()
         for _ in range(4):

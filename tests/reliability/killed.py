@@ -25,21 +25,19 @@ from tests.reliability.works import WORKS
 
 #: What a work may import: in the parent, once.
 _IMPORTED = (
-    *("numba", "zarr", "zarr.storage", "zarr.core.sync", "tensorstore", "lamella.store.engine_zarr"),
+    *("numba", "zarr", "zarr.storage", "zarr.core.sync", "numcodecs", "lamella.store.engine_zarr"),
     *("lamella.ops.pyramids.pyramid", "lamella.ops.conversion.convert", "lamella.ops.rewriting.upgrade"),
-    *("lamella.store.checked_blosc", "lamella.store.engine_tensorstore", "lamella.ops.rewriting.rechunk"),
+    *("lamella.store.checked_blosc", "lamella.store.engine_files", "lamella.ops.rewriting.rechunk"),
     *("lamella.ops.mending.reindex", "lamella.ops.plates.members", "lamella.ops.plates.copy"),
 )
 
 
 def child(task: dict[str, Any], folder: Path, at: int | None, pipe: int) -> None:
     """Do the work; tell through the pipe what was acknowledged, and which documents were written."""
-    from lamella.store import engine, engine_tensorstore
-
-    engine._forked = False  # the parent has imported TensorStore, but never used it
+    from lamella.store import engine
 
     if task["engine"] == "zarr":
-        engine_tensorstore.open_tensorstore = lambda *_: None  # type: ignore[assignment]
+        engine.coding_of = lambda _: None
 
     def tell(**message: Any) -> None:
         os.write(pipe, json.dumps(message).encode() + b"\n")
@@ -49,15 +47,6 @@ def child(task: dict[str, Any], folder: Path, at: int | None, pipe: int) -> None
             tell(document=digest(path, data))
 
     faults = Faults(folder, at, lambda step: (tell(killed=step), die(step))[1], on_replace=replaced)
-    write = engine_tensorstore.TensorStoreEngine.write
-
-    def engine_write(*given: Any) -> None:
-        """Die also where TensorStore takes over and where it hands back: its own steps are not seen."""
-        faults.step("begin", "engine")
-        write(*given)
-        faults.step("end", "engine")
-
-    engine_tensorstore.TensorStoreEngine.write = engine_write  # type: ignore[method-assign]
     with faults:
         WORKS[task["work"]].run(folder, task["version"], lambda what: tell(acknowledged=what))
     tell(steps=faults.steps)

@@ -32,7 +32,7 @@ def files_of(path):
     return [file for file in sorted(Path(path, "0", "c").rglob("*")) if file.is_file()]
 
 
-@pytest.mark.parametrize("engine", ["files", "tensorstore", "zarr", None])
+@pytest.mark.parametrize("engine", ["files", "zarr", None])
 @pytest.mark.parametrize("compressor", ["blosc", "zstd", "gzip", "none"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_flipped_bit_anywhere_is_noticed(tmp_path, layout, compressor, engine):

@@ -68,7 +68,7 @@ def flushed_by_a_write(path: Path, engine: str, ratio: object, durability: str) 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 @pytest.mark.parametrize("ratio", [None, (1, 1, 1, 1, 2)], ids=["chunks", "shards"])
-@pytest.mark.parametrize("engine", ["tensorstore", "zarr", "files"])
+@pytest.mark.parametrize("engine", ["files", "zarr"])
 def test_pixels_and_the_folders_above_them_are_flushed_before_a_write_returns(tmp_path, engine, ratio):
     path = tmp_path / "a.zarr"
     with lamella.open_ome_zarr(

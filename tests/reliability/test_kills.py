@@ -85,9 +85,7 @@ def finish(work: Work, folder: Path, version: str) -> None:
                 storage.delete(f"{key}-next")
 
 
-def check_work(
-    killer: Killer, name: str, version: str, tmp_path: Path, engine: str = "tensorstore"
-) -> list[dict]:
+def check_work(killer: Killer, name: str, version: str, tmp_path: Path, engine: str = "files") -> list[dict]:
     work = WORKS[name]
     whole, *lines = killer.kill(name, version, tmp_path, engine, MOST)
     # Threads may make a folder once or twice, so that the last kill comes too late.
@@ -118,7 +116,7 @@ def test_a_killed_work_leaves_old_or_new_and_is_finished_by_the_same_call(killer
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 @pytest.mark.parametrize("name", ["frames", "frames of shards"])
-@pytest.mark.parametrize("engine", ["tensorstore", "zarr"])
+@pytest.mark.parametrize("engine", ["files", "zarr"])
 def test_a_killed_write_of_pixels_leaves_old_or_new_files(killer, name, version, engine, tmp_path):
     lines = check_work(killer, name, version, tmp_path, engine)
     assert any(

@@ -254,7 +254,7 @@ def test_links_are_followed_where_path_checking_is_disabled(tmp_path, kind, mode
         assert (lamella.open_ome_zarr(expected / "A/1/0", disable_path_checking=True)["0"][...] == 7).all()
 
 
-@pytest.mark.parametrize("engine", ["files", "zarr", "tensorstore"])
+@pytest.mark.parametrize("engine", ["files", "zarr"])
 @pytest.mark.parametrize("place", ["0", "0/c", "0/c/0/0", "0/c/0/0/0/0/0"])
 def test_no_engine_reads_pixels_through_a_link_out_of_the_store(tmp_path, engine, place):
     store, other = tmp_path / "a.zarr", tmp_path / "b.zarr"
@@ -268,7 +268,7 @@ def test_no_engine_reads_pixels_through_a_link_out_of_the_store(tmp_path, engine
         array.read((0, 0))
 
 
-@pytest.mark.parametrize("engine", ["files", "zarr", "tensorstore", None])
+@pytest.mark.parametrize("engine", ["files", "zarr", None])
 @pytest.mark.parametrize("place", ["0/c", "0/c/0/0", "0/c/0/0/0/0/0"])
 @pytest.mark.parametrize("index", [..., (0, 0, 0, slice(0, 3))], ids=["whole", "part"])
 def test_no_engine_writes_pixels_through_a_link_out_of_the_store(tmp_path, engine, place, index):

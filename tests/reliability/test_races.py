@@ -26,7 +26,7 @@ import lamella
 from lamella.errors import MetadataError, NodeExistsError
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, new_array
-from lamella.store.engine_tensorstore import TensorStoreEngine
+from lamella.store.engine_files import FilesEngine
 from lamella.store.engine_zarr import ZarrEngine
 from lamella.store.local import LocalStorage
 
@@ -274,7 +274,7 @@ def test_positions_created_by_many_processes_are_all_listed(tmp_path):
     assert litter(tmp_path) == []
 
 
-@pytest.mark.parametrize("engine", ["tensorstore", "zarr", "files"])
+@pytest.mark.parametrize("engine", ["files", "zarr"])
 @pytest.mark.parametrize(
     ("shards", "parts"),
     [
@@ -302,7 +302,7 @@ def test_writers_of_different_parts_lose_nothing_at_any_interleaving(
     stage: list[Stage] = []
 
     def seam(real):
-        """Pause at the seam of the engines, too: what TensorStore's threads do, nobody sees."""
+        """Pause at the seam of the engines, too: what the threads of libraries do, nobody sees."""
 
         def engine_write(*given):
             together.append(len(inside))
@@ -315,7 +315,7 @@ def test_writers_of_different_parts_lose_nothing_at_any_interleaving(
 
         return engine_write
 
-    for one in (TensorStoreEngine, ZarrEngine):
+    for one in (FilesEngine, ZarrEngine):
         monkeypatch.setattr(one, "write", seam(one.write))
     for pause in range(1, 60):
         folder = tmp_path / str(pause)
@@ -334,7 +334,7 @@ def test_writers_of_different_parts_lose_nothing_at_any_interleaving(
         assert set(together) == {0}
 
 
-@pytest.mark.parametrize("engine", ["tensorstore", "zarr", None])
+@pytest.mark.parametrize("engine", ["files", "zarr", None])
 def test_a_reader_beside_a_writer_that_grows_the_array_sees_old_or_new(tmp_path, monkeypatch, engine):
     """At every step of a growing writer a reader looks: at the shape it sees, no value is torn and nothing fails."""
     documents = Documents.create(LocalStorage(tmp_path / "s.zarr"), 3)
@@ -425,7 +425,7 @@ def test_forked_workers_read_and_write_after_the_parent_has_read(tmp_path):
 BUSY = """
 import multiprocessing as mp, sys, threading
 import lamella
-from lamella.store import chunk_files
+from lamella.store import chunk_cache
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents
 from lamella.store.local import LocalStorage
@@ -435,7 +435,7 @@ print(int(array.read().sum()), flush=True)  # by threads that a child will not h
 holding, forked = threading.Event(), threading.Event()
 
 def hold():
-    with storage.lock("zarr.json"), chunk_files._indexes._lock:
+    with storage.lock("zarr.json"), chunk_cache.indexes._lock, chunk_cache.decoded._lock:
         holding.set()
         forked.wait()
 

@@ -18,10 +18,9 @@ import numpy as np
 import pytest
 
 import lamella
-from lamella.errors import DamagedDataError, LamellaError, StorageError
+from lamella.errors import LamellaError, StorageError
 from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents, new_array
-from lamella.store.engine_tensorstore import TensorStoreEngine
+from lamella.store.documents import Documents
 from lamella.store.local import LocalStorage
 
 from .faults import Faults, fail, firsts, spread
@@ -123,8 +122,7 @@ import resource, sys
 import lamella, numpy as np
 from lamella.errors import StorageError
 from lamella.store.arrays import StoredArray
-from lamella.store.documents import Documents, new_array
-from lamella.store.engine_tensorstore import TensorStoreEngine
+from lamella.store.documents import Documents
 from lamella.store.local import LocalStorage
 array = StoredArray(Documents.open(LocalStorage(sys.argv[1])), "0", engine=sys.argv[2])
 block = np.random.default_rng(0).integers(0, 60000, array.meta.shape).astype("uint16")
@@ -161,7 +159,7 @@ def image(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes")
 @pytest.mark.parametrize("ratio", [None, (1, 1, 1, 2, 1)], ids=["chunks", "shards"])
-@pytest.mark.parametrize("engine", ["tensorstore", "zarr", "files"])
+@pytest.mark.parametrize("engine", ["files", "zarr"])
 @pytest.mark.parametrize("end", ["refused", "killed"])
 def test_a_file_that_the_system_cuts_short_is_never_seen(image, engine, ratio, end):
     path = image(ratio)
@@ -202,7 +200,7 @@ def small_disk(folder: Path, options: str):
         subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("engine", ["tensorstore", "zarr", "files"])
+@pytest.mark.parametrize("engine", ["files", "zarr"])
 @pytest.mark.parametrize("ratio", [None, (1, 1, 1, 2, 1)], ids=["chunks", "shards"])
 def test_a_disk_that_is_really_full_keeps_what_it_has(tmp_path, engine, ratio):
     with small_disk(tmp_path / "disk", "size=512k"):
@@ -252,32 +250,3 @@ def test_a_file_system_that_is_read_only_is_one_error(tmp_path):
                 position.zattrs["a"] = 1
             np.testing.assert_array_equal(position["0"][...], pixels(0, (1, 1, 1, 8, 8)))
         assert files(path) == before
-
-
-@pytest.mark.parametrize(
-    ("text", "error", "number"),
-    [
-        ("UNAVAILABLE: Error reading file: the mount went away", StorageError, None),
-        ("ABORTED: Error opening file", StorageError, None),
-        ("PERMISSION_DENIED: Error opening [os_error_code='13'] file", StorageError, 13),
-        ("DATA_LOSS: Error decoding chunk", DamagedDataError, None),
-        ("FAILED_PRECONDITION: Error decoding chunk: [os_error_code='5']", StorageError, 5),
-    ],
-)
-def test_what_tensorstore_says_of_the_system_is_no_damage_of_a_chunk(
-    tmp_path, monkeypatch, text, error, number
-):
-    documents = Documents.create(LocalStorage(tmp_path / "a.zarr"), 3)
-    documents.put_array("0", new_array((4, 4), "u2", chunks=(2, 2), zarr_format=3))
-    array = StoredArray(documents, "0", engine="tensorstore")
-    array.write(..., 1)
-
-    def refuse(self, *_):
-        raise ValueError(text)
-
-    monkeypatch.setattr(TensorStoreEngine, "read", refuse)
-    with pytest.raises(error, match="array '0' in ") as caught:
-        array.read()
-    assert type(caught.value) is error
-    if error is StorageError:
-        assert caught.value.errno == number

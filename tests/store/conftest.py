@@ -83,7 +83,7 @@ def files_of() -> Callable[[StoredArray], dict[str, bytes]]:
     return read
 
 
-@pytest.fixture(params=["files", "tensorstore", "zarr"])
+@pytest.fixture(params=["files", "zarr"])
 def engine(request) -> Any:
     return request.param
 

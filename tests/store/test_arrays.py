@@ -26,9 +26,7 @@ def test_what_is_written_is_read_by_everybody(make_array, layout, dtype, zarr_fo
     data = values(shape, dtype)
     array.write(..., data)
     path = f"{array.documents.storage.root}/0"
-    readers = {
-        name: StoredArray(array.documents, "0", engine=name).read() for name in ("tensorstore", "zarr")
-    }
+    readers = {name: StoredArray(array.documents, "0", engine=name).read() for name in ("files", "zarr")}
     readers["plain zarr"] = zarr.open_array(path, mode="r", zarr_format=zarr_format)[...]
     spec = {"driver": "zarr3" if zarr_format == 3 else "zarr", "kvstore": {"driver": "file", "path": path}}
     readers["plain tensorstore"] = ts.open(spec).result().read().result()
@@ -56,7 +54,7 @@ def test_unwritten_places_hold_the_fill_value(make_array, layout, files_of):
 def test_both_engines_write_the_same_bytes(make_array_with, unsharded_layout, dtype, values, files_of):
     shape, options = unsharded_layout
     data = values(shape, dtype)
-    one = make_array_with("tensorstore", shape, dtype, path="one", **options)
+    one = make_array_with("files", shape, dtype, path="one", **options)
     other = make_array_with("zarr", shape, dtype, path="other", **options)
     one.write(..., data)
     other.write(..., data)

@@ -20,7 +20,7 @@ import tensorstore as ts
 import zarr
 
 from lamella.errors import OutOfBoundsError, StorageError
-from lamella.store import locks
+from lamella.store import codec_threads, locks
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, new_array
 from lamella.store.local import LocalStorage
@@ -179,7 +179,7 @@ def test_a_forked_child_reads_and_writes_after_its_parent_has(tmp_path, zarr_for
         [sys.executable, "-c", FORKED, str(tmp_path / "s.zarr")],
         env=environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert ran.stdout.split("\n")[:2] == ["tensorstore 64 128", "('files', 64) 72 tensorstore 72"], ran.stderr
+    assert ran.stdout.split("\n")[:2] == ["files 64 128", "('files', 64) 72 files 72"], ran.stderr
 
 
 def test_what_a_killed_tensorstore_left_behind_does_not_reach_new_files(make_array, zarr_format):
@@ -307,3 +307,35 @@ def test_documents_that_were_sent_elsewhere_look_anew_for_copies_that_others_mad
         zarr.open_group(
             tmp_path / "s.zarr", path="A", mode="r", zarr_format=zarr_format, use_consolidated=True
         )
+
+
+def test_the_threads_are_as_many_as_affinity_batch_system_and_container_allow(tmp_path, monkeypatch):
+    monkeypatch.setattr(codec_threads.os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setattr(codec_threads, "_quota", lambda *_: None)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    assert codec_threads.cpus() == 16
+    for given, found in (("3", 3), ("0", 16), ("", 16), ("many", 16), ("64", 16)):
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", given)
+        assert codec_threads.cpus() == found
+    monkeypatch.setattr(codec_threads, "_quota", lambda *_: 2)
+    assert codec_threads.cpus() == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "files", "found"),
+    [
+        ("0::/a/b", {"a/b/cpu.max": "150000 100000", "cpu.max": "max 100000"}, 2),
+        ("0::/a/b", {"a/cpu.max": "400000 100000", "a/b/cpu.max": "max 100000"}, 4),
+        ("0::/", {"cpu.max": "50000 100000"}, 1),
+        ("0::/", {}, None),
+        ("5:cpu,cpuacct:/", {"cpu,cpuacct/cpu.cfs_quota_us": "300000", "cpu,cpuacct/cpu.cfs_period_us": "100000"}, 3),
+        ("5:cpu:/x", {"cpu/x/cpu.cfs_quota_us": "-1", "cpu/x/cpu.cfs_period_us": "100000"}, None),
+        ("damaged", {}, None),
+    ],
+)  # fmt: skip
+def test_the_quota_of_a_container_is_read_from_its_control_groups(tmp_path, lines, files, found):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    (tmp_path / "membership").write_text(lines + "\n")
+    assert codec_threads._quota(str(tmp_path), str(tmp_path / "membership")) == found

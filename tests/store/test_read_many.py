@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lamella.errors import DamagedDataError, InvalidArgumentError, OutOfBoundsError
-from lamella.store import chunk_decoder, chunk_files, many_reads
+from lamella.store import chunk_cache, chunk_files, coding
 from lamella.store.arrays import StoredArray
+from lamella.store.documents import Documents
+from lamella.store.local import LocalStorage
 from lamella.store.shard_index import IndexForm, encode_index
 
 SHARDED = {"chunks": (1, 4, 8), "shards": (2, 8, 16)}
@@ -168,19 +170,19 @@ def opened(monkeypatch):
 def decoded(monkeypatch):
     """Bytes of the chunks that are decoded."""
     chunks = []
-    real = chunk_decoder.ChunkDecoder.decode
+    real = coding.Coding.decode
 
     def counting(self, data, into):
         chunks.append(bytes(data))
         return real(self, data, into)
 
-    monkeypatch.setattr(chunk_decoder.ChunkDecoder, "decode", counting)
+    monkeypatch.setattr(coding.Coding, "decode", counting)
     return chunks
 
 
 @pytest.mark.parametrize("zarr_format", [3])
 def test_each_file_is_opened_once_and_each_chunk_decoded_once(make_array_with, values, opened, decoded):
-    made = make_array_with("tensorstore", (4, 16, 32), **SHARDED)
+    made = make_array_with("files", (4, 16, 32), **SHARDED)
     made.write(..., values((4, 16, 32), "u2"))
     array = StoredArray(made.documents, "0")  # the engine is chosen as for everybody
     rng = np.random.default_rng(0)
@@ -199,22 +201,84 @@ def test_only_the_chunks_that_are_met_are_decoded(make_array_with, values, decod
     assert len(decoded) == 2
 
 
-def test_a_large_box_is_read_as_a_small_one_is(make_array_with, values, decoded, monkeypatch):
-    made = make_array_with("tensorstore", (9, 9), chunks=(4, 4))
-    made.write(..., values((9, 9), "u2"))
-    array = StoredArray(made.documents, "0")
-    monkeypatch.setattr(many_reads, "_LARGE_READ", 2 * 9 * 8)
-    monkeypatch.setattr(many_reads, "LEAST_CHUNK", 0)
+def test_a_box_decodes_each_chunk_that_it_meets_once(make_array_with, values, decoded):
+    array = make_array_with("files", (9, 9), chunks=(4, 4))
+    array.write(..., values((9, 9), "u2"))
     for index, chunks in [
         (np.s_[:, :8], 6),
         (np.s_[1:9], 9),
         (np.s_[::-1], 9),
-        (np.s_[:7], 0),
-        (np.s_[:, ::2], 0),
+        (np.s_[:7, 5], 2),
+        (np.s_[3, 3], 1),
     ]:
         del decoded[:]
         np.testing.assert_array_equal(array.read(index), values((9, 9), "u2")[index])
         assert len(decoded) == chunks, index
+
+
+# ---- decoded chunks are kept ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zarr_format", [3])
+@pytest.mark.parametrize("shards", [None, (8, 8)])
+def test_a_chunk_that_is_kept_is_decoded_once_and_again_after_each_rewrite_by_anybody(
+    make_array_with, values, decoded, monkeypatch, shards
+):
+    monkeypatch.setattr(chunk_files, "_SETTLED_NS", -1)
+    array = make_array_with("files", (8, 8), compressor="zstd", chunks=(4, 4), shards=shards)
+    other = StoredArray(array.documents, "0", engine="zarr")
+    for seed, writer in enumerate([array, other, array, other]):
+        data = values((8, 8), "u2", seed)
+        writer.write(..., data)
+        del decoded[:]
+        for index in (np.s_[1, 1], np.s_[2:6, 1], np.s_[:3, :3], np.s_[5:7, 0]):
+            found = array.read(index)
+            np.testing.assert_array_equal(found, data[index])
+            found[...] = 0  # what is returned is the caller's own
+            np.testing.assert_array_equal(array.read(index), data[index])
+        assert len(decoded) == 2
+    root = Path(array.documents.storage.root) / "0/c"
+    for path in list(root.rglob("*")):
+        if path.is_file():
+            path.unlink()
+    assert array.read(np.s_[1, 1]) == 0
+
+
+@pytest.mark.parametrize("zarr_format", [3])
+def test_a_chunk_of_a_file_that_has_just_changed_is_not_kept(make_array_with, values, decoded):
+    array = make_array_with("files", (8, 8), chunks=(4, 4))
+    array.write(..., values((8, 8), "u2"))
+    for _ in range(2):
+        array.read((1, 1))
+    assert len(decoded) == 2
+
+
+@pytest.mark.parametrize("zarr_format", [3])
+def test_a_handle_keeps_as_many_chunks_as_it_was_opened_for(make_array_with, values, decoded, monkeypatch):
+    monkeypatch.setattr(chunk_files, "_SETTLED_NS", -1)
+    made = make_array_with("files", (8, 8), chunks=(4, 4))
+    made.write(..., values((8, 8), "u2"))
+    for limit, count in ((0, 4), (1 << 20, 2), (None, 2)):
+        storage = LocalStorage(made.documents.storage.root)
+        storage.cache_bytes = limit
+        array = StoredArray(Documents(storage, 3), "0")
+        chunk_cache.decoded.clear()
+        del decoded[:]
+        for index in [(1, 1), (5, 5)] * 2:
+            assert array.read(index) == values((8, 8), "u2")[index]
+        assert len(decoded) == count
+
+
+def test_what_is_kept_stays_under_its_limit():
+    cache = chunk_cache.StampedCache(1000)
+    for n in range(100):
+        cache.put(n, (n,), np.zeros(300, "u1"))
+        cache.put("large", (n,), np.zeros(1001, "u1"))
+    found = [n for n in range(100) if cache.get(n, (n,)) is not None]
+    assert found == [97, 98, 99]
+    assert cache.get("large", (99,)) is None
+    assert cache.get(99, (0,)) is None  # and is forgotten: the file has changed
+    assert cache.get(99, (99,)) is None
 
 
 # ---- indexes of shards are kept -------------------------------------------------------------------
@@ -297,12 +361,3 @@ def test_the_index_of_a_file_that_has_just_changed_is_not_kept(make_array_with, 
     for _ in range(2):
         array.read_many([0])
     assert len(read_indexes) == 2
-
-
-def test_what_is_kept_of_indexes_is_bounded(monkeypatch):
-    monkeypatch.setattr(chunk_files, "_MOST_KEPT", 100)
-    kept = chunk_files._Indexes()
-    for n in range(5):
-        kept.put(str(n), (n,), np.zeros((2, 2), np.uint64))  # 32 bytes each
-    assert [kept.get(str(n), (n,)) is not None for n in range(5)] == [False, False, True, True, True]
-    assert kept.get("4", (3,)) is None

@@ -31,7 +31,7 @@ from lamella.errors import (
 )
 from lamella.store.array_meta import DTYPES
 from lamella.store.arrays import StoredArray
-from lamella.store.chunk_encoder import encoder_of
+from lamella.store.coding import coding_of
 from lamella.store.documents import Documents, new_array
 from lamella.store.local import LocalStorage
 from lamella.store.shard_index import NO_CHUNK, IndexForm, decode_index
@@ -139,7 +139,7 @@ def test_shards_of_every_coding_are_read_by_others(make, compressor, location, c
         checksum=checksum,
         change=lambda old: {"index_location": location},
     )
-    assert encoder_of(array.meta).checksum == checksum
+    assert coding_of(array.meta).has_checksum == checksum
     write_all(array, pixels)
     assert_stored(array, pixels)
 

@@ -7,15 +7,14 @@ import threading
 import numpy as np
 import pytest
 
-from lamella.store import whole_files
-from lamella.store.chunk_encoder import ChunkEncoder
 from lamella.store.codec_threads import cpus
+from lamella.store.coding import Coding
 from lamella.store.staged_file import StagedFile
 
 
 @pytest.fixture
 def make_whole(make_array_with):
-    """Make an array whose whole files are not left to a library, and none of whose writes reads."""
+    """Make an array that our own engine writes."""
     from functools import partial
 
     return partial(make_array_with, "files")
@@ -49,7 +48,7 @@ def test_chunks_of_a_shard_that_lie_beyond_the_array_are_not_stored(make_whole, 
 def test_no_more_chunks_wait_than_the_threads_need(make_whole, shards, monkeypatch):
     counting = threading.Lock()
     waiting, most = 0, 0
-    encode, write = ChunkEncoder.encode, StagedFile.write
+    encode, write = Coding.encode, StagedFile.write
 
     def encoding(self, block):
         nonlocal waiting, most
@@ -68,7 +67,7 @@ def test_no_more_chunks_wait_than_the_threads_need(make_whole, shards, monkeypat
         write(self, offset, data)
 
     array = make_whole((256, 4), chunks=(1, 4), shards=shards)
-    monkeypatch.setattr(ChunkEncoder, "encode", encoding)
+    monkeypatch.setattr(Coding, "encode", encoding)
     monkeypatch.setattr(StagedFile, "write", writing)
     keep = array.documents.storage.write
     monkeypatch.setattr(
@@ -76,10 +75,3 @@ def test_no_more_chunks_wait_than_the_threads_need(make_whole, shards, monkeypat
     )
     array.write(..., 1)
     assert 0 < most <= 2 * cpus() + 2
-
-
-def test_small_chunks_are_left_to_the_library_unless_asked(make_whole):
-    array = make_whole((4, 4))
-    storage = array.documents.storage
-    assert whole_files.open_whole_files(storage, "0", array.meta) is None
-    assert whole_files.open_whole_files(storage, "0", array.meta, any_size=True) is not None

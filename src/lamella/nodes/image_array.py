@@ -472,7 +472,7 @@ class ImageArray(ZarrSurface):
         return dask_array(self)
 
     def tensorstore(self, **kwargs: Any) -> Any:
-        """Open the array with TensorStore.
+        """Open the array with TensorStore, an extra: ``pip install 'lamella[tensorstore]'``.
 
         Parameters
         ----------
@@ -486,6 +486,8 @@ class ImageArray(ZarrSurface):
 
         Raises
         ------
+        MissingDependencyError
+            If TensorStore is not installed (an ImportError).
         InvalidArgumentError
             If TensorStore cannot reach the store, or does not know the array's codecs (a ValueError).
         ReadOnlyError

@@ -36,6 +36,7 @@ def open_ome_zarr(
     *,
     durability: Durability = "process",
     strict: bool = False,
+    cache_bytes: int | None = None,
     **kwargs: Any,
 ) -> Position: ...
 @overload
@@ -50,6 +51,7 @@ def open_ome_zarr(
     *,
     durability: Durability = "process",
     strict: bool = False,
+    cache_bytes: int | None = None,
     **kwargs: Any,
 ) -> Plate: ...
 @overload
@@ -64,6 +66,7 @@ def open_ome_zarr(
     *,
     durability: Durability = "process",
     strict: bool = False,
+    cache_bytes: int | None = None,
     **kwargs: Any,
 ) -> Any: ...
 
@@ -79,6 +82,7 @@ def open_ome_zarr(
     *,
     durability: Durability = "process",
     strict: bool = False,
+    cache_bytes: int | None = None,
     **kwargs: Any,
 ) -> Any:
     """Open or create an OME-Zarr store.
@@ -112,6 +116,9 @@ def open_ome_zarr(
         Raise a MetadataError where a metadata document breaks a rule of OME-NGFF, each time that it is read. By
         default it is read with an assumption, and a ``lamella.errors.MetadataWarning`` says which, once for each rule
         in each opened store.
+    cache_bytes
+        Bytes of decoded chunks that this handle keeps for reading parts of them again; 0 keeps none. By default all
+        handles of the process share 64 MiB. A file that anybody changed is read again. For folders only.
     **kwargs
         Handed on to the class of the node.
 
@@ -159,5 +166,6 @@ def open_ome_zarr(
         disable_path_checking,
         durability,
         strict,
+        cache_bytes,
         kwargs,
     )

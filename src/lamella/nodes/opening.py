@@ -11,7 +11,7 @@ import os
 from inspect import signature
 from typing import TYPE_CHECKING, Any, get_args
 
-from lamella.arguments import items_of
+from lamella.arguments import items_of, whole_number
 from lamella.errors import (
     InvalidArgumentError,
     MetadataError,
@@ -61,15 +61,19 @@ def open_store(
     disable_path_checking: bool,
     durability: Durability,
     strict: bool,
+    cache_bytes: int | None,
     kwargs: dict[str, Any],
 ) -> NGFFNode:
     """Open or create a store; see :func:`lamella.open_ome_zarr`."""
     _check_choices(layout, mode, durability)
+    if cache_bytes is not None:
+        cache_bytes = whole_number(cache_bytes, "cache_bytes", 0)
     channel_names, axes = _lists(channel_names, axes)
     storage = open_storage(
         store_path, read_only=mode == "r", fsync=durability == "fsync", follow_links=disable_path_checking
     )
     _check_storage(storage, store_path, mode, durability)
+    storage.cache_bytes = cache_bytes
     if mode in ("r", "r+", "a"):
         documents = Documents.open(storage)
         if documents is not None:
@@ -98,17 +102,9 @@ def open_store(
         session.documents.put_group("", first)
     elif not _create_root(session.documents, first, mode):  # another process created it meanwhile
         return open_store(
-            store_path,
-            layout,
-            mode,
-            channel_names,
-            axes,
-            version,
-            disable_path_checking,
-            durability,
-            strict,
-            kwargs,
-        )
+            store_path, layout, mode, channel_names, axes, version, disable_path_checking, durability, strict,
+            cache_bytes, kwargs,
+        )  # fmt: skip
     node._parse_meta()
     return node
 

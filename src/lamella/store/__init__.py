@@ -2,7 +2,7 @@
 
 ``storage``, ``local``, ``zarr_storage``: bytes under keys. ``documents``, ``format_v2``, ``format_v3``:
 groups and arrays as JSON documents. ``array_meta``, ``compressor``, ``layout``: what an array document says.
-``arrays``, ``selection``, ``engine``, ``engine_tensorstore``, ``engine_zarr``: the pixels.
+``arrays``, ``selection``, ``engine``, ``engine_files``, ``engine_zarr``, ``coding``: the pixels.
 Nothing here knows OME-NGFF.
 
 Layer: store. Imports errors and types.

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from math import prod
 from operator import gt
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
@@ -29,7 +28,7 @@ from lamella.errors import (
 )
 from lamella.store import coverage
 from lamella.store.assignment import cast, cast_for, check_out, last_wins
-from lamella.store.engine import Engine, EngineName, is_forked, open_engine, opening
+from lamella.store.engine import Engine, EngineName, open_engine, opening
 from lamella.store.keys import join
 from lamella.store.limits import check_block
 from lamella.store.selection import Index, Selection, basic_or_fancy, orthogonal, points
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.box_writes import BoxWriter
     from lamella.store.documents import Documents
     from lamella.store.storage import Stamp
     from lamella.types import Array, Shape
@@ -51,9 +49,6 @@ Select: TypeAlias = "Callable[[Index, Shape], Selection]"
 
 #: Files read one by one to name the damaged one.
 _MOST_SEARCHED = 4096
-
-#: Engines of the parent process: kept, because ending TensorStore's threads in a fork would wait for ever.
-_orphans: list[Engine] = []
 
 
 class StoredArray:
@@ -65,7 +60,7 @@ class StoredArray:
         Of the store.
     path : str
         Of the array.
-    engine : {"files", "tensorstore", "zarr"}, optional
+    engine : {"files", "zarr"}, optional
         Ask for one engine; by default the best that can serve the array.
 
     Examples
@@ -88,8 +83,6 @@ class StoredArray:
         self._only = engine
         self._known: tuple[Stamp | None, ArrayMeta] | None = None
         self._opened: tuple[ArrayMeta, Engine] | None = None
-        self._writer: BoxWriter | None = None
-        self._many: tuple[ArrayMeta, Engine] | None = None
         self._reach: Shape | None = None
         self._held: frozenset[str] = frozenset()
 
@@ -163,9 +156,7 @@ class StoredArray:
         """Return the engine opened for a shape and coding; what one call does, it does with one of them."""
         if self._opened is not None:
             opened, engine = self._opened
-            if is_forked() and not engine.survives_fork:
-                _orphans.append(engine)
-            elif opened is meta or opened.document == meta.document:
+            if opened is meta or opened.document == meta.document:
                 return engine
         with opening(self.documents.storage, self.path, meta, self._where):
             engine = open_engine(self.documents.storage, self.path, meta, self._only)
@@ -210,8 +201,6 @@ class StoredArray:
         return self._read(points, index, out)
 
     def _read(self, select: Select, index: Index, out: Array | None) -> Array:
-        from lamella.store.many_reads import is_large_read
-
         meta = self.meta
         selection = select(index, meta.shape)
         if out is not None:
@@ -220,7 +209,7 @@ class StoredArray:
             return np.empty(selection.result, meta.dtype) if out is None else out
         if out is None:
             check_block(selection.result, meta.dtype.itemsize, f"reading array {self._where}")
-        engine = self._reader(meta) if is_large_read(selection, meta) else self._engine_for(meta)
+        engine = self._engine_for(meta)
         try:
             if out is None:
                 return selection.finish(engine.read(selection))
@@ -273,7 +262,7 @@ class StoredArray:
             for n, selection in enumerate(selections)
             if not selection.is_empty
         ]
-        reader = self._reader(meta)
+        reader = self._engine_for(meta)
         try:
             reader.read_many([(one.selection, one.block) for one in wanted])
         except LamellaError:
@@ -285,19 +274,6 @@ class StoredArray:
         for one in wanted:
             one.finish()
         return results
-
-    def _reader(self, meta: ArrayMeta) -> Engine:
-        """Return what reads many indices, or a large box; a library is loaded only where that does not."""
-        if self._only is not None or is_forked():
-            return self._engine_for(meta)
-        if self._many is None or self._many[0].document != meta.document:
-            from lamella.store.many_reads import reader_of
-
-            storage = self.documents.storage
-            with opening(storage, self.path, meta, self._where):
-                reader = reader_of(storage, self.path, meta, partial(self._engine_for, meta))
-            self._many = meta, reader
-        return self._many[1]
 
     # ---- writing --------------------------------------------------------------------------------
 
@@ -360,33 +336,19 @@ class StoredArray:
             meta, block = now, cast_for(block, now.dtype, self._where, selection)
 
     def _write_held(self, meta: ArrayMeta, selection: Selection, block: Array) -> None:
+        engine = self._engine_for(meta)
         try:
-            if selection.is_box:
-                self._boxes(meta).write(selection, block)
-            else:
-                self._engine_for(meta).write(selection, block)
+            engine.write(selection, block)
         except LamellaError:
             raise
         except MemoryError as error:
             raise self._too_large("write", error) from error
-        except self._engine_for(meta).errors as error:
-            self._explain("write", meta, [selection], error, self._engine_for(meta))
+        except engine.errors as error:
+            self._explain("write", meta, [selection], error, engine)
 
     def prepare(self) -> None:
-        """Load what writes (25 ms in a new process), that the first frame takes as long as any other."""
-        self._boxes(self.meta)
-
-    def _boxes(self, meta: ArrayMeta) -> BoxWriter:
-        if self._writer is None or self._writer.meta.document != meta.document:
-            from lamella.store.box_writes import BoxWriter
-            from lamella.store.whole_files import open_whole_files
-
-            storage, whole = self.documents.storage, None
-            with opening(storage, self.path, meta, self._where):
-                if self._only in (None, "files"):
-                    whole = open_whole_files(storage, self.path, meta, any_size=self._only is not None)
-            self._writer = BoxWriter(storage, self.path, meta, partial(self._engine_for, meta), whole)
-        return self._writer
+        """Load what writes, that the first frame takes as long as any other."""
+        self._engine_for(self.meta)
 
     @contextmanager
     def _locks(self, meta: ArrayMeta, selection: Selection) -> Iterator[bool]:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import OrderedDict
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamella.errors import DamagedDataError
+from lamella.store.chunk_cache import indexes
 from lamella.store.misplaced import require_file
 from lamella.store.shard_index import NO_CHUNK, IndexForm, decode_index
 
@@ -23,52 +24,18 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lamella.store.local import LocalStorage
+    from lamella.store.storage import Stamp
 
 Entries: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
-
-#: Bytes of shard indexes kept for the process.
-_MOST_KEPT = 32 << 20
 
 #: A file that changed less than this ago is not remembered. Its stamp would not tell it from one that takes its place
 #: within the same tick of the file system's clock, in the inode that the one before it left.
 _SETTLED_NS = 2_000_000_000
 
 
-class _Indexes:
-    """Indexes of shards by path, the least recently used go first."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[str, tuple[tuple[int, ...], Entries]] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, path: str, stamp: tuple[int, ...]) -> Entries | None:
-        with self._lock:
-            found = self._kept.get(path)
-            if found is None or found[0] != stamp:
-                return None
-            self._kept.move_to_end(path)
-            return found[1]
-
-    def put(self, path: str, stamp: tuple[int, ...], entries: Entries) -> None:
-        with self._lock:
-            old = self._kept.pop(path, None)
-            self._kept[path] = stamp, entries
-            self._bytes += entries.nbytes - (0 if old is None else old[1].nbytes)
-            while self._bytes > _MOST_KEPT and len(self._kept) > 1:
-                self._bytes -= self._kept.popitem(last=False)[1][1].nbytes
-
-
-_indexes = _Indexes()
-
-
-def _forget_after_fork() -> None:
-    global _indexes  # noqa: PLW0603 (a thread of the parent may have held its lock)
-    _indexes = _Indexes()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+def stamp_of_chunks(found: os.stat_result, coding: int) -> Stamp:
+    """Return what is another whenever the bytes of a file are others, or what they are decoded by."""
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size, coding
 
 
 class ChunkFile:
@@ -82,19 +49,26 @@ class ChunkFile:
         How the index of the shard is stored; None for a file of one chunk.
     uses
         How many chunks will be asked for: after the last of them the file is closed.
+    coding
+        What chunks are decoded by, as a number: what is kept of a file is kept for this alone.
     """
 
-    def __init__(self, storage: LocalStorage, key: str, form: IndexForm | None, uses: int) -> None:
+    def __init__(
+        self, storage: LocalStorage, key: str, form: IndexForm | None, uses: int, coding: int = 0
+    ) -> None:
         self._storage = storage
         self._key = key
-        self._path = f"{storage.root}/{key}"
+        self.path = f"{storage.root}/{key}"
         self._form = form
+        self._coding = coding
         self._left = uses
         self._lock = threading.Lock()
         self._fd: int | None = None
-        self._size = 0
         self._is_missing = False
         self._entries: Entries | None = None
+        self.size = 0
+        #: Of the file that is open; None where it changed so lately that the stamp does not tell it from the next.
+        self.stamp: Stamp | None = None
 
     def chunk(self, number: int) -> bytes | None:
         """Return the bytes of one chunk by its number in the shard; None where it was never written.
@@ -106,26 +80,25 @@ class ChunkFile:
         OSError
             The system refused.
         """
-        with self._lock:
-            if self._fd is None and not self._is_missing:
-                try:
-                    self._open()
-                except BaseException:
-                    self._shut()  # and opened anew by the next thread, which is told of the damage too
-                    raise
-        if self._fd is None:
+        if not self.is_open():
             return None
         if self._form is None:
-            return self._range(0, self._size)
-        assert self._entries is not None
-        start, length = self._entries[number].tolist()
-        if start == length == NO_CHUNK:
-            return None
-        if start + length > self._size:
-            raise DamagedDataError(
-                f"{self._path} has {self._size} bytes; its index places a chunk at {start} to {start + length}"
-            )
-        return self._range(start, length)
+            return self.read(0, self.size)
+        place = self._place(number)
+        return None if place is None else self.read(*place)
+
+    def places(self, numbers: list[int]) -> dict[int, tuple[int, int]]:
+        """Return where those of some chunks lie in the shard that are stored: start and length.
+
+        Raises
+        ------
+        DamagedDataError, OSError
+            As `chunk`.
+        """
+        if not self.is_open() or self._form is None:
+            return {}
+        found = ((number, self._place(number)) for number in numbers)
+        return {number: place for number, place in found if place is not None}
 
     @property
     def is_missing(self) -> bool:
@@ -144,6 +117,51 @@ class ChunkFile:
         with self._lock:
             self._close()
 
+    def read(self, start: int, length: int) -> bytes:
+        """Return bytes of the file that is open; fewer where it ends before."""
+        data = self._pread(length, start)
+        while len(data) < length:  # a signal, or more than the system gives at once
+            more = self._pread(length - len(data), start + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    if hasattr(os, "pread"):
+
+        def _pread(self, length: int, start: int) -> bytes:
+            assert self._fd is not None
+            return os.pread(self._fd, length, start)
+    else:  # pragma: no cover
+
+        def _pread(self, length: int, start: int) -> bytes:
+            assert self._fd is not None
+            with _seeking:
+                os.lseek(self._fd, start, os.SEEK_SET)
+                return os.read(self._fd, length)
+
+    def is_open(self) -> bool:
+        """Open the file where it is not open yet; whether it is there."""
+        with self._lock:
+            if self._fd is None and not self._is_missing:
+                try:
+                    self._open()
+                except BaseException:
+                    self._shut()  # and opened anew by the next thread, which is told of the damage too
+                    raise
+        return self._fd is not None
+
+    def _place(self, number: int) -> tuple[int, int] | None:
+        assert self._entries is not None
+        start, length = self._entries[number].tolist()
+        if start == length == NO_CHUNK:
+            return None
+        if start + length > self.size:
+            raise DamagedDataError(
+                f"{self.path} has {self.size} bytes; its index places a chunk at {start} to {start + length}"
+            )
+        return start, length
+
     def _close(self) -> None:
         self._shut()
         self._is_missing = True
@@ -160,26 +178,20 @@ class ChunkFile:
             self._is_missing = True
             return
         found = os.fstat(self._fd)
-        require_file(found.st_mode, self._path)
-        self._size = found.st_size
+        if not S_ISREG(found.st_mode):
+            require_file(found.st_mode, self.path)
+        self.size = found.st_size
+        is_settled = time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > _SETTLED_NS
+        self.stamp = stamp_of_chunks(found, self._coding) if is_settled else None
         if self._form is None:
             return
-        # With the form: a document that was changed, or is damaged, says that the same bytes are another index.
-        times = (found.st_mtime_ns, found.st_ctime_ns)
-        stamp = (found.st_dev, found.st_ino, *times, found.st_size, hash(self._form))
-        self._entries = _indexes.get(self._path, stamp)
+        stamp = (*stamp_of_chunks(found, self._coding), hash(self._form))
+        self._entries = indexes.get(self.path, stamp)
         if self._entries is None:
-            start = max(0, self._size - self._form.size) if self._form.at_end else 0
-            self._entries = decode_index(self._range(start, self._form.size), self._form, self._path)
-            if time.time_ns() - max(times) > _SETTLED_NS:
-                _indexes.put(self._path, stamp, self._entries)
+            start = max(0, self.size - self._form.size) if self._form.at_end else 0
+            self._entries = decode_index(self.read(start, self._form.size), self._form, self.path)
+            if is_settled:
+                indexes.put(self.path, stamp, self._entries)
 
-    def _range(self, start: int, length: int) -> bytes:
-        assert self._fd is not None
-        data = os.pread(self._fd, length, start)
-        while len(data) < length:  # a signal, or more than the system gives at once
-            more = os.pread(self._fd, length - len(data), start + len(data))
-            if not more:
-                break
-            data += more
-        return data
+
+_seeking = threading.Lock()

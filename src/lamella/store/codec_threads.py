@@ -1,4 +1,4 @@
-"""The threads that encode and decode chunks: one per CPU for the whole process.
+"""The threads that encode and decode chunks: one pool for the whole process.
 
 Made on first use, and anew after a fork. Work for them must not wait for other work of theirs.
 
@@ -10,24 +10,72 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
+from math import ceil
 
 _threads: list[ThreadPoolExecutor] = []
 _making = threading.Lock()
+_here = threading.local()
+
+_GROUPS = "/sys/fs/cgroup"
 
 
 def cpus() -> int:
-    """CPUs that this process may use; a batch system gives fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
+    """CPUs that this process may use: by its affinity, its batch system, or the quota of its container."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if allowed.isascii() and allowed.isdigit() and int(allowed):
+        count = min(count, int(allowed))
+    return max(1, min(count, _quota(_GROUPS, "/proc/self/cgroup") or count))
+
+
+@cache
+def _quota(groups: str, membership: str) -> int | None:
+    """Return the CPUs that the control groups of this process allow, rounded up; None without a limit."""
+    found: list[float] = []
+    with suppress(OSError):
+        with open(membership, encoding="utf-8") as file:
+            lines = [line.rstrip("\n").split(":", 2) for line in file]
+        for _, controllers, path in (line for line in lines if len(line) == 3):
+            if controllers not in ("", "cpu", "cpu,cpuacct", "cpuacct,cpu"):
+                continue
+            folder = groups if not controllers else f"{groups}/{controllers}"
+            parts = [part for part in path.split("/") if part not in ("", "..")]
+            for depth in range(len(parts) + 1):
+                found += _limit("/".join([folder, *parts[:depth]]))
+    return None if not found else max(1, ceil(min(found)))
+
+
+def _limit(folder: str) -> list[float]:
+    """Return the limit of one control group, of the second version (``cpu.max``) or the first."""
+    names = [["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]]
+    for files in names:
+        words: list[str] = []
+        with suppress(OSError):
+            for name in files:
+                with open(f"{folder}/{name}", encoding="utf-8") as file:
+                    words += file.read().split()
+        if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]):
+            return [int(words[0]) / int(words[1])]
+    return []
 
 
 def codec_threads() -> ThreadPoolExecutor:
     """Return the threads."""
     with _making:
         if not _threads:
-            _threads.append(ThreadPoolExecutor(cpus(), "lamella-codec"))
+            _threads.append(ThreadPoolExecutor(cpus(), "lamella-codec", initializer=_note))
         return _threads[0]
+
+
+def is_codec_thread() -> bool:
+    """Whether this is one of the threads, which must not wait for another."""
+    return getattr(_here, "is_codec", False)
+
+
+def _note() -> None:
+    _here.is_codec = True
 
 
 def _forget_after_fork() -> None:

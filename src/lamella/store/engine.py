@@ -1,8 +1,7 @@
 """The seam between arrays and what encodes and decodes their pixels.
 
-What an engine does, and which one serves an array: TensorStore wherever it can address the store and knows the codecs,
-zarr-python elsewhere. In a process forked from one that has used TensorStore, whose threads do not survive a fork, we
-read local files ourselves where we know the codecs. Engines never write documents.
+What an engine does, and which one serves an array: ours in a local folder wherever we know the codecs, zarr-python
+elsewhere. Engines never write documents.
 
 All engines write every chunk that they are given, also one that holds nothing but the fill value: a frame
 written as zeros is not the same as a frame never written.
@@ -12,25 +11,22 @@ Layer: store.
 
 from __future__ import annotations
 
-import os
-import sys
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from lamella.errors import DamagedDataError, LamellaError, NotDecodedError
+from lamella.store.coding import coding_of
 from lamella.store.limits import check_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.coverage import Kind
     from lamella.store.selection import Selection
     from lamella.store.storage import Storage
     from lamella.types import Array
 
-EngineName: TypeAlias = Literal["files", "tensorstore", "zarr"]
+EngineName: TypeAlias = Literal["files", "zarr"]
 """The engines by name."""
 
 
@@ -38,18 +34,8 @@ class Engine(Protocol):
     """Reads and writes the pixels of one array as its metadata stood when the engine was opened."""
 
     name: EngineName
-
-    @property
-    def errors(self) -> tuple[type[Exception], ...]:
-        """What its library raises for damaged chunks and for the system's faults."""
-
-    @property
-    def reads_before_writing(self) -> frozenset[Kind]:
-        """Kinds of wholly covered files that `write` would read first; they go through `encode` instead."""
-
-    @property
-    def survives_fork(self) -> bool:
-        """Whether a child of this process can go on with it."""
+    #: What is raised for damaged chunks and for the system's faults.
+    errors: tuple[type[Exception], ...]
 
     def read(self, selection: Selection, out: Array | None = None) -> Array:
         """Return the block of a selection; into `out` when given, which has its shape and dtype."""
@@ -59,9 +45,6 @@ class Engine(Protocol):
 
     def write(self, selection: Selection, block: Array) -> None:
         """Write a block of the selection's shape and the array's dtype; returns when it is stored."""
-
-    def encode(self, selection: Selection, block: Array) -> dict[str, bytes]:
-        """Return the files that hold a block and nothing else, by their keys below the array."""
 
     def system_fault(self, error: Exception) -> OSError | None:
         """Find the error of the file system or service behind one of `read` or `write`; None for damaged chunks."""
@@ -115,7 +98,15 @@ def _has_unknown_codec(meta: ArrayMeta) -> bool:
 
 
 def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName | None = None) -> Engine:
-    """Open the engine that serves an array.
+    """Open the engine that serves an array: the only place where one is chosen.
+
+    ========================  ======================  ===========
+    store                     codecs                  engine
+    ========================  ======================  ===========
+    a local folder            `coding_of` knows them  files, ours
+    a local folder            others                  zarr-python
+    anything else             any                     zarr-python
+    ========================  ======================  ===========
 
     Parameters
     ----------
@@ -123,42 +114,17 @@ def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName |
         Where the array is.
     meta : ArrayMeta
         Its parsed document.
-    only : {"files", "tensorstore", "zarr"}, optional
-        Ask for one; by default the best that can.
+    only : {"files", "zarr"}, optional
+        Ask for zarr-python where ours would serve; by default the best that can.
     """
-    if only == "files" or (only is None and is_forked()):
-        from lamella.store.engine_files import open_files
+    from lamella.store.local import LocalStorage
 
-        found = open_files(storage, path, meta, partial(_open_library, storage, path, meta))
-        if found is not None:
-            return found
-    return _open_library(storage, path, meta, only)
+    if only != "zarr" and isinstance(storage, LocalStorage):
+        coding = coding_of(meta)
+        if coding is not None:
+            from lamella.store.engine_files import FilesEngine
 
-
-def _open_library(storage: Storage, path: str, meta: ArrayMeta, only: EngineName | None = None) -> Engine:
-    if only != "zarr" and not is_forked():
-        from lamella.store.engine_tensorstore import open_tensorstore
-
-        engine = open_tensorstore(storage, path, meta)
-        if engine is not None:
-            return engine
+            return FilesEngine(storage, path, meta, coding)
     from lamella.store.engine_zarr import ZarrEngine
 
     return ZarrEngine(storage, path, meta)
-
-
-_forked = False
-
-
-def is_forked() -> bool:
-    """Whether this process was forked from one that had loaded TensorStore."""
-    return _forked
-
-
-def _after_fork() -> None:
-    global _forked  # noqa: PLW0603
-    _forked = "tensorstore" in sys.modules
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -1,4 +1,4 @@
-"""Pixels by zarr-python: for every store and codec that TensorStore does not serve, and after a fork.
+"""Pixels by zarr-python: for every store and codec that our own engine does not serve.
 
 Opened from parsed metadata, once; zarr-python's configuration is left alone.
 
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.store import coverage
+from lamella.store.box_writes import write_box
+from lamella.store.keys import join
 from lamella.store.misplaced import MissingChunks
 from lamella.store.service_errors import raised_by_storage
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from zarr.core.array_spec import ArrayConfigParams
 
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.coverage import Kind
     from lamella.store.engine import EngineName
     from lamella.store.selection import Selection
     from lamella.store.storage import Storage
@@ -48,16 +49,13 @@ class ZarrEngine:
     """An array opened by zarr-python from metadata that is parsed already."""
 
     name: EngineName = "zarr"
-    survives_fork = True
     errors: tuple[type[Exception], ...] = (Exception,)  # each codec raises what its library raises
 
     def __init__(self, storage: Storage, path: str, meta: ArrayMeta) -> None:
         from lamella.store.checked_store import CheckedStore
 
         self._meta = meta
-        # zarr-python merges every write to a shard with what is there, a write of the whole shard too.
-        whole: frozenset[Kind] = frozenset({"inside", "ragged"})
-        self.reads_before_writing: frozenset[Kind] = whole if meta.shards else frozenset()
+        self._path = path
         self._storage = storage
         self._store = storage.zarr_store()
         # Other stores are asked by `status`, `validate` and `verify`: listing them takes long.
@@ -94,6 +92,18 @@ class ZarrEngine:
 
     def write(self, selection: Selection, block: Array) -> None:
         """Encode and store the chunks that a selection meets."""
+        if self._meta.shards is None or not selection.is_box:
+            self._change(selection, block)
+            return
+        # zarr-python merges every write to a shard with what is there, a write of the whole shard too.
+        write_box(
+            self._meta, selection, block, change=self._change, encode=self._encode, store=self._store_files
+        )
+
+    def _store_files(self, files: dict[str, bytes]) -> None:
+        self._storage.write_many((join(self._path, key), data) for key, data in files.items())
+
+    def _change(self, selection: Selection, block: Array) -> None:
         from lamella.store.checked_store import CheckedStore
 
         store = CheckedStore(self._store, self._storage, is_write=True)
@@ -115,7 +125,7 @@ class ZarrEngine:
             current[_inside(chosen, box)] = part
             array.set_basic_selection(box, current)
 
-    def encode(self, selection: Selection, block: Array) -> dict[str, bytes]:
+    def _encode(self, selection: Selection, block: Array) -> dict[str, bytes]:
         """Encode files in memory."""
         from zarr.storage import MemoryStore
 

@@ -13,6 +13,7 @@ import errno
 import os
 import sys
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import TYPE_CHECKING, NoReturn
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from zarr.storage import LocalStore
 
+    from lamella.store.chunk_cache import StampedCache
     from lamella.types import JSONObject, StrPath
 
 
@@ -81,12 +83,12 @@ class LocalStorage(Storage):
         return f"LocalStorage({self.root!r}{', read_only=True' if self.read_only else ''})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self.root, self.read_only, self.fsync, self.follow_links)
+        return _reopen, (self.root, self.read_only, self.fsync, self.follow_links, self.cache_bytes)
 
     def beside(self, root: str, *, read_only: bool | None = None) -> LocalStorage:
         """Return the storage of another folder, such as the one above, opened as this one."""
         read_only = self.read_only if read_only is None else read_only
-        return LocalStorage(root, read_only, fsync=self.fsync, follow_links=self.follow_links)
+        return _reopen(root, read_only, self.fsync, self.follow_links, self.cache_bytes)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LocalStorage) and (other.root, other.read_only) == (
@@ -183,6 +185,14 @@ class LocalStorage(Storage):
     def is_plain(self, key: str) -> bool:
         """Refuse a file that symbolic links lead out of the store; see `Bounds`."""
         return self._bounds.is_plain(key)
+
+    def seen(self, key: str) -> os.stat_result | None:
+        """Look at a file that is in the store itself: None of a link, of what is missing, or may not be seen."""
+        try:
+            found = os.lstat(self._place(key))
+        except OSError:
+            return None
+        return found if S_ISREG(found.st_mode) else None
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
         """Read part of a file; the rest of it is not touched."""
@@ -510,6 +520,13 @@ class LocalStorage(Storage):
         folder = f"{self._base}{check_key(path)}".rstrip("/")
         return {"driver": "file", "path": folder + "/"}
 
+    @cached_property
+    def decoded(self) -> StampedCache:
+        """The decoded chunks that are kept."""
+        from lamella.store.chunk_cache import StampedCache, decoded
+
+        return decoded if self.cache_bytes is None else StampedCache(self.cache_bytes)
+
     def zarr_store(self) -> LocalStore:
         """Return a ``zarr.storage.LocalStore`` of the same folder."""
         from zarr.storage import LocalStore
@@ -524,5 +541,9 @@ class LocalStorage(Storage):
         raise StorageError(message, error.errno) from error
 
 
-def _reopen(root: str, read_only: bool, fsync: bool, follow_links: bool) -> LocalStorage:
-    return LocalStorage(root, read_only, fsync=fsync, follow_links=follow_links)
+def _reopen(
+    root: str, read_only: bool, fsync: bool, follow_links: bool, cache_bytes: int | None
+) -> LocalStorage:
+    storage = LocalStorage(root, read_only, fsync=fsync, follow_links=follow_links)
+    storage.cache_bytes = cache_bytes
+    return storage

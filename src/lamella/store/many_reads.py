@@ -1,4 +1,4 @@
-"""Reading many regions of an array in one call, or a large one: where each of them goes, and who reads them.
+"""Reading many regions of an array in one call: where each of them goes.
 
 Layer: store.
 """
@@ -6,28 +6,18 @@ Layer: store.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
 from lamella.store.assignment import check_out
-from lamella.store.engine_files import open_files
-from lamella.store.whole_files import LEAST_CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from lamella.store.array_meta import ArrayMeta
-    from lamella.store.engine import Engine
     from lamella.store.selection import Selection
-    from lamella.store.storage import Storage
     from lamella.types import Array
-
-#: Bytes of a box that is decoded into memory used again and again, by our own engine where it can: TensorStore takes
-#: fresh memory for each chunk, and longer for the checksums.
-_LARGE_READ = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -73,18 +63,3 @@ def results_for(
     if len(shapes) == 1:
         return np.empty((len(selections), *shapes.pop()), dtype)
     return [np.empty(selection.result, dtype) for selection in selections]
-
-
-def reader_of(storage: Storage, path: str, meta: ArrayMeta, engine: Callable[[], Engine]) -> Engine:
-    """Return the engine for many regions or a large one: our own where it can, for it decodes each chunk once."""
-    return open_files(storage, path, meta, engine) or engine()
-
-
-def is_large_read(selection: Selection, meta: ArrayMeta) -> bool:
-    """Whether a selection is a box for `reader_of`; of small chunks any number is read faster by a library."""
-    itemsize = meta.dtype.itemsize
-    return (
-        selection.is_box
-        and prod(selection.shape) * itemsize >= _LARGE_READ
-        and prod(meta.chunks) * itemsize >= LEAST_CHUNK
-    )

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, OutOfBoundsError, StorageError
+from lamella.errors import InvalidArgumentError, LamellaError, OutOfBoundsError, StorageError
 from lamella.store import coverage
-from lamella.store.chunk_encoder import ChunkEncoder, encoder_of
+from lamella.store.chunk_files import ChunkFile
+from lamella.store.coding import Coding, coding_of
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
-from lamella.store.shard_index import NO_CHUNK, IndexForm, decode_index, encode_index
-from lamella.store.staged_file import stage
+from lamella.store.shard_file import ShardFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
-    from lamella.store.staged_file import StagedFile
+    from lamella.store.shard_index import IndexForm
     from lamella.types import Array, Shape
 
 
@@ -290,13 +290,11 @@ class _Sink(Protocol):
 
 
 def _sink(array: StoredArray, meta: ArrayMeta, place: Shape) -> _Sink:
-    encoder = encoder_of(meta)
-    if encoder is not None and meta.shards is None:
-        return _ChunkFile(array, meta, place, encoder)
-    form = IndexForm.of(meta)
-    storage = array.documents.storage
-    if encoder is not None and form is not None and isinstance(storage, LocalStorage):
-        return _StagedShard(storage, join(array.path, meta.chunk_key(place)), encoder, form)
+    coding, storage = coding_of(meta), array.documents.storage
+    if coding is not None and coding.index is None:
+        return _ChunkFile(array, meta, place, coding)
+    if coding is not None and coding.index is not None and isinstance(storage, LocalStorage):
+        return _StagedShard(storage, join(array.path, meta.chunk_key(place)), coding, coding.index)
     return _Buffer(array, meta, place)
 
 
@@ -305,61 +303,35 @@ class _StagedShard:
 
     needs_lock = True
 
-    def __init__(self, storage: LocalStorage, key: str, encoder: ChunkEncoder, form: IndexForm) -> None:
+    def __init__(self, storage: LocalStorage, key: str, coding: Coding, form: IndexForm) -> None:
         self._storage = storage
         self._key = key
-        self._encoder = encoder
+        self._coding = coding
         self._form = form
-        self._turn = threading.Lock()
-        self._file: StagedFile | None = None
-        self._end = 0 if form.at_end else form.size
-        self._entries = np.full((prod(form.chunks), 2), NO_CHUNK, np.uint64)
+        self._file = ShardFile(storage, key, form)
 
     def put(self, number: int, block: Array) -> None:
-        data = self._encoder.encode(block)
-        with self._turn:
-            if self._file is None:
-                self._file = stage(self._storage, self._key)
-            file, offset = self._file, self._end
-            self._end += len(data)
-            self._entries[number] = offset, len(data)
-        file.write(offset, data)
+        self._file.add(number, self._coding.encode(block))
 
     def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
-        assert self._file is not None  # a chunk was given
-        if missing:
-            self._carry_over(self._file, missing)
-        index = encode_index(self._entries, self._form)
-        self._file.write(self._end if self._form.at_end else 0, index)
+        del meta
+        old = ChunkFile(self._storage, self._key, self._form, 1)
+        try:
+            if missing:
+                self._file.keep(old, missing)
+        except LamellaError:
+            raise
+        except OSError as error:
+            self._storage._fail("read", self._key, error)
+        finally:
+            old.close()
         self._file.commit()
 
-    def _carry_over(self, file: StagedFile, missing: frozenset[int]) -> None:
-        """Copy chunks of the shard that is there, neighbours in one go."""
-        start, size = (-self._form.size if self._form.at_end else 0), self._form.size
-        index = self._storage.read_range(self._key, start, size)
-        if index is None:
-            return
-        old = decode_index(index, self._form, self._key)
-        kept = [n for n in missing if old[n, 0] != NO_CHUNK]
-        runs: list[list[int]] = []  # start, length
-        for n in sorted(kept, key=lambda n: int(old[n, 0])):
-            offset, length = (int(v) for v in old[n])
-            if runs and offset == sum(runs[-1]):
-                runs[-1][1] += length
-            else:
-                runs.append([offset, length])
-            self._entries[n] = self._end + sum(run[1] for run in runs[:-1]) + offset - runs[-1][0], length
-        for offset, length in runs:
-            file.copy(file.target, offset, length, self._end)
-            self._end += length
-
     def abort(self) -> None:
-        if self._file is not None:
-            self._file.discard()
+        self._file.discard()
 
     def rest(self) -> None:
-        if self._file is not None:
-            self._file.rest()
+        self._file.rest()
 
 
 class _ChunkFile:
@@ -367,15 +339,15 @@ class _ChunkFile:
 
     needs_lock = True
 
-    def __init__(self, array: StoredArray, meta: ArrayMeta, place: Shape, encoder: ChunkEncoder) -> None:
+    def __init__(self, array: StoredArray, meta: ArrayMeta, place: Shape, coding: Coding) -> None:
         self._storage = array.documents.storage
         self._key = join(array.path, meta.chunk_key(place))
-        self._encoder = encoder
+        self._coding = coding
         self._data = b""
 
     def put(self, number: int, block: Array) -> None:
         del number
-        self._data = self._encoder.encode(block)
+        self._data = self._coding.encode(block)
 
     def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
         del meta, missing

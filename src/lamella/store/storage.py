@@ -44,6 +44,8 @@ class Storage(ABC):
     read_only: bool = False
     #: Whether `list` works; HTTP cannot list.
     can_list: bool = True
+    #: Bytes of decoded chunks that are kept for this store alone; None: it shares those of the process.
+    cache_bytes: int | None = None
     #: Whether `lock` excludes other processes too, not only threads of this one.
     locks_processes: bool = False
 

@@ -1,4 +1,4 @@
-"""A TensorStore handle of an array, for users who work with TensorStore themselves.
+"""A TensorStore handle of an array, for users who work with TensorStore themselves: lamella's own reads do not use it.
 
 Layer: store.
 """
@@ -6,14 +6,25 @@ Layer: store.
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, check_options
-from lamella.store.engine_tensorstore import _context, _document
+from lamella.errors import InvalidArgumentError, MissingDependencyError, check_options
+from lamella.store.codec_threads import cpus
+from lamella.store.format_v3 import fill_to_json
 from lamella.store.limits import check_files
 
 if TYPE_CHECKING:
+    from lamella.store.array_meta import ArrayMeta
     from lamella.store.documents import Documents
+    from lamella.types import JSONObject
+
+_CACHE_BYTES = 64 << 20
+
+_V3_CODECS = {"bytes", "blosc", "gzip", "zstd", "crc32c", "transpose", "sharding_indexed"}
+_V2_COMPRESSORS = {"blosc", "zlib", "gzip", "bz2", "zstd"}
+_V3_KEYS = ("zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding", "codecs")
+_V2_KEYS = ("zarr_format", "shape", "chunks", "dtype", "compressor", "order", "dimension_separator")
 
 
 def open_handle(documents: Documents, path: str, *, writable: bool, **options: Any) -> Any:
@@ -28,8 +39,8 @@ def open_handle(documents: Documents, path: str, *, writable: bool, **options: A
     writable : bool
         Whether writing through the handle is accepted.
     **options
-        Of ``tensorstore.open``. Without ``context`` the one of lamella's engine: it leaves no lock files, since
-        those of TensorStore 0.1 can damage a shard after a kill.
+        Of ``tensorstore.open``. Without ``context`` one that leaves no lock files, since those of TensorStore 0.1
+        can damage a shard after a kill.
 
     Returns
     -------
@@ -39,12 +50,19 @@ def open_handle(documents: Documents, path: str, *, writable: bool, **options: A
     ------
     NodeNotFoundError, MetadataError
         There is no array, or its document is damaged.
+    MissingDependencyError
+        TensorStore is not installed.
     InvalidArgumentError
         TensorStore cannot reach the store, does not know a codec, or refuses an option.
     UnknownOptionError
         ``tensorstore.open`` has no such option (a TypeError too).
     """
-    import tensorstore as ts
+    try:
+        import tensorstore as ts
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"tensorstore() of {documents.location(path)} needs TensorStore: pip install 'lamella[tensorstore]'"
+        ) from error
 
     check_options("tensorstore()", options, _known_options(ts))
     meta = documents.array(path)
@@ -86,3 +104,47 @@ def _plainly(error: Exception) -> str:
     """Return what TensorStore says without the status before it and the lines of its source behind it."""
     text = re.sub(r"\[(source locations|tensorstore_spec|domain)=.*", "", str(error), flags=re.DOTALL)
     return re.sub(r"^[A-Z_]+: ", "", text).strip(" .") or type(error).__name__
+
+
+@cache
+def _context(fsync: bool) -> Any:
+    """Make the context of this process; never the global default one, which belongs to the user.
+
+    ``file_io_locking`` is off: TensorStore 0.1.86 writes into ``<key>.__lock`` without cutting off what a
+    killed process left in it, so that the next shorter shard ends in old bytes and cannot be read. Without
+    locking it writes to a fresh name and renames, which is as atomic.
+    """
+    import tensorstore as ts
+
+    return ts.Context(
+        {
+            "cache_pool": {"total_bytes_limit": _CACHE_BYTES},
+            "data_copy_concurrency": {"limit": cpus()},
+            "file_io_locking": {"mode": "none"},
+            "file_io_sync": fsync,
+        }
+    )
+
+
+def _document(meta: ArrayMeta) -> JSONObject | None:
+    """Return the metadata that TensorStore needs, None for what it cannot decode.
+
+    Only the keys that say how chunks are stored: others may be extensions that TensorStore refuses.
+    """
+    complex_fill = isinstance(meta.fill_value, complex)
+    if meta.zarr_format == 3:
+        if not set(meta.codecs) <= _V3_CODECS:
+            return None
+        document = {key: meta.document[key] for key in _V3_KEYS if key in meta.document}
+        return {**document, "fill_value": fill_to_json(meta.fill_value)}
+    if (
+        meta.document.get("filters")
+        or not set(meta.codecs) <= _V2_COMPRESSORS
+        or (complex_fill and meta.fill_value)
+    ):
+        return None
+    document = {key: meta.document[key] for key in _V2_KEYS if key in meta.document}
+    # TensorStore takes complex fill values of Zarr v2 in another spelling than zarr-python; null counts as
+    # zero.
+    fill = None if complex_fill else fill_to_json(meta.fill_value)
+    return {"order": "C", "compressor": None, **document, "filters": None, "fill_value": fill}

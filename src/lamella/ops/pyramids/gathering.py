@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamella.ops.regions import nested, region_shape
-from lamella.store.chunk_encoder import encoder_of
+from lamella.store.coding import coding_of
 from lamella.store.local import LocalStorage
-from lamella.store.shard_index import IndexForm
 from lamella.store.shard_writer import ShardWriter
 
 if TYPE_CHECKING:
@@ -31,10 +30,9 @@ if TYPE_CHECKING:
 def unit_shape(array: StoredArray) -> Shape:
     """Shape of what is put together before it is written: a chunk where shards take them one by one, else a file."""
     meta = array.meta
+    coding = coding_of(meta)
     streams = (
-        isinstance(array.documents.storage, LocalStorage)
-        and IndexForm.of(meta) is not None
-        and encoder_of(meta) is not None
+        isinstance(array.documents.storage, LocalStorage) and coding is not None and coding.index is not None
     )
     return meta.chunks if streams else meta.files
 

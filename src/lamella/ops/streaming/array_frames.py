@@ -15,7 +15,7 @@ from itertools import product
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.store.array_edits import edit_array
-from lamella.store.chunk_encoder import encoder_of
+from lamella.store.coding import coding_of
 from lamella.store.growth import clear_box
 from lamella.store.shard_writer import ShardWriter
 
@@ -113,11 +113,11 @@ class ArrayFrames:
 
     def prepare(self) -> None:
         """Have codecs, threads and memory ready, so that no frame has to wait for them."""
-        encoder = encoder_of(self._meta)
-        if encoder is not None:
+        coding = coding_of(self._meta)
+        if coding is not None:
             first = self._box_of((0,) * len(self.order.axes))
             shape = tuple(one.stop - one.start for one in first)
-            self._workers.prepare(shape, self._meta.dtype, self._meta.chunks, encoder.encode)
+            self._workers.prepare(shape, self._meta.dtype, self._meta.chunks, coding.encode)
 
     # ---- frames -------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Transpos
 
 from lamella.errors import DamagedDataError
 from lamella.store.arrays import StoredArray
-from lamella.store.chunk_decoder import ChunkError, decoder_of
+from lamella.store.coding import ChunkError, coding_of
 from lamella.store.documents import Documents, new_array
 from lamella.store.local import LocalStorage
 
@@ -78,10 +78,37 @@ def test_what_zarr_python_encodes_in_v3_is_decoded(opened, data, codecs, shards,
     np.testing.assert_array_equal(array.read(), data)
 
 
-def test_other_codecs_are_left_to_other_engines(opened):
+@pytest.mark.parametrize("shards", [None, (4, 8, 8)])
+def test_chunks_whose_axes_are_stored_in_another_order_are_read_and_written(opened, shards):
+    data = np.random.default_rng(0).integers(0, 99, (5, 6, 9)).astype("u2")
+    filters = [TransposeCodec(order=(2, 0, 1))]
+    array = opened(data, zarr_format=3, chunks=(2, 4, 4), shards=shards, filters=filters)
+    assert array.engine.name == "files"
+    np.testing.assert_array_equal(array.read(), data)
+    data[1:4, 2:, 3:8] = 7
+    array.write(np.s_[1:4, 2:, 3:8], 7)
+    np.testing.assert_array_equal(array.read(np.s_[:, ::2]), data[:, ::2])
+    np.testing.assert_array_equal(StoredArray(array.documents, "0", engine="zarr").read(), data)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", [">u2", "<f4", "|u1", ">c8"])
+def test_parts_of_chunks_of_zarr_v2_are_written_in_their_order_and_byte_order(opened, order, dtype):
+    data = np.random.default_rng(0).integers(0, 99, (9, 14)).astype(dtype)
+    array = opened(data, zarr_format=2, chunks=(4, 8), compressors=numcodecs.BZ2(1), order=order)
+    assert array.engine.name == "files"
+    np.testing.assert_array_equal(array.read(), data)
+    for index in (np.s_[1:6, 3:11], np.s_[::3], np.s_[[8, 0], 2:5]):
+        data[index] = 5
+        array.write(index, 5)
+    np.testing.assert_array_equal(array.read(), data)
+    np.testing.assert_array_equal(StoredArray(array.documents, "0", engine="zarr").read(), data)
+
+
+def test_other_codecs_are_left_to_zarr_python(opened):
     data = np.arange(12, dtype="u2").reshape(3, 4)
-    array = opened(data, zarr_format=3, chunks=(2, 2), filters=[TransposeCodec(order=(1, 0))])
-    assert array.engine.name != "files"
+    array = opened(data, zarr_format=2, chunks=(2, 2), filters=[numcodecs.Delta("<u2")])
+    assert array.engine.name == "zarr"
     np.testing.assert_array_equal(array.read(), data)
 
 
@@ -101,7 +128,7 @@ def chunk(request, tmp_path):
     documents.put_array("0", meta)
     values = np.random.default_rng(0).integers(0, 50, (16, 16)).astype("u2")
     StoredArray(documents, "0").write(..., values)
-    return (tmp_path / "0/c/0/0").read_bytes(), decoder_of(documents.array("0")), values
+    return (tmp_path / "0/c/0/0").read_bytes(), coding_of(documents.array("0")), values
 
 
 def test_a_chunk_that_is_cut_off_or_too_long_is_refused(chunk):
@@ -122,7 +149,7 @@ def test_a_chunk_of_another_size_is_refused(compressor, tmp_path):
     for path, other in (("small", "large"), ("large", "small")):
         foreign = (tmp_path / other / "0/0").read_bytes()
         with pytest.raises(ChunkError):
-            decode(decoder_of(documents.array(path)), foreign)
+            decode(coding_of(documents.array(path)), foreign)
 
 
 @pytest.mark.parametrize("at", range(0, 68, 7))

@@ -1,0 +1,365 @@
+"""How the chunks of an array are stored: parsed once from its document, and what encodes and decodes a chunk by it.
+
+Known are the codecs that nearly every OME-Zarr array has: any order of the axes, blosc, zstd, gzip, zlib, bz2 or none,
+with crc32c or without, little or big endian, in shards or not, of Zarr v2 and v3. For any other codec or setting
+:func:`coding_of` returns None, and zarr-python serves the array.
+
+What a chunk says of its own length is compared with what it has, and what comes out with what the array says: nothing
+is decoded from bytes that are not the chunk's. No settings of the process are touched; blosc starts no threads of its
+own, see `Coding.needs_thread`.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from lamella.store.codec_threads import codec_threads
+from lamella.store.shard_index import IndexForm, crc32c
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from lamella.store.array_meta import ArrayMeta, FillValue
+    from lamella.types import JSON, Array, Shape
+
+Bytes: TypeAlias = "bytes | memoryview"
+Compress: TypeAlias = "Callable[[Array], bytes]"
+Decompress: TypeAlias = "Callable[[Bytes, int, Array], Bytes | None]"
+"""From bytes, with the count of those that are expected, into memory; or a new object of bytes is returned."""
+
+_CHECKSUM = 4
+_CRC32C_OF_CHECKED = 0x48674BC7
+_BLOSC_HEADER = 16
+_GZIP, _ZLIB = 31, 15
+
+#: What c-blosc and numcodecs can encode in one call.
+_MOST_BYTES = (1 << 31) - 16
+
+_SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
+
+#: The compressors, and the settings of each that are known here.
+_SETTINGS = {
+    "blosc": {"cname", "clevel", "shuffle", "blocksize", "typesize"},
+    "zstd": {"level", "checksum"},
+    "gzip": {"level"},
+    "zlib": {"level"},
+    "bz2": {"level"},
+}
+
+
+class ChunkError(ValueError):
+    """A chunk is not what its codecs make."""
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How the chunks of one array are stored; one for all threads.
+
+    Attributes
+    ----------
+    shape
+        Of a chunk: every one has the full shape.
+    dtype
+        In the file, with its byte order.
+    order
+        The axes as they are stored, the one that changes slowest first.
+    compression
+        The name of the compressor, None for none.
+    has_checksum
+        Whether a crc32c is the last thing in a chunk.
+    index
+        How the index of a shard is stored; None where a file is one chunk.
+    fill_value
+        What stands in the part of a chunk that lies beyond the array.
+    compress, decompress
+        What the compressor does, None for none. They release the GIL.
+    """
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    order: tuple[int, ...]
+    compression: str | None
+    has_checksum: bool
+    index: IndexForm | None
+    fill_value: FillValue = field(compare=False)
+    compress: Compress | None = field(compare=False, repr=False)
+    decompress: Decompress | None = field(compare=False, repr=False)
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of a decoded chunk."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @cached_property
+    def identity(self) -> int:
+        """Return what is the same for all codings that decode the same values from the same bytes."""
+        return hash(self)
+
+    @property
+    def needs_thread(self) -> bool:
+        """Whether a chunk is not to be encoded or decoded by the main thread.
+
+        Asked by the main thread, numcodecs takes c-blosc's one global context for the process, with the threads that
+        belong to it; asked by any other, it makes a context for the call.
+        """
+        return self.compression == "blosc" and threading.current_thread() is threading.main_thread()
+
+    def scratch(self) -> Array:
+        """Return memory for one decoded chunk."""
+        if self._is_plain:
+            return np.empty(self.shape, self.dtype)
+        return self._turned_back(np.empty([self.shape[axis] for axis in self.order], self.dtype))
+
+    def accepts(self, view: Array) -> bool:
+        """Whether a chunk can be decoded into this memory."""
+        if view.shape != self.shape or view.dtype != self.dtype:
+            return False
+        return (view if self._is_plain else view.transpose(self.order)).flags.c_contiguous
+
+    def decode(self, data: Bytes, into: Array) -> Array:
+        """Decode a chunk, on a thread that is not the main one where `needs_thread`.
+
+        Parameters
+        ----------
+        data
+            All bytes of the chunk.
+        into
+            Memory that it may be decoded into: `scratch`, or what is accepted as such.
+
+        Returns
+        -------
+        ndarray
+            `into`, or where the codec cannot decode into memory of others a new read-only array.
+
+        Raises
+        ------
+        ChunkError
+            The bytes are not such a chunk.
+        """
+        if self.has_checksum:
+            data = _without_checksum(data)
+        if self.decompress is None:
+            return self._values(data)
+        try:
+            memory = into if self._is_plain else into.transpose(self.order)
+            found = self.decompress(data, self.nbytes, memory)
+        except (ChunkError, MemoryError):
+            raise
+        except Exception as error:  # each library raises errors of its own
+            raise ChunkError(f"{self.compression} cannot decode it: {error}") from error
+        return into if found is None else self._values(found)
+
+    def encode(self, block: Array) -> bytes:
+        """Encode a block of at most the chunk's shape; what is missing at the far ends is the fill value."""
+        if block.shape != self.shape:
+            whole = np.full(self.shape, self.fill_value, self.dtype)
+            whole[tuple(map(slice, block.shape))] = block
+            block = whole
+        values = np.ascontiguousarray(block if self._is_plain else block.transpose(self.order), self.dtype)
+        if self.compress is None:
+            data = values.tobytes()
+        elif self.needs_thread:
+            data = codec_threads().submit(self.compress, values).result()
+        else:
+            data = self.compress(values)
+        return data + crc32c(data).to_bytes(_CHECKSUM, "little") if self.has_checksum else data
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        return self.order == tuple(range(len(self.shape)))
+
+    def _turned_back(self, stored: Array) -> Array:
+        return stored.transpose(np.argsort(self.order))
+
+    def _values(self, data: Bytes) -> Array:
+        if len(data) != self.nbytes:
+            raise ChunkError(f"it has {len(data)} bytes of values and not {self.nbytes}")
+        values = np.frombuffer(data, self.dtype)
+        if self._is_plain:
+            return values.reshape(self.shape)
+        return self._turned_back(values.reshape([self.shape[axis] for axis in self.order]))
+
+
+def coding_of(meta: ArrayMeta) -> Coding | None:
+    """Return how the chunks of an array are stored, None where a codec or a setting is not known here.
+
+    Examples
+    --------
+    >>> from lamella.store.documents import new_array
+    >>> coding = coding_of(new_array((4, 4), "uint16", zarr_format=3, compressor="none"))
+    >>> coding.compression is None, coding.order
+    (True, (0, 1))
+    >>> coding.encode(np.array([[1, 2]], "uint16")).hex(" ", 8)
+    '0100020000000000 0000000000000000 0000000000000000 0000000000000000'
+    """
+    return _of_v2(meta) if meta.zarr_format == 2 else _of_v3(meta)
+
+
+# ---- what a document says -------------------------------------------------------------------------
+
+
+def _of_v2(meta: ArrayMeta) -> Coding | None:
+    document = meta.document
+    if document.get("filters"):
+        return None
+    axes = tuple(range(meta.ndim))
+    order = axes[::-1] if document.get("order") == "F" else axes
+    stored: Any = document.get("compressor")
+    compressor = (
+        None if stored is None else (str(stored.get("id")), {k: stored[k] for k in stored if k != "id"})
+    )
+    return _coding(meta, np.dtype(document["dtype"]), order, compressor, has_checksum=False)
+
+
+def _of_v3(meta: ArrayMeta) -> Coding | None:
+    codecs: Sequence[JSON] = meta.document.get("codecs", [])
+    if meta.shards is not None:
+        outer = codecs[0]
+        if len(codecs) != 1 or not isinstance(outer, dict):
+            return None
+        codecs = outer["configuration"]["codecs"]
+    named = [_named(codec) for codec in codecs]
+    order = tuple(range(meta.ndim))
+    if named and named[0][0] == "transpose":
+        given = named.pop(0)[1].get("order")
+        if not isinstance(given, list) or sorted(given) != list(order):
+            return None
+        order = tuple(given)
+    if not named or named[0][0] != "bytes":
+        return None
+    endian = named.pop(0)[1].get("endian", "little")
+    has_checksum = bool(named) and named[-1][0] == "crc32c"
+    if has_checksum:
+        named.pop()
+    if len(named) > 1 or endian not in ("little", "big"):
+        return None
+    dtype = meta.dtype.newbyteorder(">" if endian == "big" else "<")
+    return _coding(meta, dtype, order, named[0] if named else None, has_checksum)
+
+
+def _named(codec: JSON) -> tuple[str, Mapping[str, Any]]:
+    """Return the name and the settings of a codec; Zarr 3.1 allows the name alone."""
+    if isinstance(codec, dict):
+        settings = codec.get("configuration")
+        return str(codec.get("name")), settings if isinstance(settings, dict) else {}
+    return str(codec), {}
+
+
+def _coding(
+    meta: ArrayMeta,
+    dtype: np.dtype[Any],
+    order: tuple[int, ...],
+    compressor: tuple[str, Mapping[str, Any]] | None,
+    has_checksum: bool,
+) -> Coding | None:
+    index = IndexForm.of(meta)
+    if (index is None) != (meta.shards is None):
+        return None
+    compress = decompress = name = None
+    if compressor is not None:
+        name, settings = compressor
+        if not {*settings} <= _SETTINGS.get(name, set()) or name not in _SETTINGS:
+            return None
+        if math.prod(meta.chunks) * dtype.itemsize > _MOST_BYTES:
+            return None
+        compress = _compress(name, settings, dtype.itemsize, math.prod(meta.chunks))
+        if compress is None:
+            return None
+        decompress = _decompress(name)
+    return Coding(meta.chunks, dtype, order, name, has_checksum, index, meta.fill_value, compress, decompress)
+
+
+# ---- the codecs -----------------------------------------------------------------------------------
+
+
+def _compress(name: str, settings: Mapping[str, Any], itemsize: int, count: int) -> Compress | None:
+    """Return what a codec of numcodecs encodes `count` values with, None for a setting that is not known here."""
+    if name == "blosc":
+        return _blosc(settings, itemsize, count)
+    import numcodecs  # type: ignore[import-untyped]
+
+    try:
+        codec = numcodecs.get_codec({"id": name, **settings})
+    except (TypeError, ValueError):
+        return None
+    return lambda values: bytes(codec.encode(values))
+
+
+def _blosc(settings: Mapping[str, Any], itemsize: int, count: int) -> Compress | None:
+    shuffle = settings.get("shuffle", 1)
+    shuffle = _SHUFFLES.get(shuffle) if isinstance(shuffle, str) else shuffle
+    typesize = settings.get("typesize", itemsize)
+    if shuffle not in (-1, 0, 1, 2) or typesize not in (itemsize, 1, 2, 4, 8) or itemsize * count % typesize:
+        return None
+    from numcodecs.blosc import Blosc, list_compressors  # type: ignore[import-untyped]
+
+    if settings.get("cname", "lz4") not in list_compressors():
+        return None
+    try:
+        codec = Blosc(
+            settings.get("cname", "lz4"), settings.get("clevel", 5), shuffle, settings.get("blocksize", 0)
+        )
+    except (TypeError, ValueError):
+        return None
+    if typesize == itemsize:
+        return lambda values: bytes(codec.encode(values))
+    return lambda values: bytes(codec.encode(values.reshape(-1).view(f"u{typesize}")))
+
+
+def _decompress(name: str) -> Decompress:
+    if name == "blosc":
+        from numcodecs import blosc
+
+        return partial(_decode_blosc, blosc.decompress)
+    if name == "zstd":
+        from numcodecs import zstd
+
+        # Not into the memory: a frame that holds less would leave the rest of it as it is, unnoticed.
+        return lambda data, nbytes, into: zstd.decompress(data)
+    if name == "bz2":
+        from bz2 import BZ2Decompressor
+
+        return partial(_inflate, BZ2Decompressor)
+    return partial(_inflate, partial(zlib.decompressobj, _GZIP if name == "gzip" else _ZLIB))
+
+
+def _without_checksum(data: Bytes) -> Bytes:
+    # The checksum of bytes and their checksum is one constant, whatever the bytes: they need not be copied apart.
+    if len(data) < _CHECKSUM or crc32c(data) != _CRC32C_OF_CHECKED:
+        raise ChunkError("its checksum is not that of its bytes")
+    return memoryview(data)[:-_CHECKSUM]
+
+
+def _decode_blosc(
+    decompress: Callable[[Bytes, Array], object], data: Bytes, nbytes: int, into: Array
+) -> None:
+    # c-blosc gets no length and reads what the header says: a chunk that was cut off, from whatever lies behind it.
+    decoded, stored = (int.from_bytes(data[at : at + 4], "little") for at in (4, 12))
+    if len(data) < _BLOSC_HEADER or stored != len(data):
+        raise ChunkError(f"a blosc chunk of {len(data)} bytes says that it has {stored}")
+    if decoded != nbytes:
+        raise ChunkError(f"a blosc chunk says that it holds {decoded} bytes and not {nbytes}")
+    decompress(data, into)
+
+
+def _inflate(start: Callable[[], Any], data: Bytes, nbytes: int, into: Array) -> Bytes:
+    del into
+    found = b""
+    while len(found) <= nbytes:  # there may be several streams in a row
+        stream = start()
+        found += stream.decompress(data, nbytes + 1 - len(found))  # no more memory than a chunk takes
+        if not stream.eof:
+            raise ChunkError("the compressed stream has no end where the chunk ends")
+        if not stream.unused_data:
+            break
+        data = stream.unused_data
+    return found
