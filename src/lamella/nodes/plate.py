@@ -14,11 +14,8 @@ from lamella.nodes.live import LiveDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.ome_xml import OMEXMLMethods
 from lamella.nodes.parts import read_part
-from lamella.nodes.plate_contrast import ContrastMethods
-from lamella.nodes.plate_map import MapMethods
-from lamella.nodes.plate_streams import PlateStreamMethods
+from lamella.nodes.plate_operations import PlateOperations
 from lamella.nodes.plate_wells import WellEdits
-from lamella.nodes.plate_xarray import TreeMethods
 from lamella.nodes.position import Position
 from lamella.nodes.session import join
 from lamella.nodes.well import Row, Well
@@ -47,10 +44,7 @@ _ACQUISITIONS = "acquisitions is a list of AcquisitionMeta"
 
 class Plate(
     WellEdits,
-    PlateStreamMethods,
-    TreeMethods,
-    MapMethods,
-    ContrastMethods,
+    PlateOperations,
     OMEXMLMethods,
     ModelNode[PlateMeta],
 ):

@@ -1,6 +1,6 @@
 """Arrays of many positions at once: planned whole, checked once, and written with the documents that list them.
 
-Layer: nodes. What fits one position is checked by :mod:`position_images`; :mod:`plate_creation` writes new positions.
+Layer: nodes. What fits one position is checked by :mod:`position_arrays`; :mod:`plate_creation` writes new positions.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from lamella.errors import InvalidArgumentError, NodeExistsError, WrongTypeError, check_options
 from lamella.nodes.position import Position
-from lamella.nodes.position_channels import dtype_window
-from lamella.nodes.position_images import ArrayRequest, fewer_channels, request_of, with_unwritten
+from lamella.nodes.position_arrays import ArrayRequest, fewer_channels, request_of, with_unwritten
+from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.session import join
 from lamella.spec import edits
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from lamella.arguments import name_text
 from lamella.nodes.node import NGFFNode
-from lamella.nodes.position_images import request_of
+from lamella.nodes.position_arrays import request_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """A position (field of view): the group that holds one multiscale image.
 
-Layer: nodes. What edits metadata is in :mod:`position_channels` and :mod:`position_transforms`, what creates arrays
-in :mod:`position_images`, what makes pyramids in :mod:`position_pyramids`.
+Layer: nodes. Here is what a position is and what it holds; :mod:`position_metadata` edits channels and transformations,
+:mod:`position_arrays` creates arrays, :mod:`position_operations` calls the operations.
 """
 
 from __future__ import annotations
@@ -14,12 +14,9 @@ from lamella.nodes.live import LiveDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
 from lamella.nodes.parts import read_part, unreadable
-from lamella.nodes.position_channels import ChannelEdits
-from lamella.nodes.position_images import ImageCreation
-from lamella.nodes.position_pyramids import PyramidMethods
-from lamella.nodes.position_streams import StreamMethods
-from lamella.nodes.position_transforms import TransformEdits
-from lamella.nodes.position_xarray import XarrayMethods
+from lamella.nodes.position_arrays import PositionArrays
+from lamella.nodes.position_metadata import PositionMetadata
+from lamella.nodes.position_operations import PositionOperations
 from lamella.nodes.replacing import resolved
 from lamella.nodes.reporting import check_document, check_levels
 from lamella.nodes.session import join
@@ -47,12 +44,9 @@ if TYPE_CHECKING:
 
 
 class Position(
-    ChannelEdits,
-    TransformEdits,
-    ImageCreation,
-    PyramidMethods,
-    StreamMethods,
-    XarrayMethods,
+    PositionMetadata,
+    PositionArrays,
+    PositionOperations,
     ModelNode[ImagesMeta],
 ):
     """A field of view: one image with its pyramid levels and labels.

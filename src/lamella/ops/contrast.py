@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
-from lamella.nodes.position_channels import named
+from lamella.nodes.position_metadata import named
 from lamella.ops.conversion.contrast import check_dtype, spread, type_limits, window_of
 from lamella.ops.display.planes import PlaneAxes, level_for, read_plane
 from lamella.ops.execution import run

@@ -15,7 +15,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError
 from lamella.nodes.describe import displayed_range
 from lamella.nodes.labels import LabelImage
-from lamella.nodes.position_channels import dtype_window
+from lamella.nodes.position_metadata import dtype_window
 from lamella.ops.contrast import is_rgb
 from lamella.ops.display.planes import PlaneAxes, level_for, pixel_aspect, plane_index, read_plane
 from lamella.ops.display.render import Window, auto_window, composite

@@ -20,7 +20,7 @@ from lamella.errors import InvalidArgumentError, UnitsFailedError
 from lamella.log import logged
 from lamella.models import TransformationMeta
 from lamella.nodes.position import Position
-from lamella.nodes.position_images import ArrayRequest
+from lamella.nodes.position_arrays import ArrayRequest
 from lamella.ops.execution import check_reach, check_workers, run
 from lamella.ops.jobs.units import is_done
 from lamella.ops.plates import map_output

@@ -17,7 +17,7 @@ from lamella.arguments import items_of, name_text, whole_numbers
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.plate_creation import position_attributes
 from lamella.nodes.position import Position
-from lamella.nodes.position_images import request_of
+from lamella.nodes.position_arrays import request_of
 from lamella.nodes.session import Place, Session
 from lamella.ops.execution import workers as worker_count
 from lamella.ops.pyramids.pyramid import check_levels

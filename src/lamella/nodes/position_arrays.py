@@ -15,7 +15,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
-from lamella.nodes.position_channels import dtype_window
+from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.reporting import callers_level
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
@@ -63,7 +63,7 @@ class ArrayRequest(NamedTuple):
     """Whether it is no level by intent: then nothing is said where it is stored beside the levels."""
 
 
-class ImageCreation(NGFFNode):
+class PositionArrays(NGFFNode):
     """What a position can do to get arrays."""
 
     _live: LiveDocument[ImagesMeta]
@@ -566,7 +566,7 @@ def request_of(
     compressor: CompressorChoice = None,
     checksum: bool | None = None,
 ) -> ArrayRequest:
-    """Return the options of a new array in one spelling; see `ImageCreation.create_zeros`."""
+    """Return the options of a new array in one spelling; see `PositionArrays.create_zeros`."""
     lengths, kind = _integers("shape", shape), _data_type(dtype)
     if not isinstance(chunks, str | None):
         chunks = _integers("chunks", chunks)

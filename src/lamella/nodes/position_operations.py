@@ -1,4 +1,4 @@
-"""The pyramid of a position: each method calls one operation of :mod:`lamella.ops.pyramids`.
+"""Operations on a position, each a call of one function of :mod:`lamella.ops` or :mod:`lamella.adapters`.
 
 Layer: nodes.
 """
@@ -13,12 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from concurrent.futures import Executor
 
+    import xarray as xr
+    from numpy.typing import DTypeLike
+
     from lamella.nodes.position import Position
     from lamella.ops.progress import Progress
+    from lamella.ops.streaming.stream import FrameStream
+    from lamella.spec.transforms import TransformationMeta
+    from lamella.store.compressor import CompressorChoice
 
 
-class PyramidMethods(NGFFNode):
-    """What a position can do with its levels."""
+class PositionOperations(NGFFNode):
+    """What a position can do with its image."""
 
     @property
     def _image(self) -> Position:
@@ -210,3 +216,157 @@ class PyramidMethods(NGFFNode):
         from lamella.ops.pyramids.pyramid import delete_pyramid
 
         delete_pyramid(self._image)
+
+    def stream(
+        self,
+        name: str,
+        shape_per_frame: Sequence[int],
+        dtype: DTypeLike,
+        *,
+        order: Sequence[str] | None = None,
+        lengths: Mapping[str, int] | None = None,
+        channel_names: Sequence[str] | None = None,
+        chunks: Sequence[int] | None = None,
+        shards_ratio: Sequence[int] | None = None,
+        transform: Sequence[TransformationMeta] | None = None,
+        compressor: CompressorChoice = None,
+        resume: bool = False,
+        pyramid: int | str | None = None,
+        queue: int | None = None,
+        flush_every: int | None = None,
+    ) -> FrameStream:
+        """Write frames as they come: to be used in a ``with`` block.
+
+        Parameters
+        ----------
+        name
+            Name of the array, which is made with the first axis of the order empty, and grows.
+        shape_per_frame
+            Shape of one frame in the order of the axes that are not in `order`, as (Y, X); axes before them are 1 long.
+        dtype
+            Data type of the array.
+        order
+            Names of the axes over which frames come, the last one fastest: ``"tcz"`` for stacks in all channels at each
+            time. By default all axes that a frame does not have.
+        lengths
+            How many frames come along the axes of the order. The first may be left out: then it grows.
+        channel_names
+            Names of the channels that come, in the order in which they come; all of the position by default. A position
+            without an image gets those that it does not have.
+        chunks
+            Shape of a chunk; one frame by default.
+        shards_ratio
+            Chunks per shard along each axis (0.5 and later); no shards by default. Frames that share a shard are stored
+            with the last of them.
+        transform, compressor
+            As for :meth:`create_zeros`.
+        resume
+            Go on after the last stored frame of an array that is there; make a new one where there is none.
+        pyramid
+            Make that many levels (or ``"auto"``) behind the frames, by mean: on one thread, whenever a file of them is
+            stored, and the rest at the end.
+        queue
+            Chunks that may wait to be encoded before ``append`` waits for one; from half of them on it waits a
+            little. 8, or twice the processors, by default.
+        flush_every
+            Store all frames after each so many: what a kill may cost where shards hold many frames.
+
+        Returns
+        -------
+        FrameStream
+            Takes the frames: ``append``, ``skip``, ``flush``.
+
+        Raises
+        ------
+        InvalidArgumentError, NodeExistsError
+            If something does not fit or the name is taken (ValueErrors). Nothing is written then.
+
+        Examples
+        --------
+        >>> with plate["B/2/0"].stream("0", (8, 8), "uint16", order="tcz", lengths={"z": 3}) as frames:
+        ...     for number in range(12):
+        ...         where = frames.append(np.full((8, 8), number, "uint16"))
+        >>> where, plate["B/2/0/0"].shape
+        ({'t': 1, 'c': 1, 'z': 2}, (2, 2, 3, 8, 8))
+        """
+        from lamella.ops.streaming.opening import StreamOptions, stream_position
+
+        options = StreamOptions.of(
+            name,
+            shape_per_frame,
+            dtype,
+            order=order,
+            lengths=lengths,
+            channel_names=channel_names,
+            chunks=chunks,
+            shards_ratio=shards_ratio,
+            transform=transform,
+            compressor=compressor,
+            resume=resume,
+            pyramid=pyramid,
+            queue=queue,
+            flush_every=flush_every,
+        )
+        return stream_position(self, options)  # type: ignore[arg-type]
+
+    def to_xarray(self) -> xr.DataArray:
+        """Return the finest level as a labelled array, backed by dask: no pixel is read before it is computed.
+
+        Returns
+        -------
+        xarray.DataArray
+            Dims are the lower-case names of the axes, ``("t", "c", "z", "y", "x")``. Coordinates are the channel
+            names, and translation + scale * index on the other axes, each with the unit of its axis in
+            ``attrs["units"]``. ``attrs`` are what was written with :meth:`write_xarray`.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If the position has no array (a KeyError).
+
+        Examples
+        --------
+        >>> cells = position.to_xarray()
+        >>> cells.dims, cells.coords["z"].values.tolist(), cells.coords["z"].attrs["units"]
+        (('t', 'c', 'z', 'y', 'x'), [0.0, 0.5, 1.0, 1.5], 'micrometer')
+        >>> int(cells.sel(c="GFP", z=1.0).max())
+        447
+        """
+        from lamella.adapters.xarray_export import to_xarray
+
+        return to_xarray(cast("Position", self))
+
+    def write_xarray(self, data_array: xr.DataArray, image: str = "0") -> None:
+        """Write a labelled array, or some of its channels and timepoints.
+
+        The first write makes the image, with all channels of the position; later ones fill it, in any order. Times
+        find their index by coordinate, and the image grows along T; what is stored keeps its coordinates. See
+        :func:`lamella.adapters.xarray_write.write_xarray` for the rules.
+
+        Parameters
+        ----------
+        data_array
+            Dims exactly the lower-case names of the axes, ``("t", "c", "z", "y", "x")``. "c" holds names of channels
+            of the position, the other coordinates evenly spaced numbers, with their unit in ``attrs["units"]``.
+        image
+            Name of the array.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If dims, channels, coordinates, units, attrs, shape or dtype do not fit (a ValueError). Nothing is written
+            then.
+
+        Examples
+        --------
+        >>> import xarray as xr
+        >>> position = plate["B/2/0"]  # no image yet
+        >>> frame = xr.DataArray(np.ones((1, 1, 1, 8, 8), "uint16"), dims=("t", "c", "z", "y", "x"))
+        >>> for time, channel in ((0.0, "GFP"), (0.0, "DAPI"), (1.0, "GFP")):
+        ...     position.write_xarray(frame.assign_coords(t=[time], c=[channel]))
+        >>> position.data.shape, position.data[:, :, 0, 0, 0].tolist()
+        ((2, 2, 1, 8, 8), [[1, 1], [0, 1]])
+        """
+        from lamella.adapters.xarray_write import write_xarray
+
+        write_xarray(cast("Position", self), data_array, image)
