@@ -114,9 +114,15 @@ def test_a_killed_work_leaves_old_or_new_and_is_finished_by_the_same_call(killer
     assert len(check_work(killer, name, version, tmp_path)) > 4
 
 
-@pytest.mark.parametrize("version", ["0.4", "0.5"])
-@pytest.mark.parametrize("name", ["frames", "frames of shards"])
-@pytest.mark.parametrize("engine", ["files", "zarr"])
+@pytest.mark.parametrize(
+    ("name", "version", "engine"),
+    [
+        ("frames", "0.4", "files"),
+        ("frames", "0.5", "zarr"),
+        ("frames of shards", "0.5", "files"),
+        ("frames of shards", "0.5", "zarr"),
+    ],
+)
 def test_a_killed_write_of_pixels_leaves_old_or_new_files(killer, name, version, engine, tmp_path):
     lines = check_work(killer, name, version, tmp_path, engine)
     assert any(
