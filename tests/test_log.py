@@ -21,7 +21,7 @@ def image(tmp_path):
     with lamella.open_ome_zarr(
         path, layout="fov", mode="w", channel_names=["GFP"], axes=lamella.models.axes("cyx"), version="0.5"
     ) as position:
-        position.create_image("0", np.ones((1, 64, 64), "uint16"), chunks=(1, 16, 16), shards_ratio=(1, 2, 2))
+        position["0"] = np.ones((1, 64, 64), "uint16")
     return path
 
 
