@@ -107,7 +107,7 @@ def _create(folder: Path, version: str, acknowledge: Acknowledge) -> None:
 
 def _create_zeros(folder: Path, version: str, acknowledge: Acknowledge) -> None:
     with _open(folder) as node:
-        node.create_zeros("mask", (2, 2, 3, 12, 10), "uint8")
+        node.create_zeros("mask", (2, 2, 1, 8, 12), "uint8")
 
 
 def _rename_well(folder: Path, version: str, acknowledge: Acknowledge) -> None:
