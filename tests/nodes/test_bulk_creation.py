@@ -65,6 +65,28 @@ def test_the_documents_are_those_of_one_by_one(tmp_path, version):
     assert [name for name, _ in found["A/1"].positions()] == ["9", "0", "1"]
 
 
+def test_an_array_that_cannot_be_a_level_is_stored_beside_the_levels_as_one_by_one(tmp_path, version):
+    larger = {"1": {"shape": (1, 2, 3, 16, 16), "dtype": "float32"}}
+    made = []
+    for name in ("bulk", "one by one"):
+        with make(tmp_path / name / "p.zarr", version) as plate:
+            if name == "bulk":
+                with pytest.warns(UserWarning, match="stored beside the levels"):
+                    [position] = plate.create_positions(
+                        [("A", "1", "0")], arrays={"0": ARRAYS["0"], **larger}
+                    )
+            else:
+                [position] = plate.create_positions([("A", "1", "0")])
+                position.create_zeros("0", **ARRAYS["0"])
+                with pytest.warns(UserWarning, match="stored beside the levels"):
+                    position.create_zeros("1", **larger["1"])
+            assert position.dataset_paths == ["0"]
+        made.append(snapshot(tmp_path / name))
+    assert made[0] == made[1]
+    assert open_ome_zarr(tmp_path / "bulk/p.zarr/A/1/0").zgroup["1"].shape == (1, 2, 3, 16, 16)
+    check_valid(tmp_path / "bulk/p.zarr", version)
+
+
 def test_axes_of_the_plate_count_and_too_few_channels_are_warned_of_once(tmp_path, version):
     with make(tmp_path / "p.zarr", version, axes=axes("cyx")) as plate:
         with pytest.warns(UserWarning, match="fewer than the channel names") as warned:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from lamella.errors import MetadataError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.reporting import facts_of
 from lamella.nodes.session import Place
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lamella.spec.rules import ArrayFacts
     from lamella.spec.transforms import TransformationMeta
     from lamella.store.array_meta import ArrayMeta
+    from lamella.types import JSONObject
 
 _RULES = frozenset(["MS-05", "MS-07", "LB-05"])
 """Rules that one level more can break; that it fits the axes is checked elsewhere, on request."""
@@ -39,24 +40,52 @@ def broken_by_level(
 ) -> Finding | None:
     """Return a MUST that the metadata keep, and would break with one level more; None where there is none."""
     paths = view.multiscales[0].get_dataset_paths()
-    version = position._session.version
-    if not paths or key in paths or version.name not in DIALECTS:
+    if not paths or key in paths or position._session.version.name not in DIALECTS:
         return None
     facts: dict[str, ArrayFacts] = {}
     for path in paths:
         with suppress(NodeNotFoundError, MetadataError):  # what is missing is not compared
             facts[path] = facts_of(position._documents.array(position._place.child(path).path))
-    kind = position._kinds[-1]
+    attributes = position._live.last_attributes
+    found = broken_among(position, view, attributes, facts, key, facts_of(array), transform)
+    return found or broken_labels(position, len(paths))
+
+
+def broken_among(
+    position: Position,
+    view: ImagesMeta,
+    attributes: JSONObject,
+    levels: Mapping[str, ArrayFacts],
+    key: str,
+    array: ArrayFacts,
+    transform: Sequence[TransformationMeta] | None,
+) -> Finding | None:
+    """Return a MUST that the arrays of some levels keep, and would break with one level more."""
+    version, kind = position._session.version, position._kinds[-1]
+    if version.name not in DIALECTS:
+        return None
 
     def broken(meta: ImagesMeta, arrays: Mapping[str, ArrayFacts]) -> dict[str, Finding]:
-        attributes = version.dump(meta, position._live.last_attributes)
-        found = check_arrays(kind, attributes, version.name, arrays)
+        found = check_arrays(kind, version.dump(meta, attributes), version.name, arrays)
         return {one.rule: one for one in found if one.rule in _RULES and one.level == "MUST"}
 
-    before = broken(view, facts)
-    after = broken(edits.add_dataset(view, key, transform), facts | {key: facts_of(array)})
-    new = [finding for rule, finding in after.items() if rule not in before]
-    return new[0] if new else broken_labels(position, len(paths))
+    before = broken(view, levels)
+    after = broken(edits.add_dataset(view, key, transform), {**levels, key: array})
+    return next((finding for rule, finding in after.items() if rule not in before), None)
+
+
+def stored_beside(where: Place | str, key: str, broken: Finding, has_transform: bool) -> str:
+    """Return the warning that an array is stored beside the levels, for the rule that it would break as one.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is to have a transform, which only a level has.
+    """
+    text = f"As a level of {where}, the array {key!r} would break {broken.rule} ({broken.found})"
+    if has_transform:
+        raise InvalidArgumentError(f"{text}. Without a transform it is stored beside the levels.")
+    return f"{text}: it is stored beside the levels."
 
 
 def broken_labels(position: Position, levels: int) -> Finding | None:

@@ -13,6 +13,7 @@ from lamella.errors import InvalidArgumentError, NodeExistsError, WrongTypeError
 from lamella.nodes.position import Position
 from lamella.nodes.position_arrays import ArrayRequest, fewer_channels, request_of, with_unwritten
 from lamella.nodes.position_metadata import dtype_window
+from lamella.nodes.reporting import facts_of
 from lamella.nodes.session import join
 from lamella.spec import edits
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from lamella.nodes.plate import Plate
     from lamella.nodes.session import Place
     from lamella.nodes.well import Well
+    from lamella.spec.rules import ArrayFacts
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import ArrayOptions, JSONObject
 
@@ -107,7 +109,7 @@ def plan_positions(
         An array does not fit the axes and channels, or has a name that positions keep for something else.
     """
     plans: dict[str, NewPosition] = {}
-    fewer: dict[str, str] = {}
+    warned: dict[str, str] = {}
     for place in places:
         name = place.path.rpartition("/")[2]
         if name in plans:
@@ -116,22 +118,26 @@ def plan_positions(
             plans[name] = NewPosition(attributes, {}, {"": attributes})
             continue
         position = Position(place, False, parent._given_channels, parent._given_axes)
-        plans[name] = _plan(position, attributes, requests, fewer)
-    for message in fewer.values():
+        plans[name] = _plan(position, attributes, requests, warned)
+    for message in warned.values():
         warnings.warn(message, UserWarning, stacklevel=4)
     return plans
 
 
 def _plan(
-    position: Position, attributes: JSONObject, requests: Requests, fewer: dict[str, str]
+    position: Position, attributes: JSONObject, requests: Requests, warned: dict[str, str]
 ) -> NewPosition:
     """Return what is written for a position that is not there yet.
 
-    ``fewer`` is filled with a warning for each array that has fewer channels than the position has names.
+    ``warned`` is filled with a warning for each array that has fewer channels than the position has names, or cannot
+    be a level.
     """
+    from lamella.nodes.new_levels import broken_among, stored_beside
+
     meta = position._load(attributes)
     members: Nodes = {}
     lower: dict[str, ArrayMeta] = {}
+    levels: dict[str, ArrayFacts] = {}
     for name, request in requests.items():
         key, _ = position._array_place(name)
         array, _, is_lower, has_fewer = position._fitted(meta, key, request)
@@ -139,9 +145,15 @@ def _plan(
         members.update({"/".join(parts[: n + 1]): {} for n in range(len(parts) - 1)})
         members[key] = array
         if has_fewer:
-            fewer[key] = fewer_channels(key, array.shape, meta, position._place)
+            warned[key] = fewer_channels(key, array.shape, meta, position._place)
         if is_lower:
+            facts = facts_of(array)
+            broken = broken_among(position, meta, attributes, levels, key, facts, request.transform)
+            if broken is not None:
+                warned[key] = stored_beside(position._place, key, broken, request.transform is not None)
+                continue
             lower[key] = array
+        levels[key] = facts_of(array)
         meta = edits.add_dataset(meta, key, request.transform, dtype_window(array.dtype))
     document = position._dump(meta, attributes, trusted=True)
     for key, array in lower.items():

@@ -294,15 +294,13 @@ class PositionArrays(NGFFNode):
         InvalidArgumentError
             It would break one, and is to have a transform, which only a level has.
         """
-        from lamella.nodes.new_levels import broken_by_level
+        from lamella.nodes.new_levels import broken_by_level, stored_beside
 
         broken = broken_by_level(cast("Position", self), view, key, array, request.transform)
         if broken is None or request.is_result or self._labels_follow(broken):
             return broken
-        text = f"As a level of {self._place}, the array {key!r} would break {broken.rule} ({broken.found})"
-        if request.transform is not None:
-            raise InvalidArgumentError(f"{text}. Without a transform it is stored beside the levels.")
-        warnings.warn(f"{text}: it is stored beside the levels.", UserWarning, stacklevel=callers_level())
+        text = stored_beside(self._place, key, broken, request.transform is not None)
+        warnings.warn(text, UserWarning, stacklevel=callers_level())
         return broken
 
     def _labels_follow(self, broken: Finding) -> bool:
