@@ -247,7 +247,7 @@ def test_the_same_position_is_created_once(tmp_path, monkeypatch, make, one, oth
     ):
         made = [value for value in results if isinstance(value, int)]
         assert len(made) == 1, results
-        assert {type(value) for value in results} == {int, NodeExistsError}
+        assert {type(value) for value in results} == {int, NodeExistsError}, results
         assert [name for name in listed(folder) if name != "A/1/9"] == ["A/1/0"]
         assert (lamella.open_ome_zarr(folder / "p.zarr" / "A/1/0")["0"][...] == made[0]).all()
         assert litter(folder) == []

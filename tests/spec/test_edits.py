@@ -183,7 +183,9 @@ def test_a_wrong_edit_of_channels_is_refused(edit: Any, message: str, meta: Imag
 
 
 def test_channels_without_a_display_block_need_names_first() -> None:
-    meta = ImagesMeta.from_json({"multiscales": [{"axes": [], "datasets": []}]})
+    level = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1.0, 1.0]}]}
+    axes = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
+    meta = ImagesMeta.from_json({"multiscales": [{"axes": axes, "datasets": [level]}]})
     assert edits.channel_names(meta) == []
     for edit in (
         lambda: edits.rename_channel(meta, "a", "b"),

@@ -116,7 +116,9 @@ class Position(
                 raise MetadataError(f"The metadata of {self._place} were not written: {fault}") from fault
 
     def _refuse_bare_arrays(self, attributes: JSONObject) -> None:
-        """Refuse a group of arrays without multiscales: what a killed creation or deletion leaves is none.
+        """Refuse a group of arrays without multiscales, unless its image is being created or deleted.
+
+        Such an image keeps its axes aside, as any empty one: its first array is listed when all pixels are there.
 
         Raises
         ------
@@ -462,9 +464,8 @@ def pending_attributes(version: Any, meta: ImagesMeta, document: JSONObject) -> 
     """Return the attributes of a position that has no array yet.
 
     The specification has no image without arrays (MS-03), so ``multiscales`` waits for the first one. The channels are
-    stored in the omero block; axes other than the default ones, and transformations of the whole position, are kept
-    aside so that another process can fill the position, and so are the name and custom attributes of an image that it
-    will be made from.
+    stored in the omero block; axes and transformations of the whole position are kept aside so that another process
+    can fill the position, and so are the name and custom attributes of an image that it will be made from.
     """
     ome = version.ome(document)
     ome.pop("multiscales", None)
@@ -476,7 +477,7 @@ def pending_attributes(version: Any, meta: ImagesMeta, document: JSONObject) -> 
         kept["image"] = {**image, "name": meta.multiscales[0].name} if meta.multiscales else image
     if meta.multiscales:
         axes, transforms = meta.multiscales[0].axes, meta.multiscales[0].coordinate_transformations
-        if axes and axes != version.default_axes():
+        if axes:
             kept["axes"] = [axis.to_json() for axis in axes]
         if transforms:
             kept[_TRANSFORMS] = [transform.to_json() for transform in transforms]
@@ -495,7 +496,7 @@ def _without_pending(document: JSONObject) -> JSONObject:
 
 
 def is_pending(attributes: JSONObject) -> bool:
-    """Tell whether attributes are those of a position that waits for its first array, without channels."""
+    """Whether attributes are those of a position that waits for its first array."""
     return _stored_axes(attributes) is not None
 
 
