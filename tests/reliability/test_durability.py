@@ -94,21 +94,26 @@ def test_without_it_nothing_waits_for_the_disk(tmp_path):
 
 @pytest.fixture
 def flushed(monkeypatch):
-    """Paths that Python flushed, in order; a temporary file counts as the name that it takes later."""
+    """Paths that Python flushed, in order; a temporary file or folder counts as the name that it takes later."""
     paths: list[str] = []
-    real_fsync, real_replace = os.fsync, os.replace
+    real_fsync = os.fsync
 
     def fsync(fd):
         paths.append(os.readlink(f"/proc/self/fd/{fd}"))
         real_fsync(fd)
 
-    def replace(source, target):
-        if os.path.normpath(source) in paths:
-            paths.append(os.path.normpath(target))
-        real_replace(source, target)
+    def moving(move):
+        def moved(source, target):
+            source, target = os.path.normpath(source), os.path.normpath(target)
+            below = [path for path in paths if path == source or path.startswith(f"{source}{os.sep}")]
+            paths.extend(target + path.removeprefix(source) for path in below)
+            move(source, target)
+
+        return moved
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(os, "replace", moving(os.replace))
+    monkeypatch.setattr(os, "rename", moving(os.rename))
     return paths
 
 

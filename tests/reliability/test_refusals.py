@@ -25,7 +25,7 @@ from lamella.store.local import LocalStorage
 
 from .faults import Faults, fail, firsts, spread
 from .states import State, digest, files, litter
-from .test_kills import SWAPS, check_killed, finish
+from .test_kills import check_killed, finish
 from .works import WORKS, pixels
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ FAULTS = {
 MOST = 5
 
 #: Each work meets one fault at some steps; all works together meet all faults.
-CASES = [(name, list(FAULTS)[i % len(FAULTS)]) for i, name in enumerate(WORKS)]
+CASES = [
+    (name, list(FAULTS)[i % len(FAULTS)]) for i, name in enumerate(WORKS) if not name.startswith("levels")
+]
 
 
 def system_error(error: BaseException) -> int | None:
@@ -106,12 +108,15 @@ def test_a_refused_step_is_one_clear_error_and_the_work_can_be_repeated(name, fa
             assert os.strerror(number) in str(error), f"{error} does not say what"
         else:  # what failed did not matter: a note, or a lock file that could not be removed
             assert State.of(folder).documents == new.documents
-        if name not in SWAPS or (folder / "plate.zarr").exists():
-            checked = but_what_was_to_go(folder, error, tmp_path / f"{n} checked")
-            check_killed(checked, {"work": name, "acknowledged": acknowledged}, old, new, allowed)
+        checked = but_what_was_to_go(folder, error, tmp_path / f"{n} checked")
+        check_killed(checked, {"work": name, "acknowledged": acknowledged}, old, new, allowed)
         finish(work, folder, version)
         # What could not be removed either goes when this process is no more.
-        found = {key: data for key, data in files(folder).items() if not key.endswith((".tmp", ".lock"))}
+        found = {
+            key: data
+            for key, data in files(folder).items()
+            if not any(part.endswith((".tmp", ".lock")) for part in key.split("/"))
+        }
         assert sorted(found.keys() ^ wanted.keys()) == []
         assert [key for key in wanted if found[key] != wanted[key]] == []
     assert met > 0

@@ -31,7 +31,7 @@ class PinnedArray(StoredArray):
     --------
     >>> array = position["0"]._stored
     >>> pinned = PinnedArray(array.documents, array.path, array.meta)
-    >>> position["0"].resize((1, *position["0"].shape[1:]))
+    >>> position["0"].resize((2, *position["0"].shape[1:]))
     >>> pinned.meta is pinned.meta, pinned.meta.shape == array.meta.shape
     (True, False)
     """

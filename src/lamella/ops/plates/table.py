@@ -42,7 +42,7 @@ def plate_records(plate: Plate, on_error: OnError = "raise") -> Iterator[Record]
     if on_error not in ("raise", "report"):
         raise InvalidArgumentError(f"on_error is 'raise' or 'report', not {on_error!r}.")
     for field in walk(plate):
-        row, column = field.path.split("/")[:2]
+        row, column, *_ = [*field.path.split("/"), ""]  # of a path that is none, what there is
         record: Record = dict.fromkeys(COLUMNS)
         record |= {"path": field.path, "row": row, "column": column, "acquisition": field.acquisition}
         try:
