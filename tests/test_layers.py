@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +52,7 @@ for name in modules:
 """
 
 
+@cache
 def module_names() -> dict[str, Path]:
     """Every module of the package with its file."""
     files = {}
@@ -60,6 +62,12 @@ def module_names() -> dict[str, Path]:
             parts.pop()
         files[".".join(["lamella", *parts])] = path
     return files
+
+
+@cache
+def tree_of(module: str) -> ast.Module:
+    """The source of a module, parsed once."""
+    return ast.parse(module_names()[module].read_text(encoding="utf-8"))
 
 
 def is_importable(module: str) -> bool:
@@ -107,25 +115,26 @@ def test_a_layer_imports_while_the_layers_above_it_are_blocked(rank):
     assert run.returncode == 0, run.stderr
 
 
-@pytest.mark.parametrize("module", module_names())
-def test_module_level_imports_go_down_only(module):
-    tree = ast.parse(module_names()[module].read_text(encoding="utf-8"))
-    rank = RANK[layer_of(module)]
+def test_module_level_imports_go_down_only():
     upward = [
-        f"line {line}: {name}"
-        for line, name in imports(tree, inside_functions=False)
-        if name.startswith("lamella.") and RANK[layer_of(name)] > rank
+        f"{module}, line {line}: {name}"
+        for module in module_names()
+        for line, name in imports(tree_of(module), inside_functions=False)
+        if name.startswith("lamella.") and RANK[layer_of(name)] > RANK[layer_of(module)]
     ]
     assert not upward
 
 
-@pytest.mark.parametrize("module", [name for name in module_names() if RANK[layer_of(name)] < NODES])
-def test_spec_and_store_know_nothing_above_them_even_inside_functions(module):
+def test_spec_and_store_know_nothing_above_them_even_inside_functions():
     # Only methods of nodes, which name an operation or an adapter, may reach up, and only when called.
-    tree = ast.parse(module_names()[module].read_text(encoding="utf-8"))
-    rank = RANK[layer_of(module)]
-    names = {name for _, name in imports(tree, inside_functions=True) if name.startswith("lamella.")}
-    assert not {name for name in names if RANK[layer_of(name)] > rank}
+    upward = [
+        f"{module}, line {line}: {name}"
+        for module in module_names()
+        if RANK[layer_of(module)] < NODES
+        for line, name in imports(tree_of(module), inside_functions=True)
+        if name.startswith("lamella.") and RANK[layer_of(name)] > RANK[layer_of(module)]
+    ]
+    assert not upward
 
 
 def test_every_file_belongs_to_a_layer():
@@ -135,8 +144,8 @@ def test_every_file_belongs_to_a_layer():
 def test_only_the_store_layer_imports_an_array_engine():
     users = {
         layer_of(module)
-        for module, path in module_names().items()
-        for _, name in imports(ast.parse(path.read_text(encoding="utf-8")), inside_functions=True)
+        for module in module_names()
+        for _, name in imports(tree_of(module), inside_functions=True)
         if name.split(".")[0] == "tensorstore"
     }
     assert users <= {"store"}
