@@ -127,6 +127,16 @@ def assert_uninterrupted(source: Path, target: Path, version: str, **given: Any)
     assert sorted(path.name for path in target.parent.iterdir() if path.name.startswith(".")) == []
 
 
+@pytest.mark.parametrize(
+    ("source", "version", "where"),
+    [
+        ("uint16", "0.4", "threads"),
+        ("uint16", "0.5", "executor"),
+        ("float32", "0.4", "executor"),
+        ("float32", "0.5", "threads"),
+    ],
+    indirect=True,
+)
 def test_what_is_written_is_not_written_again(
     tmp_path: Path, source: Path, version: str, where: str, computed: list[Any]
 ) -> None:
@@ -138,7 +148,11 @@ def test_what_is_written_is_not_written_again(
     assert_uninterrupted(source, target, version)
 
 
-@pytest.mark.parametrize("after", [0, 5])
+@pytest.mark.parametrize(
+    ("source", "version", "after"),
+    [("uint16", "0.4", 0), ("uint16", "0.5", 5), ("float32", "0.4", 5), ("float32", "0.5", 0)],
+    indirect=["source", "version"],
+)
 def test_a_kill_anywhere_is_gone_on_with(tmp_path: Path, source: Path, after: int, version: str) -> None:
     target = tmp_path / "film.zarr"
     for blocks in (after, 0):  # the second call resumes, and has less to do
@@ -156,6 +170,7 @@ def test_a_source_that_changed_is_converted_anew(tmp_path: Path, source: Path, c
     assert_uninterrupted(source, target, "0.5")
 
 
+@pytest.mark.parametrize("source", ["float32"], indirect=True)
 def test_other_settings_begin_anew(tmp_path: Path, source: Path, computed: list[Any]) -> None:
     target = tmp_path / "film.zarr"
     killed(source, target, 3, "0.5")
@@ -164,6 +179,7 @@ def test_other_settings_begin_anew(tmp_path: Path, source: Path, computed: list[
     assert_uninterrupted(source, target, "0.4")
 
 
+@pytest.mark.parametrize(("source", "version"), [("uint16", "0.5"), ("float32", "0.4")], indirect=True)
 def test_a_file_that_was_cut_off_or_is_gone_is_written_again(
     tmp_path: Path, source: Path, version: str, computed: list[Any]
 ) -> None:
@@ -209,6 +225,7 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("version", ["0.5"], indirect=True)
 def test_images_of_a_plate_that_are_complete_are_not_read_again(
     tmp_path: Path, images: Path, version: str, read: set[str]
 ) -> None:
@@ -219,6 +236,7 @@ def test_images_of_a_plate_that_are_complete_are_not_read_again(
     assert_uninterrupted(images, target, version, well_regex=WELLS)
 
 
+@pytest.mark.parametrize("version", ["0.4"], indirect=True)
 def test_a_complete_image_whose_file_is_gone_is_written_again(
     tmp_path: Path, images: Path, version: str, read: set[str]
 ) -> None:

@@ -57,12 +57,20 @@ WORKS = {
 }
 
 
-@pytest.fixture(params=WORKS)
+@pytest.fixture
 def work(request, plate, tmp_path):
     function, options, store, array = WORKS[request.param]
     if "output" in options:
         options = {**options, "output": tmp_path / options["output"]}
     return lambda other=function: plate.map(other, **options), tmp_path / store, array
+
+
+VERSIONS = ("0.4", "0.5", "0.6")
+
+
+def in_turn(first):
+    """Each work on a plate of one version, of the next one for the next work, from the `first` on."""
+    return [(name, VERSIONS[(first + turn) % 3]) for turn, name in enumerate(WORKS)]
 
 
 def files_of(store, array, path="B/2/0"):
@@ -81,6 +89,7 @@ def same(one, other):
     return all(np.array_equal(one[path], other[path]) for path in PATHS)
 
 
+@pytest.mark.parametrize(("work", "plate"), in_turn(0), indirect=True)
 def test_the_same_call_skips_everything(work):
     run, store, array = work
     first = run()
@@ -92,7 +101,15 @@ def test_the_same_call_skips_everything(work):
     assert lamella.validate(store)
 
 
-@pytest.mark.parametrize("how", ["truncated", "emptied", "removed", "overwritten", "replaced"])
+@pytest.mark.parametrize(
+    ("work", "plate", "how"),
+    [
+        (*case, how)
+        for turn, how in enumerate(["truncated", "emptied", "removed", "overwritten", "replaced"])
+        for case in in_turn(turn)
+    ],
+    indirect=["work", "plate"],
+)
 def test_an_output_that_was_changed_is_made_again(work, how):
     run, store, array = work
     run()
@@ -113,6 +130,7 @@ def test_an_output_that_was_changed_is_made_again(work, how):
     assert run().done == 0
 
 
+@pytest.mark.parametrize(("work", "plate"), in_turn(1), indirect=True)
 def test_a_changed_source_is_made_again(work, plate):
     run, store, array = work
     run()
@@ -127,6 +145,7 @@ def test_a_changed_source_is_made_again(work, plate):
     assert run().done == 0
 
 
+@pytest.mark.parametrize(("work", "plate"), in_turn(2), indirect=True)
 def test_another_function_makes_everything_again(work):
     run, _, array = work
     first = run()

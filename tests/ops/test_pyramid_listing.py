@@ -134,7 +134,18 @@ def initialized(position):
 
 
 @pytest.mark.parametrize(
-    "call", [other_number, other_method, other_factors, deleted, initialized], ids=lambda one: one.__name__
+    ("version", "call"),
+    [
+        ("0.4", other_number),
+        ("0.5", other_number),
+        ("0.4", other_method),
+        ("0.5", other_factors),
+        ("0.4", deleted),
+        ("0.5", deleted),
+        ("0.5", initialized),
+    ],
+    indirect=["version"],
+    ids=lambda one: getattr(one, "__name__", one),
 )
 def test_what_a_kill_left_is_in_no_way(killed, call):
     with open_ome_zarr(killed, mode="r+") as position:

@@ -11,9 +11,9 @@ import zarr
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 
-SHAPE = (240, 1024, 1024)
+SHAPE = (192, 1024, 1024)
 BUDGET = 320 << 20
-"""For two workers, above what the libraries need; measured are 120 to 270 MiB. The array has 480."""
+"""For two workers, above what the libraries need; measured are 120 to 270 MiB. The array has 384."""
 
 SCRIPT = """
 import sys, warnings

@@ -55,11 +55,21 @@ def work(request, tmp_path, monkeypatch, plate):
     return Work(request.param, tmp_path, monkeypatch)
 
 
+def in_turn(*values):
+    """Return each work with each of the values, on a plate of one version and of the other in turn."""
+    works = enumerate(("verify", "manifest", "checksum"))
+    return [
+        (("0.4", "0.5")[(turn + number) % 2], work, value)
+        for turn, work in works
+        for number, value in enumerate(values)
+    ]
+
+
 # -- kills --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
-@pytest.mark.parametrize("after", [0, 3])
+@pytest.mark.parametrize(("plate", "work", "after"), in_turn(0, 3), indirect=["plate", "work"])
 def test_after_a_kill_the_same_call_reads_what_was_not_read(plate, work, after):
     before = files_of(plate)
     killed = subprocess.run([sys.executable, "-c", CHILD, str(after), work.code(plate)], check=False)
@@ -80,7 +90,9 @@ def test_a_complete_work_is_done_anew(plate, work):
         assert sorted(work.read) == work.keys(plate)
 
 
-@pytest.mark.parametrize("kind", ["threads", "processes"])
+@pytest.mark.parametrize(
+    ("plate", "work", "kind"), in_turn("threads", "processes"), indirect=["plate", "work"]
+)
 def test_workers_go_on_too(plate, work, kind, monkeypatch):
     settle = "import lamella.store.evidence as one; one._SETTLED_NS = 0"
     pool = (
@@ -220,6 +232,7 @@ def test_a_manifest_that_changed_meanwhile_is_the_one_that_counts(plate, tmp_pat
 # -- the record ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("plate", "work"), [case[:2] for case in in_turn(None)], indirect=["plate", "work"])
 def test_a_record_that_is_cut_off_anywhere_costs_what_it_does_not_tell(plate, work):
     work.cut(plate, 3)
     data = work.record.read_bytes()
@@ -256,8 +269,8 @@ def forged(record, change):
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
+    ("plate", "work", "change"),
+    in_turn(
         lambda line: [line[0], [one + 1 for one in line[1]], *line[2:]],
         lambda line: [line[0], None, *line[2:]],
         lambda line: [*line[:2], "much", line[3]],
@@ -267,7 +280,8 @@ def forged(record, change):
         lambda line: {"key": line[0]},
         lambda line: 7,
         lambda line: [["A"], *line[1:]],
-    ],
+    ),
+    indirect=["plate", "work"],
 )
 def test_a_record_without_evidence_is_not_believed(plate, work, change):
     work.cut(plate, 3)

@@ -14,6 +14,7 @@ from lamella import errors
 from lamella.cli import main
 
 KINDS = ["image", "plate", "collection"]
+SERVERS = ["bare", "pages", "a page for all"]
 
 
 def _pixels(number):
@@ -70,7 +71,7 @@ def _same(one, other):
         np.testing.assert_array_equal(data, other[key], err_msg=key)
 
 
-@pytest.fixture(params=["bare", "pages", "a page for all"])
+@pytest.fixture(params=SERVERS)
 def server(service, request):
     """A web server that answers 404, pages with links for folders, or a page for all that it has not."""
     return _odd(service, request.param)
@@ -86,7 +87,7 @@ def _odd(service, how):
 @pytest.fixture
 def any_server(service, version, kind):
     """One of these servers, another one for each kind of store and version."""
-    return _odd(service, ["bare", "pages", "a page for all"][(KINDS.index(kind) + (version == "0.5")) % 3])
+    return _odd(service, SERVERS[(KINDS.index(kind) + (version == "0.5")) % 3])
 
 
 @pytest.fixture(params=["0.4", "0.5"])
@@ -94,7 +95,15 @@ def version(request):
     return request.param
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("server", "version", "kind"),
+    [
+        (server, ("0.4", "0.5")[(turn + number) % 2], kind)
+        for turn, server in enumerate(SERVERS)
+        for number, kind in enumerate(KINDS)
+    ],
+    indirect=["server", "version"],
+)
 def test_what_the_web_holds_is_read_whole(tmp_path, server, version, kind):
     path = _make(tmp_path / "a.zarr", kind, version)
     url = _served(server, path)
@@ -121,7 +130,17 @@ def test_upgrade_and_rechunk_write_what_the_web_holds(tmp_path, any_server, vers
     assert written < len(any_server.objects) + 10  # no pages, no chunks of zeros
 
 
-@pytest.mark.parametrize("form", ["0.4", "0.5"])
+@pytest.mark.parametrize(
+    ("server", "version", "form"),
+    [
+        ("bare", "0.4", "0.4"),
+        ("pages", "0.4", "0.5"),
+        ("a page for all", "0.5", "0.4"),
+        ("bare", "0.5", "0.5"),
+        ("a page for all", "0.4", "0.5"),
+    ],
+    indirect=["server", "version"],
+)
 def test_a_plate_is_made_from_positions_of_the_web(tmp_path, server, version, form):
     path = _make(tmp_path / "a.zarr", "plate", version)
     other = _make(tmp_path / "b.zarr", "image", form)
@@ -165,8 +184,15 @@ def test_checks_find_what_is_wrong_on_the_web(tmp_path, server, version):
     assert [one.found for one in report.damage] == ["is missing"]
 
 
-@pytest.mark.parametrize("command", ["verify", "checksum", "status", "upgrade", "rechunk"])
-@pytest.mark.parametrize("place", ["web/nothing.zarr", "web"])
+@pytest.mark.parametrize(
+    ("server", "command", "place"),
+    [
+        (server, command, ("web/nothing.zarr", "web")[(turn + number) % 2])
+        for turn, server in enumerate(SERVERS)
+        for number, command in enumerate(["verify", "checksum", "status", "upgrade", "rechunk"])
+    ],
+    indirect=["server"],
+)
 def test_nothing_is_never_all_whole(tmp_path, server, command, place):
     _served(server, _make(tmp_path / "a.zarr", "image", "0.5"))
     url = f"{server.endpoint}/{place}"
