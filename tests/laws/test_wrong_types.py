@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import io
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -62,20 +63,37 @@ ZARRS = {
 }
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A folder of a plate and a tiled image, that each scene is a copy of."""
+    folder = tmp_path_factory.mktemp("scene")
+    with lamella.open_ome_zarr(
+        folder / "plate.zarr", layout="hcs", mode="w", channel_names=["a", "b"], version="0.5"
+    ) as plate:
+        plate.create_positions([("A", "1", "0"), ("A", "1", "1")])
+        plate["A/1/0"].create_image("0", PIXELS, chunks=(1, 1, 2, 8, 8))
+        plate["A/1/0"].labels.create("cells", np.zeros((1, 4, 16, 16), "uint8"))
+    with lamella.open_ome_zarr(
+        folder / "mosaic.zarr", layout="tiled", mode="w", channel_names=["a"], version="0.5"
+    ) as mosaic:
+        mosaic.make_tiles("0", (2, 2), (4, 4), "uint8")
+    return folder
+
+
+@pytest.fixture
+def scene(template, tmp_path, monkeypatch):
+    """A scene in the folder in which the test stands."""
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return Scene(tmp_path)
+
+
 class Scene:
     def __init__(self, folder):
         self.path = str(folder / "plate.zarr")
         self.new = str(folder / "new.zarr")
-        with lamella.open_ome_zarr(
-            self.path, layout="hcs", mode="w", channel_names=["a", "b"], version="0.5"
-        ) as plate:
-            plate.create_positions([("A", "1", "0"), ("A", "1", "1")])
-            plate["A/1/0"].create_image("0", PIXELS, chunks=(1, 1, 2, 8, 8))
-            plate["A/1/0"].labels.create("cells", np.zeros((1, 4, 16, 16), "uint8"))
-        mosaic = lamella.open_ome_zarr(
-            folder / "mosaic.zarr", layout="tiled", mode="w", channel_names=["a"], version="0.5"
-        )
-        tiles = mosaic.make_tiles("0", (2, 2), (4, 4), "uint8")
+        mosaic = lamella.open_ome_zarr(folder / "mosaic.zarr", layout="tiled", mode="r+")
+        tiles = mosaic["0"]
         plate = lamella.open_ome_zarr(self.path, mode="r+")
         nodes = (plate, plate["A"], plate["A/1"], plate["A/1/0"], plate["A/1/0/0"], mosaic, tiles)
         images = plate["A/1/0"].labels
@@ -133,9 +151,7 @@ def refuse_wrong_types(function, right):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_refuses_arguments_of_wrong_types(tmp_path, name, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    scene = Scene(tmp_path)
+def test_a_function_refuses_arguments_of_wrong_types(scene, name):
     places = {"plate": scene.path, "new": scene.new}
     right = {
         key: places.get(value, value) if isinstance(value, str) else value
@@ -146,15 +162,14 @@ def test_a_function_refuses_arguments_of_wrong_types(tmp_path, name, monkeypatch
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", list(methods()))
-def test_a_method_refuses_arguments_of_wrong_types(tmp_path, name, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_method_refuses_arguments_of_wrong_types(scene, name):
     kind, _, method = name.partition(".")
-    refuse_wrong_types(getattr(Scene(tmp_path).nodes[kind], method), {})
+    refuse_wrong_types(getattr(scene.nodes[kind], method), {})
 
 
 @pytest.mark.parametrize("name", [None, True, float("nan"), 1.5, b"A", ("A",)])
-def test_rows_columns_and_positions_have_names(tmp_path, name, files):
-    plate = Scene(tmp_path).nodes["Plate"]
+def test_rows_columns_and_positions_have_names(scene, tmp_path, name, files):
+    plate = scene.nodes["Plate"]
     before = files(tmp_path)
     for names in ((name, "1", "0"), ("A", name, "0"), ("A", "1", name)):
         with pytest.raises(lamella.errors.InvalidNameError):
@@ -168,6 +183,6 @@ def test_rows_columns_and_positions_have_names(tmp_path, name, files):
     assert files(tmp_path) == before
 
 
-def test_names_may_be_whole_numbers(tmp_path):
-    plate = Scene(tmp_path).nodes["Plate"]
+def test_names_may_be_whole_numbers(scene):
+    plate = scene.nodes["Plate"]
     assert plate.create_position("A", np.int64(2), 3).path == "A/2/3"

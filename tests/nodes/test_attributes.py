@@ -36,6 +36,12 @@ def world(request):
     return request.param.split()
 
 
+def in_turn(views):
+    """Run a test for each view in a folder and in another store: the first view in others than the second."""
+    cases = [(WORLDS[(n + other) % 6], view) for n, view in enumerate(views) for other in (0, 3)]
+    return pytest.mark.parametrize(("world", "view"), cases, indirect=["world"])
+
+
 in_a_folder = pytest.mark.parametrize("world", ["0.4 local", "0.6 local"], indirect=True)
 
 
@@ -101,7 +107,7 @@ VIEWS = {
 }
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@in_turn(VIEWS)
 def test_attributes_of_an_array_do_not_undo_an_append(position, view):
     notes = VIEWS[view](position)
     position["0"].append(frame(2))
@@ -115,7 +121,7 @@ def test_attributes_of_an_array_do_not_undo_an_append(position, view):
     assert position["0"].shape == (2, 2, 8, 8)
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@in_turn(VIEWS)
 def test_attributes_of_an_array_do_not_undo_a_new_channel(position, view):
     notes = VIEWS[view](position)
     position.append_channel("Cy5")
@@ -154,7 +160,7 @@ GROUPS = {
 }
 
 
-@pytest.mark.parametrize("view", GROUPS)
+@in_turn(GROUPS)
 def test_attributes_of_a_group_do_not_undo_edits_of_the_node(position, view):
     notes = GROUPS[view](position)
     position.rename_channel("GFP", "actin")
@@ -261,7 +267,7 @@ WRITERS = {
 }
 
 
-@pytest.mark.parametrize("view", [*WRITERS, "zarr.open_array of its store"])
+@in_turn([*WRITERS, "zarr.open_array of its store"])
 def test_what_json_has_not_is_refused_before_anything_is_written(position, view):
     for bad in (float("inf"), -np.inf, np.nan, np.float32("inf"), {"deep": [1, float("nan")]}):
         notes = {**WRITERS, **VIEWS}[view](position)
@@ -279,7 +285,7 @@ def test_what_json_has_not_is_refused_before_anything_is_written(position, view)
             assert notes["k"] == 2
 
 
-@pytest.mark.parametrize("view", WRITERS)
+@in_turn(WRITERS)
 def test_numpy_scalars_are_stored_as_plain_numbers(position, view):
     notes = WRITERS[view](position)
     values = {
@@ -363,7 +369,7 @@ def test_an_array_that_zarr_python_makes_through_the_group_is_as_it_makes_it(pos
 # -- many writers -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("view", [*WRITERS, "zarr.open_array of its store"])
+@in_turn([*WRITERS, "zarr.open_array of its store"])
 def test_sixty_writers_at_once_keep_sixty_keys(position, view):
     make = {**WRITERS, **VIEWS}[view]
     start = threading.Barrier(60)

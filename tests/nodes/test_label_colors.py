@@ -63,6 +63,7 @@ def test_set_colors_keeps_the_colours_that_are_stored(image, cells):
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "uint32", "int64", "uint64"])
 def test_ids_of_every_integer_type_are_found(image, path, dtype):
+    del image["1"]  # labels of one level are found without a kernel for each type
     ids = np.zeros((2, 3, 8, 10), dtype)
     info = np.iinfo(dtype)
     ids[0, 0, 0, :4] = [info.min, info.max, info.max - 1, 1]

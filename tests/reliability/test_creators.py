@@ -213,7 +213,7 @@ def at_once(*calls):
 @pytest.mark.parametrize("pair", PAIRS)
 def test_one_of_two_creators_wins_in_any_store(store, pair):
     make, one, other = PAIRS[pair]
-    for version in ("0.4", "0.5") * 2:
+    for version in ("0.4", "0.5"):
         target = store()
         make(target, version)
         with opened(target, pair) as first, opened(target, pair) as second:

@@ -157,11 +157,13 @@ def names(folder: Path) -> list[str]:
 
     for use in uses.READING[:1]:
         use(image)
-    for name in bad:
+    looks = (uses.opening, uses.validating, uses.planning_repair, uses.summarizing)
+    for number, name in enumerate(bad):
         for what, use in calls(name):
             check(f"{what} {name[:40]!r}", use)
-        for what, store in documents(name):
-            for use in (uses.opening, uses.validating, uses.planning_repair, uses.summarizing):
+        # Two of the ways to look for each document, the other two for the next one and for the next name.
+        for place, (what, store) in enumerate(documents(name)):
+            for use in looks[(number + place) % 2 :: 2]:
                 check(f"{use.__name__} {what} {name[:40]!r}", lambda use=use, store=store: use(store))
     return problems
 
