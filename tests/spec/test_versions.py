@@ -214,7 +214,7 @@ def documents(draw: st.DrawFn, kind: type[MetaModel], version: SpecVersion) -> d
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_a_document_survives_reading_and_writing(
     kind: type[MetaModel], version: SpecVersion, data: st.DataObject

@@ -44,6 +44,11 @@ def make_plate(target, version, **options):
     return lamella.open_ome_zarr(target, mode="r+", **options)
 
 
+#: Every kind of store, and both versions in a folder and on S3.
+WORLDS = [*zip(KINDS, ["0.4", "0.5"] * 3, strict=True), ("folder", "0.5"), ("s3 URL", "0.5")]
+
+
+@pytest.mark.parametrize(("target", "version"), WORLDS, indirect=["target"])
 def test_a_renamed_well_holds_all_its_pixels_and_labels(target, version):
     plate = make_plate(target, version)
     plate.rename_well("A/1", "B/2")

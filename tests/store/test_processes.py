@@ -59,7 +59,10 @@ def test_edits_at_once_lose_nothing(local_documents, kind):
     assert private_files(local_documents.storage.root) == []
 
 
-@pytest.mark.parametrize("kind", ["threads", "processes"])
+@pytest.mark.parametrize(
+    ("kind", "engine", "zarr_format"),
+    [("threads", "files", 2), ("threads", "zarr", 3), ("processes", "files", 3), ("processes", "zarr", 2)],
+)
 def test_writers_of_different_parts_of_one_file_lose_nothing(make_array, kind, zarr_format):
     shards = (32, 8) if zarr_format == 3 else None
     array = make_array((32, 8), chunks=(4, 4) if shards else (32, 8), shards=shards)
