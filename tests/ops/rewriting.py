@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
+import tempfile
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +39,15 @@ def build_image(path, version="0.4", *, shards_ratio=None, labels=True, shape=(1
 
 def build_plate(path, version="0.4", *, shards_ratio=None):
     """A plate of three fields, with a foreign group, files of other programs, and attributes of users everywhere."""
+    return shutil.copytree(plate_once(version, shards_ratio), path)
+
+
+@cache
+def plate_once(version, shards_ratio):
+    """Such a plate, made once and copied for each test."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder, "plate.zarr")
     with lamella.open_ome_zarr(
         path,
         layout="hcs",

@@ -96,7 +96,7 @@ def test_every_kernel_is_kept_as_machine_code(package):
 import sys
 import numpy as np
 from lamella.ops.pyramids.downsample import downsample
-for method, dtypes in {"mean": "u1 i4 i8 u8 f4 f8", "median": "u2 f4", "mode": "i2 f8", "max": "f4"}.items():
+for method, dtypes in {"mean": "u1 i8 u8 f4 f8", "median": "f4", "mode": "i2", "max": "f4"}.items():
     for dtype in dtypes.split():
         found = downsample(np.full((3, 3), 4, dtype), (2, 2), method)
         assert found.tolist() == [[4, 4], [4, 4]], (method, dtype)

@@ -374,7 +374,13 @@ FAULTS = {
 }
 
 
-CASES = [(name, version) for name, (_, _, versions) in FAULTS.items() for version in versions]
+# 0.5 and 0.6 have documents of one form: faults of all versions are made in one of them in turn, unless rules differ.
+CASES = [
+    (name, version)
+    for turn, (name, (_, rule, versions)) in enumerate(FAULTS.items())
+    for version in versions
+    if versions != ALL or isinstance(rule, dict) or version != V3[turn % 2]
+]
 
 
 class Mended:

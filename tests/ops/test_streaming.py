@@ -76,7 +76,15 @@ def stored_by(path):
     return zarr.open_array(f"{path}/0", mode="r")
 
 
-@pytest.mark.parametrize("order", ["tcz", "tzc", "ztc", "zct"])
+@pytest.mark.parametrize(
+    ("layout", "order"),
+    [  # half of the orders for one layout, the others for the next
+        (layout, order)
+        for turn, layout in enumerate(LAYOUTS)
+        for order in (("tcz", "zct"), ("tzc", "ztc"))[turn % 2]
+    ],
+    indirect=["layout"],
+)
 def test_frames_are_where_numpy_puts_them(make, layout, order):
     version, options = layout
     lengths = {name: n for name, n in {"z": Z, "t": 5}.items() if name in order[1:]}
