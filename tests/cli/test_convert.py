@@ -216,7 +216,7 @@ def test_an_interrupt_leaves_no_store_and_the_same_command_goes_on(
 ) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
     source.mkdir()
-    pixels = np.zeros((400, 64, 64), "uint8")
+    pixels = np.zeros((150, 64, 64), "uint8")
     tifffile.imwrite(source / "a.tif", pixels, photometric="minisblack")
     command = [
         sys.executable,
