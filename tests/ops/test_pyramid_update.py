@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import cache
 
 import numpy as np
 import pytest
@@ -46,9 +47,18 @@ def marker(path):
 
 
 @pytest.fixture
-def pyramid(tmp_path, version):
+def pyramid(tmp_path, version, pyramid_once):
     """Return a path to an image of three levels, each shard or chunk much smaller than a plane."""
-    path = tmp_path / "a.zarr"
+    return shutil.copytree(pyramid_once(version), tmp_path / "a.zarr")
+
+
+@pytest.fixture(scope="module")
+def pyramid_once(tmp_path_factory):
+    """Return a function that makes such an image of a version once."""
+    return cache(lambda version: make_pyramid(tmp_path_factory.mktemp("once") / "a.zarr", version))
+
+
+def make_pyramid(path, version):
     layout = {"shards_ratio": (1, 1, 2, 2, 2)} if version == "0.5" else {}
     with image(path, noise((2, 2, 8, 32, 40)), version, chunks=(1, 1, 2, 8, 8), **layout) as position:
         position.compute_pyramid(3)
