@@ -30,7 +30,7 @@ demo: $(READY) ## turn real images into OME-Zarr, check the stores and draw them
 	$(VENV)/bin/python demo/make_demo.py
 
 test: $(READY) ## run the tests and every example of the documentation
-	$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist worksteal
+	scripts/in_memory $(VENV)/bin/python -m pytest -q -n $(JOBS) --dist worksteal
 
 test-interop: ## open our stores with other libraries and theirs with lamella
 	@if [ -z "$(INTEROP_PYTHON)" ]; then \
