@@ -146,14 +146,14 @@ def _plan(
         members[key] = array
         if has_fewer:
             warned[key] = fewer_channels(key, array.shape, meta, position._place)
+        facts = facts_of(array)
         if is_lower:
-            facts = facts_of(array)
             broken = broken_among(position, meta, attributes, levels, key, facts, request.transform)
             if broken is not None:
                 warned[key] = stored_beside(position._place, key, broken, request.transform is not None)
                 continue
             lower[key] = array
-        levels[key] = facts_of(array)
+        levels[key] = facts
         meta = edits.add_dataset(meta, key, request.transform, dtype_window(array.dtype))
     document = position._dump(meta, attributes, trusted=True)
     for key, array in lower.items():

@@ -72,11 +72,11 @@ def refuse_broken(place: Place, before: JSONObject, after: JSONObject, kinds: tu
     """
     if before == after:
         return
-    version_of = place.session.version_of
+    old, new = place.session.version_of(before), place.session.version_of(after)
     broken: dict[str, list[Finding]] = {}
-    for finding in document_findings(kinds, after, version_of(after).name):
+    for finding in document_findings(kinds, after, new.name):
         broken.setdefault(finding.rule, []).append(finding)
-    already = Counter(finding.rule for finding in document_findings(kinds, before, version_of(before).name))
+    already = Counter(finding.rule for finding in document_findings(kinds, before, old.name))
     texts = [
         _described(found) for rule, found in broken.items() if is_must(found) and len(found) > already[rule]
     ]
@@ -84,7 +84,7 @@ def refuse_broken(place: Place, before: JSONObject, after: JSONObject, kinds: tu
         ("MS-03", "multiscales", "no level is left"),
         ("WL-01", "well", "no image is left"),
     ):
-        if key in version_of(before).ome(before) and key not in version_of(after).ome(after):
+        if key in old.ome(before) and key not in new.ome(after):
             texts.append(f"{rule}: {found}")
     if texts:
         raise MetadataError(

@@ -95,6 +95,15 @@ def shrink(region: Region, factors: Sequence[int]) -> Region:
     return tuple(slice(s.start // f, -(-s.stop // f)) for s, f in zip(region, factors, strict=True))
 
 
+def whole_region(shape: Sequence[int]) -> Region:
+    """Return the box of all of an array.
+
+    >>> whole_region((2, 3))
+    (slice(0, 2, None), slice(0, 3, None))
+    """
+    return tuple(slice(0, n) for n in shape)
+
+
 def region_shape(region: Region) -> Shape:
     """Return the shape of a box.
 

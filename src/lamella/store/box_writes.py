@@ -15,13 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.coverage import Kind
     from lamella.types import Array
 
 #: Files by their keys below the array.
 Files = dict[str, bytes]
-
-_WHOLE: frozenset[Kind] = frozenset({"inside", "ragged"})
 
 #: Raw bytes that are encoded before they are written.
 _BATCH_BYTES = 64 << 20
@@ -51,9 +48,9 @@ def write_box(
     """
     box = tuple(one for one in selection.axes if isinstance(one, slice))
     origin = [one.start for one in box]
-    for piece in coverage.pieces(meta, box, _WHOLE):
+    for piece in coverage.pieces(meta, box):
         part = block[_shifted(piece.box, origin)]
-        if piece.kind not in _WHOLE:
+        if piece.kind == "partial":
             change(as_selection(piece.box), part)
             continue
         first = [one.start for one in piece.box]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from lamella.store import coverage
+from lamella.store.selection import crossed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +78,7 @@ def parts_by_file(meta: ArrayMeta, selection: Selection) -> Iterator[tuple[Shape
         for chosen in itertools.product(*[one[1] for one in files]):
             numbers, inside, where, whole = zip(*chosen, strict=True) if chosen else ((), (), (), ())
             if not is_plain:
-                inside, where = _crossed(inside), _crossed(where)
+                inside, where = crossed(inside), crossed(where)
             parts.append(Part(sum(numbers), inside, where, all(whole)))
         yield tuple([one[0] for one in files]), parts
 
@@ -88,7 +89,7 @@ def _of_axis(
     """Return the files along one axis, and the chunks in each."""
     chunk, length = meta.chunks[axis], meta.shape[axis]
     files: list[tuple[int, list[_AxisPart]]] = []
-    for k, one, where in coverage._parts(item, chunk):
+    for k, one, where in coverage.axis_parts(item, chunk):
         start = k * chunk
         if isinstance(one, slice):
             inside: Any = slice(one.start - start, one.stop - start, one.step)
@@ -100,11 +101,6 @@ def _of_axis(
             files.append((file, []))
         files[-1][1].append((number * stride, inside, where, is_whole))
     return files
-
-
-def _crossed(index: Place) -> Place:
-    """Turn slices and arrays that pick along their own axes into an index of numpy."""
-    return np.ix_(*(np.arange(a.start, a.stop, a.step) if isinstance(a, slice) else a for a in index))
 
 
 def _paired(

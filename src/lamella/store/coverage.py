@@ -44,14 +44,14 @@ class Piece:
     box: tuple[slice, ...]
 
 
-def pieces(meta: ArrayMeta, box: tuple[slice, ...], apart: frozenset[Kind]) -> list[Piece]:
-    """Cut a box so that files of the kinds in `apart` stand apart from the others.
+def pieces(meta: ArrayMeta, box: tuple[slice, ...]) -> list[Piece]:
+    """Cut a box so that files that it covers whole stand apart from the others.
 
     Examples
     --------
     >>> from lamella.store.array_meta import ArrayMeta
     >>> meta = ArrayMeta((9,), np.dtype("u1"), (4,))
-    >>> found = pieces(meta, (slice(3, 9, 1),), frozenset({"ragged"}))
+    >>> found = pieces(meta, (slice(3, 9, 1),))
     >>> [(p.kind, p.box[0].start, p.box[0].stop) for p in found]
     [('partial', 3, 4), ('inside', 4, 8), ('ragged', 8, 9)]
     """
@@ -60,9 +60,9 @@ def pieces(meta: ArrayMeta, box: tuple[slice, ...], apart: frozenset[Kind]) -> l
         Piece(_worst([kind for kind, _ in parts]), tuple(one for _, one in parts))
         for parts in itertools.product(*per_axis)
     ]
-    if any(piece.kind in apart for piece in found):
+    if any(piece.kind != "partial" for piece in found):
         return found
-    return [Piece(_worst([piece.kind for piece in found]), box)]
+    return [Piece("partial", box)]
 
 
 def files_of(meta: ArrayMeta, box: tuple[slice, ...]) -> Iterator[Shape]:
@@ -140,7 +140,7 @@ def by_file(meta: ArrayMeta, selection: Selection, block: Array) -> Iterator[tup
             yield tuple(place.tolist()), Selection(points, True, count, (), None, count), block[chosen]
         return
     for parts in itertools.product(
-        *(list(_parts(a, f)) for a, f in zip(selection.axes, meta.files, strict=True))
+        *(list(axis_parts(a, f)) for a, f in zip(selection.axes, meta.files, strict=True))
     ):
         part = block
         for axis, (_, _, where) in enumerate(parts):
@@ -153,7 +153,7 @@ def by_file(meta: ArrayMeta, selection: Selection, block: Array) -> Iterator[tup
         )
 
 
-def _parts(item: slice | Indices, f: int) -> Iterator[tuple[int, slice | Indices, slice | Indices]]:
+def axis_parts(item: slice | Indices, f: int) -> Iterator[tuple[int, slice | Indices, slice | Indices]]:
     """Split one axis of a selection by file: the file's number, its positions, and where they are in the block."""
     if not isinstance(item, slice):
         numbers = item // f

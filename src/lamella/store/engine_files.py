@@ -261,11 +261,11 @@ class FilesEngine:
             for target, chunks in itertools.groupby(encoded, key=itemgetter(0)):
                 if self._coding.index is not None:
                     self._write_shard(target, chunks, self._coding.index)
-                    continue
-                for _, _, data in chunks:
-                    target.old.close()
-                    self._storage.write(join(self._path, target.key), data)
-                    targets.popleft()
+                else:
+                    for _, _, data in chunks:
+                        target.old.close()
+                        self._storage.write(join(self._path, target.key), data)
+                targets.popleft()
         finally:
             encoded.close()
             for target in targets:

@@ -15,6 +15,7 @@ from lamella.store import coverage
 from lamella.store.box_writes import write_box
 from lamella.store.keys import join
 from lamella.store.misplaced import MissingChunks
+from lamella.store.selection import crossed
 from lamella.store.service_errors import raised_by_storage
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def _inside(selection: Selection, box: tuple[slice, ...]) -> tuple[Any, ...]:
     ]
     if selection.paired or all(isinstance(axis, slice) for axis in shifted):
         return tuple(shifted)
-    return np.ix_(*(np.arange(a.start, a.stop, a.step) if isinstance(a, slice) else a for a in shifted))
+    return crossed(shifted)
 
 
 def _over(opened: Any, store: Any = None) -> Any:

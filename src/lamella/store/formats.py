@@ -50,8 +50,8 @@ V3 = Format(3, "zarr.json", "zarr.json", "zarr.json", "zarr.json")
 
 FORMATS: dict[int, Format] = {2: V2, 3: V3}
 
-DOCUMENTS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
+DOCUMENTS = (V3.group, V2.attributes, V2.group, V2.array)
 """Files that say what a folder of a store is, in either format."""
 
-METADATA_FILES = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")
+METADATA_FILES = (V3.group, *V2.all, V2.consolidated)
 """The same with the copies of Zarr v2, in the order in which they are read; nothing else may have these names."""

@@ -32,7 +32,7 @@ from lamella.store.removal import PartlyRemovedError, check_removable, remove_fo
 from lamella.store.storage import Names, Stamp, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from zarr.storage import LocalStore
 
@@ -298,11 +298,6 @@ class LocalStorage(Storage):
             return False
         self.folders.written(folder, [f"{folder}/{name}" for name in made])
         return True
-
-    def make_folders(self, folders: Iterable[str]) -> None:
-        """Make folders and those above, as `write` does: with `fsync`, they survive a power cut."""
-        for folder in folders:
-            self.folders.make(check_key(folder))
 
     def _forget(self) -> None:
         """Look at every folder anew: one was moved or removed."""

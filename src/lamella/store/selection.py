@@ -189,6 +189,15 @@ def points(index: Index, shape: Shape) -> Selection:
 # ---- the index as one item per axis ---------------------------------------------------------------
 
 
+def crossed(axes: Sequence[slice | Indices]) -> tuple[Any, ...]:
+    """Return an index of numpy by which slices and arrays pick along their own axes.
+
+    >>> np.arange(12).reshape(3, 4)[crossed((slice(0, 2, 1), np.array([0, 3])))].tolist()
+    [[0, 3], [4, 7]]
+    """
+    return np.ix_(*(np.arange(a.start, a.stop, a.step) if isinstance(a, slice) else a for a in axes))
+
+
 def _expand(index: Index, shape: Shape) -> list[Any]:
     """Return one int, slice or integer array per axis."""
     given = list(index) if isinstance(index, tuple) else [index]

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _OPEN = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _CREATE = _OPEN | os.O_CREAT | os.O_EXCL
-_COPIED = 4 << 20
 
 
 def stage(storage: LocalStorage, key: str) -> StagedFile:
@@ -114,23 +113,6 @@ class StagedFile:
             with self._turn:
                 os.lseek(self._fd, offset, os.SEEK_SET)
                 return os.write(self._fd, view)
-
-    def copy(self, source: str, start: int, length: int, offset: int) -> None:
-        """Copy part of another file to a place of this one, a few MiB at a time.
-
-        Raises
-        ------
-        StorageError
-            The system refused, or the other file ends before.
-        """
-        with self._explained(), open(source, "rb", buffering=0) as file:
-            file.seek(start)
-            while length:
-                data = file.read(min(length, _COPIED))
-                if not data:
-                    raise StorageError(f"cannot write {self.target}: what is there now ends too early")
-                self.write(offset, data)
-                offset, length = offset + len(data), length - len(data)
 
     def rest(self) -> None:
         """Close the file until the next write: a process may have only so many open. Not while one is under way."""

@@ -26,6 +26,7 @@ from lamella.ops.conversion.placement import line_order
 from lamella.ops.conversion.write import Work
 from lamella.ops.jobs.units import Files, files_of_region, state_of
 from lamella.ops.pyramids.pyramid import begin_levels
+from lamella.ops.regions import whole_region
 from lamella.spec.axes import axes as usual_axes
 from lamella.spec.channels import distinct_colors
 from lamella.spec.transforms import TransformationMeta
@@ -230,7 +231,7 @@ def begin_image(image: ImagePlan, position: Position, settings: ImageSettings) -
 def state_of_image(position: Position) -> str | None:
     """Return the state of the files of all levels."""
     arrays = [position[path]._stored for path in position.dataset_paths]
-    keys = [key for one in arrays for key in files_of_region(one, tuple(slice(0, n) for n in one.meta.shape))]
+    keys = [key for one in arrays for key in files_of_region(one, whole_region(one.meta.shape))]
     return state_of(Files(position._documents.storage, keys))
 
 

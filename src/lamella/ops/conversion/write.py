@@ -18,7 +18,7 @@ from lamella.ops.jobs.journal import line_of
 from lamella.ops.jobs.units import Files, files_of_region, is_done, state_of
 from lamella.ops.pyramids.cascade import PassUnit, compute_unit
 from lamella.ops.pyramids.passes import UNIT_BYTES, passes, unit_box
-from lamella.ops.regions import nested, region_shape, shrink
+from lamella.ops.regions import nested, region_shape, shrink, whole_region
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -63,7 +63,7 @@ class Work:
     @property
     def whole(self) -> Region:
         """The box of all pixels."""
-        return tuple(slice(0, n) for n in self.source.description.shape)
+        return whole_region(self.source.description.shape)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class _Unit:
         storage = self.first.work.targets[0].array.documents.storage
         for work, region in (
             (self.first.work, self.first.region),
-            *((one, _whole_of(one)) for one in self.rest),
+            *((one, whole_region(one.source.meta.shape)) for one in self.rest),
         ):
             for target in work.targets:
                 keys += files_of_region(target.array, shrink(region, target.factors))
@@ -216,7 +216,7 @@ def write_unit(task: _Task) -> _Done:
         pixels.tally.add(0, "pyramid")
     if not done:
         for work in unit.rest:
-            compute_unit(PassUnit(work, _whole_of(work), first.jobs))
+            compute_unit(PassUnit(work, whole_region(work.source.meta.shape), first.jobs))
         job.place.append(line_of([unit.key, job.digest, state_of(unit.writes())]))
     box, height = region_shape(first.region), pixels.meta.shape[-2]
     return _Done(unit.number, prod(box[:-2]) * box[-2] / max(1, height), pixels.sampler.sample)
@@ -225,10 +225,6 @@ def write_unit(task: _Task) -> _Done:
 def _passes(work: Work, tally: Tally | None, *, spread: bool) -> list[Pass]:
     pixels = PlanesArray(work.source, work.levels[0][0], tally)
     return passes(pixels, work.levels, "mean", spread=spread)
-
-
-def _whole_of(work: Pass) -> Region:
-    return tuple(slice(0, n) for n in work.source.meta.shape)
 
 
 def _whole(number: int, work: Work, tally: Tally | None, jobs: int | None) -> _Unit:
@@ -264,7 +260,10 @@ def _spread(
     run(write_unit, units, jobs=where.jobs, executor=where.executor, done=keep)
     tally.add(0, "pyramid")
     for later in rest:
-        later_units = (PassUnit(later, part, 1) for part in nested(_whole_of(later), [unit_box(later)]))
+        later_units = (
+            PassUnit(later, part, 1)
+            for part in nested(whole_region(later.source.meta.shape), [unit_box(later)])
+        )
         run(compute_unit, later_units, jobs=where.jobs, executor=where.executor)
     return sampler.sample
 

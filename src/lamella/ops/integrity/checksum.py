@@ -304,8 +304,7 @@ def compare(
     storage: Storage,
     path: str,
     wanted: Mapping[str, str],
-    jobs: int | None = None,
-    executor: Executor | None = None,
+    where: Workers,
     progress: Count | None = None,
     journal: Journal[LocalFile] | None = None,
 ) -> Comparison:
@@ -325,9 +324,7 @@ def compare(
         if progress is not None:
             progress.add(one.size)
 
-    known = _sums(
-        storage, path, sorted(present & wanted.keys()), take, Workers(jobs, executor), journal, wanted
-    )
+    known = _sums(storage, path, sorted(present & wanted.keys()), take, where, journal, wanted)
     return Comparison(
         len(sizes) - 1,
         sum(sizes),

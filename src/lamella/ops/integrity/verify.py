@@ -24,7 +24,7 @@ from lamella.errors import (
     one_line,
 )
 from lamella.log import logged
-from lamella.ops.execution import check_reach, check_workers, run
+from lamella.ops.execution import Workers, check_reach, check_workers, run
 from lamella.ops.integrity.array_status import Fault
 from lamella.ops.integrity.checksum import SUMS, compare, found_before, open_journal, read_manifest
 from lamella.ops.integrity.decoding import Decoded, StoredPlace, decode, places_to_decode
@@ -231,7 +231,7 @@ def verify(
     ):
         done = Count(report_progress, "bytes")
         if wanted is not None:
-            found = compare(storage, path, wanted, jobs, executor, done, journal)
+            found = compare(storage, path, wanted, Workers(jobs, executor), done, journal)
             report = VerifyReport(name, 0, 0, *found)
             if not report.files and not report.damage:
                 raise InvalidArgumentError(

@@ -29,7 +29,7 @@ from typing import IO, TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError
-from lamella.store.file_system import NO_LINK
+from lamella.store.file_system import NO_LINK, write_all
 from lamella.store.local import LocalStorage
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class LocalFile:
             if not os.path.lexists(self.where) or (os.path.isfile(self.where) and self._has_part(head)):
                 made = os.open(self.where, os.O_WRONLY | os.O_CREAT | _CLOSED, 0o666)
                 try:
-                    _write(made, head)
+                    write_all(made, head)
                 finally:
                     os.close(made)
             if not S_ISREG(os.stat(self.where, follow_symlinks=self._links).st_mode):
@@ -131,7 +131,7 @@ class LocalFile:
 
         def append(data: bytes) -> None:
             try:
-                _write(file, data)
+                write_all(file, data)
             except OSError as error:
                 self._fail("written", error)
 
@@ -329,11 +329,6 @@ class Journal(Generic[P]):
         except StorageError:
             if error is None:
                 raise
-
-
-def _write(file: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(file, data) :]
 
 
 def line_of(value: Any) -> bytes:

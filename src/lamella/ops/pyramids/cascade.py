@@ -22,7 +22,7 @@ from lamella.ops.pyramids.downsample import downsample
 from lamella.ops.pyramids.gathering import Gathering
 from lamella.ops.pyramids.kernels_loading import KeptBlocks
 from lamella.ops.pyramids.passes import Pass, order, part_box, passes, unit_box
-from lamella.ops.regions import nested, region_shape, shrink
+from lamella.ops.regions import nested, region_shape, shrink, whole_region
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,7 @@ def make_levels(
     changed = region
     wholes = []
     for work in passes(source, levels, method, spread=executor is not None, noted=progress is not None):
-        whole = work.aligned(changed or tuple(slice(0, n) for n in work.source.meta.shape))
+        whole = work.aligned(changed or whole_region(work.source.meta.shape))
         wholes.append((work, whole))
         count.expect(_voxels(whole))
         changed = shrink(whole, work.factors)
