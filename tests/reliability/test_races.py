@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 import lamella
-from lamella.errors import MetadataError, NodeExistsError
+from lamella.errors import LamellaError, MetadataError, NodeExistsError
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, new_array
 from lamella.store.engine_files import FilesEngine
@@ -506,3 +506,55 @@ def test_random_schedules_of_three_writers_lose_nothing(tmp_path):
             for thread in threads:
                 thread.join(60)
         assert sorted(listed(folder)) == ["A/1/0", "A/2/0", "A/3/0", "B/1/1", "B/1/2", "B/1/3"]
+
+
+
+def compute(position):
+    position.compute_pyramid()
+
+
+def compute_first(position):
+    position.compute_pyramid(levels=2)
+
+
+def update(position):
+    position.update_pyramid()
+
+
+def append(position):
+    position["0"].append(np.full((1, 1, 1, 4, 4), 7, "uint16"))
+
+
+def write_rows(position):
+    position["0"][0, 0, 0, :2] = 8
+
+
+@pytest.mark.parametrize("write", [append, write_rows])
+@pytest.mark.parametrize("make_levels", [compute, compute_first, update])
+@pytest.mark.parametrize("first", ["levels", "write"])
+def test_levels_made_beside_a_writer_are_right_or_said_to_be_stale(
+    tmp_path, monkeypatch, make_levels, write, first
+):
+    def make(folder):
+        with lamella.open_ome_zarr(
+            folder / "a.zarr", layout="fov", mode="w-", channel_names=["a"], version="0.5"
+        ) as position:
+            position["0"] = np.full((1, 1, 1, 4, 4), 1, "uint16")
+            if make_levels is not compute_first:
+                position.compute_pyramid(levels=2)
+                position["0"][0, 0, 0, 2:] = 5
+
+    def run(action, folder):
+        with lamella.open_ome_zarr(folder / "a.zarr", mode="r+") as position:
+            action(position)
+
+    one, other = (make_levels, write) if first == "levels" else (write, make_levels)
+    for folder, results, _ in interleavings(
+        make, partial(run, one), partial(run, other), tmp_path, monkeypatch, most=120
+    ):
+        assert all(result is None or isinstance(result, LamellaError) for result in results), results
+        position = lamella.open_ome_zarr(folder / "a.zarr")
+        finest = position["0"][...].astype(float)
+        if len(position.dataset_paths) > 1 and not position.stale_levels:
+            wanted = finest.reshape(len(finest), 1, 1, 2, 2, 2, 2).mean((4, 6))
+            assert np.array_equal(position["1"][...], np.rint(wanted))

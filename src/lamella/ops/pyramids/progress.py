@@ -98,7 +98,22 @@ def begin_pyramid(
         return with_stale(attributes, StaleLevels((name,), (), making, tuple(planned or ())))
 
     _, stamp = position._documents.edit_group(position.path, told)
+    _keep_stale_where_resized(position, source)
     return PyramidProgress(position, name, work, source, levels, stamp, found[0] if found else None)
+
+
+def _keep_stale_where_resized(position: Position, source: StoredArray) -> None:
+    """Mark level 0 as stale, past the end of the job, where others resized it before the job began.
+
+    The job was planned for the shape before, and its first write took the marks of those that had ended. Whoever
+    resizes it later finds its own mark gone, and writes it again.
+    """
+    shape = position._documents.array(source.path).shape
+    if shape != source.meta.shape:
+        box = (0,) * len(shape), shape
+        position._documents.edit_group(
+            position.path, lambda old: with_stale(old, read_stale(old).ended("", [box]))
+        )
 
 
 def _digest(
