@@ -508,7 +508,6 @@ def test_random_schedules_of_three_writers_lose_nothing(tmp_path):
         assert sorted(listed(folder)) == ["A/1/0", "A/2/0", "A/3/0", "B/1/1", "B/1/2", "B/1/3"]
 
 
-
 def compute(position):
     position.compute_pyramid()
 

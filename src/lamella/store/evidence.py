@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamella.store.keys import is_private
 from lamella.store.local import LocalStorage
+from lamella.store.storage import times_of
 from lamella.store.transfer import files_below
 from lamella.store.zarr_storage import ZarrStorage
 
@@ -40,7 +41,8 @@ def evidence(storage: Storage, key: str) -> Evidence | None:
     """
     if isinstance(storage, LocalStorage):
         stamp = storage.stamp(key)
-        if stamp is None or time.time_ns() - max(stamp[0], stamp[-1]) < _SETTLED_NS:
+        times = None if stamp is None else times_of(stamp)
+        if stamp is None or times is None or time.time_ns() - max(times) < _SETTLED_NS:
             return None
         return list(stamp)
     if isinstance(storage, ZarrStorage):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from lamella.errors import NodeNotFoundError, ReadOnlyError
 from lamella.store.formats import DOCUMENTS
@@ -29,8 +29,34 @@ if TYPE_CHECKING:
 Names: TypeAlias = list[str]
 """Names of files and folders, in natural order."""
 
-Stamp: TypeAlias = tuple[int, ...]
+Stamp: TypeAlias = tuple[int | str, ...]
 """What tells two contents of one key apart without reading them; equal stamps mean unchanged."""
+
+
+def times_of(stamp: Stamp) -> tuple[int, int] | None:
+    """Return when a local file was written and when anything of it changed, in ns, by its stamp; None of objects."""
+    first, last = stamp[0], stamp[-1]
+    return (first, last) if isinstance(first, int) and isinstance(last, int) else None
+
+
+class ChangedError(Exception):
+    """The content of a key is not the one with the expected stamp any more: read it again."""
+
+
+class RangeRequest(NamedTuple):
+    """Ranges of one key that are wanted; with a stamp, of that content alone."""
+
+    key: str
+    #: Offset and length of each; a negative offset counts from the end.
+    ranges: tuple[tuple[int, int], ...]
+    stamp: Stamp | None = None
+
+
+class RangesRead(NamedTuple):
+    """The bytes of each range, shorter past the end, and the stamp of the content that they are from."""
+
+    parts: list[bytes]
+    stamp: Stamp | None
 
 
 class Storage(ABC):
@@ -98,6 +124,32 @@ class Storage(ABC):
         stamp = self.stamp(key)
         data = self.read(key)
         return None if data is None else (data, stamp)
+
+    def read_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
+        """Read several keys with their stamps, at once where requests wait; None for those that are not there."""
+        return {key: self.read_stamped(key) for key in keys}
+
+    def read_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
+        """Read ranges of several keys, at once where requests wait; None for keys that are not there.
+
+        Raises
+        ------
+        ChangedError
+            A key has another content than the one with the stamp of its request.
+        """
+        return [self._read_ranges_of(request) for request in requests]
+
+    def _read_ranges_of(self, request: RangeRequest) -> RangesRead | None:
+        stamp = self.stamp(request.key)
+        if request.stamp is not None and stamp != request.stamp:
+            raise ChangedError(request.key)
+        parts = [self.read_range(request.key, offset, length) for offset, length in request.ranges]
+        found = [part for part in parts if part is not None]
+        if len(found) < len(parts):
+            return None
+        if self.stamp(request.key) != stamp:
+            raise ChangedError(request.key)
+        return RangesRead(found, stamp)
 
     @abstractmethod
     def write(self, key: str, data: bytes) -> None:

@@ -31,6 +31,7 @@ from lamella.spec.stale_levels import (
 )
 from lamella.store.coverage import files_of
 from lamella.store.keys import join
+from lamella.store.storage import times_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -206,7 +207,8 @@ class PyramidProgress:
         self._made: dict[tuple[str, ...], list[Box]] = {}
         self._untold = 0
         # Nothing of level 0 was read when the document was written: what is younger was written meanwhile.
-        self._since = None if stamp is None else stamp[0]
+        times = None if stamp is None else times_of(stamp)
+        self._since = None if times is None else times[0]
         self._before = before
 
     @classmethod
@@ -344,6 +346,7 @@ class PyramidProgress:
         for start, stop in sorted(done):
             for place in files_of(meta, tuple(map(slice, start, stop))):
                 stamp = storage.stamp(join(self._source.path, meta.chunk_key(place)))
-                if stamp is not None and max(stamp[0], stamp[-1]) >= since:
+                times = None if stamp is None else times_of(stamp)
+                if times is not None and max(times) >= since:
                     box = meta.file_box(place)
                     yield tuple(one.start for one in box), tuple(one.stop for one in box)
