@@ -4,6 +4,7 @@
 #     make test                                      the tests and every example of the documentation
 #     make torture TORTURE=600                       ten minutes of each scenario that tries to lose data
 #     make test PYTHON=python3.13 VENV=.venv-3.13    the same on another interpreter
+#     make test EVERY=3                              every third case of each test
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,6 +12,7 @@ INTEROP_VENV ?= .venv-interop
 TORCH_VENV ?= .venv-torch
 TORCH ?= torch>=2.4
 JOBS ?= auto
+EVERY ?= 1
 TORTURE ?= 60
 
 READY = $(VENV)/.ready
@@ -30,7 +32,7 @@ demo: $(READY) ## turn real images into OME-Zarr, check the stores and draw them
 	$(VENV)/bin/python demo/make_demo.py
 
 test: $(READY) ## run the tests and every example of the documentation
-	scripts/in_memory $(VENV)/bin/python -m pytest -q -n $(JOBS) --dist worksteal
+	scripts/in_memory $(VENV)/bin/python -m pytest -q -n $(JOBS) --dist worksteal --every $(EVERY)
 
 test-interop: ## open our stores with other libraries and theirs with lamella
 	@if [ -z "$(INTEROP_PYTHON)" ]; then \

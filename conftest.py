@@ -19,6 +19,27 @@ if find_spec("torch") is None:  # `make test-torch` has it
     collect_ignore.append("src/lamella/torch.py")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--every``."""
+    parser.addoption("--every", type=int, default=1, metavar="N", help="run every Nth case of each test")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out cases of tests with many, the same ones each time: interpreters differ by kind, not by case."""
+    step = config.getoption("--every")
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    kept = {
+        item
+        for name, several in cases.items()
+        for item in several[len(name) % min(step, len(several)) :: step]
+    }
+    if len(kept) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = [item for item in items if item in kept]
+
+
 @pytest.fixture
 def doctest_namespace(tmp_path: Path) -> dict[str, Any]:
     """Names of every example: ``np``, ``tmp`` (an empty folder), ``plate`` and its ``position``.
