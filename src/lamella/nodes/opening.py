@@ -37,6 +37,7 @@ from lamella.store.formats import METADATA_FILES
 from lamella.store.local import LocalStorage
 from lamella.store.parents import group_above, path_below
 from lamella.store.storage import open_storage
+from lamella.store.zip_storage import ZipStorage
 from lamella.types import Durability, Layout, Mode
 
 if TYPE_CHECKING:
@@ -138,6 +139,8 @@ def _check_options(kind: type[NGFFNode], options: dict[str, Any]) -> None:
 
 def _check_storage(storage: Storage, store_path: object, mode: str, durability: str) -> None:
     """Refuse to write where nothing can be written, and to flush what is not a folder."""
+    if mode != "r" and isinstance(storage, ZipStorage):
+        storage.check_writable("")
     if (
         mode != "r" and storage.read_only and isinstance(store_path, str)
     ):  # of the web, not a store that says so

@@ -17,6 +17,7 @@ from lamella.store.local import LocalStorage
 from lamella.store.storage import times_of
 from lamella.store.transfer import files_below
 from lamella.store.zarr_storage import ZarrStorage
+from lamella.store.zip_storage import ZipStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,7 +38,8 @@ def evidence(storage: Storage, key: str) -> Evidence | None:
     """Return what changes whenever the bytes of a key do; None where nothing does, or where that is too young.
 
     Of a local file size, inode and times, also the time of any change, which no program can set back; of an object
-    its ETag, where fsspec tells it. To be asked *before* the bytes are read.
+    its ETag, where fsspec tells it; of a file in an archive the stamp of that and its own checksum. To be asked
+    *before* the bytes are read.
     """
     if isinstance(storage, LocalStorage):
         stamp = storage.stamp(key)
@@ -45,6 +47,9 @@ def evidence(storage: Storage, key: str) -> Evidence | None:
         if stamp is None or times is None or time.time_ns() - max(times) < _SETTLED_NS:
             return None
         return list(stamp)
+    if isinstance(storage, ZipStorage):
+        stamp = storage.stamp(key)
+        return None if stamp is None else list(stamp)
     if isinstance(storage, ZarrStorage):
         return _of_object(storage, key)
     return None
@@ -71,7 +76,7 @@ def fingerprints(storage: Storage, keys: Iterable[str]) -> list[Evidence | None]
     list, or None
         None where the store says nothing of the kind: one in memory, a ZIP file, a service without ETags.
     """
-    if isinstance(storage, LocalStorage):
+    if isinstance(storage, LocalStorage | ZipStorage):
         stamps = (storage.stamp(key) for key in keys)
         return [None if stamp is None else list(stamp) for stamp in stamps]
     if not isinstance(storage, ZarrStorage):
@@ -118,7 +123,7 @@ def fingerprints_below(storage: Storage, prefix: str) -> dict[str, Evidence] | N
     dict, or None
         None where the store cannot list, or says nothing of its files: see `fingerprints`.
     """
-    if isinstance(storage, LocalStorage):
+    if isinstance(storage, LocalStorage | ZipStorage):
         keys = list(files_below(storage, prefix))
         found = fingerprints(storage, keys) or []
         return {key: stamp for key, stamp in zip(keys, found, strict=True) if stamp is not None}

@@ -52,9 +52,7 @@ def check_key(key: str) -> str:
     ...
     lamella.errors.InvalidNameError: '../secret' is not a path inside a store: it has a '..' part
     """
-    if key.isascii() and _PLAIN.fullmatch(key):
-        return key
-    fault = _fault(key)
+    fault = fault_of_key(key)
     if fault:
         raise InvalidNameError(f"{key!r} is not a path inside a store: {fault}")
     return key
@@ -66,10 +64,17 @@ def is_key(key: str) -> bool:
     >>> is_key("A/1"), is_key("A//1")
     (True, False)
     """
-    return _fault(key) is None if key else True
+    return fault_of_key(key) is None
 
 
-def _fault(key: str) -> str | None:
+def fault_of_key(key: str) -> str | None:
+    """Return why a key names nothing inside a store; None where it does: see `check_key`.
+
+    >>> fault_of_key("A/1"), fault_of_key("A//1")
+    (None, 'it has an empty part')
+    """
+    if key.isascii() and _PLAIN.fullmatch(key):
+        return None
     refused = {"\x00": "a NUL character", "\\": "a backslash"}
     if os.name == "nt":
         refused[":"] = "a ':', which names a drive or a stream on Windows"

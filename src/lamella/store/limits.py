@@ -65,6 +65,20 @@ def check_block(shape: Shape, itemsize: int, what: str) -> None:
         )
 
 
+def check_bytes(size: int, what: str) -> None:
+    """Refuse a file that memory cannot hold.
+
+    Raises
+    ------
+    TooLargeError
+        With both sizes.
+    """
+    if size > memory_bytes():
+        raise TooLargeError(
+            f"{what} needs {binary_size(size)}, and this process can have {binary_size(memory_bytes())}"
+        )
+
+
 def check_files(meta: ArrayMeta, where: str) -> None:
     """Refuse an array whose single chunks, or indexes of shards, memory cannot hold.
 

@@ -334,7 +334,8 @@ def open_storage(
     ----------
     target : path, str or zarr.abc.store.Store
         A local path (``~`` is the home); a URL that fsspec understands (``s3://``, ``https://``, ``memory://``); or
-        a store.
+        a store. A path or URL of a ZIP archive, by its ending or in front of a path inside it, is read without being
+        unpacked, and never written.
         A ``zarr.storage.LocalStore`` becomes a local storage of the same folder.
     read_only : bool
         Refuse every change. A store that is read-only itself stays so.
@@ -353,6 +354,11 @@ def open_storage(
     """
     if isinstance(target, (str, bytes, os.PathLike)):
         place = location(target)
+        from lamella.store.archives import open_archive
+
+        archive = open_archive(place)
+        if archive is not None:
+            return archive
         if is_url(place):
             from lamella.store.zarr_storage import from_url
 

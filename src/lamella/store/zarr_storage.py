@@ -120,7 +120,12 @@ def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_li
     from zarr.storage import FsspecStore, LocalStore
 
     from lamella.store.merging_store import MergingLocalStore, MergingStore
+    from lamella.store.read_only_store import ReadOnlyStore
 
+    if isinstance(store, MergingStore) and isinstance(store.storage.zarr_store(), ReadOnlyStore):
+        return store.storage
+    if isinstance(store, ReadOnlyStore):
+        return store.storage
     if isinstance(store, MergingStore):
         return ZarrStorage(store.storage.zarr_store(), read_only or store.read_only)
     if isinstance(store, MergingLocalStore) and isinstance(store.storage, LocalStorage):

@@ -1,0 +1,63 @@
+"""Which paths and URLs name a ZIP archive, or a folder in one.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from lamella.store.paths import is_url
+from lamella.store.storage import Storage, open_storage
+from lamella.store.zip_file import LocalArchive, RemoteArchive
+from lamella.store.zip_storage import ZipStorage
+
+_IN_URL = re.compile(
+    r"(?P<parent>[^:/?#]+://[^?#]*?/)(?P<name>[^/?#]+\.(?:ozx|zip))(?P<inside>(?:/[^?#]*)?)(?P<query>(?:\?.*)?)",
+    re.IGNORECASE,
+)
+_ENDINGS = (".ozx", ".zip")
+
+
+def is_archive_name(name: str) -> bool:
+    """Whether a path is that of an archive, by its ending.
+
+    >>> is_archive_name("plate.ozx"), is_archive_name("plate.zarr.ZIP"), is_archive_name("plate.zarr")
+    (True, True, False)
+    """
+    return name.lower().endswith(_ENDINGS)
+
+
+def open_archive(place: str) -> Storage | None:
+    """Return the storage of an archive, or of a folder in it; None of any other path or URL.
+
+    A local folder is never one, whatever its name. An archive that is not there is one: it cannot be written into.
+
+    >>> open_archive("/data/plate.ozx"), open_archive("/data/plate.zarr")
+    (ZipStorage('/data/plate.ozx'), None)
+    """
+    if not is_url(place):
+        return _local(place)
+    if "::" in place:  # a chain of fsspec, which opens archives itself
+        return None
+    match = _IN_URL.fullmatch(place.rstrip("/"))
+    if match is None:
+        return None
+    parent = open_storage(f"{match['parent'].rstrip('/')}{match['query']}", read_only=True)
+    return ZipStorage(RemoteArchive(parent, match["name"]), match["inside"].strip("/"))
+
+
+def _local(place: str) -> ZipStorage | None:
+    path = os.path.abspath(place)
+    if not any(ending in path.lower() for ending in _ENDINGS):
+        return None
+    inside: list[str] = []
+    while not is_archive_name(path) or not os.path.isfile(path):
+        if is_archive_name(path) and not inside and not os.path.lexists(path):
+            break
+        path, name = os.path.split(path)
+        if not name or os.path.isdir(path):
+            return None
+        inside.insert(0, name)
+    return ZipStorage(LocalArchive(path), "/".join(inside))

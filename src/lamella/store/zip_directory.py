@@ -1,0 +1,288 @@
+"""The directory of a ZIP archive: what is in it, read from the end of the file.
+
+An archive that two readers could read differently is refused whole, by one line that names the file: entries with the
+same name, that overlap, that lead out of the archive, that are encrypted, or of which a part is missing.
+
+Layer: store. Does no I/O of its own.
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from lamella.errors import MetadataError, shown
+from lamella.store.keys import ancestors, fault_of_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+TAIL: Final = 256 << 10
+"""Bytes that are read from the end at first: they hold the directory of some 3000 entries."""
+
+_END = struct.Struct("<4s4H2IH")
+_END64 = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR = struct.Struct("<4sIQI")
+_CENTRAL = struct.Struct("<4s2B5H3I5H2I")
+LOCAL: Final = struct.Struct("<4s5H3I2H")
+
+_ENCRYPTED, _DESCRIPTOR, _UTF8 = 0x1, 0x8, 0x800
+_STORED, _DEFLATED = 0, 8
+_UNIX = 3
+_16, _32 = 0xFFFF, 0xFFFFFFFF
+
+_MOST_DEFLATED = 1032
+"""Bytes that one byte of a deflated entry becomes at most."""
+
+
+class Entry(NamedTuple):
+    """One file in an archive.
+
+    Attributes
+    ----------
+    header
+        Where its local header begins; the bytes of the file follow that.
+    name_length
+        Bytes of its name in the local header.
+    stored, size
+        Its bytes in the archive, and as a file.
+    crc
+        CRC-32 of the file.
+    deflated
+        Whether it is deflated; else it is stored as it is.
+    room
+        Bytes from the local header to what comes next in the archive.
+    described
+        Whether a data descriptor follows its bytes.
+    """
+
+    header: int
+    name_length: int
+    stored: int
+    size: int
+    crc: int
+    deflated: bool
+    room: int
+    described: bool
+
+    @property
+    def start(self) -> int:
+        """Where its bytes begin, unless there is a gap after them: only the local header is sure of it."""
+        after_name = self.header + LOCAL.size + self.name_length
+        guess = self.header + self.room - self.stored
+        return after_name if self.described or guess > after_name + _16 else guess
+
+
+@dataclass(frozen=True)
+class Directory:
+    """What is in an archive.
+
+    Attributes
+    ----------
+    entries
+        The files by name, in the order of the directory.
+    folders
+        The names of the members of each folder that holds something, by its path.
+    comment
+        Of the archive.
+    is_zip64
+        Whether its end is that of ZIP64, which archives of any size can have.
+    """
+
+    entries: dict[str, Entry]
+    folders: dict[str, list[str]]
+    comment: bytes
+    is_zip64: bool
+
+
+class _End(NamedTuple):
+    """What the end of an archive says of its directory."""
+
+    number: int
+    size: int
+    offset: int
+    #: Where the tail that was read begins in the file.
+    start: int
+    comment: bytes
+    is_zip64: bool
+
+
+def read_directory(read: Callable[[int, int], bytes], name: str) -> Directory:
+    """Read the directory of an archive.
+
+    Parameters
+    ----------
+    read
+        Returns up to so many bytes of the file from an offset on; a negative offset counts from the end.
+    name
+        The file's path or URL, for messages.
+
+    Raises
+    ------
+    MetadataError
+        It is no archive, it is cut off, or it is one of those that are refused.
+    """
+    refuse = _Refusal(name)
+    tail = read(-TAIL, TAIL)
+    end = _read_end(tail, refuse)
+    at = end.offset - end.start
+    data = tail[at : at + end.size] if at >= 0 else read(end.offset, end.size)
+    if len(data) != end.size:
+        raise refuse("it is cut off: its directory is not all there")
+    entries: dict[str, Entry] = {}
+    folders: dict[str, list[str]] = {"": []}
+    for key, entry in _placed(list(_parsed(data, end, refuse)), end.offset, refuse):
+        if key.endswith("/"):
+            _add_folder(key[:-1], folders, entries, refuse)
+            continue
+        if key in entries:
+            raise refuse(
+                f"it has {shown(key)} twice, and which of them counts differs between readers. zarr-python reads the "
+                "last one: pack it again with lamella.pack(zarr.storage.ZipStore(path), destination)"
+            )
+        _add_folder(key.rpartition("/")[0], folders, entries, refuse)
+        if key in folders:
+            raise refuse(f"{shown(key)} is a file and a folder in it")
+        folders[key.rpartition("/")[0]].append(key.rpartition("/")[2])
+        entries[key] = entry
+    return Directory(entries, folders, end.comment, end.is_zip64)
+
+
+class _Refusal:
+    """Makes the errors that refuse one archive."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, fault: str) -> MetadataError:
+        return MetadataError(f"Cannot read the archive {self._name}: {fault}.")
+
+
+def _read_end(tail: bytes, refuse: _Refusal) -> _End:
+    """Find the record at the end of an archive, and that of ZIP64 before it."""
+    at = len(tail)
+    while True:
+        at = tail.rfind(b"PK\5\6", max(0, len(tail) - _END.size - _16), at)
+        if at < 0:
+            raise refuse("it is no ZIP archive, or its end is missing: copy it again")
+        if len(tail) - at >= _END.size:
+            _, disk, first_disk, here, count, size, offset, length = _END.unpack_from(tail, at)
+            if at + _END.size + length == len(tail):
+                break
+    comment = tail[at + _END.size :]
+    before = at - _LOCATOR.size - _END64.size
+    is_zip64 = before >= 0 and tail[at - _LOCATOR.size :][:4] == b"PK\6\7"
+    begin = at
+    if is_zip64:
+        if tail[before : before + 4] != b"PK\6\6":
+            raise refuse("its end is damaged: there is no ZIP64 record where it says. Copy it again")
+        short = count, size, offset
+        *_, disk, first_disk, here, count, size, offset = _END64.unpack_from(tail, before)
+        for old, new, most in zip(short, (count, size, offset), (_16, _32, _32), strict=True):
+            if old not in (new, most):
+                raise refuse("its end is damaged: its two records say different things. Copy it again")
+        begin = before
+    if disk or first_disk or here != count:
+        raise refuse("it is one part of an archive in several, which are not read: join them")
+    start = offset + size - begin
+    if start < 0 or (len(tail) < TAIL and start):
+        raise refuse(
+            "its directory is not where its end says: bytes are missing, or were put before. Copy it again"
+        )
+    return _End(count, size, offset, start, comment, is_zip64)
+
+
+def _parsed(data: bytes, end: _End, refuse: _Refusal) -> Iterator[tuple[str, Entry]]:
+    """Parse the entries of the directory."""
+    at = 0
+    for _ in range(end.number):
+        if data[at : at + 4] != b"PK\1\2" or at + _CENTRAL.size > len(data):
+            raise refuse("its directory is damaged: copy it again")
+        fields = _CENTRAL.unpack_from(data, at)
+        _, _, system, _, flags, method, _, _, crc, stored, size, n, m, k, disk, _, attributes, header = fields
+        name_at = at + _CENTRAL.size
+        raw = data[name_at : name_at + n]
+        if _32 in (stored, size, header):
+            size, stored, header = _of_zip64(
+                data[name_at + n : name_at + n + m], size, stored, header, refuse
+            )
+        name = _name(raw, flags, refuse)
+        if flags & _ENCRYPTED:
+            raise refuse(f"{shown(name)} in it is encrypted: unpack it, and pack the folder again")
+        if method not in (_STORED, _DEFLATED):
+            raise refuse(
+                f"{shown(name)} in it is compressed by method {method}, and only stored and deflated entries are read: "
+                "unpack it, and pack the folder with lamella pack"
+            )
+        if disk not in (0, _16):
+            raise refuse("it is one part of an archive in several, which are not read: join them")
+        if system == _UNIX and stat.S_ISLNK(attributes >> 16):
+            raise refuse(f"{shown(name)} in it is a symbolic link: unpack it, and pack the folder again")
+        deflated = method == _DEFLATED
+        if (stored != size) if not deflated else size > _MOST_DEFLATED * stored + _16:
+            raise refuse(f"{shown(name)} in it has {stored} bytes and says that they become {size}")
+        yield name, Entry(header, n, stored, size, crc, deflated, 0, bool(flags & _DESCRIPTOR))
+        at = name_at + n + m + k
+    if at != len(data):
+        raise refuse("its directory has more entries than its end says: copy it again")
+
+
+def _name(raw: bytes, flags: int, refuse: _Refusal) -> str:
+    """Return the name of an entry, refused where it is no key of a store."""
+    try:
+        name = raw.decode() if flags & _UTF8 or raw.isascii() else raw.decode("cp437")
+    except UnicodeDecodeError:
+        raise refuse(f"the name {shown(raw)} in it is no text") from None
+    fault = fault_of_key(name.removesuffix("/")) if name else "it is empty"
+    if fault is not None:
+        raise refuse(f"it holds {shown(name)}, which is no path inside a store: {fault}")
+    return name
+
+
+def _of_zip64(extra: bytes, size: int, stored: int, header: int, refuse: _Refusal) -> tuple[int, int, int]:
+    """Return the fields that do not fit, as the extra field of ZIP64 gives them."""
+    at = 0
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, at)
+        if kind == 1:
+            wanted = sum(value == _32 for value in (size, stored, header))
+            if length < 8 * wanted or at + 4 + 8 * wanted > len(extra):
+                break
+            values = iter(struct.unpack_from(f"<{wanted}Q", extra, at + 4))
+            size, stored, header = (
+                next(values) if value == _32 else value for value in (size, stored, header)
+            )
+            return size, stored, header
+        at += 4 + length
+    raise refuse("its directory is damaged: an entry lacks its sizes. Copy it again")
+
+
+def _placed(entries: list[tuple[str, Entry]], end: int, refuse: _Refusal) -> Iterator[tuple[str, Entry]]:
+    """Yield the entries with the room that each has before the next; refuse those that overlap."""
+    order = sorted((entry for _, entry in entries), key=attrgetter("header"))
+    rooms: dict[int, int] = {}
+    for entry, following in zip(order, [*(other.header for other in order[1:]), end], strict=True):
+        room = following - entry.header
+        if room < LOCAL.size + entry.name_length + entry.stored:
+            name = next(name for name, other in entries if other == entry)
+            raise refuse(f"{shown(name)} in it overlaps what comes after it: it is damaged, or made to harm")
+        rooms[entry.header] = room
+    return ((name, entry._replace(room=rooms[entry.header])) for name, entry in entries)
+
+
+def _add_folder(
+    folder: str, folders: dict[str, list[str]], entries: dict[str, Entry], refuse: _Refusal
+) -> None:
+    """Note a folder and those above it."""
+    if folder in folders:
+        return
+    for path in [*ancestors(folder)[1:], folder]:
+        if path in entries:
+            raise refuse(f"{shown(path)} is a file and a folder in it")
+        if path not in folders:
+            folders[path] = []
+            above, _, name = path.rpartition("/")
+            folders[above].append(name)
