@@ -128,6 +128,8 @@ class Service:
         Paths that hold this are written with success, and are not there afterwards; empty for none.
     keeps
         Keys that hold this are not deleted: a bulk deletion names them in an answer with status 200, as S3 does.
+    wants
+        Headers that a request must have, or else it is 403; "query" is what must stand behind the ``?``.
     spoil
         How many more times the bytes of a path come with their bits flipped.
     """
@@ -142,6 +144,7 @@ class Service:
         self.unknown_page = False
         self.loses = ""
         self.keeps = ""
+        self.wants: dict[str, str] = {}
         self.spoil: dict[str, int] = {}
         self.faults: list[Fault] = []
         self.lock = threading.RLock()
@@ -245,6 +248,11 @@ class _Handler(BaseHTTPRequestHandler):
             shown = self.key
         with self.service.lock:
             self.service.requests.append((name, shown))
+        carried = {**self.headers, "query": parts.query}
+        if any(carried.get(name) != value for name, value in self.service.wants.items()):
+            self.cut = False
+            self._refuse(403)
+            return False
         fault = self.service.fault_of(name, shown)
         self.cut = fault is not None and fault.kind == "short"
         if fault is None or self.cut:

@@ -164,7 +164,7 @@ def test_changelog_begins_with_unreleased_and_knows_the_version():
 
 
 def test_every_imported_package_is_declared():
-    optional = {"pandas", "fsspec"}  # asked for by name where they are missing
+    optional = {"pandas", "fsspec", "aiohttp", "boto3"}  # asked for by name where they are missing
     missing = {
         name: files
         for name, files in imported_packages().items()

@@ -14,7 +14,7 @@ import numpy as np  # noqa: F401
 from pydantic import BaseModel  # noqa: F401
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from zarr.abc.store import Store
 
@@ -37,6 +37,7 @@ def open_ome_zarr(
     durability: Durability = "process",
     strict: bool = False,
     cache_bytes: int | None = None,
+    storage_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Position: ...
 @overload
@@ -52,6 +53,7 @@ def open_ome_zarr(
     durability: Durability = "process",
     strict: bool = False,
     cache_bytes: int | None = None,
+    storage_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Plate: ...
 @overload
@@ -67,6 +69,7 @@ def open_ome_zarr(
     durability: Durability = "process",
     strict: bool = False,
     cache_bytes: int | None = None,
+    storage_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Any: ...
 
@@ -83,6 +86,7 @@ def open_ome_zarr(
     durability: Durability = "process",
     strict: bool = False,
     cache_bytes: int | None = None,
+    storage_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Any:
     """Open or create an OME-Zarr store.
@@ -119,6 +123,10 @@ def open_ome_zarr(
     cache_bytes
         Bytes of decoded chunks that this handle keeps for reading parts of them again; 0 keeps none. By default all
         handles of the process share 64 MiB. A file that anybody changed is read again. For folders only.
+    storage_options
+        Credentials and settings of a URL in the spelling of fsspec, such as ``{"anon": True}`` for a public bucket or
+        ``{"profile": "lab", "endpoint_url": "https://minio.lab"}``; see ``docs/remote.md``. What is not set here comes
+        from the environment and the profile files of the AWS command line.
     **kwargs
         Handed on to the class of the node.
 
@@ -137,6 +145,8 @@ def open_ome_zarr(
         An argument does not fit, or the layout contradicts the metadata (a ValueError). Nothing was touched.
     ReadOnlyError
         Another mode than "r", for what can only be read: a URL of http or https, or such a zarr store.
+    AccessError
+        There are no credentials for the URL, or the service refuses them (a PermissionError).
     MetadataError
         There is a store without usable OME-NGFF metadata, or with ``strict`` one whose metadata are not valid (a
         ValueError).
@@ -167,5 +177,6 @@ def open_ome_zarr(
         durability,
         strict,
         cache_bytes,
+        storage_options,
         kwargs,
     )

@@ -41,7 +41,7 @@ from lamella.store.zip_storage import ZipStorage
 from lamella.types import Durability, Layout, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from zarr.abc.store import Store
 
@@ -63,6 +63,7 @@ def open_store(
     durability: Durability,
     strict: bool,
     cache_bytes: int | None,
+    storage_options: Mapping[str, Any] | None,
     kwargs: dict[str, Any],
 ) -> NGFFNode:
     """Open or create a store; see :func:`lamella.open_ome_zarr`."""
@@ -71,7 +72,11 @@ def open_store(
         cache_bytes = whole_number(cache_bytes, "cache_bytes", 0)
     channel_names, axes = _lists(channel_names, axes)
     storage = open_storage(
-        store_path, read_only=mode == "r", fsync=durability == "fsync", follow_links=disable_path_checking
+        store_path,
+        read_only=mode == "r",
+        fsync=durability == "fsync",
+        follow_links=disable_path_checking,
+        storage_options=storage_options,
     )
     _check_storage(storage, store_path, mode, durability)
     storage.cache_bytes = cache_bytes
@@ -104,7 +109,7 @@ def open_store(
     elif not _create_root(session.documents, first, mode):  # another process created it meanwhile
         return open_store(
             store_path, layout, mode, channel_names, axes, version, disable_path_checking, durability, strict,
-            cache_bytes, kwargs,
+            cache_bytes, storage_options, kwargs,
         )  # fmt: skip
     node._parse_meta()
     return node

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote
 
 _SCHEMES = {"S3Store": ("s3", "bucket"), "GCSStore": ("gs", "bucket"), "AzureStore": ("az", "container_name")}
+_WITH_QUERY = ("http", "https", "ftp", "az", "abfs", "abfss")
+_WEB_URL = re.compile(r"(https?://)(?:[^\s/@'\"<>]*@)?([^\s?'\"<>]*)(?:\?[^\s'\"<>]*)?", re.IGNORECASE)
 _SUFFIXES = (".zip", ".ozx", ".zarr", ".ome")
 
 
@@ -20,13 +22,30 @@ def clean_url(url: str) -> str:
 
     >>> clean_url("https://me:secret@host/plates/a%20b.zarr/?signature=1")
     'https://host/plates/a%20b.zarr'
+    >>> clean_url("zip://a.zarr::ftp://me:secret@host/a.zip"), clean_url("az://plates/a.zarr?sig=1")
+    ('zip://a.zarr::ftp://host/a.zip', 'az://plates/a.zarr')
     """
-    chain, colons, last = url.rpartition("::")
-    if re.match(r"(https?|ftp)://", last):
-        parts = urlsplit(last)
-        last = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    scheme, slashes, rest = last.partition("://")
-    return f"{chain}{colons}{scheme}{slashes}{rest.rstrip('/')}"
+    return "::".join(map(_clean_part, url.split("::")))
+
+
+def _clean_part(url: str) -> str:
+    scheme, slashes, rest = url.partition("://")
+    if slashes and scheme.lower() in _WITH_QUERY:
+        rest = re.split(r"[?#]", rest, maxsplit=1)[0]
+    host, slash, path = rest.partition("/")
+    user, at, name = host.rpartition("@")
+    if at and (":" in user or scheme.lower() in ("http", "https")):  # abfs has a container before the @
+        host = name
+    return f"{scheme}{slashes}{host}{slash}{path}".rstrip("/")
+
+
+def without_secrets(text: str) -> str:
+    """Return a text with the URLs in it as messages show them: without passwords and queries.
+
+    >>> without_secrets("403, url='https://me:secret@host/a.zarr?sig=1' (Forbidden)")
+    "403, url='https://host/a.zarr' (Forbidden)"
+    """
+    return _WEB_URL.sub(r"\1\2", text)
 
 
 def address_of(store: Any) -> str:

@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import AccessError, LamellaError, StorageError, one_line
+from lamella.store.addresses import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +119,7 @@ def _network_fault(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
-def explained(verb: str, key: str, where: str, error: Exception) -> StorageError:
+def explained(verb: str, key: str, where: str, error: Exception, *, origin: str = "") -> StorageError:
     """Return the error of lamella for a request that failed.
 
     Parameters
@@ -131,12 +132,15 @@ def explained(verb: str, key: str, where: str, error: Exception) -> StorageError
         The URL of the store.
     error
         What the library raised.
+    origin
+        Where the credentials of the request come from, where that is known.
 
     Examples
     --------
     >>> print(explained("read", "zarr.json", "s3://bucket/a.zarr", PermissionError("Access Denied")))
     Cannot read s3://bucket/a.zarr/zarr.json: the service refuses it (403 Forbidden: Access Denied). ...
     """
+    conceal_secrets(error)
     place = f"{where.rstrip('/')}/{key}" if key else where
     what = f"Cannot {verb} {place}"
     if any(_WHOLE.search(str(one)) for one in _chain(error)):  # obstore refuses it itself
@@ -144,9 +148,10 @@ def explained(verb: str, key: str, where: str, error: Exception) -> StorageError
     status = status_of(error)
     if status in DENIED:
         return AccessError(
-            f"{what}: the service refuses it ({_status_words(status)}: {_said(error)}). Check that the credentials "
-            "are those for this store, or open it anonymously if it is public. Services also answer 403 for what is "
-            "not there to those who may not list: ask for the permission to list, or check the URL.",
+            f"{what}: the service refuses it ({_status_words(status)}: {_said(error)}). "
+            f"{f'The request was made with {origin}. ' if origin else ''}Check that the credentials are those for this "
+            "store, or open it with anon=True if it is public. Services also answer 403 for what is not there to those "
+            "who may not list: ask for the permission to list, or check the URL.",
             errno.EACCES,
         )
     if status in _BUSY and status is not None:
@@ -165,6 +170,24 @@ def explained(verb: str, key: str, where: str, error: Exception) -> StorageError
             )
     number = error.errno if isinstance(error, OSError) else None
     return StorageError(f"{what}: {_said(error)}", number or errno.EIO)
+
+
+def conceal_secrets(error: BaseException) -> None:
+    """Remove passwords and signatures from the URLs that an error, or one that caused it, shows in a traceback.
+
+    >>> error = OSError("403 of https://me:secret@host/a.zarr?sig=1")
+    >>> conceal_secrets(error)
+    >>> error
+    OSError('403 of https://host/a.zarr')
+    """
+    for one in _chain(error):
+        if any(isinstance(part, str) and without_secrets(part) != part for part in one.args):
+            one.args = tuple(without_secrets(part) if isinstance(part, str) else part for part in one.args)
+        request: Any = getattr(one, "request_info", None)  # of aiohttp
+        if request is not None:
+            clean = request.real_url.with_query(None).with_user(None)
+            one.args = (request._replace(url=clean, real_url=clean, headers={}), *one.args[1:])
+            one.request_info = one.args[0]  # type: ignore[attr-defined]
 
 
 def is_there(error: BaseException) -> bool:
@@ -226,7 +249,7 @@ def is_ours(error: BaseException) -> bool:
 
 def _said(error: BaseException) -> str:
     """Return what a library says on one line, without the structures that obstore adds."""
-    text = one_line(error).partition(" Debug source:")[0]
+    text = without_secrets(one_line(error).partition(" Debug source:")[0])
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 

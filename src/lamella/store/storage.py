@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from lamella.errors import NodeNotFoundError, ReadOnlyError
 from lamella.store.formats import DOCUMENTS
@@ -18,7 +18,7 @@ from lamella.store.keys import join
 from lamella.store.paths import is_url, location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from zarr.abc.store import Store
@@ -326,7 +326,12 @@ class Storage(ABC):
 
 
 def open_storage(
-    target: StrPath | Store, read_only: bool = False, *, fsync: bool = False, follow_links: bool = False
+    target: StrPath | Store,
+    read_only: bool = False,
+    *,
+    fsync: bool = False,
+    follow_links: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Storage:
     """Make the storage for a path, a URL, or a store of zarr-python.
 
@@ -344,11 +349,15 @@ def open_storage(
         acknowledged also survives a power cut. Without it, it survives the death of the process.
     follow_links : bool
         Local only: follow symbolic links that lead out of the store.
+    storage_options : mapping, optional
+        URLs only: credentials and settings (:mod:`lamella.store.credentials`).
 
     Raises
     ------
     InvalidArgumentError
-        `target` is none of these.
+        `target` is none of these, or an option does not fit it.
+    AccessError
+        There are no credentials for the URL.
     MissingDependencyError
         A URL, and fsspec or its part for this kind of URL is not installed.
     """
@@ -362,10 +371,20 @@ def open_storage(
         if is_url(place):
             from lamella.store.zarr_storage import from_url
 
-            return from_url(place, read_only=read_only)
+            return from_url(place, read_only=read_only, storage_options=storage_options)
         from lamella.store.local import LocalStorage
 
+        if storage_options:
+            _refuse_options(storage_options, place)
         return LocalStorage(place, read_only, fsync=fsync, follow_links=follow_links)
     from lamella.store.zarr_storage import from_store
 
+    if storage_options:
+        _refuse_options(storage_options, f"a {type(target).__name__}")
     return from_store(target, read_only=read_only, fsync=fsync, follow_links=follow_links)
+
+
+def _refuse_options(storage_options: object, where: str) -> None:
+    from lamella.store.credentials import refuse_options
+
+    refuse_options(storage_options, where)

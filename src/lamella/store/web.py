@@ -9,13 +9,16 @@ Layer: store. Imports fsspec, aiohttp and zarr-python: import this module inside
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fsspec.implementations.http import HTTPFileSystem
 from zarr.storage import FsspecStore
 
 from lamella.errors import StorageError
 from lamella.store.service_errors import ranges_ignored
+
+if TYPE_CHECKING:
+    from lamella.store.credentials import Resolved
 
 _ABSENT = (404, 410)
 _PAGES = ("text/html", "application/xhtml+xml")
@@ -24,7 +27,15 @@ _PARTIAL, _NO_SUCH_RANGE = 206, 416
 
 
 class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]
-    """fsspec's file system of the web, without pages and with honest ranges."""
+    """fsspec's file system of the web, without pages and with honest ranges; a query signs every URL below a folder."""
+
+    def __init__(self, *args: Any, query: str = "", **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._query = query
+
+    def encode_url(self, url: str) -> Any:
+        """Return the URL of a request."""
+        return super().encode_url(f"{url}?{self._query}" if self._query else url)
 
     async def _cat_file(
         self, url: str, start: int | None = None, end: int | None = None, **kwargs: Any
@@ -100,9 +111,19 @@ class WebStore(FsspecStore):
     supports_deletes = False
 
 
-def web_store(url: str) -> WebStore:
+def web_store(resolved: Resolved) -> WebStore:
     """Return the store at a URL."""
-    return WebStore(WebFileSystem(asynchronous=True), read_only=True, path=url.rstrip("/"))
+    from aiohttp import ClientTimeout
+
+    url, _, query = resolved.url.partition("?")
+    options: dict[str, Any] = {"query": query} if query else {}
+    client = resolved.client_options
+    if "default_headers" in client:
+        options["headers"] = dict(client["default_headers"])
+    if "read_timeout" in client:
+        seconds = client["read_timeout"].total_seconds()
+        options["timeout"] = ClientTimeout(sock_connect=seconds, sock_read=seconds)
+    return WebStore(WebFileSystem(asynchronous=True, **options), read_only=True, path=url)
 
 
 def as_web_store(store: FsspecStore) -> FsspecStore:

@@ -27,7 +27,9 @@ from lamella.errors import (
 from lamella.log import log
 from lamella.store import json_document
 from lamella.store.addresses import address_of, clean_url, lock_root, title_in
+from lamella.store.credentials import resolve
 from lamella.store.formats import DOCUMENTS, V2
+from lamella.store.fsspec_options import chain_options, fsspec_options
 from lamella.store.keys import check_key, is_private, join, natural_order
 from lamella.store.local import LocalStorage
 from lamella.store.locks import thread_lock
@@ -37,7 +39,7 @@ from lamella.store.service_errors import explained, is_ours
 from lamella.store.storage import Names, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Iterable, Iterator
+    from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping
 
     from zarr.abc.store import Store
     from zarr.storage import FsspecStore
@@ -48,7 +50,7 @@ _COPIED = 64 << 20
 """Bytes that a move holds in memory at a time, or one key."""
 
 
-def from_url(url: str, *, read_only: bool) -> Storage:
+def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | None = None) -> Storage:
     """Open a URL with fsspec through zarr-python.
 
     Raises
@@ -56,7 +58,9 @@ def from_url(url: str, *, read_only: bool) -> Storage:
     MissingDependencyError
         fsspec, or its part for this kind of URL, is not installed.
     InvalidArgumentError
-        The URL names no file system, or a cache of fsspec before one of the web.
+        The URL names no file system, or a cache of fsspec before one of the web; or an option does not fit.
+    AccessError
+        There are no credentials for the URL.
     StoreNotFoundError, StorageError
         The archive that a chained URL opens is not there, or cannot be read.
     """
@@ -65,13 +69,17 @@ def from_url(url: str, *, read_only: bool) -> Storage:
     from zarr.storage import FsspecStore
 
     _refuse_cached_web(url)
+    resolved = resolve(url, storage_options)
+    options = chain_options(url, storage_options) if "::" in url else fsspec_options(resolved)
 
     try:
-        if url.lower().startswith(("http://", "https://")):
+        if resolved.kind == "http":
             from lamella.store.web import web_store
 
-            return ZarrStorage(web_store(url), True, clean_url(url))
-        store = FsspecStore.from_url(url, {"use_listings_cache": False}, read_only=read_only)
+            return ZarrStorage(web_store(resolved), True, clean_url(url))
+        store = FsspecStore.from_url(
+            resolved.url, {"use_listings_cache": False, **options}, read_only=read_only
+        )
     except ImportError as error:
         raise MissingDependencyError(
             f"Opening {clean_url(url)} needs fsspec and its part for {url.partition(':')[0]}: {error}; "
@@ -180,7 +188,7 @@ class ZarrStorage(Storage):
         self._run("open", "", store._ensure_open())
 
     def __repr__(self) -> str:
-        return f"ZarrStorage({self.store!r}{', read_only=True' if self.read_only else ''})"
+        return f"ZarrStorage({self._address!r}{', read_only=True' if self.read_only else ''})"
 
     def __reduce__(self) -> tuple[object, ...]:
         return ZarrStorage, (self.store, self.read_only, self._address)

@@ -1,0 +1,528 @@
+"""Credentials and settings of URLs, resolved once: ``storage_options``, the environment, profile files.
+
+`resolve` returns them in the spelling of obstore; ``fsspec_options`` translates them for file systems of fsspec.
+
+- The first of these that has keys is used: explicit options, the environment, a profile of the AWS command line.
+- Requests are anonymous only with ``anon=True``. Where there are no keys, the error names what was looked for.
+- The metadata service of a cloud machine is asked only with ``instance_role=True``.
+- Secrets are in no repr and in no message.
+
+Layer: store. Does no network I/O, except for profiles that boto3 resolves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
+
+from lamella.errors import AccessError, InvalidArgumentError, UnknownOptionError, counted
+from lamella.store.addresses import clean_url
+from lamella.store.profiles import read_profile
+
+_KINDS = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gs",
+    "gcs": "gs",
+    "az": "az",
+    "abfs": "az",
+    "abfss": "az",
+    "http": "http",
+    "https": "http",
+}
+_TEXT, _SWITCH, _NUMBER, _MAPPING = "text", "true or false", "a number", "a mapping"
+_COMMON = {"anon": _SWITCH, "headers": _MAPPING, "timeout": _NUMBER, "retries": _NUMBER}
+_CLOUD = {**_COMMON, "endpoint_url": _TEXT, "instance_role": _SWITCH}
+_KNOWN: dict[str, dict[str, str]] = {
+    "s3": {
+        **_CLOUD,
+        **dict.fromkeys(("key", "secret", "token", "profile", "region"), _TEXT),
+        "requester_pays": _SWITCH,
+        "client_kwargs": _MAPPING,
+    },
+    "gs": {**_CLOUD, "token": "text or a mapping", "project": _TEXT, "requester_pays": _SWITCH},
+    "az": {
+        **_CLOUD,
+        **dict.fromkeys(
+            ("account_name", "account_key", "sas_token", "connection_string", "token"),
+            _TEXT,
+        ),
+        **dict.fromkeys(("tenant_id", "client_id", "client_secret"), _TEXT),
+    },
+    "http": {**_COMMON, "token": _TEXT},
+}
+_SIGNED_FOR_ONE_FILE = ("x-amz-signature", "x-goog-signature", "awsaccesskeyid", "googleaccessid")
+_ARCHIVES = (".ozx", ".zip")
+
+
+class StaticCredentials(NamedTuple):
+    """Keys that do not change, as obstore asks for them; beside them the environment does not count.
+
+    >>> StaticCredentials((("access_key_id", "me"), ("secret_access_key", "secret")))
+    StaticCredentials(...)
+    """
+
+    values: tuple[tuple[str, str], ...]
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the keys, without an end of their life."""
+        return {**dict(self.values), "expires_at": None}
+
+    def __repr__(self) -> str:
+        return "StaticCredentials(...)"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """How one URL is opened.
+
+    Attributes
+    ----------
+    kind
+        "s3", "gs", "az" or "http"; "" for all other URLs, whose `options` fsspec reads itself.
+    url
+        The URL to open, without a user's name and password; a signature of a web URL stays in it.
+    origin
+        Where the credentials come from, for messages: never the credentials themselves.
+    config, client_options, retry_config, credential_provider
+        In the spelling of obstore; what is in none of them is left to its defaults.
+    options
+        The options as the user gave them.
+    """
+
+    kind: str
+    url: str = field(repr=False)
+    origin: str = "no credentials"
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    client_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    retry_config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    credential_provider: StaticCredentials | None = field(default=None, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+class _Access(NamedTuple):
+    """What one service is configured with, and where that comes from."""
+
+    config: dict[str, Any]
+    origin: str
+    keys: StaticCredentials | None = None
+    headers: Mapping[str, str] | None = None
+
+
+def resolve(
+    url: str,
+    storage_options: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Resolved:
+    """Return how a URL is opened: with which credentials, endpoint, headers, timeouts and retries.
+
+    Parameters
+    ----------
+    url : str
+        The URL.
+    storage_options : mapping, optional
+        Options in the spelling of fsspec. Text such as "true" or "30", as a command line passes it, is converted.
+    environment : mapping, optional
+        Variables; by default those of the process.
+
+    Raises
+    ------
+    UnknownOptionError
+        An option that this kind of URL does not know.
+    InvalidArgumentError
+        A value of a wrong type, or a URL that is signed for one file.
+    AccessError
+        There are no credentials, and ``anon=True`` was not asked for.
+    MissingDependencyError
+        A profile needs boto3, which is not installed.
+
+    Examples
+    --------
+    >>> found = resolve("s3://bucket/a.zarr", {"key": "me", "secret": "s", "endpoint_url": "http://localhost:9000"}, {})
+    >>> found
+    Resolved(kind='s3', origin='the key and secret of storage_options')
+    >>> found.config["endpoint"], resolve("s3://bucket/a.zarr", {"anon": True}, {}).origin
+    ('http://localhost:9000', 'no credentials (anon=True)')
+    """
+    given = dict(_mapping(storage_options))
+    scheme = url.partition("://")[0].lower()
+    kind = "" if "::" in url else _KINDS.get(scheme, "")
+    if scheme == "memory":
+        refuse_options(given, url)
+    if not kind:
+        return Resolved("", url, options=given)
+    environment = os.environ if environment is None else environment
+    options = _checked(url, kind, given)
+    if kind == "http":
+        url, access = _web_access(url, options)
+    elif kind == "s3":
+        access = _s3_access(url, options, environment)
+    elif kind == "gs":
+        access = _google_access(url, options, environment)
+    else:
+        url, access = _azure_access(url, options, environment)
+    return Resolved(
+        kind,
+        url,
+        access.origin,
+        access.config,
+        _client_options(url, options, access),
+        _retry_config(options, environment),
+        access.keys,
+        given,
+    )
+
+
+def refuse_options(storage_options: object, where: str) -> None:
+    """Refuse options for a place that needs none.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There are options.
+
+    Examples
+    --------
+    >>> refuse_options(None, "/data/a.zarr")
+    >>> refuse_options({"anon": True}, "/data/a.zarr")
+    Traceback (most recent call last):
+    ...
+    lamella.errors.InvalidArgumentError: /data/a.zarr is opened without storage_options, which are for URLs: leave out \
+anon.
+    """
+    names = ", ".join(map(str, _mapping(storage_options)))
+    if names:
+        raise InvalidArgumentError(
+            f"{where} is opened without storage_options, which are for URLs: leave out {names}."
+        )
+
+
+def _mapping(options: object) -> Mapping[str, Any]:
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise InvalidArgumentError(
+            f"storage_options is a mapping such as {{'anon': True}}, not a {type(options).__name__}."
+        )
+    return options
+
+
+def _checked(url: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options by name with their values in the right types; those that are None are left out."""
+    known = _KNOWN[kind]
+    unknown = [str(name) for name in options if name not in known]
+    if unknown:
+        raise UnknownOptionError(
+            f"Cannot open {clean_url(url)}: storage_options has {counted(len(unknown), 'unknown option')}, "
+            f"{', '.join(unknown)}. Known for this kind of URL are {', '.join(sorted(known))}."
+        )
+    checked = {
+        name: _converted(name, value, known[name]) for name, value in options.items() if value is not None
+    }
+    inner = {**checked.pop("client_kwargs", {})}
+    for name, own in (("region_name", "region"), ("endpoint_url", "endpoint_url")):
+        if name in inner:
+            checked.setdefault(own, str(inner.pop(name)))
+    if inner:
+        raise UnknownOptionError(
+            f"Cannot open {clean_url(url)}: client_kwargs of storage_options has unknown names, "
+            f"{', '.join(map(str, inner))}. Known are region_name, endpoint_url."
+        )
+    if checked.get("anon") and (named := sorted(checked.keys() & _SECRETS)):
+        raise InvalidArgumentError(
+            f"Cannot open {clean_url(url)}: storage_options has anon=True and {named[0]}, which exclude each other."
+        )
+    return checked
+
+
+_SECRETS = {
+    *("key", "secret", "token", "profile", "account_key", "sas_token", "connection_string", "client_secret"),
+    "instance_role",
+}
+
+
+def _converted(name: str, value: Any, kind: str) -> Any:
+    """Return the value of an option in its type; the value itself is in no message, since it may be a secret."""
+    if kind == _SWITCH:
+        switch = {"true": True, "false": False}.get(str(value).lower())
+        if switch is not None:
+            return switch
+    elif kind == _NUMBER:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = -1.0
+        if 0 <= number < float("inf") and not isinstance(value, bool):
+            return number
+        kind = "a number from 0 on"
+    elif isinstance(value, Mapping) and kind != _TEXT:
+        return {str(one): other for one, other in value.items()}
+    elif kind != _MAPPING and isinstance(value, (str, os.PathLike, int)) and not isinstance(value, bool):
+        return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    raise InvalidArgumentError(
+        f"The option {name!r} of storage_options is {kind}, not a {type(value).__name__} like the one given."
+    )
+
+
+def _client_options(url: str, options: Mapping[str, Any], access: _Access) -> dict[str, Any]:
+    headers = {
+        **{name: str(value) for name, value in options.get("headers", {}).items()},
+        **(access.headers or {}),
+    }
+    found: dict[str, Any] = {"default_headers": headers} if headers else {}
+    endpoint = str(access.config.get("endpoint") or access.config.get("base_url") or url)
+    if endpoint.lower().startswith("http://"):
+        found["allow_http"] = True
+    if "timeout" in options:  # until a connection is there, and until the next part of an answer comes
+        found |= dict.fromkeys(("connect_timeout", "read_timeout"), timedelta(seconds=options["timeout"]))
+    return found
+
+
+def _retry_config(options: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return how often a request is sent again, where anybody says so."""
+    attempts = environment.get("AWS_MAX_ATTEMPTS", "")
+    if "retries" in options:
+        return {"max_retries": int(options["retries"])}
+    return {"max_retries": max(0, int(attempts) - 1)} if attempts.isdecimal() else {}
+
+
+# ---- S3 ---------------------------------------------------------------------------------------------
+
+
+def _s3_access(url: str, options: Mapping[str, Any], environment: Mapping[str, str]) -> _Access:
+    profile = None
+    own = "key" in options or "secret" in options
+    if own and not {"key", "secret"} <= options.keys():
+        raise InvalidArgumentError(
+            f"Cannot open {clean_url(url)}: storage_options needs both key and secret, or neither."
+        )
+    from_environment = bool(environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY"))
+    if "profile" in options or not (own or from_environment or options.get("anon")):
+        profile = read_profile(options.get("profile"), environment)
+    config: dict[str, Any] = {
+        "region": options.get("region")
+        or environment.get("AWS_REGION")
+        or environment.get("AWS_DEFAULT_REGION")
+        or (profile and profile.region)
+        or "us-east-1"
+    }
+    endpoint = (
+        options.get("endpoint_url")
+        or environment.get("AWS_ENDPOINT_URL_S3")
+        or environment.get("AWS_ENDPOINT_URL")
+        or (profile and profile.endpoint)
+    )
+    if endpoint:
+        config["endpoint"] = str(endpoint).rstrip("/")
+    if options.get("requester_pays"):
+        config["request_payer"] = True
+    if options.get("anon"):
+        return _Access({**config, "skip_signature": True}, _ANONYMOUS)
+    if own:
+        return _Access(config, "the key and secret of storage_options", _s3_keys(options))
+    if "profile" not in options and from_environment:
+        keys = {
+            "key": environment["AWS_ACCESS_KEY_ID"],
+            "secret": environment["AWS_SECRET_ACCESS_KEY"],
+            "token": environment.get("AWS_SESSION_TOKEN", ""),
+        }
+        return _Access(config, "AWS_ACCESS_KEY_ID of the environment", _s3_keys(keys))
+    if profile is not None and profile.keys:
+        return _Access(config, profile.origin, _s3_keys(profile.keys))
+    for name in _CONTAINER_VARIABLES:
+        if environment.get(name):
+            return _Access(config, f"{name} of the environment")
+    if options.get("instance_role"):
+        return _Access(config, "the role of this machine (instance_role=True)")
+    raise _no_credentials(
+        url,
+        "key and secret of storage_options, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment, and "
+        "profiles in ~/.aws",
+    )
+
+
+_ANONYMOUS = "no credentials (anon=True)"
+_CONTAINER_VARIABLES = (
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+
+
+def _s3_keys(keys: Mapping[str, str]) -> StaticCredentials:
+    names = {"key": "access_key_id", "secret": "secret_access_key", "token": "token"}
+    return StaticCredentials(tuple((long, keys[short]) for short, long in names.items() if keys.get(short)))
+
+
+def _no_credentials(url: str, looked_for: str) -> AccessError:
+    return AccessError(
+        f"Cannot open {clean_url(url)}: there are no credentials. Looked for {looked_for}. Pass credentials, or "
+        "anon=True (--storage anon=true) for public data, or instance_role=True to ask the metadata service of this "
+        "machine."
+    )
+
+
+# ---- Google, Azure ------------------------------------------------------------------------------------
+
+
+def _google_access(url: str, options: Mapping[str, Any], environment: Mapping[str, str]) -> _Access:
+    config: dict[str, Any] = {}
+    endpoint = options.get("endpoint_url") or environment.get("STORAGE_EMULATOR_HOST")
+    if endpoint:
+        config["base_url"] = endpoint if "://" in endpoint else f"http://{endpoint}"
+    headers = {}
+    if options.get("requester_pays"):
+        if "project" not in options:
+            raise InvalidArgumentError(
+                f"Cannot open {clean_url(url)}: requester_pays needs the project that pays, as project."
+            )
+        headers["x-goog-user-project"] = options["project"]
+    token = options.get("token")
+    if options.get("anon") or token == "anon":
+        found = _Access({"skip_signature": True}, _ANONYMOUS)
+    elif token is not None:
+        found = _google_token(token)
+    else:
+        found = _google_usual(url, bool(options.get("instance_role")), environment)
+    return found._replace(config={**config, **found.config}, headers=headers)
+
+
+def _google_token(token: Any) -> _Access:
+    """Return how a service account, the file of one, or a token is used."""
+    if isinstance(token, Mapping):
+        return _Access({"service_account_key": json.dumps(token)}, "the service account of storage_options")
+    file = os.path.expanduser(token)
+    if os.path.isfile(file):
+        return _Access({"application_credentials": file}, f"the file {file}")
+    return _Access({}, "the token of storage_options", StaticCredentials((("token", token),)))
+
+
+def _google_usual(url: str, instance_role: bool, environment: Mapping[str, str]) -> _Access:
+    """Return the credentials of the environment, of the command line of Google, or of the machine."""
+    for name, own in (
+        ("GOOGLE_APPLICATION_CREDENTIALS", "application_credentials"),
+        ("GOOGLE_SERVICE_ACCOUNT", "service_account"),
+        ("GOOGLE_SERVICE_ACCOUNT_PATH", "service_account"),
+        ("GOOGLE_SERVICE_ACCOUNT_KEY", "service_account_key"),
+    ):
+        if environment.get(name):
+            return _Access({own: environment[name]}, f"{name} of the environment")
+    folder = environment.get("CLOUDSDK_CONFIG") or os.path.expanduser("~/.config/gcloud")
+    default = os.path.join(folder, "application_default_credentials.json")
+    if os.path.isfile(default):
+        return _Access({"application_credentials": default}, f"the file {default}")
+    if instance_role:
+        return _Access({}, "the role of this machine (instance_role=True)")
+    raise _no_credentials(
+        url, f"token of storage_options, GOOGLE_APPLICATION_CREDENTIALS of the environment, and {default}"
+    )
+
+
+def _azure_access(
+    url: str, options: Mapping[str, Any], environment: Mapping[str, str]
+) -> tuple[str, _Access]:
+    url, _, query = url.partition("?")  # a SAS token
+    values = {
+        name: environment[variable]
+        for name, variable in _AZURE_VARIABLES.items()
+        if environment.get(variable)
+    }
+    own = {**({"sas_token": query} if query else {}), **options}
+    if own.keys() & _AZURE_KEYS or own.get("anon") or own.get("instance_role"):
+        values = {name: value for name, value in values.items() if name not in _AZURE_KEYS}
+    parts = {**values, **_connection(own.get("connection_string") or values.get("connection_string")), **own}
+    host = urlsplit(url).hostname or ""
+    if "@" in url:
+        parts.setdefault("account_name", host.partition(".")[0])
+    config = {"account_name": parts["account_name"]} if "account_name" in parts else {}
+    if "account_name" not in config:
+        raise InvalidArgumentError(
+            f"Cannot open {clean_url(url)}: it names no storage account. Pass account_name in storage_options, or set "
+            "AZURE_STORAGE_ACCOUNT_NAME."
+        )
+    if "endpoint_url" in parts:
+        config["endpoint"] = parts["endpoint_url"].rstrip("/")
+    origin = "storage_options" if own.keys() & _AZURE_KEYS else "the environment"
+    if parts.get("anon"):
+        return url, _Access({**config, "skip_signature": True}, _ANONYMOUS)
+    for name, key in (("account_key", "access_key"), ("sas_token", "sas_token"), ("token", "token")):
+        if name in parts:
+            value = parts[name].lstrip("?") if name == "sas_token" else parts[name]
+            return url, _Access(config, f"the {name} of {origin}", StaticCredentials(((key, value),)))
+    secret = ("tenant_id", "client_id", "client_secret")
+    if all(name in parts for name in secret):
+        return url, _Access(
+            {**config, **{name: parts[name] for name in secret}}, f"the client secret of {origin}"
+        )
+    if environment.get("AZURE_FEDERATED_TOKEN_FILE"):
+        return url, _Access(config, "AZURE_FEDERATED_TOKEN_FILE of the environment")
+    if parts.get("instance_role"):
+        return url, _Access(config, "the role of this machine (instance_role=True)")
+    raise _no_credentials(
+        url,
+        "account_key, sas_token, connection_string, token and client_secret of storage_options, and "
+        "AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN and AZURE_STORAGE_CONNECTION_STRING of the environment",
+    )
+
+
+_AZURE_VARIABLES = {
+    "account_name": "AZURE_STORAGE_ACCOUNT_NAME",
+    "account_key": "AZURE_STORAGE_ACCOUNT_KEY",
+    "sas_token": "AZURE_STORAGE_SAS_TOKEN",
+    "connection_string": "AZURE_STORAGE_CONNECTION_STRING",
+    "endpoint_url": "AZURE_STORAGE_ENDPOINT",
+    "tenant_id": "AZURE_TENANT_ID",
+    "client_id": "AZURE_CLIENT_ID",
+    "client_secret": "AZURE_CLIENT_SECRET",
+}
+_AZURE_KEYS = {"account_key", "sas_token", "connection_string", "token", "client_secret"}
+
+
+def _connection(text: str | None) -> dict[str, str]:
+    """Return what a connection string of Azure names."""
+    pairs = dict(part.split("=", 1) for part in (text or "").split(";") if "=" in part)
+    names = {
+        "AccountName": "account_name",
+        "AccountKey": "account_key",
+        "SharedAccessSignature": "sas_token",
+        "BlobEndpoint": "endpoint_url",
+    }
+    return {own: pairs[name] for name, own in names.items() if name in pairs}
+
+
+# ---- the web ----------------------------------------------------------------------------------------
+
+
+def _web_access(url: str, options: Mapping[str, Any]) -> tuple[str, _Access]:
+    parts = urlsplit(url)
+    _refuse_signed_file(url, parts.path, parts.query)
+    user, _, host = parts.netloc.rpartition("@")
+    url = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), parts.query, ""))
+    if "token" in options:
+        headers = {"Authorization": f"Bearer {options['token']}"}
+        return url, _Access({}, "the token of storage_options", None, headers)
+    if user and not options.get("anon"):
+        text = b64encode(unquote(user).encode()).decode()
+        headers = {"Authorization": f"Basic {text}"}
+        return url, _Access({}, "the user and password of the URL", None, headers)
+    if any(name.lower() in ("authorization", "cookie") for name in options.get("headers", {})):
+        return url, _Access({}, "the headers of storage_options")
+    return url, _Access({}, "the signature of the URL" if parts.query else "no credentials")
+
+
+def _refuse_signed_file(url: str, path: str, query: str) -> None:
+    """Refuse a URL that is signed for one file where a store needs many."""
+    names = {name.lower(): values[0] for name, values in parse_qs(query, True).items()}
+    is_for_one_file = any(name in names for name in _SIGNED_FOR_ONE_FILE) or names.get("sr") == "b"
+    if is_for_one_file and not path.lower().rstrip("/").endswith(_ARCHIVES):
+        raise InvalidArgumentError(
+            f"Cannot open {clean_url(url)}: the URL is signed for this one file, and a store has many. Use a URL that "
+            "is signed for a folder (a SAS token of Azure, a signed policy of a CDN), credentials in storage_options, "
+            "or pack the store into one file (.ozx) and sign that."
+        )

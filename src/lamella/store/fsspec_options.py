@@ -1,0 +1,65 @@
+"""Resolved credentials as options of the file systems of fsspec.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lamella.store.credentials import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lamella.store.credentials import Resolved
+
+
+def fsspec_options(resolved: Resolved) -> dict[str, Any]:
+    """Return the options of the file system for a URL.
+
+    >>> fsspec_options(resolve("s3://bucket/a.zarr", {"anon": True, "region": "eu-west-1"}, {}))
+    {'client_kwargs': {'region_name': 'eu-west-1'}, 'anon': True}
+    """
+    if resolved.kind == "s3":
+        return _s3_options(resolved)
+    return dict(resolved.options)
+
+
+def chain_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the options of a chained URL, by protocol, with the credentials of the object store at its end.
+
+    >>> chain_options("simplecache::s3://bucket/a.zarr", {"s3": {"anon": True}})["s3"]["anon"]
+    True
+    """
+    options = dict(storage_options or {})
+    last = url.rpartition("::")[2]
+    protocol = last.partition("://")[0]
+    if protocol in ("s3", "s3a"):
+        options[protocol] = fsspec_options(resolve(last, options.get(protocol)))
+    return options
+
+
+def _s3_options(resolved: Resolved) -> dict[str, Any]:
+    config = resolved.config
+    found: dict[str, Any] = {"client_kwargs": {"region_name": config["region"]}}
+    if "endpoint" in config:
+        found["endpoint_url"] = config["endpoint"]
+    if config.get("request_payer"):
+        found["requester_pays"] = True
+    if config.get("skip_signature"):
+        found["anon"] = True
+    if resolved.credential_provider is not None:
+        keys = dict(resolved.credential_provider.values)
+        found |= {"key": keys["access_key_id"], "secret": keys["secret_access_key"]}
+        if "token" in keys:
+            found["token"] = keys["token"]
+    settings: dict[str, Any] = {}
+    if "read_timeout" in resolved.client_options:
+        seconds = resolved.client_options["read_timeout"].total_seconds()
+        settings |= {"connect_timeout": seconds, "read_timeout": seconds}
+    if "retries" in resolved.options:
+        settings["retries"] = {"max_attempts": resolved.retry_config["max_retries"]}
+    if settings:
+        found["config_kwargs"] = settings
+    return found
