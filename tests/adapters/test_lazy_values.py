@@ -82,7 +82,7 @@ def test_a_lazy_block_is_named_and_the_array_is_unfinished_until_it_is_written(i
         lambda a: a.read_many([(0,)]),
         lambda a: a.dask_array(),
     ):
-        with pytest.warns(UserWarning, match="was not written to its end: .*Write the region again"):
+        with pytest.warns(UserWarning, match="was not written completely: .*Write the region again"):
             read(lamella.open_ome_zarr(path).data)
     image.data[0] = 3  # a part of it
     assert lamella.status(path).counts["partly"] == 1
@@ -271,7 +271,7 @@ def test_a_block_of_lazy_data_that_are_assigned_is_named_and_the_array_is_unfini
     report = lamella.status(path)
     assert report.counts["partly"] == 1
     assert f"unfinished: [{region}]" in str(report)
-    with pytest.warns(UserWarning, match="was not written to its end"):
+    with pytest.warns(UserWarning, match="was not written completely"):
         lamella.open_ome_zarr(path).data[...]
     write(stack, as_kind(np.minimum(data, 9), kind, tmp_path))
     assert lamella.status(path).counts["written"] == 1

@@ -24,7 +24,7 @@ from lamella.nodes.parts import read_part
 from lamella.nodes.reporting import callers_level
 from lamella.nodes.session import Place, Session
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
-from lamella.spec.ome_image import sized, unsized_axes
+from lamella.spec.ome_image import fill_missing_sizes, unsized_axes
 from lamella.spec.ome_xml import describe_images, parse_ome_xml
 from lamella.spec.versions import detect
 from lamella.store.parents import group_above, path_below
@@ -273,7 +273,7 @@ def with_sizes(image: Place, meta: ImagesMeta) -> ImagesMeta:
     if found is None:
         return meta
     facts = _facts(*found, "physical sizes", found[0].has_sizes)
-    filled = meta if facts is None else sized(meta, facts)
+    filled = meta if facts is None else fill_missing_sizes(meta, facts)
     if filled is not meta:
         found[0].say("sizes", f"Images without physical sizes: those of {found[0].name} were taken.")
     return filled

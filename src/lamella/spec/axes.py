@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lamella.types import JSON
 
 AxisKind: TypeAlias = Literal["time", "channel", "space"]
-"""What an axis stands for, as far as the specification gives it a meaning."""
+"""The meanings that the specification defines for an axis."""
 
 
 class AxisMeta(MetaModel):
@@ -165,7 +165,7 @@ _LEGAL_UNITS: dict[Any, frozenset[str]] = {"space": SPACE_UNITS, "time": TIME_UN
 
 
 def _branch(axis: Any) -> str:
-    """Tag of the class that represents an axis: the narrow one where type and unit are legal."""
+    """Return the tag of the class for an axis: the narrow class if type and unit are legal."""
     if not isinstance(axis, dict):
         return f"<{axis.type}>" if axis.__class__ is not AxisMeta and isinstance(axis, AxisMeta) else "<axis>"
     kind, unit = axis.get("type"), axis.get("unit")
@@ -190,23 +190,11 @@ AnyAxis: TypeAlias = Annotated[
     | Annotated[AxisMeta, Tag("<axis>")],
     Discriminator(_branch),
 ]
-"""An axis as a document holds it: read as the narrow class where it is legal, else as AxisMeta."""
+"""An axis in a document: read as the narrow class if it is legal, else as AxisMeta."""
 
 
 def axes_from_json(document: JSON, location: str = "axes") -> list[AxisMeta]:
-    """Read axes as a document holds them.
-
-    Parameters
-    ----------
-    document : JSON
-        A list of objects.
-    location : str, optional
-        Where the list sits, for messages.
-
-    Raises
-    ------
-    MetadataError
-        Not a list of axes.
+    """Read axes from a document; `location` is their path in it, for messages.
 
     Examples
     --------
@@ -250,7 +238,7 @@ def axes(names: str) -> list[AxisMeta]:
 
 
 def default_axes() -> list[AxisMeta]:
-    """Make the axes of an image for which none were given: T, C, Z, Y, X.
+    """Return the axes of an image for which none were given: T, C, Z, Y, X.
 
     Examples
     --------
@@ -282,7 +270,7 @@ _KIND_OF_NAME: dict[str, AxisKind] = {
 
 
 def axis_kind(axis: AxisMeta) -> AxisKind | None:
-    """Tell what an axis stands for: by its type, and where that says nothing by its lower-cased name.
+    """Return what an axis stands for: by its type, or else by its lower-cased name.
 
     Examples
     --------
@@ -299,12 +287,7 @@ def axis_kind(axis: AxisMeta) -> AxisKind | None:
 
 
 def axis_index(axes: Sequence[AxisMeta], name: str) -> int:
-    """Find an axis by name; the exact name first, then ignoring case.
-
-    Raises
-    ------
-    InvalidArgumentError
-        There is no such axis.
+    """Return the index of an axis by name: the exact name first, then ignoring case.
 
     Examples
     --------
@@ -314,7 +297,7 @@ def axis_index(axes: Sequence[AxisMeta], name: str) -> int:
     names = [axis.name for axis in axes]
     if name in names:
         return names.index(name)
-    lowered = [known.lower() for known in names]
+    lowered = [axis_name.lower() for axis_name in names]
     if name.lower() in lowered:
         return lowered.index(name.lower())
     raise InvalidArgumentError(f"there is no axis {name!r}: the axes are {', '.join(names)}")
@@ -326,7 +309,7 @@ def _typed_first(axes: Sequence[AxisMeta], kind: AxisKind) -> tuple[int, ...]:
 
 
 def channel_axis(axes: Sequence[AxisMeta]) -> int | None:
-    """Find the channel axis; None when there is none.
+    """Return the index of the channel axis; None if there is none.
 
     Examples
     --------
@@ -339,7 +322,7 @@ def channel_axis(axes: Sequence[AxisMeta]) -> int | None:
 
 
 def time_axis(axes: Sequence[AxisMeta]) -> int | None:
-    """Find the time axis; None when there is none.
+    """Return the index of the time axis; None if there is none.
 
     Examples
     --------
@@ -350,7 +333,7 @@ def time_axis(axes: Sequence[AxisMeta]) -> int | None:
 
 
 def space_axes(axes: Sequence[AxisMeta]) -> tuple[int, ...]:
-    """Find the axes of space, in axis order.
+    """Return the indices of the space axes, in order.
 
     Examples
     --------
@@ -363,12 +346,7 @@ def space_axes(axes: Sequence[AxisMeta]) -> tuple[int, ...]:
 
 
 def check_axes(axes: Sequence[AxisMeta]) -> None:
-    """Refuse axes that an image to be written must not have (AX-02, AX-06 to AX-10).
-
-    Raises
-    ------
-    InvalidArgumentError
-        The message says which rule is broken and what the axes are.
+    """Raise InvalidArgumentError for axes that an image must not have (AX-02, AX-06 to AX-10).
 
     Examples
     --------

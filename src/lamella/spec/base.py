@@ -1,7 +1,7 @@
-"""The base of all metadata models: what every model keeps, how it is checked, how it goes to disk.
+"""The base of all metadata models: unknown keys, checks, and conversion to JSON.
 
-A model is lenient: it represents everything that real files contain, and keeps keys it does not know. Judging
-a document is the work of ``lamella.spec.rules``; ``lamella.spec.versions`` knows where a model sits in one.
+A model is lenient: it represents everything that real files contain, and keeps keys it does not know.
+``lamella.spec.rules`` checks documents; ``lamella.spec.versions`` knows where a model sits in a document.
 
 Layer: spec (pure data; imports pydantic, ``lamella.errors`` and ``lamella.types`` only).
 """
@@ -29,7 +29,7 @@ M = TypeVar("M", bound="MetaModel")
 
 
 class _CheckedConstruction(ModelMetaclass):
-    """Makes ``Model(...)`` raise MetadataError.
+    """Make ``Model(...)`` raise MetadataError.
 
     Wrapping the call of the class, not ``__init__``, leaves nested validation on pydantic's fast path.
     """
@@ -42,7 +42,7 @@ class _CheckedConstruction(ModelMetaclass):
 
 
 class MetaModel(BaseModel, metaclass=_CheckedConstruction):
-    """Base of the metadata models: mutable, and unknown keys survive.
+    """Base of the metadata models: mutable, and unknown keys are kept.
 
     Raises
     ------
@@ -66,7 +66,7 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
         populate_by_name=True,
         coerce_numbers_to_str=True,  # names such as 1 instead of "1" are found in plates
         protected_namespaces=(),
-        defer_build=True,  # a schema is built when first used: importing stays cheap
+        defer_build=True,  # schemas are built on first use: importing stays cheap
     )
 
     _keys: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -74,12 +74,12 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Note the document key of every field once, for ``to_json``."""
+        """Store the document key of every field once, for ``to_json``."""
         cls._keys = tuple((name, field.alias or name) for name, field in cls.model_fields.items())
 
     @classmethod
     def from_json(cls, document: JSON, location: str = "") -> Self:
-        """Make the model from its part of a document.
+        """Read the model from its part of a document.
 
         Values under unknown keys are shared with ``document``, not copied.
 
@@ -111,9 +111,9 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
             raise MetadataError(describe(error, location)) from error
 
     def to_json(self) -> JSONObject:
-        """Give the JSON object that goes to disk: document keys, no fields that are None.
+        """Return the JSON object that is stored: document keys, without fields that are None.
 
-        Unknown keys are kept as they are, also those that hold None. Nothing is shared with the model.
+        Unknown keys are kept as they are, also with the value None. The result shares nothing with the model.
 
         Raises
         ------
@@ -138,7 +138,7 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
         return document
 
     def copied(self) -> Self:
-        """Give a deep copy as it is, not validated: what edits start from.
+        """Return a deep copy without validation; edits start from it.
 
         Examples
         --------
@@ -150,7 +150,7 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
         return _copy_model(self)
 
     def checked(self) -> Self:
-        """Give a deep copy that is validated anew, so that what was assigned since is in its normal form.
+        """Return a deep copy that is validated again, so that assigned values get their normal form.
 
         Raises
         ------
@@ -190,7 +190,7 @@ def _copy(value: Any) -> Any:
 
 
 def describe(error: ValidationError, location: str = "") -> str:
-    """Say in one line what is wrong with a document and where.
+    """Describe in one line what is wrong with a document and where.
 
     Examples
     --------
@@ -223,18 +223,13 @@ def _problem(problem: Any, location: str) -> str:
         return f"{location}: {message.removeprefix('Value error, ')}"
     if problem["type"] == "model_type":
         message = "Input should be an object"
-    found = repr(problem["input"])
-    found = found if len(found) <= 60 else found[:57] + "..."
-    return f"{location}: {message.replace('Input should be', 'expected')}, found {found}"
+    input_repr = repr(problem["input"])
+    input_repr = input_repr if len(input_repr) <= 60 else input_repr[:57] + "..."
+    return f"{location}: {message.replace('Input should be', 'expected')}, found {input_repr}"
 
 
 def plain(value: Any) -> JSON:
-    """Copy a value of a model, or a whole document, as JSON that shares nothing with it.
-
-    Raises
-    ------
-    MetadataError
-        The value is not JSON.
+    """Copy a value of a model, or a whole document, to JSON that shares nothing with it.
 
     Examples
     --------
@@ -244,7 +239,7 @@ def plain(value: Any) -> JSON:
     kind = value.__class__
     if kind is str or kind is float or kind is int or kind is bool or value is None:
         return value
-    # Containers before models: asking whether something is a model runs Python code of pydantic.
+    # Containers before models: isinstance of a model runs Python code of pydantic.
     if isinstance(value, dict):
         return {str(key): item if item.__class__ in _SCALARS else plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

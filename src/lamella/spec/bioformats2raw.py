@@ -11,7 +11,7 @@ from lamella.spec.base import MetaModel
 
 
 class Bioformats2RawMeta(MetaModel):
-    """That a store holds several images, and in which order.
+    """List the images of a store with several images, in order.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
-"""Edits of the channels of an image: pure functions, model to new model; the one given is never changed.
+"""Edits of the channels of an image: pure functions that return a new model and never change their argument.
 
-Users of these import them from ``lamella.spec.edits``, beside the other edits of an image.
+Import them from ``lamella.spec.edits``, beside the other edits of an image.
 
 Layer: spec.
 """
@@ -24,7 +24,7 @@ _WINDOW_KEYS = ("start", "end", "min", "max")
 
 
 def new_omero(names: Sequence[str], name: str | None) -> OMEROMeta:
-    """Make the display block of a new image.
+    """Return the display block of a new image.
 
     Examples
     --------
@@ -42,9 +42,9 @@ def new_omero(names: Sequence[str], name: str | None) -> OMEROMeta:
 
 
 def channel_names(meta: ImagesMeta) -> list[str]:
-    """Get the names of the channels; empty when the image has no display block.
+    """Return the names of the channels; empty if the image has no display block.
 
-    A channel without a label counts as ``channel_N``, with its place from 0.
+    A channel without a label is called ``channel_N``, with its index from 0.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def channel_names(meta: ImagesMeta) -> list[str]:
 
 
 def fitted_names(names: Sequence[str], count: int) -> list[str]:
-    """Return as many names as there are channels: those beyond them are left out, a missing one is ``channel_N``.
+    """Return ``count`` channel names: surplus names are dropped, and a missing one is ``channel_N``.
 
     Examples
     --------
@@ -74,12 +74,7 @@ def _label(channel: ChannelMeta, index: int) -> str:
 
 
 def name_channels(meta: ImagesMeta, names: Sequence[str]) -> ImagesMeta:
-    """Give names to the channels of an image that has no display block.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The channels have names already.
+    """Name the channels of an image that has no display block.
 
     Examples
     --------
@@ -102,19 +97,7 @@ def name_channels(meta: ImagesMeta, names: Sequence[str]) -> ImagesMeta:
 
 
 def append_channel(meta: ImagesMeta, name: str, window: WindowDict | None = None) -> ImagesMeta:
-    """Add a channel after the last one.
-
-    Parameters
-    ----------
-    meta : ImagesMeta
-    name : str
-    window : WindowDict, optional
-        Its contrast limits; a valid document needs them once there are pixels (OM-03).
-
-    Raises
-    ------
-    InvalidArgumentError
-        The name is taken or empty, or the image has no display block.
+    """Add a channel after the last one; its contrast limits are required once there are pixels (OM-03).
 
     Examples
     --------
@@ -138,11 +121,6 @@ def append_channel(meta: ImagesMeta, name: str, window: WindowDict | None = None
 def rename_channel(meta: ImagesMeta, old: str, new: str) -> ImagesMeta:
     """Rename a channel; its colour and contrast stay.
 
-    Raises
-    ------
-    InvalidArgumentError
-        There is no channel ``old``, ``new`` is taken or empty, or the image has no display block.
-
     Examples
     --------
     >>> from lamella.models import axes
@@ -159,12 +137,7 @@ def rename_channel(meta: ImagesMeta, old: str, new: str) -> ImagesMeta:
 
 
 def set_contrast_limits(meta: ImagesMeta, channel: str, window: WindowDict) -> ImagesMeta:
-    """Set the contrast limits of a channel; keys that are not given stay.
-
-    Raises
-    ------
-    InvalidArgumentError
-        There is no such channel, or one of start, end, min, max is missing or not a finite number.
+    """Set the contrast limits of a channel; keys that are not passed stay.
 
     Examples
     --------
@@ -176,19 +149,14 @@ def set_contrast_limits(meta: ImagesMeta, channel: str, window: WindowDict) -> I
     90
     """
     edited = meta.copied()
-    found = _find_channel(edited, channel)
-    known: WindowDict = {} if found.window is None else found.window
-    found.window = _whole({**known, **window}, channel)
+    channel_meta = _find_channel(edited, channel)
+    limits: WindowDict = {} if channel_meta.window is None else channel_meta.window
+    channel_meta.window = _whole({**limits, **window}, channel)
     return edited
 
 
 def set_windows(meta: ImagesMeta, windows: Mapping[int, WindowDict]) -> ImagesMeta:
-    """Replace the contrast limits of channels, by their place from 0; places without a channel are passed over.
-
-    Raises
-    ------
-    InvalidArgumentError
-        One of start, end, min, max is missing or not a finite number, or the image has no display block.
+    """Replace the contrast limits of channels by index; indices without a channel are skipped.
 
     Examples
     --------
@@ -208,12 +176,7 @@ def set_windows(meta: ImagesMeta, windows: Mapping[int, WindowDict]) -> ImagesMe
 
 
 def fill_windows(meta: ImagesMeta, window: WindowDict) -> ImagesMeta:
-    """Give contrast limits to the channels that have none (OM-03).
-
-    Raises
-    ------
-    InvalidArgumentError
-        One of start, end, min, max is missing or not a finite number.
+    """Set contrast limits of the channels that have none (OM-03).
 
     Examples
     --------
@@ -229,14 +192,14 @@ def fill_windows(meta: ImagesMeta, window: WindowDict) -> ImagesMeta:
 
 
 def set_missing_windows(meta: ImagesMeta, window: WindowDict) -> None:
-    """As `fill_windows`, but in the model itself: for an edit that has made its copy already."""
+    """Like `fill_windows`, but change the model in place: for an edit that has already copied it."""
     for index, channel in enumerate(meta.omero.channels if meta.omero else []):
         if channel.window is None:
             channel.window = _whole(window, _label(channel, index))
 
 
 def _whole(window: WindowDict, channel: str) -> WindowDict:
-    """Copy contrast limits; refuse those that OM-03 does not allow."""
+    """Copy contrast limits; raise if they are incomplete (OM-03)."""
     for key in _WINDOW_KEYS:
         number = window.get(key)
         if isinstance(number, bool) or not hasattr(number, "__float__") or not math.isfinite(float(number)):

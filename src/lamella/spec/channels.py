@@ -1,4 +1,4 @@
-"""How a channel is shown: a colour from its name, and the omero entry of a new channel.
+"""Display of a channel: a colour from its name, and the omero entry of a new channel.
 
 Layer: spec.
 """
@@ -23,7 +23,7 @@ _DARK_ORANGE, _MAGENTA, _ORANGE, _RED = "FF8000", "FF00FF", "FFA500", "FF0000"
 _DYES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), color)
     for pattern, color in (
-        # Transmitted light first: "Phase 488" is no fluorescence.
+        # Transmitted light first: "Phase 488" is not fluorescence.
         (r"phase|bright.?field|\bbf\b|\bdic\b|transmitted|\btl\b|retardance", WHITE),
         # Names that contain a shorter name of another colour come before it.
         (r"irfp|sytox.?deep.?red|far.?red|cy7|cy5\.5|near.?infrared|\bnir\b", _RED),
@@ -62,15 +62,15 @@ _LINES: tuple[tuple[int, str], ...] = (
 
 
 STANDARD_COLORS = ("00FFFF", "FF00FF", "FFFF00", "FF4040", "40FF40", "6080FF", WHITE)
-"""For channels of which nothing is known; one channel alone is white, two are green and magenta, and of more than these
-the rest have the palette of labels."""
+"""Colours of channels without known names: a single one is white, two are green and magenta; further channels get
+colours of the label palette."""
 
 ALPHA = "alpha"
-"""Name, in any case, of the channel that is the opacity of an image in colour, and no light."""
+"""Name, in any case, of a channel that is the opacity of a colour image."""
 
 
 def standard_colors(count: int) -> list[str]:
-    """Choose colours that can be told apart, for channels of which nothing is known.
+    """Choose distinguishable colours for channels without known names.
 
     >>> standard_colors(1), standard_colors(2)
     (['FFFFFF'], ['00FF00', 'FF00FF'])
@@ -81,7 +81,7 @@ def standard_colors(count: int) -> list[str]:
 
 
 def _palette() -> Iterator[str]:
-    """Yield colours that can be told apart, without an end and none twice."""
+    """Yield distinguishable colours, without end and without repetition."""
     yield from STANDARD_COLORS
     seen = set(STANDARD_COLORS)
     for number in count_from(1):
@@ -92,13 +92,9 @@ def _palette() -> Iterator[str]:
 
 
 def distinct_colors(names: Sequence[str], colors: Sequence[str | None]) -> list[str]:
-    """Complete the colours of channels: from the name where it says one, else one that no other channel has.
+    """Complete the colours of channels: from the name if it indicates one, else one that no other channel has.
 
-    Parameters
-    ----------
-    names : sequence of str
-    colors : sequence of str or None
-        None for those that nothing is known of.
+    ``colors`` has None for each channel without a known colour.
 
     Examples
     --------
@@ -107,21 +103,16 @@ def distinct_colors(names: Sequence[str], colors: Sequence[str | None]) -> list[
     >>> distinct_colors(["channel_0"], [None]), distinct_colors(["a", "b"], [None, "FF0000"])
     (['FFFFFF'], ['00FFFF', 'FF0000'])
     """
-    found = [color or named_color(name) for name, color in zip(names, colors, strict=True)]
-    if not any(found):
-        return standard_colors(len(found))
-    used = {color.upper() for color in found if color}
+    known_colors = [color or named_color(name) for name, color in zip(names, colors, strict=True)]
+    if not any(known_colors):
+        return standard_colors(len(known_colors))
+    used = {color.upper() for color in known_colors if color}
     unused = (color for color in _palette() if color not in used)
-    return [color or next(unused) for color in found]
+    return [color or next(unused) for color in known_colors]
 
 
 def channel_color(name: str) -> str:
-    """Choose the colour of a channel from its name: a dye, or the wavelength that excites it.
-
-    Returns
-    -------
-    str
-        Six hex digits RGB without ``#`` (OM-02); white where the name says nothing.
+    """Choose the colour of a channel from its name, by dye or excitation wavelength; white if it shows neither.
 
     Examples
     --------
@@ -137,7 +128,7 @@ _NO_NAME = re.compile(r"(channel_\d+)?", re.IGNORECASE)
 
 
 def new_colors(names: Sequence[str]) -> list[str]:
-    """Choose the colours of new channels: by the name, and for ``channel_N`` colours that can be told apart.
+    """Choose the colours of new channels: by name, and distinguishable colours for ``channel_N``.
 
     >>> new_colors(["GFP", "membrane", "channel_2", "channel_3"])
     ['00FF00', 'FFFFFF', '00FFFF', 'FF00FF']
@@ -148,7 +139,7 @@ def new_colors(names: Sequence[str]) -> list[str]:
 
 
 def named_color(name: str) -> str | None:
-    """Choose the colour of a channel as `channel_color` does; None where the name says nothing.
+    """Choose a colour as `channel_color` does; None if the name does not show one.
 
     >>> named_color("BF"), named_color("channel_0")
     ('FFFFFF', None)
@@ -156,9 +147,9 @@ def named_color(name: str) -> str | None:
     for dye, color in _DYES:
         if dye.search(name):
             return color
-    found = _WAVELENGTH.search(name)
-    if found:
-        wavelength = int(found["nm"])
+    match = _WAVELENGTH.search(name)
+    if match:
+        wavelength = int(match["nm"])
         return next(color for end, color in _LINES if wavelength < end)
     return None
 
@@ -166,17 +157,9 @@ def named_color(name: str) -> str | None:
 def channel_meta(
     name: str, index: int, window: WindowDict | None = None, color: str | None = None
 ) -> ChannelMeta:
-    """Make the omero entry of a new channel; a viewer shows all channels at first, but not an opacity.
+    """Return the omero entry of a new channel. All channels are visible at first, except an opacity.
 
-    Parameters
-    ----------
-    name : str
-    index : int
-        Place on the channel axis, from 0.
-    window : WindowDict, optional
-        Contrast limits, once there are pixels (OM-03).
-    color : str, optional
-        From the name by default.
+    ``color`` defaults to the colour of the name; ``window`` is needed once there are pixels (OM-03).
 
     Examples
     --------

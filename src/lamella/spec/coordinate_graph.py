@@ -1,6 +1,7 @@
 """The graph of coordinate systems: finding the transformation from one system to another (CS-04).
 
-Systems and arrays are its places, transformations lead from one to the next, and back where they can be inverted.
+Its vertices are coordinate systems and arrays. Transformations are its edges, in both directions if they can be
+inverted.
 
 Layer: spec.
 """
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Vertex(NamedTuple):
-    """A coordinate system by name, in the group at a path; without a name the array at that path."""
+    """A coordinate system by name, in the group at a path; without a name, the array at the path."""
 
     name: str
     path: str = ""
@@ -43,7 +44,7 @@ class Vertex(NamedTuple):
 
 
 class _Step(NamedTuple):
-    place: Vertex
+    vertex: Vertex
     transformation: Transformation
 
 
@@ -72,7 +73,7 @@ class CoordinateGraph:
 
     @classmethod
     def of_scene(cls, scene: SceneMeta) -> CoordinateGraph:
-        """Make the graph of a scene."""
+        """Build the graph of a scene."""
         graph = cls()
         graph._add_systems(scene.coordinate_systems or [])
         graph._add_all(scene.coordinate_transformations)
@@ -80,7 +81,7 @@ class CoordinateGraph:
 
     @classmethod
     def of_image(cls, image: MultiScaleMeta) -> CoordinateGraph:
-        """Make the graph of an image: its systems, and its levels by their paths.
+        """Build the graph of an image: its systems, and its levels by path.
 
         Examples
         --------
@@ -96,7 +97,7 @@ class CoordinateGraph:
         return graph
 
     def add_image(self, image: MultiScaleMeta, path: str = "") -> None:
-        """Add the systems and levels of an image at a path below the document, as a scene has them.
+        """Add the systems and levels of an image at a path below the document of a scene.
 
         Examples
         --------
@@ -128,7 +129,7 @@ class CoordinateGraph:
 
     @property
     def systems(self) -> list[SystemReference]:
-        """The coordinate systems and arrays that it knows.
+        """List the coordinate systems and arrays of the graph.
 
         Examples
         --------
@@ -140,18 +141,18 @@ class CoordinateGraph:
         return [_reference(place) for place in self._axes]
 
     def axes(self, system: str | SystemReference) -> list[AxisMeta] | None:
-        """Get the axes of a system; None when they are described elsewhere.
+        """Return the axes of a system; None if another document describes them.
 
         Raises
         ------
         InvalidArgumentError
             There is no such system.
         """
-        found = self._axes[self._find(system)]
-        return None if found is None else [axis.copied() for axis in found]
+        axes = self._axes[self._find(system)]
+        return None if axes is None else [axis.copied() for axis in axes]
 
     def between(self, source: str | SystemReference, target: str | SystemReference) -> Transformation:
-        """Find the transformation from one system to another: the way with the fewest steps.
+        """Find the transformation from one system to another: the path with the fewest steps.
 
         Parameters
         ----------
@@ -167,27 +168,27 @@ class CoordinateGraph:
         Raises
         ------
         InvalidArgumentError
-            There is no such system, or nothing that can be used leads from one to the other.
+            There is no such system, or no usable path between the two.
         """
         start, end = self._find(source), self._find(target)
         came: dict[Vertex, tuple[Vertex, _Step]] = {}
         border = deque([start])
         while border and end not in came and start != end:
-            place = border.popleft()
-            for step in self._steps.get(place, []):
-                if step.place != start and step.place not in came:
-                    came[step.place] = (place, step)
-                    border.append(step.place)
+            vertex = border.popleft()
+            for step in self._steps.get(vertex, []):
+                if step.vertex != start and step.vertex not in came:
+                    came[step.vertex] = (vertex, step)
+                    border.append(step.vertex)
         if start != end and end not in came:
             raise InvalidArgumentError(self._no_way(start, end))
         way: list[Transformation] = []
-        place = end
-        while place != start:
-            place, step = came[place]
+        vertex = end
+        while vertex != start:
+            vertex, step = came[vertex]
             way.insert(0, step.transformation)
-        made = compose(*way) if way else Identity()
-        made.input, made.output = _reference(start), _reference(end)
-        return made
+        transformation = compose(*way) if way else Identity()
+        transformation.input, transformation.output = _reference(start), _reference(end)
+        return transformation
 
     def _no_way(self, start: Vertex, end: Vertex) -> str:
         reasons = "; ".join(self._unusable)
@@ -222,7 +223,7 @@ class CoordinateGraph:
         for transformation in transformations:
             ends = [_place(side, path) for side in (transformation.input, transformation.output)]
             if None in ends:
-                self._unusable.append(f"{transformation.title} does not say what it joins (CT-20)")
+                self._unusable.append(f"{transformation.title} has no input or output (CT-20)")
                 continue
             source, target = [end for end in ends if end is not None]
             self._add(source, target, transformation)
@@ -246,7 +247,7 @@ class CoordinateGraph:
             self._steps.setdefault(target, []).append(_Step(source, back))
 
     def _misfit(self, source: Vertex, target: Vertex, transformation: Transformation) -> str:
-        """Say why the parameters do not fit the axes of the systems (CT-27); empty when they do."""
+        """Describe why the parameters do not fit the axes of the systems (CT-27); empty if they fit."""
         before, after = self._axes[source], self._axes[target]
         if before is None:
             return ""

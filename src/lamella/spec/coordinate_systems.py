@@ -1,6 +1,6 @@
-"""Models of coordinate systems: those of a scene, and those that an image has beside its own axes (0.6).
+"""Models of coordinate systems: those of a scene, and the additional ones of an image (0.6).
 
-Finding a way between systems is in ``lamella.spec.coordinate_graph``.
+``lamella.spec.coordinate_graph`` finds transformations between systems.
 
 Layer: spec.
 """
@@ -29,15 +29,15 @@ else:
         except ValidationError as error:
             raise ValueError(describe(error)) from error
 
-    # The models of the 12 types load with the first document that has one: few have, and they cost a tenth of the
-    # time that it takes to open a store.
+    # The models of the 12 types are imported with the first document that has one: they take a tenth of the
+    # time of opening a store.
     KeptTransformation = Annotated[Any, BeforeValidator(_read)]
 
 INTRINSIC = "intrinsic"
-"""Name that the system of an image's axes gets where a document has none (CT-23)."""
+"""Default name of the system of an image's axes (CT-23)."""
 
 FIELD_OF_VIEW = "world"
-"""Name that the system of the whole field of view gets where a document has none (CT-24)."""
+"""Default name of the system of the whole field of view (CT-24)."""
 
 
 class CoordinateSystemMeta(MetaModel):
@@ -69,11 +69,11 @@ class CoordinateSystemMeta(MetaModel):
 
 
 class ImageSystemsMeta(MetaModel):
-    """The coordinate systems of an image, beside what ``MultiScaleMeta`` says in every version.
+    """The coordinate systems of an image in 0.6, beside the axes in ``MultiScaleMeta``.
 
-    The axes of the image are the intrinsic system, which the levels lead to. The transformation of the whole
-    field of view, ``MultiScaleMeta.coordinate_transformations``, leads from there to another system with the
-    same axes. Neither is repeated here.
+    The axes of the image are the intrinsic system, to which the levels lead. The transformation of the whole field of
+    view, ``MultiScaleMeta.coordinate_transformations``, leads from there to another system with the same axes. Neither
+    is repeated here.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class ImageSystemsMeta(MetaModel):
 
 
 class SceneMeta(MetaModel):
-    """A scene: images and other groups brought together by transformations (SC-01, SC-02, CT-26).
+    """A scene: images and other groups related by transformations (SC-01, SC-02, CT-26).
 
     Attributes
     ----------
@@ -134,7 +134,7 @@ class SceneMeta(MetaModel):
 
 
 def drop_nulls(axis: dict[str, Any]) -> None:
-    """Take off the keys of an axis that hold null though 0.6 wants a boolean or a text (AX-13).
+    """Remove keys of an axis that are null where 0.6 requires a boolean or a text (AX-13).
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Edits of an image's metadata: pure functions from a model to a new model; the one given is never changed.
+"""Edits of an image's metadata: pure functions that return a new model and never change their argument.
 
-Only the first multiscales entry is edited (RD-05). ``lamella.spec.geometry`` works out the numbers; the
-edits of channels stand in ``lamella.spec.channel_edits`` and are offered here; saving is the store's work.
+They edit the first multiscales entry (RD-05). ``lamella.spec.geometry`` computes the numbers; the edits of channels in
+``lamella.spec.channel_edits`` are exported here; the store saves the result.
 
 Layer: spec.
 """
@@ -65,21 +65,9 @@ _ONE_LEVEL_DETAILS = {"description": "One level: nothing was downscaled."}
 
 
 def new_images(axes: Sequence[AxisMeta], channel_names: Sequence[str], name: str | None = None) -> ImagesMeta:
-    """Make the metadata of an image without levels.
+    """Return the metadata of an image without levels.
 
-    Parameters
-    ----------
-    axes : sequence of AxisMeta
-        2 to 5, in the order of the array's dimensions.
-    channel_names : sequence of str
-        Along the channel axis; without such an axis at most one.
-    name : str, optional
-        Name of the image (MS-08).
-
-    Raises
-    ------
-    InvalidArgumentError
-        Axes that no version allows, or names that are not text or have no axis.
+    Without a channel axis there is at most one channel name.
 
     Examples
     --------
@@ -96,7 +84,7 @@ def new_images(axes: Sequence[AxisMeta], channel_names: Sequence[str], name: str
     has_axis = channel_axis(axes) is not None
     if len(channel_names) > 1 and not has_axis:
         raise InvalidArgumentError(
-            f"{len(channel_names)} channel names {list(channel_names)} were given for the axes "
+            f"{len(channel_names)} channel names {list(channel_names)} for the axes "
             f"{', '.join(axis.name for axis in axes)}: add a channel axis or give one name"
         )
     omero = new_omero(channel_names, name) if channel_names else None
@@ -112,22 +100,8 @@ def add_dataset(
 ) -> ImagesMeta:
     """List a new level, before all levels with coarser pixels (MS-05).
 
-    Parameters
-    ----------
-    meta : ImagesMeta
-    path : str
-        Path of the array relative to the image.
-    transforms : sequence of TransformationMeta, optional
-        Any; the valid equivalent is stored. By default a scale of ones.
-    window : WindowDict, optional
-        Contrast limits of channels that have none yet.
-
-    Raises
-    ------
-    NodeExistsError
-        The level is listed already.
-    InvalidArgumentError
-        Transformations that do not fit the axes.
+    ``transforms`` may be any list; the valid equivalent is stored, by default a scale of ones. ``window`` becomes the
+    contrast limits of channels that have none.
 
     Examples
     --------
@@ -140,11 +114,11 @@ def add_dataset(
     edited = meta.copied()
     scales = edited.multiscales[0]
     if path in scales.get_dataset_paths():
-        raise NodeExistsError(f"the image has a level {path!r} already")
+        raise NodeExistsError(f"the image already has a level {path!r}")
     valid = normalize_transforms(transforms or [], len(scales.axes))
     dataset = DatasetMeta(path=path, coordinate_transformations=valid)
     ndim = len(scales.axes)
-    coarser = [_pixel_size(known, ndim) > _pixel_size(dataset, ndim) for known in scales.datasets]
+    coarser = [_pixel_size(other, ndim) > _pixel_size(dataset, ndim) for other in scales.datasets]
     scales.datasets.insert(coarser.index(True) if True in coarser else len(coarser), dataset)
     _describe_one_level(scales)
     if window is not None:
@@ -158,12 +132,7 @@ def _pixel_size(dataset: DatasetMeta, ndim: int) -> float:
 
 
 def remove_dataset(meta: ImagesMeta, path: str) -> ImagesMeta:
-    """Take a level off the list.
-
-    Raises
-    ------
-    NodeNotFoundError
-        There is no such level.
+    """Remove a level from the list.
 
     Examples
     --------
@@ -179,7 +148,7 @@ def remove_dataset(meta: ImagesMeta, path: str) -> ImagesMeta:
 
 
 def _describe_one_level(scales: MultiScaleMeta) -> None:
-    """Say of an image with one level that nothing was downscaled (MS-09, MS-10), and no longer when there are more."""
+    """Mark an image with one level as not downscaled (MS-09, MS-10); remove the mark if there are more."""
     if len(scales.datasets) == 1 and scales.type is None and scales.metadata is None:
         scales.type, scales.metadata = _ONE_LEVEL, dict(_ONE_LEVEL_DETAILS)
     elif len(scales.datasets) != 1 and scales.type == _ONE_LEVEL and scales.metadata == _ONE_LEVEL_DETAILS:
@@ -187,15 +156,7 @@ def _describe_one_level(scales: MultiScaleMeta) -> None:
 
 
 def describe_levels(meta: ImagesMeta, method: str | None, details: JSON) -> ImagesMeta:
-    """Say how the levels were made (MS-09, MS-10).
-
-    Parameters
-    ----------
-    meta : ImagesMeta
-    method : str or None
-        The downscaling method, such as "mean"; None to say nothing.
-    details : JSON
-        An object that describes it.
+    """Record how the levels were computed (MS-09, MS-10): the method, such as "mean", and its details.
 
     Examples
     --------
@@ -211,25 +172,10 @@ def describe_levels(meta: ImagesMeta, method: str | None, details: JSON) -> Imag
 
 
 def set_transform(meta: ImagesMeta, image: str, transforms: Sequence[TransformationMeta]) -> ImagesMeta:
-    """Set the transformations of one level, or of the whole field of view.
+    """Set the transformations of one level, or ("*") of the whole field of view.
 
-    The lower levels are derived from the first: they keep their size and their place relative to it when it changes.
-    Setting a lower level changes that one only.
-
-    Parameters
-    ----------
-    meta : ImagesMeta
-    image : str
-        Path of a level, or "*".
-    transforms : sequence of TransformationMeta
-        Any; the valid equivalent is stored (CT-02 to CT-05).
-
-    Raises
-    ------
-    NodeNotFoundError
-        There is no such level.
-    InvalidArgumentError
-        Transformations that do not fit the axes.
+    Setting level 0 changes the lower levels too: they keep their size and position relative to it. Setting a lower
+    level changes only that level. The valid equivalent of ``transforms`` is stored (CT-02 to CT-05).
 
     Examples
     --------
@@ -253,11 +199,11 @@ def set_transform(meta: ImagesMeta, image: str, transforms: Sequence[Transformat
 
 
 def _move_lower_levels(scales: MultiScaleMeta, new: Sequence[TransformationMeta]) -> None:
-    """Keep the lower levels' size and place relative to level 0, which gets new transformations."""
+    """Keep the size and position of lower levels relative to level 0, which gets new transformations."""
     ndim, (first, *lower) = len(scales.axes), scales.datasets
     old_scale, old_start = stored_transform(first.coordinate_transformations, ndim, first.path)
     new_scale, new_start = stored_transform(new, ndim, first.path)
-    # A size of 0 leaves no ratio: then the size stays as it is.
+    # A size of 0 has no ratio to keep: it stays.
     ratios = [size / old if size and old else 1.0 for size, old in zip(new_scale, old_scale, strict=True)]
     for level in lower:
         scale, start = stored_transform(level.coordinate_transformations, ndim, level.path)
@@ -272,27 +218,10 @@ def _move_lower_levels(scales: MultiScaleMeta, new: Sequence[TransformationMeta]
 
 
 def set_scale(meta: ImagesMeta, image: str, axis_name: str, value: float) -> ImagesMeta:
-    """Set the pixel size of one level, or the factor of the whole field of view, along one axis.
+    """Set the pixel size of one level, or ("*") the factor of the whole field of view, along one axis.
 
-    The levels of a pyramid show one object, so the other levels keep their ratio to the one that is set, and
-    their offsets from level 0 (half a pixel for binned levels, A3) grow with it. Level 0 stays where it is.
-
-    Parameters
-    ----------
-    meta : ImagesMeta
-    image : str
-        Path of a level, or "*", which starts from ones.
-    axis_name : str
-        Name of an axis, in any case.
-    value : float
-        Finite and above 0, in the unit of the axis.
-
-    Raises
-    ------
-    NodeNotFoundError
-        There is no such level.
-    InvalidArgumentError
-        There is no such axis, or the value is not finite and above 0.
+    All levels of a pyramid show one object. So the other levels keep their ratio to the changed one, and their offsets
+    from level 0 (half a pixel for binned levels, A3) grow with it. Level 0 does not move.
 
     Examples
     --------
@@ -330,7 +259,7 @@ def _rescale_levels(scales: MultiScaleMeta, target: DatasetMeta, axis: int, valu
     for level, (scale, translation) in zip(scales.datasets, stored, strict=True):
         if level is target:
             scale[axis] = value
-        elif old:  # a pixel size of 0 leaves no ratio to keep
+        elif old:  # a pixel size of 0 has no ratio to keep
             scale[axis] = value * (scale[axis] / old)
         if old:
             translation[axis] = origin + (translation[axis] - origin) * (value / old)
@@ -340,6 +269,6 @@ def _rescale_levels(scales: MultiScaleMeta, target: DatasetMeta, axis: int, valu
 def _written(
     old: Sequence[TransformationMeta], scale: Sequence[float], translation: Sequence[float]
 ) -> list[TransformationMeta]:
-    """Give what replaces ``old``: a translation by zero only where one was written before."""
+    """Return the replacement of ``old``; it has a translation by zero only if ``old`` had a translation."""
     shifted = any(translation) or any(transform.type == "translation" for transform in old)
     return scale_and_translation(scale, translation if shifted else None, unknown_keys_of=old)

@@ -1,7 +1,7 @@
-"""The algebra of coordinate transformations: composing them, and those of pyramid levels.
+"""The algebra of coordinate transformations: composing them, and deriving those of pyramid levels.
 
-Vectors hold one number per axis, in axis order and in the unit of each axis. Pixel (0, 0, ...) has its centre
-at the translation. What changes the metadata of an image is in ``lamella.spec.edits``.
+Vectors have one number per axis, in axis order and in the unit of each axis. Pixel (0, 0, ...) has its centre at the
+translation. ``lamella.spec.edits`` changes the metadata of an image.
 
 Layer: spec.
 """
@@ -22,16 +22,11 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 WHOLE = "*"
-"""Stands for the whole field of view where the name of an image is asked for."""
+"""Name of the whole field of view in arguments that otherwise name a level."""
 
 
 def find_dataset(meta: ImagesMeta, image: str) -> DatasetMeta:
-    """Find a level by its path.
-
-    Raises
-    ------
-    NodeNotFoundError
-        There is no such level; the message names those there are.
+    """Return a level by its path.
 
     Examples
     --------
@@ -46,25 +41,14 @@ def find_dataset(meta: ImagesMeta, image: str) -> DatasetMeta:
     for dataset in datasets:
         if dataset.path == image:
             return dataset
-    known = ", ".join(repr(dataset.path) for dataset in datasets) or "none yet"
-    raise NodeNotFoundError(f"the image has no level {image!r}: it has {known}")
+    listed = ", ".join(repr(dataset.path) for dataset in datasets) or "none yet"
+    raise NodeNotFoundError(f"the image has no level {image!r}: it has {listed}")
 
 
 def effective_scale(meta: ImagesMeta, image: str) -> list[float]:
-    """Compute the size of a pixel of one level in the image's coordinates: FOV scale x level scale (CT-07).
+    """Return the pixel size of a level in the image's coordinates: FOV scale x level scale (CT-07).
 
-    Parameters
-    ----------
-    meta : ImagesMeta
-    image : str
-        Path of a level, or "*" for the factor of the whole field of view alone.
-
-    Raises
-    ------
-    NodeNotFoundError
-        There is no such level.
-    MetadataError
-        A stored transformation has not one finite number per axis, or is stored elsewhere.
+    ``image`` is the path of a level, or "*" for the factor of the whole field of view alone.
 
     Examples
     --------
@@ -79,20 +63,9 @@ def effective_scale(meta: ImagesMeta, image: str) -> list[float]:
 
 
 def effective_translation(meta: ImagesMeta, image: str) -> list[float]:
-    """Compute where the first pixel of one level lies: FOV scale x level shift + FOV shift (CT-07).
+    """Return the position of a level's first pixel: FOV scale x level shift + FOV shift (CT-07).
 
-    Parameters
-    ----------
-    meta : ImagesMeta
-    image : str
-        Path of a level, or "*" for the shift of the whole field of view alone.
-
-    Raises
-    ------
-    NodeNotFoundError
-        There is no such level.
-    MetadataError
-        A stored transformation has not one finite number per axis, or is stored elsewhere.
+    ``image`` is the path of a level, or "*" for the shift of the whole field of view alone.
 
     Examples
     --------
@@ -124,12 +97,7 @@ def _effective(meta: ImagesMeta, image: str) -> tuple[list[float], list[float]]:
 def stored_transform(
     transforms: Sequence[TransformationMeta], ndim: int, image: str
 ) -> tuple[list[float], list[float]]:
-    """Compose transformations that were read from a document into a scale and a translation.
-
-    Raises
-    ------
-    MetadataError
-        One has not one number per axis, or is stored elsewhere.
+    """Compose transformations read from a document into a scale and a translation.
 
     Examples
     --------
@@ -169,24 +137,10 @@ def _compose(transforms: Sequence[TransformationMeta], ndim: int) -> tuple[list[
 
 
 def normalize_transforms(transforms: Sequence[TransformationMeta], ndim: int) -> list[TransformationMeta]:
-    """Give the valid equivalent of transformations: one scale, then at most one translation (CT-02 to CT-05).
+    """Return the valid equivalent of transformations: one scale, then at most one translation.
 
-    Parameters
-    ----------
-    transforms : sequence of TransformationMeta
-        Identities, scales and translations in any number and order; they apply first to last.
-    ndim : int
-        Number of axes.
-
-    Returns
-    -------
-    list of TransformationMeta
-        New models; a translation by zero is left out unless one was given. Unknown keys survive.
-
-    Raises
-    ------
-    InvalidArgumentError
-        Not transformations, not one number per axis, or numbers that are not finite.
+    The result (CT-02 to CT-05) consists of new models with the unknown keys of the old ones. It has a translation by
+    zero only if ``transforms`` had a translation.
 
     Examples
     --------
@@ -197,15 +151,15 @@ def normalize_transforms(transforms: Sequence[TransformationMeta], ndim: int) ->
     >>> [transform.to_json() for transform in normalize_transforms([], 2)]
     [{'type': 'scale', 'scale': [1.0, 1.0]}]
     """
-    given = _checked_transforms(transforms)
-    scale, translation = _compose(given, ndim)
+    valid = _checked_transforms(transforms)
+    scale, translation = _compose(valid, ndim)
     for numbers in (scale, translation):
         if not all(map(math.isfinite, numbers)):
             raise InvalidArgumentError(
-                f"the transformations {_shown(given)} are not finite numbers for every axis"
+                f"the transformations {_shown(valid)} are not finite numbers for every axis"
             )
-    shifted = any(transform.type == "translation" for transform in given) or any(translation)
-    return scale_and_translation(scale, translation if shifted else None, unknown_keys_of=given)
+    shifted = any(transform.type == "translation" for transform in valid) or any(translation)
+    return scale_and_translation(scale, translation if shifted else None, unknown_keys_of=valid)
 
 
 def scale_and_translation(
@@ -214,7 +168,7 @@ def scale_and_translation(
     *,
     unknown_keys_of: Sequence[TransformationMeta] = (),
 ) -> list[TransformationMeta]:
-    """Make the list that a dataset holds: a scale, then a translation unless it is None.
+    """Return the transformations of a dataset: a scale, then a translation unless it is None.
 
     Examples
     --------
@@ -222,7 +176,7 @@ def scale_and_translation(
     [{'type': 'scale', 'scale': [2.0, 2.0]}]
     """
     values = {"scale": scale, "translation": translation}
-    made = []
+    transforms = []
     for kind, numbers in values.items():
         if numbers is None:
             continue
@@ -230,8 +184,8 @@ def scale_and_translation(
         for transform in unknown_keys_of:
             if transform.type == kind:
                 unknown |= transform.model_extra or {}
-        made.append(TransformationMeta.from_json({**unknown, "type": kind, kind: list(numbers)}))
-    return made
+        transforms.append(TransformationMeta.from_json({**unknown, "type": kind, kind: list(numbers)}))
+    return transforms
 
 
 def _checked_transforms(transforms: Sequence[TransformationMeta]) -> list[TransformationMeta]:
@@ -253,27 +207,10 @@ def _shown(transforms: Sequence[TransformationMeta]) -> str:
 def pyramid_shapes(
     shape: Shape, dims: Sequence[int] | Mapping[int, int], levels: int
 ) -> list[tuple[Shape, tuple[int, ...]]]:
-    """Plan the levels of a pyramid: each shrinks, rounding up, every dimension of ``dims`` that is above 1.
+    """Return shape and cumulative factors of each pyramid level; shapes are rounded up.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Lengths of level 0 per axis.
-    dims : sequence of int, or mapping of int to int
-        Indices of the axes to halve, or the factor of each axis.
-    levels : int
-        Number of levels, level 0 counted.
-
-    Returns
-    -------
-    list of (shape, factors)
-        One entry per level, level 0 first. The factors are cumulative: how many pixels of level 0 one pixel
-        spans along each axis.
-
-    Raises
-    ------
-    InvalidArgumentError
-        No level, or an axis that is not there.
+    ``dims`` are the axes to halve, or maps axes to their factors. Axes of length 1 stay. The cumulative factor is the
+    number of pixels of level 0 that one pixel of the level spans.
 
     Examples
     --------
@@ -305,28 +242,8 @@ def level_transforms(
 ) -> list[TransformationMeta]:
     """Derive the transformations of a pyramid level from those of level 0.
 
-    The centre of a pixel binned from ``f`` pixels lies ``(f - 1) / 2`` pixels further than that of the first
-    of them: the translation grows by (scale_N - scale_0) / 2 per axis. A pixel picked by stride stays in its
-    place (A3).
-
-    Parameters
-    ----------
-    base : sequence of TransformationMeta
-        Of level 0.
-    factors : sequence of int or float
-        Pixels of level 0 that one pixel of the level spans, per axis.
-    method : str
-        "stride", or the name of a method that bins.
-
-    Returns
-    -------
-    list of TransformationMeta
-        A scale, then a translation unless it is zero.
-
-    Raises
-    ------
-    InvalidArgumentError
-        ``base`` has not one number per factor.
+    The centre of a pixel binned from ``f`` pixels lies ``(f - 1) / 2`` pixels after the centre of the first of them:
+    the translation grows by (scale_N - scale_0) / 2 per axis. A pixel picked by stride does not move (A3).
 
     Examples
     --------

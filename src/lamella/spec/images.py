@@ -15,7 +15,7 @@ from lamella.spec.transforms import TransformationMeta
 
 
 class DatasetMeta(MetaModel):
-    """One level of an image: an array and where it lies in space.
+    """One level of an image: an array and its position in space.
 
     Attributes
     ----------
@@ -50,12 +50,11 @@ class MultiScaleMeta(MetaModel):
     coordinate_transformations : list of TransformationMeta or None
         Applied after those of each dataset (CT-07).
     type : str or None
-        How the levels were made (MS-09).
+        How the levels were computed (MS-09).
     metadata : JSON
         Details of the method (MS-10).
     systems : ImageSystemsMeta or None
-        Coordinate systems beside the axes, and the transformations between them, which 0.6 can say; None when
-        there are none.
+        Further coordinate systems and their transformations (0.6); None if there are none.
 
     Examples
     --------
@@ -77,7 +76,7 @@ class MultiScaleMeta(MetaModel):
     systems: ImageSystemsMeta | None = Field(default=None, alias="lamella:systems")
 
     def get_dataset_paths(self) -> list[str]:
-        """Get the paths of the levels, finest first.
+        """Return the paths of the levels, finest first.
 
         Examples
         --------
@@ -88,10 +87,10 @@ class MultiScaleMeta(MetaModel):
 
 
 class ImagesMeta(MetaModel):
-    """What the document of an image says: its multiscales entries and the display block.
+    """The metadata of an image: its multiscales entries and the display block.
 
-    Readers take the first entry (RD-05). There is none as long as an image has no array: the specification
-    has no image without levels (MS-01, MS-03), so only the display block is stored then.
+    Readers use the first entry (RD-05). The specification does not allow images without levels (MS-01, MS-03), so an
+    image without arrays stores the display block only.
 
     Examples
     --------

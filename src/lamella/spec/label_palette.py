@@ -1,4 +1,4 @@
-"""A colour for every label id: what `set_colors()` writes and what previews show where none is stored.
+"""A colour for every label id: `set_colors()` writes them, and previews use them for labels without colours.
 
 Layer: spec. Arithmetic on integers.
 """
@@ -11,11 +11,11 @@ _GOLDEN = 11400714819323198485
 """The golden ratio's part below 1, times 2**64: whole numbers keep ids beyond 2**53 apart."""
 
 _TIERS = ((0.9, 0.8), (0.85, 1.0), (0.5, 0.95))
-"""Saturation and brightness of ids one after the other, so that like hues differ too; all are bright on black."""
+"""Saturation and brightness of consecutive ids, so that similar hues differ too; all are bright on black."""
 
 
 def label_color(value: int) -> tuple[int, int, int]:
-    """Return a bright colour for a label id, always the same; ids near each other differ clearly.
+    """Return a bright colour for a label id, always the same; neighbouring ids differ clearly.
 
     >>> label_color(1), label_color(2), label_color(2**63)
     ((38, 101, 255), (192, 242, 121), (121, 242, 242))

@@ -13,7 +13,7 @@ from lamella.spec.base import MetaModel
 
 
 class LabelsMeta(MetaModel):
-    """Which label images an image has: the document of the group ``labels``.
+    """The list of an image's label images: the document of the group ``labels``.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class LabelColorMeta(MetaModel):
 
 
 class ImageLabelMeta(MetaModel):
-    """What makes an image a label image: colours and properties of its labels, and its source.
+    """The metadata of a label image: colours and properties of its labels, and its source.
 
     Attributes
     ----------

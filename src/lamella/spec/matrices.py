@@ -19,11 +19,11 @@ _TOLERANCE = 1e-3
 """Rotations are written with few decimals: 0.7071 squared twice is 0.99998."""
 
 _SINGULAR = 1e-12
-"""Pivots below this part of the largest number count as zero."""
+"""Pivots below this fraction of the largest number count as zero."""
 
 
 def identity_matrix(size: int) -> Matrix:
-    """Make the affine matrix that moves nothing.
+    """Return the affine identity matrix.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def apply_matrix(matrix: Matrix, point: Sequence[float]) -> list[float]:
 
 
 def multiply(first: Matrix, second: Matrix) -> Matrix:
-    """Make the affine matrix that applies ``first`` and then ``second``.
+    """Return the affine matrix that applies ``first`` and then ``second``.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def multiply(first: Matrix, second: Matrix) -> Matrix:
 
 
 def inverse_matrix(matrix: Matrix) -> Matrix | None:
-    """Invert a square affine matrix; None when it is not square, or flattens space.
+    """Return the inverse of a square affine matrix; None if it is not square or not invertible.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def determinant(matrix: Matrix) -> float:
 
 
 def is_rotation(matrix: Matrix) -> bool:
-    """Tell whether a square matrix is orthonormal with determinant 1, within the digits that people write.
+    """Return whether a square matrix is orthonormal with determinant 1, within the usual rounding.
 
     Examples
     --------
@@ -129,10 +129,10 @@ def is_rotation(matrix: Matrix) -> bool:
     (True, False)
     """
     size = len(matrix)
-    for one in range(size):
+    for row in range(size):
         for other in range(size):
-            product = sum(a * b for a, b in zip(matrix[one], matrix[other], strict=True))
+            product = sum(a * b for a, b in zip(matrix[row], matrix[other], strict=True))
             # Written so that nan and infinity are no match.
-            if not abs(product - (one == other)) <= _TOLERANCE:
+            if not abs(product - (row == other)) <= _TOLERANCE:
                 return False
     return abs(determinant(matrix) - 1) <= _TOLERANCE * size

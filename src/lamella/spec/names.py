@@ -1,4 +1,4 @@
-"""Names of rows, columns and fields: what is one, and which of them collide.
+"""Names of rows, columns and fields: which are valid, and which collide.
 
 Layer: spec.
 """
@@ -17,7 +17,7 @@ _ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a text is made of ASCII letters and digits only.
+    """Return whether a text consists of ASCII letters and digits only.
 
     Examples
     --------
@@ -28,17 +28,7 @@ def is_name(text: str) -> bool:
 
 
 def check_name(name: str) -> str:
-    """Refuse what is not a name of a row, column or field: ASCII letters and digits only (PL-03, WL-02, A19).
-
-    Returns
-    -------
-    str
-        The name.
-
-    Raises
-    ------
-    InvalidNameError
-        Anything else; the message says why.
+    """Return the name; raise InvalidNameError unless it is ASCII letters and digits (PL-03, WL-02, A19).
 
     Examples
     --------
@@ -50,7 +40,7 @@ def check_name(name: str) -> str:
     lamella.errors.InvalidNameError: '../A' is not a name: '.' and '/' are not allowed, ...
     """
     if not isinstance(name, str):
-        raise InvalidNameError(f"{name!r} is not a name: give a text of letters A-Z, a-z and digits 0-9")
+        raise InvalidNameError(f"{name!r} is not a name: use letters A-Z, a-z and digits 0-9")
     if not name:
         raise InvalidNameError("'' is not a name: it is empty; use letters A-Z, a-z and digits 0-9")
     if not is_name(name):
@@ -63,7 +53,7 @@ def check_name(name: str) -> str:
 
 
 def case_collisions(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Find names that differ only by case: one folder on many file systems (PL-03).
+    """Return names that differ only by case: one folder on many file systems (PL-03).
 
     Examples
     --------

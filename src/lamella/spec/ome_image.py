@@ -1,6 +1,6 @@
-"""What OME-XML says of one image: the facts that OME-NGFF has no place for, or that a writer left out of it.
+"""The description of one image in OME-XML: facts that OME-NGFF cannot store, or that a writer left out of it.
 
-Layer: spec. The XML is parsed by :mod:`lamella.spec.ome_xml`, and found by :mod:`lamella.nodes.ome_xml`.
+Layer: spec. :mod:`lamella.spec.ome_xml` parses the XML, and :mod:`lamella.nodes.ome_xml` finds it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class OMEImage:
     Attributes
     ----------
     name : str or None
-        Name that the microscope gave it.
+        Name from the microscope.
     acquired : datetime or None
-        When it was acquired; without a time zone where the file names none.
+        Time of acquisition; without a time zone if the file names none.
     channel_names : tuple of str or None
         One per channel; None for those without a name.
     scale : dict of str to float
-        Physical size of a voxel along "z", "y", "x", and the interval along "t"; only what is known.
+        Physical size of a voxel along "z", "y", "x", and the interval along "t"; unknown sizes are missing.
     units : dict of str to str
         UDUNITS-2 name of the unit of each of these.
 
@@ -49,19 +49,16 @@ class OMEImage:
 
 
 def unsized_axes(meta: ImagesMeta) -> list[int]:
-    """List the axes of space and time whose size the metadata leave open: scale 1 at the finest level, and no unit.
+    """List the space and time axes whose size is unknown: scale 1 at the finest level, and no unit.
 
-    A scale of 1 in a unit is a size; without a unit it is what writers put where they know none. The axes of space
-    count together: one that has a size or a unit says that the others were meant too.
-
-    Raises
-    ------
-    MetadataError
-        A stored transformation has not one number per axis.
+    A scale of 1 with a unit is a size; without a unit it is what writers store if they know no size. The space axes
+    count together: if one has a size or a unit, the others are known too.
     """
     image = meta.multiscales[0]
     kinds = [axis_kind(axis) for axis in image.axes]
-    groups = [[index for index, kind in enumerate(kinds) if kind == wanted] for wanted in ("space", "time")]
+    groups = [
+        [index for index, kind in enumerate(kinds) if kind == searched] for searched in ("space", "time")
+    ]
     bare = [group for group in groups if not any(image.axes[index].unit for index in group)]
     if not any(bare) or not image.datasets:
         return []
@@ -70,35 +67,22 @@ def unsized_axes(meta: ImagesMeta) -> list[int]:
     return [index for group in bare if all(scale[index] == 1 for index in group) for index in group]
 
 
-def sized(meta: ImagesMeta, facts: OMEImage) -> ImagesMeta:
-    """Give an image the sizes that its own metadata leave open; what they say is kept.
-
-    Parameters
-    ----------
-    meta : ImagesMeta
-        Not changed.
-    facts : OMEImage
-        What is known of it from elsewhere.
-
-    Returns
-    -------
-    ImagesMeta
-        The same object when nothing is filled in.
-    """
-    given = {
+def fill_missing_sizes(meta: ImagesMeta, facts: OMEImage) -> ImagesMeta:
+    """Set the sizes that the image's own metadata leave open; return the same object if nothing changes."""
+    indices = {
         index: name
         for index in unsized_axes(meta)
         if (name := meta.multiscales[0].axes[index].name.lower()) in facts.scale
     }
-    if not given:
+    if not indices:
         return meta
     meta = meta.copied()
     image = meta.multiscales[0]
-    factors = [facts.scale[given[index]] if index in given else 1.0 for index in range(len(image.axes))]
+    factors = [facts.scale[indices[index]] if index in indices else 1.0 for index in range(len(image.axes))]
     physical = TransformationMeta(type="scale", scale=factors)
-    for index, name in given.items():
+    for index, name in indices.items():
         image.axes[index].unit = facts.units.get(name)
-    # Last of all that is applied: levels and the place of the whole image were in voxels of the finest level.
+    # Applied last: levels and the position of the whole image are in voxels of the finest level.
     for holder in [image] if image.coordinate_transformations else image.datasets:
         steps = [*(holder.coordinate_transformations or []), physical]
         holder.coordinate_transformations = normalize_transforms(steps, len(factors))

@@ -1,6 +1,6 @@
-"""OME-XML: parsed once and safely for every reader, and what it says of each image.
+"""OME-XML: parsed once and safely for every reader, and its description of each image.
 
-A document from a stranger is checked while it is parsed: a document type declaration (entities that grow without bound,
+Files of strangers are checked while they are parsed: a document type declaration (entities that expand without bound,
 or that name other files) and elements nested hundreds deep are refused.
 
 Layer: spec. :mod:`lamella.nodes.ome_xml` finds the file in a store, :mod:`lamella.adapters.tiff_ome` in a TIFF.
@@ -31,27 +31,15 @@ _SIZES = (
     ("x", "PhysicalSizeX", "micrometer"),
     ("t", "TimeIncrement", "second"),
 )
-"""Axis, attribute of Pixels, and the unit that the schema gives it when none is named."""
+"""Axis, attribute of Pixels, and the schema's default unit."""
 
 
 class UnsafeXMLError(MetadataError):
-    """The XML has what OME-XML never needs and attackers do."""
+    """The XML has what OME-XML never needs and attackers use."""
 
 
 def parse_xml(data: bytes | str) -> Element:
-    """Parse XML, and return its root.
-
-    Parameters
-    ----------
-    data : bytes or str
-        The document.
-
-    Raises
-    ------
-    UnsafeXMLError
-        It has a document type declaration, or is nested without end.
-    MetadataError
-        It is not well-formed.
+    """Parse XML, and return its root; raise UnsafeXMLError for declarations and endless nesting.
 
     Examples
     --------
@@ -96,13 +84,7 @@ def _check(data: bytes | str) -> None:
 
 
 def parse_ome_xml(data: bytes, where: str) -> Element:
-    """Parse OME-XML, and return its root; `where` is the path of the file, for messages.
-
-    Raises
-    ------
-    MetadataError
-        It is not OME-XML, or as for :func:`parse_xml`.
-    """
+    """Parse OME-XML, and return its root; `where` is the path of the file, for messages."""
     try:
         root = parse_xml(data)
     except MetadataError as error:
@@ -114,22 +96,17 @@ def parse_ome_xml(data: bytes, where: str) -> Element:
 
 
 def damaged(where: str, fault: str) -> MetadataError:
-    """Return the error of an OME-XML that cannot be read."""
+    """Return the error for OME-XML that cannot be read."""
     return MetadataError(f"{where} cannot be read: {fault}; restore it from a copy")
 
 
 def children(element: Element, name: str) -> Iterator[Element]:
-    """Iterate over children by name, whatever the version of the schema in their namespace."""
+    """Iterate over the children with a name, in any version of the schema's namespace."""
     return (child for child in element if child.tag.rpartition("}")[2] == name)
 
 
 def describe_images(root: Element, where: str) -> list[OMEImage]:
     """Describe each image, in the order of the document (BF-07).
-
-    Raises
-    ------
-    MetadataError
-        A value cannot be read.
 
     Examples
     --------
@@ -164,13 +141,7 @@ def _describe(image: Element, sampled: str | None) -> OMEImage:
 
 
 def read_sizes(pixels: Element) -> dict[str, tuple[float, str | None]]:
-    """Return the physical size of a voxel with its unit by axis; the unit is None where it has no name.
-
-    Raises
-    ------
-    MetadataError
-        A size is not a number.
-    """
+    """Return the physical size of a voxel and its unit by axis; the unit is None if it has no name."""
     sizes: dict[str, tuple[float, str | None]] = {}
     for axis, attribute, default in _SIZES:
         size = _number(pixels, attribute)
@@ -196,19 +167,13 @@ def _time(text: str) -> datetime:
 
 
 def _channel_names(channel: Element) -> list[str | None]:
-    """Name a channel, once for each of its samples: an RGB channel is three on the channel axis."""
+    """Return the name of a channel, once for each sample: an RGB channel is three on the channel axis."""
     samples, name = count_samples(channel), channel.get("Name") or None
     return [name] * samples if samples == 1 or name is None else [f"{name} {n}" for n in range(samples)]
 
 
 def count_samples(channel: Element) -> int:
-    """Return the number of samples of each pixel of a channel: 3 for RGB.
-
-    Raises
-    ------
-    MetadataError
-        It is not a number from 1 to 65535.
-    """
+    """Return the number of samples of each pixel of a channel, from 1 to 65535: 3 for RGB."""
     text = channel.get("SamplesPerPixel") or "1"
     if not (text.isdecimal() and 0 < int(text[:6]) < 2**16):
         raise MetadataError(f"SamplesPerPixel is {text[:100]!r}, which is not a number of samples")
@@ -216,7 +181,7 @@ def count_samples(channel: Element) -> int:
 
 
 def _sample_times(root: Element) -> dict[str, str]:
-    """Return when the fields of plates were acquired, by the id of their image."""
+    """Return the acquisition times of the fields of plates, by the id of their image."""
     return {
         reference.get("ID", ""): sample.get("Timepoint", "")
         for plate in children(root, "Plate")

@@ -1,6 +1,6 @@
 """Models of the transitional ``omero`` block: channel names, colours, contrast (rules OM-01 to OM-04).
 
-Choosing a colour for a channel is in ``lamella.spec.channels``.
+``lamella.spec.channels`` chooses the colour of a channel.
 
 Layer: spec.
 """
@@ -15,7 +15,7 @@ from lamella.spec.base import MetaModel
 
 @with_config(ConfigDict(extra="allow"))
 class WindowDict(TypedDict, total=False):
-    """Contrast of a channel: what is shown (start to end) of what is possible (min to max), in pixel values.
+    """Contrast of a channel: the displayed range (start to end) of the possible range (min to max), in pixel values.
 
     Examples
     --------
@@ -30,12 +30,12 @@ class WindowDict(TypedDict, total=False):
 
 
 class ChannelMeta(MetaModel):
-    """How one channel is shown.
+    """The display settings of one channel.
 
     Attributes
     ----------
     color : str or None
-        Six hex digits RGB without ``#`` (OM-02); what a file holds is kept.
+        Six hex digits RGB without ``#`` (OM-02); other values of a file are kept.
     label : str or None
         Name of the channel.
     window : WindowDict or None
@@ -57,7 +57,7 @@ class ChannelMeta(MetaModel):
 
 
 class RDefsMeta(MetaModel):
-    """Which plane a viewer shows first, and whether in colour.
+    """The plane that a viewer shows first, and whether in colour.
 
     Examples
     --------

@@ -36,18 +36,7 @@ __all__ = [
 
 
 def new_plate(name: str | None = None, acquisitions: Sequence[AcquisitionMeta] | None = None) -> PlateMeta:
-    """Make the metadata of a plate without wells.
-
-    Parameters
-    ----------
-    name : str, optional
-    acquisitions : sequence of AcquisitionMeta, optional
-        By default one with id 0.
-
-    Raises
-    ------
-    InvalidArgumentError
-        An acquisition id is negative or there twice (PL-08).
+    """Return the metadata of a plate without wells; by default with one acquisition of id 0.
 
     Examples
     --------
@@ -70,25 +59,11 @@ def _new_acquisition(number: int) -> AcquisitionMeta:
 
 
 def add_wells(plate: PlateMeta, wells: Iterable[tuple[str, str, int | None, int | None]]) -> PlateMeta:
-    """List new wells, and their rows and columns in the order in which they first appear.
+    """List new wells, and their new rows and columns in the order of appearance.
 
-    Warns where a given index contradicts the plate's rows and columns; the consistent index is written then.
-
-    Parameters
-    ----------
-    plate : PlateMeta
-    wells : iterable of (row, column, row index or None, column index or None)
-        Indices from 0. One beyond the rows known so far fills the gap with the names of a standard plate:
-        A, B, ... for rows, 1, 2, ... for columns.
-
-    Raises
-    ------
-    NodeExistsError
-        Wells are listed already, or given twice; the message names them.
-    InvalidNameError
-        A row or column name that is not alphanumeric.
-    InvalidArgumentError
-        An index leaves a gap that standard names do not fit.
+    Each well is (row, column, row index or None, column index or None). An index beyond the known rows fills the gap
+    with the names of a standard plate: A, B, ... for rows, 1, 2, ... for columns. An index that contradicts the plate
+    is replaced, with a warning.
 
     Examples
     --------
@@ -115,19 +90,14 @@ def add_wells(plate: PlateMeta, wells: Iterable[tuple[str, str, int | None, int 
         )
         edited.wells.append(entry)
     if taken:
-        raise NodeExistsError(f"the plate has these wells already: {', '.join(taken)}")
+        raise NodeExistsError(f"the plate already has these wells: {', '.join(taken)}")
     return edited
 
 
 def remove_well(plate: PlateMeta, path: str) -> PlateMeta:
-    """Take a well off the list, and its row and column where it was the last well in them.
+    """Remove a well from the list, and its row and column if it was their last well.
 
-    Rows and columns that held no well before stay: they are on the physical plate (PL-04).
-
-    Raises
-    ------
-    NodeNotFoundError
-        There is no such well.
+    Rows and columns that had no well before stay: they exist on the physical plate (PL-04).
 
     Examples
     --------
@@ -143,16 +113,7 @@ def remove_well(plate: PlateMeta, path: str) -> PlateMeta:
 
 
 def rename_well(plate: PlateMeta, old: str, new: str) -> PlateMeta:
-    """Move a well to another row and column; those it leaves empty are dropped, those that are new come last.
-
-    Raises
-    ------
-    NodeNotFoundError
-        There is no well ``old``.
-    NodeExistsError
-        There is a well ``new`` already.
-    InvalidNameError
-        ``new`` is not "row/column" with alphanumeric names.
+    """Move a well to another row and column; empty ones are dropped, and new ones are appended.
 
     Examples
     --------
@@ -179,13 +140,13 @@ def _find_well(plate: PlateMeta, path: str) -> WellIndexMeta:
     for well in plate.wells:
         if well.path == path:
             return well
-    known = [well.path for well in plate.wells]
-    shown = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+    paths = [well.path for well in plate.wells]
+    shown = ", ".join(paths[:12]) + (f" and {len(paths) - 12} more" if len(paths) > 12 else "")
     raise NodeNotFoundError(f"the plate has no well {path!r}: it has {shown or 'none'}")
 
 
 def _drop_unused(plate: PlateMeta, path: str) -> None:
-    """Drop the row and column of a path that is gone, if no well uses them, and number the wells anew."""
+    """Drop the row and column of a removed path if no well uses them, and renumber the wells."""
     row, _, column = path.partition("/")
     used = [well.path.partition("/") for well in plate.wells]
     if row not in {name for name, _, _ in used}:
@@ -196,21 +157,7 @@ def _drop_unused(plate: PlateMeta, path: str) -> None:
 
 
 def add_images(well: WellGroupMeta, images: Iterable[tuple[str, int | None]]) -> WellGroupMeta:
-    """List new images (fields of view) in a well.
-
-    Parameters
-    ----------
-    well : WellGroupMeta
-    images : iterable of (path, acquisition id or None)
-
-    Raises
-    ------
-    NodeExistsError
-        Images are listed already, or given twice; the message names them.
-    InvalidNameError
-        A path that is not alphanumeric (WL-02).
-    InvalidArgumentError
-        An acquisition id below 0.
+    """List new images (fields of view) in a well, each as (path, acquisition id or None).
 
     Examples
     --------
@@ -229,17 +176,12 @@ def add_images(well: WellGroupMeta, images: Iterable[tuple[str, int | None]]) ->
         listed.add(path)
         edited.images.append(ImageMeta(path=path, acquisition=acquisition))
     if taken:
-        raise NodeExistsError(f"the well has these images already: {', '.join(taken)}")
+        raise NodeExistsError(f"the well already has these images: {', '.join(taken)}")
     return edited
 
 
 def remove_image(well: WellGroupMeta, path: str) -> WellGroupMeta:
-    """Take an image off a well's list.
-
-    Raises
-    ------
-    NodeNotFoundError
-        There is no such image.
+    """Remove an image from a well's list.
 
     Examples
     --------
@@ -248,24 +190,19 @@ def remove_image(well: WellGroupMeta, path: str) -> WellGroupMeta:
     {'images': [{'path': '1'}]}
     """
     edited = well.copied()
-    kept = [image for image in edited.images if image.path != path]
-    if len(kept) == len(edited.images):
-        known = ", ".join(image.path for image in kept) or "none"
-        raise NodeNotFoundError(f"the well has no image {path!r}: it has {known}")
-    edited.images = kept
+    remaining = [image for image in edited.images if image.path != path]
+    if len(remaining) == len(edited.images):
+        paths = ", ".join(image.path for image in remaining) or "none"
+        raise NodeNotFoundError(f"the well has no image {path!r}: it has {paths}")
+    edited.images = remaining
     return edited
 
 
 def set_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
-    """Count the fields: the most of any well, for the plate and for each acquisition (PL-09, PL-10).
+    """Set the number of fields, the maximum of all wells, for the plate and each acquisition (PL-09, PL-10).
 
-    Acquisitions that images name and the plate does not list are listed (WL-04).
-
-    Parameters
-    ----------
-    plate : PlateMeta
-    images : mapping of str to sequence of (path, acquisition id or None)
-        The images of every well of the plate.
+    ``images`` maps the path of every well to its images. Acquisitions that only images name are added to the plate's
+    list (WL-04).
 
     Examples
     --------
@@ -275,23 +212,17 @@ def set_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
     (2, 2)
     """
     edited = plate.copied()
-    most, per_acquisition = _most_fields(edited, images)
-    edited.field_count = most or None  # PL-10: above 0, or absent
+    maximum, per_acquisition = _most_fields(edited, images)
+    edited.field_count = maximum or None  # PL-10: above 0, or absent
     for entry in edited.acquisitions or []:
         entry.maximum_field_count = per_acquisition.get(entry.id)
     return edited
 
 
 def raise_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
-    """Raise the counts of fields to what some wells hold now; the other wells are taken as counted before.
+    """Raise the number of fields to that of some changed wells.
 
-    A plate that was never counted is left so, unless all of its wells are given.
-
-    Parameters
-    ----------
-    plate : PlateMeta
-    images : mapping of str to sequence of (path, acquisition id or None)
-        All images of the wells that have changed.
+    A plate without counts stays without, unless ``images`` has all of its wells.
 
     Examples
     --------
@@ -302,10 +233,10 @@ def raise_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
     """
     edited = plate.copied()
     counted = edited.field_count is not None or all(well.path in images for well in edited.wells)
-    most, per_acquisition = _most_fields(edited, images)
+    maximum, per_acquisition = _most_fields(edited, images)
     if not counted:
         return edited
-    edited.field_count = max(edited.field_count or 0, most) or None
+    edited.field_count = max(edited.field_count or 0, maximum) or None
     for entry in edited.acquisitions or []:
         entry.maximum_field_count = (
             max(entry.maximum_field_count or 0, per_acquisition.get(entry.id, 0)) or None
@@ -314,8 +245,8 @@ def raise_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
 
 
 def _most_fields(plate: PlateMeta, images: ImagesOfWells) -> tuple[int, dict[int, int]]:
-    """Count the most fields per well, in all and by acquisition id; list acquisitions that are missing."""
-    most: dict[int, int] = {}
+    """Return the maximum number of fields of a well, in all and by acquisition; list missing acquisitions."""
+    maximum: dict[int, int] = {}
     listed = plate.acquisitions or []
     only = listed[0].id if len(listed) == 1 else None
     for entries in images.values():
@@ -325,8 +256,8 @@ def _most_fields(plate: PlateMeta, images: ImagesOfWells) -> tuple[int, dict[int
             if number is not None:
                 counts[number] = counts.get(number, 0) + 1
         for number, count in counts.items():
-            most[number] = max(most.get(number, 0), count)
-    missing = sorted(most.keys() - {entry.id for entry in listed})
+            maximum[number] = max(maximum.get(number, 0), count)
+    missing = sorted(maximum.keys() - {entry.id for entry in listed})
     if missing:
         plate.acquisitions = listed + [_new_acquisition(number) for number in missing]
-    return max((len(entries) for entries in images.values()), default=0), most
+    return max((len(entries) for entries in images.values()), default=0), maximum

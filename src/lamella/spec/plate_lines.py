@@ -25,19 +25,6 @@ _MOST_COLUMNS = 999
 class Lines:
     """The rows or the columns of a plate, found by name; placing a name extends the plate's list.
 
-    Parameters
-    ----------
-    kind : str
-        "row" or "column".
-    argument : str
-        What users call an index given for one.
-    entries : list of PlateAxisMeta
-        The plate's list; changed in place.
-    standard_name : callable
-        Index to the name on a standard plate.
-    most : int
-        How many standard names there are.
-
     Examples
     --------
     >>> rows = Lines("row", "row_index", [], standard_row, 702)
@@ -65,13 +52,7 @@ class Lines:
             self.index.setdefault(entry.name, index)
 
     def place(self, name: str, wanted: int | None, well: str) -> int:
-        """Give the index of a name; a new name is appended, after a gap before ``wanted`` is filled.
-
-        Raises
-        ------
-        InvalidArgumentError
-            ``wanted`` is below 0, or leaves a gap that standard names do not fit.
-        """
+        """Give the index of a name; a new name is appended, after a gap before ``wanted`` is filled."""
         if wanted is not None:
             wanted = whole_number(wanted, f"{self.argument} of the well {well}", 0)
         known = self.index.get(name)

@@ -1,6 +1,6 @@
-"""Models of coordinate transformations, as they stand in datasets and multiscales.
+"""Models of coordinate transformations in datasets and multiscales.
 
-Composing them is in ``lamella.spec.geometry``.
+``lamella.spec.geometry`` composes them.
 
 Layer: spec.
 """
@@ -25,7 +25,7 @@ class TransformationMeta(MetaModel):
     translation : list of float or None
         Position of the first pixel's centre per axis, in axis order and unit; for ``type="translation"``.
     path : str or None
-        Where the numbers are stored instead (CT-08; kept, not read).
+        Path of an array with the numbers (CT-08); kept, not read.
 
     Raises
     ------

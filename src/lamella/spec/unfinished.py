@@ -1,10 +1,10 @@
-"""Regions of an array that a call began to write and could not, as the array's attributes say it.
+"""Regions that a write did not complete, as recorded in the array's attributes.
 
-A lazy source is written block by block: when one of its blocks is refused, others are stored already::
+A lazy source is written block by block. If one of its blocks is refused, others are stored already::
 
     "lamella": {"unfinished": [{"start": [0, 0], "stop": [4, 8], "reason": "the data hold 70000, ..."}]}
 
-`status` and readers report it until the region is written whole.
+`status` and readers report the region until all of it is written.
 
 Layer: spec. Pure functions on attributes.
 """
@@ -24,61 +24,61 @@ _MOST = 32
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A region that was not written to its end.
+    """A region that was not written completely.
 
     Attributes
     ----------
-    box
+    region
         Start and stop of the region, in voxels.
     reason
-        Why it was not.
+        Why the write stopped.
     """
 
-    box: Box
+    region: Box
     reason: str
 
     def __str__(self) -> str:
-        spans = ", ".join(f"{start}:{stop}" for start, stop in zip(*self.box, strict=True))
-        return f"[{spans}] was not written to its end: {self.reason}"
+        spans = ", ".join(f"{start}:{stop}" for start, stop in zip(*self.region, strict=True))
+        return f"[{spans}] was not written completely: {self.reason}"
 
 
 def read_unfinished(attributes: JSONObject) -> tuple[Unfinished, ...]:
-    """Read the regions that attributes of an array name.
+    """Read the unfinished regions from the attributes of an array.
 
     >>> read_unfinished(with_unfinished({}, Unfinished(((0,), (4,)), "too large")))
-    (Unfinished(box=((0,), (4,)), reason='too large'),)
+    (Unfinished(region=((0,), (4,)), reason='too large'),)
     """
     own = attributes.get(_OURS)
     stored: Any = own.get(_KEY) if isinstance(own, dict) else None
     if not isinstance(stored, list):
         return ()
-    regions = []
-    for one in stored:
+    entries = []
+    for item in stored:
         try:
-            start, stop = tuple(map(int, one["start"])), tuple(map(int, one["stop"]))
-            regions.append(Unfinished((start, stop), str(one["reason"])))
+            start, stop = tuple(map(int, item["start"])), tuple(map(int, item["stop"]))
+            entries.append(Unfinished((start, stop), str(item["reason"])))
         except (TypeError, KeyError, ValueError):
             continue  # of another writer
-    return tuple(regions)
+    return tuple(entries)
 
 
-def with_unfinished(attributes: JSONObject, region: Unfinished) -> JSONObject:
-    """Return attributes that name one region more; the oldest of many is dropped."""
-    return _with(attributes, [*without_covered(read_unfinished(attributes), region.box), region][-_MOST:])
+def with_unfinished(attributes: JSONObject, entry: Unfinished) -> JSONObject:
+    """Return attributes with one more unfinished region; the oldest of many is dropped."""
+    return _with(attributes, [*without_covered(read_unfinished(attributes), entry.region), entry][-_MOST:])
 
 
-def finished(attributes: JSONObject, box: Box) -> JSONObject:
-    """Return attributes that name no region inside a box, which was written.
+def finished(attributes: JSONObject, region: Box) -> JSONObject:
+    """Return attributes without the unfinished regions inside a region that was written.
 
     >>> finished(with_unfinished({"a": 1}, Unfinished(((0,), (4,)), "too large")), ((0,), (9,)))
     {'a': 1}
     """
-    return _with(attributes, without_covered(read_unfinished(attributes), box))
+    return _with(attributes, without_covered(read_unfinished(attributes), region))
 
 
-def without_covered(regions: tuple[Unfinished, ...], box: Box) -> list[Unfinished]:
-    """Return the regions that a box does not cover."""
-    return [region for region in regions if not _covers(box, region.box)]
+def without_covered(entries: tuple[Unfinished, ...], region: Box) -> list[Unfinished]:
+    """Return the unfinished regions that a region does not cover."""
+    return [entry for entry in entries if not _covers(region, entry.region)]
 
 
 def _covers(outer: Box, inner: Box) -> bool:
@@ -89,13 +89,13 @@ def _covers(outer: Box, inner: Box) -> bool:
     )
 
 
-def _with(attributes: JSONObject, regions: list[Unfinished]) -> JSONObject:
+def _with(attributes: JSONObject, entries: list[Unfinished]) -> JSONObject:
     own = attributes.get(_OURS)
-    kept = {key: value for key, value in own.items() if key != _KEY} if isinstance(own, dict) else {}
-    if regions:
-        kept[_KEY] = [
-            {"start": list(region.box[0]), "stop": list(region.box[1]), "reason": region.reason}
-            for region in regions
+    others = {key: value for key, value in own.items() if key != _KEY} if isinstance(own, dict) else {}
+    if entries:
+        others[_KEY] = [
+            {"start": list(entry.region[0]), "stop": list(entry.region[1]), "reason": entry.reason}
+            for entry in entries
         ]
     rest = {key: value for key, value in attributes.items() if key != _OURS}
-    return {**rest, _OURS: kept} if kept else rest
+    return {**rest, _OURS: others} if others else rest

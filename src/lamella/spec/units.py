@@ -1,6 +1,6 @@
-"""Units of length and time: any spelling that files use, to the name that OME-NGFF wants (UDUNITS-2, in words).
+"""Units of length and time: from any spelling in files to the UDUNITS-2 name that OME-NGFF requires.
 
-The one table of synonyms of units. Readers of TIFF, OME-XML and xarray, and ``repair``, look up here.
+The only table of synonyms of units; readers of TIFF, OME-XML and xarray, and ``repair``, use it.
 
 Layer: spec.
 """
@@ -55,7 +55,7 @@ _MICRO = re.compile(r"\\u00B5|\\u03BC|\u03bc|\u00c2\u00b5|\u00ce\u00bc", re.IGNO
 
 
 def is_size(number: float) -> bool:
-    """Whether a number can be a distance of samples: positive and finite.
+    """Return whether a number can be the distance of samples: positive and finite.
 
     Examples
     --------
@@ -66,21 +66,10 @@ def is_size(number: float) -> bool:
 
 
 def unit_name(text: str | None, kind: Literal["space", "time"] | None = None) -> str | None:
-    r"""Return the UDUNITS-2 name of a unit that a file names by a symbol or a word.
+    r"""Return the UDUNITS-2 name of a unit from its symbol or word; None if it is not a unit of the kind.
 
-    Parameters
-    ----------
-    text : str or None
-        Symbol or word in any of the spellings that microscopes, ImageJ and other writers use. The micro sign may be
-        U+00B5, the Greek letter U+03BC, ``u``, or one of the first two as ImageJ escapes them (``\u00B5``).
-    kind : "space" or "time", optional
-        Kind of the axis, where it is known; the unit must be of that kind.
-
-    Returns
-    -------
-    str or None
-        None when the text names no unit of length or time ("pixel", "none", "reference frame"), or one of another
-        kind.
+    The micro sign may be U+00B5, the Greek letter U+03BC, ``u``, or one of the first two as ImageJ escapes them
+    (``\u00B5``).
 
     Examples
     --------
