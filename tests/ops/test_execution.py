@@ -12,7 +12,7 @@ import pytest
 from zarr.storage import MemoryStore, ZipStore
 
 from lamella.errors import InvalidArgumentError, WorkerLostError
-from lamella.ops.execution import check_reach, run, workers
+from lamella.ops.execution import Workers, run
 from lamella.store.storage import open_storage
 
 
@@ -24,7 +24,7 @@ def test_every_unit_is_done_once_and_its_result_told_in_this_thread(jobs):
         assert threading.get_ident() == here
         told.append(result)
 
-    run(lambda unit: unit * 2, range(100), jobs=jobs, done=done)
+    run(lambda unit: unit * 2, range(100), Workers(jobs), done=done)
     assert sorted(told) == list(range(0, 200, 2))
 
 
@@ -42,14 +42,14 @@ def test_units_are_taken_as_they_are_needed():
         nonlocal finished
         finished += 1
 
-    run(lambda unit: unit, units(), jobs=3, done=done)
+    run(lambda unit: unit, units(), Workers(3), done=done)
     assert (taken, finished) == (50, 50)
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 5, None])
 def test_every_unit_is_done_once_where_nobody_is_told(jobs):
     finished = []
-    run(finished.append, range(1000), jobs=jobs)
+    run(finished.append, range(1000), Workers(jobs))
     assert sorted(finished) == list(range(1000))
 
 
@@ -70,7 +70,7 @@ def test_units_are_taken_one_by_one_where_nobody_is_told(jobs):
         with turn:
             finished.append(unit)
 
-    run(work, units(), jobs=jobs)
+    run(work, units(), Workers(jobs))
     assert (len(finished), max(ahead) <= jobs) == (200, True)
 
 
@@ -82,7 +82,7 @@ def test_an_error_of_the_list_of_units_is_raised(jobs):
 
     finished = []
     with pytest.raises(OSError, match="ends here"):
-        run(finished.append, units(), jobs=jobs)
+        run(finished.append, units(), Workers(jobs))
     assert sorted(finished) == list(range(5))
 
 
@@ -96,7 +96,7 @@ def test_the_first_error_is_raised_and_later_units_are_not_begun(jobs):
             raise OSError("full")
 
     with pytest.raises(OSError, match="full"):
-        run(work, range(1000), jobs=jobs)
+        run(work, range(1000), Workers(jobs))
     assert len(begun) < 20
 
 
@@ -109,7 +109,7 @@ def test_an_executor_that_is_given_is_used_and_left_open():
             return super().submit(fn, *args, **kwargs)
 
     with Mine(1) as mine:
-        run(str, range(3), executor=mine)
+        run(str, range(3), Workers(executor=mine))
         assert used == [(0,), (1,), (2,)]
         assert mine.submit(int, "7").result() == 7
 
@@ -125,17 +125,17 @@ def end_this_process(unit):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
 def test_a_killed_worker_is_told_as_such_and_what_to_do():
     with processes(1) as pool, pytest.raises(WorkerLostError, match="run the same again"):
-        run(end_this_process, range(3), executor=pool)
+        run(end_this_process, range(3), Workers(executor=pool))
 
 
 def test_work_that_cannot_be_pickled_is_a_wrong_argument():
     with processes(1) as pool, pytest.raises(InvalidArgumentError, match="cannot send work"):
-        run(lambda unit: unit, range(3), executor=pool)
+        run(lambda unit: unit, range(3), Workers(executor=pool))
 
 
 def test_an_error_of_the_work_itself_keeps_its_type():
     with ThreadPoolExecutor(1) as pool, pytest.raises(TypeError, match="not iterable"):
-        run(sum, [3], executor=pool)
+        run(sum, [3], Workers(executor=pool))
 
 
 def test_the_units_of_an_executor_are_bounded_too():
@@ -150,21 +150,28 @@ def test_the_units_of_an_executor_are_bounded_too():
             return future
 
     with Counting(2) as pool:
-        run(abs, range(300), executor=pool, jobs=3)
+        run(abs, range(300), Workers(3, pool))
     assert len(pending) == 300
     assert most <= 6
 
 
 def test_only_threads_reach_a_store_of_this_process(tmp_path):
     with processes(1) as pool:
-        check_reach(open_storage(tmp_path), pool)
+        Workers(executor=pool).check_reach(open_storage(tmp_path))
         for store in (MemoryStore(), ZipStore(tmp_path / "a.zip", mode="w")):
             with pytest.raises(InvalidArgumentError, match="belongs to this process"):
-                check_reach(open_storage(store), pool)
+                Workers(executor=pool).check_reach(open_storage(store))
     with ThreadPoolExecutor(1) as threads:
-        check_reach(open_storage(MemoryStore()), threads)
+        Workers(executor=threads).check_reach(open_storage(MemoryStore()))
 
 
 def test_workers_are_at_least_one():
-    assert workers(0) == workers(-3) == 1
-    assert workers() >= 1
+    for jobs in (0, -1, "2", 1.5):
+        with pytest.raises(InvalidArgumentError, match="a number of workers from 1"):
+            Workers(jobs)
+    assert Workers(3).count == 3
+
+
+def test_by_default_there_are_as_many_workers_as_the_batch_system_allows(monkeypatch):
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    assert Workers().count == 1

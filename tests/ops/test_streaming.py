@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import lamella
 from lamella.errors import ClosedError, InvalidArgumentError, NodeExistsError, StorageError
-from lamella.ops.streaming.workers import Workers
+from lamella.ops.streaming.chunk_threads import ChunkThreads
 from lamella.store.coding import Coding
 
 #: version, chunks, shards_ratio of arrays with axes TCZYX and frames of (6, 10).
@@ -153,7 +153,7 @@ def test_a_frame_that_has_its_own_file_is_stored_at_once(make):
     with position.stream("0", FRAME, "uint16", order="t") as frames:
         for number in range(3):
             frames.append(frame_of(number))
-            frames._workers.wait()
+            frames._threads.wait()
             assert frames.stored == number + 1
             np.testing.assert_array_equal(stored_by(position._session.name)[-1, 0, 0], frame_of(number))
 
@@ -172,14 +172,14 @@ def test_an_exception_stores_all_that_was_given(make, layout):
 def test_an_interrupt_while_it_waits_costs_no_frame(make, monkeypatch):
     position = make(channel_names=["DAPI"])
     frames = position.stream("0", FRAME, "uint16", order="t", shards_ratio=(2, 1, 1, 1, 1))
-    real = frames._workers.submit
+    real = frames._threads.submit
 
     def interrupted(job):
-        monkeypatch.setattr(frames._workers, "submit", real)
+        monkeypatch.setattr(frames._threads, "submit", real)
         raise KeyboardInterrupt
 
     frames.append(frame_of(0))
-    monkeypatch.setattr(frames._workers, "submit", interrupted)
+    monkeypatch.setattr(frames._threads, "submit", interrupted)
     with pytest.raises(KeyboardInterrupt), frames:
         frames.append(frame_of(1))
     assert (frames.frames, frames.stored) == (2, 2)
@@ -228,7 +228,7 @@ def test_the_first_error_is_the_one_that_is_raised(make, monkeypatch):
 def test_a_full_queue_makes_the_writer_wait(make, monkeypatch):
     position, gate, seen = make(channel_names=["DAPI"]), threading.Event(), []
     real_encode, frames = Coding.encode, position.stream("0", FRAME, "uint16", order="t", queue=3)
-    real_wait = frames._workers._changed.wait_for
+    real_wait = frames._threads._changed.wait_for
 
     def encode(self, block):
         gate.wait()
@@ -240,7 +240,7 @@ def test_a_full_queue_makes_the_writer_wait(make, monkeypatch):
         return real_wait(condition)
 
     monkeypatch.setattr(Coding, "encode", encode)
-    monkeypatch.setattr(frames._workers._changed, "wait_for", wait_for)
+    monkeypatch.setattr(frames._threads._changed, "wait_for", wait_for)
     try:
         for number in range(4):
             assert frames.waits == 0
@@ -256,7 +256,7 @@ def test_a_queue_that_is_half_full_delays_frames_and_does_not_hold_them_up(make,
     position, gate = make(channel_names=["DAPI"]), threading.Event()
     frames = position.stream("0", FRAME, "uint16", order="t", queue=4)
     frames.append(frame_of(0))  # tells how long a frame takes
-    frames._workers.wait()
+    frames._threads.wait()
     assert frames.waits == 0
     real_encode = Coding.encode
     monkeypatch.setattr(Coding, "encode", lambda *args: gate.wait() and real_encode(*args))
@@ -296,7 +296,7 @@ def test_memory_does_not_grow_with_the_shard(make):
         "0", frame.shape, "uint16", order="t", shards_ratio=ratio, compressor="none", queue=4
     ) as frames:
         frames.append(frame)
-        frames._workers.wait()
+        frames._threads.wait()
         tracemalloc.start()
         for _ in range(199):
             frames.append(frame)
@@ -318,7 +318,7 @@ def test_more_shards_than_open_files_are_filled_at_once(make, monkeypatch):
     with position.stream("0", FRAME, "uint16", **options) as frames:
         for number in range(36):
             frames.append(frame_of(number))
-            frames._workers.wait()
+            frames._threads.wait()
             links = (f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd"))
             most = max(
                 most, sum(os.path.exists(link) and os.readlink(link).endswith(".tmp") for link in links)
@@ -407,7 +407,7 @@ def test_the_levels_follow_behind_the_frames(make):
     ) as frames:
         for number in range(4):
             frames.append(frame_of(number, (64, 64)))
-        frames._workers.wait()
+        frames._threads.wait()
         for _ in range(2):  # what came while the levels of the first frames were made
             frames._behind.follow()
             frames._behind.wait()
@@ -426,14 +426,14 @@ def test_the_array_does_not_grow_while_its_levels_are_made(make, monkeypatch):
     def compute(image, *args, **options):
         shapes.append(image.data.shape[0])
         frames.append(frame_of(1, (64, 64)))
-        frames._workers.wait()
+        frames._threads.wait()
         shapes.append(image.data.shape[0])
         real(image, *args, **options)
 
     monkeypatch.setattr(pyramid, "compute_pyramid", compute)
     with position.stream("0", (64, 64), "uint16", order="t", pyramid=2) as frames:
         frames.append(frame_of(0, (64, 64)))
-        frames._workers.wait()
+        frames._threads.wait()
         frames._behind.follow()
         frames._behind.wait()
         assert (shapes, frames.stored) == ([1, 1], 2)
@@ -494,7 +494,7 @@ options = dict(order="tcz", lengths={"z": 3}, shards_ratio=ratio, flush_every=fl
 frames = position.stream("0", (6, 10), "uint16", **options)
 for number in range(at):
     frames.append(np.random.default_rng(number).integers(1, 60000, (6, 10)).astype("uint16"))
-frames._workers.wait()
+frames._threads.wait()
 print(frames.stored, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -643,7 +643,7 @@ def test_an_array_that_no_stream_made_is_gone_on_with(make):
 
 
 def test_a_failed_job_stops_the_others():
-    workers, ran = Workers(1, 4), []
+    workers, ran = ChunkThreads(1, 4), []
 
     def fail():
         raise OSError(5, "broken")

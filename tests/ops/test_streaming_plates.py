@@ -114,7 +114,7 @@ for number in range(43):
     frames.append(np.random.default_rng(number).integers(1, 60000, (6, 10)).astype("uint16"))
     if number == 20:
         frames.flush()
-frames._workers.wait()
+frames._threads.wait()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -15,7 +15,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.nodes.position_metadata import named
 from lamella.ops.conversion.contrast import check_dtype, spread, type_limits, window_of
 from lamella.ops.display.planes import PlaneAxes, level_for, read_plane
-from lamella.ops.execution import run
+from lamella.ops.execution import THREADS, Workers, run
 from lamella.ops.pyramids.update import stale_levels
 from lamella.spec import edits
 from lamella.spec.channels import ALPHA
@@ -49,15 +49,15 @@ class _Field:
     pixels: int
 
 
-def compute_contrast(positions: Sequence[Position], *, jobs: int | None = None) -> dict[str, WindowDict]:
+def compute_contrast(positions: Sequence[Position], workers: Workers = THREADS) -> dict[str, WindowDict]:
     """Choose one contrast window per channel for some fields, and write it to all of them.
 
     Parameters
     ----------
     positions : sequence of Position
         The fields; those without an array are passed over.
-    jobs : int, optional
-        Threads; one per processor by default.
+    workers : Workers
+        What reads the pixels.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def compute_contrast(positions: Sequence[Position], *, jobs: int | None = None) 
         No field has an array and a named channel.
     """
     fields = [position for position in positions if position.dataset_paths]
-    windows = choose_windows([position for position in fields if not is_rgb(position)], jobs=jobs)
+    windows = choose_windows([position for position in fields if not is_rgb(position)], workers)
     for position in fields:
         if is_rgb(position):  # windows of their own would change the hues of an image in colour
             windows = _stored(position) | windows
@@ -97,7 +97,7 @@ def _write(position: Position, windows: Mapping[_Key, WindowDict]) -> None:
         position._live.edit(lambda meta: edits.set_windows(named(meta, names), wanted))
 
 
-def choose_windows(positions: Sequence[Position], *, jobs: int | None = None) -> dict[_Key, WindowDict]:
+def choose_windows(positions: Sequence[Position], workers: Workers = THREADS) -> dict[_Key, WindowDict]:
     """Choose one contrast window per channel for some fields, without writing it."""
     share = max(1, len(positions))
     planes = max(_FEWEST_PLANES, min(_PLANES, 256 // share))
@@ -108,7 +108,7 @@ def choose_windows(positions: Sequence[Position], *, jobs: int | None = None) ->
         for key, values in found.items():
             samples.setdefault(key, []).append(values)
 
-    run(_sample, (_Field(position, planes, pixels) for position in positions), jobs=jobs, done=keep)
+    run(_sample, (_Field(position, planes, pixels) for position in positions), workers, done=keep)
     order = dict.fromkeys(key for position in positions for key in _keys(position.channel_names))
     return {key: _window(key, samples[key]) for key in order if key in samples}
 

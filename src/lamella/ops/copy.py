@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
-from lamella.ops.execution import run
+from lamella.ops.execution import THREADS, Workers, run
 from lamella.ops.regions import Region, regions
 from lamella.store.assignment import is_lazy
 from lamella.store.value_range import cast_data
@@ -97,7 +97,7 @@ def as_source(data: Any) -> Source:
     return Source(array, in_memory=True)
 
 
-def write_array(array: ImageArray, source: Source, *, jobs: int | None = None) -> None:
+def write_array(array: ImageArray, source: Source, workers: Workers = THREADS) -> None:
     """Write a whole array from a source of the same shape, one shard (or chunk) per write.
 
     Parameters
@@ -106,8 +106,8 @@ def write_array(array: ImageArray, source: Source, *, jobs: int | None = None) -
         Where to write.
     source
         What to write. A lazy one is read one shard per worker at a time.
-    jobs
-        Number of workers; one per processor by default.
+    workers
+        What does the work.
     """
     if source.in_memory:
         array[...] = source.read()
@@ -116,4 +116,4 @@ def write_array(array: ImageArray, source: Source, *, jobs: int | None = None) -
     def copy(region: Region) -> None:
         array[region] = source.read(region)
 
-    run(copy, regions(array.shape, array.write_unit), jobs=jobs)
+    run(copy, regions(array.shape, array.write_unit), workers)

@@ -11,7 +11,6 @@ Layer: ops.
 from __future__ import annotations
 
 import operator
-import os
 import pickle
 import threading
 from concurrent.futures import (
@@ -29,6 +28,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from lamella.errors import InvalidArgumentError, WorkerLostError
+from lamella.store.codec_threads import cpus
 from lamella.store.local import LocalStorage
 
 if TYPE_CHECKING:
@@ -47,39 +47,103 @@ _MOST_SUBMITTED = 1024
 
 @dataclass(frozen=True)
 class Workers:
-    """Where the units of an operation run.
+    """Where the units of an operation run, and how many of them at a time.
 
     Attributes
     ----------
     jobs
         Number of workers; one per processor by default.
     executor
-        Where to run; in threads of this process by default.
+        Where to run: any ``concurrent.futures.Executor``; in threads of this process by default.
+
+    Raises
+    ------
+    InvalidArgumentError
+        `jobs` is not a number from 1, or `executor` is not an executor that accepts work.
+
+    Examples
+    --------
+    >>> Workers(2).count
+    2
+    >>> Workers("2")
+    Traceback (most recent call last):
+    ...
+    lamella.errors.InvalidArgumentError: jobs is a number of workers from 1, not '2'.
+    >>> Workers(None, 4)
+    Traceback (most recent call last):
+    ...
+    lamella.errors.InvalidArgumentError: executor is a concurrent.futures.Executor, not 4. Pass ThreadPoolExecutor(4).
     """
 
     jobs: int | None = None
     executor: Executor | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot run, before anything is created."""
+        if self.jobs is not None:
+            _check_jobs(self.jobs)
+        if self.executor is not None:
+            _check_executor(self.executor)
 
-def workers(jobs: int | None = None) -> int:
-    """Return how many workers to use: as asked, or one for each processor this process may run on.
+    @property
+    def count(self) -> int:
+        """Number of workers: as asked, or one for each processor that this process may use."""
+        return self.jobs or cpus()
 
-    >>> workers(3)
-    3
-    """
-    if jobs is not None:
-        return max(1, jobs)
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return max(1, os.cpu_count() or 1)
+    def check_reach(self, *storages: Storage) -> None:
+        """Refuse an executor whose workers cannot share a store: one in memory or a ZIP file, from another process.
+
+        Raises
+        ------
+        InvalidArgumentError
+            With what to do.
+        """
+        if self.executor is None or isinstance(self.executor, ThreadPoolExecutor):
+            return
+        for storage in storages:
+            if isinstance(storage, LocalStorage):
+                continue
+            store = storage.zarr_store()
+            kinds = {kind.__name__ for kind in type(store).__mro__}
+            if kinds & {"MemoryStore", "ZipStore"} or "memory" in getattr(
+                getattr(store, "fs", None), "protocol", ()
+            ):
+                raise InvalidArgumentError(
+                    f"{storage.name} belongs to this process alone: the workers of {type(self.executor).__name__} "
+                    "would not see or would spoil it. Use a thread pool, or put the store into a folder."
+                )
+
+
+THREADS: Final = Workers()
+"""Threads of this process, one per processor."""
+
+
+def _check_jobs(jobs: object) -> None:
+    try:
+        number = operator.index(jobs)  # type: ignore[arg-type]
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise InvalidArgumentError(f"jobs is a number of workers from 1, not {jobs!r}.")
+
+
+def _check_executor(executor: object) -> None:
+    if not callable(getattr(executor, "submit", None)):
+        hint = f" Pass ThreadPoolExecutor({executor})." if isinstance(executor, int) else ""
+        raise InvalidArgumentError(f"executor is a concurrent.futures.Executor, not {executor!r}.{hint}")
+    # Only pools of Python's own are asked: a task of others may cost something.
+    if type(executor) in (ThreadPoolExecutor, ProcessPoolExecutor):
+        try:
+            cast("Executor", executor).submit(int).cancel()
+        except RuntimeError as fault:
+            raise InvalidArgumentError(f"The executor takes no work: {fault}. Nothing was begun.") from fault
 
 
 def run(
     work: Callable[[U], R],
     units: Iterable[U],
+    workers: Workers = THREADS,
     *,
-    jobs: int | None = None,
-    executor: Executor | None = None,
     done: Callable[[R], None] | None = None,
 ) -> None:
     """Do the work for each unit, a bounded number of them under way at a time.
@@ -91,11 +155,9 @@ def run(
         one made inside another.
     units
         The units; taken one by one as they are needed, so they may be many.
-    jobs
-        Number of workers, of which each has two units at most; one per processor by default, 1 without any thread.
-        With an executor twice as many units are handed to it at a time, by default 1024.
-    executor
-        Where to run: any ``concurrent.futures.Executor``, which is left open; a thread pool of its own by default.
+    workers
+        Where, and how many units at a time. Each worker has two units at most, and one worker needs no thread. An
+        executor is left open; it is sent twice as many units at a time as there are workers, by default 1024.
     done
         Called in this thread with each result, in the order in which they come.
 
@@ -111,20 +173,21 @@ def run(
     Examples
     --------
     >>> told = []
-    >>> run(abs, [-1, 2, -3], jobs=2, done=told.append)
+    >>> run(abs, [-1, 2, -3], Workers(2), done=told.append)
     >>> sorted(told)
     [1, 2, 3]
     """
-    if executor is None and workers(jobs) == 1:
+    executor = workers.executor
+    if executor is None and workers.count == 1:
         for unit in units:
             result = work(unit)
             if done is not None:
                 done(result)
         return
     if executor is None and done is None:
-        _share(work, units, workers(jobs))
+        _share(work, units, workers.count)
         return
-    most = _MOST_SUBMITTED if executor is not None and jobs is None else 2 * workers(jobs)
+    most = _MOST_SUBMITTED if executor is not None and workers.jobs is None else 2 * workers.count
     with nullcontext(executor) if executor is not None else ThreadPoolExecutor(most // 2, "lamella") as pool:
         try:
             _drive(pool, work, units, most, done)
@@ -202,76 +265,3 @@ def _drive(
         for future in pending:
             future.cancel()
         wait(pending)
-
-
-def check_workers(jobs: int | None, executor: Executor | None) -> None:
-    """Refuse a number of workers or an executor that is none, before anything is created.
-
-    Raises
-    ------
-    InvalidArgumentError
-        With what was given.
-
-    Examples
-    --------
-    >>> check_workers(2, None)
-    >>> check_workers("2", None)
-    Traceback (most recent call last):
-    ...
-    lamella.errors.InvalidArgumentError: jobs is a number of workers, not '2'.
-    >>> check_workers(None, 4)
-    Traceback (most recent call last):
-    ...
-    lamella.errors.InvalidArgumentError: executor is a concurrent.futures.Executor, not 4. Pass ThreadPoolExecutor(4).
-    """
-    if jobs is not None:
-        try:
-            operator.index(jobs)
-        except TypeError:
-            raise InvalidArgumentError(f"jobs is a number of workers, not {jobs!r}.") from None
-    if executor is not None and not callable(getattr(executor, "submit", None)):
-        hint = f" Pass ThreadPoolExecutor({executor})." if isinstance(executor, int) else ""
-        raise InvalidArgumentError(f"executor is a concurrent.futures.Executor, not {executor!r}.{hint}")
-    if executor is not None and type(executor) in (
-        ThreadPoolExecutor,
-        ProcessPoolExecutor,
-    ):  # a task of others may cost something
-        _check_open(executor)
-
-
-def _check_open(executor: Executor) -> None:
-    """Refuse an executor that takes no work any more: it was shut down, or lost its workers.
-
-    Raises
-    ------
-    InvalidArgumentError
-        With what it says.
-    """
-    try:
-        executor.submit(int).cancel()
-    except RuntimeError as fault:
-        raise InvalidArgumentError(f"The executor takes no work: {fault}. Nothing was begun.") from fault
-
-
-def check_reach(storage: Storage, executor: Executor | None) -> None:
-    """Refuse an executor whose workers cannot share the store: one in memory or a ZIP file, from another process.
-
-    Raises
-    ------
-    InvalidArgumentError
-        With what to do.
-
-    Examples
-    --------
-    >>> from lamella.store.storage import open_storage
-    >>> check_reach(open_storage("/tmp"), executor=None)
-    """
-    if executor is None or isinstance(executor, ThreadPoolExecutor) or isinstance(storage, LocalStorage):
-        return
-    store = storage.zarr_store()
-    kinds = {kind.__name__ for kind in type(store).__mro__}
-    if kinds & {"MemoryStore", "ZipStore"} or "memory" in getattr(getattr(store, "fs", None), "protocol", ()):
-        raise InvalidArgumentError(
-            f"{storage.name} belongs to this process alone: the workers of {type(executor).__name__} would not see "
-            "or would spoil it. Use a thread pool, or put the store into a folder."
-        )

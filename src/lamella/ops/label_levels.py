@@ -17,7 +17,7 @@ import numpy as np
 from lamella._version import __version__
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.image_array import ImageArray
-from lamella.ops.execution import run
+from lamella.ops.execution import THREADS, Workers, run
 from lamella.ops.pyramids import unlisted
 from lamella.ops.pyramids.level import level_factors
 from lamella.ops.pyramids.pyramid import make_unlisted, recompute_levels
@@ -41,14 +41,17 @@ def fill_levels(image: LabelImage) -> None:
     levels = [image._level(path) for path in image.dataset_paths]
     sizes = [image.get_effective_scale(path) for path in image.dataset_paths]
     if whole_factors([level.shape for level in levels], sizes) is not None:
-        recompute_levels(image, "mode")
+        recompute_levels(image, "mode", THREADS)
         return
     take_centres(levels, sizes)
     image._live.edit(describe_centres)
 
 
 def make_levels(
-    image: LabelImage, planned: Mapping[str, ArrayMeta], add: Callable[[ImagesMeta], ImagesMeta]
+    image: LabelImage,
+    planned: Mapping[str, ArrayMeta],
+    add: Callable[[ImagesMeta], ImagesMeta],
+    workers: Workers,
 ) -> None:
     """Make levels of a label image of one level, and list them when they are whole.
 
@@ -60,15 +63,17 @@ def make_levels(
         Path of each level to its description.
     add
         Lists the levels.
+    workers
+        What does the work.
     """
     base, model = image.data, add(image.metadata)
     sizes = [geometry.effective_scale(model, path) for path in (image.dataset_paths[0], *planned)]
     steps = whole_factors([base.shape, *(meta.shape for meta in planned.values())], sizes)
     if steps is not None:
-        make_unlisted(image, base, planned, dict(zip(planned, steps, strict=True)), add, "mode")
+        make_unlisted(image, base, planned, dict(zip(planned, steps, strict=True)), add, "mode", workers)
         return
     name = unlisted.begin_unlisted(image, planned, lambda: begin_update(image, planned))
-    take_centres([base, *(ImageArray(image._place.child(path)) for path in planned)], sizes)
+    take_centres([base, *(ImageArray(image._place.child(path)) for path in planned)], sizes, workers.jobs)
     unlisted.end(image, planned, name, lambda meta: describe_centres(add(meta)))
 
 
@@ -82,10 +87,12 @@ def whole_factors(shapes: Sequence[Shape], sizes: Sequence[Sequence[float]]) -> 
     return whole if len(whole) == len(found) else None
 
 
-def take_centres(levels: Sequence[ImageArray], sizes: Sequence[Sequence[float]]) -> None:
+def take_centres(
+    levels: Sequence[ImageArray], sizes: Sequence[Sequence[float]], jobs: int | None = None
+) -> None:
     """Fill each level with the voxels of the one before that its voxels' centres lie in."""
     for (fine, coarse), (small, large) in zip(pairwise(levels), pairwise(sizes), strict=True):
-        _take_centres(fine, coarse, steps_between(fine.shape, coarse.shape, _ratios(small, large)))
+        _take_centres(fine, coarse, steps_between(fine.shape, coarse.shape, _ratios(small, large)), jobs)
 
 
 def describe_centres(meta: ImagesMeta) -> ImagesMeta:
@@ -134,7 +141,7 @@ def check_levels(name: str, levels: Sequence[ImageArray]) -> None:
             )
 
 
-def _take_centres(fine: ImageArray, coarse: ImageArray, steps: Sequence[float]) -> None:
+def _take_centres(fine: ImageArray, coarse: ImageArray, steps: Sequence[float], jobs: int | None) -> None:
     """Fill a level with the voxels of the one before that its voxels' centres lie in."""
 
     def fill(region: Region) -> None:
@@ -145,4 +152,4 @@ def _take_centres(fine: ImageArray, coarse: ImageArray, steps: Sequence[float]) 
         block = fine[tuple(slice(int(pick[0]), int(pick[-1]) + 1) for pick in picks)]
         coarse[region] = block[np.ix_(*(pick - pick[0] for pick in picks))]
 
-    run(fill, regions(coarse.shape, coarse.write_unit))
+    run(fill, regions(coarse.shape, coarse.write_unit), Workers(jobs))

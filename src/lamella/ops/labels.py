@@ -29,6 +29,7 @@ from lamella.nodes.image_array import ImageArray
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.position import Position
 from lamella.ops.copy import Source, as_source, write_array
+from lamella.ops.execution import THREADS, Workers
 from lamella.ops.label_levels import check_levels, fill_levels, make_levels, steps_between
 from lamella.ops.pyramids.downsample import downsampled_shape
 from lamella.ops.pyramids.level import level_factors
@@ -215,7 +216,7 @@ def _picked(transforms: Sequence[TransformationMeta], kept: tuple[int, ...]) -> 
     return picked
 
 
-def match_levels(position: Position) -> None:
+def match_levels(position: Position, workers: Workers = THREADS) -> None:
     """Give each label image of a position as many levels as its image has, computed with "mode" (LB-04).
 
     Label images that are damaged are left as they are, with a warning: the image itself is whole.
@@ -224,11 +225,13 @@ def match_levels(position: Position) -> None:
     ----------
     position
         An image whose number of levels may have changed.
+    workers
+        What does the work.
     """
     labels = position.labels
     for name in labels:
         try:
-            _match_label(position, labels[name])
+            _match_label(position, labels[name], workers)
         except LamellaError as fault:
             warnings.warn(
                 f"The label image {name!r} of {position._place} was not given the levels of its image: {fault}",
@@ -237,7 +240,7 @@ def match_levels(position: Position) -> None:
             )
 
 
-def _match_label(position: Position, image: LabelImage) -> None:
+def _match_label(position: Position, image: LabelImage, workers: Workers) -> None:
     """Make the levels of one label image anew, shrinking it by the factors of the image's levels."""
     paths = position.dataset_paths
     if not image.dataset_paths or len(image.dataset_paths) == len(paths):
@@ -281,7 +284,7 @@ def _match_label(position: Position, image: LabelImage) -> None:
         return meta
 
     if plan:
-        make_levels(image, {path: meta for path, meta, _ in plan}, add)
+        make_levels(image, {path: meta for path, meta, _ in plan}, add, workers)
 
 
 def _ratios(position: Position, path: str) -> list[float]:

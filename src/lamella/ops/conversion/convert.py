@@ -32,7 +32,7 @@ from lamella.ops.conversion.store import (
     state_of_image,
 )
 from lamella.ops.conversion.write import write_images
-from lamella.ops.execution import Workers, check_workers
+from lamella.ops.execution import Workers
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import is_done
 from lamella.ops.progress import check_progress, reporting
@@ -190,10 +190,8 @@ def convert(
     """
     settings = ImageSettings(version, chunks, shards, levels)
     settings.check()
-    check_workers(jobs, executor)
+    workers = Workers(jobs, executor)
     check_progress(progress)
-    if jobs is not None and jobs < 1:
-        raise InvalidArgumentError(f"jobs is the number of workers: {jobs} is not above 0")
     target = _Destination(local_path(destination, "the destination"), overwrite)
     target.finish_interrupted()
     target.check()
@@ -217,7 +215,7 @@ def convert(
                 settings,
                 Tally(planes, report),
                 target.name,
-                Workers(jobs, executor),
+                workers,
                 journal,
                 job or "",
             )
@@ -245,7 +243,7 @@ def _write_all(
     settings: ImageSettings,
     tally: Tally,
     name: str,
-    where: Workers,
+    workers: Workers,
     journal: Journal[LocalFile],
     job: str,
 ) -> int:
@@ -268,9 +266,9 @@ def _write_all(
             journal.flush()
 
         sizes = [image.source.description.nbytes for image in images]
-        write_images(begun, sizes, tally, written, journal, job, where)
+        write_images(begun, sizes, tally, written, journal, job, workers)
         if images[0].path:
-            describe_plate(images, positions, where.jobs)
+            describe_plate(images, positions, workers)
         return max(len(position.dataset_paths) for position in positions)
 
 

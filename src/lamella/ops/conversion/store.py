@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.contrast import Sample
     from lamella.ops.conversion.inputs import ImagePlan
     from lamella.ops.conversion.source import ImageDescription, SourceChannel
+    from lamella.ops.execution import Workers
     from lamella.spec.axes import AxisMeta
     from lamella.spec.omero import WindowDict
     from lamella.spec.plate import PlateMeta
@@ -248,7 +249,7 @@ def end_image(image: ImagePlan, position: Position, sample: Sample) -> None:
     _add_source(position, description)
 
 
-def describe_plate(images: Sequence[ImagePlan], positions: Sequence[Position], jobs: int | None) -> None:
+def describe_plate(images: Sequence[ImagePlan], positions: Sequence[Position], workers: Workers) -> None:
     """Describe the images of a plate, all with one window per channel.
 
     Where all files state a window for a channel it is the median of those, since each may have been written for its own
@@ -261,7 +262,7 @@ def describe_plate(images: Sequence[ImagePlan], positions: Sequence[Position], j
     for index, name in enumerate(names):
         stated = [window for description in described if (window := _channels(description)[index].window)]
         if len(stated) < len(described) and not chosen:
-            chosen = choose_windows(positions, jobs=jobs)
+            chosen = choose_windows(positions, workers)
         windows.append(
             chosen[name, 0] if len(stated) < len(described) else _stated(stated, described[0].dtype)
         )

@@ -13,7 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from lamella.ops.conversion.planes import PlanesArray
-from lamella.ops.execution import run, workers
+from lamella.ops.execution import run
 from lamella.ops.jobs.journal import line_of
 from lamella.ops.jobs.units import Files, files_of_region, is_done, state_of
 from lamella.ops.pyramids.cascade import PassUnit, compute_unit
@@ -143,7 +143,7 @@ def write_images(
     written: Callable[[int, Sample], None],
     journal: Journal[LocalFile],
     job: str,
-    where: Workers,
+    workers: Workers,
 ) -> None:
     """Write the pixels of all levels of images.
 
@@ -161,7 +161,7 @@ def write_images(
         Has the units that an interrupted call of the same has finished.
     job : str
         Digest of the sources and settings.
-    where : Workers
+    workers : Workers
         What does the work.
 
     Raises
@@ -169,8 +169,8 @@ def write_images(
     SourceError
         A source cannot be read.
     """
-    jobs, executor = where.jobs, where.executor
-    many = len(sizes) >= workers(jobs) and max(sizes) <= _ALONE_BYTES
+    executor = workers.executor
+    many = len(sizes) >= workers.count and max(sizes) <= _ALONE_BYTES
     large: list[tuple[int, Work]] = []
 
     def task(unit: _Unit) -> _Task:
@@ -189,12 +189,12 @@ def write_images(
         written(done.number, done.sample)
 
     if executor is not None or many:
-        run(write_unit, small(), jobs=jobs, executor=executor, done=keep)
+        run(write_unit, small(), workers, done=keep)
         for number, work in large:
-            written(number, _spread(number, work, tally, where, task))
+            written(number, _spread(number, work, tally, workers, task))
         return
     for number, work in images():
-        for unit in _parts(_whole(number, work, tally, jobs)):
+        for unit in _parts(_whole(number, work, tally, workers.jobs)):
             done = write_unit(task(unit))
         keep(done)
 
@@ -244,7 +244,7 @@ def _spread(
     number: int,
     work: Work,
     tally: Tally,
-    where: Workers,
+    workers: Workers,
     task: Callable[[_Unit], _Task],
 ) -> Sample:
     """Write one image in parts on an executor; return what was sampled of all of them."""
@@ -257,14 +257,14 @@ def _spread(
 
     parts = nested(work.whole, [_part_shape(first, _PART_BYTES)])
     units = (task(_Unit(number, PassUnit(first, part, 1))) for part in parts)
-    run(write_unit, units, jobs=where.jobs, executor=where.executor, done=keep)
+    run(write_unit, units, workers, done=keep)
     tally.add(0, "pyramid")
     for later in rest:
         later_units = (
             PassUnit(later, part, 1)
             for part in nested(whole_region(later.source.meta.shape), [unit_box(later)])
         )
-        run(compute_unit, later_units, jobs=where.jobs, executor=where.executor)
+        run(compute_unit, later_units, workers)
     return sampler.sample
 
 

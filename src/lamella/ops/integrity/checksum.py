@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, one_line
 from lamella.log import logged
-from lamella.ops.execution import Workers, check_reach, check_workers, run
+from lamella.ops.execution import Workers, run
 from lamella.ops.integrity.array_status import Fault
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.known_members import listed
@@ -178,25 +178,24 @@ def checksum(
     """
     found_storage, path, name = place_of(path_or_node, follow_links=follow_links)
     storage = listed(found_storage, path)
-    check_workers(jobs, executor)
+    workers = Workers(jobs, executor)
     check_progress(progress)
-    check_reach(storage, executor)
-    where = Workers(jobs, executor)
+    workers.check_reach(storage)
     with logged("Compute checksums of %s", name), reporting(progress, "bytes") as report_progress:
         done = Count(report_progress, "bytes")
         if output is None:
-            return _all_sums(storage, path, where, done)
+            return _all_sums(storage, path, workers, done)
         manifest = local_path(output, "the manifest")
         refuse_in_store(manifest, storage)
         with open_journal(f"{manifest}.record", SUMS, storage, path) as journal:
-            found = _all_sums(storage, path, where, done, journal)
+            found = _all_sums(storage, path, workers, done, journal)
             write_manifest(found, manifest)
             journal.remove()
     return found
 
 
 def _all_sums(
-    storage: Storage, path: str, where: Workers, done: Count, journal: Journal[LocalFile] | None = None
+    storage: Storage, path: str, workers: Workers, done: Count, journal: Journal[LocalFile] | None = None
 ) -> dict[str, str]:
     """Return the digest of every file, sorted by key."""
     found: dict[str, str] = {}
@@ -205,7 +204,7 @@ def _all_sums(
         found[one.key] = one.digest
         done.add(one.size)
 
-    _sums(storage, path, _files(storage, path), take, where, journal)
+    _sums(storage, path, _files(storage, path), take, workers, journal)
     return dict(sorted(found.items()))
 
 
@@ -214,7 +213,7 @@ def _sums(
     path: str,
     keys: Iterable[str],
     take: Callable[[_Sum], object],
-    where: Workers,
+    workers: Workers,
     journal: Journal[LocalFile] | None = None,
     wanted: Mapping[str, str] | None = None,
 ) -> int:
@@ -243,7 +242,7 @@ def _sums(
             journal.add(join(path, one.key), one.evidence, [one.size, one.digest], one.size)
 
     work = _sum if wanted is None else _look
-    run(work, unknown(), jobs=where.jobs, executor=where.executor, done=done)
+    run(work, unknown(), workers, done=done)
     return count
 
 
@@ -304,7 +303,7 @@ def compare(
     storage: Storage,
     path: str,
     wanted: Mapping[str, str],
-    where: Workers,
+    workers: Workers,
     progress: Count | None = None,
     journal: Journal[LocalFile] | None = None,
 ) -> Comparison:
@@ -324,7 +323,7 @@ def compare(
         if progress is not None:
             progress.add(one.size)
 
-    known = _sums(storage, path, sorted(present & wanted.keys()), take, where, journal, wanted)
+    known = _sums(storage, path, sorted(present & wanted.keys()), take, workers, journal, wanted)
     return Comparison(
         len(sizes) - 1,
         sum(sizes),

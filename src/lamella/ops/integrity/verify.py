@@ -24,7 +24,7 @@ from lamella.errors import (
     one_line,
 )
 from lamella.log import logged
-from lamella.ops.execution import Workers, check_reach, check_workers, run
+from lamella.ops.execution import Workers, run
 from lamella.ops.integrity.array_status import Fault
 from lamella.ops.integrity.checksum import SUMS, compare, found_before, open_journal, read_manifest
 from lamella.ops.integrity.decoding import Decoded, StoredPlace, decode, places_to_decode
@@ -219,9 +219,9 @@ def verify(
     """
     storage, path, name = place_of(path_or_node, follow_links=follow_links)
     storage = listed(storage, path)
-    check_workers(jobs, executor)
+    workers = Workers(jobs, executor)
     check_progress(progress)
-    check_reach(storage, executor)
+    workers.check_reach(storage)
     wanted = None if manifest is None else read_manifest(manifest)
     work = _DECODING if wanted is None else SUMS
     with (
@@ -231,7 +231,7 @@ def verify(
     ):
         done = Count(report_progress, "bytes")
         if wanted is not None:
-            found = compare(storage, path, wanted, Workers(jobs, executor), done, journal)
+            found = compare(storage, path, wanted, workers, done, journal)
             report = VerifyReport(name, 0, 0, *found)
             if not report.files and not report.damage:
                 raise InvalidArgumentError(
@@ -239,7 +239,7 @@ def verify(
                 )
         else:
             walk = _Verification(StoreReader(storage), done, journal)
-            report = _decode_all(walk, path, name, jobs, executor)
+            report = _decode_all(walk, path, name, workers)
         if journal is not None:
             journal.remove()
     return _apart(report)
@@ -251,10 +251,8 @@ def _apart(report: VerifyReport) -> VerifyReport:
     return replace(report, damage=damage, unread=tuple(one for one in report.damage if one.unread))
 
 
-def _decode_all(
-    walk: _Verification, path: str, name: str, jobs: int | None, executor: Executor | None
-) -> VerifyReport:
-    run(decode, walk.places(path), jobs=jobs, executor=executor, done=walk.take)
+def _decode_all(walk: _Verification, path: str, name: str, workers: Workers) -> VerifyReport:
+    run(decode, walk.places(path), workers, done=walk.take)
     if not walk.documents and not walk.damage:
         raise InvalidArgumentError(f"{name} holds no Zarr group or array: there is nothing to verify")
     return VerifyReport(

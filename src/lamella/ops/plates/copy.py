@@ -16,7 +16,7 @@ from lamella.errors import InvalidArgumentError, NodeNotFoundError, NotDecodedEr
 from lamella.log import logged
 from lamella.nodes.position import Position
 from lamella.nodes.session import Place, Session
-from lamella.ops.execution import check_reach, check_workers, run, workers
+from lamella.ops.execution import Workers, run
 from lamella.ops.jobs.units import do_task, tasks
 from lamella.ops.known_members import listed, unseen
 from lamella.ops.plates.acquisitions import merged_acquisitions
@@ -66,15 +66,14 @@ def from_positions(
     """
     from lamella.nodes.open import open_ome_zarr
 
-    check_workers(jobs, executor)
+    workers = Workers(jobs, executor)
     check_progress(progress)
     sources = _checked(positions)
     _refuse_inside(store_path, sources.values())
     storage = open_storage(store_path)
-    for store in (storage, *(source._documents.storage for source in sources.values())):
-        check_reach(store, executor)
+    workers.check_reach(storage, *(source._documents.storage for source in sources.values()))
     if not isinstance(storage, LocalStorage):
-        return _copied(store_path, sources, _How(jobs, executor, progress))
+        return _copied(store_path, sources, _How(workers, progress))
     work = Workspace(storage.root, {"command": "from_positions"}, replaces=False)
     with work.held():
         work.finish_interrupted()
@@ -84,7 +83,7 @@ def from_positions(
         work.begin(digest)
         try:
             name = os.path.basename(storage.root).removesuffix(".zarr")
-            _copied(work.new, sources, _How(jobs, executor, progress), name)
+            _copied(work.new, sources, _How(workers, progress), name)
             work.publish(digest)
         except BaseException:
             work.discard()
@@ -95,8 +94,7 @@ def from_positions(
 class _How(NamedTuple):
     """The workers and the progress of a copy."""
 
-    jobs: int | None
-    executor: Executor | None
+    workers: Workers
     progress: Progress | bool | None
 
 
@@ -138,12 +136,14 @@ def _copied(
             source._session.version.zarr_format != plate._documents.format for source in sources.values()
         )
 
-        many: int | None = 1
-        within = how.jobs
-        if how.executor is not None:
-            many, within = how.jobs, 1
-        elif not recoded:
-            many, within = _shared_out(how.jobs, len(sources))
+        within, workers = how.workers.jobs, how.workers
+        if workers.executor is not None:
+            within = 1
+        elif recoded:
+            workers = Workers(1)
+        else:
+            many, within = _shared_out(workers, len(sources))
+            workers = Workers(many)
         units = (_CopyUnit(source, plate._place.child(path), within) for path, source in sources.items())
         with (
             logged("Copy %s to %s", counted(len(sources), "position"), plate._place),
@@ -151,7 +151,7 @@ def _copied(
         ):
             count = Count(show, "positions", len(sources))
             done = None if show is None else lambda _: count.add()
-            run(_copy_unit, units, jobs=many, executor=how.executor, done=done)
+            run(_copy_unit, units, workers, done=done)
         _list_positions(plate, sources, name)
         warn_of_files(sources.values())
     except BaseException:
@@ -160,13 +160,13 @@ def _copied(
     return plate
 
 
-def _shared_out(jobs: int | None, positions: int) -> tuple[int, int]:
+def _shared_out(workers: Workers, positions: int) -> tuple[int, int]:
     """Return how many positions are copied at a time, and by how many workers each: as many in all as were asked for.
 
-    >>> _shared_out(6, 100), _shared_out(6, 4), _shared_out(5, 2)
+    >>> _shared_out(Workers(6), 100), _shared_out(Workers(6), 4), _shared_out(Workers(5), 2)
     ((6, 1), (3, 2), (1, 5))
     """
-    total = max(workers(jobs), 1 if jobs is not None else _COPIES)
+    total = max(workers.count, 1 if workers.jobs is not None else _COPIES)
     many = max(number for number in range(1, min(total, positions) + 1) if total % number == 0)
     return many, total // many
 
@@ -357,7 +357,7 @@ def _recode_array(source: Place, target: Place, jobs: int | None) -> None:
         documents.put_array(target.path, both[1], new=True)
         moved = moved_files(source.session.documents, source.path, *both, target.path)
         stores = source.session.documents.storage, documents.storage
-        run(do_task, tasks(FileUnit(*stores, old, new, 0) for old, new in moved), jobs=jobs)
+        run(do_task, tasks(FileUnit(*stores, old, new, 0) for old, new in moved), Workers(jobs))
         return
     meta = source.session.documents.array(source.path)
     new = array_like(
@@ -369,7 +369,7 @@ def _recode_array(source: Place, target: Place, jobs: int | None) -> None:
     target.session.documents.put_array(target.path, new)
     # Not through nodes, which would note that levels are stale: all levels are copied.
     old, made = (StoredArray(place.session.documents, place.path) for place in (source, target))
-    run(do_task, tasks(array_units(old, made, new)), jobs=jobs)
+    run(do_task, tasks(array_units(old, made, new)), Workers(jobs))
 
 
 def _axis_names(array: Place) -> list[str] | None:

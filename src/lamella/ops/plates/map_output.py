@@ -15,7 +15,6 @@ from lamella.errors import InvalidArgumentError
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import pending_attributes
 from lamella.nodes.well import Well
-from lamella.ops.execution import check_reach
 from lamella.ops.plates.origins import copy_attributes, custom_attributes
 from lamella.spec.axes import channel_axis
 from lamella.spec.edits import new_images
@@ -26,12 +25,12 @@ from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from concurrent.futures import Executor
 
     from zarr.abc.store import Store
 
     from lamella.nodes.position import Position
     from lamella.nodes.session import Place
+    from lamella.ops.execution import Workers
     from lamella.spec.images import ImagesMeta
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
     from lamella.types import StrPath
@@ -84,12 +83,12 @@ def create_output(
     chosen: Mapping[str, Position],
     output: StrPath | Store,
     channel_names: Sequence[str] | None,
-    executor: Executor | None,
+    workers: Workers,
 ) -> Plate:
     """Create the plate for the results, without positions."""
     from lamella.nodes.open import open_ome_zarr
 
-    check_reach(open_storage(output), executor)
+    workers.check_reach(open_storage(output))
     first = next(iter(chosen.values()), None)
     names = channel_names or (first.channel_names if first is not None else plate.channel_names)
     made = open_ome_zarr(

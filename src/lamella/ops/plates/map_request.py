@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 import os
 import pickle
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.plate import Plate
+    from lamella.ops.execution import Workers
     from lamella.types import StrPath
 
 
@@ -73,7 +74,7 @@ def checked_request(
     retries: int,
     resume: bool,
     progress: object,
-    executor: Executor | None,
+    workers: Workers,
 ) -> MapRequest:
     """Check the arguments of a call.
 
@@ -87,7 +88,7 @@ def checked_request(
     if not callable(function):
         raise InvalidArgumentError(f"function is a function to call, not {function!r}.")
     check_progress(progress)
-    _check_picklable(function, executor)
+    _check_picklable(function, workers)
     level = str(level)
     name = _name_of_results(over, name, level, output is not None)
     chosen = _chosen(plate, positions)
@@ -105,9 +106,9 @@ def checked_request(
     )
 
 
-def _check_picklable(function: object, executor: Executor | None) -> None:
+def _check_picklable(function: object, workers: Workers) -> None:
     """Refuse a function that processes cannot be sent; other executors have means of their own."""
-    if isinstance(executor, ProcessPoolExecutor):
+    if isinstance(workers.executor, ProcessPoolExecutor):
         try:
             pickle.dumps(function)
         except Exception as fault:

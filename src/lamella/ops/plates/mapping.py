@@ -21,7 +21,7 @@ from lamella.log import logged
 from lamella.models import TransformationMeta
 from lamella.nodes.position import Position
 from lamella.nodes.position_arrays import ArrayRequest
-from lamella.ops.execution import check_reach, check_workers, run
+from lamella.ops.execution import Workers, run
 from lamella.ops.jobs.units import is_done
 from lamella.ops.plates import map_output
 from lamella.ops.plates.function_digest import NoDigestError, function_digest
@@ -247,8 +247,8 @@ def map_plate(
     progress: Progress | bool | None = None,
 ) -> MapReport:
     """Apply a function over a plate; see :meth:`Plate.map`."""
-    check_workers(jobs, executor)
-    check_reach(plate._documents.storage, executor)
+    workers = Workers(jobs, executor)
+    workers.check_reach(plate._documents.storage)
     request = checked_request(
         plate,
         function,
@@ -262,9 +262,9 @@ def map_plate(
         retries,
         resume,
         progress,
-        executor,
+        workers,
     )
-    target = _target(plate, request, executor)
+    target = _target(plate, request, workers)
     task = _task(request, target)
     journals: dict[str, Journal[JournalFile]] = {}
     if over == "regions":
@@ -273,7 +273,7 @@ def map_plate(
         total, units = len(request.chosen), _position_units(task, request.chosen, target)
     report = MapReport(target)
     with logged("Apply %r over %s of %s", function, over, plate._place), reporting(progress, over) as show:
-        _run(units, report, task, journals, Count(show, over, total), jobs, executor)
+        _run(units, report, task, journals, Count(show, over, total), workers)
     report.values = {path: report.values[path] for path in request.chosen if path in report.values}
     if check and report.failed:
         unit, fault = next(iter(report.failed.items()))
@@ -290,8 +290,7 @@ def _run(
     task: _Task,
     journals: dict[str, Journal[JournalFile]],
     progress: Count,
-    jobs: int | None,
-    executor: Executor | None,
+    workers: Workers,
 ) -> None:
     """Do all units; what they made is recorded, also when one of them ends the run."""
 
@@ -303,7 +302,7 @@ def _run(
         progress.add()
 
     try:
-        run(_do, units, jobs=jobs, executor=executor, done=take)
+        run(_do, units, workers, done=take)
     finally:
         for journal in journals.values():
             journal.close()
@@ -313,7 +312,7 @@ def _do(unit: _PositionUnit | _RegionUnit) -> _Outcome:
     return unit.do()
 
 
-def _target(plate: Plate, request: MapRequest, executor: Executor | None) -> Plate:
+def _target(plate: Plate, request: MapRequest, workers: Workers) -> Plate:
     """Return the plate to write to, with all its positions; nothing is created where anything is refused."""
     if request.output is None:
         if request.name is not None:
@@ -322,11 +321,11 @@ def _target(plate: Plate, request: MapRequest, executor: Executor | None) -> Pla
         return plate
     target = map_output.open_output(request.output) if request.resume else None
     if target is not None:
-        check_reach(target._documents.storage, executor)
+        workers.check_reach(target._documents.storage)
         _refuse_others(target, request)
     else:
         target = map_output.create_output(
-            plate, request.chosen, request.output, request.channel_names, executor
+            plate, request.chosen, request.output, request.channel_names, workers
         )
     map_output.create_positions(target, plate, request.chosen, request.channel_names)
     return target

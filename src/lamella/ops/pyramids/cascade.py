@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamella.ops.execution import check_reach, run, workers
+from lamella.ops.execution import Workers, run
 from lamella.ops.progress import Count
 from lamella.ops.pyramids.downsample import downsample
 from lamella.ops.pyramids.gathering import Gathering
@@ -26,7 +26,6 @@ from lamella.ops.regions import nested, region_shape, shrink, whole_region
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from concurrent.futures import Executor
 
     from lamella.ops.pyramids.downsample import Method
     from lamella.ops.pyramids.passes import PixelReader
@@ -68,10 +67,9 @@ def make_levels(
     source: StoredArray,
     levels: Sequence[tuple[StoredArray, Shape]],
     method: Method,
+    workers: Workers,
     *,
     region: Region | None = None,
-    jobs: int | None = None,
-    executor: Executor | None = None,
     progress: PyramidProgress | None = None,
     count: Count | None = None,
 ) -> None:
@@ -88,22 +86,22 @@ def make_levels(
         How voxels become one.
     region
         Box of the source whose pixels changed: what depends on it is computed. By default everything is.
-    jobs
-        Number of workers; one per processor by default. The result is the same for any.
-    executor
-        Where to run the units of the passes; in threads of this process by default.
+    workers
+        What does the work. The result is the same for any.
     progress
         Says what remains to be made, and is told what was; for whole levels.
     count
         Counts the voxels of the sources of all passes.
     """
-    check_reach(source.documents.storage, executor)
+    workers.check_reach(source.documents.storage)
     if 0 in source.meta.shape:
         return
     count = count or Count(None, "voxels")
     changed = region
     wholes = []
-    for work in passes(source, levels, method, spread=executor is not None, noted=progress is not None):
+    for work in passes(
+        source, levels, method, spread=workers.executor is not None, noted=progress is not None
+    ):
         whole = work.aligned(changed or whole_region(work.source.meta.shape))
         wholes.append((work, whole))
         count.expect(_voxels(whole))
@@ -112,7 +110,7 @@ def make_levels(
         boxes = [whole] if progress is None else list(progress.remaining(work))
         count.add(_voxels(whole) - sum(_voxels(box) for box in boxes))
         for box in boxes:
-            _make(work, box, jobs, executor, progress, count)
+            _make(work, box, workers, progress, count)
 
 
 def _voxels(box: Region) -> int:
@@ -122,8 +120,7 @@ def _voxels(box: Region) -> int:
 def _make(
     work: Pass,
     box: Region,
-    jobs: int | None,
-    executor: Executor | None,
+    workers: Workers,
     progress: PyramidProgress | None,
     count: Count,
 ) -> None:
@@ -133,9 +130,9 @@ def _make(
         if progress is not None:
             progress.made(work, region)
 
-    if executor is None:
+    if workers.executor is None:
         for part in [box] if progress is None else nested(box, [part_box(work)]):
-            made(compute_unit(PassUnit(work, part, jobs, count)))
+            made(compute_unit(PassUnit(work, part, workers.jobs, count)))
     else:
 
         def done(region: Region) -> None:
@@ -143,7 +140,7 @@ def _make(
             count.add(_voxels(region))
 
         units = (PassUnit(work, part, 1) for part in nested(box, [unit_box(work)]))
-        run(compute_unit, units, jobs=jobs, executor=executor, done=done)
+        run(compute_unit, units, workers, done=done)
 
 
 def compute_unit(unit: PassUnit) -> Region:
@@ -151,10 +148,10 @@ def compute_unit(unit: PassUnit) -> Region:
     work, region, way = unit.work, unit.region, order(unit.work)
     dtype = work.source.meta.dtype
     most = max(2, _BLOCKS_BYTES // (prod(way.block) * dtype.itemsize))
-    jobs = min(workers(unit.jobs), most)
+    threads = Workers(min(Workers(unit.jobs).count, most))
     sinks = [Gathering(target.array, shrink(region, target.factors)) for target in work.targets]
     reduced = any(max(target.step, default=1) > 1 for target in work.targets)
-    kept = KeptBlocks(work.method if reduced else "stride", dtype, _KEPT_BYTES if jobs > 1 else 0)
+    kept = KeptBlocks(work.method if reduced else "stride", dtype, _KEPT_BYTES if threads.count > 1 else 0)
     room = local()
 
     def reduce(box: Region, block: Array) -> None:
@@ -177,8 +174,8 @@ def compute_unit(unit: PassUnit) -> Region:
 
     try:
         for part in nested(region, way.boxes[:1]) if way.apart else [region]:
-            run(compute, nested(part, way.boxes), jobs=jobs)
-            run(lambda block: reduce(*block), kept.rest(), jobs=jobs)
+            run(compute, nested(part, way.boxes), threads)
+            run(lambda block: reduce(*block), kept.rest(), threads)
     except BaseException:
         for sink in sinks:
             sink.abort()

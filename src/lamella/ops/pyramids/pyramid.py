@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, NodeNotFoundError
 from lamella.log import logged
-from lamella.ops.execution import check_reach, check_workers
+from lamella.ops.execution import THREADS, Workers
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.pyramids import unlisted, update
 from lamella.ops.pyramids.cascade import make_levels
@@ -121,9 +121,9 @@ def compute_pyramid(
         raise InvalidArgumentError(
             f"{base!r} has voxels of {base.dtype}: a pyramid is made of bool, integers and floats of up to 64 bits."
         )
-    check_workers(jobs, executor)
+    workers = Workers(jobs, executor)
     check_progress(progress)
-    check_reach(position._documents.storage, executor)
+    workers.check_reach(position._documents.storage)
     existing = len(position.dataset_paths)
     if levels is None and existing == 1:
         levels = "auto"
@@ -134,12 +134,12 @@ def compute_pyramid(
             _refuse_other(position, plan, dims, factors)
         elif len(plan) > 1:
             with reported_levels(position, len(plan), progress) as count:
-                _make_levels(position, base, plan, method, jobs, executor, resume, count)
+                _make_levels(position, base, plan, method, workers, resume, count)
             existing = 1
     if existing > 1:
         with reported_levels(position, existing, progress) as count:
-            recompute_levels(position, method, jobs=jobs, executor=executor, resume=resume, count=count)
-    _match_labels(position)
+            recompute_levels(position, method, workers, resume=resume, count=count)
+    _match_labels(position, workers)
 
 
 @contextmanager
@@ -157,8 +157,7 @@ def _make_levels(
     base: ImageArray,
     plan: list[tuple[Shape, Shape]],
     method: str,
-    jobs: int | None,
-    executor: Executor | None,
+    workers: Workers,
     resume: bool,
     count: Count,
 ) -> None:
@@ -184,8 +183,7 @@ def _make_levels(
         steps,
         add,
         method,
-        jobs=jobs,
-        executor=executor,
+        workers,
         resume=resume,
         count=count,
     )
@@ -198,9 +196,8 @@ def make_unlisted(
     steps: dict[str, Shape],
     add: Callable[[ImagesMeta], ImagesMeta],
     method: str,
+    workers: Workers,
     *,
-    jobs: int | None = None,
-    executor: Executor | None = None,
     resume: bool = True,
     count: Count | None = None,
 ) -> None:
@@ -218,7 +215,7 @@ def make_unlisted(
         Path to the factors from the level before.
     add
         Lists the levels.
-    method, jobs, executor, resume, count
+    method, workers, resume, count
         As for `recompute_levels`.
     """
 
@@ -240,8 +237,7 @@ def make_unlisted(
             source,
             targets,
             cast("Method", method),
-            jobs=jobs,
-            executor=executor,
+            workers,
             progress=progress,
             count=count,
         )
@@ -254,9 +250,8 @@ def make_unlisted(
 def recompute_levels(
     position: Position,
     method: str,
+    workers: Workers,
     *,
-    jobs: int | None = None,
-    executor: Executor | None = None,
     resume: bool = True,
     count: Count | None = None,
 ) -> None:
@@ -268,10 +263,8 @@ def recompute_levels(
         The image.
     method
         As for `compute_pyramid`.
-    jobs
-        Number of workers; one per processor by default.
-    executor
-        Where to run; in threads of this process by default.
+    workers
+        What does the work.
     resume
         Whether to go on with what a killed call has made.
     count
@@ -285,7 +278,7 @@ def recompute_levels(
     levels = _Levels.of(position)
     described = functools.partial(_described, method=method, steps=levels.steps)
     described(position.metadata)  # transforms that cannot be used are found before anything is written
-    check_reach(position._documents.storage, executor)
+    workers.check_reach(position._documents.storage)
     arrays = levels.arrays[0], levels.targets, method
     if begun is None:
         progress = begin_pyramid(position, *arrays, resume=resume)
@@ -296,8 +289,7 @@ def recompute_levels(
         arrays[0],
         arrays[1],
         cast("Method", method),
-        jobs=jobs,
-        executor=executor,
+        workers,
         progress=progress,
         count=count,
     )
@@ -308,9 +300,8 @@ def compute_parts(
     position: Position,
     method: str,
     region: Region,
+    workers: Workers,
     *,
-    jobs: int | None = None,
-    executor: Executor | None = None,
     count: Count | None = None,
 ) -> None:
     """Compute what of the levels depends on a box of level 0; arguments as for `recompute_levels`."""
@@ -319,9 +310,8 @@ def compute_parts(
         levels.arrays[0],
         levels.targets,
         cast("Method", method),
+        workers,
         region=region,
-        jobs=jobs,
-        executor=executor,
         count=count,
     )
 
@@ -385,7 +375,7 @@ def delete_pyramid(position: Position) -> None:
             position._documents.delete(place.path)
     unlisted.forget(position)
     update.forget(position)
-    _match_labels(position)
+    _match_labels(position, THREADS)
 
 
 def _level_0(position: Position) -> ImageArray:
@@ -395,13 +385,13 @@ def _level_0(position: Position) -> ImageArray:
         raise InvalidArgumentError(f"There is no level 0 to make a pyramid of: {fault}") from fault
 
 
-def _match_labels(position: Position) -> None:
+def _match_labels(position: Position, workers: Workers) -> None:
     """Give the position's label images as many levels as its image has (LB-04)."""
     from lamella.nodes.labels import LabelImage
     from lamella.ops.labels import match_levels
 
     if not isinstance(position, LabelImage):
-        match_levels(position)
+        match_levels(position, workers)
 
 
 def _steps(

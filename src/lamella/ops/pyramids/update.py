@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from lamella.errors import InvalidArgumentError, MetadataError
-from lamella.ops.execution import check_reach, check_workers
+from lamella.ops.execution import Workers
 from lamella.ops.progress import check_progress
 from lamella.ops.pyramids.level import recorded_method
 from lamella.spec import geometry
@@ -60,9 +60,9 @@ def update_pyramid(
     from lamella.ops.pyramids.pyramid import compute_parts, recompute_levels, reported_levels
 
     position._require_writable("update the pyramid")
-    check_workers(jobs, executor)
+    workers = Workers(jobs, executor)
     check_progress(progress)
-    check_reach(position._documents.storage, executor)
+    workers.check_reach(position._documents.storage)
     chosen = _method(position, method)
     base = position.data
     boxes = None if region is None else _boxes(base, region)
@@ -71,7 +71,7 @@ def update_pyramid(
     unknown = stale.writers or stale.unwritten
     if boxes is None and (unknown or any(len(start) != base.ndim for start, _ in stale.regions)):
         with reported_levels(position, len(position.dataset_paths), progress) as count:
-            recompute_levels(position, chosen, jobs=jobs, executor=executor, count=count)
+            recompute_levels(position, chosen, workers, count=count)
         return
     parts: tuple[Box, ...] = ()
     for box in (*(stale.regions if boxes is None else boxes), *(level.box for level in outgrown)):
@@ -86,7 +86,7 @@ def update_pyramid(
         for start, stop in parts:
             part = tuple(slice(a, min(b, n)) for a, b, n in zip(start, stop, base.shape, strict=True))
             if all(one.start < one.stop for one in part):
-                compute_parts(position, chosen, part, jobs=jobs, executor=executor, count=count)
+                compute_parts(position, chosen, part, workers, count=count)
 
 
 def _method(position: Position, asked: str | None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.errors import MetadataError
-from lamella.ops.execution import check_workers
+from lamella.ops.execution import Workers
 from lamella.ops.progress import check_progress
 from lamella.ops.rewriting.places import Target
 from lamella.ops.rewriting.rechunk_layout import Recut
@@ -108,7 +108,7 @@ def rechunk(
     >>> image.chunks, image.shards
     ((1, 1, 4, 32, 32), (1, 1, 8, 64, 64))
     """
-    check_workers(jobs, executor)
+    workers = Workers(jobs, executor)
     check_progress(progress)
     recut = Recut(chunks, shards, compressor)
     recut.check()
@@ -131,8 +131,7 @@ def rechunk(
         target,
         settings,
         prepare,
-        jobs=jobs,
-        executor=executor,
+        workers,
         progress=progress,
         follow_links=follow_links,
     )

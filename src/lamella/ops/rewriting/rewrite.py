@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from lamella._version import __version__
 from lamella.errors import MetadataError, NotDecodedError
 from lamella.log import logged
-from lamella.ops.execution import check_reach, run
+from lamella.ops.execution import run
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import digest, do_task, tasks
 from lamella.ops.known_members import unseen
@@ -38,10 +38,10 @@ from lamella.store.transfer import files_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from concurrent.futures import Executor
 
     from zarr.abc.store import Store
 
+    from lamella.ops.execution import Workers
     from lamella.ops.jobs.units import Unit
     from lamella.ops.progress import Progress
     from lamella.ops.rewriting.places import Target
@@ -127,9 +127,8 @@ def rewrite(
     target: Target,
     settings: JSONObject,
     prepare: Callable[[Documents, Survey], Plan | RewriteReport],
+    workers: Workers,
     *,
-    jobs: int | None = None,
-    executor: Executor | None = None,
     progress: Progress | bool | None = None,
     follow_links: bool = False,
 ) -> RewriteReport:
@@ -144,8 +143,8 @@ def rewrite(
     prepare
         Given the store and what it holds, says what becomes of it; or a report, when nothing is left to do. Whatever
         is to be refused is refused there or when the plan is asked, which is before anything is written.
-    jobs, executor
-        Number of workers and where they are, as :func:`lamella.ops.execution.run` takes them.
+    workers
+        What does the work.
     progress
         True for a bar, or a function: see :mod:`lamella.ops.progress`.
     follow_links
@@ -166,7 +165,7 @@ def rewrite(
             return _final_report(target.path)
         found = open_source(source, follow_links=follow_links)
         target.check_free()
-        check_reach(found.documents.storage, executor)
+        workers.check_reach(found.documents.storage)
         members = survey(found.documents)
         plan = prepare(found.documents, members)
         if isinstance(plan, RewriteReport):
@@ -179,7 +178,7 @@ def rewrite(
 
         def write_units(units: Iterable[Unit], done: Callable[[int], None] | None = None) -> None:
             with Journal(place, {"job": settled}) as journal:
-                run(do_task, tasks(units, settled, journal), jobs=jobs, executor=executor, done=done)
+                run(do_task, tasks(units, settled, journal), workers, done=done)
 
         with reporting(progress, "pixels") as report_progress:
             job.write(write_units, report_progress)

@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, MetadataError
-from lamella.ops.execution import check_workers
+from lamella.ops.execution import Workers
 from lamella.ops.progress import check_progress
 from lamella.ops.rewriting.arrays import encoded_alike
 from lamella.ops.rewriting.places import Target
@@ -107,7 +107,7 @@ def upgrade(
     >>> report.arrays, report.carried, lamella.open_ome_zarr(path).version
     (1, 1, '0.5')
     """
-    check_workers(jobs, executor)
+    workers = Workers(jobs, executor)
     check_progress(progress)
     version = by_name(to)
     if not version.writable:
@@ -148,8 +148,7 @@ def upgrade(
         target,
         settings,
         prepare,
-        jobs=jobs,
-        executor=executor,
+        workers,
         progress=progress,
         follow_links=follow_links,
     )

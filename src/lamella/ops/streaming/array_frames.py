@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from lamella.ops.streaming.chunk_threads import ChunkThreads
     from lamella.ops.streaming.order import FrameOrder, Key
     from lamella.ops.streaming.record import StreamRecord
-    from lamella.ops.streaming.workers import Workers
     from lamella.spec.stale_levels import Box
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
@@ -74,7 +74,7 @@ class ArrayFrames:
         Of the frames.
     record
         What is there already.
-    workers
+    threads
         Encode and write, perhaps for other arrays too.
     noted
         Takes note of a write while it happens, of which the box can be asked: lower levels are stale then.
@@ -88,13 +88,13 @@ class ArrayFrames:
     """
 
     def __init__(
-        self, array: StoredArray, order: FrameOrder, record: StreamRecord, workers: Workers, noted: Noted
+        self, array: StoredArray, order: FrameOrder, record: StreamRecord, threads: ChunkThreads, noted: Noted
     ) -> None:
         self.array = array
         self.order = order
         self.record = record
         self.count = self.stored = self._placed = self._start = record.frames
-        self._workers = workers
+        self._threads = threads
         self._noted = noted
         self._meta = array.meta
         self._ahead: set[int] = set()
@@ -117,7 +117,7 @@ class ArrayFrames:
         if coding is not None:
             first = self._box_of((0,) * len(self.order.axes))
             shape = tuple(one.stop - one.start for one in first)
-            self._workers.prepare(shape, self._meta.dtype, self._meta.chunks, coding.encode)
+            self._threads.prepare(shape, self._meta.dtype, self._meta.chunks, coding.encode)
 
     # ---- frames -------------------------------------------------------------------------------------
 
@@ -156,7 +156,7 @@ class ArrayFrames:
         # Not dirty: dropped, all that was left of it.
         job = partial(self._put, slab, files, False) if slab.dirty else partial(self._given_up, slab, files)
         try:
-            self._workers.submit(job)
+            self._threads.submit(job)
         except BaseException:  # interrupted while it waited: the next flush is to find the frame
             self._slabs[slab.key] = slab
             with self._lock:
@@ -164,7 +164,7 @@ class ArrayFrames:
             raise
 
     def _given_up(self, slab: _Slab, files: _Files) -> None:
-        self._workers.give_back(slab.block)
+        self._threads.give_back(slab.block)
         self._ended(files)
 
     def flush(self) -> None:
@@ -175,11 +175,11 @@ class ArrayFrames:
                 files = self._files_of(slab.origin)
                 with self._lock:
                     files.jobs += 1
-                self._workers.submit(partial(self._put, slab, files, True))
-        self._workers.wait()
+                self._threads.submit(partial(self._put, slab, files, True))
+        self._threads.wait()
         for files in list(self._files.values()):
-            self._workers.submit(partial(self._commit, files))
-        self._workers.wait()
+            self._threads.submit(partial(self._commit, files))
+        self._threads.wait()
         self.publish(always=True)
 
     def abort(self) -> None:
@@ -202,7 +202,7 @@ class ArrayFrames:
     def _open_slab(self, key: Key) -> _Slab:
         chunks, box = self._meta.chunks, self._box_of(key)
         shape = tuple(one.stop - one.start for one in box)
-        block = self._workers.take(shape, self._meta.dtype)
+        block = self._threads.take(shape, self._meta.dtype)
         left = self._left(chunks, key)
         if any(shape[axis] > 1 for axis in self.order.axes):
             block[...] = self._meta.fill_value
@@ -250,7 +250,7 @@ class ArrayFrames:
             )
             self._writer(files, place).put(inner, slab.block[part])
         if not keep:
-            self._workers.give_back(slab.block)
+            self._threads.give_back(slab.block)
         self._ended(files)
 
     # ---- files --------------------------------------------------------------------------------------

@@ -19,16 +19,16 @@ from lamella.nodes.plate_creation import position_attributes
 from lamella.nodes.position import Position
 from lamella.nodes.position_arrays import request_of
 from lamella.nodes.session import Place, Session
-from lamella.ops.execution import workers as worker_count
 from lamella.ops.pyramids.pyramid import check_levels
 from lamella.ops.streaming.array_frames import ArrayFrames
+from lamella.ops.streaming.chunk_threads import ChunkThreads
 from lamella.ops.streaming.order import FrameOrder
 from lamella.ops.streaming.pyramids import PyramidsBehind
 from lamella.ops.streaming.record import StreamRecord
 from lamella.ops.streaming.recovery import stored_frames
 from lamella.ops.streaming.stream import FrameStream
-from lamella.ops.streaming.workers import Workers
 from lamella.spec import edits
+from lamella.store.codec_threads import cpus
 from lamella.store.documents import Documents
 from lamella.store.storage import open_storage
 
@@ -256,22 +256,22 @@ def _open(
     positions: list[Position], plans: list[_Planned], names: tuple[str, ...], options: StreamOptions
 ) -> FrameStream:
     """Open the arrays of all positions, and count what is in place over all of them."""
-    threads = worker_count()
-    workers = Workers(threads, options.queue or max(_QUEUE, 2 * threads))
+    count = cpus()
+    threads = ChunkThreads(count, options.queue or max(_QUEUE, 2 * count))
     arrays = []
     try:
         for position, plan in zip(positions, plans, strict=True):
             position._require_writable("stream frames")
-            arrays.append(_array_frames(position, plan, options, workers))
+            arrays.append(_array_frames(position, plan, options, threads))
         of_all = _over_positions(names, plans[0].order, len(positions))
         _line_up(arrays, of_all)
         arrays[0].prepare()
     except BaseException:
-        workers.close()
+        threads.close()
         raise
     behind = None if options.pyramid is None else PyramidsBehind(positions, arrays, options.pyramid)
     frame = options.frame, options.dtype
-    return FrameStream(arrays, of_all, frame, workers, flush_every=options.flush_every, behind=behind)
+    return FrameStream(arrays, of_all, frame, threads, flush_every=options.flush_every, behind=behind)
 
 
 def _frame_order(
@@ -330,7 +330,7 @@ def _over_positions(names: tuple[str, ...], order: FrameOrder, count: int) -> Fr
 
 
 def _array_frames(
-    position: Position, plan: _Planned, options: StreamOptions, workers: Workers
+    position: Position, plan: _Planned, options: StreamOptions, threads: ChunkThreads
 ) -> ArrayFrames:
     order, shape = plan.order, plan.shape
     for name in plan.new_channels:
@@ -343,7 +343,7 @@ def _array_frames(
         record.cut(record.frames)
         record.open = True
         return ArrayFrames(
-            stored, order, record, workers, partial(position._session.writes.noted, stored.path)
+            stored, order, record, threads, partial(position._session.writes.noted, stored.path)
         )
     image = position.create_zeros(
         options.name,
@@ -358,7 +358,7 @@ def _array_frames(
         list(order.names), list(order.lengths), None if order.channels is None else list(order.channels)
     )
     noted = partial(position._session.writes.noted, image.path)
-    frames = ArrayFrames(image._stored, order, record, workers, noted)
+    frames = ArrayFrames(image._stored, order, record, threads, noted)
     frames.publish(always=True)
     return frames
 

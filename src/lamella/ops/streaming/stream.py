@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from lamella.ops.streaming.array_frames import ArrayFrames
+    from lamella.ops.streaming.chunk_threads import ChunkThreads
     from lamella.ops.streaming.order import FrameOrder
     from lamella.ops.streaming.pyramids import PyramidsBehind
-    from lamella.ops.streaming.workers import Workers
     from lamella.types import Array, Shape
 
 
@@ -56,7 +56,7 @@ class FrameStream:
         arrays: Sequence[ArrayFrames],
         order: FrameOrder,
         frame: tuple[Shape, np.dtype[np.generic]],
-        workers: Workers,
+        threads: ChunkThreads,
         *,
         flush_every: int | None = None,
         behind: PyramidsBehind | None = None,
@@ -64,7 +64,7 @@ class FrameStream:
         self._arrays = list(arrays)
         self._order = order
         self._shape, self._dtype = frame
-        self._workers = workers
+        self._threads = threads
         self._flush_every = flush_every
         self._behind = behind
         self._turn = threading.RLock()
@@ -216,14 +216,14 @@ class FrameStream:
                     self._behind.close()
                 raise
             finally:
-                self._workers.close()
+                self._threads.close()
                 for one in self._arrays:
                     one.abort()
             if self._behind is not None:
                 self._behind.finish()
 
     def _flush(self) -> None:
-        self._workers.check()
+        self._threads.check()
         if self._behind is not None:
             self._behind.wait()
         for one in self._arrays:
@@ -236,7 +236,7 @@ class FrameStream:
                 f"This stream has all its {total} frames: the lengths along {''.join(self._order.names)} are "
                 f"{tuple(n for n in self._order.lengths if n is not None)}."
             )
-        self._workers.check()
+        self._threads.check()
         where = self.next_index
         return self._arrays[where.get("p", 0)], where
 
@@ -306,14 +306,14 @@ class FrameStream:
     @property
     def pending(self) -> int:
         """Number of chunks that wait to be encoded or are being encoded."""
-        return self._workers.pending
+        return self._threads.pending
 
     @property
     def waits(self) -> int:
         """How often `append` waited: because the queue was full, or more than half of it."""
-        return self._workers.waits
+        return self._threads.waits
 
     @property
     def queue(self) -> int:
         """Number of chunks that may be pending; `append` takes no more."""
-        return self._workers.most
+        return self._threads.most

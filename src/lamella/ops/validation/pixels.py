@@ -29,8 +29,8 @@ from lamella.store.keys import join
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from concurrent.futures import Executor
 
+    from lamella.ops.execution import Workers
     from lamella.ops.integrity.decoding import Decoded
     from lamella.ops.progress import Count
     from lamella.ops.pyramids.downsample import Method
@@ -50,19 +50,15 @@ class Step(NamedTuple):
     box: Region
 
 
-def check_pixels(
-    inspection: Inspection, jobs: int | None, executor: Executor | None, progress: Count
-) -> None:
+def check_pixels(inspection: Inspection, workers: Workers, progress: Count) -> None:
     """Decode every chunk of every image of an inspection, and compare its pyramids.
 
     Parameters
     ----------
     inspection
         Done with the documents; findings and notes are added to it.
-    jobs
-        Number of workers; one per processor by default.
-    executor
-        Where they work; in threads of this process by default.
+    workers
+        What does the work.
     progress
         Counts the bytes of the files that were decoded.
     """
@@ -76,8 +72,8 @@ def check_pixels(
             elif where not in opened:
                 documents = Documents(inspection.reader.storage, 3 if found.zarr_format == 3 else 2)
                 opened[where] = StoredArray(documents, where)
-                _decode(inspection, opened[where], damaged, jobs, executor, progress)
-        _compare_image(inspection, image, opened, damaged, jobs, executor)
+                _decode(inspection, opened[where], damaged, workers, progress)
+        _compare_image(inspection, image, opened, damaged, workers)
         opened.clear()
 
 
@@ -85,8 +81,7 @@ def _decode(
     inspection: Inspection,
     array: StoredArray,
     damaged: set[str],
-    jobs: int | None,
-    executor: Executor | None,
+    workers: Workers,
     progress: Count,
 ) -> None:
     told: list[str] = []
@@ -97,7 +92,7 @@ def _decode(
             told.append(f"{decoded.key.removeprefix(array.path + '/')} cannot be decoded")
 
     try:
-        run(decode, places_to_decode(array), jobs=jobs, executor=executor, done=note)
+        run(decode, places_to_decode(array), workers, done=note)
     except LamellaError as fault:  # the codec is unknown, or the folder cannot be listed
         told.append(one_line(fault))
     for found in told:
@@ -115,8 +110,7 @@ def _compare_image(
     image: Judged,
     opened: dict[str, StoredArray],
     damaged: set[str],
-    jobs: int | None,
-    executor: Executor | None,
+    workers: Workers,
 ) -> None:
     if image.version not in DIALECTS:
         return
@@ -147,7 +141,7 @@ def _compare_image(
             inspection.notes.append((image.node.path, f"{text}: the levels were not compared"))
             continue
         for fine, coarse in pairwise(levels):
-            _compare_levels(inspection, image, (fine, coarse), method, opened, damaged, jobs, executor)
+            _compare_levels(inspection, image, (fine, coarse), method, opened, damaged, workers)
 
 
 def _compare_levels(
@@ -157,8 +151,7 @@ def _compare_levels(
     method: Method,
     opened: dict[str, StoredArray],
     damaged: set[str],
-    jobs: int | None,
-    executor: Executor | None,
+    workers: Workers,
 ) -> None:
     paths = [join(image.node.path, path) for _, path in levels]
     if damaged & set(paths) or not opened.keys() >= set(paths):
@@ -182,8 +175,7 @@ def _compare_levels(
         run(
             _compare,
             _steps(fine, coarse, factors, method),
-            jobs=jobs,
-            executor=executor,
+            workers,
             done=lambda f: faults.append(f) if f else None,
         )
     except DamagedDataError as fault:

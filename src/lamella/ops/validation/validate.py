@@ -18,7 +18,7 @@ from lamella.errors import InvalidArgumentError, StoreNotFoundError
 from lamella.log import logged
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
-from lamella.ops.execution import check_reach, check_workers
+from lamella.ops.execution import Workers
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.validation.walk import Inspection
 from lamella.ops.walk_store import StoreReader
@@ -231,15 +231,15 @@ def validate(
     True
     """
     storage, root, name = place_of(path_or_node, follow_links=follow_links)
-    check_workers(jobs, executor)
-    check_reach(storage, executor)
+    workers = Workers(jobs, executor)
+    workers.check_reach(storage)
     check_progress(progress)
     with logged("Validate %s", name), reporting(progress, "groups") as report_progress:
         inspection = inspect(StoreReader(storage), root, report_progress, keep_images=pixels)
         if pixels:
             from lamella.ops.validation.pixels import check_pixels
 
-            check_pixels(inspection, jobs, executor, Count(report_progress, "bytes"))
+            check_pixels(inspection, workers, Count(report_progress, "bytes"))
     return report_of(inspection, name, strict=strict)
 
 

@@ -34,7 +34,7 @@ _WARM_UPS = 2
 _RECENT = 0.2
 
 
-class Workers:
+class ChunkThreads:
     """Threads that encode and write, for all arrays of a stream.
 
     Parameters
