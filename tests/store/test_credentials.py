@@ -194,3 +194,47 @@ def test_options_alone_reach_a_bucket_and_travel_with_the_node(service, monkeypa
     assert lamella.open_ome_zarr("s3://bucket/a.zarr", storage_options=public)["0"].shape == (1, 1, 1, 8, 8)
     with pytest.raises(AccessError, match="no credentials"):
         lamella.open_ome_zarr("s3://bucket/a.zarr", storage_options={"endpoint_url": service.endpoint})
+
+
+def test_every_function_and_command_with_a_path_reaches_a_private_bucket(
+    service, monkeypatch, tmp_path, capsys
+):
+    import xarray
+    from click.testing import CliRunner
+
+    from lamella.cli import main
+
+    options = {"endpoint_url": service.endpoint, "key": "me", "secret": SECRET}
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    url = "s3://bucket/plate.zarr"
+    with lamella.open_ome_zarr(url, "hcs", "w-", ["a"], version="0.5", storage_options=options) as plate:
+        plate.create_position("A", "1", "0")["0"] = np.ones((1, 1, 1, 8, 8), "u1")
+        copied = lamella.Plate.from_positions(
+            "s3://bucket/copy.zarr", {"B/2/0": plate["A/1/0"]}, storage_options=options
+        )
+        plate.map(np.negative, over="regions", output="s3://bucket/map.zarr", storage_options=options)
+    assert copied["B/2/0"]["0"].shape == (1, 1, 1, 8, 8)
+    assert any(key.startswith("/bucket/map.zarr/A/1/0/0/c/") for key in service.objects)
+    image = xarray.open_dataset(f"{url}/A/1/0", engine="lamella", storage_options=options)
+    assert image["image"].shape == (1, 1, 1, 8, 8)
+    assert xarray.open_datatree(url, engine="lamella", storage_options=options)
+
+    storage = [f"--storage={name}={value}" for name, value in options.items()]
+    for command in (
+        ["info", url],
+        ["validate", url],
+        ["repair", url],
+        ["status", url],
+        ["verify", url],
+        ["checksum", url],
+        ["preview", url, "-o", str(tmp_path / "a.png")],
+        ["upgrade", url, str(tmp_path / "b.zarr"), "--to", "0.6"],
+        ["rechunk", url, str(tmp_path / "c.zarr"), "--compressor", "zstd"],
+    ):
+        result = CliRunner().invoke(main, [*command, *storage])
+        assert result.exit_code == 0, (command, result.output)
+        assert SECRET not in result.output
+    refused = CliRunner().invoke(main, ["info", url, "--storage", "anonymous=true"])
+    assert "Known for this kind of URL are anon" in refused.output
+    assert CliRunner().invoke(main, ["info", url, "--storage", SECRET]).exit_code == 2

@@ -21,9 +21,11 @@ from lamella.errors import InvalidArgumentError, NodeNotFoundError
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
+from lamella.store.addresses import clean_url
+from lamella.store.paths import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import numpy as np
 
@@ -52,6 +54,7 @@ class LamellaBackend(BackendEntrypoint):  # type: ignore[misc]
         "drop_variables",
         "level",
         "labels",
+        "storage_options",
     )
     supports_groups = False
 
@@ -62,6 +65,7 @@ class LamellaBackend(BackendEntrypoint):  # type: ignore[misc]
         drop_variables: str | Iterable[str] | None = None,
         level: int | str = 0,
         labels: bool = True,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> xr.Dataset:
         """Open one image; no pixel is read yet.
 
@@ -75,6 +79,8 @@ class LamellaBackend(BackendEntrypoint):  # type: ignore[misc]
             Level of the pyramid: its number, 0 being the finest, or the path of its array.
         labels : bool
             Also open the label images that have the pixels of this level.
+        storage_options : mapping, optional
+            Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
         Returns
         -------
@@ -88,7 +94,7 @@ class LamellaBackend(BackendEntrypoint):  # type: ignore[misc]
         InvalidArgumentError
             The path holds no image but a plate, well or row, or a level is asked for that is not there (ValueErrors).
         """
-        position = _opened(filename_or_obj)
+        position = _opened(filename_or_obj, storage_options)
         if not isinstance(position, Position):
             raise InvalidArgumentError(
                 f"{position!r} is no image: open one of its images by path, such as 'plate.zarr/A/1/0', "
@@ -109,20 +115,27 @@ class LamellaBackend(BackendEntrypoint):  # type: ignore[misc]
             {name: one for name, one in kept.items() if name not in coords},
             coords={name: one for name, one in kept.items() if name in coords},
         )
-        dataset.encoding["source"] = str(filename_or_obj)
+        is_address = isinstance(filename_or_obj, str) and is_url(filename_or_obj)
+        dataset.encoding["source"] = clean_url(filename_or_obj) if is_address else str(filename_or_obj)
         return dataset
 
     def open_datatree(
-        self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> xr.DataTree:
         """Open a plate as a tree of lazy datasets; see `lamella.adapters.xarray_export.to_datatree`.
+
+        `storage_options` are credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
         Raises
         ------
         InvalidArgumentError
             The path holds no plate (a ValueError).
         """
-        plate = _opened(filename_or_obj)
+        plate = _opened(filename_or_obj, storage_options)
         if not isinstance(plate, Plate):
             raise InvalidArgumentError(f"{plate!r} is no plate; open an image with xarray.open_dataset.")
         tree = to_datatree(plate)
@@ -152,8 +165,8 @@ class LazyPixels(BackendArray):  # type: ignore[misc]
         return self.reader.stored.read_orthogonal(key)
 
 
-def _opened(target: Any) -> Any:
-    return open_ome_zarr(target, mode="r")
+def _opened(target: Any, storage_options: Mapping[str, Any] | None) -> Any:
+    return open_ome_zarr(target, mode="r", storage_options=storage_options)
 
 
 def _level_path(position: Position, level: int | str) -> str:

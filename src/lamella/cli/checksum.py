@@ -8,7 +8,14 @@ from __future__ import annotations
 import click
 
 from lamella.cli.messages import RESUMES, echo_json, echo_lines
-from lamella.cli.options import follow_links_option, jobs_option, json_option, quiet_option, verbose_option
+from lamella.cli.options import (
+    follow_links_option,
+    jobs_option,
+    json_option,
+    quiet_option,
+    storage_option,
+    verbose_option,
+)
 
 
 @click.command()
@@ -19,6 +26,7 @@ from lamella.cli.options import follow_links_option, jobs_option, json_option, q
 @quiet_option
 @verbose_option()
 @follow_links_option
+@storage_option
 @click.pass_context
 def checksum(
     context: click.Context,
@@ -28,6 +36,7 @@ def checksum(
     as_json: bool,
     quiet: bool,
     follow_links: bool,
+    storage_options: dict[str, object],
 ) -> None:
     """Write checksums of all files.
 
@@ -41,7 +50,14 @@ def checksum(
     from lamella.ops.integrity.checksum import manifest_lines
 
     context.meta[RESUMES] = output is not None
-    digests = run(path, output, jobs=jobs, progress=not quiet, follow_links=follow_links)
+    digests = run(
+        path,
+        output,
+        jobs=jobs,
+        progress=not quiet,
+        follow_links=follow_links,
+        storage_options=storage_options,
+    )
     if as_json:
         echo_json(digests)
     elif output is None:

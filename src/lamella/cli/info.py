@@ -31,7 +31,7 @@ from __future__ import annotations
 import click
 
 from lamella.cli.messages import echo_json
-from lamella.cli.options import follow_links_option, json_option, verbose_option
+from lamella.cli.options import follow_links_option, json_option, storage_option, verbose_option
 
 
 @click.command()
@@ -39,7 +39,14 @@ from lamella.cli.options import follow_links_option, json_option, verbose_option
 @json_option
 @verbose_option("List every position; count files and bytes.", expose=True)
 @follow_links_option
-def info(path: str, as_json: bool, verbose: int, follow_links: bool) -> None:
+@storage_option
+def info(
+    path: str,
+    as_json: bool,
+    verbose: int,
+    follow_links: bool,
+    storage_options: dict[str, object],
+) -> None:
     """Show what a store contains.
 
     PATH is an image, plate, row, well, collection or scene. Only metadata are read, never pixels. Damaged positions are
@@ -52,7 +59,7 @@ def info(path: str, as_json: bool, verbose: int, follow_links: bool) -> None:
     from lamella.ops.progress import Count, reporting
 
     with (
-        open_ome_zarr(path, disable_path_checking=follow_links) as node,
+        open_ome_zarr(path, disable_path_checking=follow_links, storage_options=storage_options) as node,
         reporting(True, "positions") as report_progress,
     ):
         count = Count(report_progress, "positions")

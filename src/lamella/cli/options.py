@@ -81,3 +81,48 @@ in_place_option = click.option(
 follow_links_option = click.option(
     "--follow-links", is_flag=True, help="Follow links that lead out of the store."
 )
+
+
+def _parse_storage(
+    context: click.Context, parameter: click.Parameter, pairs: tuple[str, ...]
+) -> dict[str, object]:
+    """Return KEY=VALUE pairs as options; a key with a dot, as ``headers.Accept``, is one of a mapping."""
+    found: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not key or not equals:  # the pair itself may be a secret
+            raise click.BadParameter("each is KEY=VALUE, such as anon=true", context, parameter)
+        outer, dot, inner = key.partition(".")
+        if dot:
+            mapping = found.setdefault(outer, {})
+            if not isinstance(mapping, dict) or not inner:
+                raise click.BadParameter(f"{outer} is set twice", context, parameter)
+            mapping[inner] = text
+        else:
+            found[key] = _plain_value(text)
+    return found
+
+
+def _plain_value(text: str) -> object:
+    """Return true, false or a number where a text is exactly that."""
+    switch = {"true": True, "false": False}.get(text.lower())
+    if switch is not None:
+        return switch
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        if str(number) == text:  # a key such as 007 or 1e5 stays a text
+            return number
+    return text
+
+
+storage_option = click.option(
+    "--storage",
+    "storage_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_parse_storage,
+    help="Option of a URL, such as anon=true or profile=lab.",
+)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from lamella.cli.messages import echo_lines, echo_message
-from lamella.cli.options import follow_links_option, quiet_option, verbose_option
+from lamella.cli.options import follow_links_option, quiet_option, storage_option, verbose_option
 
 
 @click.command()
@@ -31,6 +31,7 @@ from lamella.cli.options import follow_links_option, quiet_option, verbose_optio
 @quiet_option
 @verbose_option()
 @follow_links_option
+@storage_option
 def preview(
     path: str,
     output: str,
@@ -41,6 +42,7 @@ def preview(
     channels: str | None,
     quiet: bool,
     follow_links: bool,
+    storage_options: dict[str, object],
 ) -> None:
     """Draw an image or a plate into a PNG file.
 
@@ -58,7 +60,7 @@ def preview(
     names = None if channels is None else tuple(name.strip() for name in channels.split(",") if name.strip())
     if names == ():
         raise InvalidArgumentError("--channels names no channel. Give names, as in --channels DAPI,GFP.")
-    with open_ome_zarr(path, disable_path_checking=follow_links) as node:
+    with open_ome_zarr(path, disable_path_checking=follow_links, storage_options=storage_options) as node:
         faults = write_preview(
             node, output, PreviewOptions(label, z, t, names), size=size, progress=not quiet
         )

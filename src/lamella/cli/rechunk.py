@@ -17,6 +17,7 @@ from lamella.cli.options import (
     jobs_option,
     json_option,
     quiet_option,
+    storage_option,
     verbose_option,
 )
 from lamella.cli.rewriting import check_destination, run_rewrite
@@ -57,6 +58,7 @@ class _Compressor(ParamType):
 @quiet_option
 @verbose_option()
 @follow_links_option
+@storage_option
 @click.pass_context
 def rechunk(
     context: click.Context,
@@ -70,6 +72,7 @@ def rechunk(
     as_json: bool,
     quiet: bool,
     follow_links: bool,
+    storage_options: dict[str, object],
 ) -> None:
     """Rewrite arrays with other chunks, shards or compression.
 
@@ -94,6 +97,7 @@ def rechunk(
             jobs=jobs,
             progress=not quiet,
             follow_links=follow_links,
+            storage_options=storage_options,
         ),
         as_json=as_json,
     )

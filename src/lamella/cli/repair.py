@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from lamella.cli.messages import FAILED, UNREADABLE, echo_json, echo_lines
-from lamella.cli.options import follow_links_option, json_option, quiet_option, verbose_option
+from lamella.cli.options import follow_links_option, json_option, quiet_option, storage_option, verbose_option
 
 
 @click.command()
@@ -20,6 +20,7 @@ from lamella.cli.options import follow_links_option, json_option, quiet_option, 
 @quiet_option
 @verbose_option()
 @follow_links_option
+@storage_option
 @click.pass_context
 def repair(
     context: click.Context,
@@ -30,6 +31,7 @@ def repair(
     as_json: bool,
     quiet: bool,
     follow_links: bool,
+    storage_options: dict[str, object],
 ) -> None:
     """Fix metadata that can be fixed without guessing.
 
@@ -40,12 +42,26 @@ def repair(
     from lamella.ops.mending.repair import write_repair
 
     progress = not quiet
-    report = run(path, dry_run=True, reindex=reindex, progress=progress, follow_links=follow_links)
+    report = run(
+        path,
+        dry_run=True,
+        reindex=reindex,
+        progress=progress,
+        follow_links=follow_links,
+        storage_options=storage_options,
+    )
     text = not as_json and not quiet
     if text and report.changes:
         echo_lines(report.diff.splitlines())
     if not dry_run:
-        report = write_repair(report, path, backup=backup, progress=progress, follow_links=follow_links)
+        report = write_repair(
+            report,
+            path,
+            backup=backup,
+            progress=progress,
+            follow_links=follow_links,
+            storage_options=storage_options,
+        )
     if as_json:
         echo_json(report.to_dict())
     elif text:

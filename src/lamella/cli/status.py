@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from lamella.cli.messages import FAILED, echo_json, echo_lines
-from lamella.cli.options import follow_links_option, json_option, quiet_option, verbose_option
+from lamella.cli.options import follow_links_option, json_option, quiet_option, storage_option, verbose_option
 
 
 @click.command()
@@ -18,9 +18,16 @@ from lamella.cli.options import follow_links_option, json_option, quiet_option, 
 @quiet_option
 @verbose_option()
 @follow_links_option
+@storage_option
 @click.pass_context
 def status(
-    context: click.Context, path: str, complete: bool, as_json: bool, quiet: bool, follow_links: bool
+    context: click.Context,
+    path: str,
+    complete: bool,
+    as_json: bool,
+    quiet: bool,
+    follow_links: bool,
+    storage_options: dict[str, object],
 ) -> None:
     """Report which pixels are written, missing or damaged.
 
@@ -29,7 +36,12 @@ def status(
     """
     from lamella.ops.integrity.status import status as run
 
-    report = run(path, progress=not quiet, follow_links=follow_links)
+    report = run(
+        path,
+        progress=not quiet,
+        follow_links=follow_links,
+        storage_options=storage_options,
+    )
     if as_json:
         echo_json(report.to_dict())
     elif not quiet:

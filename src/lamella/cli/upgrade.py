@@ -15,6 +15,7 @@ from lamella.cli.options import (
     jobs_option,
     json_option,
     quiet_option,
+    storage_option,
     verbose_option,
 )
 from lamella.cli.rewriting import check_destination, run_rewrite
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @quiet_option
 @verbose_option()
 @follow_links_option
+@storage_option
 @click.pass_context
 def upgrade(
     context: click.Context,
@@ -48,6 +50,7 @@ def upgrade(
     as_json: bool,
     quiet: bool,
     follow_links: bool,
+    storage_options: dict[str, object],
 ) -> None:
     """Convert a store to another OME-NGFF version.
 
@@ -62,7 +65,14 @@ def upgrade(
     run_rewrite(
         context,
         lambda: run(
-            path, to, destination, lossy=lossy, jobs=jobs, progress=not quiet, follow_links=follow_links
+            path,
+            to,
+            destination,
+            lossy=lossy,
+            jobs=jobs,
+            progress=not quiet,
+            follow_links=follow_links,
+            storage_options=storage_options,
         ),
         as_json=as_json,
     )

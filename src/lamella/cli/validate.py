@@ -8,7 +8,14 @@ from __future__ import annotations
 import click
 
 from lamella.cli.messages import FAILED, UNREADABLE, echo_json, echo_lines, error_line
-from lamella.cli.options import follow_links_option, jobs_option, json_option, quiet_option, verbose_option
+from lamella.cli.options import (
+    follow_links_option,
+    jobs_option,
+    json_option,
+    quiet_option,
+    storage_option,
+    verbose_option,
+)
 
 
 @click.command()
@@ -20,6 +27,7 @@ from lamella.cli.options import follow_links_option, jobs_option, json_option, q
 @quiet_option
 @verbose_option()
 @follow_links_option
+@storage_option
 @click.pass_context
 def validate(
     context: click.Context,
@@ -30,6 +38,7 @@ def validate(
     as_json: bool,
     quiet: bool,
     follow_links: bool,
+    storage_options: dict[str, object],
 ) -> None:
     """Check a store against the OME-NGFF specification.
 
@@ -41,11 +50,27 @@ def validate(
 
     try:
         report = run(
-            path, strict=strict, pixels=pixels, jobs=jobs, progress=not quiet, follow_links=follow_links
+            path,
+            strict=strict,
+            pixels=pixels,
+            jobs=jobs,
+            progress=not quiet,
+            follow_links=follow_links,
+            storage_options=storage_options,
         )
     except (LamellaError, OSError) as error:  # nothing at the path, or a store that cannot be reached
         if as_json:
-            echo_json({"store": path, "readable": False, "valid": False, "error": error_line(error)})
+            from lamella.store.addresses import clean_url
+            from lamella.store.paths import is_url
+
+            echo_json(
+                {
+                    "store": clean_url(path) if is_url(path) else path,
+                    "readable": False,
+                    "valid": False,
+                    "error": error_line(error),
+                }
+            )
         raise
     if as_json:
         echo_json(report.to_dict())

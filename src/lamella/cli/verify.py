@@ -8,7 +8,14 @@ from __future__ import annotations
 import click
 
 from lamella.cli.messages import FAILED, RESUMES, echo_json, echo_lines
-from lamella.cli.options import follow_links_option, jobs_option, json_option, quiet_option, verbose_option
+from lamella.cli.options import (
+    follow_links_option,
+    jobs_option,
+    json_option,
+    quiet_option,
+    storage_option,
+    verbose_option,
+)
 
 
 @click.command()
@@ -20,6 +27,7 @@ from lamella.cli.options import follow_links_option, jobs_option, json_option, q
 @quiet_option
 @verbose_option()
 @follow_links_option
+@storage_option
 @click.pass_context
 def verify(
     context: click.Context,
@@ -30,6 +38,7 @@ def verify(
     as_json: bool,
     quiet: bool,
     follow_links: bool,
+    storage_options: dict[str, object],
 ) -> None:
     """Decode every chunk and report damage.
 
@@ -49,6 +58,7 @@ def verify(
         jobs=jobs,
         progress=not quiet,
         follow_links=follow_links,
+        storage_options=storage_options,
     )
     if as_json:
         echo_json(report.to_dict())

@@ -6,7 +6,7 @@ Layer: nodes. What creates and renames members is in :mod:`plate_wells`.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, LamellaError, counted
@@ -398,6 +398,7 @@ class Plate(
         jobs: int | None = None,
         executor: Executor | None = None,
         progress: Progress | bool | None = None,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> Plate:
         """Create a plate from positions of other stores: all levels, labels and metadata.
 
@@ -421,6 +422,8 @@ class Plate(
         progress
             True shows a bar on the terminal. A function is called with the number of positions done, that of all, and
             "positions".
+        storage_options
+            Credentials and settings of the new store's URL, as for `lamella.open_ome_zarr`.
 
         Returns
         -------
@@ -443,7 +446,14 @@ class Plate(
         """
         from lamella.ops.plates.copy import from_positions
 
-        return from_positions(store_path, positions, jobs=jobs, executor=executor, progress=progress)
+        return from_positions(
+            store_path,
+            positions,
+            jobs=jobs,
+            executor=executor,
+            progress=progress,
+            storage_options=storage_options,
+        )
 
     def _summary(self) -> str:
         try:

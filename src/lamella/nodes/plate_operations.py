@@ -49,6 +49,7 @@ class PlateOperations(NGFFNode):
         jobs: int | None = None,
         executor: Executor | None = None,
         progress: Progress | bool | None = None,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> MapReport:
         """Apply a function to every position, or to every shard-aligned region of their pixels, in parallel.
 
@@ -89,6 +90,8 @@ class PlateOperations(NGFFNode):
         progress
             True shows a bar on the terminal. A function is called with the number of units done, that of all units,
             and "positions" or "regions".
+        storage_options
+            Credentials and settings of the URL `output`, as for `lamella.open_ome_zarr`.
 
         Returns
         -------
@@ -139,6 +142,7 @@ class PlateOperations(NGFFNode):
             jobs=jobs,
             executor=executor,
             progress=progress,
+            storage_options=storage_options,
         )
 
     def stream(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from lamella.errors import NodeNotFoundError, ReadOnlyError
 from lamella.store.formats import DOCUMENTS
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from lamella.store.service import Service
     from lamella.types import JSONObject, StrPath
+
+T = TypeVar("T")
 
 Names: TypeAlias = list[str]
 """Names of files and folders, in natural order."""
@@ -325,6 +327,41 @@ class Storage(ABC):
             )
 
 
+class OptionedURL(str):
+    """A URL with the options that it is opened with: what a call hands on from its argument to the door.
+
+    Its repr and text are the URL alone.
+    """
+
+    storage_options: Mapping[str, Any]
+
+
+def with_options(target: T, storage_options: Mapping[str, Any] | None) -> T | OptionedURL:
+    """Return a path argument together with the options of the same call.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There are options, and it is not a URL.
+
+    Examples
+    --------
+    >>> with_options("/data/a.zarr", None)
+    '/data/a.zarr'
+    >>> url = with_options("s3://bucket/a.zarr", {"anon": True})
+    >>> url, url.storage_options
+    ('s3://bucket/a.zarr', {'anon': True})
+    """
+    if not storage_options:
+        return target
+    text = location(target) if isinstance(target, (str, bytes, os.PathLike)) else None
+    if text is None or not is_url(text):
+        _refuse_options(storage_options, text or f"a {type(target).__name__}")
+    url = OptionedURL(text)
+    url.storage_options = storage_options
+    return url
+
+
 def open_storage(
     target: StrPath | Store,
     read_only: bool = False,
@@ -361,6 +398,8 @@ def open_storage(
     MissingDependencyError
         A URL, and fsspec or its part for this kind of URL is not installed.
     """
+    if isinstance(target, OptionedURL):
+        storage_options = target.storage_options
     if isinstance(target, (str, bytes, os.PathLike)):
         place = location(target)
         from lamella.store.archives import open_archive

@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, one_line
 from lamella.log import logged
@@ -29,6 +29,7 @@ from lamella.store.formats import DOCUMENTS, V2, V3
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
 from lamella.store.paths import local_path
+from lamella.store.storage import with_options
 from lamella.store.stored_places import is_beyond
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def checksum(
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
     follow_links: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
     """Compute the SHA-256 of every file of a store.
 
@@ -152,6 +154,8 @@ def checksum(
     follow_links : bool
         Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
         node that was opened follows them or not.
+    storage_options : mapping, optional
+        Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
     Returns
     -------
@@ -176,7 +180,9 @@ def checksum(
     >>> list(lamella.checksum(path))
     ['0/c/0/0/0/0/0', '0/zarr.json', 'zarr.json']
     """
-    found_storage, path, name = place_of(path_or_node, follow_links=follow_links)
+    found_storage, path, name = place_of(
+        with_options(path_or_node, storage_options), follow_links=follow_links
+    )
     storage = listed(found_storage, path)
     workers = Workers(jobs, executor)
     check_progress(progress)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from lamella.errors import LamellaError, StorageError, counted, one_line
 from lamella.log import logged
@@ -25,11 +25,12 @@ from lamella.spec.unfinished import read_unfinished
 from lamella.store.arrays import StoredArray
 from lamella.store.keys import join
 from lamella.store.misplaced import describe_foreign, foreign_key
+from lamella.store.storage import with_options
 from lamella.store.stored_files import look_at
 from lamella.store.stored_places import stored_places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from zarr.abc.store import Store
 
@@ -245,6 +246,7 @@ def status(
     *,
     progress: Progress | bool | None = None,
     follow_links: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> StoreStatus:
     """Find what of a store's images is written, never written, or damaged: by indexes and sizes, no chunk is decoded.
 
@@ -258,6 +260,8 @@ def status(
     follow_links : bool
         Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
         node that was opened follows them or not.
+    storage_options : mapping, optional
+        Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
     Raises
     ------
@@ -281,10 +285,9 @@ def status(
     from lamella.nodes.open import open_ome_zarr
 
     check_progress(progress)
+    target = with_options(path_or_node, storage_options)
     node = (
-        path_or_node
-        if isinstance(path_or_node, NGFFNode)
-        else open_ome_zarr(path_or_node, disable_path_checking=follow_links)
+        target if isinstance(target, NGFFNode) else open_ome_zarr(target, disable_path_checking=follow_links)
     )
     images: list[ImageStatus] = []
     with logged("Look at the files of %s", node._place), reporting(progress, "images") as report_progress:

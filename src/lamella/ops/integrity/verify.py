@@ -13,7 +13,7 @@ import hashlib
 import json
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lamella.errors import (
     InvalidArgumentError,
@@ -35,9 +35,10 @@ from lamella.ops.walk_store import StoreReader
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents
 from lamella.store.keys import is_key, join
+from lamella.store.storage import with_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from concurrent.futures import Executor
 
     from zarr.abc.store import Store
@@ -172,6 +173,7 @@ def verify(
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
     follow_links: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> VerifyReport:
     """Read all that a store holds: parse its documents and decode its chunks, or compare its files with a manifest.
 
@@ -197,6 +199,8 @@ def verify(
     follow_links : bool
         Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
         node that was opened follows them or not.
+    storage_options : mapping, optional
+        Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
     Raises
     ------
@@ -217,7 +221,7 @@ def verify(
     >>> bool(report), report.arrays, report.files
     (True, 1, 2)
     """
-    storage, path, name = place_of(path_or_node, follow_links=follow_links)
+    storage, path, name = place_of(with_options(path_or_node, storage_options), follow_links=follow_links)
     storage = listed(storage, path)
     workers = Workers(jobs, executor)
     check_progress(progress)

@@ -10,7 +10,7 @@ Layer: ops. Pixels are never touched.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lamella.errors import counted
 from lamella.log import logged
@@ -24,8 +24,11 @@ from lamella.ops.mending.reindex import plan_index
 from lamella.ops.progress import check_progress, reporting
 from lamella.ops.validation.validate import ValidationReport, inspect, place_of, report_of
 from lamella.ops.walk_store import StoreReader
+from lamella.store.storage import with_options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
@@ -126,6 +129,7 @@ def repair(
     backup: StrPath | None = None,
     progress: Progress | bool | None = None,
     follow_links: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> RepairReport:
     """Mend the metadata of a store as far as that can be done without guessing.
 
@@ -153,6 +157,8 @@ def repair(
     follow_links
         Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
         node that was opened follows them or not.
+    storage_options
+        Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
     Returns
     -------
@@ -181,7 +187,8 @@ def repair(
     >>> done.before.valid, done.rules, done.after.valid
     (False, ('ST-07',), True)
     """
-    storage, root, name = place_of(path_or_node, read_only=dry_run, follow_links=follow_links)
+    target = with_options(path_or_node, storage_options)
+    storage, root, name = place_of(target, read_only=dry_run, follow_links=follow_links)
     if not dry_run:
         storage.check_writable(root)
     check_progress(progress)
@@ -191,7 +198,7 @@ def repair(
         contents = {change.key: change.new for change in changes}
         return RepairReport(before, _report(storage, root, name, contents, progress), changes)
     plan = RepairReport(before, before, changes)
-    return write_repair(plan, path_or_node, backup=backup, progress=progress, follow_links=follow_links)
+    return write_repair(plan, target, backup=backup, progress=progress, follow_links=follow_links)
 
 
 def write_repair(
@@ -201,9 +208,12 @@ def write_repair(
     backup: StrPath | None = None,
     progress: Progress | bool | None = None,
     follow_links: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> RepairReport:
     """Do what a dry run planned for the same store; see `repair`."""
-    storage, root, name = place_of(path_or_node, read_only=False, follow_links=follow_links)
+    storage, root, name = place_of(
+        with_options(path_or_node, storage_options), read_only=False, follow_links=follow_links
+    )
     storage.check_writable(root)
     if not plan.changes:
         return plan

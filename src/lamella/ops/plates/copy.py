@@ -10,7 +10,7 @@ import secrets
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, NotDecodedError, StoreExistsError, counted
 from lamella.log import logged
@@ -32,7 +32,7 @@ from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, array_like
 from lamella.store.local import LocalStorage
-from lamella.store.storage import open_storage
+from lamella.store.storage import open_storage, with_options
 from lamella.store.text_arrays import translated
 from lamella.store.transfer import copy_files
 
@@ -58,6 +58,7 @@ def from_positions(
     jobs: int | None = None,
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Plate:
     """Create a plate from positions of other stores; see :meth:`Plate.from_positions`.
 
@@ -69,6 +70,7 @@ def from_positions(
     workers = Workers(jobs, executor)
     check_progress(progress)
     sources = _checked(positions)
+    store_path = with_options(store_path, storage_options)
     _refuse_inside(store_path, sources.values())
     storage = open_storage(store_path)
     workers.check_reach(storage, *(source._documents.storage for source in sources.values()))

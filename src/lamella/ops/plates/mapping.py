@@ -42,6 +42,7 @@ from lamella.ops.progress import Count, reporting
 from lamella.ops.regions import Region, region_shape, regions
 from lamella.spec.geometry import find_dataset
 from lamella.store.documents import array_like
+from lamella.store.storage import with_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -245,6 +246,7 @@ def map_plate(
     jobs: int | None = None,
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> MapReport:
     """Apply a function over a plate; see :meth:`Plate.map`."""
     workers = Workers(jobs, executor)
@@ -255,7 +257,7 @@ def map_plate(
         over,
         level,
         name,
-        output,
+        with_options(output, storage_options),
         channel_names,
         dtype,
         positions,

@@ -6,7 +6,7 @@ Layer: ops. How arrays are cut is in :mod:`lamella.ops.rewriting.rechunk_layout`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lamella.errors import MetadataError
 from lamella.ops.execution import Workers
@@ -19,9 +19,10 @@ from lamella.spec.images import ImagesMeta
 from lamella.spec.versions import detect
 from lamella.store.compressor import Compressor
 from lamella.store.keys import join
-from lamella.store.storage import open_storage
+from lamella.store.storage import open_storage, with_options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from concurrent.futures import Executor
 
     from zarr.abc.store import Store
@@ -46,6 +47,7 @@ def rechunk(
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
     follow_links: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> RewriteReport:
     """Cut the arrays of a store into other chunks and shards, or compress them otherwise.
 
@@ -78,6 +80,8 @@ def rechunk(
         "pixels" or "documents".
     follow_links : bool
         Follow symbolic links that lead out of the source, for plates of linked images; they are refused otherwise.
+    storage_options : mapping, optional
+        Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
     Returns
     -------
@@ -112,6 +116,7 @@ def rechunk(
     check_progress(progress)
     recut = Recut(chunks, shards, compressor)
     recut.check()
+    source = with_options(source, storage_options)
     target = Target.of(source, destination)
     choice = None if compressor is None else Compressor.of(compressor)
     settings = {

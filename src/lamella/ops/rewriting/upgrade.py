@@ -10,7 +10,7 @@ Layer: ops. What becomes of each node is in :mod:`lamella.ops.rewriting.upgrade_
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.execution import Workers
@@ -22,9 +22,10 @@ from lamella.ops.rewriting.upgrade_plan import UpgradePlan
 from lamella.spec.versions import by_name
 from lamella.store.documents import Documents
 from lamella.store.parents import groups_above
-from lamella.store.storage import open_storage
+from lamella.store.storage import open_storage, with_options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from concurrent.futures import Executor
 
     from zarr.abc.store import Store
@@ -45,6 +46,7 @@ def upgrade(
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
     follow_links: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> RewriteReport:
     """Give a store in another version of OME-NGFF: newer or older, an image, a plate or a collection.
 
@@ -75,6 +77,8 @@ def upgrade(
         "pixels" or "documents".
     follow_links : bool
         Follow symbolic links that lead out of the source, for plates of linked images; they are refused otherwise.
+    storage_options : mapping, optional
+        Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
     Returns
     -------
@@ -112,6 +116,7 @@ def upgrade(
     version = by_name(to)
     if not version.writable:
         raise InvalidArgumentError(f"OME-NGFF {to} is read, not written: choose one of 0.4, 0.5, 0.6")
+    source = with_options(source, storage_options)
     target = Target.of(source, destination)
     above = next(groups_above(target.path), None) if target.in_place else None
     if above is not None:

@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, StoreNotFoundError
 from lamella.log import logged
@@ -25,10 +25,10 @@ from lamella.ops.walk_store import StoreReader
 from lamella.spec.rules import location_text
 from lamella.store.keys import natural_order
 from lamella.store.local import LocalStorage
-from lamella.store.storage import open_storage
+from lamella.store.storage import open_storage, with_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from concurrent.futures import Executor
 
     from zarr.abc.store import Store
@@ -181,6 +181,7 @@ def validate(
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
     follow_links: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> ValidationReport:
     """Judge a store by the rules of its OME-NGFF version: 0.4, 0.5 or 0.6.
 
@@ -208,6 +209,8 @@ def validate(
     follow_links
         Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
         node that was opened follows them or not.
+    storage_options
+        Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
     Returns
     -------
@@ -230,7 +233,7 @@ def validate(
     >>> bool(lamella.validate(path, pixels=True))
     True
     """
-    storage, root, name = place_of(path_or_node, follow_links=follow_links)
+    storage, root, name = place_of(with_options(path_or_node, storage_options), follow_links=follow_links)
     workers = Workers(jobs, executor)
     workers.check_reach(storage)
     check_progress(progress)
