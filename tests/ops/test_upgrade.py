@@ -325,7 +325,7 @@ def test_versions_before_04(tmp_path, old, to):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         lamella.upgrade(tmp_path / "in.zarr", to)
-    assert any("was taken to be 2**n times coarser" in str(warning.message) for warning in caught)
+    assert any("is 2**n times coarser" in str(warning.message) for warning in caught)
     check_same_pixels(pixels(tmp_path / "in.zarr"), {"0": data})
     check_valid(tmp_path / "in.zarr", to)
     found = attributes(tmp_path / "in.zarr")

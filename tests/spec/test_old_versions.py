@@ -106,7 +106,7 @@ def test_wells_are_numbered_by_their_paths(version: SpecVersion) -> None:
 def test_a_well_outside_its_plate_is_refused(version: SpecVersion) -> None:
     document = plate(version.name)
     document["plate"]["rows"].pop()
-    with pytest.raises(MetadataError, match=r"plate\.wells\[0\]\.path: 'B/1' lies in none of the rows"):
+    with pytest.raises(MetadataError, match=r"plate\.wells\[0\]\.path: 'B/1' is not in the rows"):
         version.load(PlateMeta, document)
 
 

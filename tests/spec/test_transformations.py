@@ -248,7 +248,7 @@ def test_all_12_types_are_there() -> None:
         ({"type": "scale", "scale": [1, None]}, r"scale\[1\]: expected a valid number"),
         ({"type": "translation", "translation": [math.nan]}, r"translation\[0\]: expected a finite number"),
         ({"type": "translation", "path": "t"}, "translation: is missing"),
-        ({"type": "mapAxis", "mapAxis": [0, 0]}, r"\[0, 0\] is no permutation of 0 ... 1 \(CT-30\)"),
+        ({"type": "mapAxis", "mapAxis": [0, 0]}, r"\[0, 0\] is not a permutation of 0 ... 1 \(CT-30\)"),
         ({"type": "mapAxis", "mapAxis": [1, 2]}, "CT-30"),
         ({"type": "mapAxis", "mapAxis": [-1, 0]}, r"mapAxis\[0\]: expected.*0"),
         ({"type": "projectAxis"}, "CT-31"),

@@ -81,7 +81,7 @@ class Session:
         An upgrade that was cut short leaves documents of two versions (ST-08), each of them whole.
         """
         try:  # not `suppress`: walking a plate comes here for each position
-            if self.version.declared(attributes) not in (None, self.version.name):
+            if self.version.stated_version(attributes) not in (None, self.version.name):
                 return detect(self.documents.format, attributes)
         except MetadataError:  # it states none that is known
             pass

@@ -159,7 +159,7 @@ class StoredNode:
         attributes = self.attributes if isinstance(self.attributes, dict) else {}
         for version in VERSIONS:
             try:
-                if version.claims(self.zarr_format or 2, attributes):
+                if version.matches(self.zarr_format or 2, attributes):
                     return version.name
             except MetadataError:  # `ome` is no object: ST-03 says so
                 return "0.5"

@@ -114,7 +114,7 @@ def add_dataset(
     edited = meta.copied()
     scales = edited.multiscales[0]
     if path in scales.get_dataset_paths():
-        raise NodeExistsError(f"the image already has a level {path!r}")
+        raise NodeExistsError(f"the image has a level {path!r} already")
     valid = normalize_transforms(transforms or [], len(scales.axes))
     dataset = DatasetMeta(path=path, coordinate_transformations=valid)
     ndim = len(scales.axes)

@@ -90,7 +90,7 @@ def add_wells(plate: PlateMeta, wells: Iterable[tuple[str, str, int | None, int 
         )
         edited.wells.append(entry)
     if taken:
-        raise NodeExistsError(f"the plate already has these wells: {', '.join(taken)}")
+        raise NodeExistsError(f"the plate has these wells already: {', '.join(taken)}")
     return edited
 
 
@@ -176,7 +176,7 @@ def add_images(well: WellGroupMeta, images: Iterable[tuple[str, int | None]]) ->
         listed.add(path)
         edited.images.append(ImageMeta(path=path, acquisition=acquisition))
     if taken:
-        raise NodeExistsError(f"the well already has these images: {', '.join(taken)}")
+        raise NodeExistsError(f"the well has these images already: {', '.join(taken)}")
     return edited
 
 

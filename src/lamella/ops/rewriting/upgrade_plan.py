@@ -87,7 +87,7 @@ class UpgradePlan:
     def _converted(self, source: SpecVersion, attributes: JSONObject) -> JSONObject:
         if source is not self.version:
             return convert_attributes(attributes, source, self.version, lossy=self.lossy)
-        if self.zarr_format == 2 or source.declared(attributes) == source.name:
+        if self.zarr_format == 2 or source.stated_version(attributes) == source.name:
             return attributes
         # A draft of the version, or one that is not stated (ST-07).
         return source.converted(attributes, source, lossy=self.lossy)

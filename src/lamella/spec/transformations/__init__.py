@@ -1,7 +1,7 @@
 """The 12 types of coordinate transformations of OME-NGFF 0.6 as models, and their algebra (CT-20 to CT-37).
 
-The lists of scale and translation that levels have in every version are in ``lamella.spec.transforms``; finding a
-way between coordinate systems is in ``lamella.spec.coordinate_graph``.
+``lamella.spec.transforms`` has the scales and translations that levels have in every version;
+``lamella.spec.coordinate_graph`` finds transformations between coordinate systems.
 
 Layer: spec.
 """

@@ -1,4 +1,4 @@
-"""Joining transformations to one.
+"""Composing transformations.
 
 Layer: spec.
 """
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 def compose(*transformations: Transformation) -> Transformation:
-    """Make the transformation that applies others one after the other.
+    """Compose transformations, first to last.
 
-    It leads from the input of the first to the output of the last. Sequences are opened, and identities left
-    out; the numbers stay as they are.
+    The result leads from the input of the first to the output of the last. Sequences are flattened, and identities
+    dropped; the numbers stay as they are.
 
     Raises
     ------
     InvalidArgumentError
-        One does not take the axes that the one before gives.
+        The number of axes of one does not fit that of the one before.
 
     Examples
     --------
@@ -64,14 +64,14 @@ def _steps(transformation: Transformation) -> list[Transformation]:
 
 
 def as_affine(transformation: Transformation, axes_in: int | None = None) -> Affine:
-    """Write a transformation as one affine matrix.
+    """Convert a transformation to one affine matrix.
 
     Parameters
     ----------
     transformation : Transformation
-        Of any type but a field of vectors, or made of those.
+        Of any type but a field of vectors, or composed of such types.
     axes_in : int, optional
-        Number of axes of the input, where the parameters do not say.
+        Number of axes of the input, if the parameters do not determine it.
 
     Raises
     ------

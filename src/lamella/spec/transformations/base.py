@@ -1,4 +1,4 @@
-"""What every transformation is: something that takes points from one coordinate system to another.
+"""The base of all transformations: it maps points from one coordinate system to another.
 
 Layer: spec.
 """
@@ -72,12 +72,12 @@ class Transformation(MetaModel):
     output: SystemReference | None = None
 
     def axes_out(self, axes_in: int) -> int:
-        """Count the axes that come out when ``axes_in`` go in (CT-27).
+        """Return the number of output axes for ``axes_in`` input axes (CT-27).
 
         Raises
         ------
         InvalidArgumentError
-            So many do not go in.
+            The transformation does not accept this number.
         """
         wanted = self._asked()
         if wanted is not None and wanted != axes_in:
@@ -88,16 +88,16 @@ class Transformation(MetaModel):
 
     @property
     def title(self) -> str:
-        """What messages call this transformation: its type, and its name where it has one."""
+        """Name of this transformation in messages: its type, and its own name if it has one."""
         return f"the {self.type} {self.name!r}" if self.name else f"the {self.type}"
 
     @property
     def ndim(self) -> int | None:
-        """Number of axes that the parameters ask of a point; None when any number will do."""
+        """Number of axes that the parameters require; None if they accept any number."""
         return self._asked()
 
     def apply(self, points: Sequence[Sequence[float]]) -> list[list[float]]:
-        """Take points from the input to the output.
+        """Map points from the input to the output.
 
         Parameters
         ----------
@@ -125,12 +125,12 @@ class Transformation(MetaModel):
         return [self._moved(point) for point in given]
 
     def inverse(self) -> Transformation:
-        """Make the transformation that leads back; its input and output change places.
+        """Return the inverse transformation; input and output are swapped.
 
         Raises
         ------
         InvalidArgumentError
-            There is no closed form: a field of numbers, a matrix that flattens space, dropped axes.
+            There is no closed form: a field of numbers, a singular matrix, dropped axes.
 
         Examples
         --------
@@ -148,7 +148,7 @@ class Transformation(MetaModel):
         Parameters
         ----------
         axes_in : int, optional
-            Number of axes N of the input, where the parameters do not say.
+            Number of axes N of the input, if the parameters do not determine it.
 
         Raises
         ------

@@ -1,7 +1,7 @@
-"""Transformations made of others, and reading any of the 12 types.
+"""Transformations that combine others, and reading any of the 12 types.
 
-A transformation of a type that nobody knows, or with parameters that do not fit, is kept as it stands
-(``OtherTransformation``) where it is part of a document: it must not keep an image from being opened.
+A transformation of an unknown type, or with unfit parameters, is kept unchanged in its document
+(``OtherTransformation``): it must not prevent an image from being opened.
 
 Layer: spec.
 """
@@ -44,7 +44,7 @@ _OLD_AXES = {"input_axes": "inputAxes", "output_axes": "outputAxes"}
 
 
 def _branch(value: Any) -> str:
-    """Tag of the class of a transformation."""
+    """Return the tag of a transformation's class."""
     if isinstance(value, OtherTransformation):
         return "<other>"
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
@@ -78,9 +78,9 @@ def _or_kept(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
 
 
 class OtherTransformation(Transformation):
-    """A transformation that cannot be used: of an unknown type, or with parameters that do not fit.
+    """A transformation that cannot be used: of an unknown type, or with unfit parameters.
 
-    It is kept in its document as it stands, and says what is wrong with it when it is used (RD-02).
+    Its document keeps it unchanged, and using it raises an error with the reason (RD-02).
 
     Examples
     --------
@@ -104,7 +104,7 @@ class Sequence(Transformation):
     Raises
     ------
     MetadataError
-        None is given, or one does not take the axes that the one before gives.
+        It is empty, or the axes of two successive transformations do not fit.
 
     Examples
     --------
@@ -123,7 +123,7 @@ class Sequence(Transformation):
         return self
 
     def _asked(self) -> int | None:
-        # Only what keeps the number of axes may stand before the one that says how many.
+        # Only types that keep the number of axes may precede the first one with a fixed number.
         for step in self.transformations:
             if step.ndim is not None:
                 return step.ndim
@@ -152,13 +152,13 @@ class Sequence(Transformation):
 
 
 class Bijection(Transformation):
-    """A transformation together with the one that leads back (CT-37).
+    """A transformation together with its inverse (CT-37).
 
     Attributes
     ----------
     forward : Transformation
     backward : Transformation
-        The key "inverse" of the document; nothing checks that it is one.
+        The key "inverse" of the document; not checked.
 
     Examples
     --------
@@ -200,7 +200,7 @@ class DimensionItem(MetaModel):
     ----------
     transformation : Transformation
     input_axes, output_axes : list of int
-        Places of axes, from 0, in the order of the transformation's parameters.
+        Indices of axes, from 0, in the order of the transformation's parameters.
 
     Examples
     --------
@@ -230,7 +230,7 @@ class DimensionItem(MetaModel):
             if len(set(axes)) < len(axes):
                 raise ValueError(f"the axes {axes} of a part of a byDimension are not unique (CT-36)")
         axes_out = _checked_axes(self.transformation, len(self.input_axes))
-        # The parameters of a field do not say how many axes come out.
+        # The parameters of a field do not determine the number of output axes.
         if axes_out != len(self.output_axes) and not isinstance(self.transformation, Coordinates):
             raise ValueError(
                 f"{self.transformation.title} gives {axes_out} axes, outputAxes lists {self.output_axes} (CT-36)"
@@ -239,17 +239,17 @@ class DimensionItem(MetaModel):
 
 
 class ByDimension(Transformation):
-    """Groups of axes are transformed each by a transformation of its own (CT-36).
+    """Apply a separate transformation to each group of axes (CT-36).
 
     Attributes
     ----------
     transformations : list of DimensionItem
-        Every output axis is made by exactly one of them.
+        Each output axis belongs to exactly one of them.
 
     Raises
     ------
     MetadataError
-        An output axis is made twice, or left out.
+        An output axis occurs twice, or never.
 
     Examples
     --------
@@ -273,7 +273,7 @@ class ByDimension(Transformation):
         return self
 
     def axes_out(self, axes_in: int) -> int:
-        """Count the axes that come out; inputs that no part reads are left out."""
+        """Return the number of output axes; inputs that no item reads are dropped."""
         needed = 1 + max((axis for item in self.transformations for axis in item.input_axes), default=-1)
         if needed > axes_in:
             raise InvalidArgumentError(
@@ -318,7 +318,7 @@ class ByDimension(Transformation):
 
 
 def _checked_axes(step: Transformation, axes_in: int) -> int:
-    """Count the axes that come out; what does not fit is a fault of the document."""
+    """Return the number of output axes; raise MetadataError if they do not fit."""
     try:
         return step.axes_out(axes_in)
     except InvalidArgumentError as error:
@@ -339,7 +339,7 @@ TRANSFORMATIONS: dict[str, type[Transformation]] = {
     "bijection": Bijection,
     "byDimension": ByDimension,
 }
-"""The 12 types of transformations by the name that documents give them."""
+"""The 12 types of transformations by their name in documents."""
 
 if TYPE_CHECKING:
     AnyTransformation: TypeAlias = Transformation

@@ -1,6 +1,6 @@
-"""Transformations by a field of vectors, which lies in an image of its own (CT-35).
+"""Transformations by a field of vectors, which is a separate image (CT-35).
 
-Applying one takes the pixels of that image, so it is not done here.
+Applying them needs the pixels of that image, so it is not done here.
 
 Layer: spec.
 """
@@ -25,7 +25,7 @@ class _ByField(Transformation):
 
 
 class Displacements(_ByField):
-    """Each point moves by the vector that a field holds there (CT-35).
+    """Each point moves by the vector that the field has there (CT-35).
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Displacements(_ByField):
 
 
 class Coordinates(_ByField):
-    """Each point goes where a field says (CT-35).
+    """Each point moves to the position that the field has there (CT-35).
 
     Attributes
     ----------

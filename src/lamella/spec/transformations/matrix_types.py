@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class _ByMatrix(Transformation):
-    """A matrix, given here or in an array."""
+    """A matrix, inline or in an array."""
 
     path: str | None = Field(default=None, min_length=1)
 
     def _stored(self) -> Matrix | None:
-        """Give the affine matrix; None when it lies in an array."""
+        """Return the affine matrix; None if it is in an array."""
         return None
 
     def _known(self, what: str) -> Matrix:

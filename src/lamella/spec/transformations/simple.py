@@ -1,4 +1,4 @@
-"""Transformations that treat each axis by itself: scale, translation, and moving axes about.
+"""Transformations of each axis by itself: scale, translation, and reordering axes.
 
 Layer: spec.
 """
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from lamella.spec.matrices import Matrix
 
 AxisIndex = Annotated[int, Field(ge=0)]
-"""Place of an axis, from 0."""
+"""Index of an axis, from 0."""
 
 
 class Identity(Transformation):
-    """Points stay as they are, in any number of axes.
+    """Keep points unchanged, with any number of axes.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class Identity(Transformation):
 
 
 class Scale(Transformation):
-    """Coordinates are multiplied, each by the factor of its axis (CT-28).
+    """Multiply each coordinate by the factor of its axis (CT-28).
 
     Examples
     --------
@@ -72,7 +72,7 @@ class Scale(Transformation):
 
 
 class Translation(Transformation):
-    """Coordinates are moved, each by the number of its axis (CT-29).
+    """Add the number of its axis to each coordinate (CT-29).
 
     Examples
     --------
@@ -100,7 +100,7 @@ class Translation(Transformation):
 
 
 class MapAxis(Transformation):
-    """Axes change places: entry i is the input axis that becomes output axis i (CT-30).
+    """Reorder axes: entry i is the input axis that becomes output axis i (CT-30).
 
     Raises
     ------
@@ -114,7 +114,7 @@ class MapAxis(Transformation):
     >>> MapAxis(map_axis=[1, 1])
     Traceback (most recent call last):
     ...
-    lamella.errors.MetadataError: MapAxis cannot be made: ... mapAxis [1, 1] is no permutation of 0 ... 1 (CT-30)
+    lamella.errors.MetadataError: MapAxis cannot be made: ... mapAxis [1, 1] is not a permutation of 0 ... 1 (CT-30)
     """
 
     type: Literal["mapAxis"] = "mapAxis"
@@ -124,7 +124,7 @@ class MapAxis(Transformation):
     def _is_permutation(self) -> Self:
         if sorted(self.map_axis) != list(range(len(self.map_axis))):
             raise ValueError(
-                f"mapAxis {self.map_axis} is no permutation of 0 ... {len(self.map_axis) - 1} (CT-30)"
+                f"mapAxis {self.map_axis} is not a permutation of 0 ... {len(self.map_axis) - 1} (CT-30)"
             )
         return self
 
@@ -143,19 +143,19 @@ class MapAxis(Transformation):
 
 
 class ProjectAxis(Transformation):
-    """Axes are dropped, and axes are added at which every point lies at 0 (CT-31).
+    """Drop axes, and add axes at which every point lies at 0 (CT-31).
 
     Attributes
     ----------
     dropped_inputs : list of int or None
-        Input axes that go.
+        Input axes that are dropped.
     created_outputs : list of int or None
-        Places among the output axes of those that come.
+        Indices of the added axes among the output axes.
 
     Raises
     ------
     MetadataError
-        Neither is given, or an index is listed twice.
+        Both are missing, or an index occurs twice.
 
     Examples
     --------
@@ -194,7 +194,7 @@ class ProjectAxis(Transformation):
         return [[0.0] * (axes_in + 1) if axis is None else rows[axis] for axis in self._sources(axes_in)]
 
     def _sources(self, axes_in: int) -> list[int | None]:
-        """Give the input axis of each output axis, None where there is none."""
+        """Return the input axis of each output axis, None for added axes."""
         sources: list[int | None] = [
             axis for axis in range(axes_in) if axis not in (self.dropped_inputs or [])
         ]

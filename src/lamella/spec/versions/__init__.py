@@ -1,7 +1,7 @@
-"""The versions of OME-NGFF, and how to tell which one a document has.
+"""The versions of OME-NGFF, and which one a document has.
 
-A version is one module here: a subclass of ``SpecVersion`` and an entry in ``VERSIONS``. Nothing outside
-compares names of versions: the version is resolved once, when a store is opened or created.
+A version is one module here: a subclass of ``SpecVersion`` and an entry in ``VERSIONS``. No other code compares names
+of versions: the version is resolved once, when a store is opened or created.
 
 Layer: spec.
 """
@@ -23,16 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["VERSIONS", "SpecVersion", "by_name", "convert_attributes", "detect"]
 
 VERSIONS: tuple[SpecVersion, ...] = (V01, V02, V03, V04, V06, V05)
-"""All known versions; the first that claims a document gets it."""
+"""All known versions; a document has the first one that matches it."""
 
 
 def by_name(name: str) -> SpecVersion:
-    """Get a version by its name.
-
-    Raises
-    ------
-    InvalidArgumentError
-        No such version.
+    """Return a version by its name.
 
     Examples
     --------
@@ -52,22 +47,10 @@ def by_name(name: str) -> SpecVersion:
 
 
 def detect(zarr_format: int, attributes: JSONObject) -> SpecVersion:
-    """Tell the version of a document.
+    """Return the version of a document.
 
-    A document that states a draft or a patch of a version, or the version as a number, is read as that version; rule
-    ST-07 reports it.
-
-    Parameters
-    ----------
-    zarr_format : int
-        2 or 3, as the store says.
-    attributes : JSONObject
-        The attributes of a group.
-
-    Raises
-    ------
-    MetadataError
-        The document states a version that is not known.
+    A document that names a draft or a patch of a version, or the version as a number, is read as that version; rule
+    ST-07 reports it. An unknown version raises MetadataError.
 
     Examples
     --------
@@ -78,15 +61,15 @@ def detect(zarr_format: int, attributes: JSONObject) -> SpecVersion:
     >>> detect(3, {"ome": {"version": "7"}})
     Traceback (most recent call last):
     ...
-    lamella.errors.MetadataError: ome.version: '7' (Zarr v3) is no version that lamella reads (0.1, ... 0.6)
+    lamella.errors.MetadataError: ome.version: '7' (Zarr v3) is not a version that lamella reads (0.1, ... 0.6)
     """
     for version in VERSIONS:
-        if version.claims(zarr_format, attributes):
+        if version.matches(zarr_format, attributes):
             return version
     ome = attributes.get("ome")
     declared = ome.get("version") if isinstance(ome, dict) else None
     raise MetadataError(
-        f"ome.version: {shown(declared)} (Zarr v{zarr_format}) is no version that lamella reads ({_known()})"
+        f"ome.version: {shown(declared)} (Zarr v{zarr_format}) is not a version that lamella reads ({_known()})"
     )
 
 
@@ -97,27 +80,12 @@ def _known(written: bool = False) -> str:
 def convert_attributes(
     attributes: JSONObject, source: SpecVersion, target: SpecVersion, *, lossy: bool = False
 ) -> JSONObject:
-    """Give a group's attributes in the spelling of another version; unknown keys survive.
+    """Return a group's attributes in the spelling of another version; unknown keys are kept.
 
-    From 0.6 to an older version all is kept that the older one can say: levels, the transformation of the whole
-    field of view, and keys nobody knows. The names of the two coordinate systems that these lead to are not, and
-    are the usual ones when the document comes back.
-
-    Parameters
-    ----------
-    attributes : JSONObject
-        Attributes of a group of the source's version; not changed.
-    source, target : SpecVersion
-    lossy : bool, optional
-        Leave out further coordinate systems, their transformations and scenes, which only 0.6 has, instead of
-        refusing.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The target is a version that is only read.
-    MetadataError
-        A part cannot be represented, or the target has no words for all of it; the message names what.
+    From 0.6 to an older version, everything is kept that the older one supports: levels, the transformation of the
+    whole field of view, and unknown keys. The names of the two coordinate systems that these lead to are lost; when the
+    document is converted back, they get the default names. Other coordinate systems, their transformations and scenes
+    raise MetadataError; ``lossy`` drops them.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""What a version of OME-NGFF is to the rest of lamella: a mapping of documents to models and back.
+"""The interface of a version of OME-NGFF: a mapping of documents to models and back.
 
-The table of parts says where each model sits in the OME part of a document; it holds for every version. What
-differs between versions is in one module per version.
+The table of parts lists where each model is stored in the OME part of a document; it is the same for every version. The
+differences are in one module per version.
 
 Layer: spec.
 """
@@ -30,14 +30,14 @@ M = TypeVar("M", bound="MetaModel")
 
 @dataclass(frozen=True)
 class Part:
-    """Where a model sits: under one key, or as some keys among others."""
+    """The location of a model: under one key, or as some keys among others."""
 
     keys: tuple[str, ...]
     marks: tuple[str, ...]
     wrapped: bool = False
 
     def take(self, ome: JSONObject, where: str) -> JSONObject | None:
-        """Cut the part out of the OME part of a document; None when it is not there."""
+        """Return this part of the OME part of a document; None if it is missing."""
         if not any(mark in ome for mark in self.marks):
             return None
         if not self.wrapped:
@@ -48,7 +48,7 @@ class Part:
         return part
 
     def put(self, ome: JSONObject, part: JSONObject) -> JSONObject:
-        """Put the part in the place of an old one; every other key stays, in its place."""
+        """Replace the part; every other key stays, in its order."""
         part = {self.keys[0]: part} if self.wrapped else part
         kept = {key: value for key, value in ome.items() if key not in self.keys or key in part}
         return kept | part
@@ -64,11 +64,11 @@ PARTS: dict[type[MetaModel], Part] = {
         keys=("bioformats2raw.layout", "series"), marks=("bioformats2raw.layout", "series")
     ),
 }
-"""Where the models sit that every version has."""
+"""Locations of the models that every version has."""
 
 
 def _without_systems(part: MetaModel) -> MetaModel | None:
-    """Give what every version can say of a part; None when that is nothing."""
+    """Return the content of a part that every version supports; None if it is empty."""
     if not isinstance(part, ImagesMeta):
         return None
     part = part.copied()
@@ -106,30 +106,12 @@ class SpecVersion(ABC):
     zarr_format: ClassVar[Literal[2, 3]]
     writable: ClassVar[bool] = True
     parts: ClassVar[dict[type[MetaModel], Part]] = PARTS
-    """Where the models sit that this version has."""
+    """Locations of the models of this version."""
     _where: ClassVar[str]
-    """Where the OME part sits, for messages."""
+    """Location of the OME part, for messages."""
 
     def load(self, kind: type[M], attributes: JSONObject) -> M | None:
-        """Read one part of a document; the model shares nothing with it.
-
-        Parameters
-        ----------
-        kind : type of MetaModel
-            ImagesMeta, PlateMeta, WellGroupMeta, LabelsMeta, ImageLabelMeta or Bioformats2RawMeta.
-        attributes : JSONObject
-            The attributes of a group, as stored.
-
-        Returns
-        -------
-        MetaModel or None
-            None when the document has no such part.
-
-        Raises
-        ------
-        MetadataError
-            The part cannot be represented; the message names each place.
-        """
+        """Read one part of a document; the model shares nothing with it. None if the document lacks the part."""
         base, place = self._part_of(kind)
         part = place.take(self.ome(attributes), self._where)
         if part is None:
@@ -138,65 +120,40 @@ class SpecVersion(ABC):
         return kind.from_json(self._decode(base, plain(part)), location.removesuffix("."))
 
     def dump(self, meta: MetaModel, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
-        """Give the document with one part replaced, in the spelling of this version.
+        """Return the document with one part replaced, in the spelling of this version.
 
-        Parameters
-        ----------
-        meta : MetaModel
-            The part, of any class that ``load`` gives.
-        attributes : JSONObject
-            The document as it is; not changed. What is not this part survives, at every depth.
-        trusted : bool
-            The model was loaded or edited by lamella and never handed out: it need not be validated again.
-
-        Raises
-        ------
-        MetadataError
-            A value that was assigned to the model does not fit.
+        Everything outside of this part is kept, at every depth. ``trusted`` models were loaded or edited by lamella and
+        never handed out, so they are not validated again.
         """
         base, place = self._part_of(type(meta))
         ome = self.ome(attributes)
         old = place.take(ome, self._where)
         part = (meta if trusted else meta.checked()).to_json()
         if base is ImagesMeta and not part["multiscales"]:
-            del part["multiscales"]  # MS-01: at least one entry, or no image
+            del part["multiscales"]  # MS-01: an image has at least one entry
         part = self._encode(base, part, old)
         return self.with_ome(attributes, place.put(ome, part))
 
     def converted(self, attributes: JSONObject, target: SpecVersion, *, lossy: bool = False) -> JSONObject:
-        """Give the document in the spelling of another version; keys that no version knows survive.
-
-        Parameters
-        ----------
-        attributes : JSONObject
-            A document of this version; not changed.
-        target : SpecVersion
-        lossy : bool, optional
-            Leave out what the target cannot say (see ``unsaid``), instead of refusing.
-
-        Raises
-        ------
-        MetadataError
-            A part cannot be represented, or the target cannot say all of it.
-        """
+        """Return the document in the spelling of another version; see `convert_attributes`."""
         parts = [part for kind in self.parts if (part := self.load(kind, attributes)) is not None]
-        known = {key for place in self.parts.values() for key in place.keys} | {"version"}
-        beside, ome = self.beside(attributes), self.ome(attributes)
+        own_keys = {key for part in self.parts.values() for key in part.keys} | {"version"}
+        beside, ome = self.other_attributes(attributes), self.ome(attributes)
         if not (self._where and target._where):
             # Without a wrapper a user's key of that name would be read as a part.
-            beside = {key: value for key, value in beside.items() if key not in known}
-        others = {key: value for key, value in ome.items() if key not in known} if self._where else {}
+            beside = {key: value for key, value in beside.items() if key not in own_keys}
+        others = {key: value for key, value in ome.items() if key not in own_keys} if self._where else {}
         document = target.with_ome(beside, others | target.ome(beside))
         for part in parts:
-            unsaid = target.unsaid(part)
-            if unsaid and not lossy:
+            unsupported = target.unsupported(part)
+            if unsupported and not lossy:
                 raise MetadataError(
-                    f"OME-NGFF {target.name} has no {', no '.join(unsaid)}: remove them, or convert what can be "
-                    "said with lossy=True"
+                    f"OME-NGFF {target.name} has no {', no '.join(unsupported)}: remove them, or convert the rest "
+                    "with lossy=True"
                 )
-            said = _without_systems(part) if unsaid else part
-            if said is not None:
-                document = target.dump(said, document)
+            supported = _without_systems(part) if unsupported else part
+            if supported is not None:
+                document = target.dump(supported, document)
         return document
 
     def _part_of(self, kind: type[MetaModel]) -> tuple[type[MetaModel], Part]:
@@ -205,11 +162,11 @@ class SpecVersion(ABC):
                 return base, self.parts[base]
         known = ", ".join(known.__name__ for known in self.parts)
         raise InvalidArgumentError(
-            f"{kind.__name__} is not a part of a document of OME-NGFF {self.name}: take one of {known}"
+            f"{kind.__name__} is not a part of a document of OME-NGFF {self.name}: use one of {known}"
         )
 
     def default_axes(self) -> list[AxisMeta]:
-        """Make the axes of a new image for which none were given: T, C, Z, Y, X.
+        """Return the axes of a new image for which none were given: T, C, Z, Y, X.
 
         Examples
         --------
@@ -222,45 +179,33 @@ class SpecVersion(ABC):
         return default_axes()
 
     @abstractmethod
-    def unsaid(self, meta: MetaModel) -> list[str]:
-        """List what this version cannot say of a part of a document, in words; empty when it can say all."""
+    def unsupported(self, meta: MetaModel) -> list[str]:
+        """List what this version does not support in a part of a document, in words."""
 
     @abstractmethod
-    def beside(self, attributes: JSONObject) -> JSONObject:
-        """Get what stands beside the OME part of a document: the keys of users and other programs."""
+    def other_attributes(self, attributes: JSONObject) -> JSONObject:
+        """Return the attributes beside the OME part: the keys of users and other programs."""
 
     @abstractmethod
-    def claims(self, zarr_format: int, attributes: JSONObject) -> bool:
-        """Tell whether a document is of this version."""
+    def matches(self, zarr_format: int, attributes: JSONObject) -> bool:
+        """Return whether a document has this version."""
 
     @abstractmethod
-    def declared(self, attributes: JSONObject) -> JSON:
-        """Get the version that a document states where this version states it; None when it states none."""
+    def stated_version(self, attributes: JSONObject) -> JSON:
+        """Return the version that a document states; None if it states none."""
 
     @abstractmethod
     def ome(self, attributes: JSONObject) -> JSONObject:
-        """Get the OME part of a document.
-
-        Raises
-        ------
-        MetadataError
-            It is not an object.
-        """
+        """Return the OME part of a document."""
 
     @abstractmethod
     def with_ome(self, attributes: JSONObject, ome: JSONObject) -> JSONObject:
-        """Give the document with its OME part replaced and its version stated; other keys survive."""
+        """Return the document with its OME part replaced and its version set; other keys are kept."""
 
     @abstractmethod
     def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
-        """Map a part of a document of this version to the fields of the models.
-
-        ``part`` is a fresh copy and may be changed.
-        """
+        """Map a part of a document, which may be changed, to the fields of the models."""
 
     @abstractmethod
     def _encode(self, kind: type[MetaModel], part: JSONObject, old: JSONObject | None) -> JSONObject:
-        """Map the fields of a model to a part of a document.
-
-        ``part`` is a fresh copy and may be changed. ``old`` is what it replaces, for what no model holds.
-        """
+        """Map the fields of a model, which may be changed, to a part of a document that replaces ``old``."""

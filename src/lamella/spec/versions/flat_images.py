@@ -1,4 +1,4 @@
-"""Images of 0.4 and 0.5, whose axes are a plain list: what these versions cannot say of coordinate systems.
+"""Images of 0.4 and 0.5, whose axes are a plain list, and the coordinate systems that these versions do not support.
 
 Layer: spec.
 """
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject
 
 SYSTEMS = "lamella:systems"
-"""Where ``MultiScaleMeta.to_json`` puts the coordinate systems of an image; no document has it."""
+"""Key of the coordinate systems in ``MultiScaleMeta.to_json``; documents do not have it."""
 
 PLAIN = ("identity", "scale", "translation")
 """Types of transformations that every version has."""
 
 
 def decode_flat(part: JSONObject) -> None:
-    """Set transformations of other types apart, which drafts such as 0.5-dev-spatialdata have in an image."""
+    """Move transformations of other types aside: drafts such as 0.5-dev-spatialdata have them in images."""
     entries = part.get("multiscales")
     for scales in entries if isinstance(entries, list) else []:
         if isinstance(scales, dict) and _is_foreign(scales.get("coordinateTransformations")):
@@ -38,14 +38,9 @@ def _is_foreign(transformations: JSON) -> bool:
 
 
 def encode_flat(scales: JSONObject, old: JSONObject | None, version: str) -> None:
-    """Write one entry of multiscales.
+    """Write one entry of multiscales; raise MetadataError for coordinate systems that the version lacks.
 
-    Transformations that a document had already stay; new ones that the version cannot say are refused.
-
-    Raises
-    ------
-    MetadataError
-        The image has coordinate systems that the version cannot say.
+    Transformations that a document had already stay.
     """
     systems = scales.pop(SYSTEMS, None)
     for dataset in scales["datasets"]:
@@ -61,28 +56,30 @@ def encode_flat(scales: JSONObject, old: JSONObject | None, version: str) -> Non
     if _is_foreign(stored) and "coordinateTransformations" not in scales:
         scales["coordinateTransformations"] = stored
         return
-    unsaid = unsaid_systems(systems)
+    unsaid = unsupported_systems(systems)
     if unsaid:
         raise MetadataError(f"OME-NGFF {version} has no {', no '.join(unsaid)}: remove them or write 0.6")
 
 
-def unsaid_images(meta: MetaModel) -> list[str]:
-    """List what 0.4 and 0.5 cannot say of a part of a document."""
+def unsupported_images(meta: MetaModel) -> list[str]:
+    """List what 0.4 and 0.5 do not support in a part of a document."""
     if isinstance(meta, SceneMeta):
         return ["scene"]
     scales = meta.multiscales if isinstance(meta, ImagesMeta) else []
-    return [text for entry in scales if entry.systems for text in unsaid_systems(entry.systems.to_json())]
+    return [
+        text for entry in scales if entry.systems for text in unsupported_systems(entry.systems.to_json())
+    ]
 
 
-def unsaid_systems(systems: JSONObject) -> list[str]:
-    """List what 0.4 and 0.5 cannot say of the coordinate systems of an image.
+def unsupported_systems(systems: JSONObject) -> list[str]:
+    """List what 0.4 and 0.5 do not support in the coordinate systems of an image.
 
-    Only names of the systems that share the image's axes are no loss: without a transformation of the whole
-    field of view there is one system, with one there are two, in every version.
+    The names of the systems that share the image's axes are not counted as a loss: every version has one system, or two
+    with a transformation of the whole field of view.
 
     Examples
     --------
-    >>> unsaid_systems({"intrinsic": "physical", "coordinateSystems": [{"name": "physical"}, {"name": "atlas"}],
+    >>> unsupported_systems({"intrinsic": "physical", "coordinateSystems": [{"name": "physical"}, {"name": "atlas"}],
     ...     "coordinateTransformations": [{"type": "affine", "input": {"name": "physical"},
     ...                                    "output": {"name": "atlas"}}]})
     ["coordinate system 'atlas'", "affine from 'physical' to 'atlas'"]
@@ -107,7 +104,7 @@ def _shown(reference: JSON) -> str:
 
 
 def find_old(old: JSONObject | None, scales: JSONObject, place: int) -> JSONObject | None:
-    """Find the entry of multiscales that another replaces: the one with the same levels, best at its place.
+    """Find the entry of multiscales that another replaces: one with the same levels, best at the same index.
 
     Examples
     --------

@@ -32,16 +32,16 @@ class OlderVersion(Version04):
     def __init__(self, name: StoredVersionName) -> None:
         self.name = name
 
-    def claims(self, zarr_format: int, attributes: JSONObject) -> bool:
-        """Claim Zarr v2 documents that state this version and look like it."""
+    def matches(self, zarr_format: int, attributes: JSONObject) -> bool:
+        """Match Zarr v2 documents that state this version and look like it."""
         return zarr_format == 2 and older_name(attributes) == self.name
 
     def with_ome(self, attributes: JSONObject, ome: JSONObject) -> NoReturn:
-        """Refuse: nothing is written in this version."""
+        """Raise: this version is never written."""
         refuse_older(self.name)
 
     def dump(self, meta: MetaModel, attributes: JSONObject, *, trusted: bool = False) -> NoReturn:
-        """Refuse: nothing is written in this version."""
+        """Raise: this version is never written."""
         refuse_older(self.name)
 
     def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
@@ -49,4 +49,4 @@ class OlderVersion(Version04):
 
 
 V01, V02, V03 = OlderVersion("0.1"), OlderVersion("0.2"), OlderVersion("0.3")
-"""OME-NGFF 0.1, 0.2 and 0.3, which are read."""
+"""OME-NGFF 0.1, 0.2 and 0.3, read only."""

@@ -1,7 +1,7 @@
-"""What documents of OME-NGFF 0.1, 0.2 and 0.3 look like, and what they leave open.
+"""Documents of OME-NGFF 0.1, 0.2 and 0.3, and what they leave open.
 
-They have no units, no transformations and, before 0.3, no axes: an image is t, c, z, y, x. What is missing is
-guessed; whoever reads them reports `guesses_of`.
+They have no units, no transformations and, before 0.3, no axes: an image is t, c, z, y, x. Missing values are guessed;
+readers report `guesses_of`.
 
 Layer: spec.
 """
@@ -24,14 +24,14 @@ _AXIS_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "sp
 
 
 def refuse_older(version: str) -> NoReturn:
-    """Refuse to write a document of a version before 0.4."""
+    """Raise the error for writing a version before 0.4."""
     raise InvalidArgumentError(
         f"OME-NGFF {version} is read, not written: upgrade the store to 0.4, 0.5 or 0.6 first"
     )
 
 
 def stated_older(ome: JSONObject | None) -> str | None:
-    """Get the version before 0.4 that an image states and has; None for all others.
+    """Return the version before 0.4 that an image states and has; None for all others.
 
     Examples
     --------
@@ -47,9 +47,9 @@ def stated_older(ome: JSONObject | None) -> str | None:
 
 
 def older_name(attributes: JSONObject) -> str | None:
-    """Tell which version before 0.4 a document has; None when it has none of them.
+    """Return the version of a document before 0.4; None for all others.
 
-    Documents of 0.4 with a wrong or missing version are told by the shape of their axes, or of their wells.
+    Documents of 0.4 with a wrong or missing version are recognised by their axes or wells.
 
     Examples
     --------
@@ -100,12 +100,12 @@ def _stated_or(stated: JSON, default: str | None) -> str | None:
 
 
 def guesses_of(ome: JSONObject, version: str) -> str | None:
-    """Say what is guessed where an image of a version before 0.4 is read; None where nothing is.
+    """Describe what is guessed when an image of a version before 0.4 is read; None if nothing is.
 
     Examples
     --------
     >>> guesses_of({"multiscales": [{"version": "0.3", "axes": ["y", "x"], "datasets": [{"path": "0"}]}]}, "0.3")
-    'OME-NGFF 0.3 states no pixel sizes: level n was taken to be 2**n times coarser than level 0 along y and x'
+    'OME-NGFF 0.3 states no pixel sizes: lamella assumes that level n is 2**n times coarser than level 0 along y and x'
     """
     entries = plain(ome.get("multiscales"))
     guesses: dict[str, None] = {}
@@ -116,13 +116,7 @@ def guesses_of(ome: JSONObject, version: str) -> str | None:
 
 
 def decode_older(kind: type[MetaModel], part: JSONObject) -> JSONObject:
-    """Fill in what the versions before 0.4 do not say; what is there is kept.
-
-    Raises
-    ------
-    MetadataError
-        A well lies in no row or column of its plate.
-    """
+    """Fill in what the versions before 0.4 leave open; existing values are kept."""
     if kind is ImagesMeta and isinstance(part.get("multiscales"), list):
         for scales in part["multiscales"]:
             if isinstance(scales, dict):
@@ -137,7 +131,7 @@ def _fill_image(scales: JSONObject) -> list[str]:
     axes = scales.get("axes")
     if axes is None:
         axes = list(_AXIS_TYPES)
-        guesses.append("axes: they were taken to be t, c, z, y, x")
+        guesses.append("axes: lamella assumes t, c, z, y, x")
     if isinstance(axes, list) and all(isinstance(axis, str) for axis in axes):
         axes = [_axis(name) for name in axes]
     scales["axes"] = axes
@@ -156,7 +150,7 @@ def _fill_image(scales: JSONObject) -> list[str]:
         dataset["coordinateTransformations"] = [{"type": "scale", "scale": factors}]
     if bare:
         guesses.append(
-            "pixel sizes: level n was taken to be 2**n times coarser than level 0 along "
+            "pixel sizes: lamella assumes that level n is 2**n times coarser than level 0 along "
             + (" and ".join(planes) or "no axis")
         )
     return guesses
@@ -168,7 +162,7 @@ def _axis(name: str) -> JSONObject:
 
 
 def _fill_wells(plate: JSONObject) -> None:
-    """Give the wells the indices of their paths: before 0.4 a well has only its path."""
+    """Set the indices of the wells from their paths: before 0.4 a well has only its path."""
     lines = {}
     for key in ("rows", "columns"):
         listed = plate.get(key)
@@ -185,6 +179,6 @@ def _fill_wells(plate: JSONObject) -> None:
                 continue
             if name not in lines[key]:
                 raise MetadataError(
-                    f"plate.wells[{place}].path: {well['path']!r} lies in none of the {key} of the plate"
+                    f"plate.wells[{place}].path: {well['path']!r} is not in the {key} of the plate"
                 )
             well[index] = lines[key].index(name)

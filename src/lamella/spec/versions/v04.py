@@ -11,7 +11,7 @@ from lamella.spec.images import ImagesMeta
 from lamella.spec.labels import ImageLabelMeta
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.spec.versions.base import SpecVersion
-from lamella.spec.versions.flat_images import decode_flat, encode_flat, find_old, unsaid_images
+from lamella.spec.versions.flat_images import decode_flat, encode_flat, find_old, unsupported_images
 from lamella.spec.versions.older_documents import decode_older, refuse_older, stated_older
 
 if TYPE_CHECKING:
@@ -34,29 +34,29 @@ class Version04(SpecVersion):
     zarr_format = 2
     _where = ""
 
-    def claims(self, zarr_format: int, attributes: JSONObject) -> bool:
-        """Claim every Zarr v2 document: the version keys are only a SHOULD, and often missing or wrong."""
+    def matches(self, zarr_format: int, attributes: JSONObject) -> bool:
+        """Match every Zarr v2 document: the version keys are only a SHOULD, and often missing or wrong."""
         return zarr_format == 2
 
-    def declared(self, attributes: JSONObject) -> JSON:
-        """Get None: in 0.4 each part states a version of its own."""
+    def stated_version(self, attributes: JSONObject) -> JSON:
+        """Return None: in 0.4 each part states its own version."""
         return None
 
     def ome(self, attributes: JSONObject) -> JSONObject:
-        """Get the OME part: all attributes."""
+        """Return the OME part: all attributes."""
         return attributes
 
     def with_ome(self, attributes: JSONObject, ome: JSONObject) -> JSONObject:
-        """Give the OME part, which holds all attributes."""
+        """Return the OME part, which has all attributes."""
         return dict(ome)
 
-    def beside(self, attributes: JSONObject) -> JSONObject:
-        """Get all attributes: in 0.4 the keys of users stand among those of OME."""
+    def other_attributes(self, attributes: JSONObject) -> JSONObject:
+        """Return all attributes: in 0.4 the keys of users are mixed with those of OME."""
         return attributes
 
-    def unsaid(self, meta: MetaModel) -> list[str]:
-        """List what this version cannot say of a part: scenes, and coordinate systems beside the axes."""
-        return unsaid_images(meta)
+    def unsupported(self, meta: MetaModel) -> list[str]:
+        """List what this version does not support: scenes, and coordinate systems beside the axes."""
+        return unsupported_images(meta)
 
     def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
         if kind is ImagesMeta:

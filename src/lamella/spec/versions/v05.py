@@ -1,6 +1,6 @@
 """OME-NGFF 0.5: Zarr v3, all keys under ``attributes.ome``, one version key there (ST-02, ST-03, ST-07).
 
-The text of 0.5 also wants ``plate.version``; its schema, its examples and its authors do not (A1), so none is
+The text of 0.5 also requires ``plate.version``; its schema, its examples and its authors do not (A1), so it is not
 written.
 
 Layer: spec.
@@ -16,7 +16,7 @@ from lamella.spec.images import ImagesMeta
 from lamella.spec.labels import ImageLabelMeta
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.spec.versions.base import SpecVersion
-from lamella.spec.versions.flat_images import decode_flat, encode_flat, find_old, unsaid_images
+from lamella.spec.versions.flat_images import decode_flat, encode_flat, find_old, unsupported_images
 
 if TYPE_CHECKING:
     from lamella.spec.base import MetaModel
@@ -38,22 +38,22 @@ class Version05(SpecVersion):
     zarr_format = 3
     _where = "ome."
 
-    def claims(self, zarr_format: int, attributes: JSONObject) -> bool:
-        """Claim Zarr v3 documents that say 0.5, a patch or draft of it, or nothing."""
+    def matches(self, zarr_format: int, attributes: JSONObject) -> bool:
+        """Match Zarr v3 documents that state 0.5, a patch or draft of it, or nothing."""
         if zarr_format != 3:
             return False
-        declared = as_text(self.declared(attributes))
+        declared = as_text(self.stated_version(attributes))
         # Labels groups and row groups are often written without a version; 0.5 is the oldest of v3.
         return declared is None or (
             isinstance(declared, str) and re.match(r"0\.5(?!\d)", declared) is not None
         )
 
-    def declared(self, attributes: JSONObject) -> JSON:
-        """Get ``ome.version``."""
+    def stated_version(self, attributes: JSONObject) -> JSON:
+        """Return ``ome.version``."""
         return self.ome(attributes).get("version")
 
     def ome(self, attributes: JSONObject) -> JSONObject:
-        """Get the OME part: the object under ``ome``, empty when there is none."""
+        """Return the OME part: the object under ``ome``, empty if there is none."""
         ome = attributes.get("ome")
         if ome is None:
             return {}
@@ -62,16 +62,16 @@ class Version05(SpecVersion):
         return ome
 
     def with_ome(self, attributes: JSONObject, ome: JSONObject) -> JSONObject:
-        """Give the document with ``ome`` replaced; its version is stated."""
+        """Return the document with ``ome`` replaced and its version set."""
         return attributes | {"ome": {"version": self.name} | ome | {"version": self.name}}
 
-    def beside(self, attributes: JSONObject) -> JSONObject:
-        """Get the attributes without the object under ``ome``."""
+    def other_attributes(self, attributes: JSONObject) -> JSONObject:
+        """Return the attributes without the object under ``ome``."""
         return {key: value for key, value in attributes.items() if key != "ome"}
 
-    def unsaid(self, meta: MetaModel) -> list[str]:
-        """List what this version cannot say of a part: scenes, and coordinate systems beside the axes."""
-        return unsaid_images(meta)
+    def unsupported(self, meta: MetaModel) -> list[str]:
+        """List what this version does not support: scenes, and coordinate systems beside the axes."""
+        return unsupported_images(meta)
 
     def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
         if kind is ImagesMeta:

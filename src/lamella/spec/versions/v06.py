@@ -1,6 +1,6 @@
 """OME-NGFF 0.6: as 0.5, with named coordinate systems, all types of transformations, and scenes (RFC-5).
 
-Drafts of it (0.6.dev1 to 0.6rc0) and of what follows (0.9.dev1, 0.9.dev2) are read, too; what is written is 0.6.
+Drafts of it (0.6.dev1 to 0.6rc0) and of its successor (0.9.dev1, 0.9.dev2) are read too; 0.6 is written.
 
 Layer: spec.
 """
@@ -41,18 +41,18 @@ class Version06(Version05):
     written_as: ClassVar[VersionName] = "0.6"
     parts = PARTS | {SceneMeta: Part(keys=("scene",), marks=("scene",), wrapped=True)}
 
-    def claims(self, zarr_format: int, attributes: JSONObject) -> bool:
-        """Claim Zarr v3 documents that say 0.6, a draft of it or of 0.9, or that look like 0.6."""
+    def matches(self, zarr_format: int, attributes: JSONObject) -> bool:
+        """Match Zarr v3 documents that state 0.6, a draft of it or of 0.9, or that look like 0.6."""
         if zarr_format != 3:
             return False
-        declared = as_text(self.declared(attributes))
+        declared = as_text(self.stated_version(attributes))
         if isinstance(declared, str):
             return _CLAIMED.match(declared) is not None
         return declared is None and _has_systems(self.ome(attributes))
 
     def dump(self, meta: MetaModel, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
-        """Give the document with one part replaced; a draft becomes 0.6 in all its parts."""
-        if self.declared(attributes) not in _FINAL:
+        """Return the document with one part replaced; a draft becomes 0.6 in all its parts."""
+        if self.stated_version(attributes) not in _FINAL:
             draft, attributes = attributes, self.with_ome(attributes, self.ome(attributes))
             for kind in self.parts:
                 part = None if isinstance(meta, kind) else self.load(kind, draft)
@@ -61,11 +61,11 @@ class Version06(Version05):
         return super().dump(meta, attributes, trusted=trusted)
 
     def default_axes(self) -> list[AxisMeta]:
-        """Make the axes of a new image for which none were given: in lower case, which no reader refuses."""
+        """Return the default axes of a new image: in lower case, which every reader accepts."""
         return axes("tczyx")
 
-    def unsaid(self, meta: MetaModel) -> list[str]:
-        """List what this version cannot say: nothing."""
+    def unsupported(self, meta: MetaModel) -> list[str]:
+        """Return nothing: this version supports everything."""
         return []
 
     def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:

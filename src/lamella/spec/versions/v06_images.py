@@ -1,7 +1,7 @@
-"""Images of 0.6: axes live in named coordinate systems, and every transformation has an input and an output.
+"""Images of 0.6: axes are in named coordinate systems, and every transformation has an input and an output.
 
-The system that the levels lead to is the image's axes. The transformation of the whole field of view is the first
-one from there to another system of the image with the same axes, if it is made of scales and translations; all
+The image's axes are those of the system to which the levels lead. The transformation of the whole field of view is the
+first one from there to another system of the image with the same axes, if it consists of scales and translations. All
 others are kept in ``MultiScaleMeta.systems``.
 
 Layer: spec.
@@ -28,12 +28,9 @@ _LEGAL_LEVELS = (["identity"], ["scale"], ["scale", "translation"])
 
 
 def decode_image(scales: JSON, where: str) -> None:
-    """Turn one entry of multiscales of 0.6 into the fields of MultiScaleMeta.
+    """Convert one entry of multiscales of 0.6 to the fields of MultiScaleMeta.
 
-    Raises
-    ------
-    MetadataError
-        There are no axes, or a level has a transformation that is no scale and translation.
+    Missing axes, and transformations of a level that are not scales and translations, raise MetadataError.
     """
     if not isinstance(scales, dict):
         return
@@ -73,7 +70,7 @@ def _checked_systems(listed: JSON, where: str) -> list[JSONObject]:
 
 
 def _output_name(levels: list[JSONObject]) -> str | None:
-    """Get the name of the system that the levels lead to: what the first of them says (CT-23)."""
+    """Return the name of the system to which the levels lead, as the first level states it (CT-23)."""
     for level in levels:
         entries = level.get(_KEY)
         for entry in entries if isinstance(entries, list) else []:
@@ -84,7 +81,7 @@ def _output_name(levels: list[JSONObject]) -> str | None:
 
 
 def _side(entry: JSONObject, side: str) -> tuple[str | None, str | None]:
-    """Get name and path of an input or output; a text is a name, as until 0.6.dev2 (A25)."""
+    """Return name and path of an input or output; a text is a name, as until 0.6.dev2 (A25)."""
     reference = entry.get(side)
     if isinstance(reference, str):
         return reference, None
@@ -137,7 +134,7 @@ def _set_systems_apart(scales: JSONObject, systems: list[JSONObject], intrinsic:
             break
     else:
         if further and all(isinstance(entry, dict) and "output" not in entry for entry in further):
-            # As in 0.5: what has no ends applies to all levels (CT-07).
+            # As in 0.5: a transformation without input and output applies to all levels (CT-07).
             scales[_KEY], further = _unwrapped(further, f"{where}.{_KEY}"), []
     if further or systems != _usual_systems(_KEY in scales):
         scales[SYSTEMS] = {
@@ -154,7 +151,7 @@ def _usual_systems(has_field_of_view: bool) -> list[JSONObject]:
 
 
 def _is_field_of_view(entry: JSON, intrinsic: str, axes: list[JSON], systems: dict[str, JSONObject]) -> bool:
-    """Tell whether a transformation applies to all levels and keeps the axes, as those of 0.5 do."""
+    """Return whether a transformation applies to all levels and keeps the axes, as those of 0.5 do."""
     if not isinstance(entry, dict) or not _is_plain(entry):
         return False
     (source, source_path), (target, target_path) = _side(entry, "input"), _side(entry, "output")
@@ -180,7 +177,7 @@ def _meaning(axes: JSON) -> JSON:
 
 
 def free_name(name: str, taken: dict[str, JSONObject]) -> str:
-    """Give a name that is not taken yet.
+    """Return a name that is not taken yet.
 
     Examples
     --------
@@ -197,14 +194,9 @@ def free_name(name: str, taken: dict[str, JSONObject]) -> str:
 
 
 def encode_image(scales: JSONObject, old: JSONObject | None) -> JSONObject:
-    """Turn the fields of MultiScaleMeta into one entry of multiscales of 0.6.
+    """Convert the fields of MultiScaleMeta to one entry of multiscales of 0.6, which replaces ``old``.
 
-    ``old`` is the entry that it replaces: what is written around a scale or a sequence is taken from there.
-
-    Raises
-    ------
-    MetadataError
-        A transformation has not one number per axis, or its numbers are in an array.
+    The keys around a scale or a sequence are copied from ``old``.
     """
     old = old or {}
     axes = scales.pop("axes")
@@ -265,7 +257,7 @@ def _inline(transforms: list[JSONObject]) -> list[JSONObject]:
 
 
 def _legal(transforms: list[JSONObject], ndim: int, path: str) -> list[JSONObject]:
-    """Give the valid equivalent: an identity, a scale, or a scale and then a translation (CT-21)."""
+    """Return the valid equivalent: an identity, a scale, or a scale and then a translation (CT-21)."""
     if not transforms:
         return [{"type": "identity"}]
     if [transform["type"] for transform in transforms] in _LEGAL_LEVELS:
@@ -287,7 +279,7 @@ def _wrapped(
         ends[side] = {key: value for key, value in kept.items() if key not in ("name", "path")} | new
     if len(transforms) == 1:
         return transforms[0] | ends
-    # What a list of scale and translation has no place for: the name of the sequence, and keys nobody knows.
+    # Keys that a list of scale and translation cannot store: the name of the sequence, and unknown keys.
     around = {}
     if old.get("type") == "sequence":
         around = {key: value for key, value in _bare(old).items() if key != "transformations"}
@@ -295,7 +287,7 @@ def _wrapped(
 
 
 def _old_entry(stored: JSON, intrinsic: str, target: str) -> tuple[int, JSONObject]:
-    """Find where the transformation of the whole field of view stood, and what it was."""
+    """Return the index of the transformation of the whole field of view, and the transformation."""
     for place, entry in enumerate(stored if isinstance(stored, list) else []):
         if isinstance(entry, dict) and _is_plain(entry):
             ends = _side(entry, "input"), _side(entry, "output")
