@@ -126,7 +126,7 @@ def test_other_chunk_keys_of_zarr_v3(tmp_path, engine, files_of):
         assert len(files_of(array)) == 2
 
 
-def test_memory_stores_are_served_by_zarr(zarr_format, values):
+def test_stores_without_files_are_served_by_the_same_engine(zarr_format, values):
     documents = Documents.create(ZarrStorage(zarr.storage.MemoryStore()), zarr_format)
     documents.put_array("a/0", new_array((5, 7), "u2", zarr_format=zarr_format, chunks=(2, 4)))
     array = StoredArray(documents, "a/0")
@@ -134,7 +134,7 @@ def test_memory_stores_are_served_by_zarr(zarr_format, values):
     array.write(..., data)
     array.write((slice(1, 3), 2), 9)
     data[1:3, 2] = 9
-    assert array.engine.name == "zarr"
+    assert array.engine.name == "files"
     np.testing.assert_array_equal(array.read(), data)
     assert array.append(data) == (10, 7)
 

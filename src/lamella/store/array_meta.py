@@ -121,6 +121,19 @@ class ArrayMeta:
             for k, f, n in zip(place, self.files, self.shape, strict=True)
         )
 
+    def chunks_in(self, place: Sequence[int]) -> int:
+        """Count the chunks of one file that lie in the array.
+
+        Examples
+        --------
+        >>> ArrayMeta((5, 4), np.dtype("u1"), (2, 2), (4, 4)).chunks_in((1, 0))
+        2
+        """
+        return math.prod(
+            -(-min(f, n - k * f) // c)
+            for k, n, f, c in zip(place, self.shape, self.files, self.chunks, strict=True)
+        )
+
     def chunk_key(self, index: Sequence[int]) -> str:
         """Key of one file below the array's path, by its place in the `grid`.
 

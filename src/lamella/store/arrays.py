@@ -460,7 +460,7 @@ class StoredArray:
     def _explain(
         self, verb: str, meta: ArrayMeta, selections: list[Selection], error: Exception, engine: Engine
     ) -> NoReturn:
-        from lamella.store.engine_files import DamagedFileError
+        from lamella.store.chunk_source import DamagedFileError
 
         fault = engine.system_fault(error)
         if fault is not None:
@@ -474,7 +474,7 @@ class StoredArray:
         where = f" in {self.documents.storage.where(join(self.path, key))!r}" if key else ""
         advice = (
             "is damaged; write that region again, or restore the file"
-            if self.documents.storage.service is None
+            if self.documents.storage.locks_processes
             # Over a network what came may be damaged, and not what is stored.
             else "cannot be decoded, although it was read twice; compare the stored object with another copy of it"
         )

@@ -69,6 +69,17 @@ class StampedCache:
             self._kept.move_to_end(key)
             return found[1]
 
+    def last(self, key: Hashable) -> tuple[Stamp, Values] | None:
+        """Return what is kept for a key, with the stamp that it had."""
+        with self._lock:
+            return self._kept.get(key)
+
+    def drop(self, key: Hashable) -> None:
+        """Forget a key."""
+        with self._lock:
+            found = self._kept.pop(key, None)
+            self._bytes -= 0 if found is None else found[1].nbytes
+
     def put(self, key: Hashable, stamp: Stamp, value: Values) -> None:
         """Keep a value that nobody changes any more; nothing happens where it is larger than the limit."""
         if value.nbytes > self.limit:

@@ -12,19 +12,31 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamella.errors import DamagedDataError
 from lamella.store.chunk_cache import indexes
+from lamella.store.keys import join
 from lamella.store.misplaced import require_file
+from lamella.store.shard_file import ShardFile, fill_shard
 from lamella.store.shard_index import NO_CHUNK, IndexForm, decode_index
+from lamella.store.staged_file import stage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
     import numpy as np
 
+    from lamella.store.chunk_source import Encoded, FileChange, Task
+    from lamella.store.coding import Coding
     from lamella.store.local import LocalStorage
     from lamella.store.storage import Stamp
+    from lamella.types import Array, Shape
 
 Entries: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
 
@@ -36,6 +48,79 @@ _SETTLED_NS = 2_000_000_000
 def stamp_of_chunks(found: os.stat_result, coding: int) -> Stamp:
     """Return what is another whenever the bytes of a file are others, or what they are decoded by."""
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size, coding
+
+
+class FolderSource:
+    """The files of an array in a folder, as a `ChunkSource`.
+
+    Parameters
+    ----------
+    storage, path
+        Where the array is.
+    coding
+        How its chunks are stored.
+    """
+
+    def __init__(self, storage: LocalStorage, path: str, coding: Coding) -> None:
+        self._storage = storage
+        self._path = path
+        self._coding = coding
+
+    def open(self, key: str, place: Shape, numbers: Collection[object]) -> ChunkFile:
+        """Return a file, not opened yet."""
+        del place
+        coding = self._coding
+        return ChunkFile(self._storage, join(self._path, key), coding.index, len(numbers), coding.identity)
+
+    def decoded(self, key: str, number: int) -> Array | None:
+        """Look at the file, and return the chunk that is kept of it."""
+        whole = join(self._path, key)
+        found = self._storage.seen(whole)
+        if found is None:
+            return None
+        stamp = stamp_of_chunks(found, self._coding.identity)
+        return self._storage.decoded.get((f"{self._storage.root}/{whole}", number), stamp)
+
+    def read(self, tasks: Sequence[Task], keeps: bool, decode: Callable[[Sequence[Task]], None]) -> None:
+        """Have all decoded: each file is opened by the thread that needs it first."""
+        del keeps
+        decode(tasks)
+
+    def write(self, files: Iterator[FileChange], encoded: Callable[[Iterable[FileChange]], Encoded]) -> None:
+        """Write each file as its chunks come, while those of the next are encoded."""
+        left: deque[FileChange] = deque()
+
+        def opened() -> Iterator[FileChange]:
+            for file in files:
+                file.old = self.open(file.key, (), file.parts)
+                left.append(file)
+                yield file
+
+        every = encoded(opened())
+        try:
+            for file, chunks in groupby(every, itemgetter(0)):
+                self._write_file(file, chunks)
+                left.popleft()
+        finally:
+            every.close()
+            for file in left:
+                file.old.close()
+
+    def _write_file(self, file: FileChange, chunks: Iterable[tuple[FileChange, int, bytes]]) -> None:
+        whole, form = join(self._path, file.key), self._coding.index
+        if form is None:
+            for _, _, data in chunks:
+                file.old.close()
+                self._storage.write(whole, data)
+            return
+        shard = ShardFile(partial(stage, self._storage, whole), form)
+        try:
+            fill_shard(shard, file, chunks)
+            file.old.close()
+            shard.commit()
+        except BaseException:
+            shard.discard()
+            raise
 
 
 class ChunkFile:
@@ -87,7 +172,26 @@ class ChunkFile:
         place = self._place(number)
         return None if place is None else self.read(*place)
 
-    def places(self, numbers: list[int]) -> dict[int, tuple[int, int]]:
+    def decoded(self, number: int) -> Array | None:
+        """Return a chunk that is kept of the file that is open."""
+        try:
+            if not self.is_open() or self.stamp is None:
+                return None
+        except DamagedDataError:  # `chunk` raises it
+            return None
+        return self._storage.decoded.get((self.path, number), self.stamp)
+
+    def keep(self, number: int, chunk: Array) -> None:
+        """Keep a decoded chunk of the file, which has a stamp."""
+        if self.stamp is not None:
+            self._storage.decoded.put((self.path, number), self.stamp, chunk)
+
+    def read_again(self, number: int) -> bool:
+        """Return False: the system returns what the disk has."""
+        del number
+        return False
+
+    def places(self, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
         """Return where those of some chunks lie in the shard that are stored: start and length.
 
         Raises

@@ -1,7 +1,7 @@
 """The seam between arrays and what encodes and decodes their pixels.
 
-What an engine does, and which one serves an array: ours in a local folder wherever we know the codecs, zarr-python
-elsewhere. Engines never write documents.
+What an engine does, and which one serves an array: ours wherever we know the codecs, zarr-python elsewhere. Engines
+never write documents.
 
 All engines write every chunk that they are given, also one that holds nothing but the fill value: a frame
 written as zeros is not the same as a frame never written.
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lamella.store.array_meta import ArrayMeta
+    from lamella.store.chunk_source import ChunkSource
+    from lamella.store.coding import Coding
     from lamella.store.selection import Selection
     from lamella.store.storage import Storage
     from lamella.types import Array
@@ -100,13 +102,13 @@ def _has_unknown_codec(meta: ArrayMeta) -> bool:
 def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName | None = None) -> Engine:
     """Open the engine that serves an array: the only place where one is chosen.
 
-    ========================  ======================  ===========
-    store                     codecs                  engine
-    ========================  ======================  ===========
-    a local folder            `coding_of` knows them  files, ours
-    a local folder            others                  zarr-python
-    anything else             any                     zarr-python
-    ========================  ======================  ===========
+    ======================  ==============  ======================
+    codecs                  store           engine
+    ======================  ==============  ======================
+    `coding_of` knows them  a local folder  files, by its files
+    `coding_of` knows them  anything else   files, by its objects
+    others                  any             zarr-python
+    ======================  ==============  ======================
 
     Parameters
     ----------
@@ -117,14 +119,23 @@ def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName |
     only : {"files", "zarr"}, optional
         Ask for zarr-python where ours would serve; by default the best that can.
     """
-    from lamella.store.local import LocalStorage
+    coding = None if only == "zarr" else coding_of(meta)
+    if coding is not None:
+        from lamella.store.engine_files import FilesEngine
 
-    if only != "zarr" and isinstance(storage, LocalStorage):
-        coding = coding_of(meta)
-        if coding is not None:
-            from lamella.store.engine_files import FilesEngine
-
-            return FilesEngine(storage, path, meta, coding)
+        return FilesEngine(storage, path, meta, coding, _source(storage, path, meta, coding))
     from lamella.store.engine_zarr import ZarrEngine
 
     return ZarrEngine(storage, path, meta)
+
+
+def _source(storage: Storage, path: str, meta: ArrayMeta, coding: Coding) -> ChunkSource:
+    from lamella.store.local import LocalStorage
+
+    if isinstance(storage, LocalStorage):
+        from lamella.store.chunk_files import FolderSource
+
+        return FolderSource(storage, path, coding)
+    from lamella.store.chunk_objects import ObjectSource
+
+    return ObjectSource(storage, path, meta, coding)

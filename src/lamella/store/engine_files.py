@@ -1,9 +1,10 @@
-"""Our own engine: pixels straight from and to the files of a local store, where we know the codecs.
+"""Our own engine: pixels straight from and to the files or objects of a store, where we know the codecs.
 
-Each chunk is decoded once for a call, whoever needs it, on the threads of the process; those that a call needs in part
-are kept (`chunk_cache`), and a file is looked at before what is kept of it is used. A file that a write covers whole is
-replaced without being read; of the others the chunks that a write covers in part are read, changed and written, and
-the rest of a shard is copied as it is. Every file takes its place in one step.
+Where the bytes come from and go is the business of a `ChunkSource`: ``chunk_files`` of a folder, ``chunk_objects`` of
+any other store. Each chunk is decoded once for a call, whoever needs it, on the threads of the process; those that a
+call needs in part are kept (`chunk_cache`), and a file is looked at before what is kept of it is used. A file that a
+write covers whole is replaced without being read; of the others the chunks that a write covers in part are read,
+changed and written, and the rest of a shard is copied as it is. Every file takes its place in one step.
 
 Layer: store.
 """
@@ -14,69 +15,26 @@ import itertools
 import math
 from collections import deque
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lamella.errors import DamagedDataError
-from lamella.store.chunk_files import ChunkFile, stamp_of_chunks
 from lamella.store.chunk_parts import Part, parts_by_file
+from lamella.store.chunk_source import DamagedFileError, FileChange, Task
 from lamella.store.codec_threads import codec_threads, cpus, is_codec_thread
 from lamella.store.coding import ChunkError, Coding
-from lamella.store.keys import join
 from lamella.store.misplaced import MisplacedError, MissingChunks
-from lamella.store.shard_file import ShardFile
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
     from lamella.store.array_meta import ArrayMeta
+    from lamella.store.chunk_source import Chunks, ChunkSource, Use
     from lamella.store.engine import EngineName
-    from lamella.store.local import LocalStorage
     from lamella.store.selection import Selection
-    from lamella.store.shard_index import IndexForm
+    from lamella.store.storage import Storage
     from lamella.types import Array, Shape
-
-#: Where values go: an array, the index of them in the chunk, and their index in the array.
-Use: TypeAlias = "tuple[Array, tuple[Any, ...], tuple[Any, ...]]"
-
-
-class Task(NamedTuple):
-    """A chunk to decode: its file, its number there, the file's key below the array, and who uses it."""
-
-    file: ChunkFile
-    number: int
-    key: str
-    uses: list[Use]
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """A file to write.
-
-    Attributes
-    ----------
-    key
-        Below the array.
-    old
-        What is there now.
-    others
-        Numbers of the chunks that stay as they are; none where the file is replaced without being read.
-    """
-
-    key: str
-    old: ChunkFile
-    others: frozenset[int]
-
-
-class DamagedFileError(ValueError):
-    """A file cannot be decoded; `key` is its key below the array."""
-
-    def __init__(self, key: str, reason: object) -> None:
-        super().__init__(f"{key}: {reason}")
-        self.key = key
 
 
 class FilesEngine:
@@ -88,19 +46,21 @@ class FilesEngine:
         Where the array is.
     meta, coding
         What its document says.
+    source
+        Where its chunks come from.
     """
 
     name: EngineName = "files"
     errors: tuple[type[Exception], ...] = (DamagedFileError, OSError)
 
-    def __init__(self, storage: LocalStorage, path: str, meta: ArrayMeta, coding: Coding) -> None:
-        self._storage = storage
-        self._path = path
+    def __init__(
+        self, storage: Storage, path: str, meta: ArrayMeta, coding: Coding, source: ChunkSource
+    ) -> None:
         self._meta = meta
         self._coding = coding
-        self._cache = storage.decoded
+        self._source = source
         #: Bytes of the chunks of one call that are kept at most: what streams through would drive all others out.
-        self._most_kept = self._cache.limit // 4
+        self._most_kept = storage.decoded.limit // 4
         self._missing = MissingChunks(storage, path, meta)
         self._per_file = 1 if coding.index is None else math.prod(coding.index.chunks)
 
@@ -136,31 +96,37 @@ class FilesEngine:
 
     def _tasks(self, place: Shape, uses: dict[int, list[Use]]) -> list[Task]:
         key = self._meta.chunk_key(place)
-        file = self._file(key, len(uses))
-        return [Task(file, number, key, users) for number, users in uses.items()]
+        file = self._source.open(key, place, uses)
+        return [Task(file, number, key, users, self._view(users)) for number, users in uses.items()]
 
-    def _file(self, key: str, uses: int) -> ChunkFile:
-        return ChunkFile(
-            self._storage, join(self._path, key), self._coding.index, uses, self._coding.identity
-        )
+    def _view(self, uses: list[Use]) -> Array | None:
+        """Return the part of the only user's block that a chunk can be decoded into, without a copy."""
+        block, inside, where = uses[0]
+        if len(uses) > 1 or not all(isinstance(one, slice) for one in inside):
+            return None
+        view: Array = block[(*where, ...)]
+        return view if self._coding.accepts(view) else None
 
     def _read_one(self, place: Shape, part: Part, out: Array) -> None:
         """Read from one chunk: one look at the file where the chunk is kept, and no other thread where none must."""
-        key = self._meta.chunk_key(place)
         if not part.is_whole and self._coding.nbytes <= self._most_kept:
-            whole = join(self._path, key)
-            found = self._storage.seen(whole)
-            if found is not None:
-                stamp = stamp_of_chunks(found, self._coding.identity)
-                chunk = self._cache.get((f"{self._storage.root}/{whole}", part.number), stamp)
-                if chunk is not None:
-                    out[(*part.where, ...)] = chunk[part.inside]
-                    return
+            chunk = self._source.decoded(self._meta.chunk_key(place), part.number)
+            if chunk is not None:
+                out[(*part.where, ...)] = chunk[part.inside]
+                return
         self._run([self._tasks(place, {part.number: [(out, part.inside, part.where)]})])
 
     def _run(self, by_file: Iterable[list[Task]]) -> None:
         tasks = list(itertools.chain.from_iterable(by_file))
         keeps = len(tasks) * self._coding.nbytes <= self._most_kept
+        try:
+            self._source.read(tasks, keeps, lambda ready: self._decode(ready, keeps))
+        finally:
+            for task in tasks:
+                task.file.close()
+
+    def _decode(self, tasks: Sequence[Task], keeps: bool) -> None:
+        """Do tasks whose bytes can be read, on the threads of the process."""
         left = deque(tasks)
         is_worker = not self._coding.needs_thread
         count = 0 if is_codec_thread() else min(cpus(), len(tasks)) - is_worker
@@ -174,8 +140,6 @@ class FilesEngine:
         finally:
             left.clear()
             wait([one for one in running if not one.cancel()])
-            for task in tasks:
-                task.file.close()
 
     def _drain(self, left: deque[Task], keeps: bool) -> None:
         """Do tasks until none is left; memory for what is not kept is used for all of them."""
@@ -193,16 +157,14 @@ class FilesEngine:
 
     def _fill(self, task: Task, scratch: Array | None, keeps: bool) -> Array | None:
         """Do one task; returns the memory for decoding, to be used again."""
-        file, number, key, uses = task
+        file, number, key, uses, view = task
         try:
-            view = self._whole(uses)
             if view is not None:
-                data = file.chunk(number)
-                found = None if data is None else self._coding.decode(data, view)
+                found = self._decoded(file, number, key, view)
                 if found is not None and found is not view:
                     view[...] = found
             else:
-                found, scratch = self._chunk(file, number, scratch, keeps)
+                found, scratch = self._chunk(file, number, key, scratch, keeps)
                 if found is not None:
                     for block, inside, where in uses:
                         block[(*where, ...)] = found[inside]
@@ -211,42 +173,42 @@ class FilesEngine:
                     self._missing.note()
                 for block, _, where in uses:
                     block[(*where, ...)] = self._meta.fill_value
-        except MisplacedError:
-            raise
-        except (ChunkError, DamagedDataError) as error:
-            raise DamagedFileError(key, error) from error
         finally:
             file.done()
         return scratch
 
     def _chunk(
-        self, file: ChunkFile, number: int, scratch: Array | None, keeps: bool
+        self, file: Chunks, number: int, key: str, scratch: Array | None, keeps: bool
     ) -> tuple[Array | None, Array | None]:
         """Return a chunk out of the cache or the file, None where it was never written; and memory to use again."""
-        if not file.is_open():
-            return None, scratch
-        stamp = file.stamp if keeps else None
-        if stamp is not None:
-            kept = self._cache.get((file.path, number), stamp)
-            if kept is not None:
-                return kept, scratch
-        data = file.chunk(number)
-        if data is None:
-            return None, scratch
-        if stamp is None:
-            scratch = self._coding.scratch() if scratch is None else scratch
-            return self._coding.decode(data, scratch), scratch
-        found = self._coding.decode(data, self._coding.scratch())
-        self._cache.put((file.path, number), stamp, found)
-        return found, scratch
+        kept = file.decoded(number) if keeps else None
+        if kept is not None:
+            return kept, scratch
+        if keeps and file.stamp is not None:
+            found = self._decoded(file, number, key, None)
+            if found is not None:
+                file.keep(number, found)
+            return found, scratch
+        scratch = self._coding.scratch() if scratch is None else scratch
+        return self._decoded(file, number, key, scratch), scratch
 
-    def _whole(self, uses: list[Use]) -> Array | None:
-        """Return the part of the only user's block that a chunk can be decoded into, without a copy."""
-        block, inside, where = uses[0]
-        if len(uses) > 1 or not all(isinstance(one, slice) for one in inside):
-            return None
-        view: Array = block[(*where, ...)]
-        return view if self._coding.accepts(view) else None
+    def _decoded(self, file: Chunks, number: int, key: str, into: Array | None) -> Array | None:
+        """Decode a chunk of a file, into memory where there is some; None where it was never written."""
+        while True:
+            try:
+                data = file.chunk(number)
+                if data is None:
+                    return None
+                return self._coding.decode(data, self._coding.scratch() if into is None else into)
+            except MisplacedError:
+                raise
+            except (ChunkError, DamagedDataError) as error:
+                try:
+                    if file.read_again(number):
+                        continue
+                except DamagedDataError:
+                    pass
+                raise DamagedFileError(key, error) from error
 
     # ---- writing --------------------------------------------------------------------------------
 
@@ -255,56 +217,30 @@ class FilesEngine:
 
         Who calls keeps other writers of the files that are not covered whole away.
         """
-        targets: deque[Target] = deque()
-        encoded = self._encoded(self._parts(selection, targets), block)
-        try:
-            for target, chunks in itertools.groupby(encoded, key=itemgetter(0)):
-                if self._coding.index is not None:
-                    self._write_shard(target, chunks, self._coding.index)
-                else:
-                    for _, _, data in chunks:
-                        target.old.close()
-                        self._storage.write(join(self._path, target.key), data)
-                targets.popleft()
-        finally:
-            encoded.close()
-            for target in targets:
-                target.old.close()
+        files = (self._change(place, parts) for place, parts in parts_by_file(self._meta, selection))
+        self._source.write(files, lambda changes: self._encoded(changes, block))
 
-    def _parts(self, selection: Selection, targets: deque[Target]) -> Iterator[tuple[Target, Part]]:
-        """Yield the parts of a write with the file of each; the files are added to the targets."""
-        for place, parts in parts_by_file(self._meta, selection):
-            key = self._meta.chunk_key(place)
-            numbers = {part.number for part in parts}
-            is_replaced = all(part.is_whole for part in parts) and len(parts) == self._count(place)
-            others = frozenset() if is_replaced else frozenset(range(self._per_file)) - numbers
-            target = Target(key, self._file(key, len(parts)), others)
-            targets.append(target)
-            for part in parts:
-                yield target, part
-
-    def _count(self, place: Shape) -> int:
-        """Count the chunks of a file that lie in the array."""
-        meta = self._meta
-        return math.prod(
-            -(-min(f, n - k * f) // c)
-            for k, n, f, c in zip(place, meta.shape, meta.files, meta.chunks, strict=True)
-        )
+    def _change(self, place: Shape, parts: list[Part]) -> FileChange:
+        is_replaced = all(part.is_whole for part in parts) and len(parts) == self._meta.chunks_in(place)
+        numbers = {part.number for part in parts}
+        others = frozenset() if is_replaced else frozenset(range(self._per_file)) - numbers
+        return FileChange(self._meta.chunk_key(place), parts, others, is_replaced)
 
     def _encoded(
-        self, parts: Iterator[tuple[Target, Part]], block: Array
-    ) -> Generator[tuple[Target, int, bytes], None, None]:
+        self, changes: Iterable[FileChange], block: Array
+    ) -> Generator[tuple[FileChange, int, bytes], None, None]:
         """Encode chunks ahead of those that are asked for, in order."""
+        parts = ((change, part) for change in changes for part in change.parts)
         first = list(itertools.islice(parts, 2))
         every = itertools.chain(first, parts)
         if is_codec_thread() or (len(first) == 1 and not self._coding.needs_thread):
-            for target, part in every:
-                yield target, part.number, self._encode(target, part, block)
+            for change, part in every:
+                yield change, part.number, self._encode(change, part, block)
             return
-        ahead: deque[tuple[Target, int, Future[bytes]]] = deque()
+        ahead: deque[tuple[FileChange, int, Future[bytes]]] = deque()
         try:
-            for target, part in every:
-                ahead.append((target, part.number, codec_threads().submit(self._encode, target, part, block)))
+            for change, part in every:
+                ahead.append((change, part.number, codec_threads().submit(self._encode, change, part, block)))
                 if len(ahead) > 2 * cpus():
                     yield _result(*ahead.popleft())
             while ahead:
@@ -312,43 +248,20 @@ class FilesEngine:
         finally:
             wait([future for _, _, future in ahead])
 
-    def _encode(self, target: Target, part: Part, block: Array) -> bytes:
+    def _encode(self, change: FileChange, part: Part, block: Array) -> bytes:
         """Encode one chunk, with the values that are there now where not all of them are written."""
         values = block[(*part.where, ...)]
         if part.is_whole:
             return self._coding.encode(values)
-        try:
-            data = target.old.chunk(part.number)
-            chunk = self._coding.scratch()
-            found = chunk if data is None else self._coding.decode(data, chunk)
-        except MisplacedError:
-            raise
-        except (ChunkError, DamagedDataError) as error:
-            raise DamagedFileError(target.key, error) from error
-        if data is None:
+        chunk = self._coding.scratch()
+        found = self._decoded(change.old, part.number, change.key, chunk)
+        if found is None:
             chunk[...] = self._meta.fill_value
         elif found is not chunk:
             chunk[...] = found
         chunk[part.inside] = values
         return self._coding.encode(chunk)
 
-    def _write_shard(
-        self, target: Target, chunks: Iterable[tuple[Target, int, bytes]], form: IndexForm
-    ) -> None:
-        file = ShardFile(self._storage, join(self._path, target.key), form)
-        try:
-            for _, number, data in chunks:
-                file.add(number, data)
-            if target.others:
-                file.keep(target.old, target.others)
-            target.old.close()
-            file.commit()
-        except BaseException as error:
-            file.discard()
-            if isinstance(error, DamagedDataError) and not isinstance(error, MisplacedError):
-                raise DamagedFileError(target.key, error) from error
-            raise
 
-
-def _result(target: Target, number: int, future: Future[bytes]) -> tuple[Target, int, bytes]:
-    return target, number, future.result()
+def _result(change: FileChange, number: int, future: Future[bytes]) -> tuple[FileChange, int, bytes]:
+    return change, number, future.result()

@@ -59,8 +59,7 @@ class ZarrEngine:
         self._path = path
         self._storage = storage
         self._store = storage.zarr_store()
-        # Other stores are asked by `status`, `validate` and `verify`: listing them takes long.
-        missing = MissingChunks(storage, path, meta) if storage.locks_processes else None
+        missing = MissingChunks(storage, path, meta)
         self._opened = _open(meta, CheckedStore(self._store, storage, missing), path)
         self._array = _over(self._opened)
 

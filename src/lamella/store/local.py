@@ -13,7 +13,6 @@ import errno
 import os
 import sys
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cached_property
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import TYPE_CHECKING, NoReturn
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
     from zarr.storage import LocalStore
 
-    from lamella.store.chunk_cache import StampedCache
     from lamella.types import JSONObject, StrPath
 
 
@@ -514,13 +512,6 @@ class LocalStorage(Storage):
         self.enter(check_key(path))
         folder = f"{self._base}{check_key(path)}".rstrip("/")
         return {"driver": "file", "path": folder + "/"}
-
-    @cached_property
-    def decoded(self) -> StampedCache:
-        """The decoded chunks that are kept."""
-        from lamella.store.chunk_cache import StampedCache, decoded
-
-        return decoded if self.cache_bytes is None else StampedCache(self.cache_bytes)
 
     def zarr_store(self) -> LocalStore:
         """Return a ``zarr.storage.LocalStore`` of the same folder."""

@@ -123,7 +123,8 @@ class MissingChunks:
 
     def __init__(self, storage: Storage, path: str, meta: ArrayMeta) -> None:
         self._array = storage, path, meta
-        self.is_known = not storage.can_list
+        # Stores that answer requests are asked by `status`, `validate` and `verify`: listing them takes long.
+        self.is_known = not storage.locks_processes
 
     def note(self) -> None:
         """Note that a chunk is missing; `MisplacedError` where chunks are stored under other keys."""

@@ -15,11 +15,12 @@ import re
 import secrets
 import warnings
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.errors import StorageError
 from lamella.store.formats import DOCUMENTS
 from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.range_plan import cut, spans_of
 from lamella.store.service_errors import (
     explained,
     is_absent,
@@ -29,12 +30,17 @@ from lamella.store.service_errors import (
     may_be_there,
     ranges_ignored,
 )
+from lamella.store.storage import RangesRead
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 
     from zarr.abc.store import ByteRequest, Store
     from zarr.core.buffer import Buffer
+
+    from lamella.store.storage import RangeRequest
+
+T = TypeVar("T")
 
 AT_ONCE = 64
 """Requests at a time: remote stores answer many in the time of one."""
@@ -125,8 +131,34 @@ class Service:
 
     async def get_many(self, keys: list[str]) -> dict[str, Buffer | None]:
         """Get several keys at once."""
-        found = await asyncio.gather(*(self.get(key) for key in keys))
-        return dict(zip(keys, found, strict=True))
+        return dict(zip(keys, await _at_once([self.get(key) for key in keys]), strict=True))
+
+    async def get_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
+        """Get ranges of several keys at once."""
+        from zarr.abc.store import RangeByteRequest, SuffixByteRequest
+
+        spans = [spans_of(request.ranges) for request in requests]
+        came = iter(
+            await _at_once(
+                [
+                    self.get(
+                        request.key,
+                        SuffixByteRequest(-span.start)
+                        if span.is_suffix
+                        else RangeByteRequest(span.start, span.end),
+                    )
+                    for request, of_key in zip(requests, spans, strict=True)
+                    for span in of_key
+                ]
+            )
+        )
+        found: list[RangesRead | None] = []
+        for request, of_key in zip(requests, spans, strict=True):
+            parts = {span: part.as_numpy_array().data for span in of_key if (part := next(came)) is not None}
+            found.append(
+                None if len(parts) < len(of_key) else RangesRead(cut(request.ranges, parts), stamp=None)
+            )
+        return found
 
     async def _means_absent(self) -> bool:
         """Whether 403 means that a key is not there: so it is where a key that cannot exist is answered the same."""
@@ -387,6 +419,28 @@ def _looks_before_it_reads(store: Store) -> bool:
 
 def _is_document(key: str) -> bool:
     return key.rpartition("/")[2] in DOCUMENTS
+
+
+async def _at_once(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await many, so many at a time; where one fails the others are given up."""
+    if len(work) == 1:
+        return [await work[0]]
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def one(part: Coroutine[Any, Any, T]) -> T:
+        async with turns:
+            return await part
+
+    tasks = [asyncio.ensure_future(one(part)) for part in work]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for part in work:
+            part.close()
+        raise
 
 
 async def _in_batches(work: Iterable[Awaitable[Any]]) -> list[Any]:

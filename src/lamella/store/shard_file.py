@@ -1,4 +1,4 @@
-"""A new shard of a local store: chunks one by one, those that are kept of the shard that is there, then the index.
+"""A new shard: chunks one by one, those that are kept of the shard that is there, then the index.
 
 Layer: store.
 """
@@ -7,34 +7,82 @@ from __future__ import annotations
 
 import threading
 from math import prod
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from lamella.errors import DamagedDataError
+from lamella.store.chunk_source import DamagedFileError
+from lamella.store.misplaced import MisplacedError
 from lamella.store.shard_index import NO_CHUNK, encode_index
-from lamella.store.staged_file import stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from lamella.store.chunk_files import ChunkFile
-    from lamella.store.local import LocalStorage
+    from lamella.store.chunk_source import Chunks, FileChange
     from lamella.store.shard_index import IndexForm
-    from lamella.store.staged_file import StagedFile
 
 _COPIED = 4 << 20
 
 
-class ShardFile:
-    """A shard under a temporary name until `commit`. Threads may add chunks at the same time."""
+class File(Protocol):
+    """What a shard is written to: a `StagedFile`, or memory."""
 
-    def __init__(self, storage: LocalStorage, key: str, form: IndexForm) -> None:
-        self._storage = storage
-        self._key = key
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Write bytes at a place."""
+
+    def commit(self) -> None:
+        """Have the file take its place."""
+
+    def discard(self) -> None:
+        """Remove it."""
+
+    def rest(self) -> None:
+        """Close it until the next bytes."""
+
+
+class MemoryFile:
+    """A file in memory, of which every byte is written once."""
+
+    def __init__(self) -> None:
+        self._pieces: list[tuple[int, bytes | memoryview]] = []
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Add bytes."""
+        self._pieces.append((offset, data))
+
+    def commit(self) -> None:
+        """Do nothing: whoever made it asks for its `data`."""
+
+    def data(self) -> bytes:
+        """Return all bytes."""
+        return b"".join(data for _, data in sorted(self._pieces, key=itemgetter(0)))
+
+    def discard(self) -> None:
+        """Forget what was written."""
+        self._pieces.clear()
+
+    def rest(self) -> None:
+        """Do nothing: there is nothing that is open."""
+
+
+class ShardFile:
+    """A shard that is no one's until `commit`. Threads may add chunks at the same time.
+
+    Parameters
+    ----------
+    begin
+        Begins the file, when the first bytes are there.
+    form
+        How the index is stored.
+    """
+
+    def __init__(self, begin: Callable[[], File], form: IndexForm) -> None:
+        self._begin = begin
         self._form = form
         self._turn = threading.Lock()
-        self._file: StagedFile | None = None
+        self._file: File | None = None
         self._end = 0 if form.at_end else form.size
         self._entries = np.full((prod(form.chunks), 2), NO_CHUNK, np.uint64)
 
@@ -44,7 +92,7 @@ class ShardFile:
         self._entries[number] = offset, len(data)
         file.write(offset, data)
 
-    def keep(self, old: ChunkFile, numbers: Iterable[int]) -> None:
+    def keep(self, old: Chunks, numbers: Iterable[int]) -> None:
         """Copy chunks of the shard that is there, byte for byte, neighbours in one go.
 
         Raises
@@ -80,19 +128,38 @@ class ShardFile:
         file.commit()
 
     def discard(self) -> None:
-        """Remove the temporary file; the shard that is there stays."""
+        """Remove the file; the shard that is there stays."""
         if self._file is not None:
             self._file.discard()
 
     def rest(self) -> None:
-        """Close the temporary file until the next chunk."""
+        """Close the file until the next chunk."""
         if self._file is not None:
             self._file.rest()
 
-    def _reserve(self, length: int) -> tuple[StagedFile, int]:
+    def _reserve(self, length: int) -> tuple[File, int]:
         with self._turn:
             if self._file is None:
-                self._file = stage(self._storage, self._key)
+                self._file = self._begin()
             offset = self._end
             self._end += length
             return self._file, offset
+
+
+def fill_shard(shard: ShardFile, file: FileChange, chunks: Iterable[tuple[FileChange, int, bytes]]) -> None:
+    """Add chunks to a shard, and those that stay as they are.
+
+    Raises
+    ------
+    DamagedFileError
+        The shard that is there cannot be read.
+    """
+    try:
+        for _, number, data in chunks:
+            shard.add(number, data)
+        if file.others:
+            shard.keep(file.old, file.others)
+    except MisplacedError:
+        raise
+    except DamagedDataError as error:
+        raise DamagedFileError(file.key, error) from error

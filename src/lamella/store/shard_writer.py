@@ -10,6 +10,7 @@ Layer: store.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,6 +23,7 @@ from lamella.store.coding import Coding, coding_of
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
 from lamella.store.shard_file import ShardFile
+from lamella.store.staged_file import stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -308,7 +310,7 @@ class _StagedShard:
         self._key = key
         self._coding = coding
         self._form = form
-        self._file = ShardFile(storage, key, form)
+        self._file = ShardFile(partial(stage, storage, key), form)
 
     def put(self, number: int, block: Array) -> None:
         self._file.add(number, self._coding.encode(block))

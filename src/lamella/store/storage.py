@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from lamella.errors import NodeNotFoundError, ReadOnlyError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
+    from lamella.store.chunk_cache import StampedCache
     from lamella.store.service import Service
     from lamella.types import JSONObject, StrPath
 
@@ -59,6 +61,15 @@ class RangesRead(NamedTuple):
 
     parts: list[bytes]
     stamp: Stamp | None
+
+
+class Replacement(NamedTuple):
+    """New bytes of a key that was read before, and the stamp of what was read."""
+
+    key: str
+    data: bytes
+    stamp: Stamp | None
+    was_there: bool
 
 
 class Storage(ABC):
@@ -105,6 +116,13 @@ class Storage(ABC):
     def unlisted(self) -> Storage | None:
         """What to ask for keys by name, where `list` shows nothing or what metadata name; None where it shows all."""
         return None if self.can_list else self
+
+    @cached_property
+    def decoded(self) -> StampedCache:
+        """The decoded chunks that are kept."""
+        from lamella.store.chunk_cache import StampedCache, decoded
+
+        return decoded if self.cache_bytes is None else StampedCache(self.cache_bytes)
 
     @abstractmethod
     def read(self, key: str) -> bytes | None:
@@ -169,6 +187,19 @@ class Storage(ABC):
         """Write several keys in order; each one is atomic, all of them together are not."""
         for key, data in items:
             self.write(key, data)
+
+    def write_back(self, replacements: Sequence[Replacement]) -> Collection[str]:
+        """Write keys that were read and changed, at once where requests wait.
+
+        Who calls keeps other writers of these keys away, as far as `lock` can.
+
+        Returns
+        -------
+        collection of str
+            The keys whose bytes are not the ones that were read any more, where the store can tell: they stay.
+        """
+        self.write_many((one.key, one.data) for one in replacements)
+        return ()
 
     @abstractmethod
     def list(self, prefix: str) -> Names:

@@ -39,10 +39,12 @@ from lamella.store.service_errors import explained, is_ours
 from lamella.store.storage import Names, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 
     from zarr.abc.store import Store
     from zarr.storage import FsspecStore
+
+    from lamella.store.storage import RangeRequest, RangesRead, Replacement, Stamp
 
 T = TypeVar("T")
 
@@ -275,6 +277,20 @@ class ZarrStorage(Storage):
         found = self._run("read", key, self.service.get(key, part))
         return None if found is None else found.to_bytes()
 
+    def read_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
+        """Get keys, many at a time; such stores have no stamps."""
+        if self._inflates:
+            return super().read_many(keys)
+        wanted = [key for key in keys if check_key(key)]
+        came = self._run("read", next(iter(keys), ""), self.service.get_many(wanted))
+        found = {key: None if one is None else (one.to_bytes(), None) for key, one in came.items()}
+        return {key: found.get(key) for key in keys}
+
+    def read_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
+        """Get ranges, many at a time; those that lie near each other with one request."""
+        first = requests[0].key if requests else ""
+        return self._run("read", first, self.service.get_ranges(requests))
+
     def list(self, prefix: str) -> Names:
         """List a folder; `StorageError` where the store cannot."""
         if not self.can_list:
@@ -334,6 +350,13 @@ class ZarrStorage(Storage):
                 batch = {}
         if batch:
             self._set(batch)
+
+    def write_back(self, replacements: Sequence[Replacement]) -> Collection[str]:
+        """Set keys; what is absent by a 403 only is created, and never replaced: it may be there with other chunks."""
+        unseen = [one for one in replacements if not one.was_there and self.service.denied_is_absent]
+        for one in unseen:
+            self._run("write", one.key, self.service.create(one.key, one.data))
+        return super().write_back([one for one in replacements if one not in unseen])
 
     def _set(self, batch: dict[str, bytes]) -> None:
         self._run("write", next(iter(batch)), self.service.set_many(batch))
