@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import os
 import re
+from typing import TYPE_CHECKING, Any
 
 from lamella.store.paths import is_url
-from lamella.store.storage import Storage, open_storage
+from lamella.store.storage import Storage, open_url
 from lamella.store.zip_file import LocalArchive, RemoteArchive
 from lamella.store.zip_storage import ZipStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _IN_URL = re.compile(
     r"(?P<parent>[^:/?#]+://[^?#]*?/)(?P<name>[^/?#]+\.(?:ozx|zip))(?P<inside>(?:/[^?#]*)?)(?P<query>(?:\?.*)?)",
@@ -29,7 +33,7 @@ def is_archive_name(name: str) -> bool:
     return name.lower().endswith(_ENDINGS)
 
 
-def open_archive(place: str) -> Storage | None:
+def open_archive(place: str, storage_options: Mapping[str, Any] | None = None) -> Storage | None:
     """Return the storage of an archive, or of a folder in it; None of any other path or URL.
 
     A local folder is never one, whatever its name. An archive that is not there is one: it cannot be written into.
@@ -38,13 +42,19 @@ def open_archive(place: str) -> Storage | None:
     (ZipStorage('/data/plate.ozx'), None)
     """
     if not is_url(place):
-        return _local(place)
+        archive = _local(place)
+        if archive is not None and storage_options:
+            from lamella.store.credentials import refuse_options
+
+            refuse_options(storage_options, place)
+        return archive
     if "::" in place:  # a chain of fsspec, which opens archives itself
         return None
     match = _IN_URL.fullmatch(place.rstrip("/"))
     if match is None:
         return None
-    parent = open_storage(f"{match['parent'].rstrip('/')}{match['query']}", read_only=True)
+    above = f"{match['parent'].rstrip('/')}{match['query']}"
+    parent = open_url(above, read_only=True, storage_options=storage_options)
     return ZipStorage(RemoteArchive(parent, match["name"]), match["inside"].strip("/"))
 
 

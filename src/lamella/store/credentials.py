@@ -58,7 +58,6 @@ _KNOWN: dict[str, dict[str, str]] = {
     "http": {**_COMMON, "token": _TEXT},
 }
 _SIGNED_FOR_ONE_FILE = ("x-amz-signature", "x-goog-signature", "awsaccesskeyid", "googleaccessid")
-_ARCHIVES = (".ozx", ".zip")
 
 
 class StaticCredentials(NamedTuple):
@@ -501,7 +500,6 @@ def _connection(text: str | None) -> dict[str, str]:
 
 def _web_access(url: str, options: Mapping[str, Any]) -> tuple[str, _Access]:
     parts = urlsplit(url)
-    _refuse_signed_file(url, parts.path, parts.query)
     user, _, host = parts.netloc.rpartition("@")
     url = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), parts.query, ""))
     if "token" in options:
@@ -516,11 +514,17 @@ def _web_access(url: str, options: Mapping[str, Any]) -> tuple[str, _Access]:
     return url, _Access({}, "the signature of the URL" if parts.query else "no credentials")
 
 
-def _refuse_signed_file(url: str, path: str, query: str) -> None:
-    """Refuse a URL that is signed for one file where a store needs many."""
-    names = {name.lower(): values[0] for name, values in parse_qs(query, True).items()}
-    is_for_one_file = any(name in names for name in _SIGNED_FOR_ONE_FILE) or names.get("sr") == "b"
-    if is_for_one_file and not path.lower().rstrip("/").endswith(_ARCHIVES):
+def refuse_signed_file(url: str) -> None:
+    """Refuse a URL that is signed for one file where a store needs many.
+
+    >>> refuse_signed_file("https://host/a.zarr?sig=1")
+    >>> refuse_signed_file("https://host/a.zarr/zarr.json?X-Amz-Signature=1")
+    Traceback (most recent call last):
+    ...
+    lamella.errors.InvalidArgumentError: Cannot open https://host/a.zarr/zarr.json: the URL is signed for ...
+    """
+    names = {name.lower(): values[0] for name, values in parse_qs(url.partition("?")[2], True).items()}
+    if any(name in names for name in _SIGNED_FOR_ONE_FILE) or names.get("sr") == "b":
         raise InvalidArgumentError(
             f"Cannot open {clean_url(url)}: the URL is signed for this one file, and a store has many. Use a URL that "
             "is signed for a folder (a SAS token of Azure, a signed policy of a CDN), credentials in storage_options, "

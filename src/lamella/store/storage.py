@@ -435,13 +435,14 @@ def open_storage(
         place = location(target)
         from lamella.store.archives import open_archive
 
-        archive = open_archive(place)
+        archive = open_archive(place, storage_options)
         if archive is not None:
             return archive
         if is_url(place):
-            from lamella.store.zarr_storage import from_url
+            from lamella.store.credentials import refuse_signed_file
 
-            return from_url(place, read_only=read_only, storage_options=storage_options)
+            refuse_signed_file(place)
+            return open_url(place, read_only, storage_options)
         from lamella.store.local import LocalStorage
 
         if storage_options:
@@ -452,6 +453,13 @@ def open_storage(
     if storage_options:
         _refuse_options(storage_options, f"a {type(target).__name__}")
     return from_store(target, read_only=read_only, fsync=fsync, follow_links=follow_links)
+
+
+def open_url(url: str, read_only: bool, storage_options: Mapping[str, Any] | None = None) -> Storage:
+    """Make the storage for a folder at a URL, whatever its signature is for."""
+    from lamella.store.zarr_storage import from_url
+
+    return from_url(url, read_only=read_only, storage_options=storage_options)
 
 
 def _refuse_options(storage_options: object, where: str) -> None:
