@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from lamella import open_ome_zarr, validate
 from lamella.cli import main
+from lamella.models import TransformationMeta
 from lamella.spec.stale_levels import read_stale
 from lamella.store.arrays import StoredArray
 
@@ -407,3 +408,40 @@ def test_a_region_beyond_level_0_is_refused_and_changes_no_byte(pyramid, files, 
         with pytest.raises(IndexError):
             position["0"][7] = 1
     assert files(pyramid) == before
+
+
+# -- what level 0 was resized since -------------------------------------------------------------------------------
+
+
+def initialized(position):
+    position.initialize_pyramid(2)
+
+
+def foreign(position):
+    position.create_zeros(
+        "low", (2, 1, 1, 8, 8), "uint16", transform=[TransformationMeta(type="scale", scale=[1, 1, 2, 2, 2])]
+    )
+
+
+@pytest.mark.parametrize("make", [initialized, foreign])
+def test_a_film_that_became_twice_as_long_is_not_halved_in_time(tmp_path, make):
+    frames = noise((2, 1, 2, 16, 16))
+    with image(tmp_path / "a.zarr", frames) as position:
+        make(position)
+        position["0"].append(frames)
+        position.compute_pyramid()
+        (_, low) = levels(position)
+        np.testing.assert_array_equal(low, slow(position["0"][...], (1, 1, 2, 2, 2), "mean"))
+        assert position.get_effective_scale(position.dataset_paths[1])[0] == 1
+
+
+def test_levels_of_labels_follow_what_those_of_their_image_have_to_be(tmp_path):
+    frames = noise((2, 1, 2, 16, 16))
+    with image(tmp_path / "a.zarr", frames) as position:
+        cells = position.labels.create("cells", frames[:, 0].astype("uint16"))
+        position.compute_pyramid(2)
+        cells.delete_pyramid()
+        position["0"].append(frames)
+        position.labels.create("more", np.concatenate([frames, frames])[:, 0])
+        assert [array.shape[0] for array in levels(position.labels["more"])] == [4, 4]
+        assert position.labels["more"].get_effective_scale("1") == [1, 2, 2, 2]

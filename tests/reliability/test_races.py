@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 spawn = mp.get_context("spawn")
 
+READ_STAMPED = LocalStorage.read_stamped
+
 
 class Stage:
     """Two actors in threads, of which the first waits before one of its steps until the second is done.
@@ -47,15 +49,17 @@ class Stage:
     second that makes no step before a lock is reached is told apart by its being blocked in ``flock``.
     """
 
-    def __init__(self, root: Path, pause: int) -> None:
-        self.root, self.pause = root, pause
+    def __init__(self, root: Path, pause: int, kinds: tuple[str, ...] | None = None) -> None:
+        self.root, self.pause, self.kinds = root, pause, kinds
         self.steps = 0
         self.reached, self.resume = threading.Event(), threading.Event()
         self.first: int | None = None
         self._turn = threading.Lock()
 
-    def act(self, _: str) -> None:
+    def act(self, step: str) -> None:
         if self.reached.is_set():  # before that only the first is there, and the threads that work for it
+            return
+        if self.kinds is not None and step.split(" ", 1)[0] not in self.kinds:
             return
         with self._turn:
             self.steps += 1
@@ -95,6 +99,12 @@ class Stage:
                     stage.resume.set()
                 return super().hold(name)
 
+        def read_stamped(storage, key: str):
+            stage.act(f"read {key}")
+            return READ_STAMPED(storage, key)
+
+        if self.kinds is not None and "read" in self.kinds:
+            monkeypatch.setattr(LocalStorage, "read_stamped", read_stamped)
         monkeypatch.setattr(locks, "_threads", Telling())
         with Faults(self.root, 1, self.act, lasting=True):
             first = threading.Thread(target=play_first)
@@ -112,13 +122,15 @@ class Stage:
         return results, paused
 
 
-def interleavings(make, one, other, tmp_path, monkeypatch, most=60):
+def interleavings(make, one, other, tmp_path, monkeypatch, most=60, kinds=None):
     """Run two actors in a fresh store for each step of the first at which the second may come; yield what came."""
     for pause in range(1, most):
         folder = tmp_path / str(pause)
         folder.mkdir()
         make(folder)
-        results, paused = Stage(folder, pause).run(partial(one, folder), partial(other, folder), monkeypatch)
+        results, paused = Stage(folder, pause, kinds).run(
+            partial(one, folder), partial(other, folder), monkeypatch
+        )
         yield folder, results, paused
         if not paused:
             assert pause > 3
@@ -520,40 +532,72 @@ def update(position):
     position.update_pyramid()
 
 
+def update_part(position):
+    position.update_pyramid(np.s_[0])
+
+
 def append(position):
     position["0"].append(np.full((1, 1, 1, 4, 4), 7, "uint16"))
 
 
-def write_rows(position):
+def append_twice(position):
+    append(position)
+    append(position)
+
+
+def write_and_update(position):
     position["0"][0, 0, 0, :2] = 8
+    position.update_pyramid()
 
 
-@pytest.mark.parametrize("write", [append, write_rows])
-@pytest.mark.parametrize("make_levels", [compute, compute_first, update])
-@pytest.mark.parametrize("first", ["levels", "write"])
+@pytest.mark.parametrize(
+    ("one", "other", "is_grown"),
+    [
+        (compute, append_twice, False),  # two frames become four: as if they were to be halved
+        (compute_first, append_twice, False),
+        (append, compute, True),
+        (compute, write_and_update, False),
+        (update, write_and_update, True),
+        (update_part, write_and_update, False),
+    ],
+)
 def test_levels_made_beside_a_writer_are_right_or_said_to_be_stale(
-    tmp_path, monkeypatch, make_levels, write, first
+    tmp_path, monkeypatch, one, other, is_grown
 ):
+    handles = {}
+
     def make(folder):
         with lamella.open_ome_zarr(
             folder / "a.zarr", layout="fov", mode="w-", channel_names=["a"], version="0.5"
         ) as position:
-            position["0"] = np.full((1, 1, 1, 4, 4), 1, "uint16")
-            if make_levels is not compute_first:
+            position["0"] = np.full((2, 1, 1, 4, 4), 1, "uint16")
+            if one is not compute_first:
                 position.compute_pyramid(levels=2)
                 position["0"][0, 0, 0, 2:] = 5
+            if is_grown:
+                append(position)
+        for action in (one, other):
+            handles[action] = lamella.open_ome_zarr(folder / "a.zarr", mode="r+")
 
-    def run(action, folder):
-        with lamella.open_ome_zarr(folder / "a.zarr", mode="r+") as position:
+    def run(action, _):
+        with handles[action] as position:
             action(position)
 
-    one, other = (make_levels, write) if first == "levels" else (write, make_levels)
-    for folder, results, _ in interleavings(
-        make, partial(run, one), partial(run, other), tmp_path, monkeypatch, most=120
-    ):
-        assert all(result is None or isinstance(result, LamellaError) for result in results), results
-        position = lamella.open_ome_zarr(folder / "a.zarr")
+    def check(position):
         finest = position["0"][...].astype(float)
         if len(position.dataset_paths) > 1 and not position.stale_levels:
+            assert position.get_effective_scale("1") == [1, 1, 1, 2, 2]
             wanted = finest.reshape(len(finest), 1, 1, 2, 2, 2, 2).mean((4, 6))
             assert np.array_equal(position["1"][...], np.rint(wanted))
+
+    for folder, results, _ in interleavings(
+        make,
+        partial(run, one),
+        partial(run, other),
+        tmp_path,
+        monkeypatch,
+        most=200,
+        kinds=("read", "replace", "rename"),
+    ):
+        assert all(result is None or isinstance(result, LamellaError) for result in results), results
+        check(lamella.open_ome_zarr(folder / "a.zarr"))

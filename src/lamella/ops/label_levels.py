@@ -20,10 +20,12 @@ from lamella.nodes.image_array import ImageArray
 from lamella.ops.execution import THREADS, Workers, run
 from lamella.ops.pyramids import unlisted
 from lamella.ops.pyramids.level import level_factors
+from lamella.ops.pyramids.plan import ended
 from lamella.ops.pyramids.pyramid import make_unlisted, recompute_levels
 from lamella.ops.pyramids.update import begin_update
 from lamella.ops.regions import Region, regions
 from lamella.spec import edits, geometry
+from lamella.store.pinned_array import PinnedArray, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -67,14 +69,26 @@ def make_levels(
         What does the work.
     """
     base, model = image.data, add(image.metadata)
+    source = pinned(base._stored)
     sizes = [geometry.effective_scale(model, path) for path in (image.dataset_paths[0], *planned)]
-    steps = whole_factors([base.shape, *(meta.shape for meta in planned.values())], sizes)
+    steps = whole_factors([source.meta.shape, *(meta.shape for meta in planned.values())], sizes)
     if steps is not None:
-        make_unlisted(image, base, planned, dict(zip(planned, steps, strict=True)), add, "mode", workers)
+        make_unlisted(image, source, planned, dict(zip(planned, steps, strict=True)), add, "mode", workers)
         return
     name = unlisted.begin_unlisted(image, planned, lambda: begin_update(image, planned))
-    take_centres([base, *(ImageArray(image._place.child(path)) for path in planned)], sizes, workers.jobs)
-    unlisted.end(image, planned, name, lambda meta: describe_centres(add(meta)))
+    arrays = [base, *(ImageArray(image._place.child(path)) for path in planned)]
+    take_centres(arrays, sizes, workers.jobs)
+    plan = [
+        source,
+        *(
+            PinnedArray(source.documents, array.path, meta)
+            for array, meta in zip(arrays[1:], planned.values(), strict=True)
+        ),
+    ]
+    whole = (0,) * base.ndim, source.meta.shape
+    unlisted.end(
+        image, planned, name, lambda meta: describe_centres(add(meta)), ended(name, plan, lambda: [whole])
+    )
 
 
 def whole_factors(shapes: Sequence[Shape], sizes: Sequence[Sequence[float]]) -> list[Shape] | None:

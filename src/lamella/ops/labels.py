@@ -33,6 +33,7 @@ from lamella.ops.execution import THREADS, Workers
 from lamella.ops.label_levels import check_levels, fill_levels, make_levels, steps_between
 from lamella.ops.pyramids.downsample import downsampled_shape
 from lamella.ops.pyramids.level import level_factors
+from lamella.ops.pyramids.plan import planned_arrays
 from lamella.ops.pyramids.pyramid import delete_pyramid
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_kind, channel_axis, space_axes
@@ -246,15 +247,14 @@ def _match_label(position: Position, image: LabelImage, workers: Workers) -> Non
     if not image.dataset_paths or len(image.dataset_paths) == len(paths):
         return
     base, names = image.data, position.axis_names
-    finest = position._level(paths[0])
+    check_levels(image.name, [position._level(path) for path in paths])
+    (finest, *levels), _ = planned_arrays(position)
     transforms = image.metadata.multiscales[0].datasets[0].coordinate_transformations or []
     plan: list[tuple[str, ArrayMeta, list[TransformationMeta]]] = []
-    for path in paths[1:]:
-        level = position._level(path)
-        check_levels(image.name, [finest, level])
-        ratios = _ratios(position, path)
-        whole = level_factors(finest.shape, level.shape, ratios)
-        steps = whole or steps_between(finest.shape, level.shape, ratios)
+    for path, level in zip(paths[1:], levels, strict=True):
+        ratios, longer, shorter = _ratios(position, path), finest.meta.shape, level.meta.shape
+        whole = level_factors(longer, shorter, ratios)
+        steps = whole or steps_between(longer, shorter, ratios)
         factors = [
             steps[names.index(axis)] if axis in names and n > 1 else 1
             for axis, n in zip(image.axis_names, base.shape, strict=True)
@@ -262,7 +262,7 @@ def _match_label(position: Position, image: LabelImage, workers: Workers) -> Non
         if whole:
             shape = downsampled_shape(base.shape, [int(factor) for factor in factors])
         else:  # as long as the image's where they began as long, in proportion elsewhere
-            shares = {axis: (n, m) for axis, n, m in zip(names, level.shape, finest.shape, strict=True)}
+            shares = {axis: (n, m) for axis, n, m in zip(names, shorter, longer, strict=True)}
             shape = tuple(
                 max(1, n * shares[axis][0] // shares[axis][1]) if axis in shares else n
                 for axis, n in zip(image.axis_names, base.shape, strict=True)

@@ -13,6 +13,7 @@ from lamella.ops.pyramids.downsample import Method
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lamella.nodes.position import Position
     from lamella.types import JSONObject, Shape
 
 MAKER = "lamella.compute_pyramid"
@@ -73,3 +74,9 @@ def recorded_method(multiscale: JSONObject) -> Method | None:
     given = made.get("kwargs")
     name = given.get("method") if isinstance(given, dict) else None
     return name if name in get_args(Method) else None
+
+
+def made_by(position: Position) -> Method | None:
+    """Return the method with which lamella made the levels of an image; None where it did not."""
+    details = position._live.model.multiscales[0].metadata
+    return recorded_method({"metadata": details}) if isinstance(details, dict) else None

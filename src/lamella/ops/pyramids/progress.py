@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from lamella._version import __version__
 from lamella.ops.pyramids import passes
+from lamella.ops.pyramids.plan import ended
 from lamella.ops.pyramids.whole import is_whole
 from lamella.ops.regions import enlarge, region_shape, shrink
 from lamella.spec.stale_levels import (
@@ -34,7 +35,7 @@ from lamella.store.keys import join
 from lamella.store.storage import times_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from lamella.nodes.position import Position
     from lamella.ops.pyramids.passes import Pass
@@ -66,7 +67,7 @@ def begin_pyramid(
     Parameters
     ----------
     position
-        The image. From now on its levels count as stale, until the change of `lamella.ops.pyramids.update.ended`.
+        The image. From now on its levels count as stale, until the change of `PyramidProgress.ended`.
     source
         Its finest level.
     levels
@@ -99,22 +100,7 @@ def begin_pyramid(
         return with_stale(attributes, StaleLevels((name,), (), making, tuple(planned or ())))
 
     _, stamp = position._documents.edit_group(position.path, told)
-    _keep_stale_where_resized(position, source)
     return PyramidProgress(position, name, work, source, levels, stamp, found[0] if found else None)
-
-
-def _keep_stale_where_resized(position: Position, source: StoredArray) -> None:
-    """Mark level 0 as stale, past the end of the job, where others resized it before the job began.
-
-    The job was planned for the shape before, and its first write took the marks of those that had ended. Whoever
-    resizes it later finds its own mark gone, and writes it again.
-    """
-    shape = position._documents.array(source.path).shape
-    if shape != source.meta.shape:
-        box = (0,) * len(shape), shape
-        position._documents.edit_group(
-            position.path, lambda old: with_stale(old, read_stale(old).ended("", [box]))
-        )
 
 
 def _digest(
@@ -211,21 +197,6 @@ class PyramidProgress:
         self._since = None if times is None else times[0]
         self._before = before
 
-    @classmethod
-    def anew(
-        cls,
-        position: Position,
-        name: str,
-        source: StoredArray,
-        levels: Sequence[tuple[StoredArray, Shape]],
-        method: str,
-    ) -> PyramidProgress:
-        """Begin with everything, where the document says so already under a name."""
-        stamp = position._documents.stamp(position.path)
-        paths, metas = [array.path for array, _ in levels], [array.meta for array, _ in levels]
-        work = _digest(position, source, paths, metas, [step for _, step in levels], method)
-        return cls(position, name, work, source, levels, stamp)
-
     # -- while levels are made ------------------------------------------------------------------------------------
 
     def remaining(self, work: Pass) -> list[Region]:
@@ -307,7 +278,8 @@ class PyramidProgress:
                 if not few:
                     break
         if making.since is not None:
-            for number, box in enumerate(self._younger(making.since)):
+            done = {box for array in self._levels for box in self._done(array.path)}
+            for number, box in enumerate(self._younger(making.since, sorted(done))):
                 for path, boxes in self._rest.items():
                     self._rest[path] = (
                         with_box(boxes, box, _EXACT) if number < _MOST_FAULTS else (self._whole,)
@@ -339,14 +311,23 @@ class PyramidProgress:
                     box = enlarge(meta.file_box(place), factors, self._shape)
                     yield tuple(one.start for one in box), tuple(one.stop for one in box)
 
-    def _younger(self, since: int) -> Iterator[Box]:
-        """Yield the files of level 0 that were written since the work began, of those that levels are made of."""
+    def _younger(self, since: int, boxes: Iterable[Box]) -> Iterator[Box]:
+        """Yield the files of level 0 that were written since then, of those that hold some boxes."""
         meta, storage = self._source.meta, self._source.documents.storage
-        done = {box for array in self._levels for box in self._done(array.path)}
-        for start, stop in sorted(done):
+        for start, stop in boxes:
             for place in files_of(meta, tuple(map(slice, start, stop))):
                 stamp = storage.stamp(join(self._source.path, meta.chunk_key(place)))
                 times = None if stamp is None else times_of(stamp)
                 if times is not None and max(times) >= since:
                     box = meta.file_box(place)
                     yield tuple(one.start for one in box), tuple(one.stop for one in box)
+
+    # -- at the end -----------------------------------------------------------------------------------------------
+
+    def ended(self) -> Callable[[JSONObject], JSONObject]:
+        """Return the change of the image's document that says that the levels are made."""
+        return ended(self.name, [self._source, *self._levels], self._written_since)
+
+    def _written_since(self) -> Iterator[Box]:
+        """Return what of level 0 was written since the work began; all of it where the store tells no times."""
+        return iter([self._whole]) if self._since is None else self._younger(self._since, [self._whole])

@@ -15,19 +15,19 @@ import re
 import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from lamella.arguments import items_of
-from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, LamellaError, NodeNotFoundError
 from lamella.log import logged
 from lamella.ops.execution import THREADS, Workers
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.pyramids import unlisted, update
 from lamella.ops.pyramids.cascade import make_levels
 from lamella.ops.pyramids.downsample import Method
-from lamella.ops.pyramids.level import MAKER, level_factors
-from lamella.ops.pyramids.progress import PyramidProgress, begin_pyramid
+from lamella.ops.pyramids.level import MAKER
+from lamella.ops.pyramids.plan import PlannedLevels, resized
+from lamella.ops.pyramids.progress import begin_pyramid
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, space_axes
 from lamella.spec.stale_levels import read_stale, with_stale
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
     from lamella.ops.progress import Progress
-    from lamella.ops.regions import Region
     from lamella.spec.images import ImagesMeta
+    from lamella.spec.stale_levels import Box
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
     from lamella.types import JSONObject, Shape
@@ -63,25 +63,26 @@ def initialize_pyramid(
     position._require_writable("initialize a pyramid")
     base = _level_0(position)
     steps = _steps(position, base, dims, factors)
-    plan = _plan(position, base, levels, steps)
+    source = pinned(base._stored)
+    plan = _plan(position, source, levels, steps)
     if len(plan) == 1:
         return
     if len(position.dataset_paths) > 1:
         _refuse_other(position, plan, dims, factors)
     else:
         _create_levels(
-            position, base, plan, method, beside=functools.partial(_unwritten, position, base, plan)
+            position, source, plan, method, beside=functools.partial(_unwritten, position, source, plan)
         )
 
 
 def _unwritten(
-    position: Position, base: ImageArray, plan: list[tuple[Shape, Shape]], attributes: JSONObject
+    position: Position, source: PinnedArray, plan: list[tuple[Shape, Shape]], attributes: JSONObject
 ) -> JSONObject:
-    """Say of new levels that nobody has written their pixels."""
+    """Say of new levels that nobody has written their pixels, and that they are stale if level 0 was resized."""
     stale = read_stale(attributes)
-    for path, (shape, _) in zip(_planned(position, base, plan), plan[1:], strict=True):
+    for path, (shape, _) in zip(_planned(position, source, plan), plan[1:], strict=True):
         stale = stale.with_unwritten(path, [((0,) * len(shape), shape)] if all(shape) else [])
-    return with_stale(attributes, stale)
+    return with_stale(attributes, stale.ended("", resized([source])))
 
 
 def compute_pyramid(
@@ -127,14 +128,14 @@ def compute_pyramid(
     existing = len(position.dataset_paths)
     if levels is None and existing == 1:
         levels = "auto"
-    steps = _steps(position, base, dims, factors)
+    steps, source = _steps(position, base, dims, factors), pinned(base._stored)
     if levels is not None or dims is not None or factors is not None:
-        plan = _plan(position, base, existing if levels is None else levels, steps)
+        plan = _plan(position, source, existing if levels is None else levels, steps)
         if existing > 1:
             _refuse_other(position, plan, dims, factors)
         elif len(plan) > 1:
             with reported_levels(position, len(plan), progress) as count:
-                _make_levels(position, base, plan, method, workers, resume, count)
+                _make_levels(position, source, plan, method, workers, resume, count)
             existing = 1
     if existing > 1:
         with reported_levels(position, existing, progress) as count:
@@ -154,7 +155,7 @@ def reported_levels(position: Position, levels: int, progress: Progress | bool |
 
 def _make_levels(
     position: Position,
-    base: ImageArray,
+    source: PinnedArray,
     plan: list[tuple[Shape, Shape]],
     method: str,
     workers: Workers,
@@ -162,7 +163,7 @@ def _make_levels(
     count: Count,
 ) -> None:
     """Make levels that the image does not list before they are whole."""
-    planned = _planned(position, base, plan)
+    planned = _planned(position, source, plan)
     paths = list(planned)
     totals = dict(zip(paths, (factors for _, factors in plan[1:]), strict=True))
     steps = {
@@ -178,7 +179,7 @@ def _make_levels(
 
     make_unlisted(
         position,
-        base,
+        source,
         planned,
         steps,
         add,
@@ -191,7 +192,7 @@ def _make_levels(
 
 def make_unlisted(
     position: Position,
-    base: ImageArray,
+    source: PinnedArray,
     planned: Mapping[str, ArrayMeta],
     steps: dict[str, Shape],
     add: Callable[[ImagesMeta], ImagesMeta],
@@ -207,8 +208,8 @@ def make_unlisted(
     ----------
     position
         The image.
-    base
-        Its only level.
+    source
+        Its only level, for which the others were planned.
     planned
         Path of each level to make, to its description.
     steps
@@ -224,7 +225,6 @@ def make_unlisted(
 
     change(position.metadata)  # transforms that cannot be used are found before anything is written
     documents = position._documents
-    source = pinned(base._stored)
     targets: list[tuple[StoredArray, Shape]] = [
         (PinnedArray(documents, position._place.child(path).path, planned[path]), step)
         for path, step in steps.items()
@@ -244,7 +244,7 @@ def make_unlisted(
     except LamellaError:
         unlisted.refuse_overtaken(position, planned, progress.name, progress.work)
         raise
-    unlisted.end(position, planned, progress.name, change, progress.work)
+    unlisted.end(position, planned, progress.name, change, progress.ended(), progress.work)
 
 
 def recompute_levels(
@@ -270,50 +270,46 @@ def recompute_levels(
     count
         Counts voxels.
     """
-    begun = None
-    outgrown = update.outgrown_levels(position)
-    if outgrown:
-        begun = update.begin_update(position)
-        update.resize_levels(outgrown)
-    levels = _Levels.of(position)
+    levels = PlannedLevels.of(position)
     described = functools.partial(_described, method=method, steps=levels.steps)
     described(position.metadata)  # transforms that cannot be used are found before anything is written
     workers.check_reach(position._documents.storage)
-    arrays = levels.arrays[0], levels.targets, method
-    if begun is None:
-        progress = begin_pyramid(position, *arrays, resume=resume)
-        progress.go_on()
-    else:
-        progress = PyramidProgress.anew(position, begun, *arrays)
+    source, targets = levels.arrays[0], levels.targets
+    # Levels that are resized are not those that a killed call made.
+    progress = begin_pyramid(position, source, targets, method, resume=resume and not levels.outgrown)
+    levels.resize()
+    progress.go_on()
     make_levels(
-        arrays[0],
-        arrays[1],
+        source,
+        targets,
         cast("Method", method),
         workers,
         progress=progress,
         count=count,
     )
-    position._live.edit(described, beside=update.ended(progress.name))
+    position._live.edit(described, beside=progress.ended())
 
 
 def compute_parts(
-    position: Position,
+    levels: PlannedLevels,
     method: str,
-    region: Region,
+    box: Box,
     workers: Workers,
     *,
     count: Count | None = None,
 ) -> None:
-    """Compute what of the levels depends on a box of level 0; arguments as for `recompute_levels`."""
-    levels = _Levels.of(position)
-    make_levels(
-        levels.arrays[0],
-        levels.targets,
-        cast("Method", method),
-        workers,
-        region=region,
-        count=count,
-    )
+    """Compute what of the levels depends on a box of level 0; other arguments as for `recompute_levels`."""
+    source = levels.arrays[0]
+    region = tuple(slice(a, min(b, n)) for a, b, n in zip(*box, source.meta.shape, strict=True))
+    if all(one.start < one.stop for one in region):
+        make_levels(
+            source,
+            levels.targets,
+            cast("Method", method),
+            workers,
+            region=region,
+            count=count,
+        )
 
 
 def begin_levels(
@@ -330,34 +326,11 @@ def begin_levels(
     """
     base = _level_0(position)
     if len(position.dataset_paths) == 1:
-        steps = _steps(position, base, None, None)
-        _create_levels(position, base, _plan(position, base, levels, steps), method)
-    found = _Levels.of(position)
+        steps, source = _steps(position, base, None, None), pinned(base._stored)
+        _create_levels(position, source, _plan(position, source, levels, steps), method)
+    found = PlannedLevels.of(position)
     position._live.edit(functools.partial(_described, method=method, steps=found.steps))
     return found.targets
-
-
-@dataclass(frozen=True)
-class _Levels:
-    """The levels of an image that fit each other."""
-
-    arrays: list[PinnedArray]
-    steps: dict[str, Shape]
-    """Path to the factors from the level before."""
-
-    @classmethod
-    def of(cls, position: Position) -> _Levels:
-        paths = position.dataset_paths
-        arrays = [pinned(position._level(path)._stored) for path in paths]
-        steps = [_factors(position, fine, coarse) for fine, coarse in itertools.pairwise(arrays)]
-        return cls(arrays, dict(zip(paths[1:], steps, strict=True)))
-
-    @property
-    def targets(self) -> list[tuple[StoredArray, Shape]]:
-        """The arrays but the finest, with their factors."""
-        return [
-            (coarse, factors) for coarse, factors in zip(self.arrays[1:], self.steps.values(), strict=True)
-        ]
 
 
 def delete_pyramid(position: Position) -> None:
@@ -452,23 +425,24 @@ def check_levels(levels: object) -> None:
 
 
 def _plan(
-    position: Position, base: ImageArray, levels: int | str, steps: Mapping[int, int]
+    position: Position, source: PinnedArray, levels: int | str, steps: Mapping[int, int]
 ) -> list[tuple[Shape, Shape]]:
     """Return the shape and the factors to level 0 of each level, level 0 included."""
+    shape = source.meta.shape
     if levels == "auto":
-        plane = {i: base.shape[i] for i in space_axes(position.axes)[-2:] if i in steps}
+        plane = {i: shape[i] for i in space_axes(position.axes)[-2:] if i in steps}
         wanted = 1
         while max(plane.values(), default=1) > COARSEST_SIDE:
             plane, wanted = {i: -(-n // steps[i]) for i, n in plane.items()}, wanted + 1
     else:
         check_levels(levels)
         wanted = int(levels)
-    plan: list[tuple[Shape, Shape]] = geometry.pyramid_shapes(base.shape, steps, wanted)
+    plan: list[tuple[Shape, Shape]] = geometry.pyramid_shapes(shape, steps, wanted)
     sensible = 1 + sum(1 for (a, _), (b, _) in itertools.pairwise(plan) if a != b)
     if sensible < wanted:
         verb = "halved" if set(steps.values()) == {2} else "made smaller"
         warnings.warn(
-            f"{wanted} levels were asked of {position._place}, but {base.shape} cannot be {verb} beyond {sensible}; "
+            f"{wanted} levels were asked of {position._place}, but {shape} cannot be {verb} beyond {sensible}; "
             f"{sensible} are made.",
             UserWarning,
             stacklevel=4,
@@ -504,9 +478,11 @@ def _level_path(base: str, number: int) -> str:
     return path if found and path != base else str(number)
 
 
-def _planned(position: Position, base: ImageArray, plan: list[tuple[Shape, Shape]]) -> dict[str, ArrayMeta]:
+def _planned(
+    position: Position, source: PinnedArray, plan: list[tuple[Shape, Shape]]
+) -> dict[str, ArrayMeta]:
     """Return path and description of each level of a plan but the first."""
-    base_path, meta = position.dataset_paths[0], base._meta
+    base_path, meta = position.dataset_paths[0], source.meta
     return {
         _level_path(base_path, number): _level_meta(meta, shape)
         for number, (shape, _) in enumerate(plan)
@@ -516,7 +492,7 @@ def _planned(position: Position, base: ImageArray, plan: list[tuple[Shape, Shape
 
 def _create_levels(
     position: Position,
-    base: ImageArray,
+    source: PinnedArray,
     plan: list[tuple[Shape, Shape]],
     method: str,
     beside: Callable[[JSONObject], JSONObject] | None = None,
@@ -526,7 +502,7 @@ def _create_levels(
     Of several calls at a time one creates them, and the others are refused.
     """
     transforms = position.metadata.multiscales[0].datasets[0].coordinate_transformations or []
-    levels = _planned(position, base, plan)
+    levels = _planned(position, source, plan)
     if not levels:
         return
 
@@ -551,25 +527,6 @@ def _create_levels(
 def _level_meta(meta: ArrayMeta, shape: Shape) -> ArrayMeta:
     """Return the metadata of a level: level 0's layout, fitted to the smaller shape."""
     return array_like(meta, zarr_format=meta.zarr_format, shape=shape, dimension_names=meta.dimension_names)
-
-
-def _factors(position: Position, fine: PinnedArray, coarse: PinnedArray) -> Shape:
-    """Return by what each axis shrinks from one stored level to the next."""
-    meta, prefix = position.metadata, len(position.path) + 1 if position.path else 0
-    try:
-        sizes = [geometry.effective_scale(meta, array.path[prefix:]) for array in (coarse, fine)]
-    except MetadataError:  # transforms that cannot be used: they are computed anew anyway
-        sizes = [[1.0] * fine.meta.ndim] * 2
-    ratios = [a / b if b else 0.0 for a, b in zip(*sizes, strict=True)]
-    known = len(ratios) == fine.meta.ndim
-    factors = level_factors(fine.meta.shape, coarse.meta.shape, ratios) if known else None
-    if factors is None or fine.meta.dtype != coarse.meta.dtype:
-        images = [position._level(array.path[prefix:]) for array in (fine, coarse)]
-        raise InvalidArgumentError(
-            f"The pyramid of {position._place} has no whole factor where {images[0]!r} is followed by {images[1]!r}. "
-            "Call delete_pyramid() and compute it anew."
-        )
-    return factors
 
 
 def _described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> ImagesMeta:

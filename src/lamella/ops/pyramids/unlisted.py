@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from lamella.errors import NodeExistsError, NodeNotFoundError
-from lamella.ops.pyramids.update import ended
 from lamella.spec.stale_levels import StaleLevels, read_stale, with_stale
 from lamella.store.keys import is_key
 
@@ -64,6 +63,7 @@ def end(
     levels: Iterable[str],
     name: str,
     change: Callable[[ImagesMeta], ImagesMeta],
+    ended: Callable[[JSONObject], JSONObject],
     work: str | None = None,
 ) -> None:
     """List levels whose pixels are whole, and say that nobody makes them any more: one write.
@@ -80,6 +80,8 @@ def end(
         Under which its document says that they are being made.
     change
         Lists and describes them.
+    ended
+        Changes what the document says of them, see `lamella.ops.pyramids.plan.ended`.
     work
         What was made, as the mark names it.
 
@@ -99,7 +101,7 @@ def end(
 
     def told(attributes: JSONObject) -> JSONObject:
         _check(position, paths, listed, read_stale(attributes), name, work)
-        return ended(name)(attributes)
+        return ended(attributes)
 
     try:
         position._live.edit(listing, beside=told)
