@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import lamella.ops.mending.repair  # noqa: F401 (with all mends)
 from lamella.ops.mending.images import dtype_range, ordered
 from lamella.ops.mending.mends import MENDS, Facts, mended
-from lamella.spec.rules import DIALECTS, RULES, check_attributes
+from lamella.spec.rules import RULES, VERSION_TRAITS, check_attributes
 
 JSON = st.recursive(
     st.none()
@@ -70,7 +70,7 @@ def facts(version, **known):
 @settings(max_examples=150)
 @given(
     kind=st.sampled_from(sorted(KEYS)),
-    version=st.sampled_from(sorted(DIALECTS)),
+    version=st.sampled_from(sorted(VERSION_TRAITS)),
     data=st.data(),
     lost=st.frozensets(st.sampled_from(["A/1", "0"])),
 )

@@ -11,7 +11,7 @@ import pytest
 
 import lamella
 from lamella.models import axes
-from lamella.spec.rules import DIALECTS, RULES
+from lamella.spec.rules import RULES, VERSION_TRAITS
 from lamella.spec.rules.own import OWN_RULES
 
 
@@ -444,7 +444,7 @@ def add_stale_copies(store):
     return [("LM-08", "")]
 
 
-@pytest.fixture(scope="module", params=DIALECTS)
+@pytest.fixture(scope="module", params=VERSION_TRAITS)
 def broken(request, tmp_path_factory, sound):
     target = tmp_path_factory.mktemp("broken") / "plate.zarr"
     expected = build(sound(request.param), target, request.param)
@@ -497,7 +497,7 @@ def test_findings_are_in_the_order_of_the_nodes(broken):
     assert firsts.index("") < firsts.index("A/1/AX01") < firsts.index("A/2/LB01/labels") < firsts.index("B/1")
 
 
-@pytest.mark.parametrize("version", DIALECTS)
+@pytest.mark.parametrize("version", VERSION_TRAITS)
 def test_a_sound_plate_has_no_finding(sound, version):
     report = lamella.validate(sound(version), strict=True, pixels=True)
     assert report.findings == ()

@@ -14,8 +14,8 @@ from lamella.nodes.reporting import facts_of
 from lamella.nodes.session import Place
 from lamella.spec import edits
 from lamella.spec.rules import Finding, check_arrays
-from lamella.spec.rules.dialect import DIALECTS
 from lamella.spec.rules.values import describe
+from lamella.spec.rules.version_traits import VERSION_TRAITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ def broken_by_level(
 ) -> Finding | None:
     """Return a MUST that the metadata keep, and would break with one level more; None where there is none."""
     paths = view.multiscales[0].get_dataset_paths()
-    if not paths or key in paths or position._session.version.name not in DIALECTS:
+    if not paths or key in paths or position._session.version.name not in VERSION_TRAITS:
         return None
     facts: dict[str, ArrayFacts] = {}
     for path in paths:
@@ -62,7 +62,7 @@ def broken_among(
 ) -> Finding | None:
     """Return a MUST that the arrays of some levels keep, and would break with one level more."""
     version, kind = position._session.version, position._kinds[-1]
-    if version.name not in DIALECTS:
+    if version.name not in VERSION_TRAITS:
         return None
 
     def broken(meta: ImagesMeta, arrays: Mapping[str, ArrayFacts]) -> dict[str, Finding]:

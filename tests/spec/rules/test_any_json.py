@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lamella.spec.rules import DIALECTS, ArrayFacts, ParentImage, check_arrays, check_attributes
+from lamella.spec.rules import VERSION_TRAITS, ArrayFacts, ParentImage, check_arrays, check_attributes
 
 DATA = Path(__file__).parents[2] / "data" / "ngff" / "examples"
 KINDS = ("image", "label", "labels", "plate", "well", "bioformats2raw", "ome", "scene")
@@ -48,7 +48,7 @@ FACTS = {path: ArrayFacts((2, 8, 8), "uint16", ("c", "y", "x")) for path in ("0"
 
 
 def judge_all(attributes):
-    for version in DIALECTS:
+    for version in VERSION_TRAITS:
         for kind in KINDS:
             for finding in check_attributes(kind, attributes, version, acquisitions=(0, 1)):
                 assert "\n" not in str(finding)

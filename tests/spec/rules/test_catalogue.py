@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS
-from lamella.spec.rules import DIALECTS, RULES, Finding, location_text
-from lamella.spec.rules.dialect import LABEL_DTYPES
+from lamella.spec.rules import RULES, VERSION_TRAITS, Finding, location_text
+from lamella.spec.rules.version_traits import LABEL_DTYPES
 
 NUMBERS = {
     "ST": range(1, 11),
@@ -37,7 +37,7 @@ def test_every_rule_is_listed_once_and_in_order():
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_a_rule_holds_in_a_version_and_says_what_it_asks(rule):
     assert rule.text
-    assert set(rule.advice_in) <= set(rule.versions) <= {*DIALECTS, "0.9.dev1"}
+    assert set(rule.advice_in) <= set(rule.versions) <= {*VERSION_TRAITS, "0.9.dev1"}
     if rule.level in ("MAY", "fact"):
         assert rule.needs == "unverifiable"
 
@@ -47,9 +47,9 @@ def test_the_word_lists_are_those_of_the_specification():
     assert sorted(SPACE_UNITS) == vocabulary["space_units"]
     assert sorted(TIME_UNITS) == vocabulary["time_units"]
     assert set(vocabulary["label_dtypes"]) == LABEL_DTYPES
-    for version, dialect in DIALECTS.items():
-        assert set(dialect.axis_types) == set(vocabulary["axis_types"][version])
-        assert set(dialect.transformation_types) == set(vocabulary["transformation_types"][version])
+    for version, traits in VERSION_TRAITS.items():
+        assert set(traits.axis_types) == set(vocabulary["axis_types"][version])
+        assert set(traits.transformation_types) == set(vocabulary["transformation_types"][version])
 
 
 def test_a_finding_says_level_rule_place_fault_and_remedy_on_one_line():

@@ -472,10 +472,10 @@ def test_an_untyped_fourth_axis_is_advice_in_05():
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(InvalidArgumentError, match="no kind 'movie' of document; give one of image"):
+    with pytest.raises(InvalidArgumentError, match="no kind 'movie' of document; use one of image"):
         check_attributes("movie", {}, "0.5")
 
 
 def test_an_unknown_version_is_refused():
-    with pytest.raises(InvalidArgumentError, match=r"version '0\.7'; give one of 0\.4, 0\.5, 0\.6"):
+    with pytest.raises(InvalidArgumentError, match=r"version '0\.7'; use one of 0\.4, 0\.5, 0\.6"):
         check_attributes("image", {}, "0.7")

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from lamella.ops.mending.mends import mends
 from lamella.spec.channels import channel_color
-from lamella.spec.rules.outline import array_axes, axis_names, datasets, multiscales
+from lamella.spec.rules.raw_json import array_axes, axis_names, datasets, multiscales
 from lamella.spec.rules.values import is_integer, is_number, numbers, objects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lamella.ops.mending.mends import Facts
-    from lamella.spec.rules import Dialect
+    from lamella.spec.rules import VersionTraits
     from lamella.types import JSON, JSONObject
 
 _COLOR = re.compile(r"(?:#|0[xX])?([0-9A-Fa-f]{6})")
@@ -31,10 +31,10 @@ _INTEGER = re.compile(r"(u?)int(8|16|32|64)")
 @mends("CT-02", "CT-03", "CT-04", "CT-07", kinds=("image",))
 def order_transformations(ome: JSONObject, facts: Facts) -> None:
     """Write one scale and then at most one translation that do what the list did, in the order of the list."""
-    if facts.dialect.coordinate_systems:
+    if facts.traits.coordinate_systems:
         return
     for _, entry in multiscales(ome):
-        axes = array_axes(entry, facts.dialect)
+        axes = array_axes(entry, facts.traits)
         if axes is None:
             continue
         for owner in (entry, *(dataset for _, dataset in datasets(entry))):
@@ -95,7 +95,7 @@ def write_plain_colors(ome: JSONObject, facts: Facts) -> None:
     """Write channel colors as six hex digits; where there is none, the usual one of the channel's name."""
     for _, channel in _channels(ome):
         if "color" not in channel:
-            if not facts.dialect.coordinate_systems:  # optional in 0.6
+            if not facts.traits.coordinate_systems:  # optional in 0.6
                 channel["color"] = channel_color(str(channel.get("label", "")))
             continue
         color = channel["color"].strip() if isinstance(channel["color"], str) else ""
@@ -110,7 +110,7 @@ def complete_windows(ome: JSONObject, facts: Facts) -> None:
     """Complete windows: min and max are the range of the data type, start and end where they are missing the same."""
     bounds = dtype_range(facts.dtype)
     for _, channel in _channels(ome):
-        stated = channel.get("window", {} if not facts.dialect.coordinate_systems else None)
+        stated = channel.get("window", {} if not facts.traits.coordinate_systems else None)
         if not isinstance(stated, dict):
             continue
         known = {key: stated[key] for key in ("start", "end", "min", "max") if is_number(stated.get(key))}
@@ -152,7 +152,7 @@ def list_labels(ome: JSONObject, facts: Facts) -> None:
     listed = value if isinstance(value, list) else []
     kept = [path for path in listed if isinstance(path, str) and path not in facts.lost]
     # 0.4 leaves it to the writer which label images are listed.
-    others = facts.unlisted if not isinstance(value, list) or facts.dialect.wrapper else ()
+    others = facts.unlisted if not isinstance(value, list) or facts.traits.wrapper else ()
     ome["labels"] = list(dict.fromkeys([*kept, *others]))
 
 
@@ -200,14 +200,14 @@ def keep_last_colors(ome: JSONObject, facts: Facts) -> None:
 
 
 def dimension_names(
-    ome: JSONObject, path: str, stored: tuple[str | None, ...] | None, ndim: int, dialect: Dialect
+    ome: JSONObject, path: str, stored: tuple[str | None, ...] | None, ndim: int, traits: VersionTraits
 ) -> list[str] | None:
     """Give the names that an array of an image should have (ST-05); None where it has them, or nothing tells.
 
     Names that are those of the axes in another order are left alone: the axes may be wrong (AX-12).
     """
     for _, entry in multiscales(ome):
-        axes = array_axes(entry, dialect)
+        axes = array_axes(entry, traits)
         names = axis_names(axes) if axes else None
         if (
             names is None

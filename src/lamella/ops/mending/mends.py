@@ -13,13 +13,13 @@ import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules import DIALECTS
+from lamella.spec.rules import VERSION_TRAITS
 from lamella.spec.rules.values import objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lamella.spec.rules import Dialect, Kind
+    from lamella.spec.rules import Kind, VersionTraits
     from lamella.types import JSON, JSONObject
 
 Fields = list[tuple[str, int | None]]
@@ -54,9 +54,9 @@ class Facts:
     dtype: str = ""
 
     @property
-    def dialect(self) -> Dialect:
+    def version_traits(self) -> VersionTraits:
         """What differs between versions."""
-        return DIALECTS[self.version]
+        return VERSION_TRAITS[self.version]
 
 
 @dataclass(frozen=True)
@@ -139,14 +139,12 @@ _ALL: tuple[Kind, ...] = ("image", "label", "labels", "plate", "well", "bioforma
 @mends("ST-07", kinds=_ALL)
 def state_the_version(ome: JSONObject, facts: Facts) -> None:
     """Write `ome.version` where it is missing, a number, or a variant of 0.5 (drafts of 0.6 differ from it)."""
-    dialect, stated = facts.dialect, ome.get("version")
-    is_variant = (
-        isinstance(stated, str) and not dialect.coordinate_systems and stated.startswith(dialect.name)
-    )
-    is_number = isinstance(stated, float) and str(stated) == dialect.name
+    traits, stated = facts.traits, ome.get("version")
+    is_variant = isinstance(stated, str) and not traits.coordinate_systems and stated.startswith(traits.name)
+    is_number = isinstance(stated, float) and str(stated) == traits.name
     known = stated is None or is_number or is_variant  # nobody knows what another value stands for
-    if dialect.wrapper and stated not in dialect.version_names and known:
-        ome["version"] = dialect.version_names[0]
+    if traits.wrapper and stated not in traits.version_names and known:
+        ome["version"] = traits.version_names[0]
         # First, as writers have it.
         ome |= {"version": ome.pop("version")} | {key: ome.pop(key) for key in list(ome)}
 
@@ -154,7 +152,7 @@ def state_the_version(ome: JSONObject, facts: Facts) -> None:
 @mends("VE-01", "VE-02", "VE-04", kinds=_ALL)
 def state_inner_versions(ome: JSONObject, facts: Facts) -> None:
     """Write the version of each part where it has one (0.4), take it out where it has none (0.6)."""
-    rules = facts.dialect
+    rules = facts.traits
     parts = [part for key in ("plate", "well", "image-label") if isinstance(part := ome.get(key), dict)]
     parts += [entry for _, entry in objects(ome.get("multiscales"))]
     for part in parts:

@@ -11,7 +11,7 @@ from lamella.ops.mending.images import dimension_names
 from lamella.ops.mending.mends import Facts, mended
 from lamella.ops.mending.plates import exchanged
 from lamella.ops.validation.walk import Inspection
-from lamella.spec.rules import DIALECTS
+from lamella.spec.rules import VERSION_TRAITS
 from lamella.spec.rules.values import is_integer, objects, strings
 from lamella.spec.versions import by_name
 from lamella.store import format_v2
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lamella.ops.mending.mends import Fields
     from lamella.ops.validation.walk import Judged
     from lamella.ops.walk_store import ArrayNode, StoredNode
-    from lamella.spec.rules import Dialect, Kind
+    from lamella.spec.rules import Kind, VersionTraits
     from lamella.types import JSON, JSONObject
 
 _OME_KEYS = (
@@ -69,19 +69,19 @@ class Planner:
         node = judged.node
         self._mend_comments(node)
         # Of two versions or Zarr formats in one store, nobody knows which one is meant.
-        if judged.version != self._version() or judged.version not in DIALECTS or len(node.formats) > 1:
+        if judged.version != self._version() or judged.version not in VERSION_TRAITS or len(node.formats) > 1:
             return
-        dialect = DIALECTS[judged.version]
+        traits = VERSION_TRAITS[judged.version]
         if node.unreadable or not isinstance(node.attributes, dict):
             return
-        attributes, rules = unwrapped(node.attributes, dialect)
-        ome = attributes.get("ome") if dialect.wrapper else attributes
+        attributes, rules = unwrapped(node.attributes, traits)
+        ome = attributes.get("ome") if traits.wrapper else attributes
         if ome is None and judged.kind == "labels":
             ome = {}  # what such a group says can be found out; of any other group nobody knows
             rules += ("ST-02", "ST-03")
         if not isinstance(ome, dict):
             return
-        if dialect.zarr_format == 2 and V2.group not in node.data:
+        if traits.zarr_format == 2 and V2.group not in node.data:
             self.drafts.put(node.path, V2.group, dict(format_v2.GROUP_DOCUMENT), ("ST-01",))
         facts = self._facts(judged, ome)
         for kind in _kinds(judged):
@@ -89,9 +89,9 @@ class Planner:
             rules += more
         self._keep_fields(judged, ome)
         if rules:
-            new = attributes | {"ome": ome} if dialect.wrapper else ome
-            self.drafts.put_attributes(node.path, new, dialect.zarr_format, rules)
-        self._mend_arrays(judged, ome, dialect)
+            new = attributes | {"ome": ome} if traits.wrapper else ome
+            self.drafts.put_attributes(node.path, new, traits.zarr_format, rules)
+        self._mend_arrays(judged, ome, traits)
         if judged.kind == "plate":
             self._mend_rows(judged, ome)
 
@@ -147,15 +147,15 @@ class Planner:
 
     # -- arrays and rows -----------------------------------------------------------------------------------------------
 
-    def _mend_arrays(self, judged: Judged, ome: JSONObject, dialect: Dialect) -> None:
+    def _mend_arrays(self, judged: Judged, ome: JSONObject, traits: VersionTraits) -> None:
         for path, array in judged.arrays.items():
             self._mend_comments(array)
-            self._write_separator(array, dialect)
+            self._write_separator(array, traits)
             if array.facts is None or array.zarr_format != 3 or V3.group not in array.documents:
                 continue
             document = dict(array.documents[V3.group])
             rules: tuple[str, ...] = ()
-            names = dimension_names(ome, path, array.facts.dimension_names, len(array.facts.shape), dialect)
+            names = dimension_names(ome, path, array.facts.dimension_names, len(array.facts.shape), traits)
             if names is not None:
                 document["dimension_names"] = names
                 rules += ("ST-05",)
@@ -169,9 +169,9 @@ class Planner:
             if rules:
                 self.drafts.put(array.path, V3.group, document, rules)
 
-    def _write_separator(self, array: ArrayNode, dialect: Dialect) -> None:
+    def _write_separator(self, array: ArrayNode, traits: VersionTraits) -> None:
         """Write the separator of chunk keys that the version wants, where all chunks are stored under such keys."""
-        wanted, document = dialect.chunk_separator, array.documents.get(V2.array)
+        wanted, document = traits.chunk_separator, array.documents.get(V2.array)
         if wanted != "/" or document is None or document.get("dimension_separator", ".") == wanted:
             return
         if self._reader.are_nested(array.path):
@@ -185,7 +185,7 @@ class Planner:
                 self.drafts.put(node.path, V2.group, dict(format_v2.GROUP_DOCUMENT), ("ST-01",))
             elif not node.exists:
                 attributes = by_name(judged.version).with_ome({}, {})
-                zarr_format = DIALECTS[judged.version].zarr_format
+                zarr_format = VERSION_TRAITS[judged.version].zarr_format
                 self.drafts.put_attributes(node.path, attributes, zarr_format, (f"ST-0{zarr_format - 1}",))
 
 
@@ -204,7 +204,7 @@ def _listed(kind: Kind, ome: JSONObject) -> list[str]:
     return [entry["path"] for _, entry in entries if isinstance(entry.get("path"), str)]
 
 
-def unwrapped(attributes: JSONObject, dialect: Dialect) -> tuple[JSONObject, tuple[str, ...]]:
+def unwrapped(attributes: JSONObject, traits: VersionTraits) -> tuple[JSONObject, tuple[str, ...]]:
     """Move metadata to the place where the version has them (ST-01, ST-03).
 
     Returns
@@ -216,13 +216,13 @@ def unwrapped(attributes: JSONObject, dialect: Dialect) -> tuple[JSONObject, tup
 
     Examples
     --------
-    >>> unwrapped({"well": {}, "lab": "ours"}, DIALECTS["0.5"])
+    >>> unwrapped({"well": {}, "lab": "ours"}, VERSION_TRAITS["0.5"])
     ({'lab': 'ours', 'ome': {'well': {}}}, ('ST-03',))
-    >>> unwrapped({"ome": {"version": "0.5", "well": {}}}, DIALECTS["0.4"])
+    >>> unwrapped({"ome": {"version": "0.5", "well": {}}}, VERSION_TRAITS["0.4"])
     ({'well': {}}, ('ST-01',))
     """
     wrapped: JSON = attributes.get("ome")
-    if not dialect.wrapper:
+    if not traits.wrapper:
         if (
             isinstance(wrapped, dict)
             and not attributes.keys() & set(_OME_KEYS)

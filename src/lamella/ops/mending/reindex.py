@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.walk_store import StoredNode, StoreReader
 from lamella.spec.names import is_name
-from lamella.spec.rules import DIALECTS
+from lamella.spec.rules import VERSION_TRAITS
 from lamella.spec.rules.values import is_integer, is_text, objects
 from lamella.spec.versions import by_name
 from lamella.store.keys import join, natural_order
@@ -174,7 +174,7 @@ def _images_of(well: JSON) -> JSON:
 
 def _version(wells: dict[str, dict[str, StoredNode]], store: str) -> SpecVersion:
     versions = {image.version: image.path for images in wells.values() for image in images.values()}
-    unknown = [name for name in versions if name not in DIALECTS]
+    unknown = [name for name in versions if name not in VERSION_TRAITS]
     if len(versions) > 1 or unknown:
         shown = ", ".join(f"{name or 'unknown'} ({path})" for name, path in versions.items())
         raise MetadataError(
@@ -233,7 +233,7 @@ def _well(
 
 def _stated(part: JSONObject, version: SpecVersion) -> JSONObject:
     """Give a part with the version key that it should have (VE-02), and without one that it should not (VE-04)."""
-    if DIALECTS[version.name].inner_versions:
+    if VERSION_TRAITS[version.name].inner_versions:
         return {"version": version.name} | part | {"version": version.name}
     return {key: value for key, value in part.items() if key != "version"}
 

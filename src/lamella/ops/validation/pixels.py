@@ -19,8 +19,8 @@ from lamella.ops.integrity.decoding import decode, places_to_decode
 from lamella.ops.pyramids.downsample import downsample
 from lamella.ops.pyramids.level import level_factors, recorded_method
 from lamella.ops.regions import PIECE_BYTES, enlarge, piece_shape, regions
-from lamella.spec.rules import DIALECTS, Finding
-from lamella.spec.rules.outline import datasets, level_scale, multiscales, ome_object
+from lamella.spec.rules import VERSION_TRAITS, Finding
+from lamella.spec.rules.raw_json import datasets, level_scale, multiscales, ome_object
 from lamella.spec.rules.values import describe
 from lamella.spec.stale_levels import read_stale
 from lamella.store.arrays import StoredArray
@@ -112,9 +112,9 @@ def _compare_image(
     damaged: set[str],
     workers: Workers,
 ) -> None:
-    if image.version not in DIALECTS:
+    if image.version not in VERSION_TRAITS:
         return
-    ome = ome_object(image.node.attributes, DIALECTS[image.version])
+    ome = ome_object(image.node.attributes, VERSION_TRAITS[image.version])
     for _, entry in multiscales(ome):
         levels = [
             (item, str(item["path"])) for _, item in datasets(entry) if isinstance(item.get("path"), str)

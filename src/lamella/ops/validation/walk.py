@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from lamella.ops.validation import collection, plate
 from lamella.ops.validation.copies import Copies, copies_of
-from lamella.spec.rules import DIALECTS, RULES, ParentImage, check_arrays, check_attributes
-from lamella.spec.rules.judge import Judge
-from lamella.spec.rules.outline import datasets, multiscales, ome_object
+from lamella.spec.rules import RULES, VERSION_TRAITS, ParentImage, check_arrays, check_attributes
 from lamella.spec.rules.own import own_finding
+from lamella.spec.rules.raw_json import datasets, multiscales, ome_object
+from lamella.spec.rules.rule_context import RuleContext
 from lamella.spec.rules.values import describe
 from lamella.spec.versions import detect
 from lamella.store.keys import join
@@ -129,7 +129,9 @@ class Inspection:
         if version not in RULES[rule].versions:
             return
         path = node if isinstance(node, str) else node.path
-        self.findings.append(Judge(DIALECTS[version], path).find(rule, at, found, remedy, level=level))
+        self.findings.append(
+            RuleContext(VERSION_TRAITS[version], path).finding(rule, at, found, remedy, level=level)
+        )
 
     def find_own(
         self, rule: str, node: str, found: str, remedy: str, *, at: Location = (), level: Level | None = None
@@ -176,7 +178,7 @@ class Inspection:
                     (),
                     fault.found,
                     "remove the comments",
-                    version=self.version if self.version in DIALECTS else "0.4",
+                    version=self.version if self.version in VERSION_TRAITS else "0.4",
                 )
             elif fault.rule == "LM-03":
                 self.find_own("LM-03", node.path, fault.found, "write a number, or leave the value out")
@@ -235,7 +237,7 @@ class Inspection:
         if node.zarr_format != 3 or not isinstance(node.attributes, dict):
             return node.stated_version or "unknown"
         # An unknown version is a finding of ST-07. The other rules are those of the store, or of the group's form.
-        if self.version in DIALECTS and DIALECTS[self.version].zarr_format == 3:
+        if self.version in VERSION_TRAITS and VERSION_TRAITS[self.version].zarr_format == 3:
             return self.version
         unversioned = {key: value for key, value in node.ome.items() if key != "version"}
         return detect(3, {"ome": unversioned}).name
@@ -266,7 +268,7 @@ class Inspection:
         version = self._node_version(node)
         if node.unreadable:
             return version
-        if version in DIALECTS:
+        if version in VERSION_TRAITS:
             found = check_attributes(
                 kind, node.attributes, version, node=node.path, acquisitions=acquisitions
             )
@@ -280,7 +282,7 @@ class Inspection:
             return version
         self._admitted.add(node.path)
         self.judged += 1
-        if version not in DIALECTS:
+        if version not in VERSION_TRAITS:
             self.find_own(
                 "LM-04",
                 node.path,
@@ -290,8 +292,8 @@ class Inspection:
             return version
         if self.version is None:
             self.version = version
-        if self.version in DIALECTS and node.zarr_format != DIALECTS[self.version].zarr_format:
-            wanted = DIALECTS[self.version].zarr_format
+        if self.version in VERSION_TRAITS and node.zarr_format != VERSION_TRAITS[self.version].zarr_format:
+            wanted = VERSION_TRAITS[self.version].zarr_format
             rule = {2: "ST-01", 3: "ST-02"}[wanted]
             found = f"the group is Zarr v{node.zarr_format}" if node.exists else "the folder is no group"
             self.find(rule, node, (), found, f"store it as Zarr v{wanted}", version=self.version)
@@ -315,8 +317,8 @@ class Inspection:
             return self._version(node)
         found = self._version(node)
         # 0.1 to 0.3 are told by their documents; all else has the version of the store.
-        if found in DIALECTS and self.version in DIALECTS:
-            same = DIALECTS[found].zarr_format == DIALECTS[self.version].zarr_format
+        if found in VERSION_TRAITS and self.version in VERSION_TRAITS:
+            same = VERSION_TRAITS[found].zarr_format == VERSION_TRAITS[self.version].zarr_format
             return self.version if same else found
         return found
 
@@ -331,7 +333,7 @@ class Inspection:
         self.judge("image", node)
         if label:
             self.judge("label", node)
-        known = ome_object(node.attributes, DIALECTS[version]) if version in DIALECTS else {}
+        known = ome_object(node.attributes, VERSION_TRAITS[version]) if version in VERSION_TRAITS else {}
         ome = known if "multiscales" in known else node.ome
         for path in _dataset_paths(ome):
             judged.arrays[path] = self.read_array(join(node.path, path), node.zarr_format)
@@ -350,7 +352,7 @@ class Inspection:
 
     def _judge_arrays(self, judged: Judged, parent: Judged | None) -> None:
         node, version = judged.node, judged.version
-        rules = version if version in DIALECTS else "0.4"
+        rules = version if version in VERSION_TRAITS else "0.4"
         facts = {path: array.facts for path, array in judged.arrays.items() if array.facts is not None}
         above = None
         if parent is not None:
@@ -358,7 +360,7 @@ class Inspection:
             above = ParentImage(parent.node.attributes, levels)
         kind: Kind = "label" if judged.kind == "label" else "image"
         for finding in check_arrays(kind, node.attributes, rules, facts, node=node.path, parent=above):
-            if version not in DIALECTS and finding.rule not in _ARRAY_RULES_OF_ALL:
+            if version not in VERSION_TRAITS and finding.rule not in _ARRAY_RULES_OF_ALL:
                 continue
             if finding.rule == "MS-04" and self._is_damaged(judged, finding):
                 continue  # it is there, and LM-01 or LM-07 says what is wrong with it

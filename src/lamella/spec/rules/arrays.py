@@ -1,4 +1,4 @@
-"""Rules that compare an image document with its arrays, given as plain facts: no array is opened here.
+"""Rules that compare an image document with facts of its arrays; no array is opened here.
 
 Layer: spec.
 """
@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from lamella.spec.rules.dialect import LABEL_DTYPES
-from lamella.spec.rules.outline import array_axes, axis_names, datasets, multiscales, ome_object
+from lamella.spec.rules.raw_json import array_axes, axis_names, datasets, multiscales, ome_object
 from lamella.spec.rules.values import describe
+from lamella.spec.rules.version_traits import LABEL_DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.judge import Judge
+    from lamella.spec.rules.rule_context import RuleContext
     from lamella.types import JSON, JSONObject
 
 
 @dataclass(frozen=True)
 class ArrayFacts:
-    """What the rules ask of an array.
+    """The facts of an array that the rules need.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class ArrayFacts:
     dtype
         Name of the data type without byte order, such as ``"uint16"``.
     dimension_names
-        Names stored with the array (Zarr v3), None when there are none.
+        Names stored with the array (Zarr v3), None if there are none.
     separator
         Separator of its chunk keys, ``"/"`` or ``"."``.
     zarr_format
@@ -56,12 +56,12 @@ class ParentImage:
 
 
 def check_image_arrays(
-    ome: JSONObject, at: Location, arrays: Mapping[str, ArrayFacts], judge: Judge
+    ome: JSONObject, at: Location, arrays: Mapping[str, ArrayFacts], context: RuleContext
 ) -> Iterator[Finding]:
-    """Judge each multiscale against its arrays."""
+    """Compare each multiscale with its arrays."""
     for place, multiscale in multiscales(ome):
         where = (*at, "multiscales", place, "datasets")
-        axes = array_axes(multiscale, judge.dialect)
+        axes = array_axes(multiscale, context.traits)
         levels: list[tuple[Location, ArrayFacts]] = []
         for number, dataset in datasets(multiscale):
             path = dataset.get("path")
@@ -69,7 +69,7 @@ def check_image_arrays(
                 continue
             spot = (*where, number, "path")
             if path not in arrays:
-                yield judge.find(
+                yield context.finding(
                     "MS-04",
                     spot,
                     f"there is no array {describe(path)}",
@@ -77,27 +77,31 @@ def check_image_arrays(
                 )
                 continue
             levels.append((spot, arrays[path]))
-            yield from _check_storage(arrays[path], spot, judge)
+            yield from _check_storage(arrays[path], spot, context)
             if axes is not None:
-                yield from _check_dimensions(arrays[path], axes, spot, judge)
-        yield from _check_levels(levels, judge)
+                yield from _check_dimensions(arrays[path], axes, spot, context)
+        yield from _check_levels(levels, context)
 
 
-def _check_storage(facts: ArrayFacts, at: Location, judge: Judge) -> Iterator[Finding]:
-    wanted = judge.dialect.zarr_format
+def _check_storage(facts: ArrayFacts, at: Location, context: RuleContext) -> Iterator[Finding]:
+    wanted = context.traits.zarr_format
     if facts.zarr_format != wanted:
         rule = {2: "ST-01", 3: "ST-02"}[wanted]
-        yield judge.find(rule, at, f"the array is Zarr v{facts.zarr_format}", f"store it as Zarr v{wanted}")
-    separator = judge.dialect.chunk_separator
+        yield context.finding(
+            rule, at, f"the array is Zarr v{facts.zarr_format}", f"store it as Zarr v{wanted}"
+        )
+    separator = context.traits.chunk_separator
     if separator is not None and facts.separator != separator:
-        yield judge.find(
+        yield context.finding(
             "ST-04", at, f"the chunk keys are separated by {describe(facts.separator)}", f"use '{separator}'"
         )
 
 
-def _check_dimensions(facts: ArrayFacts, axes: list[JSON], at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_dimensions(
+    facts: ArrayFacts, axes: list[JSON], at: Location, context: RuleContext
+) -> Iterator[Finding]:
     if len(facts.shape) != len(axes):
-        yield judge.find(
+        yield context.finding(
             "AX-05",
             at,
             f"the array has {len(facts.shape)} dimensions, there are {len(axes)} axes",
@@ -109,38 +113,40 @@ def _check_dimensions(facts: ArrayFacts, axes: list[JSON], at: Location, judge: 
         return
     stored = facts.dimension_names
     if stored is None:
-        yield judge.find("ST-05", at, "the array has no dimension_names", f"write {describe(names)}")
+        yield context.finding("ST-05", at, "the array has no dimension_names", f"write {describe(names)}")
     elif list(stored) == names:
         return
     elif None not in stored and sorted(map(str, stored)) == sorted(names):
-        yield judge.find(
+        yield context.finding(
             "AX-12",
             at,
             f"the dimensions of the array are {describe(list(stored))}, the axes {describe(names)}",
             "put the axes in the order of the dimensions",
         )
     else:
-        yield judge.find(
+        yield context.finding(
             "ST-05", at, f"dimension_names are {describe(list(stored))}", f"write {describe(names)}"
         )
 
 
-def _check_levels(levels: list[tuple[Location, ArrayFacts]], judge: Judge) -> Iterator[Finding]:
+def _check_levels(levels: list[tuple[Location, ArrayFacts]], context: RuleContext) -> Iterator[Finding]:
     if not levels:
         return
     first = levels[0][1]
     for at, facts in levels:
         if len(facts.shape) != len(first.shape):
-            yield judge.find(
+            yield context.finding(
                 "MS-06",
                 at,
                 f"the array has {len(facts.shape)} dimensions, the first level {len(first.shape)}",
                 "give all levels the same dimensions",
             )
         elif len(facts.shape) > 5:
-            yield judge.find("MS-06", at, f"the array has {len(facts.shape)} dimensions", "use at most 5")
+            yield context.finding(
+                "MS-06", at, f"the array has {len(facts.shape)} dimensions", "use at most 5"
+            )
         if facts.dtype != first.dtype:
-            yield judge.find(
+            yield context.finding(
                 "MS-07",
                 at,
                 f"the array is {facts.dtype}, the first level {first.dtype}",
@@ -148,7 +154,7 @@ def _check_levels(levels: list[tuple[Location, ArrayFacts]], judge: Judge) -> It
             )
     for (_, finer), (at, coarser) in pairwise(levels):
         if len(finer.shape) == len(coarser.shape) and math.prod(coarser.shape) > math.prod(finer.shape):
-            yield judge.find(
+            yield context.finding(
                 "MS-05",
                 at,
                 f"shape {describe(list(coarser.shape))} follows {describe(list(finer.shape))}",
@@ -157,12 +163,18 @@ def _check_levels(levels: list[tuple[Location, ArrayFacts]], judge: Judge) -> It
 
 
 def check_label_arrays(
-    ome: JSONObject, at: Location, arrays: Mapping[str, ArrayFacts], parent: ParentImage | None, judge: Judge
+    ome: JSONObject,
+    at: Location,
+    arrays: Mapping[str, ArrayFacts],
+    parent: ParentImage | None,
+    context: RuleContext,
 ) -> Iterator[Finding]:
-    """Judge a label image against its arrays and its image (LB-03 to LB-05, LB-14, LB-15)."""
+    """Compare a label image with its arrays and its image (LB-03 to LB-05, LB-14, LB-15)."""
     entries = list(multiscales(ome))
     if not entries:
-        yield judge.find("LB-03", at, "the label image has no multiscales", "describe it as an image, too")
+        yield context.finding(
+            "LB-03", at, "the label image has no multiscales", "describe it as an image, too"
+        )
         return
     for place, multiscale in entries:
         where = (*at, "multiscales", place, "datasets")
@@ -170,7 +182,7 @@ def check_label_arrays(
             path = dataset.get("path")
             facts = arrays.get(path) if isinstance(path, str) else None
             if facts is not None and facts.dtype not in LABEL_DTYPES:
-                yield judge.find(
+                yield context.finding(
                     "LB-05",
                     (*where, number, "path"),
                     f"the array is {facts.dtype}",
@@ -178,35 +190,39 @@ def check_label_arrays(
                 )
     if parent is not None:
         place, multiscale = entries[0]
-        yield from _check_parent(multiscale, (*at, "multiscales", place), arrays, parent, judge)
+        yield from _check_parent(multiscale, (*at, "multiscales", place), arrays, parent, context)
 
 
 def _check_parent(
-    multiscale: JSONObject, at: Location, arrays: Mapping[str, ArrayFacts], parent: ParentImage, judge: Judge
+    multiscale: JSONObject,
+    at: Location,
+    arrays: Mapping[str, ArrayFacts],
+    parent: ParentImage,
+    context: RuleContext,
 ) -> Iterator[Finding]:
-    entries = list(multiscales(ome_object(parent.attributes, judge.dialect)))
+    entries = list(multiscales(ome_object(parent.attributes, context.traits)))
     if not entries:
-        yield judge.find(
+        yield context.finding(
             "LB-15", at, "the parent of the label image has no multiscales", "put labels in an image"
         )
         return
     image = entries[0][1]
     levels, wanted = datasets(multiscale), datasets(image)
     if len(levels) != len(wanted):
-        yield judge.find(
+        yield context.finding(
             "LB-04",
             (*at, "datasets") if "datasets" in multiscale else at,
             f"the label image has {len(levels)} levels, its image {len(wanted)}",
             "write as many levels",
         )
-    axes = [array_axes(entry, judge.dialect) for entry in (multiscale, image)]
+    axes = [array_axes(entry, context.traits) for entry in (multiscale, image)]
     names = [axis_names(found) if found else None for found in axes]
     for (number, level), (_, dataset) in zip(levels, wanted, strict=False):
         label = _lengths(level, arrays, names[0])
         size = _lengths(dataset, parent.arrays, names[1])
         for name, length in label.items():
             if name in size and length not in (size[name], 1):
-                yield judge.find(
+                yield context.finding(
                     "LB-14",
                     (*at, "datasets", number, "path"),
                     f"axis {describe(name)} is {length} long, {size[name]} in the image",

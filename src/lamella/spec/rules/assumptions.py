@@ -1,4 +1,4 @@
-"""What lamella assumes where a document breaks a rule: which findings a reader reports, and in which words.
+"""The assumptions that lamella makes where a document breaks a rule, and which findings a reader reports.
 
 Layer: spec.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.spec.rules.check import check_arrays, check_attributes
-from lamella.spec.rules.dialect import DIALECTS
 from lamella.spec.rules.frames import Frame, frame_of
-from lamella.spec.rules.outline import ome_object
 from lamella.spec.rules.own import own_finding
+from lamella.spec.rules.raw_json import ome_object
+from lamella.spec.rules.version_traits import VERSION_TRAITS
 from lamella.spec.versions.older_documents import guesses_of, stated_older
 
 if TYPE_CHECKING:
@@ -81,17 +81,17 @@ ASSUMPTIONS: dict[str, str] = {
     "LM-13": "the first entry of a level counts",
     "LM-14": "each level is read as it is described",
 }
-"""What is assumed where a rule is broken, by its id; for all others a value is used as it is stored."""
+"""The assumption for each broken rule, by id; for all other rules the stored value is used."""
 
 _CHOICES = frozenset(["LM-02", "LM-04", "LM-11", "LM-12", "LM-13", "LM-14"])
-"""Rules that leave a document valid, and a reader with a choice."""
+"""Rules on valid documents that leave a choice to the reader."""
 
 _UNFILLED = frozenset(["PL-01", "PL-02", "PL-05"])
 _PENDING = frozenset(["MS-01", "OM-03"])
 
 
 def assumption(finding: Finding, version: str) -> str:
-    """Return what is assumed where a rule is broken.
+    """Return what lamella assumes where a rule is broken.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def reported(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def kinds_of(ome: JSONObject) -> tuple[Kind, ...]:
-    """Return what a document says it is, by its keys.
+    """Return the kinds of a document, from its keys.
 
     Examples
     --------
@@ -127,10 +127,10 @@ def kinds_of(ome: JSONObject) -> tuple[Kind, ...]:
 
 
 def document_findings(kinds: Iterable[Kind], attributes: JSONObject, version: str) -> tuple[Finding, ...]:
-    """Return what a reader reports of one document.
+    """Return the findings of one document that a reader reports.
 
-    A plate without wells and an image without levels yet are what lamella itself stores before the first one is
-    created: that their lists are empty is not reported.
+    Before their first well or level is created, lamella stores plates without wells and images without levels. Their
+    empty lists are not reported.
 
     Examples
     --------
@@ -139,10 +139,10 @@ def document_findings(kinds: Iterable[Kind], attributes: JSONObject, version: st
     ['OM-02']
     """
     older = stated_older(attributes) if version == "0.4" else version
-    if older not in DIALECTS and older is not None:
+    if older not in VERSION_TRAITS and older is not None:
         guesses = guesses_of(attributes, older) if "image" in kinds else None
         return () if guesses is None else (own_finding("LM-04", "", guesses, "upgrade the store"),)
-    ome = ome_object(attributes, DIALECTS[version])
+    ome = ome_object(attributes, VERSION_TRAITS[version])
     findings: list[Finding] = []
     for kind in kinds:
         found = check_attributes(kind, attributes, version)
@@ -159,8 +159,8 @@ def document_findings(kinds: Iterable[Kind], attributes: JSONObject, version: st
 
 
 def image_frame(attributes: JSONObject, version: str) -> Frame | None:
-    """Return what an image document has in common with others, and what is found in all of them."""
-    if version not in DIALECTS:
+    """Return the frame of an image document: the findings that it shares with other documents."""
+    if version not in VERSION_TRAITS:
         return None
     return frame_of(attributes, version, lambda given: document_findings(("image",), given, version))
 
@@ -173,7 +173,9 @@ def array_findings(
     kind: Kind, attributes: JSONObject, version: str, arrays: Mapping[str, ArrayFacts]
 ) -> tuple[Finding, ...]:
     """Return what a reader reports of the levels of an image that it has read so far."""
-    if version not in DIALECTS:
+    if version not in VERSION_TRAITS:
         return ()
     found = check_arrays(kind, attributes, version, arrays)
-    return reported(finding for finding in found if finding.rule != "MS-04")  # a level that was not read yet
+    return reported(
+        finding for finding in found if finding.rule != "MS-04"
+    )  # a level that has not been read yet

@@ -1,7 +1,7 @@
-"""Every rule of OME-NGFF that lamella knows, as a table: what it asks, and what it takes to check it.
+"""The table of all rules of OME-NGFF: what each requires, and what is needed to check it.
 
-Pure data; the checks are in the modules beside this one. Documentation and reports list this table. Rules of
-the draft 0.9.dev1 are named so that nobody looks for them in vain; nothing checks them.
+Pure data; the checks are in the modules beside this one. Documentation and reports list this table. Rules of the draft
+0.9.dev1 are listed although nothing checks them.
 
 Layer: spec. Imports nothing of lamella.
 """
@@ -30,12 +30,12 @@ class Rule:
     versions
         Versions in which the rule holds.
     text
-        What it asks.
+        The requirement.
     needs
-        What a check must see: one ``document``, the facts of its ``arrays``, the ``hierarchy`` of groups and
-        files, or nothing that a file shows (``unverifiable``).
+        What a check reads: one ``document``, the facts of its ``arrays``, the ``hierarchy`` of groups and files,
+        or nothing that a file shows (``unverifiable``).
     advice_in
-        Versions in which the MUST of the text is only reported as a SHOULD.
+        Versions in which the MUST of the text is reported as a SHOULD.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class Rule:
     advice_in: tuple[str, ...] = ()
 
     def level_in(self, version: str) -> Level:
-        """Give the level of a finding of this rule in a version."""
+        """Return the level of a finding of this rule in a version."""
         return "MUST" if self.level == "MUST" and version not in self.advice_in else "SHOULD"
 
 

@@ -1,4 +1,4 @@
-"""The two entrances to the rules: one document, and one image document with the facts of its arrays.
+"""The two entry points of the rules: one document, and one image document with the facts of its arrays.
 
 Layer: spec.
 """
@@ -11,16 +11,16 @@ from lamella.errors import InvalidArgumentError
 from lamella.spec.rules.arrays import ArrayFacts, ParentImage, check_image_arrays, check_label_arrays
 from lamella.spec.rules.bioformats2raw import LAYOUT_KEY, check_layout, check_series
 from lamella.spec.rules.catalogue import RULES
-from lamella.spec.rules.dialect import dialect
-from lamella.spec.rules.judge import Judge
 from lamella.spec.rules.labels import check_image_label, check_labels_group
 from lamella.spec.rules.multiscales import check_multiscales
 from lamella.spec.rules.omero import check_omero
-from lamella.spec.rules.outline import ome_object
 from lamella.spec.rules.own import OWN_RULES
 from lamella.spec.rules.plate import check_plate
+from lamella.spec.rules.raw_json import ome_object
 from lamella.spec.rules.readings import check_array_readings, check_readings
+from lamella.spec.rules.rule_context import RuleContext
 from lamella.spec.rules.scene import check_scene
+from lamella.spec.rules.version_traits import version_traits
 from lamella.spec.rules.versions import find_part
 from lamella.spec.rules.well import check_well
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject
 
 Kind: TypeAlias = Literal["image", "label", "labels", "plate", "well", "bioformats2raw", "ome", "scene"]
-"""What a group is: an image, the ``image-label`` of a label image, a group of labels, a plate, a well, the
-top group of a bioformats2raw collection, its OME group, a scene."""
+"""Kinds of groups: an image, the ``image-label`` of a label image, a group of labels, a plate, a well, the top group
+of a bioformats2raw collection, its OME group, a scene."""
 
 _KEYS: dict[str, str] = {
     "image": "multiscales",
@@ -49,33 +49,11 @@ _KEYS: dict[str, str] = {
 def check_attributes(
     kind: Kind, attributes: JSON, version: str, *, node: str = "", acquisitions: Collection[int] | None = None
 ) -> list[Finding]:
-    """Judge one document by the rules that need nothing else.
+    """Check one document by the rules that need nothing else; return the findings in its order.
 
-    Never raises for any JSON value, and writes nothing.
-
-    Parameters
-    ----------
-    kind
-        What the group is meant to be. A label image is two things: ask for ``"image"`` and for ``"label"``.
-    attributes
-        The attributes of the group as stored: the content of ``.zattrs`` in 0.4, ``attributes`` of
-        ``zarr.json`` in 0.5 and 0.6.
-    version
-        ``"0.4"``, ``"0.5"`` or ``"0.6"``.
-    node
-        Path of the group, for the findings.
-    acquisitions
-        For a well: the ids that its plate lists (see `acquisition_ids`); None when the plate is not known.
-
-    Returns
-    -------
-    list of Finding
-        In the order of the document; empty when nothing is wrong.
-
-    Raises
-    ------
-    InvalidArgumentError
-        For an unknown kind or version.
+    Accepts any JSON value, and writes nothing. ``attributes`` is the content of ``.zattrs`` in 0.4, ``attributes`` of
+    ``zarr.json`` in 0.5 and 0.6. A label image has two kinds: check it as ``"image"`` and as ``"label"``.
+    ``acquisitions`` are the ids that the plate of a well lists (see `acquisition_ids`); None if the plate is unknown.
 
     Examples
     --------
@@ -84,32 +62,32 @@ def check_attributes(
     ...     print(finding)
     MUST WL-03 A/1 ome.well.images[1].path: the path "0" is used twice; list it once
     """
-    judge = Judge(dialect(version), node)
+    context = RuleContext(version_traits(version), node)
     if kind not in get_args(Kind):
         raise InvalidArgumentError(
-            f"There is no kind {kind!r} of document; give one of {', '.join(get_args(Kind))}."
+            f"There is no kind {kind!r} of document; use one of {', '.join(get_args(Kind))}."
         )
-    return _in_force(_check(kind, attributes, judge, acquisitions), version)
+    return _in_force(_check(kind, attributes, context, acquisitions), version)
 
 
 def _check(
-    kind: Kind, attributes: JSON, judge: Judge, acquisitions: Collection[int] | None
+    kind: Kind, attributes: JSON, context: RuleContext, acquisitions: Collection[int] | None
 ) -> Iterator[Finding]:
-    if kind == "ome" and isinstance(attributes, dict) and not _has_part(attributes, judge):
-        # An OME group is there for its XML file; usual writers give it no metadata at all in 0.5.
+    if kind == "ome" and isinstance(attributes, dict) and not _has_part(attributes, context):
+        # An OME group exists for its XML file; most writers store no metadata in it in 0.5.
         return
-    found = yield from find_part(attributes, _KEYS[kind], judge)
+    found = yield from find_part(attributes, _KEYS[kind], context)
     if found is None:
         return
     part, at = found
     if kind == "image":
-        yield from check_multiscales(part, at, judge)
-        yield from check_omero(part, at, judge)
-        yield from check_readings(part, at, judge)
+        yield from check_multiscales(part, at, context)
+        yield from check_omero(part, at, context)
+        yield from check_readings(part, at, context)
     elif kind == "well":
-        yield from check_well(part, at, judge, acquisitions)
+        yield from check_well(part, at, context, acquisitions)
     else:
-        yield from _CHECKS[kind](part, at, judge)
+        yield from _CHECKS[kind](part, at, context)
 
 
 _CHECKS = {
@@ -122,8 +100,8 @@ _CHECKS = {
 }
 
 
-def _has_part(attributes: JSONObject, judge: Judge) -> bool:
-    return any(key in attributes for key in (*judge.dialect.wrapper, "series"))
+def _has_part(attributes: JSONObject, context: RuleContext) -> bool:
+    return any(key in attributes for key in (*context.traits.wrapper, "series"))
 
 
 def check_arrays(
@@ -135,35 +113,11 @@ def check_arrays(
     node: str = "",
     parent: ParentImage | None = None,
 ) -> list[Finding]:
-    """Judge an image or label image against its arrays, by the rules that `check_attributes` can't see.
+    """Check an image or label image against its arrays, by the rules that `check_attributes` cannot check.
 
-    Never raises for any JSON value. Faults of the document itself are left to `check_attributes`.
-
-    Parameters
-    ----------
-    kind
-        ``"image"`` or ``"label"``; a label image is judged as an image, too. Other kinds have no arrays: no
-        findings.
-    attributes
-        The attributes of the group as stored.
-    version
-        ``"0.4"``, ``"0.5"`` or ``"0.6"``.
-    arrays
-        Facts of the arrays below the group, by dataset path; what is not in it does not exist.
-    node
-        Path of the group, for the findings.
-    parent
-        For a label image: the image that it belongs to.
-
-    Returns
-    -------
-    list of Finding
-        In the order of the document; empty when nothing is wrong.
-
-    Raises
-    ------
-    InvalidArgumentError
-        For an unknown version.
+    Accepts any JSON value; errors of the document itself are left to `check_attributes`. A label image is checked as an
+    image too; other kinds have no findings. ``arrays`` has the facts of all existing arrays by dataset path, ``parent``
+    is the image of a label image.
 
     Examples
     --------
@@ -175,26 +129,26 @@ def check_arrays(
     AX-05 the array has 3 dimensions, there are 2 axes
     MS-04 there is no array "1"
     """
-    judge = Judge(dialect(version), node)
+    context = RuleContext(version_traits(version), node)
     if kind not in ("image", "label"):
         return []
-    part = ome_object(attributes, judge.dialect)
-    at: Location = judge.dialect.wrapper if part or _is_wrapped(attributes, judge) else ()
-    findings = list(check_image_arrays(part, at, arrays, judge))
-    findings.extend(check_array_readings(part, at, arrays, judge))
+    part = ome_object(attributes, context.traits)
+    at: Location = context.traits.wrapper if part or _is_wrapped(attributes, context) else ()
+    findings = list(check_image_arrays(part, at, arrays, context))
+    findings.extend(check_array_readings(part, at, arrays, context))
     if kind == "label":
-        findings.extend(check_label_arrays(part, at, arrays, parent, judge))
+        findings.extend(check_label_arrays(part, at, arrays, parent, context))
     return _in_force(findings, version)
 
 
-def _is_wrapped(attributes: JSON, judge: Judge) -> bool:
+def _is_wrapped(attributes: JSON, context: RuleContext) -> bool:
     return isinstance(attributes, dict) and all(
-        isinstance(attributes.get(key), dict) for key in judge.dialect.wrapper
+        isinstance(attributes.get(key), dict) for key in context.traits.wrapper
     )
 
 
 def _in_force(findings: Iterable[Finding], version: str) -> list[Finding]:
-    """Keep the findings of rules that hold in the version; those of lamella's own hold in all."""
+    """Select the findings of rules that hold in the version; those of lamella's own hold in all."""
     return [
         finding
         for finding in findings

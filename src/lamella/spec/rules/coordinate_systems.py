@@ -1,4 +1,4 @@
-"""Rules CS of 0.6: lists of coordinate systems, and the graph that transformations make of them.
+"""Rules CS of 0.6: lists of coordinate systems, and the graph of transformations between them.
 
 Layer: spec.
 """
@@ -14,28 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.judge import Judge
+    from lamella.spec.rules.rule_context import RuleContext
     from lamella.types import JSON
 
 
-def check_systems(value: JSON, at: Location, judge: Judge, *, rule: str, bounded: bool) -> Iterator[Finding]:
-    """Judge a list of coordinate systems.
+def check_systems(
+    value: JSON, at: Location, context: RuleContext, *, rule: str, bounded: bool
+) -> Iterator[Finding]:
+    """Check a list of coordinate systems at a location.
 
-    Parameters
-    ----------
-    value
-        The list as stored.
-    at
-        Where it lies.
-    judge
-        Dialect and node.
-    rule
-        Rule of the list itself: CS-01 in a multiscale, SC-02 in a scene.
-    bounded
-        Whether the systems describe arrays (in a multiscale they do).
+    ``rule`` is that of the list itself: CS-01 in a multiscale, SC-02 in a scene. ``bounded`` systems describe arrays,
+    as in a multiscale.
     """
     if not isinstance(value, list):
-        yield judge.find(
+        yield context.finding(
             rule, at, f"coordinateSystems is {describe(value)}", "write a list of systems with name and axes"
         )
         return
@@ -43,30 +35,32 @@ def check_systems(value: JSON, at: Location, judge: Judge, *, rule: str, bounded
     for place, system in enumerate(value):
         where = (*at, place)
         if not isinstance(system, dict):
-            yield judge.find(
+            yield context.finding(
                 rule, where, f"the system is {describe(system)}", "write an object with name and axes"
             )
             continue
-        yield from _check_name(system, where, seen, judge)
+        yield from _check_name(system, where, seen, context)
         if "axes" not in system:
-            yield judge.find("CS-03", where, "the system has no axes", "list its axes")
+            yield context.finding("CS-03", where, "the system has no axes", "list its axes")
         elif not isinstance(system["axes"], list) or not system["axes"]:
-            yield judge.find(
+            yield context.finding(
                 "CS-03", (*where, "axes"), f"axes is {describe(system['axes'])}", "list its axes"
             )
         else:
-            yield from check_axes(system["axes"], (*where, "axes"), judge, bounded=bounded)
+            yield from check_axes(system["axes"], (*where, "axes"), context, bounded=bounded)
 
 
-def _check_name(system: dict[str, JSON], at: Location, seen: set[str], judge: Judge) -> Iterator[Finding]:
+def _check_name(
+    system: dict[str, JSON], at: Location, seen: set[str], context: RuleContext
+) -> Iterator[Finding]:
     if "name" not in system:
-        yield judge.find("CS-02", at, "the system has no name", "give it a name")
+        yield context.finding("CS-02", at, "the system has no name", "give it a name")
         return
     name = system["name"]
     if not is_text(name):
-        yield judge.find("CS-02", (*at, "name"), f"the name is {describe(name)}", "write a string")
+        yield context.finding("CS-02", (*at, "name"), f"the name is {describe(name)}", "write a string")
     elif name in seen:
-        yield judge.find(
+        yield context.finding(
             "CS-02", (*at, "name"), f"the name {describe(name)} is used twice", "give each system its own"
         )
     else:
@@ -74,21 +68,12 @@ def _check_name(system: dict[str, JSON], at: Location, seen: set[str], judge: Ju
 
 
 def check_connected(
-    names: Iterable[str], edges: Iterable[tuple[str, str]], at: Location, judge: Judge
+    names: Iterable[str], edges: Iterable[tuple[str, str]], at: Location, context: RuleContext
 ) -> Iterator[Finding]:
-    """Judge whether transformations connect all the named systems (CS-04).
+    """Check that transformations connect all the named systems (CS-04).
 
-    Parameters
-    ----------
-    names
-        The coordinate systems of the document.
-    edges
-        Pairs of nodes that a transformation connects; nodes that are no system of the document (an array, a
-        group elsewhere) only serve as bridges.
-    at
-        Where the systems lie.
-    judge
-        Dialect and node.
+    ``edges`` are pairs of vertices that a transformation connects. Vertices that are not systems of the document (an
+    array, a group elsewhere) only serve as bridges.
     """
     neighbours: dict[str, set[str]] = {}
     for one, other in edges:
@@ -105,7 +90,7 @@ def check_connected(
         border.extend(fresh)
     lost = [name for name in wanted if name not in reached]
     if lost:
-        yield judge.find(
+        yield context.finding(
             "CS-04",
             at,
             f"nothing connects {describe(wanted[0])} with {describe(lost[0])}",

@@ -1,4 +1,4 @@
-"""The finding: one result of one rule, in the words that a person who must mend the file needs.
+"""The finding: one result of one rule, in words that help to repair the file.
 
 Layer: spec. Imports nothing of lamella.
 """
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 Level: TypeAlias = Literal["MUST", "SHOULD"]
-"""How much a finding weighs: a broken MUST makes a document invalid, a broken SHOULD is advice."""
+"""Weight of a finding: a broken MUST makes a document invalid, a broken SHOULD is advice."""
 
 Location: TypeAlias = tuple[str | int, ...]
-"""Keys and places from the root of a group's attributes to a value in them."""
+"""Keys and indices from the root of a group's attributes to a value in them."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault of one document.
+    """One problem of one document.
 
     Attributes
     ----------
@@ -28,12 +28,11 @@ class Finding:
     node
         Path of the group or array in the store; ``""`` is the root.
     location
-        Keys and places from the root of the attributes to the value at fault, or to the object that lacks
-        one.
+        Keys and indices from the root of the attributes to the wrong value, or to the object that lacks one.
     found
-        What is there, on one line.
+        The stored value, on one line.
     remedy
-        What to do about it, on one line.
+        What to do, on one line.
 
     Examples
     --------
@@ -73,7 +72,7 @@ class Finding:
 
 
 def location_text(location: Location) -> str:
-    """Write a location the way it is typed in most languages.
+    """Format a location in the usual notation for keys and indices.
 
     Examples
     --------

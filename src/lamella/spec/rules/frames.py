@@ -1,9 +1,9 @@
-"""What image documents have in common that differ in numbers and names only: the rules run once for all of them.
+"""Frames: image documents that differ only in numbers and names share the result of the rules.
 
-The positions of a plate differ in their scales, translations, contrast limits and names; axes, levels and channels are
-those of all others. What is left of a document without these is its frame: the rules run once for a frame, with other
-numbers in the places of its own. That the numbers of one document break no rule themselves is checked by a few
-comparisons; where these do not suffice, there is no frame, and all rules run.
+The positions of a plate differ in their scales, translations, contrast limits and names, but not in axes, levels and
+channels. A document without the former is its frame. The rules run once per frame, with placeholder numbers. A few
+comparisons check that the numbers of a document break no rule themselves; if they are not sufficient, there is no
+frame, and all rules run.
 
 Layer: spec.
 """
@@ -15,14 +15,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from lamella.spec.rules.axes import axis_kind
-from lamella.spec.rules.dialect import DIALECTS
-from lamella.spec.rules.outline import array_axes, intrinsic_system
+from lamella.spec.rules.raw_json import array_axes, intrinsic_system
+from lamella.spec.rules.version_traits import VERSION_TRAITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from lamella.spec.rules.dialect import Dialect
     from lamella.spec.rules.finding import Finding
+    from lamella.spec.rules.version_traits import VersionTraits
     from lamella.types import JSONObject
 
 _MOST = 256
@@ -35,14 +35,14 @@ _known: dict[tuple[str, bytes], Frame] = {}
 
 
 class Frame:
-    """The frame of image documents, with what the rules find in each of them.
+    """The frame of image documents, with the findings that they share.
 
     Attributes
     ----------
     findings
         Of the document alone.
     arrays
-        What is found with the first array that was read, by whatever describes it; see `keep`.
+        Findings with the first array that was read, by the array's description; see `keep`.
     """
 
     __slots__ = ("_axes", "_channels", "_system", "arrays", "findings")
@@ -57,13 +57,13 @@ class Frame:
         self._system = system
 
     def keep(self, key: Hashable, found: Any) -> None:
-        """Keep what was found with an array."""
+        """Cache the findings with an array."""
         if len(self.arrays) >= _MOST_ARRAYS:
             self.arrays.clear()
         self.arrays[key] = found
 
     def fits(self, datasets: list[JSONObject]) -> bool:
-        """Whether the transformations of all levels are plain, and break no rule."""
+        """Return whether the transformations of all levels are plain, and break no rule."""
         before = 0.0
         for place, dataset in enumerate(datasets):
             scale = self._scale(dataset)
@@ -76,7 +76,7 @@ class Frame:
         return True
 
     def _scale(self, dataset: JSONObject) -> list[float] | None:
-        """Return the scale of a level that has one scale, and maybe one translation after it."""
+        """Return the scale of a level with one scale, optionally followed by one translation."""
         steps = dataset["coordinateTransformations"]
         if self._system is not None:
             step = steps[0]
@@ -107,28 +107,21 @@ class Frame:
 def frame_of(
     attributes: JSONObject, version: str, check: Callable[[JSONObject], tuple[Finding, ...]]
 ) -> Frame | None:
-    """Return the frame of an image document; None where its numbers matter, and all rules must run.
+    """Return the frame of an image document; None if its numbers matter, so that all rules must run.
 
-    Parameters
-    ----------
-    attributes
-        As stored.
-    version
-        Of the document.
-    check
-        Runs all rules on attributes.
+    ``check`` runs all rules on attributes.
     """
-    dialect = DIALECTS[version]
+    traits = VERSION_TRAITS[version]
     try:
-        ome = attributes[str(dialect.wrapper[0])] if dialect.wrapper else attributes
+        ome = attributes[str(traits.wrapper[0])] if traits.wrapper else attributes
         (image,) = ome["multiscales"]
         datasets = image["datasets"]
         bare, channels = _bare(ome, image, datasets)
-        system = intrinsic_system(image) if dialect.coordinate_systems else None
+        system = intrinsic_system(image) if traits.coordinate_systems else None
         key = version, marshal.dumps((bare, channels, system), 2)
         frame = _known.get(key)
         if frame is None:
-            frame = _new_frame(ome, image, system, dialect, check)
+            frame = _new_frame(ome, image, system, traits, check)
             if frame is None:
                 return None
             if len(_known) >= _MOST:
@@ -142,7 +135,7 @@ def frame_of(
 def _bare(
     ome: JSONObject, image: JSONObject, datasets: list[JSONObject]
 ) -> tuple[JSONObject, list[Any] | None]:
-    """Return a document without what differs between positions."""
+    """Return a document without the values that differ between positions."""
     bare = dict(image)
     bare["datasets"] = [
         [name for name in item.items() if name[0] != "coordinateTransformations"] for item in datasets
@@ -165,10 +158,10 @@ def _new_frame(
     ome: JSONObject,
     image: JSONObject,
     system: str | None,
-    dialect: Dialect,
+    traits: VersionTraits,
     check: Callable[[JSONObject], tuple[Finding, ...]],
 ) -> Frame | None:
-    axes = array_axes(image, dialect)
+    axes = array_axes(image, traits)
     if axes is None or "coordinateTransformations" in image:
         return None
     levels = []
@@ -179,6 +172,6 @@ def _new_frame(
             step |= {"input": {"path": dataset["path"]}, "output": {"name": system}}
         levels.append(dataset | {"coordinateTransformations": [step]})
     neutral = ome | {"multiscales": [image | {"datasets": levels}]}
-    findings = check({str(dialect.wrapper[0]): neutral} if dialect.wrapper else neutral)
+    findings = check({str(traits.wrapper[0]): neutral} if traits.wrapper else neutral)
     channels = tuple(number for number, axis in enumerate(axes) if axis_kind(axis) == "channel")
     return Frame(findings, len(axes), channels, system)

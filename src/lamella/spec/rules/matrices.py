@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.judge import Ends, Judge
+    from lamella.spec.rules.rule_context import Ends, RuleContext
     from lamella.types import JSON, JSONObject
 
 _MOST_AXES = 5
 
 
 def check_affine(
-    entry: JSONObject, at: Location, ends: Ends, judge: Judge
+    entry: JSONObject, at: Location, ends: Ends, context: RuleContext
 ) -> Generator[Finding, None, int | None]:
-    """Judge an affine transformation (CT-32, CT-38); give the number of axes that come out."""
-    if (yield from _check_source(entry, "affine", "CT-32", at, judge)) is None:
+    """Check an affine transformation (CT-32, CT-38); return the number of output axes."""
+    if (yield from _check_source(entry, "affine", "CT-32", at, context)) is None:
         return ends.outputs
     where = (*at, "affine")
     matrix = read_matrix(entry["affine"])
     if matrix is None:
-        yield judge.find(
+        yield context.finding(
             "CT-32",
             where,
             f"the affine is {describe(entry['affine'])}",
@@ -39,7 +39,7 @@ def check_affine(
     rows, columns = len(matrix), len(matrix[0])
     if ends.inputs not in (None, columns - 1) or ends.outputs not in (None, rows):
         wanted = f"{_or_any(ends.outputs)} x {_or_any(ends.inputs and ends.inputs + 1)}"
-        yield judge.find(
+        yield context.finding(
             "CT-32",
             where,
             f"the affine is {rows} x {columns}, its systems ask for {wanted}",
@@ -48,7 +48,7 @@ def check_affine(
         return ends.outputs
     simpler = _simpler_type(matrix)
     if simpler:
-        yield judge.find("CT-38", where, f"the affine is only {simpler}", "write that type instead")
+        yield context.finding("CT-38", where, f"the affine is only {simpler}", "write that type instead")
     return rows
 
 
@@ -57,21 +57,21 @@ def _or_any(count: int | None) -> str:
 
 
 def check_rotation(
-    entry: JSONObject, at: Location, ends: Ends, judge: Judge
+    entry: JSONObject, at: Location, ends: Ends, context: RuleContext
 ) -> Generator[Finding, None, int | None]:
-    """Judge a rotation (CT-33); give the number of axes that come out."""
-    if (yield from _check_source(entry, "rotation", "CT-33", at, judge)) is None:
+    """Check a rotation (CT-33); return the number of output axes."""
+    if (yield from _check_source(entry, "rotation", "CT-33", at, context)) is None:
         return ends.outputs
     where = (*at, "rotation")
     matrix = read_matrix(entry["rotation"])
     if matrix is None or len(matrix) != len(matrix[0]) or not 1 <= len(matrix) <= _MOST_AXES:
-        yield judge.find(
+        yield context.finding(
             "CT-33", where, f"the rotation is {describe(entry['rotation'])}", "write a square matrix"
         )
         return ends.outputs
     size = len(matrix)
     if any(count is not None and count != size for count in (ends.inputs, ends.outputs)):
-        yield judge.find(
+        yield context.finding(
             "CT-33",
             where,
             f"the rotation is {size} x {size}, its systems have other numbers of axes",
@@ -79,7 +79,7 @@ def check_rotation(
         )
         return ends.outputs
     if not is_rotation(matrix):
-        yield judge.find(
+        yield context.finding(
             "CT-33",
             where,
             "the matrix is not orthonormal with determinant 1",
@@ -89,22 +89,22 @@ def check_rotation(
 
 
 def _check_source(
-    entry: JSONObject, key: str, rule: str, at: Location, judge: Judge
+    entry: JSONObject, key: str, rule: str, at: Location, context: RuleContext
 ) -> Generator[Finding, None, JSON]:
-    """Judge that the parameters are given once, inline or by path; give the inline ones, or None."""
+    """Check that the parameters are stored once, inline or by path; return the inline ones, or None."""
     if key in entry and "path" in entry:
-        yield judge.find(rule, at, f"there are both {key} and path", "keep one of them")
+        yield context.finding(rule, at, f"there are both {key} and path", "keep one of them")
     elif key not in entry and "path" not in entry:
-        yield judge.find(rule, at, f"there is neither {key} nor path", "add one of them")
+        yield context.finding(rule, at, f"there is neither {key} nor path", "add one of them")
     elif "path" in entry and not is_text(entry["path"]):
-        yield judge.find(
+        yield context.finding(
             rule, (*at, "path"), f"the path is {describe(entry['path'])}", "write the path of an array"
         )
     return entry.get(key)
 
 
 def read_matrix(value: JSON) -> Matrix | None:
-    """Give a matrix of numbers, or None for anything else.
+    """Return a matrix of numbers, or None for anything else.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def read_matrix(value: JSON) -> Matrix | None:
 
 
 def _simpler_type(matrix: Matrix) -> str:
-    """Name the simpler transformation that an affine matrix is, if any."""
+    """Return the simpler type of an affine matrix, if there is one."""
     size = len(matrix)
     if size > _MOST_AXES or len(matrix[0]) != size + 1:
         return ""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from lamella.spec.rules.axes import axis_kind, check_axes
 from lamella.spec.rules.coordinate_systems import check_systems
-from lamella.spec.rules.outline import array_axes, axis_names, datasets, level_scale
 from lamella.spec.rules.plain_transforms import check_plain_list
+from lamella.spec.rules.raw_json import array_axes, axis_names, datasets, level_scale
 from lamella.spec.rules.transformations import check_further_list, check_level_list
 from lamella.spec.rules.values import alike, describe
 from lamella.spec.rules.versions import check_inner_version
@@ -21,58 +21,60 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.judge import Judge
+    from lamella.spec.rules.rule_context import RuleContext
     from lamella.types import JSON, JSONObject
 
 
-def check_multiscales(ome: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
-    """Judge ``multiscales`` of an image."""
+def check_multiscales(ome: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
+    """Check ``multiscales`` of an image."""
     if "multiscales" not in ome:
-        yield judge.find("MS-01", at, "there are no multiscales", "list at least one")
+        yield context.finding("MS-01", at, "there are no multiscales", "list at least one")
         return
     value = ome["multiscales"]
     where = (*at, "multiscales")
     if not isinstance(value, list) or not value:
-        yield judge.find("MS-01", where, f"multiscales is {describe(value)}", "list at least one multiscale")
+        yield context.finding(
+            "MS-01", where, f"multiscales is {describe(value)}", "list at least one multiscale"
+        )
         return
     for place, multiscale in enumerate(value):
         if not isinstance(multiscale, dict):
-            yield judge.find(
+            yield context.finding(
                 "MS-01", (*where, place), f"the entry is {describe(multiscale)}", "write an object"
             )
             continue
         if place and alike(multiscale, value[0]):
-            yield judge.find("MS-01", (*where, place), "the entry repeats the first one", "remove it")
-        yield from _check_multiscale(multiscale, (*where, place), judge)
+            yield context.finding("MS-01", (*where, place), "the entry repeats the first one", "remove it")
+        yield from _check_multiscale(multiscale, (*where, place), context)
 
 
-def _check_multiscale(multiscale: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
-    yield from check_inner_version(multiscale, at, "VE-01", judge)
-    yield from _check_description(multiscale, at, judge)
-    if judge.dialect.coordinate_systems:
-        yield from _check_coordinate_systems(multiscale, at, judge)
+def _check_multiscale(multiscale: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
+    yield from check_inner_version(multiscale, at, "VE-01", context)
+    yield from _check_description(multiscale, at, context)
+    if context.traits.coordinate_systems:
+        yield from _check_coordinate_systems(multiscale, at, context)
     else:
-        yield from _check_plain_axes(multiscale, at, judge)
-    yield from _check_datasets(multiscale, at, judge)
-    if judge.dialect.coordinate_systems:
-        yield from check_further_list(multiscale, at, judge)
+        yield from _check_plain_axes(multiscale, at, context)
+    yield from _check_datasets(multiscale, at, context)
+    if context.traits.coordinate_systems:
+        yield from check_further_list(multiscale, at, context)
     elif "coordinateTransformations" in multiscale:
-        axes = array_axes(multiscale, judge.dialect)
+        axes = array_axes(multiscale, context.traits)
         yield from check_plain_list(
             multiscale["coordinateTransformations"],
             (*at, "coordinateTransformations"),
             len(axes) if axes else None,
-            judge,
+            context,
             "CT-07",
         )
-    yield from _check_scales(multiscale, at, judge)
+    yield from _check_scales(multiscale, at, context)
 
 
-def _check_description(multiscale: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_description(multiscale: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
     if "name" not in multiscale:
-        yield judge.find("MS-08", at, "the multiscale has no name", "name it")
+        yield context.finding("MS-08", at, "the multiscale has no name", "name it")
     elif not isinstance(multiscale["name"], str):
-        yield judge.find(
+        yield context.finding(
             "MS-08",
             (*at, "name"),
             f"the name is {describe(multiscale['name'])}",
@@ -80,66 +82,70 @@ def _check_description(multiscale: JSONObject, at: Location, judge: Judge) -> It
             level="MUST",
         )
     if "type" not in multiscale:
-        yield judge.find("MS-09", at, "the downscaling method is not named", 'add type, such as "mean"')
+        yield context.finding("MS-09", at, "the downscaling method is not named", 'add type, such as "mean"')
     if "metadata" not in multiscale:
-        yield judge.find("MS-10", at, "the downscaling method is not described", "add metadata, an object")
+        yield context.finding(
+            "MS-10", at, "the downscaling method is not described", "add metadata, an object"
+        )
     elif not isinstance(multiscale["metadata"], dict):
-        yield judge.find(
+        yield context.finding(
             "MS-10", (*at, "metadata"), f"metadata is {describe(multiscale['metadata'])}", "write an object"
         )
 
 
-def _check_plain_axes(multiscale: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_plain_axes(multiscale: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
     if "axes" not in multiscale:
-        yield judge.find("MS-02", at, "the multiscale has no axes", "list its axes")
+        yield context.finding("MS-02", at, "the multiscale has no axes", "list its axes")
     elif not isinstance(multiscale["axes"], list) or not multiscale["axes"]:
-        yield judge.find(
+        yield context.finding(
             "MS-02", (*at, "axes"), f"axes is {describe(multiscale['axes'])}", "list 2 to 5 axes"
         )
     else:
-        yield from check_axes(multiscale["axes"], (*at, "axes"), judge)
+        yield from check_axes(multiscale["axes"], (*at, "axes"), context)
 
 
-def _check_coordinate_systems(multiscale: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_coordinate_systems(
+    multiscale: JSONObject, at: Location, context: RuleContext
+) -> Iterator[Finding]:
     where = (*at, "coordinateSystems")
     if "coordinateSystems" not in multiscale:
         if "axes" in multiscale:
-            yield judge.find(
+            yield context.finding(
                 "MS-02", (*at, "axes"), "the axes are not in a coordinate system", "move them into one"
             )
-        yield judge.find(
+        yield context.finding(
             "CS-01", at, "the multiscale has no coordinateSystems", "list at least one, with name and axes"
         )
         return
     if multiscale["coordinateSystems"] == []:
-        yield judge.find(
+        yield context.finding(
             "CS-01", where, "coordinateSystems is empty", "list at least one, with name and axes"
         )
-    yield from check_systems(multiscale["coordinateSystems"], where, judge, rule="CS-01", bounded=True)
+    yield from check_systems(multiscale["coordinateSystems"], where, context, rule="CS-01", bounded=True)
 
 
-def _check_datasets(multiscale: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_datasets(multiscale: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
     if "datasets" not in multiscale:
-        yield judge.find("MS-03", at, "the multiscale has no datasets", "list its levels")
+        yield context.finding("MS-03", at, "the multiscale has no datasets", "list its levels")
         return
     value = multiscale["datasets"]
     where = (*at, "datasets")
     if not isinstance(value, list) or not value:
-        yield judge.find("MS-03", where, f"datasets is {describe(value)}", "list its levels")
+        yield context.finding("MS-03", where, f"datasets is {describe(value)}", "list its levels")
         return
-    axes = array_axes(multiscale, judge.dialect)
+    axes = array_axes(multiscale, context.traits)
     for place, dataset in enumerate(value):
         spot = (*where, place)
         if not isinstance(dataset, dict):
-            yield judge.find(
+            yield context.finding(
                 "MS-03", spot, f"the dataset is {describe(dataset)}", "write an object with a path"
             )
             continue
-        yield from _check_path(dataset, spot, judge)
-        if judge.dialect.coordinate_systems:
-            yield from check_level_list(dataset, spot, multiscale, judge)
+        yield from _check_path(dataset, spot, context)
+        if context.traits.coordinate_systems:
+            yield from check_level_list(dataset, spot, multiscale, context)
         elif "coordinateTransformations" not in dataset:
-            yield judge.find(
+            yield context.finding(
                 "CT-01", spot, "the dataset has no coordinateTransformations", "list at least a scale"
             )
         else:
@@ -147,19 +153,19 @@ def _check_datasets(multiscale: JSONObject, at: Location, judge: Judge) -> Itera
                 dataset["coordinateTransformations"],
                 (*spot, "coordinateTransformations"),
                 len(axes) if axes else None,
-                judge,
+                context,
             )
 
 
-def _check_path(dataset: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_path(dataset: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
     if "path" not in dataset:
-        yield judge.find("MS-04", at, "the dataset has no path", "write the path of its array")
+        yield context.finding("MS-04", at, "the dataset has no path", "write the path of its array")
         return
     path = dataset["path"]
     if not isinstance(path, str):
-        yield judge.find("MS-04", (*at, "path"), f"the path is {describe(path)}", "write a string")
+        yield context.finding("MS-04", (*at, "path"), f"the path is {describe(path)}", "write a string")
     elif not path or path.startswith("/") or ".." in path.split("/"):
-        yield judge.find(
+        yield context.finding(
             "MS-04",
             (*at, "path"),
             f"the path {describe(path)} leaves the group",
@@ -167,16 +173,16 @@ def _check_path(dataset: JSONObject, at: Location, judge: Judge) -> Iterator[Fin
         )
 
 
-def _check_scales(multiscale: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
-    """Judge what the scales of all levels say together (MS-05, AX-11, CT-06)."""
-    axes = array_axes(multiscale, judge.dialect)
+def _check_scales(multiscale: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
+    """Check the scales of all levels together (MS-05, AX-11, CT-06)."""
+    axes = array_axes(multiscale, context.traits)
     scales = [(place, level_scale(dataset)) for place, dataset in datasets(multiscale)]
     known = [(place, scale) for place, scale in scales if scale and axes and len(scale) == len(axes)]
     if not known or axes is None:
         return
     for (_, finer), (place, coarser) in pairwise(known):
         if math.prod(coarser) < math.prod(finer) * (1 - 1e-6):
-            yield judge.find(
+            yield context.finding(
                 "MS-05",
                 (*at, "datasets", place),
                 "this level has smaller pixels than the one before",
@@ -186,16 +192,18 @@ def _check_scales(multiscale: JSONObject, at: Location, judge: Judge) -> Iterato
     first_place, first = known[0]
     for place, axis in enumerate(axes):
         if axis_kind(axis) == "channel" and "unit" not in axis and first_place == 0 and first[place] != 1:
-            yield judge.find(
+            yield context.finding(
                 "CT-06",
                 (*at, "datasets", 0),
                 f"the channel axis is scaled by {describe(first[place])} at the finest level",
                 "write 1.0: channels have no size",
             )
-    yield from _check_stack_order(axes, first, at, judge)
+    yield from _check_stack_order(axes, first, at, context)
 
 
-def _check_stack_order(axes: list[JSON], scale: list[float], at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_stack_order(
+    axes: list[JSON], scale: list[float], at: Location, context: RuleContext
+) -> Iterator[Finding]:
     names = axis_names(axes)
     if names is None:
         return
@@ -210,7 +218,7 @@ def _check_stack_order(axes: list[JSON], scale: list[float], at: Location, judge
         and order != ["z", "y", "x"]
         and len({factor for _, factor in stack}) > 1
     ):
-        key = "coordinateSystems" if judge.dialect.coordinate_systems else "axes"
-        yield judge.find(
+        key = "coordinateSystems" if context.traits.coordinate_systems else "axes"
+        yield context.finding(
             "AX-11", (*at, key), f"the space axes of a stack are {', '.join(order)}", "order them z, y, x"
         )

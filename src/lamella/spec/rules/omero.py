@@ -1,4 +1,4 @@
-"""Rules OM: how an image is shown (transitional metadata).
+"""Rules OM: the display of an image (transitional metadata).
 
 Layer: spec.
 """
@@ -14,55 +14,57 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.judge import Judge
+    from lamella.spec.rules.rule_context import RuleContext
     from lamella.types import JSON, JSONObject
 
 _HEX_COLOR = re.compile(r"[0-9A-Fa-f]{6}")
 _TEXT_KEYS = ("label", "family")
 
 
-def check_omero(ome: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
-    """Judge ``omero`` of an image, which need not be there."""
+def check_omero(ome: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
+    """Check ``omero`` of an image, which is optional."""
     if "omero" not in ome:
         return
     omero = ome["omero"]
     where = (*at, "omero")
     if not isinstance(omero, dict):
-        yield judge.find("OM-01", where, f"omero is {describe(omero)}", "write an object with channels")
+        yield context.finding("OM-01", where, f"omero is {describe(omero)}", "write an object with channels")
         return
     if not isinstance(omero.get("channels"), list):
         spot = (*where, "channels") if "channels" in omero else where
-        yield judge.find(
+        yield context.finding(
             "OM-01", spot, f"channels is {describe(omero.get('channels'))}", "list one object per channel"
         )
         return
     for place, channel in enumerate(omero["channels"]):
         spot = (*where, "channels", place)
         if not isinstance(channel, dict):
-            yield judge.find("OM-01", spot, f"the channel is {describe(channel)}", "write an object")
+            yield context.finding("OM-01", spot, f"the channel is {describe(channel)}", "write an object")
             continue
-        yield from _check_plain_fields(channel, spot, judge)
-        yield from _check_color(channel, spot, judge)
-        yield from _check_window(channel, spot, judge)
+        yield from _check_plain_fields(channel, spot, context)
+        yield from _check_color(channel, spot, context)
+        yield from _check_window(channel, spot, context)
 
 
-def _check_plain_fields(channel: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_plain_fields(channel: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
     for key in _TEXT_KEYS:
         if key in channel and not isinstance(channel[key], str):
-            yield judge.find("OM-01", (*at, key), f"the {key} is {describe(channel[key])}", "write a string")
+            yield context.finding(
+                "OM-01", (*at, key), f"the {key} is {describe(channel[key])}", "write a string"
+            )
     if "active" in channel and not isinstance(channel["active"], bool):
-        yield judge.find(
+        yield context.finding(
             "OM-01", (*at, "active"), f"active is {describe(channel['active'])}", "write true or false"
         )
 
 
-def _check_color(channel: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_color(channel: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
     if "color" not in channel:
-        yield judge.find("OM-02", at, "the channel has no color", 'add six hex digits, such as "00FF00"')
+        yield context.finding("OM-02", at, "the channel has no color", 'add six hex digits, such as "00FF00"')
         return
     color = channel["color"]
     if not isinstance(color, str) or not _HEX_COLOR.fullmatch(color):
-        yield judge.find(
+        yield context.finding(
             "OM-02",
             (*at, "color"),
             f"the color is {describe(color)}",
@@ -71,20 +73,20 @@ def _check_color(channel: JSONObject, at: Location, judge: Judge) -> Iterator[Fi
         )
 
 
-def _check_window(channel: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_window(channel: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
     if "window" not in channel:
-        yield judge.find("OM-03", at, "the channel has no window", "add start, end, min and max")
+        yield context.finding("OM-03", at, "the channel has no window", "add start, end, min and max")
         return
     window: JSON = channel["window"]
     where = (*at, "window")
     if not isinstance(window, dict):
-        yield judge.find(
+        yield context.finding(
             "OM-03", where, f"the window is {describe(window)}", "write start, end, min and max", level="MUST"
         )
         return
     for key in ("start", "end", "min", "max"):
         if not is_number(window.get(key)):
-            yield judge.find(
+            yield context.finding(
                 "OM-03",
                 (*where, key) if key in window else where,
                 f"{key} of the window is {describe(window.get(key))}",

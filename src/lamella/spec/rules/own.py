@@ -1,4 +1,4 @@
-"""Rules of lamella's own, for damage that no rule of the specification names: a table, as that of the spec is.
+"""Rules of lamella's own, for damage that no rule of the specification covers.
 
 Layer: spec.
 """
@@ -21,11 +21,11 @@ class OwnRule:
     Attributes
     ----------
     id
-        ``"LM-"`` and a number, which is never given to another rule.
+        ``"LM-"`` and a number, which is never reused.
     level
-        ``"MUST"`` where readers fail or see something else than what is stored.
+        ``"MUST"`` if readers fail or read other values than are stored.
     text
-        What it asks.
+        The requirement.
     """
 
     id: str
@@ -39,7 +39,7 @@ OWN_RULES: dict[str, OwnRule] = {
         OwnRule("LM-01", "MUST", "every metadata document can be read, and is a JSON object"),
         OwnRule("LM-02", "SHOULD", "a node has documents of one Zarr format"),
         OwnRule("LM-03", "MUST", "documents hold values that JSON has: no NaN, no Infinity"),
-        OwnRule("LM-04", "SHOULD", "the version is one that the rules judge: 0.4, 0.5 or 0.6"),
+        OwnRule("LM-04", "SHOULD", "the version is one that the rules cover: 0.4, 0.5 or 0.6"),
         OwnRule("LM-05", "SHOULD", "a plate lists its wells and a well its images: all that are there"),
         OwnRule("LM-06", "MUST", "there is OME-NGFF metadata at the path or below"),
         OwnRule("LM-07", "MUST", "the document of an array says its shape, data type and chunks"),
@@ -58,7 +58,7 @@ OWN_RULES: dict[str, OwnRule] = {
 def own_finding(
     rule: str, node: str, found: str, remedy: str, *, at: Location = (), level: Level | None = None
 ) -> Finding:
-    """Make a finding of a rule of this table.
+    """Return a finding of a rule of this table.
 
     >>> own_finding("LM-06", "", "there is nothing", "check the path").level
     'MUST'

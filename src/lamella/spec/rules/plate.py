@@ -1,4 +1,4 @@
-"""Rules PL that one document can break: rows, columns, wells and acquisitions of a plate.
+"""Rules PL on one document: rows, columns, wells and acquisitions of a plate.
 
 Layer: spec.
 """
@@ -15,44 +15,46 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.judge import Judge
+    from lamella.spec.rules.rule_context import RuleContext
     from lamella.types import JSON, JSONObject
 
 _NAME = re.compile(r"[A-Za-z0-9]+")
 _WELL_PATH = re.compile(r"[A-Za-z0-9]+/[A-Za-z0-9]+")
 
 
-def check_plate(ome: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
-    """Judge ``plate``."""
+def check_plate(ome: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
+    """Check ``plate``."""
     if not isinstance(ome.get("plate"), dict):
         where = (*at, "plate") if "plate" in ome else at
         found = f"plate is {describe(ome['plate'])}" if "plate" in ome else "there is no plate"
-        yield judge.find("PL-05", where, found, "write an object with rows, columns and wells")
+        yield context.finding("PL-05", where, found, "write an object with rows, columns and wells")
         return
     plate = ome["plate"]
     where = (*at, "plate")
-    yield from check_inner_version(plate, where, "VE-02", judge)
-    yield from _check_lines(plate, "columns", "PL-01", where, judge)
-    yield from _check_lines(plate, "rows", "PL-02", where, judge)
-    yield from _check_wells(plate, where, judge)
+    yield from check_inner_version(plate, where, "VE-02", context)
+    yield from _check_lines(plate, "columns", "PL-01", where, context)
+    yield from _check_lines(plate, "rows", "PL-02", where, context)
+    yield from _check_wells(plate, where, context)
     if "acquisitions" in plate:
-        yield from _check_acquisitions(plate["acquisitions"], (*where, "acquisitions"), judge)
+        yield from _check_acquisitions(plate["acquisitions"], (*where, "acquisitions"), context)
     if "name" not in plate:
-        yield judge.find("PL-10", where, "the plate has no name", "name it")
+        yield context.finding("PL-10", where, "the plate has no name", "name it")
     else:
-        yield from _check_string(plate, "name", "PL-10", where, judge)
+        yield from _check_string(plate, "name", "PL-10", where, context)
     if "field_count" not in plate:
-        yield judge.find("PL-10", where, "the plate has no field_count", "add the most fields of a well")
+        yield context.finding("PL-10", where, "the plate has no field_count", "add the most fields of a well")
     else:
-        yield from _check_count(plate, "field_count", "PL-10", where, judge)
+        yield from _check_count(plate, "field_count", "PL-10", where, context)
 
 
-def _check_lines(plate: JSONObject, key: str, rule: str, at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_lines(
+    plate: JSONObject, key: str, rule: str, at: Location, context: RuleContext
+) -> Iterator[Finding]:
     value = plate.get(key)
     where = (*at, key) if key in plate else at
     if not isinstance(value, list) or not value:
         found = f"{key} is {describe(value)}" if key in plate else f"the plate has no {key}"
-        yield judge.find(rule, where, found, f"list the {key}, each with a name")
+        yield context.finding(rule, where, found, f"list the {key}, each with a name")
         return
     seen: set[str] = set()
     folded: set[str] = set()
@@ -61,20 +63,20 @@ def _check_lines(plate: JSONObject, key: str, rule: str, at: Location, judge: Ju
         if not isinstance(line, dict) or not isinstance(line.get("name"), str):
             named = isinstance(line, dict) and "name" in line
             found = f"the name is {describe(line['name'])}" if named else f"the entry is {describe(line)}"
-            yield judge.find(
+            yield context.finding(
                 rule, (*spot, "name") if named else spot, found, 'write an object such as {"name": "A"}'
             )
             continue
         name = line["name"]
         spot = (*spot, "name")
         if not _NAME.fullmatch(name):
-            yield judge.find(
+            yield context.finding(
                 "PL-03", spot, f"the name {describe(name)} is not alphanumeric", "use letters and digits only"
             )
         if name in seen:
-            yield judge.find("PL-03", spot, f"the name {describe(name)} is used twice", "list it once")
+            yield context.finding("PL-03", spot, f"the name {describe(name)} is used twice", "list it once")
         elif name.casefold() in folded:
-            yield judge.find(
+            yield context.finding(
                 "PL-03",
                 spot,
                 f"the name {describe(name)} differs from another only by case",
@@ -86,7 +88,7 @@ def _check_lines(plate: JSONObject, key: str, rule: str, at: Location, judge: Ju
 
 
 def _names(plate: JSONObject, key: str) -> list[str | None] | None:
-    """Give the names of rows or columns in order, None for one that can't be read."""
+    """Return the names of rows or columns in order, None for an unreadable one."""
     value = plate.get(key)
     if not isinstance(value, list):
         return None
@@ -96,49 +98,49 @@ def _names(plate: JSONObject, key: str) -> list[str | None] | None:
     ]
 
 
-def _check_wells(plate: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_wells(plate: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
     value = plate.get("wells")
     where = (*at, "wells") if "wells" in plate else at
     if not isinstance(value, list) or not value:
         found = f"wells is {describe(value)}" if "wells" in plate else "the plate has no wells"
-        yield judge.find("PL-05", where, found, "list the wells with path, rowIndex, columnIndex")
+        yield context.finding("PL-05", where, found, "list the wells with path, rowIndex, columnIndex")
         return
     names = {"rowIndex": _names(plate, "rows"), "columnIndex": _names(plate, "columns")}
     seen: set[str] = set()
     for place, well in enumerate(value):
         spot = (*where, place)
         if not isinstance(well, dict):
-            yield judge.find("PL-05", spot, f"the well is {describe(well)}", "write an object")
+            yield context.finding("PL-05", spot, f"the well is {describe(well)}", "write an object")
             continue
         for key in ("path", "rowIndex", "columnIndex"):
             if key not in well:
-                yield judge.find("PL-05", spot, f"the well has no {key}", "add it")
+                yield context.finding("PL-05", spot, f"the well has no {key}", "add it")
         for key in ("rowIndex", "columnIndex"):
-            yield from _check_index(well, key, names[key], spot, judge)
-        yield from _check_well_path(well, names, spot, judge)
+            yield from _check_index(well, key, names[key], spot, context)
+        yield from _check_well_path(well, names, spot, context)
         path = well.get("path")
         if not isinstance(path, str):
             continue
         if path in seen:
-            yield judge.find(
+            yield context.finding(
                 "PL-13", (*spot, "path"), f"the well {describe(path)} is listed twice", "list it once"
             )
         seen.add(path)
 
 
 def _check_index(
-    well: JSONObject, key: str, names: list[str | None] | None, at: Location, judge: Judge
+    well: JSONObject, key: str, names: list[str | None] | None, at: Location, context: RuleContext
 ) -> Iterator[Finding]:
     if key not in well:
         return
     index = well[key]
     lines = {"rowIndex": "rows", "columnIndex": "columns"}[key]
     if not is_integer(index) or index < 0:
-        yield judge.find(
+        yield context.finding(
             "PL-07", (*at, key), f"{key} is {describe(index)}", f"write the place in {lines}, from 0"
         )
     elif names is not None and index >= len(names):
-        yield judge.find(
+        yield context.finding(
             "PL-07",
             (*at, key),
             f"{key} is {describe(index)}, there are {len(names)} {lines}",
@@ -147,14 +149,16 @@ def _check_index(
 
 
 def _check_well_path(
-    well: JSONObject, names: dict[str, list[str | None] | None], at: Location, judge: Judge
+    well: JSONObject, names: dict[str, list[str | None] | None], at: Location, context: RuleContext
 ) -> Iterator[Finding]:
     if "path" not in well:
         return
     path = well["path"]
     where = (*at, "path")
     if not isinstance(path, str) or not _WELL_PATH.fullmatch(path):
-        yield judge.find("PL-06", where, f"the path is {describe(path)}", 'write row/column, such as "A/1"')
+        yield context.finding(
+            "PL-06", where, f"the path is {describe(path)}", 'write row/column, such as "A/1"'
+        )
         return
     expected = []
     for key in ("rowIndex", "columnIndex"):
@@ -166,7 +170,7 @@ def _check_well_path(
             return
         expected.append(name)
     if path != "/".join(expected):
-        yield judge.find(
+        yield context.finding(
             "PL-06",
             where,
             f"the path is {describe(path)}, its indices say {describe('/'.join(expected))}",
@@ -174,9 +178,9 @@ def _check_well_path(
         )
 
 
-def _check_acquisitions(value: JSON, at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_acquisitions(value: JSON, at: Location, context: RuleContext) -> Iterator[Finding]:
     if not isinstance(value, list):
-        yield judge.find(
+        yield context.finding(
             "PL-08", at, f"acquisitions is {describe(value)}", "list acquisitions, or leave it out"
         )
         return
@@ -184,18 +188,20 @@ def _check_acquisitions(value: JSON, at: Location, judge: Judge) -> Iterator[Fin
     for place, acquisition in enumerate(value):
         where = (*at, place)
         if not isinstance(acquisition, dict):
-            yield judge.find("PL-08", where, f"the acquisition is {describe(acquisition)}", "write an object")
+            yield context.finding(
+                "PL-08", where, f"the acquisition is {describe(acquisition)}", "write an object"
+            )
             continue
-        yield from _check_acquisition_id(acquisition, seen, where, judge)
+        yield from _check_acquisition_id(acquisition, seen, where, context)
         for key in ("name", "maximumfieldcount"):
             if key not in acquisition:
-                yield judge.find("PL-09", where, f"the acquisition has no {key}", "add it")
-        yield from _check_string(acquisition, "name", "PL-09", where, judge)
-        yield from _check_string(acquisition, "description", "PL-09", where, judge)
-        yield from _check_count(acquisition, "maximumfieldcount", "PL-09", where, judge)
+                yield context.finding("PL-09", where, f"the acquisition has no {key}", "add it")
+        yield from _check_string(acquisition, "name", "PL-09", where, context)
+        yield from _check_string(acquisition, "description", "PL-09", where, context)
+        yield from _check_count(acquisition, "maximumfieldcount", "PL-09", where, context)
         for key in ("starttime", "endtime"):
             if key in acquisition and (not is_integer(acquisition[key]) or acquisition[key] < 0):
-                yield judge.find(
+                yield context.finding(
                     "PL-09",
                     (*where, key),
                     f"{key} is {describe(acquisition[key])}",
@@ -205,38 +211,44 @@ def _check_acquisitions(value: JSON, at: Location, judge: Judge) -> Iterator[Fin
 
 
 def _check_acquisition_id(
-    acquisition: JSONObject, seen: set[int], at: Location, judge: Judge
+    acquisition: JSONObject, seen: set[int], at: Location, context: RuleContext
 ) -> Iterator[Finding]:
     if "id" not in acquisition:
-        yield judge.find("PL-08", at, "the acquisition has no id", "add an integer of 0 or more")
+        yield context.finding("PL-08", at, "the acquisition has no id", "add an integer of 0 or more")
         return
     number = acquisition["id"]
     if not is_integer(number) or number < 0:
-        yield judge.find(
+        yield context.finding(
             "PL-08", (*at, "id"), f"the id is {describe(number)}", "write an integer of 0 or more"
         )
     elif number in seen:
-        yield judge.find(
+        yield context.finding(
             "PL-08", (*at, "id"), f"the id {describe(number)} is used twice", "give each its own"
         )
     else:
         seen.add(number)
 
 
-def _check_string(owner: JSONObject, key: str, rule: str, at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_string(
+    owner: JSONObject, key: str, rule: str, at: Location, context: RuleContext
+) -> Iterator[Finding]:
     if key in owner and not isinstance(owner[key], str):
-        yield judge.find(rule, (*at, key), f"{key} is {describe(owner[key])}", "write a string", level="MUST")
+        yield context.finding(
+            rule, (*at, key), f"{key} is {describe(owner[key])}", "write a string", level="MUST"
+        )
 
 
-def _check_count(owner: JSONObject, key: str, rule: str, at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_count(
+    owner: JSONObject, key: str, rule: str, at: Location, context: RuleContext
+) -> Iterator[Finding]:
     if key in owner and (not is_integer(owner[key]) or owner[key] <= 0):
-        yield judge.find(
+        yield context.finding(
             rule, (*at, key), f"{key} is {describe(owner[key])}", "write an integer above 0", level="MUST"
         )
 
 
 def acquisition_ids(plate: JSON) -> tuple[int, ...]:
-    """Give the ids of the acquisitions that a ``plate`` object lists, to judge its wells with.
+    """Return the ids of the acquisitions that a ``plate`` object lists, for checks of its wells.
 
     Examples
     --------
@@ -250,7 +262,7 @@ def acquisition_ids(plate: JSON) -> tuple[int, ...]:
 
 
 def is_name(name: JSON) -> bool:
-    """Whether a row or column may have this name (PL-03).
+    """Return whether a row or column may have this name (PL-03).
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""What no version forbids and a reader must still choose: rules LM-11 to LM-14 of lamella's own.
+"""Choices that the specification leaves to a reader: rules LM-11 to LM-14 of lamella's own.
 
-Two channels of one name, a level that is listed twice, a second multiscale, levels that lie elsewhere: the document
-is legal, and what it means is a choice of the reader.
+Two channels of one name, a level that is listed twice, a second multiscale, levels at different positions: the document
+is valid, and each reader decides what it means.
 
 Layer: spec.
 """
@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from lamella.spec.rules.axes import axis_kind
-from lamella.spec.rules.outline import array_axes, axis_names, datasets, multiscales
 from lamella.spec.rules.own import own_finding
+from lamella.spec.rules.raw_json import array_axes, axis_names, datasets, multiscales
 from lamella.spec.rules.values import describe, numbers, objects
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from lamella.spec.rules.arrays import ArrayFacts
     from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.judge import Judge
+    from lamella.spec.rules.rule_context import RuleContext
     from lamella.types import JSON, JSONObject
 
 
@@ -31,23 +31,23 @@ class Extent(NamedTuple):
     offset: list[float]
 
 
-def check_readings(ome: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
-    """Check what a reader of one image document must choose."""
+def check_readings(ome: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
+    """Check the choices that a reader of one image document must make."""
     entries = ome.get("multiscales")
     if isinstance(entries, list) and len(entries) > 1:
         yield own_finding(
             "LM-12",
-            judge.node,
+            context.node,
             f"there are {len(entries)} multiscales",
             "keep one, and store the others as images of their own",
             at=(*at, "multiscales", 1),
         )
     for place, multiscale in multiscales(ome):
-        yield from _check_paths(multiscale, (*at, "multiscales", place, "datasets"), judge)
-    yield from _check_labels(ome, at, judge)
+        yield from _check_paths(multiscale, (*at, "multiscales", place, "datasets"), context)
+    yield from _check_labels(ome, at, context)
 
 
-def _check_paths(multiscale: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_paths(multiscale: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
     seen: set[str] = set()
     for place, dataset in datasets(multiscale):
         path = dataset.get("path")
@@ -56,7 +56,7 @@ def _check_paths(multiscale: JSONObject, at: Location, judge: Judge) -> Iterator
         if path in seen:
             yield own_finding(
                 "LM-13",
-                judge.node,
+                context.node,
                 f"the level {describe(path)} is listed twice",
                 "list it once",
                 at=(*at, place, "path"),
@@ -70,14 +70,14 @@ def _channels(ome: JSONObject) -> list[JSONObject] | None:
     return [channel for _, channel in objects(listed)] if isinstance(listed, list) else None
 
 
-def _check_labels(ome: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
+def _check_labels(ome: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
     seen: set[str] = set()
     for place, channel in enumerate(_channels(ome) or []):
         label = channel.get("label")
         if label is None:
             yield own_finding(
                 "LM-11",
-                judge.node,
+                context.node,
                 "the channel has no name",
                 "write a label",
                 at=(*at, "omero", "channels", place),
@@ -85,7 +85,7 @@ def _check_labels(ome: JSONObject, at: Location, judge: Judge) -> Iterator[Findi
         if isinstance(label, str) and label in seen:
             yield own_finding(
                 "LM-11",
-                judge.node,
+                context.node,
                 f"two channels are named {describe(label)}",
                 "name each differently",
                 at=(*at, "omero", "channels", place, "label"),
@@ -95,14 +95,14 @@ def _check_labels(ome: JSONObject, at: Location, judge: Judge) -> Iterator[Findi
 
 
 def check_array_readings(
-    ome: JSONObject, at: Location, arrays: Mapping[str, ArrayFacts], judge: Judge
+    ome: JSONObject, at: Location, arrays: Mapping[str, ArrayFacts], context: RuleContext
 ) -> Iterator[Finding]:
     """Check the number of channels, and that the levels of an image show the same field of view."""
     entries = list(multiscales(ome))
     if not entries:
         return
     place, multiscale = entries[0]
-    axes = array_axes(multiscale, judge.dialect)
+    axes = array_axes(multiscale, context.traits)
     if axes is None:
         return
     levels = [
@@ -110,12 +110,16 @@ def check_array_readings(
         for number, dataset in datasets(multiscale)
         if isinstance(path := dataset.get("path"), str) and path in arrays
     ]
-    yield from _check_channels(ome, at, axes, levels[:1], judge)
-    yield from _check_coverage(multiscale, (*at, "multiscales", place, "datasets"), axes, levels, judge)
+    yield from _check_channels(ome, at, axes, levels[:1], context)
+    yield from _check_coverage(multiscale, (*at, "multiscales", place, "datasets"), axes, levels, context)
 
 
 def _check_channels(
-    ome: JSONObject, at: Location, axes: list[JSON], levels: list[tuple[int, str, ArrayFacts]], judge: Judge
+    ome: JSONObject,
+    at: Location,
+    axes: list[JSON],
+    levels: list[tuple[int, str, ArrayFacts]],
+    context: RuleContext,
 ) -> Iterator[Finding]:
     channels = _channels(ome)
     if channels is None or not levels:
@@ -133,7 +137,7 @@ def _check_channels(
     if count != len(channels):
         yield own_finding(
             "LM-11",
-            judge.node,
+            context.node,
             f"{len(channels)} channels are named, {text}",
             "name each channel once",
             at=(*at, "omero", "channels"),
@@ -156,7 +160,7 @@ def _check_coverage(
     at: Location,
     axes: list[JSON],
     levels: list[tuple[int, str, ArrayFacts]],
-    judge: Judge,
+    context: RuleContext,
 ) -> Iterator[Finding]:
     names = axis_names(axes) or [str(number) for number in range(len(axes))]
     space = [number for number, axis in enumerate(axes) if axis_kind(axis) == "space"]
@@ -174,7 +178,7 @@ def _check_coverage(
             if _is_apart(whole, finest.shape[axis], extent, facts.shape[axis], axis):
                 yield own_finding(
                     "LM-14",
-                    judge.node,
+                    context.node,
                     f"the level {describe(path)} lies outside of {describe(first)} along {names[axis]}",
                     "correct scale and translation, or compute the levels again",
                     at=(*at, number),
@@ -183,7 +187,7 @@ def _check_coverage(
 
 
 def _is_apart(finest: Extent, length: int, extent: Extent, count: int, axis: int) -> bool:
-    """Whether two levels have no point in common along an axis."""
+    """Return whether two levels have no point in common along an axis."""
     fine, coarse = finest.scale[axis], extent.scale[axis]
     if fine <= 0 or coarse <= 0:
         return False
@@ -192,7 +196,7 @@ def _is_apart(finest: Extent, length: int, extent: Extent, count: int, axis: int
 
 
 def _extent(dataset: JSONObject, axes: int) -> Extent | None:
-    """Return scale and offset of a level; None where they are not plain numbers, one for each axis."""
+    """Return scale and offset of a level; None unless they are plain numbers, one per axis."""
     scale, offset = [1.0] * axes, [0.0] * axes
     for _, entry in objects(dataset.get("coordinateTransformations")):
         inner = [item for _, item in objects(entry.get("transformations"))]

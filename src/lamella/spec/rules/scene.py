@@ -1,4 +1,4 @@
-"""Rules SC of 0.6: images and coordinate systems brought together in a scene.
+"""Rules SC of 0.6: images and coordinate systems related in a scene.
 
 Layer: spec.
 """
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.judge import Judge
+    from lamella.spec.rules.rule_context import RuleContext
     from lamella.types import JSONObject
 
 
-def check_scene(ome: JSONObject, at: Location, judge: Judge) -> Iterator[Finding]:
-    """Judge ``scene``."""
+def check_scene(ome: JSONObject, at: Location, context: RuleContext) -> Iterator[Finding]:
+    """Check ``scene``."""
     if not isinstance(ome.get("scene"), dict):
         where = (*at, "scene") if "scene" in ome else at
         found = f"scene is {describe(ome['scene'])}" if "scene" in ome else "there is no scene"
-        yield judge.find("SC-01", where, found, "write an object with coordinateTransformations")
+        yield context.finding("SC-01", where, found, "write an object with coordinateTransformations")
         return
     scene = ome["scene"]
     where = (*at, "scene")
     if "coordinateSystems" in scene:
-        # The bounds for arrays (AX-08 to AX-10) are said of multiscales only.
+        # The bounds for arrays (AX-08 to AX-10) apply to multiscales only.
         yield from check_systems(
-            scene["coordinateSystems"], (*where, "coordinateSystems"), judge, rule="SC-02", bounded=False
+            scene["coordinateSystems"], (*where, "coordinateSystems"), context, rule="SC-02", bounded=False
         )
-    yield from check_scene_list(scene, where, judge)
+    yield from check_scene_list(scene, where, context)

@@ -1,7 +1,7 @@
-"""Raw JSON values: what kind they are, and how a finding shows them in a few words.
+"""Raw JSON values: their kinds, and their short form in findings.
 
-The kinds are those of JSON Schema, not Python's: ``True`` is no number, ``1.0`` is an integer. Nothing here
-raises, whatever the value.
+The kinds are those of JSON Schema, not Python's: ``True`` is not a number, ``1.0`` is an integer. No function here
+raises, for any value.
 
 Layer: spec. Imports nothing but the standard library.
 """
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from lamella.types import JSON
 
 _LONGEST = 40
-"""Characters of a string, and of a short list, that a finding quotes."""
+"""Maximum number of characters of a string or short list in a finding."""
 
 _LARGEST = 10**18
-"""Integers beyond this are counted in bits: printing them is quadratic, and refused beyond 4300 digits."""
+"""Larger integers are described by their number of bits: printing is quadratic, and refused beyond 4300 digits."""
 
 
 def is_integer(value: JSON) -> bool:
-    """Whether JSON Schema calls the value an integer.
+    """Return whether the value is an integer in JSON Schema.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def is_integer(value: JSON) -> bool:
 
 
 def is_number(value: JSON) -> bool:
-    """Whether the value is a number that arithmetic can use: finite, and not a boolean.
+    """Return whether the value is a finite number, and not a boolean.
 
     Examples
     --------
@@ -54,12 +54,12 @@ def is_number(value: JSON) -> bool:
 
 
 def is_text(value: JSON) -> TypeGuard[str]:
-    """Whether the value is a string with something in it."""
+    """Return whether the value is a non-empty string."""
     return isinstance(value, str) and value != ""
 
 
 def numbers(value: JSON) -> list[float] | None:
-    """Give a list of numbers, or None when the value is anything else.
+    """Return a list of numbers, or None if the value is anything else.
 
     Examples
     --------
@@ -72,19 +72,19 @@ def numbers(value: JSON) -> list[float] | None:
 
 
 def integers(value: JSON) -> list[int] | None:
-    """Give a list of integers, or None when the value is anything else."""
+    """Return a list of integers, or None if the value is anything else."""
     if not isinstance(value, list) or not all(is_integer(item) for item in value):
         return None
     return [int(item) for item in value]
 
 
 def strings(value: JSON) -> list[str]:
-    """Give the strings of a list, and nothing for any other value."""
+    """Return the strings of a list, and nothing for any other value."""
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def objects(value: JSON) -> Iterator[tuple[int, dict[str, JSON]]]:
-    """Give the objects of a list with their places; nothing for any other value."""
+    """Iterate over the objects of a list with their indices; nothing for any other value."""
     if isinstance(value, list):
         for place, item in enumerate(value):
             if isinstance(item, dict):
@@ -92,7 +92,7 @@ def objects(value: JSON) -> Iterator[tuple[int, dict[str, JSON]]]:
 
 
 def alike(one: JSON, other: JSON) -> bool:
-    """Whether two values are equal; values nested too deeply to compare are not."""
+    """Return whether two values are equal; false for values nested too deeply to compare."""
     try:
         return bool(one == other)
     except RecursionError:
@@ -100,7 +100,7 @@ def alike(one: JSON, other: JSON) -> bool:
 
 
 def describe(value: JSON) -> str:
-    """Show a value on one line, in at most about a hundred characters.
+    """Format a value on one line, in at most about a hundred characters.
 
     Examples
     --------

@@ -14,60 +14,62 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from lamella.spec.rules.finding import Finding, Location
-    from lamella.spec.rules.judge import Judge
+    from lamella.spec.rules.rule_context import RuleContext
     from lamella.types import JSON, JSONObject
 
 
 def check_well(
-    ome: JSONObject, at: Location, judge: Judge, acquisitions: Collection[int] | None
+    ome: JSONObject, at: Location, context: RuleContext, acquisitions: Collection[int] | None
 ) -> Iterator[Finding]:
-    """Judge ``well``; `acquisitions` are the ids that its plate lists, None when the plate is not known."""
+    """Check ``well``; `acquisitions` are the ids that its plate lists, None if the plate is unknown."""
     if not isinstance(ome.get("well"), dict):
         where = (*at, "well") if "well" in ome else at
         found = f"well is {describe(ome['well'])}" if "well" in ome else "there is no well"
-        yield judge.find("WL-01", where, found, "write an object with images")
+        yield context.finding("WL-01", where, found, "write an object with images")
         return
     well = ome["well"]
     where = (*at, "well")
-    yield from check_inner_version(well, where, "VE-02", judge)
+    yield from check_inner_version(well, where, "VE-02", context)
     images = well.get("images")
     spot = (*where, "images") if "images" in well else where
     if not isinstance(images, list) or not images:
         found = f"images is {describe(images)}" if "images" in well else "the well has no images"
-        yield judge.find("WL-01", spot, found, "list the fields, each with a path")
+        yield context.finding("WL-01", spot, found, "list the fields, each with a path")
         return
     seen: set[str] = set()
     for place, image in enumerate(images):
-        yield from _check_image(image, (*spot, place), seen, judge)
+        yield from _check_image(image, (*spot, place), seen, context)
         if isinstance(image, dict):
-            yield from _check_acquisition(image, (*spot, place), acquisitions, judge)
+            yield from _check_acquisition(image, (*spot, place), acquisitions, context)
 
 
-def _check_image(image: JSON, at: Location, seen: set[str], judge: Judge) -> Iterator[Finding]:
+def _check_image(image: JSON, at: Location, seen: set[str], context: RuleContext) -> Iterator[Finding]:
     if not isinstance(image, dict):
-        yield judge.find("WL-01", at, f"the image is {describe(image)}", "write an object with a path")
+        yield context.finding("WL-01", at, f"the image is {describe(image)}", "write an object with a path")
         return
     if "path" not in image:
-        yield judge.find("WL-01", at, "the image has no path", "write the name of its group")
+        yield context.finding("WL-01", at, "the image has no path", "write the name of its group")
         return
     path = image["path"]
     where = (*at, "path")
-    if not isinstance(path, str) or not judge.dialect.field_name.fullmatch(path):
-        yield judge.find("WL-02", where, f"the path is {describe(path)}", f"use {judge.dialect.field_words}")
+    if not isinstance(path, str) or not context.traits.field_name.fullmatch(path):
+        yield context.finding(
+            "WL-02", where, f"the path is {describe(path)}", f"use {context.traits.field_words}"
+        )
     if not isinstance(path, str):
         return
     if path in seen:
-        yield judge.find("WL-03", where, f"the path {describe(path)} is used twice", "list it once")
+        yield context.finding("WL-03", where, f"the path {describe(path)} is used twice", "list it once")
     seen.add(path)
 
 
 def _check_acquisition(
-    image: JSONObject, at: Location, acquisitions: Collection[int] | None, judge: Judge
+    image: JSONObject, at: Location, acquisitions: Collection[int] | None, context: RuleContext
 ) -> Iterator[Finding]:
     where = (*at, "acquisition")
     if "acquisition" not in image:
         if acquisitions is not None and len(acquisitions) > 1:
-            yield judge.find(
+            yield context.finding(
                 "WL-04",
                 at,
                 f"the plate has {len(acquisitions)} acquisitions, the image names none",
@@ -76,9 +78,11 @@ def _check_acquisition(
         return
     number = image["acquisition"]
     if not is_integer(number):
-        yield judge.find("WL-04", where, f"the acquisition is {describe(number)}", "write the id, an integer")
+        yield context.finding(
+            "WL-04", where, f"the acquisition is {describe(number)}", "write the id, an integer"
+        )
     elif acquisitions is not None and number not in acquisitions:
-        yield judge.find(
+        yield context.finding(
             "WL-04",
             where,
             f"the plate has no acquisition {describe(number)}",

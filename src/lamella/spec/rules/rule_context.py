@@ -1,4 +1,4 @@
-"""The judge, which makes findings from the catalogue, and the ends that a transformation joins.
+"""The context of a check, which builds findings from the catalogue, and the ends of a transformation.
 
 Layer: spec.
 """
@@ -12,17 +12,17 @@ from lamella.spec.rules.catalogue import RULES
 from lamella.spec.rules.finding import Finding, Level, Location
 
 if TYPE_CHECKING:
-    from lamella.spec.rules.dialect import Dialect
+    from lamella.spec.rules.version_traits import VersionTraits
 
 
 @dataclass(frozen=True)
-class Judge:
-    """What every check needs to know beside the value it looks at."""
+class RuleContext:
+    """The version and the node that a check needs beside the value that it checks."""
 
-    dialect: Dialect
+    traits: VersionTraits
     node: str = ""
 
-    def find(
+    def finding(
         self,
         rule: str,
         at: Location,
@@ -31,11 +31,11 @@ class Judge:
         *,
         level: Level | None = None,
     ) -> Finding:
-        """Return a finding; its level comes from the catalogue unless `level` says otherwise."""
+        """Return a finding; its level comes from the catalogue unless `level` is set."""
         entry = RULES[rule]
         return Finding(
             rule=rule,
-            level=level or entry.level_in(self.dialect.name),
+            level=level or entry.level_in(self.traits.name),
             node=self.node,
             location=at,
             found=found,

@@ -1,6 +1,6 @@
-"""What can be read of a raw image document, for checks that compare its parts; None where it can't be read.
+"""The readable parts of a raw image document, for checks that compare them; None where a part cannot be read.
 
-No findings here: every fault that makes a part unreadable is found by the rule of that part.
+No findings here: the rule of each part reports why it cannot be read.
 
 Layer: spec.
 """
@@ -14,30 +14,30 @@ from lamella.spec.rules.values import is_text, numbers, objects
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lamella.spec.rules.dialect import Dialect
+    from lamella.spec.rules.version_traits import VersionTraits
     from lamella.types import JSON, JSONObject
 
 
-def ome_object(attributes: JSON, dialect: Dialect) -> JSONObject:
-    """Give the OME part of the attributes, empty when there is none."""
+def ome_object(attributes: JSON, traits: VersionTraits) -> JSONObject:
+    """Return the OME part of the attributes, empty if there is none."""
     part = attributes
-    for key in dialect.wrapper:
+    for key in traits.wrapper:
         part = part.get(key) if isinstance(part, dict) else None
     return part if isinstance(part, dict) else {}
 
 
 def multiscales(ome: JSONObject) -> Iterator[tuple[int, JSONObject]]:
-    """Give the readable entries of ``multiscales`` with their places."""
+    """Iterate over the readable entries of ``multiscales`` with their indices."""
     return objects(ome.get("multiscales"))
 
 
 def datasets(multiscale: JSONObject) -> list[tuple[int, JSONObject]]:
-    """Give the readable datasets with their places."""
+    """Return the readable datasets with their indices."""
     return list(objects(multiscale.get("datasets")))
 
 
 def systems(owner: JSONObject) -> dict[str, list[JSON]]:
-    """Give the axes of the named coordinate systems of a multiscale or a scene."""
+    """Return the axes of the named coordinate systems of a multiscale or a scene."""
     found: dict[str, list[JSON]] = {}
     for _, system in objects(owner.get("coordinateSystems")):
         if is_text(system.get("name")) and isinstance(system.get("axes"), list):
@@ -46,7 +46,7 @@ def systems(owner: JSONObject) -> dict[str, list[JSON]]:
 
 
 def output_system(dataset: JSONObject) -> str | None:
-    """Give the name of the coordinate system that a dataset's transformation leads to."""
+    """Return the name of the coordinate system to which a dataset's transformation leads."""
     for _, transformation in objects(dataset.get("coordinateTransformations")):
         output = transformation.get("output")
         if isinstance(output, dict) and is_text(output.get("name")):
@@ -55,7 +55,7 @@ def output_system(dataset: JSONObject) -> str | None:
 
 
 def intrinsic_system(multiscale: JSONObject) -> str | None:
-    """Give the coordinate system of the levels: the one that the first readable dataset leads to."""
+    """Return the coordinate system of the levels: the one to which the first readable dataset leads."""
     for _, dataset in datasets(multiscale):
         name = output_system(dataset)
         if name is not None:
@@ -63,22 +63,22 @@ def intrinsic_system(multiscale: JSONObject) -> str | None:
     return None
 
 
-def array_axes(multiscale: JSONObject, dialect: Dialect) -> list[JSON] | None:
-    """Give the axes that the arrays of a multiscale have."""
-    if not dialect.coordinate_systems:
+def array_axes(multiscale: JSONObject, traits: VersionTraits) -> list[JSON] | None:
+    """Return the axes of a multiscale's arrays."""
+    if not traits.coordinate_systems:
         axes = multiscale.get("axes")
         return axes if isinstance(axes, list) and axes else None
     return systems(multiscale).get(intrinsic_system(multiscale) or "")
 
 
 def axis_names(axes: list[JSON]) -> list[str] | None:
-    """Give the names of axes; None when one of them has none."""
+    """Return the names of axes; None if one of them has none."""
     names = [axis["name"] for axis in axes if isinstance(axis, dict) and isinstance(axis.get("name"), str)]
     return names if len(names) == len(axes) else None
 
 
 def level_scale(dataset: JSONObject) -> list[float] | None:
-    """Give the scale of a dataset, alone or inside a sequence."""
+    """Return the scale of a dataset, alone or inside a sequence."""
     for _, transformation in objects(dataset.get("coordinateTransformations")):
         inner = [item for _, item in objects(transformation.get("transformations"))]
         for candidate in (transformation, *inner):

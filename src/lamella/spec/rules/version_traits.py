@@ -1,6 +1,6 @@
-"""What differs between OME-NGFF 0.4, 0.5 and 0.6 for the rules, as data: one frozen record per version.
+"""The differences between OME-NGFF 0.4, 0.5 and 0.6 for the rules, as data: one frozen record per version.
 
-The rules read these records; none of them asks for a version's name.
+The rules read these records and never compare names of versions.
 
 Layer: spec.
 """
@@ -22,11 +22,11 @@ LABEL_DTYPES = frozenset(
 """The data types of label images."""
 
 VECTOR_TYPES = frozenset(["coordinate", "displacement"])
-"""Types of the axis that holds the vectors of a coordinate or displacement field."""
+"""Types of the axis of vectors in a coordinate or displacement field."""
 
 
 @dataclass(frozen=True)
-class Dialect:
+class VersionTraits:
     """One version of OME-NGFF, as the rules see it.
 
     Attributes
@@ -36,25 +36,25 @@ class Dialect:
     zarr_format
         Zarr version of its groups and arrays.
     wrapper
-        Where the OME part lies in the attributes.
+        Location of the OME part in the attributes.
     version_names
         Strings that name this version in a document.
     inner_versions
-        Whether each part (multiscales, plate, ...) carries its own version key.
+        Whether each part (multiscales, plate, ...) has its own version key.
     coordinate_systems
-        Whether axes live in named coordinate systems, and every transformation has an input and an output.
+        Whether axes are in named coordinate systems, and every transformation has an input and an output.
     axis_types
-        Types of axes with a meaning in the text; others are custom.
+        Types of axes that the text defines; others are custom.
     transformation_types
         Types of transformations.
     dataset_types
-        Types that may bring a level to its coordinate system.
+        Types that may lead from a level to its coordinate system.
     field_name
         Pattern of ``well.images[].path``.
     field_words
         The same in words.
     chunk_separator
-        The separator of chunk keys that arrays must have; None when any will do.
+        The separator of chunk keys that arrays must have; None if any is allowed.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Dialect:
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9]+")
 
-_V04 = Dialect(
+_V04 = VersionTraits(
     name="0.4",
     zarr_format=2,
     wrapper=(),
@@ -88,7 +88,7 @@ _V04 = Dialect(
     chunk_separator="/",
 )
 
-_V05 = Dialect(
+_V05 = VersionTraits(
     name="0.5",
     zarr_format=3,
     wrapper=("ome",),
@@ -103,7 +103,7 @@ _V05 = Dialect(
     chunk_separator=None,
 )
 
-_V06 = Dialect(
+_V06 = VersionTraits(
     name="0.6",
     zarr_format=3,
     wrapper=("ome",),
@@ -131,27 +131,22 @@ _V06 = Dialect(
     chunk_separator=None,
 )
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (_V04, _V05, _V06)}
-"""The versions that the rules judge."""
+VERSION_TRAITS: dict[str, VersionTraits] = {traits.name: traits for traits in (_V04, _V05, _V06)}
+"""The versions that the rules cover."""
 
 
-def dialect(version: str) -> Dialect:
-    """Give the dialect of a version.
-
-    Raises
-    ------
-    InvalidArgumentError
-        For a version without rules here.
+def version_traits(version: str) -> VersionTraits:
+    """Return the traits of a version.
 
     Examples
     --------
-    >>> dialect("0.5").wrapper
+    >>> version_traits("0.5").wrapper
     ('ome',)
     """
     try:
-        return DIALECTS[version]
+        return VERSION_TRAITS[version]
     except (KeyError, TypeError):
-        known = ", ".join(DIALECTS)
+        known = ", ".join(VERSION_TRAITS)
         raise InvalidArgumentError(
-            f"There are no rules for OME-NGFF version {version!r}; give one of {known}."
+            f"There are no rules for OME-NGFF version {version!r}; use one of {known}."
         ) from None
