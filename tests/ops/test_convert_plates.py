@@ -178,7 +178,7 @@ def test_many_small_fields_are_written_side_by_side(tmp_path: Path, store: Path)
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("(", "is no regular expression"),
+        ("(", "is not a regular expression"),
         (r"(?P<row>A)(?P<colunm>1)", "has the group 'colunm'"),
         (r"(?P<row>A)", "no group for the column"),
         (r"(?P<column>1)", "no group for the row"),
@@ -198,7 +198,7 @@ def test_patterns_that_place_nothing_are_refused(pattern: str, message: str) -> 
         ("none.tif", r"matches none of 1 file names, for example \"none.tif\""),
         ("A_-_1.tif", "'-' cannot be the name of a column"),
         ("A_é_1.tif", "'é' cannot be the name of a column"),
-        ("A_1_x.tif", "'x' is no number along z"),
+        ("A_1_x.tif", "'x' is not a number along z"),
     ],
 )
 def test_names_that_cannot_be_placed_are_refused(name: str, message: str) -> None:
@@ -207,7 +207,7 @@ def test_names_that_cannot_be_placed_are_refused(name: str, message: str) -> Non
 
 
 def test_two_files_in_one_place_are_refused(files: Path, store: Path) -> None:
-    with pytest.raises(SourceError, match=r"t0\.tif and .*t1\.tif belong to the same place"):
+    with pytest.raises(SourceError, match=r"t0\.tif and .*t1\.tif have the same position"):
         convert(files, store, well_regex=PATTERN.replace("(?P<t>", "("))
     assert not store.exists()
 
@@ -255,11 +255,11 @@ def table(tmp_path: Path, text: str) -> Path:
         ("file,row,column\na.tif,A,1\nc.tif,A,2\n", r"map\.csv line 3: there is no file 'c\.tif'"),
         ("file,row,column\na.tif,A,1/2\n", r"map\.csv line 2: '1/2' cannot be the name of a column"),
         ("file,row,column,field\na.tif,A,1,..\n", r"line 2: '\.\.' cannot be the name of a field"),
-        ("file,row,column,z\na.tif,A,1,top\n", r"map\.csv line 2: 'top' is no number along z"),
+        ("file,row,column,z\na.tif,A,1,top\n", r"map\.csv line 2: 'top' is not a number along z"),
         ("file,row,column,z\na.tif,A,1,\nb.tif,A,1,2\n", r"a\.tif .*line 2\) has no z, but .*b\.tif"),
         (
             "file,row,column\na.tif,A,1\nb.tif,A,1\n",
-            r"a\.tif .*line 2\) and .*b\.tif .*line 3\) belong to the same place",
+            r"a\.tif .*line 2\) and .*b\.tif .*line 3\) have the same position",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Images in other formats, and single stores, into an OME-Zarr image or plate.
+"""Conversion of other formats, and of single stores, to an OME-Zarr image or plate.
 
 Layer: ops.
 """

@@ -1,4 +1,4 @@
-"""Several sources as one image: files that hold one channel, z or t each, and files of a folder in order.
+"""Several sources as one image: files with one channel, z or t each, and files of a folder in order.
 
 Layer: ops.
 """
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from lamella.types import Array
 
 _OPEN_SOURCES = 16
-"""Members of one image that stay open at once."""
+"""Maximum number of open members of one image."""
 
 MemberIndex = dict[str, int]
-"""Index along each axis that tells the members of an image apart."""
+"""Index of a member along each axis that distinguishes the members."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A source, where it belongs in the image, and what said so.
+    """A source and its index in the combined image.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Member:
     place : dict
         Index along each placed axis.
     origin : str
-        How messages call it.
+        Name of the source in messages.
     """
 
     source: PlaneSource
@@ -50,23 +50,9 @@ class Member:
 class CombinedSource:
     """One image made of several sources.
 
-    Parameters
-    ----------
-    members : sequence of Member
-        At least one; all placed along the same axes.
-    lengths : mapping of str to int
-        Length of each placed axis.
-    axes : str
-        Axes that the image must have besides its own, for example "c".
-    name : str
-        Name of the image.
-    channels : sequence of SourceChannel, optional
-        Channels when "c" is a placed axis.
-
-    Raises
-    ------
-    SourceError
-        Members of different shape or type, two in one place, or an axis that is both placed and in a member.
+    ``members`` are all placed along the same axes, whose lengths are ``lengths``. ``axes`` are further axes that the
+    image must have, for example "c", and ``channels`` describe a placed axis "c". Raises SourceError for members of
+    different shape or type, for two at one index, and for an axis that is both placed and in a member.
     """
 
     def __init__(
@@ -87,8 +73,8 @@ class CombinedSource:
             if key in taken:
                 where = ", ".join(f"{axis} {at}" for axis, at in zip(self._placed, key, strict=True))
                 raise SourceError(
-                    f"{taken[key]} and {member.origin} belong to the same place{f' ({where})' if where else ''}: "
-                    "name the field, channel, z or t that tells them apart"
+                    f"{taken[key]} and {member.origin} have the same position{f' ({where})' if where else ''}: "
+                    "add the field, channel, z or t that distinguishes them"
                 )
             taken[key] = member.origin
             self._members[key] = member.source
@@ -107,17 +93,17 @@ class CombinedSource:
 
     @property
     def description(self) -> ImageDescription:
-        """What the image is."""
+        """Description of the combined image."""
         return self._description
 
     @property
     def missing(self) -> int:
-        """Number of places along the placed axes for which there is no source; they are zeros."""
+        """Number of indices along the placed axes without a source; their pixels are zeros."""
         return math.prod(self._description.length(axis) for axis in self._placed) - len(self._members)
 
     @property
     def noted(self) -> Iterator[tuple[str, str]]:
-        """The notes of all members, each with the file that it is about."""
+        """The notes of all members, each with its file."""
         for source in self._members.values():
             description = source.description
             if isinstance(source, CombinedSource):
@@ -132,7 +118,7 @@ class CombinedSource:
         return None if source is None else source.read_plane(own, rows)
 
     def read_planes(self, indices: Sequence[tuple[int, ...]], rows: slice) -> list[Array | None]:
-        """Read planes of one member, which may decode them at once: see `SampleSource.read_planes`."""
+        """Read planes of one member, which may decode them together: see `SampleSource.read_planes`."""
         found = [self._member(index) for index in indices]
         source = found[0][0]
         if source is None or any(other is not source for other, _ in found):
@@ -140,7 +126,7 @@ class CombinedSource:
         return read_planes(source, [own for _, own in found], rows)
 
     def _member(self, index: tuple[int, ...]) -> tuple[PlaneSource | None, tuple[int, ...]]:
-        """Return the member that holds a plane, and the plane's index there."""
+        """Return the member with a plane, and the plane's index in it."""
         at = dict(zip(self._description.axes, index, strict=False))
         source = self._members.get(tuple(at[axis] for axis in self._placed))
         if source is not None:
@@ -154,7 +140,7 @@ class CombinedSource:
                 self._open.popitem()[1].close()
 
     def _keep(self, source: PlaneSource) -> None:
-        """Remember that a member is open, and close the one that was read longest ago when there are many."""
+        """Register an open member; close the least recently used one if there are many."""
         with self._lock:
             self._open[id(source)] = source
             self._open.move_to_end(id(source))
@@ -208,10 +194,10 @@ def _kind(description: ImageDescription) -> str:
 
 
 def number_axis(numbers: Iterable[int]) -> dict[int, int]:
-    """Index of each number along an axis: an even grid from the smallest number to the largest.
+    """Return the index of each number along an axis: an even grid from the smallest number to the largest.
 
-    The step is the greatest common divisor of the differences, so 1, 3, 5 are three neighbours and 1, 2, 4 leave a gap
-    at 3. Numbers that would leave more gaps than planes (times of day, for example) are put side by side.
+    The step is the greatest common divisor of the differences: 1, 3, 5 are three neighbours, and 1, 2, 4 leave a gap at
+    3. Numbers with more gaps than planes (times of day, for example) become neighbours.
 
     Examples
     --------
@@ -230,26 +216,10 @@ def number_axis(numbers: Iterable[int]) -> dict[int, int]:
 def stack_sources(
     sources: Sequence[tuple[str, PlaneSource]], name: str, axis: str = ""
 ) -> tuple[CombinedSource, str]:
-    """Stack the files of a folder in their order: along z, or along t when each of them is a stack already.
+    """Stack named files of a folder in order; return the image and the axis.
 
-    Parameters
-    ----------
-    sources : sequence of (str, PlaneSource)
-        How messages call each source, and the source.
-    name : str
-        Name of the image.
-    axis : str
-        Axis to stack along, where it is known: "t", "z" or "c".
-
-    Returns
-    -------
-    tuple of CombinedSource and str
-        The image, and the axis along which the files were stacked.
-
-    Raises
-    ------
-    SourceError
-        The files are not alike, or have z and t already.
+    The axis is z, or t if each file is a z-stack, unless ``axis`` is "t", "z" or "c". Raises SourceError if the files
+    differ, or have z and t already.
     """
     first = sources[0][1].description
     found = next((one for one in axis or "zt" if first.length(one) == 1), None)

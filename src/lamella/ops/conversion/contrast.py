@@ -1,7 +1,7 @@
-"""Contrast windows out of a sample of the pixels, taken while they pass by.
+"""Contrast limits from a sample of the pixels, collected while they are converted.
 
-The sample is a regular grid of pixels of evenly spaced planes, at most a million per channel: the same whatever the
-number of threads and the order in which blocks come.
+The sample is a regular grid of pixels of evenly spaced planes, at most a million per channel. It does not depend on the
+number of threads or the order of the blocks.
 
 Layer: ops.
 """
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 _PLANES = 64
 _PIXELS = 1 << 14
 LOW, HIGH = 0.1, 99.9
-"""Percentiles of the sample that are shown as black and as full intensity."""
+"""Percentiles of the sample that become black and full intensity."""
 
 
 @dataclass
 class Sample:
-    """What was taken out of the pixels of an image, or of a part of it that one worker saw; can be pickled.
+    """The sampled pixels of an image, or of the part that one worker read; can be pickled.
 
     Attributes
     ----------
     planes : dict
-        By channel, number of the plane and first row: pixels.
+        Pixels by channel, number of the plane and first row.
     ranges : dict
-        By channel: lowest and highest finite value, of floats.
+        Lowest and highest finite value by channel, for floats.
     """
 
     planes: dict[int, dict[tuple[int, int], Array]] = field(default_factory=dict)
     ranges: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     def add(self, other: Sample) -> None:
-        """Take what another worker saw."""
+        """Add the sample of another worker."""
         for channel, parts in other.planes.items():
             self.planes.setdefault(channel, {}).update(parts)
         for channel, (low, high) in other.ranges.items():
@@ -54,16 +54,7 @@ class Sample:
 
 
 class ContrastSampler:
-    """Collects a sample of the pixels of each channel of an image.
-
-    Parameters
-    ----------
-    axes : str
-        Axes of the image, "tczyx" order, with "c".
-    shape : tuple of int
-        Their lengths.
-    dtype : numpy.dtype
-        Type of the pixels.
+    """Collects a sample of the pixels of each channel of an image, whose axes include "c".
 
     Examples
     --------
@@ -86,25 +77,18 @@ class ContrastSampler:
 
     @property
     def sample(self) -> Sample:
-        """What was seen up to now, to be sent to the process that makes the windows."""
+        """Return the sample so far, to send it to the process that computes the limits."""
         return self._sample
 
     def merge(self, sample: Sample) -> None:
-        """Take what the sampler of another process saw of the same image."""
+        """Add the sample of another process for the same image."""
         with self._lock:
             self._sample.add(sample)
 
     def see(self, index: tuple[int, ...], row: int, pixels: Array) -> None:
-        """Take what belongs to the sample out of some rows of one plane.
+        """Add the sampled pixels of some rows of one plane.
 
-        Parameters
-        ----------
-        index : tuple of int
-            Place of the plane along the axes before "yx".
-        row : int
-            Number of the first row.
-        pixels : numpy.ndarray
-            The rows (y, x).
+        ``index`` is the index of the plane along the axes before "yx", and ``row`` the number of the first row.
         """
         channel, number = index[self._channel], self._number(index)
         if self._dtype.kind == "f":
@@ -116,11 +100,11 @@ class ContrastSampler:
             self._sample.planes.setdefault(channel, {})[number, row] = sample
 
     def wants(self, index: tuple[int, ...]) -> bool:
-        """Whether anything of a plane is needed: of floats the range of all."""
+        """Return whether a plane is needed: for floats, all are needed for the range."""
         return self._dtype.kind == "f" or self._number(index) % self._every == 0
 
     def _number(self, index: tuple[int, ...]) -> int:
-        """Give the number of a plane among those of its channel."""
+        """Return the number of a plane among those of its channel."""
         number = 0
         for axis, (length, at) in enumerate(zip(self._outer, index, strict=True)):
             number = number if axis == self._channel else number * length + at
@@ -139,17 +123,8 @@ class ContrastSampler:
     def window(self, channel: int, displayed: tuple[float, float] | None = None) -> WindowDict:
         """Return the contrast limits of a channel.
 
-        Parameters
-        ----------
-        channel : int
-            Index of the channel.
-        displayed : tuple of float, optional
-            Range that the source says to show, instead of the percentiles of the sample.
-
-        Returns
-        -------
-        WindowDict
-            start and end from the sample; min and max the range of an integer type, or of the pixels of floats.
+        start and end are percentiles of the sample, or the range ``displayed`` by the source. min and max are the range
+        of an integer type, or of float pixels.
         """
         start, end = (
             displayed if displayed is not None and displayed[0] < displayed[1] else self._spread(channel)
@@ -176,7 +151,7 @@ def type_limits(dtype: np.dtype[np.generic]) -> tuple[float, float] | None:
 
 
 def spread(values: NDArray[Any]) -> tuple[float, float]:
-    """Return the percentiles of a sample that are shown as black and as full intensity; (0, 0) without values.
+    """Return the percentiles of a sample that become black and full intensity; (0, 0) without values.
 
     >>> import numpy as np
     >>> spread(np.arange(1001)), spread(np.array([3] * 5000 + [9]))
@@ -190,7 +165,7 @@ def spread(values: NDArray[Any]) -> tuple[float, float]:
         return 0.0, 0.0
     start, end = (float(value) for value in np.percentile(values, [LOW, HIGH], method="nearest"))
     if start == end:
-        # Bright things smaller than a thousandth of the image: show them all the same.
+        # Bright objects smaller than a thousandth of the image: show them too.
         start, end = float(values.min()), float(values.max())
     return start, end
 
@@ -198,7 +173,7 @@ def spread(values: NDArray[Any]) -> tuple[float, float]:
 def window_of(
     start: float, end: float, limits: tuple[float, float], dtype: np.dtype[np.generic]
 ) -> WindowDict:
-    """Return contrast limits that show start to end of what is possible; a constant image gets a window around it.
+    """Return contrast limits; a constant image gets a window around its value.
 
     >>> import numpy as np
     >>> window_of(7.0, 7.0, (0.0, 255.0), np.dtype("uint8"))
@@ -206,8 +181,8 @@ def window_of(
     """
     low, high = limits
     if start >= end:
-        # A constant image: any window that has the value in it.
-        # Of large numbers one wider than 1, which would be lost to the rounding of floats.
+        # A constant image: any window around the value.
+        # Wider than 1 for large numbers: their rounding as floats would lose 1.
         width = max(1.0, abs(start) * 2.0**-20)
         has_room = start + width <= (float(np.finfo(np.float64).max) if dtype.kind == "f" else high)
         start, end = (start, start + width) if has_room else (start - width, start)
@@ -215,13 +190,7 @@ def window_of(
 
 
 def check_dtype(dtype: np.dtype[np.generic], name: str) -> None:
-    """Refuse pixels that have no order, and so no contrast and no mean.
-
-    Raises
-    ------
-    InvalidArgumentError
-        Complex numbers, structures, text.
-    """
+    """Raise InvalidArgumentError for pixels without an order: complex numbers, structures, text."""
     if dtype.kind not in "buif":
         raise InvalidArgumentError(
             f"{name} has pixels of type {dtype}: only numbers and booleans can be converted"

@@ -1,9 +1,9 @@
 """``convert``: images in files of other formats to one OME-Zarr store, an image or a plate.
 
-Everything is written to a store beside the destination, which takes its name at the very end: under the final name
-there is never half a store. The same call resumes a killed one: the journal beside the new store has the parts that are
-done (:mod:`lamella.ops.jobs.units`), and a part whose files have changed is written again. What belongs where is in
-``inputs``, the writing of pixels in ``write``.
+Everything is written to a temporary store beside the destination, which is renamed at the very end: under the final
+name there is never half a store. The same call resumes a killed one: a journal beside the new store lists the finished
+units (:mod:`lamella.ops.jobs.units`), and a unit whose files have changed is written again. ``inputs`` plans which file
+goes where, ``write`` writes the pixels.
 
 Layer: ops.
 """
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ConvertReport:
-    """What ``convert`` wrote. Always true: what fails raises.
+    """What ``convert`` wrote. Always true: a failed conversion raises.
 
     Attributes
     ----------
@@ -71,9 +71,9 @@ class ConvertReport:
     nbytes : int
         Size of their pixels, uncompressed, without pyramid levels.
     levels : int
-        Most levels that an image has.
+        Maximum number of levels of an image.
     notes : tuple of str
-        What the user should know: planes that were missing, files that were left out.
+        Information for the user: missing planes, files that were left out.
 
     Examples
     --------
@@ -122,10 +122,10 @@ def convert(
 ) -> ConvertReport:
     """Convert images to an OME-Zarr store.
 
-    One file is one image; a folder of files is one image too, its files stacked in natural order: along t, z or c where
-    the word before the number in their names says so (``t001``, ``time_1``, ``z3``, ``ch2``), else along z (along t
-    when each file is a z-stack). The files of a multi-file OME-TIFF are one image. Several images need a plate: a place
-    for each by `well_regex` or `map_file`, or OME metadata that name the wells. Every image gets a channel axis, since
+    One file is one image. A folder is one image too: its files are stacked in natural order, along t, z or c if the
+    word before the number in their names says so (``t001``, ``time_1``, ``z3``, ``ch2``), else along z (along t if each
+    file is a z-stack). The files of a multi-file OME-TIFF are one image. Several images need a plate: a position for
+    each from `well_regex` or `map_file`, or OME metadata that name the wells. Every image gets a channel axis, because
     names, colours and contrast belong to channels.
 
     Parameters
@@ -133,14 +133,14 @@ def convert(
     sources : path, PlaneSource, or a sequence of them
         Files, folders, or opened sources.
     destination : str or path-like
-        The store to make.
+        The new store.
     well_regex : str, optional
         Regular expression searched in file names, with groups row and column (or col), and maybe field, channel, z, t.
-        Without row and column the files make up one image.
+        Without row and column, the files form one image.
     map_file : str or path-like, optional
         CSV table with the header ``file,row,column,field[,channel,z,t]``.
     series : int, optional
-        Which image to take of files that hold several; counts from 0.
+        Number of the image to convert, from 0, for files with several images.
     version : "0.4", "0.5" or "0.6"
         OME-NGFF version.
     chunks, shards : "auto", "none" or sequence of int, optional
@@ -150,8 +150,8 @@ def convert(
     jobs : int, optional
         Number of workers; one per processor by default.
     executor : concurrent.futures.Executor, optional
-        Where to read and write the pixels: any executor whose workers see the sources and the destination under the
-        same paths. By default threads of this process. The pixels are the same for any.
+        Runs the units: any executor whose workers have the sources and the destination under the same paths. By
+        default threads of this process. The pixels do not depend on it.
     overwrite : bool
         Replace an existing Zarr store, once the new one is complete.
     progress : bool or callable, optional
@@ -170,11 +170,11 @@ def convert(
     SourceError
         A source cannot be read or placed; nothing is left at the destination.
     StoreExistsError
-        There is something at the destination, and `overwrite` is false or it is no Zarr store.
+        The destination exists, and `overwrite` is false or it is not a Zarr store.
     InvalidArgumentError
         Options that do not fit; a source that cannot be sent to the workers.
     WorkerLostError
-        The executor lost a process; the same call goes on.
+        The executor lost a process; the same call resumes.
     MissingDependencyError
         The reader of the format is not installed.
 
@@ -231,7 +231,7 @@ def convert(
 
 
 def _default_reader() -> Callable[[str], Sequence[PlaneSource]]:
-    # The layer above, on purpose and only here: whoever calls convert() with a path expects it to be read.
+    # Imports the layer above, only here: convert() with a path must find a reader.
     from lamella.adapters.tiff import open_tiff
 
     return open_tiff
@@ -247,7 +247,7 @@ def _write_all(
     journal: Journal[LocalFile],
     job: str,
 ) -> int:
-    """Write all images to a new store; return the most levels that one has."""
+    """Write all images to a new store; return the maximum number of levels."""
     images = plan.images
 
     with create_positions(folder, images, settings, name=name) as positions:
@@ -273,9 +273,9 @@ def _write_all(
 
 
 def _digest(plan: InputPlan, settings: ImageSettings) -> str | None:
-    """Name what is converted, and how: what a killed call of another has written is of no use.
+    """Return a digest of the sources (size and times of their files) and settings.
 
-    Files count by their size and times. Sources without files are never the same twice: None.
+    A killed call can only be resumed with the same digest. Sources without files have None: they cannot be compared.
     """
     found: list[object] = [__version__, settings]
     for image in plan.images:
@@ -292,7 +292,7 @@ def _digest(plan: InputPlan, settings: ImageSettings) -> str | None:
 
 @dataclass(frozen=True)
 class _Destination:
-    """Where the store goes, and what may be replaced there."""
+    """The destination of a new store, and what may be replaced there."""
 
     path: str
     overwrite: bool
@@ -303,7 +303,7 @@ class _Destination:
         return os.path.basename(self.path).removesuffix(".zarr").removesuffix(".ome")
 
     def check(self) -> None:
-        """Refuse a destination that is taken, or that must not be replaced."""
+        """Raise if the destination exists and must not be replaced."""
         if not os.path.basename(self.path):
             raise InvalidArgumentError(f"{self.path} cannot be the name of a store")
         if not os.path.lexists(self.path):
@@ -315,11 +315,11 @@ class _Destination:
         empty = os.path.isdir(self.path) and not os.listdir(self.path)
         if os.path.islink(self.path):
             raise StoreExistsError(
-                f"{self.path} is not replaced, because it is a symbolic link: give the folder that it leads to"
+                f"{self.path} is not replaced, because it is a symbolic link: use the folder that it leads to"
             )
         if not (empty or self._is_store()):
             raise StoreExistsError(
-                f"{self.path} is not replaced, because it is no Zarr store: choose another name"
+                f"{self.path} is not replaced, because it is not a Zarr store: choose another name"
             )
         if ".zarr" not in self.path:
             raise StoreExistsError(
@@ -328,7 +328,7 @@ class _Destination:
             )
 
     def finish_interrupted(self) -> None:
-        """Finish what a conversion left that was killed while its store took its place."""
+        """Finish a conversion that was killed while its complete store was moved into place."""
         work = Workspace(self.path, {"command": "convert"}, replaces=False)
         if os.path.lexists(work.folder) or os.path.lexists(f"{work.folder}.lock"):
             with work.held():
@@ -360,10 +360,10 @@ class _Destination:
             work.begin(digest)
             try:
                 yield work.new
-                self.check()  # something may have come there meanwhile
+                self.check()  # the destination may have been created meanwhile
                 work.publish(digest)
             except BaseException as error:
-                # A batch system that ends a job asks first, with SIGTERM: the command line takes it as Ctrl-C.
+                # Batch systems send SIGTERM before they kill a job; the command line handles it like Ctrl-C.
                 if known is None or not isinstance(error, KeyboardInterrupt | WorkerLostError):
                     work.discard()
                 raise

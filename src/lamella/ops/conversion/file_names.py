@@ -1,9 +1,9 @@
-"""The names of the files of a folder: whether they count along one axis, and what pattern places them if not.
+"""File names of a folder: whether they count along one axis, and otherwise a pattern that places them.
 
-Names are cut into numbers, words and what stands between. Parts that differ from file to file are columns of a table;
-columns that always change together, in the same order, count as one. A single column is a stack, along time, z or
-channels where the word before the number says so; fields, wells and dyes are no stack. Several columns are none either,
-since nothing says which is which: a pattern is proposed instead.
+Names are cut into numbers, words and the text between them. Parts that differ between files are columns of a table;
+columns that always change together, in the same order, count as one. With a single column, the files are a stack along
+time, z or channels, by the word before the number; but not if the word means fields, wells or dyes. With several
+columns they are not a stack, because their meaning is unknown: a pattern is proposed instead.
 
 Layer: ops.
 """
@@ -36,7 +36,7 @@ _ROLES = {
     "f": "field", "s": "field", "p": "field", "field": "field", "site": "field", "fov": "field", "pos": "field",
     "position": "field", "xy": "field",
 }  # fmt: skip
-"""What the word before a number usually says."""
+"""Usual meanings of the word before a number."""
 
 _UNCLEAR = ("frame",)
 """Words that many programs write before any number."""
@@ -47,7 +47,7 @@ _WELL_COLUMN = re.compile(r"\d{1,2}")
 
 @dataclass(frozen=True)
 class _Table:
-    """The names of files, cut into the same parts: a row for each file, a column for each part."""
+    """File names cut into the same parts: a row per file, a column per part."""
 
     rows: tuple[tuple[str, ...], ...]
 
@@ -58,12 +58,12 @@ class _Table:
         return self.rows[0][index].lstrip("-").isdecimal()
 
     def values(self, index: int) -> list[int | str]:
-        """Return what a part counts: numbers, or the words themselves."""
+        """Return the values of a part: numbers, or the words themselves."""
         found = self.column(index)
         return [int(text) for text in found] if self.is_number(index) else list(found)
 
     def varying(self) -> list[list[int]]:
-        """List the parts that differ between files, those that always change together as one."""
+        """List the parts that differ between files, grouped by those that always change together."""
         groups: list[list[int]] = []
         for index in range(len(self.rows[0])):
             if len(set(self.values(index))) > 1:
@@ -75,7 +75,7 @@ class _Table:
         return groups
 
     def _in_step(self, first: int, second: int) -> bool:
-        """Return whether two parts count the same: files in the order of one are in the order of the other."""
+        """Return whether two parts sort the files in the same order."""
         pairs = sorted(set(zip(map(_rank, self.values(first)), map(_rank, self.values(second)), strict=True)))
         ones, others = zip(*pairs, strict=True)
         return len(set(ones)) == len(set(others)) == len(pairs) and list(others) == sorted(others)
@@ -87,16 +87,16 @@ def _rank(value: int | str) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class Stack:
-    """Files in their order, as their names have it.
+    """The files of a stack in order.
 
     Attributes
     ----------
     files : list of str
         The paths.
     axis : str
-        What the names say that they count: "t", "z" or "c"; empty where they do not.
+        Axis according to the names: "t", "z" or "c"; empty if they name none.
     word : str
-        The word that says so.
+        The word that names the axis.
     """
 
     files: list[str]
@@ -105,19 +105,9 @@ class Stack:
 
 
 def order_stack(files: Sequence[str], folder: str) -> Stack:
-    """Return the files of one stack in their order: by the number in their names that differs, else natural order.
+    """Return the files of one stack in order: by the number in their names that differs, else natural order.
 
-    Parameters
-    ----------
-    files : sequence of str
-        Paths.
-    folder : str
-        Where they are, for messages.
-
-    Raises
-    ------
-    SourceError
-        The names differ in several parts, or count fields, wells or dyes, so that the files are no single stack.
+    Raises SourceError if the names differ in several parts, or count fields, wells or dyes. ``folder`` is for messages.
 
     Examples
     --------
@@ -147,7 +137,7 @@ def order_stack(files: Sequence[str], folder: str) -> Stack:
 
 
 def _counted(table: _Table, group: list[int]) -> tuple[int, str, str]:
-    """Return the part that counts, the word before it, and what it counts; empty where nothing says it."""
+    """Return the part that counts, the word before it, and its meaning; empty if the word is unknown."""
     for index in group:
         word = _word_before(table, index)
         role = _ROLES.get(word.lower(), "")
@@ -162,7 +152,7 @@ def _counted(table: _Table, group: list[int]) -> tuple[int, str, str]:
 
 
 def _cut(files: Sequence[str]) -> _Table | None:
-    """Cut the names into parts; None where they have not the same kinds of parts."""
+    """Cut the names into parts; None if they do not have the same kinds of parts."""
     stems = [os.path.splitext(os.path.basename(file))[0] for file in files]
     for parts in (_PARTS, _SIGNED_PARTS):
         rows = [tuple(parts.findall(stem)) for stem in stems]
@@ -173,7 +163,7 @@ def _cut(files: Sequence[str]) -> _Table | None:
 
 
 def _kind(part: str) -> str:
-    """Return what a part is: a number, a word, or the text between them as it is."""
+    """Return the kind of a part: a number, a word, or the text between them."""
     if part.lstrip("-").isdecimal():
         return "number"
     return "word" if part[0].isalpha() else part
@@ -182,25 +172,27 @@ def _kind(part: str) -> str:
 def _refusal(
     files: Sequence[str], folder: str, table: _Table, groups: list[list[int]], role: str = ""
 ) -> str:
-    """Return the message about names that are no stack, with a pattern that places them if there is one."""
+    """Return the message about names that are not a stack, with a pattern that places them if there is one."""
     shown = ", ".join(_example(table, group[0]) for group in groups)
     differ = f"differ in {len(groups)} parts" if not role else f"count {role}s"
     problem = f"{folder} holds {len(files)} files whose names {differ} ({shown}), so they are not one stack: "
     pattern = _propose(files, table, groups)
     if pattern is None:
-        return f"{problem}say where each file belongs with --well-regex or --map"
-    return f"{problem}place them, once you have checked what each group is, with --well-regex {shlex.quote(pattern)}"
+        return f"{problem}place each file with --well-regex or --map"
+    return (
+        f"{problem}check the meaning of each group, then place them with --well-regex {shlex.quote(pattern)}"
+    )
 
 
 def _example(table: _Table, index: int) -> str:
-    """Return a part of the names as messages show it, with the word before it: ``z 1 to 12``."""
+    """Format a part of the names for messages, with the word before it: ``z 1 to 12``."""
     values = sorted(set(table.values(index)), key=_rank)
     word = _word_before(table, index)
     return f"{word} {values[0]} to {values[-1]}".strip()
 
 
 def _word_before(table: _Table, index: int) -> str:
-    """Return the word that stands before a part, directly or before one separator."""
+    """Return the word before a part, directly or before one separator."""
     row = table.rows[0]
     for before in (index - 1, index - 2):
         if before >= 0 and row[before].isalpha() and len(set(table.column(before))) == 1:
@@ -211,7 +203,7 @@ def _word_before(table: _Table, index: int) -> str:
 
 
 def _propose(files: Sequence[str], table: _Table, groups: list[list[int]]) -> str | None:
-    """Write a pattern that places every file somewhere else; None where nothing says what a part is."""
+    """Return a pattern that places every file at another index; None if the meaning of a part is unknown."""
     roles = _roles(table, groups)
     if roles is None:
         return None
@@ -236,7 +228,7 @@ def _is_signed(table: _Table, index: int) -> bool:
 
 
 def _roles(table: _Table, groups: list[list[int]]) -> dict[int, str] | None:
-    """Choose what each part is: by a name of a well, by the word before it, and the others from the last one on."""
+    """Choose the meaning of each part: the name of a well, the word before it, else from the last axis on."""
     roles: dict[int, str] = {}
     well = _well(table, {index for group in groups for index in group})
     spoken: dict[int, str] = {}
@@ -266,7 +258,7 @@ def _roles(table: _Table, groups: list[list[int]]) -> dict[int, str] | None:
 
 
 def _well(table: _Table, varying: set[int]) -> tuple[int, int] | None:
-    """Find a row letter with a column number behind it, such as B03: one that differs between files before others."""
+    """Find a row letter followed by a column number, such as B03; prefer one that differs between files."""
     row = table.rows[0]
     found = [
         (index, index + 1)

@@ -1,7 +1,7 @@
-"""From what a user names (files, folders, sources) to the images that will be written.
+"""From the arguments of the user (files, folders, sources) to the images that will be written.
 
-Here: listing of folders, choice of an image of a file, grouping of files to fields, and what is refused because it says
-too little. Not here: reading of any file format; the function that opens a file is a parameter.
+Lists folders, chooses the image of a file, groups files to fields, and refuses ambiguous sources. Reads no file format:
+the function that opens a file is a parameter.
 
 Layer: ops.
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lamella.types import StrPath
 
 SUFFIXES = (".tif", ".tiff", ".tf2", ".tf8", ".btf")
-"""Endings, in any case, of the files that are taken out of a folder."""
+"""Endings, in any case, of the files that are read from a folder."""
 
 _PLACE_HINT = "place them in a plate with --well-regex or --map"
 
@@ -56,31 +56,16 @@ class ImagePlan:
 
 @dataclass(frozen=True)
 class InputPlan:
-    """All images to write, and what the user should know.
-
-    Attributes
-    ----------
-    images : tuple of ImagePlan
-        In the order in which they are written.
-    notes : tuple of str
-        One line each.
-    """
+    """All images to write, with notes for the user."""
 
     images: tuple[ImagePlan, ...]
     notes: tuple[str, ...]
 
 
 class Inputs:
-    """The sources of a conversion, opened when they are needed.
+    """The sources of a conversion (files, folders or opened sources), opened when needed.
 
-    Parameters
-    ----------
-    sources : sequence of str, path-like or PlaneSource
-        Files, folders of files, or opened sources.
-    open_source : callable
-        Describes the images of a file.
-    series : int, optional
-        Number of the image to take of files that hold several.
+    ``series`` is the number of the image to use in files with several.
     """
 
     def __init__(
@@ -114,13 +99,13 @@ class Inputs:
     def _add_opened(self, source: PlaneSource) -> None:
         name = source.description.name
         if name in self._opened:
-            raise SourceError(f"two sources have the name {name!r}: names tell sources apart")
+            raise SourceError(f"two sources have the name {name!r}: names must differ")
         self.names.append(name)
         self.files.append(name)
         self._opened[name] = [source]
 
     def images_of(self, file: str) -> list[PlaneSource]:
-        """Describe the images of a file; those of the chosen number only, when there is one."""
+        """Describe the images of a file, or only the chosen one."""
         if file not in self._opened:
             images = list(self._open_file(file))
             if self._series is not None:
@@ -133,7 +118,7 @@ class Inputs:
         return self._opened[file]
 
     def image_of(self, file: str) -> PlaneSource:
-        """Describe the one image of a file."""
+        """Describe the only image of a file."""
         images = self.images_of(file)
         if len(images) > 1:
             raise SourceError(
@@ -142,7 +127,7 @@ class Inputs:
         return images[0]
 
     def locate(self, entry: str, table: str) -> str | None:
-        """Find the file that a table names: beside the table, in a folder of the sources, or among the sources."""
+        """Find the file of a table's entry: beside the table, in a folder of the sources, or among the sources."""
         if entry in self._opened:
             return entry
         for folder in (os.path.dirname(table), *self.folders):
@@ -154,13 +139,13 @@ class Inputs:
 
 
 def _checked(source: object) -> str:
-    """Return the path of a source as it was given, with the home resolved; refuse a URL."""
+    """Return the path of a source with the home folder resolved; raise for a URL."""
     local_path(source, "a file to convert")
     return location(source)
 
 
 def _list_folder(folder: str) -> list[str]:
-    """Image files directly in a folder, in natural order."""
+    """List the image files directly in a folder, in natural order."""
     names = [
         entry.name
         for entry in os.scandir(folder)
@@ -181,30 +166,14 @@ def _titles(images: Sequence[PlaneSource]) -> str:
 def plan_images(
     inputs: Inputs, *, well_regex: str | None = None, map_file: StrPath | None = None
 ) -> InputPlan:
-    """Decide which images are made of the sources.
+    """Plan the images: one image without a path, or the positions of a plate.
 
-    Parameters
-    ----------
-    inputs : Inputs
-        The sources.
-    well_regex, map_file : optional
-        How files are placed; at most one of them.
-
-    Returns
-    -------
-    InputPlan
-        One image without a path, or the positions of a plate.
-
-    Raises
-    ------
-    SourceError
-        Sources that do not fit together, or that are several images without a place for each.
-    InvalidArgumentError
-        Both ways of placing at once.
+    At most one of ``well_regex`` and ``map_file`` places the files. Raises SourceError for sources that do not fit
+    together, and for several images without positions.
     """
     if well_regex is not None and map_file is not None:
         raise InvalidArgumentError(
-            "give either a pattern for file names (--well-regex) or a table (--map), not both"
+            "use either a pattern for file names (--well-regex) or a table (--map), not both"
         )
     notes: list[str] = []
     if map_file is not None:
@@ -237,7 +206,7 @@ def _more(files: Sequence[str]) -> str:
 
 
 def _notes_of_files(images: Sequence[ImagePlan]) -> list[str]:
-    """Return each note of the files once, with the first file that it is about and how many more there are."""
+    """Return each note once, with its first file and the number of other files."""
     files: dict[str, dict[str, None]] = {}
     for image in images:
         for file, note in image.source.noted:
@@ -258,7 +227,7 @@ def _missing(images: Sequence[ImagePlan]) -> list[str]:
 
 
 def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
-    """Images of sources for which nothing says where they belong."""
+    """Plan the images of sources without any placement."""
     if not inputs.files:
         raise SourceError("there is nothing to convert: name a file or a folder")
     first = inputs.files[0]
@@ -297,7 +266,7 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
 
 
 def _check_alone(file: str, images: Sequence[PlaneSource], folder: str) -> None:
-    """Refuse a file whose image lies in other files too, beside files that do not belong to it."""
+    """Raise if the image of a file has further files, and the folder has files of another image."""
     files = max(len(image.description.files) for image in images)
     if files > 1:
         raise SourceError(
@@ -307,7 +276,7 @@ def _check_alone(file: str, images: Sequence[PlaneSource], folder: str) -> None:
 
 
 def _plan_wells(images: Sequence[PlaneSource]) -> list[ImagePlan]:
-    """Images of one file that says itself where on a plate each belongs."""
+    """Plan the images of one file whose metadata name the wells."""
     positions: dict[str, PlaneSource] = {}
     for image in images:
         path = "/".join(image.description.well or ())
@@ -324,13 +293,13 @@ def _with_axes(source: PlaneSource, axes: str, name: str) -> CombinedSource:
 
 
 def _union(axes: Iterable[str]) -> str:
-    """All axes of some images, in legal order, with the channel axis."""
+    """Return all axes of some images, in legal order, with the channel axis."""
     found = {"c", *"".join(axes)}
     return "".join(axis for axis in LEGAL_ORDER if axis in found)
 
 
 def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order: bool) -> list[ImagePlan]:
-    """Join placed files to one image per field, all with the same axes and the same grid of channel, z and t."""
+    """Combine placed files to one image per field, all with the same axes and the same grid of channel, z and t."""
     channels = _channel_order(placed, keep_order=keep_order)
     grids: dict[str, dict[int, int]] = {}
     for axis in "tz":
@@ -365,7 +334,7 @@ def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order:
 
 
 def _channel_order(placed: Sequence[PlacedFile], *, keep_order: bool) -> list[str]:
-    """Names of the placed channels: as the table has them, or in natural order."""
+    """Return the names of the placed channels: in the order of the table, or in natural order."""
     _check_all_or_none("channel", placed, [item.placement.channel is not None for item in placed])
     names = list(
         dict.fromkeys(item.placement.channel for item in placed if item.placement.channel is not None)
@@ -377,7 +346,7 @@ def _check_all_or_none(axis: str, placed: Sequence[PlacedFile], given: Sequence[
     if any(given) and not all(given):
         raise SourceError(
             f"{placed[given.index(False)].origin} has no {axis}, but {placed[given.index(True)].origin} has one: "
-            "give it for all files or for none"
+            "specify it for all files or for none"
         )
 
 
@@ -389,7 +358,7 @@ def _place(placement: Placement, grids: dict[str, dict[int, int]], channels: Seq
 
 
 def _placed_channels(members: Sequence[Member], names: Sequence[str]) -> list[SourceChannel]:
-    """Channels with the names of the placement, and the colours that the files themselves give."""
+    """Return channels with the names of the placement and the colours of the files."""
     found = [SourceChannel(name) for name in names]
     for member in members:
         own = member.source.description.channels

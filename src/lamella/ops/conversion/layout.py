@@ -1,6 +1,4 @@
-"""How ``convert`` cuts its arrays, and in which blocks it reads its sources.
-
-Here: chunks and shards out of what the user asked, and the blocks in which a source is read. Pure arithmetic.
+"""Chunks and shards of converted arrays, and the blocks in which sources are read. Pure arithmetic.
 
 Layer: ops.
 """
@@ -21,41 +19,20 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 BLOCK_BYTES = 8 << 20
-"""Pixels that a worker reads at a time, see `choose_block`."""
+"""Size of the pixels that a worker reads at once, see `choose_block`."""
 
 TOGETHER_BYTES = 64 << 20
-"""Most that a block grows to, so that what is decoded together is decoded once."""
+"""Maximum size of a block that grows so that its strips and channels are decoded once."""
 
 
 def choose_layout(
     axes: str, shape: Shape, itemsize: int, *, chunks: Cut, shards: Cut, sharded: bool
 ) -> tuple[Shape, Shape | None]:
-    """Choose chunks and shards of an image.
+    """Choose chunks and shards (or None) of an image.
 
-    Parameters
-    ----------
-    axes : str
-        Letters of the axes, "tczyx" order.
-    shape : tuple of int
-        Their lengths.
-    itemsize : int
-        Bytes per pixel.
-    chunks, shards : "auto", "none", sequence of int, or None
-        Lengths for the last axes; None is "auto". For the axes before, chunks have length 1 and shards that of the
-        chunks. Chunks cannot be "none".
-    sharded : bool
-        Whether the version has shards.
-
-    Returns
-    -------
-    tuple
-        Chunks, and shards or None.
-
-    Raises
-    ------
-    InvalidArgumentError
-        Lengths that are not whole numbers above 0, too many of them, shards that are not a multiple of the chunks, or
-        shards for a version without.
+    ``chunks`` and ``shards`` are "auto", "none" (shards only), or lengths of the last axes. On the axes before, chunks
+    have length 1, and shards the length of the chunks. Raises InvalidArgumentError for lengths that do not fit, and for
+    shards in a version without them.
 
     Examples
     --------
@@ -66,21 +43,21 @@ def choose_layout(
     """
     given = () if isinstance(shards, str) or shards is None else _lengths(shards, axes, "shards")
     if given and not sharded:
-        raise InvalidArgumentError("shards were asked for, but OME-NGFF 0.4 has none: use version 0.5 or 0.6")
+        raise InvalidArgumentError("OME-NGFF 0.4 has no shards: use version 0.5 or 0.6")
     lead = len(axes) - len(axes.lstrip("tc"))
     if chunks == "none":
-        raise InvalidArgumentError('chunks cannot be "none": give lengths, or "auto"')
+        raise InvalidArgumentError('chunks cannot be "none": use lengths, or "auto"')
     inner = "auto" if isinstance(chunks, str) or chunks is None else _lengths(chunks, axes, "chunks")
     outer = "none" if shards == "none" or not sharded else given or "auto"
     return cut_array(shape, itemsize, lead, chunks=inner, shards=outer)
 
 
 def _lengths(cut: Sequence[int], axes: str, what: str) -> Shape:
-    """Check the lengths a user gave for the last axes."""
+    """Check the user's lengths for the last axes."""
     given = whole_numbers(cut, what, 1)
     if not given or len(given) > len(axes):
         raise InvalidArgumentError(
-            f"{what} {given} do not fit an image with the axes {axes}: give 1 to {len(axes)} whole numbers above 0"
+            f"{what} {given} do not fit an image with the axes {axes}: use 1 to {len(axes)} whole numbers above 0"
         )
     return given
 
@@ -88,26 +65,10 @@ def _lengths(cut: Sequence[int], axes: str, what: str) -> Shape:
 def choose_block(
     shape: Shape, unit: Shape, itemsize: int, *, band_rows: int, channels_together: int, axes: str
 ) -> Shape:
-    """Choose the blocks in which a source is read: whole rows, whole units of the array, strips decoded once.
+    """Choose the blocks in which a source is read: whole rows, whole units of the array, each strip decoded once.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Lengths of the axes; the last two are y and x.
-    unit : tuple of int
-        What the array takes at a time: chunks, or shards that are written whole.
-    itemsize : int
-        Bytes per pixel.
-    band_rows, channels_together : int
-        What the source decodes together, see `ImageDescription`.
-    axes : str
-        Letters of the axes.
-
-    Returns
-    -------
-    tuple of int
-        Near 8 MiB; up to 64 MiB where strips and channels would be decoded again otherwise; more where a row of units
-        is larger.
+    ``unit`` is what the array writes at once: chunks, or whole shards. Blocks are near 8 MiB, up to 64 MiB so that no
+    strip or channel is decoded twice, and more if a row of units is larger.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Where files belong: in which well and field of a plate, and at which channel, z and t of the image there.
+"""Placement of files: well and field of a plate, and channel, z and t of the image there.
 
-Here: placement by a regular expression over file names, and by a CSV table. Not here: opening the files
-(``convert_inputs``) and joining them to images (``convert_combine``).
+By a regular expression on file names, or by a CSV table. ``inputs`` opens the files, and ``combine`` joins them to
+images.
 
 Layer: ops.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lamella.types import StrPath
 
 GROUPS = ("row", "column", "field", "channel", "z", "t")
-"""What a placement says, in the words of a pattern's groups and a table's columns."""
+"""Fields of a placement, as named by a pattern's groups and a table's columns."""
 
 _NUMBERS = re.compile(r"\d+")
 _SIGNED = re.compile(r"\s*([+\-\u2212]?)(\d+)\s*")
@@ -33,16 +33,16 @@ _ROW_LETTERS = re.compile(r"[A-Z]{1,2}")
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the planes of one file belong.
+    """The position of the planes of one file.
 
     Attributes
     ----------
     row, column, field : str
-        Names of the plate; row and column are empty when the files make up one image without a plate.
+        Names on the plate; row and column are empty for one image without a plate.
     channel : str or None
-        Name of the channel; None when the file holds all channels.
+        Name of the channel; None if the file has all channels.
     z, t : int or None
-        Numbers along z and time; None when the file holds all of them.
+        Numbers along z and time; None if the file has all of them.
     """
 
     row: str
@@ -60,16 +60,16 @@ class Placement:
 
 @dataclass(frozen=True)
 class PlacedFile:
-    """A file, where it belongs, and what said so.
+    """A file and its placement.
 
     Attributes
     ----------
     file : str
         Path or name of the file.
     placement : Placement
-        Where it belongs.
+        Its position.
     origin : str
-        What to name in messages: the file, or the table and its line.
+        Name in messages: the file, or the table and its line.
     """
 
     file: str
@@ -78,27 +78,10 @@ class PlacedFile:
 
 
 def place_by_regex(names: Iterable[str], pattern: str) -> tuple[list[PlacedFile], list[str]]:
-    r"""Place files by a regular expression that is searched in their names.
+    r"""Place files by a regular expression that is searched in their names; also return the files that do not match.
 
-    Parameters
-    ----------
-    names : iterable of str
-        Paths of the files; only the last part is matched.
-    pattern : str
-        Regular expression with the named groups row and column (or col) for a plate, or neither for a single image;
-        field ("0" when absent), channel, z and t may follow.
-
-    Returns
-    -------
-    tuple
-        The placed files, and the files whose names do not match.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The pattern is no regular expression or has other groups.
-    SourceError
-        No name matches, or a name gives something that is no name or number.
+    Its named groups are row and column (or col) for a plate, or neither for a single image, and optionally field ("0"
+    by default), channel, z and t.
 
     Examples
     --------
@@ -128,7 +111,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
     try:
         expression = re.compile(pattern)
     except (re.error, TypeError) as error:
-        raise InvalidArgumentError(f"{pattern!r} is no regular expression: {error}") from error
+        raise InvalidArgumentError(f"{pattern!r} is not a regular expression: {error}") from error
     groups = set(expression.groupindex)
     unknown = groups - {*GROUPS, "col"}
     if unknown:
@@ -156,7 +139,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 
 def _placement(found: Mapping[str, str], origin: str) -> Placement:
-    """Make a placement of named texts, after a check of each."""
+    """Check the texts of the named groups, and return the placement."""
     row, column = found.get("row", ""), found.get("column", "")
     if bool(row) != bool(column):
         raise SourceError(
@@ -179,7 +162,7 @@ def _placement(found: Mapping[str, str], origin: str) -> Placement:
 
 
 def _number(text: str | None, group: str, origin: str) -> int | None:
-    """Read a number with its sign, or one that is written with letters around it (``z003``)."""
+    """Read a number with its sign, or one surrounded by letters (``z003``)."""
     if text is None:
         return None
     signed = _SIGNED.fullmatch(text)
@@ -187,7 +170,7 @@ def _number(text: str | None, group: str, origin: str) -> int | None:
         return -int(signed[2]) if signed[1] in ("-", "\u2212") else int(signed[2])
     numbers: list[str] = _NUMBERS.findall(text)
     if len(numbers) != 1:
-        raise SourceError(f"{origin}: {text!r} is no number along {group}")
+        raise SourceError(f"{origin}: {text!r} is not a number along {group}")
     if _DOUBTFUL_SIGN.search(text):
         raise SourceError(
             f"{origin}: {text!r} may be {numbers[0]} or -{numbers[0]} along {group}: let it be the number alone, "
@@ -197,7 +180,7 @@ def _number(text: str | None, group: str, origin: str) -> int | None:
 
 
 def line_order(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key for the names of rows, columns and fields: natural order, and rows AA, AB, ... after Z.
+    """Return the sort key of a row, column or field name: natural order, and rows AA, AB, ... after Z.
 
     Examples
     --------
@@ -210,24 +193,9 @@ def line_order(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def place_by_map(table: StrPath, locate: Callable[[str], str | None]) -> list[PlacedFile]:
-    """Place files by a CSV table with the header ``file,row,column,field[,channel,z,t]``.
+    """Place files by a CSV table with the header ``file,row,column,field[,channel,z,t]``, in its order.
 
-    Parameters
-    ----------
-    table : str or path-like
-        The table: commas, semicolons or tabs; UTF-8.
-    locate : callable
-        Finds the file that an entry names, or None.
-
-    Returns
-    -------
-    list of PlacedFile
-        In the order of the table.
-
-    Raises
-    ------
-    SourceError
-        The table cannot be read, lacks a column, or has a line that names no file or no place.
+    The table has commas, semicolons or tabs, in UTF-8. ``locate`` returns the file of an entry, or None.
     """
     path = os.fspath(table)
     rows = _read_table(path)
@@ -258,7 +226,7 @@ def place_by_map(table: StrPath, locate: Callable[[str], str | None]) -> list[Pl
 
 
 def _read_table(path: str) -> list[tuple[int, list[str]]]:
-    """Lines of a table that hold anything, each with its number from 1."""
+    """Return the non-empty lines of a table, each with its number from 1."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             text = file.read()

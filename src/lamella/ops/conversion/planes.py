@@ -1,7 +1,7 @@
-"""The planes of a source as the array that a pass over blocks reads: decoded, sampled for contrast, counted.
+"""The planes of a source as an array that is read in blocks: decoded, sampled for contrast, counted.
 
-A block is read by one worker, which then encodes its chunks and reduces it to the lower levels, see
-:mod:`lamella.ops.pyramids.cascade`: no pixel is read back from the store.
+One worker reads a block, encodes its chunks and computes the lower levels, see :mod:`lamella.ops.pyramids.cascade`: no
+pixel is read back from the store.
 
 Layer: ops.
 """
@@ -31,18 +31,14 @@ if TYPE_CHECKING:
     from lamella.types import Array
 
 _SHARED_BYTES = 48 << 20
-"""Blocks above this are so few in memory that the threads for codecs help to read them."""
+"""Few larger blocks fit in memory, so the codec threads help to read them."""
 
 
 class Tally:
-    """Adds up what many threads have read, and tells the user's function.
+    """Counts the planes that all threads have read, and calls the user's progress function.
 
-    Parameters
-    ----------
-    planes : int
-        Number of all planes.
-    progress : callable, optional
-        Called with the planes done, all planes, and what is being done; by one thread at a time.
+    ``progress`` is called with the number of finished planes, all planes, and the name of the step, by one thread at a
+    time.
     """
 
     def __init__(self, planes: int, progress: Progress | None = None) -> None:
@@ -52,25 +48,18 @@ class Tally:
         self._lock = threading.Lock()
 
     def add(self, planes: float, what: str = "planes") -> None:
-        """Count planes, or parts of one."""
+        """Count planes, or fractions of one."""
         with self._lock:
             self._done += planes
             if self._progress is not None:
-                # The bands of a plane are fractions, whose sum is off by a rounding error.
+                # The sum of the fractions of a plane has a rounding error.
                 self._progress(round(self._done, 6), self._planes, what)
 
 
 class PlanesArray:
-    """A source, read in blocks. Pickles without what it has sampled and without whom it tells.
+    """A source that is read in blocks, as a StoredArray is. Pickling drops the contrast sample and the tally.
 
-    Parameters
-    ----------
-    source : PlaneSource
-        The pixels.
-    target : StoredArray
-        The array that they are for, of the same axes and shape.
-    tally : Tally, optional
-        Told what has been read.
+    ``target`` is the array to be written, with the same axes and shape.
     """
 
     def __init__(self, source: PlaneSource, target: StoredArray, tally: Tally | None = None) -> None:
@@ -99,11 +88,11 @@ class PlanesArray:
 
     @property
     def meta(self) -> ArrayMeta:
-        """Shape, dtype and, as chunks, the blocks that are best read at a time."""
+        """Shape, dtype and, as chunks, the best blocks to read."""
         return self._meta
 
     def read_many(self, regions: Sequence[Region], *, out: Array) -> None:
-        """Read boxes of whole rows into the blocks of an array; planes that the source lacks are zeros."""
+        """Read regions of whole rows into the blocks of an array; missing planes are zeros."""
         for region, block in zip(regions, out, strict=True):
             together = self.source.description.channels_together
             tasks = list(_tasks(self.source.description.axes, region, together))
@@ -115,7 +104,7 @@ class PlanesArray:
                 self._read(task, block)
 
     def sample(self, region: Region) -> None:
-        """Read of a box what belongs to the contrast, and nothing else: its pixels are written already."""
+        """Read only the contrast sample of a region: its pixels are written already."""
         together, axes = self.source.description.channels_together, self.source.description.axes
         for box in nested(region, [self._meta.chunks]):
             for indices, _, rows in _tasks(axes, box, together):
@@ -149,7 +138,7 @@ _Task = tuple["list[tuple[int, ...]]", "list[tuple[int, ...]]", slice]
 
 
 def _tasks(axes: str, region: Region, together: int) -> Iterator[_Task]:
-    """Planes of a block, those that are decoded together side by side."""
+    """List the planes of a block, grouped by those that are decoded together."""
     outer = [range(part.start, part.stop) for part in region[:-2]]
     channel = axes.find("c")
     groups: list[list[int]] = [[0]]
@@ -164,6 +153,7 @@ def _tasks(axes: str, region: Region, together: int) -> Iterator[_Task]:
         for index in product(*outer):
             indices = [tuple(c if axis == channel else at for axis, at in enumerate(index)) for c in group]
             places = [
-                tuple(at - part.start for at, part in zip(one, region[:-2], strict=True)) for one in indices
+                tuple(at - part.start for at, part in zip(plane, region[:-2], strict=True))
+                for plane in indices
             ]
             yield indices, places, region[-2]

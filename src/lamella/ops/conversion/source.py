@@ -1,7 +1,7 @@
-"""Images that can be read plane by plane: what ``convert`` needs to know of any file format.
+"""Images that are read plane by plane: the interface of ``convert`` to any file format.
 
-Here: the description of an image, the `PlaneSource` protocol that every reader fulfils, and the source over a numpy
-array. Not here: any file format (``lamella.adapters``), and how several sources make one image (``convert_combine``).
+The description of an image, the `PlaneSource` protocol that every reader implements, and the source of a numpy array.
+File formats are in ``lamella.adapters``; `combine` makes one image of several sources.
 
 Layer: ops.
 """
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from lamella.types import Array, Shape
 
 LEGAL_ORDER = "tczyx"
-"""The order in which OME-NGFF wants time, channel and space."""
+"""The order of time, channel and space in OME-NGFF."""
 
 
 @dataclass(frozen=True)
 class SourceChannel:
-    """What a source says of one channel.
+    """The description of one channel in a source.
 
     Attributes
     ----------
     label : str
         Name of the channel.
     color : str or None
-        Six hex digits, red, green, blue; None when the source does not say.
+        Six hex digits, red, green, blue; None if unknown.
     window : tuple of float or None
-        Displayed range (start, end) in pixel values; None when the source does not say.
+        Displayed range (start, end) in pixel values; None if unknown.
     active : bool
-        Whether a viewer shows it at first; false for the opacity of an image in colour.
+        Whether a viewer shows it at first; false for the opacity of a colour image.
     """
 
     label: str
@@ -63,24 +63,24 @@ class ImageDescription:
     dtype : numpy.dtype
         Type of the pixels, in native byte order.
     scale : mapping of str to float
-        Distance of neighbouring samples along an axis, where the source says it; also of axes that the image lacks
-        (the z step of a single plane), which count once several files make one image.
+        Distance of neighbouring samples along an axis, if known. Axes that the image lacks (the z step of a single
+        plane) are used when several files form one image.
     units : mapping of str to str or None
-        UDUNITS-2 name of the unit of each scale (``"micrometer"``, ``"second"``), where the source says it.
+        UDUNITS-2 name of the unit of each scale (``"micrometer"``, ``"second"``), if known.
     channels : tuple of SourceChannel
-        One for each index of axis "c"; at most one when there is no such axis.
+        One for each index of axis "c"; at most one without such an axis.
     notes : tuple of str
-        What a user should know about the source: planes it lacks, metadata that could not be read.
+        Information for the user: missing planes, metadata that could not be read.
     title : str
-        Name that the file gives to the image, empty when it gives none.
+        Name of the image in the file, empty without one.
     well : tuple of str or None
-        Row, column and field, when the file says where on a plate the image belongs.
+        Row, column and field, if the file names the position on a plate.
     band_rows : int
-        Rows that are decoded together (a strip, a row of tiles); other bands of a plane cost more to read.
+        Rows that are decoded together (a strip, a row of tiles); other numbers of rows take longer to read.
     channels_together : int
         Neighbours along axis "c" that are decoded together (the samples of a pixel); see `read_planes`.
     is_rgb : bool
-        Whether the channels are the red, green and blue of an image in colour, with windows of their own.
+        Whether the channels are the red, green and blue of a colour image, with their own windows.
     """
 
     name: str
@@ -99,7 +99,7 @@ class ImageDescription:
     is_rgb: bool = False
 
     def length(self, axis: str) -> int:
-        """Length of an axis, 1 when the image does not have it."""
+        """Length of an axis, 1 if the image does not have it."""
         return self.shape[self.axes.index(axis)] if axis in self.axes else 1
 
     @property
@@ -119,36 +119,22 @@ class ImageDescription:
 
 
 class PlaneSource(Protocol):
-    """An image that can be described without reading pixels, and then read plane by plane.
+    """An image that is described without reading pixels, and then read plane by plane.
 
-    Sources can be read by several threads at once and can be pickled; their files are opened when the first plane is
-    read and stay open until `close`.
+    Several threads can read a source, and it can be pickled. Its files are opened with the first plane and stay open
+    until `close`.
     """
 
     @property
     def description(self) -> ImageDescription:
-        """What the image is."""
+        """Description of the image."""
         ...
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
-        """Read one plane, or some rows of it.
+        """Read one plane (y, x), or some rows of it; None if the source lacks it, which means zeros.
 
-        Parameters
-        ----------
-        index : tuple of int
-            Place of the plane along the axes before "yx".
-        rows : slice, optional
-            Rows to read, both ends given; all of them by default.
-
-        Returns
-        -------
-        numpy.ndarray or None
-            Pixels (y, x); None when the source lacks this plane, which then counts as zeros.
-
-        Raises
-        ------
-        SourceError
-            The pixels cannot be read or decoded.
+        ``index`` is the index of the plane along the axes before "yx"; ``rows`` has both ends. Raises SourceError if
+        the pixels cannot be read.
         """
         ...
 
@@ -162,12 +148,12 @@ class SampleSource(PlaneSource, Protocol):
     """A source that decodes several channels at once."""
 
     def read_planes(self, indices: Sequence[tuple[int, ...]], rows: slice) -> list[Array | None]:
-        """Read the same rows of planes whose indices differ along "c" alone; otherwise as `read_plane`."""
+        """Read the same rows of planes that differ along "c" only; otherwise like `read_plane`."""
         ...
 
 
 def read_planes(source: PlaneSource, indices: Sequence[tuple[int, ...]], rows: slice) -> list[Array | None]:
-    """Read the same rows of planes whose indices differ along "c" alone, decoded once where the source can.
+    """Read the same rows of planes that differ along "c" only; the source decodes them once if it can.
 
     Examples
     --------
@@ -183,25 +169,7 @@ def read_planes(source: PlaneSource, indices: Sequence[tuple[int, ...]], rows: s
 class ArraySource:
     """A numpy array as a source.
 
-    Parameters
-    ----------
-    array : numpy.ndarray
-        Pixels, axes in the order of `axes`.
-    axes : str
-        Letters out of ``"tczyx"``, in that order.
-    name : str
-        Name of the image.
-    scale : mapping of str to float, optional
-        Scale of axes by their letter.
-    units : mapping of str to str, optional
-        Unit of axes by their letter.
-    channels : tuple of SourceChannel, optional
-        One for each index of "c".
-
-    Raises
-    ------
-    InvalidArgumentError
-        Axes that are no legal order, or another number of axes than the array has.
+    ``axes`` are letters of "tczyx" in that order, and the keys of ``scale`` and ``units`` are such letters.
 
     Examples
     --------
@@ -223,7 +191,7 @@ class ArraySource:
     ) -> None:
         if len(axes) != array.ndim or not is_legal_order(axes):
             raise InvalidArgumentError(
-                f"the axes {axes!r} do not describe an array of shape {array.shape}: give one letter for each axis, "
+                f"the axes {axes!r} do not describe an array of shape {array.shape}: use one letter for each axis, "
                 f'in the order of "{LEGAL_ORDER}", ending with "yx"'
             )
         self._array = array
@@ -240,7 +208,7 @@ class ArraySource:
 
     @property
     def description(self) -> ImageDescription:
-        """What the image is."""
+        """Description of the image."""
         return self._description
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array:
@@ -253,7 +221,7 @@ class ArraySource:
 
 
 def is_legal_order(axes: str) -> bool:
-    """Whether the letters are out of "tczyx", in that order, and end with "yx".
+    """Return whether the letters are from "tczyx", in that order, and end with "yx".
 
     Examples
     --------

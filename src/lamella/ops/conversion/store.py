@@ -1,6 +1,4 @@
-"""The store that ``convert`` writes: its nodes, arrays and metadata.
-
-Here: what of a source's description goes where in the metadata. Not here: the pixels (``write``).
+"""The store that ``convert`` writes: nodes, arrays and metadata. ``write`` writes the pixels.
 
 Layer: ops.
 """
@@ -67,13 +65,7 @@ class ImageSettings:
 
     @property
     def sharded(self) -> bool:
-        """Whether the version has shards, which Zarr v3 alone knows.
-
-        Raises
-        ------
-        InvalidArgumentError
-            The version is none that is written.
-        """
+        """Whether the version has shards, as Zarr v3 does."""
         version = by_name(self.version)
         if not version.writable:
             raise InvalidArgumentError(
@@ -82,7 +74,7 @@ class ImageSettings:
         return version.zarr_format == 3
 
     def check(self) -> None:
-        """Refuse settings that fit no image."""
+        """Raise for settings that fit no image."""
         sharded = self.sharded
         if self.levels != "auto" and (not isinstance(self.levels, int) or self.levels < 1):
             raise InvalidArgumentError(f"levels {self.levels!r} is neither a number from 1 on nor 'auto'")
@@ -92,7 +84,7 @@ class ImageSettings:
         ):
             if isinstance(cut, str) and cut not in words:
                 raise InvalidArgumentError(f"{what}={cut!r} is neither {' nor '.join(words)} nor lengths")
-        # An image with all axes takes whatever any image takes.
+        # An image with all axes accepts every setting that any image accepts.
         choose_layout("tczyx", (1, 1, 1, 1, 1), 1, chunks=self.chunks, shards=self.shards, sharded=sharded)
 
 
@@ -100,23 +92,10 @@ class ImageSettings:
 def create_positions(
     path: str, images: Sequence[ImagePlan], settings: ImageSettings, *, name: str
 ) -> Iterator[list[Position]]:
-    """Create a store with a position for each image, and close it at the end.
+    """Create a store with a position for each image, yield the positions, and close it at the end.
 
-    Parameters
-    ----------
-    path : str
-        Where; there may be what a killed call of the same has written.
-    images : sequence of ImagePlan
-        One image without a path, or the positions of a plate.
-    settings : ImageSettings
-        Version and layout.
-    name : str
-        Name of a plate; the store has another one as long as it is not complete.
-
-    Yields
-    ------
-    list of Position
-        In the order of the images.
+    ``path`` may have the store of a killed call. ``name`` is the name of a plate, because the store has a temporary
+    name until it is complete.
     """
     first = images[0].source.description
     names = channel_labels(first)
@@ -154,7 +133,7 @@ def create_positions(
 
 
 def _sort_lines(plate: PlateMeta) -> None:
-    """Sort the rows and columns of a plate by their names: they were listed in the order of its wells."""
+    """Sort the rows and columns of a plate by name instead of by the order of its wells."""
     plate.rows.sort(key=lambda row: line_order(row.name))
     plate.columns.sort(key=lambda column: line_order(column.name))
     rows = {row.name: index for index, row in enumerate(plate.rows)}
@@ -165,13 +144,7 @@ def _sort_lines(plate: PlateMeta) -> None:
 
 
 def _begun(path: str, images: Sequence[ImagePlan]) -> tuple[Plate | Position, list[Position]] | None:
-    """Open what a killed call of the same has written; what lacks positions has no pixels yet, and goes.
-
-    Returns
-    -------
-    tuple or None
-        The store, and its positions in the order of the images.
-    """
+    """Open the store of a killed call; None, and delete it, if it lacks positions: then it has no pixels."""
     if not os.path.lexists(path):
         return None
     with suppress(LamellaError):  # cut off in its first documents
@@ -187,22 +160,7 @@ def _begun(path: str, images: Sequence[ImagePlan]) -> tuple[Plate | Position, li
 
 
 def begin_image(image: ImagePlan, position: Position, settings: ImageSettings) -> Work:
-    """Create the arrays of one image, complete but for their pixels and contrast; those that are there stay.
-
-    Parameters
-    ----------
-    image : ImagePlan
-        The image.
-    position : Position
-        Its position, without an array yet, or with those that a killed call made.
-    settings : ImageSettings
-        Layout and levels.
-
-    Returns
-    -------
-    Work
-        What is to be written.
-    """
+    """Create the missing arrays of one image, without pixels and contrast, and return what is to be written."""
     description = image.source.description
     chunks, shards = choose_layout(
         description.axes,
@@ -230,14 +188,14 @@ def begin_image(image: ImagePlan, position: Position, settings: ImageSettings) -
 
 
 def state_of_image(position: Position) -> str | None:
-    """Return the state of the files of all levels."""
+    """Return a fingerprint of the files of all levels."""
     arrays = [position[path]._stored for path in position.dataset_paths]
     keys = [key for one in arrays for key in files_of_region(one, whole_region(one.meta.shape))]
     return state_of(Files(position._documents.storage, keys))
 
 
 def end_image(image: ImagePlan, position: Position, sample: Sample) -> None:
-    """End an image: describe it, unless it belongs to a plate, whose images are described together at the end."""
+    """Finish an image: describe it, unless it belongs to a plate, whose images are described together at the end."""
     description = image.source.description
     if not image.path:
         sampler = ContrastSampler(description.axes, description.shape, description.dtype)
@@ -250,10 +208,10 @@ def end_image(image: ImagePlan, position: Position, sample: Sample) -> None:
 
 
 def describe_plate(images: Sequence[ImagePlan], positions: Sequence[Position], workers: Workers) -> None:
-    """Describe the images of a plate, all with one window per channel.
+    """Describe the images of a plate, with one window per channel.
 
-    Where all files state a window for a channel it is the median of those, since each may have been written for its own
-    field; else it is chosen from the pixels of all fields.
+    If all files have a window for a channel, the median is used, because each may fit only its own field. Otherwise the
+    window comes from the pixels of all fields.
     """
     described = [image.source.description for image in images]
     names = channel_labels(described[0])
@@ -271,13 +229,13 @@ def describe_plate(images: Sequence[ImagePlan], positions: Sequence[Position], w
 
 
 def _stated(windows: Sequence[tuple[float, float]], dtype: np.dtype[np.generic]) -> WindowDict:
-    """Return the median of the windows that files state."""
+    """Return the median of the windows in the files."""
     start, end = (float(np.median([window[side] for window in windows])) for side in (0, 1))
     return window_of(start, end, type_limits(dtype) or (start, end), dtype)
 
 
 def _describe(position: Position, description: ImageDescription, windows: Sequence[WindowDict]) -> None:
-    """Write what the source says of the image into the metadata of the position."""
+    """Write the description of the source into the metadata of the position."""
     meta = position.metadata
     image = meta.multiscales[0]
     image.name = description.name
@@ -296,7 +254,7 @@ def _describe(position: Position, description: ImageDescription, windows: Sequen
 
 
 def _add_source(position: Position, description: ImageDescription) -> None:
-    """Write into the document of an image what it was made of."""
+    """Record the source of an image in its document."""
     names = [_base(file) for file in description.files] or [description.name]
     own: JSONObject = {"source": names[0] if len(names) == 1 else names}
     if description.title:
@@ -315,7 +273,7 @@ def _base(path: str) -> str:
 
 
 def image_axes(description: ImageDescription) -> list[AxisMeta]:
-    """Lower-case axes of an image, with the units of its source; none where the source does not say.
+    """Return the lower-case axes of an image, with the units of its source if known.
 
     Examples
     --------
@@ -332,9 +290,9 @@ def image_axes(description: ImageDescription) -> list[AxisMeta]:
 
 
 def channel_labels(description: ImageDescription) -> list[str]:
-    """Names of the channels of an image, each different from the others.
+    """Return distinct names of the channels of an image.
 
-    Channels without a name are called ``channel_0``, ``channel_1``, ...; a name that comes again gets a number.
+    Channels without a name become ``channel_0``, ``channel_1``, ...; a repeated name gets a number.
 
     Examples
     --------

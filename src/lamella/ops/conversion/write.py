@@ -1,7 +1,7 @@
-"""Writing of the pixels of images: all levels in one pass over each source, in this process or on an executor.
+"""Writing the pixels of images: all levels in one pass over each source, in this process or on an executor.
 
-Here: the units of the work and where they run. Not here: metadata (``store``), reading of blocks (``planes``), the pass
-itself (:mod:`lamella.ops.pyramids.cascade`).
+Defines the units and runs them. ``store`` writes metadata, ``planes`` reads blocks, and
+:mod:`lamella.ops.pyramids.cascade` is the pass itself.
 
 Layer: ops.
 """
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 _ALONE_BYTES = 16 << 20
-"""Images up to this size are written by one thread each, where there are many."""
+"""Images up to this size are written by one thread each, if there are many."""
 
 _PART_BYTES = 64 << 20
-"""What a unit of a large image reads at least: each worker begins by listing the pages of the file."""
+"""Minimum size of a unit of a large image, because each worker first lists the pages of the file."""
 
 
 @dataclass(frozen=True)
@@ -62,22 +62,22 @@ class Work:
 
     @property
     def whole(self) -> Region:
-        """The box of all pixels."""
+        """The region of all pixels."""
         return whole_region(self.source.description.shape)
 
 
 @dataclass(frozen=True)
 class _Unit:
-    """A part of an image, or all of it; see `lamella.ops.jobs.units.Unit`.
+    """An image, or a region of it; see `lamella.ops.jobs.units.Unit`.
 
     Attributes
     ----------
     number : int
         Of the image.
     first : PassUnit
-        What is made of the source.
+        Levels that are computed from the source.
     rest : tuple of Pass
-        What is made of the whole image's levels afterwards.
+        Levels that are computed afterwards, from the levels of the whole image.
     """
 
     number: int
@@ -86,7 +86,7 @@ class _Unit:
 
     @property
     def key(self) -> str:
-        """Number of the image, and where the part begins."""
+        """Number of the image, and start of the region."""
         return f"{self.number} {[one.start for one in self.first.region]}"
 
     def writes(self) -> Files:
@@ -104,7 +104,7 @@ class _Unit:
 
 @dataclass(frozen=True)
 class _Task:
-    """A unit with its line in the journal, and where it is noted when it is finished."""
+    """A unit with its line in the journal, and the journal to record it in."""
 
     unit: _Unit
     line: list[Any] | None
@@ -113,7 +113,7 @@ class _Task:
 
 @dataclass(frozen=True)
 class WriteJob:
-    """What is the same for all units of a conversion.
+    """The settings that all units of a conversion share.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ class WriteJob:
 
 @dataclass(frozen=True)
 class _Done:
-    """What comes back from a unit."""
+    """The result of a unit."""
 
     number: int
     planes: float
@@ -145,29 +145,10 @@ def write_images(
     job: str,
     workers: Workers,
 ) -> None:
-    """Write the pixels of all levels of images.
+    """Write the pixels of all levels of images, and skip units that an interrupted call has finished.
 
-    Parameters
-    ----------
-    images : callable
-        Gives the images with their numbers, each as it is needed: its arrays are there when it has been given.
-    sizes : sequence of int
-        Size of each image in bytes.
-    tally : Tally
-        Told what has been read.
-    written : callable
-        Called in this thread with the number of each image that is complete, and what was sampled of it.
-    journal : Journal
-        Has the units that an interrupted call of the same has finished.
-    job : str
-        Digest of the sources and settings.
-    workers : Workers
-        What does the work.
-
-    Raises
-    ------
-    SourceError
-        A source cannot be read.
+    ``images`` yields the images with their numbers, each with its arrays, when it is needed; ``sizes`` are their sizes
+    in bytes. ``written`` is called in this thread with the number and the contrast sample of each complete image.
     """
     executor = workers.executor
     many = len(sizes) >= workers.count and max(sizes) <= _ALONE_BYTES
@@ -200,7 +181,7 @@ def write_images(
 
 
 def write_unit(task: _Task) -> _Done:
-    """Write a unit; of one that is done only the pixels for the contrast are read."""
+    """Write a unit; of a finished one, read only the contrast sample."""
     unit, job = task.unit, task.job
     pixels, first = unit.first.work.source, unit.first
     assert isinstance(pixels, PlanesArray)
@@ -233,7 +214,7 @@ def _whole(number: int, work: Work, tally: Tally | None, jobs: int | None) -> _U
 
 
 def _parts(whole: _Unit) -> Iterator[_Unit]:
-    """Cut a unit along the files of its first pass; all parts share one contrast sampler."""
+    """Split a unit at file boundaries of its first pass; all parts share one contrast sampler."""
     boxes = list(nested(whole.first.region, [_part_shape(whole.first.work, UNIT_BYTES)]))
     for box in boxes:
         rest = whole.rest if box == boxes[-1] else ()
@@ -247,7 +228,7 @@ def _spread(
     workers: Workers,
     task: Callable[[_Unit], _Task],
 ) -> Sample:
-    """Write one image in parts on an executor; return what was sampled of all of them."""
+    """Write one image in parts on an executor; return the sample of all parts."""
     first, *rest = _passes(work, None, spread=True)
     sampler = PlanesArray(work.source, work.levels[0][0]).sampler
 
@@ -269,7 +250,7 @@ def _spread(
 
 
 def _part_shape(first: Pass, most: int) -> Shape:
-    """Shape of the parts of a source: whole rows that fill whole files of every level, of about so many bytes."""
+    """Return the shape of the parts of a source: whole rows that fill whole files of every level, near a given size."""
     meta = first.source.meta
     part = [*unit_box(first)[:-1], meta.shape[-1]]
     for axis in reversed(range(meta.ndim - 1)):

@@ -54,8 +54,8 @@ class Facts:
     dtype: str = ""
 
     @property
-    def version_traits(self) -> VersionTraits:
-        """What differs between versions."""
+    def traits(self) -> VersionTraits:
+        """The traits of the version."""
         return VERSION_TRAITS[self.version]
 
 
