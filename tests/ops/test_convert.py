@@ -503,7 +503,7 @@ def test_a_file_damaged_half_way_leaves_nothing(tmp_path: Path, store: Path) -> 
         ({"chunks": (1,) * 6}, "chunks .* do not fit"),
         ({"chunks": "none"}, "chunks='none' is neither auto nor lengths"),
         ({"chunks": (8, 8), "shards": (12, 12)}, "not whole multiples"),
-        ({"shards": (16, 16), "version": "0.4"}, "0.4 has none"),
+        ({"shards": (16, 16), "version": "0.4"}, "0.4 has no shards"),
         ({"well_regex": "(?P<row>a)(?P<col>b)", "map_file": "a.csv"}, "not both"),
     ],
 )
