@@ -18,7 +18,8 @@
     │   └── NotDecodedError    (MetadataError)                 a data type or codec that is not known here: no damage
     ├── TooLargeError          (MemoryError, ValueError)       what was asked for does not fit into memory
     ├── StorageError           (OSError)                       the file system or service refused: full disk, no locks
-    │   └── AccessError        (PermissionError)               a service refused: credentials, or no permission
+    │   ├── AccessError        (PermissionError)               a service refused: credentials, or no permission
+    │   └── ConflictError                                      another session committed to the same branch
     ├── SourceError            (ValueError)                    a file to convert cannot be read or placed
     ├── WorkerLostError        (RuntimeError)                  an executor lost the process that did some of the work
     ├── UnitsFailedError       (RuntimeError)                  a function of the user failed on some of a plate
@@ -181,6 +182,10 @@ class StorageError(LamellaError, OSError):
 
 class AccessError(StorageError, PermissionError):
     """A service refused a request: wrong or missing credentials, or no permission to read, write or list."""
+
+
+class ConflictError(StorageError):
+    """A commit was refused, because another session committed to the same branch meanwhile."""
 
 
 class SourceError(LamellaError, ValueError):

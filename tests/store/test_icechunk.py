@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
 import lamella
-from lamella.errors import LamellaError
+from lamella.errors import (
+    ConflictError,
+    InvalidArgumentError,
+    LamellaError,
+    ReadOnlyError,
+    StoreNotFoundError,
+)
 
 icechunk = pytest.importorskip("icechunk", reason="icechunk is installed on Python 3.12 or newer")
 
@@ -77,3 +85,103 @@ def test_a_version_that_it_cannot_hold_is_refused(repository):
     session = repository.writable_session("main")
     with pytest.raises(LamellaError, match="icechunk"):
         lamella.open_ome_zarr(session.store, layout="fov", mode="w-", channel_names=["a"], version="0.4")
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"icechunk+file://{tmp_path}/plate"
+
+
+def new_plate(url):
+    plate = lamella.open_ome_zarr(f"{url}@main", "hcs", "w-", ["a", "b"], version="0.5")
+    plate.create_position("A", "1", "0")["0"] = pixels()
+    return plate
+
+
+def test_a_url_is_written_committed_changed_and_read_at_every_version(url):
+    with new_plate(url) as plate:
+        image = plate["A/1/0"]["0"]
+        first = plate.commit("a plate")
+        image[0] = 7  # the arrays and nodes of the handle go into the next version
+        plate["A/1/0"].zattrs["note"] = "bleached"
+        second = plate.commit("bleached")
+        plate.rename_well("A/1", "B/2")
+        plate.commit("renamed")
+    newest = lamella.open_ome_zarr(url)
+    assert [path for path, _ in newest.positions()] == ["B/2/0"]
+    assert np.array_equal(lamella.open_ome_zarr(f"{url}@{first}")["A/1/0"]["0"][...], pixels())
+    old = lamella.open_ome_zarr(f"{url}@{second}")
+    assert (old["A/1/0"]["0"][0] == 7).all()
+    assert old["A/1/0"].zattrs["note"] == "bleached"
+    assert lamella.validate(f"{url}@{first}", pixels=True)
+    assert np.array_equal(pickle.loads(pickle.dumps(old))["A/1/0"]["0"][1], pixels()[1])
+
+
+def test_tags_and_branches_are_opened_by_their_names(url, tmp_path):
+    with new_plate(url) as plate:
+        first = plate.commit("a plate")
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(f"{tmp_path}/plate"))
+    repository.create_tag("v1", first)
+    repository.create_branch("try/out", first)
+    with lamella.open_ome_zarr(f"{url}@try/out", mode="r+") as plate:
+        plate["A/1/0"]["0"][...] = 1
+        plate.commit("ones")
+    assert (lamella.open_ome_zarr(f"{url}@try/out")["A/1/0"]["0"][...] == 1).all()
+    assert np.array_equal(lamella.open_ome_zarr(f"{url}@v1")["A/1/0"]["0"][...], pixels())
+    with pytest.raises(ReadOnlyError, match="tags and snapshots never change"):
+        lamella.open_ome_zarr(f"{url}@v1", mode="r+")
+    with pytest.raises(StoreNotFoundError, match=r"no branch, tag or snapshot 'v2'.*main, try/out.*v1"):
+        lamella.open_ome_zarr(f"{url}@v2")
+
+
+def test_a_commit_after_another_is_a_conflict_that_stores_nothing(url):
+    with new_plate(url) as plate:
+        plate.commit("a plate")
+    one, other = (lamella.open_ome_zarr(url, mode="r+") for _ in range(2))
+    one["A/1/0"]["0"][0, 0] = 1
+    other["A/1/0"]["0"][0, 0] = 2
+    one.commit("ones")
+    with pytest.raises(ConflictError, match="another session committed to the branch 'main'"):
+        other.commit("twos")
+    with pytest.raises(ConflictError, match="Both changed /A/1/0"):
+        other.commit("twos", rebase=True)
+    assert (lamella.open_ome_zarr(url)["A/1/0"]["0"][0, 0] == 1).all()
+    third = lamella.open_ome_zarr(url, mode="r+")
+    one["A/1/0"]["0"][1, 0] = 3
+    one.commit("another chunk")
+    third["A/1/0"].zattrs["note"] = "kept"
+    third.commit("a note", rebase=True)
+    newest = lamella.open_ome_zarr(url)["A/1/0"]
+    assert newest.zattrs["note"] == "kept"
+    assert (newest["0"][1, 0] == 3).all()
+
+
+def test_what_cannot_be_committed_is_refused_and_what_is_lost_is_said(url, repository, tmp_path):
+    plate = new_plate(url)
+    with pytest.raises(LamellaError, match="not committed"):
+        pickle.dumps(plate)
+    with pytest.warns(UserWarning, match="not committed; they are lost"):
+        plate.close()
+    with pytest.raises(LamellaError, match="store"):
+        lamella.open_ome_zarr(url)
+    with pytest.raises(StoreNotFoundError, match="no repository"):
+        lamella.open_ome_zarr(f"icechunk+file://{tmp_path}/other", mode="r+")
+    assert not (tmp_path / "other").exists()
+    session = repository.writable_session("main")
+    with lamella.open_ome_zarr(session, "fov", "w-", ["a"], version="0.6") as own:
+        own["0"] = np.ones((1, 1, 1, 8, 8), "u1")
+        own.commit("by lamella")
+        with pytest.raises(ReadOnlyError, match="session has ended"):
+            own.commit("again")
+    assert lamella.open_ome_zarr(repository.readonly_session("main"))["0"].shape == (1, 1, 1, 8, 8)
+    folder = lamella.open_ome_zarr(tmp_path / "a.zarr", "fov", "w-", ["a"])
+    with pytest.raises(InvalidArgumentError, match="no versions"):
+        folder.commit("never")
+
+
+def test_a_repair_of_a_url_is_committed(url, tmp_path):
+    with new_plate(url) as plate:
+        plate.zattrs["ome"] = {**plate.zattrs["ome"], "version": "0.5.2"}
+        plate.commit("a plate of a version that there is not")
+    assert lamella.repair(url, backup=tmp_path / "backup").after
+    assert lamella.validate(url)

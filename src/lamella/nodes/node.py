@@ -5,6 +5,7 @@ Layer: nodes.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import cache
 from inspect import signature
@@ -412,6 +413,46 @@ class NGFFNode(Mapping[str, Any]):
         >>> list(plate)
         ['A', 'B']
         """
+        self._end()
+        if self._documents.storage.has_own_changes:
+            warnings.warn(
+                f"{self._session.name} was closed with changes that were not committed; they are lost. Call "
+                "commit('message') before close(), or at the end of the with statement.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def commit(self, message: str, *, rebase: bool = False) -> str:
+        """Store all changes since the last commit as a new version of the store, and return the id of its snapshot.
+
+        Only repositories of icechunk have versions: see ``docs/versions.md``. Until the commit nobody else sees the
+        changes, and all of them appear at once. A node that was opened by a URL can be changed and committed again. A
+        session that you made yourself ends with its commit.
+
+        Parameters
+        ----------
+        message
+            What was changed.
+        rebase
+            If another session has committed to the branch meanwhile, add these changes on top of it where they do not
+            meet: other chunks, other documents.
+
+        Raises
+        ------
+        ConflictError
+            Another session has committed to the branch meanwhile, or changed the same with ``rebase``. Nothing of this
+            session was stored.
+        InvalidArgumentError
+            The store has no versions, or nothing was changed (a ValueError).
+        ReadOnlyError
+            The store is open for reading, or its session has ended.
+        """
+        self._require_writable("commit")
+        self._session.writes.settle()
+        snapshot: str = self._documents.storage.commit(message, rebase=rebase)
+        return snapshot
+
+    def _end(self) -> None:
         if self._session.writable:
             self._session.writes.settle()
         self._session.closed = True
@@ -425,7 +466,10 @@ class NGFFNode(Mapping[str, Any]):
         error: BaseException | None,
         trace: types.TracebackType | None,
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        else:
+            self._end()
 
     def _require_writable(self, what: str) -> None:
         self._session.require_writable(what, self.path)

@@ -71,14 +71,7 @@ def open_store(
     if cache_bytes is not None:
         cache_bytes = whole_number(cache_bytes, "cache_bytes", 0)
     channel_names, axes = _lists(channel_names, axes)
-    storage = open_storage(
-        store_path,
-        read_only=mode == "r",
-        fsync=durability == "fsync",
-        follow_links=disable_path_checking,
-        storage_options=storage_options,
-    )
-    _check_storage(storage, store_path, mode, durability)
+    storage = _opened_storage(store_path, mode, durability, disable_path_checking, storage_options)
     storage.cache_bytes = cache_bytes
     if mode in ("r", "r+", "a"):
         documents = Documents.open(storage)
@@ -113,6 +106,25 @@ def open_store(
         )  # fmt: skip
     node._parse_meta()
     return node
+
+
+def _opened_storage(
+    target: StrPath | Store,
+    mode: Mode,
+    durability: Durability,
+    follow_links: bool,
+    storage_options: Mapping[str, Any] | None,
+) -> Storage:
+    storage = open_storage(
+        target,
+        read_only=mode == "r",
+        fsync=durability == "fsync",
+        follow_links=follow_links,
+        storage_options=storage_options,
+        must_exist=mode in ("r", "r+"),
+    )
+    _check_storage(storage, target, mode, durability)
+    return storage
 
 
 def _create_root(documents: Documents, first: JSONObject, mode: str) -> bool:

@@ -30,11 +30,12 @@ def clean_url(url: str) -> str:
 
 def _clean_part(url: str) -> str:
     scheme, slashes, rest = url.partition("://")
-    if slashes and scheme.lower() in _WITH_QUERY:
+    kind = scheme.lower().rpartition("+")[2]  # of icechunk+https
+    if slashes and kind in _WITH_QUERY:
         rest = re.split(r"[?#]", rest, maxsplit=1)[0]
     host, slash, path = rest.partition("/")
     user, at, name = host.rpartition("@")
-    if at and (":" in user or scheme.lower() in ("http", "https")):  # abfs has a container before the @
+    if at and (":" in user or kind in ("http", "https")):  # abfs has a container before the @
         host = name
     return f"{scheme}{slashes}{host}{slash}{path}".rstrip("/")
 

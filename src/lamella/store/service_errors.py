@@ -249,7 +249,7 @@ def is_ours(error: BaseException) -> bool:
 
 def _said(error: BaseException) -> str:
     """Return what a library says on one line, without the structures that obstore adds."""
-    text = without_secrets(one_line(error).partition(" Debug source:")[0])
+    text = without_secrets(one_line(error).partition(" Debug source:")[0].partition(" context: 0:")[0])
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-from lamella.errors import NodeNotFoundError, ReadOnlyError
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, ReadOnlyError
 from lamella.store.formats import DOCUMENTS
 from lamella.store.keys import join
 from lamella.store.paths import is_url, location
@@ -345,6 +345,27 @@ class Storage(ABC):
         """Check that a folder may be written into by an engine, and that it lies inside the store."""
         self.check_writable(path)
 
+    @property
+    def has_own_changes(self) -> bool:
+        """Whether there are changes without a commit that are lost when this storage is dropped."""
+        return False
+
+    def commit(self, message: str, *, rebase: bool = False) -> str:
+        """Store all changes since the last commit as a version, and return its id.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The store has no versions, or nothing was changed.
+        ConflictError
+            Another session committed to the same branch meanwhile.
+        """
+        del message, rebase
+        raise InvalidArgumentError(
+            f"Cannot commit {self.name}: it has no versions, and every change is stored at once. Versions need a "
+            "repository of icechunk, such as icechunk+file:///data/plate@main."
+        )
+
     @abstractmethod
     def zarr_store(self) -> Store:
         """Return the same place as a store of zarr-python."""
@@ -400,6 +421,7 @@ def open_storage(
     fsync: bool = False,
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
+    must_exist: bool = False,
 ) -> Storage:
     """Make the storage for a path, a URL, or a store of zarr-python.
 
@@ -419,6 +441,8 @@ def open_storage(
         Local only: follow symbolic links that lead out of the store.
     storage_options : mapping, optional
         URLs only: credentials and settings (:mod:`lamella.store.credentials`).
+    must_exist : bool
+        Do not create a repository of icechunk where there is none; of other stores nothing is created here.
 
     Raises
     ------
@@ -433,6 +457,12 @@ def open_storage(
         storage_options = target.storage_options
     if isinstance(target, (str, bytes, os.PathLike)):
         place = location(target)
+        if place.lower().startswith("icechunk+"):
+            from lamella.store.versions import from_versioned_url
+
+            return from_versioned_url(
+                place, read_only=read_only, must_exist=must_exist, storage_options=storage_options
+            )
         from lamella.store.archives import open_archive
 
         archive = open_archive(place, storage_options)
@@ -452,6 +482,10 @@ def open_storage(
 
     if storage_options:
         _refuse_options(storage_options, f"a {type(target).__name__}")
+    if type(target).__module__.partition(".")[0] == "icechunk":
+        from lamella.store.versions import from_versioned_store
+
+        return from_versioned_store(target, read_only=read_only)
     return from_store(target, read_only=read_only, fsync=fsync, follow_links=follow_links)
 
 

@@ -223,6 +223,8 @@ def write_repair(
         if folder is not None:
             keep_backup(storage, replaced, folder)
         write_changes(storage, plan.changes)
+        if isinstance(path_or_node, str) and storage.has_own_changes:
+            storage.commit(f"Repair {counted(len(plan.changes), 'document')}")
     after = _report(storage, root, name, {}, progress)
     return RepairReport(plan.before, after, plan.changes, True, folder)
 

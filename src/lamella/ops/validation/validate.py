@@ -288,7 +288,7 @@ def place_of(
         )
     if isinstance(path_or_node, NGFFNode):
         return path_or_node._documents.storage, path_or_node.path, str(path_or_node._place)
-    storage = open_storage(path_or_node, read_only=read_only, follow_links=follow_links)
+    storage = open_storage(path_or_node, read_only=read_only, follow_links=follow_links, must_exist=True)
     missing = not os.path.lexists(storage.root) if isinstance(storage, LocalStorage) else False
     if missing:
         raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
