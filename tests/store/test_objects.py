@@ -15,6 +15,7 @@ from lamella.errors import DamagedDataError, StorageError
 from lamella.store import chunk_cache, chunk_objects
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, new_array
+from lamella.store.shard_writer import ShardWriter
 from lamella.store.storage import RangeRequest, Storage
 from lamella.store.zarr_storage import ZarrStorage
 
@@ -255,3 +256,22 @@ def test_a_part_of_a_shard_is_written_to_what_others_wrote_meanwhile(stamped, va
     data[:, 0], data[:, 1, 1], data[:, 1, 2:6] = 100, 200, 300
     np.testing.assert_array_equal(stamped.read(), data)
     np.testing.assert_array_equal(others(stamped)[...], data)
+
+
+def test_a_shard_that_is_written_by_chunk_keeps_the_others_and_what_is_written_there_meanwhile(
+    stamped, values
+):
+    data, storage = values((2, 8, 8), "u2"), stamped.documents.storage
+    storage.before_write_back = [lambda: others(stamped).__setitem__(np.s_[0, 4:, 4:], 100)]
+    with ShardWriter(stamped, (0, 0, 0)) as shard:
+        shard.put((0, 0, 0), np.full((1, 4, 4), 300))
+        shard.put((0, 0, 1), np.full((1, 4, 4), 301))
+    data[0, 4:, 4:], data[0, :4, :4], data[0, :4, 4:] = 100, 300, 301
+    np.testing.assert_array_equal(stamped.read(), data)
+    storage.write("0/c/0/0/0", b"damaged")
+    with pytest.raises(DamagedDataError, match=r"c/0/0/0"), ShardWriter(stamped, (0, 0, 0)) as shard:
+        shard.put((0, 0, 0), np.full((1, 4, 4), 300))
+    with ShardWriter(stamped, (0, 0, 0)) as shard:
+        for n in range(4):
+            shard.put((0, n // 2, n % 2), np.full((1, 4, 4), n))
+    assert stamped.read(0)[::4, ::4].tolist() == [[0, 1], [2, 3]]

@@ -16,9 +16,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, LamellaError, OutOfBoundsError, StorageError
+from lamella.errors import (
+    DamagedDataError,
+    InvalidArgumentError,
+    LamellaError,
+    OutOfBoundsError,
+    StorageError,
+)
 from lamella.store import coverage
 from lamella.store.chunk_files import ChunkFile
+from lamella.store.chunk_source import DamagedFileError, FileChange
 from lamella.store.coding import Coding, coding_of
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
@@ -26,13 +33,15 @@ from lamella.store.shard_file import ShardFile
 from lamella.store.staged_file import stage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
     from typing import Self
 
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
+    from lamella.store.chunk_source import Encoded
     from lamella.store.shard_index import IndexForm
+    from lamella.store.storage import Storage
     from lamella.types import Array, Shape
 
 
@@ -297,6 +306,8 @@ def _sink(array: StoredArray, meta: ArrayMeta, place: Shape) -> _Sink:
         return _ChunkFile(array, meta, place, coding)
     if coding is not None and coding.index is not None and isinstance(storage, LocalStorage):
         return _StagedShard(storage, join(array.path, meta.chunk_key(place)), coding, coding.index)
+    if coding is not None:
+        return _ObjectShard(storage, array.path, meta.chunk_key(place), coding)
     return _Buffer(array, meta, place)
 
 
@@ -334,6 +345,43 @@ class _StagedShard:
 
     def rest(self) -> None:
         self._file.rest()
+
+
+class _ObjectShard:
+    """A shard in a store of objects: its encoded chunks are kept until then."""
+
+    needs_lock = True
+
+    def __init__(self, storage: Storage, path: str, key: str, coding: Coding) -> None:
+        self._storage = storage
+        self._path = path
+        self._key = key
+        self._coding = coding
+        self._chunks: dict[int, bytes] = {}
+
+    def put(self, number: int, block: Array) -> None:
+        self._chunks[number] = self._coding.encode(block)
+
+    def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
+        from lamella.store.chunk_objects import ObjectSource
+
+        def encoded(files: Iterable[FileChange]) -> Encoded:
+            for file in files:
+                for number, data in self._chunks.items():
+                    yield file, number, data
+
+        change = FileChange(self._key, [], missing, is_replaced=not missing)
+        try:
+            ObjectSource(self._storage, self._path, meta, self._coding).write(iter([change]), encoded)
+        except DamagedFileError as error:
+            raise DamagedDataError(
+                f"cannot write a part of {self._storage.where(join(self._path, self._key))}: {error}"
+            ) from error
+
+    def abort(self) -> None:
+        self._chunks.clear()
+
+    def rest(self) -> None: ...
 
 
 class _ChunkFile:
