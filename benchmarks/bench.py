@@ -76,7 +76,7 @@ class Bench:
                     result = self.measure(name, workload, place)
                     made.add((name, workload))
                     results[workload][name].append(result)
-                    print(f"round {number + 1}  {workload:15} {name:8} {shown(result)}", flush=True)
+                    print(f"round {number + 1}  {workload:15} {name:8} {short_repr(result)}", flush=True)
             remove_pixels(place)
         return results
 
@@ -124,7 +124,7 @@ def remove_pixels(place: Path) -> None:
     time.sleep(SETTLE_SECONDS)
 
 
-def shown(result: dict[str, Any]) -> str:
+def short_repr(result: dict[str, Any]) -> str:
     """One measurement on one line."""
     return "  ".join(
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key}: {value}"

@@ -108,7 +108,7 @@ def read(path: Path, engine: int) -> np.ndarray:
         return np.asarray(image.dask_array().compute(scheduler="synchronous"))
     from lamella.store.arrays import StoredArray
 
-    return StoredArray(image._place.session.documents, image.path, engine="zarr").read()
+    return StoredArray(image.node_path.store_handle.documents, image.path, engine="zarr").read()
 
 
 begin = Bench

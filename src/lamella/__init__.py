@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     from lamella.ops.integrity.checksum import checksum
     from lamella.ops.integrity.status import ImageStatus, StoreStatus, status
     from lamella.ops.integrity.verify import VerifyReport, verify
-    from lamella.ops.mending.repair import RepairReport, repair
     from lamella.ops.plates.mapping import MapReport
+    from lamella.ops.repair.repair import RepairReport, repair
     from lamella.ops.rewriting.rechunk import rechunk
     from lamella.ops.rewriting.rewrite import RewriteReport
     from lamella.ops.rewriting.upgrade import upgrade
@@ -132,7 +132,7 @@ _MODULES = {
     "NGFFNode": "lamella.nodes.node",
     "Plate": "lamella.nodes.plate",
     "Position": "lamella.nodes.position",
-    "RepairReport": "lamella.ops.mending.repair",
+    "RepairReport": "lamella.ops.repair.repair",
     "RewriteReport": "lamella.ops.rewriting.rewrite",
     "Row": "lamella.nodes.well",
     "Scene": "lamella.nodes.scene",
@@ -150,7 +150,7 @@ _MODULES = {
     "convert": "lamella.ops.conversion.convert",
     "open_ome_zarr": "lamella.nodes.open",
     "rechunk": "lamella.ops.rewriting.rechunk",
-    "repair": "lamella.ops.mending.repair",
+    "repair": "lamella.ops.repair.repair",
     "status": "lamella.ops.integrity.status",
     "upgrade": "lamella.ops.rewriting.upgrade",
     "validate": "lamella.ops.validation.validate",

@@ -15,7 +15,7 @@ from PIL import Image
 
 import lamella
 from lamella.adapters import png
-from lamella.adapters.png_page import BACKGROUND, DAMAGE, EMPTY, elided, text_width
+from lamella.adapters.page import BACKGROUND, DAMAGE, EMPTY, elided, text_width
 from lamella.cli import main
 from lamella.models import axes
 from lamella.ops.display.preview_plate import plan_plate

@@ -15,7 +15,7 @@ PARTS = {"plate": "plate", "well": "well", "image-label": "label", "multiscales"
 
 
 def schemas(path: Path, version: str) -> None:
-    """Judge the document of every group by the strict schema of its part; one that has none is a fault of the test."""
+    """Check the document of every group by the strict schema of its part; one that has none is a fault of the test."""
     validators: dict[str, Draft202012Validator] = {}
     checked = 0
     for name in ("zarr.json", ".zattrs"):

@@ -29,7 +29,7 @@ def test_chunks_are_nested_whatever_writes_them(tmp_path, version, engine):
         target, layout="fov", mode="w", channel_names=["DAPI", "GFP"], axes=axes("cyx"), version=version
     ) as position:
         position.create_image("0", PIXELS, chunks=(1, 4, 10))
-        assert position["0"]._stored.engine.name == engine
+        assert position["0"].stored.engine.name == engine
     names = kept or {
         file.relative_to(tmp_path / "a.zarr").as_posix() for file in tmp_path.rglob("*") if file.is_file()
     }

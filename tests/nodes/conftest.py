@@ -169,7 +169,7 @@ _KINDS = {
 
 
 def check_valid(root: Path, version: str) -> None:
-    """Judge every document of a store: official schemas in their strict form, our rules, and two other libraries."""
+    """Check every document of a store: official schemas in their strict form, our rules, and two other libraries."""
     marks = root.rglob(".zgroup" if version == "0.4" else "zarr.json")
     for folder in sorted(mark.parent for mark in marks):
         if version == "0.5" and json.loads((folder / "zarr.json").read_text())["node_type"] == "array":

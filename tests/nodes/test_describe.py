@@ -150,7 +150,7 @@ def test_a_plate_reads_as_many_documents_as_a_plate_of_one_position(tmp_path, mo
             node.create_positions([("A", str(1 + field // 4), str(field % 4)) for field in range(fields)])
         read = []
         node = lamella.open_ome_zarr(path)
-        storage = type(node._documents.storage)
+        storage = type(node.documents.storage)
         original = storage.read
         with monkeypatch.context() as patch:
             patch.setattr(storage, "read", lambda self, key: read.append(key) or original(self, key))

@@ -250,7 +250,7 @@ def test_a_rename_killed_half_way_is_finished_by_the_same_call(image, cells, pat
 
     image.labels["cells"] = cells
     with monkeypatch.context() as patch:
-        patch.setattr(type(image._documents), "edit_group", die)
+        patch.setattr(type(image.documents), "edit_group", die)
         with pytest.raises(Killed):
             image.labels.rename("cells", "nuclei")
     position = open_ome_zarr(path, mode="r+")

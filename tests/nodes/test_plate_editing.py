@@ -111,7 +111,7 @@ def test_deleting_everything_leaves_an_empty_plate_that_opens_and_takes_new_posi
 
 
 def test_a_missing_or_damaged_well_can_be_deleted(plate, plate_path, version):
-    plate._documents.delete("A/1")
+    plate.documents.delete("A/1")
     del plate["A/1"]
     (plate_path / "B/1" / (".zattrs" if version == "0.4" else "zarr.json")).write_text("{")
     del plate["B/1"]
@@ -240,7 +240,7 @@ def test_a_deletion_killed_half_way_leaves_no_listed_gap_and_is_finished_by_the_
     plate, plate_path, version, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        kill_at(patch, type(plate._documents), "delete")
+        kill_at(patch, type(plate.documents), "delete")
         with pytest.raises(Killed):
             del plate["A/1"]
     plate = open_ome_zarr(plate_path, mode="r+")
@@ -269,8 +269,8 @@ def test_unknown_keys_survive_every_edit(plate, plate_path, version):
 
 
 def test_positions_on_error_report_yields_the_error_in_the_place_of_the_position(plate, plate_path: Path):
-    plate._documents.delete("A/1/1")
-    plate._documents.delete("A/2")
+    plate.documents.delete("A/1/1")
+    plate.documents.delete("A/2")
     found = dict(plate.positions(on_error="report"))
     assert list(found) == ["A/1/0", "A/1/1", "A/2", "B/1/0", "B/1/1"]
     assert isinstance(found["A/1/0"], lamella.Position)

@@ -53,8 +53,8 @@ def test_an_empty_plate_has_an_empty_table_with_its_columns(tmp_path):
 
 
 def test_damage_raises_or_is_reported_in_its_place(plate):
-    plate._documents.delete("A/1/1")
-    plate._documents.delete("A/2")
+    plate.documents.delete("A/1/1")
+    plate.documents.delete("A/2")
     with pytest.raises(ValueError, match="nothing is stored at"):
         plate.table()
     records = plate.table(on_error="report")

@@ -82,7 +82,7 @@ def test_the_first_array_keeps_what_another_process_wrote_meanwhile(twins, path,
 
 def test_an_edit_between_look_and_write_is_kept(twins, path, version, monkeypatch):
     """The other process comes after everything was checked: only the swap under the lock can notice it."""
-    documents = type(twins[0]._documents)
+    documents = type(twins[0].documents)
     swap = documents.swap_group
 
     def late(self, *args, **kwargs):

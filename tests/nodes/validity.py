@@ -12,7 +12,7 @@ from .conftest import _KINDS, attributes
 
 
 def check_valid(root, version):
-    """Judge every document of a store; what only should be there is another test's matter."""
+    """Check every document of a store; what only should be there is another test's matter."""
     import ome_zarr_models
     import yaozarrs
     import zarr

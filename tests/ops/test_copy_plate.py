@@ -134,7 +134,7 @@ def test_the_source_or_anything_else_that_is_there_is_not_replaced(tmp_path, fil
 
 def test_a_copy_that_fails_leaves_nothing(tmp_path):
     good, gone = position_at(tmp_path / "a.zarr"), position_at(tmp_path / "b.zarr")
-    gone._documents.storage.delete("")
+    gone.documents.storage.delete("")
     with pytest.raises(FileNotFoundError, match=r"b\.zarr"):
         Plate.from_positions(tmp_path / "new.zarr", {"A/1/0": good, "A/2/0": gone})
     assert not (tmp_path / "new.zarr").exists()

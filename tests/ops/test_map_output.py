@@ -81,8 +81,8 @@ def test_metadata_come_along(plate, tmp_path, over):
         z = 3 if over == "regions" else 1
         assert made.chunks == (*array.chunks[:2], min(2, z), *array.chunks[3:]), path
         assert made.shards == (array.shards and (*array.shards[:2], min(2, z), *array.shards[3:]))
-        assert made._meta.compressor == array._meta.compressor
-        assert made._meta.checksum == array._meta.checksum
+        assert made.meta.compressor == array.meta.compressor
+        assert made.meta.checksum == array.meta.checksum
         if over == "regions":
             assert made.attrs["exposure"] == 20
     for path, well in out.wells():

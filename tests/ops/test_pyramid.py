@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lamella import open_ome_zarr, validate
 from lamella.errors import InvalidArgumentError
 from lamella.models import TransformationMeta, axes
-from lamella.ops.pyramids.level import level_factors
+from lamella.ops.pyramids.level_factors import level_factors
 from lamella.ops.pyramids.pyramid import compute_pyramid, initialize_pyramid
 
 from .pyramids import METHODS, image, noise, sensible, slow
@@ -254,7 +254,7 @@ def test_delete_leaves_the_bytes_of_before(tmp_path, files, version):
 def test_delete_forgives_a_level_that_is_listed_but_gone(tmp_path):
     position = image(tmp_path / "a.zarr", noise((1, 1, 1, 16, 16)))
     position.compute_pyramid(3)
-    position._documents.delete("1")
+    position.documents.delete("1")
     position.delete_pyramid()
     assert position.dataset_paths == position.array_keys() == ["0"]
 
@@ -283,7 +283,7 @@ def test_levels_keep_compression_chunks_and_fill_value(tmp_path):
     assert position["1"].chunks == (1, 1, 4, 16, 16)
     assert position["1"].shards == (1, 1, 4, 16, 16)
     assert position["2"].chunks == (1, 1, 2, 8, 8)
-    assert position["2"]._meta.compressor == position["0"]._meta.compressor
+    assert position["2"].meta.compressor == position["0"].meta.compressor
 
 
 # -- wrong calls ------------------------------------------------------------------------------------------------

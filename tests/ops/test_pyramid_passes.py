@@ -17,7 +17,7 @@ def planned(store, shape, *, spread=False, **layout):
     position = open_ome_zarr(store, layout="fov", mode="w", channel_names=["a"], version="0.5")
     position.create_zeros("0", shape, "u2", **layout)
     position.initialize_pyramid(4)
-    arrays = [position[path]._stored for path in position.dataset_paths]
+    arrays = [position[path].stored for path in position.dataset_paths]
     return passes(arrays[0], [(array, (1, 1, 2, 2, 2)) for array in arrays[1:]], "mean", spread=spread)
 
 

@@ -60,7 +60,7 @@ def stored(folder, pixels, names, way, dtype=None):
     scale = TransformationMeta(type="scale", scale=[1.0 + names.index(name) for name in names])
     array = position.create_zeros("0", pixels.shape, dtype or pixels.dtype, transform=[scale], **layout)
     array[...] = pixels
-    assert array._stored.engine.name == engine
+    assert array.stored.engine.name == engine
     return position
 
 

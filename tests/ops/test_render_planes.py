@@ -200,7 +200,7 @@ def test_the_aspect_is_square_where_units_differ(tmp_path):
 # -- channels and windows -----------------------------------------------------------------------------------------
 
 
-def shown(position, wanted=None):
+def short_repr(position, wanted=None):
     return choose_channels(all_channels(position), wanted, "here")
 
 
@@ -209,7 +209,7 @@ def test_active_channels_are_shown_by_default(tmp_path):
     for channel, active in zip(position.metadata.omero.channels, (False, True), strict=True):
         channel.active = active
     position.dump_meta()
-    assert [channel.name for channel in shown(position)] == ["DAPI"]
+    assert [channel.name for channel in short_repr(position)] == ["DAPI"]
 
 
 def test_all_channels_are_shown_when_none_is_active(tmp_path):
@@ -217,18 +217,18 @@ def test_all_channels_are_shown_when_none_is_active(tmp_path):
     for channel in position.metadata.omero.channels:
         channel.active = False
     position.dump_meta()
-    assert [channel.name for channel in shown(position)] == ["GFP", "DAPI"]
+    assert [channel.name for channel in short_repr(position)] == ["GFP", "DAPI"]
 
 
 def test_channels_are_chosen_by_name_in_any_case_and_keep_the_order_asked_for(tmp_path):
     position = make_image(tmp_path / "a.zarr", "cyx")
-    assert [channel.name for channel in shown(position, ["dapi", "GFP", "DAPI"])] == ["DAPI", "GFP"]
+    assert [channel.name for channel in short_repr(position, ["dapi", "GFP", "DAPI"])] == ["DAPI", "GFP"]
 
 
 def test_an_unknown_channel_is_refused_with_those_there_are(tmp_path):
     position = make_image(tmp_path / "a.zarr", "cyx")
     with pytest.raises(InvalidArgumentError, match="There is no channel 'Cy5' in here: it has 'GFP', 'DAPI'"):
-        shown(position, ["Cy5"])
+        short_repr(position, ["Cy5"])
 
 
 def without_omero(position):
@@ -242,7 +242,7 @@ def without_omero(position):
 def test_an_image_without_omero_gets_standard_colours_and_automatic_windows(tmp_path):
     data = np.stack([np.full((8, 8), 5), np.arange(64).reshape(8, 8)]).astype("float32")
     position = without_omero(make_image(tmp_path / "a.zarr", "cyx", data))
-    channels = shown(position)
+    channels = short_repr(position)
     assert [(channel.name, channel.window) for channel in channels] == [
         ("channel_0", None),
         ("channel_1", None),
@@ -285,7 +285,7 @@ def test_a_window_of_the_whole_dtype_counts_as_none(tmp_path, dtype, window, kep
     position = make_image(tmp_path / "a.zarr", "cyx", np.zeros((2, 4, 4), dtype))
     limits = {"start": window[0], "end": window[1], "min": window[0], "max": window[1]}
     position.set_contrast_limits("GFP", limits)
-    assert shown(position, ["GFP"])[0].window == kept
+    assert short_repr(position, ["GFP"])[0].window == kept
 
 
 def test_labels_lie_over_every_channel_at_their_z(tmp_path):
@@ -293,7 +293,7 @@ def test_labels_lie_over_every_channel_at_their_z(tmp_path):
     ids = np.zeros((5, 6, 7), "uint8")
     ids[3, 2:, 2:] = 4
     position.labels.create("cells", ids, colors={4: (1, 2, 3)})
-    picture = field_picture(position, shown(position), PreviewOptions(label="cells", z=3), size=7)
+    picture = field_picture(position, short_repr(position), PreviewOptions(label="cells", z=3), size=7)
     assert (picture.labels == ids[3]).all()
     assert picture.label_colors == {4: (1, 2, 3)}
 
@@ -305,7 +305,7 @@ def test_labels_without_z_and_time_lie_over_every_plane(tmp_path):
     flat = make_image(tmp_path / "flat.zarr", "yx", ids)
     flat.labels.create("cells", ids)
     (tmp_path / "flat.zarr" / "labels").rename(tmp_path / "a.zarr" / "labels")
-    picture = field_picture(position, shown(position), PreviewOptions(label="cells", z=4, t=2), size=7)
+    picture = field_picture(position, short_repr(position), PreviewOptions(label="cells", z=4, t=2), size=7)
     assert (picture.labels == ids).all()
 
 

@@ -24,7 +24,7 @@ from lamella.errors import (
     StoreNotFoundError,
 )
 from lamella.models import axes
-from lamella.ops.mending import changes as repair_changes
+from lamella.ops.repair import changes as repair_changes
 
 
 @pytest.fixture(scope="module")
@@ -604,7 +604,7 @@ def test_a_document_that_changed_meanwhile_is_not_overwritten(plate, monkeypatch
         keep(*arguments)
         change(plate, "B/3/0", lambda ome: ome["omero"]["channels"][0].update(label="renamed"))
 
-    monkeypatch.setattr("lamella.ops.mending.repair.keep_backup", keep_and_change)
+    monkeypatch.setattr("lamella.ops.repair.repair.keep_backup", keep_and_change)
     with pytest.raises(MetadataError, match="another process"):
         lamella.repair(plate)
     with lamella.open_ome_zarr(plate) as node, pytest.warns(MetadataWarning, match="OM-02"):

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import lamella.ops.mending.repair  # noqa: F401 (with all mends)
-from lamella.ops.mending.images import dtype_range, ordered
-from lamella.ops.mending.mends import MENDS, Facts, mended
+import lamella.ops.repair.repair  # noqa: F401 (with all mends)
+from lamella.ops.repair.images import dtype_range, ordered
+from lamella.ops.repair.mends import MENDS, Facts, mended
 from lamella.spec.rules import RULES, VERSION_TRAITS, check_attributes
 
 JSON = st.recursive(

@@ -12,7 +12,7 @@ import pytest
 import lamella
 from lamella.errors import InvalidArgumentError, MetadataError, ReadOnlyError
 from lamella.models import AcquisitionMeta, axes
-from lamella.ops.mending.reindex import line_order
+from lamella.ops.repair.reindex import line_order
 
 
 def write_image(path, version, value=1):
@@ -92,7 +92,7 @@ def test_what_is_known_is_kept_and_what_is_gone_is_not(empty, version):
     write_image(empty / "A/2/f1", version)
     with lamella.open_ome_zarr(empty, mode="r+") as plate:
         for never_written in ("A/3", "A/3/0", "D", "D/1"):  # groups, and no image in them
-            plate._documents.put_group(never_written, {})
+            plate.documents.put_group(never_written, {})
         plate.reindex()
     with lamella.open_ome_zarr(empty) as plate:
         rows, wells = plate.metadata.rows, plate.metadata.wells

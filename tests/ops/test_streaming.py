@@ -96,7 +96,9 @@ def test_frames_are_where_numpy_puts_them(make, layout, order):
                 frames.append(buffer)
         assert (frames.frames, frames.stored, frames.pending) == (31, 31, 0)
         np.testing.assert_array_equal(position["0"][:], expected(31, order, lengths))
-        np.testing.assert_array_equal(stored_by(position._session.name)[...], expected(31, order, lengths))
+        np.testing.assert_array_equal(
+            stored_by(position.store_handle.name)[...], expected(31, order, lengths)
+        )
 
 
 @settings(max_examples=40)
@@ -133,7 +135,7 @@ def test_dropping_flushing_and_resuming_change_nothing_else(tmp_path_factory, da
 def test_readers_beside_see_stored_frames_and_valid_documents_at_every_moment(make, layout):
     version, options = layout
     position = make(version)
-    path = position._session.name
+    path = position.store_handle.name
     whole = expected(18)
     with position.stream("0", FRAME, "uint16", order="tcz", lengths={"z": Z}, **options) as frames:
         for number in range(18):
@@ -155,7 +157,7 @@ def test_a_frame_that_has_its_own_file_is_stored_at_once(make):
             frames.append(frame_of(number))
             frames._threads.wait()
             assert frames.stored == number + 1
-            np.testing.assert_array_equal(stored_by(position._session.name)[-1, 0, 0], frame_of(number))
+            np.testing.assert_array_equal(stored_by(position.store_handle.name)[-1, 0, 0], frame_of(number))
 
 
 def test_an_exception_stores_all_that_was_given(make, layout):
@@ -207,7 +209,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_stored(make, monkeypatch):
     monkeypatch.undo()
     assert frames.stored == 2
     np.testing.assert_array_equal(position["0"][:, 0, 0], [frame_of(0), frame_of(1)])
-    assert [f for f in Path(position._session.name).rglob("*") if f.name.endswith(".tmp")] == []
+    assert [f for f in Path(position.store_handle.name).rglob("*") if f.name.endswith(".tmp")] == []
 
 
 def test_the_first_error_is_the_one_that_is_raised(make, monkeypatch):
@@ -411,7 +413,7 @@ def test_the_levels_follow_behind_the_frames(make):
         for _ in range(2):  # what came while the levels of the first frames were made
             frames._behind.follow()
             frames._behind.wait()
-        with lamella.open_ome_zarr(position._session.name) as reader:
+        with lamella.open_ome_zarr(position.store_handle.name) as reader:
             followed = reader["1"][:]
     position.compute_pyramid()
     assert len(followed) == 4
@@ -476,7 +478,7 @@ def test_a_known_number_of_frames_is_the_shape_from_the_start(make, layout):
     position = make(version)
     lengths = {"t": 3, "z": Z}
     with position.stream("0", FRAME, "uint16", order="tcz", lengths=lengths, **options) as frames:
-        assert stored_by(position._session.name).shape == (3, C, Z, *FRAME)
+        assert stored_by(position.store_handle.name).shape == (3, C, Z, *FRAME)
         for number in range(3 * C * Z):
             frames.append(frame_of(number))
         with pytest.raises(InvalidArgumentError, match="has all its 18 frames"):

@@ -82,7 +82,7 @@ def test_positions_one_after_the_other_need_a_known_number_of_times(plate):
 
 def test_positions_that_are_not_there_are_made_with_one_write_of_the_plate(plate, monkeypatch):
     written = []
-    storage = type(plate._documents.storage)
+    storage = type(plate.documents.storage)
     for name in ("write", "write_stamped"):
         real = getattr(storage, name)
         monkeypatch.setattr(

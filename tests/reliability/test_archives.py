@@ -117,7 +117,7 @@ def test_a_writable_archive_keeps_what_it_has_and_gets_what_is_written(tmp_path,
     position = opened(archive, "a")
     with pytest.warns(UserWarning, match="stored beside the levels"):  # it is larger than the last one
         position.create_image("new", np.full((2, 2, 3, 16, 16), 7, "u2"))
-    position._documents.storage.store.close()
+    position.documents.storage.store.close()
     again = opened(archive)
     assert (again["new"][...] == 7).all()
     assert np.array_equal(again["0"][...], expected)

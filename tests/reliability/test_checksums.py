@@ -43,7 +43,7 @@ def test_a_flipped_bit_anywhere_is_noticed(tmp_path, layout, compressor, engine)
     for at in range(0, len(data), max(1, len(data) // 23)):
         file.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
         with pytest.raises(DamagedDataError, match=r"0/c/0/0/0/0/0"):
-            StoredArray(image._place.session.documents, "0", engine=engine).read()
+            StoredArray(image.node_path.store_handle.documents, "0", engine=engine).read()
     file.write_bytes(data)
     np.testing.assert_array_equal(image[:], PIXELS)
 
@@ -60,7 +60,7 @@ def test_other_libraries_read_arrays_with_checksums(tmp_path, layout):
 
 
 def codecs(path, level="0"):
-    return lamella.open_ome_zarr(path)[level]._meta.codecs
+    return lamella.open_ome_zarr(path)[level].meta.codecs
 
 
 def test_new_shards_have_checksums_and_other_arrays_where_asked(tmp_path):

@@ -163,8 +163,8 @@ def test_it_reaches_the_workers_that_a_handle_is_sent_to(tmp_path):
         path, layout="fov", mode="w-", channel_names=["a"], version="0.5", durability="fsync"
     ) as position:
         sent = pickle.loads(pickle.dumps(position))
-    assert sent._documents.storage.fsync
-    assert not lamella.open_ome_zarr(path, mode="r+")._documents.storage.fsync
+    assert sent.documents.storage.fsync
+    assert not lamella.open_ome_zarr(path, mode="r+").documents.storage.fsync
 
 
 def test_a_failing_flush_is_an_error_and_leaves_the_old_document(tmp_path, monkeypatch):

@@ -81,14 +81,14 @@ def test_what_killed_writers_left_goes(plate_path):
         os.utime(file, (0, 0))
     lamella.open_ome_zarr(plate_path, mode="r+")["A/1/0"]["0"][:] = 2
     write_everywhere(plate_path)
-    lamella.open_ome_zarr(plate_path, mode="r+")._documents.storage.sweep("A/1/0/0")
+    lamella.open_ome_zarr(plate_path, mode="r+").documents.storage.sweep("A/1/0/0")
     assert [file for file in left if file.exists()] == []
 
 
 def test_a_group_whose_name_ends_so_is_a_member(plate_path):
     plate = lamella.open_ome_zarr(plate_path, mode="r+")
     plate.zgroup.create_group("notes.partial")
-    assert "notes.partial" in lamella.open_ome_zarr(plate_path)._documents.children("")
+    assert "notes.partial" in lamella.open_ome_zarr(plate_path).documents.children("")
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="/\\\x00"), min_size=1, max_size=20))

@@ -44,7 +44,7 @@ def make_image(target, version):
 
 def keep_only_pixels(image, path):
     """Leave what a deletion leaves that was killed after the documents."""
-    storage = image._documents.storage
+    storage = image.documents.storage
     for name in ("zarr.json", ".zarray", ".zattrs", ".zgroup"):
         storage.delete(f"{path}/{name}")
 
@@ -53,7 +53,7 @@ def test_a_new_array_shows_no_pixels_of_a_deleted_one(target, version):
     image = make_image(target, version)
     del image["other"]
     image.create_image("other", ones(1, 1, 1, 8, 8))
-    image._live.edit(lambda meta: lamella.spec.edits.remove_dataset(meta, "other"))
+    image.document.edit(lambda meta: lamella.spec.edits.remove_dataset(meta, "other"))
     keep_only_pixels(image, "other")
     with pytest.raises(NodeExistsError, match="del node"):
         image.create_zeros("other", (1, 1, 1, 8, 8), "u2")

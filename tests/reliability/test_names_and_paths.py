@@ -116,8 +116,8 @@ def test_a_read_only_folder_is_read(tmp_path):
         lambda p: p.compute_pyramid(levels=0),
         lambda p: p.compute_pyramid(levels=3, method="guess"),
         lambda p: p.__delitem__("none"),
-        lambda p: lamella.upgrade(p._session.name, "0.7"),
-        lambda p: lamella.rechunk(p._session.name, chunks=(0, 0)),
+        lambda p: lamella.upgrade(p.store_handle.name, "0.7"),
+        lambda p: lamella.rechunk(p.store_handle.name, chunks=(0, 0)),
     ],
 )
 def test_a_bad_call_leaves_every_byte_as_it_was(tmp_path, call):
@@ -263,7 +263,7 @@ def test_no_engine_reads_pixels_through_a_link_out_of_the_store(tmp_path, engine
     gone = store / place
     shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
     gone.symlink_to(other / place)
-    array = StoredArray(lamella.open_ome_zarr(store)._documents, "0", engine=engine)
+    array = StoredArray(lamella.open_ome_zarr(store).documents, "0", engine=engine)
     with pytest.raises(InvalidNameError, match=f"'{place}' leaves the store"):
         array.read((0, 0))
 
@@ -279,7 +279,7 @@ def test_no_engine_writes_pixels_through_a_link_out_of_the_store(tmp_path, engin
     shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
     gone.symlink_to(other / place)
     before = states(other)
-    array = StoredArray(lamella.open_ome_zarr(store, mode="r+")._documents, "0", engine=engine)
+    array = StoredArray(lamella.open_ome_zarr(store, mode="r+").documents, "0", engine=engine)
     refused = None
     try:
         array.write(index, 7)

@@ -123,7 +123,7 @@ def test_stores_of_obstore_are_read_as_all_others(name):
 
 def test_a_service_is_no_place_for_the_files_of_engines(service):
     # TensorStore would ask with credentials and settings of its own, and is not given the store.
-    storage = lamella.open_ome_zarr(put("image 0.5"))._documents.storage
+    storage = lamella.open_ome_zarr(put("image 0.5")).documents.storage
     assert storage.kvstore("0") is None
     with pytest.raises(LamellaError):
         lamella.open_ome_zarr(put("image 0.5"))["0"].tensorstore()

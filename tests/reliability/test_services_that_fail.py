@@ -348,7 +348,7 @@ def test_handles_of_a_store_and_of_a_path_below_it_exclude_each_other(kind, serv
 @pytest.mark.parametrize("way", ["s3", "obstore"])
 def test_what_another_program_adds_is_listed(stored, way):
     image = lamella.open_ome_zarr(reach(stored, way), mode="r+")
-    storage = image._documents.storage
+    storage = image.documents.storage
     assert "1" not in storage.list("")
     stored.objects["/bucket/image.zarr/1/zarr.json"] = b"{}"
     assert "1" in storage.list("")

@@ -185,7 +185,7 @@ def test_a_store_behind_a_signature_a_token_or_a_password_is_read_and_shows_none
         node = lamella.open_ome_zarr(target, storage_options=options)
         again = pickle.loads(pickle.dumps(node))
         assert again["0"][...].shape == (1, 1, 1, 8, 8)
-        assert SECRET not in repr(node) + repr(node._documents.storage) + repr(node["0"])
+        assert SECRET not in repr(node) + repr(node.documents.storage) + repr(node["0"])
         service.wants = {"query": "other"}
         with pytest.raises(AccessError) as caught:
             lamella.open_ome_zarr(target, storage_options=options)
@@ -205,7 +205,7 @@ def test_options_alone_reach_a_bucket_and_travel_with_the_node(service, monkeypa
         made["0"] = np.ones((1, 1, 1, 8, 8), "u1")
     node = pickle.loads(pickle.dumps(lamella.open_ome_zarr("s3://bucket/a.zarr", storage_options=options)))
     assert (node["0"][...] == 1).all()
-    assert SECRET not in repr(node) + repr(node._documents.storage) + str(service.objects)
+    assert SECRET not in repr(node) + repr(node.documents.storage) + str(service.objects)
     public = {"endpoint_url": service.endpoint, "anon": True}
     assert lamella.open_ome_zarr("s3://bucket/a.zarr", storage_options=public)["0"].shape == (1, 1, 1, 8, 8)
     with pytest.raises(AccessError, match="no credentials"):

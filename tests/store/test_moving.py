@@ -57,7 +57,7 @@ def test_a_renamed_well_holds_all_its_pixels_and_labels(target, version):
     for path, n in (("B/2/0", 0), ("B/2/1", 1), ("A/10/0", 2)):
         assert np.array_equal(fresh[path]["0"][...], pixels(n)), path
     assert np.array_equal(fresh["B/2/0"].labels["cells"]["0"][...], pixels(9)[:, 0])
-    assert not fresh._documents.storage.exists("A/1")
+    assert not fresh.documents.storage.exists("A/1")
 
 
 def test_renamed_labels_hold_all_their_pixels(target):
@@ -84,7 +84,7 @@ def test_a_deleted_well_takes_nothing_beside_it(target):
     fresh = lamella.open_ome_zarr(target, mode="r+")
     assert [path for path, _ in fresh.positions()] == ["A/10/0"]
     assert np.array_equal(fresh["A/10/0"]["0"][...], pixels(2))
-    assert not fresh._documents.storage.exists("A/1")
+    assert not fresh.documents.storage.exists("A/1")
 
 
 def test_a_move_onto_something_that_is_there_changes_nothing(target):

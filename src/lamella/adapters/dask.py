@@ -85,7 +85,7 @@ def dask_array(image: ImageArray) -> dask.array.Array:
             f"{image!r} of {documents.location(path)} would be {count} blocks of {blocks}, and a dask array of more "
             f"than {MOST_BLOCKS} cannot be handled. Read regions of it, or rechunk it; its document may be damaged."
         )
-    image._warn_unfinished()
+    image.warn_unfinished()
     # A store in memory has no name that is its own: its identity tells it from others as long as it lives.
     store = getattr(documents.storage, "store", None)
     place = (
@@ -152,7 +152,7 @@ class ArrayReader:
     @classmethod
     def of(cls, image: ImageArray) -> ArrayReader:
         """Make the reader of an array."""
-        return cls(StoredArray(image._place.session.documents, image.path), image.shape, image.dtype)
+        return cls(StoredArray(image.node_path.store_handle.documents, image.path), image.shape, image.dtype)
 
     @property
     def ndim(self) -> int:

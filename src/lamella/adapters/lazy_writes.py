@@ -23,7 +23,7 @@ from lamella.ops.sources import reads_from
 from lamella.store.array_creation import new_array
 from lamella.store.arrays import StoredArray
 from lamella.store.growth import growing
-from lamella.store.litter import private_name
+from lamella.store.temporary_files import private_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,10 +52,10 @@ def write_lazy(array: ImageArray, selection: Selection, data: Any) -> None:
         The shape does not fit, and nothing is written; or a block holds a value that the array cannot hold.
     """
     box = selection.bounds
-    source = _Broadcast.to(data, selection, str(array._place))
+    source = _Broadcast.to(data, selection, str(array.node_path))
     if box is None:
         return
-    if reads_from(data, array._place):
+    if reads_from(data, array.node_path):
         with computed_beside(array, source) as computed:
             _write_box(array, box, _Broadcast(computed, computed.shape, computed.shape))
         return
@@ -64,7 +64,7 @@ def write_lazy(array: ImageArray, selection: Selection, data: Any) -> None:
 
 def append_lazy(array: ImageArray, data: Any, axis: int) -> Shape:
     """Append lazy data along an axis; the longer shape is published when all of them are stored."""
-    stored = StoredArray(array._place.session.documents, array.path)
+    stored = StoredArray(array.node_path.store_handle.documents, array.path)
     stored.appended(data.shape, axis)
     axis %= array.ndim
 
@@ -81,18 +81,18 @@ def append_lazy(array: ImageArray, data: Any, axis: int) -> Shape:
 
 
 def _write_box(array: ImageArray, box: Box, source: _Broadcast) -> None:
-    stored = StoredArray(array._place.session.documents, array.path)
+    stored = StoredArray(array.node_path.store_handle.documents, array.path)
     indices = [range(start, stop) if start else None for start, stop in zip(*box, strict=True)]
-    with array._noted(lambda: box), marked_unless_finished(array, box):
+    with array.noting_write(lambda: box), marked_unless_finished(array, box):
         write_blocks(array, stored, source, indices)
-    array._after_writes(box)
+    array.after_writes(box)
 
 
 @contextmanager
 def computed_beside(array: ImageArray, data: Any) -> Iterator[ImageArray]:
     """Compute data that read from an array into another one beside it, which is deleted afterwards."""
-    documents = array._place.session.documents
-    beside = array._place.parent.child(private_name(".tmp"))
+    documents = array.node_path.store_handle.documents
+    beside = array.node_path.parent.child(private_name(".tmp"))
     described = new_array(
         data.shape,
         data.dtype,

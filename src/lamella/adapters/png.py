@@ -1,6 +1,6 @@
 """Previews as PNG files: an image, or the montage of a plate, on a dark page (extra ``preview``).
 
-Layer: adapters. Drawing is in ``lamella.adapters.png_page``; what to show is decided by
+Layer: adapters. Drawing is in ``lamella.adapters.page``; what to show is decided by
 ``lamella.ops.display.preview`` and ``lamella.ops.display.preview_plate``.
 """
 
@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lamella.adapters.png_page import (
+from lamella.adapters.page import (
     BACKGROUND,
     EMPTY,
     FAINT,
@@ -134,7 +134,7 @@ def write_preview(
 
 def image_page(position: Position, options: PreviewOptions, size: int) -> Page:
     """Draw an image with its name, channels and a scale bar below."""
-    channels = choose_channels(all_channels(position), options.channels, str(position._place))
+    channels = choose_channels(all_channels(position), options.channels, str(position.node_path))
     picture = field_picture(position, channels, options, size)
     pixels = resized(picture, size)
     height, width = pixels.shape[:2]
@@ -149,7 +149,7 @@ def image_page(position: Position, options: PreviewOptions, size: int) -> Page:
     box = Box(_MARGIN, _MARGIN, right, _MARGIN + height).inside(height, width)
     page.paste(pixels, box)
     page.frame(box)
-    name = position.metadata.multiscales[0].name or str(position._place).rpartition("/")[2]
+    name = position.metadata.multiscales[0].name or str(position.node_path).rpartition("/")[2]
     page.text(_MARGIN, top + _TITLE // 2, elided(name, inner - bar, _TITLE), _TITLE)
     page.legend(_MARGIN, top + _TITLE + 10, right - bar, named, _SMALL)
     if picture.physical_width is not None and picture.unit is not None:
@@ -169,7 +169,7 @@ def plate_page(
     side = size or min(max(longest, PLATE_SIDE_LEAST), PLATE_SIDE_MOST)
     montage = layout(plan, aspect, side)
     room = max(montage.field_height, montage.field_width)
-    channels = plate_channels(plan.tiles, options, room, str(node._place))
+    channels = plate_channels(plan.tiles, options, room, str(node.node_path))
     footer = Box(montage.left, montage.height - 4, max(montage.width, montage.left + _NARROWEST) - _MARGIN, 0)
     lines = legend_boxes(footer.left, footer.top + _TITLE + 10, footer.right, channels, _SMALL)
     page = Page((lines[-1][0].bottom if lines else footer.top + _TITLE) + _MARGIN, footer.right + _MARGIN)

@@ -19,6 +19,7 @@ import numpy as np
 
 from lamella.adapters.tiff_axes import AxisPlan, plan_axes
 from lamella.adapters.tiff_cache import PAGES
+from lamella.adapters.tiff_completeness import check_promises
 from lamella.adapters.tiff_file import open_file
 from lamella.adapters.tiff_imagej import read_imagej
 from lamella.adapters.tiff_metadata import TiffMetadata
@@ -31,7 +32,6 @@ from lamella.adapters.tiff_pages import (
     list_pages,
     read_samples,
 )
-from lamella.adapters.tiff_promises import check_promises
 from lamella.adapters.tiff_resolution import read_resolution
 from lamella.adapters.tiff_samples import display_notes, is_rgb, merge_channels
 from lamella.errors import SourceError, counted

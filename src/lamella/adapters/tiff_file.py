@@ -11,7 +11,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lamella.adapters.tiff_promises import check_names
+from lamella.adapters.tiff_completeness import check_names
 from lamella.errors import LamellaError, MissingDependencyError, SourceError
 
 if TYPE_CHECKING:

@@ -103,7 +103,7 @@ class LamellaBackend(BackendEntrypoint):  # type: ignore[misc]
         path = _level_path(position, level)
         image = position[path]
         dims, coords = labels_of(position, path, image.shape)
-        attrs = user_attributes(position._documents.group(position.path))
+        attrs = user_attributes(position.documents.group(position.path))
         variables = {"image": _variable(image, dims, attrs)}
         if labels:
             number = position.dataset_paths.index(path)
@@ -172,13 +172,13 @@ def _opened(target: Any, storage_options: Mapping[str, Any] | None) -> Any:
 def _level_path(position: Position, level: int | str) -> str:
     paths = position.dataset_paths
     if not paths:
-        raise NodeNotFoundError(f"{position._place} holds no image yet.")
+        raise NodeNotFoundError(f"{position.node_path} holds no image yet.")
     if isinstance(level, int) and not isinstance(level, bool) and 0 <= level < len(paths):
         return paths[level]
     if isinstance(level, str) and level in paths:
         return level
     raise InvalidArgumentError(
-        f"{position._place} has no level {level!r}: it has {len(paths)}, with the paths {paths}."
+        f"{position.node_path} has no level {level!r}: it has {len(paths)}, with the paths {paths}."
     )
 
 

@@ -16,7 +16,7 @@ from lamella.adapters.xarray_attributes import real_times, user_attributes
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError
 from lamella.nodes.replacing import resolved
 from lamella.spec.axes import AxisMeta, axis_kind, channel_axis
-from lamella.store.limits import check_block
+from lamella.store.memory_limits import check_block
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -69,8 +69,8 @@ def to_xarray(position: Position) -> xr.DataArray:
 
     image = position.data
     dims, coords = labels_of(position, position.dataset_paths[0], image.shape)
-    attrs = user_attributes(position._documents.group(position.path))
-    name = position._live.model.multiscales[0].name or None
+    attrs = user_attributes(position.documents.group(position.path))
+    name = position.document.own_model.multiscales[0].name or None
     return xr.DataArray(dask_array(image), coords=coords, dims=dims, name=name, attrs=attrs)
 
 
@@ -124,7 +124,7 @@ def _taken(
     position: Position, values: np.ndarray[Any, Any], start: float, step: float
 ) -> np.ndarray[Any, Any]:
     """Return times with those in place that frames were really taken at, where a write stored them."""
-    attributes, _ = resolved(position._place, position._documents.group(position.path))
+    attributes, _ = resolved(position.node_path, position.documents.group(position.path))
     paths = position.dataset_paths
     found = real_times(attributes, paths[0], start, step) if paths else None
     for frame, time in (found or {}).items():
@@ -188,7 +188,7 @@ def to_datatree(plate: Plate, *, on_error: Literal["raise", "report"] = "raise")
             if on_error == "raise":
                 raise
             found[path] = xr.Dataset(attrs={"error": str(fault)})
-    return xr.DataTree.from_dict(found, name=plate._live.model.name or None)
+    return xr.DataTree.from_dict(found, name=plate.document.own_model.name or None)
 
 
 def position_dataset(position: Position) -> xr.Dataset:

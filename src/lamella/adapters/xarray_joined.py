@@ -58,7 +58,7 @@ def check_joined(
                 name = "" if channel is None else f" of channel {_name(position, number)}"
                 raise InvalidArgumentError(
                     f"The coordinate {joined.time:.12g} lies within a twentieth of a step of timepoint {joined.index} "
-                    f"of {array._place}, which holds the voxels{name} of {joined.known:.12g} already; they would be "
+                    f"of {array.node_path}, which holds the voxels{name} of {joined.known:.12g} already; they would be "
                     f"replaced. The timepoints are {times.grid.step:g} apart. To replace them, write with the "
                     f"coordinate {joined.known:.12g}; to keep both, write to an image whose time scale is smaller."
                 )
@@ -67,7 +67,7 @@ def check_joined(
 def is_empty(array: ImageArray, region: Region) -> bool:
     """Return whether a region holds the fill value alone."""
     fill = np.asarray(array.fill_value, array.dtype)
-    stored, is_float = array._stored, array.dtype.kind in "fc"
+    stored, is_float = array.stored, array.dtype.kind in "fc"
     return all(
         np.array_equal(block := stored.read(piece), np.broadcast_to(fill, block.shape), equal_nan=is_float)
         for piece in nested(region, [block_shape(array)])

@@ -107,8 +107,8 @@ def plan_write(position: Position, data_array: xr.DataArray, image: str) -> Writ
         _check_dtype(position, data, array)
         if plan.changes_times and len(position.dataset_paths) > 1:
             raise InvalidArgumentError(
-                f"Writing these timepoints moves those that {position._place}/{image} holds, and it has a pyramid of "
-                f"{len(position.dataset_paths)} levels. Call delete_pyramid() first and compute it anew afterwards."
+                f"Writing these timepoints moves those that {position.node_path}/{image} holds, and it has a pyramid "
+                f"of {len(position.dataset_paths)} levels. Call delete_pyramid() first and compute it anew afterwards."
             )
     _warn_of_jitter(position, plan)
     return plan
@@ -124,7 +124,7 @@ def _checked_data(position: Position, data_array: xr.DataArray) -> xr.DataArray:
     expected = tuple(position.axis_names)
     if data_array.dims != expected:
         raise InvalidArgumentError(
-            f"The DataArray dims must be {expected}, the axes of {position._place}; got {data_array.dims}. "
+            f"The DataArray dims must be {expected}, the axes of {position.node_path}; got {data_array.dims}. "
             "Use transpose, expand_dims or rename."
         )
     if 0 in data_array.shape:
@@ -133,18 +133,18 @@ def _checked_data(position: Position, data_array: xr.DataArray) -> xr.DataArray:
 
 
 def _existing(position: Position, image: str) -> ImageArray | None:
-    kind = position._documents.kind(position._place.child(image).path)
+    kind = position.documents.kind(position.node_path.child(image).path)
     if kind is None:
         return None
     if kind != "array" or image not in position.dataset_paths:
         raise InvalidArgumentError(
-            f"{position._place}/{image} is {'an array' if kind == 'array' else 'a group'}, but no level of the image, "
-            f"whose levels are {position.dataset_paths}. Choose another name."
+            f"{position.node_path}/{image} is {'an array' if kind == 'array' else 'a group'}, but no level of the "
+            f"image, whose levels are {position.dataset_paths}. Choose another name."
         )
     array = position[image]
     if array.ndim != len(position.axes):
         raise InvalidArgumentError(
-            f"{position._place}/{image} has the shape {array.shape}, which does not match the axes "
+            f"{position.node_path}/{image} has the shape {array.shape}, which does not match the axes "
             f"{position.axis_names} of its metadata."
         )
     return array
@@ -189,8 +189,8 @@ def _warn_of_jitter(position: Position, plan: WritePlan) -> None:
     off = np.abs(values - grid.start - grid.step * np.array(plan.indices[plan.time]))
     warnings.warn(
         f"{int((off > NOISE * grid.step).sum())} of {len(off)} coordinates of dim {dim!r} lie off the even steps of "
-        f"{grid.step:g} of {position._place}, by up to {off.max():g}. Each timepoint takes its step, and its real time "
-        "is stored beside: to_xarray() returns it.",
+        f"{grid.step:g} of {position.node_path}, by up to {off.max():g}. Each timepoint takes its step, and its real "
+        "time is stored beside: to_xarray() returns it.",
         UserWarning,
         stacklevel=5,
     )
@@ -200,9 +200,10 @@ def _time_grid(position: Position, plan: WritePlan, axis: int, array: ImageArray
     start, step = plan.translation[axis], plan.scale[axis]
     if not step:
         raise InvalidArgumentError(
-            f"The scale of {position._place}/{plan.image} along {plan.data.dims[axis]!r} is 0; set it with set_scale."
+            f"The scale of {position.node_path}/{plan.image} along {plan.data.dims[axis]!r} is 0; "
+            "set it with set_scale."
         )
-    attributes = position._documents.group(position.path)
+    attributes = position.documents.group(position.path)
     record, length = written_times(attributes, plan.image), array.shape[axis]
     # Whoever set a scale or translation since has said where the timepoints are.
     movable = record is not None and bool(np.allclose([start, step], [record[0], record[1] or 1.0], 1e-9, 0))
@@ -221,13 +222,13 @@ def _plan_channels(position: Position, plan: WritePlan, axis: int) -> None:
         asked = names
     else:
         raise InvalidArgumentError(
-            f"The DataArray has {length} channels without names, but {position._place} has {len(names)}: {names}. "
+            f"The DataArray has {length} channels without names, but {position.node_path} has {len(names)}: {names}. "
             f"Name them with assign_coords({dim}=[...])."
         )
     for name in asked:
         if name not in names:
             raise InvalidArgumentError(
-                f"Channel {name!r} not in the channels of {position._place}, which are {names}. "
+                f"Channel {name!r} not in the channels of {position.node_path}, which are {names}. "
                 "Add it with append_channel."
             )
     if len(set(asked)) < len(asked):
@@ -251,8 +252,8 @@ def _plan_space(position: Position, plan: WritePlan, axis: int) -> None:
     length = plan.array.shape[axis]
     if data.shape[axis] != length:
         raise InvalidArgumentError(
-            f"The DataArray has length {data.shape[axis]} along {dim!r}, but {position._place}/{plan.image} of shape "
-            f"{plan.array.shape} has {length}. Only times and channels can be written in parts."
+            f"The DataArray has length {data.shape[axis]} along {dim!r}, but {position.node_path}/{plan.image} of "
+            f"shape {plan.array.shape} has {length}. Only times and channels can be written in parts."
         )
     scale, translation = plan.scale[axis], plan.translation[axis]
     index = np.arange(length)
@@ -262,7 +263,7 @@ def _plan_space(position: Position, plan: WritePlan, axis: int) -> None:
     if np.abs(values - (translation + scale * index)).max() > TOLERANCE * abs(scale):
         raise InvalidArgumentError(
             f"The coordinate of dim {dim!r} runs from {values[0]:g} to {values[-1]:g}, but that of "
-            f"{position._place}/{plan.image} from {translation:g} to {translation + scale * (length - 1):g}. "
+            f"{position.node_path}/{plan.image} from {translation:g} to {translation + scale * (length - 1):g}. "
             "A write never moves an image; write to another position, or drop the coordinate to write by index."
         )
 
@@ -311,7 +312,7 @@ def _check_dtype(position: Position, data: xr.DataArray, array: ImageArray) -> N
     source, target = np.dtype(data.dtype), array.dtype
     if np.can_cast(source, target, "safe"):
         return
-    where = f"{position._place}/{array.basename}"
+    where = f"{position.node_path}/{array.basename}"
     reason = f"it holds {source}, and the array {target}"
     if source.kind in "biufc" and target.kind in "biufc":
         if not isinstance(data.variable._data, np.ndarray):

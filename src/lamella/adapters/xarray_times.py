@@ -59,8 +59,8 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
     assert array is not None
     assert times is not None
     assert axis is not None
-    documents = position._documents
-    place = position._place.child(plan.image)
+    documents = position.documents
+    place = position.node_path.child(plan.image)
     old = StoredArray(documents, place.path)
     beside = make_beside(position, old.meta.with_shape(tuple(plan.shape)))
     new = StoredArray(documents, beside.path)
@@ -96,7 +96,7 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
 
 def set_times(position: Position, plan: WritePlan) -> None:
     """Give an image the start and step of a plan that moves no timepoint."""
-    position._live.edit(_transformed(position, plan), beside=partial(times_recorded, plan=plan))
+    position.document.edit(_transformed(position, plan), beside=partial(times_recorded, plan=plan))
 
 
 def _transformed(position: Position, plan: WritePlan) -> Callable[[ImagesMeta], ImagesMeta]:

@@ -98,9 +98,9 @@ def write_xarray(position: Position, data_array: xr.DataArray, image: str = "0")
     ((2, 2, 1, 8, 8), [30.0, 1.0, 1.0, 0.1, 1.0], [[0, 1], [0, 1]])
     """
     name = position._checked_key(image)
-    position._require_writable(f"write to the image {name!r}")
+    position.require_writable(f"write to the image {name!r}")
     with ExitStack() as alone, ExitStack() as lock:
-        lock.enter_context(position._documents.storage.lock(join(position.path, "write_xarray")))
+        lock.enter_context(position.documents.storage.lock(join(position.path, "write_xarray")))
         finish_replacing(position)
         plan = plan_write(position, data_array, name)
         plan = alone.enter_context(_safe_to_read(position, plan))
@@ -111,13 +111,13 @@ def write_xarray(position: Position, data_array: xr.DataArray, image: str = "0")
             lock.close()  # nobody can move the timepoints of this image, so others may write meanwhile
         _write_pixels(array, plan.data, plan.indices, grown)
         for level in position.dataset_paths if grown is not None else ():
-            _grow(position._level(level)._stored, plan)
+            _grow(position.open_level(level).stored, plan)
 
 
 @contextmanager
 def _safe_to_read(position: Position, plan: WritePlan) -> Iterator[WritePlan]:
     """Compute data that read from the image that they are written to, before the first voxel changes."""
-    place = position._place.child(plan.image)
+    place = position.node_path.child(plan.image)
     if not reads_from(plan.data, place):
         yield plan
         return
@@ -168,7 +168,7 @@ def _save_units(position: Position, units: Mapping[int, str | None]) -> None:
         return edited
 
     if units:
-        position._live.edit(edit)
+        position.document.edit(edit)
 
 
 def _save_attributes(position: Position, plan: WritePlan) -> None:
@@ -176,9 +176,9 @@ def _save_attributes(position: Position, plan: WritePlan) -> None:
         attributes = with_user_attributes(attributes, plan.attrs)
         return times_recorded(attributes, plan)
 
-    stored = position._documents.group(position.path)
+    stored = position.documents.group(position.path)
     if edit(stored) != stored:
-        position._documents.edit_group(position.path, edit)
+        position.documents.edit_group(position.path, edit)
 
 
 def _write_pixels(
@@ -186,12 +186,12 @@ def _write_pixels(
 ) -> None:
     """Write the pixels; where the array grows, its longer shape is published when they are stored."""
     shape = array.shape if grown is None else _grown(grown, array.shape)
-    stored, box = StoredArray(array._place.session.documents, array.path), around(shape, indices)
-    with array._noted(lambda: box), marked_unless_finished(array, box):
+    stored, box = StoredArray(array.node_path.store_handle.documents, array.path), around(shape, indices)
+    with array.noting_write(lambda: box), marked_unless_finished(array, box):
         if grown is None:
             write_blocks(array, stored, data, indices, exact=True)
         else:
             with growing(stored, partial(_grown, grown)) as larger:
                 write_blocks(array, larger, data, indices, exact=True)
     if box is not None:
-        array._after_writes(box)
+        array.after_writes(box)

@@ -38,8 +38,8 @@ def repair(
     Each change is printed as a diff before it is written, and the old documents are kept in PATH.backup-DATE, beside
     the store. Findings that remain are listed at the end, and decide the exit code. Pixels are never changed.
     """
-    from lamella.ops.mending.repair import repair as run
-    from lamella.ops.mending.repair import write_repair
+    from lamella.ops.repair.repair import repair as run
+    from lamella.ops.repair.repair import write_repair
 
     progress = not quiet
     report = run(

@@ -54,10 +54,10 @@ class Collection(OMEXMLMethods):
     @property
     def metadata(self) -> Bioformats2RawMeta:
         """The layout number, and the paths of the images in the order of the file (BF-05, BF-06)."""
-        stored, _ = self._documents.stored_group(self.path)
-        top = read_part(self._place, Bioformats2RawMeta, stored.attributes) or Bioformats2RawMeta()
-        check_document(self._place, stored, ("bioformats2raw",))
-        return Bioformats2RawMeta(layout=top.layout, series=series_of(self._place))
+        stored, _ = self.documents.stored_group(self.path)
+        top = read_part(self.node_path, Bioformats2RawMeta, stored.attributes) or Bioformats2RawMeta()
+        check_document(self.node_path, stored, ("bioformats2raw",))
+        return Bioformats2RawMeta(layout=top.layout, series=series_of(self.node_path))
 
     def _member_names(self) -> list[str]:
         return list(self.metadata.series or [])
@@ -83,20 +83,20 @@ class Collection(OMEXMLMethods):
         name = self._deleted_key(key)
         series = self._member_names()
         if name in series:
-            self._require_writable(f"delete {name!r}")
+            self.require_writable(f"delete {name!r}")
             self._list_series([path for path in series if path != name])
         super().__delitem__(name)
 
     def _list_series(self, series: list[str]) -> None:
-        version, path = self._session.version, self._place.child(_OME).path
+        version, path = self.store_handle.version, self.node_path.child(_OME).path
 
         def edit(attributes: JSONObject) -> JSONObject:
             return version.with_ome(attributes, {**version.ome(attributes), "series": series})
 
-        with self._documents.lock(self.path):
-            if self._documents.kind(path) is None:
-                self._documents.put_group(path, {})
-            self._documents.edit_group(path, edit)
+        with self.documents.lock(self.path):
+            if self.documents.kind(path) is None:
+                self.documents.put_group(path, {})
+            self.documents.edit_group(path, edit)
 
     def positions(self) -> Iterator[tuple[str, Position]]:
         """Iterate over the images, in the order of the file.

@@ -251,7 +251,7 @@ def describe_image(position: Position, *, count_files: bool = False) -> ImageDes
     """Describe an image; a level that cannot be read becomes an :class:`UnreadableNode`."""
     meta = position.metadata
     return ImageDescription(
-        store=str(position._place),
+        store=str(position.node_path),
         version=position.version,
         name=meta.multiscales[0].name,
         axes=tuple(AxisDescription(axis.name, axis.type, axis.unit) for axis in position.axes),
@@ -263,12 +263,14 @@ def describe_image(position: Position, *, count_files: bool = False) -> ImageDes
 
 
 def _level(position: Position, path: str, count_files: bool) -> LevelDescription | UnreadableNode:
-    documents = position._documents
+    documents = position.documents
     try:
-        array = position._level(path)._meta
+        array = position.open_level(path).meta
         scale, translation = position.get_effective_scale(path), position.get_effective_translation(path)
         files, size = (
-            disk_usage(documents.storage, position._place.child(path).path) if count_files else (None, None)
+            disk_usage(documents.storage, position.node_path.child(path).path)
+            if count_files
+            else (None, None)
         )
     except LamellaError as fault:
         return UnreadableNode(path, one_line(fault))
@@ -349,7 +351,7 @@ def _describe_container(
 ) -> ContainerDescription:
     first, damaged, positions = _look(node, details, on_field)
     common: dict[str, Any] = {
-        "store": str(node._place),
+        "store": str(node.node_path),
         "version": node.version,
         "name": node.metadata.name if isinstance(node, Plate) else node.name or None,
         "wells": tuple(well_paths(node)) if isinstance(node, Plate | Row) else (),
@@ -438,7 +440,7 @@ def describe_field(field: Field) -> FieldDescription:
     if not isinstance(position, Position):
         raise position
     paths = position.dataset_paths
-    array = position._level(paths[0]) if paths else None
+    array = position.open_level(paths[0]) if paths else None
     return FieldDescription(
         path=field.path,
         shape=None if array is None else array.shape,
@@ -454,7 +456,7 @@ def _described_images(
 ) -> tuple[tuple[DescribedImage, ...], str | None]:
     """Describe the images of a node by their OME-XML; where there is one but none are, return the reason."""
     try:
-        size = node._documents.storage.size(node._place.child(XML).path)
+        size = node.documents.storage.size(node.node_path.child(XML).path)
         if size is None:
             return (), None
         if size > QUICK and not details:

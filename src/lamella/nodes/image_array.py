@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
-from lamella.nodes.session import Place
+from lamella.nodes.store_handle import NodePath
 from lamella.nodes.zarr_surface import ZarrSurface
 from lamella.spec.axes import axis_index
 from lamella.store.arrays import StoredArray
@@ -64,21 +64,22 @@ class ImageArray(ZarrSurface):
     (14, array([7, 0, 7, 0], dtype=uint16), 2, 6)
     """
 
-    def __init__(self, place: Place | zarr.Array[Any], axes: Sequence[AxisMeta] | None = None) -> None:
-        self._place = Place.of(place)
-        self._stored = StoredArray(self._place.session.documents, self._place.path)
+    def __init__(self, place: NodePath | zarr.Array[Any], axes: Sequence[AxisMeta] | None = None) -> None:
+        self.node_path = NodePath.of(place)
+        self.stored = StoredArray(self.node_path.store_handle.documents, self.node_path.path)
         self._axes = None if axes is None else list(axes)
 
     # -- what it is -------------------------------------------------------------------------------------------
 
     @property
-    def _meta(self) -> ArrayMeta:
-        return self._stored.meta
+    def meta(self) -> ArrayMeta:
+        """The parsed document of the array; for operations and adapters."""
+        return self.stored.meta
 
     @property
     def path(self) -> str:
         """Path of the array in its store."""
-        return self._place.path
+        return self.node_path.path
 
     @property
     def name(self) -> str:
@@ -93,7 +94,7 @@ class ImageArray(ZarrSurface):
     @property
     def shape(self) -> Shape:
         """Length of each axis; assigning to it resizes the array."""
-        return self._meta.shape
+        return self.meta.shape
 
     @shape.setter
     def shape(self, value: Sequence[int]) -> None:
@@ -102,27 +103,27 @@ class ImageArray(ZarrSurface):
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return len(self._meta.shape)
+        return len(self.meta.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Data type of a voxel."""
-        return self._meta.dtype
+        return self.meta.dtype
 
     @property
     def chunks(self) -> Shape:
         """Shape of a chunk, the unit of compression."""
-        return self._meta.chunks
+        return self.meta.chunks
 
     @property
     def shards(self) -> Shape | None:
         """Shape of a shard, the unit of a file; None when the array is not sharded."""
-        return self._meta.shards
+        return self.meta.shards
 
     @property
     def write_unit(self) -> Shape:
         """Shape of what one writer owns: a shard, or a chunk when the array is not sharded."""
-        return self._meta.files
+        return self.meta.files
 
     @property
     def size(self) -> int:
@@ -137,7 +138,7 @@ class ImageArray(ZarrSurface):
     @property
     def fill_value(self) -> Any:
         """Value of voxels that were never written, of the array's data type."""
-        meta = self._meta
+        meta = self.meta
         return np.asarray(meta.fill_value, meta.dtype)[()]
 
     @property
@@ -148,7 +149,7 @@ class ImageArray(ZarrSurface):
         """
         from lamella.nodes.zarr_views import NodeAttributes
 
-        return NodeAttributes(self._place, "array")
+        return NodeAttributes(self.node_path, "array")
 
     @property
     def axes(self) -> list[AxisMeta] | None:
@@ -196,7 +197,8 @@ class ImageArray(ZarrSurface):
 
     def __repr__(self) -> str:
         shards = f", shards {self.shards}" if self.shards else ""
-        return f"<{type(self).__name__} {str(self._place)!r} {self.shape} {self.dtype}, chunks {self.chunks}{shards}>"
+        kind, where = type(self).__name__, str(self.node_path)
+        return f"<{kind} {where!r} {self.shape} {self.dtype}, chunks {self.chunks}{shards}>"
 
     def __len__(self) -> int:
         if not self.shape:
@@ -208,24 +210,24 @@ class ImageArray(ZarrSurface):
 
     # -- pixels -----------------------------------------------------------------------------------------------
 
-    def _warn_unfinished(self) -> None:
+    def warn_unfinished(self) -> None:
         """Warn where the document that the last read looked at says that a write was cut short."""
-        if "lamella" in self._stored.last_meta.attributes:
+        if "lamella" in self.stored.last_meta.attributes:
             from lamella.nodes.unfinished_writes import warn_of_unfinished
 
             warn_of_unfinished(self)
 
     def __getitem__(self, index: Any) -> Any:
-        pixels = self._stored.read(index)
-        self._warn_unfinished()
+        pixels = self.stored.read(index)
+        self.warn_unfinished()
         return pixels if pixels.ndim else pixels[()]  # one voxel is a scalar, as in numpy
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self._write(basic_or_fancy, self._stored.write, index, value)
+        self._write(basic_or_fancy, self.stored.write, index, value)
 
     def _write(self, select: Select, write: Callable[[Any, Any], None], index: Any, value: Any) -> None:
-        self._require_writable("write pixels")
-        meta = self._meta
+        self.require_writable("write pixels")
+        meta = self.meta
         selection = select(index, meta.shape)
         if is_lazy(value, meta.dtype):
             if selection.is_box:
@@ -235,9 +237,9 @@ class ImageArray(ZarrSurface):
                 return
             value = np.asarray(value[...])
         block = cast(
-            value, selection, meta.dtype, str(self._place)
+            value, selection, meta.dtype, str(self.node_path)
         )  # before the note: what is refused changes nothing
-        with self._noted(lambda: selection.bounds):
+        with self.noting_write(lambda: selection.bounds):
             write(index, block)
         if "lamella" in meta.attributes and selection.is_box:
             from lamella.nodes.unfinished_writes import mark_finished
@@ -248,12 +250,12 @@ class ImageArray(ZarrSurface):
     def _after_write(self, block: NDArray[Any]) -> None:
         """Bring metadata that depend on the voxels up to date: of labels, the table of colours."""
 
-    def _after_writes(self, box: Box) -> None:
-        """Do the same for a region that was written block by block."""
+    def after_writes(self, box: Box) -> None:
+        """Bring such metadata up to date after a region was written block by block."""
 
-    def _noted(self, box: Callable[[], Box | None]) -> AbstractContextManager[None]:
-        """Take note of a write: the lower levels of an image do not show it yet."""
-        return self._place.session.writes.noted(self.path, box)
+    def noting_write(self, box: Callable[[], Box | None]) -> AbstractContextManager[None]:
+        """Mark the lower levels of an image stale while and after a region is written."""
+        return self.node_path.store_handle.writes.noted(self.path, box)
 
     def read(self, index: Any = ..., *, out: NDArray[Any] | None = None) -> Any:
         """Read a region.
@@ -285,8 +287,8 @@ class ImageArray(ZarrSurface):
         >>> position.data.read((0, 1, 2), out=buffer) is buffer, int(buffer[0, 0])
         (True, 384)
         """
-        found = self._stored.read(index, out=out)
-        self._warn_unfinished()
+        found = self.stored.read(index, out=out)
+        self.warn_unfinished()
         return found
 
     def read_many(self, regions: Iterable[Any], *, out: NDArray[Any] | None = None) -> Any:
@@ -324,8 +326,8 @@ class ImageArray(ZarrSurface):
         >>> crops.shape, crops[:, 0, 0]
         ((3, 4, 4), array([209,  17,  81], dtype=uint16))
         """
-        found = self._stored.read_many(regions, out)
-        self._warn_unfinished()
+        found = self.stored.read_many(regions, out)
+        self.warn_unfinished()
         return found
 
     def numpy(self) -> NDArray[Any]:
@@ -341,8 +343,8 @@ class ImageArray(ZarrSurface):
         >>> position.data.numpy().shape, int(position.data.numpy().max())
         ((1, 2, 4, 8, 8), 511)
         """
-        pixels = self._stored.read()
-        self._warn_unfinished()
+        pixels = self.stored.read()
+        self.warn_unfinished()
         return pixels
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
@@ -372,7 +374,7 @@ class ImageArray(ZarrSurface):
         >>> position.data[:, 1, 3, 7, 7]  # a second frame, of zeros
         array([511,   0], dtype=uint16)
         """
-        self._require_writable("resize the array")
+        self.require_writable("resize the array")
         if new_shape is not None:
             shape = (*shape, new_shape)
         new = shape[0] if len(shape) == 1 and not hasattr(shape[0], "__index__") else shape
@@ -386,8 +388,8 @@ class ImageArray(ZarrSurface):
             raise InvalidArgumentError(
                 f"{self!r} is resized to one length of 0 or more per axis, not to {lengths}."
             )
-        with self._noted(lambda: _whole(self.shape)):
-            self._stored.resize(lengths)
+        with self.noting_write(lambda: _whole(self.shape)):
+            self.stored.resize(lengths)
 
     def append(self, data: ArrayLike, axis: int = 0) -> Shape:
         """Append voxels along an axis and return the new shape.
@@ -415,22 +417,22 @@ class ImageArray(ZarrSurface):
         >>> position.data.append(frame, axis=0)
         (2, 2, 4, 8, 8)
         """
-        self._require_writable("append to the array")
+        self.require_writable("append to the array")
         old = self.shape
         if is_lazy(data, self.dtype) and len(np.shape(data)) == self.ndim:
             from lamella.adapters.lazy_writes import append_lazy
 
-            new = self._stored.appended(np.shape(data), axis)
-            with self._noted(lambda: _beyond(old, tuple(map(max, new, self.shape)))):
+            new = self.stored.appended(np.shape(data), axis)
+            with self.noting_write(lambda: _beyond(old, tuple(map(max, new, self.shape)))):
                 shape = append_lazy(self, data, axis)
-            self._stored.refresh()
-            self._after_writes(_beyond(old, shape) or _whole(shape))
+            self.stored.refresh()
+            self.after_writes(_beyond(old, shape) or _whole(shape))
             return shape
-        block = cast_for(data, self.dtype, str(self._place))
-        new = self._stored.appended(block.shape, axis)
+        block = cast_for(data, self.dtype, str(self.node_path))
+        new = self.stored.appended(block.shape, axis)
         # Noted before the shape shows it, and again as it became: another process may have appended meanwhile.
-        with self._noted(lambda: _beyond(old, tuple(map(max, new, self.shape)))):
-            shape = self._stored.append(block, axis)
+        with self.noting_write(lambda: _beyond(old, tuple(map(max, new, self.shape)))):
+            shape = self.stored.append(block, axis)
         self._after_write(block)
         return shape
 
@@ -453,7 +455,7 @@ class ImageArray(ZarrSurface):
         """
         from lamella.nodes.zarr_views import open_array
 
-        return open_array(self._place)
+        return open_array(self.node_path)
 
     def dask_array(self) -> dask.array.Array:
         """Return the array as a dask array whose blocks are whole shards or chunks; nothing is read yet.
@@ -500,13 +502,14 @@ class ImageArray(ZarrSurface):
         """
         from lamella.store.tensorstore_handle import open_handle
 
-        session = self._place.session
+        store_handle = self.node_path.store_handle
         if kwargs.get("write"):
-            self._require_writable("open the array for writing with TensorStore")
-        return open_handle(session.documents, self.path, writable=session.writable, **kwargs)
+            self.require_writable("open the array for writing with TensorStore")
+        return open_handle(store_handle.documents, self.path, writable=store_handle.writable, **kwargs)
 
-    def _require_writable(self, what: str) -> None:
-        self._place.session.require_writable(what, self.path)
+    def require_writable(self, what: str) -> None:
+        """Refuse a change of an array whose store is closed or open for reading."""
+        self.node_path.store_handle.require_writable(what, self.path)
 
 
 def _whole(shape: Shape) -> Box:

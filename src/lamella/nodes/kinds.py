@@ -12,11 +12,11 @@ from lamella.nodes.node import NGFFNode
 from lamella.spec.coordinate_systems import SceneMeta
 
 if TYPE_CHECKING:
-    from lamella.nodes.session import Place
+    from lamella.nodes.store_handle import NodePath
     from lamella.types import JSONObject
 
 
-def node_class(ome: JSONObject, place: Place) -> type[NGFFNode] | None:
+def node_class(ome: JSONObject, place: NodePath) -> type[NGFFNode] | None:
     """Return the class of the node whose document has this OME part; None when nothing tells.
 
     Parameters
@@ -44,7 +44,7 @@ def node_class(ome: JSONObject, place: Place) -> type[NGFFNode] | None:
         "omero": Position,
         "bioformats2raw.layout": Collection,
     }
-    if SceneMeta in place.session.version.parts:
+    if SceneMeta in place.store_handle.version.parts:
         kinds["scene"] = Scene
     for key, kind in kinds.items():
         if key in ome:
@@ -54,12 +54,12 @@ def node_class(ome: JSONObject, place: Place) -> type[NGFFNode] | None:
     return None
 
 
-def is_row_of_plate(place: Place) -> bool:
+def is_row_of_plate(place: NodePath) -> bool:
     """Tell whether the group above a place is a plate that lists it as a row.
 
     A row has no metadata of its own, so only the plate can say.
     """
-    documents, version = place.session.documents, place.session.version
+    documents, version = place.store_handle.documents, place.store_handle.version
     if documents.kind(place.parent.path) != "group":
         return False
     plate = version.ome(documents.group(place.parent.path)).get("plate")
@@ -78,22 +78,22 @@ def open_member(parent: NGFFNode, key: str) -> NGFFNode | ImageArray:
     NodeNotFoundError
         If there is none (a KeyError).
     """
-    place = parent._place.child(key)
-    documents = place.session.documents
+    place = parent.node_path.child(key)
+    documents = place.store_handle.documents
     kind = documents.kind(place.path)
     if kind is None:
-        raise parent._missing(key)
+        raise parent.missing_error(key)
     if kind == "array":
         return array_at(place)
-    ome = place.session.version.ome(documents.group(place.path))
+    ome = place.store_handle.version.ome(documents.group(place.path))
     return (node_class(ome, place) or NGFFNode)(place)
 
 
-def array_at(place: Place) -> ImageArray:
+def array_at(place: NodePath) -> ImageArray:
     """Return the array at a place, with the axes of the image that lists it."""
     from lamella.nodes.position import Position
 
-    documents, version = place.session.documents, place.session.version
+    documents, version = place.store_handle.documents, place.store_handle.version
     group, dataset = place.parent, place.path.rpartition("/")[2]
     while True:
         if documents.kind(group.path) == "group" and "multiscales" in version.ome(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from lamella.errors import InvalidArgumentError, MetadataError, shown
+from lamella.errors import InvalidArgumentError, MetadataError, short_repr
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.parts import read_part
@@ -36,19 +36,20 @@ class LabelArray(ImageArray):
     def _after_write(self, block: NDArray[Any]) -> None:
         from lamella.ops.label_colors import color_written
 
-        image = LabelImage(self._place.parent)
+        image = LabelImage(self.node_path.parent)
         try:
-            if self.path == image._place.child(image.dataset_paths[0]).path:
+            if self.path == image.node_path.child(image.dataset_paths[0]).path:
                 color_written(image, block)
         except (MetadataError, IndexError):
             return  # the pixels are stored; what is wrong with the document is for validate to report
 
-    def _after_writes(self, box: Box) -> None:
+    def after_writes(self, box: Box) -> None:
+        """Add the ids of a region that was written to a stored table of colours."""
         from lamella.ops.regions import nested
 
-        if LabelImage(self._place.parent).colors:
+        if LabelImage(self.node_path.parent).colors:
             for region in nested(tuple(map(slice, *box)), [self.write_unit]):
-                self._after_write(self._stored.read(region))
+                self._after_write(self.stored.read(region))
 
 
 class LabelImage(Position):
@@ -73,8 +74,8 @@ class LabelImage(Position):
     @property
     def image_label(self) -> ImageLabelMeta:
         """Colours, properties and source of the labels, as stored."""
-        attributes = self._documents.group(self.path)
-        return read_part(self._place, ImageLabelMeta, attributes) or ImageLabelMeta()
+        attributes = self.documents.group(self.path)
+        return read_part(self.node_path, ImageLabelMeta, attributes) or ImageLabelMeta()
 
     @property
     def colors(self) -> dict[int, tuple[int, ...]]:
@@ -90,8 +91,8 @@ class LabelImage(Position):
             label = row.get("label-value")
             if not isinstance(label, int) or isinstance(label, bool):
                 raise MetadataError(
-                    f"image-label.properties[{number}] of {self._place} has label-value {shown(label)}, expected a "
-                    "whole number. set_properties() replaces them."
+                    f"image-label.properties[{number}] of {self.node_path} has label-value {short_repr(label)}, "
+                    "expected a whole number. set_properties() replaces them."
                 )
             found[label] = {key: value for key, value in row.items() if key != "label-value"}
         return found
@@ -130,7 +131,7 @@ class LabelImage(Position):
         from lamella.ops.label_colors import color_labels
         from lamella.ops.labels import color_entries
 
-        self._require_writable("set label colours")
+        self.require_writable("set label colours")
         if isinstance(colors, str):
             if colors != "all":
                 raise InvalidArgumentError(f"Label colours are a dict, None or 'all', not {colors!r}.")
@@ -163,17 +164,17 @@ class LabelImage(Position):
         """
         from lamella.ops.labels import property_rows
 
-        self._require_writable("set label properties")
+        self.require_writable("set label properties")
         rows = property_rows(properties)
         self._edit_image_label(lambda meta: meta.model_copy(update={"properties": rows}))
 
     def _edit_image_label(self, change: Any) -> None:
         def edit(attributes: JSONObject) -> JSONObject:
-            version = self._session.version_of(attributes)
+            version = self.store_handle.version_of(attributes)
             meta = version.load(ImageLabelMeta, attributes) or ImageLabelMeta(source={"image": "../../"})
             return version.dump(change(meta), attributes)
 
-        self._documents.edit_group(self.path, edit)
+        self.documents.edit_group(self.path, edit)
 
     def compute_pyramid(
         self,
@@ -236,18 +237,18 @@ class Labels(NGFFNode):
 
     def _named(self) -> list[str]:
         """Return the names that the group lists (LB-01)."""
-        if self._documents.kind(self.path) is None:
+        if self.documents.kind(self.path) is None:
             return []
-        stored, _ = self._documents.stored_group(self.path)
-        meta = read_part(self._place, LabelsMeta, stored.attributes)
+        stored, _ = self.documents.stored_group(self.path)
+        meta = read_part(self.node_path, LabelsMeta, stored.attributes)
         if meta is not None:
-            check_document(self._place, stored, ("labels",))
+            check_document(self.node_path, stored, ("labels",))
         return [] if meta is None else list(dict.fromkeys(meta.labels))
 
     def _listed(self) -> list[str]:
         """Return the names that the group lists, and those of groups that are label images and not listed."""
         listed = self._named()
-        if not self._documents.storage.can_list:
+        if not self.documents.storage.can_list:
             return listed
         return listed + [
             name for name in self.group_keys() if name not in listed and self._is_label_image(name)
@@ -255,7 +256,7 @@ class Labels(NGFFNode):
 
     def _is_label_image(self, name: str) -> bool:
         try:
-            ome = self._session.version.ome(self._documents.group(self._place.child(name).path))
+            ome = self.store_handle.version.ome(self.documents.group(self.node_path.child(name).path))
         except MetadataError:
             return False
         return "multiscales" in ome
@@ -279,7 +280,7 @@ class Labels(NGFFNode):
             first, _, rest = name.partition("/")
             if rest and first in self._listed():
                 return cast("LabelImage", self[first][rest])
-            raise self._missing(name)
+            raise self.missing_error(name)
         return self._open_listed(LabelImage, name)
 
     def __setitem__(self, key: int | str, value: Any) -> None:
@@ -296,7 +297,7 @@ class Labels(NGFFNode):
         """
         from lamella.ops.labels import delete_label
 
-        self._require_writable(f"delete the labels {key!r}")
+        self.require_writable(f"delete the labels {key!r}")
         delete_label(self, self._deleted_key(key))
 
     def create(
@@ -345,7 +346,7 @@ class Labels(NGFFNode):
         """
         from lamella.ops.labels import create_label
 
-        self._require_writable(f"create the labels {name!r}")
+        self.require_writable(f"create the labels {name!r}")
         return create_label(self, self._checked_key(name), data, colors, properties)
 
     def rename(self, old: str, new: str) -> None:
@@ -367,7 +368,7 @@ class Labels(NGFFNode):
         """
         from lamella.ops.labels import rename_label
 
-        self._require_writable(f"rename the labels {old!r}")
+        self.require_writable(f"rename the labels {old!r}")
         rename_label(self, self._checked_key(old), self._checked_key(new))
 
     def _summary(self) -> str:

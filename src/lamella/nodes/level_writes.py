@@ -24,7 +24,7 @@ from lamella.spec.stale_levels import StaleLevels, common_boxes, read_stale, wit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lamella.nodes.session import Session
+    from lamella.nodes.store_handle import StoreHandle
     from lamella.spec.stale_levels import Box
     from lamella.types import JSONObject
 
@@ -74,12 +74,12 @@ class LevelWrites:
 
     Parameters
     ----------
-    session
+    store_handle
         The opened store.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, store_handle: StoreHandle) -> None:
+        self._store_handle = store_handle
         self._name = uuid4().hex[:8]
         self._lock = RLock()
         self._arrays: dict[str, _Array] = {}
@@ -114,7 +114,7 @@ class LevelWrites:
                 known.unwritten = without_box(known.unwritten, written, _MOST_PIECES)
                 known.is_told = False
             if not known.unwritten:
-                _, known.stamp = self._session.documents.edit_group(known.image, _filling(known))
+                _, known.stamp = self._store_handle.documents.edit_group(known.image, _filling(known))
                 known.is_told = True
 
     def _note(self, path: str, box: Callable[[], Box | None]) -> None:
@@ -131,7 +131,7 @@ class LevelWrites:
 
     def _look(self, path: str, known: _Array | None) -> _Array:
         """Find the image that an array is a level of, and whether it is level 0 above others."""
-        documents = self._session.documents
+        documents = self._store_handle.documents
         parts = path.split("/")
         for count in range(len(parts) - 1, max(-1, len(parts) - 1 - _DEEPEST), -1):
             image, level = "/".join(parts[:count]), "/".join(parts[count:])
@@ -162,7 +162,7 @@ class LevelWrites:
         """Have the image's document name this writer, unless it does."""
         if known.is_named or known.image is None:
             return
-        _, known.stamp = self._session.documents.edit_group(
+        _, known.stamp = self._store_handle.documents.edit_group(
             known.image, lambda old: with_stale(old, read_stale(old).begun(self._name))
         )
         known.is_named = True
@@ -170,7 +170,7 @@ class LevelWrites:
     def _levels(self, attributes: JSONObject) -> list[list[str]]:
         """Paths of the levels of each image that attributes describe."""
         found: list[list[str]] = []
-        multiscales: Any = self._session.version.ome(attributes).get("multiscales")
+        multiscales: Any = self._store_handle.version.ome(attributes).get("multiscales")
         for image in multiscales if isinstance(multiscales, list) else []:
             datasets = image.get("datasets") if isinstance(image, dict) else None
             paths = [item.get("path") for item in datasets or [] if isinstance(item, dict)]
@@ -180,7 +180,7 @@ class LevelWrites:
 
     def _is_unchanged(self, known: _Array) -> bool:
         """Whether the image's document is what was read; a store without stamps cannot tell, so it is read again."""
-        stamp = None if known.image is None else self._session.documents.stamp(known.image)
+        stamp = None if known.image is None else self._store_handle.documents.stamp(known.image)
         return stamp is not None and stamp == known.stamp
 
     def settle(self, image: str | None = None) -> None:
@@ -198,7 +198,7 @@ class LevelWrites:
                     continue
                 told = _telling(self._name, known.boxes) if known.is_named else _filling(known)
                 try:
-                    self._session.documents.edit_group(known.image, told)
+                    self._store_handle.documents.edit_group(known.image, told)
                 except LamellaError:
                     continue
 

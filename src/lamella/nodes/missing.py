@@ -22,7 +22,7 @@ _ALIKE = 0.6
 def missing(node: NGFFNode, key: str) -> NodeNotFoundError:
     """Return the error for a member, or one below it, that a node has not."""
     holder, done, rest = _deepest(node, key.split("/"))
-    what = f"There is no member {key!r} in {node._place}."
+    what = f"There is no member {key!r} in {node.node_path}."
     if holder is None:
         return NodeNotFoundError(f"{what} Nothing lies below the array {'/'.join(done)!r}.")
     try:

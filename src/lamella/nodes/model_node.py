@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     import zarr
 
-    from lamella.nodes.live import LiveDocument
-    from lamella.nodes.session import Place
+    from lamella.nodes.metadata_document import MetadataDocument
+    from lamella.nodes.store_handle import NodePath
     from lamella.spec.axes import AxisMeta
     from lamella.spec.base import MetaModel
     from lamella.spec.rules import Kind
@@ -32,14 +32,14 @@ class ModelNode(NGFFNode, Generic[M]):
 
     def __init__(
         self,
-        group: zarr.Group | Place,
+        group: zarr.Group | NodePath,
         parse_meta: bool = True,
         channel_names: Sequence[str] | None = None,
         axes: Sequence[AxisMeta] | None = None,
         overwriting_creation: bool = False,
     ) -> None:
         super().__init__(group, False, channel_names, axes, overwriting_creation)
-        self._live = self._live_document()
+        self.document = self._metadata_document()
         if parse_meta:
             self._parse_meta()
 
@@ -47,28 +47,28 @@ class ModelNode(NGFFNode, Generic[M]):
     """What the document is, for the rules that it is checked by."""
 
     @abstractmethod
-    def _live_document(self) -> LiveDocument[M]:
+    def _metadata_document(self) -> MetadataDocument[M]:
         """Return the model of the node's document; nothing is read yet."""
 
     def _check(self, stored: StoredGroup) -> None:
         """Report what a document that was read breaks."""
-        check_document(self._place, stored, self._kinds)
+        check_document(self.node_path, stored, self._kinds)
 
     def _refuse(self, before: JSONObject, after: JSONObject, meta: M) -> None:
         """Refuse edited metadata that break what the stored document does not."""
         del meta
-        refuse_broken(self._place, before, after, self._kinds)
+        refuse_broken(self.node_path, before, after, self._kinds)
 
     def _begin(self, stored: StoredGroup, stamp: object) -> None:
-        self._live.adopt(stored, stamp)
+        self.document.adopt(stored, stamp)
 
     def _parse_meta(self) -> None:
-        self._live.view  # noqa: B018 (reading is the check)
+        self.document.shared_model  # noqa: B018 (reading is the check)
 
     @property
     def metadata(self) -> M:
         """The live metadata model; change it and call :meth:`dump_meta` to save."""
-        return self._live.hand_out()
+        return self.document.hand_out()
 
     def dump_meta(self) -> None:
         """Write the metadata model to the group's document, whole and atomically.
@@ -93,5 +93,5 @@ class ModelNode(NGFFNode, Generic[M]):
         >>> list(plate["A/1"])
         ['1', '0']
         """
-        self._require_writable("write the metadata")
-        self._live.save()
+        self.require_writable("write the metadata")
+        self.document.save()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.reporting import facts_of
-from lamella.nodes.session import Place
+from lamella.nodes.store_handle import NodePath
 from lamella.spec import edits
 from lamella.spec.rules import Finding, check_arrays
 from lamella.spec.rules.values import describe
@@ -40,13 +40,13 @@ def broken_by_level(
 ) -> Finding | None:
     """Return a MUST that the metadata keep, and would break with one level more; None where there is none."""
     paths = view.multiscales[0].get_dataset_paths()
-    if not paths or key in paths or position._session.version.name not in VERSION_TRAITS:
+    if not paths or key in paths or position.store_handle.version.name not in VERSION_TRAITS:
         return None
     facts: dict[str, ArrayFacts] = {}
     for path in paths:
         with suppress(NodeNotFoundError, MetadataError):  # what is missing is not compared
-            facts[path] = facts_of(position._documents.array(position._place.child(path).path))
-    attributes = position._live.last_attributes
+            facts[path] = facts_of(position.documents.array(position.node_path.child(path).path))
+    attributes = position.document.last_attributes
     found = broken_among(position, view, attributes, facts, key, facts_of(array), transform)
     return found or broken_labels(position, len(paths))
 
@@ -61,7 +61,7 @@ def broken_among(
     transform: Sequence[TransformationMeta] | None,
 ) -> Finding | None:
     """Return a MUST that the arrays of some levels keep, and would break with one level more."""
-    version, kind = position._session.version, position._kinds[-1]
+    version, kind = position.store_handle.version, position._kinds[-1]
     if version.name not in VERSION_TRAITS:
         return None
 
@@ -74,7 +74,7 @@ def broken_among(
     return next((finding for rule, finding in after.items() if rule not in before), None)
 
 
-def stored_beside(where: Place | str, key: str, broken: Finding, has_transform: bool) -> str:
+def stored_beside(where: NodePath | str, key: str, broken: Finding, has_transform: bool) -> str:
     """Return the warning that an array is stored beside the levels, for the rule that it would break as one.
 
     Raises
@@ -93,15 +93,15 @@ def broken_labels(position: Position, levels: int) -> Finding | None:
     if isinstance(position, LabelImage):
         if not position.path:
             return None
-        above, _, folder = position._place.parent.path.rpartition("/")
-        image = Place(position._session, above)
-        if folder != "labels" or position._documents.kind(above) != "group":
+        above, _, folder = position.node_path.parent.path.rpartition("/")
+        image = NodePath(position.store_handle, above)
+        if folder != "labels" or position.documents.kind(above) != "group":
             return None
         count = _levels_of(image)
         found = f"its image has {count} levels"
         return Finding("LB-04", "MUST", position.path, (), found) if count == levels else None
-    place = position._place.child("labels")
-    if position._documents.kind(place.path) != "group":
+    place = position.node_path.child("labels")
+    if position.documents.kind(place.path) != "group":
         return None
     labels = Labels(place, False)
     for name in labels:
@@ -111,9 +111,9 @@ def broken_labels(position: Position, levels: int) -> Finding | None:
     return None
 
 
-def _levels_of(image: Place) -> int:
+def _levels_of(image: NodePath) -> int:
     """Return how many levels an image lists."""
-    ome = image.session.version.ome(image.session.documents.group(image.path))
+    ome = image.store_handle.version.ome(image.store_handle.documents.group(image.path))
     entries = ome.get("multiscales")
     first = entries[0] if isinstance(entries, list) and entries else None
     listed = first.get("datasets") if isinstance(first, dict) else None

@@ -12,7 +12,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError, check_options
-from lamella.nodes.session import Place, join
+from lamella.nodes.store_handle import NodePath, join
 from lamella.store.keys import is_document_name, is_private
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import zarr
     from zarr.core.attributes import Attributes
 
-    from lamella.nodes.session import Session
+    from lamella.nodes.store_handle import StoreHandle
     from lamella.spec.axes import AxisMeta
     from lamella.store.stored_group import StoredGroup
     from lamella.types import JSONObject, StoredVersionName
@@ -90,13 +90,13 @@ class NGFFNode(Mapping[str, Any]):
 
     def __init__(
         self,
-        group: zarr.Group | Place,
+        group: zarr.Group | NodePath,
         parse_meta: bool = True,
         channel_names: Sequence[str] | None = None,
         axes: Sequence[AxisMeta] | None = None,
         overwriting_creation: bool = False,
     ) -> None:
-        self._place = Place.of(group)
+        self.node_path = NodePath.of(group)
         self._given_channels = None if channel_names is None else [str(name) for name in channel_names]
         self._given_axes = None if axes is None else list(axes)
         self._overwriting_creation = overwriting_creation
@@ -105,29 +105,31 @@ class NGFFNode(Mapping[str, Any]):
 
     def _parse_meta(self) -> None:
         """Read the node's document; subclasses read more."""
-        self._documents.group(self._place.path)
+        self.documents.group(self.node_path.path)
 
     def _begin(self, stored: StoredGroup, stamp: object) -> None:
         """Take the node's document as it was just read, so that it is not read again."""
 
     def _first_attributes(self) -> JSONObject:
         """Return the attributes that a new node of this class is created with."""
-        return self._session.version.with_ome({}, {})
+        return self.store_handle.version.with_ome({}, {})
 
     # -- identity ---------------------------------------------------------------------------------------------
 
     @property
-    def _session(self) -> Session:
-        return self._place.session
+    def store_handle(self) -> StoreHandle:
+        """The opened store, which all its nodes share; for operations and adapters."""
+        return self.node_path.store_handle
 
     @property
-    def _documents(self) -> Any:
-        return self._place.session.documents
+    def documents(self) -> Any:
+        """The groups and arrays of the store; for operations and adapters."""
+        return self.node_path.store_handle.documents
 
     @property
     def path(self) -> str:
         """Path of the node in its store; the empty string is the root."""
-        return self._place.path
+        return self.node_path.path
 
     @property
     def name(self) -> str:
@@ -137,21 +139,19 @@ class NGFFNode(Mapping[str, Any]):
     @property
     def version(self) -> StoredVersionName:
         """OME-NGFF version of the store."""
-        return self._session.version.name
+        return self.store_handle.version.name
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, NGFFNode):
             return NotImplemented
-        return type(self) is type(other) and str(self._place) == str(other._place)
+        return type(self) is type(other) and str(self.node_path) == str(other.node_path)
 
     def __hash__(self) -> int:
-        return hash((type(self).__name__, str(self._place)))
+        return hash((type(self).__name__, str(self.node_path)))
 
     def __repr__(self) -> str:
-        state = "closed" if self._session.closed else "open"
-        return (
-            f"<{type(self).__name__} {str(self._place)!r} ({state}, OME-NGFF {self.version}{self._told()})>"
-        )
+        state = "closed" if self.store_handle.closed else "open"
+        return f"<{type(self).__name__} {str(self.node_path)!r} ({state}, OME-NGFF {self.version}{self._told()})>"
 
     def _repr_html_(self) -> str:
         """Return what notebooks show."""
@@ -179,14 +179,14 @@ class NGFFNode(Mapping[str, Any]):
         """
         from lamella.nodes.zarr_views import open_group
 
-        return open_group(self._place)
+        return open_group(self.node_path)
 
     @property
     def zattrs(self) -> Attributes:
         """Attributes of the node as zarr-python gives them. Assignments change the document at once."""
         from lamella.nodes.zarr_views import NodeAttributes
 
-        return NodeAttributes(self._place)
+        return NodeAttributes(self.node_path)
 
     @property
     def maybe_wrapped_ome_attrs(self) -> JSONObject:
@@ -195,7 +195,7 @@ class NGFFNode(Mapping[str, Any]):
         A plain dictionary as it is stored now; what is assigned to it is not saved. To change metadata, use the
         methods of the node, or :attr:`metadata` and :meth:`dump_meta`, or :attr:`zattrs`.
         """
-        return dict(self._session.version.ome(self._documents.group(self.path)))
+        return dict(self.store_handle.version.ome(self.documents.group(self.path)))
 
     @property
     def channel_names(self) -> list[str]:
@@ -205,7 +205,7 @@ class NGFFNode(Mapping[str, Any]):
     @property
     def axes(self) -> list[AxisMeta]:
         """Axes in the order of the array dimensions."""
-        return list(self._given_axes or self._session.version.default_axes())
+        return list(self._given_axes or self.store_handle.version.default_axes())
 
     def get_channel_index(self, name: str) -> int:
         """Return the index of a channel in the channel list.
@@ -233,14 +233,14 @@ class NGFFNode(Mapping[str, Any]):
         names = self.channel_names
         if name not in names:
             raise InvalidArgumentError(
-                f"Channel {name!r} is not in the channels of {self._place}, which are {names}."
+                f"Channel {name!r} is not in the channels of {self.node_path}, which are {names}."
             )
         return names.index(name)
 
     # -- members ----------------------------------------------------------------------------------------------
 
     def _member_names(self) -> list[str]:
-        return list(self._documents.children(self.path))
+        return list(self.documents.children(self.path))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._member_names())
@@ -252,7 +252,7 @@ class NGFFNode(Mapping[str, Any]):
         if not isinstance(key, str | int) or not str(key).strip("/"):
             return False
         try:
-            return self._documents.kind(join(self.path, str(key))) is not None
+            return self.documents.kind(join(self.path, str(key))) is not None
         except (MetadataError, ValueError):
             return False
 
@@ -270,41 +270,41 @@ class NGFFNode(Mapping[str, Any]):
             If there is none (a KeyError).
         """
         name = self._deleted_key(key)
-        self._require_writable(f"delete {name!r}")
-        place = self._place.child(name)
-        if self._documents.kind(place.path) is None:
-            raise self._missing(name)
-        self._documents.delete(place.path)
+        self.require_writable(f"delete {name!r}")
+        place = self.node_path.child(name)
+        if self.documents.kind(place.path) is None:
+            raise self.missing_error(name)
+        self.documents.delete(place.path)
 
     def _checked_key(self, key: int | str) -> str:
         if not isinstance(key, str | int) or isinstance(key, bool):
             raise InvalidArgumentError(
-                f"A member of {self._place} is named by text or an integer, not by {key!r}."
+                f"A member of {self.node_path} is named by text or an integer, not by {key!r}."
             )
         text = str(key).strip("/")
         if not text:
-            raise NodeNotFoundError(f"Asked {self._place} for a member with an empty name.")
+            raise NodeNotFoundError(f"Asked {self.node_path} for a member with an empty name.")
         return text
 
     def _deleted_key(self, key: int | str) -> str:
         """Check the key of a member that is to be deleted: a document or temporary file is no member."""
         name = self._checked_key(key)
         if any(is_document_name(part) or is_private(part) for part in name.split("/")):
-            raise self._missing(name)
+            raise self.missing_error(name)
         return name
 
     def _open(self, kind: type[N], key: str) -> N:
         """Open a member whose class is known, reading its own document only."""
         try:
             return kind(
-                self._place.child(key),
+                self.node_path.child(key),
                 True,
                 self._given_channels,
                 self._given_axes,
                 self._overwriting_creation,
             )
         except NodeNotFoundError:
-            raise self._missing(key) from None
+            raise self.missing_error(key) from None
 
     def _open_listed(self, kind: type[N], key: str) -> N:
         """Open a member that the metadata lists; that it is missing is a fault of the store."""
@@ -312,11 +312,12 @@ class NGFFNode(Mapping[str, Any]):
             return self._open(kind, key)
         except NodeNotFoundError:
             raise MetadataError(
-                f"{self._place} lists the {kind.__name__.lower()} {key!r}, but nothing is stored at "
-                f"{self._place.child(key)}."
+                f"{self.node_path} lists the {kind.__name__.lower()} {key!r}, but nothing is stored at "
+                f"{self.node_path.child(key)}."
             ) from None
 
-    def _missing(self, key: str) -> NodeNotFoundError:
+    def missing_error(self, key: str) -> NodeNotFoundError:
+        """Return the error for a member that is not there, with the nearest names."""
         from lamella.nodes.missing import missing
 
         return missing(self, key)
@@ -329,7 +330,7 @@ class NGFFNode(Mapping[str, Any]):
         >>> plate.group_keys(), position.group_keys()
         (['A', 'B'], [])
         """
-        return [name for name, kind in self._documents.children(self.path).items() if kind == "group"]
+        return [name for name, kind in self.documents.children(self.path).items() if kind == "group"]
 
     def array_keys(self) -> list[str]:
         """Return the names of all child arrays, in natural order.
@@ -339,7 +340,7 @@ class NGFFNode(Mapping[str, Any]):
         >>> plate.array_keys(), position.array_keys()
         ([], ['0'])
         """
-        return [name for name, kind in self._documents.children(self.path).items() if kind == "array"]
+        return [name for name, kind in self.documents.children(self.path).items() if kind == "array"]
 
     def is_root(self) -> bool:
         """Return whether this node is the root of its store.
@@ -379,7 +380,7 @@ class NGFFNode(Mapping[str, Any]):
         """
         from lamella.nodes.tree import tree_lines
 
-        print("\n".join(tree_lines(self._place, level)))
+        print("\n".join(tree_lines(self.node_path, level)))
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -398,7 +399,7 @@ class NGFFNode(Mapping[str, Any]):
         >>> position.zattrs["ome"]["multiscales"][0]["name"]
         'nuclei'
         """
-        self._require_writable("write the metadata")
+        self.require_writable("write the metadata")
 
     def close(self) -> None:
         """Close the store. It can still be read through this node and its members, but not written.
@@ -414,9 +415,9 @@ class NGFFNode(Mapping[str, Any]):
         ['A', 'B']
         """
         self._end()
-        if self._documents.storage.has_own_changes:
+        if self.documents.storage.has_own_changes:
             warnings.warn(
-                f"{self._session.name} was closed with changes that were not committed; they are lost. Call "
+                f"{self.store_handle.name} was closed with changes that were not committed; they are lost. Call "
                 "commit('message') before close(), or at the end of the with statement.",
                 UserWarning,
                 stacklevel=2,
@@ -447,15 +448,15 @@ class NGFFNode(Mapping[str, Any]):
         ReadOnlyError
             The store is open for reading, or its session has ended.
         """
-        self._require_writable("commit")
-        self._session.writes.settle()
-        snapshot: str = self._documents.storage.commit(message, rebase=rebase)
+        self.require_writable("commit")
+        self.store_handle.writes.settle()
+        snapshot: str = self.documents.storage.commit(message, rebase=rebase)
         return snapshot
 
     def _end(self) -> None:
-        if self._session.writable:
-            self._session.writes.settle()
-        self._session.closed = True
+        if self.store_handle.writable:
+            self.store_handle.writes.settle()
+        self.store_handle.closed = True
 
     def __enter__(self) -> Self:
         return self
@@ -471,5 +472,6 @@ class NGFFNode(Mapping[str, Any]):
         else:
             self._end()
 
-    def _require_writable(self, what: str) -> None:
-        self._session.require_writable(what, self.path)
+    def require_writable(self, what: str) -> None:
+        """Refuse a change of a store that is closed or open for reading."""
+        self.store_handle.require_writable(what, self.path)

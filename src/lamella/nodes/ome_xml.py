@@ -22,7 +22,7 @@ from lamella.errors import (
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.parts import read_part
 from lamella.nodes.reporting import callers_level
-from lamella.nodes.session import Place, Session
+from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
 from lamella.spec.ome_image import fill_missing_sizes, unsized_axes
 from lamella.spec.ome_xml import describe_images, parse_ome_xml
@@ -47,7 +47,7 @@ LARGEST = 256 * 2**20
 class OMEFile:
     """The XML file of a collection, parsed at most once for each opened store and content."""
 
-    place: Place
+    place: NodePath
     stamp: object
     has_sizes: bool = False
     has_names: bool = False
@@ -121,7 +121,7 @@ class OMEXMLMethods(NGFFNode):
         from lamella.adapters.ome_model import load_ome_types, ome_model
 
         load_ome_types()  # before the file is read: what has to be installed comes first
-        return ome_model(_data(self._place), f"{self._place}/{XML}")
+        return ome_model(_data(self.node_path), f"{self.node_path}/{XML}")
 
     def ome_images(self) -> dict[str, OMEImage]:
         """Return what the OME-XML says of each image: name, time of acquisition, channel names, physical sizes.
@@ -150,14 +150,14 @@ class OMEXMLMethods(NGFFNode):
         >>> plate.ome_images()["A/1/0"].name, plate["A/1/0"].ome_image.acquired.isoformat()
         ('nuclei', '2026-03-01T09:30:00')
         """
-        found = _file(self._place)
+        found = _file(self.node_path)
         if found is None:
-            raise _no_file(self._place)
+            raise _no_file(self.node_path)
         return dict(found.images())
 
 
-def _data(place: Place) -> bytes:
-    storage, key = place.session.documents.storage, place.child(XML).path
+def _data(place: NodePath) -> bytes:
+    storage, key = place.store_handle.documents.storage, place.child(XML).path
     size = storage.size(key)
     if size is None:
         raise _no_file(place)
@@ -172,13 +172,13 @@ def _data(place: Place) -> bytes:
     return data
 
 
-def _no_file(place: Place) -> NodeNotFoundError:
+def _no_file(place: NodePath) -> NodeNotFoundError:
     return NodeNotFoundError(f"There is no {XML} in {place}: no OME-XML was kept with its images.")
 
 
-def series_of(place: Place) -> list[str]:
+def series_of(place: NodePath) -> list[str]:
     """Return the paths of the images of a collection, as its OME group lists them, or else as they are numbered."""
-    documents, ome = place.session.documents, place.child("OME")
+    documents, ome = place.store_handle.documents, place.child("OME")
     if documents.kind(ome.path) == "group":
         listed = read_part(ome, Bioformats2RawMeta, documents.group(ome.path))
         if listed is not None and listed.series is not None:
@@ -186,17 +186,17 @@ def series_of(place: Place) -> list[str]:
     return list(_numbered(place))
 
 
-def _numbered(place: Place) -> Iterator[str]:
+def _numbered(place: NodePath) -> Iterator[str]:
     """Yield 0, 1, ... while there are such groups: the series of a store that lists none."""
     number = 0
-    while place.session.documents.kind(place.child(str(number)).path) == "group":
+    while place.store_handle.documents.kind(place.child(str(number)).path) == "group":
         yield str(number)
         number += 1
 
 
-def _file(place: Place) -> OMEFile | None:
+def _file(place: NodePath) -> OMEFile | None:
     """Return the XML file of a collection; None when there is none. Looked for once for each opened store."""
-    known, storage = place.session.ome_files, place.session.documents.storage
+    known, storage = place.store_handle.ome_files, place.store_handle.documents.storage
     key = place.child(XML).path
     found = known.get(place.path)
     if place.path in known and (found is None or found.stamp == storage.stamp(key)):
@@ -217,15 +217,15 @@ def _file(place: Place) -> OMEFile | None:
     return found
 
 
-def _file_above(image: Place) -> tuple[OMEFile, str] | None:
+def _file_above(image: NodePath) -> tuple[OMEFile, str] | None:
     """Return the XML file of the collection that an image is in, and the path of the image there."""
-    storage = image.session.documents.storage
+    storage = image.store_handle.documents.storage
     if image.path:
-        found = _file(Place(image.session, ""))
+        found = _file(NodePath(image.store_handle, ""))
         return None if found is None else (found, image.path)
     # Opened by itself: its collection is the folder above, its plate the third above (row/column/field).
     for levels in (1, 3):
-        path, known = path_below(storage, levels), image.session.ome_files
+        path, known = path_below(storage, levels), image.store_handle.ome_files
         if path and path not in known:
             known[path] = _file_outside(storage, levels)
         found = known.get(path)
@@ -239,18 +239,18 @@ def _file_outside(storage: Storage, levels: int) -> OMEFile | None:
         documents = group_above(storage, levels, read_only=True)
         if documents is None:
             return None
-        return _file(Place(Session(documents, detect(documents.format, documents.group(""))), ""))
+        return _file(NodePath(StoreHandle(documents, detect(documents.format, documents.group(""))), ""))
     except LamellaError:
         return None
 
 
-def file_beside(image: Place) -> str | None:
+def file_beside(image: NodePath) -> str | None:
     """Return the name of the XML file of the collection that an image is in; None when there is none."""
     found = _file_above(image)
     return None if found is None else found[0].name
 
 
-def facts_of(image: Place) -> OMEImage | None:
+def facts_of(image: NodePath) -> OMEImage | None:
     """Return what the OME-XML says of an image; None without an XML, or one that does not describe it.
 
     Raises
@@ -262,7 +262,7 @@ def facts_of(image: Place) -> OMEImage | None:
     return None if found is None else found[0].images().get(found[1])
 
 
-def with_sizes(image: Place, meta: ImagesMeta) -> ImagesMeta:
+def with_sizes(image: NodePath, meta: ImagesMeta) -> ImagesMeta:
     """Fill in the sizes that the metadata of an image leave open; never raises for what is wrong with the XML."""
     try:
         if not unsized_axes(meta):
@@ -279,7 +279,7 @@ def with_sizes(image: Place, meta: ImagesMeta) -> ImagesMeta:
     return filled
 
 
-def names_from_xml(image: Place, count: int) -> list[str]:
+def names_from_xml(image: NodePath, count: int) -> list[str]:
     """Return the names of so many channels; empty when the XML has others, or none."""
     found = _file_above(image)
     if found is None:

@@ -27,7 +27,7 @@ from lamella.nodes.parts import unreadable
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position, is_pending
 from lamella.nodes.reporting import check_formats
-from lamella.nodes.session import Place, Session
+from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.tiled import TiledPosition
 from lamella.nodes.well import Row
 from lamella.spec.axes import AxisMeta, channel_axis, default_axes
@@ -90,16 +90,16 @@ def open_store(
     _check_creation(layout, mode, channel_names, axes, storage)
     _check_place(storage, mode, disable_path_checking)
     # The node and its first document are made before anything is touched, so that bad arguments change nothing.
-    session = Session(Documents.create(storage, spec.zarr_format), spec, strict=strict)
+    store_handle = StoreHandle(Documents.create(storage, spec.zarr_format), spec, strict=strict)
     kind = _LAYOUT_CLASSES[layout]
     options = {**kwargs, "parse_meta": False, "channel_names": channel_names, "axes": axes}
-    node = kind(Place(session, ""), **options)
+    node = kind(NodePath(store_handle, ""), **options)
     first = node._first_attributes()
     if mode == "w":
         if storage.exists(""):
             storage.delete("")
-        session.documents.put_group("", first)
-    elif not _create_root(session.documents, first, mode):  # another process created it meanwhile
+        store_handle.documents.put_group("", first)
+    elif not _create_root(store_handle.documents, first, mode):  # another process created it meanwhile
         return open_store(
             store_path, layout, mode, channel_names, axes, version, disable_path_checking, durability, strict,
             cache_bytes, storage_options, kwargs,
@@ -280,7 +280,7 @@ def _check_folder(root: str, mode: str) -> None:
         )
 
 
-def _row_place(storage: Storage, strict: bool) -> Place | None:
+def _row_place(storage: Storage, strict: bool) -> NodePath | None:
     """Return the place of a row in the plate above a folder; None when the folder is no row.
 
     A row has no metadata of its own, and often no document at all: the plate is opened instead, at the row's path.
@@ -291,7 +291,7 @@ def _row_place(storage: Storage, strict: bool) -> Place | None:
     if documents is None:
         return None
     version = detect(documents.format, documents.group(""))
-    place = Place(Session(documents, version, strict=strict), path_below(storage, 1))
+    place = NodePath(StoreHandle(documents, version, strict=strict), path_below(storage, 1))
     return place if is_row_of_plate(place) else None
 
 
@@ -314,7 +314,7 @@ def _open(
         spec = detect(documents.format, attributes)
     except MetadataError as fault:
         raise unreadable(name, fault) from fault
-    place = Place(Session(documents, spec, strict=strict), "")
+    place = NodePath(StoreHandle(documents, spec, strict=strict), "")
     found = node_class(spec.ome(attributes), place) or (Position if is_pending(attributes) else None)
     if found is None and layout == "auto" and (row := _row_place(documents.storage, strict)) is not None:
         place, found = row, Row

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 from lamella.errors import MetadataError
 
 if TYPE_CHECKING:
-    from lamella.nodes.session import Place
+    from lamella.nodes.store_handle import NodePath
     from lamella.spec.base import MetaModel
     from lamella.types import JSONObject
 
 M = TypeVar("M", bound="MetaModel")
 
 
-def read_part(place: Place, kind: type[M], attributes: JSONObject) -> M | None:
+def read_part(place: NodePath, kind: type[M], attributes: JSONObject) -> M | None:
     """Read a part of the attributes of the group at a place; None when they have no such part.
 
     Raises
@@ -26,7 +26,7 @@ def read_part(place: Place, kind: type[M], attributes: JSONObject) -> M | None:
         The part cannot be represented: with the place, the fault and what to do.
     """
     try:
-        return place.session.version_of(attributes).load(kind, attributes)
+        return place.store_handle.version_of(attributes).load(kind, attributes)
     except MetadataError as fault:
         raise unreadable(place, fault) from fault
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, LamellaError, counted
-from lamella.nodes.live import LiveDocument
+from lamella.nodes.metadata_document import MetadataDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.ome_xml import OMEXMLMethods
 from lamella.nodes.parts import read_part
 from lamella.nodes.plate_operations import PlateOperations
 from lamella.nodes.plate_wells import WellEdits
 from lamella.nodes.position import Position
-from lamella.nodes.session import join
+from lamella.nodes.store_handle import join
 from lamella.nodes.well import Row, Well
 from lamella.spec import plate_edits
 from lamella.spec.intents import read_renaming, with_renaming
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import zarr
     from zarr.abc.store import Store
 
-    from lamella.nodes.session import Place
+    from lamella.nodes.store_handle import NodePath
     from lamella.ops.plates.table import OnError, Record
     from lamella.ops.progress import Progress
     from lamella.spec.axes import AxisMeta
@@ -82,7 +82,7 @@ class Plate(
 
     def __init__(
         self,
-        group: zarr.Group | Place,
+        group: zarr.Group | NodePath,
         parse_meta: bool = True,
         channel_names: Sequence[str] | None = None,
         axes: Sequence[AxisMeta] | None = None,
@@ -91,13 +91,13 @@ class Plate(
         overwriting_creation: bool = False,
     ) -> None:
         self._given_name = plate_name
-        self._renaming: Renaming | None = None
+        self.renaming: Renaming | None = None
         self._given_acquisitions = None if acquisitions is None else items_of(acquisitions, _ACQUISITIONS)
         super().__init__(group, parse_meta, channel_names, axes, overwriting_creation)
 
-    def _live_document(self) -> LiveDocument[PlateMeta]:
-        return LiveDocument(
-            self._session,
+    def _metadata_document(self) -> MetadataDocument[PlateMeta]:
+        return MetadataDocument(
+            self.store_handle,
             self.path,
             self._load,
             self._dump,
@@ -107,24 +107,24 @@ class Plate(
         )
 
     def _load(self, attributes: JSONObject) -> PlateMeta:
-        meta = read_part(self._place, PlateMeta, attributes)
+        meta = read_part(self.node_path, PlateMeta, attributes)
         if meta is None:
             return self._new_metadata()
         renaming = read_renaming(attributes)
-        if renaming is None or not self._has_moved(renaming):
+        if renaming is None or not self.has_moved(renaming):
             return meta
         listed = {well.path for well in meta.wells}
         if renaming.old not in listed or renaming.new in listed:
             return meta
         return plate_edits.rename_well(meta, *renaming)
 
-    def _has_moved(self, renaming: Renaming) -> bool:
+    def has_moved(self, renaming: Renaming) -> bool:
         """Whether a well that is being renamed is found under its new name only.
 
         A store without renames copies all and then deletes all, the documents first: the first of two may be gone.
         """
-        documents = self._documents
-        old, new = (self._place.child(path).path for path in renaming)
+        documents = self.documents
+        old, new = (self.node_path.child(path).path for path in renaming)
         if documents.kind(new) != "group":
             return False
         return documents.kind(old) is None or (
@@ -133,28 +133,29 @@ class Plate(
 
     def _dump(self, meta: PlateMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store, with the well that is being renamed for as long as it is listed."""
-        document = self._session.version_of(attributes).dump(meta, attributes, trusted=trusted)
-        renaming = self._renaming or read_renaming(attributes)
+        document = self.store_handle.version_of(attributes).dump(meta, attributes, trusted=trusted)
+        renaming = self.renaming or read_renaming(attributes)
         if renaming is not None and renaming.old not in {well.path for well in meta.wells}:
             renaming = None
         return with_renaming(document, renaming)
 
-    def _require_writable(self, what: str) -> None:
-        super()._require_writable(what)
+    def require_writable(self, what: str) -> None:
+        """Refuse a change of a closed or read-only store; finish a rename of a well that was interrupted."""
+        super().require_writable(what)
         with suppress(LamellaError):  # a damaged document is reported by who needs it
-            if not self._live.last_attributes:
-                self._live.refresh()
-        if read_renaming(self._live.last_attributes) is not None:
+            if not self.document.last_attributes:
+                self.document.refresh()
+        if read_renaming(self.document.last_attributes) is not None:
             from lamella.ops.plates.members import finish_rename
 
             finish_rename(self)
 
     def _new_metadata(self) -> PlateMeta:
-        name = self._given_name or self.name or self._documents.storage.title or "plate"
+        name = self._given_name or self.name or self.documents.storage.title or "plate"
         return plate_edits.new_plate(name=name, acquisitions=self._given_acquisitions)
 
     def _first_attributes(self) -> JSONObject:
-        return self._session.version.dump(self._new_metadata(), {})
+        return self.store_handle.version.dump(self._new_metadata(), {})
 
     def dump_meta(self, field_count: bool = False) -> None:
         """Write the metadata model to the group's document, whole and atomically.
@@ -177,22 +178,22 @@ class Plate(
         >>> plate.zattrs["ome"]["plate"]["name"], plate.zattrs["ome"]["plate"]["field_count"]
         ('screen 7', 2)
         """
-        self._require_writable("write the metadata")
+        self.require_writable("write the metadata")
         if not field_count:
-            self._live.save()
+            self.document.save()
             return
         images = {
             path: [(image.path, image.acquisition) for image in well.metadata.images]
             for path, well in self.wells()
         }
-        self._live.edit(lambda meta: plate_edits.set_counts(meta, images))
+        self.document.edit(lambda meta: plate_edits.set_counts(meta, images))
 
     # -- members ----------------------------------------------------------------------------------------------
 
     def _member_names(self) -> list[str]:
         """Return the rows that hold wells, in the order of the metadata."""
-        used = {well.path.partition("/")[0] for well in self._live.model.wells}
-        return [row.name for row in self._live.model.rows if row.name in used]
+        used = {well.path.partition("/")[0] for well in self.document.own_model.wells}
+        return [row.name for row in self.document.own_model.rows if row.name in used]
 
     def __getitem__(self, key: int | str) -> Row | Well | Position:
         """Return the row "A", the well "A/1", the position "A/1/0", or what lies below one.
@@ -209,7 +210,7 @@ class Plate(
         if len(parts) > 3:
             position = self["/".join(parts[:3])]
             return cast("Position", position["/".join(parts[3:])])
-        if len(parts) == 1 and name not in {row.name for row in self._live.model.rows}:
+        if len(parts) == 1 and name not in {row.name for row in self.document.own_model.rows}:
             return cast("Row", super().__getitem__(name))
         kinds: tuple[type[Row | Well | Position], ...] = (Row, Well, Position)
         return self._open(kinds[len(parts) - 1], name)
@@ -232,7 +233,7 @@ class Plate(
 
     def _well_paths(self) -> list[str]:
         """Return the listed wells along rows, then columns."""
-        wells = sorted(self._live.model.wells, key=lambda well: (well.row_index, well.column_index))
+        wells = sorted(self.document.own_model.wells, key=lambda well: (well.row_index, well.column_index))
         return list(dict.fromkeys([well.path for well in wells]))  # PL-13: each once
 
     def wells(self) -> Iterator[tuple[str, Well]]:
@@ -300,7 +301,7 @@ class Plate(
                     raise
                 yield well_path, cast("Position", fault)
                 continue
-            for image in well._live.view.images:
+            for image in well.document.shared_model.images:
                 try:
                     position: Position = well._open_listed(Position, image.path)
                 except LamellaError as fault:
@@ -357,7 +358,7 @@ class Plate(
     def _first_position(self) -> Position | None:
         for path in self._well_paths():
             well = self._open_listed(Well, path)
-            for image in well._live.view.images:
+            for image in well.document.shared_model.images:
                 return well._open_listed(Position, image.path)
         return None
 
@@ -457,7 +458,7 @@ class Plate(
 
     def _summary(self) -> str:
         try:
-            meta = self._live.model
+            meta = self.document.own_model
             rows, columns = counted(len(meta.rows), "row"), counted(len(meta.columns), "column")
             return f", {rows}, {columns}, {counted(len(meta.wells), 'well')}"
         except (ValueError, OSError, KeyError) as fault:

@@ -14,7 +14,7 @@ from lamella.nodes.position import Position
 from lamella.nodes.position_arrays import ArrayRequest, fewer_channels, request_of, with_unwritten
 from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.reporting import facts_of
-from lamella.nodes.session import join
+from lamella.nodes.store_handle import join
 from lamella.spec import edits
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.plate import Plate
-    from lamella.nodes.session import Place
+    from lamella.nodes.store_handle import NodePath
     from lamella.nodes.well import Well
     from lamella.spec.rules import ArrayFacts
     from lamella.store.array_meta import ArrayMeta
@@ -88,7 +88,7 @@ def requests_of(arrays: Mapping[str, ArrayOptions] | None) -> Requests:
 
 
 def plan_positions(
-    parent: Plate | Well, places: Iterable[Place], attributes: JSONObject, requests: Requests
+    parent: Plate | Well, places: Iterable[NodePath], attributes: JSONObject, requests: Requests
 ) -> dict[str, NewPosition]:
     """Return what is written for new positions, by their name: those of one name are equal.
 
@@ -145,12 +145,12 @@ def _plan(
         members.update({"/".join(parts[: n + 1]): {} for n in range(len(parts) - 1)})
         members[key] = array
         if has_fewer:
-            warned[key] = fewer_channels(key, array.shape, meta, position._place)
+            warned[key] = fewer_channels(key, array.shape, meta, position.node_path)
         facts = facts_of(array)
         if is_lower:
             broken = broken_among(position, meta, attributes, levels, key, facts, request.transform)
             if broken is not None:
-                warned[key] = stored_beside(position._place, key, broken, request.transform is not None)
+                warned[key] = stored_beside(position.node_path, key, broken, request.transform is not None)
                 continue
             lower[key] = array
         levels[key] = facts
@@ -161,9 +161,9 @@ def _plan(
     return NewPosition(document, members, {**members, "": document})
 
 
-def is_as_planned(parent: Plate | Well, place: Place, plan: NewPosition) -> bool:
+def is_as_planned(parent: Plate | Well, place: NodePath, plan: NewPosition) -> bool:
     """Whether a position is there as a killed creation leaves it: nothing but documents of the plan."""
-    documents = parent._documents
+    documents = parent.documents
     folders = {"", *plan.members}
     for folder in folders:
         names = documents.storage.list(join(place.path, folder))
@@ -191,13 +191,16 @@ def create_zeros(plate: Plate, name: str, request: ArrayRequest) -> dict[str, Im
             created[path] = array
     rest = {path: position for path, position in positions.items() if path not in created}
     if created and not rest:
-        raise NodeExistsError(f"Each position of {plate._place} has an array {name!r} already.")
-    fewer = [path for path, position in rest.items() if position._refuse_array(name, request)]
+        raise NodeExistsError(f"Each position of {plate.node_path} has an array {name!r} already.")
+    fewer = [path for path, position in rest.items() if position.refuse_array(name, request)]
     if fewer:
         first = rest[fewer[0]]
         warnings.warn(
             fewer_channels(
-                name, request.wanted.shape, first._live.view, f"{len(fewer)} positions of {plate._place}"
+                name,
+                request.wanted.shape,
+                first.document.shared_model,
+                f"{len(fewer)} positions of {plate.node_path}",
             ),
             UserWarning,
             stacklevel=3,

@@ -18,11 +18,11 @@ from lamella.arguments import items_of, name_text
 from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError, NodeNotFoundError
 from lamella.nodes.plate_arrays import NewPosition, Nodes, is_as_planned, plan_positions, requests_of
 from lamella.nodes.position import Position, pending_attributes
-from lamella.nodes.session import Place, join
+from lamella.nodes.store_handle import NodePath, join
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.spec import edits, plate_edits
 from lamella.spec.plate import WellGroupMeta
-from lamella.store.litter import private_name
+from lamella.store.temporary_files import private_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -52,14 +52,14 @@ def create_well(plate: Plate, row: str, column: str, row_index: int | None, colu
     plate_edits.check_name(column)
     while True:
         # As in `create_positions`: of several that create one well at a time, one does.
-        with plate._documents.lock(plate.path):
-            listed = path in {well.path for well in plate._live.refresh().wells}
+        with plate.documents.lock(plate.path):
+            listed = path in {well.path for well in plate.document.refresh().wells}
             if not listed:
                 if _is_filled(plate, path):
                     raise _not_listed(plate, path)
                 return _create_well(plate, row, column, row_index, column_index)
         if not plate._overwriting_creation:
-            raise NodeExistsError(f"The plate {plate._place} has a well {path!r} already.")
+            raise NodeExistsError(f"The plate {plate.node_path} has a well {path!r} already.")
         with suppress(NodeNotFoundError):  # somebody else deleted it meanwhile
             del plate[path]
 
@@ -69,16 +69,18 @@ def _create_well(
 ) -> Well:
     """Create a well that the plate does not list, under the lock of its members."""
     path = join(row, column)
-    documents, version = plate._documents, plate._session.version
+    documents, version = plate.documents, plate.store_handle.version
 
     def add(meta: PlateMeta) -> PlateMeta:
         changed = plate_edits.add_wells(meta, [(row, column, row_index, column_index)])
         _warn_of_case(plate, meta, changed)
         empty = version.with_ome({}, {})
-        documents.put_groups({plate._place.child(p).path: empty for p in _missing_groups(plate, [row, path])})
+        documents.put_groups(
+            {plate.node_path.child(p).path: empty for p in _missing_groups(plate, [row, path])}
+        )
         return changed
 
-    plate._live.edit(add)
+    plate.document.edit(add)
     return plate._open(Well, path)
 
 
@@ -97,8 +99,8 @@ def _warn_of_case(plate: Plate, old: PlateMeta, new: PlateMeta) -> None:
         for names_of_one in plate_edits.case_collisions(entry.name for entry in names):
             if names_of_one not in before:
                 warnings.warn(
-                    f"The plate {plate._place} has {' and '.join(map(repr, names_of_one))}, which differ only by case: "
-                    "on many file systems they are one folder.",
+                    f"The plate {plate.node_path} has {' and '.join(map(repr, names_of_one))}, which differ only by "
+                    "case: on many file systems they are one folder.",
                     UserWarning,
                     stacklevel=5,
                 )
@@ -106,14 +108,14 @@ def _warn_of_case(plate: Plate, old: PlateMeta, new: PlateMeta) -> None:
 
 def _refuse_one_folder(parent: Plate | Well, names: Iterable[str], known: Iterable[str]) -> None:
     """Refuse new names that the file system takes for those of others; what is in one folder already stays so."""
-    if not parent._documents.storage.merges_case:
+    if not parent.documents.storage.merges_case:
         return
     before = plate_edits.case_collisions(known)
     for names_of_one in plate_edits.case_collisions(names):
         if names_of_one not in before:
             raise InvalidNameError(
                 f"{' and '.join(map(repr, names_of_one))} differ only by case, and would be one folder in "
-                f"{parent._place}: the file system there takes them for the same. Nothing was created."
+                f"{parent.node_path}: the file system there takes them for the same. Nothing was created."
             )
 
 
@@ -127,15 +129,15 @@ def create_positions(
         return []
     # One lock around the whole creation: the plate's entry and the well's are decided from one fresh look.
     with ExitStack() as held:
-        held.enter_context(plate._documents.lock(plate.path))
-        meta = plate._live.refresh()
+        held.enter_context(plate.documents.lock(plate.path))
+        meta = plate.document.refresh()
         listed = {well.path for well in meta.wells}
         documents = _existing_wells(plate, [path for path in images if path in listed])
         for _, well in sorted(documents.items()):
             # `Well.create_position` may know nothing of a plate, and holds the well alone.
-            held.enter_context(plate._documents.lock(well.path))
-            well._live.refresh()
-        places = [Place(plate._session, path) for path in _paths(plate, order)]
+            held.enter_context(plate.documents.lock(well.path))
+            well.document.refresh()
+        places = [NodePath(plate.store_handle, path) for path in _paths(plate, order)]
         plans = plan_positions(plate, places, position_attributes(plate), requests)
         _refuse_duplicates(plate, images, documents, plans)
         new = [(*_row_and_column(path), *wells[path]) for path in images if path not in listed]
@@ -151,37 +153,37 @@ def create_positions(
         _warn_of_case(plate, meta, change(meta))  # refuses what does not fit before anything is written
         occupied, placed = _clear_places(plate, images, documents, plans)
         _write(plate, images, documents, plans, occupied, placed)
-        plate._live.edit(change)
+        plate.document.edit(change)
         # Last: a position that is there and not listed tells the next call that this one was killed.
         for path, well in documents.items():
             _list_images(well, images[path])
     return _opened(plate, places, plans)
 
 
-def _opened(parent: Plate | Well, places: Sequence[Place], plans: Plans) -> list[Position]:
+def _opened(parent: Plate | Well, places: Sequence[NodePath], plans: Plans) -> list[Position]:
     """Return positions that were just written, without reading them."""
     created = [Position(place, False, None, None, parent._overwriting_creation) for place in places]
-    stored = {name: parent._documents.prepared(parent.path, plan.attributes) for name, plan in plans.items()}
+    stored = {name: parent.documents.prepared(parent.path, plan.attributes) for name, plan in plans.items()}
     for position in created:
-        position._live.start(stored[position.name])
+        position.document.start(stored[position.name])
     return created
 
 
 def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> list[Position]:
     """Create positions in a well that may have been opened without its plate."""
     positions = [(plate_edits.check_name(name), _acquisition(number)) for name, number in positions]
-    places = [well._place.child(name) for name, _ in positions]
+    places = [well.node_path.child(name) for name, _ in positions]
     # One lock around the whole creation: a position that another process makes meanwhile is seen, not replaced.
-    with well._documents.lock(well.path):
-        taken = {image.path for image in well._live.refresh().images}
+    with well.documents.lock(well.path):
+        taken = {image.path for image in well.document.refresh().images}
         plans = plan_positions(well, places, position_attributes(well), {})
         folders: dict[str, Nodes] = {}
         for (name, _), place in zip(positions, places, strict=True):
             if name in taken and not well._overwriting_creation:
-                raise NodeExistsError(f"The well {well._place} has a position {name!r} already.")
+                raise NodeExistsError(f"The well {well.node_path} has a position {name!r} already.")
             if not _clear(well, place, plans[name], listed=name in taken):
                 folders[place.path] = plans[name].nodes
-        well._documents.put_new(folders)
+        well.documents.put_new(folders)
         _list_images(well, positions)
     _raise_counts_above(well)
     return _opened(well, places, plans)
@@ -189,13 +191,15 @@ def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> l
 
 def _raise_counts_above(well: Well) -> None:
     """Tell the plate that holds the well how many positions the well has."""
-    plate = plate_above(well._place, 2)
+    plate = plate_above(well.node_path, 2)
     if plate is None:
         return
     counts = {
-        path_in_plate(well._place): [(image.path, image.acquisition) for image in well._live.model.images]
+        path_in_plate(well.node_path): [
+            (image.path, image.acquisition) for image in well.document.own_model.images
+        ]
     }
-    plate._live.edit(lambda meta: plate_edits.raise_counts(meta, counts))
+    plate.document.edit(lambda meta: plate_edits.raise_counts(meta, counts))
 
 
 def _sort_out(
@@ -256,20 +260,21 @@ def _refuse_duplicates(plate: Plate, images: Images, wells: dict[str, Well], pla
         return
     twice, begun = [], False
     for path, well in wells.items():
-        taken = {image.path for image in well._live.model.images}
+        taken = {image.path for image in well.document.own_model.images}
         for name, _ in images[path]:
             if name in taken:
                 twice.append(f"{path}/{name}")
             else:
-                begun = begun or is_as_planned(plate, plate._place.child(f"{path}/{name}"), plans[name])
+                begun = begun or is_as_planned(plate, plate.node_path.child(f"{path}/{name}"), plans[name])
     # A call that was killed is finished; of what it made, nothing may have been used since.
     if twice and not (
         begun
         and all(
-            is_as_planned(plate, plate._place.child(path), plans[path.rpartition("/")[2]]) for path in twice
+            is_as_planned(plate, plate.node_path.child(path), plans[path.rpartition("/")[2]])
+            for path in twice
         )
     ):
-        raise NodeExistsError(f"The plate {plate._place} has positions {twice} already.")
+        raise NodeExistsError(f"The plate {plate.node_path} has positions {twice} already.")
 
 
 def _well_images(wells: dict[str, Well], images: Images) -> dict[str, list[tuple[str, int | None]]]:
@@ -277,7 +282,7 @@ def _well_images(wells: dict[str, Well], images: Images) -> dict[str, list[tuple
     result: dict[str, list[tuple[str, int | None]]] = {}
     for path, new in images.items():
         names = {name for name, _ in new}
-        old = wells[path]._live.model.images if path in wells else []
+        old = wells[path].document.own_model.images if path in wells else []
         result[path] = [(image.path, image.acquisition) for image in old if image.path not in names] + list(
             new
         )
@@ -286,7 +291,7 @@ def _well_images(wells: dict[str, Well], images: Images) -> dict[str, list[tuple
 
 def position_attributes(parent: NGFFNode) -> JSONObject:
     """Return the attributes of a position without an image, with the channels and axes of its plate."""
-    version = parent._session.version
+    version = parent.store_handle.version
     meta = edits.new_images(parent.axes, parent.channel_names)
     return pending_attributes(version, meta, version.dump(meta, {}))
 
@@ -303,11 +308,11 @@ def _write(
 
     Those in ``placed`` are there already.
     """
-    documents, version = plate._documents, plate._session.version
+    documents, version = plate.documents, plate.store_handle.version
     new_wells = [path for path in images if path not in wells]
     rows = {path.partition("/")[0] for path in new_wells}
     empty = version.with_ome({}, {})
-    groups = {plate._place.child(path).path: empty for path in _missing_groups(plate, sorted(rows))}
+    groups = {plate.node_path.child(path).path: empty for path in _missing_groups(plate, sorted(rows))}
     documents.put_groups(groups, new=True)  # `_missing_groups` looked
     # Most wells of a plate list the same fields: one object for all of them, which is encoded once.
     listings: dict[tuple[tuple[str, int], ...], Nodes] = {}
@@ -330,7 +335,7 @@ def _write(
 
 
 def _paths(plate: Plate, paths: Iterable[str]) -> list[str]:
-    """Return the paths in the store of members whose names were checked: `Place.child` would do so again."""
+    """Return the paths in the store of members whose names were checked: `NodePath.child` would do so again."""
     above = f"{plate.path}/" if plate.path else ""
     return [above + path for path in paths]
 
@@ -346,7 +351,7 @@ def _list_images(well: Well, images: Sequence[tuple[str, int]]) -> None:
             image.acquisition = given.get(image.path, image.acquisition)
         return changed
 
-    well._live.edit(listed)
+    well.document.edit(listed)
 
 
 def _clear_places(
@@ -362,42 +367,42 @@ def _clear_places(
     occupied: set[str] = set(wells)
     placed: set[str] = set()
     for path, new in images.items():
-        well = plate._place.child(path)
-        if path not in wells and not plate._documents.storage.exists(well.path):
+        well = plate.node_path.child(path)
+        if path not in wells and not plate.documents.storage.exists(well.path):
             continue
         occupied.add(path)
-        taken = {image.path for image in wells[path]._live.model.images} if path in wells else set()
+        taken = {image.path for image in wells[path].document.own_model.images} if path in wells else set()
         for name, _ in new:
             if _clear(plate, well.child(name), plans[name], listed=name in taken):
                 placed.add(f"{path}/{name}")
     return occupied, placed
 
 
-def _clear(parent: Plate | Well, place: Place, plan: NewPosition, *, listed: bool) -> bool:
+def _clear(parent: Plate | Well, place: NodePath, plan: NewPosition, *, listed: bool) -> bool:
     """Make room for a position; tell whether it has taken the place of a listed one, which is never missing."""
-    if not parent._documents.storage.exists(place.path):
+    if not parent.documents.storage.exists(place.path):
         return False
     if not listed and not parent._overwriting_creation and not is_as_planned(parent, place, plan):
         raise _not_listed(parent, place.path.removeprefix(parent.path).strip("/"))
     if not listed:
-        parent._documents.delete(place.path)
+        parent.documents.delete(place.path)
         return False
     new = place.parent.child(private_name(".tmp")).path
-    parent._documents.put_new({new: plan.nodes})
-    parent._documents.replace(place.path, new)
+    parent.documents.put_new({new: plan.nodes})
+    parent.documents.replace(place.path, new)
     return True
 
 
 def _is_filled(plate: Plate, path: str) -> bool:
     """Whether a well that the plate does not list is there with something in it."""
-    place = plate._place.child(path)
-    return plate._documents.kind(place.path) is not None and bool(plate._documents.children(place.path))
+    place = plate.node_path.child(path)
+    return plate.documents.kind(place.path) is not None and bool(plate.documents.children(place.path))
 
 
 def _not_listed(parent: Plate | Well, key: str) -> NodeExistsError:
     return NodeExistsError(
-        f"There is something at {key!r} in {parent._place} already that the metadata do not list, maybe what a killed "
-        f"deletion left. Delete it with `del node[{key!r}]` first."
+        f"There is something at {key!r} in {parent.node_path} already that the metadata do not list, maybe what a "
+        f"killed deletion left. Delete it with `del node[{key!r}]` first."
     )
 
 
@@ -405,9 +410,9 @@ def _missing_groups(plate: Plate, paths: Iterable[str]) -> list[str]:
     """Return those paths that are no group of the plate yet: a row may be there from a well that was deleted."""
     missing = []
     for path in paths:
-        group = plate._place.child(path).path
+        group = plate.node_path.child(path).path
         try:
-            if not plate._documents.group(group) and not plate._documents.is_whole_group(group):
+            if not plate.documents.group(group) and not plate.documents.is_whole_group(group):
                 missing.append(path)  # killed between its two documents
         except NodeNotFoundError:
             missing.append(path)

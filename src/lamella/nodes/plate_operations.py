@@ -247,7 +247,7 @@ class PlateOperations(NGFFNode):
         """
         from lamella.ops.contrast import compute_contrast
 
-        self._require_writable("compute contrast limits")
+        self.require_writable("compute contrast limits")
         return compute_contrast([position for _, position in cast("Plate", self).positions()])
 
     def to_datatree(self, *, on_error: Literal["raise", "report"] = "raise") -> xr.DataTree:

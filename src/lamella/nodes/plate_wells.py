@@ -59,7 +59,7 @@ class WellEdits(NGFFNode):
         """
         from lamella.nodes.plate_creation import create_well
 
-        self._require_writable(f"create the well {row_name}/{col_name}")
+        self.require_writable(f"create the well {row_name}/{col_name}")
         return create_well(
             cast("Plate", self), name_text(row_name), name_text(col_name), row_index, col_index
         )
@@ -100,7 +100,7 @@ class WellEdits(NGFFNode):
         """
         from lamella.nodes.plate_creation import create_positions
 
-        self._require_writable("create positions")
+        self.require_writable("create positions")
         return create_positions(cast("Plate", self), positions, arrays)
 
     def create_zeros(
@@ -145,7 +145,7 @@ class WellEdits(NGFFNode):
         """
         from lamella.nodes.plate_arrays import create_zeros
 
-        self._require_writable(f"create the array {name!r}")
+        self.require_writable(f"create the array {name!r}")
         request = request_of(
             shape,
             dtype,
@@ -251,6 +251,6 @@ class WellEdits(NGFFNode):
         >>> [path for path, position in plate.positions()]
         ['A/2/0', 'A/10/0']
         """
-        from lamella.ops.mending.reindex import reindex
+        from lamella.ops.repair.reindex import reindex
 
         reindex(cast("Plate", self))

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from lamella.errors import InvalidArgumentError, InvalidNameError, MetadataError, NodeNotFoundError
-from lamella.nodes.live import LiveDocument
+from lamella.nodes.metadata_document import MetadataDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
 from lamella.nodes.parts import read_part, unreadable
@@ -19,7 +19,7 @@ from lamella.nodes.position_metadata import PositionMetadata
 from lamella.nodes.position_operations import PositionOperations
 from lamella.nodes.replacing import resolved
 from lamella.nodes.reporting import check_document, check_levels
-from lamella.nodes.session import join
+from lamella.nodes.store_handle import join
 from lamella.spec import edits
 from lamella.spec.axes import axes_from_json, channel_axis
 from lamella.spec.images import ImagesMeta, MultiScaleMeta
@@ -88,9 +88,9 @@ class Position(
     """The one that was read last."""
     _lists_more_names = False
 
-    def _live_document(self) -> LiveDocument[ImagesMeta]:
-        return LiveDocument(
-            self._session,
+    def _metadata_document(self) -> MetadataDocument[ImagesMeta]:
+        return MetadataDocument(
+            self.store_handle,
             self.path,
             self._load,
             self._dump,
@@ -103,17 +103,17 @@ class Position(
     # -- reading with assumptions -----------------------------------------------------------------------------
 
     def _check(self, stored: StoredGroup) -> None:
-        check_document(self._place, stored, self._kinds)
-        if not self._live.last_view.multiscales[0].datasets:
+        check_document(self.node_path, stored, self._kinds)
+        if not self.document.last_view.multiscales[0].datasets:
             self._refuse_bare_arrays(stored.attributes)
 
     def _refuse(self, before: JSONObject, after: JSONObject, meta: ImagesMeta) -> None:
         super()._refuse(before, after, meta)
-        if "multiscales" not in self._session.version.ome(after) and meta.multiscales:
+        if "multiscales" not in self.store_handle.version.ome(after) and meta.multiscales:
             try:
                 edits.new_images(meta.multiscales[0].axes, [])  # which wait for the first array
             except InvalidArgumentError as fault:
-                raise MetadataError(f"The metadata of {self._place} were not written: {fault}") from fault
+                raise MetadataError(f"The metadata of {self.node_path} were not written: {fault}") from fault
 
     def _refuse_bare_arrays(self, attributes: JSONObject) -> None:
         """Refuse a group of arrays without multiscales, unless its image is being created or deleted.
@@ -125,21 +125,21 @@ class Position(
         MetadataError
             There are arrays with pixels.
         """
-        if is_pending(attributes) or "multiscales" in self._session.version.ome(attributes):
+        if is_pending(attributes) or "multiscales" in self.store_handle.version.ome(attributes):
             return
-        if self._documents.storage.can_list:
-            names = [name for name in self.array_keys() if not self._is_unwritten(name)]
+        if self.documents.storage.can_list:
+            names = [name for name in self.array_keys() if not self.is_unwritten(name)]
         else:
-            names = ["0"] if self._documents.kind(join(self.path, "0")) == "array" else []
+            names = ["0"] if self.documents.kind(join(self.path, "0")) == "array" else []
         if names:
             raise unreadable(
-                self._place,
+                self.node_path,
                 MetadataError(f"there are no multiscales, but the arrays {', '.join(map(repr, names))}"),
             )
 
     def _check_level(self, path: str, image: MultiScaleMeta, meta: ArrayMeta) -> None:
         """Report what a level breaks, by itself and with the levels that were read before it."""
-        stored, levels = self._live.stored, self._levels
+        stored, levels = self.document.stored, self._levels
         if levels is None:
             levels = self._levels = {}
         elif levels.get(path) is meta:
@@ -147,23 +147,23 @@ class Position(
         first = image.datasets[0].path if image.datasets else path
         if path != first and first not in levels:
             with suppress(NodeNotFoundError, MetadataError):
-                levels[first] = self._documents.array(self._place.child(first).path)
+                levels[first] = self.documents.array(self.node_path.child(first).path)
         levels[path] = meta
-        if stored is not None and self._live.is_settled:
-            check_levels(self._place, stored, self._kinds[-1], levels)
+        if stored is not None and self.document.is_settled:
+            check_levels(self.node_path, stored, self._kinds[-1], levels)
 
     # -- metadata ---------------------------------------------------------------------------------------------
 
     def _load(self, attributes: JSONObject) -> ImagesMeta:
-        version = self._session.version
-        attributes, missing = resolved(self._place, attributes)
-        meta = read_part(self._place, ImagesMeta, attributes)
+        version = self.store_handle.version
+        attributes, missing = resolved(self.node_path, attributes)
+        meta = read_part(self.node_path, ImagesMeta, attributes)
         if meta is not None and meta.multiscales:
             if missing in meta.multiscales[0].get_dataset_paths():
                 meta = edits.remove_dataset(meta, missing)
             appending = read_appending(attributes)
             return with_sizes(
-                self._place, meta if appending is None else self._with_appended(meta, appending)
+                self.node_path, meta if appending is None else self._with_appended(meta, appending)
             )
         stored = _stored_axes(attributes)
         axes = stored or self._given_axes or version.default_axes()
@@ -178,12 +178,12 @@ class Position(
 
     def _look(self, stored: StoredGroup) -> ImagesMeta:
         """Return what `_load` would for looking only: one model for all positions of the same document."""
-        version = self._session.version
-        if not self._live.is_settled:
+        version = self.store_handle.version
+        if not self.document.is_settled:
             return self._load(stored.attributes)
 
         def load() -> tuple[ImagesMeta | None, bool]:
-            meta = read_part(self._place, ImagesMeta, stored.attributes)
+            meta = read_part(self.node_path, ImagesMeta, stored.attributes)
             return meta, meta is not None and bool(meta.multiscales) and _is_whole(meta.multiscales[0])
 
         meta, complete = stored.made((ImagesMeta, version.name), load)
@@ -197,8 +197,8 @@ class Position(
 
     def _dump(self, meta: ImagesMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store; see :func:`pending_attributes` for a position without an array."""
-        attributes, _ = resolved(self._place, attributes)
-        version = self._session.version_of(attributes)
+        attributes, _ = resolved(self.node_path, attributes)
+        version = self.store_handle.version_of(attributes)
         document = version.dump(meta, attributes, trusted=trusted)
         appending = self._appending or read_appending(attributes)
         if appending is not None:
@@ -215,7 +215,7 @@ class Position(
         """Name that a new image gets (MS-08): the field's in a plate (it outlives renames), else the store's."""
         if self.path:
             return self.name
-        return self._documents.storage.title or "image"
+        return self.documents.storage.title or "image"
 
     @property
     def channel_names(self) -> list[str]:
@@ -224,7 +224,7 @@ class Position(
         An image without channel metadata has the names that the OME-XML of bioformats2raw gives it, with a warning,
         or else ``channel_0``, ``channel_1``, ...
         """
-        image, said, axis = self._live.derived(_channels)
+        image, said, axis = self.document.derived(_channels)
         names = [*said]
         if not names and axis is not None:
             names = list(self._given_channels or [])
@@ -233,7 +233,7 @@ class Position(
             return names if count in (None, len(names)) else edits.fitted_names(names, count or 0)
         if not count or axis is None:
             return []
-        return names_from_xml(self._place, count) or edits.fitted_names([], count)
+        return names_from_xml(self.node_path, count) or edits.fitted_names([], count)
 
     def _channel_count(self, image: MultiScaleMeta, axis: int | None, expected: int) -> int | None:
         """Return the number of channels of the finest level; None where it cannot be read."""
@@ -242,7 +242,11 @@ class Position(
         first = image.datasets[0].path
         known = None if self._levels is None else self._levels.get(first)
         # An array that was read through this handle is looked at again where it may change here, or does not fit.
-        if known is not None and not self._session.writable and _channels_of(known, image, axis) == expected:
+        if (
+            known is not None
+            and not self.store_handle.writable
+            and _channels_of(known, image, axis) == expected
+        ):
             return expected
         try:
             meta = self._array(first).latest()
@@ -253,33 +257,35 @@ class Position(
 
     def _array(self, path: str) -> StoredArray:
         """Return the array of a level, which remembers its document."""
-        path = self._place.child(path).path
+        path = self.node_path.child(path).path
         if self._last_array is None or self._last_array.path != path:
-            self._last_array = StoredArray(self._documents, path)
+            self._last_array = StoredArray(self.documents, path)
         return self._last_array
 
     @property
     def axes(self) -> list[AxisMeta]:
         """Axes in the order of the array dimensions: copies. To change one, use :attr:`metadata`."""
-        return [axis.copied() for axis in self._live.view.multiscales[0].axes]
+        return [axis.copied() for axis in self.document.shared_model.multiscales[0].axes]
 
     @property
     def axis_names(self) -> list[str]:
         """Lower-case names of the axes."""
-        return [axis.name.lower() for axis in self._live.view.multiscales[0].axes]
+        return [axis.name.lower() for axis in self.document.shared_model.multiscales[0].axes]
 
     # -- members ----------------------------------------------------------------------------------------------
 
     @property
     def dataset_paths(self) -> list[str]:
         """Paths of the levels of the image, finest first, relative to the position."""
-        return list(dict.fromkeys(self._live.view.multiscales[0].get_dataset_paths()))  # LM-13: each once
+        return list(
+            dict.fromkeys(self.document.shared_model.multiscales[0].get_dataset_paths())
+        )  # LM-13: each once
 
     def _member_names(self) -> list[str]:
         """Return the levels, wherever they lie below the group, and the other arrays in it but unfinished levels."""
         levels = self.dataset_paths
-        others = self.array_keys() if self._documents.storage.can_list else []
-        unfinished = read_stale(self._live.last_attributes).unlisted
+        others = self.array_keys() if self.documents.storage.can_list else []
+        unfinished = read_stale(self.document.last_attributes).unlisted
         return sorted({*levels, *(set(others) - set(unfinished))}, key=natural_order)
 
     def __getitem__(self, key: int | str) -> ImageArray:
@@ -297,20 +303,21 @@ class Position(
         """
         name = self._checked_key(key)
         if name in self.dataset_paths:
-            return self._level(name)
+            return self.open_level(name)
         return cast("ImageArray", super().__getitem__(name))
 
-    def _level(self, path: str, image: MultiScaleMeta | None = None) -> ImageArray:
-        image = image or self._live.view.multiscales[0]
-        array = self._array_class(self._place.child(path), image.axes)
+    def open_level(self, path: str, image: MultiScaleMeta | None = None) -> ImageArray:
+        """Return a level by its path; without a look whether it is there."""
+        image = image or self.document.shared_model.multiscales[0]
+        array = self._array_class(self.node_path.child(path), image.axes)
         try:
-            meta = array._stored.meta  # reads the document, so that a missing level is an error here
+            meta = array.stored.meta  # reads the document, so that a missing level is an error here
         except NodeNotFoundError:
             raise NodeNotFoundError(
-                f"The metadata of {self._place} lists the array {path!r}, but nothing is stored at "
-                f"{self._place.child(path)}."
+                f"The metadata of {self.node_path} lists the array {path!r}, but nothing is stored at "
+                f"{self.node_path.child(path)}."
             ) from None
-        self._last_array = array._stored
+        self._last_array = array.stored
         self._check_level(path, image, meta)
         return array
 
@@ -321,24 +328,24 @@ class Position(
     def __delitem__(self, key: int | str) -> None:
         """Delete a member; the metadata follows."""
         name = self._deleted_key(key)
-        self._require_writable(f"delete {name!r}")
+        self.require_writable(f"delete {name!r}")
         if name.startswith("labels/") and name not in self.dataset_paths:
             del self.labels[name.partition("/")[2]]  # the list of label images follows
             return
-        place, storage = self._place.child(name), self._documents.storage
+        place, storage = self.node_path.child(name), self.documents.storage
         if name not in self.dataset_paths and not self._is_member(name):
-            raise self._missing(name)
+            raise self.missing_error(name)
         storage.check_deletable(place.path)
         levels = self.dataset_paths
         follow = name in levels and len(levels) > 1 and self._has_labels_of(len(levels))
         if name in levels:
             # Metadata first: a kill between the two leaves an array that nobody lists, never a listed gap.
-            self._live.edit(
+            self.document.edit(
                 lambda meta: edits.remove_dataset(meta, name),
                 beside=lambda old: with_stale(old, read_stale(old).with_unwritten(name, [])),
             )
         if storage.exists(place.path):
-            self._documents.delete(place.path)
+            self.documents.delete(place.path)
         if follow:
             from lamella.ops.labels import match_levels
 
@@ -352,11 +359,11 @@ class Position(
 
     def _is_member(self, name: str) -> bool:
         """Whether there is a node of a name, or what a killed deletion left of one; the chunks of an array are none."""
-        kind, parts = self._documents.kind, name.split("/")
-        above = (self._place.child("/".join(parts[:n])).path for n in range(1, len(parts)))
-        path = self._place.child(name).path
+        kind, parts = self.documents.kind, name.split("/")
+        above = (self.node_path.child("/".join(parts[:n])).path for n in range(1, len(parts)))
+        path = self.node_path.child(name).path
         return kind(path) is not None or (
-            self._documents.storage.exists(path) and not any(kind(folder) == "array" for folder in above)
+            self.documents.storage.exists(path) and not any(kind(folder) == "array" for folder in above)
         )
 
     def images(self) -> Iterator[tuple[str, ImageArray]]:
@@ -385,12 +392,12 @@ class Position(
         NodeNotFoundError
             If the position has no array (a KeyError).
         """
-        image = self._live.view.multiscales[0]
+        image = self.document.shared_model.multiscales[0]
         if not image.datasets:
             raise NodeNotFoundError(
-                f"{self._place} holds no image yet. Make one with create_image or create_zeros."
+                f"{self.node_path} holds no image yet. Make one with create_image or create_zeros."
             )
-        return self._level(image.datasets[0].path, image)
+        return self.open_level(image.datasets[0].path, image)
 
     @property
     def ome_image(self) -> OMEImage | None:
@@ -403,14 +410,14 @@ class Position(
         MetadataError
             If the XML is damaged (a ValueError).
         """
-        return facts_of(self._place)
+        return facts_of(self.node_path)
 
     @property
     def labels(self) -> Labels:
         """The label images of the position: a mapping of name to `LabelImage`."""
         from lamella.nodes.labels import Labels
 
-        return Labels(self._place.child("labels"), False)
+        return Labels(self.node_path.child("labels"), False)
 
     def status(self) -> ImageStatus:
         """Find what of the image is written, never written, or damaged, by time and channel; nothing is decoded.
@@ -431,7 +438,7 @@ class Position(
         paths = self.dataset_paths
         if not paths:
             return ", no image yet"
-        array = self._level(paths[0])
+        array = self.open_level(paths[0])
         levels = f", {len(paths)} levels{' (stale)' * self.stale_levels}" if len(paths) > 1 else ""
         return f", {''.join(self.axis_names)} {array.shape} {array.dtype}{levels}"
 

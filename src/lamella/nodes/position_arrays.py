@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike
 
-    from lamella.nodes.live import LiveDocument
+    from lamella.nodes.metadata_document import MetadataDocument
     from lamella.nodes.position import Position
-    from lamella.nodes.session import Place
+    from lamella.nodes.store_handle import NodePath
     from lamella.ops.copy import Source
     from lamella.spec.images import ImagesMeta
     from lamella.spec.rules import Finding, Kind
@@ -66,7 +66,7 @@ class ArrayRequest(NamedTuple):
 class PositionArrays(NGFFNode):
     """What a position can do to get arrays."""
 
-    _live: LiveDocument[ImagesMeta]
+    document: MetadataDocument[ImagesMeta]
     _kinds: ClassVar[tuple[Kind, ...]]
     _array_class: ClassVar[type[ImageArray]] = ImageArray
 
@@ -134,14 +134,15 @@ class PositionArrays(NGFFNode):
             "compressor": compressor,
             "checksum": checksum,
         }
-        return self._create_from(name, data, options)
+        return self.create_from(name, data, options)
 
-    def _create_from(
+    def create_from(
         self, name: str, data: Any, options: dict[str, Any], *, is_result: bool = False
     ) -> ImageArray:
+        """Create an array from data, as `create_image` does."""
         from lamella.ops.copy import as_source
 
-        self._require_writable(f"create the array {name!r}")
+        self.require_writable(f"create the array {name!r}")
         source = as_source(data)
         request = request_of(source.shape, source.dtype, **options)
         return self._create(name, request._replace(is_result=is_result), source)
@@ -188,7 +189,7 @@ class PositionArrays(NGFFNode):
         >>> image.nbytes // 2**30, image.chunks  # GiB that no disk holds until they are written
         (1000, (1, 1, 64, 2048, 2048))
         """
-        self._require_writable(f"create the array {name!r}")
+        self.require_writable(f"create the array {name!r}")
         request = request_of(
             shape,
             dtype,
@@ -204,7 +205,7 @@ class PositionArrays(NGFFNode):
     def _create_zeros(self, name: str, request: ArrayRequest) -> ImageArray:
         made = self._create(name, request, None)
         if not self.path:  # an image by itself: frames come next, while plates are made as a whole before
-            made._stored.prepare()
+            made.stored.prepare()
         return made
 
     def _same_zeros(self, name: str, request: ArrayRequest) -> ImageArray | None:
@@ -216,29 +217,29 @@ class PositionArrays(NGFFNode):
             There is another array of that name.
         """
         key, place = self._array_place(name)
-        view = self._live.view
+        view = self.document.shared_model
         if self._overwriting_creation or key not in view.multiscales[0].get_dataset_paths():
             return None
         array = self._array_class(place, view.multiscales[0].axes)
-        if array._stored.meta != self._described(view, request.wanted) or not self._is_unwritten(key):
-            raise NodeExistsError(f"{self._place} has an array {key!r} already. Delete it first.")
+        if array.stored.meta != self._described(view, request.wanted) or not self.is_unwritten(key):
+            raise NodeExistsError(f"{self.node_path} has an array {key!r} already. Delete it first.")
         return array
 
     def _create(self, name: str, request: ArrayRequest, source: Source | None) -> ImageArray:
-        live = self._live
+        document = self.document
         # Without pixels, what was read last will do: the edit looks again under its lock, and `add` checks again.
-        is_known = source is None and live.content is not None and not self._overwriting_creation
-        view = live.last_view if is_known else live.view
+        is_known = source is None and document.content is not None and not self._overwriting_creation
+        view = document.last_view if is_known else document.shared_model
         key, place = self._array_place(name)
-        if key in read_stale(live.last_attributes).unlisted:
+        if key in read_stale(document.last_attributes).unlisted:
             self._forget_unfinished()
-            view = live.view
+            view = document.shared_model
         try:
             array, listed, is_lower, fewer = self._fitted(view, key, request)
         except InvalidArgumentError:
-            view = live.view  # another program may have appended a channel meanwhile
+            view = document.shared_model  # another program may have appended a channel meanwhile
             array, listed, is_lower, fewer = self._fitted(view, key, request)
-        found = None if source is None else self._documents.kind(place.path)
+        found = None if source is None else self.documents.kind(place.path)
         if source is not None:
             self._check_free(key, found, listed)
             if found is None:
@@ -251,7 +252,9 @@ class PositionArrays(NGFFNode):
             nonlocal array, listed, is_lower
             array, listed, is_lower, fewer_now = self._fitted(meta, key, request)
             if fewer_now and not fewer:
-                warnings.warn(fewer_channels(key, array.shape, meta, self._place), UserWarning, stacklevel=2)
+                warnings.warn(
+                    fewer_channels(key, array.shape, meta, self.node_path), UserWarning, stacklevel=2
+                )
             if listed:
                 meta = edits.remove_dataset(meta, key)
             if not is_level:
@@ -263,13 +266,13 @@ class PositionArrays(NGFFNode):
             return with_unwritten(attributes, key, array, False) if is_lower and is_level else attributes
 
         if fewer:
-            text = fewer_channels(key, array.shape, view, self._place)
+            text = fewer_channels(key, array.shape, view, self.node_path)
             warnings.warn(text, UserWarning, stacklevel=4 if source is None else 3)
-        if listed and (found or self._documents.kind(place.path)) is not None:
+        if listed and (found or self.documents.kind(place.path)) is not None:
             first = partial(with_unwritten, key=key, array=array, written=source is not None)
             return self._replace(key, array, source, add, first if is_lower else None)
         same = None if request.transform is not None or is_lower else ("add_dataset", key, array.dtype.str)
-        meta = live.edit(
+        meta = document.edit(
             add,
             before_write=lambda: self._put_array(key, array, listed, found),
             same=same,
@@ -299,7 +302,7 @@ class PositionArrays(NGFFNode):
         broken = broken_by_level(cast("Position", self), view, key, array, request.transform)
         if broken is None or request.is_result or self._labels_follow(broken):
             return broken
-        text = stored_beside(self._place, key, broken, request.transform is not None)
+        text = stored_beside(self.node_path, key, broken, request.transform is not None)
         warnings.warn(text, UserWarning, stacklevel=callers_level())
         return broken
 
@@ -309,17 +312,17 @@ class PositionArrays(NGFFNode):
 
     def _put_array(self, key: str, array: ArrayMeta, listed: bool, found: str | None) -> None:
         """Write the array that a document will list, as the last step before that is written, under its lock."""
-        path = self._place.child(key).path
-        if found is None and "/" not in key and self._documents.put_new_array(path, array):
+        path = self.node_path.child(key).path
+        if found is None and "/" not in key and self.documents.put_new_array(path, array):
             return
         # Looked at again: another creator may have come before the lock was held.
-        now = self._documents.kind(path)
+        now = self.documents.kind(path)
         self._check_free(key, now, listed)
         if now is not None or self._is_left(key):
-            self._documents.delete(path)
+            self.documents.delete(path)
         for group in self._groups_above(key):
-            self._documents.put_group(group, {})
-        self._documents.put_array(path, array, new=True)
+            self.documents.put_group(group, {})
+        self.documents.put_array(path, array, new=True)
 
     def _fitted(
         self, meta: ImagesMeta, key: str, request: ArrayRequest
@@ -333,7 +336,7 @@ class PositionArrays(NGFFNode):
             fewer channels than there are names.
         """
         array = self._described(meta, request.wanted)
-        fewer = request.check_shape and has_fewer_channels(meta, key, array.shape, self._place)
+        fewer = request.check_shape and has_fewer_channels(meta, key, array.shape, self.node_path)
         paths = meta.multiscales[0].get_dataset_paths()
         return array, key in paths, paths[:1] not in ([], [key]), fewer
 
@@ -349,18 +352,18 @@ class PositionArrays(NGFFNode):
         from lamella.nodes.replacing import make_beside, put_in_place
         from lamella.ops.copy import write_array
 
-        self._check_free(key, self._documents.kind(self._place.child(key).path), True)
-        add(self._live.view)  # a transform that does not fit is refused before pixels are written
+        self._check_free(key, self.documents.kind(self.node_path.child(key).path), True)
+        add(self.document.shared_model)  # a transform that does not fit is refused before pixels are written
         position = cast("Position", self)
         new = make_beside(position, array)
         try:
             if source is not None:
                 write_array(ImageArray(new), source)
         except BaseException:
-            self._documents.delete(new.path)
+            self.documents.delete(new.path)
             raise
         meta = put_in_place(position, key, new, add, first=first)
-        return self._array_class(self._place.child(key), meta.multiscales[0].axes)
+        return self._array_class(self.node_path.child(key), meta.multiscales[0].axes)
 
     def _forget_unfinished(self) -> None:
         """Delete the levels that a killed call has begun, so that their names are free."""
@@ -368,7 +371,7 @@ class PositionArrays(NGFFNode):
 
         forget(cast("Position", self))
 
-    def _refuse_array(self, name: str, request: ArrayRequest, view: ImagesMeta | None = None) -> bool:
+    def refuse_array(self, name: str, request: ArrayRequest, view: ImagesMeta | None = None) -> bool:
         """Refuse what `create_zeros` refuses of an image with this metadata; nothing is written.
 
         Returns
@@ -376,16 +379,16 @@ class PositionArrays(NGFFNode):
         bool
             Whether the creation warns that the array has fewer channels than there are names.
         """
-        view = view or self._live.view
+        view = view or self.document.shared_model
         key, place = self._array_place(name)
         array, listed, _, fewer = self._fitted(view, key, request)
-        if key not in read_stale(self._live.last_attributes).unlisted:  # these are forgotten then
-            self._check_free(key, self._documents.kind(place.path), listed)
+        if key not in read_stale(self.document.last_attributes).unlisted:  # these are forgotten then
+            self._check_free(key, self.documents.kind(place.path), listed)
         meta = edits.remove_dataset(view, key) if listed else view
         edits.add_dataset(meta, key, request.transform, dtype_window(array.dtype))
         return fewer
 
-    def _check_source(self, source: Source, place: Place) -> None:
+    def _check_source(self, source: Source, place: NodePath) -> None:
         """Refuse a lazy source that would read the zeros of the array that is made for it."""
         from lamella.ops.sources import reads_from
 
@@ -398,11 +401,11 @@ class PositionArrays(NGFFNode):
     def _check_free(self, key: str, found: str | None, listed: bool) -> None:
         """Refuse to create an array where something is; ``listed`` says whether the metadata list it."""
         self._groups_above(key)
-        if found == "array" and not listed and self._is_unwritten(key):
+        if found == "array" and not listed and self.is_unwritten(key):
             return
         if found == "group" or (found == "array" and not self._overwriting_creation):
             raise NodeExistsError(
-                f"{self._place} has {'a group' if found == 'group' else 'an array'} {key!r} already. Delete it first"
+                f"{self.node_path} has {'a group' if found == 'group' else 'an array'} {key!r} already. Delete it first"
                 f"{'' if found == 'group' else ', or open the store with overwriting_creation=True'}."
             )
 
@@ -414,20 +417,20 @@ class PositionArrays(NGFFNode):
         NodeExistsError
             There are, and nothing is to be replaced.
         """
-        storage, path = self._documents.storage, self._place.child(key).path
+        storage, path = self.documents.storage, self.node_path.child(key).path
         if not storage.can_list or not storage.list(path):
             return False
         if not self._overwriting_creation:
             raise NodeExistsError(
-                f"There is something at {key!r} in {self._place} already that is no array, maybe what a killed "
+                f"There is something at {key!r} in {self.node_path} already that is no array, maybe what a killed "
                 f"deletion left; a new array would show its pixels. Delete it with `del node[{key!r}]` first."
             )
         return True
 
-    def _is_unwritten(self, key: str) -> bool:
+    def is_unwritten(self, key: str) -> bool:
         """Whether an array has no pixels, as a killed creation leaves one that the metadata do not list."""
-        names = self._documents.storage.list(self._place.child(key).path)
-        return set(names) <= set(self._documents.files.all)
+        names = self.documents.storage.list(self.node_path.child(key).path)
+        return set(names) <= set(self.documents.files.all)
 
     def _fill(self, made: ImageArray, key: str, source: Source, *, is_level: bool) -> None:
         from lamella.ops.copy import write_array
@@ -437,21 +440,21 @@ class PositionArrays(NGFFNode):
         except BaseException:
             # A source that fails half way leaves no half-written image; a kill leaves one whose chunks are whole.
             if is_level:
-                self._live.edit(
+                self.document.edit(
                     lambda meta: edits.remove_dataset(meta, key),
                     beside=lambda old: with_stale(old, read_stale(old).with_unwritten(key, [])),
                 )
-            self._documents.delete(made.path)
+            self.documents.delete(made.path)
             raise
 
-    def _array_place(self, name: int | str) -> tuple[str, Place]:
+    def _array_place(self, name: int | str) -> tuple[str, NodePath]:
         """Return the name as text, and its place; refuse names that a position keeps for something else."""
         key = self._checked_key(name)
-        place = self._place.child(key)
+        place = self.node_path.child(key)
         first, last = key.partition("/")[0], key.rpartition("/")[2]
         if first == "labels" or last.startswith(".") or last in DOCUMENTS:
             raise InvalidNameError(
-                f"An array in {self._place} cannot be named {key!r}: "
+                f"An array in {self.node_path} cannot be named {key!r}: "
                 f"{'that group holds the label images' if first == 'labels' else 'that is a name of metadata files'}."
             )
         return key, place
@@ -461,11 +464,11 @@ class PositionArrays(NGFFNode):
         if "/" not in key:
             return []
         parts = key.split("/")[:-1]
-        above = [self._place.child("/".join(parts[: n + 1])).path for n in range(len(parts))]
-        kinds = {path: self._documents.kind(path) for path in above}
+        above = [self.node_path.child("/".join(parts[: n + 1])).path for n in range(len(parts))]
+        kinds = {path: self.documents.kind(path) for path in above}
         for path, kind in kinds.items():
             if kind == "array":
-                raise NodeExistsError(f"Cannot create {key!r} in {self._place}: {path!r} is an array.")
+                raise NodeExistsError(f"Cannot create {key!r} in {self.node_path}: {path!r} is an array.")
         return [path for path, kind in kinds.items() if kind is None]
 
     def _described(self, view: ImagesMeta, wanted: Wanted | ArrayMeta) -> ArrayMeta:
@@ -473,12 +476,12 @@ class PositionArrays(NGFFNode):
         if not isinstance(wanted, Wanted):
             return wanted
         names = [axis.name for axis in view.multiscales[0].axes]
-        key = (self._session.version.zarr_format, wanted, *names)
+        key = (self.store_handle.version.zarr_format, wanted, *names)
         return made(key, lambda: self._new_array(wanted, names))
 
     def _new_array(self, wanted: Wanted, axis_names: list[str]) -> ArrayMeta:
         shape, dtype, chunks, shards_ratio, compressor, checksum = wanted
-        version = self._session.version
+        version = self.store_handle.version
         shards: Shape | None = None
         if isinstance(chunks, str):
             inner, shards = auto_layout(shape, dtype.itemsize, version.zarr_format == 3)

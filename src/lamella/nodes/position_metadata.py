@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from lamella.nodes.live import LiveDocument
+    from lamella.nodes.metadata_document import MetadataDocument
     from lamella.nodes.position import Position
     from lamella.spec.images import ImagesMeta
     from lamella.spec.omero import WindowDict
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 class PositionMetadata(NGFFNode):
     """What a position says of its image, and how to change it."""
 
-    _live: LiveDocument[ImagesMeta]
+    document: MetadataDocument[ImagesMeta]
     _appending: Appending | None = None
-    _level: Callable[[str], ImageArray]
+    open_level: Callable[[str], ImageArray]
     _lists_more_names: bool
 
     def append_channel(self, chan_name: str, resize_arrays: bool = True) -> None:
@@ -64,36 +64,38 @@ class PositionMetadata(NGFFNode):
         >>> position.channel_names, position.data.shape
         (['DAPI', 'GFP', 'Cy5'], (1, 3, 4, 8, 8))
         """
-        self._session.require_writable(f"append the channel {chan_name!r}", self.path)
+        self.store_handle.require_writable(f"append the channel {chan_name!r}", self.path)
         if channel_axis(self.axes) is None:
-            raise InvalidArgumentError(f"{self._place} has no channel axis to append {chan_name!r} to.")
-        with self._documents.lock(self.path):
+            raise InvalidArgumentError(f"{self.node_path} has no channel axis to append {chan_name!r} to.")
+        with self.documents.lock(self.path):
             finished = self._finish_append()
             if finished is None or finished != chan_name:
                 self._append_channel(chan_name, resize_arrays=resize_arrays)
 
     def _append_channel(self, name: str, *, resize_arrays: bool) -> None:
         """Append a channel: the document says so first, then the arrays grow, level 0 last, then it is named."""
-        levels = [self._level(path) for path in self._live.model.multiscales[0].get_dataset_paths()]
+        levels = [
+            self.open_level(path) for path in self.document.own_model.multiscales[0].get_dataset_paths()
+        ]
         window = dtype_window(levels[0].dtype) if levels else None
         # Before an array grows: names may be counted from it.
-        names = edits.channel_names(self._live.model) or self.channel_names
+        names = edits.channel_names(self.document.own_model) or self.channel_names
 
         def append(meta: ImagesMeta) -> ImagesMeta:
             # Of an image whose arrays have grown the document is read as if the channel was named.
             return meta if name in edits.channel_names(meta) else edits.append_channel(meta, name, window)
 
         edits.append_channel(
-            named(self._live.model, names, window), name, window
+            named(self.document.own_model, names, window), name, window
         )  # refused before an array grows
         if resize_arrays and levels:
             self._appending = Appending(name, len(names))
             try:
-                self._live.edit(lambda meta: named(meta, names, window))
+                self.document.edit(lambda meta: named(meta, names, window))
                 self._grow_channels(levels, len(names) + 1)
             finally:
                 self._appending = None
-        self._live.edit(lambda meta: append(named(meta, names, window)))
+        self.document.edit(lambda meta: append(named(meta, names, window)))
         self._lists_more_names = not resize_arrays
 
     def _grow_channels(self, levels: list[ImageArray], count: int) -> None:
@@ -105,17 +107,19 @@ class PositionMetadata(NGFFNode):
 
     def _finish_append(self) -> str | None:
         """Finish the append of a channel that was killed, under the lock of the image; return its name."""
-        appending = read_appending(self._documents.group(self.path))
+        appending = read_appending(self.documents.group(self.path))
         if appending is None:
             return None
-        levels = [self._level(path) for path in self._live.refresh().multiscales[0].get_dataset_paths()]
+        levels = [
+            self.open_level(path) for path in self.document.refresh().multiscales[0].get_dataset_paths()
+        ]
         self._grow_channels(levels, appending.after + 1)
-        meta = self._live.edit(lambda meta: self._with_appended(meta, appending))
+        meta = self.document.edit(lambda meta: self._with_appended(meta, appending))
         if appending.name in edits.channel_names(meta):
             return appending.name
         # Somebody has changed the channels or the arrays since: nothing is left to finish.
-        self._documents.edit_group(self.path, lambda attributes: with_appending(attributes, None))
-        self._live.refresh()
+        self.documents.edit_group(self.path, lambda attributes: with_appending(attributes, None))
+        self.document.refresh()
         return None
 
     def _with_appended(self, meta: ImagesMeta, appending: Appending) -> ImagesMeta:
@@ -125,21 +129,22 @@ class PositionMetadata(NGFFNode):
         names = edits.channel_names(meta)
         if axis is None or appending.name in names or len(names) != appending.after:
             return meta
-        path = self._place.child(paths[0]).path
-        if self._documents.kind(path) != "array":
+        path = self.node_path.child(paths[0]).path
+        if self.documents.kind(path) != "array":
             return meta
-        array = self._documents.array(path)
+        array = self.documents.array(path)
         axis -= len(meta.multiscales[0].axes) - array.ndim
         if not 0 <= axis < array.ndim or array.shape[axis] <= appending.after:
             return meta
         return edits.append_channel(meta, appending.name, dtype_window(array.dtype))
 
-    def _require_writable(self, what: str) -> None:
-        super()._require_writable(what)
-        if self._appending is None and read_appending(self._live.last_attributes) is not None:
-            with self._documents.lock(self.path):
+    def require_writable(self, what: str) -> None:
+        """Refuse a change of a closed or read-only store; finish an append of a channel that was interrupted."""
+        super().require_writable(what)
+        if self._appending is None and read_appending(self.document.last_attributes) is not None:
+            with self.documents.lock(self.path):
                 self._finish_append()
-        if read_replacing(self._live.last_attributes) is not None:
+        if read_replacing(self.document.last_attributes) is not None:
             finish_replacing(cast("Position", self))
 
     def _with_names(self, meta: ImagesMeta, names: list[str]) -> ImagesMeta:
@@ -147,7 +152,7 @@ class PositionMetadata(NGFFNode):
         if len(edits.channel_names(meta)) >= len(names):
             return meta
         paths = meta.multiscales[0].get_dataset_paths()
-        return named(meta, names, dtype_window(self._level(paths[0]).dtype) if paths else None)
+        return named(meta, names, dtype_window(self.open_level(paths[0]).dtype) if paths else None)
 
     def _channel_axis_of(self, array: ImageArray) -> int:
         axis = channel_axis(array.axes if array.axes is not None else self.axes)
@@ -176,9 +181,9 @@ class PositionMetadata(NGFFNode):
         >>> position.channel_names
         ['DAPI', 'Actin']
         """
-        self._require_writable(f"rename the channel {old!r}")
+        self.require_writable(f"rename the channel {old!r}")
         names = self.channel_names
-        self._live.edit(lambda meta: edits.rename_channel(self._with_names(meta, names), old, new))
+        self.document.edit(lambda meta: edits.rename_channel(self._with_names(meta, names), old, new))
 
     def update_channel(self, chan_name: str, target: str, data: ArrayLike) -> None:
         """Write one channel of an array.
@@ -203,10 +208,10 @@ class PositionMetadata(NGFFNode):
         >>> position.data[0, :, 0, 0, 0]
         array([0, 9], dtype=uint16)
         """
-        self._require_writable(f"update the channel {chan_name!r}")
+        self.require_writable(f"update the channel {chan_name!r}")
         array = self[target]
         if not isinstance(array, ImageArray):
-            raise InvalidArgumentError(f"{target!r} in {self._place} is no array, but {array!r}.")
+            raise InvalidArgumentError(f"{target!r} in {self.node_path} is no array, but {array!r}.")
         axis = self._channel_axis_of(array)
         index = self.get_channel_index(chan_name)
         block: Any = data if is_lazy(data, array.dtype) else np.asarray(data)
@@ -244,13 +249,13 @@ class PositionMetadata(NGFFNode):
         >>> position.metadata.omero.channels[1].window["end"]
         500
         """
-        self._require_writable(f"set the contrast limits of {channel_name!r}")
+        self.require_writable(f"set the contrast limits of {channel_name!r}")
         if not isinstance(window, Mapping):
             raise InvalidArgumentError(
                 f"The contrast limits of {channel_name!r} are a dict of start, end, min and max, not {window!r}."
             )
         names = self.channel_names
-        self._live.edit(
+        self.document.edit(
             lambda meta: edits.set_contrast_limits(self._with_names(meta, names), channel_name, window)
         )
 
@@ -282,7 +287,7 @@ class PositionMetadata(NGFFNode):
         """
         from lamella.ops.contrast import compute_contrast
 
-        self._require_writable("compute contrast limits")
+        self.require_writable("compute contrast limits")
         return compute_contrast([cast("Position", self)])
 
     _scale_told = False
@@ -293,10 +298,10 @@ class PositionMetadata(NGFFNode):
 
         Sizes of 0 and below are given as they are stored, with a UserWarning.
         """
-        scale = self._live.derived(_usual_scale)
+        scale = self.document.derived(_usual_scale)
         if scale is not None:
             return [*scale]
-        meta = self._live.view
+        meta = self.document.shared_model
         return self._named(geometry.effective_scale, meta, _finest(meta))
 
     def _named(
@@ -306,26 +311,26 @@ class PositionMetadata(NGFFNode):
         try:
             found = compute(meta, image)
         except MetadataError as fault:
-            raise unreadable(self._place, fault) from fault
+            raise unreadable(self.node_path, fault) from fault
         except NodeNotFoundError as fault:
-            raise NodeNotFoundError(f"{fault} (asked of {self._place})") from fault
+            raise NodeNotFoundError(f"{fault} (asked of {self.node_path})") from fault
         if compute is geometry.effective_scale and found and min(found) <= 0:
             self._tell_of_scale(found, image)
         return found
 
     def _tell_of_scale(self, scale: list[float], image: str) -> None:
         """Warn once that voxels of no size, or a mirrored axis, are given as they are stored."""
-        if self._session.strict:
+        if self.store_handle.strict:
             raise MetadataError(
-                f"The scale of {self._place}, image {image!r}, is {scale}: the size of a voxel is above 0. The store "
-                "was opened with strict=True."
+                f"The scale of {self.node_path}, image {image!r}, is {scale}: the size of a voxel is above 0. The "
+                "store was opened with strict=True."
             )
         if self._scale_told:
             return
         self._scale_told = True
         text = (
-            f"The scale of {self._place}, image {image!r}, is {scale}: the size of a voxel is above 0. It is given as "
-            "it is stored; correct it with set_scale or set_transform."
+            f"The scale of {self.node_path}, image {image!r}, is {scale}: the size of a voxel is above 0. It is given "
+            "as it is stored; correct it with set_scale or set_transform."
         )
         warnings.warn(text, MetadataWarning, stacklevel=callers_level())
 
@@ -351,11 +356,11 @@ class PositionMetadata(NGFFNode):
         try:
             return axis_index(self.axes, axis_name)
         except InvalidArgumentError as fault:
-            raise InvalidArgumentError(f"{fault} (asked of {self._place})") from None
+            raise InvalidArgumentError(f"{fault} (asked of {self.node_path})") from None
 
     def _check_axis_name(self, axis_name: str) -> None:
         if not isinstance(axis_name, str):
-            raise InvalidArgumentError(f"An axis of {self._place} is named by text, not by {axis_name!r}.")
+            raise InvalidArgumentError(f"An axis of {self.node_path} is named by text, not by {axis_name!r}.")
 
     def get_effective_scale(self, image: str) -> list[float]:
         """Return the size of a voxel of one level, or the factor of the whole position.
@@ -381,7 +386,7 @@ class PositionMetadata(NGFFNode):
         >>> position.get_effective_scale("0"), position.get_effective_scale("*")
         ([1.0, 1.0, 0.5, 0.25, 0.5], [1.0, 1.0, 1.0, 1.0, 2.0])
         """
-        return self._named(geometry.effective_scale, self._live.view, str(image))
+        return self._named(geometry.effective_scale, self.document.shared_model, str(image))
 
     def get_effective_translation(self, image: str) -> list[float]:
         """Return where the first voxel of one level, or the whole position, lies.
@@ -408,7 +413,7 @@ class PositionMetadata(NGFFNode):
         >>> position.get_effective_translation("1")  # half a voxel of level 0: first voxels share their outer edge
         [0.0, 0.0, 0.25, 0.125, 0.125]
         """
-        return self._named(geometry.effective_translation, self._live.view, str(image))
+        return self._named(geometry.effective_translation, self.document.shared_model, str(image))
 
     def set_transform(self, image: str, transform: Sequence[TransformationMeta]) -> None:
         """Set the coordinate transformations of one level or of the whole position.
@@ -436,8 +441,8 @@ class PositionMetadata(NGFFNode):
         >>> position.get_effective_translation("0")
         [0.0, 0.0, 0.0, 120.5, 80.0]
         """
-        self._require_writable("set a transform")
-        self._live.edit(lambda meta: edits.set_transform(meta, str(image), transform))
+        self.require_writable("set a transform")
+        self.document.edit(lambda meta: edits.set_transform(meta, str(image), transform))
 
     def set_scale(self, image: str, axis_name: str, new_scale: float) -> None:
         """Set the physical size of a voxel along one axis; translations stay and the levels stay consistent.
@@ -465,9 +470,9 @@ class PositionMetadata(NGFFNode):
         >>> position.scale[2], position.get_effective_scale("1")[2]
         (1.5, 3.0)
         """
-        self._require_writable("set a scale")
+        self.require_writable("set a scale")
         self._check_axis_name(axis_name)
-        self._live.edit(lambda meta: edits.set_scale(meta, str(image), axis_name, new_scale))
+        self.document.edit(lambda meta: edits.set_scale(meta, str(image), axis_name, new_scale))
 
 
 def named(meta: ImagesMeta, names: list[str], window: WindowDict | None = None) -> ImagesMeta:

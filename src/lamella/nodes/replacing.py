@@ -25,30 +25,30 @@ from lamella.spec.intents import (
 )
 from lamella.store.array_edits import edit_attributes_of_array
 from lamella.store.keys import is_private, join
-from lamella.store.litter import private_name
+from lamella.store.temporary_files import private_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lamella.nodes.position import Position
-    from lamella.nodes.session import Place
+    from lamella.nodes.store_handle import NodePath
     from lamella.spec.images import ImagesMeta
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject
 
 
-def make_beside(position: Position, array: ArrayMeta) -> Place:
+def make_beside(position: Position, array: ArrayMeta) -> NodePath:
     """Make an array that no listing shows, and that goes when its process dies."""
-    place = position._place.child(private_name(".tmp"))
+    place = position.node_path.child(private_name(".tmp"))
     attributes = with_token(array.attributes, uuid4().hex)
-    position._documents.put_array(place.path, array.with_attributes(attributes), new=True)
+    position.documents.put_array(place.path, array.with_attributes(attributes), new=True)
     return place
 
 
 def put_in_place(
     position: Position,
     name: str,
-    new: Place,
+    new: NodePath,
     change: Callable[[ImagesMeta], ImagesMeta],
     *,
     first: Callable[[JSONObject], JSONObject] | None = None,
@@ -74,7 +74,7 @@ def put_in_place(
     ImagesMeta
         The metadata, for looking only.
     """
-    documents, place = position._documents, position._place.child(name)
+    documents, place = position.documents, position.node_path.child(name)
     with documents.storage.lock(_lock(position)):
         token = replaces(documents.array(new.path).attributes) or ""
         # With this name it stays when the process dies. Where nothing is swept it has one that stays already.
@@ -94,13 +94,13 @@ def put_in_place(
 
         replacing = None
         try:
-            position._live.edit(look, beside=begun)
-            replacing = read_replacing(position._live.last_attributes)
+            position.document.edit(look, beside=begun)
+            replacing = read_replacing(position.document.last_attributes)
             if kept != new.path:
                 documents.move(new.path, kept)
             documents.replace(place.path, kept)
         except BaseException:
-            if replacing is None or _state(position._place, replacing) == "old":
+            if replacing is None or _state(position.node_path, replacing) == "old":
                 with suppress(LamellaError):
                     documents.edit_group(position.path, lambda attributes: with_replacing(attributes, None))
                 for path in {new.path, kept}:
@@ -112,17 +112,17 @@ def put_in_place(
 
 def finish_replacing(position: Position) -> None:
     """End a replacement that was cut short: nothing is lost of the one of both arrays that counts."""
-    documents = position._documents
+    documents = position.documents
     if _read(documents.group(position.path)) is None:
         return
     with documents.storage.lock(_lock(position)):  # nobody is at it any more
         replacing = _read(documents.group(position.path))
         if replacing is None:
             return
-        place, new = position._place.child(replacing.name), position._place.child(replacing.by)
+        place, new = position.node_path.child(replacing.name), position.node_path.child(replacing.by)
         if (
-            _state(position._place, replacing) == "between"
-            and _token(position._place, replacing.by) == replacing.token
+            _state(position.node_path, replacing) == "between"
+            and _token(position.node_path, replacing.by) == replacing.token
         ):
             if documents.storage.exists(place.path):
                 documents.delete(place.path)
@@ -132,7 +132,7 @@ def finish_replacing(position: Position) -> None:
         _end(position, replacing, lambda meta: meta)
 
 
-def resolved(place: Place, attributes: JSONObject) -> tuple[JSONObject, str | None]:
+def resolved(place: NodePath, attributes: JSONObject) -> tuple[JSONObject, str | None]:
     """Return what the document of an image says by the array that is there, if one was being replaced.
 
     Returns
@@ -160,7 +160,7 @@ def _read(attributes: JSONObject) -> Replacing | None:
     return replacing if replacing is not None and is_private(replacing.by) else None
 
 
-def _state(place: Place, replacing: Replacing) -> Literal["old", "new", "between"]:
+def _state(place: NodePath, replacing: Replacing) -> Literal["old", "new", "between"]:
     """Return which of two arrays is at the place of one: where the store has no exchange there may be a part of one."""
     there = _token(place, replacing.name)
     if there is not None and there != replacing.token:
@@ -168,10 +168,10 @@ def _state(place: Place, replacing: Replacing) -> Literal["old", "new", "between
     return "new" if there and _token(place, replacing.by) != replacing.token else "between"
 
 
-def _token(place: Place, name: str) -> str | None:
+def _token(place: NodePath, name: str) -> str | None:
     """Return the token of an array, empty where it has none; None where there is no array."""
     try:
-        return replaces(place.session.documents.array(place.child(name).path).attributes) or ""
+        return replaces(place.store_handle.documents.array(place.child(name).path).attributes) or ""
     except NodeNotFoundError:
         return None
     except MetadataError:
@@ -185,13 +185,13 @@ def _end(
     last: Callable[[JSONObject], JSONObject] | None = None,
 ) -> ImagesMeta:
     """Say what the document says of the array that is there; then nothing of the replacement is left."""
-    documents, path = position._documents, position._place.child(replacing.name).path
+    documents, path = position.documents, position.node_path.child(replacing.name).path
     nothing = replacing._replace(after={})
 
     def ended(attributes: JSONObject) -> JSONObject:
         return with_replacing(attributes if last is None else last(attributes), nothing)
 
-    position._live.edit(change, beside=ended)
+    position.document.edit(change, beside=ended)
     with suppress(NodeNotFoundError):  # deleted meanwhile
         edit_attributes_of_array(documents, path, lambda attributes: with_token(attributes, None))
-    return position._live.edit(lambda meta: meta)
+    return position.document.edit(lambda meta: meta)

@@ -28,7 +28,7 @@ from lamella.spec.rules.own import own_finding
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from lamella.nodes.session import Place
+    from lamella.nodes.store_handle import NodePath
     from lamella.spec.rules import Finding, Kind
     from lamella.spec.rules.frames import Frame
     from lamella.spec.versions import SpecVersion
@@ -41,7 +41,7 @@ Checked: TypeAlias = "tuple[tuple[Finding, ...], Frame | None]"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-def check_document(place: Place, stored: StoredGroup, kinds: tuple[Kind, ...]) -> None:
+def check_document(place: NodePath, stored: StoredGroup, kinds: tuple[Kind, ...]) -> None:
     """Report what the document of a group breaks by itself.
 
     Raises
@@ -49,7 +49,7 @@ def check_document(place: Place, stored: StoredGroup, kinds: tuple[Kind, ...]) -
     MetadataError
         In a store that was opened with ``strict=True``.
     """
-    version = place.session.version_of(stored.attributes)
+    version = place.store_handle.version_of(stored.attributes)
     key = kinds, version.name
     findings = stored.made(key, partial(_checked, stored.attributes, *key))[0]
     if findings:
@@ -62,7 +62,7 @@ def _checked(attributes: JSONObject, kinds: tuple[Kind, ...], version: str) -> C
     return document_findings(kinds, attributes, version) if frame is None else frame.findings, frame
 
 
-def refuse_broken(place: Place, before: JSONObject, after: JSONObject, kinds: tuple[Kind, ...]) -> None:
+def refuse_broken(place: NodePath, before: JSONObject, after: JSONObject, kinds: tuple[Kind, ...]) -> None:
     """Refuse new attributes that break a MUST which the stored ones keep; what is broken already may stay so.
 
     Raises
@@ -72,7 +72,7 @@ def refuse_broken(place: Place, before: JSONObject, after: JSONObject, kinds: tu
     """
     if before == after:
         return
-    old, new = place.session.version_of(before), place.session.version_of(after)
+    old, new = place.store_handle.version_of(before), place.store_handle.version_of(after)
     broken: dict[str, list[Finding]] = {}
     for finding in document_findings(kinds, after, new.name):
         broken.setdefault(finding.rule, []).append(finding)
@@ -98,12 +98,12 @@ def is_must(findings: Iterable[Finding]) -> bool:
     return any(finding.level == "MUST" for finding in findings)
 
 
-def check_copied(place: Place, attributes: JSONObject, version: SpecVersion) -> None:
+def check_copied(place: NodePath, attributes: JSONObject, version: SpecVersion) -> None:
     """Report what the document of a group breaks that is copied as what it was understood as."""
     report(place, document_findings(kinds_of(version.ome(attributes)), attributes, version.name), version)
 
 
-def check_levels(place: Place, stored: StoredGroup, kind: Kind, arrays: Mapping[str, ArrayMeta]) -> None:
+def check_levels(place: NodePath, stored: StoredGroup, kind: Kind, arrays: Mapping[str, ArrayMeta]) -> None:
     """Report what the levels of an image that were read so far break.
 
     Raises
@@ -111,7 +111,7 @@ def check_levels(place: Place, stored: StoredGroup, kind: Kind, arrays: Mapping[
     MetadataError
         In a store that was opened with ``strict=True``.
     """
-    of = place.session.version_of(stored.attributes)
+    of = place.store_handle.version_of(stored.attributes)
     version = of.name
     found: Checked | None = stored.known(((kind,), version))
     frame = None if found is None or len(arrays) != 1 else found[1]
@@ -130,7 +130,7 @@ def check_levels(place: Place, stored: StoredGroup, kind: Kind, arrays: Mapping[
         report(place, known[1], of)
 
 
-def check_formats(place: Place) -> None:
+def check_formats(place: NodePath) -> None:
     """Report documents of Zarr v2 beside those of Zarr v3, at the root of a store.
 
     Raises
@@ -138,7 +138,7 @@ def check_formats(place: Place) -> None:
     MetadataError
         In a store that was opened with ``strict=True``.
     """
-    if place.session.documents.has_older_documents():
+    if place.store_handle.documents.has_older_documents():
         found = "documents of Zarr v2 and of Zarr v3 lie side by side"
         report(place, [own_finding("LM-02", "", found, "remove those of one format")])
 
@@ -150,7 +150,7 @@ def facts_of(meta: ArrayMeta) -> ArrayFacts:
     )
 
 
-def report(place: Place, findings: Iterable[Finding], version: SpecVersion | None = None) -> None:
+def report(place: NodePath, findings: Iterable[Finding], version: SpecVersion | None = None) -> None:
     """Warn of each rule that was not reported through this handle, or raise where it was opened strictly.
 
     Parameters
@@ -167,24 +167,26 @@ def report(place: Place, findings: Iterable[Finding], version: SpecVersion | Non
     MetadataError
         In a store that was opened with ``strict=True``.
     """
-    session = place.session
-    read_as = version or session.version
+    store_handle = place.store_handle
+    read_as = version or store_handle.version
     by_rule: dict[str, list[Finding]] = {}
     for finding in findings:
         by_rule.setdefault(finding.rule, []).append(finding)
-    if session.strict and by_rule:
+    if store_handle.strict and by_rule:
         broken = "; ".join(_described(found) for found in by_rule.values())
         raise MetadataError(
             f"The metadata of {place} are not valid: {broken}. The store was opened with strict=True; "
-            f"`lamella validate {session.name}` lists all findings."
+            f"`lamella validate {store_handle.name}` "
+            "lists all findings."
         )
     for rule, found in by_rule.items():
-        if rule in session.reported:
+        if rule in store_handle.reported:
             continue
-        session.reported.add(rule)
+        store_handle.reported.add(rule)
         warnings.warn(
             f"The metadata of {place} break {_described(found)}. Assumed: {assumption(found[0], read_as.name)}. "
-            f"Other nodes of the store may break {rule} too: `lamella validate {session.name}` lists all findings.",
+            f"Other nodes of the store may break {rule} too: `lamella validate {store_handle.name}` "
+            "lists all findings.",
             MetadataWarning,
             stacklevel=callers_level(),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
-from lamella.nodes.live import LiveDocument
+from lamella.nodes.metadata_document import MetadataDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.parts import read_part
 from lamella.nodes.position import Position
@@ -55,18 +55,18 @@ class Scene(ModelNode[SceneMeta]):
 
     _kinds = ("scene",)
 
-    def _live_document(self) -> LiveDocument[SceneMeta]:
-        return LiveDocument(
-            self._session,
+    def _metadata_document(self) -> MetadataDocument[SceneMeta]:
+        return MetadataDocument(
+            self.store_handle,
             self.path,
             self._load,
-            self._session.version.dump,
+            self.store_handle.version.dump,
             check=self._check,
             refuse=self._refuse,
         )
 
     def _load(self, attributes: JSONObject) -> SceneMeta:
-        return read_part(self._place, SceneMeta, attributes) or SceneMeta()
+        return read_part(self.node_path, SceneMeta, attributes) or SceneMeta()
 
     def images(self) -> Iterator[tuple[str, Position]]:
         """Iterate over the images that the transformations name.
@@ -98,18 +98,20 @@ class Scene(ModelNode[SceneMeta]):
 
     def _image_paths(self) -> list[str]:
         ends = [
-            end for step in self._live.model.coordinate_transformations for end in (step.input, step.output)
+            end
+            for step in self.document.own_model.coordinate_transformations
+            for end in (step.input, step.output)
         ]
         paths = [str(end.path).removeprefix("./").strip("/") for end in ends if end is not None and end.path]
         return [path for path in dict.fromkeys(paths) if path and self._is_image(path)]
 
     def _is_image(self, path: str) -> bool:
         """Whether an image is named: a missing group counts as one, and a scene within the scene does not."""
-        place = self._place.child(path)
+        place = self.node_path.child(path)
         try:
-            if self._documents.kind(place.path) is None:
+            if self.documents.kind(place.path) is None:
                 return True
-            ome = self._session.version.ome(self._documents.group(place.path))
+            ome = self.store_handle.version.ome(self.documents.group(place.path))
         except LamellaError:
             return True
         return "multiscales" in ome

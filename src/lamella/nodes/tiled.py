@@ -244,7 +244,7 @@ class TiledPosition(Position):
             )
         if not 2 <= len(lengths) <= axes:
             raise InvalidArgumentError(
-                f"tile_shape has 2 to {axes} lengths of at least 1 for the axes of {self._place}; "
+                f"tile_shape has 2 to {axes} lengths of at least 1 for the axes of {self.node_path}; "
                 f"got {tuple(tile_shape)}."
             )
         if isinstance(chunk_dims, bool) or not isinstance(chunk_dims, int) or chunk_dims < 2:
@@ -254,7 +254,7 @@ class TiledPosition(Position):
         made = self.create_zeros(
             name, shape, dtype, chunks=_tile_chunks(tile, chunk_dims), transform=transform
         )
-        return TiledImageArray(made._place, self.axes)
+        return TiledImageArray(made.node_path, self.axes)
 
 
 def _tile_chunks(tile: Shape, chunk_dims: int) -> Shape:

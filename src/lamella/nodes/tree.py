@@ -14,10 +14,10 @@ from lamella.store.documents import can_hold_a_node
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lamella.nodes.session import Place
+    from lamella.nodes.store_handle import NodePath
 
 
-def tree_lines(place: Place, level: int | None = None) -> Iterator[str]:
+def tree_lines(place: NodePath, level: int | None = None) -> Iterator[str]:
     """Yield one line per node: the root, then its members indented below it, arrays with shape and dtype.
 
     A damaged node has a line that says what is wrong with it; so has an array of another program, which is no damage.
@@ -35,13 +35,13 @@ def tree_lines(place: Place, level: int | None = None) -> Iterator[str]:
     yield from _below(place, "", level)
 
 
-def _below(place: Place, indent: str, level: int | None) -> Iterator[str]:
+def _below(place: NodePath, indent: str, level: int | None) -> Iterator[str]:
     if level is not None and level <= 0:
         return
     try:
         members = [
             (name, *_told(place.child(name)))
-            for name in place.session.documents.storage.list(place.path)
+            for name in place.store_handle.documents.storage.list(place.path)
             if can_hold_a_node(name)
         ]
     except LamellaError as fault:
@@ -56,9 +56,9 @@ def _below(place: Place, indent: str, level: int | None) -> Iterator[str]:
             yield from _below(place.child(name), below, None if level is None else level - 1)
 
 
-def _told(place: Place) -> tuple[str | None, bool]:
+def _told(place: NodePath) -> tuple[str | None, bool]:
     """Return what to say after the name of a node, and whether it is a group; None where there is no node."""
-    documents = place.session.documents
+    documents = place.store_handle.documents
     try:
         kind = documents.kind(place.path)
         if kind != "array":

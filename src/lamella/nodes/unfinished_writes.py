@@ -42,7 +42,7 @@ def _inside(box: Box | None, shape: tuple[int, ...]) -> Box | None:
 
 
 def _mark(array: ImageArray, region: Unfinished) -> None:
-    documents = array._place.session.documents
+    documents = array.node_path.store_handle.documents
     try:
         edit_attributes_of_array(documents, array.path, lambda old: with_unfinished(old, region))
     except (LamellaError, OSError):
@@ -51,18 +51,18 @@ def _mark(array: ImageArray, region: Unfinished) -> None:
 
 def mark_finished(array: ImageArray, box: Box | None) -> None:
     """Remove the marks of regions that were written whole."""
-    attributes = array._stored.meta.attributes
+    attributes = array.stored.meta.attributes
     if box is None or not read_unfinished(attributes) or finished(attributes, box) == attributes:
         return
-    documents = array._place.session.documents
+    documents = array.node_path.store_handle.documents
     edit_attributes_of_array(documents, array.path, lambda old: finished(old, box))
 
 
 def warn_of_unfinished(array: ImageArray) -> None:
     """Warn where a region of an array was not written to its end."""
-    for region in read_unfinished(array._stored.meta.attributes):
+    for region in read_unfinished(array.stored.meta.attributes):
         warnings.warn(
-            f"The region {region} Array: {array._place}. Write the region again; until then it may hold old voxels "
+            f"The region {region} Array: {array.node_path}. Write the region again; until then it may hold old voxels "
             "beside new ones.",
             UserWarning,
             stacklevel=4,

@@ -15,7 +15,7 @@ from lamella.nodes.collection import Collection
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.scene import Scene
-from lamella.nodes.session import join
+from lamella.nodes.store_handle import join
 from lamella.nodes.well import Row, Well
 
 if TYPE_CHECKING:

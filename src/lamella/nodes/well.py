@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, cast
 
 from lamella.arguments import name_text
 from lamella.errors import counted
-from lamella.nodes.live import LiveDocument
+from lamella.nodes.metadata_document import MetadataDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.parts import read_part
 from lamella.nodes.position import Position
 from lamella.nodes.reporting import report
-from lamella.nodes.session import Place, Session, join
+from lamella.nodes.store_handle import NodePath, StoreHandle, join
 from lamella.spec.plate import ImageMeta, WellGroupMeta
 from lamella.spec.rules import Finding
 from lamella.spec.rules.values import describe
@@ -56,9 +56,9 @@ class Well(ModelNode[WellGroupMeta]):
 
     _kinds = ("well",)
 
-    def _live_document(self) -> LiveDocument[WellGroupMeta]:
-        return LiveDocument(
-            self._session,
+    def _metadata_document(self) -> MetadataDocument[WellGroupMeta]:
+        return MetadataDocument(
+            self.store_handle,
             self.path,
             self._load,
             self._dump,
@@ -68,45 +68,47 @@ class Well(ModelNode[WellGroupMeta]):
         )
 
     def _load(self, attributes: JSONObject) -> WellGroupMeta:
-        meta = read_part(self._place, WellGroupMeta, attributes)
+        meta = read_part(self.node_path, WellGroupMeta, attributes)
         return (
             WellGroupMeta(images=[ImageMeta(path=name) for name in self._found()]) if meta is None else meta
         )
 
     def _found(self) -> list[str]:
         """Return the images in the group of a well whose document lists none."""
-        documents, version = self._documents, self._session.version
+        documents, version = self.documents, self.store_handle.version
         if not documents.storage.can_list:
             return []
         names = self.group_keys()
-        groups = {name: documents.group(self._place.child(name).path) for name in names}
+        groups = {name: documents.group(self.node_path.child(name).path) for name in names}
         return [name for name in names if "multiscales" in version.ome(groups[name])]
 
     def _check(self, stored: StoredGroup) -> None:
         super()._check(stored)
-        if "well" not in self._session.version.ome(stored.attributes):
-            images = [image.path for image in self._live.last_view.images]
+        if "well" not in self.store_handle.version.ome(stored.attributes):
+            images = [image.path for image in self.document.last_view.images]
             if images:
                 found = f"the group has no well metadata, and holds the images {describe(images)}"
-                report(self._place, [Finding("WL-01", "MUST", self.path, (), found)])
+                report(self.node_path, [Finding("WL-01", "MUST", self.path, (), found)])
 
     def _look(self, stored: StoredGroup) -> WellGroupMeta:
         """Return what `_load` would for looking only: one model for all wells of the same document."""
-        if "well" not in self._session.version.ome(stored.attributes):
+        if "well" not in self.store_handle.version.ome(stored.attributes):
             return self._load(stored.attributes)  # what is in the group differs between wells
-        key = (WellGroupMeta, self._session.version.name)
+        key = (WellGroupMeta, self.store_handle.version.name)
         return stored.made(key, lambda: self._load(stored.attributes))
 
     def _dump(self, meta: WellGroupMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store: the specification has no well without positions (WL-01)."""
-        version = self._session.version_of(attributes)
+        version = self.store_handle.version_of(attributes)
         if meta.images:
             return version.dump(meta, attributes, trusted=trusted)
         rest = {key: value for key, value in version.ome(attributes).items() if key != "well"}
         return version.with_ome(attributes, rest)
 
     def _member_names(self) -> list[str]:
-        return list(dict.fromkeys([image.path for image in self._live.view.images]))  # WL-03: each once
+        return list(
+            dict.fromkeys([image.path for image in self.document.shared_model.images])
+        )  # WL-03: each once
 
     def __getitem__(self, key: int | str) -> Position:
         """Return a position of the well, or what lies at a path below one.
@@ -134,7 +136,7 @@ class Well(ModelNode[WellGroupMeta]):
         """
         from lamella.ops.plates.members import delete_from_well
 
-        self._require_writable(f"delete {key!r}")
+        self.require_writable(f"delete {key!r}")
         delete_from_well(self, self._deleted_key(key))
 
     def create_position(self, name: str, acquisition: int = 0) -> Position:
@@ -164,7 +166,7 @@ class Well(ModelNode[WellGroupMeta]):
         """
         from lamella.nodes.plate_creation import add_positions_to_well
 
-        self._require_writable(f"create the position {name!r}")
+        self.require_writable(f"create the position {name!r}")
         return add_positions_to_well(self, [(name_text(name), acquisition)])[0]
 
     def positions(self) -> Iterator[tuple[str, Position]]:
@@ -191,20 +193,20 @@ class Well(ModelNode[WellGroupMeta]):
     @property
     def channel_names(self) -> list[str]:
         """Channel names of the first position; those given on creation while there is none."""
-        for image in self._live.view.images:
+        for image in self.document.shared_model.images:
             return self._open_listed(Position, image.path).channel_names
         return super().channel_names
 
     @property
     def axes(self) -> list[AxisMeta]:
         """Axes of the first position; those given on creation while there is none."""
-        for image in self._live.view.images:
+        for image in self.document.shared_model.images:
             return self._open_listed(Position, image.path).axes
         return super().axes
 
     def _summary(self) -> str:
         try:
-            return f", {counted(len(self._live.view.images), 'position')}"
+            return f", {counted(len(self.document.shared_model.images), 'position')}"
         except (ValueError, OSError, KeyError) as fault:
             return f", damaged: {fault}"
 
@@ -240,7 +242,7 @@ class Row(NGFFNode):
 
     def _member_names(self) -> list[str]:
         """Return the columns of the row's wells, as the plate lists them; those in the store without a plate."""
-        plate = plate_above(self._place, 1)
+        plate = plate_above(self.node_path, 1)
         if plate is None:
             return self.group_keys()
         paths = [path.partition("/") for path in plate._well_paths()]
@@ -254,7 +256,7 @@ class Row(NGFFNode):
         NodeNotFoundError
             If there is none (a KeyError).
         """
-        plate = plate_above(self._place, 1)
+        plate = plate_above(self.node_path, 1)
         if plate is None:
             super().__delitem__(key)
         else:
@@ -282,7 +284,7 @@ class Row(NGFFNode):
             yield join(self.name, name), self[name]
 
 
-def plate_above(place: Place, levels: int) -> Plate | None:
+def plate_above(place: NodePath, levels: int) -> Plate | None:
     """Return the plate so many levels above a row (1) or well (2), also above one that was opened by itself.
 
     None when there is none, or when it does not list the well that was opened.
@@ -295,29 +297,34 @@ def plate_above(place: Place, levels: int) -> Plate | None:
         if not place.path:
             return None
         place = place.parent
-    documents = place.session.documents
-    if documents.kind(place.path) != "group" or "plate" not in place.session.version.ome(
+    documents = place.store_handle.documents
+    if documents.kind(place.path) != "group" or "plate" not in place.store_handle.version.ome(
         documents.group(place.path)
     ):
         return None
     return Plate(place)
 
 
-def path_in_plate(well: Place) -> str:
+def path_in_plate(well: NodePath) -> str:
     """Return the path of a well as its plate would list it: row and column."""
-    return "/".join(well.path.split("/")[-2:]) or path_below(well.session.documents.storage, 2)
+    return "/".join(well.path.split("/")[-2:]) or path_below(well.store_handle.documents.storage, 2)
 
 
-def _plate_outside(place: Place, levels: int) -> Plate | None:
+def _plate_outside(place: NodePath, levels: int) -> Plate | None:
     """Return the plate in the folders above a well whose folder was opened as a store; None on other storages."""
     from lamella.nodes.plate import Plate
 
-    documents = group_above(place.session.documents.storage, 2) if levels == 2 else None
-    if documents is None or documents.format != place.session.documents.format:
+    documents = group_above(place.store_handle.documents.storage, 2) if levels == 2 else None
+    if documents is None or documents.format != place.store_handle.documents.format:
         return None
-    session = place.session
-    outside = Place(Session(documents, session.version, strict=session.strict, reported=session.reported), "")
-    if "plate" not in outside.session.version.ome(documents.group("")):
+    store_handle = place.store_handle
+    outside = NodePath(
+        StoreHandle(
+            documents, store_handle.version, strict=store_handle.strict, reported=store_handle.reported
+        ),
+        "",
+    )
+    if "plate" not in outside.store_handle.version.ome(documents.group("")):
         return None
     plate = Plate(outside)
     return plate if path_in_plate(place) in plate._well_paths() else None

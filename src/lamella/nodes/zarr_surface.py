@@ -51,7 +51,7 @@ class ZarrSurface:
         """Write with all checks."""
 
     @abstractmethod
-    def _require_writable(self, what: str) -> None:
+    def require_writable(self, what: str) -> None:
         """Refuse a change of a store that is open for reading."""
 
     @property
@@ -247,7 +247,7 @@ class ZarrSurface:
         >>> position.data.update_attributes({"staining": "live"}).attrs["staining"]
         'live'
         """
-        self._require_writable("change the attributes")
+        self.require_writable("change the attributes")
         self.zarr().update_attributes(dict(new_attributes))
         return self
 
@@ -257,13 +257,13 @@ class ZarrSurface:
     def oindex(self) -> Selector:
         """Orthogonal indexing: one list, mask or slice for each axis, ``array.oindex[[0, 2], :, mask]``."""
         return Selector(
-            self._stored.read_orthogonal, self._write_with(orthogonal, self._stored.write_orthogonal)
+            self.stored.read_orthogonal, self._write_with(orthogonal, self.stored.write_orthogonal)
         )
 
     @property
     def vindex(self) -> Selector:
         """Pointwise indexing: integer arrays that pair up to points, ``array.vindex[[0, 1], [5, 7]]``."""
-        return Selector(self._stored.read_points, self._write_with(points, self._stored.write_points))
+        return Selector(self.stored.read_points, self._write_with(points, self.stored.write_points))
 
     def _write_with(self, select: Select, write: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
         return lambda index, value: self._write(select, write, index, value)
@@ -278,7 +278,7 @@ class ZarrSurface:
         """
         if _is_asked(options):
             return self.zarr().get_basic_selection(selection, **options)
-        return _value(self._stored.read(basic_index(selection)))
+        return _value(self.stored.read(basic_index(selection)))
 
     def set_basic_selection(self, selection: Any, value: Any, **options: Any) -> None:
         """Write to integers and slices.
@@ -290,7 +290,7 @@ class ZarrSurface:
         array([509,   9,   9], dtype=uint16)
         """
         _refuse(options)
-        self._write(basic_or_fancy, self._stored.write, basic_index(selection), value)
+        self._write(basic_or_fancy, self.stored.write, basic_index(selection), value)
 
     def get_orthogonal_selection(self, selection: Any, **options: Any) -> Any:
         """Read one integer, slice, list or mask per axis, each along its own axis.
@@ -303,7 +303,7 @@ class ZarrSurface:
         """
         if _is_asked(options):
             return self.zarr().get_orthogonal_selection(selection, **options)
-        return _value(self._stored.read_orthogonal(selection))
+        return _value(self.stored.read_orthogonal(selection))
 
     def set_orthogonal_selection(self, selection: Any, value: Any, **options: Any) -> None:
         """Write to one integer, slice, list or mask per axis, each along its own axis.
@@ -315,7 +315,7 @@ class ZarrSurface:
         array([56,  0,  0, 59], dtype=uint16)
         """
         _refuse(options)
-        self._write(orthogonal, self._stored.write_orthogonal, selection, value)
+        self._write(orthogonal, self.stored.write_orthogonal, selection, value)
 
     def get_coordinate_selection(self, selection: Any, **options: Any) -> Any:
         """Read points: one integer or array of integers per axis, which pair up.
@@ -327,7 +327,7 @@ class ZarrSurface:
         """
         if _is_asked(options):
             return self.zarr().get_coordinate_selection(selection, **options)
-        return self._stored.read_points(coordinates_index(selection))
+        return self.stored.read_points(coordinates_index(selection))
 
     def set_coordinate_selection(self, selection: Any, value: Any, **options: Any) -> None:
         """Write to points: one integer or array of integers per axis, which pair up.
@@ -344,7 +344,7 @@ class ZarrSurface:
         values = np.asarray(value)
         if values.ndim and values.size == np.prod(shape, dtype=int):
             value = values.reshape(shape)
-        self._write(points, self._stored.write_points, where, value)
+        self._write(points, self.stored.write_points, where, value)
 
     def get_mask_selection(self, mask: Any, **options: Any) -> Any:
         """Read the voxels where a mask of the array's shape is true.
@@ -356,7 +356,7 @@ class ZarrSurface:
         """
         if _is_asked(options):
             return self.zarr().get_mask_selection(mask, **options)
-        return self._stored.read_points(mask_index(mask, self.shape))
+        return self.stored.read_points(mask_index(mask, self.shape))
 
     def set_mask_selection(self, mask: Any, value: Any, **options: Any) -> None:
         """Write to the voxels where a mask of the array's shape is true.
@@ -368,7 +368,7 @@ class ZarrSurface:
         100
         """
         _refuse(options)
-        self._write(points, self._stored.write_points, mask_index(mask, self.shape), value)
+        self._write(points, self.stored.write_points, mask_index(mask, self.shape), value)
 
     def get_block_selection(self, selection: Any, **options: Any) -> Any:
         """Read whole blocks (shards, or chunks where there are none) by their place in the grid of blocks.
@@ -380,7 +380,7 @@ class ZarrSurface:
         """
         if _is_asked(options):
             return self.zarr().get_block_selection(selection, **options)
-        return self._stored.read(self._blocks(selection))
+        return self.stored.read(self._blocks(selection))
 
     def set_block_selection(self, selection: Any, value: Any, **options: Any) -> None:
         """Write to whole blocks (shards, or chunks where there are none) by their place in the grid of blocks.
@@ -392,7 +392,7 @@ class ZarrSurface:
         array([0, 5], dtype=uint16)
         """
         _refuse(options)
-        self._write(basic_or_fancy, self._stored.write, self._blocks(selection), value)
+        self._write(basic_or_fancy, self.stored.write, self._blocks(selection), value)
 
     @property
     def blocks(self) -> BlockSelector:
@@ -400,7 +400,7 @@ class ZarrSurface:
         return BlockSelector(self)
 
     def _blocks(self, selection: Any) -> tuple[slice, ...]:
-        meta = self._stored.meta
+        meta = self.stored.meta
         return blocks_index(selection, meta.shape, meta.files)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from lamella.nodes.image_array import ImageArray
-    from lamella.nodes.session import Place
+    from lamella.nodes.store_handle import NodePath
     from lamella.store.documents import NodeKind
     from lamella.types import JSON, JSONObject
 
@@ -41,7 +41,7 @@ class NodeAttributes(Attributes):
         What it is.
     """
 
-    def __init__(self, place: Place, kind: NodeKind = "group") -> None:
+    def __init__(self, place: NodePath, kind: NodeKind = "group") -> None:
         self._place = place
         self._kind = kind
 
@@ -53,12 +53,12 @@ class NodeAttributes(Attributes):
         return f"<attributes of {str(self._place)!r}: {', '.join(self) or 'none'}>"
 
     def _read(self) -> JSONObject:
-        documents, path = self._place.session.documents, self._place.path
+        documents, path = self._place.store_handle.documents, self._place.path
         return documents.group(path) if self._kind == "group" else attributes_of_array(documents, path)
 
     def _edit(self, change: Callable[[JSONObject], JSONObject]) -> None:
-        documents, path = self._place.session.documents, self._place.path
-        self._place.session.require_writable("change the attributes", path)
+        documents, path = self._place.store_handle.documents, self._place.path
+        self._place.store_handle.require_writable("change the attributes", path)
         if self._kind == "group":
             documents.edit_group(path, change)
         else:
@@ -125,7 +125,7 @@ class NodeArray(zarr.Array[Any]):
     Values that the data type cannot hold are refused: zarr-python stores 70000 as 4464 in uint16.
     """
 
-    _place: Place
+    _place: NodePath
 
     @property
     def attrs(self) -> Attributes:
@@ -189,7 +189,7 @@ class NodeArray(zarr.Array[Any]):
 class NodeGroup(zarr.Group):
     """The zarr-python group of a node; its attributes are the node's, and so are those of its members."""
 
-    _place: Place
+    _place: NodePath
 
     @property
     def attrs(self) -> Attributes:
@@ -220,23 +220,23 @@ class NodeGroup(zarr.Group):
 
     def _ours(self, node: zarr.Group | zarr.Array[Any]) -> NodeGroup | NodeArray:
         """Return a member of zarr-python as one of ours."""
-        place = type(self._place)(self._place.session, node.path)
+        place = type(self._place)(self._place.store_handle, node.path)
         return _group(node, place) if isinstance(node, zarr.Group) else _array(node, place)
 
 
-def _group(found: zarr.Group, place: Place) -> NodeGroup:
+def _group(found: zarr.Group, place: NodePath) -> NodeGroup:
     group = NodeGroup(found._async_group)
     object.__setattr__(group, "_place", place)  # the class is frozen
     return group
 
 
-def _array(found: zarr.Array[Any], place: Place) -> NodeArray:
+def _array(found: zarr.Array[Any], place: NodePath) -> NodeArray:
     array = NodeArray(found._async_array)
     array._place = place
     return array
 
 
-def open_group(place: Place) -> NodeGroup:
+def open_group(place: NodePath) -> NodeGroup:
     """Open the zarr-python group at a place, for writing where the store accepts changes.
 
     Raises
@@ -249,7 +249,7 @@ def open_group(place: Place) -> NodeGroup:
     return _group(_opened(zarr.open_group, place, use_consolidated=False), place)
 
 
-def open_array(place: Place) -> NodeArray:
+def open_array(place: NodePath) -> NodeArray:
     """Open the zarr-python array at a place, for writing where the store accepts changes.
 
     Raises
@@ -262,8 +262,8 @@ def open_array(place: Place) -> NodeArray:
     return _array(_opened(zarr.open_array, place), place)
 
 
-def _opened(opener: Any, place: Place, **options: Any) -> Any:
-    session = place.session
+def _opened(opener: Any, place: NodePath, **options: Any) -> Any:
+    session = place.store_handle
     documents = session.documents
     try:
         return opener(

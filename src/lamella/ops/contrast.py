@@ -94,7 +94,7 @@ def _write(position: Position, windows: Mapping[_Key, WindowDict]) -> None:
     names = position.channel_names
     wanted = {index: windows[key] for index, key in enumerate(_keys(names)) if key in windows}
     if wanted:
-        position._live.edit(lambda meta: edits.set_windows(named(meta, names), wanted))
+        position.document.edit(lambda meta: edits.set_windows(named(meta, names), wanted))
 
 
 def choose_windows(positions: Sequence[Position], workers: Workers = THREADS) -> dict[_Key, WindowDict]:
@@ -138,7 +138,7 @@ def _sample(field: _Field) -> dict[_Key, Array]:
     position = field.position
     # Levels that do not show what was written to level 0 would give the contrast of other pixels.
     array = position.data if stale_levels(position) else level_for(position, _SIDE)[1]
-    check_dtype(array.dtype, str(position._place))
+    check_dtype(array.dtype, str(position.node_path))
     axes = PlaneAxes.of(position.axes, array.ndim)
     found: dict[_Key, Array] = {}
     for channel, key in enumerate(_keys(position.channel_names)):
@@ -153,7 +153,7 @@ def _sample(field: _Field) -> dict[_Key, Array]:
 
 def is_rgb(position: Position) -> bool:
     """Return whether the channels of an image were converted from an image in colour."""
-    own = position._documents.group(position.path).get("lamella")
+    own = position.documents.group(position.path).get("lamella")
     return isinstance(own, dict) and own.get("samples") == "rgb"
 
 

@@ -110,8 +110,8 @@ def _entry(label: int) -> LabelColorMeta:
 def _drop_table(image: LabelImage) -> None:
     image._edit_image_label(lambda meta: meta.model_copy(update={"colors": None}))
     warnings.warn(
-        f"The label image {image._place} has more than {MOST_COLORS} labels, and no table of colours is stored for so "
-        "many: viewers show labels without a table in colours of their own. set_colors({...}) stores chosen ones.",
+        f"The label image {image.node_path} has more than {MOST_COLORS} labels, and no table of colours is stored for "
+        "so many: viewers show labels without a table in colours of their own. set_colors({...}) stores chosen ones.",
         UserWarning,
         stacklevel=4,
     )

@@ -19,7 +19,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.nodes.image_array import ImageArray
 from lamella.ops.execution import THREADS, Workers, run
 from lamella.ops.pyramids import unlisted
-from lamella.ops.pyramids.level import level_factors
+from lamella.ops.pyramids.level_factors import level_factors
 from lamella.ops.pyramids.plan import ended
 from lamella.ops.pyramids.pyramid import make_unlisted, recompute_levels
 from lamella.ops.pyramids.update import begin_update
@@ -40,13 +40,13 @@ def fill_levels(image: LabelImage) -> None:
     """Compute the pixels of all levels that a label image lists below the finest."""
     if len(image.dataset_paths) < 2:
         return
-    levels = [image._level(path) for path in image.dataset_paths]
+    levels = [image.open_level(path) for path in image.dataset_paths]
     sizes = [image.get_effective_scale(path) for path in image.dataset_paths]
     if whole_factors([level.shape for level in levels], sizes) is not None:
         recompute_levels(image, "mode", THREADS)
         return
     take_centres(levels, sizes)
-    image._live.edit(describe_centres)
+    image.document.edit(describe_centres)
 
 
 def make_levels(
@@ -69,14 +69,14 @@ def make_levels(
         What does the work.
     """
     base, model = image.data, add(image.metadata)
-    source = pinned(base._stored)
+    source = pinned(base.stored)
     sizes = [geometry.effective_scale(model, path) for path in (image.dataset_paths[0], *planned)]
     steps = whole_factors([source.meta.shape, *(meta.shape for meta in planned.values())], sizes)
     if steps is not None:
         make_unlisted(image, source, planned, dict(zip(planned, steps, strict=True)), add, "mode", workers)
         return
     name = unlisted.begin_unlisted(image, planned, lambda: begin_update(image, planned))
-    arrays = [base, *(ImageArray(image._place.child(path)) for path in planned)]
+    arrays = [base, *(ImageArray(image.node_path.child(path)) for path in planned)]
     take_centres(arrays, sizes, workers.jobs)
     plan = [
         source,

@@ -32,7 +32,7 @@ from lamella.ops.copy import Source, as_source, write_array
 from lamella.ops.execution import THREADS, Workers
 from lamella.ops.label_levels import check_levels, fill_levels, make_levels, steps_between
 from lamella.ops.pyramids.downsample import downsampled_shape
-from lamella.ops.pyramids.level import level_factors
+from lamella.ops.pyramids.level_factors import level_factors
 from lamella.ops.pyramids.plan import planned_arrays
 from lamella.ops.pyramids.pyramid import delete_pyramid
 from lamella.spec import edits, geometry
@@ -70,10 +70,10 @@ def create_label(
     It is listed last, whole with its levels: a kill leaves a folder that no list names.
     """
     _check_label_name(name)
-    position = Position(labels._place.parent)
-    levels = [position._level(path) for path in position.dataset_paths]
+    position = Position(labels.node_path.parent)
+    levels = [position.open_level(path) for path in position.dataset_paths]
     if not levels:
-        raise InvalidArgumentError(f"{position._place} holds no image yet that {name!r} could label.")
+        raise InvalidArgumentError(f"{position.node_path} holds no image yet that {name!r} could label.")
     check_levels(name, levels)
     source = _integers(as_source(data), name)
     kept = _kept_axes(position, levels[0], source, name)
@@ -82,7 +82,7 @@ def create_label(
         properties=property_rows(properties),
         source={"image": "../../"},
     )
-    documents, place = labels._documents, labels._place.child(name)
+    documents, place = labels.documents, labels.node_path.child(name)
     attributes = _image_attributes(position, name, kept, meta)
     arrays = {
         place.child(path).path: _level_like(level, source, kept, position)
@@ -90,7 +90,7 @@ def create_label(
     }
     with documents.lock(position.path):  # of several that create one name at a time, one does
         if name in labels._listed() or documents.storage.exists(place.path):
-            raise NodeExistsError(f"{position._place} has labels {name!r} already. Delete them first.")
+            raise NodeExistsError(f"{position.node_path} has labels {name!r} already. Delete them first.")
         try:
             documents.put_arrays(arrays)
             documents.put_group(place.path, attributes)
@@ -99,7 +99,7 @@ def create_label(
             raise
     try:
         image = LabelImage(place)
-        write_array(ImageArray(image.data._place), source)  # colours that were given stay as they are
+        write_array(ImageArray(image.data.node_path), source)  # colours that were given stay as they are
         fill_levels(image)
     except BaseException:
         documents.storage.delete(place.path)
@@ -129,7 +129,7 @@ def _kept_axes(position: Position, finest: ImageArray, source: Source, name: str
     axes = position.axes
     if len(axes) != finest.ndim:
         raise MetadataError(
-            f"Cannot make the labels {name!r}: the metadata of {position._place} list {len(axes)} axes, and its "
+            f"Cannot make the labels {name!r}: the metadata of {position.node_path} list {len(axes)} axes, and its "
             f"array has shape {finest.shape}. lamella.validate() lists all that is wrong."
         )
     channel = channel_axis(axes)
@@ -139,8 +139,8 @@ def _kept_axes(position: Position, finest: ImageArray, source: Source, name: str
             return kept
     shapes = " or ".join(str(tuple(finest.shape[i] for i in kept)) for kept in dict.fromkeys(choices))
     raise InvalidArgumentError(
-        f"The labels {name!r} of shape {source.shape} do not fit the image {position._place} of shape {finest.shape}: "
-        f"they need the shape {shapes}."
+        f"The labels {name!r} of shape {source.shape} do not fit the image {position.node_path} of shape "
+        f"{finest.shape}: they need the shape {shapes}."
     )
 
 
@@ -172,7 +172,7 @@ def _label_array(
     return new_array(
         shape,
         dtype,
-        zarr_format=position._session.version.zarr_format,
+        zarr_format=position.store_handle.version.zarr_format,
         chunks=chunks,
         shards=shards,
         compressor=_COMPRESSOR,
@@ -183,7 +183,7 @@ def _label_array(
 def _image_attributes(
     position: Position, name: str, kept: tuple[int, ...], label: ImageLabelMeta
 ) -> JSONObject:
-    version = position._session.version
+    version = position.store_handle.version
     image = position.metadata.multiscales[0]
     meta = edits.new_images([_typed(image.axes[i]) for i in kept], [], name=name)
     meta.omero = None
@@ -235,7 +235,7 @@ def match_levels(position: Position, workers: Workers = THREADS) -> None:
             _match_label(position, labels[name], workers)
         except LamellaError as fault:
             warnings.warn(
-                f"The label image {name!r} of {position._place} was not given the levels of its image: {fault}",
+                f"The label image {name!r} of {position.node_path} was not given the levels of its image: {fault}",
                 UserWarning,
                 stacklevel=5,
             )
@@ -247,7 +247,7 @@ def _match_label(position: Position, image: LabelImage, workers: Workers) -> Non
     if not image.dataset_paths or len(image.dataset_paths) == len(paths):
         return
     base, names = image.data, position.axis_names
-    check_levels(image.name, [position._level(path) for path in paths])
+    check_levels(image.name, [position.open_level(path) for path in paths])
     (finest, *levels), _ = planned_arrays(position)
     transforms = image.metadata.multiscales[0].datasets[0].coordinate_transformations or []
     plan: list[tuple[str, ArrayMeta, list[TransformationMeta]]] = []
@@ -268,8 +268,8 @@ def _match_label(position: Position, image: LabelImage, workers: Workers) -> Non
                 for axis, n in zip(image.axis_names, base.shape, strict=True)
             )
         meta = array_like(
-            base._meta,
-            zarr_format=base._meta.zarr_format,
+            base.meta,
+            zarr_format=base.meta.zarr_format,
             shape=shape,
             dimension_names=[axis.name for axis in image.axes],
         )
@@ -301,12 +301,12 @@ def _edit_list(labels: Labels, change: Callable[[list[str]], list[str]]) -> None
     Label images that are there and were not listed are listed with it. A list is never empty: with its last name it
     goes, and the group too when nothing else is in it.
     """
-    documents = labels._documents
+    documents = labels.documents
     if documents.kind(labels.path) is None:
-        documents.put_group(labels.path, labels._session.version.with_ome({}, {}))
+        documents.put_group(labels.path, labels.store_handle.version.with_ome({}, {}))
 
     def edit(attributes: JSONObject) -> JSONObject:
-        version = labels._session.version_of(attributes)
+        version = labels.store_handle.version_of(attributes)
         meta = version.load(LabelsMeta, attributes) or LabelsMeta(labels=[])
         names = list(dict.fromkeys(change(labels._listed())))
         if names:
@@ -319,9 +319,9 @@ def _edit_list(labels: Labels, change: Callable[[list[str]], list[str]]) -> None
 
 def _delete_empty_group(labels: Labels) -> None:
     """Delete a labels group that says nothing and holds nothing."""
-    documents = labels._documents
+    documents = labels.documents
     found = documents.group(labels.path)
-    nothing = labels._session.version_of(found).with_ome({}, {})
+    nothing = labels.store_handle.version_of(found).with_ome({}, {})
     if found == nothing and not documents.children(labels.path):
         documents.delete(labels.path)
 
@@ -329,18 +329,18 @@ def _delete_empty_group(labels: Labels) -> None:
 def delete_label(labels: Labels, name: str) -> None:
     """Delete a label image, or what lies below one; see :meth:`Labels.__delitem__`."""
     first, _, rest = name.partition("/")
-    path = labels._place.child(first).path
+    path = labels.node_path.child(first).path
     # What a killed creation or deletion left is not listed, and in the way of a new one.
-    if first not in labels._listed() and (rest or not labels._documents.storage.exists(path)):
-        raise labels._missing(name)
+    if first not in labels._listed() and (rest or not labels.documents.storage.exists(path)):
+        raise labels.missing_error(name)
     if rest:
         del labels[first][rest]
         return
-    labels._documents.storage.check_deletable(path)
-    with labels._documents.lock(labels._place.parent.path):
+    labels.documents.storage.check_deletable(path)
+    with labels.documents.lock(labels.node_path.parent.path):
         _edit_list(labels, lambda names: [known for known in names if known != name])
-        if labels._documents.storage.exists(path):
-            labels._documents.delete(path)
+        if labels.documents.storage.exists(path):
+            labels.documents.delete(path)
         _delete_empty_group(labels)
 
 
@@ -350,31 +350,31 @@ def rename_label(labels: Labels, old: str, new: str) -> None:
     A rename that was killed half way is finished by the same call.
     """
     _check_label_name(new)
-    with labels._documents.lock(labels._place.parent.path):
+    with labels.documents.lock(labels.node_path.parent.path):
         _rename_alone(labels, old, new)
 
 
 def _rename_alone(labels: Labels, old: str, new: str) -> None:
     """Rename a label image, under the lock of the position's members."""
-    listed, documents = labels._listed(), labels._documents
-    source, target = labels._place.child(old).path, labels._place.child(new).path
+    listed, documents = labels._listed(), labels.documents
+    source, target = labels.node_path.child(old).path, labels.node_path.child(new).path
     there = documents.storage.exists(target)
     # Listed but not there, while the new one is there and was not listed: what a killed rename leaves.
     moved = old in listed and not documents.storage.exists(source) and there and new not in labels._named()
     if not moved:
         if old not in listed or not documents.storage.exists(source):
             raise NodeNotFoundError(
-                f"{labels._place} has no labels {old!r} to rename. They are: {', '.join(listed) or 'none'}."
+                f"{labels.node_path} has no labels {old!r} to rename. They are: {', '.join(listed) or 'none'}."
             )
         if old == new:
             return
         if new in listed or there:
             raise NodeExistsError(
-                f"Cannot rename the labels {old!r} to {new!r}: {labels._place} has {new!r} already."
+                f"Cannot rename the labels {old!r} to {new!r}: {labels.node_path} has {new!r} already."
             )
         documents.move(source, target)
     _edit_list(labels, lambda names: [new if known == old else known for known in names])
-    LabelImage(labels._place.child(new))._live.edit(functools.partial(_renamed, old=old, new=new))
+    LabelImage(labels.node_path.child(new)).document.edit(functools.partial(_renamed, old=old, new=new))
 
 
 def _renamed(meta: ImagesMeta, old: str, new: str) -> ImagesMeta:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lamella.nodes.session import Place
+    from lamella.nodes.store_handle import NodePath
 
 _DEEPEST = 8
 """Wrappers around a stored array, and nested tuples of a task: no real ones are deeper."""
 
 
-def reads_from(data: Any, place: Place) -> bool:
+def reads_from(data: Any, place: NodePath) -> bool:
     """Tell whether a source reads, or will read, the array at a place.
 
     Parameters
@@ -34,10 +34,10 @@ def reads_from(data: Any, place: Place) -> bool:
     --------
     >>> from lamella.ops.sources import reads_from
     >>> lazy = position["0"].dask_array() + 1
-    >>> reads_from(lazy, position["0"]._place), reads_from(np.ones(3), position["0"]._place)
+    >>> reads_from(lazy, position["0"].node_path), reads_from(np.ones(3), position["0"].node_path)
     (True, False)
     """
-    wanted = _address(place.session.name, place.path)
+    wanted = _address(place.store_handle.name, place.path)
     return any(found == wanted for found in _addresses(data, 0))
 
 

@@ -22,7 +22,7 @@ from lamella.store.formats import FORMATS, METADATA_FILES, V2, V3
 from lamella.store.json_document import RepeatedKeyError, is_deeper, once_each
 from lamella.store.keys import is_key, join
 from lamella.store.misplaced import foreign_key
-from lamella.store.stored_places import stored_places
+from lamella.store.stored_chunks import stored_places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import Discriminator, Tag
 
-from lamella.errors import InvalidArgumentError, MetadataError, shown
+from lamella.errors import InvalidArgumentError, MetadataError, short_repr
 from lamella.spec.base import MetaModel
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def axes_from_json(document: JSON, location: str = "axes") -> list[AxisMeta]:
     [AxisMeta(name='x', type='space', unit='micron')]
     """
     if not isinstance(document, list):
-        raise MetadataError(f"{location}: expected a list of axes, found {shown(document)}")
+        raise MetadataError(f"{location}: expected a list of axes, found {short_repr(document)}")
     return [
         _CLASS_OF_BRANCH[_branch(axis)].from_json(axis, f"{location}[{index}]")
         for index, axis in enumerate(document)

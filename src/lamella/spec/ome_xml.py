@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from lamella.errors import MetadataError, shown
+from lamella.errors import MetadataError, short_repr
 from lamella.spec.ome_image import OMEImage
 from lamella.spec.units import is_size, unit_name
 
@@ -91,7 +91,7 @@ def parse_ome_xml(data: bytes, where: str) -> Element:
         raise damaged(where, str(error)) from error
     name = root.tag.rpartition("}")[2]
     if name != "OME":
-        raise damaged(where, f"its root element is {shown(name)}, not OME")
+        raise damaged(where, f"its root element is {short_repr(name)}, not OME")
     return root
 
 

@@ -26,14 +26,14 @@ from lamella.errors import (
     StorageError,
     TooLargeError,
 )
-from lamella.store import coverage
+from lamella.store import chunk_grid
 from lamella.store.assignment import cast, cast_for, check_out, last_wins
 from lamella.store.engine import Engine, EngineName, open_engine, opening
 from lamella.store.keys import join
-from lamella.store.limits import check_block
+from lamella.store.memory_limits import check_block
 from lamella.store.selection import Index, Selection, basic_or_fancy, orthogonal, points
 from lamella.store.service_errors import raised_by_storage
-from lamella.store.stored_places import stored_places
+from lamella.store.stored_chunks import stored_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -356,7 +356,7 @@ class StoredArray:
 
         Files that it fills need no lock: whoever writes to them at the same time writes to the same pixels.
         """
-        names = coverage.lock_names(coverage.unfilled_files(meta, selection, coverage.LOCKS))
+        names = chunk_grid.lock_names(chunk_grid.unfilled_files(meta, selection, chunk_grid.LOCKS))
         with ExitStack() as locks:
             for name in names:
                 if name not in self._held:
@@ -484,7 +484,7 @@ class StoredArray:
 
     def _damaged_key(self, meta: ArrayMeta, selection: Selection) -> str | None:
         """Name the first file of a selection that cannot be decoded, by reading them one by one."""
-        from lamella.store.box_writes import as_selection
+        from lamella.store.write_plan import as_selection
 
         engine = self._engine_for(meta)
         box = tuple(
@@ -493,7 +493,7 @@ class StoredArray:
             else slice(int(axis.min()), int(axis.max()) + 1, 1)
             for axis in selection.axes
         )
-        for place in itertools.islice(coverage.files_of(meta, box), _MOST_SEARCHED):
+        for place in itertools.islice(chunk_grid.files_of(meta, box), _MOST_SEARCHED):
             try:
                 engine.read(as_selection(meta.file_box(place)))
             except Exception as error:  # whatever the decoder raises, this is the file

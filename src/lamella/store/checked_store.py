@@ -44,7 +44,7 @@ class CheckedStore(WrapperStore[Any]):
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         """Get a file or a part of one; one of no bytes is an error."""
-        self._storage.is_plain(key)
+        self._storage.check_file(key)
         service = self._storage.service
         if service is None:
             found = await self._store.get(key, prototype, byte_range)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from lamella.store import coverage
+from lamella.store import chunk_grid
 from lamella.store.selection import crossed
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _of_axis(
     """Return the files along one axis, and the chunks in each."""
     chunk, length = meta.chunks[axis], meta.shape[axis]
     files: list[tuple[int, list[_AxisPart]]] = []
-    for k, one, where in coverage.axis_parts(item, chunk):
+    for k, one, where in chunk_grid.axis_parts(item, chunk):
         start = k * chunk
         if isinstance(one, slice):
             inside: Any = slice(one.start - start, one.stop - start, one.step)

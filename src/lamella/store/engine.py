@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from lamella.errors import DamagedDataError, LamellaError, NotDecodedError
 from lamella.store.coding import coding_of
-from lamella.store.limits import check_files
+from lamella.store.memory_limits import check_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,7 +68,7 @@ def opening(storage: Storage, path: str, meta: ArrayMeta, where: str) -> Iterato
         It names settings that what is opened does not know.
     """
     check_files(meta, where)
-    storage.enter(path)
+    storage.check_folder(path)
     try:
         yield
     except LamellaError:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.store import coverage
-from lamella.store.box_writes import write_box
+from lamella.store import chunk_grid
 from lamella.store.keys import join
 from lamella.store.misplaced import MissingChunks
 from lamella.store.selection import crossed
 from lamella.store.service_errors import raised_by_storage
+from lamella.store.write_plan import write_box
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +119,7 @@ class ZarrEngine:
 
     def _write_by_shard(self, array: Any, selection: Selection, block: Array) -> None:
         """Change whole shards: zarr-python 3.1 fails when index arrays meet several inner chunks of a shard."""
-        for place, chosen, part in coverage.by_file(self._meta, selection, block):
+        for place, chosen, part in chunk_grid.by_file(self._meta, selection, block):
             box = self._meta.file_box(place)
             current = np.array(array.get_basic_selection(box))
             current[_inside(chosen, box)] = part

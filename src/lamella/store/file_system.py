@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from lamella.log import log
-from lamella.store.litter import private_name, remove_file
+from lamella.store.temporary_files import private_name, remove_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,14 +10,14 @@ import os
 from typing import TYPE_CHECKING, NoReturn
 
 from lamella.errors import InvalidNameError, StorageError
-from lamella.store.bounds import MOST_FOLDERS
 from lamella.store.file_system import fsync_path
-from lamella.store.litter import sweep_folder
+from lamella.store.path_guard import MOST_FOLDERS
+from lamella.store.temporary_files import sweep_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from lamella.store.bounds import Bounds
+    from lamella.store.path_guard import PathGuard
 
 
 class Folders:
@@ -33,10 +33,10 @@ class Folders:
         Raises what the system says as an error of the store: of what was tried, and where.
     """
 
-    def __init__(self, bounds: Bounds, fsync: bool, fail: Callable[[str, str, OSError], NoReturn]) -> None:
+    def __init__(self, bounds: PathGuard, fsync: bool, fail: Callable[[str, str, OSError], NoReturn]) -> None:
         self._root = bounds.root
         self._base = bounds.base
-        self._bounds = bounds
+        self._guard = bounds
         self._fsync = fsync
         self._fail = fail
         self._known: set[str] = set()
@@ -58,7 +58,7 @@ class Folders:
                 if above not in self._known:
                     self.make(above)
                 os.mkdir(self._base + folder)
-                self._bounds.note(folder)
+                self._guard.remember(folder)
             else:
                 self._make_root()
         except FileExistsError:
@@ -78,7 +78,7 @@ class Folders:
     def written(self, folder: str, inside: Iterable[str]) -> None:
         """Note a folder that was just written, with folders in it."""
         for path in (folder, *inside):
-            self._bounds.note(path)
+            self._guard.remember(path)
             self._note(path)
 
     def flush(self, folder: str) -> None:
@@ -95,10 +95,10 @@ class Folders:
 
     def _check(self, folder: str) -> None:
         """Refuse what is at the place of a folder and is none, or is not the store's."""
-        self._bounds.check(folder)
-        if self._bounds.is_alias(folder):
+        self._guard.check(folder)
+        if self._guard.is_alias(folder):
             raise InvalidNameError(
-                f"cannot make the folder {folder!r} in {self._root}: {self._bounds.told(folder)}"
+                f"cannot make the folder {folder!r} in {self._root}: {self._guard.describe_alias(folder)}"
             ) from None
         if not os.path.isdir(self._base + folder):
             raise StorageError(

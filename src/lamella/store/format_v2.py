@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError, shown
+from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError, short_repr
 from lamella.store.array_meta import DTYPES, ArrayMeta
 from lamella.store.compressor import Compressor, compressor_from_v2
 from lamella.store.format_v3 import fill_from_json, fill_to_json
@@ -63,16 +63,16 @@ def parse_array(document: JSONObject, attributes: JSONObject, node: str) -> Arra
     """
     where = document_name(node, V2.array)
     if document.get("zarr_format") != 2:
-        raise MetadataError(f"{where} has zarr_format {shown(document.get('zarr_format'))}, expected 2")
+        raise MetadataError(f"{where} has zarr_format {short_repr(document.get('zarr_format'))}, expected 2")
     shape = _lengths(document.get("shape"), "shape", where, 0)
     chunks = _lengths(document.get("chunks"), "chunks", where, 1)
     if len(shape) != len(chunks):
-        raise MetadataError(f"{where} has shape {shown(shape)}, but chunks {shown(chunks)}")
+        raise MetadataError(f"{where} has shape {short_repr(shape)}, but chunks {short_repr(chunks)}")
     if document.get("order", "C") not in ("C", "F"):
-        raise MetadataError(f"{where} has order {shown(document['order'])}, expected 'C' or 'F'")
+        raise MetadataError(f"{where} has order {short_repr(document['order'])}, expected 'C' or 'F'")
     separator = document.get("dimension_separator") or "."
     if separator not in ("/", "."):
-        raise MetadataError(f"{where} has dimension_separator {shown(separator)}, expected '/' or '.'")
+        raise MetadataError(f"{where} has dimension_separator {short_repr(separator)}, expected '/' or '.'")
     dtype = _dtype(document.get("dtype"), where)
     compressor, codecs = _codecs(document, where)
     return ArrayMeta(
@@ -96,7 +96,7 @@ def _lengths(value: JSON, what: str, where: str, least: int) -> Shape:
         isinstance(n, int) and not isinstance(n, bool) and least <= n < 1 << 62 for n in value
     ):
         raise MetadataError(
-            f"{where} has {what} {shown(value)}, expected a list of whole numbers from {least}"
+            f"{where} has {what} {short_repr(value)}, expected a list of whole numbers from {least}"
         )
     return tuple(value)
 
@@ -108,7 +108,7 @@ def _dtype(value: JSON, where: str) -> np.dtype[Any]:
         found = None
     if found is None or found.name not in DTYPES:
         kind = MetadataError if found is None and not _is_of_others(value) else NotDecodedError
-        raise kind(f"{where} has dtype {shown(value)}; supported are {', '.join(DTYPES)}")
+        raise kind(f"{where} has dtype {short_repr(value)}; supported are {', '.join(DTYPES)}")
     return found.newbyteorder("=")
 
 
@@ -126,11 +126,13 @@ def _codecs(document: JSONObject, where: str) -> tuple[Compressor | None, tuple[
     filters = document.get("filters") or []
     if not isinstance(filters, list) or not (stored is None or isinstance(stored, Mapping)):
         raise MetadataError(
-            f"{where} has compressor {shown(stored)} and filters {shown(filters)}, expected objects"
+            f"{where} has compressor {short_repr(stored)} and filters {short_repr(filters)}, expected objects"
         )
     try:
         compressor = compressor_from_v2(stored)
     except InvalidArgumentError as error:
-        raise MetadataError(f"{where} has a compressor {shown(stored)} that cannot be understood") from error
+        raise MetadataError(
+            f"{where} has a compressor {short_repr(stored)} that cannot be understood"
+        ) from error
     names = [str(f.get("id")) if isinstance(f, Mapping) else repr(f) for f in filters]
     return compressor, (*names, *((compressor.name,) if compressor else ()))

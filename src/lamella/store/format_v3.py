@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError, shown
+from lamella.errors import InvalidArgumentError, MetadataError, NotDecodedError, short_repr
 from lamella.store.array_meta import DTYPES, ArrayMeta, FillValue
 from lamella.store.compressor import Compressor, compressor_from_v3
 from lamella.store.formats import V3
@@ -41,12 +41,12 @@ def node_type(document: JSONObject, node: str) -> str:
     """
     if document.get("zarr_format") != 3:
         raise MetadataError(
-            f"{document_name(node, V3.group)} has zarr_format {shown(document.get('zarr_format'))}, expected 3"
+            f"{document_name(node, V3.group)} has zarr_format {short_repr(document.get('zarr_format'))}, expected 3"
         )
     kind = document.get("node_type")
     if kind not in ("group", "array"):
         raise MetadataError(
-            f"{document_name(node, V3.group)} has node_type {shown(kind)}, expected 'group' or 'array'"
+            f"{document_name(node, V3.group)} has node_type {short_repr(kind)}, expected 'group' or 'array'"
         )
     return str(kind)
 
@@ -121,7 +121,9 @@ def parse_array(document: JSONObject, node: str) -> ArrayMeta:
     shape = _shape(document.get("shape"), "shape", where)
     grid = _named(document.get("chunk_grid"), "chunk_grid", where)
     if grid[0] != "regular":
-        raise NotDecodedError(f"{where} has a chunk grid {shown(grid[0])}; only regular grids are supported")
+        raise NotDecodedError(
+            f"{where} has a chunk grid {short_repr(grid[0])}; only regular grids are supported"
+        )
     files = _shape(grid[1].get("chunk_shape"), "chunk_shape", where, least=1)
     dtype = _dtype(document.get("data_type"), where)
     chunks, codecs = _codecs(document.get("codecs"), where)
@@ -129,19 +131,21 @@ def parse_array(document: JSONObject, node: str) -> ArrayMeta:
     chunks = chunks or files
     if not len(shape) == len(files) == len(chunks):
         raise MetadataError(
-            f"{where} has shape {shown(shape)}, but chunks {shown(chunks)} in files of {shown(files)}"
+            f"{where} has shape {short_repr(shape)}, but chunks {short_repr(chunks)} in files of {short_repr(files)}"
         )
     if any(f % c for f, c in zip(files, chunks, strict=True)):
         raise MetadataError(
-            f"{where} has shards {shown(files)} that are no multiples of its chunks {shown(chunks)}"
+            f"{where} has shards {short_repr(files)} that are no multiples of its chunks {short_repr(chunks)}"
         )
     names = document.get("dimension_names")
     if names is not None and (not isinstance(names, list) or len(names) != len(shape)):
-        raise MetadataError(f"{where} has dimension_names {shown(names)} for {len(shape)} axes")
+        raise MetadataError(f"{where} has dimension_names {short_repr(names)} for {len(shape)} axes")
     encoding = _named(document.get("chunk_key_encoding", {"name": "default"}), "chunk_key_encoding", where)
     separator = encoding[1].get("separator", "/" if encoding[0] == "default" else ".")
     if encoding[0] not in ("default", "v2") or separator not in ("/", "."):
-        raise MetadataError(f"{where} has chunk keys {shown(encoding[0])} with separator {shown(separator)}")
+        raise MetadataError(
+            f"{where} has chunk keys {short_repr(encoding[0])} with separator {short_repr(separator)}"
+        )
     return ArrayMeta(
         shape,
         dtype,
@@ -182,7 +186,7 @@ def _named(value: JSON, what: str, where: str) -> tuple[str, Mapping[str, Any]]:
         configuration = value.get("configuration", {})
         if isinstance(configuration, dict):
             return value["name"], configuration
-    raise MetadataError(f"{where} has {what} {shown(value)}, expected an object with a name")
+    raise MetadataError(f"{where} has {what} {short_repr(value)}, expected an object with a name")
 
 
 def _shape(value: JSON, what: str, where: str, least: int = 0) -> Shape:
@@ -190,7 +194,7 @@ def _shape(value: JSON, what: str, where: str, least: int = 0) -> Shape:
         isinstance(n, int) and not isinstance(n, bool) and least <= n < 1 << 62 for n in value
     ):
         raise MetadataError(
-            f"{where} has {what} {shown(value)}, expected a list of whole numbers from {least}"
+            f"{where} has {what} {short_repr(value)}, expected a list of whole numbers from {least}"
         )
     return tuple(value)
 
@@ -200,7 +204,7 @@ def _dtype(value: JSON, where: str) -> np.dtype[Any]:
         name = value.get("name") if isinstance(value, dict) else value
         is_of_others = isinstance(name, str) and (isinstance(value, dict) or _KINDS_OF_OTHERS.fullmatch(name))
         raise (NotDecodedError if is_of_others else MetadataError)(
-            f"{where} has data_type {shown(value)}; supported are {', '.join(DTYPES)}"
+            f"{where} has data_type {short_repr(value)}; supported are {', '.join(DTYPES)}"
         )
     return np.dtype(value)
 
@@ -208,7 +212,7 @@ def _dtype(value: JSON, where: str) -> np.dtype[Any]:
 def _codecs(value: JSON, where: str) -> tuple[Shape | None, list[tuple[str, JSONObject]]]:
     """Return the inner chunks where there are shards, and the codecs of a chunk."""
     if not isinstance(value, list) or not value:
-        raise MetadataError(f"{where} has codecs {shown(value)}, expected a list with a codec in it")
+        raise MetadataError(f"{where} has codecs {short_repr(value)}, expected a list with a codec in it")
     codecs = [(_named(codec, "a codec", where)[0], codec) for codec in value]
     for name, codec in codecs:
         if name == "sharding_indexed":
@@ -225,7 +229,7 @@ def _compressor(codecs: list[tuple[str, JSONObject]], where: str) -> Compressor 
                 return compressor_from_v3(codec if isinstance(codec, dict) else {"name": name})
             except InvalidArgumentError as error:
                 raise MetadataError(
-                    f"{where} has a codec {shown(codec)} that cannot be understood"
+                    f"{where} has a codec {short_repr(codec)} that cannot be understood"
                 ) from error
     return None
 
@@ -258,7 +262,9 @@ def fill_from_json(value: JSON, dtype: np.dtype[Any], where: str) -> FillValue:
             raise ValueError("not a value of the dtype")
         return np.asarray(_real(value, dtype), dtype=dtype).item()  # type: ignore[no-any-return]
     except (ValueError, TypeError, OverflowError, struct.error) as error:
-        raise MetadataError(f"{where} has fill_value {shown(value)}, which is no {dtype.name}") from error
+        raise MetadataError(
+            f"{where} has fill_value {short_repr(value)}, which is no {dtype.name}"
+        ) from error
 
 
 def _real(value: JSON, dtype: np.dtype[Any]) -> Any:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamella.errors import DamagedDataError
-from lamella.store import coverage
+from lamella.store import chunk_grid
 from lamella.store.keys import join
-from lamella.store.stored_places import listings, stored_places
+from lamella.store.stored_chunks import listings, stored_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ def growing(
         with ExitStack() as held:
             # An ordinary writer replaces a file on the edge as far as the present shape reaches. It has to wait until
             # the new shape is published, or it would drop what is written beyond.
-            names = coverage.lock_names(_edge_files(meta, new))
+            names = chunk_grid.lock_names(_edge_files(meta, new))
             for name in names:
                 held.enter_context(storage.lock(join(array.path, name)))
             larger = array.reaching(new, frozenset(names))
@@ -137,7 +137,7 @@ def _edge_files(meta: ArrayMeta, new: Shape) -> list[Shape] | None:
         for axis, (n, m, f) in enumerate(zip(meta.shape, new, meta.files, strict=True))
         if m > n and n % f
     ]
-    if sum(prod(map(len, slab)) for slab in slabs) > coverage.LOCKS:
+    if sum(prod(map(len, slab)) for slab in slabs) > chunk_grid.LOCKS:
         return None
     return sorted({place for slab in slabs for place in itertools.product(*slab)})
 

@@ -9,8 +9,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from lamella.errors import InvalidArgumentError, MetadataError, shown
-from lamella.store.limits import binary_size
+from lamella.errors import InvalidArgumentError, MetadataError, short_repr
+from lamella.store.memory_limits import binary_size
 
 if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject
@@ -38,7 +38,7 @@ def once_each(pairs: Pairs) -> JSONObject:
         for key, value in pairs:
             if made[key] != value:
                 raise RepeatedKeyError(
-                    f"the key {shown(key)} stands in one object twice, with different values"
+                    f"the key {short_repr(key)} stands in one object twice, with different values"
                 )
     return made
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError
 from lamella.store.keys import ancestors, join, natural_order
-from lamella.store.stored_places import MOST_PLACES
+from lamella.store.stored_chunks import MOST_PLACES
 from lamella.store.zarr_storage import ZarrStorage
 
 if TYPE_CHECKING:

@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, NoReturn
 from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
 from lamella.log import log
 from lamella.store import file_system as system
-from lamella.store.bounds import Bounds
 from lamella.store.folders import Folders
 from lamella.store.formats import DOCUMENTS
 from lamella.store.json_document import check_size
 from lamella.store.keys import PRIVATE_PREFIX, check_key, is_private, natural_order
 from lamella.store.link_loops import names_in
-from lamella.store.litter import private_name, sweep_folder
 from lamella.store.locks import ReplacementLock, file_lock
+from lamella.store.path_guard import PathGuard
 from lamella.store.removal import PartlyRemovedError, check_removable, remove_folder
 from lamella.store.storage import Names, Stamp, Storage
+from lamella.store.temporary_files import private_name, sweep_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -73,9 +73,9 @@ class LocalStorage(Storage):
         self.fsync = fsync
         self.follow_links = follow_links
         self._no_link = 0 if follow_links else system.NO_LINK
-        self._bounds = Bounds(self.root, follow_links)
-        self._base = self._bounds.base
-        self.folders = Folders(self._bounds, fsync, self._fail)
+        self._guard = PathGuard(self.root, follow_links)
+        self._base = self._guard.base
+        self.folders = Folders(self._guard, fsync, self._fail)
 
     def __repr__(self) -> str:
         return f"LocalStorage({self.root!r}{', read_only=True' if self.read_only else ''})"
@@ -110,7 +110,7 @@ class LocalStorage(Storage):
     @property
     def merges_case(self) -> bool:
         """Whether names that differ by case only are one entry."""
-        return self._bounds.merges_case() is True
+        return self._guard.merges_case() is True
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -163,26 +163,26 @@ class LocalStorage(Storage):
         except OSError as error:
             if self.follow_links or error.errno not in system.MET_A_LINK:
                 raise
-        self._bounds.check(key)
+        self._guard.check(key)
         return os.open(path, system.READ)
 
     def _place(self, key: str) -> str:
         """Return the path of a key whose folder lies in the store; FileNotFoundError where there is no such folder."""
         folder, _, name = key.rpartition("/")
         # Asked for each document again and again: of a folder that is known, their names are no question.
-        if name not in DOCUMENTS or folder not in self._bounds.known:
+        if name not in DOCUMENTS or folder not in self._guard.known:
             check_key(key)
-            if not self._bounds.enter(folder):
+            if not self._guard.check_folder(folder):
                 raise FileNotFoundError(errno.ENOENT, "No such file or directory", key)
         return self._base + key
 
-    def enter(self, path: str) -> None:
-        """Refuse a folder that symbolic links lead out of the store; see `Bounds`."""
-        self._bounds.enter(path)
+    def check_folder(self, path: str) -> None:
+        """Refuse a folder that symbolic links lead out of the store; see `PathGuard`."""
+        self._guard.check_folder(path)
 
-    def is_plain(self, key: str) -> bool:
-        """Refuse a file that symbolic links lead out of the store; see `Bounds`."""
-        return self._bounds.is_plain(key)
+    def check_file(self, key: str) -> bool:
+        """Refuse a file that symbolic links lead out of the store; see `PathGuard`."""
+        return self._guard.check_file(key)
 
     def seen(self, key: str) -> os.stat_result | None:
         """Look at a file that is in the store itself: None of a link, of what is missing, or may not be seen."""
@@ -209,7 +209,7 @@ class LocalStorage(Storage):
         """List a folder, without temporary and lock files, and without links to a folder above (`link_loops`)."""
         check_key(prefix)
         try:
-            self.enter(prefix)
+            self.check_folder(prefix)
             names = names_in(self._base, prefix)
         except (FileNotFoundError, NotADirectoryError):
             return []
@@ -236,9 +236,9 @@ class LocalStorage(Storage):
             path = self._place(key)
             found = os.lstat(path)
             if S_ISLNK(found.st_mode):
-                self._bounds.check(key)
+                self._guard.check(key)
                 found = os.stat(path)
-            return None if self._bounds.is_alias(key) else found
+            return None if self._guard.is_alias(key) else found
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -300,21 +300,21 @@ class LocalStorage(Storage):
     def _forget(self) -> None:
         """Look at every folder anew: one was moved or removed."""
         self.folders.forget()
-        self._bounds.forget()
+        self._guard.forget()
 
     def _is_alias(self, path: str) -> bool:
         """Whether a name, or one of a folder above it, is only what the file system takes for another's."""
         try:
-            self.enter(path.rpartition("/")[0])
+            self.check_folder(path.rpartition("/")[0])
         except NodeNotFoundError:
             return True
-        return self._bounds.is_alias(path)
+        return self._guard.is_alias(path)
 
     def claim(self, path: str) -> None:
         """Refuse a folder that links lead out of the store."""
         self.check_writable(path)
         if check_key(path) not in self.folders:
-            self._bounds.check(path)
+            self._guard.check(path)
 
     def copy_in(self, source: LocalStorage, key: str, new: str) -> None:
         """Copy a file of another folder, as the system copies best, to take its place whole and atomically."""
@@ -334,7 +334,7 @@ class LocalStorage(Storage):
         """Remove a file or folder; never follows a link, and a link itself goes without what it names."""
         self.check_writable(prefix)
         path = self._base + check_key(prefix) if prefix else self.root
-        self._bounds.check(prefix.rpartition("/")[0])
+        self._guard.check(prefix.rpartition("/")[0])
         if self._is_alias(prefix):
             return
         self._forget()
@@ -372,7 +372,7 @@ class LocalStorage(Storage):
         """Refuse a folder of which something is protected, before anything that goes with its deletion is done."""
         super().check_deletable(prefix)
         path = self._base + check_key(prefix) if prefix else self.root
-        self._bounds.check(prefix.rpartition("/")[0])
+        self._guard.check(prefix.rpartition("/")[0])
         try:
             if S_ISDIR(os.lstat(path).st_mode):
                 check_removable(path, may_stay=not prefix)
@@ -391,7 +391,7 @@ class LocalStorage(Storage):
             raise InvalidNameError(f"cannot move {old!r} into itself, to {new!r}")
         if not os.path.lexists(source) or self._is_alias(old):
             raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.root}")
-        self._bounds.check(old.rpartition("/")[0])
+        self._guard.check(old.rpartition("/")[0])
         self.folders.make(new.rpartition("/")[0])
         if os.path.lexists(target) and not system.same_entry(source, target):
             raise NodeExistsError(f"cannot move {old!r} to {new!r}: {new!r} exists in {self.root}")
@@ -409,7 +409,7 @@ class LocalStorage(Storage):
         """Exchange the two names in one step where the system can, and remove the old folder."""
         self.check_deletable(path)
         target, source = self._base + check_key(path), self._base + check_key(by)
-        self._bounds.check(by.rpartition("/")[0])
+        self._guard.check(by.rpartition("/")[0])
         self._forget()
         try:
             done = not self._is_alias(path) and os.path.lexists(target) and system.exchange(source, target)
@@ -495,7 +495,7 @@ class LocalStorage(Storage):
         empty one harms nobody and its next holder removes it.
         """
         self.check_writable(prefix)
-        self.enter(check_key(prefix))
+        self.check_folder(check_key(prefix))
         top = self._base + prefix
         if not deep:
             return sweep_folder(top)
@@ -509,7 +509,7 @@ class LocalStorage(Storage):
 
     def kvstore(self, path: str) -> JSONObject | None:
         """TensorStore's file driver; it follows links below the folder."""
-        self.enter(check_key(path))
+        self.check_folder(check_key(path))
         folder = f"{self._base}{check_key(path)}".rstrip("/")
         return {"driver": "file", "path": folder + "/"}
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import DamagedDataError
 from lamella.store.keys import join
-from lamella.store.stored_places import stored_places
+from lamella.store.stored_chunks import stored_places
 
 if TYPE_CHECKING:
     from lamella.store.array_meta import ArrayMeta, ZarrFormat

@@ -11,7 +11,7 @@ import os
 import re
 from urllib.parse import unquote
 
-from lamella.errors import InvalidArgumentError, shown
+from lamella.errors import InvalidArgumentError, short_repr
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 _CRIPPLED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")
@@ -49,7 +49,7 @@ the URL as text, 's3://bucket/a.zarr', or for a folder of that name its absolute
     text = os.fspath(target) if isinstance(target, os.PathLike) else target
     if not isinstance(text, str) or not text or "\0" in text:
         raise InvalidArgumentError(
-            f"{shown(text)} is not a path: a path is text that is not empty and has no NUL character."
+            f"{short_repr(text)} is not a path: a path is text that is not empty and has no NUL character."
         )
     file = _FILE.match(text)
     if file is not None:

@@ -17,7 +17,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from lamella.store.litter import private_name
+from lamella.store.temporary_files import private_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

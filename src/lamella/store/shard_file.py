@@ -27,7 +27,7 @@ _COPIED = 4 << 20
 
 
 class File(Protocol):
-    """What a shard is written to: a `StagedFile`, or memory."""
+    """What a shard is written to: a `AtomicFile`, or memory."""
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Write bytes at a place."""

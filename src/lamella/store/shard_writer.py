@@ -23,14 +23,14 @@ from lamella.errors import (
     OutOfBoundsError,
     StorageError,
 )
-from lamella.store import coverage
+from lamella.store import chunk_grid
+from lamella.store.atomic_file import stage
 from lamella.store.chunk_files import ChunkFile
 from lamella.store.chunk_source import DamagedFileError, FileChange
 from lamella.store.coding import Coding, coding_of
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
 from lamella.store.shard_file import ShardFile
-from lamella.store.staged_file import stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -188,7 +188,7 @@ class ShardWriter:
         if not self._sink.needs_lock or (whole and len(self._cut) == prod(self.chunks)):
             self._sink.commit(self._meta, frozenset())
             return
-        (name,) = coverage.lock_names([self.place])
+        (name,) = chunk_grid.lock_names([self.place])
         with self._array.documents.storage.lock(join(self._array.path, name)):
             now = self._current()
             self._check_fits(now)
@@ -218,7 +218,7 @@ class ShardWriter:
             return
         chunks = (np.unravel_index(number, self.chunks) for number in self._cut)
         if not same or any(
-            _inside(now, self.place, chunk) != self._cut[coverage.number_of(chunk, self.chunks)]
+            _inside(now, self.place, chunk) != self._cut[chunk_grid.number_of(chunk, self.chunks)]
             for chunk in (tuple(int(k) for k in one) for one in chunks)
         ):
             raise OutOfBoundsError(
@@ -265,7 +265,7 @@ class ShardWriter:
                 f"shard {self.place} of {self._array} has {self.chunks} chunks along its axes, and none at "
                 f"{tuple(chunk)}"
             )
-        return coverage.number_of(tuple(chunk), self.chunks)
+        return chunk_grid.number_of(tuple(chunk), self.chunks)
 
     def _inside(self, chunk: Sequence[int]) -> Shape:
         inside = _inside(self._meta, self.place, chunk)

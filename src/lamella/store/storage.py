@@ -327,11 +327,11 @@ class Storage(ABC):
         del key
         return None
 
-    def enter(self, path: str) -> None:
+    def check_folder(self, path: str) -> None:
         """Check that a folder lies inside the store, before an engine reads it."""
         del path
 
-    def is_plain(self, key: str) -> bool:
+    def check_file(self, key: str) -> bool:
         """Check that a file lies inside the store, before an engine opens it; False where it is to be asked again."""
         del key
         return True

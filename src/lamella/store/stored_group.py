@@ -34,7 +34,7 @@ class StoredGroup:
     attributes : dict
         What it says. Shared: never to be changed.
     derived : dict
-        What nodes derive from their view of it; see `lamella.nodes.live`.
+        What nodes derive from their view of it; see `lamella.nodes.metadata_document`.
     """
 
     __slots__ = ("_made", "attributes", "data", "derived")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import InvalidArgumentError, MissingDependencyError, check_options
 from lamella.store.codec_threads import cpus
 from lamella.store.format_v3 import fill_to_json
-from lamella.store.limits import check_files
+from lamella.store.memory_limits import check_files
 
 if TYPE_CHECKING:
     from lamella.store.array_meta import ArrayMeta

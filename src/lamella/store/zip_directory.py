@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from lamella.errors import MetadataError, shown
+from lamella.errors import MetadataError, short_repr
 from lamella.store.keys import ancestors, fault_of_key
 
 if TYPE_CHECKING:
@@ -140,12 +140,12 @@ def read_directory(read: Callable[[int, int], bytes], name: str) -> Directory:
             continue
         if key in entries:
             raise refuse(
-                f"it has {shown(key)} twice, and which of them counts differs between readers. zarr-python reads the "
-                "last one: pack it again with lamella.pack(zarr.storage.ZipStore(path), destination)"
+                f"it has {short_repr(key)} twice, and which of them counts differs between readers. zarr-python reads "
+                "the last one: pack it again with lamella.pack(zarr.storage.ZipStore(path), destination)"
             )
         _add_folder(key.rpartition("/")[0], folders, entries, refuse)
         if key in folders:
-            raise refuse(f"{shown(key)} is a file and a folder in it")
+            raise refuse(f"{short_repr(key)} is a file and a folder in it")
         folders[key.rpartition("/")[0]].append(key.rpartition("/")[2])
         entries[key] = entry
     return Directory(entries, folders, end.comment, end.is_zip64)
@@ -211,19 +211,19 @@ def _parsed(data: bytes, end: _End, refuse: _Refusal) -> Iterator[tuple[str, Ent
             )
         name = _name(raw, flags, refuse)
         if flags & _ENCRYPTED:
-            raise refuse(f"{shown(name)} in it is encrypted: unpack it, and pack the folder again")
+            raise refuse(f"{short_repr(name)} in it is encrypted: unpack it, and pack the folder again")
         if method not in (_STORED, _DEFLATED):
             raise refuse(
-                f"{shown(name)} in it is compressed by method {method}, and only stored and deflated entries are read: "
-                "unpack it, and pack the folder with lamella pack"
+                f"{short_repr(name)} in it is compressed by method {method}, and only stored and deflated entries are "
+                "read: unpack it, and pack the folder with lamella pack"
             )
         if disk not in (0, _16):
             raise refuse("it is one part of an archive in several, which are not read: join them")
         if system == _UNIX and stat.S_ISLNK(attributes >> 16):
-            raise refuse(f"{shown(name)} in it is a symbolic link: unpack it, and pack the folder again")
+            raise refuse(f"{short_repr(name)} in it is a symbolic link: unpack it, and pack the folder again")
         deflated = method == _DEFLATED
         if (stored != size) if not deflated else size > _MOST_DEFLATED * stored + _16:
-            raise refuse(f"{shown(name)} in it has {stored} bytes and says that they become {size}")
+            raise refuse(f"{short_repr(name)} in it has {stored} bytes and says that they become {size}")
         yield name, Entry(header, n, stored, size, crc, deflated, 0, bool(flags & _DESCRIPTOR))
         at = name_at + n + m + k
     if at != len(data):
@@ -235,10 +235,10 @@ def _name(raw: bytes, flags: int, refuse: _Refusal) -> str:
     try:
         name = raw.decode() if flags & _UTF8 or raw.isascii() else raw.decode("cp437")
     except UnicodeDecodeError:
-        raise refuse(f"the name {shown(raw)} in it is no text") from None
+        raise refuse(f"the name {short_repr(raw)} in it is no text") from None
     fault = fault_of_key(name.removesuffix("/")) if name else "it is empty"
     if fault is not None:
-        raise refuse(f"it holds {shown(name)}, which is no path inside a store: {fault}")
+        raise refuse(f"it holds {short_repr(name)}, which is no path inside a store: {fault}")
     return name
 
 
@@ -268,7 +268,9 @@ def _placed(entries: list[tuple[str, Entry]], end: int, refuse: _Refusal) -> Ite
         room = following - entry.header
         if room < LOCAL.size + entry.name_length + entry.stored:
             name = next(name for name, other in entries if other == entry)
-            raise refuse(f"{shown(name)} in it overlaps what comes after it: it is damaged, or made to harm")
+            raise refuse(
+                f"{short_repr(name)} in it overlaps what comes after it: it is damaged, or made to harm"
+            )
         rooms[entry.header] = room
     return ((name, entry._replace(room=rooms[entry.header])) for name, entry in entries)
 
@@ -281,7 +283,7 @@ def _add_folder(
         return
     for path in [*ancestors(folder)[1:], folder]:
         if path in entries:
-            raise refuse(f"{shown(path)} is a file and a folder in it")
+            raise refuse(f"{short_repr(path)} is a file and a folder in it")
         if path not in folders:
             folders[path] = []
             above, _, name = path.rpartition("/")

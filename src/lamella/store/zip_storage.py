@@ -20,7 +20,7 @@ from lamella.store import json_document
 from lamella.store.addresses import title_in
 from lamella.store.formats import DOCUMENTS
 from lamella.store.keys import check_key, is_private, join, natural_order
-from lamella.store.limits import binary_size, check_bytes
+from lamella.store.memory_limits import binary_size, check_bytes
 from lamella.store.storage import ChangedError, Names, RangesRead, Storage
 from lamella.store.zip_directory import LOCAL, Directory, Entry, read_directory
 

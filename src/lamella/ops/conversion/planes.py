@@ -1,6 +1,6 @@
 """The planes of a source as an array that is read in blocks: decoded, sampled for contrast, counted.
 
-One worker reads a block, encodes its chunks and computes the lower levels, see :mod:`lamella.ops.pyramids.cascade`: no
+One worker reads a block, encodes its chunks and computes the lower levels, see :mod:`lamella.ops.pyramids.one_pass`: no
 pixel is read back from the store.
 
 Layer: ops.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lamella.ops.conversion.contrast import ContrastSampler
 from lamella.ops.conversion.layout import choose_block
 from lamella.ops.conversion.source import read_planes
-from lamella.ops.pyramids.gathering import unit_shape
+from lamella.ops.pyramids.level_assembler import unit_shape
 from lamella.ops.regions import nested
 from lamella.store.codec_threads import codec_threads
 from lamella.store.documents import new_array

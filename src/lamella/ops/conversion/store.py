@@ -184,14 +184,14 @@ def begin_image(image: ImagePlan, position: Position, settings: ImageSettings) -
             [TransformationMeta(type="scale", scale=scale)],
         )
     lower = begin_levels(position, settings.levels, "mean")
-    return Work(image.source, [(array._stored, (1,) * array.ndim), *lower])
+    return Work(image.source, [(array.stored, (1,) * array.ndim), *lower])
 
 
 def state_of_image(position: Position) -> str | None:
     """Return a fingerprint of the files of all levels."""
-    arrays = [position[path]._stored for path in position.dataset_paths]
+    arrays = [position[path].stored for path in position.dataset_paths]
     keys = [key for one in arrays for key in files_of_region(one, whole_region(one.meta.shape))]
-    return state_of(Files(position._documents.storage, keys))
+    return state_of(Files(position.documents.storage, keys))
 
 
 def end_image(image: ImagePlan, position: Position, sample: Sample) -> None:
@@ -265,7 +265,7 @@ def _add_source(position: Position, description: ImageDescription) -> None:
     def add(attributes: JSONObject) -> JSONObject:
         return {**attributes, "lamella": {**attributes.get("lamella", {}), **own}}
 
-    position._documents.edit_group(position.path, add)
+    position.documents.edit_group(position.path, add)
 
 
 def _base(path: str) -> str:

@@ -1,7 +1,7 @@
 """Writing the pixels of images: all levels in one pass over each source, in this process or on an executor.
 
 Defines the units and runs them. ``store`` writes metadata, ``planes`` reads blocks, and
-:mod:`lamella.ops.pyramids.cascade` is the pass itself.
+:mod:`lamella.ops.pyramids.one_pass` is the pass itself.
 
 Layer: ops.
 """
@@ -16,7 +16,7 @@ from lamella.ops.conversion.planes import PlanesArray
 from lamella.ops.execution import run
 from lamella.ops.jobs.journal import line_of
 from lamella.ops.jobs.units import Files, files_of_region, is_done, state_of
-from lamella.ops.pyramids.cascade import PassUnit, compute_unit
+from lamella.ops.pyramids.one_pass import PassUnit, compute_unit
 from lamella.ops.pyramids.passes import UNIT_BYTES, passes, unit_box
 from lamella.ops.regions import nested, region_shape, shrink, whole_region
 

@@ -118,7 +118,7 @@ def level_for(position: Position, size: int) -> tuple[str, ImageArray]:
     """
     for path in reversed(position.dataset_paths[1:]):
         try:
-            array = position._level(path)
+            array = position.open_level(path)
             if PlaneAxes.of(position.axes, array.ndim).side(array.shape) >= size:
                 return path, array
         except LamellaError:

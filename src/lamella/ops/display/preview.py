@@ -227,7 +227,7 @@ def channel_planes(
     present = list(all_channels(position))
     wanted = [name for name in names if name in present]
     if not wanted:
-        raise InvalidArgumentError(f"{position._place} has none of the channels {', '.join(names)}.")
+        raise InvalidArgumentError(f"{position.node_path} has none of the channels {', '.join(names)}.")
     _, array = level_for(position, size)
     axes, cut = _cut(position, array, options)
     planes = {}
@@ -318,7 +318,7 @@ def _label_plane(label: LabelImage, options: PreviewOptions, size: int) -> NDArr
     _, array = level_for(label, size)
     if array.dtype.kind not in "biu":
         raise MetadataError(
-            f"{label._place} is listed as labels, but holds {array.dtype}, not integers (LB-05)."
+            f"{label.node_path} is listed as labels, but holds {array.dtype}, not integers (LB-05)."
         )
     axes = PlaneAxes.of(label.axes, array.ndim)
     # Labels without time or Z lie over every plane of the image.

@@ -136,7 +136,7 @@ def _grid(node: Holder) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, tup
 
 
 def _store_name(node: Holder) -> str:
-    parts = str(node._place).rstrip("/").split("/")
+    parts = str(node.node_path).rstrip("/").split("/")
     return "/".join(parts[-2:]) if isinstance(node, Well) else parts[-1]
 
 

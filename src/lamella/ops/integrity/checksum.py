@@ -24,13 +24,13 @@ from lamella.ops.known_members import listed
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.validation.validate import place_of
 from lamella.store.documents import Documents
-from lamella.store.evidence import evidence
+from lamella.store.file_fingerprint import evidence
 from lamella.store.formats import DOCUMENTS, V2, V3
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
 from lamella.store.paths import local_path
 from lamella.store.storage import with_options
-from lamella.store.stored_places import is_beyond
+from lamella.store.stored_chunks import is_beyond
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
     from lamella.ops.progress import Progress
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.evidence import Evidence
+    from lamella.store.file_fingerprint import Evidence
     from lamella.store.storage import Storage
     from lamella.types import StrPath
 

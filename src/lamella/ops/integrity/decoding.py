@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from lamella.errors import LamellaError, StorageError, one_line
 from lamella.ops.regions import piece_shape, region_shape, regions
 from lamella.ops.scratch import scratch
-from lamella.store.evidence import evidence
+from lamella.store.file_fingerprint import evidence
 from lamella.store.keys import join
 from lamella.store.misplaced import check_keys
+from lamella.store.stored_chunks import stored_places
 from lamella.store.stored_files import NO_FILE
-from lamella.store.stored_places import stored_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.store.arrays import StoredArray
-    from lamella.store.evidence import Evidence
+    from lamella.store.file_fingerprint import Evidence
     from lamella.types import Shape
 
 _PIECE_BYTES = 2**20

@@ -26,8 +26,8 @@ from lamella.store.arrays import StoredArray
 from lamella.store.keys import join
 from lamella.store.misplaced import describe_foreign, foreign_key
 from lamella.store.storage import with_options
+from lamella.store.stored_chunks import stored_places
 from lamella.store.stored_files import look_at
-from lamella.store.stored_places import stored_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -290,12 +290,12 @@ def status(
         target if isinstance(target, NGFFNode) else open_ome_zarr(target, disable_path_checking=follow_links)
     )
     images: list[ImageStatus] = []
-    with logged("Look at the files of %s", node._place), reporting(progress, "images") as report_progress:
+    with logged("Look at the files of %s", node.node_path), reporting(progress, "images") as report_progress:
         count = Count(report_progress, "images")
         for image in _images(node):
             images.append(image)
             count.add()
-    return StoreStatus(str(node._place), tuple(images))
+    return StoreStatus(str(node.node_path), tuple(images))
 
 
 def _images(node: NGFFNode) -> Iterator[ImageStatus]:
@@ -327,7 +327,7 @@ def _is_unread(fault: LamellaError) -> bool:
 
 
 def _array_status(position: Position, level: str) -> ArrayStatus:
-    array = StoredArray(position._documents, join(position.path, level))
+    array = StoredArray(position.documents, join(position.path, level))
     meta, storage = array.meta, array.documents.storage
     axes = position.axes
     found = ArrayStatus(array.path, meta.shape, meta.chunks, time_axis(axes), channel_axis(axes))

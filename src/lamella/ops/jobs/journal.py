@@ -197,7 +197,7 @@ def stored_journal(storage: Storage, key: str) -> LocalFile | StoredObject:
     """Return where the journal of a store that is changed in place is kept, under a private key of the store."""
     if not isinstance(storage, LocalStorage):
         return StoredObject(storage, key)
-    storage.enter(key.rpartition("/")[0])
+    storage.check_folder(key.rpartition("/")[0])
     return LocalFile(storage.where(key))
 
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lamella.errors import LamellaError
 from lamella.ops.jobs.journal import line_of
-from lamella.store import coverage
-from lamella.store.evidence import fingerprints
+from lamella.store import chunk_grid
+from lamella.store.file_fingerprint import fingerprints
 from lamella.store.keys import join
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def digest(value: Any) -> str:
 def files_of_region(array: StoredArray, region: Region) -> list[str]:
     """Return the keys of the files of an array that a region touches."""
     meta = array.meta
-    return [join(array.path, meta.chunk_key(place)) for place in coverage.files_of(meta, region)]
+    return [join(array.path, meta.chunk_key(place)) for place in chunk_grid.files_of(meta, region)]
 
 
 def state_of(files: Files, *settings: Any) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
 from lamella.nodes.parts import read_part
-from lamella.nodes.session import Place, Session
+from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.well import plate_above
 from lamella.spec.plate import AcquisitionMeta, WellGroupMeta
 from lamella.spec.plate_edits import new_plate
@@ -62,32 +62,32 @@ def acquisition_of(position: Position) -> AcquisitionMeta:
     """Return the acquisition of a position as its plate describes it; one with id 0 where that is not known."""
     (unknown,) = new_plate().acquisitions or []
     try:
-        well = well_of(position._place)
+        well = well_of(position.node_path)
         if well is None:
             return unknown
         place, name = well
-        listed = read_part(place, WellGroupMeta, place.session.documents.group(place.path))
+        listed = read_part(place, WellGroupMeta, place.store_handle.documents.group(place.path))
         numbers = (
             [] if listed is None else [image.acquisition for image in listed.images if image.path == name]
         )
         if not numbers or numbers[0] is None:
             return unknown
         plate = plate_above(place, 2)
-        entries = (plate._live.model.acquisitions or []) if plate is not None else []
+        entries = (plate.document.own_model.acquisitions or []) if plate is not None else []
         return next((entry for entry in entries if entry.id == numbers[0]), AcquisitionMeta(id=numbers[0]))
     except LamellaError:
         return unknown  # a damaged well does not keep its positions from being copied
 
 
-def well_of(position: Place) -> tuple[Place, str] | None:
+def well_of(position: NodePath) -> tuple[NodePath, str] | None:
     """Return the well of a position, also of one that was opened by itself, and the name of the position in it."""
     if position.path:
         return position.parent, position.path.rpartition("/")[2]
-    storage = position.session.documents.storage
+    storage = position.store_handle.documents.storage
     documents = group_above(storage, 1, read_only=True)
-    if documents is None or documents.format != position.session.documents.format:
+    if documents is None or documents.format != position.store_handle.documents.format:
         return None
-    return Place(Session(documents, position.session.version), ""), path_below(storage, 1)
+    return NodePath(StoreHandle(documents, position.store_handle.version), ""), path_below(storage, 1)
 
 
 def _words(entry: AcquisitionMeta) -> str:

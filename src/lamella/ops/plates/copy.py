@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, NotDecodedError, StoreExistsError, counted
 from lamella.log import logged
 from lamella.nodes.position import Position
-from lamella.nodes.session import Place, Session
+from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.ops.execution import Workers, run
 from lamella.ops.jobs.units import do_task, tasks
 from lamella.ops.known_members import listed, unseen
@@ -24,7 +24,7 @@ from lamella.ops.plates.ome_facts import warn_of_files, write_facts
 from lamella.ops.plates.origins import Origins, copy_attributes, custom_attributes
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.rewriting.arrays import FileUnit, array_units
-from lamella.ops.rewriting.survey import moved_files, part_of_others
+from lamella.ops.rewriting.inventory import moved_files, part_of_others
 from lamella.ops.rewriting.upgrade_plan import has_ome
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec import plate_edits, versions
@@ -73,7 +73,7 @@ def from_positions(
     store_path = with_options(store_path, storage_options)
     _refuse_inside(store_path, sources.values())
     storage = open_storage(store_path)
-    workers.check_reach(storage, *(source._documents.storage for source in sources.values()))
+    workers.check_reach(storage, *(source.documents.storage for source in sources.values()))
     if not isinstance(storage, LocalStorage):
         return _copied(store_path, sources, _How(workers, progress))
     work = Workspace(storage.root, {"command": "from_positions"}, replaces=False)
@@ -105,7 +105,7 @@ class _CopyUnit:
     """A position to copy: can be pickled, and copied again without harm."""
 
     source: Position
-    target: Place
+    target: NodePath
     jobs: int | None
 
 
@@ -129,13 +129,13 @@ def _copied(
         mode="w-",
         channel_names=first.channel_names,
         axes=first.axes,
-        version=first._session.version.written_as,
+        version=first.store_handle.version.written_as,
     )
     try:
         # Files are copied several positions at a time, because a position may be one file; pixels that must be encoded
         # anew take all processors for one.
         recoded = any(
-            source._session.version.zarr_format != plate._documents.format for source in sources.values()
+            source.store_handle.version.zarr_format != plate.documents.format for source in sources.values()
         )
 
         within, workers = how.workers.jobs, how.workers
@@ -146,9 +146,9 @@ def _copied(
         else:
             many, within = _shared_out(workers, len(sources))
             workers = Workers(many)
-        units = (_CopyUnit(source, plate._place.child(path), within) for path, source in sources.items())
+        units = (_CopyUnit(source, plate.node_path.child(path), within) for path, source in sources.items())
         with (
-            logged("Copy %s to %s", counted(len(sources), "position"), plate._place),
+            logged("Copy %s to %s", counted(len(sources), "position"), plate.node_path),
             reporting(how.progress, "positions") as show,
         ):
             count = Count(show, "positions", len(sources))
@@ -157,7 +157,7 @@ def _copied(
         _list_positions(plate, sources, name)
         warn_of_files(sources.values())
     except BaseException:
-        plate._documents.storage.delete("")
+        plate.documents.storage.delete("")
         raise
     return plate
 
@@ -201,13 +201,13 @@ def _refuse_inside(store_path: StrPath | Store, sources: Iterable[Position]) -> 
         return
     target = os.path.realpath(storage.root)
     for source in sources:
-        storage = source._documents.storage
+        storage = source.documents.storage
         if not isinstance(storage, LocalStorage):
             continue
         folder = os.path.realpath(os.path.join(storage.root, source.path))
         if target == folder or target.startswith(folder + os.sep):
             raise InvalidArgumentError(
-                f"The new plate {target} would lie inside of the position {source._place} that it is made from. "
+                f"The new plate {target} would lie inside of the position {source.node_path} that it is made from. "
                 "Choose another path."
             )
 
@@ -220,23 +220,23 @@ def _list_positions(plate: Plate, sources: Mapping[str, Position], plate_name: s
     for path in sources:
         well, _, name = path.rpartition("/")
         wells.setdefault(well, []).append((name, ids[path]))
-    version = plate._session.version
+    version = plate.store_handle.version
     empty = version.with_ome({}, {})
-    groups = {plate._place.child(row).path: empty for row, _ in (well.split("/") for well in wells)}
+    groups = {plate.node_path.child(row).path: empty for row, _ in (well.split("/") for well in wells)}
     for row, origin in origins.rows_of_wells().items():
-        groups[plate._place.child(row).path] = custom_attributes(origin, version)
+        groups[plate.node_path.child(row).path] = custom_attributes(origin, version)
     for well, images in wells.items():
         listing = plate_edits.add_images(WellGroupMeta(images=[]), images)
-        groups[plate._place.child(well).path] = version.dump(listing, {})
-    plate._documents.put_groups(groups)
+        groups[plate.node_path.child(well).path] = version.dump(listing, {})
+    plate.documents.put_groups(groups)
     for well, origin in origins.wells.items():
-        copy_attributes(origin, plate._place.child(well), WellGroupMeta)
+        copy_attributes(origin, plate.node_path.child(well), WellGroupMeta)
     if origins.only is not None:
         copy_attributes(origins.only, plate, PlateMeta)
 
     def listed(meta: PlateMeta) -> PlateMeta:
         names = [well.partition("/") for well in wells]
-        new = origins.only._live.view.copied() if origins.only is not None else meta.copied()
+        new = origins.only.document.shared_model.copied() if origins.only is not None else meta.copied()
         new.name = origins.name or plate_name or meta.name
         new.rows, new.columns, new.wells = origins.rows(), origins.columns(), []
         meta = new.model_copy(update={"acquisitions": acquisitions, "version": None, "field_count": None})
@@ -244,10 +244,10 @@ def _list_positions(plate: Plate, sources: Mapping[str, Position], plate_name: s
             plate_edits.add_wells(meta, [(row, column, None, None) for row, _, column in names]), wells
         )
 
-    plate._live.edit(listed)
+    plate.document.edit(listed)
 
 
-def copy_position(source: Position, target: Place, *, jobs: int | None = None) -> None:
+def copy_position(source: Position, target: NodePath, *, jobs: int | None = None) -> None:
     """Copy all arrays, labels and metadata of a position to a place where nothing is.
 
     Parameters
@@ -259,32 +259,32 @@ def copy_position(source: Position, target: Place, *, jobs: int | None = None) -
     jobs
         Number of workers; one per processor by default.
     """
-    target.session.require_writable("copy a position", target.path)
-    place = _seen(source._place)
-    documents, storage = target.session.documents, target.session.documents.storage
-    if source._session.version.zarr_format == target.session.version.zarr_format:
-        copy_files(place.session.documents.storage, place.path, storage, target.path, jobs=jobs)
+    target.store_handle.require_writable("copy a position", target.path)
+    place = _seen(source.node_path)
+    documents, storage = target.store_handle.documents, target.store_handle.documents.storage
+    if source.store_handle.version.zarr_format == target.store_handle.version.zarr_format:
+        copy_files(place.store_handle.documents.storage, place.path, storage, target.path, jobs=jobs)
         if documents.kind(target.path) is None:
-            raise NodeNotFoundError(f"There is no position at {source._place} any more to copy.")
+            raise NodeNotFoundError(f"There is no position at {source.node_path} any more to copy.")
         _rewrite_versions(place, target)
     else:
         _recode(place, target, jobs)
     write_facts(source, target)
 
 
-def _seen(place: Place) -> Place:
+def _seen(place: NodePath) -> NodePath:
     """Return the place of a position in a view of its store that lists what metadata name; itself where that lists."""
-    documents = place.session.documents
+    documents = place.store_handle.documents
     storage = listed(documents.storage, place.path)
     if storage is documents.storage:
         return place
     warnings.warn(f"{place}: {unseen(storage)}.", UserWarning, stacklevel=2)
-    return Place(Session(Documents(storage, documents.format), place.session.version), place.path)
+    return NodePath(StoreHandle(Documents(storage, documents.format), place.store_handle.version), place.path)
 
 
-def _groups_and_arrays(place: Place, below: str = "") -> Iterator[tuple[str, str]]:
+def _groups_and_arrays(place: NodePath, below: str = "") -> Iterator[tuple[str, str]]:
     """Yield the relative path and kind of all nodes below a group, parents first."""
-    children = place.session.documents.children(place.child(below).path)
+    children = place.store_handle.documents.children(place.child(below).path)
     for name, kind in children.items():
         path = f"{below}/{name}".strip("/")
         yield path, kind
@@ -292,18 +292,18 @@ def _groups_and_arrays(place: Place, below: str = "") -> Iterator[tuple[str, str
             yield from _groups_and_arrays(place, path)
 
 
-def _rewrite_versions(source: Place, target: Place) -> None:
+def _rewrite_versions(source: NodePath, target: NodePath) -> None:
     """Give copied documents the spelling of the target's version, where it differs."""
-    version, documents = target.session.version, target.session.documents
+    version, documents = target.store_handle.version, target.store_handle.documents
     for path, kind in [("", "group"), *_groups_and_arrays(target)]:
         place = target.child(path).path
-        if kind == "group" and source.session.version_of(documents.group(place)) is not version:
+        if kind == "group" and source.store_handle.version_of(documents.group(place)) is not version:
             documents.put_group(place, _converted(source, target, path))
 
 
-def _recode(source: Place, target: Place, jobs: int | None) -> None:
+def _recode(source: NodePath, target: NodePath, jobs: int | None) -> None:
     """Decode and encode anew, with the same chunks: the Zarr formats differ."""
-    documents = target.session.documents
+    documents = target.store_handle.documents
     nodes = list(_groups_and_arrays(source))
     left = _left_out(source, nodes)
     for path, kind in nodes:
@@ -316,13 +316,13 @@ def _recode(source: Place, target: Place, jobs: int | None) -> None:
     documents.put_group(target.path, _converted(source, target, ""))
 
 
-def _left_out(source: Place, nodes: list[tuple[str, str]]) -> set[str]:
+def _left_out(source: NodePath, nodes: list[tuple[str, str]]) -> set[str]:
     """Find what cannot be had in the other Zarr format, tables whole, and warn of it."""
-    documents = source.session.documents
+    documents = source.store_handle.documents
     groups = ["", *(path for path, kind in nodes if kind == "group")]
 
     def is_ome(path: str) -> bool:
-        return has_ome(source.session.version, documents.group(source.child(path).path))
+        return has_ome(source.store_handle.version, documents.group(source.child(path).path))
 
     left: set[str] = set()
     for path in (path for path, kind in nodes if kind == "array"):
@@ -343,38 +343,38 @@ def _left_out(source: Place, nodes: list[tuple[str, str]]) -> set[str]:
     return left
 
 
-def _texts(array: Place) -> tuple[ArrayMeta, ArrayMeta] | None:
+def _texts(array: NodePath) -> tuple[ArrayMeta, ArrayMeta] | None:
     """Describe an array of texts as it is and in the other Zarr format; None where it is none."""
-    return translated(*array.session.documents.array_document(array.path), array.path)
+    return translated(*array.store_handle.documents.array_document(array.path), array.path)
 
 
-def _recode_array(source: Place, target: Place, jobs: int | None) -> None:
+def _recode_array(source: NodePath, target: NodePath, jobs: int | None) -> None:
     try:
-        source.session.documents.array(source.path)
+        source.store_handle.documents.array(source.path)
     except NotDecodedError:
         both = _texts(source)
         if both is None:
             raise
-        documents = target.session.documents
+        documents = target.store_handle.documents
         documents.put_array(target.path, both[1], new=True)
-        moved = moved_files(source.session.documents, source.path, *both, target.path)
-        stores = source.session.documents.storage, documents.storage
+        moved = moved_files(source.store_handle.documents, source.path, *both, target.path)
+        stores = source.store_handle.documents.storage, documents.storage
         run(do_task, tasks(FileUnit(*stores, old, new, 0) for old, new in moved), Workers(jobs))
         return
-    meta = source.session.documents.array(source.path)
+    meta = source.store_handle.documents.array(source.path)
     new = array_like(
         meta,
-        zarr_format=target.session.version.zarr_format,
+        zarr_format=target.store_handle.version.zarr_format,
         dimension_names=meta.dimension_names or _axis_names(source),
         attributes=meta.attributes,
     )
-    target.session.documents.put_array(target.path, new)
+    target.store_handle.documents.put_array(target.path, new)
     # Not through nodes, which would note that levels are stale: all levels are copied.
-    old, made = (StoredArray(place.session.documents, place.path) for place in (source, target))
+    old, made = (StoredArray(place.store_handle.documents, place.path) for place in (source, target))
     run(do_task, tasks(array_units(old, made, new)), Workers(jobs))
 
 
-def _axis_names(array: Place) -> list[str] | None:
+def _axis_names(array: NodePath) -> list[str] | None:
     """Return the axis names of the image that an array is a level of (ST-05 wants them in 0.5)."""
     from lamella.nodes.kinds import array_at
 
@@ -382,8 +382,8 @@ def _axis_names(array: Place) -> list[str] | None:
     return None if axes is None else [axis.name for axis in axes]
 
 
-def _converted(source: Place, target: Place, path: str) -> JSONObject:
-    attributes = source.session.documents.group(source.child(path).path)
+def _converted(source: NodePath, target: NodePath, path: str) -> JSONObject:
+    attributes = source.store_handle.documents.group(source.child(path).path)
     return versions.convert_attributes(
-        attributes, source.session.version_of(attributes), target.session.version
+        attributes, source.store_handle.version_of(attributes), target.store_handle.version
     )

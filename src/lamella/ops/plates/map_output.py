@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.position import Position
-    from lamella.nodes.session import Place
+    from lamella.nodes.store_handle import NodePath
     from lamella.ops.execution import Workers
     from lamella.spec.images import ImagesMeta
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
@@ -66,14 +66,14 @@ def refuse_inside(output: StrPath | Store, plate: Plate) -> None:
     InvalidArgumentError
         It would lie there.
     """
-    storage = plate._documents.storage
+    storage = plate.documents.storage
     if not isinstance(output, str | os.PathLike) or not isinstance(storage, LocalStorage):
         return
     target = open_storage(output, read_only=True)
     root = os.path.realpath(os.path.join(storage.root, plate.path))
     if isinstance(target, LocalStorage) and os.path.realpath(target.root).startswith(root + os.sep):
         raise InvalidArgumentError(
-            f"The results would lie in {target.root}, inside of the plate {plate._place} that they are made from. "
+            f"The results would lie in {target.root}, inside of the plate {plate.node_path} that they are made from. "
             "Choose another path."
         )
 
@@ -97,9 +97,9 @@ def create_output(
         mode="w-",
         channel_names=list(names),
         axes=first.axes if first is not None else None,
-        version=plate._session.version.written_as,
+        version=plate.store_handle.version.written_as,
     )
-    source = plate._live.view
+    source = plate.document.shared_model
     acquisitions = [
         entry.model_copy(update={"maximum_field_count": None}) for entry in source.acquisitions or []
     ]
@@ -111,7 +111,7 @@ def create_output(
         return new
 
     copy_attributes(plate, made, PlateMeta)
-    made._live.edit(copied)
+    made.document.edit(copied)
     return made
 
 
@@ -126,9 +126,9 @@ def create_positions(
     ids = {
         f"{path}/{image.path}": image.acquisition
         for path, well in listed.items()
-        for image in well._live.view.images
+        for image in well.document.shared_model.images
     }
-    only = [entry.id for entry in plate._live.view.acquisitions or []]
+    only = [entry.id for entry in plate.document.shared_model.acquisitions or []]
     default = only[0] if len(only) == 1 else None
     old_wells = set(made._well_paths())
     new_wells = wells - old_wells
@@ -137,25 +137,25 @@ def create_positions(
     )
     new_rows = {path.partition("/")[0] for path in new_wells} - {path.partition("/")[0] for path in old_wells}
     for row in sorted(new_rows):
-        _copy_row(plate._place.child(row), made._place.child(row))
+        _copy_row(plate.node_path.child(row), made.node_path.child(row))
     for path in sorted(new_wells & listed.keys()):
         copy_attributes(listed[path], made._open_listed(Well, path), WellGroupMeta)
     for path in missing:
         _describe(chosen[path], made[path], channel_names)
 
 
-def _copy_row(source: Place, target: Place) -> None:
+def _copy_row(source: NodePath, target: NodePath) -> None:
     """Copy the custom attributes of a row, which has no others."""
-    if source.session.documents.kind(source.path) == "group":
-        attributes = custom_attributes(source, target.session.version)
-        if attributes != target.session.documents.group(target.path):
-            target.session.documents.edit_group(target.path, lambda _: attributes)
+    if source.store_handle.documents.kind(source.path) == "group":
+        attributes = custom_attributes(source, target.store_handle.version)
+        if attributes != target.store_handle.documents.group(target.path):
+            target.store_handle.documents.edit_group(target.path, lambda _: attributes)
 
 
 def _describe(source: Position, target: Any, channel_names: Sequence[str] | None) -> None:
     """Give a position without an image the names, channels and custom attributes of its source."""
-    version = target._session.version
-    meta: ImagesMeta = source._live.view.copied()
+    version = target.store_handle.version
+    meta: ImagesMeta = source.document.shared_model.copied()
     for image in meta.multiscales:
         image.datasets, image.type, image.metadata = [], None, None
     axes = meta.multiscales[0].axes
@@ -163,7 +163,7 @@ def _describe(source: Position, target: Any, channel_names: Sequence[str] | None
         meta.omero = new_images(axes, channel_names or source.channel_names).omero
     elif channel_names is not None and meta.omero is not None:
         known = {channel.label: channel for channel in meta.omero.channels}
-        own = target._live.view.omero.channels
+        own = target.document.shared_model.omero.channels
         meta.omero.channels = [known.get(channel.label, channel) for channel in own]
     attributes = custom_attributes(source, version)
     for image in meta.multiscales[
@@ -172,7 +172,7 @@ def _describe(source: Position, target: Any, channel_names: Sequence[str] | None
         said = {"name": image.name, **(image.__pydantic_extra__ or {})}
         attributes = {**attributes, "lamella": {**attributes.get("lamella", {}), "image": said}}
     attributes = pending_attributes(version, meta, version.dump(meta, attributes))
-    target._documents.edit_group(target.path, lambda _: attributes)
+    target.documents.edit_group(target.path, lambda _: attributes)
 
 
 def layout_like(array: ArrayMeta, shape: Sequence[int], zarr_format: ZarrFormat) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, LamellaError
-from lamella.nodes.session import join
+from lamella.nodes.store_handle import join
 from lamella.ops.jobs.journal import Journal, stored_journal
 from lamella.ops.jobs.units import Files, digest, files_of_region, is_done, state_of
-from lamella.store.evidence import fingerprints_below
+from lamella.store.file_fingerprint import fingerprints_below
 from lamella.store.formats import METADATA_FILES
 from lamella.store.keys import PRIVATE_PREFIX
-from lamella.store.stored_places import stored_places
+from lamella.store.stored_chunks import stored_places
 
 if TYPE_CHECKING:
     from lamella.nodes.image_array import ImageArray
@@ -64,7 +64,7 @@ def _write_record(position: Position, name: str, record: JSONObject) -> None:
         own = dict(own) if isinstance(own, dict) else {}
         return {**attributes, _OWN: {**own, _MAP: {**_records(attributes), name: record}}}
 
-    position._documents.edit_group(position.path, edit)
+    position.documents.edit_group(position.path, edit)
 
 
 def begin_result(position: Position, name: str) -> None:
@@ -74,7 +74,7 @@ def begin_result(position: Position, name: str) -> None:
 
 def is_recorded(position: Position, name: str) -> bool:
     """Whether an image or label image was made or begun by `Plate.map`."""
-    return name in _records(position._documents.group(position.path))
+    return name in _records(position.documents.group(position.path))
 
 
 def is_there(position: Position, name: str) -> bool:
@@ -83,7 +83,7 @@ def is_there(position: Position, name: str) -> bool:
         return name.removeprefix(LABELS) in position.labels
     return (
         name in position.dataset_paths
-        or position._documents.kind(position._place.child(name).path) is not None
+        or position.documents.kind(position.node_path.child(name).path) is not None
     )
 
 
@@ -100,13 +100,13 @@ def refuse_results_of_others(position: Position, name: str, *, empty_is_free: bo
     if empty_is_free and name in position.dataset_paths and not _has_pixels(position[name]):
         return
     raise InvalidArgumentError(
-        f"{position._place.child(name)} is there already, and was not made by map. Give another name, delete it, or "
+        f"{position.node_path.child(name)} is there already, and was not made by map. Give another name, delete it, or "
         "pass resume=False to replace it."
     )
 
 
 def _has_pixels(array: ImageArray) -> bool:
-    stored = array._stored
+    stored = array.stored
     return any(True for _ in stored_places(stored.documents.storage, stored.path, stored.meta))
 
 
@@ -138,7 +138,7 @@ class PositionRecord:
     def is_done(self) -> bool:
         """Whether the result that is stored is what the function would make of the source."""
         try:
-            record = _records(self._target._documents.group(self._target.path)).get(self._name)
+            record = _records(self._target.documents.group(self._target.path)).get(self._name)
             if self._sources is None or not isinstance(record, dict) or not record.get("output"):
                 return False
             outputs = self._outputs()
@@ -159,7 +159,7 @@ class PositionRecord:
         """Return a digest of each array of the result, by its path in the position."""
         position, name = self._target, self._name
         if not name.startswith(LABELS):
-            there = position._documents.kind(position._place.child(name).path) == "array"
+            there = position.documents.kind(position.node_path.child(name).path) == "array"
             return {name: _array_digest(position, name)} if there else {}
         label = name.removeprefix(LABELS)
         if label not in position.labels:
@@ -172,30 +172,30 @@ class PositionRecord:
 
 def _array_digest(position: Position, path: str) -> str | None:
     """Return the digest of what an array is and of the fingerprints of its files; None where there are none."""
-    place = position._place.child(path)
-    found = fingerprints_below(position._documents.storage, place.path)
+    place = position.node_path.child(path)
+    found = fingerprints_below(position.documents.storage, place.path)
     if found is None:
         return None
     files = {key: stamp for key, stamp in found.items() if key.rpartition("/")[2] not in METADATA_FILES}
-    return digest([position._documents.array(place.path).document, files])
+    return digest([position.documents.array(place.path).document, files])
 
 
 def _source_digest(source: Position, target: Position, name: str) -> str | None:
     """Return the digest of all that a function may read of a position but for its own result."""
-    storage, documents = source._documents.storage, source._documents
+    storage, documents = source.documents.storage, source.documents
     try:
         found = fingerprints_below(storage, source.path)
         if found is None:
             return None
         attributes = without_records(documents.group(source.path))
-        labels = source._place.child("labels").path
+        labels = source.node_path.child("labels").path
         names = _label_names(source, labels)
     except LamellaError:
         return None
     skipped = {join(path, file) for path in (source.path, labels) for file in METADATA_FILES}
     own = None
-    if (storage, source.path) == (target._documents.storage, target.path):
-        own = f"{source._place.child(name).path}/"
+    if (storage, source.path) == (target.documents.storage, target.path):
+        own = f"{source.node_path.child(name).path}/"
         attributes = _without_dataset(attributes, name)
         names = [label for label in names if f"{LABELS}{label}" != name]
     files = {
@@ -207,9 +207,9 @@ def _source_digest(source: Position, target: Position, name: str) -> str | None:
 
 
 def _label_names(position: Position, labels: str) -> list[Any]:
-    if position._documents.kind(labels) != "group":
+    if position.documents.kind(labels) != "group":
         return []
-    names = position._session.version.ome(position._documents.group(labels)).get("labels")
+    names = position.store_handle.version.ome(position.documents.group(labels)).get("labels")
     return names if isinstance(names, list) else [names]
 
 
@@ -232,7 +232,7 @@ def _without_dataset(value: Any, name: str) -> Any:
 
 def region_state(array: ImageArray, region: Region) -> str | None:
     """Return the state of the files of a region, and of the array's document; None where the store tells none."""
-    stored = array._stored
+    stored = array.stored
     try:
         document = stored.documents.array(stored.path).document
     except LamellaError:
@@ -259,5 +259,5 @@ def region_journal(array: ImageArray, work: str) -> Journal[JournalFile]:
     work
         Digest of the function and of what it reads.
     """
-    storage = array._stored.documents.storage
+    storage = array.stored.documents.storage
     return Journal(stored_journal(storage, join(array.path, _REGIONS_FILE)), {"job": "map", "work": work})

@@ -168,7 +168,7 @@ def _check_level(chosen: dict[str, Position], level: str, over: str) -> None:
         levels = position.dataset_paths
         if level not in levels and (levels or over == "regions"):
             raise NodeNotFoundError(
-                f"There is no level {level!r} in the position {position._place} ({path}). Its levels are: "
+                f"There is no level {level!r} in the position {position.node_path} ({path}). Its levels are: "
                 f"{', '.join(levels) or 'none'}."
             )
 

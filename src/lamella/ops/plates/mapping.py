@@ -89,7 +89,7 @@ class MapReport:
 
     def __repr__(self) -> str:
         numbers = f"{self.done} done, {self.skipped} skipped, {len(self.failed)} failed"
-        return f"<MapReport {self.output._place}: {numbers}>"
+        return f"<MapReport {self.output.node_path}: {numbers}>"
 
     def __bool__(self) -> bool:
         return not self.failed
@@ -103,7 +103,7 @@ class MapReport:
         2
         """
         return {
-            "output": str(self.output._place),
+            "output": str(self.output.node_path),
             "done": self.done,
             "skipped": self.skipped,
             "values": dict(self.values),
@@ -190,11 +190,11 @@ class _PositionUnit:
         if self.task.level in self.source.dataset_paths:
             finest = self.source[self.task.level]
             options = map_output.layout_like(
-                finest._meta, result.shape, self.target._session.version.zarr_format
+                finest.meta, result.shape, self.target.store_handle.version.zarr_format
             )
             if finest.shape[-2:] == tuple(result.shape)[-2:] and finest.ndim == len(result.shape):
                 options["transform"] = _transform(self.source, self.task.level, self.target)
-        self.target._create_from(name, result, {"transform": None, **options}, is_result=True)
+        self.target.create_from(name, result, {"transform": None, **options}, is_result=True)
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ def map_plate(
 ) -> MapReport:
     """Apply a function over a plate; see :meth:`Plate.map`."""
     workers = Workers(jobs, executor)
-    workers.check_reach(plate._documents.storage)
+    workers.check_reach(plate.documents.storage)
     request = checked_request(
         plate,
         function,
@@ -274,7 +274,7 @@ def map_plate(
     else:
         total, units = len(request.chosen), _position_units(task, request.chosen, target)
     report = MapReport(target)
-    with logged("Apply %r over %s of %s", function, over, plate._place), reporting(progress, over) as show:
+    with logged("Apply %r over %s of %s", function, over, plate.node_path), reporting(progress, over) as show:
         _run(units, report, task, journals, Count(show, over, total), workers)
     report.values = {path: report.values[path] for path in request.chosen if path in report.values}
     if check and report.failed:
@@ -318,12 +318,12 @@ def _target(plate: Plate, request: MapRequest, workers: Workers) -> Plate:
     """Return the plate to write to, with all its positions; nothing is created where anything is refused."""
     if request.output is None:
         if request.name is not None:
-            plate._require_writable("store the results")
+            plate.require_writable("store the results")
             _refuse_others(plate, request)
         return plate
     target = map_output.open_output(request.output) if request.resume else None
     if target is not None:
-        workers.check_reach(target._documents.storage)
+        workers.check_reach(target.documents.storage)
         _refuse_others(target, request)
     else:
         target = map_output.create_output(
@@ -382,7 +382,7 @@ def _position_units(
     task: _Task, chosen: Mapping[str, Position], target: Plate
 ) -> Iterator[_PositionUnit | _RegionUnit]:
     for path, position in chosen.items():
-        same = position._documents.storage == target._documents.storage
+        same = position.documents.storage == target.documents.storage
         yield _PositionUnit(task, path, position, position if same else _position(target, path))
 
 
@@ -430,21 +430,21 @@ def _is_begun(place: Position, name: str) -> bool:
     """Whether there is an array, as a level or beside the levels, and not only what a killed creation left."""
     if name in place.dataset_paths:
         return True
-    return place._documents.kind(place._place.child(name).path) == "array" and not place._is_unwritten(name)
+    return place.documents.kind(place.node_path.child(name).path) == "array" and not place.is_unwritten(name)
 
 
 def _create_like(
     place: Position, name: str, source: ImageArray, dtype: np.dtype[Any], transform: list[TransformationMeta]
 ) -> ImageArray:
     """Create an array like another one: with its layout, fill value and custom attributes."""
-    view = place._live.view
+    view = place.document.shared_model
     axes = view.multiscales[0].axes
     array = array_like(
-        source._meta,
-        zarr_format=place._session.version.zarr_format,
+        source.meta,
+        zarr_format=place.store_handle.version.zarr_format,
         dtype=dtype,
         dimension_names=[axis.name for axis in axes] if len(axes) == source.ndim else None,
-        attributes=without_records(source._meta.attributes),
+        attributes=without_records(source.meta.attributes),
     )
     return place._create_zeros(name, ArrayRequest(array, transform, True, is_result=True))
 
@@ -455,8 +455,10 @@ def _grid(image: ImageArray) -> Iterator[int]:
 
 def _transform(source: Position, level: str, target: Position) -> list[TransformationMeta]:
     """Return the transformations of a level for an array of another position, which may have one of the whole field."""
-    if target._live.view.multiscales[0].coordinate_transformations:  # it came with the metadata of the source
-        return find_dataset(source._live.view, level).coordinate_transformations
+    if target.document.shared_model.multiscales[
+        0
+    ].coordinate_transformations:  # it came with the metadata of the source
+        return find_dataset(source.document.shared_model, level).coordinate_transformations
     scale = source.get_effective_scale(level)
     offset = source.get_effective_translation(level)
     found = [TransformationMeta(type="scale", scale=scale)]
@@ -469,7 +471,7 @@ def _discard(position: Position, name: str) -> None:
         label = name.removeprefix(LABELS)
         if label in position.labels:
             del position.labels[label]
-        elif position._documents.storage.exists(position._place.child(name).path):
-            position._documents.delete(position._place.child(name).path)  # begun by a run that was killed
+        elif position.documents.storage.exists(position.node_path.child(name).path):
+            position.documents.delete(position.node_path.child(name).path)  # begun by a run that was killed
     elif name in position.dataset_paths or name in position.array_keys():
         del position[name]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import InvalidNameError, LamellaError, NodeExistsError, NodeNotFoundError
 from lamella.nodes.parts import read_part
-from lamella.nodes.session import join
+from lamella.nodes.store_handle import join
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.spec import plate_edits
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
@@ -49,18 +49,18 @@ def delete_member(plate: Plate, key: str) -> None:
     NodeNotFoundError
         If it is neither listed nor in the store (a KeyError).
     """
-    plate._require_writable(f"delete {key!r}")
+    plate.require_writable(f"delete {key!r}")
     parts = key.split("/")
     if len(parts) > 3:
         del plate["/".join(parts[:3])]["/".join(parts[3:])]
         return
-    with plate._documents.lock(plate.path):
-        plate._documents.storage.sweep(plate._place.child(key).parent.path)  # what a killed deletion left
-        listed = [well.path for well in plate._live.refresh().wells]
+    with plate.documents.lock(plate.path):
+        plate.documents.storage.sweep(plate.node_path.child(key).parent.path)  # what a killed deletion left
+        listed = [well.path for well in plate.document.refresh().wells]
         if len(parts) < 3:
             wells = [path for path in listed if path == key or path.startswith(f"{key}/")]
-            if not wells and not plate._documents.storage.exists(plate._place.child(key).path):
-                raise plate._missing(key)
+            if not wells and not plate.documents.storage.exists(plate.node_path.child(key).path):
+                raise plate.missing_error(key)
             _delete_wells(plate, wells, key)
         else:
             _delete_position(plate, join(*parts[:2]), parts[2], listed)
@@ -68,28 +68,28 @@ def delete_member(plate: Plate, key: str) -> None:
 
 def delete_from_well(well: Well, key: str) -> None:
     """Delete a position of a well, or what lies below one; see :meth:`Well.__delitem__`."""
-    plate = plate_above(well._place, 2)
+    plate = plate_above(well.node_path, 2)
     if plate is not None:
-        delete_member(plate, join(path_in_plate(well._place), key))
+        delete_member(plate, join(path_in_plate(well.node_path), key))
         return
     name, _, rest = key.partition("/")
     if rest:
         del well[name][rest]
         return
-    place = well._place.child(name)
-    with well._documents.lock(well.path):
-        listed = any(image.path == name for image in well._live.refresh().images)
-        if not listed and well._documents.kind(place.path) is None:
-            raise well._missing(name)
-        well._documents.storage.check_deletable(place.path)
+    place = well.node_path.child(name)
+    with well.documents.lock(well.path):
+        listed = any(image.path == name for image in well.document.refresh().images)
+        if not listed and well.documents.kind(place.path) is None:
+            raise well.missing_error(name)
+        well.documents.storage.check_deletable(place.path)
         if listed:
-            well._live.edit(lambda meta: plate_edits.remove_image(meta, name))
-        if well._documents.storage.exists(place.path):
-            well._documents.delete(place.path)
+            well.document.edit(lambda meta: plate_edits.remove_image(meta, name))
+        if well.documents.storage.exists(place.path):
+            well.documents.delete(place.path)
 
 
 def _delete_wells(plate: Plate, wells: list[str], key: str) -> None:
-    plate._documents.storage.check_deletable(plate._place.child(key).path)
+    plate.documents.storage.check_deletable(plate.node_path.child(key).path)
     # Metadata first: a kill leaves folders that nobody lists, never a listed well that is not there.
     # One edit, so that the same call finishes the work for as long as a folder is there.
     counts = _recounted(plate, [_images_of(plate, path) or [] for path in wells], wells)
@@ -100,7 +100,7 @@ def _delete_wells(plate: Plate, wells: list[str], key: str) -> None:
         return meta if counts is None else plate_edits.set_counts(meta, counts)
 
     if wells:
-        plate._live.edit(remove)
+        plate.document.edit(remove)
     row = key.partition("/")[0]
     if _is_needless(plate, row, but=key):
         key = row
@@ -110,44 +110,44 @@ def _delete_wells(plate: Plate, wells: list[str], key: str) -> None:
 def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str]) -> None:
     key = join(well_path, name)
     if well_path not in listed:
-        raise plate._missing(key)
+        raise plate.missing_error(key)
     well = plate._open_listed(Well, well_path)
     images = _images(well)
     names = [path for path, _ in images]
-    if name not in names and not plate._documents.storage.exists(plate._place.child(key).path):
-        raise plate._missing(key)
+    if name not in names and not plate.documents.storage.exists(plate.node_path.child(key).path):
+        raise plate.missing_error(key)
     if names == [name]:
         _delete_wells(plate, [well_path], well_path)
         return
-    plate._documents.storage.check_deletable(plate._place.child(key).path)
+    plate.documents.storage.check_deletable(plate.node_path.child(key).path)
     if name in names:
-        well._live.edit(lambda meta: plate_edits.remove_image(meta, name))
+        well.document.edit(lambda meta: plate_edits.remove_image(meta, name))
     # Also where it was not listed any more: a kill may have come between the well and the plate.
     counts = _recounted(plate, [[(path, entry) for path, entry in images if path != name] + [(name, None)]])
     if counts is not None:
-        plate._live.edit(lambda meta: plate_edits.set_counts(meta, counts))
+        plate.document.edit(lambda meta: plate_edits.set_counts(meta, counts))
     _delete_folder(plate, key)
 
 
 def _delete_folder(plate: Plate, key: str) -> None:
-    path = plate._place.child(key).path
-    if plate._documents.storage.exists(path):
-        plate._documents.delete(path)
+    path = plate.node_path.child(key).path
+    if plate.documents.storage.exists(path):
+        plate.documents.delete(path)
 
 
 def _is_needless(plate: Plate, row: str, *, but: str) -> bool:
     """Whether a row is a group that no listed well needs and that holds nothing, but for one well."""
-    place = plate._place.child(row)
-    if any(well.path.startswith(f"{row}/") and well.path != but for well in plate._live.model.wells):
+    place = plate.node_path.child(row)
+    if any(well.path.startswith(f"{row}/") and well.path != but for well in plate.document.own_model.wells):
         return False
-    if plate._documents.kind(place.path) != "group":
+    if plate.documents.kind(place.path) != "group":
         return False
-    names = plate._documents.storage.list(place.path)  # not its children: one of them may be damaged
-    return all(join(row, name) == but or name in plate._documents.files.all for name in names)
+    names = plate.documents.storage.list(place.path)  # not its children: one of them may be damaged
+    return all(join(row, name) == but or name in plate.documents.files.all for name in names)
 
 
 def _images(well: Well) -> Images:
-    return [(image.path, image.acquisition) for image in well._live.model.images]
+    return [(image.path, image.acquisition) for image in well.document.own_model.images]
 
 
 def _images_of(plate: Plate, path: str) -> Images | None:
@@ -164,7 +164,7 @@ def _recounted(plate: Plate, lost: list[Images], without: Iterable[str] = ()) ->
         return None
     images = {
         well.path: _images_of(plate, well.path)
-        for well in plate._live.model.wells
+        for well in plate.document.own_model.wells
         if well.path not in without
     }
     known = {path: found for path, found in images.items() if found is not None}
@@ -173,7 +173,7 @@ def _recounted(plate: Plate, lost: list[Images], without: Iterable[str] = ()) ->
 
 
 def _may_be_most(plate: Plate, images: Images) -> bool:
-    meta = plate._live.model
+    meta = plate.document.own_model
     if meta.field_count is None or len(images) >= meta.field_count:
         return True
     counts = Counter(acquisition for _, acquisition in images)
@@ -188,38 +188,38 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
 
     A rename that was killed half way is finished by the same call and undone by the opposite one.
     """
-    plate._session.require_writable(f"rename the well {old!r}", plate.path)
+    plate.store_handle.require_writable(f"rename the well {old!r}", plate.path)
     old, new = old.strip("/"), new.strip("/")
     for path in (old, new):
         if path.count("/") != 1:
             raise InvalidNameError(f"A well is named by row and column, such as 'A/1', not by {path!r}.")
     for part in new.split("/"):
         plate_edits.check_name(part)
-    documents = plate._documents
-    source, target = plate._place.child(old).path, plate._place.child(new).path
+    documents = plate.documents
+    source, target = plate.node_path.child(old).path, plate.node_path.child(new).path
     with documents.lock(plate.path):
         if _finish_rename(plate) == (old, new):
             return
-        listed = {well.path for well in plate._live.refresh().wells}
+        listed = {well.path for well in plate.document.refresh().wells}
         # `listed, not there` against `there, not listed` is what a killed rename leaves.
         moved = old in listed and not documents.storage.exists(source) and documents.storage.exists(target)
         undone = new in listed and old not in listed and documents.storage.exists(source)
         if old not in listed and not undone:
             raise NodeNotFoundError(
-                f"There is no well {old!r} in the plate {plate._place} to rename. Its wells are: "
+                f"There is no well {old!r} in the plate {plate.node_path} to rename. Its wells are: "
                 f"{', '.join(sorted(listed)[:20]) or 'none'}."
             )
         if old == new:
             return
         if (new in listed and not undone) or (documents.storage.exists(target) and not moved):
             raise NodeExistsError(
-                f"Cannot rename {old!r} to {new!r}: {plate._place} has a well {new!r} already."
+                f"Cannot rename {old!r} to {new!r}: {plate.node_path} has a well {new!r} already."
             )
         if not moved:
-            row = plate._place.child(new.partition("/")[0]).path
+            row = plate.node_path.child(new.partition("/")[0]).path
             if not documents.is_whole_group(row):
                 known = documents.group(row) if documents.kind(row) == "group" else {}
-                documents.put_group(row, known or plate._session.version.with_ome({}, {}))
+                documents.put_group(row, known or plate.store_handle.version.with_ome({}, {}))
             if undone:
                 documents.move(source, target)
             else:
@@ -229,20 +229,20 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
 
 def _move(plate: Plate, renaming: Renaming) -> None:
     """Move the folder of a well, after the plate's document says so: every reader finds it where it is."""
-    documents = plate._documents
-    source, target = (plate._place.child(path).path for path in renaming)
-    plate._renaming = renaming
+    documents = plate.documents
+    source, target = (plate.node_path.child(path).path for path in renaming)
+    plate.renaming = renaming
     try:
-        plate._live.edit(lambda meta: meta)
+        plate.document.edit(lambda meta: meta)
         documents.move(source, target)
     except BaseException:
-        plate._renaming = None
-        if documents.storage.exists(source) and not plate._has_moved(renaming):
+        plate.renaming = None
+        if documents.storage.exists(source) and not plate.has_moved(renaming):
             with suppress(LamellaError):
                 documents.edit_group(plate.path, lambda attributes: with_renaming(attributes, None))
         raise
     finally:
-        plate._renaming = None
+        plate.renaming = None
 
 
 def _settle(plate: Plate, renaming: Renaming) -> None:
@@ -251,32 +251,32 @@ def _settle(plate: Plate, renaming: Renaming) -> None:
     # Before the metadata of the plate: for as long as those are old, the next writer finishes the work.
     _rename_in_series(plate, old, new)
     row = old.partition("/")[0]
-    left = plate._documents.storage.exists(plate._place.child(old).path)  # others wrote there since
+    left = plate.documents.storage.exists(plate.node_path.child(old).path)  # others wrote there since
     if not left and _is_needless(plate, row, but=old):
-        plate._documents.delete(plate._place.child(row).path)
+        plate.documents.delete(plate.node_path.child(row).path)
 
     def rename(meta: PlateMeta) -> PlateMeta:
         is_listed = any(well.path == old for well in meta.wells)
         return plate_edits.rename_well(meta, old, new) if is_listed else meta
 
-    plate._live.edit(rename)
+    plate.document.edit(rename)
 
 
 def finish_rename(plate: Plate) -> None:
     """Finish the rename of a well that was killed after its folder had moved; before that, nothing had happened."""
-    with plate._documents.lock(plate.path):
+    with plate.documents.lock(plate.path):
         _finish_rename(plate)
 
 
 def _finish_rename(plate: Plate) -> Renaming | None:
     """Do what `finish_rename` does, under the lock of the plate; return what was finished."""
-    documents = plate._documents
+    documents = plate.documents
     renaming = read_renaming(documents.group(plate.path))
-    plate._live.refresh()
+    plate.document.refresh()
     if renaming is None:
         return None
-    source, target = (plate._place.child(path).path for path in renaming)
-    if plate._has_moved(renaming):
+    source, target = (plate.node_path.child(path).path for path in renaming)
+    if plate.has_moved(renaming):
         if documents.storage.exists(source):
             documents.discard_copies(source, of=target)  # a store without renames deletes keys one by one
         _settle(plate, renaming)
@@ -284,14 +284,14 @@ def _finish_rename(plate: Plate) -> Renaming | None:
     if documents.kind(source) is not None and documents.storage.exists(target):
         documents.discard_copies(target, of=source)  # which a store without renames had begun
     documents.edit_group(plate.path, lambda attributes: with_renaming(attributes, None))
-    plate._live.refresh()
+    plate.document.refresh()
     return None
 
 
 def _rename_in_series(plate: Plate, old: str, new: str) -> None:
     """Rename a well in the list of images that bioformats2raw keeps beside the rows, which its OME-XML counts on."""
-    documents, version = plate._documents, plate._session.version
-    place = plate._place.child("OME")
+    documents, version = plate.documents, plate.store_handle.version
+    place = plate.node_path.child("OME")
     if documents.kind(place.path) != "group":
         return
     listed = read_part(place, Bioformats2RawMeta, documents.group(place.path))

@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lamella.nodes.position import Position
-    from lamella.nodes.session import Place
+    from lamella.nodes.store_handle import NodePath
 
 
-def write_facts(source: Position, target: Place) -> None:
+def write_facts(source: Position, target: NodePath) -> None:
     """Write channel names and sizes that an image takes from an OME-XML into the metadata of its copy."""
-    if file_beside(source._place) is None:
+    if file_beside(source.node_path) is None:
         return
-    meta = source._live.view
+    meta = source.document.shared_model
     if not edits.channel_names(meta):
-        names = names_from_xml(source._place, len(source.channel_names))
+        names = names_from_xml(source.node_path, len(source.channel_names))
         meta = edits.name_channels(meta, names) if names else meta
-    own = read_part(source._place, ImagesMeta, source._documents.group(source.path))
+    own = read_part(source.node_path, ImagesMeta, source.documents.group(source.path))
     if own is None or meta == own:
         return
-    version = target.session.version
-    target.session.documents.edit_group(target.path, lambda attributes: version.dump(meta, attributes))
+    version = target.store_handle.version
+    target.store_handle.documents.edit_group(target.path, lambda attributes: version.dump(meta, attributes))
 
 
 def warn_of_files(sources: Iterable[Position]) -> None:
     """Warn of each OME-XML beside images that are copied: it stays where it is."""
-    found = dict.fromkeys(file_beside(source._place) for source in sources)
+    found = dict.fromkeys(file_beside(source.node_path) for source in sources)
     for name in filter(None, found):
         warnings.warn(
             f"{name} was not copied: it describes the images of its own store, in their order. Channel names and sizes "

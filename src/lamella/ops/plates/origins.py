@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
+from lamella.nodes.store_handle import NodePath
 from lamella.nodes.well import plate_above
 from lamella.ops.plates.acquisitions import well_of
 from lamella.ops.plates.map_records import without_records
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
-    from lamella.nodes.session import Place
     from lamella.spec.plate import PlateAxisMeta, PlateMeta, WellGroupMeta
     from lamella.spec.versions import SpecVersion
     from lamella.types import JSONObject
@@ -29,22 +29,22 @@ _SERIES = "bioformats2raw.layout"
 """Says that an OME-XML file lists the images of the store; a new store comes without one."""
 
 
-def custom_attributes(node: NGFFNode | Place, version: SpecVersion) -> JSONObject:
+def custom_attributes(node: NGFFNode | NodePath, version: SpecVersion) -> JSONObject:
     """Return the attributes of a node for a store of a version, without what belongs to its own store alone."""
-    place = node if hasattr(node, "session") else node._place
-    session = place.session
-    attributes = without_records(session.documents.group(place.path))
-    attributes = versions.convert_attributes(attributes, session.version_of(attributes), version)
+    place = node if isinstance(node, NodePath) else node.node_path
+    store_handle = place.store_handle
+    attributes = without_records(store_handle.documents.group(place.path))
+    attributes = versions.convert_attributes(attributes, store_handle.version_of(attributes), version)
     ome = {key: value for key, value in version.ome(attributes).items() if key != _SERIES}
     return version.with_ome({key: value for key, value in attributes.items() if key != _SERIES}, ome)
 
 
 def copy_attributes(
-    source: NGFFNode | Place, target: NGFFNode | Place, kind: type[PlateMeta | WellGroupMeta]
+    source: NGFFNode | NodePath, target: NGFFNode | NodePath, kind: type[PlateMeta | WellGroupMeta]
 ) -> None:
     """Copy the custom attributes of a plate or well, beside what the specification says of it."""
-    place = target if hasattr(target, "session") else target._place
-    version = place.session.version
+    place = target if isinstance(target, NodePath) else target.node_path
+    version = place.store_handle.version
     attributes = custom_attributes(source, version)
 
     def edit(own: JSONObject) -> JSONObject:
@@ -52,7 +52,7 @@ def copy_attributes(
         return own if meta is None else version.dump(meta, attributes)
 
     if attributes != custom_attributes(target, version):
-        place.session.documents.edit_group(place.path, edit)
+        place.store_handle.documents.edit_group(place.path, edit)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Origins:
     """
 
     plates: list[Plate]
-    wells: dict[str, Place]
+    wells: dict[str, NodePath]
     alone: bool
 
     @classmethod
@@ -78,7 +78,7 @@ class Origins:
         """Find the plates and wells of positions, by the paths of these in the new plate."""
         plates: dict[str, Plate] = {}
         known: dict[str, Plate | None] = {}
-        wells: dict[str, dict[str, Place]] = {}
+        wells: dict[str, dict[str, NodePath]] = {}
         alone = False
         for path, position in sources.items():
             place = _well_place(position)
@@ -88,20 +88,22 @@ class Origins:
             if plate is None or place is None:
                 alone = True
                 continue
-            plates.setdefault(str(plate._place), plate)
+            plates.setdefault(str(plate.node_path), plate)
             wells.setdefault(path.rpartition("/")[0], {})[str(place)] = place
         single = {path: next(iter(found.values())) for path, found in wells.items() if len(found) == 1}
         return cls(list(plates.values()), single, alone)
 
-    def rows_of_wells(self) -> dict[str, Place]:
+    def rows_of_wells(self) -> dict[str, NodePath]:
         """Return the rows of the new plate that come from one row each, with that row, where it has a document."""
-        found: dict[str, dict[str, Place]] = {}
+        found: dict[str, dict[str, NodePath]] = {}
         for path, well in self.wells.items():
             if well.path:  # one that was opened by itself does not reach its row
                 found.setdefault(path.partition("/")[0], {})[str(well.parent)] = well.parent
         rows = {row: next(iter(places.values())) for row, places in found.items() if len(places) == 1}
         return {
-            row: place for row, place in rows.items() if place.session.documents.kind(place.path) == "group"
+            row: place
+            for row, place in rows.items()
+            if place.store_handle.documents.kind(place.path) == "group"
         }
 
     @property
@@ -112,29 +114,29 @@ class Origins:
     @property
     def name(self) -> str | None:
         """Name of that one plate."""
-        return None if self.only is None else self.only._live.view.name
+        return None if self.only is None else self.only.document.shared_model.name
 
     def rows(self) -> list[PlateAxisMeta]:
         """Return the rows of all plates, in their order."""
-        return _joined([plate._live.view.rows for plate in self.plates])
+        return _joined([plate.document.shared_model.rows for plate in self.plates])
 
     def columns(self) -> list[PlateAxisMeta]:
         """Return the columns of all plates, in their order."""
-        return _joined([plate._live.view.columns for plate in self.plates])
+        return _joined([plate.document.shared_model.columns for plate in self.plates])
 
 
-def _well_place(position: Position) -> Place | None:
+def _well_place(position: Position) -> NodePath | None:
     try:
-        found = well_of(position._place)
+        found = well_of(position.node_path)
     except LamellaError:
         return None
     return None if found is None else found[0]
 
 
-def _plate_of(well: Place) -> Plate | None:
+def _plate_of(well: NodePath) -> Plate | None:
     try:
         plate = plate_above(well, 2)
-        return None if plate is None else plate if plate._live.view.rows else None
+        return None if plate is None else plate if plate.document.shared_model.rows else None
     except LamellaError:
         return None  # a damaged plate does not keep its positions from being copied
 

@@ -5,7 +5,7 @@ is in memory. That is right for blocks that begin at multiples of the coarsest f
 whole chunks of the source and fill the chunks of the targets soon. Where the grids do not fit each other a pass ends
 early, and the next one begins from the level that it wrote.
 
-Layer: ops. The pass itself is in :mod:`lamella.ops.pyramids.cascade`. Pure arithmetic on shapes.
+Layer: ops. The pass itself is in :mod:`lamella.ops.pyramids.one_pass`. Pure arithmetic on shapes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import lcm, prod
 from typing import TYPE_CHECKING, Protocol
 
-from lamella.ops.pyramids.gathering import unit_shape
+from lamella.ops.pyramids.level_assembler import unit_shape
 from lamella.ops.regions import piece_shape
 
 if TYPE_CHECKING:

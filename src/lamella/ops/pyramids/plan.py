@@ -14,7 +14,7 @@ from math import prod
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import InvalidArgumentError, MetadataError
-from lamella.ops.pyramids.level import level_factors, made_by
+from lamella.ops.pyramids.level_factors import level_factors, made_by
 from lamella.spec import geometry
 from lamella.spec.axes import space_axes
 from lamella.spec.stale_levels import read_stale, with_stale
@@ -78,7 +78,7 @@ class PlannedLevels:
 def planned_arrays(position: Position) -> PlannedArrays:
     """Return the levels of an image as they will be, and the outgrown of them; see `PlannedLevels`."""
     paths = position.dataset_paths
-    arrays = [pinned(position._level(path)._stored) for path in paths]
+    arrays = [pinned(position.open_level(path).stored) for path in paths]
     outgrown = []
     for number, (shape, box) in _outgrown(position, paths, arrays).items():
         known = arrays[number]
@@ -165,7 +165,7 @@ def _outgrown(
 
 def _ratios(position: Position, fine: str, coarse: str) -> list[float] | None:
     """Return by what factors the scale of a level is that of level 0; None where scales cannot be used."""
-    model = position._live.model
+    model = position.document.own_model
     try:
         large, small = (geometry.effective_scale(model, path) for path in (coarse, fine))
     except MetadataError:
@@ -190,9 +190,9 @@ def _factors(position: Position, fine: PinnedArray, coarse: PinnedArray) -> Shap
     known = len(ratios) == fine.meta.ndim
     factors = level_factors(fine.meta.shape, coarse.meta.shape, ratios) if known else None
     if factors is None or fine.meta.dtype != coarse.meta.dtype:
-        images = [position._level(array.path[prefix:]) for array in (fine, coarse)]
+        images = [position.open_level(array.path[prefix:]) for array in (fine, coarse)]
         raise InvalidArgumentError(
-            f"The pyramid of {position._place} has no whole factor where {images[0]!r} is followed by {images[1]!r}. "
-            "Call delete_pyramid() and compute it anew."
+            f"The pyramid of {position.node_path} has no whole factor where {images[0]!r} is followed by "
+            f"{images[1]!r}. Call delete_pyramid() and compute it anew."
         )
     return factors

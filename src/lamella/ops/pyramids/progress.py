@@ -30,7 +30,7 @@ from lamella.spec.stale_levels import (
     with_stale,
     without_box,
 )
-from lamella.store.coverage import files_of
+from lamella.store.chunk_grid import files_of
 from lamella.store.keys import join
 from lamella.store.storage import times_of
 
@@ -83,8 +83,8 @@ def begin_pyramid(
     metas = [array.meta for array, _ in levels] if planned is None else list(planned.values())
     work = _digest(position, source, [array.path for array, _ in levels], metas, steps, method)
     name = uuid4().hex[:8]
-    writes = position._session.writes
-    if resume and read_stale(position._documents.group(position.path)).making is not None:
+    writes = position.store_handle.writes
+    if resume and read_stale(position.documents.group(position.path)).making is not None:
         writes.settle(position.path)  # where this process wrote to level 0 has to be made anew
     writes.forget(position.path)
     found: list[Making] = []
@@ -99,7 +99,7 @@ def begin_pyramid(
             making = Making(name, work, None, ((whole,),) * len(levels))
         return with_stale(attributes, StaleLevels((name,), (), making, tuple(planned or ())))
 
-    _, stamp = position._documents.edit_group(position.path, told)
+    _, stamp = position.documents.edit_group(position.path, told)
     return PyramidProgress(position, name, work, source, levels, stamp, found[0] if found else None)
 
 
@@ -257,7 +257,7 @@ class PyramidProgress:
             mine = self.name in stale.writers
             return with_stale(attributes, replace(stale, making=making)) if mine else attributes
 
-        self._position._documents.edit_group(self._position.path, told)
+        self._position.documents.edit_group(self._position.path, told)
 
     # -- after a kill ---------------------------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 Each level is the one before it, halved. Transforms of the levels are derived from level 0's whenever their pixels are.
 
-Layer: ops. The pixels of a level are in :mod:`lamella.ops.pyramids.level`, sizes and transforms of the levels in
-:mod:`lamella.spec.geometry`.
+Layer: ops. The pixels of a level are in :mod:`lamella.ops.pyramids.level_factors`, sizes and transforms of the levels
+in :mod:`lamella.spec.geometry`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from lamella.log import logged
 from lamella.ops.execution import THREADS, Workers
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.pyramids import unlisted, update
-from lamella.ops.pyramids.cascade import make_levels
 from lamella.ops.pyramids.downsample import Method
-from lamella.ops.pyramids.level import MAKER
+from lamella.ops.pyramids.level_factors import MAKER
+from lamella.ops.pyramids.one_pass import make_levels
 from lamella.ops.pyramids.plan import PlannedLevels, resized
 from lamella.ops.pyramids.progress import begin_pyramid
 from lamella.spec import edits, geometry
@@ -60,10 +60,10 @@ def initialize_pyramid(
     method: str = "mean",
 ) -> None:
     """Create the arrays and metadata of lower-resolution levels; see :meth:`Position.initialize_pyramid`."""
-    position._require_writable("initialize a pyramid")
+    position.require_writable("initialize a pyramid")
     base = _level_0(position)
     steps = _steps(position, base, dims, factors)
-    source = pinned(base._stored)
+    source = pinned(base.stored)
     plan = _plan(position, source, levels, steps)
     if len(plan) == 1:
         return
@@ -116,7 +116,7 @@ def compute_pyramid(
         raise InvalidArgumentError(
             f"The pyramid method is one of {', '.join(get_args(Method))}, not {method!r}."
         )
-    position._require_writable("compute a pyramid")
+    position.require_writable("compute a pyramid")
     base = _level_0(position)
     if base.dtype.kind not in "biuf" or base.dtype.itemsize > 8:
         raise InvalidArgumentError(
@@ -124,11 +124,11 @@ def compute_pyramid(
         )
     workers = Workers(jobs, executor)
     check_progress(progress)
-    workers.check_reach(position._documents.storage)
+    workers.check_reach(position.documents.storage)
     existing = len(position.dataset_paths)
     if levels is None and existing == 1:
         levels = "auto"
-    steps, source = _steps(position, base, dims, factors), pinned(base._stored)
+    steps, source = _steps(position, base, dims, factors), pinned(base.stored)
     if levels is not None or dims is not None or factors is not None:
         plan = _plan(position, source, existing if levels is None else levels, steps)
         if existing > 1:
@@ -147,7 +147,7 @@ def compute_pyramid(
 def reported_levels(position: Position, levels: int, progress: Progress | bool | None) -> Iterator[Count]:
     """Log the computation of levels, and report its progress."""
     with (
-        logged("Compute %s levels of %s", levels, position._place),
+        logged("Compute %s levels of %s", levels, position.node_path),
         reporting(progress, "voxels") as show,
     ):
         yield Count(show, "voxels")
@@ -224,9 +224,9 @@ def make_unlisted(
         return _described(add(meta), method, steps)
 
     change(position.metadata)  # transforms that cannot be used are found before anything is written
-    documents = position._documents
+    documents = position.documents
     targets: list[tuple[StoredArray, Shape]] = [
-        (PinnedArray(documents, position._place.child(path).path, planned[path]), step)
+        (PinnedArray(documents, position.node_path.child(path).path, planned[path]), step)
         for path, step in steps.items()
     ]
     mark = functools.partial(begin_pyramid, position, source, targets, method, resume=resume, planned=planned)
@@ -273,7 +273,7 @@ def recompute_levels(
     levels = PlannedLevels.of(position)
     described = functools.partial(_described, method=method, steps=levels.steps)
     described(position.metadata)  # transforms that cannot be used are found before anything is written
-    workers.check_reach(position._documents.storage)
+    workers.check_reach(position.documents.storage)
     source, targets = levels.arrays[0], levels.targets
     # Levels that are resized are not those that a killed call made.
     progress = begin_pyramid(position, source, targets, method, resume=resume and not levels.outgrown)
@@ -287,7 +287,7 @@ def recompute_levels(
         progress=progress,
         count=count,
     )
-    position._live.edit(described, beside=progress.ended())
+    position.document.edit(described, beside=progress.ended())
 
 
 def compute_parts(
@@ -326,26 +326,26 @@ def begin_levels(
     """
     base = _level_0(position)
     if len(position.dataset_paths) == 1:
-        steps, source = _steps(position, base, None, None), pinned(base._stored)
+        steps, source = _steps(position, base, None, None), pinned(base.stored)
         _create_levels(position, source, _plan(position, source, levels, steps), method)
     found = PlannedLevels.of(position)
-    position._live.edit(functools.partial(_described, method=method, steps=found.steps))
+    position.document.edit(functools.partial(_described, method=method, steps=found.steps))
     return found.targets
 
 
 def delete_pyramid(position: Position) -> None:
     """Delete all levels but the first; see :meth:`Position.delete_pyramid`."""
-    position._require_writable("delete the pyramid")
+    position.require_writable("delete the pyramid")
     paths = position.dataset_paths[1:]
     for path in paths:
-        position._documents.storage.check_deletable(position._place.child(path).path)
+        position.documents.storage.check_deletable(position.node_path.child(path).path)
     if paths:
         # Metadata first: a kill leaves arrays that nobody lists, never a listed gap.
-        position._live.edit(lambda meta: _without_levels(meta, paths))
+        position.document.edit(lambda meta: _without_levels(meta, paths))
     for path in paths:
-        place = position._place.child(path)
-        if position._documents.storage.exists(place.path):
-            position._documents.delete(place.path)
+        place = position.node_path.child(path)
+        if position.documents.storage.exists(place.path):
+            position.documents.delete(place.path)
     unlisted.forget(position)
     update.forget(position)
     _match_labels(position, THREADS)
@@ -374,7 +374,7 @@ def _steps(
     axes = position.axes
     if len(axes) != base.ndim:
         raise InvalidArgumentError(
-            f"{base!r} has {base.ndim} dimensions, but {position._place} has {len(axes)} axes."
+            f"{base!r} has {base.ndim} dimensions, but {position.node_path} has {len(axes)} axes."
         )
     if isinstance(dims, Mapping):
         raise InvalidArgumentError(
@@ -442,7 +442,7 @@ def _plan(
     if sensible < wanted:
         verb = "halved" if set(steps.values()) == {2} else "made smaller"
         warnings.warn(
-            f"{wanted} levels were asked of {position._place}, but {shape} cannot be {verb} beyond {sensible}; "
+            f"{wanted} levels were asked of {position.node_path}, but {shape} cannot be {verb} beyond {sensible}; "
             f"{sensible} are made.",
             UserWarning,
             stacklevel=4,
@@ -460,14 +460,14 @@ def _refuse_other(
     paths = position.dataset_paths
     if len(paths) != len(plan):
         raise InvalidArgumentError(
-            f"{position._place} has a pyramid of {len(paths)} levels, and {len(plan)} were asked for. "
+            f"{position.node_path} has a pyramid of {len(paths)} levels, and {len(plan)} were asked for. "
             "Call delete_pyramid() first."
         )
-    shapes = [position._level(path).shape for path in paths]
+    shapes = [position.open_level(path).shape for path in paths]
     asked = f"dims={list(dims)}" if dims is not None else f"factors={factors}"
     if (dims is not None or factors is not None) and shapes != [shape for shape, _ in plan]:
         raise InvalidArgumentError(
-            f"{position._place} has a pyramid of the shapes {shapes}, and {asked} needs "
+            f"{position.node_path} has a pyramid of the shapes {shapes}, and {asked} needs "
             f"{[shape for shape, _ in plan]}. Call delete_pyramid() first."
         )
 
@@ -515,13 +515,13 @@ def _create_levels(
     def put() -> None:
         unlisted.refuse_taken(position, levels)  # again: the document is held, nobody else creates an array
         for path, array in levels.items():
-            position._documents.put_array(position._place.child(path).path, array)
+            position.documents.put_array(position.node_path.child(path).path, array)
 
-    with position._documents.lock(position.path):  # so that nobody else begins with levels meanwhile
-        unlisted.refuse_listed(position, position._live.refresh())
+    with position.documents.lock(position.path):  # so that nobody else begins with levels meanwhile
+        unlisted.refuse_listed(position, position.document.refresh())
         unlisted.drop(position)
         unlisted.refuse_taken(position, levels)
-        position._live.edit(add, before_write=put, beside=beside)
+        position.document.edit(add, before_write=put, beside=beside)
 
 
 def _level_meta(meta: ArrayMeta, shape: Shape) -> ArrayMeta:

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 def unlisted_levels(position: Position) -> tuple[str, ...]:
     """Return the paths of levels of an image that are being made, or were when a call was killed."""
-    stale, listed = read_stale(position._documents.group(position.path)), position.dataset_paths
+    stale, listed = read_stale(position.documents.group(position.path)), position.dataset_paths
     return tuple(path for path in stale.unlisted if is_key(path) and path not in listed)
 
 
@@ -44,9 +44,9 @@ def begin_unlisted(position: Position, levels: Mapping[str, ArrayMeta], mark: Ca
         Writes into the image's document that these levels are being made; its result is returned. An array of a level
         is never there without that mark.
     """
-    documents = position._documents
+    documents = position.documents
     with documents.lock(position.path):  # so that nobody else begins with levels meanwhile
-        refuse_listed(position, position._live.refresh())
+        refuse_listed(position, position.document.refresh())
         ours = unlisted_levels(position)
         refuse_taken(position, {path: meta for path, meta in levels.items() if path not in ours})
         kept = [path for path in levels if path in ours and _is(position, path, levels[path])]
@@ -54,7 +54,7 @@ def begin_unlisted(position: Position, levels: Mapping[str, ArrayMeta], mark: Ca
         begun = mark()
         # Those that stay too: a kill may have come between two files of one.
         for path, meta in levels.items():
-            documents.put_array(position._place.child(path).path, meta)
+            documents.put_array(position.node_path.child(path).path, meta)
     return begun
 
 
@@ -104,7 +104,7 @@ def end(
         return ended(attributes)
 
     try:
-        position._live.edit(listing, beside=told)
+        position.document.edit(listing, beside=told)
     except NodeExistsError:
         _distrust(position, name)
         raise
@@ -112,8 +112,8 @@ def end(
 
 def refuse_overtaken(position: Position, levels: Iterable[str], name: str, work: str | None) -> None:
     """Refuse to list levels that others replaced or deleted meanwhile; arguments and errors as for `end`."""
-    listed = position._live.refresh().multiscales[0].get_dataset_paths()
-    stale = read_stale(position._documents.group(position.path))
+    listed = position.document.refresh().multiscales[0].get_dataset_paths()
+    stale = read_stale(position.documents.group(position.path))
     try:
         _check(position, list(levels), listed, stale, name, work)
     except NodeExistsError:
@@ -130,32 +130,32 @@ def _check(
     other = stale.making is not None and stale.making.work != work
     if stale.unlisted and (other or set(stale.unlisted) != set(paths)):
         raise NodeExistsError(
-            f"The levels {paths} of {position._place} are not listed: another call began to make the levels "
+            f"The levels {paths} of {position.node_path} are not listed: another call began to make the levels "
             f"{list(stale.unlisted)} meanwhile. Call compute_pyramid() again when it has ended."
         )
     if not set(paths) <= {*listed, *stale.unlisted}:
         raise NodeNotFoundError(
-            f"The levels {paths} of {position._place} are not listed: they were deleted while they were computed."
+            f"The levels {paths} of {position.node_path} are not listed: they were deleted while they were computed."
         )
 
 
 def _distrust(position: Position, name: str) -> None:
     """Say that what was written here may lie over what another call wrote: its levels are stale when it ends."""
-    position._documents.edit_group(position.path, lambda old: with_stale(old, read_stale(old).begun(name)))
+    position.documents.edit_group(position.path, lambda old: with_stale(old, read_stale(old).begun(name)))
 
 
 def forget(position: Position) -> None:
     """Delete levels that a killed call has left unlisted, and the mark that names them."""
-    with position._documents.lock(position.path):
+    with position.documents.lock(position.path):
         drop(position)
 
 
 def drop(position: Position) -> None:
     """Do the same as `forget`, for who holds the lock of the image."""
-    documents = position._documents
+    documents = position.documents
     if read_stale(documents.group(position.path)).unlisted:
         _delete(position, unlisted_levels(position))
-        position._session.writes.forget(position.path)
+        position.store_handle.writes.forget(position.path)
         documents.edit_group(position.path, lambda old: with_stale(old, StaleLevels()))
 
 
@@ -164,7 +164,8 @@ def refuse_listed(position: Position, meta: ImagesMeta) -> None:
     paths = meta.multiscales[0].get_dataset_paths()
     if len(paths) != 1:
         raise NodeExistsError(
-            f"Cannot create levels of {position._place}: another call created some meanwhile. Its levels are {paths}."
+            f"Cannot create levels of {position.node_path}: another call created some meanwhile. "
+            f"Its levels are {paths}."
         )
 
 
@@ -173,32 +174,32 @@ def refuse_taken(position: Position, levels: Mapping[str, ArrayMeta]) -> None:
     taken = [path for path, array in levels.items() if not _is_free(position, path, array)]
     if taken:
         raise NodeExistsError(
-            f"The levels {taken} of {position._place} are there already, but its metadata do not list them. "
+            f"The levels {taken} of {position.node_path} are there already, but its metadata do not list them. "
             "Delete them first."
         )
 
 
 def _is_free(position: Position, path: str, planned: ArrayMeta) -> bool:
     """Whether nothing is at a level's place but what a killed call of the same left there: such an array, empty."""
-    place = position._place.child(path)
-    kind = position._documents.kind(place.path)
-    if kind != "array" or not position._is_unwritten(path):
+    place = position.node_path.child(path)
+    kind = position.documents.kind(place.path)
+    if kind != "array" or not position.is_unwritten(path):
         return kind is None
-    there = position._documents.array(place.path)
+    there = position.documents.array(place.path)
     return (there.shape, there.dtype) == (planned.shape, planned.dtype)
 
 
 def _is(position: Position, path: str, planned: ArrayMeta) -> bool:
     """Whether an array is as it is planned."""
-    place = position._place.child(path).path
-    if position._documents.kind(place) != "array":
+    place = position.node_path.child(path).path
+    if position.documents.kind(place) != "array":
         return False
-    return bool(position._documents.array(place).document == planned.document)
+    return bool(position.documents.array(place).document == planned.document)
 
 
 def _delete(position: Position, levels: Iterable[str]) -> None:
     """Delete arrays that are there."""
     for path in levels:
-        place = position._place.child(path).path
-        if position._documents.kind(place) == "array":
-            position._documents.delete(place)
+        place = position.node_path.child(path).path
+        if position.documents.kind(place) == "array":
+            position.documents.delete(place)

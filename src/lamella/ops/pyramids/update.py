@@ -13,7 +13,7 @@ from uuid import uuid4
 from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import Workers
 from lamella.ops.progress import check_progress
-from lamella.ops.pyramids.level import made_by
+from lamella.ops.pyramids.level_factors import made_by
 from lamella.ops.pyramids.plan import PlannedLevels, ended, planned_arrays
 from lamella.spec.stale_levels import StaleLevels, read_stale, with_box, with_stale
 from lamella.store.selection import basic_or_fancy
@@ -58,13 +58,13 @@ def update_pyramid(
     """
     from lamella.ops.pyramids.pyramid import compute_parts, recompute_levels, reported_levels
 
-    position._require_writable("update the pyramid")
+    position.require_writable("update the pyramid")
     workers = Workers(jobs, executor)
     check_progress(progress)
-    workers.check_reach(position._documents.storage)
+    workers.check_reach(position.documents.storage)
     chosen = _method(position, method)
     boxes = None if region is None else _boxes(position.data, region)
-    position._session.writes.settle(position.path)
+    position.store_handle.writes.settle(position.path)
     planned = planned_arrays(position)
     parts = _parts(stale_levels(position), planned, boxes)
     if parts is not None and not parts:
@@ -78,7 +78,7 @@ def update_pyramid(
         levels.resize()
         for box in update.parts:
             compute_parts(levels, chosen, box, workers, count=count)
-        position._documents.edit_group(
+        position.documents.edit_group(
             position.path, ended(update.name, levels.arrays, lambda: update.parts, is_alone=update.is_alone)
         )
 
@@ -132,7 +132,7 @@ def _begin_parts(position: Position, planned: PlannedArrays, boxes: Sequence[Box
             stale = stale.without(box)
         return with_stale(attributes, stale.begun(name))
 
-    position._documents.edit_group(position.path, told)
+    position.documents.edit_group(position.path, told)
     return begun[0] if begun else None
 
 
@@ -142,19 +142,19 @@ def _method(position: Position, asked: str | None) -> str:
 
     if len(position.dataset_paths) < 2:
         raise InvalidArgumentError(
-            f"{position._place} has no lower levels to update. Make them with compute_pyramid()."
+            f"{position.node_path} has no lower levels to update. Make them with compute_pyramid()."
         )
     made = made_by(position)
     if made is None and asked is None and isinstance(position, LabelImage):
         return "mode"
     if made is None and asked is None:
         raise InvalidArgumentError(
-            f"Nothing says how the levels of {position._place} were made. Say it with method=, or make all of them "
+            f"Nothing says how the levels of {position.node_path} were made. Say it with method=, or make all of them "
             "anew with compute_pyramid()."
         )
     if None not in (made, asked) and made != asked:
         raise InvalidArgumentError(
-            f"The levels of {position._place} were made with {made!r}: parts of them cannot be made with {asked!r}. "
+            f"The levels of {position.node_path} were made with {made!r}: parts of them cannot be made with {asked!r}. "
             "Make all of them anew with compute_pyramid()."
         )
     return made or asked or ""
@@ -172,7 +172,7 @@ def stale_levels(position: Position) -> StaleLevels:
     """Return what of level 0 the lower levels of an image do not show; nothing where there are none."""
     if len(position.dataset_paths) < 2:
         return StaleLevels()
-    return read_stale(position._documents.group(position.path))
+    return read_stale(position.documents.group(position.path))
 
 
 def begin_update(position: Position, unlisted: Iterable[str] = ()) -> str:
@@ -187,8 +187,8 @@ def begin_update(position: Position, unlisted: Iterable[str] = ()) -> str:
         The name under which it is said. Writers of level 0 find theirs gone, and put it there again.
     """
     name, paths = uuid4().hex[:8], tuple(unlisted)
-    position._session.writes.forget(position.path)
-    position._documents.edit_group(
+    position.store_handle.writes.forget(position.path)
+    position.documents.edit_group(
         position.path, lambda old: with_stale(old, StaleLevels((name,), unlisted=paths))
     )
     return name
@@ -196,6 +196,6 @@ def begin_update(position: Position, unlisted: Iterable[str] = ()) -> str:
 
 def forget(position: Position) -> None:
     """Say nothing any more: there are no lower levels."""
-    position._session.writes.forget(position.path)
-    if read_stale(position._documents.group(position.path)):
-        position._documents.edit_group(position.path, lambda old: with_stale(old, StaleLevels()))
+    position.store_handle.writes.forget(position.path)
+    if read_stale(position.documents.group(position.path)):
+        position.documents.edit_group(position.path, lambda old: with_stale(old, StaleLevels()))

@@ -13,11 +13,11 @@ from math import lcm, prod
 from typing import TYPE_CHECKING
 
 from lamella.ops.jobs.units import Files, files_of_region
-from lamella.ops.pyramids.gathering import Gathering
+from lamella.ops.pyramids.level_assembler import LevelAssembler
 from lamella.ops.regions import PIECE_BYTES, piece_shape, region_shape, regions
-from lamella.ops.rewriting.survey import files_of_array
+from lamella.ops.rewriting.inventory import files_of_array
 from lamella.ops.scratch import scratch
-from lamella.store import coverage
+from lamella.store import chunk_grid
 from lamella.store.keys import join
 from lamella.store.transfer import copy_file
 
@@ -141,7 +141,7 @@ class RegionUnit:
             min(lcm(old, new), n) for old, new, n in zip(meta.chunks, made.chunks, meta.shape, strict=True)
         )
         small = prod(both) * meta.dtype.itemsize <= _DECODED_BYTES
-        sink = Gathering(self.target, box)
+        sink = LevelAssembler(self.target, box)
         try:
             for part in _parts(box, both if small else meta.chunks, meta):
                 sink.add(part, self.source.read(part, out=scratch(region_shape(part), meta.dtype)))
@@ -151,7 +151,7 @@ class RegionUnit:
 
     def _boxes_with_pixels(self, meta: ArrayMeta, made: ArrayMeta) -> Iterator[Region]:
         """Yield the boxes of those files of the new array of which there is anything in the old one."""
-        for place in coverage.files_of(made, self.region):
+        for place in chunk_grid.files_of(made, self.region):
             box = made.file_box(place)
             if any(self._from.size(key) is not None for key in _files(self.source, box).keys):
                 yield box

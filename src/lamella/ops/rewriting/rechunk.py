@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.ops.progress import Progress
-    from lamella.ops.rewriting.survey import Survey
+    from lamella.ops.rewriting.inventory import Survey
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
     from lamella.store.compressor import CompressorChoice
     from lamella.store.documents import Documents

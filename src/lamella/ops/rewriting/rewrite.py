@@ -23,8 +23,8 @@ from lamella.ops.jobs.units import digest, do_task, tasks
 from lamella.ops.known_members import unseen
 from lamella.ops.progress import reporting
 from lamella.ops.rewriting.arrays import FileUnit, array_units, encoded_alike
+from lamella.ops.rewriting.inventory import Survey, moved_files, part_of_others, survey
 from lamella.ops.rewriting.places import forget_copies_above, open_source
-from lamella.ops.rewriting.survey import Survey, moved_files, part_of_others, survey
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.store import format_v3
 from lamella.store.arrays import StoredArray

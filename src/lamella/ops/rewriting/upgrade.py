@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.ops.progress import Progress
-    from lamella.ops.rewriting.survey import Survey
+    from lamella.ops.rewriting.inventory import Survey
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import StrPath, VersionName
 

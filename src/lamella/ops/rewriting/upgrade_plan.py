@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import MetadataError
 from lamella.nodes.reporting import check_copied
-from lamella.nodes.session import Place, Session
+from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.spec.images import ImagesMeta
 from lamella.spec.versions import convert_attributes, detect
 from lamella.store.documents import array_like
@@ -50,7 +50,7 @@ class UpgradePlan:
         self.notes: list[str] = []
         self._old_format = documents.format
         self._documents = documents
-        self._session: Session | None = None  # to report each broken rule once
+        self._store_handle: StoreHandle | None = None  # to report each broken rule once
         self._names: dict[str, tuple[str, ...]] = {}
         self._ome: set[str] = set()
         for path in groups:
@@ -79,9 +79,9 @@ class UpgradePlan:
         if not has_ome(source, attributes):
             return attributes
         converted = self._converted(source, attributes)
-        if self._session is None:
-            self._session = Session(self._documents, source)
-        check_copied(Place(self._session, path), attributes, source)
+        if self._store_handle is None:
+            self._store_handle = StoreHandle(self._documents, source)
+        check_copied(NodePath(self._store_handle, path), attributes, source)
         return converted
 
     def _converted(self, source: SpecVersion, attributes: JSONObject) -> JSONObject:

@@ -18,7 +18,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.nodes.plate_creation import position_attributes
 from lamella.nodes.position import Position
 from lamella.nodes.position_arrays import request_of
-from lamella.nodes.session import Place, Session
+from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.ops.pyramids.pyramid import check_levels
 from lamella.ops.streaming.array_frames import ArrayFrames
 from lamella.ops.streaming.chunk_threads import ChunkThreads
@@ -113,7 +113,7 @@ def stream_position(position: Position, options: StreamOptions) -> FrameStream:
     names = _order_names(options.order, position, options.frame)
     if "p" in names:
         raise InvalidArgumentError(
-            f"The order {''.join(names)!r} goes over positions, and {position._place} is one. Use plate.stream()."
+            f"The order {''.join(names)!r} goes over positions, and {position.node_path} is one. Use plate.stream()."
         )
     plans = [_planned(position, names, names, options)]
     return _open([position], plans, names, options)
@@ -123,9 +123,9 @@ def stream_plate(
     plate: Plate, positions: Sequence[Position | PositionSpec | str], options: StreamOptions
 ) -> FrameStream:
     """Open a stream over positions of a plate; see :meth:`Plate.stream`."""
-    plate._require_writable("stream into positions")
+    plate.require_writable("stream into positions")
     specs = _specs(plate, positions)
-    missing = [path for path in specs if plate._documents.kind(plate._place.child(path).path) is None]
+    missing = [path for path in specs if plate.documents.kind(plate.node_path.child(path).path) is None]
     blank = _blank(plate) if missing else None
     there = [blank if path in missing else cast("Position", plate[path]) for path in specs]
     models = [position for position in there if position is not None]
@@ -149,9 +149,9 @@ def _blank(plate: Plate) -> Position:
     """Return a position in memory as the plate would create it, by which a stream is checked before that."""
     from zarr.storage import MemoryStore
 
-    documents = Documents.create(open_storage(MemoryStore()), plate._documents.format)
+    documents = Documents.create(open_storage(MemoryStore()), plate.documents.format)
     documents.put_group("", position_attributes(plate))
-    return Position(Place(Session(documents, plate._session.version), ""))
+    return Position(NodePath(StoreHandle(documents, plate.store_handle.version), ""))
 
 
 def _specs(plate: Plate, positions: Sequence[Position | PositionSpec | str]) -> dict[str, PositionSpec]:
@@ -193,7 +193,7 @@ def _order_names(
     text = "".join(names)
     if unknown or len(set(names)) != len(names) or not set(names) - {"p"}:
         raise InvalidArgumentError(
-            f"The order {text!r} does not name some of the axes {''.join(axes)} of {position._place}, each once"
+            f"The order {text!r} does not name some of the axes {''.join(axes)} of {position.node_path}, each once"
             f"{', and p for positions' if several else ''}."
         )
     if several and "p" not in names:
@@ -202,7 +202,7 @@ def _order_names(
         )
     if len(free) < len(frame):
         raise InvalidArgumentError(
-            f"Frames of shape {frame} in order {text!r} do not fit the axes {''.join(axes)} of {position._place}: "
+            f"Frames of shape {frame} in order {text!r} do not fit the axes {''.join(axes)} of {position.node_path}: "
             f"{len(free)} axes are left for the frame."
         )
     return names
@@ -225,9 +225,9 @@ def _planned(
     order, new = _frame_order(position, names, own, options)
     shape, chunks = _layout(position, order, options, len(position.channel_names) + len(new))
     if _is_resumed(position, options):
-        _record_of(position[options.name]._stored, order, shape, options)
+        _record_of(position[options.name].stored, order, shape, options)
     else:
-        view = position._live.view
+        view = position.document.shared_model
         for name in new:
             view = edits.append_channel(view, name, None)
         request = request_of(
@@ -238,16 +238,16 @@ def _planned(
             options.transform,
             compressor=options.compressor,
         )
-        position._refuse_array(options.name, request, view)
+        position.refuse_array(options.name, request, view)
     return _Planned(order, new, shape, chunks)
 
 
 def _is_resumed(position: Position, options: StreamOptions) -> bool:
     """Whether a stream goes on with an array that is there; what a killed call did not come to list is made anew."""
-    place = position._place.child(options.name).path
+    place = position.node_path.child(options.name).path
     return (
         options.resume
-        and position._documents.kind(place) == "array"
+        and position.documents.kind(place) == "array"
         and options.name in position.dataset_paths
     )
 
@@ -261,7 +261,7 @@ def _open(
     arrays = []
     try:
         for position, plan in zip(positions, plans, strict=True):
-            position._require_writable("stream frames")
+            position.require_writable("stream frames")
             arrays.append(_array_frames(position, plan, options, threads))
         of_all = _over_positions(names, plans[0].order, len(positions))
         _line_up(arrays, of_all)
@@ -317,7 +317,7 @@ def _channels(position: Position, wanted: Sequence[str] | None) -> tuple[tuple[i
     missing = [name for name in wanted if name not in names]
     if (missing and position.dataset_paths) or not wanted or len(set(wanted)) != len(wanted):
         raise InvalidArgumentError(
-            f"channel_names names channels of {position._place}, each once: it has {names}, not {list(wanted)}."
+            f"channel_names names channels of {position.node_path}, each once: it has {names}, not {list(wanted)}."
         )
     names = [*names, *missing]
     return tuple(names.index(name) for name in wanted), missing
@@ -336,14 +336,14 @@ def _array_frames(
     for name in plan.new_channels:
         position.append_channel(name, resize_arrays=False)
     if _is_resumed(position, options):
-        stored = position[options.name]._stored
+        stored = position[options.name].stored
         record = _record_of(stored, order, shape, options)
         if record.open:  # beyond what a stream has closed there may be what a killed `append` left
             record.frames = stored_frames(stored, order, record.frames)
         record.cut(record.frames)
         record.open = True
         return ArrayFrames(
-            stored, order, record, threads, partial(position._session.writes.noted, stored.path)
+            stored, order, record, threads, partial(position.store_handle.writes.noted, stored.path)
         )
     image = position.create_zeros(
         options.name,
@@ -357,8 +357,8 @@ def _array_frames(
     record = StreamRecord(
         list(order.names), list(order.lengths), None if order.channels is None else list(order.channels)
     )
-    noted = partial(position._session.writes.noted, image.path)
-    frames = ArrayFrames(image._stored, order, record, threads, noted)
+    noted = partial(position.store_handle.writes.noted, image.path)
+    frames = ArrayFrames(image.stored, order, record, threads, noted)
     frames.publish(always=True)
     return frames
 

@@ -34,7 +34,7 @@ class PyramidsBehind:
         self, positions: Sequence[Position], arrays: Sequence[ArrayFrames], levels: int | str
     ) -> None:
         # Nodes of their own: those of the caller belong to the caller's thread.
-        self._positions = [type(position)(position._place) for position in positions]
+        self._positions = [type(position)(position.node_path) for position in positions]
         self._arrays = list(arrays)
         self._levels = levels
         self._done = [_steps(one, one.count) for one in arrays]

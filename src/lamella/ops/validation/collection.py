@@ -27,7 +27,7 @@ _PIXELS = ("BinData", "BinaryOnly", "TiffData")
 
 
 def visit_collection(inspection: Inspection, node: StoredNode) -> None:
-    """Judge the top group of a collection, its OME group and XML, and its images."""
+    """Check the top group of a collection, its OME group and XML, and its images."""
     version = inspection.admit(node)
     inspection.judge("bioformats2raw", node)
     ome = inspection.read_group(join(node.path, "OME"))
@@ -212,7 +212,7 @@ def _stored_plane(inspection: Inspection, path: str) -> tuple[int, ...] | None:
 
 
 def visit_scene(inspection: Inspection, node: StoredNode) -> None:
-    """Judge a scene, and the images whose coordinate systems it brings together."""
+    """Check a scene, and the images whose coordinate systems it brings together."""
     version = inspection.admit(node)
     inspection.judge("scene", node)
     scene = node.ome.get("scene")

@@ -17,7 +17,7 @@ from lamella.errors import DamagedDataError, LamellaError, one_line
 from lamella.ops.execution import run
 from lamella.ops.integrity.decoding import decode, places_to_decode
 from lamella.ops.pyramids.downsample import downsample
-from lamella.ops.pyramids.level import level_factors, recorded_method
+from lamella.ops.pyramids.level_factors import level_factors, recorded_method
 from lamella.ops.regions import PIECE_BYTES, enlarge, piece_shape, regions
 from lamella.spec.rules import VERSION_TRAITS, Finding
 from lamella.spec.rules.raw_json import datasets, level_scale, multiscales, ome_object

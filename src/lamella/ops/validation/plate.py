@@ -26,7 +26,7 @@ Fields = list[tuple[str, int | None]]
 
 
 def visit_plate(inspection: Inspection, node: StoredNode) -> None:
-    """Judge a plate, its rows, wells and images."""
+    """Check a plate, its rows, wells and images."""
     from lamella.ops.validation.walk import Judged
 
     version = inspection.admit(node)
@@ -68,7 +68,7 @@ def _visit_listed(
 def _visit_rows(
     inspection: Inspection, judged: Judged, plate: JSONObject, acquisitions: Collection[int]
 ) -> None:
-    """Judge the row groups, and the wells that are there but not listed."""
+    """Check the row groups, and the wells that are there but not listed."""
     listed_rows = {
         entry["name"] for _, entry in objects(plate.get("rows")) if isinstance(entry.get("name"), str)
     }
@@ -123,7 +123,7 @@ def _judge_row(inspection: Inspection, judged: Judged, row: StoredNode, wells: i
 def visit_well(
     inspection: Inspection, node: StoredNode, acquisitions: Collection[int] | None
 ) -> Fields | None:
-    """Judge a well and its images; returns them, or None where the well cannot be read."""
+    """Check a well and its images; returns them, or None where the well cannot be read."""
     from lamella.ops.validation.walk import Judged
 
     if not node.exists:  # a folder of images that nobody made a well yet: its plate tells

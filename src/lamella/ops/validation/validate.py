@@ -183,7 +183,7 @@ def validate(
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> ValidationReport:
-    """Judge a store by the rules of its OME-NGFF version: 0.4, 0.5 or 0.6.
+    """Check a store by the rules of its OME-NGFF version: 0.4, 0.5 or 0.6.
 
     Images, labels, plates, wells, bioformats2raw collections and scenes are walked from any root: the store, or a
     group inside one. Metadata documents are read once each. Damage does not stop the walk and raises nothing: it is
@@ -287,7 +287,7 @@ def place_of(
             f"{path_or_node!r} is an array: give the image that holds it, or its path."
         )
     if isinstance(path_or_node, NGFFNode):
-        return path_or_node._documents.storage, path_or_node.path, str(path_or_node._place)
+        return path_or_node.documents.storage, path_or_node.path, str(path_or_node.node_path)
     storage = open_storage(path_or_node, read_only=read_only, follow_links=follow_links, must_exist=True)
     missing = not os.path.lexists(storage.root) if isinstance(storage, LocalStorage) else False
     if missing:

@@ -204,7 +204,7 @@ class Inspection:
     # -- walking -------------------------------------------------------------------------------------------------
 
     def walk(self, path: str) -> None:
-        """Judge everything from a root."""
+        """RuleContext everything from a root."""
         node = self.read_group(path)
         if node.exists:
             self.version = self._version(node)
@@ -243,7 +243,7 @@ class Inspection:
         return detect(3, {"ome": unversioned}).name
 
     def visit(self, node: StoredNode, *, depth: int = 0) -> None:
-        """Judge a group by what its document says it is, and walk on."""
+        """Check a group by what its document says it is, and walk on."""
         ome = node.ome
         if "plate" in ome:
             plate.visit_plate(self, node)
@@ -264,7 +264,7 @@ class Inspection:
                     self.visit(child, depth=depth + 1)
 
     def judge(self, kind: Kind, node: StoredNode, *, acquisitions: Collection[int] | None = None) -> str:
-        """Judge a document, once for each kind that it is; returns the version by which it was judged."""
+        """Check a document, once for each kind that it is; returns the version by which it was judged."""
         version = self._node_version(node)
         if node.unreadable:
             return version
@@ -325,7 +325,7 @@ class Inspection:
     # -- images --------------------------------------------------------------------------------------------------
 
     def visit_image(self, node: StoredNode, *, label: bool = False, parent: Judged | None = None) -> None:
-        """Judge an image or label image with its arrays, and its labels; once, however often it is listed."""
+        """RuleContext an image or label image with its arrays, and its labels; once, however often it is listed."""
         if node.path in self._admitted:
             return
         version = self.admit(node)
@@ -367,7 +367,7 @@ class Inspection:
             self.findings.append(finding)
 
     def _judge_keys(self, judged: Judged) -> None:
-        """Judge where the chunks of the levels lie; who decodes them does that himself."""
+        """RuleContext where the chunks of the levels lie; who decodes them does that himself."""
         for array in judged.arrays.values():
             key = self.reader.foreign_key(array)
             if key is not None and array.meta is not None:
@@ -388,7 +388,7 @@ class Inspection:
     # -- labels --------------------------------------------------------------------------------------------------
 
     def visit_labels(self, node: StoredNode, parent: Judged | None) -> None:
-        """Judge a group of labels, and the label images in it."""
+        """Check a group of labels, and the label images in it."""
         version = self.admit(node)
         self.judge("labels", node)
         judged = Judged("labels", node, version)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, MetadataError, shown
+from lamella.errors import InvalidArgumentError, MetadataError, short_repr
 from lamella.spec.versions.base import SpecVersion
 from lamella.spec.versions.older import V01, V02, V03
 from lamella.spec.versions.v04 import V04
@@ -69,7 +69,7 @@ def detect(zarr_format: int, attributes: JSONObject) -> SpecVersion:
     ome = attributes.get("ome")
     declared = ome.get("version") if isinstance(ome, dict) else None
     raise MetadataError(
-        f"ome.version: {shown(declared)} (Zarr v{zarr_format}) is not a version that lamella reads ({_known()})"
+        f"ome.version: {short_repr(declared)} (Zarr v{zarr_format}) is not a version that lamella reads ({_known()})"
     )
 
 

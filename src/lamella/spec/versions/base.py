@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
-from lamella.errors import InvalidArgumentError, MetadataError, shown
+from lamella.errors import InvalidArgumentError, MetadataError, short_repr
 from lamella.spec.axes import default_axes
 from lamella.spec.base import plain
 from lamella.spec.bioformats2raw import Bioformats2RawMeta
@@ -44,7 +44,7 @@ class Part:
             return {key: ome[key] for key in self.keys if key in ome}
         part = ome[self.keys[0]]
         if not isinstance(part, dict):
-            raise MetadataError(f"{where}{self.keys[0]}: expected an object, found {shown(part)}")
+            raise MetadataError(f"{where}{self.keys[0]}: expected an object, found {short_repr(part)}")
         return part
 
     def put(self, ome: JSONObject, part: JSONObject) -> JSONObject:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, ClassVar
 
-from lamella.errors import MetadataError, shown
+from lamella.errors import MetadataError, short_repr
 from lamella.spec.images import ImagesMeta
 from lamella.spec.labels import ImageLabelMeta
 from lamella.spec.plate import PlateMeta, WellGroupMeta
@@ -58,7 +58,7 @@ class Version05(SpecVersion):
         if ome is None:
             return {}
         if not isinstance(ome, dict):
-            raise MetadataError(f"ome: expected an object, found {shown(ome)}")
+            raise MetadataError(f"ome: expected an object, found {short_repr(ome)}")
         return ome
 
     def with_ome(self, attributes: JSONObject, ome: JSONObject) -> JSONObject:

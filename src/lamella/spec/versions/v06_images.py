@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, MetadataError, shown
+from lamella.errors import InvalidArgumentError, MetadataError, short_repr
 from lamella.spec.coordinate_systems import FIELD_OF_VIEW, INTRINSIC, drop_nulls
 from lamella.spec.geometry import normalize_transforms
 from lamella.spec.transforms import TransformationMeta
@@ -62,10 +62,12 @@ def _checked_systems(listed: JSON, where: str) -> list[JSONObject]:
     if listed is None:
         raise MetadataError(f"{where}: is missing")
     if not isinstance(listed, list) or not listed:
-        raise MetadataError(f"{where}: expected a list of coordinate systems, found {shown(listed)}")
+        raise MetadataError(f"{where}: expected a list of coordinate systems, found {short_repr(listed)}")
     for place, system in enumerate(listed):
         if not isinstance(system, dict) or not isinstance(system.get("name"), str):
-            raise MetadataError(f"{where}[{place}]: expected an object with a name, found {shown(system)}")
+            raise MetadataError(
+                f"{where}[{place}]: expected an object with a name, found {short_repr(system)}"
+            )
     return listed
 
 
@@ -103,7 +105,7 @@ def _unwrapped(entries: list[JSON], where: str) -> list[JSON]:
         else:
             raise MetadataError(
                 f"{where}[{place}]: the transformation of a level is an identity, a scale or a sequence of a "
-                f"scale and a translation (CT-21), found {shown(kind or entry)}"
+                f"scale and a translation (CT-21), found {short_repr(kind or entry)}"
             )
     return flat
 
@@ -119,7 +121,7 @@ def _bare(entry: JSONObject) -> JSONObject:
 def _set_systems_apart(scales: JSONObject, systems: list[JSONObject], intrinsic: str, where: str) -> None:
     stored = scales.pop(_KEY, None)
     if stored is not None and not isinstance(stored, list):
-        raise MetadataError(f"{where}.{_KEY}: expected a list, found {shown(stored)}")
+        raise MetadataError(f"{where}.{_KEY}: expected a list, found {short_repr(stored)}")
     further = list(stored or [])
     by_name = {system["name"]: system for system in systems}
     axes = scales["axes"]

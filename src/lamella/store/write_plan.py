@@ -8,7 +8,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from lamella.store import coverage
+from lamella.store import chunk_grid
 from lamella.store.selection import Selection
 
 if TYPE_CHECKING:
@@ -48,13 +48,13 @@ def write_box(
     """
     box = tuple(one for one in selection.axes if isinstance(one, slice))
     origin = [one.start for one in box]
-    for piece in coverage.pieces(meta, box):
+    for piece in chunk_grid.pieces(meta, box):
         part = block[_shifted(piece.box, origin)]
         if piece.kind == "partial":
             change(as_selection(piece.box), part)
             continue
         first = [one.start for one in piece.box]
-        boxes = list(coverage.batches(meta, piece.box, _BATCH_BYTES))
+        boxes = list(chunk_grid.batches(meta, piece.box, _BATCH_BYTES))
         encoded = (encode(as_selection(one), part[_shifted(one, first)]) for one in boxes)
         if len(boxes) == 1:
             store(next(encoded))

@@ -14,7 +14,7 @@ from lamella.errors import (
     InvalidNameError,
     MetadataError,
     ReadOnlyError,
-    shown,
+    short_repr,
 )
 from lamella.nodes.level_writes import LevelWrites
 from lamella.spec.versions import by_name, detect
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, eq=False)
-class Session:
+class StoreHandle:
     """One opening of a store: its documents, the version resolved at the door, and whether it was closed.
 
     Attributes
@@ -111,8 +111,10 @@ class Session:
             )
 
 
-def _reopen(documents: Documents, version: str, closed: bool, strict: bool, reported: set[str]) -> Session:
-    return Session(documents, by_name(version), closed, strict, set(reported))
+def _reopen(
+    documents: Documents, version: str, closed: bool, strict: bool, reported: set[str]
+) -> StoreHandle:
+    return StoreHandle(documents, by_name(version), closed, strict, set(reported))
 
 
 def join(*parts: str) -> str:
@@ -125,14 +127,14 @@ def join(*parts: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NodePath:
     """Where a node is: an opened store and a path in it ("" is the root)."""
 
-    session: Session
+    store_handle: StoreHandle
     path: str
 
     @classmethod
-    def of(cls, member: zarr.Group | zarr.Array[Any] | Place) -> Place:
+    def of(cls, member: zarr.Group | zarr.Array[Any] | NodePath) -> NodePath:
         """Return the place of a zarr-python group or array, which becomes an opened store of its own.
 
         Raises
@@ -140,7 +142,7 @@ class Place:
         InvalidArgumentError
             If it is neither (a ValueError).
         """
-        if isinstance(member, Place):
+        if isinstance(member, NodePath):
             return member
         import zarr
 
@@ -155,9 +157,9 @@ class Place:
         documents = Documents(open_storage(member.store, read_only=member.read_only), zarr_format)
         group = member.path if isinstance(member, zarr.Group) else member.path.rpartition("/")[0]
         attributes = documents.group(group) if documents.kind(group) == "group" else {}
-        return cls(Session(documents, detect(zarr_format, attributes)), member.path)
+        return cls(StoreHandle(documents, detect(zarr_format, attributes)), member.path)
 
-    def child(self, name: str) -> Place:
+    def child(self, name: str) -> NodePath:
         """Return the place of a member.
 
         Raises
@@ -169,14 +171,14 @@ class Place:
         plain = self.path and name and name[0] != "/" != name[-1]
         path = f"{self.path}/{name}" if plain else join(self.path, name)
         try:
-            return Place(self.session, check_key(path))
+            return NodePath(self.store_handle, check_key(path))
         except InvalidNameError as fault:
-            raise InvalidNameError(f"{self} cannot have a member {shown(name)}: {fault}") from fault
+            raise InvalidNameError(f"{self} cannot have a member {short_repr(name)}: {fault}") from fault
 
     @property
-    def parent(self) -> Place:
+    def parent(self) -> NodePath:
         """The place of the group that holds this node; the root is its own parent."""
-        return Place(self.session, self.path.rpartition("/")[0])
+        return NodePath(self.store_handle, self.path.rpartition("/")[0])
 
     def __str__(self) -> str:
-        return f"{self.session.name}/{self.path}" if self.path else self.session.name
+        return f"{self.store_handle.name}/{self.path}" if self.path else self.store_handle.name

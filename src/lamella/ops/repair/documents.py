@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.ops.mending.changes import Change
+from lamella.ops.repair.changes import Change
 from lamella.ops.walk_store import StoreReader
 from lamella.store import format_v2, format_v3
 from lamella.store.formats import V2, V3

@@ -53,12 +53,12 @@ class PlateIndex:
 
 def reindex(plate: Plate) -> None:
     """Rebuild the metadata of a plate and its wells from what is there; see :meth:`Plate.reindex`."""
-    plate._require_writable("reindex the plate")
-    documents = plate._documents
+    plate.require_writable("reindex the plate")
+    documents = plate.documents
     with documents.lock(plate.path):
         index = plan_index(documents.storage, plate.path)
         documents.put_groups(index.groups)
-    plate._live.refresh()
+    plate.document.refresh()
 
 
 def plan_index(

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.ops.mending.images import dimension_names
-from lamella.ops.mending.mends import Facts, mended
-from lamella.ops.mending.plates import exchanged
+from lamella.ops.repair.images import dimension_names
+from lamella.ops.repair.mends import Facts, mended
+from lamella.ops.repair.plates import exchanged
 from lamella.ops.validation.walk import Inspection
 from lamella.spec.rules import VERSION_TRAITS
 from lamella.spec.rules.values import is_integer, objects, strings
@@ -21,8 +21,8 @@ from lamella.store.keys import join
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lamella.ops.mending.documents import Drafts
-    from lamella.ops.mending.mends import Fields
+    from lamella.ops.repair.documents import Drafts
+    from lamella.ops.repair.mends import Fields
     from lamella.ops.validation.walk import Judged
     from lamella.ops.walk_store import ArrayNode, StoredNode
     from lamella.spec.rules import Kind, VersionTraits

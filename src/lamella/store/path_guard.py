@@ -21,7 +21,7 @@ MOST_FOLDERS = 200_000
 """Folders that one opening of a store remembers."""
 
 
-class Bounds:
+class PathGuard:
     """The bounds of a store in a folder.
 
     Parameters
@@ -45,7 +45,7 @@ class Bounds:
         """Look at every folder anew: one was moved or removed."""
         self.known = {""}
 
-    def enter(self, path: str) -> bool:
+    def check_folder(self, path: str) -> bool:
         """Refuse a folder that symbolic links lead out of the store; each folder is looked at once.
 
         Returns
@@ -63,7 +63,7 @@ class Bounds:
         if self.unchecked or path in self.known:
             return True
         above = path.rpartition("/")[0]
-        if above not in self.known and not self.enter(above):
+        if above not in self.known and not self.check_folder(above):
             return False
         try:
             os.readlink(self.base + path)
@@ -73,17 +73,17 @@ class Bounds:
         else:
             self.check(path)
         if self.is_alias(path):
-            raise NodeNotFoundError(f"there is no {path!r} in {self.root}: {self.told(path)}")
-        self.note(path)
+            raise NodeNotFoundError(f"there is no {path!r} in {self.root}: {self.describe_alias(path)}")
+        self.remember(path)
         return True
 
-    def note(self, path: str) -> None:
+    def remember(self, path: str) -> None:
         """Note that a folder lies in the store: it was looked at, or just made."""
         if len(self.known) > MOST_FOLDERS:
             self.forget()
         self.known.add(path)
 
-    def is_plain(self, key: str) -> bool:
+    def check_file(self, key: str) -> bool:
         """Look at a file that a library will open: True where it is there and no link, False where it is missing.
 
         Raises
@@ -95,7 +95,7 @@ class Bounds:
         """
         folder = key.rpartition("/")[0]
         if folder not in self.known:
-            self.enter(folder)
+            self.check_folder(folder)
         path = self.base + key
         try:
             mode = os.stat(path).st_mode if self.unchecked else os.lstat(path).st_mode
@@ -137,7 +137,7 @@ class Bounds:
         except OSError:
             return False  # it can be entered and not listed: nothing tells
 
-    def told(self, path: str) -> str:
+    def describe_alias(self, path: str) -> str:
         """Say what an alias is called."""
         above, _, name = path.rpartition("/")
         folded = _folded(name)

@@ -2,7 +2,7 @@
 
 A repair is planned first, as new contents of documents, and judged by ``validate`` as if it were done; then the old
 documents are kept beside the store, and each is replaced atomically. What each mend does is in
-:mod:`lamella.ops.mending.mends`.
+:mod:`lamella.ops.repair.mends`.
 
 Layer: ops. Pixels are never touched.
 """
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import counted
 from lamella.log import logged
-from lamella.ops.mending import images as _images  # noqa: F401 (each registers its fixes)
-from lamella.ops.mending import plates as _plates  # noqa: F401
-from lamella.ops.mending import values as _values  # noqa: F401
-from lamella.ops.mending.changes import Change, backup_folder, keep_backup, write_changes
-from lamella.ops.mending.documents import Drafts
-from lamella.ops.mending.plan import Planner
-from lamella.ops.mending.reindex import plan_index
 from lamella.ops.progress import check_progress, reporting
+from lamella.ops.repair import images as _images  # noqa: F401 (each registers its fixes)
+from lamella.ops.repair import plates as _plates  # noqa: F401
+from lamella.ops.repair import values as _values  # noqa: F401
+from lamella.ops.repair.changes import Change, backup_folder, keep_backup, write_changes
+from lamella.ops.repair.documents import Drafts
+from lamella.ops.repair.plan import Planner
+from lamella.ops.repair.reindex import plan_index
 from lamella.ops.validation.validate import ValidationReport, inspect, place_of, report_of
 from lamella.ops.walk_store import StoreReader
 from lamella.store.storage import with_options

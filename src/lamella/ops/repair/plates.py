@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.ops.mending.mends import distinct, mends
-from lamella.ops.mending.reindex import recounted_acquisitions
+from lamella.ops.repair.mends import distinct, mends
+from lamella.ops.repair.reindex import recounted_acquisitions
 from lamella.spec.names import is_name
 from lamella.spec.rules import acquisition_ids
 from lamella.spec.rules.values import is_integer, objects
@@ -16,7 +16,7 @@ from lamella.spec.rules.values import is_integer, objects
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lamella.ops.mending.mends import Facts
+    from lamella.ops.repair.mends import Facts
     from lamella.types import JSON, JSONObject
 
 

@@ -1,8 +1,8 @@
 """The mends of ``repair``: pure functions from one OME part of a document to another, each under the rules it mends.
 
 What a mend needs to know beside the document is in its `Facts`. A mend changes nothing where it would have to guess:
-the finding stays then, and a person decides. Mends of plates and wells are in :mod:`lamella.ops.mending.plates`, of
-images and labels in :mod:`lamella.ops.mending.images`.
+the finding stays then, and a person decides. Mends of plates and wells are in :mod:`lamella.ops.repair.plates`, of
+images and labels in :mod:`lamella.ops.repair.images`.
 
 Layer: ops. No I/O.
 """
@@ -118,7 +118,7 @@ def mended(kind: Kind, ome: JSONObject, facts: Facts) -> tuple[JSONObject, tuple
 
     Examples
     --------
-    >>> import lamella.ops.mending.images
+    >>> import lamella.ops.repair.images
     >>> mended("image", {"version": "0.5-dev", "omero": {"channels": [{"color": "#FF00FF"}]}}, Facts("0.5"))
     ({'version': '0.5', 'omero': {'channels': [{'color': 'FF00FF'}]}}, ('ST-07', 'OM-02'))
     """

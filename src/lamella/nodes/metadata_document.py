@@ -18,7 +18,7 @@ from lamella.store.stored_group import StoredGroup
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from lamella.nodes.session import Session
+    from lamella.nodes.store_handle import StoreHandle
     from lamella.spec.base import MetaModel
     from lamella.types import JSONObject
 
@@ -38,12 +38,12 @@ class Dump(Protocol[D_contra]):
         ...
 
 
-class LiveDocument(Generic[M]):
+class MetadataDocument(Generic[M]):
     """The model of one group's document, kept in step with the store.
 
     Parameters
     ----------
-    session
+    store_handle
         The opened store.
     path
         The group's path in it.
@@ -76,12 +76,12 @@ class LiveDocument(Generic[M]):
         "_view",
         "is_settled",
         "path",
-        "session",
+        "store_handle",
     )
 
     def __init__(
         self,
-        session: Session,
+        store_handle: StoreHandle,
         path: str,
         load: Callable[[JSONObject], M],
         dump: Dump[M],
@@ -90,7 +90,7 @@ class LiveDocument(Generic[M]):
         check: Callable[[StoredGroup], object] | None = None,
         refuse: Callable[[JSONObject, JSONObject, M], object] | None = None,
     ) -> None:
-        self.session = session
+        self.store_handle = store_handle
         self.path = path
         self._load = load
         self._dump = dump
@@ -110,10 +110,10 @@ class LiveDocument(Generic[M]):
     # -- looking ----------------------------------------------------------------------------------------------
 
     @property
-    def view(self) -> M:
-        """The model as `model` gives it, for looking only: never to be changed or handed out, as it may be shared."""
+    def shared_model(self) -> M:
+        """The model for reading only, which nodes of the same content share: never changed, never returned to users."""
         if self._look is None or self._model is not None:
-            return self.model
+            return self.own_model
         if self._stored is None or not self._is_unchanged():
             self._read()
         found = self._view
@@ -124,8 +124,8 @@ class LiveDocument(Generic[M]):
         return found
 
     def derived(self, derive: Callable[[M], T]) -> T:
-        """Return what a function makes of the `view`, which all nodes that share the view share: not to be changed."""
-        view = self.view
+        """Return what a function computes from the `shared_model`; all nodes that share the model share the result."""
+        view = self.shared_model
         if self._look is None or self._model is not None or self._stored is None:
             return derive(view)
         # By identity of the view: what a node has for itself is not what another one of the same content has.
@@ -161,7 +161,7 @@ class LiveDocument(Generic[M]):
         return self._view
 
     @property
-    def model(self) -> M:
+    def own_model(self) -> M:
         """The model. It is read anew when the document was changed elsewhere and has no unsaved changes here."""
         if self._model is not None and (self._is_unchanged() or self._is_edited()):
             return self._model
@@ -172,13 +172,13 @@ class LiveDocument(Generic[M]):
         """Whether the document is what was read; unknown where the store cannot tell and it may change here."""
         if self._stamp is _UNKNOWN or not self.is_settled:
             return False
-        stamp = self.session.documents.stamp(self.path)
-        return (stamp is not None or self.session.read_only) and stamp == self._stamp
+        stamp = self.store_handle.documents.stamp(self.path)
+        return (stamp is not None or self.store_handle.read_only) and stamp == self._stamp
 
     def hand_out(self) -> M:
         """Return the model to a user, who may change it at any time."""
         self._handed_out = True
-        return self.model
+        return self.own_model
 
     @property
     def last_attributes(self) -> JSONObject:
@@ -203,7 +203,7 @@ class LiveDocument(Generic[M]):
     def _read(self) -> bool:
         """Read the document; return whether it says something else than before."""
         before = self._stored
-        self._keep(*self.session.documents.stored_group(self.path))
+        self._keep(*self.store_handle.documents.stored_group(self.path))
         changed = before is None or before.attributes != self._attributes
         self._unchecked = self._unchecked or changed
         if self.is_settled:
@@ -289,7 +289,7 @@ class LiveDocument(Generic[M]):
             the document does not break.
         """
         prepare = before_write or _nothing
-        if same is not None and self._swap(change, same, prepare):
+        if same is not None and self._write_prepared(change, same, prepare):
             return self.last_view
         made: list[M] = []
 
@@ -305,12 +305,14 @@ class LiveDocument(Generic[M]):
             prepare()
             return attributes
 
-        attributes, stamp = self.session.documents.edit_group(self.path, apply)
+        attributes, stamp = self.store_handle.documents.edit_group(self.path, apply)
         # Unknown where the store has no stamp: whatever it says later is not known to be this.
         self._keep(StoredGroup(b"", attributes), _UNKNOWN if stamp is None else stamp)
         return self._adopt(made[-1])
 
-    def _swap(self, change: Callable[[M], M], same: Hashable, before_write: Callable[[], object]) -> bool:
+    def _write_prepared(
+        self, change: Callable[[M], M], same: Hashable, before_write: Callable[[], object]
+    ) -> bool:
         """Make a change whose result is known; False when the document is not what this node and others share."""
         stored = self.content
         if stored is None:
@@ -319,7 +321,7 @@ class LiveDocument(Generic[M]):
 
         def prepare() -> tuple[M, StoredGroup]:
             attributes = self._dump(change(view), stored.attributes, trusted=True)
-            return view, self.session.documents.prepared(self.path, attributes, stored)
+            return view, self.store_handle.documents.prepared(self.path, attributes, stored)
 
         # By identity of the view, and the view is kept: another one cannot get its number meanwhile.
         _, new = stored.made((id(view), same), prepare)
@@ -327,7 +329,7 @@ class LiveDocument(Generic[M]):
 
     def _replace(self, old: StoredGroup, new: StoredGroup, before_write: Callable[[], object]) -> bool:
         """Write a prepared document over the one that it was made from; False where another is there by now."""
-        if not self.session.documents.swap_group(self.path, old, new, before_write):
+        if not self.store_handle.documents.swap_group(self.path, old, new, before_write):
             return False
         self._keep(new, _UNKNOWN)
         return True
@@ -341,7 +343,7 @@ class LiveDocument(Generic[M]):
         if self._is_edited():
             if self._load(fresh) == self._load(attributes):
                 return self._model  # only what this model does not hold was changed: nothing is in conflict
-            where = f"{self.session.name}/{self.path}".rstrip("/")
+            where = f"{self.store_handle.name}/{self.path}".rstrip("/")
             raise MetadataError(
                 f"The metadata of {where} has unsaved changes, and the document was changed elsewhere since it was "
                 "read. Open the node again, repeat the change and call dump_meta()."
@@ -353,7 +355,7 @@ class LiveDocument(Generic[M]):
         try:
             return change(model)
         except (MetadataError, NodeNotFoundError) as fault:
-            where = f"{self.session.name}/{self.path}".rstrip("/")
+            where = f"{self.store_handle.name}/{self.path}".rstrip("/")
             raise type(fault)(f"The metadata of {where} were not changed: {fault}") from fault
 
     def save(self) -> None:

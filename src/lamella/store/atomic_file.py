@@ -1,6 +1,6 @@
 """A file that is written in pieces and takes its place when it is complete.
 
-Until `StagedFile.commit` it has a temporary name that readers never list and that a sweep removes when its process is
+Until `AtomicFile.commit` it has a temporary name that readers never list and that a sweep removes when its process is
 dead. Knows nothing of chunks or shards.
 
 Layer: store.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lamella.errors import StorageError
 from lamella.log import log
 from lamella.store.file_system import fsync_path
-from lamella.store.litter import private_name
+from lamella.store.temporary_files import private_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ _OPEN = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _CREATE = _OPEN | os.O_CREAT | os.O_EXCL
 
 
-def stage(storage: LocalStorage, key: str) -> StagedFile:
+def stage(storage: LocalStorage, key: str) -> AtomicFile:
     """Begin a file of a local store.
 
     Raises
@@ -53,19 +53,19 @@ def stage(storage: LocalStorage, key: str) -> StagedFile:
     storage.folders.make(folder)
     temporary, target = f"{storage._base}{folder}/{private_name('.tmp')}", storage._base + key
     try:
-        return StagedFile(temporary, target, fsync=storage.fsync)
+        return AtomicFile(temporary, target, fsync=storage.fsync)
     except FileNotFoundError:  # somebody removed a folder that the storage remembers
         storage.folders.forget()
         storage.folders.make(folder)
     except OSError as error:
         storage._fail("write", key, error)
     try:
-        return StagedFile(temporary, target, fsync=storage.fsync)
+        return AtomicFile(temporary, target, fsync=storage.fsync)
     except OSError as error:
         storage._fail("write", key, error)
 
 
-class StagedFile:
+class AtomicFile:
     """A temporary file beside the one whose place it will take.
 
     Parameters

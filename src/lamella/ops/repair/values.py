@@ -9,14 +9,14 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from lamella.ops.mending.mends import mends
+from lamella.ops.repair.mends import mends
 from lamella.spec.rules.values import objects
 from lamella.spec.units import unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lamella.ops.mending.mends import Facts
+    from lamella.ops.repair.mends import Facts
     from lamella.types import JSON, JSONObject
 
 _EACH = "*"

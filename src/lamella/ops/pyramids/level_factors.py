@@ -78,5 +78,5 @@ def recorded_method(multiscale: JSONObject) -> Method | None:
 
 def made_by(position: Position) -> Method | None:
     """Return the method with which lamella made the levels of an image; None where it did not."""
-    details = position._live.model.multiscales[0].metadata
+    details = position.document.own_model.multiscales[0].metadata
     return recorded_method({"metadata": details}) if isinstance(details, dict) else None

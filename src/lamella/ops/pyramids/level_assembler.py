@@ -37,7 +37,7 @@ def unit_shape(array: StoredArray) -> Shape:
     return meta.chunks if streams else meta.files
 
 
-class Gathering:
+class LevelAssembler:
     """The part of one level that is made at a time.
 
     Parameters

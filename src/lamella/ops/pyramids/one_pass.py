@@ -19,8 +19,8 @@ import numpy as np
 from lamella.ops.execution import Workers, run
 from lamella.ops.progress import Count
 from lamella.ops.pyramids.downsample import downsample
-from lamella.ops.pyramids.gathering import Gathering
 from lamella.ops.pyramids.kernels_loading import KeptBlocks
+from lamella.ops.pyramids.level_assembler import LevelAssembler
 from lamella.ops.pyramids.passes import Pass, order, part_box, passes, unit_box
 from lamella.ops.regions import nested, region_shape, shrink, whole_region
 
@@ -149,7 +149,7 @@ def compute_unit(unit: PassUnit) -> Region:
     dtype = work.source.meta.dtype
     most = max(2, _BLOCKS_BYTES // (prod(way.block) * dtype.itemsize))
     threads = Workers(min(Workers(unit.jobs).count, most))
-    sinks = [Gathering(target.array, shrink(region, target.factors)) for target in work.targets]
+    sinks = [LevelAssembler(target.array, shrink(region, target.factors)) for target in work.targets]
     reduced = any(max(target.step, default=1) > 1 for target in work.targets)
     kept = KeptBlocks(work.method if reduced else "stride", dtype, _KEPT_BYTES if threads.count > 1 else 0)
     room = local()

@@ -16,7 +16,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from lamella.adapters.tiff_ome import ome_root
-from lamella.errors import SourceError, shown
+from lamella.errors import SourceError, short_repr
 from lamella.spec.ome_xml import children, count_samples
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def check_names(path: str, file: Any) -> None:
     for where, name in _named(file):
         if name.startswith(("/", "\\")) or _DRIVE.match(name) or ".." in _SEPARATORS.split(name):
             raise SourceError(
-                f"{path} is not read: its {where} names {shown(name)}, which is not in the same folder; put the files "
-                "that belong together into one folder, and name them there without a path"
+                f"{path} is not read: its {where} names {short_repr(name)}, which is not in the same folder; put the "
+                "files that belong together into one folder, and name them there without a path"
             )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lamella.ops.mending.mends import mends
+from lamella.ops.repair.mends import mends
 from lamella.spec.channels import channel_color
 from lamella.spec.rules.raw_json import array_axes, axis_names, datasets, multiscales
 from lamella.spec.rules.values import is_integer, is_number, numbers, objects
@@ -16,7 +16,7 @@ from lamella.spec.rules.values import is_integer, is_number, numbers, objects
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lamella.ops.mending.mends import Facts
+    from lamella.ops.repair.mends import Facts
     from lamella.spec.rules import VersionTraits
     from lamella.types import JSON, JSONObject
 
