@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from collections import Counter
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zarr.storage import MemoryStore, WrapperStore
 
 import lamella
 from lamella.errors import InvalidArgumentError, NodeNotFoundError
@@ -158,3 +160,36 @@ def test_wrong_arguments_are_refused_at_once(plate, options, error):
     images = options.pop("images", plate)
     with pytest.raises(error):
         CropSource(images, options.pop("size"), **options)
+
+
+class Waiting(WrapperStore):
+    """A store whose chunks come when chunks of a number of arrays have been asked for."""
+
+    arrays = 0
+
+    async def get(self, key, prototype, byte_range=None):
+        if self.arrays and "/c/" in key:
+            self.asked.add(key.partition("/c/")[0])
+            if len(self.asked) == self.arrays:
+                self.came.set()
+            await asyncio.wait_for(self.came.wait(), 30)
+        return await self._store.get(key, prototype, byte_range)
+
+
+def test_crops_of_many_images_are_asked_for_at_once_where_requests_wait():
+    store = Waiting(MemoryStore())
+    plate = lamella.open_ome_zarr(store, layout="hcs", mode="w-", channel_names=["a"], version="0.5")
+    pixels = np.arange(6 * 256, dtype="u2").reshape(6, 1, 1, 1, 16, 16)
+    for number, image in enumerate(pixels):
+        position = plate.create_position("A", str(number), "0")
+        position.create_image("0", image, chunks=(1, 1, 1, 8, 8))
+        position.labels.create("cells", image[0, 0])
+    source = CropSource(plate, (4, 4), labels="cells")
+    crops = [source.draw(0, n) for n in range(60)]
+    assert {crop.image for crop in crops} == set(range(6))
+    store.came, store.asked, store.arrays = asyncio.Event(), set(), 12
+    for crop, sample in zip(crops, source.read(crops), strict=True):
+        *_, y, x = crop.corner
+        expected = pixels[crop.image, 0, 0, 0, y : y + 4, x : x + 4]
+        assert np.array_equal(sample.image.reshape(4, 4), expected)
+        assert np.array_equal(sample.labels.reshape(4, 4), expected)

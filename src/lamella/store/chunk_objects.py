@@ -271,6 +271,8 @@ class ObjectSource:
             if not file.is_replaced
         ]
         changed = self.storage.write_back(replacements) if replacements else []
+        for file, _ in changes:
+            indexes.drop(self.storage.where(join(self._path, file.key)))
         return [file for file, _ in changes if not file.is_replaced and _object(file.old).key in changed]
 
 
@@ -290,8 +292,9 @@ def _files(tasks: Sequence[Task]) -> list[ChunkObject]:
 
 
 def wait_for_others(turn: int) -> None:
-    """Wait a moment before what another program changed is asked for again, longer each time."""
-    time.sleep(random.uniform(0, min(1, 0.01 * 2**turn)))
+    """Wait before what another program changed is asked for again: not at first, then longer each time."""
+    if turn:
+        time.sleep(random.uniform(0, min(1, 0.01 * 2**turn)))
 
 
 def too_often_changed(where: str) -> StorageError:
@@ -347,9 +350,15 @@ class ChunkObject:
         self._reset()
 
     @property
+    def _kept_as(self) -> Stamp | None:
+        """What is kept of the object is kept for this; None where another content may have the same stamp."""
+        is_time = self.content is not None and str(self.content[0]).startswith("time ")  # in whole seconds
+        return None if is_time else self.content
+
+    @property
     def stamp(self) -> Stamp | None:
         """Of what was read, for what it was decoded by."""
-        return None if self.content is None else (*self.content, self._source.coding.identity)
+        return None if self._kept_as is None else (*self._kept_as, self._source.coding.identity)
 
     @property
     def is_damaged(self) -> bool:
@@ -379,8 +388,8 @@ class ChunkObject:
         except DamagedDataError as error:
             self._damage = error
             return
-        if stamp is not None:
-            indexes.put(self.path, (*stamp, hash(form)), self._entries)
+        if self._kept_as is not None:
+            indexes.put(self.path, (*self._kept_as, hash(form)), self._entries)
 
     def put_body(self, found: tuple[bytes, Stamp | None] | None) -> None:
         """Have the whole object."""

@@ -8,7 +8,8 @@ Layer: ops.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from lamella.nodes.walk import HOLDERS, walk
 from lamella.spec.axes import channel_axis, space_axes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.labels import LabelImage
@@ -34,6 +35,9 @@ _MOST_IMAGES = 256
 
 _MOST_OPEN = 1024
 """Images whose arrays stay open, with the indexes of their shards."""
+
+_AT_ONCE = 32
+"""Arrays that are read at once in stores that are asked over a connection."""
 
 _MOST_LABEL_VOXELS = 1 << 24
 """Size up to which a level of a label image is read whole to find labelled places."""
@@ -246,15 +250,28 @@ class CropSource:
         >>> [sample.image.shape for sample in source.read([source.draw(0, n) for n in range(2)])]
         [(2, 4, 6), (2, 4, 6)]
         """
+        numbers: dict[int, list[int]] = {}
+        for n, crop in enumerate(crops):
+            numbers.setdefault(crop.image, []).append(n)
+        of_image = {image: [crops[n] for n in found] for image, found in sorted(numbers.items())}
+        reads = [partial(self._pixels, image, chosen) for image, chosen in of_image.items()]
+        if self.labels is not None:
+            reads += [partial(self._labels, image, chosen) for image, chosen in of_image.items()]
+        blocks = self._all_of(reads)
         samples: list[Sample | None] = [None] * len(crops)
-        for image in sorted({crop.image for crop in crops}):
-            numbers = [n for n, crop in enumerate(crops) if crop.image == image]
-            chosen = [crops[n] for n in numbers]
-            pixels = self._pixels(image, chosen)
-            labels = self._labels(image, chosen) if self.labels is not None else [None] * len(chosen)
-            for n, block, ids in zip(numbers, pixels, labels, strict=True):
-                samples[n] = Sample(block, ids, crops[n])
+        for place, (image, chosen) in enumerate(of_image.items()):
+            ids = [None] * len(chosen) if self.labels is None else blocks[len(of_image) + place]
+            for n, block, one in zip(numbers[image], blocks[place], ids, strict=True):
+                samples[n] = Sample(block, one, crops[n])
         return [sample for sample in samples if sample is not None]
+
+    def _all_of(self, reads: Sequence[Callable[[], list[Array]]]) -> list[list[Array]]:
+        """Read arrays one by one, or in stores that are asked over a connection all at once."""
+        storage = self._array(0)[0].stored.documents.storage
+        if storage.service is None or len(reads) < 2:
+            return [read() for read in reads]
+        with ThreadPoolExecutor(min(_AT_ONCE, len(reads)), "lamella-crops") as pool:
+            return list(pool.map(lambda read: read(), reads))
 
     def _pixels(self, image: int, crops: Sequence[Crop]) -> list[Array]:
         array, span = self._array(image)
