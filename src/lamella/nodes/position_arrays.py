@@ -252,9 +252,8 @@ class PositionArrays(NGFFNode):
             nonlocal array, listed, is_lower
             array, listed, is_lower, fewer_now = self._fitted(meta, key, request)
             if fewer_now and not fewer:
-                warnings.warn(
-                    fewer_channels(key, array.shape, meta, self.node_path), UserWarning, stacklevel=2
-                )
+                text = fewer_channels(key, array.shape, meta, self.node_path)
+                warnings.warn(text, UserWarning, stacklevel=2)
             if listed:
                 meta = edits.remove_dataset(meta, key)
             if not is_level:
