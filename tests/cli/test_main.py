@@ -37,15 +37,23 @@ HEAVY = (
     "xarray",
     "zarr",
 )
+
+
+def commands_of(cell):
+    """Return the commands that a cell of the page lists: `a`, `b`; all; all but `c`."""
+    named = set(re.findall(r"`([a-z]+)`", cell))
+    return set(COMMANDS) - named if cell.startswith("all") else named
+
+
 SHARED = {
-    "--jobs": {"checksum", "convert", "rechunk", "upgrade", "validate", "verify"},
-    "--json": set(COMMANDS) - {"preview"},
-    "--quiet": set(COMMANDS) - {"info"},
-    "--verbose": set(COMMANDS),
-    "--overwrite": {"convert"},
-    "--in-place": {"rechunk", "upgrade"},
-    "--follow-links": set(COMMANDS) - {"convert"},
+    option: commands_of(cell)
+    for option, cell in re.findall(
+        r"^\| (?:`-\w`, )?`(--[a-z-]+)[^`]*` \|[^|]*\| (.*) \|$",
+        PAGE.read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
 }
+"""The options that the page says commands share."""
 
 
 def run(*arguments, **options):
@@ -90,23 +98,34 @@ def test_every_line_of_help_is_one_whole_line_at_80_columns():
         assert wrapped == [], name
 
 
-def test_an_option_that_commands_share_has_one_letter_and_one_text():
+def test_an_option_that_commands_share_has_one_letter_and_one_text_and_is_on_the_page():
+    assert {"--jobs", "--json", "--quiet", "--verbose", "--overwrite", "--in-place"} < set(SHARED)
     texts: dict[str, set[tuple[str, ...]]] = {}
     for name in COMMANDS:
         command = main.get_command(click.Context(main), name)
         for option in command.params:
             for shared in SHARED.keys() & set(option.opts):
-                assert name in SHARED[shared], (name, shared)
+                assert name in SHARED[shared], f"{PAGE} does not list {shared} for {name}"
                 is_own = (name, shared) == ("info", "--verbose")  # it also prints more
                 texts.setdefault(shared, set()).add(
                     ("", *option.opts) if is_own else (option.help, *option.opts)
                 )
-        assert {shared for shared, names in SHARED.items() if name in names} <= {
-            word for option in command.params for word in option.opts
-        }
+        listed = {shared for shared, names in SHARED.items() if name in names}
+        assert listed <= {word for option in command.params for word in option.opts}, name
     assert {shared: len(found) for shared, found in texts.items()} == dict.fromkeys(SHARED, 1) | {
         "--verbose": 2
     }
+
+
+def test_an_option_of_several_commands_is_one_that_the_page_lists():
+    found: dict[str, set[str]] = {}
+    for name in COMMANDS:
+        for option in main.get_command(click.Context(main), name).params:
+            for word in option.opts:
+                if word.startswith("--"):
+                    found.setdefault(word, set()).add(name)
+    own = {"--chunks", "--shards", "--version", "--output"}  # of what they write
+    assert {word for word, names in found.items() if len(names) > 1} - own == set(SHARED)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["info", "--help"], ["preview", "--help"]])

@@ -62,7 +62,8 @@ def test_what_is_refused_is_one_line(store, tmp_path):
     result = run(store, tmp_path / "out.zarr", "--to", "0.5")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
-        f"lamella: error: {tmp_path / 'out.zarr'} exists already: choose another name.\n"
+        f"lamella: error: {tmp_path / 'out.zarr'} exists already: choose another name, "
+        "or replace it with overwrite=True (--overwrite).\n"
     )
 
 

@@ -361,3 +361,60 @@ def test_what_images_take_from_an_ome_xml_is_in_the_metadata_of_their_copies(tmp
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert {path: (new[path].scale, new[path].channel_names) for path in said} == said
+
+
+def interrupted_copy(tmp_path, sources, part=0.5):
+    """Copy a part of the positions; return the time of each file that was copied, by its path in the plate."""
+
+    def interrupt(done, total, what):
+        if done >= part * total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Plate.from_positions(tmp_path / "new.zarr", sources, jobs=1, progress=interrupt)
+    assert not (tmp_path / "new.zarr").exists()
+    begun = next(tmp_path.glob(".*new.zarr/store"))
+    return {file.relative_to(begun): file.stat().st_mtime_ns for file in begun.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("old", ["0.4", "0.5"])
+def test_the_same_call_resumes_a_copy_that_was_interrupted(tmp_path, files, old):
+    layout = {"chunks": (1, 1, 1, 8, 8)}
+    sources = {
+        "A/1/0": position_at(tmp_path / "first.zarr", "0.5", **layout),
+        "A/1/1": position_at(tmp_path / "other.zarr", old, **layout),
+    }
+    before = interrupted_copy(tmp_path, sources)
+    copied = {name for name in before if name.parts[:3] == ("A", "1", "0") and "c" in name.parts}
+    chunk = min(copied)
+    original = tmp_path / "first.zarr" / chunk.relative_to("A/1/0")
+    original.unlink()  # as zarr-python does with a chunk that is overwritten with the fill value
+    sources["A/1/1"]["0"][0, 0, 0] = 7
+    resumed = Plate.from_positions(tmp_path / "new.zarr", sources)
+    new = tmp_path / "new.zarr"
+    assert not (new / chunk).exists()
+    assert {
+        name for name in copied if (new / name).exists() and (new / name).stat().st_mtime_ns == before[name]
+    } == (copied - {chunk})
+    Plate.from_positions(tmp_path / "whole" / "new.zarr", sources).close()
+    assert files(tmp_path / "new.zarr") == files(tmp_path / "whole" / "new.zarr")
+    assert (resumed["A/1/1"]["0"][0, 0, 0] == 7).all()
+    assert [path.name for path in tmp_path.iterdir() if "rewrite" in path.name and path.is_dir()] == []
+
+
+def test_another_copy_than_the_one_that_was_interrupted_begins_with_nothing(tmp_path, files):
+    one, other = position_at(tmp_path / "a.zarr"), position_at(tmp_path / "b.zarr", channels=("Cy5",))
+    interrupted_copy(tmp_path, {"A/1/0": one, "A/2/0": one})
+    plate = Plate.from_positions(tmp_path / "new.zarr", {"B/1/0": other})
+    assert [path for path, _ in plate.positions()] == ["B/1/0"]
+    assert not (tmp_path / "new.zarr" / "A").exists()
+
+
+def test_the_progress_of_a_copy_ends_with_all_positions(tmp_path):
+    told = []
+    sources = {"A/1/0": position_at(tmp_path / "a.zarr"), "A/2/0": position_at(tmp_path / "b.zarr", "0.4")}
+    Plate.from_positions(tmp_path / "new.zarr", sources, progress=lambda *now: told.append(now), jobs=1)
+    done = [now[0] for now in told]
+    assert done == sorted(done)
+    assert told[-1] == (2, 2, "positions")
+    assert any(0 < number < 1 for number in done)

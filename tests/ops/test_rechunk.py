@@ -280,3 +280,36 @@ def test_a_read_only_source_is_not_replaced(tmp_path):
 def test_nothing_at_the_path(tmp_path):
     with pytest.raises(StoreNotFoundError, match="no store"):
         lamella.rechunk(tmp_path / "none.zarr", chunks=(1, 8, 8))
+
+
+@pytest.mark.parametrize("work", ["rechunk", "upgrade"])
+def test_a_chunk_that_went_after_an_interruption_is_not_in_the_new_store(tmp_path, work):
+    """As zarr-python removes one that is overwritten with the fill value."""
+    with lamella.open_ome_zarr(
+        tmp_path / "old.zarr", layout="fov", mode="w", channel_names=["a"], version="0.4"
+    ) as position:
+        position.create_image("0", np.ones((8, 1, 1, 16, 16), "uint8"), chunks=(1, 1, 1, 16, 16))
+
+    def write(progress=None):
+        options = {"jobs": 1, "progress": progress}
+        if work == "upgrade":
+            return lamella.upgrade(tmp_path / "old.zarr", "0.5", tmp_path / "new.zarr", **options)
+        return lamella.rechunk(
+            tmp_path / "old.zarr",
+            tmp_path / "new.zarr",
+            chunks=(1, 1, 1, 8, 16),
+            compressor="gzip",
+            **options,
+        )
+
+    def interrupt(done, total, what):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(interrupt)
+    chunks = [tmp_path / f"old.zarr/0/{t}/0/0/0/0" for t in range(8)]
+    for chunk in chunks[:2]:
+        chunk.unlink()
+    write()
+    found = lamella.open_ome_zarr(tmp_path / "new.zarr")["0"][:].max(axis=(1, 2, 3, 4))
+    assert found.tolist() == [0, 0, 1, 1, 1, 1, 1, 1]

@@ -23,6 +23,7 @@ REPORTS = {
     "validate": lamella.validate,
     "repair": lamella.repair,
     "verify": lamella.verify,
+    "checksum": lamella.checksum,
     "status": lamella.status,
     "status of an image": lambda path: lamella.status(path).images[0],
     "status of an array": lambda path: lamella.status(path).images[0].levels[0],

@@ -35,9 +35,9 @@ from lamella.ops.display.preview import (
     field_picture,
 )
 from lamella.ops.display.preview_plate import PlatePlan, Tile, plan_plate, plate_channels
-from lamella.ops.execution import run
-from lamella.ops.progress import Count, reporting
-from lamella.store.formats import DOCUMENTS
+from lamella.ops.execution import Workers, run
+from lamella.ops.progress import Count, check_progress, reporting
+from lamella.store.parents import refuse_in_store
 from lamella.store.paths import local_path
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
     from lamella.ops.display.preview import ShownChannel
     from lamella.ops.progress import Progress
-    from lamella.types import StrPath
+    from lamella.types import JSONObject, StrPath
 
 IMAGE_SIDE = 512
 FIELD_SIDE, PLATE_SIDE_LEAST, PLATE_SIDE_MOST = 150, 512, 2048
@@ -63,6 +63,10 @@ class Fault:
     path: str
     error: str
 
+    def to_dict(self) -> JSONObject:
+        """Return the same as JSON values."""
+        return {"path": self.path, "error": self.error}
+
 
 def write_preview(
     node: NGFFNode,
@@ -70,6 +74,7 @@ def write_preview(
     options: PreviewOptions | None = None,
     *,
     size: int | None = None,
+    jobs: int | None = None,
     progress: Progress | bool | None = None,
 ) -> list[Fault]:
     """Draw an image, plate, row, well or collection into a PNG file.
@@ -85,6 +90,8 @@ def write_preview(
     size
         Pixels of the larger side of the picture, or of all wells together. By default 512 for an image, and for a
         plate what gives each field 150, but 512 to 2048.
+    jobs
+        Number of fields that are drawn at a time; one per processor by default.
     progress
         True shows a bar on the terminal. A function is called with the fields of a plate that are drawn, all of them,
         and "fields".
@@ -113,14 +120,15 @@ def write_preview(
     []
     """
     pillow()
-    path = check_target(target)
+    path, workers = check_target(target), Workers(jobs)
+    check_progress(progress)
     wanted = options or PreviewOptions()
     faults: list[Fault] = []
     if isinstance(node, Position):
         page = image_page(node, wanted, size or IMAGE_SIDE)
     elif isinstance(node, HOLDERS):
         with reporting(progress, "fields") as report_progress:
-            page, faults = plate_page(node, wanted, size, Count(report_progress, "fields"))
+            page, faults = plate_page(node, wanted, size, workers, Count(report_progress, "fields"))
     else:
         raise InvalidArgumentError(
             f"{node!r} is no image, plate, row, well or collection, so there is nothing to draw."
@@ -159,7 +167,7 @@ def image_page(position: Position, options: PreviewOptions, size: int) -> Page:
 
 
 def plate_page(
-    node: Holder, options: PreviewOptions, size: int | None, progress: Count
+    node: Holder, options: PreviewOptions, size: int | None, workers: Workers, progress: Count
 ) -> tuple[Page, list[Fault]]:
     """Draw the wells of a plate where they are on the plate, with the names of rows and columns."""
     plan = plan_plate(node)
@@ -176,7 +184,7 @@ def plate_page(
     _draw_empty(page, plan, montage)
     progress.expect(len(plan.tiles))
     faults = _draw_tiles(
-        page, plan, montage, lambda tile: _tile_picture(tile, channels, options, room), progress
+        page, plan, montage, lambda tile: _tile_picture(tile, channels, options, room), workers, progress
     )
     name, count = elided(plan.name, (footer.right - footer.left) * 2 // 3, _TITLE), _count(plan)
     page.text(footer.left, footer.top + _TITLE // 2, name, _TITLE)
@@ -276,6 +284,7 @@ def _draw_tiles(
     plan: PlatePlan,
     montage: Montage,
     picture_of: Callable[[Tile], tuple[FieldPicture, Fault | None]],
+    workers: Workers,
     progress: Count,
 ) -> list[Fault]:
     """Read and draw every field, a few at a time; return the faults in the order of the plate."""
@@ -304,7 +313,7 @@ def _draw_tiles(
         page.fill(box, BACKGROUND)
         page.paste(pixels, box.inside(*pixels.shape[:2]))
 
-    run(render, plan.tiles, done=put)
+    run(render, plan.tiles, workers, done=put)
     if plan.tiles and not drawn:
         first = faults[plan.tiles[0].path]
         raise MetadataError(f"No field of {plan.name} can be drawn. {first.path}: {first.error}")
@@ -358,15 +367,8 @@ def check_target(target: StrPath) -> str:
         raise InvalidArgumentError(
             f"Cannot write {target}: the folder {folder} does not exist. Make it first."
         )
-    above = os.path.realpath(folder)
-    while True:
-        if any(os.path.lexists(os.path.join(above, name)) for name in DOCUMENTS):
-            raise InvalidArgumentError(
-                f"Cannot write {target}: it lies inside the Zarr store {above}. Pictures do not belong in one."
-            )
-        if above == os.path.dirname(above):
-            return path
-        above = os.path.dirname(above)
+    refuse_in_store(path)
+    return path
 
 
 def save(page: Page, path: str) -> None:

@@ -47,10 +47,9 @@ def checksum(
     is removed when the manifest is written.
     """
     from lamella.ops.integrity.checksum import checksum as run
-    from lamella.ops.integrity.checksum import manifest_lines
 
     context.meta[RESUMES] = output is not None
-    digests = run(
+    report = run(
         path,
         output,
         jobs=jobs,
@@ -59,6 +58,6 @@ def checksum(
         storage_options=storage_options,
     )
     if as_json:
-        echo_json(digests)
+        echo_json(report.to_dict())
     elif output is None:
-        echo_lines(manifest_lines(digests))
+        echo_lines(report.lines())

@@ -7,8 +7,15 @@ from __future__ import annotations
 
 import click
 
-from lamella.cli.messages import echo_lines, echo_message
-from lamella.cli.options import follow_links_option, quiet_option, storage_option, verbose_option
+from lamella.cli.messages import echo_json, echo_lines, echo_message
+from lamella.cli.options import (
+    follow_links_option,
+    jobs_option,
+    json_option,
+    quiet_option,
+    storage_option,
+    verbose_option,
+)
 
 
 @click.command()
@@ -28,6 +35,8 @@ from lamella.cli.options import follow_links_option, quiet_option, storage_optio
 )
 @click.option("--t", type=click.IntRange(min=0), metavar="N", help="Time point; the first, 0, by default.")
 @click.option("--channels", metavar="NAME,...", help="Channels to draw; the active ones by default.")
+@jobs_option
+@json_option
 @quiet_option
 @verbose_option()
 @follow_links_option
@@ -40,6 +49,8 @@ def preview(
     z: int | None,
     t: int | None,
     channels: str | None,
+    jobs: int | None,
+    as_json: bool,
     quiet: bool,
     follow_links: bool,
     storage_options: dict[str, object],
@@ -48,7 +59,7 @@ def preview(
 
     Channels are blended in the colours and contrast limits of the metadata; where these are missing, contrast is chosen
     from the pixels. A row, well or collection is drawn like a plate: wells at their places, empty wells empty. Fields
-    that cannot be read are crossed out and named on the error stream.
+    that cannot be read are crossed out and named on the error stream. An existing FILE.png is replaced.
 
     An image is 512 pixels wide or high by default, a plate 150 per field, from 512 to 2048.
     """
@@ -62,9 +73,11 @@ def preview(
         raise InvalidArgumentError("--channels names no channel. Give names, as in --channels DAPI,GFP.")
     with open_ome_zarr(path, disable_path_checking=follow_links, storage_options=storage_options) as node:
         faults = write_preview(
-            node, output, PreviewOptions(label, z, t, names), size=size, progress=not quiet
+            node, output, PreviewOptions(label, z, t, names), size=size, jobs=jobs, progress=not quiet
         )
     for fault in faults:
         echo_message("warning", f"{fault.path}: {fault.error}")
-    if not quiet:
+    if as_json:
+        echo_json({"output": output, "faults": [fault.to_dict() for fault in faults]})
+    elif not quiet:
         echo_lines([f"Wrote {output}."])

@@ -16,6 +16,7 @@ from lamella.cli.options import (
     in_place_option,
     jobs_option,
     json_option,
+    overwrite_option,
     quiet_option,
     storage_option,
     verbose_option,
@@ -53,6 +54,7 @@ class _Compressor(ParamType):
 @click.option("--shards", type=Lengths("auto", "none"), help="Shard lengths of the last axes.")
 @click.option("--compressor", type=_Compressor(), help="blosc, zstd, gzip, lz4, zlib, bz2 or none.")
 @in_place_option
+@overwrite_option
 @jobs_option
 @json_option
 @quiet_option
@@ -68,6 +70,7 @@ def rechunk(
     shards: Any,
     compressor: tuple[str, int | None] | None,
     in_place: bool,
+    overwrite: bool,
     jobs: int | None,
     as_json: bool,
     quiet: bool,
@@ -94,6 +97,7 @@ def rechunk(
             chunks=chunks,
             shards=shards,
             compressor=_compressor(compressor),
+            overwrite=overwrite,
             jobs=jobs,
             progress=not quiet,
             follow_links=follow_links,

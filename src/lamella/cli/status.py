@@ -8,12 +8,20 @@ from __future__ import annotations
 import click
 
 from lamella.cli.messages import FAILED, echo_json, echo_lines
-from lamella.cli.options import follow_links_option, json_option, quiet_option, storage_option, verbose_option
+from lamella.cli.options import (
+    follow_links_option,
+    jobs_option,
+    json_option,
+    quiet_option,
+    storage_option,
+    verbose_option,
+)
 
 
 @click.command()
 @click.argument("path", type=click.Path())
 @click.option("--complete", is_flag=True, help="Fail also when pixels were never written.")
+@jobs_option
 @json_option
 @quiet_option
 @verbose_option()
@@ -24,6 +32,7 @@ def status(
     context: click.Context,
     path: str,
     complete: bool,
+    jobs: int | None,
     as_json: bool,
     quiet: bool,
     follow_links: bool,
@@ -38,6 +47,7 @@ def status(
 
     report = run(
         path,
+        jobs=jobs,
         progress=not quiet,
         follow_links=follow_links,
         storage_options=storage_options,

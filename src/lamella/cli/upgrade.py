@@ -14,6 +14,7 @@ from lamella.cli.options import (
     in_place_option,
     jobs_option,
     json_option,
+    overwrite_option,
     quiet_option,
     storage_option,
     verbose_option,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 )
 @click.option("--lossy", is_flag=True, help="Leave out what the version cannot express.")
 @in_place_option
+@overwrite_option
 @jobs_option
 @json_option
 @quiet_option
@@ -46,6 +48,7 @@ def upgrade(
     to: VersionName,
     lossy: bool,
     in_place: bool,
+    overwrite: bool,
     jobs: int | None,
     as_json: bool,
     quiet: bool,
@@ -69,6 +72,7 @@ def upgrade(
             to,
             destination,
             lossy=lossy,
+            overwrite=overwrite,
             jobs=jobs,
             progress=not quiet,
             follow_links=follow_links,

@@ -409,6 +409,9 @@ class Plate(
         single plate its name and custom attributes too. An OME-XML of bioformats2raw is not copied, with a warning;
         what images take from it is written into their metadata.
 
+        The plate appears when it is complete. The same call resumes one that was interrupted or killed: files that were
+        copied are skipped where neither they nor their originals have changed.
+
         Parameters
         ----------
         store_path
@@ -418,11 +421,11 @@ class Plate(
         jobs
             Number of workers; one per processor by default, and at least 4 where files are copied as they are.
         executor
-            Where positions are copied, one a unit: any ``concurrent.futures.Executor`` whose workers see both stores.
-            By default threads of this process.
+            Where files are copied: any ``concurrent.futures.Executor`` whose workers see both stores. By default
+            threads of this process.
         progress
-            True shows a bar on the terminal. A function is called with the number of positions done, that of all, and
-            "positions".
+            True shows a bar on the terminal. A function is called with the number of positions done, parts of one
+            included, that of all, and "positions".
         storage_options
             Credentials and settings of the new store's URL, as for `lamella.open_ome_zarr`.
 

@@ -218,12 +218,28 @@ class PlateOperations(NGFFNode):
         )
         return stream_plate(self, positions, options)  # type: ignore[arg-type]
 
-    def compute_contrast(self) -> dict[str, WindowDict]:
+    def compute_contrast(
+        self,
+        *,
+        jobs: int | None = None,
+        executor: Executor | None = None,
+        progress: Progress | bool | None = None,
+    ) -> dict[str, WindowDict]:
         """Choose one window per channel from the pixels of all fields, and write it to every field.
 
         Fields can be compared by eye only when they are shown alike. What is shown runs from the 0.1th to the 99.9th
         percentile of a sample of all fields that have the channel: about a million pixels, of the coarsest level
         with at least 128 pixels along y or x. Channels are matched by name. Fields without an image are passed over.
+
+        Parameters
+        ----------
+        jobs
+            Number of workers; one per processor by default.
+        executor
+            Where to read the pixels: any ``concurrent.futures.Executor``. Threads of this process by default.
+        progress
+            True shows a bar on the terminal. A function is called with the number of fields that are read, that of
+            all, and "fields".
 
         Returns
         -------
@@ -248,7 +264,8 @@ class PlateOperations(NGFFNode):
         from lamella.ops.contrast import compute_contrast
 
         self.require_writable("compute contrast limits")
-        return compute_contrast([position for _, position in cast("Plate", self).positions()])
+        positions = [position for _, position in cast("Plate", self).positions()]
+        return compute_contrast(positions, jobs=jobs, executor=executor, progress=progress)
 
     def to_datatree(self, *, on_error: Literal["raise", "report"] = "raise") -> xr.DataTree:
         """Return the plate as a tree of lazy datasets: row / column / field, each with the variable "image".

@@ -24,11 +24,13 @@ from lamella.store.assignment import is_lazy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
 
     from numpy.typing import ArrayLike
 
     from lamella.nodes.metadata_document import MetadataDocument
     from lamella.nodes.position import Position
+    from lamella.ops.progress import Progress
     from lamella.spec.images import ImagesMeta
     from lamella.spec.omero import WindowDict
     from lamella.spec.transforms import TransformationMeta
@@ -259,7 +261,13 @@ class PositionMetadata(NGFFNode):
             lambda meta: edits.set_contrast_limits(self._with_names(meta, names), channel_name, window)
         )
 
-    def compute_contrast(self) -> dict[str, WindowDict]:
+    def compute_contrast(
+        self,
+        *,
+        jobs: int | None = None,
+        executor: Executor | None = None,
+        progress: Progress | bool | None = None,
+    ) -> dict[str, WindowDict]:
         """Choose the contrast limits of every channel from its pixels, and write them.
 
         What is shown runs from the 0.1th to the 99.9th percentile of a sample: every pixel, or one of each block, of
@@ -267,6 +275,16 @@ class PositionMetadata(NGFFNode):
         lower ones are stale). Images that were converted from RGB keep the limits that they have, since a
         window for each channel changes their hues. See :meth:`Plate.compute_contrast` for one window over all fields
         of a plate.
+
+        Parameters
+        ----------
+        jobs
+            Number of workers; one per processor by default.
+        executor
+            Where to read the pixels: any ``concurrent.futures.Executor``. Threads of this process by default.
+        progress
+            True shows a bar on the terminal. A function is called with the number of fields that are read, that of
+            all, and "fields".
 
         Returns
         -------
@@ -288,7 +306,7 @@ class PositionMetadata(NGFFNode):
         from lamella.ops.contrast import compute_contrast
 
         self.require_writable("compute contrast limits")
-        return compute_contrast([cast("Position", self)])
+        return compute_contrast([cast("Position", self)], jobs=jobs, executor=executor, progress=progress)
 
     _scale_told = False
 

@@ -11,19 +11,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, counted
+from lamella.log import logged
 from lamella.nodes.position_metadata import named
 from lamella.ops.conversion.contrast import check_dtype, spread, type_limits, window_of
 from lamella.ops.display.planes import PlaneAxes, level_for, read_plane
 from lamella.ops.execution import THREADS, Workers, run
+from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.pyramids.update import stale_levels
 from lamella.spec import edits
 from lamella.spec.channels import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from concurrent.futures import Executor
 
     from lamella.nodes.position import Position
+    from lamella.ops.progress import Progress
     from lamella.spec.omero import WindowDict
     from lamella.types import Array
 
@@ -49,15 +53,25 @@ class _Field:
     pixels: int
 
 
-def compute_contrast(positions: Sequence[Position], workers: Workers = THREADS) -> dict[str, WindowDict]:
+def compute_contrast(
+    positions: Sequence[Position],
+    *,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | bool | None = None,
+) -> dict[str, WindowDict]:
     """Choose one contrast window per channel for some fields, and write it to all of them.
 
     Parameters
     ----------
     positions : sequence of Position
         The fields; those without an array are passed over.
-    workers : Workers
-        What reads the pixels.
+    jobs : int, optional
+        Number of workers; one per processor by default.
+    executor : concurrent.futures.Executor, optional
+        Where to read the pixels, instead of threads of this process.
+    progress : bool or callable, optional
+        True shows a bar on the terminal. A function is called with the fields that are read, all of them, and "fields".
 
     Returns
     -------
@@ -69,8 +83,16 @@ def compute_contrast(positions: Sequence[Position], workers: Workers = THREADS) 
     InvalidArgumentError
         No field has an array and a named channel.
     """
+    workers = Workers(jobs, executor)
+    check_progress(progress)
     fields = [position for position in positions if position.dataset_paths]
-    windows = choose_windows([position for position in fields if not is_rgb(position)], workers)
+    workers.check_reach(*(position.documents.storage for position in fields))
+    sampled = [position for position in fields if not is_rgb(position)]
+    with (
+        logged("Compute the contrast of %s", counted(len(fields), "image")),
+        reporting(progress, "fields") as show,
+    ):
+        windows = choose_windows(sampled, workers, Count(show, "fields", len(sampled)))
     for position in fields:
         if is_rgb(position):  # windows of their own would change the hues of an image in colour
             windows = _stored(position) | windows
@@ -97,7 +119,9 @@ def _write(position: Position, windows: Mapping[_Key, WindowDict]) -> None:
         position.document.edit(lambda meta: edits.set_windows(named(meta, names), wanted))
 
 
-def choose_windows(positions: Sequence[Position], workers: Workers = THREADS) -> dict[_Key, WindowDict]:
+def choose_windows(
+    positions: Sequence[Position], workers: Workers = THREADS, count: Count | None = None
+) -> dict[_Key, WindowDict]:
     """Choose one contrast window per channel for some fields, without writing it."""
     share = max(1, len(positions))
     planes = max(_FEWEST_PLANES, min(_PLANES, 256 // share))
@@ -107,6 +131,8 @@ def choose_windows(positions: Sequence[Position], workers: Workers = THREADS) ->
     def keep(found: dict[_Key, Array]) -> None:
         for key, values in found.items():
             samples.setdefault(key, []).append(values)
+        if count is not None:
+            count.add()
 
     run(_sample, (_Field(position, planes, pixels) for position in positions), workers, done=keep)
     order = dict.fromkeys(key for position in positions for key in _keys(position.channel_names))

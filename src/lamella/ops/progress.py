@@ -59,19 +59,26 @@ class Count:
         self._progress = progress
         self._what = what
         self._total = total
-        self._done = 0
+        self._done = 0.0
         self._lock = Lock()
 
     def expect(self, amount: int) -> None:
         """Add to the total."""
         self._total += amount
 
-    def add(self, amount: int = 1) -> None:
-        """Count what was done, on any thread."""
+    def add(self, amount: float = 1, what: str | None = None) -> None:
+        """Count what was done, on any thread; `what` where something else is done meanwhile."""
         if self._progress is not None:
             with self._lock:
                 self._done += amount
-                self._progress(self._done, self._total, self._what)
+                done = round(self._done, 6)  # sums of fractions are off by a rounding error
+                self._progress(int(done) if done.is_integer() else done, self._total, what or self._what)
+
+    def finish(self, what: str | None = None) -> None:
+        """Report that all is done."""
+        if self._progress is not None:
+            with self._lock:
+                self._progress(self._total, self._total, what or self._what)
 
 
 def is_terminal() -> bool:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from lamella.errors import InvalidArgumentError
 from lamella.store.documents import Documents
+from lamella.store.formats import DOCUMENTS
 from lamella.store.local import LocalStorage
 
 if TYPE_CHECKING:
@@ -55,3 +57,22 @@ def groups_above(folder: str) -> Iterator[str]:
         if documents is not None and documents.kind("") == "group":
             gap = 0
             yield folder
+
+
+def refuse_in_store(path: str, read: Storage | None = None) -> None:
+    """Refuse to write a file into a store, found by name or through links; `read` counts as one whatever is in it.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The file would lie in a store.
+    """
+    root = read.root if isinstance(read, LocalStorage) else None
+    folder = os.path.realpath(path)
+    while folder != os.path.dirname(folder):
+        folder = os.path.dirname(folder)
+        is_store = any(os.path.lexists(os.path.join(folder, name)) for name in DOCUMENTS)
+        if is_store or (root is not None and os.path.exists(folder) and os.path.samefile(folder, root)):
+            raise InvalidArgumentError(
+                f"Cannot write {path}: it would be a file of the store {folder}. Choose a place outside of it."
+            )

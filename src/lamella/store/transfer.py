@@ -5,10 +5,8 @@ Layer: store.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from lamella.store.formats import METADATA_FILES
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
 
@@ -16,36 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.store.storage import Storage
-
-
-def copy_files(
-    source: Storage, source_path: str, target: Storage, target_path: str, *, jobs: int | None = None
-) -> None:
-    """Copy all files below a path; the JSON documents come last, so that no array appears before its chunks.
-
-    Parameters
-    ----------
-    source, source_path
-        Where to copy from.
-    target, target_path
-        Where to copy to; files of the same name are replaced, each atomically.
-    jobs
-        Number of threads; 4 by default, for a disk that serves several requests at a time.
-    """
-    chunks: list[str] = []
-    documents: list[str] = []
-    for key in files_below(source, source_path):
-        (documents if key.rpartition("/")[2] in METADATA_FILES else chunks).append(key)
-
-    def copy(key: str) -> None:
-        relative = key[len(source_path) :].strip("/") if source_path else key
-        copy_file(source, key, target, join(target_path, relative))
-
-    with ThreadPoolExecutor(jobs or 4, "lamella-copy") as pool:
-        list(pool.map(copy, chunks))
-    # Deepest first: the group that lists the arrays is the last to say so.
-    for key in sorted(documents, key=lambda key: -key.count("/")):
-        copy(key)
 
 
 def copy_file(source: Storage, key: str, target: Storage, new: str) -> None:
@@ -60,9 +28,23 @@ def copy_file(source: Storage, key: str, target: Storage, new: str) -> None:
 
 def files_below(storage: Storage, prefix: str) -> Iterator[str]:
     """Yield the keys of all files below a folder, in natural order."""
+    return (key for key, _ in sized_files_below(storage, prefix))
+
+
+def sized_files_below(storage: Storage, prefix: str) -> Iterator[tuple[str, int]]:
+    """Yield the key and size of each file below a folder, in natural order."""
     for name in storage.list(prefix):
         key = join(prefix, name)
-        if storage.size(key) is None:
-            yield from files_below(storage, key)
+        size = storage.size(key)
+        if size is None:
+            yield from sized_files_below(storage, key)
         else:
-            yield key
+            yield key, size
+
+
+def remove_vanished(source: Storage, source_path: str, target: Storage, target_path: str) -> None:
+    """Delete the copies, made by an interrupted call, of files that are not in the source any more."""
+    for key in list(files_below(target, target_path)):
+        relative = key[len(target_path) :].strip("/") if target_path else key
+        if source.size(join(source_path, relative)) is None:
+            target.delete(key)

@@ -19,10 +19,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lamella._version import __version__
-from lamella.errors import InvalidArgumentError, StorageError, StoreExistsError, WorkerLostError, counted
+from lamella.errors import StorageError, WorkerLostError, counted
 from lamella.log import logged
 from lamella.ops.conversion.inputs import Inputs, plan_images
-from lamella.ops.conversion.planes import Tally
 from lamella.ops.conversion.store import (
     ImageSettings,
     begin_image,
@@ -35,10 +34,10 @@ from lamella.ops.conversion.write import write_images
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import is_done
-from lamella.ops.progress import check_progress, reporting
+from lamella.ops.progress import Count, check_progress, reporting
+from lamella.ops.rewriting.places import check_destination
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.store.file_system import stamp_of
-from lamella.store.formats import DOCUMENTS
 from lamella.store.paths import local_path, location
 
 if TYPE_CHECKING:
@@ -213,7 +212,7 @@ def convert(
                 folder,
                 plan,
                 settings,
-                Tally(planes, report),
+                Count(report, "planes", planes),
                 target.name,
                 workers,
                 journal,
@@ -241,7 +240,7 @@ def _write_all(
     folder: str,
     plan: InputPlan,
     settings: ImageSettings,
-    tally: Tally,
+    tally: Count,
     name: str,
     workers: Workers,
     journal: Journal[LocalFile],
@@ -304,28 +303,7 @@ class _Destination:
 
     def check(self) -> None:
         """Raise if the destination exists and must not be replaced."""
-        if not os.path.basename(self.path):
-            raise InvalidArgumentError(f"{self.path} cannot be the name of a store")
-        if not os.path.lexists(self.path):
-            return
-        if not self.overwrite:
-            raise StoreExistsError(
-                f"{self.path} exists already: choose another name, or replace it with --overwrite"
-            )
-        empty = os.path.isdir(self.path) and not os.listdir(self.path)
-        if os.path.islink(self.path):
-            raise StoreExistsError(
-                f"{self.path} is not replaced, because it is a symbolic link: use the folder that it leads to"
-            )
-        if not (empty or self._is_store()):
-            raise StoreExistsError(
-                f"{self.path} is not replaced, because it is not a Zarr store: choose another name"
-            )
-        if ".zarr" not in self.path:
-            raise StoreExistsError(
-                f"{self.path} is not replaced, because its name has no .zarr in it: "
-                "delete it yourself, or choose another name"
-            )
+        check_destination(self.path, overwrite=self.overwrite)
 
     def finish_interrupted(self) -> None:
         """Finish a conversion that was killed while its complete store was moved into place."""
@@ -333,9 +311,6 @@ class _Destination:
         if os.path.lexists(work.folder) or os.path.lexists(f"{work.folder}.lock"):
             with work.held():
                 work.finish_interrupted()
-
-    def _is_store(self) -> bool:
-        return any(os.path.isfile(os.path.join(self.path, name)) for name in DOCUMENTS)
 
     @contextmanager
     def temporary(self, known: str | None) -> Iterator[str]:

@@ -8,7 +8,6 @@ Layer: ops.
 
 from __future__ import annotations
 
-import threading
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lamella.ops.conversion.source import PlaneSource
-    from lamella.ops.progress import Progress
+    from lamella.ops.progress import Count
     from lamella.ops.regions import Region
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.arrays import StoredArray
@@ -34,35 +33,13 @@ _SHARED_BYTES = 48 << 20
 """Few larger blocks fit in memory, so the codec threads help to read them."""
 
 
-class Tally:
-    """Counts the planes that all threads have read, and calls the user's progress function.
-
-    ``progress`` is called with the number of finished planes, all planes, and the name of the step, by one thread at a
-    time.
-    """
-
-    def __init__(self, planes: int, progress: Progress | None = None) -> None:
-        self._planes = planes
-        self._done = 0.0
-        self._progress = progress
-        self._lock = threading.Lock()
-
-    def add(self, planes: float, what: str = "planes") -> None:
-        """Count planes, or fractions of one."""
-        with self._lock:
-            self._done += planes
-            if self._progress is not None:
-                # The sum of the fractions of a plane has a rounding error.
-                self._progress(round(self._done, 6), self._planes, what)
-
-
 class PlanesArray:
     """A source that is read in blocks, as a StoredArray is. Pickling drops the contrast sample and the tally.
 
     ``target`` is the array to be written, with the same axes and shape.
     """
 
-    def __init__(self, source: PlaneSource, target: StoredArray, tally: Tally | None = None) -> None:
+    def __init__(self, source: PlaneSource, target: StoredArray, tally: Count | None = None) -> None:
         description = source.description
         self.source = source
         self.tally = tally

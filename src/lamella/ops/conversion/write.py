@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from lamella.ops.conversion.contrast import Sample
-    from lamella.ops.conversion.planes import Tally
     from lamella.ops.conversion.source import PlaneSource
     from lamella.ops.execution import Workers
     from lamella.ops.jobs.journal import Journal, LocalFile
+    from lamella.ops.progress import Count
     from lamella.ops.pyramids.passes import Pass
     from lamella.ops.regions import Region
     from lamella.store.arrays import StoredArray
@@ -139,7 +139,7 @@ class _Done:
 def write_images(
     images: Callable[[], Iterator[tuple[int, Work]]],
     sizes: Sequence[int],
-    tally: Tally,
+    tally: Count,
     written: Callable[[int, Sample], None],
     journal: Journal[LocalFile],
     job: str,
@@ -203,12 +203,12 @@ def write_unit(task: _Task) -> _Done:
     return _Done(unit.number, prod(box[:-2]) * box[-2] / max(1, height), pixels.sampler.sample)
 
 
-def _passes(work: Work, tally: Tally | None, *, spread: bool) -> list[Pass]:
+def _passes(work: Work, tally: Count | None, *, spread: bool) -> list[Pass]:
     pixels = PlanesArray(work.source, work.levels[0][0], tally)
     return passes(pixels, work.levels, "mean", spread=spread)
 
 
-def _whole(number: int, work: Work, tally: Tally | None, jobs: int | None) -> _Unit:
+def _whole(number: int, work: Work, tally: Count | None, jobs: int | None) -> _Unit:
     first, *rest = _passes(work, tally, spread=False)
     return _Unit(number, PassUnit(first, work.whole, jobs), tuple(rest))
 
@@ -224,7 +224,7 @@ def _parts(whole: _Unit) -> Iterator[_Unit]:
 def _spread(
     number: int,
     work: Work,
-    tally: Tally,
+    tally: Count,
     workers: Workers,
     task: Callable[[_Unit], _Task],
 ) -> Sample:

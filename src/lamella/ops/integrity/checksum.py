@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lamella.errors import InvalidArgumentError, LamellaError, StorageError, one_line
+from lamella.errors import InvalidArgumentError, LamellaError, StorageError, counted, one_line
 from lamella.log import logged
 from lamella.ops.execution import Workers, run
 from lamella.ops.integrity.array_status import Fault
@@ -25,9 +25,10 @@ from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.validation.validate import place_of
 from lamella.store.documents import Documents
 from lamella.store.file_fingerprint import evidence
-from lamella.store.formats import DOCUMENTS, V2, V3
+from lamella.store.formats import V2, V3
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
+from lamella.store.parents import refuse_in_store
 from lamella.store.paths import local_path
 from lamella.store.storage import with_options
 from lamella.store.stored_chunks import is_beyond
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from lamella.store.array_meta import ArrayMeta
     from lamella.store.file_fingerprint import Evidence
     from lamella.store.storage import Storage
-    from lamella.types import StrPath
+    from lamella.types import JSONObject, StrPath
 
 _PART = 8 << 20
 """Count of a file that are read at a time."""
@@ -88,23 +89,6 @@ def found_before(journal: Journal[LocalFile], storage: Storage, key: str) -> Fou
     return Found(size, found) if isinstance(size, int) and isinstance(found, str) else None
 
 
-def refuse_in_store(path: str, storage: Storage) -> None:
-    """Refuse to write a file into the store that is read, or into any other.
-
-    Raises
-    ------
-    InvalidArgumentError
-        It would lie there, by its name or by where links lead.
-    """
-    root = storage.root if isinstance(storage, LocalStorage) else None
-    for folder in map(str, Path(os.path.realpath(path)).parents):
-        is_store = any(os.path.lexists(os.path.join(folder, name)) for name in DOCUMENTS)
-        if is_store or (root is not None and os.path.exists(folder) and os.path.samefile(folder, root)):
-            raise InvalidArgumentError(
-                f"{path} would be a file of the store {folder}, which is only read here: give a place outside of it"
-            )
-
-
 class _File(NamedTuple):
     """A file to read: its storage, the path that its key is below, and whether what is found goes into a journal."""
 
@@ -123,6 +107,54 @@ class _Sum(NamedTuple):
     unread: bool = False
 
 
+class ChecksumReport(dict[str, str]):
+    """The SHA-256 of each file of a store in hexadecimal, by its key, sorted by key.
+
+    Parameters
+    ----------
+    name
+        Path or URL of the store.
+    digests
+        Key to digest.
+
+    Examples
+    --------
+    >>> report = ChecksumReport("cells.zarr", {"zarr.json": "ab" * 32})
+    >>> report, bool(report), str(report)[-15:]
+    (<ChecksumReport cells.zarr: 1 file>, True, 'abab  zarr.json')
+    """
+
+    def __init__(self, name: str, digests: Mapping[str, str]) -> None:
+        super().__init__(digests)
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<ChecksumReport {self.name}: {counted(len(self), 'file')}>"
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of the manifest.
+
+        Examples
+        --------
+        >>> list(ChecksumReport("cells.zarr", {}).lines())
+        []
+        """
+        return manifest_lines(self)
+
+    def to_dict(self) -> JSONObject:
+        """Return the digests as JSON values.
+
+        Examples
+        --------
+        >>> ChecksumReport("cells.zarr", {"zarr.json": "ab"}).to_dict()
+        {'zarr.json': 'ab'}
+        """
+        return dict(self)
+
+
 def checksum(
     path_or_node: StrPath | Store | NGFFNode,
     output: StrPath | None = None,
@@ -132,7 +164,7 @@ def checksum(
     progress: Progress | bool | None = None,
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
-) -> dict[str, str]:
+) -> ChecksumReport:
     """Compute the SHA-256 of every file of a store.
 
     With `output`, what is found is kept in ``<output>.record`` until the manifest is written. A call that was cut short
@@ -159,8 +191,8 @@ def checksum(
 
     Returns
     -------
-    dict of str to str
-        Digests in hexadecimal by key, sorted by key. Its text is that of `manifest_lines`.
+    ChecksumReport
+        A dict: digests in hexadecimal by key, sorted by key. Its text is the manifest.
 
     Raises
     ------
@@ -190,14 +222,14 @@ def checksum(
     with logged("Compute checksums of %s", name), reporting(progress, "bytes") as report_progress:
         done = Count(report_progress, "bytes")
         if output is None:
-            return _all_sums(storage, path, workers, done)
+            return ChecksumReport(name, _all_sums(storage, path, workers, done))
         manifest = local_path(output, "the manifest")
         refuse_in_store(manifest, storage)
         with open_journal(f"{manifest}.record", SUMS, storage, path) as journal:
             found = _all_sums(storage, path, workers, done, journal)
             write_manifest(found, manifest)
             journal.remove()
-    return found
+    return ChecksumReport(name, found)
 
 
 def _all_sums(

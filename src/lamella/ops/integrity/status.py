@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from lamella.errors import LamellaError, StorageError, counted, one_line
 from lamella.log import logged
 from lamella.nodes.position import Position
 from lamella.nodes.walk import HOLDERS, walk
+from lamella.ops.execution import Workers, run
 from lamella.ops.integrity.array_status import ArrayStatus, State
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.streaming.record import StreamRecord
@@ -31,6 +32,7 @@ from lamella.store.stored_files import look_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from concurrent.futures import Executor
 
     from zarr.abc.store import Store
 
@@ -244,6 +246,8 @@ def position_status(position: Position) -> ImageStatus:
 def status(
     path_or_node: StrPath | Store | NGFFNode,
     *,
+    jobs: int | None = None,
+    executor: Executor | None = None,
     progress: Progress | bool | None = None,
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
@@ -254,6 +258,10 @@ def status(
     ----------
     path_or_node : path, URL, zarr store or node
         An image, plate, row, well or collection. Label images are looked at too.
+    jobs : int, optional
+        Number of workers; one per processor by default.
+    executor : concurrent.futures.Executor, optional
+        Where to look, instead of threads of this process.
     progress : bool or callable, optional
         True shows a bar on the terminal. A function is called with the number of images done, 0 (the total is not
         known before the end), and "images".
@@ -284,41 +292,56 @@ def status(
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.open import open_ome_zarr
 
+    workers = Workers(jobs, executor)
     check_progress(progress)
     target = with_options(path_or_node, storage_options)
     node = (
         target if isinstance(target, NGFFNode) else open_ome_zarr(target, disable_path_checking=follow_links)
     )
-    images: list[ImageStatus] = []
+    workers.check_reach(node.documents.storage)
+    found: dict[int, list[ImageStatus]] = {}
     with logged("Look at the files of %s", node.node_path), reporting(progress, "images") as report_progress:
         count = Count(report_progress, "images")
-        for image in _images(node):
-            images.append(image)
-            count.add()
-    return StoreStatus(str(node.node_path), tuple(images))
+
+        def take(images: tuple[int, list[ImageStatus]]) -> None:
+            number, found[number] = images
+            count.add(len(found[number]))
+
+        run(_look, _fields(node), workers, done=take)
+    return StoreStatus(
+        str(node.node_path), tuple(image for number in sorted(found) for image in found[number])
+    )
 
 
-def _images(node: NGFFNode) -> Iterator[ImageStatus]:
-    """Look at every image below a node, label images behind the image they belong to."""
+class _Field(NamedTuple):
+    """An image to look at with its label images, or why it cannot be opened."""
+
+    number: int
+    path: str
+    node: Position | LamellaError
+
+
+def _fields(node: NGFFNode) -> Iterator[_Field]:
+    """Yield all images below a node, without label images."""
     if isinstance(node, Position):
-        yield position_status(node)
-        try:
-            labels = [node.labels[name] for name in node.labels]
-        except LamellaError as fault:
-            yield ImageStatus(join(node.path, "labels"), problem=one_line(fault), unread=_is_unread(fault))
-            return
-        for label in labels:
-            yield position_status(label)
-        return
-    if isinstance(node, HOLDERS):
-        for field_ in walk(node):
-            if isinstance(field_.node, LamellaError):
-                problem = field_.node
-                yield ImageStatus(
-                    join(node.path, field_.path), problem=one_line(problem), unread=_is_unread(problem)
-                )
-            else:
-                yield from _images(field_.node)
+        yield _Field(0, node.path, node)
+    elif isinstance(node, HOLDERS):
+        for number, field_ in enumerate(walk(node)):
+            yield _Field(number, join(node.path, field_.path), field_.node)
+
+
+def _look(field_: _Field) -> tuple[int, list[ImageStatus]]:
+    """Look at an image, and at its label images behind it."""
+    number, path, node = field_
+    if isinstance(node, LamellaError):
+        return number, [ImageStatus(path, problem=one_line(node), unread=_is_unread(node))]
+    images = [position_status(node)]
+    try:
+        labels = [node.labels[name] for name in node.labels]
+    except LamellaError as fault:
+        path = join(path, "labels")
+        return number, [*images, ImageStatus(path, problem=one_line(fault), unread=_is_unread(fault))]
+    return number, images + [position_status(label) for label in labels]
 
 
 def _is_unread(fault: LamellaError) -> bool:

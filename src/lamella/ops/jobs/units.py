@@ -105,6 +105,8 @@ class Task:
     ----------
     units
         The units, each with its line in the journal.
+    weight
+        How much of the job the units are, for progress.
     job
         Digest of the settings.
     journal
@@ -112,20 +114,27 @@ class Task:
     """
 
     units: tuple[tuple[Unit, list[Any] | None], ...]
+    weight: float
     job: str
     journal: LocalFile | None
 
 
-def tasks(units: Iterable[Unit], job: str = "", journal: Journal[LocalFile] | None = None) -> Iterator[Task]:
-    """Gather units into tasks."""
+def tasks(
+    units: Iterable[Unit],
+    job: str = "",
+    journal: Journal[LocalFile] | None = None,
+    weight: Callable[[Unit], float] = lambda unit: unit.size,
+) -> Iterator[Task]:
+    """Gather units into tasks; `weight` says how much of the job a unit is."""
     for together, alike in groupby(units, key=lambda unit: unit.together):
         while some := list(islice(alike, together)):
             lines = [None if journal is None else journal.get(unit.key) for unit in some]
-            yield Task(tuple(zip(some, lines, strict=True)), job, None if journal is None else journal.place)
+            place = None if journal is None else journal.place
+            yield Task(tuple(zip(some, lines, strict=True)), sum(map(weight, some)), job, place)
 
 
-def do_task(task: Task) -> int:
-    """Do the units of a task that are not done, and note each in the journal; return the raw size of all."""
+def do_task(task: Task) -> float:
+    """Do the units of a task that are not done, and note each in the journal; return the weight of all."""
     if task.journal is None:
         for unit, _ in task.units:
             unit.do()
@@ -133,7 +142,7 @@ def do_task(task: Task) -> int:
         with task.journal.appending() as append:
             for unit, line in task.units:
                 _do(unit, line, task.job, append)
-    return sum(unit.size for unit, _ in task.units)
+    return task.weight
 
 
 def _do(unit: Unit, line: list[Any] | None, job: str, append: Callable[[bytes], None]) -> None:

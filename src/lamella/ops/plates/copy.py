@@ -6,24 +6,31 @@ Layer: ops.
 from __future__ import annotations
 
 import os
-import secrets
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
-from lamella.errors import InvalidArgumentError, NodeNotFoundError, NotDecodedError, StoreExistsError, counted
+from lamella._version import __version__
+from lamella.errors import (
+    InvalidArgumentError,
+    NodeNotFoundError,
+    NotDecodedError,
+    StoreExistsError,
+    WorkerLostError,
+    counted,
+)
 from lamella.log import logged
 from lamella.nodes.position import Position
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.ops.execution import Workers, run
-from lamella.ops.jobs.units import do_task, tasks
+from lamella.ops.jobs.journal import Journal, LocalFile
+from lamella.ops.jobs.units import digest, do_task, tasks
 from lamella.ops.known_members import listed, unseen
 from lamella.ops.plates.acquisitions import merged_acquisitions
 from lamella.ops.plates.ome_facts import warn_of_files, write_facts
 from lamella.ops.plates.origins import Origins, copy_attributes, custom_attributes
 from lamella.ops.progress import Count, check_progress, reporting
-from lamella.ops.rewriting.arrays import FileUnit, array_units
+from lamella.ops.rewriting.arrays import FileUnit, array_units, remove_vanished_chunks
 from lamella.ops.rewriting.inventory import moved_files, part_of_others
 from lamella.ops.rewriting.upgrade_plan import has_ome
 from lamella.ops.rewriting.workspace import Workspace
@@ -31,10 +38,12 @@ from lamella.spec import plate_edits, versions
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, array_like
+from lamella.store.formats import METADATA_FILES
+from lamella.store.keys import join
 from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage, with_options
 from lamella.store.text_arrays import translated
-from lamella.store.transfer import copy_files
+from lamella.store.transfer import remove_vanished, sized_files_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,12 +52,13 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.plate import Plate
+    from lamella.ops.jobs.units import Task, Unit
     from lamella.ops.progress import Progress
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject, StrPath
 
 _COPIES = 4
-"""Workers that copy files at least, unless a number is given: a disk serves several requests at a time."""
+"""Workers that copy files at least, unless a number is given."""
 
 
 def from_positions(
@@ -62,8 +72,8 @@ def from_positions(
 ) -> Plate:
     """Create a plate from positions of other stores; see :meth:`Plate.from_positions`.
 
-    Everything is checked before anything is written. The plate appears when it is whole; the call that was killed is
-    made again. One that fails leaves nothing behind.
+    Everything is checked before anything is written, and the plate appears when it is whole. The same call resumes one
+    that was interrupted or killed; after any other error nothing is left.
     """
     from lamella.nodes.open import open_ome_zarr
 
@@ -75,102 +85,49 @@ def from_positions(
     storage = open_storage(store_path)
     workers.check_reach(storage, *(source.documents.storage for source in sources.values()))
     if not isinstance(storage, LocalStorage):
-        return _copied(store_path, sources, _How(workers, progress))
+        copy = _Copy(_create(store_path, sources, "w-"), sources, workers)
+        try:
+            copy.run(progress, None)
+        except BaseException:
+            storage.delete("")
+            raise
+        return copy.plate
     work = Workspace(storage.root, {"command": "from_positions"}, replaces=False)
     with work.held():
         work.finish_interrupted()
         if os.path.lexists(storage.root):
             raise StoreExistsError(f"Cannot create {storage.root}: it exists. Choose another path.")
-        digest = secrets.token_hex(8)  # what a killed call wrote is not gone on with
-        work.begin(digest)
+        job = digest([__version__, {path: str(source.node_path) for path, source in sources.items()}])
+        work.begin(job)
         try:
-            name = os.path.basename(storage.root).removesuffix(".zarr")
-            _copied(work.new, sources, _How(workers, progress), name)
-            work.publish(digest)
-        except BaseException:
-            work.discard()
+            begun = Documents.open(LocalStorage(work.new)) is not None
+            plate = (
+                open_ome_zarr(work.new, layout="hcs", mode="r+") if begun else _create(work.new, sources, "w")
+            )
+            with Journal(LocalFile(os.path.join(work.folder, "journal")), {"job": job}) as journal:
+                copy = _Copy(plate, sources, workers, job, journal)
+                copy.run(progress, os.path.basename(storage.root).removesuffix(".zarr"), resumed=begun)
+            work.publish(job)
+        except BaseException as error:
+            if not isinstance(error, KeyboardInterrupt | WorkerLostError):
+                work.discard()
             raise
     return open_ome_zarr(storage.root, layout="hcs", mode="r+")
 
 
-class _How(NamedTuple):
-    """The workers and the progress of a copy."""
-
-    workers: Workers
-    progress: Progress | bool | None
-
-
-@dataclass(frozen=True)
-class _CopyUnit:
-    """A position to copy: can be pickled, and copied again without harm."""
-
-    source: Position
-    target: NodePath
-    jobs: int | None
-
-
-def _copy_unit(unit: _CopyUnit) -> None:
-    copy_position(unit.source, unit.target, jobs=unit.jobs)
-
-
-def _copied(
-    store_path: StrPath | Store,
-    sources: Mapping[str, Position],
-    how: _How,
-    name: str | None = None,
-) -> Plate:
-    """Copy positions into a new plate, which gets a name where the plates that they come from give it none."""
+def _create(store_path: StrPath | Store, sources: Mapping[str, Position], mode: Literal["w", "w-"]) -> Plate:
+    """Create the plate, without positions."""
     from lamella.nodes.open import open_ome_zarr
 
     first = next(iter(sources.values()))
-    plate = open_ome_zarr(
+    return open_ome_zarr(
         store_path,
         layout="hcs",
-        mode="w-",
+        mode=mode,
         channel_names=first.channel_names,
         axes=first.axes,
         version=first.store_handle.version.written_as,
     )
-    try:
-        # Files are copied several positions at a time, because a position may be one file; pixels that must be encoded
-        # anew take all processors for one.
-        recoded = any(
-            source.store_handle.version.zarr_format != plate.documents.format for source in sources.values()
-        )
-
-        within, workers = how.workers.jobs, how.workers
-        if workers.executor is not None:
-            within = 1
-        elif recoded:
-            workers = Workers(1)
-        else:
-            many, within = _shared_out(workers, len(sources))
-            workers = Workers(many)
-        units = (_CopyUnit(source, plate.node_path.child(path), within) for path, source in sources.items())
-        with (
-            logged("Copy %s to %s", counted(len(sources), "position"), plate.node_path),
-            reporting(how.progress, "positions") as show,
-        ):
-            count = Count(show, "positions", len(sources))
-            done = None if show is None else lambda _: count.add()
-            run(_copy_unit, units, workers, done=done)
-        _list_positions(plate, sources, name)
-        warn_of_files(sources.values())
-    except BaseException:
-        plate.documents.storage.delete("")
-        raise
-    return plate
-
-
-def _shared_out(workers: Workers, positions: int) -> tuple[int, int]:
-    """Return how many positions are copied at a time, and by how many workers each: as many in all as were asked for.
-
-    >>> _shared_out(Workers(6), 100), _shared_out(Workers(6), 4), _shared_out(Workers(5), 2)
-    ((6, 1), (3, 2), (1, 5))
-    """
-    total = max(workers.count, 1 if workers.jobs is not None else _COPIES)
-    many = max(number for number in range(1, min(total, positions) + 1) if total % number == 0)
-    return many, total // many
 
 
 def _checked(positions: Mapping[str, Position]) -> dict[str, Position]:
@@ -247,29 +204,88 @@ def _list_positions(plate: Plate, sources: Mapping[str, Position], plate_name: s
     plate.document.edit(listed)
 
 
-def copy_position(source: Position, target: NodePath, *, jobs: int | None = None) -> None:
-    """Copy all arrays, labels and metadata of a position to a place where nothing is.
+class _Copy:
+    """Positions on their way into a new plate: files first, then documents, then what lists them."""
 
-    Parameters
-    ----------
-    source
-        What to copy, of any version.
-    target
-        A place in a store open for writing.
-    jobs
-        Number of workers; one per processor by default.
-    """
-    target.store_handle.require_writable("copy a position", target.path)
-    place = _seen(source.node_path)
-    documents, storage = target.store_handle.documents, target.store_handle.documents.storage
-    if source.store_handle.version.zarr_format == target.store_handle.version.zarr_format:
-        copy_files(place.store_handle.documents.storage, place.path, storage, target.path, jobs=jobs)
-        if documents.kind(target.path) is None:
-            raise NodeNotFoundError(f"There is no position at {source.node_path} any more to copy.")
-        _rewrite_versions(place, target)
-    else:
-        _recode(place, target, jobs)
-    write_facts(source, target)
+    def __init__(
+        self,
+        plate: Plate,
+        sources: Mapping[str, Position],
+        workers: Workers,
+        job: str = "",
+        journal: Journal[LocalFile] | None = None,
+    ) -> None:
+        self.plate, self._sources = plate, sources
+        self._job, self._journal = job, journal
+        self._places = {path: _seen(source.node_path) for path, source in sources.items()}
+        self._same = {path for path, place in self._places.items() if self._is_same(place)}
+        if len(self._same) == len(sources) and workers.executor is None and workers.jobs is None:
+            workers = Workers(max(workers.count, _COPIES))  # a disk serves several requests at a time
+        self._workers = workers
+        self._sizes: dict[str, int] = {}
+        self._late: list[Unit] = []
+
+    def _is_same(self, place: NodePath) -> bool:
+        return place.store_handle.version.zarr_format == self.plate.store_handle.version.zarr_format
+
+    def run(self, progress: Progress | bool | None, name: str | None, *, resumed: bool = False) -> None:
+        """Copy all; the plate gets a name where the plates that the positions come from give it none."""
+        with (
+            logged("Copy %s to %s", counted(len(self._sources), "position"), self.plate.node_path),
+            reporting(progress, "positions") as show,
+        ):
+            count = Count(show, "positions", len(self._sources))
+            done = None if show is None else count.add
+            run(do_task, self._tasks(self._pixels(resumed)), self._workers, done=done)
+            # No array appears before its chunks, where others see the plate meanwhile.
+            run(do_task, self._tasks(self._late), self._workers)
+            run(self._complete, self._sources, Workers(self._workers.jobs))
+            _list_positions(self.plate, self._sources, name)
+            count.finish()
+        warn_of_files(self._sources.values())
+
+    def _tasks(self, units: Iterable[Unit]) -> Iterator[Task]:
+        return tasks(units, self._job, self._journal, self._share)
+
+    def _share(self, unit: Unit) -> float:
+        """Return how much of its position a unit is."""
+        path = "/".join(unit.key.split("/")[:3])
+        return unit.size / max(1, self._sizes[path])
+
+    def _pixels(self, resumed: bool) -> Iterator[Unit]:
+        """Yield all files that are not documents, and the regions that are encoded again."""
+        for path, source in self._places.items():
+            target = self.plate.node_path.child(path)
+            if path in self._same:
+                yield from self._files(path, source, target, resumed)
+            else:
+                units = list(_recoded(source, target, resumed))
+                self._sizes[path] = sum(unit.size for unit in units)
+                yield from units
+
+    def _files(self, path: str, source: NodePath, target: NodePath, resumed: bool) -> Iterator[Unit]:
+        """Yield the files of a position that is copied as it is; its documents come later."""
+        stores = source.store_handle.documents.storage, target.store_handle.documents.storage
+        if resumed:
+            remove_vanished(stores[0], source.path, stores[1], target.path)
+        files = list(sized_files_below(stores[0], source.path))
+        self._sizes[path] = sum(size for _, size in files)
+        for key, size in files:
+            relative = key[len(source.path) :].strip("/") if source.path else key
+            unit = FileUnit(*stores, key, join(target.path, relative), size)
+            if key.rpartition("/")[2] in METADATA_FILES:
+                self._late.append(unit)
+            else:
+                yield unit
+
+    def _complete(self, path: str) -> None:
+        """Write the documents of a position as the version of the plate has them."""
+        source, target = self._places[path], self.plate.node_path.child(path)
+        if path in self._same:
+            if self.plate.documents.kind(target.path) is None:
+                raise NodeNotFoundError(f"There is no position at {source} any more to copy.")
+            _rewrite_versions(source, target)
+        write_facts(self._sources[path], target)
 
 
 def _seen(place: NodePath) -> NodePath:
@@ -301,8 +317,8 @@ def _rewrite_versions(source: NodePath, target: NodePath) -> None:
             documents.put_group(place, _converted(source, target, path))
 
 
-def _recode(source: NodePath, target: NodePath, jobs: int | None) -> None:
-    """Decode and encode anew, with the same chunks: the Zarr formats differ."""
+def _recoded(source: NodePath, target: NodePath, resumed: bool) -> Iterator[Unit]:
+    """Write the documents of a position for the other Zarr format, and yield what its arrays are encoded by again."""
     documents = target.store_handle.documents
     nodes = list(_groups_and_arrays(source))
     left = _left_out(source, nodes)
@@ -310,7 +326,7 @@ def _recode(source: NodePath, target: NodePath, jobs: int | None) -> None:
         if any(f"{path}/".startswith(f"{part}/") for part in left):
             continue
         if kind == "array":
-            _recode_array(source.child(path), target.child(path), jobs)
+            yield from _recoded_array(source.child(path), target.child(path), resumed)
         else:
             documents.put_group(target.child(path).path, _converted(source, target, path))
     documents.put_group(target.path, _converted(source, target, ""))
@@ -348,30 +364,36 @@ def _texts(array: NodePath) -> tuple[ArrayMeta, ArrayMeta] | None:
     return translated(*array.store_handle.documents.array_document(array.path), array.path)
 
 
-def _recode_array(source: NodePath, target: NodePath, jobs: int | None) -> None:
+def _recoded_array(source: NodePath, target: NodePath, resumed: bool) -> Iterator[Unit]:
+    """Write the document of an array with the same chunks, and yield the units that fill it."""
+    documents = target.store_handle.documents
     try:
-        source.store_handle.documents.array(source.path)
+        meta = source.store_handle.documents.array(source.path)
     except NotDecodedError:
         both = _texts(source)
         if both is None:
             raise
-        documents = target.store_handle.documents
         documents.put_array(target.path, both[1], new=True)
-        moved = moved_files(source.store_handle.documents, source.path, *both, target.path)
         stores = source.store_handle.documents.storage, documents.storage
-        run(do_task, tasks(FileUnit(*stores, old, new, 0) for old, new in moved), Workers(jobs))
+        if resumed:
+            remove_vanished_chunks(*_stored(source, target), *both, carried=True)
+        for old, moved in moved_files(source.store_handle.documents, source.path, *both, target.path):
+            yield FileUnit(*stores, old, moved, 0)
         return
-    meta = source.store_handle.documents.array(source.path)
     new = array_like(
         meta,
         zarr_format=target.store_handle.version.zarr_format,
         dimension_names=meta.dimension_names or _axis_names(source),
         attributes=meta.attributes,
     )
-    target.store_handle.documents.put_array(target.path, new)
+    documents.put_array(target.path, new)
     # Not through nodes, which would note that levels are stale: all levels are copied.
-    old, made = (StoredArray(place.store_handle.documents, place.path) for place in (source, target))
-    run(do_task, tasks(array_units(old, made, new)), Workers(jobs))
+    yield from array_units(*_stored(source, target), new, resumed=resumed)
+
+
+def _stored(source: NodePath, target: NodePath) -> tuple[StoredArray, StoredArray]:
+    old, new = source.store_handle.documents, target.store_handle.documents
+    return StoredArray(old, source.path), StoredArray(new, target.path)
 
 
 def _axis_names(array: NodePath) -> list[str] | None:

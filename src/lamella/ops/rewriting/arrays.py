@@ -38,6 +38,8 @@ UNIT_BYTES = 32 << 20
 _DECODED_BYTES = 16 << 20
 """Raw size of the chunks of the old array that a worker decodes at a time."""
 
+_SMALL_BYTES = 1 << 20
+
 _CODING_V2 = ("dtype", "compressor", "filters", "order", "chunks")
 _CODING_V3 = ("data_type", "codecs", "chunk_grid")
 _ALIKE = ("blosc", "zstd", "gzip")
@@ -57,7 +59,7 @@ class FileUnit:
     old, key
         Its keys there.
     size
-        Raw size of the pixels in it.
+        Raw size of the pixels in it, or of the file.
     """
 
     source: Storage
@@ -65,7 +67,11 @@ class FileUnit:
     old: str
     key: str
     size: int
-    together = 64
+
+    @property
+    def together(self) -> int:
+        """Small files are copied several in a row."""
+        return 1 if self.size > _SMALL_BYTES else 8
 
     def reads(self) -> Files:
         """Return the file."""
@@ -93,11 +99,14 @@ class RegionUnit:
         Arrays of one shape.
     region
         The box.
+    resumed
+        Whether an interrupted call may have written files of it.
     """
 
     source: StoredArray
     target: StoredArray
     region: Region
+    resumed: bool = False
     together = 1
 
     @property
@@ -155,6 +164,8 @@ class RegionUnit:
             box = made.file_box(place)
             if any(self._from.size(key) is not None for key in _files(self.source, box).keys):
                 yield box
+            elif self.resumed:
+                self.target.documents.storage.delete(join(self.target.path, made.chunk_key(place)))
 
     @property
     def _from(self) -> Storage:
@@ -212,14 +223,18 @@ def unit_shape(source: ArrayMeta, target: ArrayMeta, most: int = UNIT_BYTES) -> 
 # -- one array ----------------------------------------------------------------------------------------------------
 
 
-def array_units(source: StoredArray, target: StoredArray, meta: ArrayMeta) -> Iterator[Unit]:
-    """Plan how an array is written anew; `meta` describes the new one."""
+def array_units(
+    source: StoredArray, target: StoredArray, meta: ArrayMeta, *, resumed: bool = False
+) -> Iterator[Unit]:
+    """Plan how an array is written again, described by `meta`; `resumed` where an interrupted call may have begun."""
     old = source.meta
+    if resumed:
+        remove_vanished_chunks(source, target, old, meta, carried=encoded_alike(old, meta))
     for key, new, size in _copied_files(source, target, old, meta):
         yield FileUnit(source.documents.storage, target.documents.storage, key, new, size)
     if not encoded_alike(old, meta):
         for region in regions(meta.shape, unit_shape(old, meta)):
-            yield RegionUnit(source, target, region)
+            yield RegionUnit(source, target, region, resumed)
 
 
 def _copied_files(
@@ -233,6 +248,25 @@ def _copied_files(
         elif alike:
             nbytes = prod(region_shape(old.file_box(place))) * old.dtype.itemsize
             yield key, join(target.path, meta.chunk_key(place)), nbytes
+
+
+def remove_vanished_chunks(
+    source: StoredArray, target: StoredArray, old: ArrayMeta, new: ArrayMeta, *, carried: bool
+) -> None:
+    """Delete the copies, made by an interrupted call, of files that are not in the source any more.
+
+    Only where chunks are `carried` over as they are: a region that is encoded again deletes its files itself.
+    """
+    stores = source.documents.storage, target.documents.storage
+    for key, place in list(files_of_array(target.documents, target.path, new)):
+        if place is None:
+            original = key[len(target.path) :].strip("/") if target.path else key
+        elif carried:
+            original = old.chunk_key(place)
+        else:
+            continue
+        if stores[0].size(join(source.path, original)) is None:
+            stores[1].delete(key)
 
 
 def encoded_alike(source: ArrayMeta, target: ArrayMeta) -> bool:

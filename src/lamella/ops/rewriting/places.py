@@ -18,6 +18,7 @@ from lamella.errors import (
 )
 from lamella.ops.known_members import listed
 from lamella.store.documents import Documents
+from lamella.store.formats import DOCUMENTS
 from lamella.store.local import LocalStorage
 from lamella.store.parents import groups_above
 from lamella.store.paths import local_path
@@ -86,13 +87,16 @@ class Target:
         Its folder, absolute.
     in_place
         Whether it takes the place of the source.
+    overwrite
+        Whether another store that is there is replaced.
     """
 
     path: str
     in_place: bool
+    overwrite: bool = False
 
     @classmethod
-    def of(cls, source: StrPath | Store, destination: StrPath | None) -> Target:
+    def of(cls, source: StrPath | Store, destination: StrPath | None, *, overwrite: bool = False) -> Target:
         """Find the place; nothing is looked at that may not be there yet.
 
         Raises
@@ -117,7 +121,7 @@ class Target:
         path = os.path.join(os.path.realpath(parent), name)
         if root is not None:
             _check_apart(root, os.path.realpath(path))
-        return cls(path, False)
+        return cls(path, False, overwrite)
 
     def check_free(self) -> None:
         """Refuse a destination that is taken.
@@ -125,10 +129,41 @@ class Target:
         Raises
         ------
         StoreExistsError
-            There is something.
+            There is something, and it must not be replaced.
         """
-        if not self.in_place and os.path.lexists(self.path):
-            raise StoreExistsError(f"{self.path} exists already: choose another name")
+        if not self.in_place:
+            check_destination(self.path, overwrite=self.overwrite)
+
+
+def check_destination(path: str, *, overwrite: bool) -> None:
+    """Raise if the destination exists and must not be replaced.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The path has no name.
+    StoreExistsError
+        There is something, and `overwrite` is false, or it is not surely a store.
+    """
+    if not os.path.basename(path):
+        raise InvalidArgumentError(f"{path} cannot be the name of a store")
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
+        raise StoreExistsError(
+            f"{path} exists already: choose another name, or replace it with overwrite=True (--overwrite)"
+        )
+    if os.path.islink(path):
+        raise StoreExistsError(
+            f"{path} is not replaced, because it is a symbolic link: use the folder that it leads to"
+        )
+    empty = os.path.isdir(path) and not os.listdir(path)
+    if not empty and not any(os.path.isfile(os.path.join(path, name)) for name in DOCUMENTS):
+        raise StoreExistsError(f"{path} is not replaced, because it is not a Zarr store: choose another name")
+    if ".zarr" not in path:
+        raise StoreExistsError(
+            f"{path} is not replaced, because its name has no .zarr in it: delete it yourself, or choose another name"
+        )
 
 
 def _check_replaceable(storage: Storage, root: str) -> None:

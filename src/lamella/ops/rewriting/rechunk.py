@@ -43,6 +43,7 @@ def rechunk(
     chunks: Cut = None,
     shards: Cut = None,
     compressor: CompressorChoice = None,
+    overwrite: bool = False,
     jobs: int | None = None,
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
@@ -70,6 +71,8 @@ def rechunk(
         made whole multiples of its chunks.
     compressor : Compressor, str or mapping, optional
         ``"zstd"``, ``"blosc"``, ``"gzip"``, ``"none"``, ...; by default that of each array.
+    overwrite : bool
+        Replace a Zarr store at the destination, once the new one is complete.
     jobs : int, optional
         Number of workers; one per processor by default. Memory is some 100 MB per worker, and more only for larger
         chunks and shards.
@@ -93,7 +96,7 @@ def rechunk(
     StoreNotFoundError
         There is no store to read.
     StoreExistsError
-        There is something at the destination.
+        There is something at the destination, and `overwrite` is false or it is no Zarr store.
     ReadOnlyError
         The source cannot be replaced.
     InvalidArgumentError
@@ -117,7 +120,7 @@ def rechunk(
     recut = Recut(chunks, shards, compressor)
     recut.check()
     source = with_options(source, storage_options)
-    target = Target.of(source, destination)
+    target = Target.of(source, destination, overwrite=overwrite)
     choice = None if compressor is None else Compressor.of(compressor)
     settings = {
         "command": "rechunk",

@@ -21,8 +21,8 @@ from lamella.ops.execution import run
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import digest, do_task, tasks
 from lamella.ops.known_members import unseen
-from lamella.ops.progress import reporting
-from lamella.ops.rewriting.arrays import FileUnit, array_units, encoded_alike
+from lamella.ops.progress import Count, reporting
+from lamella.ops.rewriting.arrays import FileUnit, array_units, encoded_alike, remove_vanished_chunks
 from lamella.ops.rewriting.inventory import Survey, moved_files, part_of_others, survey
 from lamella.ops.rewriting.places import forget_copies_above, open_source
 from lamella.ops.rewriting.workspace import Workspace
@@ -34,7 +34,7 @@ from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
 from lamella.store.text_arrays import translated
-from lamella.store.transfer import files_below
+from lamella.store.transfer import files_below, remove_vanished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -165,6 +165,7 @@ def rewrite(
             return _final_report(target.path)
         found = open_source(source, follow_links=follow_links)
         target.check_free()
+        work.replaces = target.in_place or os.path.lexists(target.path)
         workers.check_reach(found.documents.storage)
         members = survey(found.documents)
         plan = prepare(found.documents, members)
@@ -173,17 +174,20 @@ def rewrite(
         job = _Job(found.documents, Documents(LocalStorage(work.new), plan.zarr_format), members, plan)
         report = job.check(target.path)
         work.begin(members.digest)
+        resumed = os.path.lexists(work.new)
         settled = digest([__version__, settings, members.digest])
         place = LocalFile(os.path.join(work.folder, "journal"))
 
-        def write_units(units: Iterable[Unit], done: Callable[[int], None] | None = None) -> None:
+        def write_units(units: Iterable[Unit], done: Callable[[float], None] | None = None) -> None:
             with Journal(place, {"job": settled}) as journal:
                 run(do_task, tasks(units, settled, journal), workers, done=done)
 
         with reporting(progress, "pixels") as report_progress:
-            job.write(write_units, report_progress)
+            job.write(write_units, report_progress, resumed=resumed)
         if target.in_place:
             job.catch_up(write_units)
+        target.check_free()  # something may have come there meanwhile
+        if work.replaces:
             forget_copies_above(target.path)
         work.publish(members.digest)
     return report
@@ -279,24 +283,16 @@ class _Job:
             )
         ) from error
 
-    def write(self, write_units: Callable[..., None], progress: Progress | None) -> None:
+    def write(self, write_units: Callable[..., None], progress: Progress | None, *, resumed: bool) -> None:
         """Write all that is not written yet: array documents, files and pixels, groups; the root last."""
-        done = 0
-
-        def count(nbytes: int) -> None:
-            nonlocal done
-            done += nbytes
-            if progress is not None:
-                progress(min(done, self.total), self.total, "pixels")
-
-        write_units(self._units(), done=count)
+        count = Count(progress, "pixels", self.total)
+        write_units(self._units(resumed), done=count.add)
         for path in self.members.bare:
             if path:
                 self.target.put_group(path, {})
         for path in reversed(self.members.groups):
             self._write_group(path)
-        if progress is not None:
-            progress(self.total, self.total, "documents")
+        count.finish("documents")
 
     def catch_up(self, write_units: Callable[..., None]) -> None:
         """Write again what another process changed meanwhile: the source is about to go.
@@ -306,15 +302,17 @@ class _Job:
         MetadataError
             A document was changed.
         """
-        write_units(self._units())
+        write_units(self._units(resumed=True))
         if survey(self.source).digest != self.members.digest:
             raise MetadataError(
                 f"{self.source.storage.name} was changed by another process while it was written anew, so it is "
                 "not replaced: run the command again"
             )
 
-    def _units(self) -> Iterator[Unit]:
+    def _units(self, resumed: bool) -> Iterator[Unit]:
         storage = self.source.storage
+        if resumed:
+            self._remove_vanished()
         files = chain(self.members.files, *(files_below(storage, path) for path in self.opaque))
         for key in files:
             yield FileUnit(storage, self.target.storage, key, key, 0)
@@ -325,7 +323,19 @@ class _Job:
         for path in self.arrays:
             meta = self.plan.array(path, self.source.array(path))
             self.target.put_array(path, meta, new=True)
-            yield from array_units(StoredArray(self.source, path), StoredArray(self.target, path), meta)
+            source, target = StoredArray(self.source, path), StoredArray(self.target, path)
+            yield from array_units(source, target, meta, resumed=resumed)
+
+    def _remove_vanished(self) -> None:
+        """Delete the copies of files that are not in the source any more; arrays do so themselves."""
+        for path in self.opaque:
+            remove_vanished(self.source.storage, path, self.target.storage, path)
+        for path, (old, new) in self.texts.items():
+            arrays = StoredArray(self.source, path), StoredArray(self.target, path)
+            remove_vanished_chunks(*arrays, old, new, carried=True)
+        for key in survey(self.target).files:
+            if self.source.storage.size(key) is None:
+                self.target.storage.delete(key)
 
     def _group(self, path: str) -> JSONObject:
         try:

@@ -42,6 +42,7 @@ def upgrade(
     destination: StrPath | None = None,
     *,
     lossy: bool = False,
+    overwrite: bool = False,
     jobs: int | None = None,
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
@@ -67,6 +68,8 @@ def upgrade(
         The folder to make. None replaces the source.
     lossy : bool
         Leave out what the version cannot say, instead of refusing.
+    overwrite : bool
+        Replace a Zarr store at the destination, once the new one is complete.
     jobs : int, optional
         Number of workers; one per processor by default. Memory is some 100 MB per worker, and more only for larger
         shards.
@@ -90,7 +93,7 @@ def upgrade(
     StoreNotFoundError
         There is no store to read.
     StoreExistsError
-        There is something at the destination.
+        There is something at the destination, and `overwrite` is false or it is no Zarr store.
     ReadOnlyError
         The source cannot be replaced.
     InvalidArgumentError
@@ -117,7 +120,7 @@ def upgrade(
     if not version.writable:
         raise InvalidArgumentError(f"OME-NGFF {to} is read, not written: choose one of 0.4, 0.5, 0.6")
     source = with_options(source, storage_options)
-    target = Target.of(source, destination)
+    target = Target.of(source, destination, overwrite=overwrite)
     above = next(groups_above(target.path), None) if target.in_place else None
     if above is not None:
         raise InvalidArgumentError(
