@@ -227,7 +227,7 @@ def test_indexes_and_chunks_are_kept_by_stamp(stamped, values):
 
 def test_an_old_index_is_never_used_for_a_new_shard(stamped, values, monkeypatch):
     storage = stamped.documents.storage
-    seeds = iter(range(1, 20))
+    seeds = iter(range(1, 200))
     latest: list[Any] = [None]
 
     def replaced() -> None:
@@ -237,9 +237,9 @@ def test_an_old_index_is_never_used_for_a_new_shard(stamped, values, monkeypatch
     for index in (np.s_[0, 1:3, 1:3], np.s_[:, :6, :5]):
         storage.before_ranges = [lambda: None, replaced, lambda: None, replaced]
         np.testing.assert_array_equal(stamped.read(index), latest[0][index])
-    storage.before_ranges = [replaced] * 9
-    monkeypatch.setattr(chunk_objects, "_MOST_TRIES", 3)
-    with pytest.raises(StorageError, match="was replaced 3 times") as caught:
+    storage.before_ranges = [replaced] * 99
+    monkeypatch.setattr(chunk_objects, "_PATIENCE", 0.2)
+    with pytest.raises(StorageError, match="was replaced each time") as caught:
         stamped.read(np.s_[0, 1:3, 1:3])
     assert not isinstance(caught.value, DamagedDataError)
 

@@ -43,8 +43,8 @@ PORTION: Final = 128 << 20
 _BATCH = 128
 """Objects that are written at once, at most."""
 
-_MOST_TRIES = 8
-"""How often what another program replaces meanwhile is read again."""
+_PATIENCE = 60.0
+"""Seconds for which what another program replaces again and again is read again."""
 
 
 class ObjectSource:
@@ -79,15 +79,31 @@ class ObjectSource:
 
     def read(self, tasks: Sequence[Task], keeps: bool, decode: Callable[[Sequence[Task]], None]) -> None:
         """Ask for the chunks, and have those decoded that came while the others come."""
-        for turn in range(_MOST_TRIES):
+        for _ in self._tries():
             try:
                 self._read(tasks, keeps, decode)
                 return
             except ChangedError:
-                wait_for_others(turn)
                 for file in _files(tasks):
                     file.forget()
-        raise too_often_changed(self.storage.where(self._path))
+
+    def _tries(self) -> Iterator[None]:
+        """Yield for each try, without a wait at first, then after longer and longer ones.
+
+        Raises
+        ------
+        StorageError
+            Another program has replaced what is read each time, for as long as anybody waits.
+        """
+        began, longest = time.monotonic(), 0.0
+        while time.monotonic() - began <= _PATIENCE:
+            yield
+            time.sleep(random.uniform(0, longest))
+            longest = min(1, 2 * longest + 0.02)
+        raise StorageError(
+            f"{self.storage.where(self._path)} was replaced each time while it was read, for {_PATIENCE:g} s: another "
+            "program writes there. Try again later."
+        )
 
     def _read(self, tasks: Sequence[Task], keeps: bool, decode: Callable[[Sequence[Task]], None]) -> None:
         files = _files(tasks)
@@ -137,7 +153,7 @@ class ObjectSource:
 
     def _fetch(self, tasks: Sequence[Task], keeps: bool) -> None:
         """Have the bytes of a portion, of one content of each object."""
-        for turn in range(_MOST_TRIES):
+        for _ in self._tries():
             try:
                 self._ask(tasks, keeps)
                 return
@@ -145,11 +161,9 @@ class ObjectSource:
                 changed = [file for file in _files(tasks) if file.key in error.args] or _files(tasks)
                 if any(file.is_begun for file in changed):
                     raise  # chunks of the old content are decoded already
-                wait_for_others(turn)
                 for file in changed:
                     file.forget()
                 self._load_indexes(changed)
-        raise too_often_changed(self.storage.where(self._path))
 
     def _ask(self, tasks: Sequence[Task], keeps: bool) -> None:
         whole: list[ChunkObject] = []
@@ -223,7 +237,7 @@ class ObjectSource:
 
     def _write(self, files: list[FileChange], encoded: Callable[[Iterable[FileChange]], Encoded]) -> None:
         """Write some objects; what was changed meanwhile by another program is read and changed once more."""
-        for turn in range(_MOST_TRIES):
+        for _ in self._tries():
             try:
                 self._open_old([file for file in files if not file.is_replaced])
                 changes = [
@@ -237,8 +251,6 @@ class ObjectSource:
             if not changed:
                 return
             files = changed
-            wait_for_others(turn)
-        raise too_often_changed(self.storage.where(self._path))
 
     def _open_old(self, files: Sequence[FileChange]) -> None:
         """Have the objects that are changed in part, all at once; once more where an index is damaged."""
@@ -289,19 +301,6 @@ def _by_file(tasks: Sequence[Task]) -> Iterator[tuple[ChunkObject, list[Task]]]:
 
 def _files(tasks: Sequence[Task]) -> list[ChunkObject]:
     return list(dict.fromkeys(_object(task.file) for task in tasks))
-
-
-def wait_for_others(turn: int) -> None:
-    """Wait before what another program changed is asked for again: not at first, then longer each time."""
-    if turn:
-        time.sleep(random.uniform(0, min(1, 0.01 * 2**turn)))
-
-
-def too_often_changed(where: str) -> StorageError:
-    """Return the error for an object that changes whenever it is read."""
-    return StorageError(
-        f"{where} was replaced {_MOST_TRIES} times while it was read: another program writes there; try again later"
-    )
 
 
 class ChunkObject:
