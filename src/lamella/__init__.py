@@ -10,7 +10,8 @@ The front door is `open_ome_zarr`, which returns the node at a path:
 
 `validate` says what is wrong with a store, and `repair` mends what can be mended without guessing. `upgrade` gives a
 store in another version, `rechunk` in other chunks, and `convert` makes one of TIFF files. `status` says what is
-written, `verify` reads all of it, and `checksum` makes a manifest.
+written, `verify` reads all of it, and `checksum` makes a manifest. `copy_store` copies a store or a part of it to any
+place, `pack` into one file, `unpack` out of it.
 
 Public are the names of this module, those of ``lamella.models`` (metadata models), ``lamella.errors`` and
 ``lamella.torch`` (crops for PyTorch), and the command line. All other modules are internal, whatever their names: do
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
     from lamella.nodes.tiled import TiledImageArray, TiledPosition
     from lamella.nodes.well import Row, Well
     from lamella.ops.conversion.convert import ConvertReport, convert
+    from lamella.ops.copying.copy_store import copy_store, unpack
+    from lamella.ops.copying.pack import pack
+    from lamella.ops.copying.report import CopyReport
     from lamella.ops.integrity.array_status import ArrayStatus
     from lamella.ops.integrity.checksum import checksum
     from lamella.ops.integrity.status import ImageStatus, StoreStatus, status
@@ -75,6 +79,7 @@ __all__ = [
     "ChannelAxisMeta",
     "Collection",
     "ConvertReport",
+    "CopyReport",
     "CropSource",
     "Finding",
     "FrameStream",
@@ -103,12 +108,15 @@ __all__ = [
     "__version__",
     "checksum",
     "convert",
+    "copy_store",
     "errors",
     "models",
     "open_ome_zarr",
+    "pack",
     "rechunk",
     "repair",
     "status",
+    "unpack",
     "upgrade",
     "validate",
     "verify",
@@ -121,6 +129,7 @@ _MODULES = {
     "ChannelAxisMeta": "lamella.spec.axes",
     "Collection": "lamella.nodes.collection",
     "ConvertReport": "lamella.ops.conversion.convert",
+    "CopyReport": "lamella.ops.copying.report",
     "CropSource": "lamella.ops.sampling.crops",
     "Finding": "lamella.spec.rules.finding",
     "FrameStream": "lamella.ops.streaming.stream",
@@ -148,10 +157,13 @@ _MODULES = {
     "WindowDict": "lamella.spec.omero",
     "checksum": "lamella.ops.integrity.checksum",
     "convert": "lamella.ops.conversion.convert",
+    "copy_store": "lamella.ops.copying.copy_store",
     "open_ome_zarr": "lamella.nodes.open",
+    "pack": "lamella.ops.copying.pack",
     "rechunk": "lamella.ops.rewriting.rechunk",
     "repair": "lamella.ops.repair.repair",
     "status": "lamella.ops.integrity.status",
+    "unpack": "lamella.ops.copying.copy_store",
     "upgrade": "lamella.ops.rewriting.upgrade",
     "validate": "lamella.ops.validation.validate",
     "verify": "lamella.ops.integrity.verify",

@@ -46,6 +46,18 @@ class Lengths(ParamType):
         return lengths
 
 
+def _split(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
+    del context, parameter
+    return None if value is None else [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> list[int] | None:
+    parts = _split(context, parameter, value)
+    if parts is not None and not all(part.isascii() and part.isdecimal() for part in parts):
+        raise click.BadParameter(f"{value!r} is not a list of numbers like 0,1", context, parameter)
+    return None if parts is None else [int(part) for part in parts]
+
+
 def _set_quiet(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
     del parameter
     context.meta[QUIET] = value
@@ -125,4 +137,10 @@ storage_option = click.option(
     metavar="KEY=VALUE",
     callback=_parse_storage,
     help="Option of a URL, such as anon=true or profile=lab.",
+)
+fields_option = click.option(
+    "--fields", metavar="A/1/0,...", callback=_split, help="Only these fields; of a well 0,1."
+)
+levels_option = click.option(
+    "--levels", metavar="N,...", callback=_numbers, help="Only these levels, from 0."
 )

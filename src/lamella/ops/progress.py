@@ -6,6 +6,7 @@ Layer: ops.
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
@@ -119,8 +120,13 @@ def _bar(console: Console, first: str) -> Iterator[Progress]:
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task(first, total=None)
 
+        begin = time.monotonic()
+
         def show(done: float, total: int, what: str) -> None:
             text = what if total else f"{done:,.0f} {what}"
+            if what == "bytes":
+                rate = done / max(time.monotonic() - begin, 0.001)
+                text = f"{done / 1e6:,.0f} MB, {rate / 1e6:,.0f} MB/s"
             bar.update(task, completed=done, total=total or None, description=text)
 
         yield show

@@ -16,7 +16,7 @@ from lamella.spec.plate import AcquisitionMeta, ImageMeta, PlateMeta, WellGroupM
 from lamella.spec.plate_lines import lines_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 ImagesOfWells: TypeAlias = "Mapping[str, Sequence[tuple[str, int | None]]]"
 """Well path to the path and acquisition id of each of its images."""
@@ -109,6 +109,30 @@ def remove_well(plate: PlateMeta, path: str) -> PlateMeta:
     well = _find_well(edited, path)
     edited.wells = [entry for entry in edited.wells if entry is not well]
     _drop_unused(edited, path)
+    return edited
+
+
+def keep_wells(plate: PlateMeta, paths: Collection[str]) -> PlateMeta:
+    """Take all wells but some off the list, and the rows and columns that have none any more.
+
+    Rows and columns that had no well before stay: they are on the physical plate (PL-04).
+
+    Examples
+    --------
+    >>> plate = add_wells(new_plate(), [("A", "1", None, None), ("B", "2", None, None)])
+    >>> kept = keep_wells(plate, {"B/2"})
+    >>> kept.to_json()["wells"], [row.name for row in kept.rows]
+    ([{'path': 'B/2', 'rowIndex': 0, 'columnIndex': 0}], ['B'])
+    """
+    edited = plate.copied()
+    gone = [entry.path.partition("/") for entry in edited.wells if entry.path not in paths]
+    edited.wells = [entry for entry in edited.wells if entry.path in paths]
+    kept = [entry.path.partition("/") for entry in edited.wells]
+    rows = {row for row, _, _ in gone} - {row for row, _, _ in kept}
+    columns = {column for _, _, column in gone} - {column for _, _, column in kept}
+    edited.rows = [entry for entry in edited.rows if entry.name not in rows]
+    edited.columns = [entry for entry in edited.columns if entry.name not in columns]
+    lines_of(edited)
     return edited
 
 

@@ -38,16 +38,16 @@ class KnownStorage(ZarrStorage):
         vars(self).update(vars(inner))  # the same connection and the same address
         self.can_list = True
         self._inner = inner
-        self._documents = frozenset(documents)
-        self._arrays = dict(arrays)
+        self.documents = frozenset(documents)
+        self.arrays = dict(arrays)
         self._folders: dict[str, set[str]] = {"": set()}
-        for key in [*self._documents, *self._arrays]:
+        for key in [*self.documents, *self.arrays]:
             for above in ancestors(key):
                 name = key[len(above) :].lstrip("/").partition("/")[0]
                 self._folders.setdefault(above, set()).add(name)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return KnownStorage, (self._inner, self._documents, self._arrays)
+        return KnownStorage, (self._inner, self.documents, self.arrays)
 
     @property
     def unlisted(self) -> ZarrStorage:
@@ -76,18 +76,18 @@ class KnownStorage(ZarrStorage):
         if key in self._folders:
             return None
         above = self._array_above(key)
-        if above is not None and key not in self._documents and self._place(above, key) is None:
+        if above is not None and key not in self.documents and self._place(above, key) is None:
             return None
         return super().size(key)
 
     def _array_above(self, key: str) -> str | None:
-        if key in self._arrays:
+        if key in self.arrays:
             return key
-        return next((path for path in reversed(ancestors(key)) if path in self._arrays), None)
+        return next((path for path in reversed(ancestors(key)) if path in self.arrays), None)
 
     def _place(self, array: str, key: str) -> tuple[int, ...] | None:
         """Return the place in the grid of a chunk's key; None of what is none."""
-        meta, below = self._arrays[array], key[len(array) :].lstrip("/")
+        meta, below = self.arrays[array], key[len(array) :].lstrip("/")
         numbers: list[Any] = below.replace("/", ".").split(".")
         numbers = numbers[len(numbers) - meta.ndim :] if meta.ndim else []
         if not all(number.isascii() and number.isdecimal() for number in numbers):
@@ -97,7 +97,7 @@ class KnownStorage(ZarrStorage):
 
     def _chunk_names(self, array: str, folder: str) -> Iterable[str]:
         """Yield the names that chunks of an array, or folders of them, have in a folder of it."""
-        meta, below = self._arrays[array], folder[len(array) :].strip("/")
+        meta, below = self.arrays[array], folder[len(array) :].strip("/")
         if prod(meta.grid) > MOST_PLACES:
             raise InvalidArgumentError(
                 f"{self.name}/{array} has {prod(meta.grid)} chunks and cannot be listed over this connection: they are "

@@ -218,6 +218,11 @@ class Storage(ABC):
             below += [key] if self.size(key) is not None else self.keys_below(key)
         return below
 
+    def sizes_below(self, folder: str) -> dict[str, int]:
+        """Return the size of every key at any depth below a folder."""
+        found = {key: self.size(key) for key in self.keys_below(folder)}
+        return {key: size for key, size in found.items() if size is not None}
+
     @abstractmethod
     def exists(self, prefix: str) -> bool:
         """Whether a key or a folder is there."""

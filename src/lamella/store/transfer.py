@@ -7,23 +7,49 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lamella.store.atomic_file import stage
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
+from lamella.store.zip_storage import ZipStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.store.storage import Storage
 
+_PART = 64 << 20
+"""Bytes of a large file that are copied at a time."""
 
-def copy_file(source: Storage, key: str, target: Storage, new: str) -> None:
-    """Copy one file; the system does it without a detour where both are folders."""
-    if isinstance(source, LocalStorage) and isinstance(target, LocalStorage):
-        target.copy_in(source, key, new)
-        return
+
+def copy_file(source: Storage, key: str, target: Storage, new: str) -> int | None:
+    """Copy one file, and return its size; None where there is none.
+
+    The system does it without a detour where both are folders; a large one comes into a folder in parts.
+    """
+    if isinstance(target, LocalStorage):
+        if isinstance(source, LocalStorage):
+            target.copy_in(source, key, new)
+            return target.size(new)
+        size = source.size(key) if isinstance(source, ZipStorage) else None
+        if size is not None and size > _PART:
+            return _copy_parts(source, key, target, new, size)
     data = source.read(key)
-    if data is not None:
-        target.write(new, data)
+    if data is None:
+        return None
+    target.write(new, data)
+    return len(data)
+
+
+def _copy_parts(source: Storage, key: str, target: LocalStorage, new: str, size: int) -> int:
+    file = stage(target, new)
+    try:
+        for start in range(0, size, _PART):
+            file.write(start, source.read_range(key, start, _PART) or b"")
+        file.commit()
+    except BaseException:
+        file.discard()
+        raise
+    return size
 
 
 def files_below(storage: Storage, prefix: str) -> Iterator[str]:

@@ -305,7 +305,11 @@ class ZarrStorage(Storage):
 
     def keys_below(self, folder: str) -> Names:
         """List all keys below a folder."""
-        return list(self._run("list", folder, self.service.sizes_below(check_key(folder))))
+        return list(self.sizes_below(folder))
+
+    def sizes_below(self, folder: str) -> dict[str, int]:
+        """List all keys below a folder, with their sizes."""
+        return self._run("list", folder, self.service.sizes_below(check_key(folder)))
 
     def exists(self, prefix: str) -> bool:
         """Whether a key is there, or keys below it."""

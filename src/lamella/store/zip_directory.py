@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 TAIL: Final = 256 << 10
 """Bytes that are read from the end at first: they hold the directory of some 3000 entries."""
 
-_END = struct.Struct("<4s4H2IH")
-_END64 = struct.Struct("<4sQ2H2I4Q")
-_LOCATOR = struct.Struct("<4sIQI")
-_CENTRAL = struct.Struct("<4s2B5H3I5H2I")
+END: Final = struct.Struct("<4s4H2IH")
+END64: Final = struct.Struct("<4sQ2H2I4Q")
+LOCATOR: Final = struct.Struct("<4sIQI")
+CENTRAL: Final = struct.Struct("<4s2B5H3I5H2I")
 LOCAL: Final = struct.Struct("<4s5H3I2H")
 
 _ENCRYPTED, _DESCRIPTOR, _UTF8 = 0x1, 0x8, 0x800
@@ -165,22 +165,22 @@ def _read_end(tail: bytes, refuse: _Refusal) -> _End:
     """Find the record at the end of an archive, and that of ZIP64 before it."""
     at = len(tail)
     while True:
-        at = tail.rfind(b"PK\5\6", max(0, len(tail) - _END.size - _16), at)
+        at = tail.rfind(b"PK\5\6", max(0, len(tail) - END.size - _16), at)
         if at < 0:
             raise refuse("it is no ZIP archive, or its end is missing: copy it again")
-        if len(tail) - at >= _END.size:
-            _, disk, first_disk, here, count, size, offset, length = _END.unpack_from(tail, at)
-            if at + _END.size + length == len(tail):
+        if len(tail) - at >= END.size:
+            _, disk, first_disk, here, count, size, offset, length = END.unpack_from(tail, at)
+            if at + END.size + length == len(tail):
                 break
-    comment = tail[at + _END.size :]
-    before = at - _LOCATOR.size - _END64.size
-    is_zip64 = before >= 0 and tail[at - _LOCATOR.size :][:4] == b"PK\6\7"
+    comment = tail[at + END.size :]
+    before = at - LOCATOR.size - END64.size
+    is_zip64 = before >= 0 and tail[at - LOCATOR.size :][:4] == b"PK\6\7"
     begin = at
     if is_zip64:
         if tail[before : before + 4] != b"PK\6\6":
             raise refuse("its end is damaged: there is no ZIP64 record where it says. Copy it again")
         short = count, size, offset
-        *_, disk, first_disk, here, count, size, offset = _END64.unpack_from(tail, before)
+        *_, disk, first_disk, here, count, size, offset = END64.unpack_from(tail, before)
         for old, new, most in zip(short, (count, size, offset), (_16, _32, _32), strict=True):
             if old not in (new, most):
                 raise refuse("its end is damaged: its two records say different things. Copy it again")
@@ -199,11 +199,11 @@ def _parsed(data: bytes, end: _End, refuse: _Refusal) -> Iterator[tuple[str, Ent
     """Parse the entries of the directory."""
     at = 0
     for _ in range(end.number):
-        if data[at : at + 4] != b"PK\1\2" or at + _CENTRAL.size > len(data):
+        if data[at : at + 4] != b"PK\1\2" or at + CENTRAL.size > len(data):
             raise refuse("its directory is damaged: copy it again")
-        fields = _CENTRAL.unpack_from(data, at)
+        fields = CENTRAL.unpack_from(data, at)
         _, _, system, _, flags, method, _, _, crc, stored, size, n, m, k, disk, _, attributes, header = fields
-        name_at = at + _CENTRAL.size
+        name_at = at + CENTRAL.size
         raw = data[name_at : name_at + n]
         if _32 in (stored, size, header):
             size, stored, header = _of_zip64(

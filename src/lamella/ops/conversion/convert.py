@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lamella._version import __version__
-from lamella.errors import StorageError, WorkerLostError, counted
+from lamella.errors import InvalidArgumentError, counted
 from lamella.log import logged
 from lamella.ops.conversion.inputs import Inputs, plan_images
 from lamella.ops.conversion.store import (
@@ -31,12 +31,13 @@ from lamella.ops.conversion.store import (
     state_of_image,
 )
 from lamella.ops.conversion.write import write_images
+from lamella.ops.copying.pack import check_archive, folder_to_pack, pack
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import is_done
 from lamella.ops.progress import Count, check_progress, reporting
-from lamella.ops.rewriting.places import check_destination
-from lamella.ops.rewriting.workspace import Workspace
+from lamella.ops.rewriting.destination import Destination
+from lamella.store.archives import is_archive_name
 from lamella.store.file_system import stamp_of
 from lamella.store.paths import local_path, location
 
@@ -132,7 +133,7 @@ def convert(
     sources : path, PlaneSource, or a sequence of them
         Files, folders, or opened sources.
     destination : str or path-like
-        The new store.
+        The new store: a folder, or an archive by its ending, ``.ozx`` or ``.zip``.
     well_regex : str, optional
         Regular expression searched in file names, with groups row and column (or col), and maybe field, channel, z, t.
         Without row and column, the files form one image.
@@ -191,15 +192,34 @@ def convert(
     settings.check()
     workers = Workers(jobs, executor)
     check_progress(progress)
-    target = _Destination(local_path(destination, "the destination"), overwrite)
-    target.finish_interrupted()
-    target.check()
     one = isinstance(sources, (str, bytes)) or not isinstance(sources, Iterable)
     listed = [sources] if one else sources
-    inputs = Inputs(listed, open_source or _default_reader(), series)  # type: ignore[arg-type]
-    plan = plan_images(inputs, well_regex=well_regex, map_file=map_file)
+    path = local_path(destination, "the destination")
+    with _placed(path, overwrite, version, progress) as target:
+        inputs = Inputs(listed, open_source or _default_reader(), series)  # type: ignore[arg-type]
+        plan = plan_images(inputs, well_regex=well_regex, map_file=map_file)
+        most = _write_store(target, plan, settings, workers, progress)
     descriptions = [image.source.description for image in plan.images]
-    planes = sum(description.plane_count for description in descriptions)
+    return ConvertReport(
+        destination=location(destination),
+        layout="hcs" if plan.images[0].path else "fov",
+        images=len(plan.images),
+        planes=sum(description.plane_count for description in descriptions),
+        nbytes=sum(description.nbytes for description in descriptions),
+        levels=most,
+        notes=plan.notes,
+    )
+
+
+def _write_store(
+    target: Destination,
+    plan: InputPlan,
+    settings: ImageSettings,
+    workers: Workers,
+    progress: Progress | bool | None,
+) -> int:
+    """Write the store beside its place, which it takes then; return the most levels that an image has."""
+    planes = sum(image.source.description.plane_count for image in plan.images)
     job = _digest(plan, settings)
     with (
         logged("Convert %s to %s", counted(len(plan.images), "image"), target.path),
@@ -208,25 +228,32 @@ def convert(
     ):
         place = LocalFile(os.path.join(os.path.dirname(folder), "journal"))
         with Journal(place, {"job": job or secrets.token_hex(8)}) as journal:
-            most = _write_all(
-                folder,
-                plan,
-                settings,
-                Count(report, "planes", planes),
-                target.name,
-                workers,
-                journal,
-                job or "",
-            )
-    return ConvertReport(
-        destination=location(destination),
-        layout="hcs" if plan.images[0].path else "fov",
-        images=len(plan.images),
-        planes=planes,
-        nbytes=sum(description.nbytes for description in descriptions),
-        levels=most,
-        notes=plan.notes,
-    )
+            count = Count(report, "planes", planes)
+            return _write_all(folder, plan, settings, count, target.name, workers, journal, job or "")
+
+
+@contextmanager
+def _placed(
+    path: str, overwrite: bool, version: VersionName, progress: Progress | bool | None
+) -> Iterator[Destination]:
+    """Return where to write the store; for an archive a folder beside it, which is packed at the end."""
+    if not is_archive_name(path):
+        target = Destination(path, overwrite, "convert")
+        target.finish_interrupted()
+        target.check()
+        yield target
+        return
+    if path.lower().endswith(".ozx") and version == "0.4":
+        raise InvalidArgumentError(
+            f"{path} cannot be OME-NGFF 0.4: .ozx archives (RFC-9) hold 0.5 and newer. Choose version 0.5, or a name "
+            "that ends with .zip."
+        )
+    check_archive(path, overwrite=overwrite)
+    with folder_to_pack(path) as folder:
+        target = Destination(folder, True, "convert")
+        target.finish_interrupted()
+        yield target
+        pack(folder, path, overwrite=overwrite, progress=progress)
 
 
 def _default_reader() -> Callable[[str], Sequence[PlaneSource]]:
@@ -287,58 +314,3 @@ def _digest(plan: InputPlan, settings: ImageSettings) -> str | None:
             return None
         found += [image.path, type(image.source), description, stamps]
     return hashlib.sha256(repr(found).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class _Destination:
-    """The destination of a new store, and what may be replaced there."""
-
-    path: str
-    overwrite: bool
-
-    @property
-    def name(self) -> str:
-        """Name of the store without its ending."""
-        return os.path.basename(self.path).removesuffix(".zarr").removesuffix(".ome")
-
-    def check(self) -> None:
-        """Raise if the destination exists and must not be replaced."""
-        check_destination(self.path, overwrite=self.overwrite)
-
-    def finish_interrupted(self) -> None:
-        """Finish a conversion that was killed while its complete store was moved into place."""
-        work = Workspace(self.path, {"command": "convert"}, replaces=False)
-        if os.path.lexists(work.folder) or os.path.lexists(f"{work.folder}.lock"):
-            with work.held():
-                work.finish_interrupted()
-
-    @contextmanager
-    def temporary(self, known: str | None) -> Iterator[str]:
-        """Give a folder beside the destination, maybe with what a killed call of the same, `known`, has written.
-
-        It takes its name when all went well. For the same call it stays after a kill, an interrupt, and the loss of a
-        worker; after other errors it goes.
-        """
-        parent = os.path.dirname(self.path)
-        try:
-            os.makedirs(parent, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"The folder {parent} cannot be created: {error.strerror or error}.", error.errno
-            ) from error
-        work = Workspace(self.path, {"command": "convert"}, replaces=False)
-        with work.held():
-            work.finish_interrupted()
-            self.check()
-            work.replaces = os.path.lexists(self.path)
-            digest = known or secrets.token_hex(8)
-            work.begin(digest)
-            try:
-                yield work.new
-                self.check()  # the destination may have been created meanwhile
-                work.publish(digest)
-            except BaseException as error:
-                # Batch systems send SIGTERM before they kill a job; the command line handles it like Ctrl-C.
-                if known is None or not isinstance(error, KeyboardInterrupt | WorkerLostError):
-                    work.discard()
-                raise

@@ -1,0 +1,4 @@
+"""Copying stores as they are: to another store, into an archive, and out of one.
+
+Layer: ops.
+"""

@@ -1,0 +1,338 @@
+"""Copying a store to another place as it is: encoded chunks and documents byte for byte.
+
+A folder is written beside its place, which it takes when it is whole. Elsewhere the documents come last, the root's
+last of all, so that a copy that was cut short is no store. The journal has the files that are done.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lamella._version import __version__
+from lamella.arguments import items_of
+from lamella.errors import InvalidArgumentError, StorageError, StoreExistsError, WorkerLostError
+from lamella.log import logged
+from lamella.ops.copying.contents import Contents, contents_of
+from lamella.ops.copying.pack import pack
+from lamella.ops.copying.report import CopyReport
+from lamella.ops.copying.selection import part_of
+from lamella.ops.execution import Workers, run
+from lamella.ops.jobs.journal import Journal, LocalFile, StoredObject, line_of
+from lamella.ops.jobs.units import digest
+from lamella.ops.progress import Count, check_progress, reporting
+from lamella.ops.rewriting.destination import Destination
+from lamella.ops.rewriting.places import open_source
+from lamella.store.file_fingerprint import fingerprints_below
+from lamella.store.formats import DOCUMENTS, METADATA_FILES
+from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.local import LocalStorage
+from lamella.store.paths import is_url
+from lamella.store.storage import open_storage, with_options
+from lamella.store.transfer import copy_file
+from lamella.store.zip_storage import ZipStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from zarr.abc.store import Store
+
+    from lamella.ops.progress import Progress
+    from lamella.store.storage import Storage
+    from lamella.types import StrPath
+
+_DISK_JOBS, _SERVICE_JOBS = 4, 16
+"""Files that are copied at a time at least, unless a number is given: between folders, and where a service is asked."""
+
+_JOURNAL = f"{PRIVATE_PREFIX}copy"
+"""Key of the journal in a store that is no folder."""
+
+
+def copy_store(
+    source: StrPath | Store,
+    destination: StrPath | Store,
+    *,
+    fields: Iterable[str] | None = None,
+    levels: Iterable[int] | None = None,
+    overwrite: bool = False,
+    jobs: int | None = None,
+    progress: Progress | bool | None = None,
+    follow_links: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> CopyReport:
+    """Copy a store, or a part of it, from anywhere to anywhere: folders, URLs, archives.
+
+    Chunks are copied as they are encoded, and documents byte for byte, with labels, tables and all else that is in the
+    store. Where a store cannot be listed, as over http, its metadata say what there is; the report is false then,
+    because what they do not name was not copied.
+
+    A copy that was cut short is resumed by the same call: files that are whole and whose source has not changed are
+    skipped. A folder appears at the destination when it is complete; at a URL the documents are written last.
+
+    Parameters
+    ----------
+    source : path, URL or zarr store
+        A store, or a group in one, which becomes the root.
+    destination : path, URL or zarr store
+        Where to copy to; a name that ends with ``.ozx`` or ``.zip`` makes an archive (`pack`).
+    fields : iterable of str, optional
+        Copy only these fields: ``"A/1/0"`` of a plate, ``"0"`` of a well. The documents list no others then.
+    levels : iterable of int, optional
+        Copy only these levels of images and labels, counted from 0.
+    overwrite : bool
+        Replace a Zarr store that is there: a folder once the copy is complete, elsewhere before it begins.
+    jobs : int, optional
+        How many files to copy at a time.
+    progress : bool or callable, optional
+        True shows a bar on the terminal. A function is called with the bytes done, all bytes (0 where they are not
+        known), and "bytes".
+    follow_links : bool
+        Follow symbolic links that lead out of the source; they are refused otherwise.
+    storage_options : mapping, optional
+        Credentials and settings of the source and of the destination, of each that is a URL; see `open_ome_zarr`.
+
+    Returns
+    -------
+    CopyReport
+        True when nothing can be missing.
+
+    Raises
+    ------
+    StoreNotFoundError, MetadataError
+        There is no store to copy.
+    StoreExistsError
+        There is something at the destination.
+    NodeNotFoundError
+        There is no such field.
+    InvalidArgumentError
+        One of the two lies in the other; a part of what has no parts.
+    StorageError
+        Something cannot be read or written, or changed meanwhile; the same call resumes.
+
+    Examples
+    --------
+    >>> import lamella, tempfile
+    >>> path = tempfile.mkdtemp() + "/copy.zarr"
+    >>> report = lamella.copy_store(plate.zgroup.store.root, path, fields=["A/1/0"])
+    >>> list(lamella.open_ome_zarr(path)["A/1"]), bool(report)
+    (['0'], True)
+    """
+    workers = Workers(jobs)
+    check_progress(progress)
+    source, destination = _with_options(source, destination, storage_options)
+    fields = None if fields is None else [str(one) for one in items_of(fields, "fields is a list of paths")]
+    levels = None if levels is None else items_of(levels, "levels is a list of numbers")
+    target = open_storage(destination)
+    if isinstance(target, ZipStorage) and isinstance(destination, str | os.PathLike):
+        return pack(
+            source,
+            destination,
+            fields=fields,
+            levels=levels,
+            overwrite=overwrite,
+            progress=progress,
+            follow_links=follow_links,
+        )
+    target.check_writable("")
+    found = open_source(source, follow_links=follow_links)
+    _check_apart(found.documents.storage, target)
+    with logged("Copy %s to %s", found.name, target.name), reporting(progress, "bytes") as report_progress:
+        contents = contents_of(found.documents, part_of(found.documents, fields, levels))
+        job = digest([__version__, found.name, fields, levels, contents.documents, contents.files])
+        if isinstance(target, LocalStorage):
+            place = _in_folder(target, job, overwrite)
+        else:
+            place = _in_service(target, job, overwrite)
+        with place as (storage, journal):
+            copied = _Copy(contents, storage, journal, Count(report_progress, "bytes", contents.nbytes))
+            copied.copy_files(workers)
+            copied.copy_documents()
+    return CopyReport(
+        target.name, len(contents.documents), copied.files, copied.nbytes, copied.resumed, contents.unseen
+    )
+
+
+def unpack(
+    archive: StrPath | Store,
+    destination: StrPath,
+    *,
+    overwrite: bool = False,
+    jobs: int | None = None,
+    progress: Progress | bool | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> CopyReport:
+    """Write the store in an archive into a folder, or to a URL; a copy (`copy_store`) like any other.
+
+    Parameters
+    ----------
+    archive : path, URL or zarr store
+        A file whose name ends with ``.ozx`` or ``.zip``.
+    destination : path or URL
+        The store to make.
+    overwrite, jobs, progress, storage_options
+        As for `copy_store`.
+
+    Returns
+    -------
+    CopyReport
+        What was copied.
+
+    Raises
+    ------
+    InvalidArgumentError
+        `archive` is a folder.
+    MetadataError
+        It is no archive, is damaged, or is one that is refused; nothing is written.
+    StoreExistsError
+        There is something at the destination.
+
+    Examples
+    --------
+    >>> import lamella, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = lamella.pack(plate.zgroup.store.root, f"{folder}/plate.zip")
+    >>> report = lamella.unpack(f"{folder}/plate.zip", f"{folder}/plate.zarr")
+    >>> report.documents
+    9
+    """
+    archive, destination = _with_options(archive, destination, storage_options)
+    storage = open_storage(archive, read_only=True)
+    if not isinstance(storage, ZipStorage):
+        raise InvalidArgumentError(
+            f"{storage.name} is no archive, whose name ends with .ozx or .zip: copy it with copy_store (`lamella copy`)"
+        )
+    return copy_store(archive, destination, overwrite=overwrite, jobs=jobs, progress=progress)
+
+
+def _with_options(
+    source: StrPath | Store, destination: StrPath | Store, storage_options: Mapping[str, Any] | None
+) -> tuple[Any, Any]:
+    """Return both with the options, of each that is a URL; refuse options where neither is."""
+    urls = [isinstance(one, str) and is_url(one) for one in (source, destination)]
+    old = with_options(source, storage_options) if urls[0] or not any(urls) else source
+    return old, with_options(destination, storage_options) if urls[1] else destination
+
+
+def _check_apart(source: Storage, target: Storage) -> None:
+    """Refuse a source and a target of which one lies in the other."""
+    old, new = (
+        os.path.realpath(one.root) if isinstance(one, LocalStorage) else one.name.rstrip("/")
+        for one in (source, target)
+    )
+    if old == new:
+        raise InvalidArgumentError(f"The destination is the source, {old}: choose another one.")
+    if new.startswith(f"{old}/") or old.startswith(f"{new}/"):
+        raise InvalidArgumentError(f"{new} and {old} would lie in each other: choose another destination.")
+
+
+@contextmanager
+def _in_folder(target: LocalStorage, job: str, overwrite: bool) -> Iterator[tuple[Storage, Journal[Any]]]:
+    """Copy into a folder beside, which takes its place at the end."""
+    place = Destination(target.root, overwrite, "copy")
+    place.finish_interrupted()
+    place.check()
+    with place.temporary(job, (KeyboardInterrupt, WorkerLostError, StorageError)) as folder:
+        file = LocalFile(os.path.join(os.path.dirname(folder), "journal"))
+        with Journal(file, {"job": job}) as journal:
+            yield LocalStorage(folder), journal
+
+
+@contextmanager
+def _in_service(target: Storage, job: str, overwrite: bool) -> Iterator[tuple[Storage, Journal[Any]]]:
+    """Copy in place, with the journal there for as long as the copy is not complete."""
+    begun = (target.read(_JOURNAL) or b"").startswith(line_of({"job": job}))
+    if not begun and target.exists(""):
+        if not overwrite:
+            raise StoreExistsError(
+                f"{target.name} exists already: choose another name, or replace it with --overwrite"
+            )
+        if not target.has_any(METADATA_FILES) and target.read(_JOURNAL) is None:
+            raise StoreExistsError(
+                f"{target.name} is not replaced, because it is not a Zarr store: choose another name"
+            )
+        for name in DOCUMENTS:
+            target.delete(name)
+        target.delete("")
+    with Journal(StoredObject(target, _JOURNAL), {"job": job}) as journal:
+        journal.place.append(b"")  # it is there before anything else is
+        yield target, journal
+    journal.remove()
+
+
+@dataclass
+class _Copied:
+    """A file that was looked at: its size, None where there is none; and whether an earlier run had copied it."""
+
+    key: str
+    size: int | None
+    skipped: bool = False
+
+
+class _Copy:
+    """One copy of some contents."""
+
+    def __init__(self, contents: Contents, target: Storage, journal: Journal[Any], count: Count) -> None:
+        self._contents, self._target, self._journal, self._count = contents, target, journal, count
+        self._states: dict[str, Any] = {}
+        if not isinstance(
+            contents.storage, LocalStorage | ZipStorage
+        ):  # one listing; of these a look at each file
+            self._states = dict(fingerprints_below(contents.storage, "") or {})
+        self.files = self.nbytes = self.resumed = 0
+
+    def copy_files(self, workers: Workers) -> None:
+        """Copy all files but documents, several at a time."""
+        is_local = isinstance(self._target, LocalStorage) and isinstance(self._contents.storage, LocalStorage)
+        least = _DISK_JOBS if is_local else _SERVICE_JOBS
+        many = workers if workers.jobs else Workers(max(workers.count, least))
+        run(self._copy, self._units(), many, done=self._done)
+        self._journal.flush()
+
+    def _units(self) -> Iterator[tuple[str, int | None, bool]]:
+        """Yield the key and size of each file, and whether the journal says that it was copied."""
+        for key, size in self._contents.files:
+            if isinstance(self._contents.storage, LocalStorage | ZipStorage):
+                self._states[key] = list(self._contents.storage.stamp(key) or ())
+            state = self._states.get(key)
+            yield key, size, bool(state) and self._journal.get(key) == [state, size]
+
+    def _copy(self, unit: tuple[str, int | None, bool]) -> _Copied:
+        key, size, is_noted = unit
+        if is_noted and self._target.size(key) == size:
+            return _Copied(key, size, True)
+        done = copy_file(self._contents.storage, key, self._target, key)
+        if done is None and size is None:  # a chunk that was never written
+            return _Copied(key, None)
+        if done is None or (size is not None and done != size):
+            raise self._changed(key, f"had {size} bytes and has {'none' if done is None else done}")
+        return _Copied(key, done)
+
+    def _done(self, copied: _Copied) -> None:
+        if copied.size is None:
+            return
+        self.files += 1
+        self.nbytes += copied.size
+        self.resumed += copied.skipped
+        self._count.add(copied.size)
+        state = self._states.pop(copied.key, None)
+        if state:
+            self._journal.add(copied.key, state, [copied.size], copied.size)
+
+    def copy_documents(self) -> None:
+        """Write the documents, those of the root last."""
+        for key in reversed(self._contents.documents):
+            data = self._contents.document(key)
+            if data is None:
+                raise self._changed(key, "was deleted")
+            self._target.write(key, data)
+            self.nbytes += len(data)
+
+    def _changed(self, key: str, what: str) -> StorageError:
+        return StorageError(
+            f"{self._contents.storage.where(key)} {what} while it was copied: another program writes there. Make the "
+            "same call again: it copies what is missing."
+        )

@@ -1,0 +1,270 @@
+"""Packing a store into an archive in one pass: documents first, then all else, under a temporary name.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from shutil import rmtree
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import (
+    InvalidArgumentError,
+    MetadataError,
+    NodeNotFoundError,
+    StorageError,
+    StoreExistsError,
+)
+from lamella.log import logged
+from lamella.ops.copying.contents import Contents, contents_of
+from lamella.ops.copying.report import CopyReport
+from lamella.ops.copying.selection import part_of
+from lamella.ops.progress import Count, check_progress, reporting
+from lamella.ops.rewriting.places import open_source
+from lamella.spec.versions import detect
+from lamella.store.archives import is_archive_name
+from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.paths import local_path, location
+from lamella.store.storage import with_options
+from lamella.store.zip_writer import ZipWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from concurrent.futures import Future
+
+    from zarr.abc.store import Store
+
+    from lamella.ops.progress import Progress
+    from lamella.store.documents import Documents
+    from lamella.types import StrPath
+
+_AHEAD = 16
+"""Files that are read ahead of the one that is written."""
+
+_LARGE = 32 << 20
+"""Size in bytes of files that are read in parts of this size, and not ahead."""
+
+
+def pack(
+    source: StrPath | Store,
+    destination: StrPath,
+    *,
+    fields: Iterable[str] | None = None,
+    levels: Iterable[int] | None = None,
+    overwrite: bool = False,
+    progress: Progress | bool | None = None,
+    follow_links: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> CopyReport:
+    """Write a store into one file: an archive as RFC-9 describes them, or any ZIP archive.
+
+    Encoded chunks are copied as they are. Entries are stored without another compression, the metadata of the root
+    first, then all other metadata breadth first; the comment of the archive says the version. The archive appears when
+    it is complete. Equal stores give equal archives.
+
+    Parameters
+    ----------
+    source : path or zarr store
+        A store, or a group in one, which becomes the root; another archive too.
+    destination : path
+        A local file whose name ends with ``.ozx``, or with ``.zip``.
+    fields : iterable of str, optional
+        Take only these fields of a plate or well.
+    levels : iterable of int, optional
+        Take only these levels of images and labels.
+    overwrite : bool
+        Replace an archive that is there, once the new one is complete.
+    progress : bool or callable, optional
+        True shows a bar on the terminal. A function is called with the bytes done, all bytes, and "bytes".
+    follow_links : bool
+        Follow symbolic links that lead out of the store; they are refused otherwise.
+    storage_options : mapping, optional
+        Credentials and settings of a source that is a URL; see `open_ome_zarr`.
+
+    Returns
+    -------
+    CopyReport
+        True when nothing can be missing.
+
+    Raises
+    ------
+    StoreNotFoundError, MetadataError
+        There is no store.
+    StoreExistsError
+        There is something at the destination.
+    InvalidArgumentError
+        The destination is no such name, or lies in the store; a store of OME-NGFF 0.4, which no ``.ozx`` can be.
+    StorageError
+        Something cannot be read or written.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> with lamella.open_ome_zarr(f"{folder}/cells.zarr", layout="fov", mode="w", channel_names=["GFP"],
+    ...                            version="0.5") as position:
+    ...     position["0"] = np.ones((1, 1, 1, 16, 16), "uint16")
+    >>> report = lamella.pack(f"{folder}/cells.zarr", f"{folder}/cells.ozx")
+    >>> lamella.open_ome_zarr(f"{folder}/cells.ozx")["0"].shape
+    (1, 1, 1, 16, 16)
+    """
+    check_progress(progress)
+    path = local_path(destination, "the archive")
+    found = open_source(with_options(source, storage_options), follow_links=follow_links)
+    comment = _comment(found.documents, path)
+    check_archive(path, overwrite=overwrite)
+    if found.local is not None and os.path.realpath(path).startswith(found.local + os.sep):
+        raise InvalidArgumentError(
+            f"{path} would lie in the store that it is made of: choose another destination."
+        )
+    with logged("Pack %s into %s", found.name, path), reporting(progress, "bytes") as report_progress:
+        contents = contents_of(found.documents, part_of(found.documents, fields, levels))
+        for key, _ in contents.files:
+            if is_archive_name(key) and key.lower().endswith(".ozx"):
+                raise InvalidArgumentError(
+                    f"{found.documents.storage.where(key)} is an archive, and an archive holds no other: move it out "
+                    "of the store."
+                )
+        count = Count(report_progress, "bytes", contents.nbytes)
+        with _folder_of(path), ZipWriter(path) as archive:
+            files, nbytes = _write_all(contents, archive, count)
+            archive.finish(comment)
+    return CopyReport(location(destination), len(contents.documents), files, nbytes, unseen=contents.unseen)
+
+
+def check_archive(path: str, *, overwrite: bool) -> None:
+    """Refuse a place where no archive can be written, or where something is that is not replaced.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Its name has another ending.
+    StoreExistsError
+        There is something.
+    """
+    if not is_archive_name(path):
+        raise InvalidArgumentError(
+            f"{path} has no name of an archive: one that ends with .ozx, or with .zip."
+        )
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
+        raise StoreExistsError(f"{path} exists already: choose another name, or replace it with --overwrite")
+    if os.path.islink(path) or not os.path.isfile(path):
+        raise StoreExistsError(f"{path} is not replaced, because it is no file: choose another name")
+
+
+def _comment(documents: Documents, path: str) -> bytes:
+    """Return the comment of an archive, which says the version of the store."""
+    version = None
+    with suppress(MetadataError, NodeNotFoundError):  # a group of a user's own, or an array
+        version = detect(documents.format, documents.group(""))
+    if documents.format == 2:
+        if path.lower().endswith(".ozx"):
+            raise InvalidArgumentError(
+                f"{documents.storage.name} is OME-NGFF {version.name if version else 'of Zarr v2'}, and .ozx archives "
+                "(RFC-9) hold 0.5 and newer: upgrade it first (`lamella upgrade --to 0.5`), or pack it into a .zip."
+            )
+        return b""
+    if version is None:
+        return b""
+    ome = {"version": version.name, "zipFile": {"centralDirectory": {"jsonFirst": True}}}
+    return json.dumps({"ome": ome}, separators=(",", ":")).encode()
+
+
+@contextmanager
+def _folder_of(path: str) -> Iterator[None]:
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"The folder of {path} cannot be created: {error.strerror or error}.", error.errno
+        ) from error
+    yield
+
+
+def _write_all(contents: Contents, archive: ZipWriter, count: Count) -> tuple[int, int]:
+    """Write documents, then all else; return the number of files and the size of both."""
+    nbytes = 0
+    for key in contents.documents:
+        data = contents.document(key)
+        if data is None:
+            raise _changed(contents, key)
+        nbytes += archive.add(key, [data])
+    files = 0
+    with ThreadPoolExecutor(_AHEAD, "lamella-pack") as pool:
+        for key, size, data in _read_ahead(contents, pool):
+            if size is not None and size > _LARGE:
+                done = archive.add(key, _parts(contents, key, size), size)
+            elif data is not None:
+                done = archive.add(key, [data])
+            elif size is None:  # a chunk that was never written
+                continue
+            else:
+                raise _changed(contents, key)
+            files += 1
+            nbytes += done
+            count.add(done)
+    return files, nbytes
+
+
+def _read_ahead(
+    contents: Contents, pool: ThreadPoolExecutor
+) -> Iterator[tuple[str, int | None, bytes | None]]:
+    """Yield files in order, the small ones with their bytes, which several threads read."""
+    ahead: deque[tuple[str, int | None, Future[bytes | None] | None]] = deque()
+    try:
+        for key, size in contents.files:
+            is_large = size is not None and size > _LARGE
+            ahead.append((key, size, None if is_large else pool.submit(contents.storage.read, key)))
+            if len(ahead) > _AHEAD:
+                yield _result(ahead.popleft())
+        while ahead:
+            yield _result(ahead.popleft())
+    finally:
+        for _, _, future in ahead:
+            if future is not None:
+                future.cancel()
+
+
+def _result(
+    item: tuple[str, int | None, Future[bytes | None] | None],
+) -> tuple[str, int | None, bytes | None]:
+    key, size, future = item
+    return key, size, None if future is None else future.result()
+
+
+def _parts(contents: Contents, key: str, size: int) -> Iterator[bytes]:
+    for start in range(0, size, _LARGE):
+        data = contents.storage.read_range(key, start, min(_LARGE, size - start))
+        if data is None:
+            raise _changed(contents, key)
+        yield data
+
+
+def _changed(contents: Contents, key: str) -> StorageError:
+    return StorageError(
+        f"{contents.storage.where(key)} was removed while it was to be packed: another program writes there. Try again."
+    )
+
+
+@contextmanager
+def folder_to_pack(path: str) -> Iterator[str]:
+    """Return where to write the store of an archive, of the same name; it goes, but after an interruption.
+
+    A store in it may be what a killed call left.
+    """
+    parent, name = os.path.split(path)
+    folder = os.path.join(parent, f"{PRIVATE_PREFIX}pack-{name}")
+    try:
+        yield os.path.join(folder, f"{os.path.splitext(name)[0]}.zarr")
+    except BaseException as error:
+        if not isinstance(error, KeyboardInterrupt):
+            rmtree(folder, ignore_errors=True)
+        raise
+    rmtree(folder, ignore_errors=True)
