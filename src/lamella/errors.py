@@ -19,7 +19,7 @@
     ├── TooLargeError          (MemoryError, ValueError)       what was asked for does not fit into memory
     ├── StorageError           (OSError)                       the file system or service refused: full disk, no locks
     │   ├── AccessError        (PermissionError)               a service refused: credentials, or no permission
-    │   └── ConflictError                                      another store_handle committed to the same branch
+    │   └── ConflictError                                      another session committed to the same branch
     ├── SourceError            (ValueError)                    a file to convert cannot be read or placed
     ├── WorkerLostError        (RuntimeError)                  an executor lost the process that did some of the work
     ├── UnitsFailedError       (RuntimeError)                  a function of the user failed on some of a plate
@@ -185,7 +185,7 @@ class AccessError(StorageError, PermissionError):
 
 
 class ConflictError(StorageError):
-    """A commit was refused, because another store_handle committed to the same branch meanwhile."""
+    """A commit was refused, because another session committed to the same branch meanwhile."""
 
 
 class SourceError(LamellaError, ValueError):
