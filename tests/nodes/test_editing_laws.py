@@ -234,3 +234,25 @@ TestPlateEdits04 = PlateEdits04.TestCase
 TestPlateEdits04.settings = moderate
 TestPlateEdits06 = PlateEdits06.TestCase
 TestPlateEdits06.settings = settings(max_examples=10, stateful_step_count=15)
+
+
+def test_a_refused_change_names_the_image_it_was_asked_of(tmp_path):
+    calls = [
+        lambda position: position.rename_channel("X", "Y"),
+        lambda position: position.append_channel("DAPI"),
+        lambda position: position.set_contrast_limits("X", {"min": 0, "max": 1, "start": 0, "end": 1}),
+        lambda position: position.set_scale("0", "q", 1),
+        lambda position: position.set_scale("0", "x", -1),
+        lambda position: position.set_transform("0", [TransformationMeta(type="scale", scale=[1, 1])]),
+        lambda position: position.compute_pyramid(factors={"q": 2}),
+        lambda position: position["0"].append(np.zeros((1, 9, 1, 4, 4), "uint16")),
+        lambda position: position["0"].append(np.zeros((1, 9), "uint16")),
+        lambda position: position["0"].resize(1, 1, 1, 1, 1 << 62),
+    ]
+    with open_ome_zarr(tmp_path / "plate.zarr", layout="hcs", mode="w-", channel_names=["DAPI"]) as plate:
+        position = plate.create_position("B", "3", "2")
+        position["0"] = np.zeros((1, 1, 1, 4, 4), "uint16")
+        for call in calls:
+            with pytest.raises(ValueError, match="B/3/2") as error:
+                call(position)
+            assert str(tmp_path / "plate.zarr") in str(error.value)

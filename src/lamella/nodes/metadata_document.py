@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from lamella.errors import MetadataError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
 from lamella.store.stored_group import StoredGroup
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ class MetadataDocument(Generic[M]):
             base = self._base(fresh)
             if self._handed_out and self._refuse is not None and base is self._model:
                 self._refuse(fresh, self._dump(base, fresh), base)
-            model = self._changed(change, base)
+            model = self.changed(change, base)
             made.append(model)
             attributes = self._dump(model, fresh, trusted=not self._handed_out)
             if beside is not None:
@@ -320,7 +320,7 @@ class MetadataDocument(Generic[M]):
         view = self.last_view
 
         def prepare() -> tuple[M, StoredGroup]:
-            attributes = self._dump(change(view), stored.attributes, trusted=True)
+            attributes = self._dump(self.changed(change, view), stored.attributes, trusted=True)
             return view, self.store_handle.documents.prepared(self.path, attributes, stored)
 
         # By identity of the view, and the view is kept: another one cannot get its number meanwhile.
@@ -350,13 +350,17 @@ class MetadataDocument(Generic[M]):
             )
         return self._load(fresh)
 
-    def _changed(self, change: Callable[[M], M], model: M) -> M:
-        """Apply a change; where it does not fit what is stored, the error names the node."""
+    def changed(self, change: Callable[[M], M], model: M) -> M:
+        """Return what a change makes of a model; where it does not fit, the error names the node."""
+        where = f"{self.store_handle.name}/{self.path}".rstrip("/")
         try:
             return change(model)
         except (MetadataError, NodeNotFoundError) as fault:
-            where = f"{self.store_handle.name}/{self.path}".rstrip("/")
             raise type(fault)(f"The metadata of {where} were not changed: {fault}") from fault
+        except InvalidArgumentError as fault:
+            if where in str(fault):
+                raise
+            raise InvalidArgumentError(f"{fault} (asked of {where})") from fault
 
     def save(self) -> None:
         """Write the live model as it is."""

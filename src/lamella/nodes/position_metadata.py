@@ -87,9 +87,10 @@ class PositionMetadata(NGFFNode):
             # Of an image whose arrays have grown the document is read as if the channel was named.
             return meta if name in edits.channel_names(meta) else edits.append_channel(meta, name, window)
 
-        edits.append_channel(
-            named(self.document.own_model, names, window), name, window
-        )  # refused before an array grows
+        self.document.changed(  # refused before an array grows
+            lambda meta: edits.append_channel(named(meta, names, window), name, window),
+            self.document.own_model,
+        )
         if resize_arrays and levels:
             self._appending = Appending(name, len(names))
             try:

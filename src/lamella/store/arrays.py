@@ -381,7 +381,7 @@ class StoredArray:
         """
         from lamella.store.growth import growing
 
-        new = _new_shape(shape, self._writable().shape)
+        new = _new_shape(shape, self._writable().shape, self._where)
         with self.shape_lock():
             meta = self.refresh()
             shrunk = tuple(map(min, meta.shape, new))
@@ -413,7 +413,7 @@ class StoredArray:
         axis %= len(new)
 
         def grow(old: Shape) -> Shape:
-            return _appended(old, block.shape, axis)
+            return _appended(old, block.shape, axis, self._where)
 
         with growing(self, grow, is_overwritten=True) as larger:
             new = larger.meta.shape
@@ -428,7 +428,7 @@ class StoredArray:
         InvalidArgumentError
             The block does not fit the other axes.
         """
-        return _appended(self.meta.shape, shape, axis)
+        return _appended(self.meta.shape, shape, axis, self._where)
 
     def shape_lock(self) -> AbstractContextManager[None]:
         """Hold the shape: whoever changes it holds this lock from reading the old one to writing the new one."""
@@ -512,24 +512,26 @@ def _reopen(
     return array
 
 
-def _appended(old: Shape, block: Shape, axis: int) -> Shape:
+def _appended(old: Shape, block: Shape, axis: int, where: str) -> Shape:
     """Return the shape of an array with a block appended, or refuse the block."""
     axis = whole_number(axis, "axis", -len(old))
     if len(block) != len(old) or axis >= len(old):
-        raise InvalidArgumentError(f"cannot append data of shape {block} to axis {axis} of shape {old}")
+        raise InvalidArgumentError(
+            f"cannot append data of shape {block} to axis {axis} of array {where} of shape {old}"
+        )
     axis %= len(old)
     expected = (*old[:axis], block[axis], *old[axis + 1 :])
     if block != expected:
         raise InvalidArgumentError(
-            f"cannot append data of shape {block} to axis {axis} of shape {old}: expected {expected}"
+            f"cannot append data of shape {block} to axis {axis} of array {where} of shape {old}: expected {expected}"
         )
     return (*old[:axis], old[axis] + block[axis], *old[axis + 1 :])
 
 
-def _new_shape(shape: Sequence[int], old: Shape) -> Shape:
+def _new_shape(shape: Sequence[int], old: Shape, where: str) -> Shape:
     new = whole_numbers(shape, "shape", 0)
     if len(new) != len(old) or any(n >= 1 << 62 for n in new):
         raise InvalidArgumentError(
-            f"cannot resize an array of shape {old} to {new}: one length >= 0 per axis"
+            f"cannot resize array {where} of shape {old} to {new}: one length >= 0 per axis"
         )
     return new

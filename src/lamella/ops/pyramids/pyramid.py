@@ -29,7 +29,7 @@ from lamella.ops.pyramids.one_pass import make_levels
 from lamella.ops.pyramids.plan import PlannedLevels, resized
 from lamella.ops.pyramids.progress import begin_pyramid
 from lamella.spec import edits, geometry
-from lamella.spec.axes import axis_index, space_axes
+from lamella.spec.axes import space_axes
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.store.documents import array_like
 from lamella.store.pinned_array import PinnedArray, pinned
@@ -386,14 +386,14 @@ def _steps(
         names = items_of(dims, text := "dims is a list of axis names, such as ['y', 'x']")
         if not all(isinstance(name, str) for name in names):
             raise InvalidArgumentError(f"{text}, not {dims!r}.")
-        return {axis_index(axes, name): 2 for name in names}
+        return {position.get_axis_index(name): 2 for name in names}
     if dims is not None:
         raise InvalidArgumentError("Give either dims, the axes to halve, or factors, not both.")
     if not isinstance(factors, Mapping) or not factors:
         raise InvalidArgumentError(
             f"factors is axis names with whole factors, such as {{'y': 4}}, not {factors!r}."
         )
-    steps = {axis_index(axes, str(name)): _factor(name, factor) for name, factor in factors.items()}
+    steps = {position.get_axis_index(str(name)): _factor(name, factor) for name, factor in factors.items()}
     if len(steps) < len(factors):
         raise InvalidArgumentError(f"factors has an axis twice: {factors!r}.")
     return {axis: step for axis, step in steps.items() if step > 1}
