@@ -81,6 +81,14 @@ def service(monkeypatch):
         forget_file_systems()
 
 
+@pytest.fixture
+def rounds(monkeypatch):
+    """How often requests to object stores waited for each other: see `remote.Rounds`."""
+    from tests.remote import Rounds
+
+    return Rounds(monkeypatch)
+
+
 # Run in the background of a shell without job control, a process and its children ignore Ctrl-C; the tests of
 # interrupts need what a user at a terminal has.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -5,7 +5,7 @@ with paths in the URL: GET and HEAD with ranges and If-None-Match, PUT with If-M
 bulk deletion, and lists. What goes wrong is asked for with `Service.fail`. The fixtures of it are in
 ``tests/conftest.py``: ``service`` and ``s3``.
 
-Used by tests and by ``torture``; knows nothing of lamella.
+Used by tests and by ``torture``; knows nothing of lamella but how a storage is opened (`object_storage`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import struct
 import threading
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -94,7 +95,8 @@ class Fault:
     """Something that goes wrong: at which requests, how, and how often.
 
     ``kind`` is a status such as 403, or "reset" (the connection is cut), "short" (half of the body comes) or "late"
-    (nothing comes until the service stops, or the client gives up). ``code`` is what S3 calls the error.
+    (nothing comes until the service stops, or the client gives up), or "lost" (the request is done, and the
+    connection is cut in the place of an answer). ``code`` is what S3 calls the error.
     """
 
     kind: int | str
@@ -130,6 +132,8 @@ class Service:
         Keys that hold this are not deleted: a bulk deletion names them in an answer with status 200, as S3 does.
     wants
         Headers that a request must have, or else it is 403; "query" is what must stand behind the ``?``.
+    conditions
+        Whether writes hear If-Match and If-None-Match.
     spoil
         How many more times the bytes of a path come with their bits flipped.
     """
@@ -145,6 +149,8 @@ class Service:
         self.loses = ""
         self.keeps = ""
         self.wants: dict[str, str] = {}
+        self.conditions = True
+        self.metadata: dict[str, dict[str, str]] = {}
         self.spoil: dict[str, int] = {}
         self.faults: list[Fault] = []
         self.lock = threading.RLock()
@@ -213,6 +219,7 @@ class Service:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 256
     service: Service
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -235,6 +242,8 @@ class _Handler(BaseHTTPRequestHandler):
     def service(self) -> Service:
         return self.server.service
 
+    lost = cut = False
+
     def _begin(self) -> bool:
         """Note the request, and let go wrong what should; False where it is answered."""
         parts = urlsplit(self.path)
@@ -254,6 +263,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(403)
             return False
         fault = self.service.fault_of(name, shown)
+        self.lost = fault is not None and fault.kind == "lost"
+        if self.lost:
+            return True
         self.cut = fault is not None and fault.kind == "short"
         if fault is None or self.cut:
             return True
@@ -300,6 +312,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(status, b"" if status == 304 else body.encode(), {"Content-Type": "application/xml"})
 
     def _answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        if self.lost:
+            self._reset()
+            return
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
@@ -331,6 +346,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.service.spoil[self.key] -= 1
                 data = bytes(255 - byte for byte in data)
         headers = {"ETag": _etag(data), "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+        headers |= self.service.metadata.get(self.key, {})
         if self.headers.get("If-None-Match") == headers["ETag"]:
             self._answer(304, b"", headers)
             return
@@ -374,10 +390,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         with self.service.lock:
             now = self.service.objects.get(self.key)
-            if self.headers.get("If-None-Match") == "*" and now is not None:
-                self._refuse(412)
-                return
-            if self.headers.get("If-Match") not in (None, now and _etag(now)):
+            is_new = self.headers.get("If-None-Match") == "*"
+            is_other = self.headers.get("If-Match") not in (None, now and _etag(now))
+            if self.service.conditions and (is_other or (is_new and now is not None)):
                 self._refuse(412)
                 return
             source = self.headers.get("x-amz-copy-source")
@@ -386,12 +401,15 @@ class _Handler(BaseHTTPRequestHandler):
                 if data is None:
                     self._refuse(404)
                     return
-                self.service.objects[self.key] = data
+                if not (self.service.loses and self.service.loses in self.key):
+                    self.service.objects[self.key] = data
                 body = f"<CopyObjectResult><ETag>{_etag(data)}</ETag></CopyObjectResult>"
                 self._answer(200, body.encode(), {"Content-Type": "application/xml"})
                 return
             if not (self.service.loses and self.service.loses in self.key):
                 self.service.objects[self.key] = self.body
+                own = {name: value for name, value in self.headers.items() if name.startswith("x-amz-meta-")}
+                self.service.metadata[self.key] = own
         self._answer(200, b"", {"ETag": _etag(self.body)})
 
     def do_POST(self) -> None:
@@ -452,6 +470,75 @@ class _Handler(BaseHTTPRequestHandler):
             "</ListBucketResult>"
         )
         self._answer(200, body.encode(), {"Content-Type": "application/xml"})
+
+
+class Rounds:
+    """How often requests of obstore waited for each other: the longest chain of those that begin after one has ended.
+
+    Counted where requests begin and end in the event loop, so that a busy machine counts the same. Made before stores
+    are opened; `clear` begins anew.
+    """
+
+    def __init__(self, monkeypatch: Any) -> None:
+        from lamella.store.object_client import ObjectClient
+
+        made = ObjectClient._made
+        monkeypatch.setattr(ObjectClient, "_made", lambda client, retry: _Counted(made(client, retry), self))
+        self.clear()
+
+    def clear(self) -> None:
+        """Count from here on."""
+        self.requests = self.rounds = self._ended = 0
+
+    async def count(self, request: Any) -> Any:
+        """Await a request."""
+        self.requests += 1
+        depth = self._ended + 1
+        self.rounds = max(self.rounds, depth)
+        try:
+            return await request
+        finally:
+            self._ended = max(self._ended, depth)
+
+
+class _Counted:
+    """A store of obstore whose requests are counted."""
+
+    def __init__(self, store: Any, rounds: Rounds) -> None:
+        self.__dict__.update(_store=store, _rounds=rounds)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if name == "list":
+            return lambda **options: _CountedList(found(**options), self._rounds)
+        if not name.endswith("_async"):
+            return found
+        return lambda *arguments, **options: self._rounds.count(found(*arguments, **options))
+
+
+_Counted.__module__ = "obstore.counted"  # zarr-python takes no other
+
+
+class _CountedList:
+    def __init__(self, stream: Any, rounds: Rounds) -> None:
+        self._stream, self._rounds = stream, rounds
+
+    def collect_async(self) -> Any:
+        return self._rounds.count(self._stream.collect_async())
+
+
+def object_storage(endpoint: str, url: str, **options: Any) -> Any:
+    """Return the storage of a URL at a server on loopback; `options` are those of a client of obstore."""
+    from lamella.store.credentials import resolve
+    from lamella.store.object_storage import ObjectStorage
+
+    keys = {"key": "testing", "secret": "testing", "endpoint_url": endpoint}
+    resolved = resolve(url, {} if url.startswith("http") else keys, {})
+    waits = {"init_backoff": timedelta(seconds=0.01), "max_backoff": timedelta(seconds=0.02), "base": 2}
+    retry = {**resolved.retry_config, "max_retries": 2, "backoff": waits}
+    return ObjectStorage(
+        replace(resolved, retry_config=retry, client_options={**resolved.client_options, **options})
+    )
 
 
 class Bucket:

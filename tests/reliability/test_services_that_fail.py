@@ -38,6 +38,15 @@ def few_retries(monkeypatch):
     monkeypatch.setattr(S3FileSystem, "retries", 1)
 
 
+@pytest.fixture(autouse=True)
+def nothing_kept():
+    """Keep nothing of the test before, which reads the same chunks at the same URL."""
+    from lamella.store import chunk_cache
+
+    chunk_cache.decoded.clear()
+    chunk_cache.indexes.clear()
+
+
 def pixels():
     return np.random.default_rng(0).integers(1, 999, (2, 2, 1, 32, 32)).astype("u2")
 
@@ -365,7 +374,7 @@ def test_a_server_that_ignores_ranges_is_named_and_is_no_damage(stored, way):
     stored.ranges = False
     image = lamella.open_ome_zarr(reach(stored, way))
     assert np.array_equal(image["0"][:2], pixels())  # whole shards are asked for whole
-    for part in (np.s_[1, 0, 0, :16, :16], np.s_[..., 20:]):
+    for part in (np.s_[1, 0, 0, :16, :16], np.s_[0, 1, 0, :16, :16]):
         with pytest.raises(StorageError, match="ignores the Range header") as caught:
             image["0"][part]
         assert not isinstance(caught.value, DamagedDataError)

@@ -85,7 +85,11 @@ def test_a_rename_is_finished_by_the_same_call_wherever_the_service_died(service
     service.put_folder(tmp_path / "plate.zarr", "/bucket/plate.zarr")
     first = dict(service.objects)
     lamella.open_ome_zarr(URL, mode="r+").rename_well("A/1", "B/2")
-    changing = [(method, path) for method, path in service.requests if method in ("PUT", "POST", "DELETE")]
+    changing = [
+        (method, path)
+        for method, path in service.requests
+        if method in ("PUT", "POST", "DELETE") and "/.lamella-" not in path  # this one only asks, once
+    ]
     assert readable(URL) == NEW
     copies = [n for n, (method, path) in enumerate(changing) if method == "PUT" and "/B/2/" in path]
     alike = {*copies} - {copies[0], copies[len(copies) // 2], copies[-1]}

@@ -164,6 +164,8 @@ def test_what_is_damaged_on_its_way_is_read_again_and_damage_is_named(store, val
 class Stamped(ZarrStorage):
     """A store in memory with stamps, whose ranges may be asked for while another program writes."""
 
+    has_stamps = True
+
     def __init__(self) -> None:
         super().__init__(MemoryStore())
         self.before_ranges: list[Any] = []

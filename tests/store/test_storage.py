@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import pickle
+import threading
+import uuid
 from pathlib import Path
 
 import pytest
+from tests.remote import object_storage
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ZipStore
 
 from lamella.errors import (
@@ -19,7 +22,8 @@ from lamella.errors import (
     StorageError,
 )
 from lamella.store.local import LocalStorage
-from lamella.store.storage import open_storage
+from lamella.store.object_storage import ObjectStorage
+from lamella.store.storage import ChangedError, RangeRequest, open_storage
 from lamella.store.zarr_storage import ZarrStorage
 
 BAD_KEYS = {
@@ -35,6 +39,34 @@ BAD_KEYS = {
     "over-long in bytes": "é" * 128,
     "not Unicode": "\ud800",
 }
+
+
+@pytest.fixture(scope="module")
+def objects(s3_server):
+    """A bucket of S3."""
+    from tests.remote import Bucket
+
+    return Bucket(s3_server, f"bucket-{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture(params=["local", "memory", "s3"])
+def storage(request, tmp_path):
+    """A writable, empty storage of each implementation."""
+    if request.param == "local":
+        return LocalStorage(tmp_path / "store.zarr")
+    if request.param == "memory":
+        return ZarrStorage(MemoryStore())
+    bucket = request.getfixturevalue("objects")
+    return object_storage(bucket.endpoint, bucket.url(f"{uuid.uuid4().hex[:8]}/store 1.zarr"))
+
+
+def reader_of(storage):
+    """Return the same storage, read only."""
+    if isinstance(storage, LocalStorage):
+        return LocalStorage(storage.root, read_only=True)
+    if isinstance(storage, ObjectStorage):
+        return ObjectStorage(storage.access, read_only=True)
+    return ZarrStorage(storage.store, read_only=True)
 
 
 def tree(root) -> dict[str, bytes]:
@@ -65,9 +97,82 @@ def test_part_of_a_key_is_that_part_of_its_bytes(storage, start, length):
 
 
 def test_many_are_written_in_one_call(storage):
-    storage.write_many((f"{n}/zarr.json", b"%d" % n) for n in range(200))
-    assert [storage.read(f"{n}/zarr.json") for n in (0, 199)] == [b"0", b"199"]
-    assert len(storage.list("")) == 200
+    storage.write_many((f"{n}/zarr.json", b"%d" % n) for n in range(70))
+    assert [storage.read(f"{n}/zarr.json") for n in (0, 69)] == [b"0", b"69"]
+    assert len(storage.list("")) == 70
+
+
+def test_many_are_read_in_one_call(storage):
+    storage.write_many((f"{n}/zarr.json", b"%d" % n) for n in range(50))
+    found = storage.read_many([*(f"{n}/zarr.json" for n in range(50)), "50/zarr.json", "1", ""])
+    assert [one and one[0] for one in found.values()] == [*(b"%d" % n for n in range(50)), None, None, None]
+    stamped = reader_of(storage).read_stamped("7/zarr.json")
+    assert stamped == found["7/zarr.json"] == (b"7", storage.stamp("7/zarr.json"))
+
+
+def test_ranges_of_many_keys_are_parts_of_their_bytes(storage):
+    data = bytes(range(256)) * 2048  # further apart than what one request reads
+    storage.write_many([("A/c/0", data), ("A/c/1", b"0123456789"), ("A/c/2", b"")])
+    asked = ((0, 10), (5, 10), (400_000, 7), (-3, 3), (-4, 2), (len(data) - 2, 9), (len(data) + 5, 2), (3, 0))
+    whole, other, empty, none = storage.read_ranges(
+        [
+            RangeRequest("A/c/0", asked),
+            RangeRequest("A/c/1", ((2, 3),), storage.stamp("A/c/1")),
+            RangeRequest("A/c/2", ((0, 4), (-4, 4))),
+            RangeRequest("A/c/3", ((0, 4),)),
+        ]
+    )
+    expected = [data[max(0, len(data) + first) if first < 0 else first :][:length] for first, length in asked]
+    assert whole.parts == expected
+    assert (other.parts, empty.parts, none) == ([b"234"], [b"", b""], None)
+    assert whole.stamp == storage.stamp("A/c/0")
+
+
+def test_ranges_of_a_content_that_changed_are_refused(storage):
+    storage.write("A/c/0", b"old")
+    stamp = storage.stamp("A/c/0")
+    if stamp is None:
+        return  # a store that cannot tell
+    storage.write("A/c/0", b"new")
+    with pytest.raises(ChangedError):
+        storage.read_ranges([RangeRequest("A/c/0", ((0, 2),), stamp)])
+    assert storage.read_ranges([RangeRequest("A/c/0", ((0, 2),), storage.stamp("A/c/0"))])[0].parts == [b"ne"]
+
+
+def test_a_key_is_written_only_while_it_is_what_is_expected(storage):
+    storage.write_if("A/x", b"first", None)
+    with pytest.raises(ChangedError):
+        storage.write_if("A/x", b"second", None)
+    stamp = storage.stamp("A/x")
+    if stamp is not None:
+        written = storage.write_if("A/x", b"third", stamp)
+        assert written == storage.stamp("A/x")
+        for stale in (stamp, None):
+            with pytest.raises(ChangedError):
+                storage.write_if("A/x", b"fourth", stale)
+        with pytest.raises(ChangedError):
+            storage.write_if("A/y", b"new", stamp)
+    assert storage.read("A/x") == (b"first" if stamp is None else b"third")
+    assert storage.read("A/y") is None
+
+
+def test_changes_of_many_threads_and_storages_are_all_there(storage):
+    others = [pickle.loads(pickle.dumps(storage)) if stamped(storage) else storage for _ in range(3)]
+    workers = [
+        threading.Thread(target=other.update, args=("A/x", lambda data, n=n: (data or b"") + b"%d" % n))
+        for n, other in enumerate([storage, *others])
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sorted(storage.read("A/x").decode()) == ["0", "1", "2", "3"]
+    assert storage.update("A/x", lambda data: None) is None
+
+
+def stamped(storage):
+    """Whether a storage has stamps, as those have that can be opened again by location."""
+    return not isinstance(storage, ZarrStorage)
 
 
 def test_members_are_listed_in_natural_order(storage):
@@ -156,10 +261,7 @@ def test_the_root_is_no_key_to_write(storage):
 
 def test_a_read_only_storage_refuses_every_change(tmp_path, storage):
     storage.write("A/x", b"1")
-    if isinstance(storage, LocalStorage):
-        reader = LocalStorage(storage.root, read_only=True)
-    else:
-        reader = ZarrStorage(storage.store, read_only=True)
+    reader = reader_of(storage)
     before = tree(tmp_path)
     for change in (
         lambda: reader.write("A/x", b"2"),

@@ -8,11 +8,14 @@ Layer: store.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lamella.errors import NodeNotFoundError
 from lamella.store import format_v2, format_v3
 from lamella.store.formats import V2, V3
+from lamella.store.json_document import parse_object
+from lamella.store.keys import join
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,20 +54,31 @@ def edit_array(
     if documents.kind(path) != "array":
         documents.array(path)  # raises, before a lock file would make its folder
     v2 = documents.format == 2
-    with documents.editing(path, documents.files.array) as write:
-        old = documents.array(path)
+    found: list[ArrayMeta] = []
+
+    def change_array(data: bytes | None) -> JSONObject | None:
+        if data is None:
+            raise NodeNotFoundError(f"there is no array at {documents.location(path)}")
+        beside = documents.storage.read(join(path, V2.attributes)) if v2 else None
+        old = documents.parse_array(path, data, beside)
         new = change(old)
-        if not v2 and (new.document != old.document or new.attributes != old.attributes):
-            write(format_v3.array_document(new))
-        elif v2 and new.document != old.document:
-            write(format_v2.array_document(new))
+        found[:] = [new]
+        if v2:
+            return None if new.document == old.document else format_v2.array_document(new)
+        is_same = new.document == old.document and new.attributes == old.attributes
+        return None if is_same else format_v3.array_document(new)
+
+    def change_attributes(data: bytes | None) -> JSONObject | None:
+        old = documents.array(path)
+        stored = {} if data is None else parse_object(data, documents.at(path), V2.attributes)
+        new = change(replace(old, attributes=stored))
+        found[:] = [new]
+        return None if new.attributes == stored else new.attributes
+
+    documents.edit_document(path, documents.files.array, change_array)
     if v2 and attributes:
-        with documents.editing(path, V2.attributes) as write:
-            old = documents.array(path)
-            new = change(old)
-            if new.attributes != old.attributes:
-                write(new.attributes)
-    return new
+        documents.edit_document(path, V2.attributes, change_attributes)
+    return found[0]
 
 
 def attributes_of_array(documents: Documents, path: str) -> JSONObject:
@@ -97,13 +111,16 @@ def edit_attributes_of_array(
     """
     documents.storage.check_writable(path)
     _check_there(documents, path)  # before a lock file would make its folder
-    v2 = documents.format == 2
-    with documents.editing(path, documents.files.attributes) as write:
-        if v2:
-            write(change(attributes_of_array(documents, path)))
-        else:
-            document = _document_of(documents, path)
-            write({**document, "attributes": change(format_v3.attributes_of(document, documents.at(path)))})
+
+    def edit(data: bytes | None) -> JSONObject:
+        if documents.format == 2:
+            return change({} if data is None else parse_object(data, documents.at(path), V2.attributes))
+        if data is None:
+            raise NodeNotFoundError(f"there is no array at {documents.location(path)}")
+        document = _checked(documents, path, parse_object(data, documents.at(path), V3.group))
+        return {**document, "attributes": change(format_v3.attributes_of(document, documents.at(path)))}
+
+    documents.edit_document(path, documents.files.attributes, edit)
 
 
 def _check_there(documents: Documents, path: str) -> None:
@@ -112,7 +129,10 @@ def _check_there(documents: Documents, path: str) -> None:
 
 
 def _document_of(documents: Documents, path: str) -> JSONObject:
-    document = documents.document(path, V3.group)
+    return _checked(documents, path, documents.document(path, V3.group))
+
+
+def _checked(documents: Documents, path: str, document: JSONObject | None) -> JSONObject:
     if document is None or format_v3.node_type(document, documents.at(path)) != "array":
         raise NodeNotFoundError(f"there is no array at {documents.location(path)}")
     return document

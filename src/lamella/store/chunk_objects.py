@@ -370,7 +370,7 @@ class ChunkObject:
         """Use the index that is kept; False where there is none, and none has come."""
         if self.is_missing or self._damage is not None or self._entries is not None:
             return True
-        kept = indexes.last(self.path)
+        kept = indexes.last(self.path) if self._source.storage.has_stamps else None
         if kept is None or kept[0][-1] != hash(self._source.coding.index):
             return False
         self.content, self._entries = kept[0][:-1], kept[1]
@@ -413,6 +413,7 @@ class ChunkObject:
         if self.is_missing or self._damage is not None or self._body is not None:
             return True
         cache = self._source.storage.decoded
+        may_be_kept = may_be_kept and self._source.storage.has_stamps
         if self._source.coding.index is None:
             kept = cache.last((self.path, number)) if may_be_kept else None
             if kept is None or kept[0][-1] != self._source.coding.identity:

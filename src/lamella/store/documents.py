@@ -8,7 +8,6 @@ Layer: store.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
@@ -16,7 +15,7 @@ from lamella.store import array_memo, format_v2, format_v3
 from lamella.store.array_creation import array_like, new_array
 from lamella.store.array_edits import edit_array
 from lamella.store.consolidated import ConsolidatedCopies
-from lamella.store.formats import FORMATS, METADATA_FILES, V2, V3
+from lamella.store.formats import DOCUMENTS, FORMATS, METADATA_FILES, V2, V3
 from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import ancestors, check_key, join
 from lamella.store.stored_group import StoredGroup, stored_group
@@ -83,6 +82,7 @@ class Documents:
 
         Where documents of both formats stand side by side, Zarr v3 counts, as it does for zarr-python.
         """
+        storage.expect(DOCUMENTS, at_once=True)
         for file, zarr_format in _MARKS:
             if storage.exists(file):
                 return cls(storage, zarr_format)
@@ -180,7 +180,11 @@ class Documents:
             raise self._no("array", path)
         data, stamp = found
         beside = self.storage.read(join(path, V2.attributes)) if self.format == 2 else None
-        return array_memo.parsed(data, beside, lambda: self._parse_array(path, data, beside)), stamp
+        return self.parse_array(path, data, beside), stamp
+
+    def parse_array(self, path: str, data: bytes, beside: bytes | None) -> ArrayMeta:
+        """Describe an array by its document and, in Zarr v2, by that of its attributes."""
+        return array_memo.parsed(data, beside, lambda: self._parse_array(path, data, beside))
 
     def _parse_array(self, path: str, data: bytes, beside: bytes | None) -> ArrayMeta:
         if self.format == 2:
@@ -309,7 +313,7 @@ class Documents:
         path : str
             The group.
         edit : callable
-            Given the stored attributes, returns the new ones. Runs under the lock, once.
+            Given the stored attributes, returns the new ones. Runs again where others write meanwhile.
 
         Returns
         -------
@@ -322,42 +326,56 @@ class Documents:
             There is no group at the path.
         """
         self.storage.check_writable(path)
-        file = self._attributes_file
-        if not self.storage.exists(path):
+        if self.storage.locks_processes and not self.storage.exists(path):
             raise self._no("group", path)  # before a lock file would make its folder
-        with self.editing(path, file) as write:
-            if self.format == 3:
-                old = self._group_document(path)
-                if old is None:
-                    raise self._no("group", path)
-                attributes = edit(format_v3.attributes_of(old, self.at(path)))
-                document = format_v3.group_document(attributes, old)
-            else:
-                attributes = document = edit(self.group(path))
-            return attributes, write(document)
+        edited: JSONObject = {}
 
-    @contextmanager
-    def editing(self, path: str, file: str) -> Iterator[Callable[[JSONObject], Stamp | None]]:
-        """Hold one document of a node alone for a fresh read and one write of it.
+        def change(data: bytes | None) -> JSONObject:
+            nonlocal edited
+            if self.format == 2:
+                self._check_group(path, data)
+                edited = edit({} if data is None else parse_object(data, self.at(path), V2.attributes))
+                return edited
+            if data is None:
+                raise self._no("group", path)
+            edited = edit(self._parse_group(path, data))
+            return format_v3.group_document(edited, parse_object(data, self.at(path), V3.group))
 
-        Yields
-        ------
-        callable
-            Given the new document, writes it; returns its stamp, None where that is not known.
+        stamp = self.edit_document(path, self._attributes_file, change)
+        return edited, stamp
+
+    def edit_document(
+        self, path: str, file: str, change: Callable[[bytes | None], JSONObject | None]
+    ) -> Stamp | None:
+        """Change one document of a node by a function, so that concurrent edits lose nothing.
+
+        Parameters
+        ----------
+        path, file : str
+            The node, and which of its documents.
+        change : callable
+            Given the stored bytes, None where there are none, returns the new document; None to leave all as it is.
+            Where others write meanwhile it may run again.
+
+        Returns
+        -------
+        Stamp or None
+            Of what was written; None where nothing was, or it is not known.
         """
 
-        def write(document: JSONObject) -> Stamp | None:
-            data = to_bytes(document, self.at(path), file)
+        def replace(data: bytes | None) -> bytes | None:
+            document = change(data)
+            if document is None:
+                return None
+            new = to_bytes(document, self.at(path), file)
             self._consolidated.drop([path])
-            # Others may edit from here on: the file that was locked has no name any more.
-            return self.storage.write_stamped(join(path, file), data)
+            return new
 
-        with self.storage.replacement_lock(join(path, file)):
-            held = self._consolidated.hold(path)
-            try:
-                yield write
-            finally:
-                self._consolidated.release(held)
+        held = self._consolidated.hold(path)
+        try:
+            return self.storage.update(join(path, file), replace)
+        finally:
+            self._consolidated.release(held)
 
     def swap_group(
         self, path: str, old: StoredGroup, new: StoredGroup, before_write: Callable[[], object]
@@ -563,6 +581,11 @@ class Documents:
     @property
     def _attributes_file(self) -> str:
         return self.files.attributes
+
+    def _check_group(self, path: str, attributes: bytes | None) -> None:
+        """Refuse to edit the attributes of what is not a group in Zarr v2."""
+        if not self._is_marked(path) and attributes is None:
+            raise self._no("group", path)
 
     def _is_marked(self, path: str) -> bool:
         """Whether a Zarr v2 group has its marker; refuses an array."""

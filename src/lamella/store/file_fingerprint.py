@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamella.store.keys import is_private
 from lamella.store.local import LocalStorage
+from lamella.store.object_storage import ObjectStorage
 from lamella.store.storage import times_of
 from lamella.store.transfer import files_below
 from lamella.store.zarr_storage import ZarrStorage
@@ -22,7 +23,7 @@ from lamella.store.zip_storage import ZipStorage
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from lamella.store.storage import Storage
+    from lamella.store.storage import Stamp, Storage
 
 Evidence: TypeAlias = list[int | str]
 """JSON values; equal ones mean unchanged."""
@@ -50,9 +51,17 @@ def evidence(storage: Storage, key: str) -> Evidence | None:
     if isinstance(storage, ZipStorage):
         stamp = storage.stamp(key)
         return None if stamp is None else list(stamp)
+    if isinstance(storage, ObjectStorage):
+        return _of_stamp(storage.stamp(key))
     if isinstance(storage, ZarrStorage):
         return _of_object(storage, key)
     return None
+
+
+def _of_stamp(stamp: Stamp | None) -> Evidence | None:
+    """Return the stamp of an object where it is a strong ETag: times of a web server and weak ETags prove little."""
+    is_strong = stamp is not None and not str(stamp[0]).startswith(("W/", "time "))
+    return [*stamp] if stamp is not None and is_strong else None
 
 
 def _of_object(storage: ZarrStorage, key: str) -> Evidence | None:
@@ -79,6 +88,10 @@ def fingerprints(storage: Storage, keys: Iterable[str]) -> list[Evidence | None]
     if isinstance(storage, LocalStorage | ZipStorage):
         stamps = (storage.stamp(key) for key in keys)
         return [None if stamp is None else list(stamp) for stamp in stamps]
+    if isinstance(storage, ObjectStorage):
+        listed = storage.stamps(keys)
+        strong = [_of_stamp(stamp) for stamp in listed]
+        return None if any(stamp and not one for stamp, one in zip(listed, strong, strict=True)) else strong
     if not isinstance(storage, ZarrStorage):
         return None
     file_system: Any = getattr(storage.store, "fs", None)
@@ -127,9 +140,22 @@ def fingerprints_below(storage: Storage, prefix: str) -> dict[str, Evidence] | N
         keys = list(files_below(storage, prefix))
         found = fingerprints(storage, keys) or []
         return {key: stamp for key, stamp in zip(keys, found, strict=True) if stamp is not None}
+    if isinstance(storage, ObjectStorage) and storage.can_list:
+        return _of_stamps(storage.stamps_below(prefix))
     if not isinstance(storage, ZarrStorage) or not storage.can_list:
         return None
     return _of_objects(storage, prefix)
+
+
+def _of_stamps(stamps: Mapping[str, Stamp | None]) -> dict[str, Evidence] | None:
+    """Return the evidence of listed objects; None where one has none."""
+    own = {
+        key: _of_stamp(stamp)
+        for key, stamp in stamps.items()
+        if not any(is_private(part) for part in key.split("/"))
+    }
+    found = {key: one for key, one in own.items() if one is not None}
+    return found if len(found) == len(own) else None
 
 
 def _of_objects(storage: ZarrStorage, prefix: str) -> dict[str, Evidence] | None:

@@ -96,11 +96,12 @@ class _Memory:
             return
         if any(versions[-1:]) and not self.documents.storage.exists(path):
             raise self._deleted(path, file)  # before a lock file would make its folder
-        with self.documents.editing(path, file) as write:
-            stored = self.documents.document(path, file)
-            result = self._result(path, file, versions, stored, new)
-            if result is not None:
-                write(result)
+
+        def merge(data: bytes | None) -> JSONObject | None:
+            stored = None if data is None else parse_object(data, self.documents.at(path), file)
+            return self._result(path, file, versions, stored, new)
+
+        self.documents.edit_document(path, file, merge)
         self.note(key, data)
 
     def _result(

@@ -29,7 +29,7 @@ class PinnedArray(StoredArray):
 
     Examples
     --------
-    >>> array = position["0"]._stored
+    >>> array = position["0"].stored
     >>> pinned = PinnedArray(array.documents, array.path, array.meta)
     >>> position["0"].resize((2, *position["0"].shape[1:]))
     >>> pinned.meta is pinned.meta, pinned.meta.shape == array.meta.shape

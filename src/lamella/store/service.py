@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
-import warnings
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.errors import StorageError
+from lamella.store.denials import Denials
 from lamella.store.formats import DOCUMENTS
-from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.range_plan import cut, spans_of
 from lamella.store.service_errors import (
     explained,
     is_absent,
     is_denied,
+    is_forbidden,
     is_ours,
     is_there,
     may_be_there,
@@ -67,13 +66,13 @@ class Service:
         self.address = address
         self._fs: Any = getattr(store, "fs", None) if hasattr(store, "path") else None
         self._is_icechunk = type(store).__module__.partition(".")[0] == "icechunk"
-        #: Whether a document was read: then 403 for others may mean that they are not there.
-        self._has_read = False
-        #: Whether 403 means absent; None until it was asked.
-        self.denied_is_absent: bool | None = None
-        self._asking = asyncio.Lock()
-
+        self._denials = Denials(address, self._get_raw)
         self._looks_before_it_reads = _looks_before_it_reads(store)
+
+    @property
+    def denied_is_absent(self) -> bool | None:
+        """Whether 403 means that a key is not there; None until it came."""
+        return self._denials.mean_absent
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -108,14 +107,14 @@ class Service:
                 raise
             if isinstance(error, IsADirectoryError) or is_absent(error):
                 return None
-            if is_denied(error) and await self._means_absent():
+            if is_forbidden(error) and await self._denials.learn():
                 return None
             raise explained("read", key, self.address, error) from error
         if found is None:
             return None
         self._check_part(key, byte_range, len(found))
         if key.rpartition("/")[2] in DOCUMENTS:
-            self._has_read = True
+            self._denials.has_read = True
         return found
 
     def _check_part(self, key: str, byte_range: ByteRequest | None, length: int) -> None:
@@ -160,52 +159,10 @@ class Service:
             )
         return found
 
-    async def _means_absent(self) -> bool:
-        """Whether 403 means that a key is not there: so it is where a key that cannot exist is answered the same."""
-        if self.denied_is_absent is None:
-            async with self._asking:
-                await self._ask_what_denied_means()
-        return bool(self.denied_is_absent)
-
-    async def _ask_what_denied_means(self) -> None:
-        if self.denied_is_absent is None:
-            if not await self._is_denied(f"{PRIVATE_PREFIX}{secrets.token_hex(8)}"):
-                self.denied_is_absent = False
-            elif self._has_read or await self._reads_a_document():
-                self.denied_is_absent = True
-                warnings.warn(
-                    f"{self.address} answers 403 for what is not there, since these credentials may not list: 403 "
-                    "is read as absent from here on. A chunk that may not be read looks like one never written; the "
-                    "permission to list (s3:ListBucket) tells them apart.",
-                    UserWarning,
-                    stacklevel=2,
-                )
-
-    async def _is_denied(self, key: str) -> bool:
+    async def _get_raw(self, key: str) -> Buffer | None:
         from zarr.core.buffer import default_buffer_prototype
 
-        try:
-            await self.store.get(key, default_buffer_prototype())
-        except Exception as error:
-            if is_absent(error):
-                return False
-            if is_denied(error):
-                return True
-            raise explained("read", key, self.address, error) from error
-        return False
-
-    async def _reads_a_document(self) -> bool:
-        """Look whether the root has a document that can be read."""
-        from zarr.core.buffer import default_buffer_prototype
-
-        for name in DOCUMENTS:
-            try:
-                if await self.store.get(name, default_buffer_prototype()) is not None:
-                    return True
-            except Exception as error:
-                if not is_denied(error) and not is_absent(error):
-                    raise explained("read", name, self.address, error) from error
-        return False
+        return await self.store.get(key, default_buffer_prototype())
 
     # ---- looking --------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ Layer: store. Does no I/O.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import re
 from http import HTTPStatus
@@ -23,17 +22,21 @@ if TYPE_CHECKING:
 ABSENT = frozenset({404, 410})
 DENIED = frozenset({401, 403})
 _LONGEST = 400
-_PRECONDITION_FAILED = 412
+_FORBIDDEN, _PRECONDITION_FAILED, _NO_SUCH_RANGE, _NOT_IMPLEMENTED = 403, 412, 416, 501
 _BUSY = frozenset({408, 409, 412, 425, 429, *range(500, 600)})
 _IN_TEXT = re.compile(r"status(?: code)?:? (\d{3})\b|^(\d{3}), message=|\((\d{3})\) when calling")
 _SHORT = re.compile(
-    r"payload is not completed|not enough data|incomplete|end of file|unexpected eof", re.IGNORECASE
+    r"payload is not completed|not enough data|incomplete|end of file|unexpected ?eof|incompletebody",
+    re.IGNORECASE,
 )
 _LOST = re.compile(
-    r"connection (?:reset|closed|refused|error)|disconnected|broken pipe|error sending", re.IGNORECASE
+    r"connection (?:reset|closed|refused|error)|disconnected|broken pipe|error sending|kind: Connect",
+    re.IGNORECASE,
 )
 _LATE = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
-_WHOLE = re.compile(r"non-partial response", re.IGNORECASE)
+_OF_OBSTORE = re.compile(r"^_?obstore\b")
+_WHOLE = re.compile(r"non-partial response|range request not supported by", re.IGNORECASE)
+_PASSING = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501}
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -102,10 +105,19 @@ def is_denied(error: BaseException) -> bool:
     return status_of(error) in DENIED
 
 
+def is_forbidden(error: BaseException) -> bool:
+    """Whether the service answered 403, which may mean that a key is not there; 401 never means that."""
+    return status_of(error) == _FORBIDDEN
+
+
 def _network_fault(error: BaseException) -> tuple[str, int] | None:
     """Return what went wrong on the way, with the system's number for it."""
     kind, text = type(error).__name__, _said(error)
-    if isinstance(error, (asyncio.TimeoutError, TimeoutError)) or _LATE.search(kind) or _LATE.search(text):
+    if _OF_OBSTORE.search(
+        type(error).__module__
+    ):  # its text always has the word timeout; its structures say it
+        text = str(error).replace("retry_timeout", "")
+    if isinstance(error, TimeoutError) or _LATE.search(kind) or _LATE.search(text):
         return "no answer came in time", errno.ETIMEDOUT
     if kind in ("ClientPayloadError", "IncompleteRead", "ResponseStreamingError") or _SHORT.search(text):
         return "the answer was cut short", errno.ECONNRESET
@@ -119,7 +131,36 @@ def _network_fault(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
-def explained(verb: str, key: str, where: str, error: Exception, *, origin: str = "") -> StorageError:
+def is_passing(error: BaseException) -> bool:
+    """Whether a request that failed may succeed when it is sent again: no answer came, or one that says so.
+
+    >>> is_passing(ConnectionResetError()), is_passing(PermissionError("Access Denied"))
+    (True, False)
+    """
+    status = status_of(error)
+    if status is not None:
+        return status in _PASSING
+    return any(_network_fault(one) is not None for one in _chain(error))
+
+
+def is_unmet_range(error: BaseException) -> bool:
+    """Whether a part was asked for that begins past the end."""
+    return status_of(error) == _NO_SUCH_RANGE
+
+
+def is_unsupported(error: BaseException) -> bool:
+    """Whether a service does not know what it was asked for."""
+    return status_of(error) == _NOT_IMPLEMENTED or type(error).__name__ == "NotSupportedError"
+
+
+def is_whole_for_a_part(error: BaseException) -> bool:
+    """Whether a server answered with a whole file where a part of it was asked for, as obstore reports it."""
+    return any(_WHOLE.search(str(one)) for one in _chain(error))
+
+
+def explained(
+    verb: str, key: str, where: str, error: Exception, *, origin: str = "", tried: str = ""
+) -> StorageError:
     """Return the error of lamella for a request that failed.
 
     Parameters
@@ -134,6 +175,8 @@ def explained(verb: str, key: str, where: str, error: Exception, *, origin: str 
         What the library raised.
     origin
         Where the credentials of the request come from, where that is known.
+    tried
+        How often it was asked, such as " after 6 more tries", of what may pass.
 
     Examples
     --------
@@ -143,7 +186,7 @@ def explained(verb: str, key: str, where: str, error: Exception, *, origin: str 
     conceal_secrets(error)
     place = f"{where.rstrip('/')}/{key}" if key else where
     what = f"Cannot {verb} {place}"
-    if any(_WHOLE.search(str(one)) for one in _chain(error)):  # obstore refuses it itself
+    if is_whole_for_a_part(error):
         return ranges_ignored(place)
     status = status_of(error)
     if status in DENIED:
@@ -156,7 +199,7 @@ def explained(verb: str, key: str, where: str, error: Exception, *, origin: str 
         )
     if status in _BUSY and status is not None:
         return StorageError(
-            f"{what}: the service answers {_status_words(status)} ({_said(error)}). Nothing is known to be "
+            f"{what}: the service answers {_status_words(status)}{tried} ({_said(error)}). Nothing is known to be "
             "wrong with what is stored: try again later.",
             errno.EAGAIN,
         )
@@ -164,8 +207,8 @@ def explained(verb: str, key: str, where: str, error: Exception, *, origin: str 
         fault = _network_fault(one)
         if fault is not None:
             return StorageError(
-                f"{what}: {fault[0]} ({_said(error)}). Nothing is known to be wrong with what is stored: check the "
-                "connection and try again.",
+                f"{what}: {fault[0]}{tried} ({_said(error)}). Nothing is known to be wrong with what is stored: "
+                "check the connection and try again.",
                 fault[1],
             )
     number = error.errno if isinstance(error, OSError) else None

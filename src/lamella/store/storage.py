@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, ReadOnlyError
 from lamella.store.formats import DOCUMENTS
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.store.chunk_cache import StampedCache
-    from lamella.store.service import Service
     from lamella.types import JSONObject, StrPath
 
 T = TypeVar("T")
@@ -72,6 +71,23 @@ class Replacement(NamedTuple):
     was_there: bool
 
 
+class Service(Protocol):
+    """What zarr-python's engine asks a store through that is reached over a connection, from within its event loop."""
+
+    @property
+    def denied_is_absent(self) -> bool | None:
+        """Whether 403 means that a key is not there; None until it came."""
+
+    async def get(self, key: str, byte_range: Any = None, prototype: Any = None) -> Any:
+        """Get a key or a part of it as a buffer of zarr-python; None where it is not there."""
+
+    async def set(self, key: str, data: bytes) -> None:
+        """Write a key."""
+
+    async def create(self, key: str, data: bytes) -> None:
+        """Write a key that could not be read, only where it is not there."""
+
+
 class Storage(ABC):
     """Bytes under keys such as ``"A/1/0/zarr.json"``; ``""`` is the root.
 
@@ -83,6 +99,8 @@ class Storage(ABC):
     read_only: bool = False
     #: Whether `list` works; HTTP cannot list.
     can_list: bool = True
+    #: Whether `stamp` tells contents apart.
+    has_stamps: bool = True
     #: Bytes of decoded chunks that are kept for this store alone; None: it shares those of the process.
     cache_bytes: int | None = None
     #: Whether `lock` excludes other processes too, not only threads of this one.
@@ -149,6 +167,13 @@ class Storage(ABC):
         """Read several keys with their stamps, at once where requests wait; None for those that are not there."""
         return {key: self.read_stamped(key) for key in keys}
 
+    def expect(self, keys: Iterable[str], *, at_once: bool = False) -> None:
+        """Ask for documents that are read next, all in one round where requests wait; each is then returned once.
+
+        In a store that is open for writing only with ``at_once``: by a call that reads them before anything else.
+        """
+        del keys, at_once
+
     def read_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
         """Read ranges of several keys, at once where requests wait; None for keys that are not there.
 
@@ -182,6 +207,44 @@ class Storage(ABC):
         """
         self.write(key, data)
         return None
+
+    def write_if(self, key: str, data: bytes, expected: Stamp | None) -> Stamp | None:
+        """Replace the bytes of a key only where its `stamp` is the expected one; None: only where it is not there yet.
+
+        Returns
+        -------
+        Stamp or None
+            As of `write_stamped`.
+
+        Raises
+        ------
+        ChangedError
+            It has another content, or none; nothing was written.
+        """
+        with self.replacement_lock(key):
+            if (self.size(key) is not None) if expected is None else self.stamp(key) != expected:
+                raise ChangedError(key)
+            return self.write_stamped(key, data)
+
+    def update(self, key: str, change: Callable[[bytes | None], bytes | None]) -> Stamp | None:
+        """Replace the bytes of a key by what a function makes of them, so that nothing that others write is lost.
+
+        Parameters
+        ----------
+        key : str
+            The key.
+        change : callable
+            Given the bytes, None where there are none, returns those to write, or None to leave all as it is. Where
+            others write meanwhile it may run again, with what they wrote.
+
+        Returns
+        -------
+        Stamp or None
+            As of `write_stamped`; None where nothing was written.
+        """
+        with self.replacement_lock(key):
+            data = change(self.read(key))
+            return None if data is None else self.write_stamped(key, data)
 
     def write_many(self, items: Iterable[tuple[str, bytes]]) -> None:
         """Write several keys in order; each one is atomic, all of them together are not."""

@@ -11,16 +11,11 @@ Layer: store.
 from __future__ import annotations
 
 import errno
-from contextlib import contextmanager
-from logging import DEBUG
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.errors import (
     InvalidArgumentError,
-    InvalidNameError,
     MissingDependencyError,
-    NodeExistsError,
-    NodeNotFoundError,
     StorageError,
     StoreNotFoundError,
 )
@@ -28,32 +23,29 @@ from lamella.log import log
 from lamella.store import json_document
 from lamella.store.addresses import address_of, clean_url, lock_root, title_in
 from lamella.store.credentials import resolve
+from lamella.store.flat_storage import FlatStorage
 from lamella.store.formats import DOCUMENTS, V2
 from lamella.store.fsspec_options import chain_options, fsspec_options
-from lamella.store.keys import check_key, is_private, join, natural_order
+from lamella.store.keys import check_key
 from lamella.store.local import LocalStorage
-from lamella.store.locks import thread_lock
+from lamella.store.object_storage import ObjectStorage
 from lamella.store.read_ahead import ReadAhead
 from lamella.store.service import AT_ONCE, Service
 from lamella.store.service_errors import explained, is_ours
-from lamella.store.storage import Names, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 
     from zarr.abc.store import Store
     from zarr.storage import FsspecStore
 
-    from lamella.store.storage import RangeRequest, RangesRead, Replacement, Stamp
+    from lamella.store.storage import Names, RangeRequest, RangesRead, Replacement, Stamp, Storage
 
 T = TypeVar("T")
 
-_COPIED = 64 << 20
-"""Bytes that a move holds in memory at a time, or one key."""
-
 
 def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | None = None) -> Storage:
-    """Open a URL with fsspec through zarr-python.
+    """Open a URL: object stores over obstore, all others with fsspec through zarr-python.
 
     Raises
     ------
@@ -66,12 +58,14 @@ def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | 
     StoreNotFoundError, StorageError
         The archive that a chained URL opens is not there, or cannot be read.
     """
+    resolved = resolve(url, storage_options)
+    if resolved.kind in ("s3", "gs", "az"):
+        return ObjectStorage(resolved, read_only)
     from zipfile import BadZipFile
 
     from zarr.storage import FsspecStore
 
     _refuse_cached_web(url)
-    resolved = resolve(url, storage_options)
     options = chain_options(url, storage_options) if "::" in url else fsspec_options(resolved)
 
     try:
@@ -132,14 +126,10 @@ def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_li
     from lamella.store.merging_store import MergingLocalStore, MergingStore
     from lamella.store.read_only_store import ReadOnlyStore
 
-    if isinstance(store, MergingStore) and isinstance(store.storage.zarr_store(), ReadOnlyStore):
-        return store.storage
+    if isinstance(store, (MergingStore, MergingLocalStore)):
+        return _below(store.storage, read_only or store.read_only)
     if isinstance(store, ReadOnlyStore):
         return store.storage
-    if isinstance(store, MergingStore):
-        return ZarrStorage(store.storage.zarr_store(), read_only or store.read_only)
-    if isinstance(store, MergingLocalStore) and isinstance(store.storage, LocalStorage):
-        return store.storage.beside(store.storage.root, read_only=read_only or store.read_only)
     if isinstance(store, LocalStore):
         return LocalStorage(store.root, read_only or store.read_only, fsync=fsync, follow_links=follow_links)
     if isinstance(store, FsspecStore):
@@ -151,7 +141,19 @@ def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_li
     )
 
 
-class ZarrStorage(Storage):
+def _below(storage: Storage, read_only: bool) -> Storage:
+    """Return the storage below a store that merges documents."""
+    from lamella.store.read_only_store import ReadOnlyStore
+
+    if isinstance(storage, LocalStorage):
+        return storage.beside(storage.root, read_only=read_only)
+    if isinstance(storage, ObjectStorage):
+        return ObjectStorage(storage.access, read_only)
+    store = storage.zarr_store()
+    return storage if isinstance(store, ReadOnlyStore) else ZarrStorage(store, read_only)
+
+
+class ZarrStorage(FlatStorage):
     """A store of zarr-python as a storage.
 
     Locks keep the threads of this process apart; such stores have no locks between processes.
@@ -174,6 +176,9 @@ class ZarrStorage(Storage):
     (['A'], True, None)
     """
 
+    at_once = AT_ONCE
+    has_stamps = False
+
     def __init__(self, store: Store, read_only: bool = False, address: str | None = None) -> None:
         from zarr.storage import ZipStore
 
@@ -182,7 +187,8 @@ class ZarrStorage(Storage):
         self.can_list = store.supports_listing
         self._address = address or address_of(store)
         self._service = Service(store, self._address)
-        self._lock_root = lock_root(store)
+        self.lock_root = lock_root(store)
+        self.can_delete = store.supports_deletes
         self._ahead = ReadAhead() if self.read_only else None
         #: Whether a few bytes may become any number of them.
         self._inflates = isinstance(store, ZipStore)
@@ -291,25 +297,10 @@ class ZarrStorage(Storage):
         first = requests[0].key if requests else ""
         return self._run("read", first, self.service.get_ranges(requests))
 
-    def list(self, prefix: str) -> Names:
-        """List a folder; `StorageError` where the store cannot."""
-        if not self.can_list:
-            raise StorageError(f"cannot list {self.where(prefix)}: the store cannot list its members")
-        names = self._run("list", prefix, self.service.list_dir(check_key(prefix)))
-        return sorted((name for name in names if not is_private(name)), key=natural_order)
-
     @property
     def lists_below(self) -> bool:
         """Whether the store is one of keys without folders."""
         return self.can_list and self._service.lists_below
-
-    def keys_below(self, folder: str) -> Names:
-        """List all keys below a folder."""
-        return list(self.sizes_below(folder))
-
-    def sizes_below(self, folder: str) -> dict[str, int]:
-        """List all keys below a folder, with their sizes."""
-        return self._run("list", folder, self.service.sizes_below(check_key(folder)))
 
     def exists(self, prefix: str) -> bool:
         """Whether a key is there, or keys below it."""
@@ -337,24 +328,6 @@ class ZarrStorage(Storage):
 
     # ---- writing --------------------------------------------------------------------------------
 
-    def write(self, key: str, data: bytes) -> None:
-        """Set a key; as atomic as the store is."""
-        self.write_many([(key, data)])
-
-    def write_many(self, items: Iterable[tuple[str, bytes]]) -> None:
-        """Set keys, 64 at a time."""
-        self.check_writable("")
-        batch: dict[str, bytes] = {}
-        for key, data in items:
-            if not check_key(key):
-                raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
-            batch[key] = data
-            if len(batch) == AT_ONCE:
-                self._set(batch)
-                batch = {}
-        if batch:
-            self._set(batch)
-
     def write_back(self, replacements: Sequence[Replacement]) -> Collection[str]:
         """Set keys; what is absent by a 403 only is created, and never replaced: it may be there with other chunks."""
         unseen = [one for one in replacements if not one.was_there and self.service.denied_is_absent]
@@ -362,17 +335,29 @@ class ZarrStorage(Storage):
             self._run("write", one.key, self.service.create(one.key, one.data))
         return super().write_back([one for one in replacements if one not in unseen])
 
-    def _set(self, batch: dict[str, bytes]) -> None:
+    def _put(self, batch: dict[str, bytes]) -> None:
         self._run("write", next(iter(batch)), self.service.set_many(batch))
-        if log.isEnabledFor(DEBUG):
-            for key in batch:
-                log.debug("Wrote %s", self.where(key))
+
+    def _names_in(self, folder: str) -> set[str]:
+        return self._run("list", folder, self.service.list_dir(folder))
+
+    def sizes_below(self, folder: str) -> dict[str, int]:
+        """List all keys below a folder, with their sizes."""
+        return self._run("list", folder, self.service.sizes_below(check_key(folder)))
+
+    def _delete_keys(self, keys: Iterable[str]) -> None:
+        ordered = list(keys)
+        self._run("delete", ordered[0] if ordered else "", self.service.delete_keys(ordered))
+
+    def _delete_folder(self, prefix: str) -> None:
+        if self.service.has_folders:
+            self._run("delete", prefix, self.service.delete_below(prefix))
 
     def delete(self, prefix: str) -> None:
         """Delete a key and all below it, key by key."""
         self.check_writable(prefix)
         check_key(prefix)
-        if not self.store.supports_deletes:
+        if not self.can_delete:
             raise StorageError(f"cannot delete {prefix or 'the root'!r}: {self.name} cannot delete")
         if prefix and self.size(prefix) is not None:
             self._run("delete", prefix, self.service.delete_keys([prefix]))
@@ -383,117 +368,10 @@ class ZarrStorage(Storage):
         self._check_deleted(prefix, self._sizes_of(prefix) if self.can_list else ())
         log.debug("Deleted %s below %s", prefix or "everything", self.name)
 
-    def _delete_root(self) -> None:
-        """Delete all, the root's own documents last: mode "w" replaces what a deletion that is cut short leaves.
-
-        The store is listed three times: what is there, whether all else is gone, and whether the documents are.
-        """
-        found = self._sizes_of("")
-        others = [key for key in found if key not in DOCUMENTS]
-        if others:
-            self._run("delete", "", self.service.delete_keys(others))
-            self._check_deleted("", [key for key in self._sizes_of("") if key not in DOCUMENTS])
-        self._run("delete", "", self.service.delete_keys(key for key in found if key in DOCUMENTS))
-        self._check_deleted("", self._sizes_of(""))
-        if self.service.has_folders:
-            self._run("delete", "", self.service.delete_below(""))
-
-    def _check_deleted(self, prefix: str, left: Collection[str]) -> None:
-        """Raise where keys are left: services answer with success and a list of what they did not delete."""
-        if left:
-            raise StorageError(
-                f"Cannot delete all of {prefix or 'the root'!r} in {self.name}: {len(left)} keys are still there, such "
-                f"as {min(left)!r}. The service keeps them (a policy, a lock of objects) or another program writes "
-                "there: make them deletable and do it again."
-            )
-
-    def move(self, old: str, new: str) -> None:
-        """Copy all keys, compare their number and sizes, then delete the old ones and nothing else.
-
-        Where that fails before the deletion, the copies are removed and the old keys are all there.
-        """
-        self.check_writable(old)
-        if not check_key(old) or not check_key(new):
-            raise InvalidNameError("the root of a store cannot be moved")
-        if f"{new}/".startswith(f"{old}/"):
-            raise InvalidNameError(f"cannot move {old!r} into itself, to {new!r}")
-        if not self.can_list or not self.store.supports_deletes:
-            raise StorageError(f"cannot move {old!r}: {self.name} cannot list and delete what it holds")
-        if not self.exists(old):
-            raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.name}")
-        if self.exists(new):
-            raise NodeExistsError(f"cannot move {old!r} to {new!r}: {new!r} exists in {self.name}")
-        sizes = self._sizes_of(old)
-        target = {key: join(new, key.removeprefix(old).strip("/")) for key in sizes}
-        try:
-            self._copy(sizes, target)
-            self._check_copies(old, new, sizes, target)
-        except BaseException:
-            self._discard(new, target.values())
-            raise
-        # Its own document first: from then on nobody takes what is left of the old one for the node.
-        documents = [key for key in sizes if key.removeprefix(old).strip("/") in DOCUMENTS]
-        for keys in (documents, [key for key in sizes if key not in documents]):
-            self._run("delete", old, self.service.delete_keys(keys))
-        log.debug("Moved %s to %s", self.where(old), self.where(new))
-        left = self._sizes_of(old)
-        if left:
-            raise StorageError(
-                f"Moving {old!r} to {new!r} in {self.name}: all of it was copied to {new!r}, but {len(left)} keys "
-                f"could not be removed from {old!r} or were written there meanwhile, such as {min(left)!r}. Compare "
-                f"them with those in {new!r}, then delete {old!r}."
-            )
-        if self.service.has_folders:
-            self._run("delete", old, self.service.delete_below(old))
-
-    def discard_copies(self, path: str, of: str) -> None:
-        """Delete the keys that hold the same bytes below another path: what a killed move copied or did not delete."""
-        self.check_writable(path)
-        sizes, others = self._sizes_of(check_key(path)), self._sizes_of(check_key(of))
-        pairs = {key: join(of, key.removeprefix(path).strip("/")) for key in sizes}
-        batch: Names = []
-        held = 0
-        same = [key for key, other in pairs.items() if others.get(other) == sizes[key]]
-        for key in sorted(
-            same, key=lambda one: one.rpartition("/")[2] in DOCUMENTS
-        ):  # chunks before their documents
-            if batch and (held + 2 * sizes[key] > _COPIED or len(batch) == AT_ONCE):
-                self._discard_equal(batch, pairs)
-                batch, held = [], 0
-            batch.append(key)
-            held += 2 * sizes[key]
-        if batch:
-            self._discard_equal(batch, pairs)
-        if self.service.has_folders and not self._sizes_of(path):
-            self._run("delete", path, self.service.delete_below(path))
-
-    def _discard_equal(self, keys: Names, pairs: dict[str, str]) -> None:
-        """Delete those of some keys that hold the same bytes as their pair."""
-        came = self._run("read", keys[0], self.service.get_many([*keys, *(pairs[key] for key in keys)]))
-        found = {key: one and one.to_bytes() for key, one in came.items()}
-        equal = [key for key in keys if found[key] is not None and found[key] == found[pairs[key]]]
-        if equal:
-            self._run("delete", equal[0], self.service.delete_keys(equal))
-
-    def _sizes_of(self, path: str) -> dict[str, int]:
-        """Return a key, or all keys below a folder, with their sizes."""
-        found = self._run("list", path, self.service.sizes_below(path))
-        own = self.size(path)
-        return found if own is None else {**found, path: own}
-
     def _copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
-        """Copy keys, some at once but no more than memory should hold."""
-        batch: Names = []
-        held = 0
         # Documents first: icechunk holds no chunks of an array that it does not know.
-        for key in sorted(sizes, key=lambda one: (one.rpartition("/")[2] not in DOCUMENTS, one.count("/"))):
-            size = sizes[key]
-            if batch and (held + size > _COPIED or len(batch) == AT_ONCE):
-                self._copy_batch(batch, sizes, target)
-                batch, held = [], 0
-            batch.append(key)
-            held += size
-        if batch:
+        ordered = sorted(sizes, key=lambda one: (one.rpartition("/")[2] not in DOCUMENTS, one.count("/")))
+        for batch in self._batches(ordered, sizes):
             self._copy_batch(batch, sizes, target)
 
     def _copy_batch(self, keys: Names, sizes: dict[str, int], target: dict[str, str]) -> None:
@@ -508,36 +386,6 @@ class ZarrStorage(Storage):
                 )
             values[target[key]] = one.to_bytes()
         self._run("write", target[keys[0]], self.service.set_many(values))
-
-    def _check_copies(self, old: str, new: str, sizes: dict[str, int], target: dict[str, str]) -> None:
-        """Compare what is at the new place, and still at the old one, with what was listed first."""
-        wanted = {target[key]: size for key, size in sizes.items()}
-        for path, expected in ((new, wanted), (old, sizes)):
-            found = self._sizes_of(path)
-            if found == expected:
-                continue
-            other = min(key for key in {*found, *expected} if found.get(key) != expected.get(key))
-            raise StorageError(
-                f"Cannot move {old!r} to {new!r} in {self.name}: {len(sizes)} keys were copied, and {other!r} has "
-                f"{found.get(other, 'no')} bytes where {expected.get(other, 'no')} were expected. Nothing was deleted "
-                f"from {old!r}; another program may be writing there: try again."
-            )
-
-    def _discard(self, new: str, keys: Iterable[str]) -> None:
-        """Remove the copies of a move that failed, as far as the service allows."""
-        try:
-            self._run("delete", new, self.service.delete_keys(keys))
-            if self.service.has_folders:
-                self._run("delete", new, self.service.delete_below(new))
-        except StorageError:
-            pass  # the error that is on its way says what failed
-
-    @contextmanager
-    def lock(self, key: str) -> Iterator[None]:
-        """Keep the threads of this process apart, through whichever handle of the same location."""
-        self.check_writable(key)
-        with thread_lock(join(self._lock_root, check_key(key))):
-            yield
 
     def zarr_store(self) -> Store:
         """Return the store itself, read-only where this is."""

@@ -1,0 +1,235 @@
+"""Storages of keys without folders: what moving, deleting and comparing many keys means there.
+
+A move copies all keys, compares what was copied by names and sizes, and only then deletes; a kill leaves the old or the
+new node there, and the same call finishes.
+
+Layer: store.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from contextlib import contextmanager
+from logging import DEBUG
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidNameError, NodeExistsError, NodeNotFoundError, StorageError
+from lamella.log import log
+from lamella.store.formats import DOCUMENTS
+from lamella.store.keys import check_key, is_private, join, natural_order
+from lamella.store.locks import thread_lock
+from lamella.store.storage import Names, Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+COPIED = 64 << 20
+"""Bytes that are kept in memory at a time to compare or copy keys, or one key."""
+
+
+class FlatStorage(Storage):
+    """A storage that is asked over a connection, of keys that are listed with their sizes."""
+
+    #: What the names of locks begin with, equal for all storages of this process with the same location.
+    lock_root: str
+    #: Requests at a time.
+    at_once: int
+    #: Whether keys can be deleted.
+    can_delete: bool = True
+
+    # ---- what a kind of storage does ------------------------------------------------------------
+
+    @abstractmethod
+    def _names_in(self, folder: str) -> set[str]:
+        """Return the names directly below a folder."""
+
+    @abstractmethod
+    def sizes_below(self, folder: str) -> dict[str, int]:
+        """Return all keys below a folder with their sizes."""
+
+    @abstractmethod
+    def _put(self, batch: dict[str, bytes]) -> None:
+        """Write some keys at once."""
+
+    @abstractmethod
+    def _delete_keys(self, keys: Iterable[str]) -> None:
+        """Delete keys and nothing else."""
+
+    @abstractmethod
+    def _copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
+        """Copy keys to others; an error where one has another size than it was listed with."""
+
+    def _delete_folder(self, prefix: str) -> None:
+        """Delete the folders that keys leave behind, where there are any."""
+
+    # ---- looking --------------------------------------------------------------------------------
+
+    def list(self, prefix: str) -> Names:
+        """List a folder; `StorageError` where the store cannot."""
+        if not self.can_list:
+            raise StorageError(f"cannot list {self.where(prefix)}: the store cannot list its members")
+        names = self._names_in(check_key(prefix))
+        return sorted((name for name in names if not is_private(name)), key=natural_order)
+
+    def keys_below(self, folder: str) -> Names:
+        """List all keys below a folder."""
+        return list(self.sizes_below(folder))
+
+    def _sizes_of(self, path: str) -> dict[str, int]:
+        """Return a key, or all keys below a folder, with their sizes."""
+        found = self.sizes_below(path)
+        own = self.size(path)
+        return found if own is None else {**found, path: own}
+
+    # ---- writing --------------------------------------------------------------------------------
+
+    def write(self, key: str, data: bytes) -> None:
+        """Set a key; as atomic as the store is."""
+        self.write_many([(key, data)])
+
+    def write_many(self, items: Iterable[tuple[str, bytes]]) -> None:
+        """Set keys, many at a time."""
+        self.check_writable("")
+        batch: dict[str, bytes] = {}
+        for key, data in items:
+            if not check_key(key):
+                raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
+            batch[key] = data
+            if len(batch) == self.at_once:
+                self._set(batch)
+                batch = {}
+        if batch:
+            self._set(batch)
+
+    def _set(self, batch: dict[str, bytes]) -> None:
+        self._put(batch)
+        if log.isEnabledFor(DEBUG):
+            for key in batch:
+                log.debug("Wrote %s", self.where(key))
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Keep the threads of this process apart, through whichever storage of the same location."""
+        self.check_writable(key)
+        with thread_lock(join(self.lock_root, check_key(key))):
+            yield
+
+    # ---- deleting -------------------------------------------------------------------------------
+
+    def _delete_root(self) -> None:
+        """Delete all, the root's own documents last: mode "w" replaces what a deletion that is cut short leaves.
+
+        The store is listed three times: what is there, whether all else is gone, and whether the documents are.
+        """
+        found = self._sizes_of("")
+        others = [key for key in found if key not in DOCUMENTS]
+        if others:
+            self._delete_keys(others)
+            self._check_deleted("", [key for key in self._sizes_of("") if key not in DOCUMENTS])
+        self._delete_keys(key for key in found if key in DOCUMENTS)
+        self._check_deleted("", self._sizes_of(""))
+        self._delete_folder("")
+
+    def _check_deleted(self, prefix: str, left: Collection[str]) -> None:
+        """Raise where keys are left: services answer with success and a list of what they did not delete."""
+        if left:
+            raise StorageError(
+                f"Cannot delete all of {prefix or 'the root'!r} in {self.name}: {len(left)} keys are still there, such "
+                f"as {min(left)!r}. The service keeps them (a policy, a lock of objects) or another program writes "
+                "there: make them deletable and do it again."
+            )
+
+    def discard_copies(self, path: str, of: str) -> None:
+        """Delete the keys that hold the same bytes below another path: what a killed move copied or did not delete."""
+        self.check_writable(path)
+        sizes, others = self._sizes_of(check_key(path)), self._sizes_of(check_key(of))
+        pairs = {key: join(of, key.removeprefix(path).strip("/")) for key in sizes}
+        same = [key for key, other in pairs.items() if others.get(other) == sizes[key]]
+        chunks_first = sorted(same, key=lambda key: key.rpartition("/")[2] in DOCUMENTS)
+        for batch in self._batches(chunks_first, {key: 2 * sizes[key] for key in same}):
+            found = self.read_many([*batch, *(pairs[key] for key in batch)])
+            data = {key: one and one[0] for key, one in found.items()}
+            equal = [key for key in batch if data[key] is not None and data[key] == data[pairs[key]]]
+            if equal:
+                self._delete_keys(equal)
+        if not self._sizes_of(path):
+            self._delete_folder(path)
+
+    def _batches(self, keys: Iterable[str], sizes: Mapping[str, int]) -> Iterator[Names]:
+        """Yield keys, some at once but no more than memory should hold."""
+        batch: Names = []
+        held = 0
+        for key in keys:
+            if batch and (held + sizes[key] > COPIED or len(batch) == self.at_once):
+                yield batch
+                batch, held = [], 0
+            batch.append(key)
+            held += sizes[key]
+        if batch:
+            yield batch
+
+    # ---- moving ---------------------------------------------------------------------------------
+
+    def move(self, old: str, new: str) -> None:
+        """Copy all keys, compare their number and sizes, then delete the old ones and nothing else.
+
+        Where that fails before the deletion, the copies are removed and the old keys are all there.
+        """
+        self._check_movable(old, new)
+        sizes = self._sizes_of(old)
+        if not sizes:
+            raise NodeNotFoundError(f"cannot move {old!r} to {new!r}: there is no {old!r} in {self.name}")
+        if self.exists(new):
+            raise NodeExistsError(f"cannot move {old!r} to {new!r}: {new!r} exists in {self.name}")
+        target = {key: join(new, key.removeprefix(old).strip("/")) for key in sizes}
+        try:
+            self._copy(sizes, target)
+            self._check_copies(old, new, sizes, target)
+        except BaseException:
+            self._discard(new, target.values())
+            raise
+        # Its own document first: from then on nobody takes what is left of the old one for the node.
+        documents = [key for key in sizes if key.removeprefix(old).strip("/") in DOCUMENTS]
+        for keys in (documents, [key for key in sizes if key not in documents]):
+            if keys:
+                self._delete_keys(keys)
+        log.debug("Moved %s to %s", self.where(old), self.where(new))
+        left = self._sizes_of(old)
+        if left:
+            raise StorageError(
+                f"Moving {old!r} to {new!r} in {self.name}: all of it was copied to {new!r}, but {len(left)} keys "
+                f"could not be removed from {old!r} or were written there meanwhile, such as {min(left)!r}. Compare "
+                f"them with those in {new!r}, then delete {old!r}."
+            )
+        self._delete_folder(old)
+
+    def _check_movable(self, old: str, new: str) -> None:
+        self.check_writable(old)
+        if not check_key(old) or not check_key(new):
+            raise InvalidNameError("the root of a store cannot be moved")
+        if f"{new}/".startswith(f"{old}/"):
+            raise InvalidNameError(f"cannot move {old!r} into itself, to {new!r}")
+        if not self.can_list or not self.can_delete:
+            raise StorageError(f"cannot move {old!r}: {self.name} cannot list and delete what it holds")
+
+    def _check_copies(self, old: str, new: str, sizes: dict[str, int], target: dict[str, str]) -> None:
+        """Compare what is at the new place, and still at the old one, with what was listed first."""
+        wanted = {target[key]: size for key, size in sizes.items()}
+        for path, expected in ((new, wanted), (old, sizes)):
+            found = self._sizes_of(path)
+            if found == expected:
+                continue
+            other = min(key for key in {*found, *expected} if found.get(key) != expected.get(key))
+            raise StorageError(
+                f"Cannot move {old!r} to {new!r} in {self.name}: {len(sizes)} keys were copied, and {other!r} has "
+                f"{found.get(other, 'no')} bytes where {expected.get(other, 'no')} were expected. Nothing was deleted "
+                f"from {old!r}; another program may be writing there: try again."
+            )
+
+    def _discard(self, new: str, keys: Iterable[str]) -> None:
+        """Remove the copies of a move that failed, as far as the service allows."""
+        try:
+            self._delete_keys(keys)
+            self._delete_folder(new)
+        except StorageError:
+            pass  # the error that is on its way says what failed
