@@ -55,7 +55,7 @@ def test_a_dry_run_shows_the_same_and_writes_nothing(plate, tmp_path, files):
     result = run(plate, "--dry-run")
     assert result.exit_code == 0
     assert '"rowIndex": 0' in result.stdout
-    assert "1 document to mend (PL-07)" in result.stdout
+    assert "1 document to fix (PL-07)" in result.stdout
     assert files(tmp_path) == before
 
 
@@ -73,7 +73,7 @@ def test_a_sound_store_has_nothing_to_mend(plate, tmp_path, files):
     before = files(tmp_path)
     result = run(plate)
     assert result.exit_code == 0
-    assert "nothing that can be mended" in result.stdout
+    assert "nothing that can be fixed" in result.stdout
     assert files(tmp_path) == before
 
 

@@ -225,7 +225,7 @@ def test_what_cannot_be_judged_is_reported_so(tmp_path, what):
     assert not report.readable
     assert not report.valid
     assert not report
-    assert "nothing here can be judged" in str(report)
+    assert "nothing here is OME-NGFF" in str(report)
 
 
 # -- reports ---------------------------------------------------------------------------------------------------------

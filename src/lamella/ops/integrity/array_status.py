@@ -1,6 +1,6 @@
-"""What of one array is stored, by time and channel: counts of chunks, kept for what is there alone.
+"""The state of one array, by time and channel: counts of the stored chunks only.
 
-An array of 2^60 chunks with three of them stored takes three counts.
+An array of 2^60 chunks with three of them stored needs three counts.
 
 Layer: ops.
 """
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, Shape
 
 State: TypeAlias = Literal["written", "partly", "missing", "damaged", "unread"]
-"""Of some chunks: all are there; some are; none is; one of them cannot be whole; or they could not be looked at."""
+"""State of some chunks: all stored, some stored, none stored, one damaged, or not readable."""
 
 _MOST_FAULTS = 1000
-"""Faults that are kept in words for one array; all are counted."""
+"""Maximum number of damaged files that are listed for one array; all are counted."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that is not whole.
+    """A file or node that is damaged.
 
     Attributes
     ----------
     key
-        Of the file or node, below what was looked at.
+        Of the file or node, below the root of the check.
     found
-        What is wrong with it.
+        The problem.
     unread
-        Whether it could not be read at all, since a service or the system refused: then nothing is known of it.
+        Whether it could not be read at all, because a service or the system refused: then its state is unknown.
     """
 
     key: str
@@ -53,7 +53,7 @@ class Fault:
 
 @dataclass(repr=False)
 class ArrayStatus:
-    """What of one array is stored. True when nothing of it is damaged.
+    """The state of one array. True if nothing is damaged.
 
     Attributes
     ----------
@@ -62,21 +62,21 @@ class ArrayStatus:
     shape, chunks
         Of the array, in the order of its axes.
     time, channel
-        Numbers of these axes; None where the image has none.
+        Indices of these axes; None if the image has none.
     files
-        Files that are there.
+        Number of stored files.
     bytes
         Their size.
     faults
         Files that are damaged, the first thousand.
     problem
-        Why nothing can be said of the array; empty when something can.
+        Why the state of the array is unknown; empty if it is known.
     unread
-        Whether that is because it could not be looked at: a service or the system refused.
+        Whether the reason is that a service or the system refused to read it.
     stream
-        What a stream says of the frames that it wrote and of those that were dropped; None where none wrote it.
+        The record of a stream about written and skipped frames; None if no stream wrote the array.
     unfinished
-        Regions that a call began to write and could not, with the reason; they count as partly written.
+        Regions that a write did not complete, with the reason; they count as partly written.
 
     Examples
     --------
@@ -108,22 +108,22 @@ class ArrayStatus:
 
     @property
     def expected(self) -> int:
-        """Chunks that the whole array has."""
+        """Number of chunks of the whole array."""
         return prod(self._grid)
 
     @property
     def stored(self) -> int:
-        """Chunks that are stored, damaged ones included."""
+        """Number of stored chunks, including damaged ones."""
         return self._present.total()
 
     @property
     def damaged(self) -> int:
-        """Chunks that cannot be whole."""
+        """Number of damaged chunks."""
         return self._damaged.total()
 
     @property
     def state(self) -> State:
-        """Of the array as a whole."""
+        """State of the whole array."""
         if self.unread:
             return "unread"
         if self.problem or self.damaged:
@@ -148,9 +148,9 @@ class ArrayStatus:
         return _state(self._present[slot], self._damaged[slot], self._per_slot)
 
     def runs(self) -> Iterator[tuple[range, range, State]]:
-        """Yield ranges of times and of channels that are alike, with their state, in order of channel and time.
+        """Yield ranges of times and channels with equal state, in order of channel and time.
 
-        Together they are all times and channels. Their number is that of the changes, not of the frames.
+        Together they cover all times and channels. Their number is that of the changes, not of the frames.
 
         Examples
         --------
@@ -231,7 +231,7 @@ class ArrayStatus:
         return found
 
     def _add(self, file: StoredFile) -> None:
-        """Count the chunks of a file, each for the time and channel that it is of."""
+        """Count the chunks of a file by time and channel."""
         self.files += 1
         self.bytes += file.size
         if file.fault and len(self.faults) < _MOST_FAULTS:

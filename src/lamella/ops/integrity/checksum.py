@@ -1,8 +1,8 @@
-r"""Checksums of the files of a store: a manifest that ``sha256sum --check`` reads, the same on every machine.
+"""Checksums of the files of a store: a manifest that ``sha256sum --check`` reads, the same on every machine.
 
 Each line has the SHA-256 of a file in hexadecimal, two spaces, and its key, sorted by key. A key with a line break or a
-backslash is escaped as GNU coreutils do: the line begins with a backslash. Temporary and lock files are left out.
-A call that was cut short is resumed from a journal beside the manifest (:mod:`lamella.ops.jobs.journal`).
+backslash is escaped as GNU coreutils do: the line begins with a backslash. Temporary and lock files are left out. An
+interrupted call is resumed from a journal beside the manifest (:mod:`lamella.ops.jobs.journal`).
 
 Layer: ops.
 """
@@ -57,7 +57,7 @@ SUMS = "sums"
 
 
 class Found(NamedTuple):
-    """What an earlier call found of a file that has not changed: its size in bytes, and a digest."""
+    """The result of an earlier call for an unchanged file: its size in bytes, and a digest."""
 
     size: int
     found: str
@@ -66,12 +66,7 @@ class Found(NamedTuple):
 def open_journal(record: StrPath, work: str, storage: Storage, below: str) -> Journal[LocalFile]:
     """Open the journal of reading a store, in a file outside of it.
 
-    Raises
-    ------
-    InvalidArgumentError
-        The file is not the journal of this work and store, or would lie in a store.
-    StorageError
-        It cannot be read or written.
+    Raises InvalidArgumentError for the journal of another job or store, or a path inside a store.
     """
     path = local_path(record, "the record")
     refuse_in_store(path, storage)
@@ -81,7 +76,7 @@ def open_journal(record: StrPath, work: str, storage: Storage, below: str) -> Jo
 
 
 def found_before(journal: Journal[LocalFile], storage: Storage, key: str) -> Found | None:
-    """Return what the journal says of a file, if its fingerprint is that in the journal."""
+    """Return the journal's result for a file, if its fingerprint is still the same."""
     line = journal.get(key)
     if line is None or len(line) != 3 or line[0] is None or line[0] != evidence(storage, key):
         return None
@@ -90,7 +85,7 @@ def found_before(journal: Journal[LocalFile], storage: Storage, key: str) -> Fou
 
 
 class _File(NamedTuple):
-    """A file to read: its storage, the path that its key is below, and whether what is found goes into a journal."""
+    """A file to read: its storage, the path above its key, and whether its result goes into the journal."""
 
     storage: Storage
     path: str
@@ -109,13 +104,6 @@ class _Sum(NamedTuple):
 
 class ChecksumReport(dict[str, str]):
     """The SHA-256 of each file of a store in hexadecimal, by its key, sorted by key.
-
-    Parameters
-    ----------
-    name
-        Path or URL of the store.
-    digests
-        Key to digest.
 
     Examples
     --------
@@ -167,19 +155,19 @@ def checksum(
 ) -> ChecksumReport:
     """Compute the SHA-256 of every file of a store.
 
-    With `output`, what is found is kept in ``<output>.record`` until the manifest is written. A call that was cut short
-    is finished by the same call: it reads the files that were not read, or are not what they were then.
+    With `output`, results are recorded in the journal ``<output>.record`` until the manifest is written. The same call
+    resumes an interrupted one: it skips files that were read and have not changed since.
 
     Parameters
     ----------
     path_or_node : path, URL, zarr store or node
-        What to look at, with all below it.
+        The root of the files.
     output : path, optional
-        Write the manifest here, whole or not at all; outside of the store.
+        Path of the manifest, outside of the store. It appears when it is complete.
     jobs : int, optional
-        Number of workers; one per processor by default. Each holds a few MB.
+        Number of workers; one per processor by default. Each needs a few MB.
     executor : concurrent.futures.Executor, optional
-        Where to read, instead of threads of this process.
+        Reads the files instead of threads of this process.
     progress : bool or callable, optional
         True shows a bar on the terminal. A function is called with the bytes done, 0 (the total is not known before
         the end), and "bytes".
@@ -199,7 +187,7 @@ def checksum(
     StoreNotFoundError
         There is no store.
     InvalidArgumentError
-        `output` lies in the store, or the record beside it is of another store.
+        `output` is in the store, or the journal beside it belongs to another store.
     StorageError
         A file cannot be read, or the manifest cannot be written.
 
@@ -255,12 +243,9 @@ def _sums(
     journal: Journal[LocalFile] | None = None,
     wanted: Mapping[str, str] | None = None,
 ) -> int:
-    """Read files, except those that the journal has; with `wanted` only if it has the digest that is wanted.
+    """Read files, except those that the journal has; return the number of files that were skipped.
 
-    Returns
-    -------
-    int
-        Number of the files that were not read.
+    With ``wanted``, a file is skipped only if the journal has the wanted digest.
     """
     count = 0
 
@@ -285,7 +270,7 @@ def _sums(
 
 
 def manifest_lines(digests: Mapping[str, str]) -> Iterator[str]:
-    """Spell checksums as the lines of a manifest.
+    """Yield the lines of a manifest.
 
     >>> next(manifest_lines({"0/c/0": "ab" * 32}))[-11:]
     'abab  0/c/0'
@@ -296,26 +281,14 @@ def manifest_lines(digests: Mapping[str, str]) -> Iterator[str]:
 
 
 def write_manifest(digests: Mapping[str, str], path: StrPath) -> None:
-    """Write a manifest to a file, whole or not at all.
-
-    Raises
-    ------
-    StorageError
-        It cannot be written.
-    """
+    """Write a manifest to a file, completely or not at all."""
     folder, name = os.path.split(local_path(path, "the manifest"))
     text = "".join(f"{line}\n" for line in manifest_lines(digests))
     LocalStorage(folder).write(name, text.encode("utf-8", "surrogateescape"))
 
 
 def read_manifest(path: StrPath) -> dict[str, str]:
-    """Read a manifest.
-
-    Raises
-    ------
-    InvalidArgumentError
-        There is no such file, or a line of it is none of a manifest.
-    """
+    """Read a manifest."""
     try:
         text = Path(local_path(path, "the manifest")).read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
@@ -345,9 +318,9 @@ def compare(
     progress: Count | None = None,
     journal: Journal[LocalFile] | None = None,
 ) -> Comparison:
-    """Compare the files of a store with a manifest; with a journal those that it does not have."""
+    """Compare the files of a store with a manifest; skip those in the journal."""
     present = set(_files(storage, path))
-    # The manifest may be older than the shape of an array.
+    # The array may have been resized after the manifest.
     present |= {key for key in wanted.keys() - present if storage.size(join(path, key)) is not None}
     faults = [Fault(key, "is missing") for key in wanted if key not in present]
     sizes = [0]
@@ -372,18 +345,18 @@ def compare(
 
 
 class Comparison(NamedTuple):
-    """What came of comparing files with a manifest.
+    """The result of comparing files with a manifest.
 
     Attributes
     ----------
     files, nbytes
-        Number and size of those that were compared.
+        Number and size of the compared files.
     damage
-        What differs.
+        The differences.
     added
         Keys that are not in the manifest.
     known
-        How many files an earlier call had compared.
+        Number of files that an earlier call had compared.
     """
 
     files: int
@@ -394,7 +367,7 @@ class Comparison(NamedTuple):
 
 
 def _files(storage: Storage, path: str, below: str = "") -> Iterator[str]:
-    """Yield the keys of all files, relative to a path, but those that a killed call left beyond an array's shape."""
+    """Yield the keys of all files below a path, without those that a killed call left beyond an array's shape."""
     names = storage.list(join(path, below))
     meta = _array_of(storage, join(path, below), names)
     for name in names:
@@ -412,7 +385,7 @@ def _files_of(storage: Storage, path: str, key: str) -> Iterator[str]:
 
 
 def _array_of(storage: Storage, path: str, names: Iterable[str]) -> ArrayMeta | None:
-    """Return what the document of an array says, None where there is none that can be read."""
+    """Return the metadata of an array, None without a readable document."""
     has_chunks = any(name[0] in "c0123456789" for name in names)
     found = next((number for file, number in ((V2.array, 2), (V3.array, 3)) if file in names), None)
     if found is None or not has_chunks:
@@ -424,7 +397,7 @@ def _array_of(storage: Storage, path: str, names: Iterable[str]) -> ArrayMeta | 
 
 
 def _is_folder(storage: Storage, key: str) -> bool:
-    """Whether a name is a folder; what cannot be looked at is left to who reads it."""
+    """Return whether a key is a folder; an unreadable one is left to the reader."""
     try:
         return storage.size(key) is None
     except LamellaError:

@@ -1,4 +1,4 @@
-"""Decoding every stored file of an array, one file a unit of work, to know that it can be.
+"""Decoding every stored file of an array, with one file as a unit, to find damage.
 
 Layer: ops.
 """
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 _PIECE_BYTES = 2**20
-"""Raw size that is decoded at a time, unless a chunk is larger: our own chunks one by one, on the worker's thread."""
+"""Raw size that is decoded at once, unless a chunk is larger: default chunks one by one, on the worker's thread."""
 
 
 class StoredPlace(NamedTuple):
-    """A file of an array, by its place in the grid.
+    """A stored file of an array.
 
     Attributes
     ----------
     array, place
-        The array, and where in it.
+        The array, and the index of the file in its grid.
     document
-        Digest of the array's document, where what is found goes into a record.
+        Digest of the array's document, if the result goes into a journal.
     """
 
     array: StoredArray
@@ -44,12 +44,12 @@ class StoredPlace(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Of the file, in the store."""
+        """Key of the file in the store."""
         return join(self.array.path, self.array.meta.chunk_key(self.place))
 
 
 class Decoded(NamedTuple):
-    """What became of decoding one file.
+    """The result of decoding one file.
 
     Attributes
     ----------
@@ -58,11 +58,11 @@ class Decoded(NamedTuple):
     size
         In bytes.
     fault
-        What was wrong, if anything.
+        The problem, if any.
     unread
-        Whether the file could not be read at all, since a service or the system refused.
+        Whether a service or the system refused to read the file.
     evidence
-        Of the state in which it was decoded, where that goes into a record.
+        Fingerprint of the file when it was decoded, for a journal.
     document
         Digest of the array's document.
     """
@@ -76,14 +76,9 @@ class Decoded(NamedTuple):
 
 
 def places_to_decode(array: StoredArray) -> Iterator[StoredPlace]:
-    """Yield the files of an array that are there; all that could be, where the store cannot tell.
+    """Yield the stored files of an array; all possible files, if the store cannot list them.
 
-    Files beyond the array's shape are left out: no reader asks for them.
-
-    Raises
-    ------
-    LamellaError
-        A folder cannot be listed, or chunks are stored under other keys than the document declares.
+    Files beyond the array's shape are left out: no reader uses them.
     """
     meta, storage = array.meta, array.documents.storage
     if storage.can_list:
@@ -94,7 +89,7 @@ def places_to_decode(array: StoredArray) -> Iterator[StoredPlace]:
 
 
 def decode(file: StoredPlace) -> Decoded:
-    """Decode a file, piece by piece, so that memory is a piece (or a chunk, where one is larger)."""
+    """Decode a file region by region, so that memory is bounded by a small region or one chunk."""
     array, place, document = file
     meta, key = array.meta, file.key
     before = evidence(array.documents.storage, key) if document else None

@@ -1,8 +1,8 @@
-"""What of an image is written, never written, or damaged, by time and channel: from indexes and sizes alone.
+"""The state of an image by time and channel (written, unwritten or damaged), from indexes and sizes of files alone.
 
-No chunk is decoded, so that this takes as long as listing the files: see `lamella.ops.integrity.verify` for the
-pixels themselves. Whatever lamella was given to write is stored, zeros too; other writers leave out chunks that hold
-nothing but the fill value, and these count as never written.
+No chunk is decoded, so this takes as long as listing the files; see `lamella.ops.integrity.verify` for the pixels.
+lamella stores everything that is written, zeros too. Other writers leave out chunks of fill values, which count as
+unwritten.
 
 Layer: ops.
 """
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class ImageStatus:
-    """What of one image is stored. True when nothing of it is damaged.
+    """The state of one image. True if nothing is damaged.
 
     Attributes
     ----------
@@ -54,9 +54,9 @@ class ImageStatus:
     channels
         Names of its channels.
     problem
-        Why nothing can be said of it; empty when something can.
+        Why the state is unknown; empty if it is known.
     unread
-        Whether that is because it could not be looked at: a service or the system refused.
+        Whether the reason is that a service or the system refused to read it.
 
     Examples
     --------
@@ -73,7 +73,7 @@ class ImageStatus:
 
     @property
     def state(self) -> State:
-        """Of level 0; "damaged" where any level is, "unread" where any could not be looked at."""
+        """State of level 0; "damaged" if any level is, "unread" if any could not be read."""
         if self.unread or any(level.unread for level in self.levels):
             return "unread"
         if self.problem or any(level.state == "damaged" for level in self.levels):
@@ -90,7 +90,7 @@ class ImageStatus:
         return "\n".join(self.lines())
 
     def lines(self) -> Iterator[str]:
-        """Yield the text that ``lamella status`` prints: one line, and one for each part that is not written.
+        """Yield the text that ``lamella status`` prints: one line, and one for each region that is not written.
 
         Examples
         --------
@@ -146,14 +146,14 @@ class ImageStatus:
 
 @dataclass(frozen=True, repr=False)
 class StoreStatus:
-    """What of a store's images is stored. True when nothing is damaged, whether written yet or not.
+    """The state of a store's images. True if nothing is damaged, written or not.
 
     Attributes
     ----------
     name
         Of the store.
     images
-        Those that it holds, in order; label images behind the image they belong to.
+        Its images in order, each followed by its label images.
 
     Examples
     --------
@@ -225,13 +225,7 @@ _WORDS = {"missing": "never written", "partly": "partly written", "damaged": "da
 
 
 def position_status(position: Position) -> ImageStatus:
-    """Find what of an image is written, never written, or damaged.
-
-    Parameters
-    ----------
-    position
-        The image, or a label image.
-    """
+    """Return the state of an image or label image."""
     levels = []
     for path in position.dataset_paths:
         try:
@@ -252,12 +246,12 @@ def status(
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> StoreStatus:
-    """Find what of a store's images is written, never written, or damaged: by indexes and sizes, no chunk is decoded.
+    """Report for each image of a store what is written, unwritten or damaged, from indexes and sizes, without decoding.
 
     Parameters
     ----------
     path_or_node : path, URL, zarr store or node
-        An image, plate, row, well or collection. Label images are looked at too.
+        An image, plate, row, well or collection; label images are included.
     jobs : int, optional
         Number of workers; one per processor by default.
     executor : concurrent.futures.Executor, optional
@@ -274,7 +268,7 @@ def status(
     Raises
     ------
     StoreNotFoundError, MetadataError
-        There is no store, or its own document cannot be read. Faults of its members are told of them.
+        There is no store, or its own document cannot be read. Problems of its members are in the report.
 
     Examples
     --------
@@ -345,7 +339,7 @@ def _look(field_: _Field) -> tuple[int, list[ImageStatus]]:
 
 
 def _is_unread(fault: LamellaError) -> bool:
-    """Whether something could not be looked at, as opposed to having been found damaged."""
+    """Return whether a problem is that something could not be read, not that it is damaged."""
     return isinstance(fault, StorageError)
 
 
@@ -358,7 +352,7 @@ def _array_status(position: Position, level: str) -> ArrayStatus:
     found.unfinished = read_unfinished(meta.attributes)
     for place in stored_places(storage, array.path, meta):
         if any(k >= n for k, n in zip(place, meta.grid, strict=True)):
-            continue  # a killed call left it beyond the shape, where nobody reads
+            continue  # left by a killed call beyond the shape, where nothing is read
         file = look_at(storage, array.path, meta, place)
         if file is not None:
             found._add(file)
@@ -371,7 +365,7 @@ def _array_status(position: Position, level: str) -> ArrayStatus:
 
 def _stream_lines(stream: StreamRecord) -> Iterator[str]:
     if stream.open:
-        yield f"  stream: open at frame {stream.frames}, or its writer was killed; resume=True goes on there"
+        yield f"  stream: open at frame {stream.frames}, or its writer was killed; resume=True resumes there"
     dropped = sum(count for _, count in stream.skipped)
     if dropped:
         runs = ", ".join(
@@ -385,7 +379,7 @@ def _stream_lines(stream: StreamRecord) -> Iterator[str]:
 
 
 def _words(name: str, numbers: range) -> str:
-    """Spell a range as people do.
+    """Format a range in words.
 
     >>> _words("t", range(3, 7)), _words("c", range(2, 3))
     ('t 3 to 6', 'c 2')

@@ -1,8 +1,8 @@
 """Verification of a store: every document parsed and every chunk decoded, or every file compared with a manifest.
 
-Whether the metadata keep the rules of OME-NGFF is asked of `lamella.validate`; here it is whether all that is stored
-can be read. Flipped bits that a codec does not notice are found by a manifest alone. A verification that is cut short
-is resumed from a journal of the files that it has read (:mod:`lamella.ops.jobs.journal`).
+It shows whether all data can be read; `lamella.validate` checks the rules of OME-NGFF. Flipped bits that a codec does
+not notice are found by a manifest alone. An interrupted verification is resumed from a journal
+(:mod:`lamella.ops.jobs.journal`).
 
 Layer: ops.
 """
@@ -54,27 +54,27 @@ _DECODING = "decoding"
 
 @dataclass(frozen=True, repr=False)
 class VerifyReport:
-    """What a verification looked at and found. True when everything is whole.
+    """The result of a verification. True if nothing is damaged.
 
     Attributes
     ----------
     name
-        Of what was verified.
+        Of the verified store or node.
     documents, arrays, files
         Groups and arrays whose documents were parsed; arrays and files that were decoded or compared.
     nbytes
         Size of the files.
     damage
-        What is not whole.
+        The damage.
     added
-        Files that the manifest does not name; no damage.
+        Files that the manifest does not name; not damage.
     known
-        Files of these that an earlier call with the same record has found whole, and that are what they were then.
+        Number of files that an earlier call with the same journal has verified and that have not changed since.
     undecoded
-        Arrays of other programs, of data types or codecs that are not known here, as the texts of a table: their
-        documents were parsed, their files were not looked at, and they are no damage.
+        Arrays of other programs with unsupported data types or codecs, such as the texts of a table: their documents
+        were parsed, their files were skipped, and they do not count as damage.
     unread
-        What a service or the system refused to read: nothing is known of it.
+        Files that a service or the system refused to read: their state is unknown.
 
     Examples
     --------
@@ -125,7 +125,7 @@ class VerifyReport:
 
     @property
     def verdict(self) -> str:
-        """One line: the store, whether it is whole, and the numbers."""
+        """One line: the store, its state, and the numbers."""
         left = f", {counted(len(self.undecoded), 'array')} not decoded"
         whole = "whole where it was decoded" if self.undecoded else "all whole" if self.files else "no pixels"
         verdict = f"{len(self.damage)} damaged" if self.damage else "" if self.unread else whole
@@ -175,20 +175,20 @@ def verify(
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> VerifyReport:
-    """Read all that a store holds: parse its documents and decode its chunks, or compare its files with a manifest.
+    """Verify a store: parse its documents and decode its chunks, or compare its files with a manifest.
 
-    Memory is a piece of some MB (or a chunk, where one is larger) per worker, whatever the size of the store.
+    Each worker needs some MB of memory (or a chunk, if that is larger), for stores of any size.
 
     Parameters
     ----------
     path_or_node : path, URL, zarr store or node
-        What to verify, with all below it.
+        The root of the verification.
     manifest : path, optional
-        A file that `lamella.checksum` made: compare each file's checksum with it, and decode nothing.
+        A manifest of `lamella.checksum`: compare each file's checksum with it, and decode nothing.
     record : path, optional
-        A file, outside of the store, in which is kept which files are whole. A call that was cut short is finished by
-        the same call: it reads files that were not read, were damaged, or are not what they were then. The file is
-        removed at the end: the next verification reads everything, since what rots changes no date.
+        Path of a journal, outside of the store. The same call resumes an interrupted one: it reads files that were
+        not read, were damaged, or have changed. The journal is deleted at the end: the next verification reads
+        everything, because bits that rot change no date.
     jobs : int, optional
         Number of workers; one per processor by default.
     executor : concurrent.futures.Executor, optional
@@ -207,9 +207,9 @@ def verify(
     StoreNotFoundError
         There is no store.
     InvalidArgumentError
-        The manifest is none, or names nothing that is there; the record lies in the store or is of another.
+        `manifest` is not a manifest, or names no existing file; the journal is in the store, or of another store.
     StorageError
-        The record cannot be written.
+        The journal cannot be written.
 
     Examples
     --------
@@ -250,7 +250,7 @@ def verify(
 
 
 def _apart(report: VerifyReport) -> VerifyReport:
-    """Keep what could not be read apart from what is damaged."""
+    """Separate unreadable files from damaged ones."""
     damage = tuple(one for one in report.damage if not one.unread)
     return replace(report, damage=damage, unread=tuple(one for one in report.damage if one.unread))
 
@@ -272,7 +272,7 @@ def _decode_all(walk: _Verification, path: str, name: str, workers: Workers) -> 
 
 
 class _Verification:
-    """The walk through a store, and the tally of what was found."""
+    """The walk through a store, and the tally of its results."""
 
     def __init__(self, reader: StoreReader, progress: Count, journal: Journal[LocalFile] | None) -> None:
         self.reader = reader
@@ -293,7 +293,7 @@ class _Verification:
         for name in node.members:
             below = join(path, name)
             if not is_key(below):
-                continue  # a file of another program: no node has such a name
+                continue  # a file of another program: nodes do not have such names
             try:
                 is_folder = self.reader.storage.size(below) is None
             except LamellaError as fault:
@@ -303,7 +303,7 @@ class _Verification:
                 yield from self.places(below)
 
     def take(self, decoded: Decoded) -> None:
-        """Count a file that was decoded."""
+        """Count a decoded file."""
         self.files += 1
         self.nbytes += decoded.size
         if decoded.fault:
@@ -326,7 +326,7 @@ class _Verification:
             self.damage.append(Fault(path, one_line(fault), isinstance(fault, StorageError)))
 
     def _unknown(self, places: Iterator[StoredPlace], journal: Journal[LocalFile]) -> Iterator[StoredPlace]:
-        """Leave out, and count, the files that are known to be whole under the document that their array has."""
+        """Skip, and count, the files that the journal lists as undamaged under the array's current document."""
         document = ""
         for file in places:
             if not document:

@@ -1,4 +1,4 @@
-"""What can be mended in a store without guessing; plates rebuilt from what is on disk.
+"""Repairs of a store that need no guess, and plates rebuilt from the images in the store.
 
 Layer: ops.
 """

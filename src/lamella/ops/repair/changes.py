@@ -33,9 +33,9 @@ class Change:
     key
         Path of the document's file in the store.
     old, new
-        Its bytes; None where there is no file.
+        Its bytes; None without a file.
     rules
-        Ids of the rules that are mended.
+        Ids of the rules that are fixed.
     """
 
     key: str
@@ -45,7 +45,7 @@ class Change:
 
     @property
     def diff(self) -> str:
-        """The change as a unified diff of both documents, indented alike; empty where only the spacing differs.
+        """The change as a unified diff of both documents with equal indentation; empty if only the spacing differs.
 
         >>> print(Change("A/.zattrs", b'{"a": 1}', b'{"a": 2}', ("PL-07",)).diff)
         --- A/.zattrs
@@ -71,18 +71,15 @@ def _lines(data: bytes | None) -> list[str]:
         return []
     try:
         text = json.dumps(json.loads(data.decode("utf-8-sig")), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):  # damaged, or with comments: as it is
+    except (ValueError, RecursionError):  # damaged, or with comments: unchanged
         text = data.decode(errors="replace")
     return text.splitlines()
 
 
 def write_changes(storage: Storage, changes: Sequence[Change]) -> None:
-    """Replace the documents, each atomically, and none that another process changed since it was read.
+    """Replace the documents, each atomically.
 
-    Raises
-    ------
-    MetadataError
-        A document was changed meanwhile; those before it are written.
+    Raises MetadataError at a document that another process changed since it was read; those before it are written.
     """
     for change in changes:
         if change.new is None:
@@ -107,13 +104,7 @@ def _check_same(storage: Storage, change: Change) -> None:
 
 
 def backup_folder(storage: Storage, chosen: StrPath | None) -> str:
-    """Choose the folder for a backup: beside the store, never in it. Nothing is made yet.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The store is not local and no folder is chosen, or the folder is in the store or holds something.
-    """
+    """Choose the folder for a backup: beside the store, never in it. Nothing is created yet."""
     top = [storage.root, *groups_above(storage.root)][-1] if isinstance(storage, LocalStorage) else None
     if chosen is not None:
         folder = local_path(chosen, "the backup")
@@ -125,7 +116,7 @@ def backup_folder(storage: Storage, chosen: StrPath | None) -> str:
         return folder
     if top is None:
         raise InvalidArgumentError(
-            f"{storage.name} is no local store: say where the old documents are kept, with backup=."
+            f"{storage.name} is not a local store: set backup= to a folder for the old documents."
         )
     name = f"{top}.backup-{datetime.now():%Y-%m-%d-%H%M%S}"
     number, folder = 1, name
@@ -136,7 +127,7 @@ def backup_folder(storage: Storage, chosen: StrPath | None) -> str:
 
 
 def keep_backup(storage: Storage, changes: Sequence[Change], folder: str) -> None:
-    """Write the old documents under the keys that they have in the store, before any of them changes."""
+    """Write the old documents under their keys in the store, before any of them changes."""
     prefix = ""
     if isinstance(storage, LocalStorage):
         below = os.path.relpath(storage.root, [storage.root, *groups_above(storage.root)][-1])

@@ -1,4 +1,4 @@
-"""Drafts of documents: what a repair will write, before anything is written.
+"""Drafts of documents: the result of a repair, before anything is written.
 
 Layer: ops.
 """
@@ -22,13 +22,7 @@ if TYPE_CHECKING:
 
 
 class Drafts:
-    """New contents of documents by key, with the rules that they mend.
-
-    Parameters
-    ----------
-    storage
-        Of the store; it is read, never written.
-    """
+    """New contents of documents by key, with the rules that they fix. The storage is only read."""
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
@@ -36,11 +30,11 @@ class Drafts:
         self._rules: dict[str, tuple[str, ...]] = {}
 
     def reader(self) -> StoreReader:
-        """Return a reader of the store as it will be."""
+        """Return a reader of the store after the repair."""
         return StoreReader(self.storage, self.contents)
 
     def put(self, path: str, file: str, document: JSONObject | None, rules: tuple[str, ...]) -> None:
-        """Draft a document of a node; None takes it away."""
+        """Draft a document of a node; None removes it."""
         key = join(path, file)
         self.contents[key] = None if document is None else to_bytes(document, path, file)
         self._rules[key] = tuple(dict.fromkeys((*self._rules.get(key, ()), *rules)))
@@ -48,7 +42,7 @@ class Drafts:
     def put_attributes(
         self, path: str, attributes: JSONObject, zarr_format: int, rules: tuple[str, ...]
     ) -> None:
-        """Draft the attributes of a group, which need not be there yet."""
+        """Draft the attributes of a group, which may not exist yet."""
         node = self.reader().group(path)
         if zarr_format == 3:
             document = format_v3.group_document(attributes, node.documents.get(V3.group))
@@ -59,7 +53,7 @@ class Drafts:
             self.put(path, V2.group, dict(format_v2.GROUP_DOCUMENT), rules)
 
     def drop_copies(self, path: str, rules: tuple[str, ...]) -> None:
-        """Draft the removal of the consolidated metadata that a group keeps, where it keeps some."""
+        """Draft the removal of a group's consolidated metadata."""
         node = self.reader().group(path)
         if V2.consolidated in node.data:
             self.put(path, V2.consolidated, None, rules)
@@ -68,28 +62,25 @@ class Drafts:
             kept = {key: value for key, value in document.items() if key != "consolidated_metadata"}
             self.put(path, V3.group, kept, rules)
 
-    def changes(self, found: Collection[str]) -> tuple[Change, ...]:
-        """Give the changes in the order in which they are to be written: nothing is listed before it is there.
+    def changes(self, broken: Collection[str]) -> tuple[Change, ...]:
+        """Return the changes in the order of writing: nothing is listed before it exists.
 
-        Parameters
-        ----------
-        found
-            Rules that the store breaks: a mend for several rules tells only of those.
+        ``found`` are the rules that the store breaks: each change lists only those.
         """
         touched = {key.rpartition("/")[0] for key in self.contents}
         for path in dict.fromkeys(above for node in touched for above in [*ancestors(node), node]):
-            # Copies of documents that change would be stale from now on.
+            # Copies of changed documents would become stale.
             self.drop_copies(path, ("LM-08",))
         made = [
-            Change(key, self.storage.read(key), new, _told(self._rules[key], found))
+            Change(key, self.storage.read(key), new, _told(self._rules[key], broken))
             for key, new in sorted(self.contents.items(), key=_order)
         ]
         return tuple(change for change in made if change.old != change.new)
 
 
-def _told(rules: tuple[str, ...], found: Collection[str]) -> tuple[str, ...]:
-    """Leave out the rules that were not broken, where any was."""
-    return tuple(rule for rule in rules if rule in found) or rules
+def _told(rules: tuple[str, ...], broken: Collection[str]) -> tuple[str, ...]:
+    """Select the rules that were broken, if any were."""
+    return tuple(rule for rule in rules if rule in broken) or rules
 
 
 def _order(item: tuple[str, bytes | None]) -> tuple[bool, int, str]:

@@ -1,4 +1,4 @@
-"""Mends of images and labels: transformations, colours, windows, the list of labels, names of dimensions.
+"""Fixes of images and labels: transformations, colours, windows, the list of labels, names of dimensions.
 
 Layer: ops. No I/O.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lamella.ops.repair.mends import mends
+from lamella.ops.repair.fixes import fixes
 from lamella.spec.channels import channel_color
 from lamella.spec.rules.raw_json import array_axes, axis_names, datasets, multiscales
 from lamella.spec.rules.values import is_integer, is_number, numbers, objects
@@ -16,7 +16,7 @@ from lamella.spec.rules.values import is_integer, is_number, numbers, objects
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lamella.ops.repair.mends import Facts
+    from lamella.ops.repair.fixes import Facts
     from lamella.spec.rules import VersionTraits
     from lamella.types import JSON, JSONObject
 
@@ -28,9 +28,9 @@ _INTEGER = re.compile(r"(u?)int(8|16|32|64)")
 # -- transformations -----------------------------------------------------------------------------------------------
 
 
-@mends("CT-02", "CT-03", "CT-04", "CT-07", kinds=("image",))
+@fixes("CT-02", "CT-03", "CT-04", "CT-07", kinds=("image",))
 def order_transformations(ome: JSONObject, facts: Facts) -> None:
-    """Write one scale and then at most one translation that do what the list did, in the order of the list."""
+    """Write one scale and then at most one translation with the effect of the list, in its order."""
     if facts.traits.coordinate_systems:
         return
     for _, entry in multiscales(ome):
@@ -44,7 +44,7 @@ def order_transformations(ome: JSONObject, facts: Facts) -> None:
 
 
 def ordered(transformations: JSON, ndim: int) -> list[JSONObject] | None:
-    """Give the same transformation as one scale and at most one translation; None where that is so, or unknown.
+    """Return an equivalent scale and at most one translation; None if they are in this form, or unknown.
 
     Examples
     --------
@@ -83,16 +83,16 @@ def _product(one: Sequence[float], other: Sequence[float]) -> list[float]:
 
 
 def _whole(value: float) -> float:
-    """Write whole numbers as integers where that is shorter and the same."""
+    """Write whole numbers as integers if that is shorter and equal."""
     return int(value) if float(value).is_integer() and abs(value) < 2**53 else value
 
 
 # -- channels ------------------------------------------------------------------------------------------------------
 
 
-@mends("OM-02", kinds=("image",))
+@fixes("OM-02", kinds=("image",))
 def write_plain_colors(ome: JSONObject, facts: Facts) -> None:
-    """Write channel colors as six hex digits; where there is none, the usual one of the channel's name."""
+    """Write channel colors as six hex digits; a missing one is chosen from the channel's name."""
     for _, channel in _channels(ome):
         if "color" not in channel:
             if not facts.traits.coordinate_systems:  # optional in 0.6
@@ -105,9 +105,9 @@ def write_plain_colors(ome: JSONObject, facts: Facts) -> None:
             channel["color"] = "".join(2 * digit for digit in found.groups())
 
 
-@mends("OM-03", kinds=("image",))
+@fixes("OM-03", kinds=("image",))
 def complete_windows(ome: JSONObject, facts: Facts) -> None:
-    """Complete windows: min and max are the range of the data type, start and end where they are missing the same."""
+    """Complete windows: min and max are the range of the data type, and start and end are equal to them if missing."""
     bounds = dtype_range(facts.dtype)
     for _, channel in _channels(ome):
         stated = channel.get("window", {} if not facts.traits.coordinate_systems else None)
@@ -125,7 +125,7 @@ def complete_windows(ome: JSONObject, facts: Facts) -> None:
 
 
 def dtype_range(dtype: str) -> tuple[float, float] | None:
-    """Give the least and the largest value of an integer type; None for any other.
+    """Return the least and the largest value of an integer type; None for any other.
 
     >>> dtype_range("uint8"), dtype_range("int16"), dtype_range("float32")
     ((0, 255), (-32768, 32767), None)
@@ -145,18 +145,18 @@ def _channels(ome: JSONObject) -> list[tuple[int, JSONObject]]:
 # -- labels --------------------------------------------------------------------------------------------------------
 
 
-@mends("LB-01", "LB-02", kinds=("labels",))
+@fixes("LB-01", "LB-02", kinds=("labels",))
 def list_labels(ome: JSONObject, facts: Facts) -> None:
-    """List the label images that are there: those listed first, each once, then the others."""
+    """List the existing label images: those listed first, each once, then the others."""
     value = ome.get("labels")
     listed = value if isinstance(value, list) else []
     kept = [path for path in listed if isinstance(path, str) and path not in facts.lost]
-    # 0.4 leaves it to the writer which label images are listed.
+    # In 0.4 the writer decides which label images are listed.
     others = facts.unlisted if not isinstance(value, list) or facts.traits.wrapper else ()
     ome["labels"] = list(dict.fromkeys([*kept, *others]))
 
 
-@mends("LB-10", kinds=("label",))
+@fixes("LB-10", kinds=("label",))
 def write_byte_colors(ome: JSONObject, facts: Facts) -> None:
     """Write label colors as four integers from 0 to 255: fractions are scaled, others rounded and clipped."""
     del facts
@@ -164,7 +164,7 @@ def write_byte_colors(ome: JSONObject, facts: Facts) -> None:
     entries = [entry for _, entry in objects(label.get("colors"))] if isinstance(label, dict) else []
     values = [numbers(entry.get("rgba")) for entry in entries]
     parts = [part for rgba in values if rgba is not None for part in rgba]
-    # One label image has one way to write colors: fractions of 1 where some part is a fraction and none is above 1.
+    # One label image has one scale of colors: fractions of 1 if some value is a fraction and none is above 1.
     fractions = any(0 < part < 1 for part in parts) and all(0 <= part <= 1 for part in parts)
     for entry, rgba in zip(entries, values, strict=True):
         if rgba is None or len(rgba) not in (3, 4):
@@ -176,7 +176,7 @@ def write_byte_colors(ome: JSONObject, facts: Facts) -> None:
             entry["rgba"] = new
 
 
-@mends("LB-11", kinds=("label",))
+@fixes("LB-11", kinds=("label",))
 def keep_last_colors(ome: JSONObject, facts: Facts) -> None:
     """Keep the last color of a label, as readers should (LB-11)."""
     del facts
@@ -202,9 +202,9 @@ def keep_last_colors(ome: JSONObject, facts: Facts) -> None:
 def dimension_names(
     ome: JSONObject, path: str, stored: tuple[str | None, ...] | None, ndim: int, traits: VersionTraits
 ) -> list[str] | None:
-    """Give the names that an array of an image should have (ST-05); None where it has them, or nothing tells.
+    """Return the missing dimension names of an image's array (ST-05); None if they are right or unknown.
 
-    Names that are those of the axes in another order are left alone: the axes may be wrong (AX-12).
+    Names that are those of the axes in another order are left unchanged: the axes may be wrong (AX-12).
     """
     for _, entry in multiscales(ome):
         axes = array_axes(entry, traits)

@@ -1,4 +1,4 @@
-"""Planning a repair: a walk as ``validate`` makes it, with a draft for each document that can be mended.
+"""Planning a repair: the walk of ``validate``, with a draft for each document that can be fixed.
 
 Layer: ops.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lamella.ops.repair.fixes import Facts, fixed
 from lamella.ops.repair.images import dimension_names
-from lamella.ops.repair.mends import Facts, mended
 from lamella.ops.repair.plates import exchanged
 from lamella.ops.validation.walk import Inspection
 from lamella.spec.rules import VERSION_TRAITS
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lamella.ops.repair.documents import Drafts
-    from lamella.ops.repair.mends import Fields
+    from lamella.ops.repair.fixes import Fields
     from lamella.ops.validation.walk import Judged
     from lamella.ops.walk_store import ArrayNode, StoredNode
     from lamella.spec.rules import Kind, VersionTraits
@@ -42,13 +42,7 @@ _OME_KEYS = (
 
 
 class Planner:
-    """Drafts the mends of a store.
-
-    Parameters
-    ----------
-    drafts
-        Where the new documents go; what is drafted already counts as stored.
-    """
+    """Drafts the fixes of a store; a drafted document counts as stored."""
 
     def __init__(self, drafts: Drafts) -> None:
         self.drafts = drafts
@@ -57,18 +51,18 @@ class Planner:
         self._version: Callable[[], str | None] = lambda: None
 
     def plan(self, root: str) -> None:
-        """Draft the mends of everything at and below a root."""
-        inspection = Inspection(self._reader, self._mend)
+        """Draft the fixes of everything at and below a root."""
+        inspection = Inspection(self._reader, self._fix)
         self._version = lambda: inspection.version
         inspection.walk(root)
         for copies in inspection.copies:
             if copies.stale:
                 self.drafts.drop_copies(copies.path, ("LM-08",))
 
-    def _mend(self, judged: Judged) -> None:
+    def _fix(self, judged: Judged) -> None:
         node = judged.node
-        self._mend_comments(node)
-        # Of two versions or Zarr formats in one store, nobody knows which one is meant.
+        self._fix_comments(node)
+        # Of two versions or Zarr formats in one store, the right one is unknown.
         if judged.version != self._version() or judged.version not in VERSION_TRAITS or len(node.formats) > 1:
             return
         traits = VERSION_TRAITS[judged.version]
@@ -77,7 +71,7 @@ class Planner:
         attributes, rules = unwrapped(node.attributes, traits)
         ome = attributes.get("ome") if traits.wrapper else attributes
         if ome is None and judged.kind == "labels":
-            ome = {}  # what such a group says can be found out; of any other group nobody knows
+            ome = {}  # the content of such a group can be derived, that of other groups cannot
             rules += ("ST-02", "ST-03")
         if not isinstance(ome, dict):
             return
@@ -85,17 +79,17 @@ class Planner:
             self.drafts.put(node.path, V2.group, dict(format_v2.GROUP_DOCUMENT), ("ST-01",))
         facts = self._facts(judged, ome)
         for kind in _kinds(judged):
-            ome, more = mended(kind, ome, facts)
+            ome, more = fixed(kind, ome, facts)
             rules += more
         self._keep_fields(judged, ome)
         if rules:
             new = attributes | {"ome": ome} if traits.wrapper else ome
             self.drafts.put_attributes(node.path, new, traits.zarr_format, rules)
-        self._mend_arrays(judged, ome, traits)
+        self._fix_arrays(judged, ome, traits)
         if judged.kind == "plate":
-            self._mend_rows(judged, ome)
+            self._fix_rows(judged, ome)
 
-    def _mend_comments(self, node: StoredNode) -> None:
+    def _fix_comments(self, node: StoredNode) -> None:
         for fault in node.faults:
             if (
                 fault.rule == "ST-06"
@@ -126,7 +120,7 @@ class Planner:
         return Facts(judged.version, lost, swapped, tuple(judged.unlisted), fields, dtype)
 
     def _is_swapped(self, plate: str, path: str, judged: Judged) -> bool:
-        """Whether a lost well is in the store, and not listed, with row and column exchanged."""
+        """Return whether a missing well is in the store, unlisted, with row and column exchanged."""
         other = exchanged(path)
         return (
             path.count("/") == 1
@@ -135,7 +129,7 @@ class Planner:
         )
 
     def _keep_fields(self, judged: Judged, ome: JSONObject) -> None:
-        """Remember the images of a well, as it lists them now, for the counts of its plate."""
+        """Store the images of a well, as listed now, for the counts of its plate."""
         well = ome.get("well")
         if judged.kind != "well" or not isinstance(well, dict):
             return
@@ -147,9 +141,9 @@ class Planner:
 
     # -- arrays and rows -----------------------------------------------------------------------------------------------
 
-    def _mend_arrays(self, judged: Judged, ome: JSONObject, traits: VersionTraits) -> None:
+    def _fix_arrays(self, judged: Judged, ome: JSONObject, traits: VersionTraits) -> None:
         for path, array in judged.arrays.items():
-            self._mend_comments(array)
+            self._fix_comments(array)
             self._write_separator(array, traits)
             if array.facts is None or array.zarr_format != 3 or V3.group not in array.documents:
                 continue
@@ -170,15 +164,15 @@ class Planner:
                 self.drafts.put(array.path, V3.group, document, rules)
 
     def _write_separator(self, array: ArrayNode, traits: VersionTraits) -> None:
-        """Write the separator of chunk keys that the version wants, where all chunks are stored under such keys."""
+        """Write the separator of chunk keys of the version, if all chunks are stored under such keys."""
         wanted, document = traits.chunk_separator, array.documents.get(V2.array)
         if wanted != "/" or document is None or document.get("dimension_separator", ".") == wanted:
             return
         if self._reader.are_nested(array.path):
             self.drafts.put(array.path, V2.array, document | {"dimension_separator": wanted}, ("ST-04",))
 
-    def _mend_rows(self, judged: Judged, ome: JSONObject) -> None:
-        """Write the documents of row folders that hold wells."""
+    def _fix_rows(self, judged: Judged, ome: JSONObject) -> None:
+        """Write the documents of row folders with wells."""
         for row in dict.fromkeys(path.partition("/")[0] for path in judged.members):
             node = self._reader.group(join(judged.node.path, row))
             if node.zarr_format == 2 and V2.group not in node.data:
@@ -190,7 +184,7 @@ class Planner:
 
 
 def _kinds(judged: Judged) -> tuple[Kind, ...]:
-    """Say what a group is: a label image is an image, too."""
+    """Return the kinds of a group: a label image is an image, too."""
     return ("image", "label") if judged.kind == "label" else (judged.kind,)
 
 
@@ -205,14 +199,7 @@ def _listed(kind: Kind, ome: JSONObject) -> list[str]:
 
 
 def unwrapped(attributes: JSONObject, traits: VersionTraits) -> tuple[JSONObject, tuple[str, ...]]:
-    """Move metadata to the place where the version has them (ST-01, ST-03).
-
-    Returns
-    -------
-    attributes : dict
-        With the metadata in their place.
-    rules : tuple of str
-        What was mended.
+    """Move metadata to their location in the version (ST-01, ST-03); return the attributes and the fixed rules.
 
     Examples
     --------

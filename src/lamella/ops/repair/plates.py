@@ -1,4 +1,4 @@
-"""Mends of plates and wells: lists, indices and counts.
+"""Fixes of plates and wells: lists, indices and counts.
 
 Layer: ops. No I/O.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.ops.repair.mends import distinct, mends
+from lamella.ops.repair.fixes import distinct, fixes
 from lamella.ops.repair.reindex import recounted_acquisitions
 from lamella.spec.names import is_name
 from lamella.spec.rules import acquisition_ids
@@ -16,11 +16,11 @@ from lamella.spec.rules.values import is_integer, objects
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lamella.ops.repair.mends import Facts
+    from lamella.ops.repair.fixes import Facts
     from lamella.types import JSON, JSONObject
 
 
-@mends("PL-13", kinds=("plate",))
+@fixes("PL-13", kinds=("plate",))
 def list_wells_once(ome: JSONObject, facts: Facts) -> None:
     """List each well once."""
     del facts
@@ -39,18 +39,18 @@ def list_wells_once(ome: JSONObject, facts: Facts) -> None:
     plate["wells"] = kept
 
 
-@mends("PL-12", kinds=("plate",))
+@fixes("PL-12", kinds=("plate",))
 def exchange_swapped_paths(ome: JSONObject, facts: Facts) -> None:
-    """Exchange row and column in the paths of all wells, where the wells are all there under the exchanged paths."""
+    """Exchange row and column in the paths of all wells, if the wells exist under the exchanged paths."""
     paths = [path for path, _ in _wells(ome)]
     if paths and set(paths) == facts.swapped:
         for path, well in _wells(ome):
             well["path"] = exchanged(path)
 
 
-@mends("PL-06", "PL-07", kinds=("plate",))
+@fixes("PL-06", "PL-07", kinds=("plate",))
 def exchange_swapped_lines(ome: JSONObject, facts: Facts) -> None:
-    """Exchange the lists of rows and columns, where the paths of all wells name them the other way round."""
+    """Exchange the lists of rows and columns, if the paths of all wells name them the other way round."""
     del facts
     plate = _object(ome, "plate")
     names = {key: _names(plate.get(key)) for key in ("rows", "columns")}
@@ -63,15 +63,15 @@ def exchange_swapped_lines(ome: JSONObject, facts: Facts) -> None:
         plate["rows"], plate["columns"] = plate["columns"], plate["rows"]
 
 
-@mends("PL-12", kinds=("plate",))
+@fixes("PL-12", kinds=("plate",))
 def drop_lost_wells(ome: JSONObject, facts: Facts) -> None:
-    """Take wells off the list of which nothing is in the store; the last one stays."""
+    """Remove wells that are not in the store from the list; the last one stays."""
     _drop_lost(_object(ome, "plate"), "wells", facts)
 
 
-@mends("PL-06", "PL-07", kinds=("plate",))
+@fixes("PL-06", "PL-07", kinds=("plate",))
 def index_by_path(ome: JSONObject, facts: Facts) -> None:
-    """Write the indices of each well by its path, which is what is in the store; list its row and column."""
+    """Write the indices of each well from its path, which is its folder; list its row and column."""
     plate = _object(ome, "plate")
     places = {}
     for key in ("rows", "columns"):
@@ -80,7 +80,7 @@ def index_by_path(ome: JSONObject, facts: Facts) -> None:
             return
         places[key] = {name: place for place, name in reversed(list(enumerate(known)))}
     for path, well in _wells(ome):
-        if path in facts.lost:  # its row and column would be listed for a well that is not there
+        if path in facts.lost:  # its row and column would be listed for a missing well
             continue
         names = path.split("/")
         for (key, index), name in zip((("rows", "rowIndex"), ("columns", "columnIndex")), names, strict=True):
@@ -93,7 +93,7 @@ def index_by_path(ome: JSONObject, facts: Facts) -> None:
                 well[index] = places[key][name]
 
 
-@mends("WL-04", kinds=("plate",))
+@fixes("WL-04", kinds=("plate",))
 def list_acquisitions(ome: JSONObject, facts: Facts) -> None:
     """List the acquisitions that images name."""
     plate = _object(ome, "plate")
@@ -109,9 +109,9 @@ def list_acquisitions(ome: JSONObject, facts: Facts) -> None:
         plate["acquisitions"] = recounted_acquisitions(plate.get("acquisitions"), facts.fields)
 
 
-@mends("PL-09", "PL-10", kinds=("plate",))
+@fixes("PL-09", "PL-10", kinds=("plate",))
 def count_fields(ome: JSONObject, facts: Facts) -> None:
-    """Count the most fields of a well, for the plate and for each acquisition."""
+    """Write the maximum number of fields of a well, for the plate and for each acquisition."""
     plate = _object(ome, "plate")
     most = max(map(len, (facts.fields or {}).values()), default=0)
     if not plate or facts.fields is None or not most:
@@ -127,18 +127,18 @@ def _are_acquisitions(value: JSON) -> bool:
     )
 
 
-@mends("WL-03", kinds=("well",))
+@fixes("WL-03", kinds=("well",))
 def list_images_once(ome: JSONObject, facts: Facts) -> None:
-    """List each image once where it is repeated as it is; of two with other acquisitions nobody knows which counts."""
+    """List each image once if it is repeated identically; with different acquisitions, the right one is unknown."""
     del facts
     well = _object(ome, "well")
     if isinstance(well.get("images"), list):
         well["images"] = list(distinct(well["images"]))
 
 
-@mends("PL-12", kinds=("well",))
+@fixes("PL-12", kinds=("well",))
 def drop_lost_images(ome: JSONObject, facts: Facts) -> None:
-    """Take images off the list of which nothing is in the store; the last one stays."""
+    """Remove images that are not in the store from the list; the last one stays."""
     _drop_lost(_object(ome, "well"), "images", facts)
 
 
@@ -162,7 +162,7 @@ def _wells(ome: JSONObject) -> Iterator[tuple[str, JSONObject]]:
 
 
 def _names(lines: JSON) -> list[str] | None:
-    """Return the names of rows or columns; None where one of them has none."""
+    """Return the names of rows or columns; None if one of them has none."""
     entries = lines if isinstance(lines, list) else [None]
     names = [line["name"] for line in entries if isinstance(line, dict) and isinstance(line.get("name"), str)]
     return names if len(names) == len(entries) else None

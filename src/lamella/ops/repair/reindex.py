@@ -1,7 +1,7 @@
-"""``reindex``: the metadata of a plate and its wells, rebuilt from the images that are there.
+"""``reindex``: the metadata of a plate and its wells, rebuilt from the images in the store.
 
-Many jobs may each write the images of their own wells; one call at the end makes them a plate. What the old metadata
-know beyond that is kept: names, acquisitions, rows and columns without wells, and every unknown key.
+Many jobs may each write the images of their own wells; one call at the end lists them in the plate. Other content of
+the old metadata is kept: names, acquisitions, rows and columns without wells, and every unknown key.
 
 Layer: ops.
 """
@@ -33,15 +33,15 @@ _LETTERS = re.compile(r"[A-Za-z]+")
 
 @dataclass
 class PlateIndex:
-    """What a plate and its wells should say, by what is there.
+    """The metadata of a plate and its wells, from the images in the store.
 
     Attributes
     ----------
     version
         Of the images.
     groups
-        New attributes by path, in the order in which they are to be written: wells, rows, and the plate last, so that
-        no well is listed before it is there. Groups whose metadata are right already are left out.
+        New attributes by path, in the order of writing: wells, rows, and the plate last, so that no well is listed
+        before it exists. Groups with correct metadata are missing.
     wells
         Path of each well to the names of its images.
     """
@@ -52,7 +52,7 @@ class PlateIndex:
 
 
 def reindex(plate: Plate) -> None:
-    """Rebuild the metadata of a plate and its wells from what is there; see :meth:`Plate.reindex`."""
+    """Rebuild the metadata of a plate and its wells from the images in the store; see :meth:`Plate.reindex`."""
     plate.require_writable("reindex the plate")
     documents = plate.documents
     with documents.lock(plate.path):
@@ -64,26 +64,11 @@ def reindex(plate: Plate) -> None:
 def plan_index(
     storage: Storage, path: str, *, name: str | None = None, replace_damaged: bool = False
 ) -> PlateIndex:
-    """Find what the documents of a plate and its wells should say. Nothing is written.
+    """Plan the documents of a plate, which may not be a group yet, and of its wells. Nothing is written.
 
-    Parameters
-    ----------
-    storage
-        Of the store.
-    path
-        Of the plate in it. It need not be a group yet.
-    name
-        Where the store is: gives a plate without a name its name.
-    replace_damaged
-        Rebuild documents of the plate and of wells that cannot be read, instead of refusing. What only they knew is
-        lost then.
-
-    Raises
-    ------
-    InvalidArgumentError
-        No images are there, in folders ``row/column/image`` with alphanumeric names.
-    MetadataError
-        A document that has to be kept cannot be read, or the images are of several versions.
+    ``name`` is the location of the store, which also names a plate without a name. ``replace_damaged`` rebuilds
+    unreadable documents of the plate and its wells, instead of raising MetadataError; their other content is lost.
+    Images must be in folders ``row/column/image`` with alphanumeric names, and of one version.
     """
     try:
         return _plan_index(storage, path, name, replace_damaged)
@@ -136,7 +121,7 @@ def _plan_index(storage: Storage, path: str, name: str | None, replace_damaged: 
 
 
 def _folders(reader: StoreReader, path: str) -> list[str]:
-    """Names of folders that may be rows or columns: alphanumeric, and no array."""
+    """List the folders that may be rows or columns: alphanumeric, and not arrays."""
     if not reader.storage.can_list:
         raise InvalidArgumentError(
             f"{reader.storage.name} cannot list its folders, so a plate cannot be rebuilt from it."
@@ -145,7 +130,7 @@ def _folders(reader: StoreReader, path: str) -> list[str]:
 
 
 def _images(reader: StoreReader, well: StoredNode) -> dict[str, StoredNode]:
-    """Find the images of a well, in natural order; those that it lists may have any name."""
+    """Return the images of a well, in natural order; those that it lists may have any name."""
     listed = [entry.get("path") for _, entry in objects(_images_of(well.ome.get("well")))]
     found = {}
     for name in well.members:
@@ -163,7 +148,7 @@ def _images(reader: StoreReader, well: StoredNode) -> dict[str, StoredNode]:
 
 
 def _is_pending(image: StoredNode) -> bool:
-    """Tell whether a group is a position that waits for its first array."""
+    """Return whether a group is a position without its first array."""
     own = image.attributes.get("lamella") if isinstance(image.attributes, dict) else None
     return isinstance(own, dict) and "axes" in own
 
@@ -185,7 +170,7 @@ def _version(wells: dict[str, dict[str, StoredNode]], store: str) -> SpecVersion
 
 
 def _read(node: StoredNode, replace_damaged: bool) -> JSONObject:
-    """Give the attributes of a group, an empty object where there is no group yet."""
+    """Return the attributes of a group, an empty object if there is no group yet."""
     if node.unreadable:
         if replace_damaged:
             return {}
@@ -211,7 +196,7 @@ def _put(index: PlateIndex, path: str, node: StoredNode, new: JSONObject) -> Non
 
 
 def _only_acquisition(plate: JSONObject) -> int | None:
-    """Give the acquisition that an image must be of: the only one. Of several, nothing tells."""
+    """Return the only acquisition, to which every image must belong; None if there are several."""
     ids = [entry["id"] for _, entry in objects(plate.get("acquisitions")) if is_integer(entry.get("id"))]
     return int(ids[0]) if len(ids) == 1 else None
 
@@ -232,7 +217,7 @@ def _well(
 
 
 def _stated(part: JSONObject, version: SpecVersion) -> JSONObject:
-    """Give a part with the version key that it should have (VE-02), and without one that it should not (VE-04)."""
+    """Return a part with the version key that it should have (VE-02), or without it (VE-04)."""
     if VERSION_TRAITS[version.name].inner_versions:
         return {"version": version.name} | part | {"version": version.name}
     return {key: value for key, value in part.items() if key != "version"}
@@ -267,13 +252,13 @@ def _plate(
 
 
 def _lines(old: JSON, names: Iterable[str]) -> list[JSONObject]:
-    """Give the rows or columns in natural order: those known, wells or not (PL-04), and those that are new."""
+    """Return the rows or columns in natural order: the old ones, with or without wells (PL-04), and the new ones."""
     known = {entry["name"]: entry for _, entry in objects(old) if is_text(entry.get("name"))}
     return [known.get(name, {"name": name}) for name in sorted({*known, *names}, key=line_order)]
 
 
 def line_order(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key of rows and columns: ``"2"`` before ``"10"``, and ``"B"`` before ``"AA"``, as on plates of 1536 wells.
+    """Return the sort key of rows and columns: ``"2"`` before ``"10"``, and ``"B"`` before ``"AA"``.
 
     >>> sorted(["10", "AA", "2", "B", "A2"], key=line_order)
     ['2', '10', 'B', 'AA', 'A2']
@@ -284,9 +269,9 @@ def line_order(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def recounted_acquisitions(old: JSON, fields: dict[str, list[tuple[str, int | None]]]) -> list[JSONObject]:
-    """Give the acquisitions with their fields counted (PL-09), and those that only images name (WL-04).
+    """Return the acquisitions with their number of fields (PL-09), and those that only images name (WL-04).
 
-    An image without an acquisition is of the only one, where there is only one.
+    An image without an acquisition belongs to the only one, if there is one.
     """
     entries = [dict(entry) for _, entry in objects(old)]
     ids = [int(entry["id"]) for entry in entries if is_integer(entry.get("id"))]

@@ -1,8 +1,7 @@
-"""``repair``: mends what can be mended in the metadata of a store without guessing.
+"""``repair``: fixes metadata of a store if no guess is needed.
 
-A repair is planned first, as new contents of documents, and judged by ``validate`` as if it were done; then the old
-documents are kept beside the store, and each is replaced atomically. What each mend does is in
-:mod:`lamella.ops.repair.mends`.
+A repair is first planned, as new contents of documents, and validated as if it were done. Then the old documents are
+saved beside the store, and each is replaced atomically. The fixes are in :mod:`lamella.ops.repair.fixes`.
 
 Layer: ops. Pixels are never touched.
 """
@@ -42,20 +41,20 @@ _MOST_PASSES = 4
 
 @dataclass(frozen=True, repr=False)
 class RepairReport:
-    """A repair of a store, planned or done. True when nothing is wrong afterwards.
+    """A repair of a store, planned or done. True if nothing is wrong afterwards.
 
     Attributes
     ----------
     before
-        What was wrong.
+        Findings before the repair.
     after
-        What is wrong when it is done: found by reading the store again, or of a plan by judging it as if.
+        Findings after the repair: of the store, read again, or of a plan, as if it were done.
     changes
         The new contents of documents.
     written
         Whether they were written.
     backup
-        Folder of the old documents; None when none was replaced.
+        Folder of the old documents; None if none was replaced.
 
     Examples
     --------
@@ -76,7 +75,7 @@ class RepairReport:
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """Ids of the rules that are mended, in alphabetical order."""
+        """Ids of the rules that are fixed, in alphabetical order."""
         return tuple(sorted({rule for change in self.changes for rule in change.rules}))
 
     @property
@@ -89,9 +88,9 @@ class RepairReport:
 
     def __str__(self) -> str:
         if not self.changes:
-            return f"{self.before.store}: nothing that can be mended"
+            return f"{self.before.store}: nothing that can be fixed"
         count = len(self.changes)
-        done = "mended" if self.written else "to mend"
+        done = "fixed" if self.written else "to fix"
         text = f"{self.before.store}: {count} document{'' if count == 1 else 's'} {done} ({', '.join(self.rules)})"
         if self.backup is not None:
             text += f"; the old ones are in {self.backup}"
@@ -131,14 +130,14 @@ def repair(
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> RepairReport:
-    """Mend the metadata of a store as far as that can be done without guessing.
+    """Fix the metadata of a store as far as no guess is needed.
 
-    Lists of labels, indices and counts of plates, wells and images that are gone, names of dimensions, stale
-    consolidated metadata, colors, windows, version keys, the order of transformations; numbers written as text, paths
-    written as numbers, synonyms of units, the separator of chunk keys. Rows, columns, wells and names are never made
-    up: all that are listed afterwards were listed before, or are in the store. What nobody can know stays as it is,
-    and is in the report ``after``. The old documents are kept in ``<store>.backup-<date>``, beside the store, under
-    the keys that they have in it: copying them back undoes the repair.
+    Fixed are lists of labels; indices and counts of plates; missing wells and images; names of dimensions; stale
+    consolidated metadata; colors, windows, version keys and the order of transformations; numbers written as text,
+    paths written as numbers, synonyms of units and the separator of chunk keys. Rows, columns, wells and names are
+    never invented: everything listed afterwards was listed before, or is in the store. What cannot be known stays
+    unchanged, and the report ``after`` lists it. The old documents are saved in ``<store>.backup-<date>``, beside the
+    store, under their keys: copying them back undoes the repair.
 
     Parameters
     ----------
@@ -147,10 +146,10 @@ def repair(
     dry_run
         Only plan: nothing is written.
     reindex
-        First rebuild the metadata of the plate at the path, and of its wells, from the images that are there; there
-        need not be any yet, and damaged ones are replaced.
+        First rebuild the metadata of the plate at the path, and of its wells, from the images in the store. Missing
+        metadata is created, and damaged metadata replaced.
     backup
-        Another folder for the old documents; needed where the store is not local.
+        Another folder for the old documents; required if the store is not local.
     progress
         True shows a bar on the terminal. A function is called with the groups checked, 0 (the total is not known
         before the end), and "groups"; groups are counted again for each check of the store.
@@ -163,7 +162,7 @@ def repair(
     Returns
     -------
     RepairReport
-        What was changed, and what is left.
+        The changes, and the remaining findings.
 
     Raises
     ------
@@ -172,7 +171,7 @@ def repair(
     ReadOnlyError
         The node is open for reading (a PermissionError).
     InvalidArgumentError
-        ``reindex``, and there are no images; or a backup has no place (a ValueError).
+        ``reindex`` without images, or no folder for the backup (a ValueError).
     MetadataError
         Another process changed a document meanwhile (a ValueError).
 
@@ -210,7 +209,7 @@ def write_repair(
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> RepairReport:
-    """Do what a dry run planned for the same store; see `repair`."""
+    """Write a repair that a dry run planned for the same store; see `repair`."""
     storage, root, name = place_of(
         with_options(path_or_node, storage_options), read_only=False, follow_links=follow_links
     )
@@ -239,7 +238,7 @@ def _plan(
             drafts.put_attributes(path, attributes, index.version.zarr_format, ("LM-05",))
     for _ in range(
         _MOST_PASSES
-    ):  # what one fix brings to light, such as a well under its true path, is fixed too
+    ):  # repeats, since a fix may reveal other findings, such as those of a well under its true path
         before = dict(drafts.contents)
         Planner(drafts).plan(root)
         if drafts.contents == before:

@@ -9,18 +9,18 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from lamella.ops.repair.mends import mends
+from lamella.ops.repair.fixes import fixes
 from lamella.spec.rules.values import objects
 from lamella.spec.units import unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lamella.ops.repair.mends import Facts
+    from lamella.ops.repair.fixes import Facts
     from lamella.types import JSON, JSONObject
 
 _EACH = "*"
-"""A step of a path that stands for every entry of a list."""
+"""A step of a path that matches every entry of a list."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
@@ -28,104 +28,104 @@ _PARAMETERS = ("scale", "translation", "affine", "rotation")
 _EDGES = ("start", "end", "min", "max")
 
 
-@mends("CT-05", "CT-07", "CT-28", "CT-29", "CT-31", "CT-32", kinds=("image", "scene"), first=True)
+@fixes("CT-05", "CT-07", "CT-28", "CT-29", "CT-31", "CT-32", kinds=("image", "scene"), first=True)
 def write_transformations_as_numbers(ome: JSONObject, facts: Facts) -> None:
-    """Write the parameters of transformations as numbers where they are numbers in text."""
+    """Write the parameters of transformations as numbers if they are numbers in text."""
     del facts
     for owner in _owners_of_transformations(ome):
         for _, transformation in objects(owner.get("coordinateTransformations")):
             _write_parameters(transformation)
 
 
-@mends("OM-03", kinds=("image",), first=True)
+@fixes("OM-03", kinds=("image",), first=True)
 def write_windows_as_numbers(ome: JSONObject, facts: Facts) -> None:
-    """Write the edges of windows as numbers where they are numbers in text."""
+    """Write the edges of windows as numbers if they are numbers in text."""
     del facts
     for edge in _EDGES:
         _write_numbers(ome, ("omero", "channels", _EACH, "window", edge))
 
 
-@mends("PL-07", kinds=("plate",), first=True)
+@fixes("PL-07", kinds=("plate",), first=True)
 def write_indices_as_integers(ome: JSONObject, facts: Facts) -> None:
-    """Write the indices of wells as integers where they are integers in text."""
+    """Write the indices of wells as integers if they are integers in text."""
     del facts
     for key in ("rowIndex", "columnIndex"):
         _write_integers(ome, ("plate", "wells", _EACH, key))
 
 
-@mends("PL-08", "PL-09", "PL-10", kinds=("plate",), first=True)
+@fixes("PL-08", "PL-09", "PL-10", kinds=("plate",), first=True)
 def write_counts_as_integers(ome: JSONObject, facts: Facts) -> None:
-    """Write ids and times of acquisitions and counts of fields as integers where they are integers in text."""
+    """Write ids and times of acquisitions and counts of fields as integers if they are integers in text."""
     del facts
     for key in ("id", "maximumfieldcount", "starttime", "endtime"):
         _write_integers(ome, ("plate", "acquisitions", _EACH, key))
     _write_integers(ome, ("plate", "field_count"))
 
 
-@mends("WL-04", kinds=("well",), first=True)
+@fixes("WL-04", kinds=("well",), first=True)
 def write_acquisitions_as_integers(ome: JSONObject, facts: Facts) -> None:
-    """Write the acquisitions of images as integers where they are integers in text."""
+    """Write the acquisitions of images as integers if they are integers in text."""
     del facts
     _write_integers(ome, ("well", "images", _EACH, "acquisition"))
 
 
-@mends("LB-09", "LB-10", "LB-12", kinds=("label",), first=True)
+@fixes("LB-09", "LB-10", "LB-12", kinds=("label",), first=True)
 def write_label_values_as_integers(ome: JSONObject, facts: Facts) -> None:
-    """Write label values and the parts of their colors as numbers where they are numbers in text."""
+    """Write label values and the parts of their colors as numbers if they are numbers in text."""
     del facts
     for key in ("colors", "properties"):
         _write_integers(ome, ("image-label", key, _EACH, "label-value"))
     _write_numbers(ome, ("image-label", "colors", _EACH, "rgba", _EACH))
 
 
-@mends("BF-01", kinds=("bioformats2raw", "plate"), first=True)
+@fixes("BF-01", kinds=("bioformats2raw", "plate"), first=True)
 def write_layout_as_integer(ome: JSONObject, facts: Facts) -> None:
-    """Write the number of the layout of bioformats2raw as an integer where it is one in text."""
+    """Write the number of the layout of bioformats2raw as an integer if it is one in text."""
     del facts
     _write_integers(ome, ("bioformats2raw.layout",))
 
 
-@mends("MS-04", "CT-20", "CT-22", kinds=("image",), first=True)
+@fixes("MS-04", "CT-20", "CT-22", kinds=("image",), first=True)
 def write_dataset_paths_as_text(ome: JSONObject, facts: Facts) -> None:
-    """Write paths of datasets as text where they are integers, and those in their transformations."""
+    """Write paths of datasets as text if they are integers, and those in their transformations."""
     del facts
     level = ("multiscales", _EACH, "datasets", _EACH)
     _write_texts(ome, (*level, "path"))
     _write_texts(ome, (*level, "coordinateTransformations", _EACH, "input", "path"))
 
 
-@mends("WL-01", "WL-02", kinds=("well",), first=True)
+@fixes("WL-01", "WL-02", kinds=("well",), first=True)
 def write_image_paths_as_text(ome: JSONObject, facts: Facts) -> None:
-    """Write paths of images as text where they are integers."""
+    """Write paths of images as text if they are integers."""
     del facts
     _write_texts(ome, ("well", "images", _EACH, "path"))
 
 
-@mends("PL-01", "PL-02", kinds=("plate",), first=True)
+@fixes("PL-01", "PL-02", kinds=("plate",), first=True)
 def write_names_as_text(ome: JSONObject, facts: Facts) -> None:
-    """Write names of rows and columns as text where they are integers."""
+    """Write names of rows and columns as text if they are integers."""
     del facts
     for key in ("rows", "columns"):
         _write_texts(ome, ("plate", key, _EACH, "name"))
 
 
-@mends("LB-01", kinds=("labels",), first=True)
+@fixes("LB-01", kinds=("labels",), first=True)
 def write_label_paths_as_text(ome: JSONObject, facts: Facts) -> None:
-    """Write paths of label images as text where they are integers."""
+    """Write paths of label images as text if they are integers."""
     del facts
     _write_texts(ome, ("labels", _EACH))
 
 
-@mends("BF-05", kinds=("bioformats2raw",), first=True)
+@fixes("BF-05", kinds=("bioformats2raw",), first=True)
 def write_series_as_text(ome: JSONObject, facts: Facts) -> None:
-    """Write paths of series as text where they are integers."""
+    """Write paths of series as text if they are integers."""
     del facts
     _write_texts(ome, ("series", _EACH))
 
 
-@mends("AX-04", kinds=("image", "scene"), first=True)
+@fixes("AX-04", kinds=("image", "scene"), first=True)
 def write_names_of_units(ome: JSONObject, facts: Facts) -> None:
-    """Write the names of units of length and time where a synonym or a symbol stands for them."""
+    """Write the names of units of length and time instead of synonyms and symbols."""
     del facts
     owners = [ome, *(entry for _, entry in objects(ome.get("multiscales")))]
     owners += [system for owner in owners for _, system in objects(owner.get("coordinateSystems"))]
@@ -175,7 +175,7 @@ def _write_texts(ome: JSONObject, path: tuple[str, ...]) -> None:
 
 
 def _as_number(value: JSON) -> JSON:
-    """Return the number that a text says, an integer where it is whole; the value itself where it says none.
+    """Return the number in a text, an integer if it is whole; the value itself if it is not a number.
 
     >>> [_as_number(text) for text in ("1.0", " 0.65 ", "-2", "1e3", "one", "nan", "1e999", True)]
     [1, 0.65, -2, 1000, 'one', 'nan', '1e999', True]

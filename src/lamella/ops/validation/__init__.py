@@ -1,4 +1,4 @@
-"""What is wrong with a store, by the rules of the specification.
+"""Validation of a store against the rules of the specification.
 
 Layer: ops.
 """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 XML_FILE = "METADATA.ome.xml"
 
 _PIXELS = ("BinData", "BinaryOnly", "TiffData")
-"""Elements that OME-XML without pixels does not have."""
+"""Elements that are not allowed in OME-XML without pixels."""
 
 
 def visit_collection(inspection: Inspection, node: StoredNode) -> None:
@@ -33,7 +33,7 @@ def visit_collection(inspection: Inspection, node: StoredNode) -> None:
     ome = inspection.read_group(join(node.path, "OME"))
     if ome.exists:
         inspection.judge("ome", ome)
-    # OME-XML beside a group without a document is usual for 0.5 (A23): the folder is what counts.
+    # OME-XML beside a group without a document is usual for 0.5 (A23): the folder counts.
     series = ome.ome.get("series")
     listed = strings(series) if isinstance(series, list) else None
     plate = node.ome.get("plate")
@@ -130,7 +130,7 @@ def _judge_series_of_plate(
 
 
 def _judge_missing_plate(inspection: Inspection, node: StoredNode, images: list[str], version: str) -> None:
-    """Find the wells of a plate that the top group does not describe."""
+    """Report wells of a plate that the top group does not describe."""
     roots = {path.partition("/")[0] for path in images if "/" in path} or set(node.members) - set(images)
     for name in sorted(roots - {"OME"}):
         row = inspection.reader.group(join(node.path, name))
@@ -194,14 +194,14 @@ def _judge_xml(inspection: Inspection, node: StoredNode, images: list[str], vers
 
 
 def _described_plane(element: Element) -> tuple[int, ...] | None:
-    """Give height and width that the OME-XML states of an image."""
+    """Return height and width of an image in the OME-XML."""
     pixels = next(children(element, "Pixels"), None)
     texts = [] if pixels is None else [pixels.get(key, "") for key in ("SizeY", "SizeX")]
     return tuple(map(int, texts)) if texts and all(text.isdecimal() for text in texts) else None
 
 
 def _stored_plane(inspection: Inspection, path: str) -> tuple[int, ...] | None:
-    """Give height and width of the finest level of an image, whose axes end in y and x."""
+    """Return height and width of the finest level of an image, whose axes end in y and x."""
     image = inspection.reader.group(path)
     multiscale = next((entry for _, entry in objects(image.ome.get("multiscales"))), {})
     level = next((entry.get("path") for _, entry in objects(multiscale.get("datasets"))), None)
@@ -212,7 +212,7 @@ def _stored_plane(inspection: Inspection, path: str) -> tuple[int, ...] | None:
 
 
 def visit_scene(inspection: Inspection, node: StoredNode) -> None:
-    """Check a scene, and the images whose coordinate systems it brings together."""
+    """Check a scene, and the images of its coordinate systems."""
     version = inspection.admit(node)
     inspection.judge("scene", node)
     scene = node.ome.get("scene")

@@ -1,4 +1,4 @@
-"""Consolidated metadata: whether the copies that a group keeps still say what the documents below it say.
+"""Consolidated metadata: whether the copies in a group equal the documents below it.
 
 Layer: ops.
 """
@@ -15,25 +15,16 @@ if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject
 
 _V3_KEYS = ("node_type", "attributes", "shape", "data_type", "dimension_names")
-"""What is compared of a copy: writers spell out defaults of the rest."""
+"""Compared keys of a copy: writers add defaults of other keys."""
 
 
 class Copies:
-    """The copies of documents that one group keeps.
-
-    Parameters
-    ----------
-    path
-        Of the group.
-    zarr_format
-        Of the copies.
-    entries
-        Copies by the path of the document's file below the group.
+    """The copies of documents in one group, by the path of the document's file below the group.
 
     Attributes
     ----------
     stale
-        The first copy that differs, in words; empty while none does.
+        The first copy that differs, in words; empty if none does.
     """
 
     def __init__(self, path: str, zarr_format: int, entries: dict[str, JSON]) -> None:
@@ -62,7 +53,7 @@ class Copies:
                 self._tell(f"{file} of {below!r} is another")
 
     def finish(self, reader: StoreReader) -> None:
-        """Compare the copies of nodes that the walk did not meet."""
+        """Compare the copies of nodes that the walk has not visited."""
         for key in self._entries:
             below = key if self._format == 3 else key.rpartition("/")[0]
             path = join(self.path, below)
@@ -83,7 +74,7 @@ def _same(zarr_format: int, copy: JSON, document: JSONObject) -> bool:
     if not isinstance(copy, dict):
         return False
     if zarr_format == 2:
-        # zarr-python notes in the copy of a group that it has copies too, which its document does not say.
+        # zarr-python adds a key about copies to the copy of a group, which its document does not have.
         return {key: value for key, value in copy.items() if key != "consolidated_metadata"} == document
     return all(_value(copy, key) == _value(document, key) for key in _V3_KEYS)
 
@@ -94,7 +85,7 @@ def _value(document: JSONObject, key: str) -> JSON:
 
 
 def copies_of(node: StoredNode) -> Copies | None:
-    """Find the copies that a group keeps: in ``.zmetadata`` or inside its ``zarr.json``; None where there are none."""
+    """Return the copies in a group: in ``.zmetadata`` or inside its ``zarr.json``; None if there are none."""
     if node.zarr_format == 3:
         kept = node.documents.get(V3.group, {}).get("consolidated_metadata")
     else:

@@ -1,6 +1,6 @@
-"""What ``validate --pixels`` reads: every stored chunk and shard, and the pyramids that say how they were made.
+"""The pixel checks of ``validate --pixels``: every stored chunk and shard, and pyramids with a known method.
 
-Memory is a piece per worker, or a chunk where one is larger, whatever the size of the arrays.
+Each worker needs memory for a small region, or one chunk if that is larger, for arrays of any size.
 
 Layer: ops.
 """
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class Step(NamedTuple):
-    """A box of a level, to be compared with the level before."""
+    """A region of a level, to be compared with the level before."""
 
     fine: StoredArray
     coarse: StoredArray
@@ -53,14 +53,8 @@ class Step(NamedTuple):
 def check_pixels(inspection: Inspection, workers: Workers, progress: Count) -> None:
     """Decode every chunk of every image of an inspection, and compare its pyramids.
 
-    Parameters
-    ----------
-    inspection
-        Done with the documents; findings and notes are added to it.
-    workers
-        What does the work.
-    progress
-        Counts the bytes of the files that were decoded.
+    The documents were inspected before; findings and notes are added to the inspection. ``progress`` counts the bytes
+    of the decoded files.
     """
     damaged: set[str] = set()
     opened: dict[str, StoredArray] = {}
@@ -93,7 +87,7 @@ def _decode(
 
     try:
         run(decode, places_to_decode(array), workers, done=note)
-    except LamellaError as fault:  # the codec is unknown, or the folder cannot be listed
+    except LamellaError as fault:  # the codec is unsupported, or the folder cannot be listed
         told.append(one_line(fault))
     for found in told:
         damaged.add(array.path)
@@ -136,7 +130,7 @@ def _compare_image(
             text = (
                 f"its pyramid was made by {describe(made)}"
                 if made
-                else "nothing says how its pyramid was made"
+                else "its metadata do not name the method of its pyramid"
             )
             inspection.notes.append((image.node.path, f"{text}: the levels were not compared"))
             continue
@@ -167,7 +161,7 @@ def _compare_levels(
     factors = _factors(fine.meta, coarse.meta, scales[0], scales[1])
     if factors is None or fine.meta.dtype != coarse.meta.dtype:
         inspection.findings.append(
-            _differs(paths[1], f"shape {list(coarse.meta.shape)} is no level of {list(fine.meta.shape)}")
+            _differs(paths[1], f"shape {list(coarse.meta.shape)} is not a level of {list(fine.meta.shape)}")
         )
         return
     faults: list[str] = []
@@ -208,7 +202,7 @@ def _steps(fine: StoredArray, coarse: StoredArray, factors: Shape, method: Metho
 
 
 def _compare(step: Step) -> str:
-    """Say where a box of a level is not what the level before makes it; nothing where it is."""
+    """Describe the first voxel of a region that differs from the recomputed level; empty if none does."""
     source = step.fine.read(enlarge(step.box, step.factors, step.fine.meta.shape))
     wanted = downsample(source, step.factors, step.method)
     stored = step.coarse.read(step.box)

@@ -1,4 +1,4 @@
-"""The walk of ``validate`` through plates and wells (PL-12, WL-01, PL-09, PL-10, and what is there but not listed).
+"""The walk of ``validate`` through plates and wells (PL-12, WL-01, PL-09, PL-10, and unlisted members).
 
 Layer: ops.
 """
@@ -68,7 +68,7 @@ def _visit_listed(
 def _visit_rows(
     inspection: Inspection, judged: Judged, plate: JSONObject, acquisitions: Collection[int]
 ) -> None:
-    """Check the row groups, and the wells that are there but not listed."""
+    """Check the row groups, and unlisted wells."""
     listed_rows = {
         entry["name"] for _, entry in objects(plate.get("rows")) if isinstance(entry.get("name"), str)
     }
@@ -123,10 +123,10 @@ def _judge_row(inspection: Inspection, judged: Judged, row: StoredNode, wells: i
 def visit_well(
     inspection: Inspection, node: StoredNode, acquisitions: Collection[int] | None
 ) -> Fields | None:
-    """Check a well and its images; returns them, or None where the well cannot be read."""
+    """Check a well and its images; return them, or None if the well cannot be read."""
     from lamella.ops.validation.walk import Judged
 
-    if not node.exists:  # a folder of images that nobody made a well yet: its plate tells
+    if not node.exists:  # a folder of images that is not a well yet: its plate reports it
         for name in node.members:
             image = inspection.read_group(join(node.path, name))
             if "multiscales" in image.ome:
@@ -197,7 +197,7 @@ def _holds_images(inspection: Inspection, node: StoredNode) -> bool:
 
 
 def most_fields(fields: Mapping[str, Fields | None]) -> tuple[int, dict[int, int]] | None:
-    """Count the most fields of any well, in all and of each acquisition; None where a well cannot be read.
+    """Return the maximum number of fields of a well, in all and of each acquisition; None for an unreadable well.
 
     >>> most_fields({"A/1": [("0", 0), ("1", 0)], "A/2": [("0", 1)]})
     (2, {0: 2, 1: 1})

@@ -1,7 +1,7 @@
-"""``validate``: what is wrong with a store, by every rule that its files can show.
+"""``validate``: check a store by every rule that its files can show.
 
-The report, and the operation that makes one. How the store is walked is in :mod:`lamella.ops.validation.walk`; what the
-rules say is in :mod:`lamella.spec.rules` and, for damage, in :mod:`lamella.spec.rules.own`.
+The report, and the operation that returns it. :mod:`lamella.ops.validation.walk` walks through the store; the rules are
+in :mod:`lamella.spec.rules` and, for damage, in :mod:`lamella.spec.rules.own`.
 
 Layer: ops.
 """
@@ -41,22 +41,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class ValidationReport:
-    """What is wrong with a store. True where nothing is.
+    """The findings in a store. True if there are none.
 
     Attributes
     ----------
     store
-        Where it is.
+        Its path or URL.
     version
-        OME-NGFF version of the store; None where nothing tells.
+        OME-NGFF version of the store; None if unknown.
     findings
         All findings, by node.
     notes
-        Node and text of what could not be checked, such as pyramids that do not say how they were made.
+        Node and text of checks that were impossible, such as pyramids with an unknown method.
     nodes
-        Number of groups that were judged.
+        Number of groups that were checked.
     strict
-        Whether a broken SHOULD makes the report false, too.
+        Whether a broken SHOULD also makes the report false.
 
     Examples
     --------
@@ -87,12 +87,12 @@ class ValidationReport:
 
     @property
     def readable(self) -> bool:
-        """Whether there was anything to judge."""
+        """Whether there was anything to check."""
         return self.nodes > 0
 
     @property
     def valid(self) -> bool:
-        """Whether no MUST is broken, in a store where there was something to judge."""
+        """Whether no MUST is broken, in a store with something to check."""
         return self.readable and not any(finding.level == "MUST" for finding in self.findings)
 
     @property
@@ -139,7 +139,7 @@ class ValidationReport:
     def verdict(self) -> str:
         """One line: the store, its version, and the numbers."""
         if not self.readable:
-            return f"{self.store}: nothing here can be judged as OME-NGFF"
+            return f"{self.store}: nothing here is OME-NGFF"
         counts = self.counts
         numbers = ", ".join(f"{counts[level]} {level}" for level in counts if counts[level])
         groups = f"{self.nodes} group{'' if self.nodes == 1 else 's'}"
@@ -185,24 +185,24 @@ def validate(
 ) -> ValidationReport:
     """Check a store by the rules of its OME-NGFF version: 0.4, 0.5 or 0.6.
 
-    Images, labels, plates, wells, bioformats2raw collections and scenes are walked from any root: the store, or a
-    group inside one. Metadata documents are read once each. Damage does not stop the walk and raises nothing: it is
-    a finding, of the rule that it breaks or of a rule of lamella (``LM-``, see
-    ``lamella.spec.rules.own.OWN_RULES``). Nothing is written.
+    Images, labels, plates, wells, bioformats2raw collections and scenes are walked from any root: the store, or a group
+    inside one. Metadata documents are read once each. Damage does not stop the walk and raises nothing: it is a
+    finding, of the broken rule or of a rule of lamella (``LM-``, see ``lamella.spec.rules.own.OWN_RULES``). Nothing is
+    written.
 
     Parameters
     ----------
     path_or_node
         Path or URL of a store or of a group in one, a zarr-python store, or an open node.
     strict
-        Count a broken SHOULD as a fault: the report is true only when there is no finding at all.
+        Count a broken SHOULD as well: the report is true only without any finding.
     pixels
-        Also decode every chunk, and compare each level of a pyramid that lamella made with the level before it.
-        Reads all pixels.
+        Also decode every chunk, and compare each level of lamella's pyramids with the level before it. Reads all
+        pixels.
     jobs
         Number of workers for the pixels; one per processor by default.
     executor
-        Where to decode the pixels, instead of threads of this process: any ``concurrent.futures.Executor``.
+        Decodes the pixels instead of threads of this process: any ``concurrent.futures.Executor``.
     progress
         True shows a bar on the terminal. A function is called with the groups checked, 0 (the total is not known
         before the end), and "groups"; then with the bytes of pixels decoded, 0, and "bytes".
@@ -249,7 +249,7 @@ def validate(
 def inspect(
     reader: StoreReader, root: str, progress: Progress | None, *, keep_images: bool = False
 ) -> Inspection:
-    """Check all documents from a root on, and report each group that is done."""
+    """Check all documents from a root on, and report each finished group."""
     count = Count(progress, "groups")
     inspection = Inspection(reader, lambda _: count.add(), keep_images=keep_images)
     inspection.walk(root)
@@ -257,8 +257,8 @@ def inspect(
 
 
 def report_of(inspection: Inspection, name: str, *, strict: bool = False) -> ValidationReport:
-    """Give the report of an inspection that is done."""
-    findings = dict.fromkeys(inspection.findings)  # a node that is reached twice is told once
+    """Return the report of a finished inspection."""
+    findings = dict.fromkeys(inspection.findings)  # a node that is reached twice is reported once
     order = {node: natural_order(node) for node in {finding.node for finding in findings}}
     return ValidationReport(
         name,
@@ -273,19 +273,9 @@ def report_of(inspection: Inspection, name: str, *, strict: bool = False) -> Val
 def place_of(
     path_or_node: StrPath | Store | NGFFNode, *, read_only: bool = True, follow_links: bool = False
 ) -> tuple[Storage, str, str]:
-    """Find the storage, the path in it and the name of what a caller gave.
-
-    Raises
-    ------
-    StoreNotFoundError
-        There is nothing at the path.
-    InvalidArgumentError
-        An array was given.
-    """
+    """Return the storage, the path in it and the name of a caller's argument."""
     if isinstance(path_or_node, ImageArray):
-        raise InvalidArgumentError(
-            f"{path_or_node!r} is an array: give the image that holds it, or its path."
-        )
+        raise InvalidArgumentError(f"{path_or_node!r} is an array: use its image, or the path of the image.")
     if isinstance(path_or_node, NGFFNode):
         return path_or_node.documents.storage, path_or_node.path, str(path_or_node.node_path)
     storage = open_storage(path_or_node, read_only=read_only, follow_links=follow_links, must_exist=True)

@@ -1,10 +1,9 @@
 """The walk of ``validate``: from any root through images, labels, plates, wells and collections.
 
-Every group is read once, judged by the rules of the version that it states, and its members are walked: those that it
-lists and those that are there. What is special to plates is in :mod:`lamella.ops.validation.plate`, to collections and
-scenes in :mod:`lamella.ops.validation.collection`.
+Every group is read once and checked by the rules of the version that it states. Its members are walked, listed or not.
+Plates are in :mod:`lamella.ops.validation.plate`, collections and scenes in :mod:`lamella.ops.validation.collection`.
 
-Layer: ops. Raises nothing for what a store holds.
+Layer: ops. Raises nothing for the content of a store.
 """
 
 from __future__ import annotations
@@ -31,35 +30,35 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 _DEPTH = 4
-"""How many groups without metadata are walked through, one in another."""
+"""Maximum depth of nested groups without metadata."""
 
 _HOLDERS = {"plate", "bioformats2raw.layout", "well"}
-"""What says of a group which members it has."""
+"""Keys by which a group lists its members."""
 
 _ARRAY_RULES_OF_ALL = ("MS-04", "MS-06")
-"""What is judged of images of a version that has no rules here."""
+"""Rules that apply to images of a version without rules here."""
 
 
 @dataclass
 class Judged:
-    """A group that was judged, with what only a walk can know of it.
+    """A checked group, with facts that only a walk can know.
 
     Attributes
     ----------
     kind
-        What the group is; a label image is of kind ``"label"``.
+        Kind of the group; a label image is of kind ``"label"``.
     node
-        What is stored.
+        The stored node.
     version
-        The version by whose rules it was judged.
+        The version whose rules were applied.
     arrays
         Of an image: its levels by dataset path.
     members
-        Of a well or a labels group: the listed images that are there. Of a plate: its listed wells that are there.
+        Of a well, a labels group or a plate: the listed members that exist.
     unlisted
-        Of the same: those that are there and not listed.
+        Of a well or a labels group: members that exist and are not listed.
     fields
-        Of a plate: path and acquisition of each image of each listed well; None for a well that cannot be read.
+        Of a plate: path and acquisition of each image of each listed well; None for an unreadable well.
     """
 
     kind: Kind
@@ -74,21 +73,15 @@ class Judged:
 class Inspection:
     """One walk of a store.
 
-    Parameters
-    ----------
-    reader
-        Of the store.
-    on_group
-        Called with each group when it and all below it are judged.
-    keep_images
-        Keep the images for those who read pixels.
+    ``on_group`` is called with each group after it and everything below it. ``keep_images`` collects the images for
+    checks of pixels.
 
     Attributes
     ----------
     findings, notes, judged, version
-        What a report is made of.
+        The content of a report.
     images
-        The images, where they are kept.
+        The images, if they are collected.
     """
 
     def __init__(
@@ -124,7 +117,7 @@ class Inspection:
         level: Level | None = None,
         version: str | None = None,
     ) -> None:
-        """Add a finding of a rule of the specification, where the version has that rule."""
+        """Add a finding of a rule of the specification, if the version has that rule."""
         version = version or self.version or ""
         if version not in RULES[rule].versions:
             return
@@ -142,7 +135,7 @@ class Inspection:
     # -- reading -------------------------------------------------------------------------------------------------
 
     def read_group(self, path: str) -> StoredNode:
-        """Read a group; what is wrong with its documents is told here."""
+        """Read a group, and report problems of its documents."""
         node = self.reader.group(path)
         if path not in self._seen:
             self._seen.add(path)
@@ -152,7 +145,7 @@ class Inspection:
         return node
 
     def read_array(self, path: str, zarr_format: int | None) -> ArrayNode:
-        """Read an array; what is wrong with its document is told here."""
+        """Read an array, and report problems of its document."""
         array = self.reader.array(path, zarr_format)
         if path in self._seen:
             return array
@@ -168,7 +161,7 @@ class Inspection:
     def _tell_faults(self, node: StoredNode) -> None:
         for fault in node.faults:
             if fault.is_link and fault.found in self._links:
-                continue  # told of a node above
+                continue  # reported for a node above
             if fault.is_link:
                 self._links.add(fault.found)
             if fault.rule == "ST-06":
@@ -190,7 +183,7 @@ class Inspection:
             self.find_own(
                 "LM-02",
                 node.path,
-                f"documents of Zarr v2 and v3 lie side by side; the v{node.zarr_format} ones are judged",
+                f"documents of Zarr v2 and v3 lie side by side; the v{node.zarr_format} ones are checked",
                 "remove those of one format",
             )
 
@@ -204,14 +197,14 @@ class Inspection:
     # -- walking -------------------------------------------------------------------------------------------------
 
     def walk(self, path: str) -> None:
-        """RuleContext everything from a root."""
+        """Check everything from a root."""
         node = self.read_group(path)
         if node.exists:
             self.version = self._version(node)
         if node.kind == "array":
             self.find_own("LM-06", path, "an array is stored here", "give the image group that holds it")
             return
-        # Without a document this may be any folder: it is walked only where it is the row of a plate.
+        # Without a document this may be any folder: only rows of a plate are walked.
         if node.exists or any("well" in self.reader.group(join(path, name)).ome for name in node.members):
             self.visit(node)
         for copies in self.copies:
@@ -236,14 +229,14 @@ class Inspection:
             return node.version
         if node.zarr_format != 3 or not isinstance(node.attributes, dict):
             return node.stated_version or "unknown"
-        # An unknown version is a finding of ST-07. The other rules are those of the store, or of the group's form.
+        # An unknown version is a finding of ST-07; other rules are those of the store's version or the group's form.
         if self.version in VERSION_TRAITS and VERSION_TRAITS[self.version].zarr_format == 3:
             return self.version
         unversioned = {key: value for key, value in node.ome.items() if key != "version"}
         return detect(3, {"ome": unversioned}).name
 
     def visit(self, node: StoredNode, *, depth: int = 0) -> None:
-        """Check a group by what its document says it is, and walk on."""
+        """Check a group by the kind in its document, and walk on."""
         ome = node.ome
         if "plate" in ome:
             plate.visit_plate(self, node)
@@ -264,7 +257,7 @@ class Inspection:
                     self.visit(child, depth=depth + 1)
 
     def judge(self, kind: Kind, node: StoredNode, *, acquisitions: Collection[int] | None = None) -> str:
-        """Check a document, once for each kind that it is; returns the version by which it was judged."""
+        """Check a document, once for each of its kinds; return the version of the rules."""
         version = self._node_version(node)
         if node.unreadable:
             return version
@@ -276,7 +269,7 @@ class Inspection:
         return version
 
     def admit(self, node: StoredNode) -> str:
-        """Count a group, and judge what holds for groups of any kind; returns its version."""
+        """Count a group, and check the rules for groups of any kind; return its version."""
         version = self._node_version(node)
         if node.unreadable or node.path in self._admitted:
             return version
@@ -316,7 +309,7 @@ class Inspection:
         if self.version is None or node.stated_version is not None:
             return self._version(node)
         found = self._version(node)
-        # 0.1 to 0.3 are told by their documents; all else has the version of the store.
+        # The documents of 0.1 to 0.3 state their version; all others have the version of the store.
         if found in VERSION_TRAITS and self.version in VERSION_TRAITS:
             same = VERSION_TRAITS[found].zarr_format == VERSION_TRAITS[self.version].zarr_format
             return self.version if same else found
@@ -325,7 +318,7 @@ class Inspection:
     # -- images --------------------------------------------------------------------------------------------------
 
     def visit_image(self, node: StoredNode, *, label: bool = False, parent: Judged | None = None) -> None:
-        """RuleContext an image or label image with its arrays, and its labels; once, however often it is listed."""
+        """Check an image or label image with its arrays and labels; once, even if it is listed several times."""
         if node.path in self._admitted:
             return
         version = self.admit(node)
@@ -345,7 +338,7 @@ class Inspection:
             self._judge_keys(judged)
         if "labels" in node.names if node.names is not None else not node.unreadable:
             labels = self.read_group(join(node.path, "labels"))
-            # A folder of that name which is no node may be one of the user's own; a listed array is a level.
+            # A folder of that name that is not a node may belong to the user; a listed array is a level.
             if (labels.exists or _has_groups(self, labels)) and labels.kind != "array":
                 self.visit_labels(labels, judged)
         self.done(judged)
@@ -363,11 +356,11 @@ class Inspection:
             if version not in VERSION_TRAITS and finding.rule not in _ARRAY_RULES_OF_ALL:
                 continue
             if finding.rule == "MS-04" and self._is_damaged(judged, finding):
-                continue  # it is there, and LM-01 or LM-07 says what is wrong with it
+                continue  # it exists, and LM-01 or LM-07 describes the problem
             self.findings.append(finding)
 
     def _judge_keys(self, judged: Judged) -> None:
-        """RuleContext where the chunks of the levels lie; who decodes them does that himself."""
+        """Check the locations of the levels' chunks; the check of pixels does this itself."""
         for array in judged.arrays.values():
             key = self.reader.foreign_key(array)
             if key is not None and array.meta is not None:
@@ -429,7 +422,7 @@ class Inspection:
     def _unlisted_images(
         self, node: StoredNode, path: str, listed: set[str], depth: int
     ) -> list[tuple[str, StoredNode]]:
-        """Find the label images that are there and not listed, also in groups between."""
+        """Return the label images that exist and are not listed, also in groups between."""
         found = []
         for name in node.members:
             where = join(path, name)
@@ -456,7 +449,7 @@ class Inspection:
                 )
 
     def done(self, judged: Judged) -> None:
-        """Hand a group to whoever asked for them."""
+        """Pass a finished group to the callback."""
         if self.on_group is not None:
             self.on_group(judged)
 
