@@ -457,7 +457,7 @@ def test_a_read_only_source_is_not_replaced(image):
 
 
 def test_a_store_in_memory_is_not_replaced(image):
-    refused(InvalidArgumentError, "no local folder", MemoryStore(), "0.5")
+    refused(InvalidArgumentError, "not a local folder", MemoryStore(), "0.5")
 
 
 @pytest.mark.parametrize("to", ["0.3", "0.7"])

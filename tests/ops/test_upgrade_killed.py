@@ -266,9 +266,9 @@ def test_a_half_written_store_of_another_command_is_refused(tmp_path):
     path = build_image(tmp_path / "in.zarr", "0.4")
     expected = pixels(path)
     kill(COPY, 9, "after", "upgrade", path, "0.5")
-    with pytest.raises(InvalidArgumentError, match=r"half written by another command.*upgrade.*0\.5"):
+    with pytest.raises(InvalidArgumentError, match=r"unfinished store of another command.*upgrade.*0\.5"):
         lamella.rechunk(path, chunks=(1, 5, 5))
-    with pytest.raises(InvalidArgumentError, match="half written by another command"):
+    with pytest.raises(InvalidArgumentError, match="unfinished store of another command"):
         lamella.upgrade(path, "0.6")
     lamella.upgrade(path, "0.5")
     check_same_pixels(pixels(path), expected)

@@ -1,4 +1,4 @@
-"""Plates as wholes: copies, members, tables.
+"""Operations on whole plates: copies, members, tables, and functions over positions.
 
 Layer: ops.
 """

@@ -1,4 +1,4 @@
-"""The acquisitions of a plate that is made from positions of others: kept, and merged without clashes.
+"""Acquisitions of a plate that is created from positions of other plates: kept, and merged without conflicts.
 
 Layer: ops.
 """
@@ -23,22 +23,10 @@ if TYPE_CHECKING:
 
 
 def merged_acquisitions(sources: Mapping[str, Position]) -> tuple[list[AcquisitionMeta], dict[str, int]]:
-    """Collect the acquisitions of positions.
+    """Merge the acquisitions of positions, given by their new paths; return them, and the new id of each path.
 
-    One that two plates describe with the same words is one; ids that are taken by another change. Positions whose
-    acquisition is not known belong to the one that says nothing but its number.
-
-    Parameters
-    ----------
-    sources
-        The positions by their new paths.
-
-    Returns
-    -------
-    list of AcquisitionMeta
-        By id, without counts.
-    dict of str to int
-        New path to id.
+    Acquisitions with equal descriptions are merged; a conflicting id is changed. Positions without a known acquisition
+    belong to one that has only an id.
     """
     ids: dict[str, int] = {}
     kept: dict[int, AcquisitionMeta] = {}
@@ -59,7 +47,7 @@ def merged_acquisitions(sources: Mapping[str, Position]) -> tuple[list[Acquisiti
 
 
 def acquisition_of(position: Position) -> AcquisitionMeta:
-    """Return the acquisition of a position as its plate describes it; one with id 0 where that is not known."""
+    """Return the acquisition of a position from its plate; one with id 0 if it is unknown."""
     (unknown,) = new_plate().acquisitions or []
     try:
         well = well_of(position.node_path)
@@ -76,11 +64,11 @@ def acquisition_of(position: Position) -> AcquisitionMeta:
         entries = (plate.document.own_model.acquisitions or []) if plate is not None else []
         return next((entry for entry in entries if entry.id == numbers[0]), AcquisitionMeta(id=numbers[0]))
     except LamellaError:
-        return unknown  # a damaged well does not keep its positions from being copied
+        return unknown  # positions of a damaged well can be copied
 
 
 def well_of(position: NodePath) -> tuple[NodePath, str] | None:
-    """Return the well of a position, also of one that was opened by itself, and the name of the position in it."""
+    """Return the well of a position, even if the position was opened alone, and its name in the well."""
     if position.path:
         return position.parent, position.path.rpartition("/")[2]
     storage = position.store_handle.documents.storage
@@ -91,7 +79,7 @@ def well_of(position: NodePath) -> tuple[NodePath, str] | None:
 
 
 def _words(entry: AcquisitionMeta) -> str:
-    """Say what an acquisition is known by: all that is said of it, or its number where that is nothing."""
+    """Return all text that describes an acquisition, or its number if there is none."""
     told: JSONObject = entry.to_json()
     told.pop("maximumfieldcount", None)
     number = told.pop("id")

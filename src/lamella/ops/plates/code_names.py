@@ -1,4 +1,4 @@
-"""The names in the bytecode of a function: globals that it reads, attributes, and modules that it imports.
+"""Names in the bytecode of a function: globals, attributes, and imported modules.
 
 Layer: ops.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def nested_codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    """Yield a code and all that is defined inside it: lambdas, comprehensions, functions, classes."""
+    """Yield a code object and all that are defined inside it: lambdas, comprehensions, functions, classes."""
     yield code
     for value in code.co_consts:
         if hasattr(value, "co_code"):
@@ -23,7 +23,7 @@ def nested_codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def global_names(code: types.CodeType) -> set[str]:
-    """Return the global variables and builtins that a code reads."""
+    """Return the global variables and builtins that a code object reads."""
     return {
         str(step.argval)
         for one in nested_codes(code)
@@ -33,12 +33,12 @@ def global_names(code: types.CodeType) -> set[str]:
 
 
 def attribute_names(code: types.CodeType) -> set[str]:
-    """Return all names in a code: of attributes, globals and imports."""
+    """Return all names in a code object: of attributes, globals and imports."""
     return {name for one in nested_codes(code) for name in one.co_names}
 
 
 def imports(function: types.FunctionType) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the full names of the modules that a function imports, each with the members that it imports of it."""
+    """Yield the full names of the modules that a function imports, each with the imported members."""
     package = function.__globals__.get("__package__") or ""
     for code in nested_codes(function.__code__):
         before: list[Any] = [0, None]

@@ -1,4 +1,4 @@
-"""Making a plate from positions of other stores, as encoded chunks where that can be.
+"""Creating a plate from positions of other stores, by copying encoded chunks if possible.
 
 Layer: ops.
 """
@@ -72,8 +72,8 @@ def from_positions(
 ) -> Plate:
     """Create a plate from positions of other stores; see :meth:`Plate.from_positions`.
 
-    Everything is checked before anything is written, and the plate appears when it is whole. The same call resumes one
-    that was interrupted or killed; after any other error nothing is left.
+    Everything is checked before anything is written. The plate appears when it is complete. A killed call starts again;
+    a failing one leaves nothing.
     """
     from lamella.nodes.open import open_ome_zarr
 
@@ -146,13 +146,13 @@ def _checked(positions: Mapping[str, Position]) -> dict[str, Position]:
         for part in path.split("/"):
             plate_edits.check_name(part)
         if path in checked:
-            raise InvalidArgumentError(f"The position {path!r} is given twice.")
+            raise InvalidArgumentError(f"The position {path!r} occurs twice.")
         checked[path] = position
     return checked
 
 
 def _refuse_inside(store_path: StrPath | Store, sources: Iterable[Position]) -> None:
-    """Refuse a new plate inside of what it is made from: the copy would copy itself."""
+    """Raise for a new plate inside its own source: the copy would copy itself."""
     storage = open_storage(store_path)
     if not isinstance(storage, LocalStorage):
         return
@@ -170,7 +170,7 @@ def _refuse_inside(store_path: StrPath | Store, sources: Iterable[Position]) -> 
 
 
 def _list_positions(plate: Plate, sources: Mapping[str, Position], plate_name: str | None) -> None:
-    """Write the documents that list copied positions: rows, wells, and the plate last."""
+    """Write the documents that list the copied positions: rows, wells, and the plate last."""
     origins = Origins.of(sources)
     acquisitions, ids = merged_acquisitions(sources)
     wells: dict[str, list[tuple[str, int | None]]] = {}
@@ -289,7 +289,7 @@ class _Copy:
 
 
 def _seen(place: NodePath) -> NodePath:
-    """Return the place of a position in a view of its store that lists what metadata name; itself where that lists."""
+    """Return a node path that lists its children by metadata; the same object if the store can list."""
     documents = place.store_handle.documents
     storage = listed(documents.storage, place.path)
     if storage is documents.storage:
@@ -309,7 +309,7 @@ def _groups_and_arrays(place: NodePath, below: str = "") -> Iterator[tuple[str, 
 
 
 def _rewrite_versions(source: NodePath, target: NodePath) -> None:
-    """Give copied documents the spelling of the target's version, where it differs."""
+    """Convert copied documents to the target's version, if it differs."""
     version, documents = target.store_handle.version, target.store_handle.documents
     for path, kind in [("", "group"), *_groups_and_arrays(target)]:
         place = target.child(path).path
@@ -333,7 +333,7 @@ def _recoded(source: NodePath, target: NodePath, resumed: bool) -> Iterator[Unit
 
 
 def _left_out(source: NodePath, nodes: list[tuple[str, str]]) -> set[str]:
-    """Find what cannot be had in the other Zarr format, tables whole, and warn of it."""
+    """Return the nodes that the other Zarr format does not support, whole tables included, and warn about them."""
     documents = source.store_handle.documents
     groups = ["", *(path for path, kind in nodes if kind == "group")]
 
@@ -348,7 +348,7 @@ def _left_out(source: NodePath, nodes: list[tuple[str, str]]) -> set[str]:
         except NotDecodedError as found:
             if _texts(place) is None:
                 part = part_of_others(path, groups, is_ome)
-                if part == path:  # it lies in the image itself, and may be its pixels
+                if part == path:  # it is in the image itself, and may have its pixels
                     raise
                 left.add(part)
                 warnings.warn(
@@ -360,7 +360,7 @@ def _left_out(source: NodePath, nodes: list[tuple[str, str]]) -> set[str]:
 
 
 def _texts(array: NodePath) -> tuple[ArrayMeta, ArrayMeta] | None:
-    """Describe an array of texts as it is and in the other Zarr format; None where it is none."""
+    """Describe an array of texts in both Zarr formats; None for other arrays."""
     return translated(*array.store_handle.documents.array_document(array.path), array.path)
 
 
@@ -387,7 +387,7 @@ def _recoded_array(source: NodePath, target: NodePath, resumed: bool) -> Iterato
         attributes=meta.attributes,
     )
     documents.put_array(target.path, new)
-    # Not through nodes, which would note that levels are stale: all levels are copied.
+    # Not through nodes, which would mark levels as stale: all levels are copied.
     yield from array_units(*_stored(source, target), new, resumed=resumed)
 
 
@@ -397,7 +397,7 @@ def _stored(source: NodePath, target: NodePath) -> tuple[StoredArray, StoredArra
 
 
 def _axis_names(array: NodePath) -> list[str] | None:
-    """Return the axis names of the image that an array is a level of (ST-05 wants them in 0.5)."""
+    """Return the axis names of the image of a level (required by ST-05 in 0.5)."""
     from lamella.nodes.kinds import array_at
 
     axes = array_at(array).axes

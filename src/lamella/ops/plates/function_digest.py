@@ -1,10 +1,10 @@
-"""Digest of a function: equal digests mean that the function computes the same from the same input.
+"""Digest of a function: equal digests mean that the function computes the same result from the same input.
 
 The digest covers the bytecode of the function and, recursively, of all functions and classes of the user's own code
 that it names, the global variables, closures, default values and `functools.partial` arguments that they use, and the
-versions of all other packages that they name. Code is the user's own where it is of the same top-level package as the
-function, or is not installed (a script or module beside it). Not seen: names that are only looked up while the
-function runs (`getattr`, `importlib`), files that it reads, the environment, and the state of random generators.
+versions of all other packages that they name. Code is the user's own if it is in the same top-level package as the
+function, or is not installed (a script or a module beside it). The digest does not cover names that are computed while
+the function runs (`getattr`, `importlib`), files that it reads, the environment, and the state of random generators.
 
 Layer: ops.
 """
@@ -63,7 +63,7 @@ _PARTS: dict[type, Callable[[Any], Iterable[Any]]] = {
     operator.itemgetter: lambda value: value.__reduce__(),
     operator.methodcaller: lambda value: value.__reduce__(),
 }
-"""What the value of these types consists of."""
+"""Components of the values of these types."""
 _NAMED = (
     *(types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType),
     *(types.ClassMethodDescriptorType, types.MethodWrapperType, types.GetSetDescriptorType, np.ufunc),
@@ -71,7 +71,7 @@ _NAMED = (
 _BASES: tuple[Any, ...] = (list, tuple, dict, set, frozenset, int, float, str, bytes)
 _UFUNC_MODULES = ("numpy", "scipy.special")
 _BY_VERSION = {"builtins", "lamella", "numpy"}
-"""Packages whose code is never read: their versions are in every digest."""
+"""Packages whose code is not read: their versions are in every digest."""
 
 _UNTOLD = {
     *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__", "__annotate__"),
@@ -85,7 +85,7 @@ _UNTOLD = {
     ),
     *("__parameters__", "__orig_bases__"),
 }
-"""Attributes of classes that say nothing of what their methods compute."""
+"""Attributes of classes that do not affect the results of their methods."""
 
 
 class _Named(NamedTuple):
@@ -93,25 +93,17 @@ class _Named(NamedTuple):
 
 
 _FIELDS = (types.MemberDescriptorType, type(_Named.field))
-"""What stands in classes for their slots and the fields of named tuples."""
+"""Types of class attributes for slots and fields of named tuples."""
 
 
 class NoDigestError(Exception):
-    """A function uses something of which no digest can be made; the message names it."""
+    """A function uses an object that has no digest; the message names it."""
 
 
 def function_digest(function: Callable[..., Any]) -> str:
-    """Return the digest of a function.
+    """Return the digest of a function, lambda, method, `functools.partial`, C function, or object with ``__call__``.
 
-    Parameters
-    ----------
-    function
-        Any callable: a function, lambda, method, `functools.partial`, function in C, or object with ``__call__``.
-
-    Raises
-    ------
-    NoDigestError
-        It uses something of which no digest can be made: an object of another package, an open file, a lock.
+    Raises NoDigestError if it uses an object without one: an object of another package, an open file, a lock.
 
     Examples
     --------
@@ -122,13 +114,13 @@ def function_digest(function: Callable[..., Any]) -> str:
     """
     digest = _Digest(_top_level(_module_of(_innermost(function))))
     digest.add(["lamella", __version__, *sys.version_info[:3]])
-    digest.add_version("numpy")  # regions come as its arrays, whether the function names it or not
+    digest.add_version("numpy")  # regions are numpy arrays, whether or not the function names numpy
     digest.add(function)
     return digest.hexdigest()
 
 
 def _innermost(function: Any) -> Any:
-    """Return what a callable comes down to: the function of a partial or method, or the class of an object."""
+    """Return the function inside a partial or method, or the class of a callable object."""
     while isinstance(function, functools.partial | types.MethodType):
         function = function.func if isinstance(function, functools.partial) else function.__func__
     if isinstance(function, types.FunctionType | type) or hasattr(function, "__wrapped__"):
@@ -151,7 +143,7 @@ def _top_level(module: str) -> str:
 
 
 class _Digest:
-    """A hash over values, fed piece by piece; `own` is the top-level package of the user's function."""
+    """A hash over values, fed one after the other; `own` is the top-level package of the user's function."""
 
     def __init__(self, own: str) -> None:
         self._own = own
@@ -172,13 +164,7 @@ class _Digest:
             self._hash.update(data)
 
     def add(self, value: Any) -> None:
-        """Add any value.
-
-        Raises
-        ------
-        NoDigestError
-            There is no digest of it.
-        """
+        """Add any value; raise NoDigestError if it has no digest."""
         if value is None or type(value) in _PLAIN:
             self._write(type(value).__name__, repr(value))
         elif isinstance(value, types.FunctionType | type | types.ModuleType):
@@ -191,7 +177,7 @@ class _Digest:
             self._active.pop()
 
     def _add_once(self, value: Any) -> None:
-        """Add a function, class or module of the user in full when it is met first, by its number afterwards."""
+        """Add a function, class or module of the user completely the first time, and by its number afterwards."""
         if not self._is_own(value):
             self._add_name(value)
         elif id(value) in self._numbers:
@@ -203,7 +189,7 @@ class _Digest:
                 self._add_function(value)
             elif isinstance(value, type):
                 self._add_class(value)
-            else:  # which of its members count is decided by the code that names them
+            else:  # its members count if the code names them
                 self._write("module", value.__name__)
 
     def _add_object(self, value: Any) -> None:
@@ -222,7 +208,7 @@ class _Digest:
         elif isinstance(value, _PRINTED):
             self._write(kind.__qualname__, repr(value))
         elif isinstance(value, logging.Logger):
-            self._write("logger")  # what it writes is not part of the result
+            self._write("logger")  # its output is not part of the result
         else:
             self._add_other(value)
 
@@ -265,7 +251,7 @@ class _Digest:
         for cell in function.__closure__ or ():
             try:
                 self.add(cell.cell_contents)
-            except ValueError:  # a name that is not bound yet
+            except ValueError:  # an unbound name
                 self._write("empty cell")
         for name in sorted(global_names(function.__code__)):
             self._add_global(function, name)
@@ -288,7 +274,7 @@ class _Digest:
             self._write("unbound")
 
     def _add_members(self, module: types.ModuleType, names: set[str], visited: set[int]) -> None:
-        """Add what a function may name of a module: members, and members of modules in it, by these names."""
+        """Add the members of a module, and of its modules, that a function names."""
         if id(module) in visited or not self._is_own(module):
             return
         visited.add(id(module))
@@ -300,7 +286,7 @@ class _Digest:
                 self._add_members(value, names, visited)
 
     def _add_imports(self, function: types.FunctionType) -> None:
-        """Add what a function imports when it runs."""
+        """Add the modules that a function imports when it runs."""
         for name, members in imports(function):
             try:
                 module = importlib.import_module(name)
@@ -361,7 +347,7 @@ class _Digest:
     # -- packages -------------------------------------------------------------------------------------------------
 
     def _is_own(self, value: Any) -> bool:
-        """Whether code is the user's, so that its text counts; of other code the version does."""
+        """Return whether code is the user's, so that its bytecode counts; for other code the version counts."""
         name = _module_of(value)
         top = _top_level(name)
         if top in sys.stdlib_module_names or top in _BY_VERSION:
@@ -373,7 +359,7 @@ class _Digest:
         return file is not None and not _INSTALLED & set(pathlib.PurePath(file).parts)
 
     def _is_member_of_its_module(self, value: Any) -> bool:
-        """Whether a callable of another package is found there by its name, as a constant of that package."""
+        """Return whether a callable of another package is a constant of that package."""
         name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
         module = sys.modules.get(str(getattr(value, "__module__", None)))
         if not isinstance(name, str) or module is None or self._is_own(module):
@@ -384,7 +370,7 @@ class _Digest:
         return found is value
 
     def _add_name(self, value: Any) -> None:
-        """Add something of another package, the standard library or C: by name and version."""
+        """Add an object of another package, the standard library or C, by name and version."""
         module = _module_of(value)
         if isinstance(value, np.ufunc):
             homes = [name for name in _UFUNC_MODULES if _is_there(value, name)]
@@ -392,7 +378,7 @@ class _Digest:
                 raise NoDigestError(f"the ufunc {value.__name__!r}, which is not one of numpy or scipy")
             module = homes[0]
         if isinstance(value, types.FunctionType) and not self._is_member_of_its_module(value):
-            # Made by another package around something of the user: a decorated function.
+            # Created by another package around an object of the user: a decorated function.
             self._add_code(value.__code__)
             self._add_all([value.__defaults__, value.__kwdefaults__])
             self._add_all(cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell))
@@ -409,15 +395,9 @@ class _Digest:
         self.add_version(_top_level(module))
 
     def add_version(self, package: str) -> None:
-        """Add the version of a package.
-
-        Raises
-        ------
-        NoDigestError
-            It has none.
-        """
+        """Add the version of a package; raise NoDigestError if it has none."""
         if package in sys.stdlib_module_names or package == "builtins":
-            return  # that of Python is in every digest
+            return  # the version of Python is in every digest
         if package not in self._versions:
             found = [getattr(sys.modules.get(package), "__version__", None), *_installed_versions(package)]
             self._versions[package] = [str(version) for version in found if version is not None]

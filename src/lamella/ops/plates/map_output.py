@@ -1,6 +1,6 @@
-"""The plate that `Plate.map` stores results in: with the metadata of the plate that they are made from.
+"""The plate that `Plate.map` stores results in, with the metadata of the source plate.
 
-Kept are rows, columns and acquisitions of the plate, and of plate, wells and positions the names, the channels with
+Copied are rows, columns and acquisitions of the plate; of plate, wells and positions the names, the channels with
 colours and contrast, and custom attributes. Everything is checked before anything is created.
 
 Layer: ops.
@@ -37,13 +37,7 @@ if TYPE_CHECKING:
 
 
 def open_output(output: StrPath | Store) -> Plate | None:
-    """Open the plate that an earlier call made; None where there is nothing yet.
-
-    Raises
-    ------
-    InvalidArgumentError
-        There is something else.
-    """
+    """Open the plate that an earlier call created; None if there is none yet."""
     from lamella.nodes.open import open_ome_zarr
 
     storage = open_storage(output)
@@ -59,13 +53,7 @@ def open_output(output: StrPath | Store) -> Plate | None:
 
 
 def refuse_inside(output: StrPath | Store, plate: Plate) -> None:
-    """Refuse a new plate inside of the plate that it is made from.
-
-    Raises
-    ------
-    InvalidArgumentError
-        It would lie there.
-    """
+    """Raise InvalidArgumentError for a new plate inside its source plate."""
     storage = plate.documents.storage
     if not isinstance(output, str | os.PathLike) or not isinstance(storage, LocalStorage):
         return
@@ -118,7 +106,7 @@ def create_output(
 def create_positions(
     made: Plate, plate: Plate, chosen: Mapping[str, Position], channel_names: Sequence[str] | None
 ) -> None:
-    """Create the positions that are not there yet, with the metadata of their sources."""
+    """Create missing positions, with the metadata of their sources."""
     there = {path for path, _ in made.positions()}
     missing = [path for path in chosen if path not in there]
     wells = {path.rpartition("/")[0] for path in missing}
@@ -153,7 +141,7 @@ def _copy_row(source: NodePath, target: NodePath) -> None:
 
 
 def _describe(source: Position, target: Any, channel_names: Sequence[str] | None) -> None:
-    """Give a position without an image the names, channels and custom attributes of its source."""
+    """Copy names, channels and custom attributes of its source to a position without an image."""
     version = target.store_handle.version
     meta: ImagesMeta = source.document.shared_model.copied()
     for image in meta.multiscales:
@@ -168,7 +156,7 @@ def _describe(source: Position, target: Any, channel_names: Sequence[str] | None
     attributes = custom_attributes(source, version)
     for image in meta.multiscales[
         :1
-    ]:  # what is said of the image waits with the position for the first array
+    ]:  # the metadata of the image are kept with the position until the first array exists
         said = {"name": image.name, **(image.__pydantic_extra__ or {})}
         attributes = {**attributes, "lamella": {**attributes.get("lamella", {}), "image": said}}
     attributes = pending_attributes(version, meta, version.dump(meta, attributes))
@@ -176,7 +164,7 @@ def _describe(source: Position, target: Any, channel_names: Sequence[str] | None
 
 
 def layout_like(array: ArrayMeta, shape: Sequence[int], zarr_format: ZarrFormat) -> dict[str, Any]:
-    """Return the chunks, shards and compression of an array as options for one of another shape.
+    """Return the chunks, shards and compression of an array as options for an array of another shape.
 
     Examples
     --------

@@ -1,11 +1,11 @@
-"""What `Plate.map` records of its results, so that the same call skips those that are still what it would make.
+"""The records of `Plate.map`, so that the same call skips results that would be the same.
 
-Whether a result is skipped is decided as for every job, see :mod:`lamella.ops.jobs.units`. The record of a position's
-result is in the position's document, under ``lamella.map``::
+:mod:`lamella.ops.jobs.units` decides whether a result is skipped, as for every job. The record of a position's result
+is in the position's document, under ``lamella.map``::
 
     "lamella": {"map": {"labels/cells": {"source": "91ab...", "output": {"0": "7d10..."}}}}
 
-An empty record says that the image or label image was begun by `Plate.map`, which may therefore replace it. The
+An empty record marks an image or label image that `Plate.map` has begun, and which it may therefore replace. The
 regions of an array have a journal, a hidden file in the folder of the array.
 
 Layer: ops.
@@ -39,7 +39,7 @@ _REGIONS_FILE = f"{PRIVATE_PREFIX}map"
 
 
 def without_records(attributes: JSONObject) -> JSONObject:
-    """Return attributes without what lamella keeps in them about pixels of this store alone.
+    """Return attributes without lamella's records about the pixels of this store.
 
     >>> without_records({"lamella": {"map": {"0": {}}, "times": [0, 1]}, "ours": 1})
     {'lamella': {'times': [0, 1]}, 'ours': 1}
@@ -68,17 +68,17 @@ def _write_record(position: Position, name: str, record: JSONObject) -> None:
 
 
 def begin_result(position: Position, name: str) -> None:
-    """Record that an image or label image is being made, before anything of it is written or removed."""
+    """Record that an image or label image is in progress, before anything of it is written or removed."""
     _write_record(position, name, {})
 
 
 def is_recorded(position: Position, name: str) -> bool:
-    """Whether an image or label image was made or begun by `Plate.map`."""
+    """Return whether `Plate.map` has created or begun an image or label image."""
     return name in _records(position.documents.group(position.path))
 
 
 def is_there(position: Position, name: str) -> bool:
-    """Whether there is an image or label image, listed or not."""
+    """Return whether an image or label image exists, listed or not."""
     if name.startswith(LABELS):
         return name.removeprefix(LABELS) in position.labels
     return (
@@ -88,13 +88,7 @@ def is_there(position: Position, name: str) -> bool:
 
 
 def refuse_results_of_others(position: Position, name: str, *, empty_is_free: bool) -> None:
-    """Refuse to replace an image or label image that `Plate.map` did not make.
-
-    Raises
-    ------
-    InvalidArgumentError
-        There is one; with what to do.
-    """
+    """Raise for an image or label image that `Plate.map` did not create."""
     if not is_there(position, name) or is_recorded(position, name):
         return
     if empty_is_free and name in position.dataset_paths and not _has_pixels(position[name]):
@@ -114,16 +108,10 @@ def _has_pixels(array: ImageArray) -> bool:
 
 
 class PositionRecord:
-    """The record of one image or label image that a function makes of a position.
+    """The record of one image or label image that a function computes from a position.
 
-    Parameters
-    ----------
-    source, target
-        The position that the function reads, and the one that its result is stored in.
-    name
-        Of the image, or "labels/" and the name of the label image.
-    function
-        Digest of the function; None where there is none, and nothing is ever done.
+    ``name`` is that of the image, or "labels/" and that of the label image. Without a digest of the function (None)
+    nothing is ever skipped.
     """
 
     def __init__(self, source: Position, target: Position, name: str, function: str | None) -> None:
@@ -131,12 +119,12 @@ class PositionRecord:
         self._sources: str | None = None
 
     def look_at_source(self) -> None:
-        """Take the fingerprints of the source, before the function reads it."""
+        """Compute the fingerprints of the source, before the function reads it."""
         found = _source_digest(self._source, self._target, self._name) if self._function else None
         self._sources = found and digest([self._function, found])
 
     def is_done(self) -> bool:
-        """Whether the result that is stored is what the function would make of the source."""
+        """Return whether the stored result is the same that the function would compute."""
         try:
             record = _records(self._target.documents.group(self._target.path)).get(self._name)
             if self._sources is None or not isinstance(record, dict) or not record.get("output"):
@@ -144,13 +132,13 @@ class PositionRecord:
             outputs = self._outputs()
             written = {
                 path: outputs.get(path) for path in record["output"]
-            }  # levels that came later do not count
+            }  # levels that were added later do not count
         except (LamellaError, TypeError):
             return False
         return is_done([record.get("source"), record["output"]], self._sources, written)
 
     def finish(self) -> None:
-        """Record the result, now that it is whole."""
+        """Record the complete result."""
         outputs = self._outputs() if self._sources is not None else {}
         if outputs and all(outputs.values()):
             _write_record(self._target, self._name, {"source": self._sources, "output": outputs})
@@ -171,7 +159,7 @@ class PositionRecord:
 
 
 def _array_digest(position: Position, path: str) -> str | None:
-    """Return the digest of what an array is and of the fingerprints of its files; None where there are none."""
+    """Return the digest of an array's document and the fingerprints of its files; None without fingerprints."""
     place = position.node_path.child(path)
     found = fingerprints_below(position.documents.storage, place.path)
     if found is None:
@@ -181,7 +169,7 @@ def _array_digest(position: Position, path: str) -> str | None:
 
 
 def _source_digest(source: Position, target: Position, name: str) -> str | None:
-    """Return the digest of all that a function may read of a position but for its own result."""
+    """Return the digest of everything that a function may read of a position, without its own result."""
     storage, documents = source.documents.storage, source.documents
     try:
         found = fingerprints_below(storage, source.path)
@@ -214,7 +202,7 @@ def _label_names(position: Position, labels: str) -> list[Any]:
 
 
 def _without_dataset(value: Any, name: str) -> Any:
-    """Return attributes without the entry of one array, and what is said of levels because of it."""
+    """Return attributes without the entry of one array, and without the description of the levels."""
     if isinstance(value, dict):
         said = ("type", "metadata") if "datasets" in value else ()
         return {
@@ -231,7 +219,7 @@ def _without_dataset(value: Any, name: str) -> Any:
 
 
 def region_state(array: ImageArray, region: Region) -> str | None:
-    """Return the state of the files of a region, and of the array's document; None where the store tells none."""
+    """Return the state of a region's files and of the array's document; None if the store has no fingerprints."""
     stored = array.stored
     try:
         document = stored.documents.array(stored.path).document
@@ -252,12 +240,7 @@ def region_name(region: Region) -> str:
 def region_journal(array: ImageArray, work: str) -> Journal[JournalFile]:
     """Open the journal of the regions of one array, in the folder of the array.
 
-    Parameters
-    ----------
-    array
-        The array that is written.
-    work
-        Digest of the function and of what it reads.
+    ``work`` is the digest of the function and of its source.
     """
     storage = array.stored.documents.storage
     return Journal(stored_journal(storage, join(array.path, _REGIONS_FILE)), {"job": "map", "work": work})

@@ -1,4 +1,4 @@
-"""What a call of `Plate.map` asks for, with every argument checked before anything is called or created.
+"""The arguments of `Plate.map`, all checked before anything is called or created.
 
 Layer: ops.
 """
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MapRequest:
-    """The arguments of a call, checked; see :meth:`Plate.map`.
+    """The checked arguments of a call; see :meth:`Plate.map`.
 
     Attributes
     ----------
     chosen
-        The positions to work on, by their paths.
+        The positions, by path.
     name
-        Where results are stored in each position; None when they are not.
+        Name of the results in each position; None if they are not stored.
     """
 
     function: Callable[[Any], Any]
@@ -76,15 +76,7 @@ def checked_request(
     progress: object,
     workers: Workers,
 ) -> MapRequest:
-    """Check the arguments of a call.
-
-    Raises
-    ------
-    InvalidArgumentError
-        One does not fit (a ValueError).
-    NodeNotFoundError
-        A position, or the level in one, is not there (a KeyError).
-    """
+    """Check the arguments of a call; raise for the first that does not fit."""
     if not callable(function):
         raise InvalidArgumentError(f"function is a function to call, not {function!r}.")
     check_progress(progress)
@@ -107,7 +99,7 @@ def checked_request(
 
 
 def _check_picklable(function: object, workers: Workers) -> None:
-    """Refuse a function that processes cannot be sent; other executors have means of their own."""
+    """Raise for a function that cannot be sent to processes; other executors have their own means."""
     if isinstance(workers.executor, ProcessPoolExecutor):
         try:
             pickle.dumps(function)
@@ -116,7 +108,7 @@ def _check_picklable(function: object, workers: Workers) -> None:
 
 
 def _name_of_results(over: str, name: str | None, level: str, to_output: bool) -> str | None:
-    """Return where results are stored, None when they are not; refuse what cannot be."""
+    """Return the name of the results, None if they are not stored; raise for impossible names."""
     if over not in ("positions", "regions"):
         raise InvalidArgumentError(f"over is 'positions' or 'regions', got {over!r}")
     if name is not None and not isinstance(name, str):
@@ -124,14 +116,14 @@ def _name_of_results(over: str, name: str | None, level: str, to_output: bool) -
             f"name is the name of an array, or 'labels/' and one of labels, not {name!r}."
         )
     if over == "regions" and (name or "").startswith(LABELS):
-        raise InvalidArgumentError("label images are made from whole positions: use over='positions'")
+        raise InvalidArgumentError("label images need whole positions: use over='positions'")
     if name is None and (to_output or over == "regions"):
         name = level
     if name is None:
         return None
     if not to_output and name == level:
         raise InvalidArgumentError(
-            f"the image {level!r} would be written while it is read: give another name, or an output"
+            f"the image {level!r} would be written while it is read: use another name, or an output"
         )
     label = name.removeprefix(LABELS) if name.startswith(LABELS) else None
     first, last = name.partition("/")[0], name.rpartition("/")[2]
@@ -148,7 +140,7 @@ def _name_of_results(over: str, name: str | None, level: str, to_output: bool) -
 
 
 def _chosen(plate: Plate, paths: Iterable[str] | None) -> dict[str, Position]:
-    """Return the positions to work on, by their paths."""
+    """Return the chosen positions by path."""
     if paths is None:
         return dict(plate.positions())
     chosen = {}
@@ -163,7 +155,7 @@ def _chosen(plate: Plate, paths: Iterable[str] | None) -> dict[str, Position]:
 
 
 def _check_level(chosen: dict[str, Position], level: str, over: str) -> None:
-    """Refuse a level that a position does not have; a function of positions may work on one without an image."""
+    """Raise for a level that a position lacks; a function of positions may also use one without an image."""
     for path, position in chosen.items():
         levels = position.dataset_paths
         if level not in levels and (levels or over == "regions"):
@@ -184,7 +176,7 @@ def _data_type(dtype: DTypeLike | None, over: str) -> np.dtype[Any] | None:
         kind = np.dtype(dtype)
     except (TypeError, ValueError) as fault:
         raise InvalidArgumentError(f"{dtype!r} is not a data type of numpy: {fault}") from fault
-    new_array((1,), kind, zarr_format=3)  # refuses what no array holds
+    new_array((1,), kind, zarr_format=3)  # raises for types that arrays do not support
     return kind
 
 
@@ -200,7 +192,7 @@ def _channel_names(
         raise InvalidArgumentError(f"channel_names {list(names)} has a name twice.")
     for path, position in chosen.items():
         axes = position.axes
-        new_images(axes, list(names))  # refuses names without an axis
+        new_images(axes, list(names))  # raises for names without an axis
         axis = channel_axis(axes)
         count = position[level].shape[axis] if axis is not None and over == "regions" else 0
         if count > len(names):

@@ -1,8 +1,8 @@
-"""A function of the user over a plate: of each position, or of each region of its pixels; on threads or any executor.
+"""A function of the user over a plate, for each position or for each region of its pixels, on threads or any executor.
 
-A unit is a position or a region. What it makes is stored whole and recorded (:mod:`lamella.ops.plates.map_records`)
-before the unit is done, so that the same call resumes a run that was killed. Everything that can be refused is refused
-before anything is created.
+A unit is a position or a region. Its result is stored completely and recorded (:mod:`lamella.ops.plates.map_records`)
+before the unit counts as done, so that the same call resumes a killed run. All arguments are checked before anything is
+created.
 
 Layer: ops.
 """
@@ -60,18 +60,18 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class MapReport:
-    """What `Plate.map` did. True when nothing failed.
+    """The result of `Plate.map`. True if nothing failed.
 
     Attributes
     ----------
     done, skipped
-        Number of units that were worked on, and of those whose result was there already.
+        Number of computed units, and of units whose result existed already.
     values
-        What the function returned for each position, by its path, where it was not stored.
+        Return values of the function by path of the position, if they are not stored.
     failed
-        Why a unit failed, by the path of its position, or of its array and the region.
+        Reason of each failure, by the path of the position, or of the array and the region.
     output
-        The plate that was written to.
+        The plate with the results.
 
     Examples
     --------
@@ -132,7 +132,7 @@ class _Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class _Task:
-    """What is the same for all units: the function, its digest, and where results are stored."""
+    """The settings that all units share: the function, its digest, and the place of the results."""
 
     function: Callable[[Any], Any]
     digest: str | None
@@ -142,7 +142,7 @@ class _Task:
     resume: bool
 
     def call(self, make: Callable[[], Any]) -> tuple[Any, str]:
-        """Try as often as allowed; return a value, or what was wrong the last time."""
+        """Call a function until it succeeds or the retries are used up; return its value, or the last error."""
         fault = ""
         for _ in range(self.retries + 1):
             try:
@@ -280,7 +280,7 @@ def map_plate(
     if check and report.failed:
         unit, fault = next(iter(report.failed.items()))
         raise UnitsFailedError(
-            f"{len(report.failed)} of {total} units failed; what the others made is stored. The first, {unit}: "
+            f"{len(report.failed)} of {total} units failed; the results of the others are stored. The first, {unit}: "
             f"{fault}. Fix the cause and make the same call again: finished work is skipped."
         )
     return report
@@ -294,7 +294,7 @@ def _run(
     progress: Count,
     workers: Workers,
 ) -> None:
-    """Do all units; what they made is recorded, also when one of them ends the run."""
+    """Run all units; results are recorded even if one of the units ends the run."""
 
     def take(outcome: _Outcome) -> None:
         report._take(outcome, keep_value=task.name is None)
@@ -315,7 +315,7 @@ def _do(unit: _PositionUnit | _RegionUnit) -> _Outcome:
 
 
 def _target(plate: Plate, request: MapRequest, workers: Workers) -> Plate:
-    """Return the plate to write to, with all its positions; nothing is created where anything is refused."""
+    """Return the plate for the results, with all its positions; arguments are checked before anything is created."""
     if request.output is None:
         if request.name is not None:
             plate.require_writable("store the results")
@@ -334,7 +334,7 @@ def _target(plate: Plate, request: MapRequest, workers: Workers) -> Plate:
 
 
 def _refuse_others(target: Plate, request: MapRequest) -> None:
-    """Refuse to replace what `map` did not make, and to write into arrays that do not fit."""
+    """Raise for results that `map` did not create, and for arrays that do not fit."""
     assert request.name is not None
     there = {path for path, _ in target.positions()}
     for path, source in request.chosen.items():
@@ -347,12 +347,12 @@ def _refuse_others(target: Plate, request: MapRequest) -> None:
             made, array = place[request.name], source[request.level]
             if made.shape != array.shape or made.dtype != (request.dtype or array.dtype):
                 raise InvalidArgumentError(
-                    f"{made!r} is there already and has another shape or data type: remove it, or give another name"
+                    f"{made!r} exists and has another shape or data type: remove it, or use another name"
                 )
 
 
 def _task(request: MapRequest, target: Plate) -> _Task:
-    """Return what all units share; warn where results cannot be skipped because the function has no digest."""
+    """Return the shared settings; warn if results cannot be skipped because the function has no digest."""
     digest = None
     if request.name is not None:
         try:
@@ -389,7 +389,7 @@ def _position_units(
 def _region_units(
     task: _Task, request: MapRequest, target: Plate, journals: dict[str, Journal[JournalFile]]
 ) -> tuple[int, Iterator[_PositionUnit | _RegionUnit]]:
-    """Return the number of regions between the shards of all arrays, and these one by one."""
+    """Return the number of regions between the shards of all arrays, and an iterator over them."""
     pairs = _pairs(task, request, target)
 
     def units() -> Iterator[_PositionUnit | _RegionUnit]:
@@ -408,7 +408,7 @@ def _region_units(
 
 
 def _pairs(task: _Task, request: MapRequest, target: Plate) -> list[tuple[str, ImageArray, ImageArray]]:
-    """Return each array to read with the one to write, made where it is not there: alike, but for the data type."""
+    """Return each array to read with the array to write, created if missing: equal but for the data type."""
     name = task.name or task.level
     found = []
     for path, position in request.chosen.items():
@@ -427,7 +427,7 @@ def _pairs(task: _Task, request: MapRequest, target: Plate) -> list[tuple[str, I
 
 
 def _is_begun(place: Position, name: str) -> bool:
-    """Whether there is an array, as a level or beside the levels, and not only what a killed creation left."""
+    """Return whether an array exists, listed or not, and is not the remainder of a killed creation."""
     if name in place.dataset_paths:
         return True
     return place.documents.kind(place.node_path.child(name).path) == "array" and not place.is_unwritten(name)
@@ -436,7 +436,7 @@ def _is_begun(place: Position, name: str) -> bool:
 def _create_like(
     place: Position, name: str, source: ImageArray, dtype: np.dtype[Any], transform: list[TransformationMeta]
 ) -> ImageArray:
-    """Create an array like another one: with its layout, fill value and custom attributes."""
+    """Create an array with the layout, fill value and custom attributes of another one."""
     view = place.document.shared_model
     axes = view.multiscales[0].axes
     array = array_like(
@@ -457,7 +457,7 @@ def _transform(source: Position, level: str, target: Position) -> list[Transform
     """Return the transformations of a level for an array of another position, which may have one of the whole field."""
     if target.document.shared_model.multiscales[
         0
-    ].coordinate_transformations:  # it came with the metadata of the source
+    ].coordinate_transformations:  # copied with the metadata of the source
         return find_dataset(source.document.shared_model, level).coordinate_transformations
     scale = source.get_effective_scale(level)
     offset = source.get_effective_translation(level)
@@ -466,7 +466,7 @@ def _transform(source: Position, level: str, target: Position) -> list[Transform
 
 
 def _discard(position: Position, name: str) -> None:
-    """Remove what an earlier run made of a result."""
+    """Remove the results of an earlier run."""
     if name.startswith(LABELS):
         label = name.removeprefix(LABELS)
         if label in position.labels:

@@ -1,7 +1,7 @@
 """Deleting and renaming the members of a plate, with the metadata of all parents.
 
-Each change is made under the lock of the plate's document. The order of the steps is such that a kill between two of
-them leaves a store that opens, and that the same call, made again, finishes the work.
+Each change is made under the lock of the plate's document. The steps are ordered so that a kill between two of them
+leaves a readable store, and the same call finishes the change.
 
 Layer: ops.
 """
@@ -32,22 +32,10 @@ Images: TypeAlias = "list[tuple[str, int | None]]"
 
 
 def delete_member(plate: Plate, key: str) -> None:
-    """Delete a row, a well, a position, or what lies below one; the metadata of its parents follow.
+    """Delete a row, a well, a position, or a node below one, and update the metadata of its parents.
 
-    A well that loses its last position goes with it, and so do rows and columns without wells: the specification has
-    no empty ones (WL-01, PL-12).
-
-    Parameters
-    ----------
-    plate
-        The plate.
-    key
-        Path of the member: "A", "A/1", "A/1/0" or longer.
-
-    Raises
-    ------
-    NodeNotFoundError
-        If it is neither listed nor in the store (a KeyError).
+    A well is deleted with its last position, and rows and columns with their last well: the specification does not
+    allow empty ones (WL-01, PL-12).
     """
     plate.require_writable(f"delete {key!r}")
     parts = key.split("/")
@@ -55,7 +43,7 @@ def delete_member(plate: Plate, key: str) -> None:
         del plate["/".join(parts[:3])]["/".join(parts[3:])]
         return
     with plate.documents.lock(plate.path):
-        plate.documents.storage.sweep(plate.node_path.child(key).parent.path)  # what a killed deletion left
+        plate.documents.storage.sweep(plate.node_path.child(key).parent.path)  # left by a killed deletion
         listed = [well.path for well in plate.document.refresh().wells]
         if len(parts) < 3:
             wells = [path for path in listed if path == key or path.startswith(f"{key}/")]
@@ -67,7 +55,7 @@ def delete_member(plate: Plate, key: str) -> None:
 
 
 def delete_from_well(well: Well, key: str) -> None:
-    """Delete a position of a well, or what lies below one; see :meth:`Well.__delitem__`."""
+    """Delete a position of a well, or a node below one; see :meth:`Well.__delitem__`."""
     plate = plate_above(well.node_path, 2)
     if plate is not None:
         delete_member(plate, join(path_in_plate(well.node_path), key))
@@ -90,8 +78,8 @@ def delete_from_well(well: Well, key: str) -> None:
 
 def _delete_wells(plate: Plate, wells: list[str], key: str) -> None:
     plate.documents.storage.check_deletable(plate.node_path.child(key).path)
-    # Metadata first: a kill leaves folders that nobody lists, never a listed well that is not there.
-    # One edit, so that the same call finishes the work for as long as a folder is there.
+    # Metadata first: a kill leaves unlisted folders, never a listed well that is missing.
+    # One edit, so that the same call can finish as long as a folder exists.
     counts = _recounted(plate, [_images_of(plate, path) or [] for path in wells], wells)
 
     def remove(meta: PlateMeta) -> PlateMeta:
@@ -122,7 +110,7 @@ def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str])
     plate.documents.storage.check_deletable(plate.node_path.child(key).path)
     if name in names:
         well.document.edit(lambda meta: plate_edits.remove_image(meta, name))
-    # Also where it was not listed any more: a kill may have come between the well and the plate.
+    # Even if it is not listed any more: a kill may have happened between the well and the plate.
     counts = _recounted(plate, [[(path, entry) for path, entry in images if path != name] + [(name, None)]])
     if counts is not None:
         plate.document.edit(lambda meta: plate_edits.set_counts(meta, counts))
@@ -136,7 +124,7 @@ def _delete_folder(plate: Plate, key: str) -> None:
 
 
 def _is_needless(plate: Plate, row: str, *, but: str) -> bool:
-    """Whether a row is a group that no listed well needs and that holds nothing, but for one well."""
+    """Return whether a row is empty and not needed by any listed well, except for one well."""
     place = plate.node_path.child(row)
     if any(well.path.startswith(f"{row}/") and well.path != but for well in plate.document.own_model.wells):
         return False
@@ -151,7 +139,7 @@ def _images(well: Well) -> Images:
 
 
 def _images_of(plate: Plate, path: str) -> Images | None:
-    """Return the positions of a well; None when it is not there or damaged, which must not keep it from deletion."""
+    """Return the positions of a well; None if it is missing or damaged, which does not prevent its deletion."""
     try:
         return _images(plate._open(Well, path))
     except LamellaError:
@@ -159,7 +147,7 @@ def _images_of(plate: Plate, path: str) -> Images | None:
 
 
 def _recounted(plate: Plate, lost: list[Images], without: Iterable[str] = ()) -> dict[str, Images] | None:
-    """Return the images of all wells when one that lost some may have had the most (PL-09, PL-10), else None."""
+    """Return the images of all wells if a changed well may have had the most (PL-09, PL-10), else None."""
     if not any(_may_be_most(plate, images) for images in lost):
         return None
     images = {
@@ -168,7 +156,7 @@ def _recounted(plate: Plate, lost: list[Images], without: Iterable[str] = ()) ->
         if well.path not in without
     }
     known = {path: found for path, found in images.items() if found is not None}
-    # Where a well cannot be read, the old counts are still bounds.
+    # If a well cannot be read, the old counts are still bounds.
     return known if len(known) == len(images) else None
 
 
@@ -184,9 +172,9 @@ def _may_be_most(plate: Plate, images: Images) -> bool:
 
 
 def rename_well(plate: Plate, old: str, new: str) -> None:
-    """Rename a well: its folder moves, and nothing else does; see :meth:`Plate.rename_well`.
+    """Rename a well by moving its folder; see :meth:`Plate.rename_well`.
 
-    A rename that was killed half way is finished by the same call and undone by the opposite one.
+    A killed rename is finished by the same call and undone by the opposite one.
     """
     plate.store_handle.require_writable(f"rename the well {old!r}", plate.path)
     old, new = old.strip("/"), new.strip("/")
@@ -201,7 +189,7 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
         if _finish_rename(plate) == (old, new):
             return
         listed = {well.path for well in plate.document.refresh().wells}
-        # `listed, not there` against `there, not listed` is what a killed rename leaves.
+        # A killed rename leaves one listed well that is missing, and one unlisted well that exists.
         moved = old in listed and not documents.storage.exists(source) and documents.storage.exists(target)
         undone = new in listed and old not in listed and documents.storage.exists(source)
         if old not in listed and not undone:
@@ -228,7 +216,7 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
 
 
 def _move(plate: Plate, renaming: Renaming) -> None:
-    """Move the folder of a well, after the plate's document says so: every reader finds it where it is."""
+    """Move the folder of a well after recording the rename in the plate's document, so that readers find it."""
     documents = plate.documents
     source, target = (plate.node_path.child(path).path for path in renaming)
     plate.renaming = renaming
@@ -246,12 +234,12 @@ def _move(plate: Plate, renaming: Renaming) -> None:
 
 
 def _settle(plate: Plate, renaming: Renaming) -> None:
-    """Do what follows the move of a well's folder."""
+    """Update the metadata after the move of a well's folder."""
     old, new = renaming
-    # Before the metadata of the plate: for as long as those are old, the next writer finishes the work.
+    # Before the metadata of the plate: as long as they are old, the next writer finishes the rename.
     _rename_in_series(plate, old, new)
     row = old.partition("/")[0]
-    left = plate.documents.storage.exists(plate.node_path.child(old).path)  # others wrote there since
+    left = plate.documents.storage.exists(plate.node_path.child(old).path)  # others have written there since
     if not left and _is_needless(plate, row, but=old):
         plate.documents.delete(plate.node_path.child(row).path)
 
@@ -263,13 +251,13 @@ def _settle(plate: Plate, renaming: Renaming) -> None:
 
 
 def finish_rename(plate: Plate) -> None:
-    """Finish the rename of a well that was killed after its folder had moved; before that, nothing had happened."""
+    """Finish a rename that was killed after the folder had moved; before that, nothing has changed."""
     with plate.documents.lock(plate.path):
         _finish_rename(plate)
 
 
 def _finish_rename(plate: Plate) -> Renaming | None:
-    """Do what `finish_rename` does, under the lock of the plate; return what was finished."""
+    """Do `finish_rename` under the lock of the plate; return the finished rename."""
     documents = plate.documents
     renaming = read_renaming(documents.group(plate.path))
     plate.document.refresh()
@@ -282,14 +270,14 @@ def _finish_rename(plate: Plate) -> Renaming | None:
         _settle(plate, renaming)
         return renaming
     if documents.kind(source) is not None and documents.storage.exists(target):
-        documents.discard_copies(target, of=source)  # which a store without renames had begun
+        documents.discard_copies(target, of=source)  # begun by a store without renames
     documents.edit_group(plate.path, lambda attributes: with_renaming(attributes, None))
     plate.document.refresh()
     return None
 
 
 def _rename_in_series(plate: Plate, old: str, new: str) -> None:
-    """Rename a well in the list of images that bioformats2raw keeps beside the rows, which its OME-XML counts on."""
+    """Rename a well in the list of images of bioformats2raw beside the rows, on which its OME-XML relies."""
     documents, version = plate.documents, plate.store_handle.version
     place = plate.node_path.child("OME")
     if documents.kind(place.path) != "group":

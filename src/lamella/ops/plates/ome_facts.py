@@ -1,8 +1,7 @@
-"""What images say by the OME-XML of bioformats2raw beside them, kept by copies that have no such file.
+"""Facts from the OME-XML of bioformats2raw, which copies of its images store in their own metadata.
 
-The XML describes all images of its store in their order, so that it is no part of another plate. An image whose own
-metadata leave channel names or physical sizes open takes them from there (:mod:`lamella.nodes.ome_xml`); a copy of the
-image has them in its own metadata.
+The XML describes all images of its store in order, so it cannot be copied to another plate. Images may take channel
+names and physical sizes from it (:mod:`lamella.nodes.ome_xml`); a copy has them in its own metadata.
 
 Layer: ops.
 """
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def write_facts(source: Position, target: NodePath) -> None:
-    """Write channel names and sizes that an image takes from an OME-XML into the metadata of its copy."""
+    """Write channel names and sizes from the OME-XML of an image into the metadata of its copy."""
     if file_beside(source.node_path) is None:
         return
     meta = source.document.shared_model
@@ -40,7 +39,7 @@ def write_facts(source: Position, target: NodePath) -> None:
 
 
 def warn_of_files(sources: Iterable[Position]) -> None:
-    """Warn of each OME-XML beside images that are copied: it stays where it is."""
+    """Warn about each OME-XML beside copied images: it is not copied."""
     found = dict.fromkeys(file_beside(source.node_path) for source in sources)
     for name in filter(None, found):
         warnings.warn(

@@ -1,4 +1,4 @@
-"""The plates and wells that positions come from, and what a new plate keeps of them.
+"""The plates and wells of positions, and the metadata that a new plate copies from them.
 
 Layer: ops.
 """
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 _SERIES = "bioformats2raw.layout"
-"""Says that an OME-XML file lists the images of the store; a new store comes without one."""
+"""Marks a store with an OME-XML file that lists its images; a new store has none."""
 
 
 def custom_attributes(node: NGFFNode | NodePath, version: SpecVersion) -> JSONObject:
-    """Return the attributes of a node for a store of a version, without what belongs to its own store alone."""
+    """Return the attributes of a node for a store of a version, without those about its own store."""
     place = node if isinstance(node, NodePath) else node.node_path
     store_handle = place.store_handle
     attributes = without_records(store_handle.documents.group(place.path))
@@ -42,7 +42,7 @@ def custom_attributes(node: NGFFNode | NodePath, version: SpecVersion) -> JSONOb
 def copy_attributes(
     source: NGFFNode | NodePath, target: NGFFNode | NodePath, kind: type[PlateMeta | WellGroupMeta]
 ) -> None:
-    """Copy the custom attributes of a plate or well, beside what the specification says of it."""
+    """Copy the custom attributes of a plate or well, which the specification does not define."""
     place = target if isinstance(target, NodePath) else target.node_path
     version = place.store_handle.version
     attributes = custom_attributes(source, version)
@@ -57,16 +57,16 @@ def copy_attributes(
 
 @dataclass(frozen=True)
 class Origins:
-    """Where the positions of a new plate come from.
+    """The plates and wells of the positions of a new plate.
 
     Attributes
     ----------
     plates
         The plates, each once.
     wells
-        Well of the new plate to the one well that all its positions come from; without those of several wells.
+        Each well of the new plate whose positions all come from one well, with that well.
     alone
-        Whether some position comes from no plate.
+        Whether some position is not in a plate.
     """
 
     plates: list[Plate]
@@ -75,7 +75,7 @@ class Origins:
 
     @classmethod
     def of(cls, sources: Mapping[str, Position]) -> Origins:
-        """Find the plates and wells of positions, by the paths of these in the new plate."""
+        """Find the plates and wells of positions, by their paths in the new plate."""
         plates: dict[str, Plate] = {}
         known: dict[str, Plate | None] = {}
         wells: dict[str, dict[str, NodePath]] = {}
@@ -94,10 +94,10 @@ class Origins:
         return cls(list(plates.values()), single, alone)
 
     def rows_of_wells(self) -> dict[str, NodePath]:
-        """Return the rows of the new plate that come from one row each, with that row, where it has a document."""
+        """Return the rows of the new plate that come from one row each, with that row, if it has a document."""
         found: dict[str, dict[str, NodePath]] = {}
         for path, well in self.wells.items():
-            if well.path:  # one that was opened by itself does not reach its row
+            if well.path:  # a well that was opened alone does not know its row
                 found.setdefault(path.partition("/")[0], {})[str(well.parent)] = well.parent
         rows = {row: next(iter(places.values())) for row, places in found.items() if len(places) == 1}
         return {
@@ -108,12 +108,12 @@ class Origins:
 
     @property
     def only(self) -> Plate | None:
-        """The one plate that all positions come from; None where there are several, or none."""
+        """The only plate of all positions; None if there are several, or none."""
         return self.plates[0] if len(self.plates) == 1 and not self.alone else None
 
     @property
     def name(self) -> str | None:
-        """Name of that one plate."""
+        """Name of that plate."""
         return None if self.only is None else self.only.document.shared_model.name
 
     def rows(self) -> list[PlateAxisMeta]:
@@ -138,11 +138,11 @@ def _plate_of(well: NodePath) -> Plate | None:
         plate = plate_above(well, 2)
         return None if plate is None else plate if plate.document.shared_model.rows else None
     except LamellaError:
-        return None  # a damaged plate does not keep its positions from being copied
+        return None  # positions of a damaged plate can be copied
 
 
 def _joined(lists: Iterable[list[PlateAxisMeta]]) -> list[PlateAxisMeta]:
-    """Join lists of rows or columns: the longest comes first, so that its order is kept; a name stands once."""
+    """Merge lists of rows or columns in the order of the longest list, without repetition."""
     found: dict[str, PlateAxisMeta] = {}
     for entries in sorted(lists, key=len, reverse=True):
         for entry in entries:

@@ -1,6 +1,6 @@
-"""What a plate holds, as one record for each position, from the documents alone.
+"""The content of a plate as one record for each position, from the documents alone.
 
-Layer: ops. pandas is imported when a DataFrame is asked for.
+Layer: ops. pandas is imported for DataFrames only.
 """
 
 from __future__ import annotations
@@ -21,28 +21,20 @@ if TYPE_CHECKING:
     from lamella.nodes.walk import Field
 
 Record: TypeAlias = dict[str, Any]
-"""What is known of one position; see :meth:`lamella.Plate.table`."""
+"""The record of one position; see :meth:`lamella.Plate.table`."""
 
 OnError: TypeAlias = Literal["raise", "report"]
-"""What to do at a node that is missing or damaged."""
+"""The reaction to a missing or damaged node."""
 
 COLUMNS = ("path", "row", "column", "acquisition", "shape", "dtype", "scale", "channels", "levels")
 
 
 def plate_records(plate: Plate, on_error: OnError = "raise") -> Iterator[Record]:
-    """Yield one record for each position of a plate; see :meth:`lamella.Plate.table`.
-
-    Parameters
-    ----------
-    plate
-        The plate.
-    on_error
-        "raise", or "report" for records with the text of the error.
-    """
+    """Yield one record for each position of a plate; see :meth:`lamella.Plate.table`."""
     if on_error not in ("raise", "report"):
         raise InvalidArgumentError(f"on_error is 'raise' or 'report', not {on_error!r}.")
     for field in walk(plate):
-        row, column, *_ = [*field.path.split("/"), ""]  # of a path that is none, what there is
+        row, column, *_ = [*field.path.split("/"), ""]  # the valid part of an invalid path
         record: Record = dict.fromkeys(COLUMNS)
         record |= {"path": field.path, "row": row, "column": column, "acquisition": field.acquisition}
         try:
@@ -63,18 +55,12 @@ def _facts(field: Field) -> Record:
 
 
 def as_dataframe(records: list[Record]) -> pandas.DataFrame:
-    """Return records as a pandas DataFrame, with the columns of a plate's table even when there are none.
-
-    Raises
-    ------
-    MissingDependencyError
-        If pandas is not installed (an ImportError).
-    """
+    """Return records as a pandas DataFrame, with the columns of a plate's table even without records."""
     try:
         import pandas
     except ImportError as fault:
         raise MissingDependencyError(
-            "A table as a DataFrame needs pandas: pip install pandas, or take the list of dicts."
+            "A table as a DataFrame needs pandas: pip install pandas, or use the list of dicts."
         ) from fault
     extra = ["error"] if any("error" in record for record in records) else []
     return pandas.DataFrame(records, columns=[*COLUMNS, *extra])

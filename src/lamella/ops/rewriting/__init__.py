@@ -1,4 +1,4 @@
-"""Whole stores written anew: in another version, in other chunks.
+"""Rewriting whole stores: in another version, or with other chunks.
 
 Layer: ops.
 """

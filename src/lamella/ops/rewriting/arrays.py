@@ -1,7 +1,7 @@
-"""The pixels of one array on their way to a new array: as encoded files where both are stored alike, decoded else.
+"""Rewriting the pixels of one array: encoded files are copied if both arrays store them alike, else decoded.
 
-Every file of the new array is written once and whole, so that a kill leaves whole files, and memory is a unit
-per worker: a file of the new array, or several that come from the same chunks.
+Every file of the new array is written once and completely, so a kill leaves complete files. Each worker needs memory
+for one unit: a file of the new array, or several that come from the same chunks.
 
 Layer: ops.
 """
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, Shape
 
 UNIT_BYTES = 32 << 20
-"""Raw size up to which files of the new array are written together, to decode the chunks they come from once."""
+"""Raw size up to which new files are written together, so that their old chunks are decoded once."""
 
 _DECODED_BYTES = 16 << 20
-"""Raw size of the chunks of the old array that a worker decodes at a time."""
+"""Raw size of the old chunks that a worker decodes at once."""
 
 _SMALL_BYTES = 1 << 20
 
@@ -50,16 +50,16 @@ _ALIKE = ("blosc", "zstd", "gzip")
 
 @dataclass(frozen=True)
 class FileUnit:
-    """A file to copy as it is.
+    """A file to copy unchanged.
 
     Attributes
     ----------
     source, target
-        From where to where.
+        The two arrays.
     old, key
-        Its keys there.
+        The file's keys in them.
     size
-        Raw size of the pixels in it, or of the file.
+        Raw size of the pixels in it.
     """
 
     source: Storage
@@ -91,17 +91,7 @@ class FileUnit:
 
 @dataclass(frozen=True)
 class RegionUnit:
-    """A box of an array to read and write, along the edges of files of the new one.
-
-    Attributes
-    ----------
-    source, target
-        Arrays of one shape.
-    region
-        The box.
-    resumed
-        Whether an interrupted call may have written files of it.
-    """
+    """A region of an array to read and write, aligned to files of the new one; both arrays have one shape."""
 
     source: StoredArray
     target: StoredArray
@@ -111,7 +101,7 @@ class RegionUnit:
 
     @property
     def key(self) -> str:
-        """Path of the new array, and where the box begins."""
+        """Path of the new array, and start of the region."""
         return f"{self.target.path} {[one.start for one in self.region]}"
 
     @property
@@ -128,7 +118,7 @@ class RegionUnit:
         return _files(self.target, self.region)
 
     def do(self) -> None:
-        """Read and write the box, where it has pixels; what never was written stays unwritten."""
+        """Read and write the parts of the region with pixels; the rest stays unwritten."""
         meta, made = self.source.meta, self.target.meta
         whole = all(self._from.size(key) is not None for key in self.reads().keys)
         boxes = [self.region] if whole else list(self._boxes_with_pixels(meta, made))
@@ -145,7 +135,7 @@ class RegionUnit:
             self.target.write(box, block[_inside(box, self.region)])
 
     def _stream(self, meta: ArrayMeta, made: ArrayMeta, box: Region) -> None:
-        """Write a large file, part by part, where it takes its chunks one by one: memory for those under way."""
+        """Write a large file chunk by chunk, if its format allows it, so that memory is bounded by a few chunks."""
         both = tuple(
             min(lcm(old, new), n) for old, new, n in zip(meta.chunks, made.chunks, meta.shape, strict=True)
         )
@@ -159,7 +149,7 @@ class RegionUnit:
             raise
 
     def _boxes_with_pixels(self, meta: ArrayMeta, made: ArrayMeta) -> Iterator[Region]:
-        """Yield the boxes of those files of the new array of which there is anything in the old one."""
+        """Yield the regions of the new files for which the old array has stored pixels."""
         for place in chunk_grid.files_of(made, self.region):
             box = made.file_box(place)
             if any(self._from.size(key) is not None for key in _files(self.source, box).keys):
@@ -177,7 +167,7 @@ def _files(array: StoredArray, region: Region) -> Files:
 
 
 def _parts(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
-    """Cut a box along chunks, or multiples of them: they may reach far beyond it, and are decoded whole."""
+    """Split a region at (multiples of) chunks: chunks may reach far beyond it, and are decoded as a whole."""
     begin = [one.start // g * g for one, g in zip(region, grain, strict=True)]
     whole = [one.stop - b for one, b in zip(region, begin, strict=True)]
     for part in regions(whole, piece_shape(whole, grain, meta.dtype.itemsize, _DECODED_BYTES)):
@@ -188,15 +178,15 @@ def _parts(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
 
 
 def _inside(box: Region, region: Region) -> Region:
-    """Return a box in coordinates of the region that it lies in."""
+    """Return a region in the coordinates of a surrounding region."""
     return tuple(slice(b.start - r.start, b.stop - r.start) for b, r in zip(box, region, strict=True))
 
 
 def unit_shape(source: ArrayMeta, target: ArrayMeta, most: int = UNIT_BYTES) -> Shape:
-    """Return the shape of the boxes in which an array is written anew: whole files of the new one.
+    """Return the shape of the regions in which an array is rewritten: whole files of the new one.
 
-    They grow towards whole chunks of the old one, so that none is decoded again and again, and to a size that is
-    worth a task, as far as `most` raw bytes allow.
+    They grow towards whole chunks of the old array, so that no chunk is decoded repeatedly, and to a reasonable size
+    for a task, up to `most` raw bytes.
 
     Examples
     --------
@@ -216,7 +206,7 @@ def unit_shape(source: ArrayMeta, target: ArrayMeta, most: int = UNIT_BYTES) -> 
             room = limit // max(1, prod(shape) // shape[axis] * itemsize)
             if shape[axis] < wanted and room >= f:
                 shape[axis] = max(shape[axis], min(wanted, room // f * f))
-    # On the grid of the files, also where one reaches beyond the array.
+    # On the grid of the files, even if one reaches beyond the array.
     return tuple(-(-s // f) * f for f, s in zip(target.files, shape, strict=True))
 
 
@@ -226,7 +216,7 @@ def unit_shape(source: ArrayMeta, target: ArrayMeta, most: int = UNIT_BYTES) -> 
 def array_units(
     source: StoredArray, target: StoredArray, meta: ArrayMeta, *, resumed: bool = False
 ) -> Iterator[Unit]:
-    """Plan how an array is written again, described by `meta`; `resumed` where an interrupted call may have begun."""
+    """Plan how an array is rewritten; `meta` describes the new one."""
     old = source.meta
     if resumed:
         remove_vanished_chunks(source, target, old, meta, carried=encoded_alike(old, meta))
@@ -242,7 +232,7 @@ def _copied_files(
 ) -> Iterator[tuple[str, str, int]]:
     alike = encoded_alike(old, meta)
     for key, place in files_of_array(source.documents, source.path, old):
-        if place is None:  # not ours to understand, so not ours to lose
+        if place is None:  # a file of another program is kept
             below = key[len(source.path) :].strip("/") if source.path else key
             yield key, join(target.path, below), 0
         elif alike:
@@ -270,9 +260,9 @@ def remove_vanished_chunks(
 
 
 def encoded_alike(source: ArrayMeta, target: ArrayMeta) -> bool:
-    """Whether a file of one array is, byte for byte, a file of the other.
+    """Return whether a file of one array is, byte for byte, a file of the other.
 
-    A chunk of Zarr v2 in C order without filters is the chunk of Zarr v3 with the codecs bytes (little-endian) and
+    A chunk of Zarr v2 in C order without filters equals the chunk of Zarr v3 with the codecs bytes (little-endian) and
     the same compressor.
 
     Examples
@@ -299,12 +289,12 @@ def encoded_alike(source: ArrayMeta, target: ArrayMeta) -> bool:
 
 
 def _codec(compressor: Compressor | None) -> str | None:
-    """Name what decodes a chunk: its settings are in the chunk itself."""
+    """Return the name of a chunk's decoder: its settings are in the chunk itself."""
     return None if compressor is None else compressor.name
 
 
 def is_plain(meta: ArrayMeta) -> bool:
-    """Whether chunks are little-endian values in C order with one compressor at most that both formats have."""
+    """Return whether chunks are little-endian values in C order with at most one compressor that both formats have."""
     known = meta.compressor is None or meta.compressor.name in _ALIKE
     if meta.zarr_format == 2:
         document = meta.document

@@ -52,13 +52,7 @@ class Survey:
 
 
 def survey(documents: Documents) -> Survey:
-    """Look at a whole store; no pixel file is opened or listed.
-
-    Raises
-    ------
-    MetadataError
-        A document is damaged.
-    """
+    """Look at a whole store; no pixel file is opened or listed."""
     walk = _Walk(documents)
     walk.visit("")
     walk.found.digest = walk.hash.hexdigest()

@@ -1,4 +1,4 @@
-"""Where a store is read that is to be written anew, and where the new one may go.
+"""The source and the destination of a rewritten store.
 
 Layer: ops.
 """
@@ -40,7 +40,7 @@ class SourceStore:
     documents
         Of the store, or of a group in it.
     local
-        Its folder, with links followed; None when it is no folder.
+        Its folder, with links resolved; None if it is not a folder.
     """
 
     documents: Documents
@@ -48,27 +48,19 @@ class SourceStore:
 
     @property
     def name(self) -> str:
-        """Where it is, for messages."""
+        """Its path or URL, for messages."""
         return self.documents.storage.name
 
 
 def open_source(source: StrPath | Store, *, follow_links: bool = False) -> SourceStore:
-    """Open the store that is to be written anew, for reading.
-
-    Raises
-    ------
-    StoreNotFoundError
-        There is nothing.
-    MetadataError
-        What is there is no Zarr store.
-    """
+    """Open the source for reading."""
     storage = open_storage(source, read_only=True, follow_links=follow_links)
     documents = Documents.open(storage)
     if documents is None:
         if storage.exists(""):
             raise MetadataError(
-                f"{storage.name} holds no Zarr metadata (zarr.json, .zgroup or .zarray), so it is no store. "
-                "Give the path of the folder that holds them."
+                f"{storage.name} holds no Zarr metadata (zarr.json, .zgroup or .zarray), so it is not a store. "
+                "Use the path of the folder with these files."
             )
         raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
     documents = Documents(listed(storage), documents.format)
@@ -79,16 +71,14 @@ def open_source(source: StrPath | Store, *, follow_links: bool = False) -> Sourc
 
 @dataclass(frozen=True)
 class Target:
-    """Where the new store goes.
+    """The destination of the new store.
 
     Attributes
     ----------
     path
         Its folder, absolute.
     in_place
-        Whether it takes the place of the source.
-    overwrite
-        Whether another store that is there is replaced.
+        Whether it replaces the source.
     """
 
     path: str
@@ -97,21 +87,13 @@ class Target:
 
     @classmethod
     def of(cls, source: StrPath | Store, destination: StrPath | None, *, overwrite: bool = False) -> Target:
-        """Find the place; nothing is looked at that may not be there yet.
-
-        Raises
-        ------
-        InvalidArgumentError
-            In place, and the source is no local folder; or one would lie in the other.
-        ReadOnlyError
-            In place, and the source may not be changed.
-        """
+        """Return the destination; raise if it is inside the source, or cannot replace it. Its folder may be missing."""
         storage = open_storage(source)
         root = os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else None
         if destination is None:
             if root is None:
                 raise InvalidArgumentError(
-                    f"{storage.name} is no local folder, so a new store cannot take its place: give a destination"
+                    f"{storage.name} is not a local folder, so it cannot be replaced by a new store: use a destination"
                 )
             _check_replaceable(storage, root)
             return cls(root, True)
@@ -124,27 +106,13 @@ class Target:
         return cls(path, False, overwrite)
 
     def check_free(self) -> None:
-        """Refuse a destination that is taken.
-
-        Raises
-        ------
-        StoreExistsError
-            There is something, and it must not be replaced.
-        """
+        """Raise StoreExistsError for an existing destination."""
         if not self.in_place:
             check_destination(self.path, overwrite=self.overwrite)
 
 
 def check_destination(path: str, *, overwrite: bool) -> None:
-    """Raise if the destination exists and must not be replaced.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The path has no name.
-    StoreExistsError
-        There is something, and `overwrite` is false, or it is not surely a store.
-    """
+    """Raise if the destination exists and must not be replaced."""
     if not os.path.basename(path):
         raise InvalidArgumentError(f"{path} cannot be the name of a store")
     if not os.path.lexists(path):
@@ -177,7 +145,7 @@ def _check_replaceable(storage: Storage, root: str) -> None:
         )
     storage.check_deletable("")
     if root == parent or os.path.ismount(root):
-        raise InvalidArgumentError(f"{root} cannot be moved aside to be replaced: give a destination")
+        raise InvalidArgumentError(f"{root} cannot be moved aside to be replaced: use a destination")
 
 
 def _check_apart(source: str, path: str) -> None:
@@ -190,7 +158,7 @@ def _check_apart(source: str, path: str) -> None:
 
 
 def forget_copies_above(path: str) -> None:
-    """Drop copies of documents that groups above keep: they describe the old arrays."""
+    """Remove consolidated metadata of groups above: they describe the old arrays."""
     for above in groups_above(path):
         documents = Documents.open(LocalStorage(above))
         if documents is not None:

@@ -50,25 +50,25 @@ def rechunk(
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> RewriteReport:
-    """Cut the arrays of a store into other chunks and shards, or compress them otherwise.
+    """Rewrite the arrays of a store with other chunks, shards or compression.
 
-    All images of the store, their levels and labels; everything else in it is kept as it is. Lengths that are asked
-    for are those of the last axes: ``(16, 256, 256)`` are chunks of z, y and x, one time and channel at a time.
+    All images of the store with their levels and labels are rewritten; everything else is kept unchanged. Lengths apply
+    to the last axes: ``(16, 256, 256)`` are chunks of z, y and x, with one time and channel each.
 
-    A call that was killed is finished by the same call. A store that is replaced is removed last, once the new one has
-    its place; nobody may write to it meanwhile.
+    The same call resumes a killed one. A replaced store is deleted last, once the new one is in place; nobody may write
+    to it in the meantime.
 
     Parameters
     ----------
     source : path, URL or zarr store
         The store to read: an image, a plate, a part of one, or a single array.
     destination : path, optional
-        The folder to make. None replaces the source.
+        The new folder. None replaces the source.
     chunks : sequence of int or "auto", optional
-        Lengths for the last axes. By default those that each array has, or what divides the shards that are asked for.
+        Lengths of the last axes. By default those of each array, or divisors of the new shards.
     shards : sequence of int, "auto" or "none", optional
-        Lengths for the last axes, whole multiples of the chunks (0.5 and 0.6). By default those that each array has,
-        made whole multiples of its chunks.
+        Lengths of the last axes, multiples of the chunks (0.5 and 0.6). By default those of each array, adapted to
+        its chunks.
     compressor : Compressor, str or mapping, optional
         ``"zstd"``, ``"blosc"``, ``"gzip"``, ``"none"``, ...; by default that of each array.
     overwrite : bool
@@ -77,7 +77,7 @@ def rechunk(
         Number of workers; one per processor by default. Memory is some 100 MB per worker, and more only for larger
         chunks and shards.
     executor : concurrent.futures.Executor, optional
-        Where to work, instead of threads of this process; its workers need to see both stores.
+        Runs the units instead of threads of this process; its workers need access to both stores.
     progress : bool or callable, optional
         True shows a bar on the terminal. A function is called with the bytes of pixels done, those of all arrays, and
         "pixels" or "documents".
@@ -100,7 +100,7 @@ def rechunk(
     ReadOnlyError
         The source cannot be replaced.
     InvalidArgumentError
-        The layout does not fit, the destination is the source, or another command's half-written store is in the way.
+        The layout does not fit, the destination is the source, or another command's unfinished store is in the way.
     MetadataError, DamagedDataError
         A document is damaged, or a chunk.
 
@@ -150,17 +150,7 @@ def _plain(cut: Cut) -> str | list[int] | None:
 
 
 class RechunkPlan:
-    """The nodes of a store in other chunks.
-
-    Parameters
-    ----------
-    documents
-        Of the store.
-    groups
-        Paths of its groups.
-    recut
-        What was asked.
-    """
+    """The nodes of a store with other chunks."""
 
     lossy = False
 
@@ -173,7 +163,7 @@ class RechunkPlan:
             self._note_axes(path, documents.group(path))
 
     def _note_axes(self, path: str, attributes: JSONObject) -> None:
-        """Remember which arrays an image lists, with the number of their axes and of those before space."""
+        """Store the arrays of an image, with the number of their axes and of those before space."""
         try:
             images = detect(self.zarr_format, attributes).load(ImagesMeta, attributes)
         except MetadataError as error:
@@ -185,21 +175,21 @@ class RechunkPlan:
                 self._lead[join(path, level.strip("/"))] = axes
 
     def group(self, path: str, attributes: JSONObject) -> JSONObject:
-        """Give the attributes of a group, which stay."""
+        """Return the attributes of a group, unchanged."""
         del path
         return attributes
 
     def is_level(self, path: str) -> bool:
-        """Whether an image lists an array."""
+        """Return whether an image lists an array."""
         return path in self._lead
 
     def is_ome(self, path: str) -> bool:
-        """Nowhere asked: documents stay as they are, and so does what nobody decodes."""
+        """Not used here: documents and undecoded files stay unchanged."""
         del path
         return True
 
     def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
-        """Describe an array of an image in its new layout; those of other programs stay."""
+        """Describe an array of an image in its new layout; arrays of other programs stay."""
         if path and path not in self._lead:
             return meta
         ndim, lead = self._lead.get(path, (meta.ndim, max(0, meta.ndim - 3)))

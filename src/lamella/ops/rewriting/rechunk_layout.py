@@ -1,4 +1,4 @@
-"""How arrays are cut and coded anew: chunks, shards and codec of each array out of what was asked for a whole store.
+"""Chunks, shards and codec of each array, from the arguments for a whole store.
 
 Pure arithmetic on descriptions of arrays.
 
@@ -28,14 +28,14 @@ _LARGEST_BLOSC = (1 << 31) - 1
 
 @dataclass(frozen=True)
 class Recut:
-    """What was asked for the arrays of a store.
+    """The requested layout of the arrays of a store.
 
     Attributes
     ----------
     chunks
-        Lengths for the last axes, 1 for those before; "auto", or None to keep them.
+        Lengths of the last axes, 1 for those before; "auto", or None to keep them.
     shards
-        The same; the axes before are those of the chunks. "none" for no shards.
+        The same; on the axes before, those of the chunks. "none" for no shards.
     compressor
         A compressor; None keeps it.
     """
@@ -45,13 +45,7 @@ class Recut:
     compressor: CompressorChoice = None
 
     def check(self) -> None:
-        """Refuse what fits no array.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Nothing was asked, or no numbers from 1 on, or a codec that nobody knows.
-        """
+        """Raise InvalidArgumentError for a layout that fits no array."""
         if self.chunks is None and self.shards is None and self.compressor is None:
             raise InvalidArgumentError("Give at least one of chunks, shards, compressor.")
         for what, cut, words in (
@@ -69,19 +63,9 @@ class Recut:
             Compressor.of(self.compressor)
 
     def array(self, meta: ArrayMeta, lead: int) -> ArrayMeta:
-        """Describe an array as it will be; the same object where nothing changes.
+        """Describe an array in its new layout; the same object if nothing changes.
 
-        Parameters
-        ----------
-        meta
-            As it is.
-        lead
-            Number of its axes before space, of which automatic chunks take one at a time.
-
-        Raises
-        ------
-        InvalidArgumentError
-            The shards are no whole multiples of the chunks, or Zarr v2 has no shards, or blosc no such chunks.
+        ``lead`` is the number of its axes before space, along which automatic chunks have length 1.
         """
         chunks, shards = self._cut(meta, lead)
         compressor = self._compressor(meta)
@@ -113,9 +97,7 @@ class Recut:
             return meta.chunks, meta.shards
         shards, chunks = _last(self.shards, meta.ndim), _last(self.chunks, meta.ndim)
         if meta.zarr_format == 2 and shards and not isinstance(shards, str):
-            raise InvalidArgumentError(
-                "shards were asked for, but OME-NGFF 0.4 (Zarr v2) has none: upgrade to 0.5 first"
-            )
+            raise InvalidArgumentError("OME-NGFF 0.4 (Zarr v2) has no shards: upgrade to 0.5 first")
         if meta.zarr_format == 2 or shards is meta.shards is None:
             shards = "none"
         if chunks is None and shards == "none":
@@ -130,14 +112,14 @@ class Recut:
         return cut_array(meta.shape, meta.dtype.itemsize, lead, chunks=chunks, shards=shards or "none")
 
     def _compressor(self, meta: ArrayMeta) -> Compressor | Literal[False] | None:
-        """Return what `new_array` takes: the one asked for, or that of the array where it can still be written."""
+        """Return the compressor for `new_array`: the requested one, or that of the array if it can be written."""
         if self.compressor is not None:
             return Compressor.of(self.compressor) or False
         return nearest_choice(meta.compressor, meta.zarr_format, meta.dtype.itemsize)
 
 
 def _last(lengths: Cut, count: int) -> Shape | Literal["auto", "none"] | None:
-    """Return the lengths that an array of so many axes has of those that were asked for.
+    """Return the requested lengths that apply to an array with a number of axes.
 
     >>> _last((4, 64, 64), 4), _last((4, 64, 64), 2)
     ((4, 64, 64), (64, 64))
@@ -146,5 +128,5 @@ def _last(lengths: Cut, count: int) -> Shape | Literal["auto", "none"] | None:
 
 
 def _with_unknown_keys(made: ArrayMeta, old: ArrayMeta) -> ArrayMeta:
-    """Keep what the old document says beside the layout."""
+    """Copy the keys of the old document beside the layout."""
     return replace(made, document={**old.document, **made.document})

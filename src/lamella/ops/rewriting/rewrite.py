@@ -1,8 +1,8 @@
-"""Writing a whole store anew: in another version, or in other chunks. What changes is a `Plan`'s to say.
+"""Rewriting a whole store, in another version or with other chunks, as a `Plan` describes it.
 
-The new store is written beside the place that it will take, and takes it when it is complete
-(:mod:`lamella.ops.rewriting.workspace`). The same call resumes a run that was killed: the journal beside the new store
-has the units that are done (:mod:`lamella.ops.jobs.units`).
+The new store is written beside its final path and moved there when it is complete
+(:mod:`lamella.ops.rewriting.workspace`). The same call resumes a killed run: the journal beside the new store lists the
+finished units (:mod:`lamella.ops.jobs.units`).
 
 Layer: ops. How one array is written is in :mod:`lamella.ops.rewriting.arrays`.
 """
@@ -51,20 +51,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RewriteReport:
-    """What was written. Always true: what fails raises.
+    """What was written. Always true: a failed run raises.
 
     Attributes
     ----------
     destination : str
-        Where the new store is.
+        Path of the new store.
     groups, arrays : int
         Number of nodes that were written.
     carried : int
-        Number of the arrays whose encoded chunks were taken over as they are.
+        Number of arrays whose encoded chunks were copied unchanged.
     nbytes : int
         Size of the pixels of all arrays, uncompressed.
     notes : tuple of str
-        What the user should know.
+        Information for the user.
 
     Examples
     --------
@@ -93,16 +93,16 @@ class RewriteReport:
 
 
 class Plan(Protocol):
-    """What becomes of each node of a store. Documents are given as stored, and are not changed.
+    """The new form of each node of a store. Documents are passed as stored, and are not changed.
 
     Attributes
     ----------
     zarr_format
         Of the new store.
     lossy
-        Whether arrays that it cannot have are left out instead of refused.
+        Whether unsupported arrays are left out instead of raising.
     notes
-        What the user should know.
+        Information for the user.
     """
 
     zarr_format: ZarrFormat
@@ -110,16 +110,16 @@ class Plan(Protocol):
     notes: list[str]
 
     def group(self, path: str, attributes: JSONObject) -> JSONObject:
-        """Give the new attributes of a group."""
+        """Return the new attributes of a group."""
 
     def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
         """Describe the new array."""
 
     def is_level(self, path: str) -> bool:
-        """Whether an image lists an array."""
+        """Return whether an image lists an array."""
 
     def is_ome(self, path: str) -> bool:
-        """Whether a group has metadata of OME-Zarr."""
+        """Return whether a group has metadata of OME-Zarr."""
 
 
 def rewrite(
@@ -132,32 +132,11 @@ def rewrite(
     progress: Progress | bool | None = None,
     follow_links: bool = False,
 ) -> RewriteReport:
-    """Write a store anew.
+    """Rewrite a store.
 
-    Parameters
-    ----------
-    source, target
-        From where to where.
-    settings
-        What was asked for, to tell whether a store that is half written is of the same call.
-    prepare
-        Given the store and what it holds, says what becomes of it; or a report, when nothing is left to do. Whatever
-        is to be refused is refused there or when the plan is asked, which is before anything is written.
-    workers
-        What does the work.
-    progress
-        True for a bar, or a function: see :mod:`lamella.ops.progress`.
-    follow_links
-        Whether links that lead out of the source are followed.
-
-    Raises
-    ------
-    StoreExistsError
-        There is something at the destination.
-    InvalidArgumentError
-        A store that another call began is in the way.
-    MetadataError, DamagedDataError, StorageError
-        Something cannot be read or written; what is written so far stays, for the next run.
+    ``settings`` identify the call: only the same call resumes an unfinished store. ``prepare`` gets the store and its
+    inventory, and returns the plan, or a report if nothing is left to do. It and the plan raise for everything that is
+    impossible, before anything is written. After an error, the written files stay for the next run.
     """
     work = Workspace(target.path, settings, replaces=target.in_place)
     with logged("Write %s (%s)", target.path, settings.get("command")), work.held():
@@ -201,13 +180,13 @@ def _final_report(path: str) -> RewriteReport:
         path,
         len(members.groups),
         len(members.arrays),
-        notes=("an earlier run had written the store; its place was taken now",),
+        notes=("Finished an interrupted run: the complete store was moved into place",),
     )
 
 
 @dataclass
 class _Job:
-    """A store on its way to another."""
+    """The rewriting of one store."""
 
     source: Documents
     target: Documents
@@ -220,7 +199,7 @@ class _Job:
     total: int = 0
 
     def check(self, destination: str) -> RewriteReport:
-        """Ask the plan for everything once, so that what cannot be done is refused before anything is written."""
+        """Apply the plan to every node once, so that it raises before anything is written."""
         for path in self.members.groups:
             self._group(path)
         sizes: dict[str, tuple[int, bool]] = {}
@@ -235,7 +214,7 @@ class _Job:
             meta = self.plan.array(path, old)
             alike = encoded_alike(old, meta)
             try:
-                alike or StoredArray(self.source, path).engine  # (raises when nobody can decode the chunks)
+                alike or StoredArray(self.source, path).engine  # (raises if the chunks cannot be decoded)
             except NotDecodedError as error:
                 if self.source.format == self.target.format or self.plan.is_level(path):
                     raise
@@ -256,7 +235,7 @@ class _Job:
         return RewriteReport(destination, len(self.members.groups), count, carried, self.total, notes)
 
     def _set_apart(self, path: str, error: MetadataError) -> None:
-        """Decide about an array that is not decoded here, as texts of a table are: its files can often be copied."""
+        """Decide about an array that cannot be decoded, such as the texts of a table: its files can often be copied."""
         if self.source.format == self.target.format:
             self.opaque.append(path)
             self.plan.notes.append(f"array {path!r} was copied as it is: {error}")
@@ -269,7 +248,7 @@ class _Job:
         part = part_of_others(path, self.members.groups, self.plan.is_ome)
         if self.plan.lossy and not self.plan.is_level(path):
             self.left.append(part)
-            whole = "" if part == path else f"group {part!r} was left out with all that is in it: "
+            whole = "" if part == path else f"group {part!r} was left out with its content:  "
             self.plan.notes.append(
                 f"{whole}array {path!r} {'was left out' if part == path else 'is'}: {error}"
             )
@@ -284,7 +263,7 @@ class _Job:
         ) from error
 
     def write(self, write_units: Callable[..., None], progress: Progress | None, *, resumed: bool) -> None:
-        """Write all that is not written yet: array documents, files and pixels, groups; the root last."""
+        """Write everything that is missing: array documents, files and pixels, groups; the root last."""
         count = Count(progress, "pixels", self.total)
         write_units(self._units(resumed), done=count.add)
         for path in self.members.bare:
@@ -295,18 +274,15 @@ class _Job:
         count.finish("documents")
 
     def catch_up(self, write_units: Callable[..., None]) -> None:
-        """Write again what another process changed meanwhile: the source is about to go.
+        """Write again what another process changed in the meantime, because the source will be deleted.
 
-        Raises
-        ------
-        MetadataError
-            A document was changed.
+        Raises MetadataError if a document was changed.
         """
         write_units(self._units(resumed=True))
         if survey(self.source).digest != self.members.digest:
             raise MetadataError(
-                f"{self.source.storage.name} was changed by another process while it was written anew, so it is "
-                "not replaced: run the command again"
+                f"{self.source.storage.name} was changed by another process while it was rewritten, so it is not "
+                "replaced: run the command again"
             )
 
     def _units(self, resumed: bool) -> Iterator[Unit]:

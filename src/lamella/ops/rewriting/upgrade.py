@@ -1,10 +1,10 @@
 """``upgrade``: a whole store in another version of OME-NGFF.
 
-Where both versions have the same Zarr format, only documents change; else arrays are written anew, with their encoded
-chunks as they are wherever both formats can say how they are encoded.
+Between versions of the same Zarr format, only documents change. Otherwise arrays are rewritten; their encoded chunks
+are copied unchanged if both formats can describe the encoding.
 
-Layer: ops. What becomes of each node is in :mod:`lamella.ops.rewriting.upgrade_plan`, how a store is written anew in
-:mod:`lamella.ops.rewriting.rewrite`.
+Layer: ops. :mod:`lamella.ops.rewriting.upgrade_plan` converts each node, and :mod:`lamella.ops.rewriting.rewrite`
+writes the store.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ def upgrade(
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> RewriteReport:
-    """Give a store in another version of OME-NGFF: newer or older, an image, a plate or a collection.
+    """Convert a store to another version of OME-NGFF, newer or older: an image, a plate or a collection.
 
-    Labels, attributes that nobody knows, groups and files of other programs are kept. Pixels stay the same; between
-    0.5 and 0.6 no chunk is touched, and to or from 0.4 encoded chunks are carried over as they are where the codec
-    allows, in chunks of the same size (shards are unpacked for 0.4, which has none).
+    Labels, unknown attributes, groups and files of other programs are kept. Pixels stay the same: between 0.5 and 0.6
+    no chunk is touched; to or from 0.4 encoded chunks are copied unchanged if the codec allows it, in chunks of the
+    same size (shards are unpacked for 0.4, which has none).
 
-    A call that was killed is finished by the same call. A store that is replaced is removed last, once the new one has
-    its place; nobody may write to it meanwhile.
+    The same call resumes a killed one. A replaced store is deleted last, once the new one is in place; nobody may write
+    to it in the meantime.
 
     Parameters
     ----------
@@ -65,16 +65,16 @@ def upgrade(
     to : "0.4", "0.5" or "0.6"
         The version to write.
     destination : path, optional
-        The folder to make. None replaces the source.
+        The new folder. None replaces the source.
     lossy : bool
-        Leave out what the version cannot say, instead of refusing.
+        Leave out what the version does not support, instead of raising.
     overwrite : bool
         Replace a Zarr store at the destination, once the new one is complete.
     jobs : int, optional
         Number of workers; one per processor by default. Memory is some 100 MB per worker, and more only for larger
         shards.
     executor : concurrent.futures.Executor, optional
-        Where to work, instead of threads of this process; its workers need to see both stores.
+        Runs the units instead of threads of this process; its workers need access to both stores.
     progress : bool or callable, optional
         True shows a bar on the terminal. A function is called with the bytes of pixels done, those of all arrays, and
         "pixels" or "documents".
@@ -97,12 +97,12 @@ def upgrade(
     ReadOnlyError
         The source cannot be replaced.
     InvalidArgumentError
-        The version is not written, the destination is the source, the source is a part of a larger store that would
-        have two versions, or another command's half-written store is in the way.
+        The version is read only, the destination is the source, the source is a part of a larger store that would
+        have two versions, or another command's unfinished store is in the way.
     MetadataError
-        A document is damaged, or the version cannot say all of it.
+        A document is damaged, or the version does not support all of it.
     DamagedDataError
-        A chunk that has to be decoded cannot be.
+        A chunk cannot be decoded.
 
     Examples
     --------
@@ -124,8 +124,8 @@ def upgrade(
     above = next(groups_above(target.path), None) if target.in_place else None
     if above is not None:
         raise InvalidArgumentError(
-            f"{target.path} lies in the store {above}, which has one version throughout (ST-08): upgrade that one, "
-            "or give a destination"
+            f"{target.path} lies in the store {above}, which has one version throughout (ST-08): upgrade that "
+            "store, or use a destination"
         )
     settings = {
         "command": "upgrade",
@@ -138,7 +138,7 @@ def upgrade(
     def prepare(documents: Documents, members: Survey) -> UpgradePlan | RewriteReport:
         if documents.kind("") == "array":
             raise MetadataError(
-                f"{documents.storage.name} is an array, not a group. Give the store that holds it."
+                f"{documents.storage.name} is an array, not a group. Use the store that has it."
             )
         plan = UpgradePlan(documents, members.groups, version, lossy=lossy)
         changed = _changed_arrays(documents, members, plan) if target.in_place else None
@@ -163,14 +163,14 @@ def upgrade(
 
 
 def _changed_arrays(documents: Documents, members: Survey, plan: UpgradePlan) -> dict[str, ArrayMeta] | None:
-    """Give the arrays whose document changes while their files stay; None when files have to change, too."""
+    """Return the arrays whose document changes while their files stay; None if files change too."""
     if documents.format != plan.zarr_format:
         return None
     changed = {}
     for path in members.arrays:
         try:
             old = documents.array(path)
-        except MetadataError:  # none of ours: it stays
+        except MetadataError:  # an array of another program stays
             continue
         new = plan.array(path, old)
         if not encoded_alike(old, new) or new.separator != old.separator:
@@ -183,7 +183,7 @@ def _changed_arrays(documents: Documents, members: Survey, plan: UpgradePlan) ->
 def _rewrite_documents(
     documents: Documents, members: Survey, plan: UpgradePlan, arrays: dict[str, ArrayMeta]
 ) -> RewriteReport:
-    """Change documents where they are, each atomically, the root last: a run that is killed is finished by another."""
+    """Change documents in place, each atomically, the root last; a killed run is finished by another one."""
     groups = []
     for path in members.groups:
         old = documents.group(path)

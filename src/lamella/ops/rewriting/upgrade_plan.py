@@ -1,4 +1,4 @@
-"""What becomes of each node of a store in another version of OME-NGFF.
+"""The new form of each node of a store in another version of OME-NGFF.
 
 Layer: ops.
 """
@@ -23,23 +23,11 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 _XARRAY_DIMENSIONS = "_ARRAY_DIMENSIONS"
-"""Where arrays of Zarr v2, which have no dimension names, keep them for xarray."""
+"""Attribute of the dimension names of Zarr v2 arrays for xarray."""
 
 
 class UpgradePlan:
-    """The nodes of a store in another version.
-
-    Parameters
-    ----------
-    documents
-        Of the store.
-    groups
-        Paths of its groups.
-    version
-        To write.
-    lossy
-        Leave out what the version cannot say, instead of refusing.
-    """
+    """The nodes of a store in another version; ``lossy`` leaves out what the version does not support."""
 
     def __init__(
         self, documents: Documents, groups: list[str], version: SpecVersion, *, lossy: bool = False
@@ -60,7 +48,7 @@ class UpgradePlan:
             self._note_axes(path, attributes)
 
     def _note_axes(self, path: str, attributes: JSONObject) -> None:
-        """Remember the axes of the arrays that an image lists; what is damaged is refused when it is converted."""
+        """Store the axes of the arrays of an image; damaged documents raise when they are converted."""
         try:
             images = detect(self._old_format, attributes).load(ImagesMeta, attributes)
         except MetadataError:
@@ -71,9 +59,9 @@ class UpgradePlan:
                 self._names[join(path, level.strip("/"))] = names
 
     def group(self, path: str, attributes: JSONObject) -> JSONObject:
-        """Give the attributes of a group in the spelling of the version; those that are not OME's as they are.
+        """Convert the attributes of a group to the version; attributes other than OME's stay unchanged.
 
-        Each group is read as the version that it states, so that a store that is half upgraded is upgraded, too.
+        Each group is read as the version that it states, so a half upgraded store can be upgraded too.
         """
         source = detect(self._old_format, attributes)
         if not has_ome(source, attributes):
@@ -93,7 +81,7 @@ class UpgradePlan:
         return source.converted(attributes, source, lossy=self.lossy)
 
     def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
-        """Describe an array as the version wants it: in its Zarr format, with the names of the axes (ST-04, ST-05)."""
+        """Describe an array in the version: in its Zarr format, with the names of the axes (ST-04, ST-05)."""
         names = self._names.get(path, ())
         listed = len(names) == meta.ndim and bool(names)
         if meta.zarr_format == self.zarr_format:
@@ -114,23 +102,23 @@ class UpgradePlan:
         )
 
     def is_level(self, path: str) -> bool:
-        """Whether an image lists an array."""
+        """Return whether an image lists an array."""
         return path in self._names
 
     def is_ome(self, path: str) -> bool:
-        """Whether a group has metadata of OME-Zarr."""
+        """Return whether a group has metadata of OME-Zarr."""
         return path in self._ome
 
 
 def has_ome(version: SpecVersion, attributes: JSONObject) -> bool:
-    """Whether attributes of a group have metadata of OME-Zarr among them."""
+    """Return whether attributes of a group include metadata of OME-Zarr."""
     if "ome" in attributes:
         return True
     return any(mark in attributes for part in version.parts.values() for mark in part.marks)
 
 
 def _xarray_names(meta: ArrayMeta) -> list[str] | None:
-    """Read the dimension names that xarray keeps in the attributes; None where there are none that fit."""
+    """Return the dimension names that xarray stores in the attributes; None if there are none that fit."""
     stored = meta.attributes.get(_XARRAY_DIMENSIONS)
     if not isinstance(stored, list) or len(stored) != meta.ndim:
         return None

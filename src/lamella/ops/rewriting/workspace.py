@@ -1,9 +1,9 @@
-"""Where a store is written anew: a folder beside the place that it will take, and how it takes that place.
+"""The workspace of a rewritten store: a folder beside the final path of the store, and the move to this path.
 
-What was begun is told by what is there: ``plan.json`` with the settings, ``store`` with the new store as far as it is
-written. When that is complete, the two folders exchange their names, and the old one goes. A kill at any instant leaves
-the old or the new store whole at its place, and the same command goes on from there. Where the system cannot exchange
-names, the old store is moved to ``old`` first, and for a moment there is none at the place.
+The content of the folder shows the state of the run: ``plan.json`` has the settings, ``store`` the new store so far.
+When it is complete, the two folders exchange their names, and the old store is deleted. A kill at any time leaves the
+old or the new store complete at its path, and the same command resumes. If the system cannot exchange names, the old
+store is first moved to ``old``, and for a moment there is no store at the path.
 
 Layer: ops.
 """
@@ -33,16 +33,10 @@ _OLD = "old"
 
 
 class Workspace:
-    """The folder in which the store for one place is written.
+    """The folder in which the new store for one path is written.
 
-    Parameters
-    ----------
-    path
-        The place that the store will take.
-    settings
-        What was asked for; a workspace that was begun with others is refused.
-    replaces
-        Whether there is a store at the place, which goes when the new one is complete.
+    A workspace of other settings raises. ``replaces`` is whether there is a store at the path, which is deleted when
+    the new one is complete.
     """
 
     def __init__(self, path: str, settings: JSONObject, *, replaces: bool) -> None:
@@ -57,7 +51,7 @@ class Workspace:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the place alone over all processes, from the look at what was begun to the end."""
+        """Lock the path for all processes during the whole run."""
         try:
             os.makedirs(self._parent, exist_ok=True)
         except OSError as error:
@@ -71,18 +65,15 @@ class Workspace:
                 raise
             except OSError as error:
                 raise StorageError(
-                    f"cannot write {self.path}: {error.strerror or error}; make the same call again "
-                    "when that is mended",
+                    f"cannot write {self.path}: {error.strerror or error}; fix the cause and run the "
+                    "same call again",
                     error.errno,
                 ) from error
 
     def finish_interrupted(self) -> bool:
-        """Go on where a kill came between the new store being complete and the old one being gone.
+        """Finish a run that was killed after the new store was complete and before the old one was deleted.
 
-        Returns
-        -------
-        bool
-            Whether the store that is at the place now is what these settings ask for.
+        Returns whether the store now at the path is the one of these settings.
         """
         if not os.path.lexists(self.folder):
             return False
@@ -90,8 +81,8 @@ class Workspace:
         if not os.path.lexists(self.path) and os.path.lexists(self._old):
             if not os.path.lexists(self.new):
                 raise StorageError(
-                    f"{self.path} was moved to {self._old}, and the store that was to take its place is gone: "
-                    "move it back"
+                    f"{self.path} was moved to {self._old}, and the new store is missing: move the old one "
+                    "back"
                 )
             os.rename(self.new, self.path)
         if plan is None or not os.path.lexists(self.path):
@@ -104,28 +95,20 @@ class Workspace:
         return same and complete
 
     def begin(self, digest: str) -> None:
-        """Make the workspace, or go on in the one that is there when it was begun for the same.
+        """Create the workspace, or resume an existing one of the same settings and source.
 
-        Parameters
-        ----------
-        digest
-            Of the documents of the source: what was written of a store that has other documents now is of no use.
-
-        Raises
-        ------
-        InvalidArgumentError
-            The workspace that is there was begun with other settings.
+        ``digest`` identifies the documents of the source; the files of a run with other documents are not reused.
         """
         plan = self._plan()
         if plan is not None and plan.get("settings") != self.settings:
             raise InvalidArgumentError(
-                f"{self.folder} holds a store half written by another command ({_shown(plan.get('settings'))}): "
+                f"{self.folder} has an unfinished store of another command ({_shown(plan.get('settings'))}): "
                 f"run that command again to finish it, or delete the folder"
             )
         there = os.listdir(self.folder) if os.path.lexists(self.folder) else []
         if plan is None and any(not is_private(name) for name in there):
             raise InvalidArgumentError(
-                f"{self.folder} is in the way, and does not say what it is for: delete or move it"
+                f"{self.folder} is in the way, and its purpose is unknown: delete or move it"
             )
         if plan is not None and plan.get("digest") != digest and os.path.lexists(self.new):
             shutil.rmtree(self.new)
@@ -134,13 +117,7 @@ class Workspace:
         self._write_plan(digest, complete=False)
 
     def publish(self, digest: str) -> None:
-        """Let the new store take its place; the old one is out of the way first, and goes last.
-
-        Raises
-        ------
-        StoreExistsError
-            Something has come to the place meanwhile.
-        """
+        """Move the new store into place, and delete the old one afterwards."""
         if not self.replaces and os.path.lexists(self.path):
             raise StoreExistsError(
                 f"{self.path} has come into being meanwhile: choose another name; what was written is in {self.new}"
@@ -149,20 +126,20 @@ class Workspace:
             LocalStorage(self.path).check_deletable("")
         self._write_plan(digest, complete=True)
         if self.replaces and hasattr(os, "sync"):
-            os.sync()  # a power cut after the old store is gone must find the new one on the disk
+            os.sync()  # after a power cut, when the old store is deleted, the new one must be on the disk
         try:
             if not (self.replaces and system.exchange(self.new, self.path)):
                 self._move()
         except OSError as error:
             raise StorageError(
-                f"the new store cannot take the place of {self.path}: {error.strerror or error}; it is in {self.new}",
+                f"the new store cannot be moved to {self.path}: {error.strerror or error}; it is in {self.new}",
                 error.errno,
             ) from error
         log.debug("Moved %s to %s", self.new, self.path)
         self._remove()
 
     def _move(self) -> None:
-        """Let the new store take its place in two steps, where names cannot be exchanged."""
+        """Move the new store into place in two steps, if names cannot be exchanged."""
         if self.replaces:
             os.rename(self.path, self._old)
         try:
@@ -173,7 +150,7 @@ class Workspace:
             raise
 
     def discard(self) -> None:
-        """Give up what was begun; a store that was moved aside and could not be moved back stays."""
+        """Delete the unfinished store; a store that was moved aside and could not be moved back stays."""
         if not os.path.lexists(self._old):
             with suppress(OSError):  # the next call begins with this
                 self._remove()
@@ -191,12 +168,12 @@ class Workspace:
     def _write_plan(self, digest: str, *, complete: bool) -> None:
         plan = {"settings": self.settings, "digest": digest, "complete": complete}
         if complete:
-            # The new store is told from the old one when the two have exchanged their names.
+            # Distinguishes the new store from the old one after they have exchanged their names.
             plan["store"] = os.lstat(self.new).st_ino
         LocalStorage(self.folder, fsync=True).write(_PLAN, json.dumps(plan, indent=2).encode())
 
     def _remove(self) -> None:
-        """Remove what is left; the plan last, because it says what the rest is."""
+        """Delete the rest; the plan last, because it describes the rest."""
         for name in (self._old, self.new):
             if os.path.lexists(name):
                 shutil.rmtree(name)
@@ -204,7 +181,7 @@ class Workspace:
 
 
 def _remove_litter(folder: str) -> None:
-    """Remove temporary files of a killed process from a store that nobody else writes to."""
+    """Delete temporary files of a killed process from a store that nobody else writes to."""
     for above, folders, files in os.walk(folder):
         for name in files:
             if is_private(name):
