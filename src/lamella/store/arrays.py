@@ -517,13 +517,13 @@ def _appended(old: Shape, block: Shape, axis: int, where: str) -> Shape:
     axis = whole_number(axis, "axis", -len(old))
     if len(block) != len(old) or axis >= len(old):
         raise InvalidArgumentError(
-            f"cannot append data of shape {block} to axis {axis} of array {where} of shape {old}"
+            f"cannot append data of shape {block} to axis {axis} of shape {old} (array {where})"
         )
     axis %= len(old)
     expected = (*old[:axis], block[axis], *old[axis + 1 :])
     if block != expected:
         raise InvalidArgumentError(
-            f"cannot append data of shape {block} to axis {axis} of array {where} of shape {old}: expected {expected}"
+            f"cannot append data of shape {block} to axis {axis} of shape {old}: expected {expected} (array {where})"
         )
     return (*old[:axis], old[axis] + block[axis], *old[axis + 1 :])
 
@@ -532,6 +532,6 @@ def _new_shape(shape: Sequence[int], old: Shape, where: str) -> Shape:
     new = whole_numbers(shape, "shape", 0)
     if len(new) != len(old) or any(n >= 1 << 62 for n in new):
         raise InvalidArgumentError(
-            f"cannot resize array {where} of shape {old} to {new}: one length >= 0 per axis"
+            f"cannot resize an array of shape {old} to {new}: one length >= 0 per axis (array {where})"
         )
     return new
