@@ -97,7 +97,7 @@ def test_every_version_is_written_and_valid(tmp_path: Path, version: str) -> Non
 def test_a_version_has_shards_or_says_which_have(tmp_path: Path, version: str) -> None:
     arguments = (NUCLEI, tmp_path / "a.zarr", "--version", version, "--chunks", "64,32", "--shards", "128,64")
     if version == "0.4":
-        check_refused(run(*arguments), "OME-NGFF 0.4 has none", "0.5 or 0.6")
+        check_refused(run(*arguments), "OME-NGFF 0.4 has no shards", "0.5 or 0.6")
         assert not (tmp_path / "a.zarr").exists()
         return
     assert run(*arguments).exit_code == 0

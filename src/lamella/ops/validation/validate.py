@@ -20,6 +20,7 @@ from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.ops.execution import Workers
 from lamella.ops.progress import Count, check_progress, reporting
+from lamella.ops.validation.archive import ArchiveCheck
 from lamella.ops.validation.walk import Inspection
 from lamella.ops.walk_store import StoreReader
 from lamella.spec.rules import location_text
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.ops.progress import Progress
+    from lamella.ops.validation.walk import Judged
     from lamella.spec.rules import Finding, Level
     from lamella.store.storage import Storage
     from lamella.types import JSONObject, StrPath
@@ -251,8 +253,16 @@ def inspect(
 ) -> Inspection:
     """Check all documents from a root on, and report each finished group."""
     count = Count(progress, "groups")
-    inspection = Inspection(reader, lambda _: count.add(), keep_images=keep_images)
+
+    def done(judged: Judged) -> None:
+        count.add()
+        archive.add(judged)
+
+    inspection = Inspection(reader, done, keep_images=keep_images)
+    archive = ArchiveCheck(inspection)
     inspection.walk(root)
+    if not root:
+        archive.finish()
     return inspection
 
 

@@ -50,6 +50,14 @@ OWN_RULES: dict[str, OwnRule] = {
         OwnRule("LM-12", "SHOULD", "an image has one multiscale"),
         OwnRule("LM-13", "SHOULD", "each level of an image is listed once"),
         OwnRule("LM-14", "SHOULD", "all levels of an image show the same field of view"),
+        OwnRule(
+            "LM-15", "MUST", "an archive has one store, of Zarr v3, and their roots are the same (RFC-9)"
+        ),
+        OwnRule("LM-16", "SHOULD", "the name of an archive ends with .ozx (RFC-9)"),
+        OwnRule("LM-17", "SHOULD", "an archive is ZIP64, and its entries are not compressed (RFC-9)"),
+        OwnRule("LM-18", "SHOULD", "zarr.json documents are first in an archive, breadth first (RFC-9)"),
+        OwnRule("LM-19", "SHOULD", "the comment of an archive names the version of the store (RFC-9)"),
+        OwnRule("LM-20", "SHOULD", "arrays of several chunks in an archive have shards (RFC-9)"),
     )
 }
 """All rules of lamella by id."""
