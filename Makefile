@@ -62,6 +62,7 @@ bench: ## measure against the floor of this machine, and against iohub where it 
 	else \
 	    $(MAKE) --no-print-directory $(READY) && $(VENV)/bin/python benchmarks/bench.py $(BENCH); \
 	fi
+	@if [ -z "$(BENCH)" ]; then $(MAKE) --no-print-directory $(READY) && $(VENV)/bin/python benchmarks/roof.py --folder benchmarks/out; fi
 
 torture: $(READY) ## try to lose data for TORTURE=60 seconds per scenario, and write the figures into the docs
 	$(VENV)/bin/python -m torture --seconds $(TORTURE) --page docs/torture.md $(SCENARIOS)
