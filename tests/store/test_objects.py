@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import multiprocessing
 from typing import Any
 
 import numpy as np
 import pytest
 import zarr
+from tests.remote import object_storage
 from zarr.storage import MemoryStore, WrapperStore
 
 from lamella.errors import DamagedDataError, StorageError
 from lamella.store import chunk_cache, chunk_objects
+from lamella.store import object_storage as s3_storage
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, new_array
 from lamella.store.shard_writer import ShardWriter
@@ -277,3 +280,76 @@ def test_a_shard_that_is_written_by_chunk_keeps_the_others_and_what_is_written_t
         for n in range(4):
             shard.put((0, n // 2, n % 2), np.full((1, 4, 4), n))
     assert stamped.read(0)[::4, ::4].tolist() == [[0, 1], [2, 3]]
+
+
+def test_few_rounds_ask_s3_for_what_changed_and_no_more(service, rounds, values, monkeypatch):
+    """The goals for crops and levels: two rounds at first, then one for each call."""
+    monkeypatch.setattr(s3_storage, "SECONDS_TRUSTED", 3600)
+    shape = (8, 64, 64)
+    data = values(shape, "u2")
+    writer = array_in(
+        object_storage(service.endpoint, "s3://bucket/image.zarr"),
+        shape,
+        chunks=(1, 16, 16),
+        shards=(1, 64, 64),
+    )
+    writer.write(0, data[0])
+    writer.write((0, 0), data[0, 0])  # whether the service honours conditions is known from here on
+
+    def cost(call) -> tuple[int, int]:
+        service.requests.clear()
+        rounds.clear()
+        call()
+        return len(service.requests), rounds.rounds
+
+    # A writer looks each time whether others changed the document.
+    assert cost(lambda: writer.write(..., data)) == (1 + 8, 2)
+    assert cost(lambda: writer.write((slice(None), 0), data[:, 0])) == (1 + 16, 3)
+    storage = object_storage(service.endpoint, "s3://bucket/image.zarr")
+    storage.read_only = True
+    array = StoredArray(Documents(storage, 3), "0")
+    assert array.meta.shape == shape
+    crop = (0, slice(4), slice(4))
+    assert cost(lambda: array.read(crop)) == (2, 2)
+    for index in (crop, crop, (0, slice(20, 30), slice(20, 30))):
+        assert cost(lambda index=index: array.read(index)) == (1, 1)
+        np.testing.assert_array_equal(array.read(index), data[index])
+    crops = [(n % 8, slice(20, 30), slice(n % 50, n % 50 + 10)) for n in range(64)]
+    count, waits = cost(lambda: array.read_many(crops))
+    assert (count <= 40, waits) == (True, 2)
+    assert cost(lambda: array.read_many(crops)) == (8, 1)
+    assert cost(array.read) == (8, 1)
+    new = values(shape, "u2", 1)
+    writer.write(..., new)
+    for index, found in zip(crops, array.read_many(crops), strict=True):
+        np.testing.assert_array_equal(found, new[index])
+    gone = "/bucket/image.zarr/0/c/0/0/0"
+    del service.objects[gone]
+    assert (array.read(crop) == 7).all()
+
+
+def write_planes(endpoint: str, first: int, start: Any) -> None:
+    array = StoredArray(Documents(object_storage(endpoint, "s3://bucket/image.zarr"), 3), "0")
+    start.wait()
+    for n in range(first, 16, 2):
+        array.write(n, n + 1)
+
+
+def test_two_processes_that_write_planes_of_one_shard_lose_none(service):
+    array = array_in(
+        object_storage(service.endpoint, "s3://bucket/image.zarr"),
+        (16, 8, 8),
+        chunks=(1, 8, 8),
+        shards=(16, 8, 8),
+    )
+    spawn = multiprocessing.get_context("spawn")
+    start = spawn.Barrier(2)
+    processes = [
+        spawn.Process(target=write_planes, args=(service.endpoint, first, start)) for first in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert array.read()[:, 0, 0].tolist() == list(range(1, 17))
