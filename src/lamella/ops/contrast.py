@@ -1,4 +1,4 @@
-"""``compute_contrast``: one contrast window per channel over all fields, out of a sample of a coarse level.
+"""``compute_contrast``: one contrast window per channel over all fields, from a sample of a coarse level.
 
 Layer: ops.
 """
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
     from lamella.types import Array
 
 _SIDE = 128
-"""Pixels of the larger side that a level must have: in smaller ones all details are averaged away."""
+"""Minimum length of a level's larger side: smaller levels have lost their details by averaging."""
 
 _PLANES, _FEWEST_PLANES = 64, 3
-"""Planes per channel that are read of one field alone, and of each of many."""
+"""Number of planes per channel that are read from a single field, and from each of many."""
 
 _PIXELS = 1 << 20
-"""Pixels per channel that are kept, of all fields together."""
+"""Number of sampled pixels per channel, of all fields together."""
 
 _Key = tuple[str, int]
-"""Name of a channel, and how many of that name come before it in its image."""
+"""Name of a channel, and the number of channels of that name before it in its image."""
 
 
 @dataclass(frozen=True)
 class _Field:
-    """A field, and how much of it belongs to the sample."""
+    """A field, and the size of its part of the sample."""
 
     position: Position
     planes: int
@@ -60,28 +60,9 @@ def compute_contrast(
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
 ) -> dict[str, WindowDict]:
-    """Choose one contrast window per channel for some fields, and write it to all of them.
+    """Choose one contrast window per channel for some fields, write it to all of them, and return the windows.
 
-    Parameters
-    ----------
-    positions : sequence of Position
-        The fields; those without an array are passed over.
-    jobs : int, optional
-        Number of workers; one per processor by default.
-    executor : concurrent.futures.Executor, optional
-        Where to read the pixels, instead of threads of this process.
-    progress : bool or callable, optional
-        True shows a bar on the terminal. A function is called with the fields that are read, all of them, and "fields".
-
-    Returns
-    -------
-    dict
-        Name of the channel to its window.
-
-    Raises
-    ------
-    InvalidArgumentError
-        No field has an array and a named channel.
+    Fields without an array are skipped. Raises InvalidArgumentError if no field has an array and a named channel.
     """
     workers = Workers(jobs, executor)
     check_progress(progress)
@@ -94,7 +75,7 @@ def compute_contrast(
     ):
         windows = choose_windows(sampled, workers, Count(show, "fields", len(sampled)))
     for position in fields:
-        if is_rgb(position):  # windows of their own would change the hues of an image in colour
+        if is_rgb(position):  # separate windows would change the hues of a colour image
             windows = _stored(position) | windows
         else:
             _write(position, windows)
@@ -106,7 +87,7 @@ def compute_contrast(
 
 
 def _stored(position: Position) -> dict[_Key, WindowDict]:
-    """Return the windows that an image has."""
+    """Return the windows of an image."""
     channels = position.metadata.omero.channels if position.metadata.omero else []
     pairs = zip(_keys(position.channel_names), channels, strict=False)
     return {key: channel.window for key, channel in pairs if channel.window is not None}
@@ -155,14 +136,14 @@ def _window(key: _Key, parts: Sequence[Array]) -> WindowDict:
 
 
 def _keys(names: Sequence[str]) -> list[_Key]:
-    """Tell channels of one name apart by their order."""
+    """Distinguish channels of one name by their order."""
     return [(name, list(names[:index]).count(name)) for index, name in enumerate(names)]
 
 
 def _sample(field: _Field) -> dict[_Key, Array]:
     """Read some pixels of each channel of a field."""
     position = field.position
-    # Levels that do not show what was written to level 0 would give the contrast of other pixels.
+    # Stale levels would give the contrast of other pixels.
     array = position.data if stale_levels(position) else level_for(position, _SIDE)[1]
     check_dtype(array.dtype, str(position.node_path))
     axes = PlaneAxes.of(position.axes, array.ndim)
@@ -178,7 +159,7 @@ def _sample(field: _Field) -> dict[_Key, Array]:
 
 
 def is_rgb(position: Position) -> bool:
-    """Return whether the channels of an image were converted from an image in colour."""
+    """Return whether an image was converted from a colour image."""
     own = position.documents.group(position.path).get("lamella")
     return isinstance(own, dict) and own.get("samples") == "rgb"
 

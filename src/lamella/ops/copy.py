@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """Pixels that can be read by region: a numpy array, or something lazy.
+    """Pixels that can be read by region: a numpy array, or a lazy array.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Source:
     in_memory
         Whether all of it is in memory already.
     kind
-        Data type that is read, where it is not the array's own.
+        Data type to read, if it is not the array's own.
     """
 
     data: Any
@@ -59,25 +59,17 @@ class Source:
         return replace(self, kind=np.dtype(dtype))
 
     def read(self, region: Region | EllipsisType = ...) -> NDArray[Any]:
-        """Return the pixels of a box in memory; of the whole array by default."""
+        """Return the pixels of a region in memory; of the whole array by default."""
         return cast_data(
             self.data[region], self.dtype
         )  # blocks may be of another type than the source states
 
 
 def as_source(data: Any) -> Source:
-    """Take any array-like as a source; nothing is read yet.
+    """Wrap any array-like as a source, without reading; raise InvalidArgumentError if it is not an array of numbers.
 
-    Parameters
-    ----------
-    data
-        A numpy array or memory map, a dask, xarray or zarr array, an `ImageArray`, a nested list, or anything with
-        ``shape``, ``dtype`` and numpy-style indexing.
-
-    Raises
-    ------
-    InvalidArgumentError
-        If it is no array of numbers.
+    Accepts a numpy array or memory map, a dask, xarray or zarr array, an `ImageArray`, a nested list, and any object
+    with ``shape``, ``dtype`` and numpy-style indexing.
 
     Examples
     --------
@@ -98,17 +90,7 @@ def as_source(data: Any) -> Source:
 
 
 def write_array(array: ImageArray, source: Source, workers: Workers = THREADS) -> None:
-    """Write a whole array from a source of the same shape, one shard (or chunk) per write.
-
-    Parameters
-    ----------
-    array
-        Where to write.
-    source
-        What to write. A lazy one is read one shard per worker at a time.
-    workers
-        What does the work.
-    """
+    """Write a whole array from a source of the same shape, one shard (or chunk) at a time."""
     if source.in_memory:
         array[...] = source.read()
         return

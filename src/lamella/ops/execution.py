@@ -1,9 +1,9 @@
-"""Running the units of an operation, with a bounded number under way: on threads, or on any executor.
+"""Running the units of an operation, with a bounded number at once, on threads or on any executor.
 
-An operation over much data is planned as units: small values that say where to read and what to write (paths and
-regions, never pixels or open files), whose outputs are whole files that no other unit writes. So a unit can be
-pickled, run on another machine that sees the same store, and run again when its worker died. Every operation that
-takes ``executor=`` goes through :func:`run`.
+A large operation is split into units: small values that describe what to read and what to write (paths and regions,
+never pixels or open files), and whose outputs are whole files that no other unit writes. So a unit can be pickled, run
+on another machine with access to the same store, and run again if its worker dies. Every operation with ``executor=``
+uses :func:`run`.
 
 Layer: ops.
 """
@@ -42,24 +42,19 @@ R = TypeVar("R")
 _NONE_LEFT: Final = object()
 
 _MOST_SUBMITTED = 1024
-"""Units handed to an executor of the caller at a time: enough for any cluster, and they are small."""
+"""Maximum number of submitted units of an executor: enough for any cluster, and they are small."""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Where the units of an operation run, and how many of them at a time.
+    """The workers of an operation.
 
     Attributes
     ----------
     jobs
         Number of workers; one per processor by default.
     executor
-        Where to run: any ``concurrent.futures.Executor``; in threads of this process by default.
-
-    Raises
-    ------
-    InvalidArgumentError
-        `jobs` is not a number from 1, or `executor` is not an executor that accepts work.
+        Any ``concurrent.futures.Executor``; threads of this process by default.
 
     Examples
     --------
@@ -79,7 +74,7 @@ class Workers:
     executor: Executor | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot run, before anything is created."""
+        """Raise for unusable workers, before anything is created."""
         if self.jobs is not None:
             _check_jobs(self.jobs)
         if self.executor is not None:
@@ -87,17 +82,11 @@ class Workers:
 
     @property
     def count(self) -> int:
-        """Number of workers: as asked, or one for each processor that this process may use."""
+        """Number of workers: as requested, or one for each processor that this process may use."""
         return self.jobs or cpus()
 
     def check_reach(self, *storages: Storage) -> None:
-        """Refuse an executor whose workers cannot share a store: one in memory or a ZIP file, from another process.
-
-        Raises
-        ------
-        InvalidArgumentError
-            With what to do.
-        """
+        """Raise for an executor in other processes if the store is in memory or in a ZIP file."""
         if self.executor is None or isinstance(self.executor, ThreadPoolExecutor):
             return
         for storage in storages:
@@ -131,7 +120,7 @@ def _check_executor(executor: object) -> None:
     if not callable(getattr(executor, "submit", None)):
         hint = f" Pass ThreadPoolExecutor({executor})." if isinstance(executor, int) else ""
         raise InvalidArgumentError(f"executor is a concurrent.futures.Executor, not {executor!r}.{hint}")
-    # Only pools of Python's own are asked: a task of others may cost something.
+    # Only Python's own pools are tested: a task of other executors may be expensive.
     if type(executor) in (ThreadPoolExecutor, ProcessPoolExecutor):
         try:
             cast("Executor", executor).submit(int).cancel()
@@ -146,36 +135,12 @@ def run(
     *,
     done: Callable[[R], None] | None = None,
 ) -> None:
-    """Do the work for each unit, a bounded number of them under way at a time.
+    """Call a function for each unit, with a bounded number at once; call ``done`` in this thread with each result.
 
-    Parameters
-    ----------
-    work
-        Function of one unit. Any executor but threads has to be able to pickle it: a function of a module, and not
-        one made inside another.
-    units
-        The units; taken one by one as they are needed, so they may be many.
-    workers
-        Where, and how many units at a time. Each worker has two units at most, and one worker needs no thread. An
-        executor is left open; it is sent twice as many units at a time as there are workers, by default 1024.
-    done
-        Called in this thread with each result, in the order in which they come.
-
-    Raises
-    ------
-    Exception
-        The first that a unit raises. Units not begun are left out, those under way end first.
-    WorkerLostError
-        The executor lost a process, or cannot run any more.
-    InvalidArgumentError
-        The executor cannot send a unit to its workers.
-
-    Examples
-    --------
-    >>> told = []
-    >>> run(abs, [-1, 2, -3], Workers(2), done=told.append)
-    >>> sorted(told)
-    [1, 2, 3]
+    ``work`` must be picklable for executors: a function of a module. Units are consumed as needed; one worker needs no
+    thread, and an executor gets twice as many units at once as there are workers, by default 1024, and is not shut
+    down. The first error of a unit is raised after the running units have ended; no further unit starts.
+    WorkerLostError means that the executor lost a process.
     """
     executor = workers.executor
     if executor is None and workers.count == 1:
@@ -206,10 +171,10 @@ def run(
 
 
 def _share(work: Callable[[U], object], units: Iterable[U], count: int) -> None:
-    """Have threads take one unit after the other until all are done.
+    """Let threads take one unit after the other until all are done.
 
-    Nobody is told of results, so that this thread sleeps meanwhile: one that handed out each unit would want the
-    interpreter's lock as often as they do, and all of them would wait for it.
+    No results are passed on, so this thread sleeps: handing out each unit would need the interpreter's lock as often as
+    the threads do, and they would wait for it.
     """
     waiting, turn, ended = iter(units), threading.Lock(), threading.Event()
 
@@ -241,7 +206,7 @@ def _drive(
     most: int,
     done: Callable[[R], None] | None,
 ) -> None:
-    """Keep up to `most` units under way until all are done."""
+    """Keep up to `most` units running until all are done."""
     pending: set[Future[R]] = set()
     finished: SimpleQueue[Future[R]] = SimpleQueue()
 

@@ -1,7 +1,7 @@
-"""What a store holds as far as its metadata say it: for stores that cannot be listed, as over http.
+"""The members of a store according to its metadata, for stores that cannot be listed, as over http.
 
-From the metadata of a plate its wells, from those their images, from those levels and labels; and all that consolidated
-metadata name. What nothing names, such as a table of another program, is not seen.
+The metadata of a plate name its wells, those of wells their images, and those of images levels and labels; consolidated
+metadata name all nodes. Nodes that nothing names, such as a table of another program, are not found.
 
 Layer: ops.
 """
@@ -27,22 +27,7 @@ if TYPE_CHECKING:
 
 
 def listed(storage: Storage, path: str = "") -> Storage:
-    """Return a storage that lists what it holds: itself where it can, else a view by its metadata.
-
-    Parameters
-    ----------
-    storage
-        Of the store.
-    path
-        Where to begin.
-
-    Raises
-    ------
-    MetadataError
-        It cannot be listed, and there is no document at the path to begin with.
-    StorageError
-        A document cannot be read now.
-    """
+    """Return a storage that lists its content: the same if it can, else a view by its metadata."""
     if storage.can_list or not isinstance(storage, ZarrStorage):
         return storage
     walk = _Walk(storage)
@@ -56,7 +41,7 @@ def listed(storage: Storage, path: str = "") -> Storage:
 
 
 def unseen(storage: Storage) -> str | None:
-    """Say what may be missing from a view by metadata; None of a storage that lists."""
+    """Describe what may be missing in a view by metadata; None for a storage that lists."""
     if not isinstance(storage, KnownStorage):
         return None
     return (
@@ -77,7 +62,7 @@ class _Walk:
         self._files: tuple[str, ...] | None = None
 
     def _node(self, path: str) -> StoredNode:
-        """Read the documents of a node; what cannot be read now is raised, what is damaged is left to others."""
+        """Read the documents of a node; unreadable ones raise, damaged ones are left to the caller."""
         node = StoredNode(path)
         for file in self._files or METADATA_FILES:
             data = self.storage.read(join(path, file)) if is_key(path) else None
@@ -91,7 +76,7 @@ class _Walk:
         return node
 
     def visit(self, path: str) -> None:
-        """Look at a node, and at those that it names."""
+        """Visit a node, and the nodes that it names."""
         if path in self._seen or not is_key(path):
             return
         self._seen.add(path)
@@ -106,18 +91,18 @@ class _Walk:
             except StorageError:
                 raise
             except LamellaError:
-                return  # who looks at the array says what is wrong with it
+                return  # a reader of the array reports the problem
             return
         for name in _named(node):
             below = join(path, name)
             for above in ancestors(below)[1 + path.count("/") + bool(path) :]:
-                self.visit(above)  # rows, which nothing names but their wells
+                self.visit(above)  # rows, which only the paths of wells name
             self.visit(below)
         if node.ome.get("bioformats2raw.layout") is not None:
             self._visit_series(path)
 
     def _visit_series(self, path: str) -> None:
-        """Look at the images of a collection: those that its series names, else all numbers from 0 on."""
+        """Visit the images of a collection: those of its series, else all numbers from 0 on."""
         series = self._node(join(path, "OME")).ome.get("series")
         self.visit(join(path, "OME"))
         if isinstance(series, list):
@@ -156,7 +141,7 @@ def _named(node: StoredNode) -> Iterator[str]:
 
 
 def _copied(node: StoredNode) -> Iterator[str]:
-    """Yield the paths that consolidated metadata name: a hint, which may be stale."""
+    """Yield the paths in consolidated metadata: a hint, which may be stale."""
     kept: Any = node.documents.get(V3.group, {}).get("consolidated_metadata")
     if kept is None and V2.consolidated in node.data:
         try:

@@ -1,7 +1,7 @@
-"""Colour tables of label images: one colour for each label that is there.
+"""Colour tables of label images: one colour for each existing label.
 
-Viewers show labels without a table in colours of their own, and hide those that a table leaves out. So a table that is
-stored has to name every label: it is extended when labels are written.
+Viewers show labels without a table in their own colours, and hide labels that a table leaves out. So a stored table
+must name every label: it is extended when labels are written.
 
 Layer: ops.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lamella.spec.labels import ImageLabelMeta
 
 MOST_COLORS = 65_536
-"""Entries of a table: 3 MB of the label image's document. Viewers colour images of more labels by themselves."""
+"""Maximum size of a table: 3 MB of the document. Viewers colour images with more labels by themselves."""
 
 _FEW_VALUES = 2**24
 
@@ -58,7 +58,7 @@ def color_labels(image: LabelImage) -> None:
 
 
 def color_written(image: LabelImage, block: NDArray[Any]) -> None:
-    """Extend the table of a label image, where there is one, by the labels that were just written."""
+    """Extend the table of a label image, if it has one, by the labels that were just written."""
     known = image.colors
     if not known or block.dtype.kind not in "biu":
         return
@@ -88,7 +88,7 @@ def labels_in(block: NDArray[Any]) -> set[int]:
 
 
 def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the unsigned type of as many bytes: the difference of two signed numbers may need it."""
+    """Return the unsigned type of equal size: the difference of two signed numbers may need it."""
     return np.dtype(f"u{dtype.itemsize}")
 
 

@@ -1,8 +1,8 @@
-"""The lower levels of a label image: as many as its image has, of the shapes that those have.
+"""The lower levels of a label image, with the number and shapes of its image's levels.
 
-Most images shrink by whole factors, and labels are reduced with "mode" then. Others do not: bioformats2raw and OMERO
-cut odd sizes off (513 voxels become 256), and scanners write levels of any size. There each voxel takes the label that
-lies at its centre in the level before: no label is made that level 0 has not.
+Most images shrink by whole factors, and labels are reduced with "mode". Others do not: bioformats2raw and OMERO cut odd
+sizes off (513 voxels become 256), and scanners write levels of any size. Then each voxel gets the label at its centre
+in the level before, so no new label appears.
 
 Layer: ops.
 """
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def fill_levels(image: LabelImage) -> None:
-    """Compute the pixels of all levels that a label image lists below the finest."""
+    """Compute the pixels of all levels of a label image below the finest."""
     if len(image.dataset_paths) < 2:
         return
     levels = [image.open_level(path) for path in image.dataset_paths]
@@ -55,19 +55,7 @@ def make_levels(
     add: Callable[[ImagesMeta], ImagesMeta],
     workers: Workers,
 ) -> None:
-    """Make levels of a label image of one level, and list them when they are whole.
-
-    Parameters
-    ----------
-    image
-        The label image.
-    planned
-        Path of each level to its description.
-    add
-        Lists the levels.
-    workers
-        What does the work.
-    """
+    """Create levels of a label image with one level, and list them with ``add`` when they are complete."""
     base, model = image.data, add(image.metadata)
     source = pinned(base.stored)
     sizes = [geometry.effective_scale(model, path) for path in (image.dataset_paths[0], *planned)]
@@ -92,7 +80,7 @@ def make_levels(
 
 
 def whole_factors(shapes: Sequence[Shape], sizes: Sequence[Sequence[float]]) -> list[Shape] | None:
-    """Return the factors from each level to the next; None where some are not whole."""
+    """Return the factors from each level to the next; None if some are not whole."""
     found = [
         level_factors(fine, coarse, _ratios(small, large))
         for (fine, coarse), (small, large) in zip(pairwise(shapes), pairwise(sizes), strict=True)
@@ -104,13 +92,13 @@ def whole_factors(shapes: Sequence[Shape], sizes: Sequence[Sequence[float]]) -> 
 def take_centres(
     levels: Sequence[ImageArray], sizes: Sequence[Sequence[float]], jobs: int | None = None
 ) -> None:
-    """Fill each level with the voxels of the one before that its voxels' centres lie in."""
+    """Fill each level with the voxels at its voxels' centres in the level before."""
     for (fine, coarse), (small, large) in zip(pairwise(levels), pairwise(sizes), strict=True):
         _take_centres(fine, coarse, steps_between(fine.shape, coarse.shape, _ratios(small, large)), jobs)
 
 
 def describe_centres(meta: ImagesMeta) -> ImagesMeta:
-    """Say that levels were made by `take_centres`."""
+    """Record that levels were computed by `take_centres`."""
     details = {
         "description": "Each voxel is the label at its centre in the level before: the image has no whole factors.",
         "method": "lamella.labels",
@@ -124,9 +112,9 @@ def _ratios(small: Sequence[float], large: Sequence[float]) -> list[float]:
 
 
 def steps_between(fine: Sequence[int], coarse: Sequence[int], ratios: Sequence[float]) -> tuple[float, ...]:
-    """Tell how many voxels of the finer level one of the coarser spans, per axis.
+    """Return the size of a coarser level's voxel in voxels of the finer one, per axis.
 
-    What the metadata say counts where it fits the shapes but for a last voxel that was cut off or is not whole.
+    The metadata count if they fit the shapes, except for a last voxel that is missing or incomplete.
 
     Examples
     --------
@@ -140,13 +128,7 @@ def steps_between(fine: Sequence[int], coarse: Sequence[int], ratios: Sequence[f
 
 
 def check_levels(name: str, levels: Sequence[ImageArray]) -> None:
-    """Refuse an image whose levels differ in their number of axes: no label image can follow it.
-
-    Raises
-    ------
-    InvalidArgumentError
-        They do; the message names the level.
-    """
+    """Raise for an image whose levels differ in their number of axes: it cannot have label images."""
     for level in levels[1:]:
         if level.ndim != levels[0].ndim:
             raise InvalidArgumentError(
@@ -156,7 +138,7 @@ def check_levels(name: str, levels: Sequence[ImageArray]) -> None:
 
 
 def _take_centres(fine: ImageArray, coarse: ImageArray, steps: Sequence[float], jobs: int | None) -> None:
-    """Fill a level with the voxels of the one before that its voxels' centres lie in."""
+    """Fill a level with the voxels at its voxels' centres in the level before."""
 
     def fill(region: Region) -> None:
         picks = [

@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 
 _COMPRESSOR = "zstd"
 _PROPERTIES = "properties maps labels to rows, such as {1: {'area': 12.5}}, or is a list of rows"
-"""Bitshuffle, which blosc puts before zstd, spoils the long runs of one id: files are 2.5 times as large, and writing
-takes twice as long (docs/codecs.md)."""
+"""Without bitshuffle, which breaks up the long runs of one id: files would be 2.5 times as large, and writing would
+take twice as long (docs/codecs.md)."""
 
 
 def create_label(
@@ -67,7 +67,7 @@ def create_label(
 ) -> LabelImage:
     """Create a label image; see :meth:`Labels.create`.
 
-    It is listed last, whole with its levels: a kill leaves a folder that no list names.
+    It is listed last, complete with its levels: a kill leaves an unlisted folder.
     """
     _check_label_name(name)
     position = Position(labels.node_path.parent)
@@ -88,7 +88,7 @@ def create_label(
         place.child(path).path: _level_like(level, source, kept, position)
         for path, level in zip(position.dataset_paths, levels, strict=True)
     }
-    with documents.lock(position.path):  # of several that create one name at a time, one does
+    with documents.lock(position.path):  # if several create one name at the same time, one succeeds
         if name in labels._listed() or documents.storage.exists(place.path):
             raise NodeExistsError(f"{position.node_path} has labels {name!r} already. Delete them first.")
         try:
@@ -99,7 +99,7 @@ def create_label(
             raise
     try:
         image = LabelImage(place)
-        write_array(ImageArray(image.data.node_path), source)  # colours that were given stay as they are
+        write_array(ImageArray(image.data.node_path), source)  # colours of the caller stay unchanged
         fill_levels(image)
     except BaseException:
         documents.storage.delete(place.path)
@@ -116,7 +116,7 @@ def _check_label_name(name: str) -> None:
 
 
 def _integers(source: Source, name: str) -> Source:
-    """Take booleans as 0 and 1; refuse what is no integer (LB-05)."""
+    """Return booleans as 0 and 1; raise for anything that is not an integer (LB-05)."""
     if source.dtype.kind == "b":
         return source.cast("uint8")
     if source.dtype.kind not in "iu":
@@ -125,7 +125,7 @@ def _integers(source: Source, name: str) -> Source:
 
 
 def _kept_axes(position: Position, finest: ImageArray, source: Source, name: str) -> tuple[int, ...]:
-    """Return which axes of the image the labels have: all but the channel's, or space alone."""
+    """Return the axes of the image that the labels have: all but the channel's, or space alone."""
     axes = position.axes
     if len(axes) != finest.ndim:
         raise MetadataError(
@@ -167,7 +167,7 @@ def _label_array(
     names: list[str],
 ) -> ArrayMeta:
     if shards is None and prod(chunks) * dtype.itemsize > LARGEST_CHUNK:
-        # The image's chunks hold voxels of fewer bytes, and blosc stops at 2 GiB.
+        # The image's voxels may be smaller, and blosc's limit is 2 GiB.
         chunks = tuple(map(min, chunks, default_chunks(chunks, dtype.itemsize)))
     return new_array(
         shape,
@@ -195,7 +195,7 @@ def _image_attributes(
 
 
 def _typed(axis: AxisMeta) -> AxisMeta:
-    """Return an axis with the type that its name says, where the image states none: what is new is written by AX-07."""
+    """Return an axis with the type that its name implies, if the image has none: new documents follow AX-07."""
     kind = axis_kind(axis)
     return axis if axis.type or kind is None else axis.model_copy(update={"type": kind})
 
@@ -220,14 +220,7 @@ def _picked(transforms: Sequence[TransformationMeta], kept: tuple[int, ...]) -> 
 def match_levels(position: Position, workers: Workers = THREADS) -> None:
     """Give each label image of a position as many levels as its image has, computed with "mode" (LB-04).
 
-    Label images that are damaged are left as they are, with a warning: the image itself is whole.
-
-    Parameters
-    ----------
-    position
-        An image whose number of levels may have changed.
-    workers
-        What does the work.
+    Damaged label images stay unchanged, with a warning: the image itself is complete.
     """
     labels = position.labels
     for name in labels:
@@ -242,7 +235,7 @@ def match_levels(position: Position, workers: Workers = THREADS) -> None:
 
 
 def _match_label(position: Position, image: LabelImage, workers: Workers) -> None:
-    """Make the levels of one label image anew, shrinking it by the factors of the image's levels."""
+    """Compute the levels of one label image again, with the factors of the image's levels."""
     paths = position.dataset_paths
     if not image.dataset_paths or len(image.dataset_paths) == len(paths):
         return
@@ -288,7 +281,7 @@ def _match_label(position: Position, image: LabelImage, workers: Workers) -> Non
 
 
 def _ratios(position: Position, path: str) -> list[float]:
-    """Return the pixel size of a level over that of the finest, per axis."""
+    """Return the pixel size of a level relative to that of the finest, per axis."""
     coarse = position.get_effective_scale(path)
     return [a / b if b else 0.0 for a, b in zip(coarse, position.scale, strict=True)]
 
@@ -296,10 +289,8 @@ def _ratios(position: Position, path: str) -> list[float]:
 def _edit_list(labels: Labels, change: Callable[[list[str]], list[str]]) -> None:
     """Change the list of names in the labels group (LB-01), under the lock of the position's members.
 
-    The group is created when there is none.
-
-    Label images that are there and were not listed are listed with it. A list is never empty: with its last name it
-    goes, and the group too when nothing else is in it.
+    The group is created if it is missing, and existing unlisted label images are listed too. A list is never empty: it
+    is removed with its last name, and an otherwise empty group too.
     """
     documents = labels.documents
     if documents.kind(labels.path) is None:
@@ -318,7 +309,7 @@ def _edit_list(labels: Labels, change: Callable[[list[str]], list[str]]) -> None
 
 
 def _delete_empty_group(labels: Labels) -> None:
-    """Delete a labels group that says nothing and holds nothing."""
+    """Delete a labels group without content."""
     documents = labels.documents
     found = documents.group(labels.path)
     nothing = labels.store_handle.version_of(found).with_ome({}, {})
@@ -327,10 +318,10 @@ def _delete_empty_group(labels: Labels) -> None:
 
 
 def delete_label(labels: Labels, name: str) -> None:
-    """Delete a label image, or what lies below one; see :meth:`Labels.__delitem__`."""
+    """Delete a label image, or a node below one; see :meth:`Labels.__delitem__`."""
     first, _, rest = name.partition("/")
     path = labels.node_path.child(first).path
-    # What a killed creation or deletion left is not listed, and in the way of a new one.
+    # The remainder of a killed creation or deletion is not listed, and in the way of a new image.
     if first not in labels._listed() and (rest or not labels.documents.storage.exists(path)):
         raise labels.missing_error(name)
     if rest:
@@ -347,7 +338,7 @@ def delete_label(labels: Labels, name: str) -> None:
 def rename_label(labels: Labels, old: str, new: str) -> None:
     """Rename a label image; see :meth:`Labels.rename`.
 
-    A rename that was killed half way is finished by the same call.
+    The same call finishes a killed rename.
     """
     _check_label_name(new)
     with labels.documents.lock(labels.node_path.parent.path):
@@ -359,7 +350,7 @@ def _rename_alone(labels: Labels, old: str, new: str) -> None:
     listed, documents = labels._listed(), labels.documents
     source, target = labels.node_path.child(old).path, labels.node_path.child(new).path
     there = documents.storage.exists(target)
-    # Listed but not there, while the new one is there and was not listed: what a killed rename leaves.
+    # A killed rename leaves a listed name that is missing, and an unlisted one that exists.
     moved = old in listed and not documents.storage.exists(source) and there and new not in labels._named()
     if not moved:
         if old not in listed or not documents.storage.exists(source):
@@ -448,7 +439,7 @@ def _row(row: Any) -> Mapping[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON holds it; numpy's numbers and arrays become Python's."""
+    """Return a value as JSON; numpy's numbers and arrays become Python's."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     try:

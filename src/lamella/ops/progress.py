@@ -25,11 +25,6 @@ Progress: TypeAlias = "Callable[[float, int, str], object]"
 def check_progress(progress: object) -> None:
     """Refuse a progress that is neither a function nor a bool.
 
-    Raises
-    ------
-    WrongTypeError
-        It is something else.
-
     Examples
     --------
     >>> check_progress(5)
@@ -44,17 +39,7 @@ def check_progress(progress: object) -> None:
 
 
 class Count:
-    """Adds up what is done, and reports it.
-
-    Parameters
-    ----------
-    progress
-        The function to call; None for nobody.
-    what
-        What is counted: "bytes".
-    total
-        How many there are; 0 where that is not known yet.
-    """
+    """Adds up what is done, and reports it."""
 
     def __init__(self, progress: Progress | None, what: str, total: int = 0) -> None:
         self._progress = progress
@@ -89,15 +74,7 @@ def is_terminal() -> bool:
 
 @contextmanager
 def reporting(progress: Progress | bool | None, first: str) -> Iterator[Progress | None]:
-    """Return the function to call with the progress of an operation, None where nobody asked for it.
-
-    Parameters
-    ----------
-    progress
-        A function of the caller; True for a bar on the error stream, where that is a terminal or a notebook.
-    first
-        What is done before there is anything to count.
-    """
+    """Return the function to call with the progress of an operation, None where nobody asked for it."""
     if progress is not True:
         yield progress or None
         return

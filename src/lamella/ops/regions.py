@@ -52,18 +52,6 @@ def _corners(steps: Sequence[range]) -> Iterator[tuple[int, ...]]:
 def nested(region: Region, boxes: Sequence[Sequence[int]]) -> Iterator[Region]:
     """Cut a region along grids within grids: all of one outer box before the next.
 
-    Parameters
-    ----------
-    region
-        What to cut; it may begin and end inside a box.
-    boxes
-        Shapes of the grids, which begin at 0, the outermost first; each best a multiple of the next.
-
-    Yields
-    ------
-    tuple of slice
-        The part of the region in each innermost box.
-
     Examples
     --------
     >>> [tuple((s.start, s.stop) for s in box) for box in nested((slice(1, 8),), [(4,), (2,)])]
@@ -126,17 +114,6 @@ def enlarge(region: Region, factors: Sequence[int], shape: Sequence[int]) -> Reg
 
 def piece_shape(whole: Sequence[int], grain: Sequence[int], itemsize: int, most: int = PIECE_BYTES) -> Shape:
     """Return the shape of pieces of at most ``most`` bytes, cut along the first axes first.
-
-    Parameters
-    ----------
-    whole
-        Shape to cut.
-    grain
-        Shape that is not cut (a chunk): pieces are multiples of it along each axis, or all of ``whole``.
-    itemsize
-        Bytes per voxel.
-    most
-        Bytes wanted; a single grain may be more.
 
     Examples
     --------

@@ -27,13 +27,6 @@ _kept = local()
 def scratch(shape: Shape, dtype: np.dtype[np.generic]) -> Array:
     """Return memory of this thread for one block, with any values; what was got before is overwritten.
 
-    Parameters
-    ----------
-    shape
-        Of the block.
-    dtype
-        Of its values.
-
     Examples
     --------
     >>> scratch((2, 3), np.dtype("uint16")).shape

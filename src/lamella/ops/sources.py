@@ -23,13 +23,6 @@ _DEEPEST = 8
 def reads_from(data: Any, place: NodePath) -> bool:
     """Tell whether a source reads, or will read, the array at a place.
 
-    Parameters
-    ----------
-    data
-        A numpy, dask, xarray or zarr array, an `ImageArray`, or anything else; nothing of it is read.
-    place
-        Of the array, which need not exist.
-
     Examples
     --------
     >>> from lamella.ops.sources import reads_from

@@ -193,14 +193,6 @@ class ArrayNode(StoredNode):
 class StoreReader:
     """Reads nodes of one store, each document once for each call.
 
-    Parameters
-    ----------
-    storage : Storage
-        Where the bytes are.
-    changes : mapping of str to bytes or None
-        Documents by key that count instead of those that are stored, None for one that is taken away: for looking
-        at a store as it would be.
-
     Examples
     --------
     >>> import tempfile

@@ -1,4 +1,4 @@
-"""Where wells and fields go on a page: boxes in pixels. Pure geometry; nothing is read or drawn here.
+"""Layout of wells and fields on a page, as boxes in pixels. Pure geometry; nothing is read or drawn here.
 
 Layer: ops.
 """
@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 MOST_FIELDS = 9
-"""Fields of a well that are drawn; of a well with more, the first ones."""
+"""Maximum number of fields that are drawn of a well: the first ones."""
 
 
 @dataclass(frozen=True)
@@ -121,19 +121,10 @@ class Montage:
 
 
 def field_grid(fields: int, aspect: float = 1.0) -> tuple[int, int]:
-    """Choose rows and columns for the fields of a well so that the well is as square as it can be.
+    """Choose rows and columns for the fields of a well so that the well is as square as possible.
 
-    Parameters
-    ----------
-    fields
-        Number of fields; at most 9 count.
-    aspect
-        Height of a field by its width.
-
-    Returns
-    -------
-    tuple of int
-        Rows and columns, with no more empty slots than the square grid would have.
+    At most 9 fields count, and no slot more is empty than in the square grid. ``aspect`` is the height of a field
+    divided by its width.
 
     Examples
     --------

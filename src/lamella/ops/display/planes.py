@@ -1,6 +1,6 @@
-"""Planes of an image: which axes make one, which level suffices, and reading it in bounded memory.
+"""Planes of an image: which axes they have, which level is sufficient, and reading it in bounded memory.
 
-Layer: ops. How planes become colours is in ``lamella.ops.display.render``.
+Layer: ops. ``lamella.ops.display.render`` converts planes to colours.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 BAND_PIXELS = 1 << 24
-"""Pixels that are read at once where a plane is larger than what is asked for."""
+"""Pixels that are read at once from a plane that is larger than requested."""
 
 
 @dataclass(frozen=True)
 class PlaneAxes:
-    """Which dimension of an array is which, found by axis type, then by lower-cased name.
+    """The dimensions of an array, found by axis type, then by lower-cased name.
 
-    Dimensions that are none of these (an angle, a second channel axis) are seen at their first index.
+    Other dimensions (an angle, a second channel axis) are shown at their first index.
     """
 
     y: int
@@ -44,19 +44,9 @@ class PlaneAxes:
 
     @classmethod
     def of(cls, axes: Sequence[AxisMeta], ndim: int) -> PlaneAxes:
-        """Find the axes of a plane.
+        """Find the axes of a plane; raise MetadataError if fewer than two can be.
 
-        Parameters
-        ----------
-        axes
-            Of the image; matched from the last where an array has another number of dimensions.
-        ndim
-            Of the array.
-
-        Raises
-        ------
-        MetadataError
-            Fewer than two axes can be those of a plane.
+        The image's axes are matched from the last one if an array has another number of dimensions.
 
         Examples
         --------
@@ -102,19 +92,9 @@ class PlaneAxes:
 
 
 def level_for(position: Position, size: int) -> tuple[str, ImageArray]:
-    """Choose the coarsest level whose larger side of Y and X is at least ``size`` pixels; else the finest.
+    """Return path and array of the coarsest level with at least ``size`` pixels along its larger side, else the finest.
 
-    A coarser level that is listed but cannot be opened is passed over: a finer one shows the same.
-
-    Returns
-    -------
-    tuple of str and ImageArray
-        Path of the level in the image, and the level.
-
-    Raises
-    ------
-    NodeNotFoundError
-        The image has no level, or the finest one is not in the store (a KeyError).
+    A coarser level that is listed but cannot be opened is skipped: a finer one shows the same.
     """
     for path in reversed(position.dataset_paths[1:]):
         try:
@@ -127,26 +107,10 @@ def level_for(position: Position, size: int) -> tuple[str, ImageArray]:
 
 
 def plane_index(axes: PlaneAxes, finest: Shape, shape: Shape, z: int | None, t: int | None) -> dict[int, int]:
-    """Choose where to cut the dimensions that a plane does not show.
+    """Choose the index along every dimension that a plane does not show.
 
-    Parameters
-    ----------
-    axes
-        Of the arrays.
-    finest, shape
-        Shapes of level 0 and of the level to read.
-    z, t
-        Indices in level 0. By default the middle of Z and the first time.
-
-    Returns
-    -------
-    dict
-        Dimension to index in the level to read; the channel's is 0.
-
-    Raises
-    ------
-    OutOfBoundsError
-        An index that level 0 does not have.
+    ``finest`` and ``shape`` are the shapes of level 0 and of the level to read; ``z`` and ``t`` are indices in level 0,
+    by default the middle of Z and the first time. The channel's index is 0.
 
     Examples
     --------
@@ -172,32 +136,11 @@ def plane_index(axes: PlaneAxes, finest: Shape, shape: Shape, z: int | None, t: 
 def read_plane(
     array: ImageArray, axes: PlaneAxes, cut: dict[int, int], size: int, *, ids: bool = False
 ) -> NDArray[Any]:
-    """Read one plane, already reduced by a whole factor where it is much larger than asked for.
+    """Read one plane (Y, X), reduced by a whole factor if it is much larger than ``size``.
 
-    A plane is read in bands, so that one level of a whole slide needs no more memory than a small image.
-
-    Parameters
-    ----------
-    array
-        A level.
-    axes
-        Its axes.
-    cut
-        Index of every other dimension, as from :func:`plane_index`.
-    size
-        Pixels that the larger side has to have at least.
-    ids
-        Take one pixel of each block, as label ids need, instead of the mean.
-
-    Returns
-    -------
-    numpy.ndarray
-        (Y, X); of the array's dtype when it was not reduced or ``ids``, else float64.
-
-    Raises
-    ------
-    DamagedDataError
-        A chunk cannot be read or decoded.
+    The plane is read in bands, so that one level of a whole slide needs no more memory than a small image. Label ids
+    (``ids``) are reduced to one pixel of each block instead of the mean. A reduced plane is float64, others have the
+    array's dtype.
     """
     height, width = axes.height(array.shape), axes.width(array.shape)
     if not height or not width:
@@ -227,16 +170,16 @@ def _middles(plane: NDArray[Any], factor: int) -> NDArray[Any]:
 
 
 def _band(chunk: int, width: int, factor: int) -> int:
-    """Rows of a band: whole chunks and whole blocks, near BAND_PIXELS."""
+    """Return the rows of a band: whole chunks and whole blocks, near BAND_PIXELS."""
     rows = max(chunk, BAND_PIXELS // width, 1)
     unit = math.lcm(chunk, factor)
     return rows // unit * unit or factor * math.ceil(rows / factor)
 
 
 def pixel_aspect(position: Position, level: str, axes: PlaneAxes, ndim: int) -> float:
-    """Return the height of a pixel by its width, from the physical scale of Y and X.
+    """Return the height of a pixel divided by its width, from the physical scale of Y and X.
 
-    1 where the metadata say nothing usable: not positive, not finite, in two units, or beyond 1:20.
+    1 if the metadata are unusable: not positive, not finite, in two units, or beyond 1:20.
     """
     try:
         scale = position.get_effective_scale(level)

@@ -1,6 +1,6 @@
-"""The picture of an image, and the plan of a plate's picture: channels, windows, which planes, which wells.
+"""The picture of an image: channels, windows, planes.
 
-Nothing is drawn here: ``lamella.adapters.png`` puts the pictures on a page. Only the planes that are shown are read.
+Nothing is drawn here: ``lamella.adapters.png`` puts the pictures on a page. Only the displayed planes are read.
 
 Layer: ops.
 """
@@ -39,21 +39,21 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 MOST_CHANNELS = 7
-"""Channels shown of an image that does not say which are active; more cannot be told apart."""
+"""Number of channels that are shown if the metadata do not mark active ones; more could not be distinguished."""
 
 
 @dataclass(frozen=True)
 class PreviewOptions:
-    """What to show of an image.
+    """The parts of an image to show.
 
     Attributes
     ----------
     label
-        Name of a label image to lay over it.
+        Name of a label image to overlay.
     z, t
         Indices in level 0; the middle of Z and the first time by default.
     channels
-        Names, in any case; by default those that the metadata call active, or all when they call none so.
+        Names, in any case; by default the active ones according to the metadata, or all if none is active.
     """
 
     label: str | None = None
@@ -64,7 +64,7 @@ class PreviewOptions:
 
 @dataclass(frozen=True)
 class ShownChannel:
-    """A channel in a picture; the window is None until it has been chosen from pixels."""
+    """A channel in a picture; the window is None until it is computed from pixels."""
 
     name: str
     color: str
@@ -80,13 +80,13 @@ class FieldPicture:
     rgb
         uint8 (Y, X, 3).
     aspect
-        Height of a pixel by its width.
+        Height of a pixel divided by its width.
     labels, label_colors
-        Label ids (Y, X) to lay over it, of any size, and the colours of those that have one.
+        Label ids (Y, X) to overlay, of any size, and their stored colours.
     opacity
         Of the labels.
     physical_width, unit
-        Width of the field in the unit of its X axis; None where it has no unit.
+        Width of the field in the unit of its X axis; None without a unit.
     """
 
     rgb: NDArray[np.uint8]
@@ -99,7 +99,7 @@ class FieldPicture:
 
     @property
     def extent(self) -> tuple[float, float]:
-        """Height and width in the ratio in which the field is to be drawn."""
+        """Height and width in the ratio in which the field is drawn."""
         return self.rgb.shape[0] * self.aspect, float(self.rgb.shape[1])
 
 
@@ -107,12 +107,12 @@ class FieldPicture:
 
 
 def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
-    """Map the name of each channel of an image, in order, to how it is shown, and whether by default.
+    """Return the channels of an image by name, in order, each with whether it is shown by default.
 
-    A name that stands there twice gets the channel's index the second time. An image without a channel axis has one
-    channel. A window that is the whole range of the dtype counts as none, except for 8 bits and booleans: writers put
-    it that have not looked at the pixels. Images that were converted from RGB keep their windows, and an
-    opacity is never shown by default: it is white where there is something to see.
+    A repeated name becomes the channel's index the second time. An image without a channel axis has one channel. A
+    window of the whole range of the dtype counts as none, except for 8 bits and booleans: writers store it without
+    looking at the pixels. Images that were converted from RGB keep their windows, and an opacity is never shown by
+    default, because it is white over every object.
     """
     array = position.data
     colored = is_rgb(position)
@@ -137,7 +137,7 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
 
 
 def _told_apart(shown: dict[str, tuple[ShownChannel, bool]]) -> dict[str, tuple[ShownChannel, bool]]:
-    """Give colours to channels that are shown together and are all white because their names say nothing."""
+    """Assign colours to channels that are shown together and would all be white because of unknown names."""
     unsaid = [
         name
         for name, (channel, default) in shown.items()
@@ -173,13 +173,7 @@ def _chosen_window(known: ChannelMeta | None, dtype: np.dtype[Any]) -> Window | 
 def choose_channels(
     channels: Mapping[str, tuple[ShownChannel, bool]], wanted: Sequence[str] | None, where: str
 ) -> list[ShownChannel]:
-    """Pick the channels to show: those asked for by name, in any case, else those shown by default.
-
-    Raises
-    ------
-    InvalidArgumentError
-        There is no channel of a name; the message lists those there are.
-    """
+    """Choose the channels to show: by the requested names, in any case, else the default ones."""
     if wanted is None:
         return [channel for channel, default in channels.values() if default]
     lowered = {name.lower(): name for name in reversed(list(channels))}
@@ -199,30 +193,9 @@ def choose_channels(
 def channel_planes(
     position: Position, names: Sequence[str], options: PreviewOptions, size: int
 ) -> dict[str, NDArray[Any]]:
-    """Read the plane of each channel that the image has among some names; one plane per channel.
+    """Read the plane (Y, X) of each named channel that the image has, by name.
 
-    Parameters
-    ----------
-    position
-        The image.
-    names
-        Of the channels, as :func:`all_channels` gives them.
-    options
-        Which Z and time.
-    size
-        Pixels that the larger side has to have, as far as the image has them.
-
-    Returns
-    -------
-    dict
-        Name to plane (Y, X).
-
-    Raises
-    ------
-    InvalidArgumentError
-        The image has none of the channels, or no pixels.
-    OutOfBoundsError
-        It has not the Z or time asked for.
+    ``size`` is the minimum number of pixels along the larger side, if the image has as many.
     """
     present = list(all_channels(position))
     wanted = [name for name in names if name in present]
@@ -249,33 +222,10 @@ def _cut(position: Position, array: ImageArray, options: PreviewOptions) -> tupl
 def field_picture(
     position: Position, channels: Sequence[ShownChannel], options: PreviewOptions, size: int
 ) -> FieldPicture:
-    """Make the picture of one field from the coarsest level that suffices.
+    """Return the picture of one field from the coarsest sufficient level. A label image is shown in colours.
 
-    Parameters
-    ----------
-    position
-        The image. Of a label image the ids are shown in colours.
-    channels
-        What to show. Where a window is None, it is chosen from the plane that is shown.
-    options
-        Which plane, which labels.
-    size
-        Pixels that the larger side has to have, as far as the image has them.
-
-    Raises
-    ------
-    LamellaError
-        It cannot be read, has none of the channels, or has not the plane or labels asked for.
-
-    Examples
-    --------
-    >>> import lamella, numpy as np, tempfile
-    >>> path = tempfile.mkdtemp() + "/image.zarr"
-    >>> with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["GFP"]) as position:
-    ...     position["0"] = np.arange(256, dtype="uint16").reshape(1, 1, 1, 16, 16)
-    >>> picture = field_picture(position, [ShownChannel("GFP", "00FF00", (0, 255))], PreviewOptions(), size=16)
-    >>> picture.rgb[0, 5].tolist(), picture.rgb[15, 15].tolist()
-    ([0, 5, 0], [0, 255, 0])
+    A missing window is computed from the displayed plane. ``size`` is the minimum number of pixels along the larger
+    side.
     """
     level, array = level_for(position, size)
     axes = PlaneAxes.of(position.axes, array.ndim)
@@ -299,7 +249,7 @@ def field_picture(
 
 
 def _reduction(picture: Shape, axes: PlaneAxes, shape: Shape) -> float:
-    """Correct the aspect for blocks at the edge that are not whole."""
+    """Correct the aspect for incomplete blocks at the edge."""
     return (axes.height(shape) / picture[0]) / (axes.width(shape) / picture[1])
 
 
@@ -321,7 +271,7 @@ def _label_plane(label: LabelImage, options: PreviewOptions, size: int) -> NDArr
             f"{label.node_path} is listed as labels, but holds {array.dtype}, not integers (LB-05)."
         )
     axes = PlaneAxes.of(label.axes, array.ndim)
-    # Labels without time or Z lie over every plane of the image.
+    # Labels without time or Z are overlaid on every plane of the image.
     z, t = (None if axis is None else index for axis, index in ((axes.z, options.z), (axes.time, options.t)))
     axes, cut = _cut(label, array, replace(options, z=z, t=t))
     return read_plane(array, axes, cut, size, ids=True)

@@ -1,4 +1,4 @@
-"""The plan of a plate's picture: which field goes where, and one contrast for all of them.
+"""The picture of a plate: the position of each field, and one contrast for all of them.
 
 A row is drawn as a plate of one row; a well, or a collection of images, as a plate of one well.
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MOST_SAMPLES = 24
-"""Fields that are looked at to choose a contrast, spread over the plate."""
+"""Maximum number of fields that are read to choose a contrast, spread over the plate."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ class Tile:
     Attributes
     ----------
     row, column
-        Place of its well, from 0.
+        Indices of its well, from 0.
     slot
-        Place in the well, from 0.
+        Index in the well, from 0.
     path
-        Path of the field, or of its well when the well itself is damaged.
+        Path of the field, or of its well if the well itself is damaged.
     node
-        The position, or the fault that prevents it.
+        The position, or the error that prevents it.
     whole_well
-        Whether the fault is that of the whole well.
+        Whether the error concerns the whole well.
     """
 
     row: int
@@ -63,7 +63,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class PlatePlan:
-    """What is drawn of a plate.
+    """The content of a plate's picture.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class PlatePlan:
     rows, columns
         Names along the sides.
     wells
-        Places of the wells that the plate lists; the others were not imaged.
+        Indices of the wells that the plate lists; the others were not imaged.
     tiles
         Every field that is drawn, at most 9 per well.
     most_fields
@@ -91,9 +91,9 @@ class PlatePlan:
 
 
 def plan_plate(node: Holder) -> PlatePlan:
-    """Read the documents of a plate, row or well, and place its fields.
+    """Read the documents of a plate, row or well, and arrange its fields.
 
-    A well is placed by the names in its path; a row or column that the plate does not list is added at the end.
+    A well is arranged by the names in its path; unlisted rows and columns are added at the end.
     """
     rows, columns, places = _grid(node)
     tiles: list[Tile] = []
@@ -116,7 +116,7 @@ def plan_plate(node: Holder) -> PlatePlan:
 
 
 def _grid(node: Holder) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, tuple[int, int]]]:
-    """Return names of rows and columns, and the place of each well by its path as :func:`walk` gives it."""
+    """Return names of rows and columns, and the indices of each well by its path in :func:`walk`."""
     if isinstance(node, Row):
         names = list(node)
         return (node.name,), tuple(names), {name: (0, index) for index, name in enumerate(names)}
@@ -127,7 +127,7 @@ def _grid(node: Holder) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, tup
     places = {}
     for well in meta.wells:
         row, _, column = well.path.partition("/")
-        # The path is where the pixels are; indices that contradict it are a fault of the metadata (PL-07).
+        # The path locates the pixels; contradicting indices are an error of the metadata (PL-07).
         for names, name in ((rows, row), (columns, column)):
             if name not in names:
                 names.append(name)
@@ -143,33 +143,11 @@ def _store_name(node: Holder) -> str:
 def plate_channels(
     tiles: Sequence[Tile], options: PreviewOptions, size: int, where: str
 ) -> list[ShownChannel]:
-    """Choose the channels of a plate and one contrast window for each.
+    """Choose the channels of a plate and one contrast window for each; empty if no field can be read.
 
-    Channels are matched by name, since fields may differ in theirs; the first field that has one gives its colour.
-    The window is the median of those that the fields state, since each may have been written for its own field and
-    the first may be an empty control. Where no field states one, it is the median of what suits up to 24 fields,
-    spread over the plate.
-
-    Parameters
-    ----------
-    tiles
-        The fields.
-    options
-        Which channels and planes.
-    size
-        Pixels of a field's larger side, as it will be drawn.
-    where
-        The plate, for messages.
-
-    Returns
-    -------
-    list of ShownChannel
-        Each with a window; empty when no field can be read.
-
-    Raises
-    ------
-    InvalidArgumentError
-        No field has a channel that was asked for.
+    Channels are matched by name, because fields may differ; the first field with a channel determines its colour. The
+    window is the median of those in the fields, because each may fit only its own field, and the first may be an empty
+    control. If no field has one, it is the median of windows computed for up to 24 fields, spread over the plate.
     """
     known: dict[str, tuple[ShownChannel, bool]] = {}
     owners: dict[str, list[Position]] = {}
@@ -180,7 +158,7 @@ def plate_channels(
         try:
             channels = all_channels(tile.node)
         except LamellaError:
-            continue  # drawn as damaged, with its fault, when its turn comes
+            continue  # drawn as damaged later, with its error
         for name, entry in channels.items():
             known.setdefault(name, entry)
             owners.setdefault(name, []).append(tile.node)
@@ -201,7 +179,7 @@ def plate_channels(
 
 
 def _suited(name: str, owners: Sequence[Position], options: PreviewOptions, size: int) -> list[Window]:
-    """Return the windows that suit one channel of some fields, evenly spread."""
+    """Return windows that are computed for one channel of some evenly spread fields."""
     windows = []
     step = max(1, len(owners) / MOST_SAMPLES)
     for position in (owners[int(index * step)] for index in range(min(len(owners), MOST_SAMPLES))):

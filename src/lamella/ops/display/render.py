@@ -1,7 +1,6 @@
-"""Pixels to colours: contrast windows, additive composites, overlays of labels. Pure functions of numpy arrays.
+"""From pixels to colours: contrast windows, additive composites, overlays of labels. Pure functions of numpy arrays.
 
-Which pixels to take is decided in ``lamella.ops.display.preview``, where they go on the page in
-``lamella.ops.display.montage``.
+``lamella.ops.display.preview`` selects the pixels, and ``lamella.ops.display.montage`` arranges them.
 
 Layer: ops.
 """
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Window = tuple[float, float]
-"""Pixel values shown as black and as full intensity."""
+"""Pixel values of black and of full intensity."""
 
 _HEX = re.compile(r"#?([0-9a-fA-F]{6})(?:[0-9a-fA-F]{2})?")
 
@@ -41,19 +40,10 @@ def rgb(color: str) -> tuple[int, int, int]:
 
 
 def auto_window(samples: NDArray[Any]) -> Window:
-    """Choose a contrast window from pixel values, as `convert` does: the 0.1th to the 99.9th percentile.
+    """Choose a contrast window like `convert`: the 0.1th to the 99.9th percentile of the finite values.
 
-    Parameters
-    ----------
-    samples
-        Values of any dtype and shape; those that are not finite do not count. The absolute value counts for complex
-        ones.
-
-    Returns
-    -------
-    tuple of float
-        Start and end. Where the percentiles coincide, the least and the largest value; (0, 1) for no value at all
-        and for booleans.
+    Equal percentiles are replaced by the least and the largest value. (0, 1) for booleans and without values. Complex
+    numbers count by their absolute value.
 
     Examples
     --------
@@ -70,19 +60,10 @@ def auto_window(samples: NDArray[Any]) -> Window:
 
 
 def intensity(plane: NDArray[Any], window: Window) -> NDArray[np.float32]:
-    """Map pixel values to 0 (start of the window and below) to 1 (its end and above), linearly.
+    """Map pixel values to 0 (start of the window and below) to 1 (its end and above), linearly, as float32.
 
-    Parameters
-    ----------
-    plane
-        Values of any dtype and shape. The absolute value counts for complex ones.
-    window
-        Start and end. An end below the start inverts the contrast; where they are equal, values above are 1.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, of the same shape; NaN becomes 0.
+    An end below the start inverts the contrast; if they are equal, values above are 1. NaN becomes 0; complex numbers
+    count by their absolute value.
 
     Examples
     --------
@@ -107,26 +88,9 @@ def intensity(plane: NDArray[Any], window: Window) -> NDArray[np.float32]:
 def composite(
     planes: Sequence[NDArray[Any]] | NDArray[Any], colors: Sequence[str], windows: Sequence[Window]
 ) -> NDArray[np.uint8]:
-    """Blend channels additively, each in its colour.
+    """Blend planes (Y, X) of channels additively, each in its colour, to uint8 (Y, X, 3).
 
-    Parameters
-    ----------
-    planes
-        One plane (Y, X) per channel, all of one shape; bool, integer, float or complex.
-    colors
-        Six hex digits per channel.
-    windows
-        Start and end per channel, in pixel values.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (Y, X, 3). Sums above 255 are 255; NaN is black.
-
-    Raises
-    ------
-    InvalidArgumentError
-        There is no channel, their numbers or shapes differ, or a plane is not two-dimensional.
+    ``windows`` are start and end of each channel in pixel values. Sums above 255 are 255; NaN is black.
 
     Examples
     --------
@@ -151,25 +115,15 @@ def composite(
         for index, part in enumerate(rgb(color)):
             if part:
                 total[..., index] += level * part
-    # Half a unit rounds up: whole numbers of a colour at 50 % are then the same in every channel.
+    # Halves are rounded up, so that a colour at 50 % has equal values in every channel.
     blended: NDArray[np.uint8] = np.floor(np.minimum(total, 255) + 0.5).astype(np.uint8)
     return blended
 
 
 def block_mean(plane: NDArray[Any], factor: int) -> NDArray[Any]:
-    """Shrink a plane by the mean of blocks; blocks at the edge use the pixels they have, NaN counts for nothing.
+    """Shrink a plane by the mean of blocks; incomplete blocks at the edge use their pixels, NaN is ignored.
 
-    Parameters
-    ----------
-    plane
-        (Y, X).
-    factor
-        Side of a block, from 1. With 1 the plane is returned as it is.
-
-    Returns
-    -------
-    numpy.ndarray
-        (ceil(Y / factor), ceil(X / factor)), float64 (factor above 1).
+    Factor 1 returns the plane itself; others return float64 of shape (ceil(Y / factor), ceil(X / factor)).
 
     Examples
     --------
@@ -208,7 +162,7 @@ def _counts(length: int, factor: int) -> NDArray[np.float64]:
 
 
 def nearest(plane: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """Resample a plane (Y, X) to another shape by taking the nearest pixel: label ids stay ids.
+    """Resample a plane (Y, X) to another shape by its nearest pixels: label ids stay ids.
 
     >>> import numpy as np
     >>> nearest(np.array([[1, 2]]), (2, 4)).tolist()
@@ -228,28 +182,10 @@ def overlay(
     colors: Mapping[int, tuple[int, int, int]] | None = None,
     opacity: float = 0.3,
 ) -> NDArray[np.uint8]:
-    """Lay label ids over a picture: a tint inside, the full colour along the outline; 0 is background.
+    """Overlay label ids on a picture: a tint inside, the full colour along the outline; 0 is background.
 
-    Parameters
-    ----------
-    picture
-        uint8 (Y, X, 3).
-    labels
-        Integers (Y, X).
-    colors
-        Colours of ids, 0 to 255; ids without one get a colour of their own that is always the same.
-    opacity
-        Of the tint, 0 to 1.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (Y, X, 3), a new one.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The shapes differ, or the labels are no integers.
+    ``colors`` maps ids to RGB values of 0 to 255; other ids get a fixed colour of their own. ``opacity`` of the tint is
+    from 0 to 1.
 
     Examples
     --------
@@ -276,7 +212,7 @@ def overlay(
 
 
 def _outline(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Pixels with a neighbour above, below, left or right of another id; the picture's edge is no outline."""
+    """Return the pixels with a neighbour (above, below, left or right) of another id; the edge is not an outline."""
     edge = np.zeros(labels.shape, bool)
     down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
     edge[1:] |= down

@@ -1,4 +1,4 @@
-"""Crops of images for training: where they lie, and how they are read.
+"""Crops of images for training: where they are, and how they are read.
 
-Layer: ops. Nothing here knows a framework.
+Layer: ops. Independent of any framework.
 """

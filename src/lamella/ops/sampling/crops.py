@@ -1,7 +1,7 @@
 """Random crops of many images: drawn from numbers alone, read in batches.
 
-Which crop has number n of epoch e depends on the seed, e and n only: not on the worker that reads it, on the order, nor
-on what was drawn before. So the crops of an epoch are the same for every number of workers, and of no two workers.
+Crop n of epoch e depends only on the seed, e and n: not on the worker, the order, or earlier draws. So the crops of an
+epoch are the same for every number of workers, and no two workers read the same crop.
 
 Layer: ops.
 """
@@ -28,30 +28,30 @@ if TYPE_CHECKING:
     from lamella.types import Array, Shape
 
 _MOST_CANDIDATES = 1 << 14
-"""Labelled places that are remembered for one image, chosen evenly."""
+"""Maximum number of cached labelled voxels of one image, chosen evenly."""
 
 _MOST_IMAGES = 256
-"""Images whose labelled places are remembered."""
+"""Maximum number of images with cached labelled voxels."""
 
 _MOST_OPEN = 1024
-"""Images whose arrays stay open, with the indexes of their shards."""
+"""Maximum number of images with open arrays and cached shard indexes."""
 
 _AT_ONCE = 32
 """Arrays that are read at once in stores that are asked over a connection."""
 
 _MOST_LABEL_VOXELS = 1 << 24
-"""Size up to which a level of a label image is read whole to find labelled places."""
+"""Maximum size of a level of a label image that is read to find labelled voxels."""
 
 
 class Crop(NamedTuple):
-    """Where a crop lies.
+    """The position of a crop.
 
     Attributes
     ----------
     image
         Number of its image.
     corner
-        Its first voxel: an index for each axis of the image, that of the channel being 0.
+        Its first voxel: an index for each axis of the image, 0 for the channel.
     """
 
     image: int
@@ -66,9 +66,9 @@ class Sample(NamedTuple):
     image
         Of shape (channels, *size), in the data type of the image.
     labels
-        Of shape size; None where none were asked for.
+        Of shape size; None if no labels are read.
     crop
-        Where it lies.
+        Its position.
     """
 
     image: Array
@@ -84,17 +84,17 @@ class CropSource:
     images
         Positions, or a plate, row, well or collection of them.
     size
-        Lengths of a crop along the last axes of space: (y, x), or (z, y, x). One place along every other axis.
+        Lengths of a crop along the last axes of space: (y, x), or (z, y, x). One index along every other axis.
     level
-        Which level of the images to read.
+        The level of the images to read.
     channels
         Names or numbers of the channels to read, in this order; all by default.
     labels
-        Name of a label image that each image has, to be read too, at the same level.
+        Name of a label image of each image, to be read at the same level.
     foreground
-        Share of the crops, between 0 and 1, that are placed to hold a labelled voxel where the image has one.
+        Fraction of the crops, between 0 and 1, that contain a labelled voxel if the image has one.
     seed
-        Of the random numbers.
+        Seed of the random numbers.
 
     Raises
     ------
@@ -128,11 +128,13 @@ class CropSource:
         self.seed = int(seed)
         self._channels = None if channels is None else tuple(channels)
         if not self.images:
-            raise InvalidArgumentError("There is no image to take crops from.")
+            raise InvalidArgumentError("There is no image to read crops from.")
         if not 0 <= self.foreground <= 1:
             raise InvalidArgumentError(f"foreground is a share between 0 and 1, got {foreground!r}")
         if self.foreground and labels is None:
-            raise InvalidArgumentError("foreground asks for labelled voxels: give the name of labels")
+            raise InvalidArgumentError(
+                "foreground needs labelled voxels: set labels to the name of a label image"
+            )
         if not self.size or min(self.size) < 1:
             raise InvalidArgumentError(f"a crop has lengths of at least 1, got {size!r}")
         self._array = lru_cache(_MOST_OPEN)(self._open_array)
@@ -147,7 +149,7 @@ class CropSource:
     # -- where ---------------------------------------------------------------------------------------------------
 
     def draw(self, epoch: int, number: int) -> Crop:
-        """Return where crop `number` of an epoch lies.
+        """Return the position of crop `number` of an epoch.
 
         Examples
         --------
@@ -195,7 +197,7 @@ class CropSource:
         factors: Sequence[float],
         random: np.random.Generator,
     ) -> None:
-        """Move a corner so that the crop holds the whole block that a labelled place stands for."""
+        """Move a corner so that the crop contains the whole block of a labelled voxel of a coarse level."""
         array, span = self._array(image)
         own = [axis.name for axis in self.images[image].axes]
         names = [axis.name for axis in self._label(image).axes]
@@ -207,10 +209,10 @@ class CropSource:
             corner[axis] = int(random.integers(min(low, high), max(low, high) + 1))
 
     def _find_labelled_places(self, image: int) -> tuple[Array, tuple[float, ...]]:
-        """Return voxels with a label in a level that is coarse enough, and how many voxels of ours each stands for.
+        """Return labelled voxels of a sufficiently coarse level, and their size in voxels of the crop's level.
 
-        A block of a coarser level has a label only where one of its voxels has (`LB`: mode or stride), so a crop that
-        holds the block holds a labelled voxel.
+        A block of a coarser level has a label only if one of its voxels has (mode or stride), so a crop that contains
+        the block contains a labelled voxel.
         """
         label = self._label(image)
         own = label[self.level].shape
@@ -319,7 +321,7 @@ class CropSource:
         return label
 
     def _kept(self, image: int) -> set[int]:
-        """Return the axes that a crop has: those that `size` is about."""
+        """Return the axes of a crop: those of `size`."""
         space = space_axes(self.images[image].axes)
         return set(space[len(space) - len(self.size) :])
 
@@ -358,5 +360,5 @@ def _positions(images: Position | Holder | Iterable[Position]) -> Iterator[Posit
     else:
         for position in images:
             if not isinstance(position, Position):
-                raise InvalidArgumentError(f"crops are taken from positions, got {position!r}")
+                raise InvalidArgumentError(f"crops are read from positions, got {position!r}")
             yield position

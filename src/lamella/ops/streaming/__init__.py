@@ -1,4 +1,4 @@
-"""Frames that come one by one from an instrument: into the arrays of a position, or of many.
+"""Streaming of frames from an instrument into the arrays of one or many positions.
 
 Layer: ops.
 """

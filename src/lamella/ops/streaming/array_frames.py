@@ -1,7 +1,7 @@
-"""The frames of one array: gathered to chunks, encoded on threads into shards, shown to readers when they are in place.
+"""The frames of one array: collected in chunks, encoded on threads into shards, and visible once stored.
 
-A frame is *stored* when the file that holds it, and those of all frames before it, have taken their places. The array's
-shape covers stored frames only, so that a reader never meets a place along the first axis that is not there yet.
+A frame is *stored* when its file and the files of all earlier frames are in place. The array's shape covers stored
+frames only, so readers never reach an index along the first axis that does not exist yet.
 
 Layer: ops.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lamella.types import Array, Shape
 
 Noted: TypeAlias = "Callable[[Callable[[], Box | None]], AbstractContextManager[None]]"
-"""What takes note of a write."""
+"""Records a write while it runs."""
 
 #: Shards whose temporary files stay open; a process may have 1024 files open by default.
 _MOST_OPEN = 128
@@ -43,7 +43,7 @@ _TIMES_STEP = 8
 
 @dataclass
 class _Slab:
-    """The chunks that hold the same frames: one frame where chunks are one deep along the axes of the order."""
+    """The chunks of the same frames: one frame if chunks are one deep along the axes of the order."""
 
     key: Key
     origin: tuple[int, ...]
@@ -54,7 +54,7 @@ class _Slab:
 
 @dataclass
 class _Files:
-    """The files that hold the same frames: shards, or chunks where there are none."""
+    """The files of the same frames: shards, or chunks without shards."""
 
     key: Key
     left: int
@@ -64,27 +64,17 @@ class _Files:
 
 
 class ArrayFrames:
-    """Writer of the frames of one array, in their order.
+    """Writer of the frames of one array, in order.
 
-    Parameters
-    ----------
-    array
-        The array, which has no place along a growing axis yet, or where another stream came to an end.
-    order
-        Of the frames.
-    record
-        What is there already.
-    threads
-        Encode and write, perhaps for other arrays too.
-    noted
-        Takes note of a write while it happens, of which the box can be asked: lower levels are stale then.
+    The array is empty along a growing axis, or another stream has written it (``record``). ``threads`` encode and
+    write, and may serve several arrays. ``noted`` records a write while it runs, so that lower levels become stale.
 
     Attributes
     ----------
     count
-        Frames given so far, dropped ones included.
+        Number of frames so far, including skipped ones.
     stored
-        Frames that are stored, counted from the first.
+        Number of stored frames, from the first.
     """
 
     def __init__(
@@ -107,12 +97,12 @@ class ArrayFrames:
         self._times_written = len(record.times)
 
     def restart(self, count: int) -> None:
-        """Go back to an earlier frame before the first is given: those after it will be given again."""
+        """Go back to an earlier frame before the first append: the frames after it will be appended again."""
         self.record.cut(count)
         self.count = self.stored = self._placed = self._start = count
 
     def prepare(self) -> None:
-        """Have codecs, threads and memory ready, so that no frame has to wait for them."""
+        """Prepare codecs, threads and memory, so that no frame waits for them."""
         coding = coding_of(self._meta)
         if coding is not None:
             first = self._box_of((0,) * len(self.order.axes))
@@ -122,7 +112,7 @@ class ArrayFrames:
     # ---- frames -------------------------------------------------------------------------------------
 
     def append(self, frame: Array, time: float | None) -> None:
-        """Take the next frame, of the array's lengths along all axes that are not in the order."""
+        """Append the next frame, which has the array's lengths along all axes that are not in the order."""
         where = self.order.where(self.count)
         slab = self._slab(where)
         at = dict(zip(self.order.axes, (k - o for k, o in zip(where, slab.origin, strict=True)), strict=True))
@@ -135,7 +125,7 @@ class ArrayFrames:
         self._advance(slab, where)
 
     def skip(self) -> None:
-        """Count a frame that will never come."""
+        """Count a frame that is missing."""
         where = self.order.where(self.count)
         with self._lock:
             self.record.skip(self.count, 1)
@@ -148,16 +138,16 @@ class ArrayFrames:
         with self._lock:
             files.left -= 1
             files.given.append(number)
-            # Before anything else can find the files complete.
+            # Before any other thread can see the files as complete.
             files.jobs += not slab.left
         if slab.left:
             return
         del self._slabs[slab.key]
-        # Not dirty: dropped, all that was left of it.
+        # Not changed: all of its remaining frames were skipped.
         job = partial(self._put, slab, files, False) if slab.dirty else partial(self._given_up, slab, files)
         try:
             self._threads.submit(job)
-        except BaseException:  # interrupted while it waited: the next flush is to find the frame
+        except BaseException:  # interrupted while it waited: the next flush must find the frame
             self._slabs[slab.key] = slab
             with self._lock:
                 files.jobs -= 1
@@ -168,7 +158,7 @@ class ArrayFrames:
         self._ended(files)
 
     def flush(self) -> None:
-        """Store all frames given so far; what they share a chunk or a shard with can still come."""
+        """Store all frames so far; other frames of the same chunk or shard can still follow."""
         for slab in self._slabs.values():
             if slab.dirty:
                 slab.dirty = False
@@ -183,7 +173,7 @@ class ArrayFrames:
         self.publish(always=True)
 
     def abort(self) -> None:
-        """Forget what is not stored."""
+        """Drop what is not stored."""
         for files in self._files.values():
             for writer in files.writers.values():
                 writer.abort()
@@ -215,7 +205,7 @@ class ArrayFrames:
         return _Slab(key, self._origin(chunks, key), block, left)
 
     def _box_of(self, key: Key) -> list[slice]:
-        """Where in the array the chunks are that hold the same frames."""
+        """Return the region of the chunks with the same frames."""
         chunks = self._meta.chunks
         target = self._target(self.order.file_of(self._meta, self._origin(chunks, key)))
         box = [slice(0, n) for n in target]
@@ -227,7 +217,7 @@ class ArrayFrames:
         return tuple(k * spans[axis] for axis, k in zip(self.order.axes, key, strict=True))
 
     def _left(self, spans: Shape, key: Key) -> int:
-        """Frames of a chunk or file that an earlier stream did not write."""
+        """Return the number of frames of a chunk or file that an earlier stream did not write."""
         count = self.order.count_in(spans, key)
         if self._start:
             count -= sum(n < self._start for n in self.order.frames_in(spans, key))
@@ -275,7 +265,7 @@ class ArrayFrames:
         return writer
 
     def _rest(self) -> None:
-        """Close the temporary files of shards that nothing is written to now."""
+        """Close the temporary files of shards that nothing is written to at the moment."""
         for key in list(self._awake):
             files = self._files.get(key)
             if files is None or not files.jobs:
@@ -284,7 +274,7 @@ class ArrayFrames:
                     writer.rest()
 
     def _target(self, key: Key) -> Shape:
-        """Shape that the array has once the files at a place are in it."""
+        """Return the shape of the array once the files at a grid index are part of it."""
         shape = list(self._meta.shape)
         if self.order.grows:
             shape[self.order.axes[0]] = (key[0] + 1) * self._meta.files[self.order.axes[0]]
@@ -298,7 +288,7 @@ class ArrayFrames:
             self._commit(files)
 
     def _commit(self, files: _Files) -> None:
-        """Put files into their places, and show what is stored by it."""
+        """Move files into place, and update what is stored."""
         with self._noted(lambda: self._written(files)):
             for writer in files.writers.values():
                 writer.commit()
@@ -315,7 +305,7 @@ class ArrayFrames:
         self.publish()
 
     def _written(self, files: _Files) -> Box | None:
-        """Return the part of the array that files hold whose frames were given."""
+        """Return the region of files whose frames were appended."""
         spans = self._meta.files
         stop = list(self._target(files.key))
         start = [0] * len(stop)
@@ -323,9 +313,9 @@ class ArrayFrames:
             start[axis], stop[axis] = k * spans[axis], min((k + 1) * spans[axis], stop[axis])
         if not files.writers or not files.given:
             return None
-        # Frames before these are in the files as they were.
+        # Earlier frames are in the files unchanged.
         first = self.order.axes[0]
-        if self.order.names[0] != "c":  # channels need not come in their order
+        if self.order.names[0] != "c":  # channels may arrive in another order
             start[first] = self.order.where(min(files.given))[0]
             stop[first] = self.order.where(max(files.given))[0] + 1
         return tuple(start), tuple(stop)
@@ -333,7 +323,7 @@ class ArrayFrames:
     # ---- documents ----------------------------------------------------------------------------------
 
     def hold(self) -> None:
-        """Keep the array as long as it is until `release`: what reads all of it finds one shape."""
+        """Keep the length of the array until `release`, so that a reader of all of it sees one shape."""
         with self._documents:
             self._held = True
 
@@ -344,7 +334,7 @@ class ArrayFrames:
         self.publish()
 
     def publish(self, *, always: bool = False) -> None:
-        """Make the array as long as what is stored, and write the record; nothing when it is so already."""
+        """Grow the array to the stored frames, and write the record; do nothing if both are current."""
         with self._documents:
             if self._held:
                 return
@@ -372,7 +362,7 @@ class ArrayFrames:
             self.stored = stored
 
     def _clear_rest(self, meta: ArrayMeta, shape: Shape) -> None:
-        """Clear what a killed stream left of frames that never came, in the last step along the first axis."""
+        """Clear what a killed stream left of missing frames, in the last step along the first axis."""
         larger = self.array.reaching(shape, frozenset())
         for number in range(self.count, -(-self.count // self.order.per_step) * self.order.per_step):
             at = dict(zip(self.order.axes, self.order.where(number), strict=True))
@@ -383,7 +373,7 @@ class ArrayFrames:
             clear_box(larger, meta, tuple(box))
 
     def _record(self, stored: int) -> StreamRecord:
-        """Return the record as it is written: the times not each time, as the list may be long."""
+        """Return the record to be written; the times are not written every time, because the list may be long."""
         self.record.frames = stored
         known = min(len(self.record.times), stored)
         if (

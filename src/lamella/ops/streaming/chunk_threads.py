@@ -1,7 +1,7 @@
-"""The threads behind a stream: a bounded number of chunks under way, the first failure kept, memory used again.
+"""The threads behind a stream: a bounded number of pending chunks, the first error, and reused memory.
 
-Both are made ready before the first frame. The system gives memory when it is first touched, which on a virtual machine
-can take three times as long as the frame itself, and a camera does not wait.
+Both are prepared before the first frame. The system assigns memory on first use, which on a virtual machine can take
+three times as long as a frame, and a camera does not wait.
 
 Layer: ops.
 """
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from lamella.types import Array, Shape
 
-#: Bytes of memory that a stream touches before its first frame, at most; more is made when it is needed.
+#: Maximum memory that a stream uses before its first frame; more is allocated when it is needed.
 _READY = 128 << 20
-#: Bytes of noise that make one chunk: more than codecs look back for something that they have seen.
+#: Bytes of noise that are repeated in a chunk: more than the window of codecs.
 _NOISE = 1 << 20
-#: How often each thread encodes it. The system's allocator takes new memory twice before it uses the old again.
+#: How often each thread encodes it. The system's allocator uses new memory twice before it reuses the old.
 _WARM_UPS = 2
 #: Weight of the newest job in the time that jobs take.
 _RECENT = 0.2
@@ -37,19 +37,14 @@ _RECENT = 0.2
 class ChunkThreads:
     """Threads that encode and write, for all arrays of a stream.
 
-    Parameters
-    ----------
-    count
-        Number of threads.
-    most
-        Jobs that may wait or run; `submit` waits for one of them to end when there are as many. From half of them on
-        it waits too, but no longer than the threads need for one: so that all frames wait a little, rather than one
-        of them for the slowest job.
+    At most ``most`` jobs wait or run; `submit` waits for one of them to end. Once half as many are pending, it waits
+    too, but no longer than the threads need for one job: all frames wait a little, instead of one frame for the slowest
+    job.
 
     Attributes
     ----------
     pending
-        Jobs that wait or run.
+        Number of jobs that wait or run.
     waits
         How often `submit` waited.
     """
@@ -60,19 +55,13 @@ class ChunkThreads:
         self.waits = 0
         self.failure: BaseException | None = None
         self._count = count
-        self._pace = 0.0  # seconds from the end of one job to that of the next, while there is enough to do
+        self._pace = 0.0  # seconds from the end of one job to the end of the next, while jobs are waiting
         self._pool = ThreadPoolExecutor(count, "lamella-stream")
         self._changed = threading.Condition()
         self._free: dict[tuple[Shape, np.dtype[Any]], list[Array]] = {}
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Run a job on a thread; waits while too many are under way.
-
-        Raises
-        ------
-        StorageError
-            A job before failed.
-        """
+        """Run a job on a thread; wait while too many are pending; raise the error of an earlier job."""
         with self._changed:
             if self._pace and self.pending > self.most // 2:
                 self.waits += 1
@@ -100,19 +89,13 @@ class ChunkThreads:
             self._changed.notify_all()
 
     def wait(self) -> None:
-        """Wait until nothing is under way.
-
-        Raises
-        ------
-        StorageError
-            A job failed.
-        """
+        """Wait until no job is pending; raise the error of a failed job."""
         with self._changed:
             self._changed.wait_for(lambda: self.pending == 0)
         self.check()
 
     def check(self) -> None:
-        """Raise what made a job fail."""
+        """Raise the error of a failed job."""
         if self.failure is None:
             return
         if isinstance(self.failure, LamellaError):
@@ -120,21 +103,17 @@ class ChunkThreads:
         raise StorageError(f"the stream cannot be written: {self.failure}") from self.failure
 
     def close(self) -> None:
-        """End the threads, after what is under way."""
+        """End the threads, after the pending jobs."""
         self._pool.shutdown()
         self._free.clear()
 
     def prepare(
         self, shape: Shape, dtype: np.dtype[Any], chunk: Shape, encode: Callable[[Array], object]
     ) -> None:
-        """Touch the memory that frames will need: for blocks, and on each thread for what it encodes into.
+        """Use the memory that frames will need once: for blocks, and on each thread for its encoder.
 
-        Parameters
-        ----------
-        shape, dtype
-            Of the blocks that `take` will be asked for.
-        chunk, encode
-            Shape of what is encoded, and what encodes it. What it returns is dropped.
+        ``shape`` and ``dtype`` are those of the blocks for `take`; ``encode`` is called with noise of the shape
+        ``chunk``.
         """
         size = prod(shape) * dtype.itemsize
         for _ in range(min(self.most + 1, _READY // max(1, size))):
@@ -143,12 +122,12 @@ class ChunkThreads:
             self.give_back(block)
         if prod(chunk) * dtype.itemsize > _READY:
             return
-        # Nothing in it repeats, so that it takes as much memory encoded as any frame can.
+        # It does not compress, so its encoded form needs as much memory as that of any frame.
         noise = np.resize(np.frombuffer(os.urandom(_NOISE), "u1"), prod(chunk) * dtype.itemsize)
         everyone = threading.Barrier(self._count)
 
         def warm() -> None:
-            everyone.wait()  # else one thread could take the turns of all
+            everyone.wait()  # otherwise one thread could run the jobs of all
             for _ in range(_WARM_UPS):
                 encode(noise.view(dtype).reshape(chunk))
 
@@ -160,7 +139,7 @@ class ChunkThreads:
             raise
 
     def take(self, shape: Shape, dtype: np.dtype[Any]) -> Array:
-        """Return memory that may hold anything: pages that are used again cost the system nothing."""
+        """Return memory with arbitrary content: pages that are used again are free for the system."""
         with self._changed:
             free = self._free.get((shape, dtype))
             if free:

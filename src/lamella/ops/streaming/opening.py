@@ -1,4 +1,4 @@
-"""Opening a stream: what the caller asks is checked, the arrays are made or found.
+"""Opening a stream: check the arguments, and open or create the arrays.
 
 Layer: ops.
 """
@@ -45,12 +45,12 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 _QUEUE = 8
-"""Chunks that may be pending where the caller says nothing."""
+"""Default maximum number of pending chunks."""
 
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """What a caller asks of a stream; see :meth:`Position.stream`."""
+    """The arguments of a stream; see :meth:`Position.stream`."""
 
     name: str
     frame: Shape
@@ -69,7 +69,7 @@ class StreamOptions:
 
     @classmethod
     def of(cls, name: str, shape_per_frame: Sequence[int], dtype: DTypeLike, **options: Any) -> StreamOptions:
-        """Check what needs no image to be checked."""
+        """Check the arguments that need no image."""
         try:
             frame = tuple(index(n) for n in shape_per_frame)
         except TypeError:
@@ -146,7 +146,7 @@ def stream_plate(
 
 
 def _blank(plate: Plate) -> Position:
-    """Return a position in memory as the plate would create it, by which a stream is checked before that."""
+    """Return a position in memory like a new one of the plate, to check a stream before creating it."""
     from zarr.storage import MemoryStore
 
     documents = Documents.create(open_storage(MemoryStore()), plate.documents.format)
@@ -155,7 +155,7 @@ def _blank(plate: Plate) -> Position:
 
 
 def _specs(plate: Plate, positions: Sequence[Position | PositionSpec | str]) -> dict[str, PositionSpec]:
-    """Return what is said of the positions of a stream by their paths, in order."""
+    """Return the specifications of a stream's positions by path, in order."""
     specs = [
         _spec(plate, one) for one in items_of(positions, "positions is a list of positions, paths or tuples")
     ]
@@ -182,7 +182,7 @@ def _spec(plate: Plate, position: Position | PositionSpec | str) -> PositionSpec
 def _order_names(
     order: Sequence[str] | None, position: Position, frame: Shape, *, several: bool = False
 ) -> tuple[str, ...]:
-    """Return the names of the axes over which frames come; by default all that a frame does not have."""
+    """Return the names of the axes over which frames arrive; by default all axes that a frame lacks."""
     axes = position.axis_names
     if order is None:
         over = axes[: max(0, len(axes) - len(frame))]
@@ -210,7 +210,7 @@ def _order_names(
 
 @dataclass(frozen=True)
 class _Planned:
-    """What becomes of one position of a stream: the order of its frames, its new channels, shape and chunks."""
+    """The plan for one position of a stream: order of its frames, new channels, shape and chunks."""
 
     order: FrameOrder
     new_channels: list[str]
@@ -221,7 +221,7 @@ class _Planned:
 def _planned(
     position: Position, names: tuple[str, ...], own: tuple[str, ...], options: StreamOptions
 ) -> _Planned:
-    """Check a stream into one position; nothing is written, so that a refused one leaves all positions as they are."""
+    """Check a stream into one position; nothing is written, so an error leaves all positions unchanged."""
     order, new = _frame_order(position, names, own, options)
     shape, chunks = _layout(position, order, options, len(position.channel_names) + len(new))
     if _is_resumed(position, options):
@@ -243,7 +243,7 @@ def _planned(
 
 
 def _is_resumed(position: Position, options: StreamOptions) -> bool:
-    """Whether a stream goes on with an array that is there; what a killed call did not come to list is made anew."""
+    """Return whether a stream resumes an existing array; an unlisted one of a killed call is created again."""
     place = position.node_path.child(options.name).path
     return (
         options.resume
@@ -255,7 +255,7 @@ def _is_resumed(position: Position, options: StreamOptions) -> bool:
 def _open(
     positions: list[Position], plans: list[_Planned], names: tuple[str, ...], options: StreamOptions
 ) -> FrameStream:
-    """Open the arrays of all positions, and count what is in place over all of them."""
+    """Open the arrays of all positions, and count the frames that are stored in all of them."""
     count = cpus()
     threads = ChunkThreads(count, options.queue or max(_QUEUE, 2 * count))
     arrays = []
@@ -277,7 +277,7 @@ def _open(
 def _frame_order(
     position: Position, names: tuple[str, ...], own: tuple[str, ...], options: StreamOptions
 ) -> tuple[FrameOrder, list[str]]:
-    """Return the order of the frames of one position, and the names of the channels that it does not have yet."""
+    """Return the order of the frames of one position, and the names of its missing channels."""
     axes = position.axis_names
     lengths: list[int | None] = []
     given = {name.lower(): n for name, n in (options.lengths or {}).items()}
@@ -310,7 +310,7 @@ def _frame_order(
 
 
 def _channels(position: Position, wanted: Sequence[str] | None) -> tuple[tuple[int, ...], list[str]]:
-    """Return where in the array the channels belong that come, and those that a position without an image gets."""
+    """Return the indices of the stream's channels in the array, and the new channels of a position without image."""
     names = position.channel_names
     if wanted is None:
         return tuple(range(len(names) or 1)), []
@@ -324,7 +324,7 @@ def _channels(position: Position, wanted: Sequence[str] | None) -> tuple[tuple[i
 
 
 def _over_positions(names: tuple[str, ...], order: FrameOrder, count: int) -> FrameOrder:
-    """Return the order of the frames of all positions; where in an array they belong is not its matter."""
+    """Return the order of the frames of all positions, without their indices in an array."""
     lengths = dict(zip(order.names, order.lengths, strict=True)) | {"p": count}
     return FrameOrder(names, tuple(range(len(names))), tuple(lengths[name] for name in names), order.channels)
 
@@ -338,7 +338,7 @@ def _array_frames(
     if _is_resumed(position, options):
         stored = position[options.name].stored
         record = _record_of(stored, order, shape, options)
-        if record.open:  # beyond what a stream has closed there may be what a killed `append` left
+        if record.open:  # there may be leftovers of a killed `append` beyond the frames of a closed stream
             record.frames = stored_frames(stored, order, record.frames)
         record.cut(record.frames)
         record.open = True
@@ -380,7 +380,7 @@ def _layout(
 
 
 def _record_of(stored: StoredArray, order: FrameOrder, shape: Shape, options: StreamOptions) -> StreamRecord:
-    """Return the record of an array that is there, after a check that the new stream goes on with the old one."""
+    """Return the record of an existing array, after a check that the new stream can resume the old one."""
     meta = stored.meta
     grows = order.axes[0] if order.grows else None
     alike = all(a == b or axis == grows for axis, (a, b) in enumerate(zip(meta.shape, shape, strict=True)))
@@ -404,7 +404,7 @@ def _record_of(stored: StoredArray, order: FrameOrder, shape: Shape, options: St
 
 
 def _line_up(arrays: list[ArrayFrames], order: FrameOrder) -> None:
-    """Have all positions go on from the first frame that is not in place in any of them."""
+    """Make all positions continue from the first frame that any of them lacks."""
     if len(arrays) == 1:
         return
     at = order.names.index("p")

@@ -1,4 +1,4 @@
-"""The order in which frames come, and where in the array each of them belongs. Pure arithmetic.
+"""The order of frames, and the index of each of them in the array. Pure arithmetic.
 
 Layer: ops.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 Key: TypeAlias = tuple[int, ...]
-"""Place of a chunk or shard along the axes over which frames come."""
+"""Grid index of a chunk or shard along the axes over which frames arrive."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class FrameOrder:
     Attributes
     ----------
     names
-        Lower-case names of the axes over which frames come, the last one fastest.
+        Lower-case names of the axes over which frames arrive, the last one fastest.
     axes
         Their numbers in the array.
     lengths
-        How many frames come along each. None, for the first alone: nobody knows.
+        Number of frames along each. None for an unknown length, of the first axis only.
     channels
-        Where in the array the channels belong, in the order in which they come; None where there is no such axis.
+        Indices of the channels in the array, in the order of arrival; None without such an axis.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class FrameOrder:
 
     @property
     def total(self) -> int | None:
-        """Number of frames, None where it is unknown."""
+        """Number of frames, None if unknown."""
         return None if self.grows else math.prod(self._known)
 
     @property
@@ -67,7 +67,7 @@ class FrameOrder:
         return math.prod(self._known if self.grows else self._known[1:])
 
     def steps(self, number: int) -> tuple[int, ...]:
-        """Return how far along each axis a frame is, counted in frames."""
+        """Return the steps of a frame along each axis, counted in frames."""
         found = []
         for length in reversed(self.lengths[1:]):
             assert length is not None  # only the first is unknown
@@ -76,7 +76,7 @@ class FrameOrder:
         return (*([number] if self.lengths else []), *reversed(found))
 
     def where(self, number: int) -> tuple[int, ...]:
-        """Return where in the array a frame belongs, along `axes`."""
+        """Return the index of a frame in the array, along `axes`."""
         return tuple(
             self.channels[step] if name == "c" and self.channels is not None else step
             for name, step in zip(self.names, self.steps(number), strict=True)
@@ -90,15 +90,15 @@ class FrameOrder:
         return number
 
     def chunk_of(self, meta: ArrayMeta, where: tuple[int, ...]) -> Key:
-        """Place of the chunks that hold a frame."""
+        """Return the grid index of a frame's chunks."""
         return tuple(k // meta.chunks[axis] for k, axis in zip(where, self.axes, strict=True))
 
     def file_of(self, meta: ArrayMeta, where: tuple[int, ...]) -> Key:
-        """Place of the files that hold a frame."""
+        """Return the grid index of a frame's files."""
         return tuple(k // meta.files[axis] for k, axis in zip(where, self.axes, strict=True))
 
     def frames_in(self, spans: Shape, key: Key) -> Iterator[int]:
-        """Numbers of the frames that belong into one of equal boxes: of the chunks or files, as `spans` says.
+        """Yield the numbers of the frames in one chunk or file; ``spans`` are the lengths of all chunks or files.
 
         >>> list(FrameOrder(("t", "c"), (0, 1), (None, 2)).frames_in((2, 1, 1, 8, 8), (1, 0)))
         [4, 6]
@@ -113,7 +113,7 @@ class FrameOrder:
         return (self.number(steps) for steps in itertools.product(*per_axis))
 
     def count_in(self, spans: Shape, key: Key) -> int:
-        """Return how many frames belong into such a box."""
+        """Return the number of frames in a chunk or file."""
         count = 1
         for name, axis, k, length in zip(self.names, self.axes, key, self.lengths, strict=True):
             low, high = k * spans[axis], (k + 1) * spans[axis]

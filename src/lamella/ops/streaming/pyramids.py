@@ -1,6 +1,6 @@
-"""Pyramids behind a stream: the lower levels follow, a file of frames after the other, on a thread of their own.
+"""Pyramids behind a stream: a separate thread computes the lower levels of each file of frames.
 
-Layer: ops. The levels themselves are made by :mod:`lamella.ops.pyramids`.
+Layer: ops. :mod:`lamella.ops.pyramids` computes the levels.
 """
 
 from __future__ import annotations
@@ -20,20 +20,15 @@ if TYPE_CHECKING:
 
 
 class PyramidsBehind:
-    """Keeps the lower levels of the images of a stream as long as level 0, at the latest when it ends.
+    """Keeps the lower levels of a stream's images up to date, at the latest when the stream ends.
 
-    Parameters
-    ----------
-    positions, arrays
-        The images and the writers of their finest levels.
-    levels
-        How many, for those that have none: a number or ``"auto"``.
+    ``levels`` is the number of levels of images without any, or ``"auto"``.
     """
 
     def __init__(
         self, positions: Sequence[Position], arrays: Sequence[ArrayFrames], levels: int | str
     ) -> None:
-        # Nodes of their own: those of the caller belong to the caller's thread.
+        # Separate nodes: those of the caller belong to the caller's thread.
         self._positions = [type(position)(position.node_path) for position in positions]
         self._arrays = list(arrays)
         self._levels = levels
@@ -43,7 +38,7 @@ class PyramidsBehind:
         self._warm()
 
     def _warm(self) -> None:
-        """Load the kernels now: while they are compiled for a new dtype, no other thread runs."""
+        """Load the kernels: while they are compiled for a new dtype, no other thread runs."""
         from lamella.ops.pyramids.downsample import downsample
 
         position, array = self._positions[0], self._arrays[0].array.meta
@@ -53,9 +48,9 @@ class PyramidsBehind:
             downsample(np.zeros(factors, array.dtype), factors, "mean")
 
     def follow(self) -> None:
-        """Begin to make what of the levels has come since, unless that is under way; what failed is raised.
+        """Start computing the levels of new frames unless that is running; raise the error of an earlier run.
 
-        Arrays of a known length are left to the end.
+        Arrays of a known length are computed at the end.
         """
         if self._running is not None:
             if not self._running.done():
@@ -71,12 +66,12 @@ class PyramidsBehind:
             self._running = self._thread.submit(self._make, ready)
 
     def wait(self) -> None:
-        """Wait for what is under way; what failed is raised."""
+        """Wait for the running computation; raise its error."""
         if self._running is not None:
             self._running.result()
 
     def finish(self) -> None:
-        """Make what is left, and end the thread."""
+        """Compute the remaining levels, and end the thread."""
         try:
             self.wait()
             self._make([-(-one.count // one.order.per_step) for one in self._arrays])
@@ -84,7 +79,7 @@ class PyramidsBehind:
             self.close()
 
     def close(self) -> None:
-        """End the thread, after what it is at."""
+        """End the thread, after its running computation."""
         self._thread.shutdown()
 
     def _make(self, ready: list[int]) -> None:
@@ -110,5 +105,5 @@ class PyramidsBehind:
 
 
 def _steps(array: ArrayFrames, frames: int) -> int:
-    """Return how many steps along the first axis have all of their frames."""
+    """Return the number of steps along the first axis whose frames are complete."""
     return frames // array.order.per_step

@@ -1,4 +1,4 @@
-"""What a stream writes into the attributes of its array beside the pixels: how far it came, and what was dropped.
+"""The record of a stream in the attributes of its array: how many frames are stored, and which were skipped.
 
 Layer: ops.
 """
@@ -25,19 +25,19 @@ class StreamRecord:
     Attributes
     ----------
     order
-        Names of the axes over which frames come, the last one fastest.
+        Names of the axes over which frames arrive, the last one fastest.
     lengths
-        How many frames come along each; None for the first where nobody knew.
+        Number of frames along each; None for the first if it was unknown.
     channels
-        Where in the array the channels belong that come.
+        Indices of the stream's channels in the array.
     frames
-        How many frames are in place, counted from the first; dropped ones count.
+        Number of stored frames, from the first, including skipped ones.
     skipped
-        Numbers of the dropped frames, as ``[first, count]``.
+        Numbers of the skipped frames, as ``[first, count]``.
     times
-        When each frame was taken, in seconds, where the caller said so; null for a frame without.
+        Time of each frame in seconds, if the caller passed it; null for a frame without.
     open
-        Whether a writer is at it, or was killed at it.
+        Whether a stream is open, or was killed.
 
     Examples
     --------
@@ -56,13 +56,7 @@ class StreamRecord:
 
     @classmethod
     def of(cls, attributes: JSONObject) -> StreamRecord | None:
-        """Read the record, None where there is none.
-
-        Raises
-        ------
-        MetadataError
-            It is damaged.
-        """
+        """Read the record, None if there is none."""
         own = attributes.get(_OWN)
         found = own.get(_STREAM) if isinstance(own, dict) else None
         if found is None:
@@ -83,7 +77,7 @@ class StreamRecord:
             ) from error
 
     def into(self, attributes: JSONObject) -> JSONObject:
-        """Return attributes with this record in them."""
+        """Return attributes with this record."""
         found: dict[str, Any] = {"order": self.order, "lengths": self.lengths, "frames": self.frames}
         if self.channels is not None:
             found["channels"] = self.channels
@@ -94,18 +88,18 @@ class StreamRecord:
         return {**attributes, _OWN: {**(own if isinstance(own, dict) else {}), _STREAM: found}}
 
     def skip(self, first: int, count: int) -> None:
-        """Add frames that were dropped, in rising order."""
+        """Add skipped frames, in rising order."""
         if self.skipped and sum(self.skipped[-1]) == first:
             self.skipped[-1][1] += count
         else:
             self.skipped.append([first, count])
 
     def skipped_frames(self) -> Iterable[int]:
-        """Numbers of the dropped frames."""
+        """Numbers of the skipped frames."""
         return (n for first, count in self.skipped for n in range(first, first + count))
 
     def cut(self, frames: int) -> None:
-        """Forget what comes after a number of frames: they will be given again."""
+        """Drop everything after a number of frames: they will be appended again."""
         self.frames = min(self.frames, frames)
         self.skipped = [
             [first, min(count, frames - first)] for first, count in self.skipped if first < frames

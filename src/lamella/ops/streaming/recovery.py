@@ -1,4 +1,4 @@
-"""What a killed stream left behind: which frames are in place that its record does not know of.
+"""Recovery after a killed stream: frames that are stored but not in its record.
 
 The record is written when the array grows; frames that were stored after that are found by their chunks.
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def stored_frames(array: StoredArray, order: FrameOrder, known: int) -> int:
-    """Return how many frames are in place without a gap, from a number that are known to be.
+    """Return the number of frames that are stored without a gap, given a known minimum.
 
-    Where a chunk holds several frames, it does not tell how many of them: then only those that are known count.
+    A chunk with several frames does not show how many of them were written: then the known number counts.
     """
     meta = array.meta
     if any(meta.chunks[axis] > 1 for axis in order.axes) or (
@@ -42,7 +42,7 @@ def stored_frames(array: StoredArray, order: FrameOrder, known: int) -> int:
 
 
 def _chunks(meta: ArrayMeta, order: FrameOrder, number: int) -> product[tuple[int, ...]]:
-    """Places of the chunks of a frame, in the grid of all chunks."""
+    """Return the grid indices of the chunks of a frame."""
     at = dict(zip(order.axes, order.where(number), strict=True))
     return product(
         *(
@@ -61,7 +61,7 @@ def _is_stored(
     if form is None:
         return storage.size(key) is not None
     if place not in indexes:
-        indexes.clear()  # frames come in order: the shard before is done with
+        indexes.clear()  # frames arrive in order: the shard before is finished
         data = storage.read_range(key, -form.size if form.at_end else 0, form.size)
         indexes[place] = None if data is None else decode_index(data, form, key)
     index = indexes[place]

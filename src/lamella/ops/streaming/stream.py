@@ -1,7 +1,7 @@
-"""The stream that a user writes frames to: one counter over all its positions, and a bounded queue behind it.
+"""The stream of the user: one counter over all its positions, and a bounded queue.
 
-Layer: ops. What happens to the frames of one array is in :mod:`lamella.ops.streaming.array_frames`, how a stream is
-opened in :mod:`lamella.ops.streaming.opening`.
+Layer: ops. :mod:`lamella.ops.streaming.array_frames` writes the frames of one array, and
+:mod:`lamella.ops.streaming.opening` opens a stream.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 
 class FrameStream:
-    """Writer of frames in the order in which an instrument takes them; made by ``position.stream``.
+    """Writer of frames in the order of an instrument; returned by ``position.stream``.
 
-    A frame that was given is **stored** (`stored` counts it) when the file that holds it and the files of all frames
-    before it are in place: at once where a file holds one frame, with the last frame of its shard where it holds many,
-    and all of them after `flush` and `close`. Stored frames survive the death of the process, and a power cut where the
-    store was opened with ``durability="fsync"``. Leaving the ``with`` block stores all frames, after an exception too.
+    A frame is **stored** (counted by `stored`) when its file and the files of all earlier frames are in place: at once
+    if a file has one frame, with the last frame of its shard if it has many, and always after `flush` and `close`.
+    Stored frames survive the death of the process, and a power cut if the store was opened with ``durability="fsync"``.
+    Leaving the ``with`` block stores all frames, even after an exception.
 
-    Other readers see the array grow: its shape covers stored frames only, and its documents are valid at any moment.
+    Other readers see the array grow: its shape covers stored frames only, and its documents are valid at any time.
 
     Examples
     --------
@@ -89,35 +89,35 @@ class FrameStream:
             return
         try:
             self.close()
-        except Exception as fault:  # the first error is what the caller has to see
+        except Exception as fault:  # the caller must see the first error
             assert error is not None
             error.add_note(f"The stream could not store its last frames: {fault}")
 
     # ---- writing ------------------------------------------------------------------------------------
 
     def append(self, frame: ArrayLike, *, time: float | None = None) -> dict[str, int]:
-        """Give the next frame. It is copied: its memory may be used again.
+        """Append the next frame. It is copied: its memory may be reused.
 
-        Waits while the queue is full; from half of it on as long as the threads need for one chunk.
+        Waits while the queue is full, and from half of it on as long as the threads need for one chunk.
 
         Parameters
         ----------
         frame
-            Voxels of the shape and dtype per frame, or of a dtype that fits into it without loss.
+            Voxels of the shape and dtype of a frame, or of a dtype that converts to it without loss.
         time
-            When it was taken, in seconds; kept in the record.
+            Time of the frame in seconds; stored in the record.
 
         Returns
         -------
         dict
-            Where the frame belongs: its index along each axis of the order, and "p" for the position of several.
+            Index of the frame along each axis of the order, and "p" for the position if there are several.
 
         Raises
         ------
         InvalidArgumentError
-            The frame does not fit, or there were as many as there should be (a ValueError).
+            The frame does not fit, or all frames were appended already (a ValueError).
         StorageError
-            This frame or one before could not be written: a full disk (an OSError).
+            This frame or an earlier one could not be written, for example on a full disk (an OSError).
         ClosedError
             The stream was closed (a ValueError).
 
@@ -137,7 +137,7 @@ class FrameStream:
             return where
 
     def skip(self, count: int = 1) -> None:
-        """Record that the next frames were dropped. Their places hold the fill value.
+        """Record that the next frames are missing. Their pixels have the fill value.
 
         Parameters
         ----------
@@ -147,7 +147,7 @@ class FrameStream:
         Raises
         ------
         InvalidArgumentError
-            Not a number from 0, or there are not so many to come (a ValueError).
+            Not a number from 0, or more than the remaining frames (a ValueError).
 
         Examples
         --------
@@ -167,10 +167,9 @@ class FrameStream:
                 self._after()
 
     def flush(self) -> None:
-        """Store all frames that were given; returns when they are in place and readable.
+        """Store all appended frames; returns when they are in place and readable.
 
-        A shard that is not full is written as it is, and read and written again when it gets more frames: flush once
-        in many frames.
+        An incomplete shard is written, and is read and written again when it gets more frames: do not flush often.
 
         Raises
         ------
@@ -190,7 +189,7 @@ class FrameStream:
             self._flush()
 
     def close(self) -> None:
-        """Store all frames, and end the stream. Nothing happens the second time.
+        """Store all frames, and end the stream. Does nothing the second time.
 
         Raises
         ------
@@ -242,7 +241,7 @@ class FrameStream:
 
     @contextmanager
     def _counted(self, target: ArrayFrames) -> Iterator[None]:
-        """Count what an array counts, also when it is interrupted after it did."""
+        """Update the counter from that of an array, even after an interruption."""
         before = target.count
         try:
             yield
@@ -274,28 +273,28 @@ class FrameStream:
 
     @property
     def frames(self) -> int:
-        """Number of frames given so far, in this stream and those that it resumes; dropped ones count."""
+        """Number of frames so far, in this stream and those that it resumes, including skipped ones."""
         return self._count
 
     @property
     def stored(self) -> int:
-        """Number of frames that are stored, over all positions; dropped ones count."""
+        """Number of stored frames over all positions, including skipped ones."""
         return sum(one.stored for one in self._arrays)
 
     @property
     def next_index(self) -> dict[str, int]:
-        """Where the next frame belongs: its index along each axis, and the number of its position under "p"."""
+        """Index of the next frame along each axis, and the number of its position under "p"."""
         where = self._order.where(self._count)
         return dict(zip(self._order.names, where, strict=True))
 
     @property
     def skipped(self) -> list[int]:
-        """Numbers of the frames that were dropped, in the order of the position's own frames; of one position only.
+        """Numbers of the skipped frames, for a stream with one position.
 
         Raises
         ------
         InvalidArgumentError
-            The stream has several positions: look at the record of each array (a ValueError).
+            The stream has several positions: read the record of each array (a ValueError).
         """
         if len(self._arrays) != 1:
             raise InvalidArgumentError(
@@ -310,10 +309,10 @@ class FrameStream:
 
     @property
     def waits(self) -> int:
-        """How often `append` waited: because the queue was full, or more than half of it."""
+        """How often `append` waited, because the queue was full or more than half full."""
         return self._threads.waits
 
     @property
     def queue(self) -> int:
-        """Number of chunks that may be pending; `append` takes no more."""
+        """Maximum number of pending chunks."""
         return self._threads.most
