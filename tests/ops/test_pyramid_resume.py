@@ -283,6 +283,18 @@ def test_a_file_of_level_0_that_another_program_wrote_is_read_again(position, tm
     assert_expected(position)
 
 
+def test_a_file_of_level_0_that_another_program_deleted_is_missed(position, tmp_path, units):
+    """As zarr-python deletes a chunk that is overwritten with the fill value."""
+    cut(position, units, 6, 3)
+    for file in (tmp_path / "a.zarr/0/c/1/0").rglob("*"):
+        if file.is_file():
+            file.unlink()
+    position.compute_pyramid(3)
+    assert volumes(units) == [(1, 0), (3, 0), (3, 1)]
+    assert not position["0"][1, 0].any()
+    assert_expected(position)
+
+
 @pytest.mark.parametrize(
     ("position", "level", "harm"),
     [

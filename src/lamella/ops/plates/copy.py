@@ -237,8 +237,9 @@ class _Copy:
             count = Count(show, "positions", len(self._sources))
             done = None if show is None else count.add
             run(do_task, self._tasks(self._pixels(resumed)), self._workers, done=done)
-            # No array appears before its chunks, where others see the plate meanwhile.
-            run(do_task, self._tasks(self._late), self._workers)
+            # No array appears before its chunks, where others see the plate meanwhile. Documents are quicker copied
+            # again than looked up in the journal.
+            run(do_task, tasks(self._late), self._workers)
             run(self._complete, self._sources, Workers(self._workers.jobs))
             _list_positions(self.plate, self._sources, name)
             count.finish()

@@ -313,14 +313,26 @@ class PyramidProgress:
 
     def _younger(self, since: int, boxes: Iterable[Box]) -> Iterator[Box]:
         """Yield the files of level 0 that were written since then, of those that hold some boxes."""
-        meta, storage = self._source.meta, self._source.documents.storage
+        meta = self._source.meta
         for start, stop in boxes:
             for place in files_of(meta, tuple(map(slice, start, stop))):
-                stamp = storage.stamp(join(self._source.path, meta.chunk_key(place)))
-                times = None if stamp is None else times_of(stamp)
-                if times is not None and max(times) >= since:
+                if self._is_younger(meta.chunk_key(place), since):
                     box = meta.file_box(place)
                     yield tuple(one.start for one in box), tuple(one.stop for one in box)
+
+    def _is_younger(self, key: str, since: int) -> bool:
+        """Whether a file of level 0 was written since then; of a missing one, whether its folder was changed.
+
+        Other programs delete a chunk that is overwritten with the fill value.
+        """
+        while True:
+            stamp = self._source.documents.storage.stamp(join(self._source.path, key))
+            if stamp is not None:
+                times = times_of(stamp)
+                return times is not None and max(times) >= since
+            if not key:
+                return False
+            key = key.rpartition("/")[0]
 
     # -- at the end -----------------------------------------------------------------------------------------------
 
