@@ -195,7 +195,7 @@ def test_records_of_an_earlier_release_and_damaged_ones_are_made_again(plate):
         assert [plate.map(function, **options).done for function, options in works] == [0, 0]
     journal.unlink()
     journal.symlink_to("elsewhere")
-    with pytest.raises(InvalidArgumentError, match="is no file"):
+    with pytest.raises(InvalidArgumentError, match="is not a file"):
         plate.map(halved, over="regions", name="half")
     assert not (journal.parent / "elsewhere").exists()
 

@@ -297,16 +297,16 @@ def test_a_record_of_another_store_or_work_is_refused_and_kept(plate, work, tmp_
     other = tmp_path / "other.zarr"
     shutil.copytree(plate, other)
     with pytest.raises(
-        InvalidArgumentError, match=r"the record of another work .* finish that one, or delete"
+        InvalidArgumentError, match=r"the record of another job .* finish that one, or delete"
     ):
         work(other)
     with (
         lamella.open_ome_zarr(plate) as node,
-        pytest.raises(InvalidArgumentError, match="the record of another work"),
+        pytest.raises(InvalidArgumentError, match="the record of another job"),
     ):
         work(node["A"])
     if work.name == "verify":
-        with pytest.raises(InvalidArgumentError, match="the record of another work"):
+        with pytest.raises(InvalidArgumentError, match="the record of another job"):
             lamella.verify(plate, record=work.record, manifest=tmp_path / "manifest")
     assert work.record.read_bytes() == data
 
@@ -316,7 +316,7 @@ def test_a_record_of_another_store_or_work_is_refused_and_kept(plate, work, tmp_
 )
 def test_a_file_that_is_no_record_is_refused_and_kept(plate, work, data):
     work.record.write_bytes(data)
-    with pytest.raises(InvalidArgumentError, match="is no record of lamella: choose another name"):
+    with pytest.raises(InvalidArgumentError, match="is not a journal of lamella: choose another name"):
         work(plate)
     assert work.record.read_bytes() == data
 
@@ -334,7 +334,7 @@ def test_a_record_whose_first_line_is_cut_off_begins_anew(plate, work):
 
 def test_a_folder_is_no_record(plate, work):
     work.record.mkdir()
-    with pytest.raises(InvalidArgumentError, match="is no file"):
+    with pytest.raises(InvalidArgumentError, match="is not a file"):
         work(plate)
 
 

@@ -1,13 +1,13 @@
-"""Which images of an opened store have a level 0 that was written after their lower levels were made.
+"""Writes to level 0 of images with lower levels, recorded so that the lower levels count as stale.
 
-The first write to level 0 of an image with lower levels puts the writer's name into the image's document; where it
-wrote is kept in memory and put in the place of the name when the store is closed. So a write costs one look at the
-document's time, a killed writer leaves levels that count as stale everywhere, and a closed one says which parts are.
-Lower levels that were created empty count as stale until they are written: the document says what is missing, and who
-writes takes it off, when the level is full or the store is closed.
+The first write to level 0 puts the writer's name into the image's document. The written regions are collected in
+memory, and replace the name when the store is closed. So each write costs one check of the document's stamp; a killed
+writer leaves all lower levels stale, and a closed one records the stale regions. Lower levels that were created empty
+count as stale until they are written: the document lists their unwritten regions, which are removed when the level is
+full or the store is closed.
 
-Layer: nodes. What the document says is in :mod:`lamella.spec.stale_levels`, bringing the levels up to date in
-:mod:`lamella.ops.pyramids.update`.
+Layer: nodes. The record is described in :mod:`lamella.spec.stale_levels`; :mod:`lamella.ops.pyramids.update` updates
+the levels.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 _DEEPEST = 3
-"""Groups above an array that are looked at for the image whose level it is: names of levels are seldom nested."""
+"""Maximum number of groups above an array that are searched for its image: names of levels are seldom nested."""
 
 _MOST_PIECES = 1024
-"""Boxes of a level that are kept in memory while it is filled in any order."""
+"""Maximum number of regions of a level in memory while it is filled in any order."""
 
 
 @dataclass
 class _Array:
-    """What is known of an array that is written to.
+    """An array that is written to.
 
     Attributes
     ----------
     image
-        The image that it is a level of; None where there is none.
+        Path of its image; None without one.
     stamp
-        Of the image's document as it was read or written; None where the store has no stamps.
+        Of the image's document when it was read or written; None in stores without stamps.
     is_level_0
         Whether it is the finest of several levels.
     is_named
-        Whether the document names this writer.
+        Whether the document has this writer's name.
     boxes
-        What was written since it does.
+        Regions that were written since then.
     level
         Path of the array in the image.
     unwritten
-        Of a lower level that was created empty, the boxes that nobody wrote, this writer included.
+        Unwritten regions of a lower level that was created empty.
     is_told
-        Whether the document says as much.
+        Whether the document has the same regions.
     """
 
     image: str | None
@@ -70,13 +70,7 @@ class _Array:
 
 
 class LevelWrites:
-    """The writes to levels 0 by one opened store.
-
-    Parameters
-    ----------
-    store_handle
-        The opened store.
-    """
+    """The writes of one opened store to the level 0 of images."""
 
     def __init__(self, store_handle: StoreHandle) -> None:
         self._store_handle = store_handle
@@ -86,25 +80,20 @@ class LevelWrites:
 
     @contextmanager
     def noted(self, path: str, box: Callable[[], Box | None]) -> Iterator[None]:
-        """Take note of a write while it happens.
+        """Record a write to an array while it runs.
 
-        Parameters
-        ----------
-        path
-            Of the array.
-        box
-            Gives the box that is written, in voxels; asked only for the level 0 of an image with lower levels, and for
-            lower levels that were created empty.
+        ``box`` returns the written region in voxels. It is called only for the level 0 of an image with lower levels,
+        and for lower levels that were created empty.
         """
         self._note(path, box)
         try:
             yield
         finally:
-            self._note(path, box)  # the levels may have been made anew while the write was under way
+            self._note(path, box)  # the levels may have been computed again during the write
         self._fill(path, box)
 
     def _fill(self, path: str, box: Callable[[], Box | None]) -> None:
-        """Take off what was written of a level that was created empty; the document says so when it is full."""
+        """Subtract a written region from those of a level that was created empty; record when the level is full."""
         with self._lock:
             known = self._arrays.get(path)
             if known is None or known.image is None or not known.unwritten:
@@ -124,13 +113,13 @@ class LevelWrites:
                 known = self._arrays[path] = self._look(path, known)
             if not known.is_level_0:
                 return
-            written = box()  # an index that does not fit is refused before the document says anything
+            written = box()  # an index that does not fit raises before the document is changed
             if written is not None:
                 self._name_in_document(known)
                 known.boxes = with_box(known.boxes, written)
 
     def _look(self, path: str, known: _Array | None) -> _Array:
-        """Find the image that an array is a level of, and whether it is level 0 above others."""
+        """Find the image of an array, and whether the array is its level 0."""
         documents = self._store_handle.documents
         parts = path.split("/")
         for count in range(len(parts) - 1, max(-1, len(parts) - 1 - _DEEPEST), -1):
@@ -146,20 +135,20 @@ class LevelWrites:
                     return _Array(image, stamp)
                 continue
             stale = read_stale(attributes)
-            # Levels that are being made are not listed yet.
+            # Levels that are being computed are not listed yet.
             if not any(paths[0] == level and (len(paths) > 1 or stale.unlisted) for paths in levels):
                 rest, is_told = stale.to_write(level), True
                 if known is not None and not known.is_told:
                     rest, is_told = common_boxes(rest, known.unwritten, _MOST_PIECES), False
                 return _Array(image, stamp, level=level, unwritten=rest, is_told=is_told)
             named = stale.names(self._name)
-            # Whoever took the name away has made the levels anew.
+            # Whoever removed the name has computed the levels again.
             boxes = known.boxes if known is not None and named else ()
             return _Array(image, stamp, True, named, boxes)
         return _Array(None, None)
 
     def _name_in_document(self, known: _Array) -> None:
-        """Have the image's document name this writer, unless it does."""
+        """Add this writer's name to the image's document, if it is missing."""
         if known.is_named or known.image is None:
             return
         _, known.stamp = self._store_handle.documents.edit_group(
@@ -168,7 +157,7 @@ class LevelWrites:
         known.is_named = True
 
     def _levels(self, attributes: JSONObject) -> list[list[str]]:
-        """Paths of the levels of each image that attributes describe."""
+        """Return the paths of the levels of each image in the attributes."""
         found: list[list[str]] = []
         multiscales: Any = self._store_handle.version.ome(attributes).get("multiscales")
         for image in multiscales if isinstance(multiscales, list) else []:
@@ -179,14 +168,14 @@ class LevelWrites:
         return found
 
     def _is_unchanged(self, known: _Array) -> bool:
-        """Whether the image's document is what was read; a store without stamps cannot tell, so it is read again."""
+        """Return whether the image's document is unchanged; false in stores without stamps, so it is read again."""
         stamp = None if known.image is None else self._store_handle.documents.stamp(known.image)
         return stamp is not None and stamp == known.stamp
 
     def settle(self, image: str | None = None) -> None:
-        """Say in the document of an image what was written to it, in the place of the writer's name; of all by default.
+        """Replace the writer's name by the written regions in the document of an image; of all by default.
 
-        The next write begins anew. An image that is gone, or cannot be written any more, is passed over.
+        The next write starts again. Images that are deleted, or not writable any more, are skipped.
         """
         with self._lock:
             chosen = {
@@ -203,7 +192,7 @@ class LevelWrites:
                     continue
 
     def forget(self, image: str) -> None:
-        """Say nothing of what was written to an image so far: all its levels are made anew, or are gone."""
+        """Drop the collected regions of an image: its levels are computed again, or deleted."""
         with self._lock:
             self._arrays = {path: known for path, known in self._arrays.items() if known.image != image}
 
@@ -220,7 +209,7 @@ def _filling(known: _Array) -> Callable[[JSONObject], JSONObject]:
 def _telling(name: str, boxes: tuple[Box, ...]) -> Callable[[JSONObject], JSONObject]:
     def told(attributes: JSONObject) -> JSONObject:
         stale: StaleLevels = read_stale(attributes)
-        # Without the name the levels were made anew since: nothing of this is missing from them.
+        # Without the name, the levels were computed after these writes, and include them.
         return with_stale(attributes, stale.ended(name, boxes)) if stale.names(name) else attributes
 
     return told

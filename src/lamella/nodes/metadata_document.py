@@ -1,8 +1,7 @@
-"""A metadata document as a live model: read once, edited by pure functions, saved whole.
+"""A metadata document as an editable model: read once, edited by pure functions, saved as a whole.
 
-The documents of a plate hardly differ, and most nodes of one are only looked at, or get the same first array. So a
-node shares what it looks at with all nodes of the same content, and has a model of its own from when somebody may
-change it.
+The documents of a plate are nearly equal, and most nodes are only read, or get the same first array. So nodes with
+equal content share one model for reading, and a node gets its own model as soon as somebody may change it.
 
 Layer: nodes.
 """
@@ -27,11 +26,11 @@ T = TypeVar("T")
 D_contra = TypeVar("D_contra", bound="MetaModel", contravariant=True)
 
 _UNKNOWN = object()
-"""Stamp of a document that was written and not looked at since; no other stamp is equal to it."""
+"""Stamp of a document that was written and not read since; no other stamp is equal to it."""
 
 
 class Dump(Protocol[D_contra]):
-    """How a model becomes the attributes to store."""
+    """The function that converts a model to attributes."""
 
     def __call__(self, meta: D_contra, attributes: JSONObject, /, *, trusted: bool = False) -> JSONObject:
         """Return new attributes; a trusted model needs no validation."""
@@ -39,26 +38,12 @@ class Dump(Protocol[D_contra]):
 
 
 class MetadataDocument(Generic[M]):
-    """The model of one group's document, kept in step with the store.
+    """The model of one group's document, kept current with the store.
 
-    Parameters
-    ----------
-    store_handle
-        The opened store.
-    path
-        The group's path in it.
-    load
-        Group attributes to model, a new one each time.
-    dump
-        Model and group attributes to new attributes; keys that the model doesn't know survive.
-    look
-        Stored group to a model for looking only, which may be shared; without it, none is.
-    settled
-        Whether attributes alone say what the model is. Where they do not, the model is loaded again each time.
-    check
-        Reports what a document that was read breaks; not called for one that was just written.
-    refuse
-        Raises where what a user changed in the model breaks a rule: stored attributes, new ones, and the model.
+    ``load`` converts group attributes to a new model, and ``dump`` a model and the group's attributes to new attributes
+    with unknown keys kept. ``look`` returns a shared model for reading, ``settled`` is whether the model depends on the
+    attributes alone (otherwise it is loaded each time). ``check`` reports broken rules of a document that was read;
+    ``refuse`` raises for broken rules that a user's change of the model causes.
     """
 
     __slots__ = (
@@ -104,14 +89,14 @@ class MetadataDocument(Generic[M]):
         self._view: M | None = None
         self._model: M | None = None
         self._handed_out = False
-        #: Whether the attributes alone say what the model is.
+        #: Whether the model depends on the attributes alone.
         self.is_settled = True
 
     # -- looking ----------------------------------------------------------------------------------------------
 
     @property
     def shared_model(self) -> M:
-        """The model for reading only, which nodes of the same content share: never changed, never returned to users."""
+        """The model for reading, shared by nodes with equal content: never changed, never returned to users."""
         if self._look is None or self._model is not None:
             return self.own_model
         if self._stored is None or not self._is_unchanged():
@@ -124,35 +109,35 @@ class MetadataDocument(Generic[M]):
         return found
 
     def derived(self, derive: Callable[[M], T]) -> T:
-        """Return what a function computes from the `shared_model`; all nodes that share the model share the result."""
+        """Return a function's result for the `shared_model`; nodes that share the model share the result."""
         view = self.shared_model
         if self._look is None or self._model is not None or self._stored is None:
             return derive(view)
-        # By identity of the view: what a node has for itself is not what another one of the same content has.
+        # By identity of the shared model: a node's own model differs from that of other nodes.
         made: tuple[M, T] | None = self._stored.derived.get(derive)
         if made is None or made[0] is not view:
             made = self._stored.derived[derive] = view, derive(view)
         return made[1]
 
     def _report(self) -> None:
-        """Report what the document breaks; again at the next look where that raises."""
+        """Report broken rules of the document; again on the next access if that raises."""
         if self._check is not None and self._stored is not None:
             self._check(self._stored)
         self._unchecked = False
 
     @property
     def stored(self) -> StoredGroup | None:
-        """What the document said when it was last read or written."""
+        """The document when it was last read or written."""
         return self._stored
 
     @property
     def content(self) -> StoredGroup | None:
-        """What the document said when it was last read or written; None where this node has a model of its own."""
+        """The document when it was last read or written; None if this node has its own model."""
         return None if self._look is None or self._model is not None else self._stored
 
     @property
     def last_view(self) -> M:
-        """The view of `content`, whatever the document says by now."""
+        """The shared model of `content`, without a check of the store."""
         assert self._stored is not None
         if self._view is None:
             self._view = (
@@ -162,46 +147,46 @@ class MetadataDocument(Generic[M]):
 
     @property
     def own_model(self) -> M:
-        """The model. It is read anew when the document was changed elsewhere and has no unsaved changes here."""
+        """The node's own model, read again if the document was changed elsewhere and has no unsaved changes."""
         if self._model is not None and (self._is_unchanged() or self._is_edited()):
             return self._model
         looked_at = self._model is None and self._stored is not None and self._is_unchanged()
         return self._own(not looked_at and self._read())
 
     def _is_unchanged(self) -> bool:
-        """Whether the document is what was read; unknown where the store cannot tell and it may change here."""
+        """Return whether the document is unchanged; unknown in a writable store without stamps."""
         if self._stamp is _UNKNOWN or not self.is_settled:
             return False
         stamp = self.store_handle.documents.stamp(self.path)
         return (stamp is not None or self.store_handle.read_only) and stamp == self._stamp
 
     def hand_out(self) -> M:
-        """Return the model to a user, who may change it at any time."""
+        """Return the own model to a user, who may change it at any time."""
         self._handed_out = True
         return self.own_model
 
     @property
     def last_attributes(self) -> JSONObject:
-        """What the document said when it was last read or written; nothing where it was not."""
+        """The attributes when the document was last read or written; empty if it was not."""
         return {} if self._stored is None else self._stored.attributes
 
     def refresh(self) -> M:
-        """Return the model, read anew unless it has unsaved changes."""
+        """Return the own model, read again unless it has unsaved changes."""
         if self._model is not None and self._is_edited():
             return self._model
         return self._own(self._read())
 
     def adopt(self, stored: StoredGroup, stamp: object) -> None:
-        """Take a document that was just read, with the stamp of what was read."""
+        """Adopt a document that was just read, with its stamp."""
         self._keep(stored, stamp)
         self._unchecked = True
 
     def start(self, stored: StoredGroup) -> None:
-        """Take a document that was just written, for who goes on from what it says; a look reads it."""
+        """Adopt a document that this process just wrote, without reading it again."""
         self._keep(stored, _UNKNOWN)
 
     def _read(self) -> bool:
-        """Read the document; return whether it says something else than before."""
+        """Read the document; return whether it has changed."""
         before = self._stored
         self._keep(*self.store_handle.documents.stored_group(self.path))
         changed = before is None or before.attributes != self._attributes
@@ -224,7 +209,7 @@ class MetadataDocument(Generic[M]):
         return self._stored.attributes
 
     def _own(self, changed: bool) -> M:
-        """Return the model of what was read, which nobody else has."""
+        """Return a model of the document that no other node has."""
         model = self._model
         if model is None or changed:
             model = self._load(self._attributes)
@@ -244,7 +229,7 @@ class MetadataDocument(Generic[M]):
         return self._model
 
     def _is_edited(self) -> bool:
-        """Whether a user changed the live model and has not saved it yet."""
+        """Return whether a user has unsaved changes in the model."""
         if not self._handed_out or self._model is None:
             return False
         attributes = self._attributes
@@ -260,33 +245,13 @@ class MetadataDocument(Generic[M]):
         same: Hashable = None,
         beside: Callable[[JSONObject], JSONObject] | None = None,
     ) -> M:
-        """Apply a pure function to the newest model and save the result as one atomic write.
+        """Apply a pure function to the newest model and save the result as one atomic write, with unsaved changes.
 
-        Unsaved changes of the live model are saved with it.
-
-        Parameters
-        ----------
-        change
-            Model to new model.
-        before_write
-            Called when the new document is ready: what the document will list is created there, so that a change that
-            does not fit touches nothing.
-        same
-            Names the change: two changes with one name make the same of the same model. The result of such a change
-            is worked out once for all nodes of one content.
-        beside
-            Changes attributes that the model does not hold, in the same write; not for a change with a name.
-
-        Returns
-        -------
-        MetaModel
-            The new model, for looking only.
-
-        Raises
-        ------
-        MetadataError
-            If the live model has unsaved changes and the document was changed elsewhere, or if they break a rule that
-            the document does not break.
+        ``before_write`` is called when the new document is ready; it creates what the document will list, so that an
+        impossible change touches nothing. ``same`` names the change: changes with equal names have equal results for
+        equal models, and are computed once for all nodes of one content. ``beside`` changes attributes outside of the
+        model in the same write, for unnamed changes. Raises MetadataError if there are unsaved changes and the document
+        was changed elsewhere, or if they break a rule that the document does not break.
         """
         prepare = before_write or _nothing
         if same is not None and self._write_prepared(change, same, prepare):
@@ -313,7 +278,7 @@ class MetadataDocument(Generic[M]):
     def _write_prepared(
         self, change: Callable[[M], M], same: Hashable, before_write: Callable[[], object]
     ) -> bool:
-        """Make a change whose result is known; False when the document is not what this node and others share."""
+        """Write a change whose result is cached; false if the document is not the shared one."""
         stored = self.content
         if stored is None:
             return False
@@ -328,7 +293,7 @@ class MetadataDocument(Generic[M]):
         return self._replace(stored, new, before_write)
 
     def _replace(self, old: StoredGroup, new: StoredGroup, before_write: Callable[[], object]) -> bool:
-        """Write a prepared document over the one that it was made from; False where another is there by now."""
+        """Write a prepared document over the one it was computed from; false if that has changed."""
         if not self.store_handle.documents.swap_group(self.path, old, new, before_write):
             return False
         self._keep(new, _UNKNOWN)
@@ -351,7 +316,7 @@ class MetadataDocument(Generic[M]):
         return self._load(fresh)
 
     def changed(self, change: Callable[[M], M], model: M) -> M:
-        """Return what a change makes of a model; where it does not fit, the error names the node."""
+        """Return the result of a change for a model; an error names the node."""
         where = f"{self.store_handle.name}/{self.path}".rstrip("/")
         try:
             return change(model)
@@ -363,9 +328,9 @@ class MetadataDocument(Generic[M]):
             raise InvalidArgumentError(f"{fault} (asked of {where})") from fault
 
     def save(self) -> None:
-        """Write the live model as it is."""
+        """Save the model."""
         self.edit(lambda model: model)
 
 
 def _nothing() -> None:
-    """Stand for a step that is not needed."""
+    """Do nothing, as an optional step."""

@@ -1,15 +1,21 @@
-"""Which parts of level 0 were written after the lower levels of an image were made, as the image's document says it.
+"""The record of stale levels in an image's document: regions of level 0 that changed after the levels were computed.
 
-The specification has no place for this, so it stands under lamella's own key of the group's attributes, which other
-readers pass over::
+The specification has no key for this. It is stored under lamella's own key of the group's attributes, which other
+readers ignore::
 
     "lamella": {"stale_levels": {"writers": ["5f0c9a31"], "regions": [[[0, 0, 0, 0, 0], [1, 2, 8, 512, 512]]]}}
 
-``writers`` are those that began to write and have not told where: while there is one, nobody knows which parts of the
-levels are stale. ``regions`` are boxes of level 0, start and stop in voxels, that writers told when they ended.
-``making`` is there while a writer makes all levels of a large image: which of them are still to be made of which boxes.
-``unlisted`` names levels that a writer makes and that the image does not list before they are whole.
-``unwritten`` names levels that were created empty, with their boxes, in their own voxels, that nobody has written yet.
+``writers``
+    Names of processes that write to level 0 and have not recorded the regions yet. While there is one, all of the
+    lower levels may be stale.
+``regions``
+    Regions of level 0 (start and stop in voxels) that finished writers have recorded.
+``making``
+    Present while all levels of a large image are computed: the unfinished regions of each level.
+``unlisted``
+    Levels that are being computed, and that the image lists when they are complete.
+``unwritten``
+    Levels that were created empty, with their unwritten regions in their own voxels.
 
 Layer: spec. Pure functions on attributes.
 """
@@ -27,31 +33,31 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 Box: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
-"""Start and stop of a box, in voxels."""
+"""Start and stop of a region, in voxels."""
 
 _KEY = "stale_levels"
 _OURS = "lamella"
 _MOST_BOXES = 32
 _MOST_WRITERS = 64
 MOST_REST = 64
-"""Boxes that are written down of what remains to be made of one level."""
+"""Maximum number of recorded unfinished regions of one level."""
 _MANY = "many"
 
 
 @dataclass(frozen=True)
 class Making:
-    """How far somebody is who makes all levels.
+    """The progress of computing all levels.
 
     Attributes
     ----------
     writer
-        Who does, one of the writers.
+        Name of the process, one of the writers.
     work
-        What is made: a digest of the method and of the arrays.
+        Digest of the method and of the arrays.
     since
-        Time of the file system when it began, in nanoseconds; None where the store does not tell times.
+        Time of the file system when it began, in nanoseconds; None if the store has no times.
     rest
-        For each lower level, the boxes of level 0 that it is still to be made of.
+        For each lower level, the regions of level 0 that are unfinished.
     """
 
     writer: str
@@ -60,7 +66,7 @@ class Making:
     rest: tuple[tuple[Box, ...], ...]
 
     def to_json(self) -> JSONObject:
-        """Return the same as JSON values, boxes joined to at most 64 for each level."""
+        """Return the same as JSON values, with regions merged to at most 64 for each level."""
         rest = []
         for boxes in self.rest:
             few: tuple[Box, ...] = ()
@@ -72,20 +78,20 @@ class Making:
 
 @dataclass(frozen=True)
 class StaleLevels:
-    """What of level 0 the lower levels do not show yet.
+    """The changes of level 0 that the lower levels do not show yet.
 
     Attributes
     ----------
     writers
-        Who began to write, and has not told where.
+        Names of processes that have not recorded their regions yet.
     regions
-        What others wrote.
+        Recorded regions.
     making
-        How far the one is who makes all levels; None where there is none, or it has not come far.
+        Progress of computing all levels; None if that is not running, or has just begun.
     unlisted
-        Paths of levels that are being made and that the image does not list yet.
+        Paths of unfinished levels that the image does not list yet.
     unwritten
-        Paths of levels that were created empty, each with the boxes of it that were not written since.
+        Paths of levels that were created empty, each with its unwritten regions.
     """
 
     writers: tuple[str, ...] = ()
@@ -98,20 +104,20 @@ class StaleLevels:
         return bool(self.writers or self.regions or self.unlisted or self.unwritten)
 
     def names(self, writer: str) -> bool:
-        """Whether a writer is among those that have not told where they write."""
+        """Return whether a writer has not recorded its regions yet."""
         return writer in self.writers or _MANY in self.writers
 
     def begun(self, writer: str) -> StaleLevels:
-        """Add a writer that will write somewhere."""
+        """Add a writer with unknown regions."""
         if self.names(writer):
             return self
         if len(self.writers) >= _MOST_WRITERS:
-            # Nobody can end it but a whole pyramid.
+            # Only a whole pyramid removes it.
             return replace(self, writers=(_MANY,), making=None)
         return replace(self, writers=(*self.writers, writer))
 
     def ended(self, writer: str, boxes: Iterable[Box]) -> StaleLevels:
-        """Put what a writer wrote in the place of its name.
+        """Replace the name of a writer by its regions.
 
         >>> StaleLevels(("a", "b")).ended("a", [((0,), (4,))])
         StaleLevels(writers=('b',), regions=(((0,), (4,)),), making=None, unlisted=(), unwritten=())
@@ -124,7 +130,7 @@ class StaleLevels:
         return replace(self, writers=writers, regions=regions, making=making)
 
     def without(self, box: Box) -> StaleLevels:
-        """Leave out what lies in a box.
+        """Subtract a region.
 
         >>> StaleLevels(regions=(((0, 0), (4, 9)),)).without(((1, 0), (4, 9))).regions
         (((0, 0), (1, 9)),)
@@ -132,11 +138,11 @@ class StaleLevels:
         return replace(self, regions=without_box(self.regions, box))
 
     def to_write(self, level: str) -> tuple[Box, ...]:
-        """Return the boxes of a level that nobody has written yet."""
+        """Return the unwritten regions of a level."""
         return dict(self.unwritten).get(level, ())
 
     def with_unwritten(self, level: str, boxes: Sequence[Box]) -> StaleLevels:
-        """Say which boxes of a level nobody has written; without any the level is not named.
+        """Set the unwritten regions of a level; without any, the level is removed.
 
         >>> StaleLevels().with_unwritten("1", [((0,), (4,))]).with_unwritten("1", [])
         StaleLevels(writers=(), regions=(), making=None, unlisted=(), unwritten=())
@@ -146,7 +152,7 @@ class StaleLevels:
 
 
 def read_stale(attributes: JSONObject) -> StaleLevels:
-    """Read what the attributes of an image say; what cannot be understood counts as written anywhere.
+    """Read the record from the attributes of an image; an unreadable one means that everything may be stale.
 
     >>> read_stale({"lamella": {"stale_levels": {"writers": [], "regions": [[[0, 0], [4, 8]]]}}})
     StaleLevels(writers=(), regions=(((0, 0), (4, 8)),), making=None, unlisted=(), unwritten=())
@@ -169,7 +175,7 @@ def read_stale(attributes: JSONObject) -> StaleLevels:
 
 
 def _read_unwritten(found: Any) -> tuple[tuple[str, tuple[Box, ...]], ...]:
-    """Read which levels were not written; what cannot be understood is nothing that a write could take away."""
+    """Read the unwritten regions of levels; unreadable ones cover the level forever."""
     if not isinstance(found, dict):
         return ()
     named = []
@@ -180,7 +186,7 @@ def _read_unwritten(found: Any) -> tuple[tuple[str, tuple[Box, ...]], ...]:
 
 
 def _read_making(found: Any) -> Making | None:
-    """Read how far the levels are made; what cannot be understood is nothing, so that all is made anew."""
+    """Read the progress of computing all levels; None if it is unreadable, so that all is computed again."""
     try:
         since = None if found["since"] is None else int(found["since"])
         return Making(
@@ -195,7 +201,7 @@ def _boxes(found: Any) -> tuple[Box, ...]:
 
 
 def with_stale(attributes: JSONObject, stale: StaleLevels) -> JSONObject:
-    """Return attributes that say what is stale; nothing of it stays where nothing is.
+    """Return attributes with a record; an empty record is removed.
 
     >>> with_stale({"ome": {}, "lamella": {"stale_levels": {}}}, StaleLevels())
     {'ome': {}}
@@ -219,7 +225,7 @@ def with_stale(attributes: JSONObject, stale: StaleLevels) -> JSONObject:
 
 
 def with_box(boxes: Sequence[Box], box: Box, most: int = _MOST_BOXES) -> tuple[Box, ...]:
-    """Add a box to some, at most 32: joined with those that it continues, and where there are many with the nearest.
+    """Add a region to some, at most 32: merged with adjacent ones, and with the nearest if there are many.
 
     >>> with_box([((0, 0), (1, 9))], ((1, 0), (2, 9)))
     (((0, 0), (2, 9)),)
@@ -227,7 +233,9 @@ def with_box(boxes: Sequence[Box], box: Box, most: int = _MOST_BOXES) -> tuple[B
     kept: list[Box] = []
     for known in boxes:
         if len(known[0]) != len(box[0]) or _contains(known, box):
-            return tuple(boxes)  # nothing new; or another number of axes, which only a new pyramid can mend
+            return tuple(
+                boxes
+            )  # nothing new; or another number of axes, which only a new pyramid can correct
         if not _contains(box, known):
             kept.append(known)
     for number, known in enumerate(kept):
@@ -242,7 +250,7 @@ def with_box(boxes: Sequence[Box], box: Box, most: int = _MOST_BOXES) -> tuple[B
 
 
 def without_box(boxes: Sequence[Box], box: Box, most: int = _MOST_BOXES) -> tuple[Box, ...]:
-    """Cut a box out of some; what remains is at most so many boxes.
+    """Subtract a region from some; the result has at most ``most`` regions.
 
     >>> without_box([((0,), (9,))], ((3,), (5,)))
     (((0,), (3,)), ((5,), (9,)))
@@ -256,7 +264,7 @@ def without_box(boxes: Sequence[Box], box: Box, most: int = _MOST_BOXES) -> tupl
 
 
 def common_boxes(some: Sequence[Box], others: Sequence[Box], most: int = _MOST_BOXES) -> tuple[Box, ...]:
-    """Return what lies in boxes of both, as at most so many boxes.
+    """Return the intersections of two lists, as at most ``most`` regions.
 
     >>> common_boxes([((0,), (4,)), ((6,), (9,))], [((2,), (7,))])
     (((2,), (4,)), ((6,), (7,)))
@@ -278,7 +286,7 @@ def _contains(outer: Box, inner: Box) -> bool:
 
 
 def _less(region: Box, box: Box) -> list[Box]:
-    """Cut a box out of a region: what remains, as boxes."""
+    """Subtract a box from a region; return the remaining boxes."""
     start, stop = list(region[0]), list(region[1])
     if len(start) != len(box[0]) or any(
         b >= d or a <= c for a, b, c, d in zip(stop, start, box[0], box[1], strict=True)
@@ -296,7 +304,7 @@ def _less(region: Box, box: Box) -> list[Box]:
 
 
 def _continues(one: Box, other: Box) -> bool:
-    """Whether two boxes make one: equal along all axes but one, where no gap is between them."""
+    """Return whether two boxes form one: equal along all axes but one, without a gap."""
     unequal = [
         axis
         for axis, ends in enumerate(zip(*one, *other, strict=True))

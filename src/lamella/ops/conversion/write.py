@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lamella.ops.execution import Workers
     from lamella.ops.jobs.journal import Journal, LocalFile
     from lamella.ops.progress import Count
-    from lamella.ops.pyramids.passes import Pass
+    from lamella.ops.pyramids.passes import ReadPass
     from lamella.ops.regions import Region
     from lamella.store.arrays import StoredArray
     from lamella.types import Shape
@@ -76,13 +76,13 @@ class _Unit:
         Of the image.
     first : PassUnit
         Levels that are computed from the source.
-    rest : tuple of Pass
+    rest : tuple of ReadPass
         Levels that are computed afterwards, from the levels of the whole image.
     """
 
     number: int
     first: PassUnit
-    rest: tuple[Pass, ...] = ()
+    rest: tuple[ReadPass, ...] = ()
 
     @property
     def key(self) -> str:
@@ -203,7 +203,7 @@ def write_unit(task: _Task) -> _Done:
     return _Done(unit.number, prod(box[:-2]) * box[-2] / max(1, height), pixels.sampler.sample)
 
 
-def _passes(work: Work, tally: Count | None, *, spread: bool) -> list[Pass]:
+def _passes(work: Work, tally: Count | None, *, spread: bool) -> list[ReadPass]:
     pixels = PlanesArray(work.source, work.levels[0][0], tally)
     return passes(pixels, work.levels, "mean", spread=spread)
 
@@ -249,7 +249,7 @@ def _spread(
     return sampler.sample
 
 
-def _part_shape(first: Pass, most: int) -> Shape:
+def _part_shape(first: ReadPass, most: int) -> Shape:
     """Return the shape of the parts of a source: whole rows that fill whole files of every level, near a given size."""
     meta = first.source.meta
     part = [*unit_box(first)[:-1], meta.shape[-1]]

@@ -1,4 +1,4 @@
-"""Long jobs: units of work, the journal of those that are finished, and the test of whether one is done.
+"""Long jobs: units, the journal of finished units, and the test of whether a unit is done.
 
 Layer: ops.
 """

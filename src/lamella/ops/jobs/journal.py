@@ -1,14 +1,14 @@
-r"""The journal of a job: the units that are finished, in a file that only grows, so that the same call resumes.
+"""The journal of a job: the finished units, in a file that only grows, so that the same call resumes.
 
-Each line is a JSON value behind a checksum of itself. The first line names the job. Every other line is a list: the
-key of a unit, the state of what it was made from, and what came of it. Here a checksum of a file, with the fingerprint
-that the file had before it was read, its size and its digest::
+Each line is a checksum followed by a JSON value. The first line names the job. Every other line is a list: the key of a
+unit, the state of its sources, and its result. For example the checksum of a file, with the file's fingerprint before
+it was read, its size and its digest::
 
     1c291ca3 {"lamella": "record", "work": "sums", "store": "/data/plate.zarr"}
     8a11f0d2 ["A/1/0/zarr.json", [1762000000000000000, 1301, 77, 1762000000000000000], 1301, "9f86d0..."]
 
-Lines that a kill cut off, or that are damaged, are skipped, and their units are done again. Of several lines of one
-unit the last one counts.
+Lines that are damaged or cut off by a kill are skipped, and their units are done again. Of several lines of one unit
+the last one counts.
 
 Layer: ops.
 """
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 
 _MOST_SECONDS = 2.0
 _MOST_BYTES = 64 << 20
-"""Time, and size of the units, whose lines wait in memory: what a kill costs beside the units under way."""
+"""Maximum time, and size of units, of pending lines: a kill loses them and the running units."""
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 _CLOSED = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 class JournalFile(Protocol):
-    """Where a journal is stored."""
+    """The file of a journal."""
 
     where: str
     """Path or URL, for messages."""
@@ -60,33 +60,26 @@ class JournalFile(Protocol):
         """Write the whole file."""
 
     def append(self, data: bytes) -> None:
-        """Write at the end; nothing where the file was removed meanwhile."""
+        """Write at the end; do nothing if the file was removed meanwhile."""
 
     def remove(self) -> None:
-        """Delete the file, if it is there."""
+        """Delete the file, if it exists."""
 
 
 P = TypeVar("P", bound=JournalFile)
 
 
 class LocalFile:
-    """A journal in a file of this machine. It can be pickled: workers of other processes append to it.
+    """A journal in a local file. It can be pickled: workers of other processes append to it.
 
-    Parameters
-    ----------
-    where
-        Absolute path.
-    noun
-        What messages call it.
-    links
-        Whether the path may be a symbolic link: not where it is a private name of a store.
+    ``noun`` is its name in messages. ``links`` allows a symbolic link, but not for temporary names in a store.
     """
 
     def __init__(self, where: str, noun: str = "journal", *, links: bool = False) -> None:
         self.where, self._noun, self._links = where, noun, links
 
     def open(self, head: bytes) -> IO[bytes]:
-        """Open for reading; a file whose first line was cut off by a kill begins again."""
+        """Open for reading; a file whose first line was cut off by a kill is started again."""
         try:
             os.makedirs(os.path.dirname(self.where), exist_ok=True)
             if not os.path.lexists(self.where) or (os.path.isfile(self.where) and self._has_part(head)):
@@ -97,7 +90,7 @@ class LocalFile:
                     os.close(made)
             if not S_ISREG(os.stat(self.where, follow_symlinks=self._links).st_mode):
                 raise InvalidArgumentError(
-                    f"{self.where} is no file: choose another name for the {self._noun}"
+                    f"{self.where} is not a file: choose another name for the {self._noun}"
                 )
             return open(self.where, "rb")
         except OSError as error:
@@ -120,7 +113,7 @@ class LocalFile:
 
     @contextmanager
     def appending(self) -> Iterator[Callable[[bytes], None]]:
-        """Return what writes at the end, in one call of the system for each line: it survives the process."""
+        """Return a function that appends lines, each in one system call, so that they survive the process."""
         try:
             file = os.open(self.where, os.O_WRONLY | os.O_APPEND | _CLOSED | (0 if self._links else NO_LINK))
         except FileNotFoundError:
@@ -158,13 +151,7 @@ class LocalFile:
 
 
 class StoredObject:
-    """A journal under a key of any store: written whole each time, because services cannot append.
-
-    Parameters
-    ----------
-    storage, key
-        Where.
-    """
+    """A journal under a key of any store: written as a whole each time, because services cannot append."""
 
     def __init__(self, storage: Storage, key: str) -> None:
         self._storage, self._key = storage, key
@@ -176,11 +163,11 @@ class StoredObject:
         try:
             self._data = self._storage.read(self._key) or head
         except LamellaError:
-            self._data = head  # nothing is known then, and units are done again
+            self._data = head  # then no unit is known to be finished, and all are done again
         return io.BytesIO(self._data)
 
     def replace(self, data: bytes) -> None:
-        """Take other data; stored with the next units."""
+        """Replace the data; they are stored with the next units."""
         self._data = data
 
     def append(self, data: bytes) -> None:
@@ -194,7 +181,7 @@ class StoredObject:
 
 
 def stored_journal(storage: Storage, key: str) -> LocalFile | StoredObject:
-    """Return where the journal of a store that is changed in place is kept, under a private key of the store."""
+    """Return the journal of a store that is changed in place, under a temporary name in the store."""
     if not isinstance(storage, LocalStorage):
         return StoredObject(storage, key)
     storage.check_folder(key.rpartition("/")[0])
@@ -204,34 +191,8 @@ def stored_journal(storage: Storage, key: str) -> LocalFile | StoredObject:
 class Journal(Generic[P]):
     """The finished units of one job.
 
-    To be used in a ``with`` statement, which writes the lines that wait in memory also when the job fails.
-
-    Parameters
-    ----------
-    place
-        Where it is stored.
-    head
-        Names the job.
-    refuses
-        Whether a file that is not the journal of this job is refused. By default it is replaced: its units are done
-        again.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The file is not the journal of this job.
-    StorageError
-        It cannot be read or written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> place = LocalFile(tempfile.mkdtemp() + "/journal")
-    >>> with Journal(place, {"job": "sums"}) as journal:
-    ...     journal.add("0/c/0", "state", ["result"])
-    >>> with Journal(place, {"job": "sums"}) as journal:
-    ...     journal.get("0/c/0"), journal.get("0/c/1")
-    (['state', 'result'], None)
+    To be used in a ``with`` statement, which also writes pending lines when the job fails. ``head`` names the job. A
+    file of another job is replaced, or raises InvalidArgumentError with ``refuses``.
     """
 
     def __init__(self, place: P, head: JSONObject, *, refuses: bool = False) -> None:
@@ -253,14 +214,14 @@ class Journal(Generic[P]):
     def _refusal(self, found: Any) -> str:
         path = self.place.where
         if not isinstance(found, dict) or found.get("lamella") != "record":
-            return f"{path} is there, and is no record of lamella: choose another name for the record"
+            return f"{path} exists, and is not a journal of lamella: choose another name for the record"
         return (
-            f"{path} is the record of another work ({found.get('work')} of {found.get('store')}) than this "
+            f"{path} is the record of another job ({found.get('work')} of {found.get('store')}) than this "
             f"({self._head['work']} of {self._head['store']}): finish that one, or delete the file"
         )
 
     def _index(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Find the lines: hashes of their keys, sorted, and where they begin; 16 bytes for each line."""
+        """Return the sorted hashes of all lines' keys, and the offsets of the lines: 16 bytes per line."""
         hashes, places = array("Q"), array("Q")
         place, torn = self._file.tell(), False
         for line in self._file:
@@ -277,7 +238,7 @@ class Journal(Generic[P]):
         return known[order], begin[order]
 
     def get(self, key: str) -> list[Any] | None:
-        """Return the line of a unit without its key, as the file had it when it was opened; None without one."""
+        """Return the line of a unit without its key, as read when the file was opened; None without one."""
         if not len(self._hashes):
             return None
         wanted = _hash(key)
@@ -296,7 +257,7 @@ class Journal(Generic[P]):
             self.flush()
 
     def flush(self) -> None:
-        """Write the lines that wait in memory."""
+        """Write pending lines."""
         data = b"".join(self._waiting)
         self._waiting.clear()
         self._bytes, self._last = 0, time.monotonic()
@@ -314,7 +275,7 @@ class Journal(Generic[P]):
         self._hashes = self._places = np.array([], np.uint64)
 
     def close(self) -> None:
-        """Write the lines that wait in memory, and close the file."""
+        """Write pending lines, and close the file."""
         self._file.close()
         self.flush()
 
@@ -338,7 +299,7 @@ def line_of(value: Any) -> bytes:
 
 
 def parsed(line: bytes) -> Any:
-    """Return the value of a line; None where the line is not whole."""
+    """Return the value of a line; None if the line is damaged."""
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
         return None

@@ -1,9 +1,9 @@
 """Units of a job, and the one test of whether a unit is done.
 
-A unit is done when the journal has its line, and the line says that the same job made the same files of the same
-files: the digest of the job's settings (of the function too, for `Plate.map`) and the fingerprints (size, inode and
+A unit is done if the journal has its line, and the line shows that the same job wrote the same files from the same
+files: the digest of the job's settings (for `Plate.map` also of the function) and the fingerprints (size, inode and
 times of a local file, ETag of an object) of all files that the unit reads and writes are those in the line. Times alone
-decide nothing: a copy may be younger or older than what it replaces, and clocks of machines differ.
+decide nothing: a copy may be younger or older than the file that it replaces, and clocks of machines differ.
 
 Layer: ops.
 """
@@ -40,11 +40,11 @@ class Files:
 
 
 class Unit(Protocol):
-    """A part of a job. It can be pickled, and done again without harm."""
+    """A part of a job. It can be pickled, and repeated safely."""
 
     @property
     def key(self) -> str:
-        """Name of the unit in the journal; no other unit of the job has it."""
+        """Unique name of the unit in the job's journal."""
 
     @property
     def size(self) -> int:
@@ -52,20 +52,20 @@ class Unit(Protocol):
 
     @property
     def together(self) -> int:
-        """How many such units are one task of a worker."""
+        """Number of such units in one task of a worker."""
 
     def reads(self) -> Files:
-        """Files that the result depends on."""
+        """Files on which the result depends."""
 
     def writes(self) -> Files:
-        """Files that the result is stored in."""
+        """Files of the result."""
 
     def do(self) -> None:
         """Read and write."""
 
 
 def digest(value: Any) -> str:
-    """Return a digest of any value that JSON can hold; others count by their text.
+    """Return a digest of any JSON value; other values count by their text.
 
     >>> digest({"chunks": [4, 4]}) == digest({"chunks": (4, 4)})
     True
@@ -75,42 +75,42 @@ def digest(value: Any) -> str:
 
 
 def files_of_region(array: StoredArray, region: Region) -> list[str]:
-    """Return the keys of the files of an array that a region touches."""
+    """Return the keys of the files of an array that overlap a region."""
     meta = array.meta
     return [join(array.path, meta.chunk_key(place)) for place in chunk_grid.files_of(meta, region)]
 
 
 def state_of(files: Files, *settings: Any) -> str | None:
-    """Return the digest of the fingerprints of files, and of settings; None where the store has no fingerprints."""
+    """Return the digest of the fingerprints of files, and of settings; None if the store has no fingerprints."""
     try:
         found = fingerprints(files.storage, files.keys)
     except LamellaError:
         return None
     if found is None:
         return None
-    text = repr((settings, found))  # quicker than JSON, for jobs of millions of small files
+    text = repr((settings, found))  # faster than JSON, for jobs of millions of small files
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
 def is_done(line: Sequence[Any] | None, read: object, written: object) -> bool:
-    """Whether a line of the journal says that files in these states were made of files in these states."""
+    """Return whether a line of the journal has these states of the files that are read and written."""
     return read is not None and written is not None and line is not None and list(line) == [read, written]
 
 
 @dataclass(frozen=True)
 class Task:
-    """Units for one worker, with what it needs to know whether they are done.
+    """Units for one worker, with the information whether they are done.
 
     Attributes
     ----------
     units
         The units, each with its line in the journal.
     weight
-        How much of the job the units are, for progress.
+        Share of the job, for progress.
     job
         Digest of the settings.
     journal
-        Where each unit is noted as soon as it is finished; None where a kill leaves nothing to resume.
+        Records each unit when it is finished; None if a kill leaves nothing to resume.
     """
 
     units: tuple[tuple[Unit, list[Any] | None], ...]
@@ -125,7 +125,7 @@ def tasks(
     journal: Journal[LocalFile] | None = None,
     weight: Callable[[Unit], float] = lambda unit: unit.size,
 ) -> Iterator[Task]:
-    """Gather units into tasks; `weight` says how much of the job a unit is."""
+    """Group units into tasks; `weight` returns the share of a unit in the job."""
     for together, alike in groupby(units, key=lambda unit: unit.together):
         while some := list(islice(alike, together)):
             lines = [None if journal is None else journal.get(unit.key) for unit in some]
@@ -134,7 +134,7 @@ def tasks(
 
 
 def do_task(task: Task) -> float:
-    """Do the units of a task that are not done, and note each in the journal; return the weight of all."""
+    """Run the units of a task that are not done, and record each in the journal; return their total weight."""
     if task.journal is None:
         for unit, _ in task.units:
             unit.do()

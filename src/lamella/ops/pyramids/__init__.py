@@ -1,4 +1,4 @@
-"""The lower levels of an image from its finest.
+"""Computing the lower levels of an image from its finest.
 
 Layer: ops.
 """

@@ -1,8 +1,7 @@
-"""Downsampling of one block of pixels in memory: the values of every pyramid.
+"""Downsampling of one block of pixels in memory, for the values of every pyramid.
 
-What is here is a function from an array to a smaller array. Which regions are read and written, in which
-order and by how many workers, is the pyramid's matter; cutting an array into blocks aligned to the factors
-never changes a bit of the result.
+Functions from an array to a smaller array. Which regions are read and written, in which order and by how many workers,
+is decided elsewhere; splitting an array into blocks aligned to the factors never changes a bit of the result.
 
 Layer: ops. The kernels are loaded, or compiled, by the first call that needs them: see ``kernels/README.md``.
 """
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from lamella.types import Array, Shape
 
 Method: TypeAlias = Literal["mean", "median", "mode", "min", "max", "stride"]
-"""How the voxels of a block become one: see `downsample`."""
+"""The methods that reduce a block of voxels to one: see `downsample`."""
 
 _METHODS = get_args(Method)
 
@@ -49,7 +48,7 @@ _KEPT_ROWS = 2**14  # of a block whose list of rows is kept: 128 KiB
 
 
 def downsampled_shape(shape: Sequence[int], factors: Sequence[int]) -> Shape:
-    """Shape of a level binned by `factors`: ``ceil(n / f)`` per axis, so that odd edges are kept.
+    """Return the shape of a level binned by `factors`: ``ceil(n / f)`` per axis, so that odd edges are kept.
 
     Examples
     --------
@@ -64,8 +63,8 @@ def downsample(
 ) -> Array:
     """Bin `block` by whole factors.
 
-    Each output voxel comes from the voxels of one block of `factors` voxels that are inside the array: blocks
-    at the far edges are smaller, never padded and never filled by repetition.
+    Each output voxel is computed from the voxels of one block of `factors` voxels that are inside the array: blocks at
+    the far edges are smaller, never padded and never filled by repetition.
 
     Parameters
     ----------
@@ -88,11 +87,6 @@ def downsample(
     out : numpy.ndarray, optional
         Where to put the result: shape ``ceil(n / f)`` per axis, dtype of `block`, in any memory order. It
         must not overlap `block`.
-
-    Returns
-    -------
-    numpy.ndarray
-        `out`, or a new C-contiguous array in native byte order.
 
     Raises
     ------
@@ -158,11 +152,11 @@ class _Rows:
     Attributes
     ----------
     starts, rows
-        As the kernels take them.
+        Arguments of the kernels.
     factor
-        Neighbours along a row that become one.
+        Number of neighbours along a row that become one.
     most
-        Voxels of the largest block.
+        Number of voxels of the largest block.
     """
 
     starts: Constant
@@ -178,17 +172,17 @@ class _Plan:
     Attributes
     ----------
     factors
-        None longer than its axis.
+        Limited to the length of their axes.
     method
-        How voxels become one.
+        The method.
     shape, dtype
         Of the result.
     work
-        Dtype that the kernels compute with.
+        Dtype in which the kernels compute.
     lengths, steps
-        Shape and factors of the block, with neighbouring axes that are not binned as one.
+        Shape and factors of the block, with neighbouring unbinned axes merged.
     kept
-        The rows, where there are not too many to keep.
+        The rows, cached if they are few.
     """
 
     factors: Shape
@@ -202,13 +196,13 @@ class _Plan:
 
     @property
     def rows(self) -> _Rows:
-        """The rows that each output row is made of."""
+        """The input rows of each output row."""
         return self.kept or _rows(self.lengths, self.steps)
 
 
 @lru_cache(maxsize=32)
 def _plan(shape: Shape, dtype: np.dtype[Any], factors: Shape, method: Method) -> _Plan:
-    """Check what is asked, and plan it. Kept for the next block, which is most likely of the same shape."""
+    """Check the arguments and plan the computation. Cached, because the next block usually has the same shape."""
     factors = _checked_factors(shape, dtype, factors)
     native = dtype.newbyteorder("=")
     wider = {"b1": "u1", "f2": "f8" if method in ("mean", "median") else "f4"}
@@ -220,7 +214,7 @@ def _plan(shape: Shape, dtype: np.dtype[Any], factors: Shape, method: Method) ->
 
 
 def _checked_factors(shape: Shape, dtype: np.dtype[Any], factors: Shape) -> Shape:
-    """Give the factors, none longer than its axis; refuse what cannot be downsampled."""
+    """Return the factors, limited to the length of their axes; raise for unusable ones."""
     if not 1 <= len(shape) <= _MOST_AXES:
         raise InvalidArgumentError(
             f"an array of {len(shape)} axes cannot be downsampled: give 1 to {_MOST_AXES}"
@@ -240,7 +234,7 @@ def _checked_factors(shape: Shape, dtype: np.dtype[Any], factors: Shape) -> Shap
 
 
 def _merged(shape: Shape, factors: Shape) -> tuple[Shape, Shape]:
-    """Neighbouring axes that are not binned as one axis: longer rows, and fewer of them."""
+    """Merge neighbouring unbinned axes, for fewer and longer rows."""
     lengths, steps = [shape[0]], [factors[0]]
     for length, step in zip(shape[1:], factors[1:], strict=True):
         if step == 1 == steps[-1]:
@@ -260,7 +254,7 @@ def _rows(lengths: Shape, steps: Shape) -> _Rows:
 
 
 def _bin(block: Array, plan: _Plan, out: Array) -> None:
-    """Bring `block` into the dtype and the rows that the kernels know, and their result into `out`."""
+    """Convert `block` to the dtype and rows of the kernels, and write their result to `out`."""
     if not (block.flags.c_contiguous and block.flags.aligned and block.dtype.isnative):
         block = np.require(block, plan.dtype, ["C", "A"])
     is_bool = plan.dtype.kind == "b"
@@ -270,18 +264,18 @@ def _bin(block: Array, plan: _Plan, out: Array) -> None:
     target = out.view(plan.work) if direct else np.empty(out.shape, plan.work)
     length = plan.lengths[-1]
     source = source.reshape(-1, length)
-    source.flags.writeable = False  # numba compiles read-only arrays apart: let there be one kind
+    source.flags.writeable = False  # numba compiles read-only arrays separately: use one kind
     _RUN[plan.method](source, plan.rows, target.reshape(-1, -(-length // plan.steps[-1])))
     if not direct:
         out[...] = target.view(plan.dtype) if is_bool else target
 
 
-#: Empty arrays whose dtypes hold the sum of eight voxels: of up to 16 bits, and of more.
+#: Accumulator dtypes: one for voxels of up to 16 bits, one for wider voxels.
 _WIDE = Constant(np.empty(0, np.int32)), Constant(np.empty(0, np.int64))
 
 
 def _passed(rows: _Rows) -> tuple[Constant, Constant, int]:
-    """Return the arguments that all kernels take."""
+    """Return the arguments that all kernels have."""
     return rows.starts, rows.rows, rows.factor
 
 
@@ -314,7 +308,7 @@ def _mode(source: Array, rows: _Rows, target: Array) -> None:
 
 
 def _keys(source: NDArray[Any]) -> Array:
-    """Integers in the order of the floats: one key for all NaN, above all, and one for 0.0 and -0.0."""
+    """Return integers in the order of the floats: one key for all NaN, above all, and one for 0.0 and -0.0."""
     plain: NDArray[Any] = source + 0.0  # NEP 50: stays float32
     plain[np.isnan(plain)] = np.nan
     keys = _flipped(plain.view(f"i{source.dtype.itemsize}"))
@@ -323,7 +317,7 @@ def _keys(source: NDArray[Any]) -> Array:
 
 
 def _flipped(bits: NDArray[Any]) -> NDArray[Any]:
-    """Bits of floats as integers in the same order, or back: negative ones run the other way."""
+    """Convert bits of floats to integers in the same order, or back: negative ones are reversed."""
     flipped: NDArray[Any] = bits ^ ((bits >> (8 * bits.itemsize - 1)) & np.iinfo(bits.dtype).max)
     return flipped
 
@@ -337,7 +331,7 @@ def _maximum(source: Array, rows: _Rows, target: Array) -> None:
 
 
 def _room(source: Array, rows: _Rows) -> Array:
-    """Memory for the voxels of the largest block."""
+    """Allocate memory for the voxels of the largest block."""
     return np.empty(rows.most, source.dtype)
 
 

@@ -1,7 +1,7 @@
-"""Loading the compiled kernels beside the first reads, which need none of them.
+"""Loading the compiled kernels while the first blocks are read.
 
-Loading kernels takes 0.06 s of one processor, and seconds where they have to be compiled first: the first blocks of a
-process are kept until then.
+Loading kernels takes 0.06 s of one processor, and compiling them seconds: the first blocks of a process wait in memory
+until then.
 
 Layer: ops.
 """
@@ -24,14 +24,9 @@ _loaded: set[tuple[str, str]] = set()
 
 
 class KeptBlocks:
-    """Blocks that were read before the kernels of a method and a dtype were there.
+    """Blocks that were read before the kernels of a method and a dtype were loaded; at most ``most`` raw bytes.
 
-    Parameters
-    ----------
-    method, dtype
-        What the kernels are for. They are loaded in a thread, unless this process has them.
-    most
-        Raw bytes to keep.
+    A thread loads the kernels, unless this process has them.
     """
 
     def __init__(self, method: Method, dtype: np.dtype[np.generic], most: int) -> None:
@@ -49,11 +44,11 @@ class KeptBlocks:
         try:
             downsample(np.zeros((2, 2), dtype), (2, 2), method)
             _loaded.add(self._key)
-        finally:  # a failure is raised where the kernel is called
+        finally:  # an error is raised when the kernel is called
             self._there.set()
 
     def keep(self, region: Region, block: Array) -> bool:
-        """Keep a block when the kernels are not there yet; wait for them when too much is kept already."""
+        """Keep a block if the kernels are not loaded yet; wait for them if too many blocks are kept already."""
         if self._there.is_set():
             return False
         with self._lock:
@@ -65,14 +60,14 @@ class KeptBlocks:
         return False
 
     def take(self) -> tuple[Region, Array] | None:
-        """Take one of the blocks that are kept, when the kernels are there."""
+        """Return one of the kept blocks, if the kernels are loaded."""
         if not self._there.is_set():
             return None
         with self._lock:
             return self._kept.pop() if self._kept else None
 
     def rest(self) -> list[tuple[Region, Array]]:
-        """Wait for the kernels, and take all that are kept."""
+        """Wait for the kernels, and return all kept blocks."""
         self._there.wait()
         with self._lock:
             kept, self._kept = self._kept, []

@@ -1,7 +1,6 @@
-"""Pieces of a level that come from several workers, put together and written: every file once.
+"""Assembling a level from the regions that several workers compute, and writing every file once.
 
-Where the level is stored in shards that take their chunks one by one, what waits for its rest is a chunk, however large
-the shards are; elsewhere it is a file.
+In sharded levels a chunk is buffered until it is complete; in other levels, a file.
 
 Layer: ops.
 """
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def unit_shape(array: StoredArray) -> Shape:
-    """Shape of what is put together before it is written: a chunk where shards take them one by one, else a file."""
+    """Return the shape that is buffered before it is written: a chunk of a streamed shard, else a file."""
     meta = array.meta
     coding = coding_of(meta)
     streams = (
@@ -38,15 +37,7 @@ def unit_shape(array: StoredArray) -> Shape:
 
 
 class LevelAssembler:
-    """The part of one level that is made at a time.
-
-    Parameters
-    ----------
-    array
-        The level.
-    region
-        The part of it that will come, every voxel once.
-    """
+    """Assembles the region of one level that is computed at once; every voxel of it is added once."""
 
     def __init__(self, array: StoredArray, region: Region) -> None:
         self._array = array
@@ -57,7 +48,7 @@ class LevelAssembler:
         self._files: dict[Shape, _FilePart] = {}
 
     def add(self, box: Region, block: Array) -> None:
-        """Take a box of the level; write what is complete with it. Several threads may add at once."""
+        """Add a region of the level, and write what it completes. Several threads may add at the same time."""
         for part in nested(box, [self._meta.files]):
             place = tuple(one.start // f for one, f in zip(part, self._meta.files, strict=True))
             with self._lock:
@@ -82,23 +73,13 @@ class LevelAssembler:
         return _StreamedFile(box, self._meta.chunks, ShardWriter(self._array, place))
 
     def abort(self) -> None:
-        """Forget what is not complete; what was in the store stays."""
+        """Drop what is not complete; the stored files stay."""
         for file in self._files.values():
             file.abort()
 
 
 class _FilePart:
-    """What is made of one file: units that are put together and written.
-
-    Parameters
-    ----------
-    box
-        The part of the array that will come.
-    unit
-        What is put together before it is written, on a grid from 0.
-    write
-        Writes a box of the array.
-    """
+    """The computed region of one file, in buffers of ``unit`` voxels (aligned to 0) that ``write`` writes."""
 
     def __init__(self, box: Region, unit: Shape, write: Callable[[Region, Array], object]) -> None:
         self._box = box
@@ -109,7 +90,7 @@ class _FilePart:
         self._buffers: dict[Shape, _Buffer] = {}
 
     def add(self, box: Region, block: Array) -> bool:
-        """Take a box; tell whether the file is complete with it, and written."""
+        """Add a region; return whether it completed the file, which is then written."""
         for part in nested(box, [self._unit]):
             place = tuple(one.start // u for one, u in zip(part, self._unit, strict=True))
             whole = tuple(
@@ -142,10 +123,10 @@ class _FilePart:
             self._write(whole, buffer.block)
 
     def _end(self) -> None:
-        """All is written."""
+        """Finish the file."""
 
     def abort(self) -> None:
-        """Forget what waits."""
+        """Drop incomplete buffers."""
         self._buffers.clear()
 
 
@@ -164,13 +145,13 @@ class _StreamedFile(_FilePart):
         self._writer.commit()
 
     def abort(self) -> None:
-        """Leave the shard that was there."""
+        """Keep the old shard."""
         super().abort()
         self._writer.abort()
 
 
 class _Buffer:
-    """A unit that waits for its rest."""
+    """A unit that waits for its remaining voxels."""
 
     def __init__(self, box: Region, dtype: np.dtype[np.generic]) -> None:
         self.block: Array = np.empty(region_shape(box), dtype)
@@ -178,7 +159,7 @@ class _Buffer:
 
 
 def inside(part: Region, box: Region) -> Region:
-    """Return where a part of a box lies in the box's own array.
+    """Return the region of a part in the array of a surrounding region.
 
     >>> inside((slice(5, 6),), (slice(4, 8),))
     (slice(1, 2, None),)

@@ -1,4 +1,4 @@
-"""What is known of a stored level: by which factors it shrinks to the next, and by which method it was made.
+"""Facts of a stored level: its factors to the next level, and the method that computed it.
 
 Layer: ops.
 """
@@ -17,24 +17,14 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, Shape
 
 MAKER = "lamella.compute_pyramid"
-"""How the metadata of our own pyramids name what made them."""
+"""The method name in the metadata of lamella's pyramids."""
 
 
 def level_factors(fine: Shape, coarse: Shape, ratios: Sequence[float]) -> Shape | None:
-    """Find the whole factors by which a stored level shrinks to the next.
+    """Return the whole factors between two stored levels of given shapes; None if there are none.
 
-    Parameters
-    ----------
-    fine, coarse
-        Shapes of the two levels.
-    ratios
-        Pixel size of the coarse level over that of the fine one, per axis: it decides where the shapes leave a
-        choice, as 5 voxels become 2 by a factor of 3 or of 4.
-
-    Returns
-    -------
-    tuple of int or None
-        One factor per axis; None when no whole factor turns one shape into the other.
+    ``ratios`` are the pixel sizes of the coarse level relative to the fine one. They decide between possible factors: 5
+    voxels become 2 by a factor of 3 or of 4.
 
     Examples
     --------
@@ -63,7 +53,7 @@ def level_factors(fine: Shape, coarse: Shape, ratios: Sequence[float]) -> Shape 
 
 
 def recorded_method(multiscale: JSONObject) -> Method | None:
-    """Find by which method lamella made a pyramid; None where it did not.
+    """Return the method by which lamella computed a pyramid; None if another program did.
 
     >>> recorded_method({"metadata": {"method": "lamella.compute_pyramid", "kwargs": {"method": "mode"}}})
     'mode'
@@ -77,6 +67,6 @@ def recorded_method(multiscale: JSONObject) -> Method | None:
 
 
 def made_by(position: Position) -> Method | None:
-    """Return the method with which lamella made the levels of an image; None where it did not."""
+    """Return the method by which lamella computed the levels of an image; None if another program did."""
     details = position.document.own_model.multiscales[0].metadata
     return recorded_method({"metadata": details}) if isinstance(details, dict) else None

@@ -1,10 +1,10 @@
-"""One pass over the pixels of a level that makes several coarser ones.
+"""One pass over the pixels of a level that computes several coarser ones.
 
-Each block is read once, reduced to one level after the other while it is in the processor's cache, and handed to
-what puts the files of each level together. A worker does all of this for one block and goes on to the next: while one
-waits for the disk others decode, reduce or encode.
+Each block is read once, reduced to one level after the other while it is in the processor's cache, and passed to the
+assembler of each level. A worker does all of this for one block, then takes the next: while one waits for the disk,
+others decode, reduce or encode.
 
-Layer: ops. How a pass is planned is in :mod:`lamella.ops.pyramids.passes`.
+Layer: ops. :mod:`lamella.ops.pyramids.passes` plans the passes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lamella.ops.progress import Count
 from lamella.ops.pyramids.downsample import downsample
 from lamella.ops.pyramids.kernels_loading import KeptBlocks
 from lamella.ops.pyramids.level_assembler import LevelAssembler
-from lamella.ops.pyramids.passes import Pass, order, part_box, passes, unit_box
+from lamella.ops.pyramids.passes import ReadPass, order, part_box, passes, unit_box
 from lamella.ops.regions import nested, region_shape, shrink, whole_region
 
 if TYPE_CHECKING:
@@ -35,29 +35,29 @@ if TYPE_CHECKING:
     from lamella.types import Array, Shape
 
 _BLOCKS_BYTES = 256 * 2**20
-"""Raw size of the blocks of all workers together; those of two workers may be more."""
+"""Maximum raw size of the blocks of all workers together, for more than two workers."""
 
 _KEPT_BYTES = 128 * 2**20
-"""Raw size of the blocks that are kept while the kernels are loaded."""
+"""Maximum raw size of the blocks that wait while the kernels are loaded."""
 
 
 @dataclass(frozen=True)
 class PassUnit:
-    """A part of a pass that is done in one place: can be pickled, and done again without harm.
+    """A region of a pass that one machine computes: can be pickled, and repeated safely.
 
     Attributes
     ----------
     work
         The pass.
     region
-        Box of its source.
+        Region of its source.
     jobs
-        Number of workers in that place; one per processor for None.
+        Number of workers on that machine; one per processor for None.
     count
         Counts the voxels that are read; None for units that are sent elsewhere.
     """
 
-    work: Pass
+    work: ReadPass
     region: Region
     jobs: int | None = None
     count: Count | None = None
@@ -75,23 +75,10 @@ def make_levels(
 ) -> None:
     """Compute the pixels of levels, each from the one before.
 
-    Parameters
-    ----------
-    source
-        The level to begin from.
-    levels
-        The levels to make, finest first: array, and whole factors from the one before. Their dtype is the source's,
-        their shape ``ceil(n / f)`` per axis.
-    method
-        How voxels become one.
-    region
-        Box of the source whose pixels changed: what depends on it is computed. By default everything is.
-    workers
-        What does the work. The result is the same for any.
-    progress
-        Says what remains to be made, and is told what was; for whole levels.
-    count
-        Counts the voxels of the sources of all passes.
+    ``levels`` are arrays with their whole factors from the one before, finest first, of the source's dtype and the
+    shape ``ceil(n / f)`` per axis. Only what depends on ``region`` of the source is computed, by default everything.
+    ``progress`` knows the unfinished regions and records finished ones. ``count`` counts the voxels of the sources of
+    all passes.
     """
     workers.check_reach(source.documents.storage)
     if 0 in source.meta.shape:
@@ -118,13 +105,13 @@ def _voxels(box: Region) -> int:
 
 
 def _make(
-    work: Pass,
+    work: ReadPass,
     box: Region,
     workers: Workers,
     progress: PyramidProgress | None,
     count: Count,
 ) -> None:
-    """Make what a box of the source of a pass gives, in units."""
+    """Compute what depends on a region of the source of a pass, in units."""
 
     def made(region: Region) -> None:
         if progress is not None:
@@ -144,7 +131,7 @@ def _make(
 
 
 def compute_unit(unit: PassUnit) -> Region:
-    """Make the part of the levels of a pass that a region of its source gives; return the region."""
+    """Compute the parts of a pass's levels that depend on a region of its source; return the region."""
     work, region, way = unit.work, unit.region, order(unit.work)
     dtype = work.source.meta.dtype
     most = max(2, _BLOCKS_BYTES // (prod(way.block) * dtype.itemsize))
@@ -156,7 +143,7 @@ def compute_unit(unit: PassUnit) -> Region:
 
     def reduce(box: Region, block: Array) -> None:
         for target, sink in zip(work.targets, sinks, strict=True):
-            if max(target.step, default=1) > 1:  # not where the first target is the finest level itself
+            if max(target.step, default=1) > 1:  # not if the first target is the finest level itself
                 block = downsample(block, target.step, work.method)
             box = shrink(box, target.step)
             sink.add(box, block)
@@ -184,10 +171,10 @@ def compute_unit(unit: PassUnit) -> Region:
 
 
 def _read(source: PixelReader, box: Region, room: local) -> Array:
-    """Read a block into memory that the worker keeps from one to the next: new pages cost as much as decoding."""
+    """Read a block into the worker's own buffer, which is reused: new pages cost as much as decoding."""
     shape, dtype = region_shape(box), source.meta.dtype
     if getattr(room, "memory", None) is None or room.memory.size < prod(shape):
         room.memory = np.empty(prod(shape), dtype)
     block: Array = room.memory[: prod(shape)].reshape(shape)
-    source.read_many([box], out=block[None])  # on this thread: the other workers are at theirs
+    source.read_many([box], out=block[None])  # on this thread: the other workers are busy
     return block

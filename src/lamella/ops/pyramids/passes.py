@@ -1,9 +1,13 @@
-"""How a pyramid is made in few passes over the pixels: which levels come from one reading, and in which order.
+"""Planning the passes of a pyramid: which levels are computed from one reading, and in which order.
 
-A pass reads each block of one level (the source) once and makes several coarser levels (the targets) of it while it
-is in memory. That is right for blocks that begin at multiples of the coarsest factors, and frugal where blocks hold
-whole chunks of the source and fill the chunks of the targets soon. Where the grids do not fit each other a pass ends
-early, and the next one begins from the level that it wrote.
+A pass reads each block of one level (the source) once, and computes several coarser levels (the targets) while the
+block is in memory. Blocks begin at multiples of the coarsest factors, and should contain whole chunks of the source and
+fill chunks of the targets soon. If the grids do not align, a pass ends early, and the next one starts from the level
+that it wrote.
+
+Example: level 0 of 4096 x 4096 voxels in chunks of 512 x 512, three lower levels by factors of 2. A block of 512 x 512
+voxels fills 256 x 256 voxels of level 1, so four blocks fill a chunk of it, and 16 and 64 blocks fill a chunk of levels
+2 and 3.
 
 Layer: ops. The pass itself is in :mod:`lamella.ops.pyramids.one_pass`. Pure arithmetic on shapes.
 """
@@ -33,13 +37,13 @@ A chunk of our own layout: one is decoded straight into its block, on the worker
 """
 
 PENDING_BYTES = 64 * 2**20
-"""Raw size of the parts of targets that may wait for their rest in a pass of several targets."""
+"""Maximum raw size of incomplete parts of targets in a pass of several targets."""
 
 UNIT_BYTES = 512 * 2**20
-"""Raw size of the source that one unit reads when the work is spread over an executor, unless a file needs more."""
+"""Raw size of the source of one unit on an executor, unless a file needs more."""
 
 LARGEST_UNIT_BYTES = 32 * UNIT_BYTES
-"""As much for one process that takes note of how far it is: to read a level again costs more than a kill does."""
+"""The same for one process that records its progress: reading a level again costs more than a kill does."""
 
 _LOSSLESS = frozenset(
     (
@@ -47,15 +51,15 @@ _LOSSLESS = frozenset(
         *("blosc", "zstd", "gzip", "zlib", "bz2", "lz4", "lzma"),
     )
 )
-"""Codecs that give back what they were given. After others a level is made of what is stored, not of what was put."""
+"""Lossless codecs. With other codecs, a level is computed from the stored voxels of the level before."""
 
 
 class PixelReader(Protocol):
-    """What a pass reads: a level, or pixels on their way into the finest one."""
+    """The source of a pass: a level, or pixels that are written into the finest one."""
 
     @property
     def meta(self) -> ArrayMeta:
-        """Shape, dtype, and as chunks the boxes that are best read whole."""
+        """Shape, dtype and, as chunks, the best regions to read."""
         ...
 
     def read_many(self, regions: Sequence[Region], *, out: Array) -> object:
@@ -70,11 +74,11 @@ class Target:
     Attributes
     ----------
     array
-        Where to write.
+        The array.
     step
         Whole factor of each axis from the level before.
     factors
-        Those from the source of the pass.
+        Whole factors from the source of the pass.
     """
 
     array: StoredArray
@@ -83,8 +87,8 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Pass:
-    """One reading of a level that makes coarser ones; can be pickled.
+class ReadPass:
+    """One reading of a level that computes coarser ones; can be pickled.
 
     Attributes
     ----------
@@ -93,7 +97,7 @@ class Pass:
     targets
         The levels to write, finest first.
     method
-        How voxels become one.
+        The method of downsampling.
     """
 
     source: PixelReader
@@ -106,7 +110,7 @@ class Pass:
         return self.targets[-1].factors
 
     def aligned(self, region: Region) -> Region:
-        """Return the smallest box around a region of the source that makes whole voxels of all targets."""
+        """Return the smallest region around a region of the source that covers whole voxels of all targets."""
         return tuple(
             slice(one.start // f * f, min(-(-one.stop // f) * f, n))
             for one, f, n in zip(region, self.factors, self.source.meta.shape, strict=True)
@@ -120,43 +124,29 @@ def passes(
     *,
     spread: bool = False,
     noted: bool = False,
-) -> list[Pass]:
-    """Plan the passes that make some levels.
+) -> list[ReadPass]:
+    """Plan the passes that compute some levels, each with at least one target.
 
-    Parameters
-    ----------
-    source
-        The level to begin from.
-    levels
-        The levels to make, finest first: array, and factors from the one before.
-    method
-        How voxels become one.
-    spread
-        Whether the passes are cut into units of bounded size, see `unit_box`.
-    noted
-        Whether note is taken of how far they are; units are of bounded size then too, but larger.
-
-    Returns
-    -------
-    list of Pass
-        At least one target in each; the source of each is the coarsest target of the one before.
+    The source of each pass is the coarsest target of the one before. ``levels`` are arrays with their factors from the
+    one before, finest first. Passes that are ``spread`` over an executor consist of units of bounded size, see
+    `unit_box`; those whose progress is recorded (``noted``) too, but of larger ones.
     """
-    found: list[Pass] = []
+    found: list[ReadPass] = []
     targets: list[Target] = []
     largest = UNIT_BYTES if spread else LARGEST_UNIT_BYTES if noted else None
     for array, step in levels:
         before = targets[-1].factors if targets else (1,) * len(step)
         target = Target(array, step, tuple(a * b for a, b in zip(before, step, strict=True)))
-        if targets and not _fits(Pass(source, (*targets, target), method), largest):
-            found.append(Pass(source, tuple(targets), method))
+        if targets and not _fits(ReadPass(source, (*targets, target), method), largest):
+            found.append(ReadPass(source, tuple(targets), method))
             source, targets = targets[-1].array, [Target(array, step, step)]
         else:
             targets.append(target)
-    return [*found, Pass(source, tuple(targets), method)] if targets else found
+    return [*found, ReadPass(source, tuple(targets), method)] if targets else found
 
 
-def _fits(wanted: Pass, largest: int | None) -> bool:
-    """Whether several targets can be made in one pass, in bounded memory."""
+def _fits(wanted: ReadPass, largest: int | None) -> bool:
+    """Return whether several targets can be computed in one pass, in bounded memory."""
     source = wanted.source.meta
     if any(not _LOSSLESS.issuperset(target.array.meta.codecs) for target in wanted.targets[:-1]):
         return False
@@ -172,13 +162,13 @@ def _largest_block(source: ArrayMeta) -> int:
     return max(BLOCK_BYTES, _nbytes(source.chunks, source))
 
 
-def _waiting(wanted: Pass, grain: Shape, fills: Sequence[Shape]) -> int:
-    """Raw size of the parts of targets that wait for their rest, at the border of two boxes."""
+def _waiting(wanted: ReadPass, grain: Shape, fills: Sequence[Shape]) -> int:
+    """Return the raw size of incomplete parts of the targets, at the border of two regions."""
     source = wanted.source.meta
     return 2 * sum(
         _nbytes(box, source) // prod(target.factors)
         for box, target in zip(fills, wanted.targets, strict=True)
-        if box != grain  # else one block fills it: nothing waits
+        if box != grain  # else one block fills it completely
     )
 
 
@@ -186,8 +176,8 @@ def _nbytes(box: Shape, meta: ArrayMeta) -> int:
     return prod(box) * meta.dtype.itemsize
 
 
-def _chain(wanted: Pass) -> list[Shape]:
-    """Boxes of the source, each a multiple of those before: a block of whole chunks, then what fills each target."""
+def _chain(wanted: ReadPass) -> list[Shape]:
+    """Return nested regions of the source: a block of whole chunks, then a region that fills each target."""
     source = wanted.source.meta
     found = [_common(source.chunks, wanted.factors, source.shape)]
     for target in wanted.targets:
@@ -196,17 +186,17 @@ def _chain(wanted: Pass) -> list[Shape]:
 
 
 def _extent(target: Target) -> Shape:
-    """Shape of the box of the source that fills what is put together of a target."""
+    """Return the shape of the source region that fills a buffer of a target."""
     return tuple(u * f for u, f in zip(unit_shape(target.array), target.factors, strict=True))
 
 
 def _file_extent(target: Target) -> Shape:
-    """Shape of the box of the source that fills a file of a target."""
+    """Return the shape of the source region that fills a file of a target."""
     return tuple(u * f for u, f in zip(target.array.meta.files, target.factors, strict=True))
 
 
 def _common(one: Shape, other: Shape, shape: Shape) -> Shape:
-    """Smallest box that is a multiple of both along each axis, or the whole axis."""
+    """Return the smallest shape that is a multiple of both along each axis, or the whole axis."""
     return tuple(
         max(1, n if a >= n else min(n, lcm(a, b))) for a, b, n in zip(one, other, shape, strict=True)
     )
@@ -214,15 +204,15 @@ def _common(one: Shape, other: Shape, shape: Shape) -> Shape:
 
 @dataclass(frozen=True)
 class Order:
-    """The order in which a pass goes through its source.
+    """The order in which a pass reads its source.
 
     Attributes
     ----------
     boxes
-        Shapes of boxes within boxes, for `lamella.ops.regions.nested`: the outermost first, the last a block to read.
-        All others fill a file of some target, as far as the grids fit each other.
+        Shapes of nested regions, for `lamella.ops.regions.nested`: the outermost first, the last a block to read. All
+        others fill a file of some target, as far as the grids align.
     apart
-        Whether an outermost box is to be done before the next begins, because what waits in it is large.
+        Whether an outermost region is finished before the next begins, because its incomplete parts are large.
     """
 
     boxes: tuple[Shape, ...]
@@ -230,16 +220,16 @@ class Order:
 
     @property
     def block(self) -> Shape:
-        """Shape of what a worker reads at a time."""
+        """Shape that a worker reads at once."""
         return self.boxes[-1]
 
 
-def order(wanted: Pass) -> Order:
-    """Choose the order of a pass: memory is what waits in the boxes that are not complete yet."""
+def order(wanted: ReadPass) -> Order:
+    """Choose the order of a pass: memory is needed for incomplete regions."""
     source = wanted.source.meta
     grain, *fills = _chain(wanted)
     if len(fills) == 1 and max(_nbytes(grain, source), _waiting(wanted, grain, fills)) > PENDING_BYTES:
-        # Grids that do not fit each other: some chunks are read by two blocks rather than many held at once.
+        # Grids that do not align: reading some chunks twice is better than keeping many in memory.
         grain = tuple(-(-c // f) * f for c, f in zip(source.chunks, wanted.factors, strict=True))
         fills = [_extent(wanted.targets[0])]
     apart = _waiting(wanted, grain, fills) > PENDING_BYTES
@@ -247,14 +237,14 @@ def order(wanted: Pass) -> Order:
     large = fills[len(small) :]
     whole = large[0] if large else source.shape
     block = piece_shape(whole, small[-1] if small else grain, source.dtype.itemsize, BLOCK_BYTES)
-    files = [fills[-1]]  # what few files are open at a time for, not memory
+    files = [fills[-1]]  # limits open files, not memory
     for target in wanted.targets:
         files.append(_common(files[-1], _file_extent(target), source.shape))
     return Order((*reversed(files[1:]), *reversed(large), tuple(max(1, n) for n in block)), apart)
 
 
-def unit_box(wanted: Pass) -> Shape:
-    """Shape of the boxes of the source that fill whole files of every target: what one machine does alone."""
+def unit_box(wanted: ReadPass) -> Shape:
+    """Return the shape of source regions that fill whole files of every target: the unit of one machine."""
     shape = wanted.source.meta.shape
     found = wanted.factors
     for target in wanted.targets:
@@ -262,10 +252,10 @@ def unit_box(wanted: Pass) -> Shape:
     return found
 
 
-def part_box(wanted: Pass) -> Shape:
-    """Shape of the boxes of the source after which one process takes note: of whole units, of bounded size.
+def part_box(wanted: ReadPass) -> Shape:
+    """Return the shape of source regions after which progress is recorded: whole units, of bounded size.
 
-    Rows of units along the last axes first. A source that is not larger is one part.
+    Rows of units along the last axes first. A small source is one region.
     """
     source = wanted.source.meta
     part = list(unit_box(wanted))

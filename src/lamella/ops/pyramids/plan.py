@@ -1,7 +1,7 @@
-"""The levels of an image as a job plans them, and whether they still are so when it ends.
+"""The levels of an image as a job plans them, and whether they are unchanged when it ends.
 
-A job looks at each array once: shapes that were read at two moments say, while frames are appended, that levels shrink
-along time. When it ends, the arrays that are stored must be those that it planned, or the levels stay stale.
+A job reads the metadata of each array once: shapes from two moments, while frames are appended, would look as if levels
+shrank along time. When the job ends, the stored arrays must be the planned ones, or the levels stay stale.
 
 Layer: ops.
 """
@@ -42,7 +42,8 @@ class PlannedLevels:
     steps
         Path of each lower level to its factors from the level before.
     outgrown
-        Lower levels that have another shape yet, as level 0 was resized, each with the box of level 0 that it lacks.
+        Lower levels that still have another shape, because level 0 was resized, each with its missing region of level
+        0.
     """
 
     arrays: list[PinnedArray]
@@ -51,13 +52,7 @@ class PlannedLevels:
 
     @classmethod
     def of(cls, position: Position, planned: PlannedArrays | None = None) -> PlannedLevels:
-        """Look at the levels of an image, unless that was done.
-
-        Raises
-        ------
-        InvalidArgumentError
-            A level has no whole factor from the one before.
-        """
+        """Read the levels of an image, unless they are planned already."""
         arrays, outgrown = planned or planned_arrays(position)
         steps = [_factors(position, fine, coarse) for fine, coarse in itertools.pairwise(arrays)]
         return cls(arrays, dict(zip(position.dataset_paths[1:], steps, strict=True)), outgrown)
@@ -70,13 +65,13 @@ class PlannedLevels:
         ]
 
     def resize(self) -> None:
-        """Resize the levels that level 0 has outgrown, which have to be marked as stale by now."""
+        """Resize the outgrown levels, which must be marked as stale before."""
         for array, _ in self.outgrown:
             StoredArray(array.documents, array.path).resize(array.meta.shape)
 
 
 def planned_arrays(position: Position) -> PlannedArrays:
-    """Return the levels of an image as they will be, and the outgrown of them; see `PlannedLevels`."""
+    """Return the levels of an image as they will be, and the outgrown ones; see `PlannedLevels`."""
     paths = position.dataset_paths
     arrays = [pinned(position.open_level(path).stored) for path in paths]
     outgrown = []
@@ -90,22 +85,11 @@ def planned_arrays(position: Position) -> PlannedArrays:
 def ended(
     name: str, arrays: Sequence[StoredArray], redone: Callable[[], Iterable[Box]], *, is_alone: bool = True
 ) -> Callable[[JSONObject], JSONObject]:
-    """Return the change of a document that removes the name under which levels were marked as being made.
+    """Return the change of a document that removes the mark of unfinished levels with a given name.
 
-    What others wrote meanwhile stays stale. Levels that were made are listed in the same write.
-
-    Parameters
-    ----------
-    name
-        The name.
-    arrays
-        Level 0 and the levels that were made of it, as they were planned: where one has another shape by now, all is
-        stale.
-    redone
-        Return the boxes of level 0 that are stale where another call may have made levels at the same time: what was
-        made here may lie over what that one made of younger pixels, or the other way round.
-    is_alone
-        Whether nobody else was making levels when this began. Whoever began later took the name away.
+    Regions that others wrote meanwhile stay stale, and all levels do if an array no longer has its planned shape.
+    Finished levels are listed in the same write. Unless the job ``is_alone``, another one may have computed levels at
+    the same time and its results may mix with ours: then ``redone`` returns the stale regions of level 0.
     """
 
     def told(attributes: JSONObject) -> JSONObject:
@@ -118,7 +102,7 @@ def ended(
 
 
 def resized(arrays: Sequence[StoredArray]) -> list[Box]:
-    """Return level 0, the first of the arrays, as a box where one is no longer of the shape that was planned for it."""
+    """Return level 0, the first of the arrays, as a region if one no longer has its planned shape."""
     shapes = [array.documents.array(array.path).shape for array in arrays]
     if all(shapes[0]) and shapes != [array.meta.shape for array in arrays]:
         return [((0,) * len(shapes[0]), shapes[0])]
@@ -128,11 +112,11 @@ def resized(arrays: Sequence[StoredArray]) -> list[Box]:
 def _outgrown(
     position: Position, paths: Sequence[str], arrays: Sequence[PinnedArray]
 ) -> dict[int, tuple[Shape, Box]]:
-    """Find the levels that level 0 was resized since: number to what its shape has to be, and the box that it lacks.
+    """Return the levels that level 0 has outgrown: number to required shape and missing region.
 
-    The scale of a level says by which factor it shrinks each axis. Its shape alone could not tell a film that became
-    twice as long from one that is to be halved. Scales that do not grow from level to level tell nothing, and those
-    of levels that others made tell only which axes beside those of space they leave as they are.
+    The scale of a level shows its factor for each axis. Its shape alone could not distinguish a film that became twice
+    as long from one that is to be halved. Scales that do not grow from level to level show nothing, and those of other
+    programs only show which axes, other than those of space, keep their length.
     """
     if len(paths) < 2:
         return {}
@@ -164,7 +148,7 @@ def _outgrown(
 
 
 def _ratios(position: Position, fine: str, coarse: str) -> list[float] | None:
-    """Return by what factors the scale of a level is that of level 0; None where scales cannot be used."""
+    """Return the scale of a level relative to level 0; None if scales are unusable."""
     model = position.document.own_model
     try:
         large, small = (geometry.effective_scale(model, path) for path in (coarse, fine))
@@ -180,11 +164,11 @@ def _whole(ratios: Sequence[float]) -> Shape | None:
 
 
 def _factors(position: Position, fine: PinnedArray, coarse: PinnedArray) -> Shape:
-    """Return by what each axis shrinks from one stored level to the next."""
+    """Return the factor of each axis from one stored level to the next."""
     meta, prefix = position.metadata, len(position.path) + 1 if position.path else 0
     try:
         sizes = [geometry.effective_scale(meta, array.path[prefix:]) for array in (coarse, fine)]
-    except MetadataError:  # transforms that cannot be used: they are computed anew anyway
+    except MetadataError:  # unusable transforms are replaced anyway
         sizes = [[1.0] * fine.meta.ndim] * 2
     ratios = [a / b if b else 0.0 for a, b in zip(*sizes, strict=True)]
     known = len(ratios) == fine.meta.ndim

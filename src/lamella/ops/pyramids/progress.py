@@ -1,10 +1,10 @@
-"""How far the levels of an image are made: told in its document, and after a kill believed as far as the disk agrees.
+"""The progress of a large pyramid: recorded in the image's document, and checked against the disk after a kill.
 
-While all levels of a large image are made its document says which boxes of level 0 are still to come. Who makes the
-same levels after a kill computes these, and those of which the disk tells another story: a file of a level that is
-missing or cut off, a file of level 0 that is younger than the work.
+While all levels of a large image are computed, its document lists the unfinished regions of level 0. After a kill, the
+same call computes these regions, and those that the disk contradicts: files of a level that are missing or cut off, and
+files of level 0 that are younger than the job.
 
-Layer: ops. What the document says is in :mod:`lamella.spec.stale_levels`.
+Layer: ops. The record is described in :mod:`lamella.spec.stale_levels`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from lamella.nodes.position import Position
-    from lamella.ops.pyramids.passes import Pass
+    from lamella.ops.pyramids.passes import ReadPass
     from lamella.ops.regions import Region
     from lamella.spec.stale_levels import Box
     from lamella.store.array_meta import ArrayMeta
@@ -47,10 +47,10 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, Shape
 
 _EXACT = 2**31
-"""As many boxes as it takes: few are joined only where they are written down."""
+"""No limit in memory: regions are merged to few only in the stored record."""
 
 _MOST_FAULTS = 100
-"""Files of a level that are not as they should be, after which the whole level is made anew."""
+"""Number of damaged files of a level from which on the whole level is computed again."""
 
 
 def begin_pyramid(
@@ -62,22 +62,11 @@ def begin_pyramid(
     resume: bool,
     planned: Mapping[str, ArrayMeta] | None = None,
 ) -> PyramidProgress:
-    """Say that all levels are being made, and find what of them remains to be made.
+    """Mark all levels as stale, and find what remains to be computed.
 
-    Parameters
-    ----------
-    position
-        The image. From now on its levels count as stale, until the change of `PyramidProgress.ended`.
-    source
-        Its finest level.
-    levels
-        The others: array, and whole factors from the one before.
-    method
-        How voxels become one.
-    resume
-        Go on with what a killed call of the same has made.
-    planned
-        Path to description of the levels, where they are not listed yet; their arrays need not be there.
+    The levels stay stale until the change of `PyramidProgress.ended`. ``levels`` are arrays with whole factors from the
+    one before, ``planned`` describes levels that are not listed yet. With ``resume`` the finished regions of a killed
+    call of the same job are skipped.
     """
     steps = [step for _, step in levels]
     metas = [array.meta for array, _ in levels] if planned is None else list(planned.values())
@@ -85,7 +74,7 @@ def begin_pyramid(
     name = uuid4().hex[:8]
     writes = position.store_handle.writes
     if resume and read_stale(position.documents.group(position.path)).making is not None:
-        writes.settle(position.path)  # where this process wrote to level 0 has to be made anew
+        writes.settle(position.path)  # regions that this process wrote to level 0 are computed again
     writes.forget(position.path)
     found: list[Making] = []
 
@@ -94,7 +83,7 @@ def begin_pyramid(
         if resume and _goes_on(before, work, len(levels), len(source.meta.shape)):
             found.append(_with_regions(before, name))
         making = found[0] if found else None
-        if planned and making is None:  # so that another call knows whether it makes the same
+        if planned and making is None:  # so that another call can compare the job
             whole = (0,) * len(source.meta.shape), source.meta.shape
             making = Making(name, work, None, ((whole,),) * len(levels))
         return with_stale(attributes, StaleLevels((name,), (), making, tuple(planned or ())))
@@ -111,7 +100,7 @@ def _digest(
     steps: Sequence[Shape],
     method: str,
 ) -> str:
-    """Name a work by what it makes: levels that begin with other arrays, methods or kernels are not gone on with."""
+    """Return a digest of a job: arrays, methods and kernels must be equal to resume it."""
     made = [
         [
             path.removeprefix(position.path),
@@ -124,7 +113,7 @@ def _digest(
 
 
 def _goes_on(stale: StaleLevels, work: str, levels: int, ndim: int) -> bool:
-    """Whether what was made of some levels counts: nobody else wrote without telling where."""
+    """Return whether the finished regions of a killed job count: no other writer left unknown regions."""
     making = stale.making
     return (
         making is not None
@@ -138,7 +127,7 @@ def _goes_on(stale: StaleLevels, work: str, levels: int, ndim: int) -> bool:
 
 
 def _with_regions(stale: StaleLevels, name: str) -> Making:
-    """Add what was written meanwhile to what remains."""
+    """Add regions that were written meanwhile to those that remain."""
     assert stale.making is not None
     rest = []
     for boxes in stale.making.rest:
@@ -149,22 +138,11 @@ def _with_regions(stale: StaleLevels, name: str) -> Making:
 
 
 class PyramidProgress:
-    """What of the levels of one image remains to be made.
+    """The unfinished regions of the levels of one image.
 
-    Parameters
-    ----------
-    position
-        The image.
-    name
-        Under which its document says that levels are being made.
-    work
-        What is made.
-    source, levels
-        See `begin_pyramid`.
-    stamp
-        Of the document that says so first; None where the store has no stamps.
-    before
-        How far a killed call of the same came, to `go_on` from; the arrays of all levels have to be there then.
+    ``name`` marks the job in the image's document, and ``work`` is its digest. ``stamp`` is that of the document with
+    the mark; None in stores without stamps. ``before`` is the record of a killed call of the same job, from which
+    `go_on` resumes; then the arrays of all levels must exist.
     """
 
     def __init__(
@@ -192,15 +170,15 @@ class PyramidProgress:
         self._rest: dict[str, tuple[Box, ...]] = {array.path: (self._whole,) for array in self._levels}
         self._made: dict[tuple[str, ...], list[Box]] = {}
         self._untold = 0
-        # Nothing of level 0 was read when the document was written: what is younger was written meanwhile.
+        # The document was written before level 0 was read: younger files were written meanwhile.
         times = None if stamp is None else times_of(stamp)
         self._since = None if times is None else times[0]
         self._before = before
 
     # -- while levels are made ------------------------------------------------------------------------------------
 
-    def remaining(self, work: Pass) -> list[Region]:
-        """Return what of the source of a pass has to be read: boxes that fill whole files of all its targets."""
+    def remaining(self, work: ReadPass) -> list[Region]:
+        """Return the regions of a pass's source that are unfinished, extended to whole files of all targets."""
         factors, shape, unit = self._factors_of(work), work.source.meta.shape, passes.unit_box(work)
         found: tuple[Box, ...] = ()
         for target in work.targets:
@@ -213,8 +191,8 @@ class PyramidProgress:
                 found = with_box(found, (tuple(a for a, _ in files), tuple(b for _, b in files)), _EXACT)
         return [tuple(map(slice, start, stop)) for start, stop in sorted(found)]
 
-    def made(self, work: Pass, region: Region) -> None:
-        """Take note that the targets of a pass are made of a region of its source; tell it now and then."""
+    def made(self, work: ReadPass, region: Region) -> None:
+        """Record that the targets of a pass are finished for a region of its source; write the record now and then."""
         box = enlarge(region, self._factors_of(work), self._shape)
         levels = tuple(target.array.path for target in work.targets)
         done = tuple(one.start for one in box), tuple(one.stop for one in box)
@@ -227,14 +205,14 @@ class PyramidProgress:
                 self._tell()
 
     def _take_off(self) -> None:
-        """Take what was made off what remains, in order, as long as that stays few boxes; the others wait.
+        """Subtract finished regions from the unfinished ones, in order, while these stay few; the others wait.
 
-        Units that end in any order leave holes, and each box costs each unit that comes after it.
+        Units that end in any order leave holes, and each hole slows down every later unit.
         """
         for levels, boxes in self._made.items():
             boxes.sort(reverse=True)
             while boxes:
-                # Levels that are made together remain together.
+                # Levels that are computed together remain together.
                 cut = {
                     one: without_box(one, boxes[-1], _EXACT) for one in {self._rest[path] for path in levels}
                 }
@@ -243,8 +221,8 @@ class PyramidProgress:
                 self._rest.update({path: cut[self._rest[path]] for path in levels})
                 boxes.pop()
 
-    def _factors_of(self, work: Pass) -> Shape:
-        """Factors from level 0 to the source of a pass."""
+    def _factors_of(self, work: ReadPass) -> Shape:
+        """Return the factors from level 0 to the source of a pass."""
         first = work.targets[0]
         return tuple(a // b for a, b in zip(self._factors[first.array.path], first.factors, strict=True))
 
@@ -253,7 +231,7 @@ class PyramidProgress:
 
         def told(attributes: JSONObject) -> JSONObject:
             stale = read_stale(attributes)
-            # Without the name somebody else makes the levels by now.
+            # Without the name, another process computes the levels by now.
             mine = self.name in stale.writers
             return with_stale(attributes, replace(stale, making=making)) if mine else attributes
 
@@ -262,12 +240,12 @@ class PyramidProgress:
     # -- after a kill ---------------------------------------------------------------------------------------------
 
     def go_on(self) -> None:
-        """Take over what a killed call wrote down, as far as the disk agrees."""
+        """Resume from the record of a killed call, as far as the disk agrees."""
         making, self._before = self._before, None
         if making is None:
             return
         if making.since is not None and self._since is None:
-            return  # a copy in a store that cannot tell what is younger
+            return  # a copy in a store without times
         for array, boxes in zip(self._levels, making.rest, strict=True):
             self._rest[array.path] = tuple(self._clipped(boxes))
             for number, box in enumerate(self._missing(array)):
@@ -288,7 +266,7 @@ class PyramidProgress:
                     break
 
     def _clipped(self, boxes: Sequence[Box]) -> Iterator[Box]:
-        """Yield what of some boxes lies in level 0: it may have been resized, and documents say anything."""
+        """Limit regions to level 0, which may have been resized."""
         for start, stop in boxes:
             first = tuple(max(0, a) for a in start)
             last = tuple(min(b, n) for b, n in zip(stop, self._shape, strict=True))
@@ -296,14 +274,14 @@ class PyramidProgress:
                 yield first, last
 
     def _done(self, path: str) -> tuple[Box, ...]:
-        """Boxes of level 0 of which a level is made."""
+        """Return the regions of level 0 that are finished for a level."""
         found: tuple[Box, ...] = (self._whole,)
         for box in self._rest[path]:
             found = without_box(found, box, _EXACT)
         return found
 
     def _missing(self, array: StoredArray) -> Iterator[Box]:
-        """Yield of what files of a level are made that should be there, and are not or cannot be whole."""
+        """Yield the regions of files of a level that should be finished, and are missing or damaged."""
         factors, meta = self._factors[array.path], array.meta
         for start, stop in self._done(array.path):
             for place in files_of(meta, shrink(tuple(map(slice, start, stop)), factors)):
@@ -312,7 +290,7 @@ class PyramidProgress:
                     yield tuple(one.start for one in box), tuple(one.stop for one in box)
 
     def _younger(self, since: int, boxes: Iterable[Box]) -> Iterator[Box]:
-        """Yield the files of level 0 that were written since then, of those that hold some boxes."""
+        """Yield the regions of level 0's files, among some regions, that were written after a time."""
         meta = self._source.meta
         for start, stop in boxes:
             for place in files_of(meta, tuple(map(slice, start, stop))):
@@ -337,9 +315,9 @@ class PyramidProgress:
     # -- at the end -----------------------------------------------------------------------------------------------
 
     def ended(self) -> Callable[[JSONObject], JSONObject]:
-        """Return the change of the image's document that says that the levels are made."""
+        """Return the change of the image's document that marks the levels as finished."""
         return ended(self.name, [self._source, *self._levels], self._written_since)
 
     def _written_since(self) -> Iterator[Box]:
-        """Return what of level 0 was written since the work began; all of it where the store tells no times."""
+        """Return the regions of level 0 that were written since the job began; all of it without times."""
         return iter([self._whole]) if self._since is None else self._younger(self._since, [self._whole])

@@ -1,9 +1,9 @@
 """Pyramids: creating, computing and deleting the lower-resolution levels of an image.
 
-Each level is the one before it, halved. Transforms of the levels are derived from level 0's whenever their pixels are.
+Each level is the one before it, halved. Its transforms are derived from those of level 0 whenever its pixels are
+computed.
 
 Layer: ops. The pixels of a level are in :mod:`lamella.ops.pyramids.level_factors`, sizes and transforms of the levels
-in :mod:`lamella.spec.geometry`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, Shape
 
 COARSEST_SIDE = 256
-"""Where ``levels="auto"`` stops: the larger side of Y and X in voxels."""
+"""Limit of ``levels="auto"``: the larger side of Y and X in voxels."""
 
 
 def initialize_pyramid(
@@ -78,7 +78,7 @@ def initialize_pyramid(
 def _unwritten(
     position: Position, source: PinnedArray, plan: list[tuple[Shape, Shape]], attributes: JSONObject
 ) -> JSONObject:
-    """Say of new levels that nobody has written their pixels, and that they are stale if level 0 was resized."""
+    """Mark new levels as unwritten, and as stale if level 0 was resized."""
     stale = read_stale(attributes)
     for path, (shape, _) in zip(_planned(position, source, plan), plan[1:], strict=True):
         stale = stale.with_unwritten(path, [((0,) * len(shape), shape)] if all(shape) else [])
@@ -97,21 +97,7 @@ def compute_pyramid(
     progress: Progress | bool | None = None,
     resume: bool = True,
 ) -> None:
-    """Compute the lower-resolution levels from level 0; see :meth:`Position.compute_pyramid`.
-
-    Parameters
-    ----------
-    position
-        The image.
-    levels, method, dims, factors, resume
-        As for the method.
-    jobs
-        Number of workers; one per processor by default.
-    executor
-        Where to run; in threads of this process by default.
-    progress
-        True for a bar, or a function: see :mod:`lamella.ops.progress`.
-    """
+    """Compute the lower-resolution levels from level 0; see :meth:`Position.compute_pyramid`."""
     if method not in get_args(Method):
         raise InvalidArgumentError(
             f"The pyramid method is one of {', '.join(get_args(Method))}, not {method!r}."
@@ -162,7 +148,7 @@ def _make_levels(
     resume: bool,
     count: Count,
 ) -> None:
-    """Make levels that the image does not list before they are whole."""
+    """Compute levels that the image lists when they are complete."""
     planned = _planned(position, source, plan)
     paths = list(planned)
     totals = dict(zip(paths, (factors for _, factors in plan[1:]), strict=True))
@@ -202,28 +188,16 @@ def make_unlisted(
     resume: bool = True,
     count: Count | None = None,
 ) -> None:
-    """Make levels, and list them when they are whole.
+    """Compute levels, and list them when they are complete.
 
-    Parameters
-    ----------
-    position
-        The image.
-    source
-        Its only level, for which the others were planned.
-    planned
-        Path of each level to make, to its description.
-    steps
-        Path to the factors from the level before.
-    add
-        Lists the levels.
-    method, workers, resume, count
-        As for `recompute_levels`.
+    ``source`` is the only level of the image, ``planned`` describes each new level by path, ``steps`` has their factors
+    from the level before, and ``add`` lists them. Other arguments are those of `recompute_levels`.
     """
 
     def change(meta: ImagesMeta) -> ImagesMeta:
         return _described(add(meta), method, steps)
 
-    change(position.metadata)  # transforms that cannot be used are found before anything is written
+    change(position.metadata)  # unusable transforms raise before anything is written
     documents = position.documents
     targets: list[tuple[StoredArray, Shape]] = [
         (PinnedArray(documents, position.node_path.child(path).path, planned[path]), step)
@@ -255,27 +229,13 @@ def recompute_levels(
     resume: bool = True,
     count: Count | None = None,
 ) -> None:
-    """Compute the pixels and transforms of all levels that the image lists, each from the one before.
-
-    Parameters
-    ----------
-    position
-        The image.
-    method
-        As for `compute_pyramid`.
-    workers
-        What does the work.
-    resume
-        Whether to go on with what a killed call has made.
-    count
-        Counts voxels.
-    """
+    """Compute the pixels and transforms of all listed levels, each from the one before; `resume` a killed call."""
     levels = PlannedLevels.of(position)
     described = functools.partial(_described, method=method, steps=levels.steps)
-    described(position.metadata)  # transforms that cannot be used are found before anything is written
+    described(position.metadata)  # unusable transforms raise before anything is written
     workers.check_reach(position.documents.storage)
     source, targets = levels.arrays[0], levels.targets
-    # Levels that are resized are not those that a killed call made.
+    # Resized levels are not those of a killed call.
     progress = begin_pyramid(position, source, targets, method, resume=resume and not levels.outgrown)
     levels.resize()
     progress.go_on()
@@ -298,7 +258,7 @@ def compute_parts(
     *,
     count: Count | None = None,
 ) -> None:
-    """Compute what of the levels depends on a box of level 0; other arguments as for `recompute_levels`."""
+    """Compute the parts of the levels that depend on a region of level 0; see `recompute_levels`."""
     source = levels.arrays[0]
     region = tuple(slice(a, min(b, n)) for a, b, n in zip(*box, source.meta.shape, strict=True))
     if all(one.start < one.stop for one in region):
@@ -315,14 +275,10 @@ def compute_parts(
 def begin_levels(
     position: Position, levels: int | Literal["auto"], method: Method
 ) -> list[tuple[StoredArray, Shape]]:
-    """Create the lower levels of a new image, complete but for their pixels; those that a killed call made stay.
+    """Create the lower levels of a new image, without pixels; those of a killed call stay.
 
-    For who makes level 0 and the others in one go, see `lamella.ops.pyramids.passes`.
-
-    Returns
-    -------
-    list of tuple
-        Of each lower level the array, and its factors from the level before.
+    For callers that write level 0 and the others together, see `lamella.ops.pyramids.passes`. Returns each array with
+    its factors from the level before.
     """
     base = _level_0(position)
     if len(position.dataset_paths) == 1:
@@ -340,7 +296,7 @@ def delete_pyramid(position: Position) -> None:
     for path in paths:
         position.documents.storage.check_deletable(position.node_path.child(path).path)
     if paths:
-        # Metadata first: a kill leaves arrays that nobody lists, never a listed gap.
+        # Metadata first: a kill leaves unlisted arrays, never a listed gap.
         position.document.edit(lambda meta: _without_levels(meta, paths))
     for path in paths:
         place = position.node_path.child(path)
@@ -370,7 +326,7 @@ def _match_labels(position: Position, workers: Workers) -> None:
 def _steps(
     position: Position, base: ImageArray, dims: Sequence[str] | None, factors: Mapping[str, int] | None
 ) -> dict[int, int]:
-    """Return by what each axis shrinks from one level to the next; axes that keep their length are left out."""
+    """Return the factor of each axis from one level to the next, without axes that keep their length."""
     axes = position.axes
     if len(axes) != base.ndim:
         raise InvalidArgumentError(
@@ -412,13 +368,7 @@ def _factor(axis: str, factor: object) -> int:
 
 
 def check_levels(levels: object) -> None:
-    """Refuse a number of levels that is none.
-
-    Raises
-    ------
-    InvalidArgumentError
-        It is neither a number from 1 nor "auto".
-    """
+    """Raise unless the number of levels is a number from 1 or "auto"."""
     is_number = isinstance(levels, int) and not isinstance(levels, bool) and levels >= 1
     if levels != "auto" and not is_number:
         raise InvalidArgumentError(f"levels is a number from 1 or 'auto', not {levels!r}.")
@@ -427,7 +377,7 @@ def check_levels(levels: object) -> None:
 def _plan(
     position: Position, source: PinnedArray, levels: int | str, steps: Mapping[int, int]
 ) -> list[tuple[Shape, Shape]]:
-    """Return the shape and the factors to level 0 of each level, level 0 included."""
+    """Return the shape and the factors to level 0 of each level, including level 0."""
     shape = source.meta.shape
     if levels == "auto":
         plane = {i: shape[i] for i in space_axes(position.axes)[-2:] if i in steps}
@@ -456,7 +406,7 @@ def _refuse_other(
     dims: Sequence[str] | None,
     factors: Mapping[str, int] | None,
 ) -> None:
-    """Refuse to make another pyramid than the one that is there."""
+    """Raise if the image has another pyramid already."""
     paths = position.dataset_paths
     if len(paths) != len(plan):
         raise InvalidArgumentError(
@@ -473,7 +423,7 @@ def _refuse_other(
 
 
 def _level_path(base: str, number: int) -> str:
-    """Name a level after the first one: "0" gives "1", "s0" gives "s1", "scale0/image" gives "scale1/image"."""
+    """Name a level after the first one: "0" becomes "1", "s0" "s1", and "scale0/image" "scale1/image"."""
     path, found = re.subn(r"\d+(?=\D*$)", str(number), base, count=1)
     return path if found and path != base else str(number)
 
@@ -481,7 +431,7 @@ def _level_path(base: str, number: int) -> str:
 def _planned(
     position: Position, source: PinnedArray, plan: list[tuple[Shape, Shape]]
 ) -> dict[str, ArrayMeta]:
-    """Return path and description of each level of a plan but the first."""
+    """Return path and description of each planned level but the first."""
     base_path, meta = position.dataset_paths[0], source.meta
     return {
         _level_path(base_path, number): _level_meta(meta, shape)
@@ -497,9 +447,9 @@ def _create_levels(
     method: str,
     beside: Callable[[JSONObject], JSONObject] | None = None,
 ) -> None:
-    """Create arrays and metadata of levels; `beside` changes what else the document says.
+    """Create arrays and metadata of levels; `beside` changes other keys of the document.
 
-    Of several calls at a time one creates them, and the others are refused.
+    If several calls create them at the same time, one succeeds.
     """
     transforms = position.metadata.multiscales[0].datasets[0].coordinate_transformations or []
     levels = _planned(position, source, plan)
@@ -513,11 +463,13 @@ def _create_levels(
         return meta
 
     def put() -> None:
-        unlisted.refuse_taken(position, levels)  # again: the document is held, nobody else creates an array
+        unlisted.refuse_taken(
+            position, levels
+        )  # again: the document is locked, so no other process creates an array
         for path, array in levels.items():
             position.documents.put_array(position.node_path.child(path).path, array)
 
-    with position.documents.lock(position.path):  # so that nobody else begins with levels meanwhile
+    with position.documents.lock(position.path):  # so that no other process begins with levels meanwhile
         unlisted.refuse_listed(position, position.document.refresh())
         unlisted.drop(position)
         unlisted.refuse_taken(position, levels)
@@ -530,7 +482,7 @@ def _level_meta(meta: ArrayMeta, shape: Shape) -> ArrayMeta:
 
 
 def _described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> ImagesMeta:
-    """Derive the transforms of all levels from level 0 (MS-05), and say how they were made (MS-09, MS-10)."""
+    """Derive the transforms of all levels from level 0 (MS-05), and record the method (MS-09, MS-10)."""
     from lamella._version import __version__
 
     base = meta.multiscales[0].datasets[0].coordinate_transformations or []
@@ -551,7 +503,7 @@ def _described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> Images
 def _without_levels(meta: ImagesMeta, paths: list[str]) -> ImagesMeta:
     details = meta.multiscales[0].metadata
     if isinstance(details, dict) and details.get("method") == MAKER:
-        meta = edits.describe_levels(meta, None, None)  # it told of levels that are gone
+        meta = edits.describe_levels(meta, None, None)  # it was about deleted levels
     for path in paths:
         meta = edits.remove_dataset(meta, path)
     return meta

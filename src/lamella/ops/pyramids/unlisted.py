@@ -1,9 +1,9 @@
-"""Levels that are being made: their arrays are there, and the image lists them when their pixels are whole.
+"""Unfinished levels: their arrays exist, and the image lists them when their pixels are complete.
 
-Until then only lamella knows of them, by the mark in the image's document: the same call goes on with them, another
-plan replaces them, and readers, of whatever program, see an image without lower levels.
+Until then only the mark in the image's document names them: the same call resumes them, another plan replaces them, and
+all readers see an image without lower levels.
 
-Layer: ops. What the document says is in :mod:`lamella.spec.stale_levels`.
+Layer: ops. The mark is described in :mod:`lamella.spec.stale_levels`.
 """
 
 from __future__ import annotations
@@ -26,33 +26,26 @@ T = TypeVar("T")
 
 
 def unlisted_levels(position: Position) -> tuple[str, ...]:
-    """Return the paths of levels of an image that are being made, or were when a call was killed."""
+    """Return the paths of levels that are being computed, or were when a call was killed."""
     stale, listed = read_stale(position.documents.group(position.path)), position.dataset_paths
     return tuple(path for path in stale.unlisted if is_key(path) and path not in listed)
 
 
 def begin_unlisted(position: Position, levels: Mapping[str, ArrayMeta], mark: Callable[[], T]) -> T:
-    """Create the arrays of levels that the image lists later.
+    """Create the arrays of levels that the image lists later, and return the result of ``mark``.
 
-    Parameters
-    ----------
-    position
-        The image.
-    levels
-        Path to description. Arrays of a killed call that are the same stay, with what was written to them.
-    mark
-        Writes into the image's document that these levels are being made; its result is returned. An array of a level
-        is never there without that mark.
+    Equal arrays of a killed call stay, with their pixels. ``mark`` records the levels in the image's document before
+    any of their arrays exists.
     """
     documents = position.documents
-    with documents.lock(position.path):  # so that nobody else begins with levels meanwhile
+    with documents.lock(position.path):  # so that no other process begins with levels meanwhile
         refuse_listed(position, position.document.refresh())
         ours = unlisted_levels(position)
         refuse_taken(position, {path: meta for path, meta in levels.items() if path not in ours})
         kept = [path for path in levels if path in ours and _is(position, path, levels[path])]
         _delete(position, (path for path in ours if path not in kept))
         begun = mark()
-        # Those that stay too: a kill may have come between two files of one.
+        # Also those that stay: a kill may have happened between two files of one.
         for path, meta in levels.items():
             documents.put_array(position.node_path.child(path).path, meta)
     return begun
@@ -66,31 +59,11 @@ def end(
     ended: Callable[[JSONObject], JSONObject],
     work: str | None = None,
 ) -> None:
-    """List levels whose pixels are whole, and say that nobody makes them any more: one write.
+    """List levels whose pixels are complete, and remove their mark, in one write of the document.
 
-    Of two calls that make the same levels the first to end lists them, and they are stale until the other ends.
-
-    Parameters
-    ----------
-    position
-        The image.
-    levels
-        Their paths.
-    name
-        Under which its document says that they are being made.
-    change
-        Lists and describes them.
-    ended
-        Changes what the document says of them, see `lamella.ops.pyramids.plan.ended`.
-    work
-        What was made, as the mark names it.
-
-    Raises
-    ------
-    NodeExistsError
-        Another call began to make other levels meanwhile, or the same by another method.
-    NodeNotFoundError
-        The levels were deleted meanwhile.
+    If two calls compute the same levels, the first to finish lists them, and they stay stale until the other finishes.
+    ``name`` marks the job in the document, and ``work`` is its digest. Raises NodeExistsError if another call has begun
+    other levels or another method, and NodeNotFoundError if the levels were deleted.
     """
     paths = list(levels)
     listed: list[str] = []
@@ -111,7 +84,7 @@ def end(
 
 
 def refuse_overtaken(position: Position, levels: Iterable[str], name: str, work: str | None) -> None:
-    """Refuse to list levels that others replaced or deleted meanwhile; arguments and errors as for `end`."""
+    """Raise, as `end` does, if another call has replaced or deleted the levels."""
     listed = position.document.refresh().multiscales[0].get_dataset_paths()
     stale = read_stale(position.documents.group(position.path))
     try:
@@ -124,7 +97,7 @@ def refuse_overtaken(position: Position, levels: Iterable[str], name: str, work:
 def _check(
     position: Position, paths: list[str], listed: list[str], stale: StaleLevels, name: str, work: str | None
 ) -> None:
-    """Refuse levels that are not those that the document says are being made, or lists."""
+    """Raise for levels that the document neither marks as unfinished nor lists."""
     if stale.names(name):
         return
     other = stale.making is not None and stale.making.work != work
@@ -140,18 +113,18 @@ def _check(
 
 
 def _distrust(position: Position, name: str) -> None:
-    """Say that what was written here may lie over what another call wrote: its levels are stale when it ends."""
+    """Record that our pixels may mix with those of another call: its levels stay stale when it finishes."""
     position.documents.edit_group(position.path, lambda old: with_stale(old, read_stale(old).begun(name)))
 
 
 def forget(position: Position) -> None:
-    """Delete levels that a killed call has left unlisted, and the mark that names them."""
+    """Delete unlisted levels of a killed call, and their mark."""
     with position.documents.lock(position.path):
         drop(position)
 
 
 def drop(position: Position) -> None:
-    """Do the same as `forget`, for who holds the lock of the image."""
+    """Do the same as `forget`, for callers that have locked the image."""
     documents = position.documents
     if read_stale(documents.group(position.path)).unlisted:
         _delete(position, unlisted_levels(position))
@@ -160,7 +133,7 @@ def drop(position: Position) -> None:
 
 
 def refuse_listed(position: Position, meta: ImagesMeta) -> None:
-    """Refuse to create levels where another call has created some since it was asked."""
+    """Raise if another call has created levels since this one began."""
     paths = meta.multiscales[0].get_dataset_paths()
     if len(paths) != 1:
         raise NodeExistsError(
@@ -170,7 +143,7 @@ def refuse_listed(position: Position, meta: ImagesMeta) -> None:
 
 
 def refuse_taken(position: Position, levels: Mapping[str, ArrayMeta]) -> None:
-    """Refuse to create levels where something is that the metadata do not list."""
+    """Raise if unlisted nodes exist at the paths of new levels."""
     taken = [path for path, array in levels.items() if not _is_free(position, path, array)]
     if taken:
         raise NodeExistsError(
@@ -180,7 +153,7 @@ def refuse_taken(position: Position, levels: Mapping[str, ArrayMeta]) -> None:
 
 
 def _is_free(position: Position, path: str, planned: ArrayMeta) -> bool:
-    """Whether nothing is at a level's place but what a killed call of the same left there: such an array, empty."""
+    """Return whether a level's path is empty, or has an empty array of the same killed call."""
     place = position.node_path.child(path)
     kind = position.documents.kind(place.path)
     if kind != "array" or not position.is_unwritten(path):
@@ -190,7 +163,7 @@ def _is_free(position: Position, path: str, planned: ArrayMeta) -> bool:
 
 
 def _is(position: Position, path: str, planned: ArrayMeta) -> bool:
-    """Whether an array is as it is planned."""
+    """Return whether an array is the planned one."""
     place = position.node_path.child(path).path
     if position.documents.kind(place) != "array":
         return False
@@ -198,7 +171,7 @@ def _is(position: Position, path: str, planned: ArrayMeta) -> bool:
 
 
 def _delete(position: Position, levels: Iterable[str]) -> None:
-    """Delete arrays that are there."""
+    """Delete existing arrays."""
     for path in levels:
         place = position.node_path.child(path).path
         if position.documents.kind(place) == "array":

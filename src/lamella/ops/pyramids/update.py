@@ -1,7 +1,7 @@
-"""Bringing the lower levels of an image up to date after writes to level 0: only what depends on them is computed.
+"""Updating the lower levels of an image after writes to level 0: only what depends on the writes is computed.
 
-Layer: ops. What is stale is known from :mod:`lamella.spec.stale_levels`; writers tell it through
-:mod:`lamella.nodes.level_writes`.
+Layer: ops. :mod:`lamella.spec.stale_levels` describes the record of stale regions, which
+:mod:`lamella.nodes.level_writes` writes.
 """
 
 from __future__ import annotations
@@ -39,22 +39,9 @@ def update_pyramid(
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
 ) -> None:
-    """Compute what of the lower levels depends on parts of level 0; see :meth:`Position.update_pyramid`.
+    """Compute the parts of the lower levels that depend on regions of level 0; see :meth:`Position.update_pyramid`.
 
-    Parameters
-    ----------
-    position
-        The image.
-    region
-        Index of level 0; what is known to be stale by default.
-    method
-        As for `compute_pyramid`, where the metadata do not say how the levels were made.
-    jobs
-        Number of workers; one per processor by default.
-    executor
-        Where to run; in threads of this process by default.
-    progress
-        True for a bar, or a function: see :mod:`lamella.ops.progress`.
+    ``method`` is used if the metadata do not name it.
     """
     from lamella.ops.pyramids.pyramid import compute_parts, recompute_levels, reported_levels
 
@@ -84,7 +71,7 @@ def update_pyramid(
 
 
 def _parts(stale: StaleLevels, planned: PlannedArrays, boxes: Sequence[Box] | None) -> tuple[Box, ...] | None:
-    """Return which boxes of level 0 the levels are to be made of, given those that were asked for; None for all."""
+    """Return the regions of level 0 to compute from, given the requested ones; None for all."""
     (finest, *_), outgrown = planned
     ndim = finest.meta.ndim
     unknown = stale.writers or stale.unwritten or any(len(start) != ndim for start, _ in stale.regions)
@@ -98,16 +85,16 @@ def _parts(stale: StaleLevels, planned: PlannedArrays, boxes: Sequence[Box] | No
 
 @dataclass(frozen=True)
 class _Update:
-    """An update that the document says is under way.
+    """A running update that is recorded in the document.
 
     Attributes
     ----------
     name
-        Under which it does.
+        Mark of the update in the document.
     parts
-        Boxes of level 0 that levels are made of.
+        Regions of level 0 from which levels are computed.
     is_alone
-        Whether nobody else may have been writing, or making levels, when it began.
+        Whether no other process wrote or computed levels when it began.
     """
 
     name: str
@@ -116,7 +103,7 @@ class _Update:
 
 
 def _begin_parts(position: Position, planned: PlannedArrays, boxes: Sequence[Box] | None) -> _Update | None:
-    """Say that parts of the levels are being made anew; None where all have to be, as others wrote meanwhile."""
+    """Record that parts of the levels are being computed; None if all must be, because others wrote meanwhile."""
     name, begun = uuid4().hex[:8], list[_Update]()
 
     def told(attributes: JSONObject) -> JSONObject:
@@ -125,9 +112,9 @@ def _begin_parts(position: Position, planned: PlannedArrays, boxes: Sequence[Box
         if parts is None:
             return attributes
         begun.append(_Update(name, parts, not stale.writers))
-        # A pyramid that was cut short may be of another method: what it has made is not known any more.
+        # An interrupted pyramid may have another method: its finished regions no longer count.
         stale = replace(stale, making=None)
-        # Before anything is read: what is written into these regions from now on stays stale at the end.
+        # Before anything is read: later writes into these regions stay stale at the end.
         for box in parts:
             stale = stale.without(box)
         return with_stale(attributes, stale.begun(name))
@@ -137,7 +124,7 @@ def _begin_parts(position: Position, planned: PlannedArrays, boxes: Sequence[Box
 
 
 def _method(position: Position, asked: str | None) -> str:
-    """Return how the levels were made, which is how parts of them have to be made."""
+    """Return the method of the existing levels, with which parts of them must be computed."""
     from lamella.nodes.labels import LabelImage
 
     if len(position.dataset_paths) < 2:
@@ -169,22 +156,17 @@ def _boxes(base: ImageArray, region: Any) -> list[Box]:
 
 
 def stale_levels(position: Position) -> StaleLevels:
-    """Return what of level 0 the lower levels of an image do not show; nothing where there are none."""
+    """Return the stale regions of level 0; nothing without lower levels."""
     if len(position.dataset_paths) < 2:
         return StaleLevels()
     return read_stale(position.documents.group(position.path))
 
 
 def begin_update(position: Position, unlisted: Iterable[str] = ()) -> str:
-    """Say that all levels are being made anew: they count as stale until `lamella.ops.pyramids.plan.ended`.
+    """Mark all lower levels stale until `lamella.ops.pyramids.plan.ended`; return the name of the mark.
 
-    Levels that the image does not list yet are named. Of levels whose arrays are there, and may be made in part, it is
-    `lamella.ops.pyramids.progress.begin_pyramid` that says so.
-
-    Returns
-    -------
-    str
-        The name under which it is said. Writers of level 0 find theirs gone, and put it there again.
+    Unlisted levels are named in it. `begin_pyramid` does this for levels that may exist in part. Writers of level 0
+    find their own name missing, and add it again.
     """
     name, paths = uuid4().hex[:8], tuple(unlisted)
     position.store_handle.writes.forget(position.path)
@@ -195,7 +177,7 @@ def begin_update(position: Position, unlisted: Iterable[str] = ()) -> str:
 
 
 def forget(position: Position) -> None:
-    """Say nothing any more: there are no lower levels."""
+    """Remove the record: there are no lower levels."""
     position.store_handle.writes.forget(position.path)
     if read_stale(position.documents.group(position.path)):
         position.documents.edit_group(position.path, lambda old: with_stale(old, StaleLevels()))

@@ -1,4 +1,4 @@
-"""Which files of a level are there and whole, by size, header and index: what a killed work need not do again.
+"""Complete files of a level, by size, header and index: a resumed job skips them.
 
 Layer: ops.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def is_whole(array: StoredArray, place: Shape) -> bool:
-    """Whether a file is there with all of its chunks, by its size, header and index."""
+    """Return whether a file exists with all of its chunks, by its size, header and index."""
     meta = array.meta
     try:
         file = look_at(array.documents.storage, array.path, meta, place)
