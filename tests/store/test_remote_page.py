@@ -25,7 +25,9 @@ def test_the_examples_of_the_page_about_urls_run_on_loopback(service, tmp_path, 
     service.put_folder(tmp_path / "p.zarr", "/lab-data/plate.zarr")
     service.put_folder(tmp_path / "a.zarr", "/idr/zarr/v0.4/idr0062A/6001240.zarr")
     service.put_folder(tmp_path / "a.zarr", "/plates/cells.zarr")
-    page = PAGE.read_text("utf-8")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", service.endpoint)
+    monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", service.endpoint)
+    page = PAGE.read_text("utf-8").replace("service-account.json", "a-token")
     for host in HOSTS:
         page = page.replace(host, service.endpoint)
     for block in re.findall(r"^```python remote\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
