@@ -104,6 +104,7 @@ class Fault:
     path: str = ""
     times: int | None = None
     code: str = ""
+    after: int = 0
     seen: int = 0
 
 
@@ -191,9 +192,13 @@ class Service:
         path: str = "",
         times: int | None = None,
         code: str = "",
+        after: int = 0,
     ) -> Fault:
-        """Make requests go wrong whose method and path (a regular expression, searched) fit; all, or the next few."""
-        fault = Fault(kind, method, path, times, code)
+        """Make requests go wrong whose method and path (a regular expression, searched) fit; all, or the next few.
+
+        The first ones, `after`, go well.
+        """
+        fault = Fault(kind, method, path, times, code, after)
         self.faults.append(fault)
         return fault
 
@@ -210,6 +215,9 @@ class Service:
         with self.lock:
             for fault in self.faults:
                 if fault.method in (method, "*") and re.search(fault.path, path):
+                    if fault.after:
+                        fault.after -= 1
+                        continue
                     if fault.times is not None and fault.seen >= fault.times:
                         continue
                     fault.seen += 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import lamella
-from lamella.errors import AccessError, InvalidArgumentError, LamellaError, UnknownOptionError
+from lamella.errors import AccessError, InvalidArgumentError, LamellaError, StorageError, UnknownOptionError
 from lamella.store.credentials import resolve
 from lamella.store.storage import open_storage
 
@@ -254,3 +254,13 @@ def test_every_function_and_command_with_a_path_reaches_a_private_bucket(
     refused = CliRunner().invoke(main, ["info", url, "--storage", "anonymous=true"])
     assert "Known for this kind of URL are anon" in refused.output
     assert CliRunner().invoke(main, ["info", url, "--storage", SECRET]).exit_code == 2
+
+
+def test_another_region_and_expired_credentials_are_named(service):
+    service.fail(301)
+    with pytest.raises(StorageError, match=r"another region.*--storage region="):
+        lamella.open_ome_zarr("s3://bucket/a.zarr")
+    service.heal()
+    service.fail(400, code="ExpiredToken")
+    with pytest.raises(AccessError, match=r"ExpiredToken.*AWS_ACCESS_KEY_ID of the environment"):
+        lamella.open_ome_zarr("s3://bucket/a.zarr")

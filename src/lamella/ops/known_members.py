@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import LamellaError, MetadataError, StorageError
 from lamella.ops.walk_store import StoredNode, StoreReader
 from lamella.store.documents import Documents
+from lamella.store.flat_storage import FlatStorage
 from lamella.store.formats import DOCUMENTS, METADATA_FILES, V2, V3
 from lamella.store.keys import ancestors, is_key, join
-from lamella.store.known_storage import KnownStorage
-from lamella.store.zarr_storage import ZarrStorage
+from lamella.store.known_storage import KnownStorage, known_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def listed(storage: Storage, path: str = "") -> Storage:
     """Return a storage that lists its content: the same if it can, else a view by its metadata."""
-    if storage.can_list or not isinstance(storage, ZarrStorage):
+    if storage.can_list or not isinstance(storage, FlatStorage):
         return storage
     walk = _Walk(storage)
     walk.visit(path)
@@ -37,7 +37,7 @@ def listed(storage: Storage, path: str = "") -> Storage:
             f"{join(storage.name, path)} holds no Zarr metadata (zarr.json, .zgroup or .zarray), and what it holds "
             "cannot be listed over this connection: there is nothing to read. Check the URL."
         )
-    return KnownStorage(storage, walk.documents, walk.arrays)
+    return known_storage(storage, walk.documents, walk.arrays) or storage
 
 
 def unseen(storage: Storage) -> str | None:
@@ -53,7 +53,7 @@ def unseen(storage: Storage) -> str | None:
 class _Walk:
     """The nodes that metadata name."""
 
-    def __init__(self, storage: ZarrStorage) -> None:
+    def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.documents: list[str] = []
         self.arrays: dict[str, ArrayMeta] = {}

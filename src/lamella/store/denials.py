@@ -1,5 +1,8 @@
 """What 403 means: services answer it also for what is not there, to those who may not list.
 
+They also answer it to everything once credentials have expired. So whoever takes a 403 for "not there" first reads a
+document again that could be read before; requests that are answered at the same time share that.
+
 Layer: store.
 """
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Denials:
-    """Whether one store answers 403 for what is not there; learned once, when 403 comes first.
+    """Whether one store answers 403 for what is not there; learned when 403 comes first, and confirmed at each one.
 
     Parameters
     ----------
@@ -27,31 +30,45 @@ class Denials:
         URL of the store, for messages.
     get
         Asks for a key, and returns None or raises what the library does where it is not there.
+    when_unlisted
+        Called when 403 turns out to mean that a key is not there: the credentials may not list.
     """
 
-    def __init__(self, address: str, get: Callable[[str], Awaitable[object]]) -> None:
+    def __init__(
+        self,
+        address: str,
+        get: Callable[[str], Awaitable[object]],
+        when_unlisted: Callable[[], object] | None = None,
+    ) -> None:
+        self._when_unlisted = when_unlisted
         self._address = address
         self._get = get
-        #: Whether a document was read: then 403 for others may mean that they are not there.
-        self.has_read = False
+        #: A document that was read: then 403 for others may mean that they are not there.
+        self.readable: str | None = None
         #: Whether 403 means absent; None until it was asked.
         self.mean_absent: bool | None = None
         self._asking = asyncio.Lock()
+        self._confirmations = 0
+        self._may_read = False
 
     async def learn(self) -> bool:
         """Return whether 403 means that a key is not there: so it is where an impossible key is answered the same."""
-        if self.mean_absent is None:
-            async with self._asking:
+        before = self._confirmations
+        async with self._asking:
+            if self.mean_absent is None:
                 await self._ask()
-        return bool(self.mean_absent)
+            elif self.mean_absent and self._confirmations == before:
+                self._confirmations += 1
+                self._may_read = await self._reads_a_document()
+        return bool(self.mean_absent) and self._may_read
 
     async def _ask(self) -> None:
-        if self.mean_absent is not None:
-            return
         if not await self._is_denied(f"{PRIVATE_PREFIX}{secrets.token_hex(8)}"):
             self.mean_absent = False
-        elif self.has_read or await self._reads_a_document():
-            self.mean_absent = True
+        elif await self._reads_a_document():
+            self.mean_absent = self._may_read = True
+            if self._when_unlisted is not None:
+                self._when_unlisted()
             warnings.warn(
                 f"{self._address} answers 403 for what is not there, since these credentials may not list: 403 "
                 "is read as absent from here on. A chunk that may not be read looks like one never written; the "
@@ -72,8 +89,8 @@ class Denials:
         return False
 
     async def _reads_a_document(self) -> bool:
-        """Look whether the root has a document that can be read."""
-        for name in DOCUMENTS:
+        """Look whether a document can be read now: the one that was read last, or one of the root."""
+        for name in [self.readable, *DOCUMENTS] if self.readable else DOCUMENTS:
             try:
                 if await self._get(name) is not None:
                     return True

@@ -62,6 +62,12 @@ class FlatStorage(Storage):
     def _delete_folder(self, prefix: str) -> None:
         """Delete the folders that keys leave behind, where there are any."""
 
+    def check_deletable(self, prefix: str) -> None:
+        """Refuse what may not be listed, and so cannot be deleted with all below it."""
+        self.check_writable(prefix)
+        if self.can_list:
+            self._names_in(check_key(prefix))
+
     # ---- looking --------------------------------------------------------------------------------
 
     def list(self, prefix: str) -> Names:

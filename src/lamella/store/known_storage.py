@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError
 from lamella.store.keys import ancestors, join, natural_order
+from lamella.store.object_storage import ObjectStorage
+from lamella.store.storage import Storage
 from lamella.store.stored_chunks import MOST_PLACES
 from lamella.store.zarr_storage import ZarrStorage
 
@@ -18,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.storage import Names
+    from lamella.store.storage import Names, Stamp
 
 
-class KnownStorage(ZarrStorage):
+class KnownStorage(Storage):
     """A view of a storage that cannot list.
 
     Parameters
@@ -34,7 +36,7 @@ class KnownStorage(ZarrStorage):
         What the documents of arrays say, by path.
     """
 
-    def __init__(self, inner: ZarrStorage, documents: Iterable[str], arrays: Mapping[str, ArrayMeta]) -> None:
+    def __init__(self, inner: Storage, documents: Iterable[str], arrays: Mapping[str, ArrayMeta]) -> None:
         vars(self).update(vars(inner))  # the same connection and the same address
         self.can_list = True
         self._inner = inner
@@ -47,10 +49,10 @@ class KnownStorage(ZarrStorage):
                 self._folders.setdefault(above, set()).add(name)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return KnownStorage, (self._inner, self.documents, self.arrays)
+        return type(self), (self._inner, self.documents, self.arrays)
 
     @property
-    def unlisted(self) -> ZarrStorage:
+    def unlisted(self) -> Storage:
         """The storage itself."""
         return self._inner
 
@@ -78,7 +80,7 @@ class KnownStorage(ZarrStorage):
         above = self._array_above(key)
         if above is not None and key not in self.documents and self._place(above, key) is None:
             return None
-        return super().size(key)
+        return self._inner.size(key)
 
     def _array_above(self, key: str) -> str | None:
         if key in self.arrays:
@@ -107,9 +109,7 @@ class KnownStorage(ZarrStorage):
         if meta.separator == "." or not meta.ndim:
             if not below:
                 keys = (meta.chunk_key(place) for place in product(*map(range, meta.grid)))
-                yield from (
-                    key for key in keys if super(KnownStorage, self).size(join(array, key)) is not None
-                )
+                yield from (key for key in keys if self._inner.size(join(array, key)) is not None)
             return
         start = ["c"] if first.startswith("c") else []
         parts = below.split("/") if below else []
@@ -123,5 +123,27 @@ class KnownStorage(ZarrStorage):
             return
         for number in range(meta.grid[axis]):
             key = join(folder, str(number))
-            if axis < meta.ndim - 1 or super().size(key) is not None:
+            if axis < meta.ndim - 1 or self._inner.size(key) is not None:
                 yield str(number)
+
+
+class KnownZarrStorage(KnownStorage, ZarrStorage):
+    """A view of a store of zarr-python."""
+
+
+class KnownObjectStorage(KnownStorage, ObjectStorage):
+    """A view of an object store whose keys may not be listed."""
+
+    def stamps_below(self, folder: str) -> dict[str, Stamp | None]:
+        """Return the stamps of the keys that are known below a folder and are there."""
+        keys = Storage.keys_below(self, folder)
+        return dict(zip(keys, self.stamps(keys), strict=True))
+
+
+def known_storage(
+    inner: Storage, documents: Iterable[str], arrays: Mapping[str, ArrayMeta]
+) -> KnownStorage | None:
+    """Return a view of a storage that cannot list; None of a kind that has none."""
+    if isinstance(inner, ObjectStorage):
+        return KnownObjectStorage(inner, documents, arrays)
+    return KnownZarrStorage(inner, documents, arrays) if isinstance(inner, ZarrStorage) else None

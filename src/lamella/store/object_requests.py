@@ -40,7 +40,7 @@ from lamella.store.service_errors import (
 from lamella.store.storage import ChangedError, RangeRequest, RangesRead
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from lamella.errors import StorageError
     from lamella.store.object_client import ObjectClient
@@ -82,12 +82,14 @@ class ObjectRequests:
     ----------
     client
         The connection.
+    when_unlisted
+        Called when it turns out that the credentials may not list.
     """
 
-    def __init__(self, client: ObjectClient) -> None:
+    def __init__(self, client: ObjectClient, when_unlisted: Callable[[], object]) -> None:
         self.client = client
         self.address = client.address
-        self._denials = Denials(client.address, self._get_raw)
+        self._denials = Denials(client.address, self._get_raw, when_unlisted)
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     @property
@@ -164,7 +166,7 @@ class ObjectRequests:
         if stamp is not None and found.stamp != stamp:
             raise ChangedError(key)
         if key.rpartition("/")[2] in DOCUMENTS:
-            self._denials.has_read = True
+            self._denials.readable = key
         return found
 
     async def _unfetched(

@@ -63,7 +63,7 @@ class ObjectStorage(FlatStorage):
         self.read_only = read_only or is_web
         self.can_list = self.can_delete = not is_web
         self._client = ObjectClient(access)
-        self._requests = ObjectRequests(self._client)
+        self._requests = ObjectRequests(self._client, self._do_not_list)
         self.lock_root = self._client.address
         self._expected: Expected[Got] = Expected()
         self._seen: dict[str, tuple[float, Stamp | None]] = {}
@@ -99,6 +99,10 @@ class ObjectStorage(FlatStorage):
     def service(self) -> ObjectRequests:
         """What asks the store from within an event loop."""
         return self._requests
+
+    def _do_not_list(self) -> None:
+        """Read by what the metadata name, as on the web; a store that is open for writing reports the refusal."""
+        self.can_list = self.can_list and not self.read_only
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         from zarr.core.sync import sync

@@ -114,7 +114,7 @@ class Service:
             return None
         self._check_part(key, byte_range, len(found))
         if key.rpartition("/")[2] in DOCUMENTS:
-            self._denials.has_read = True
+            self._denials.readable = key
         return found
 
     def _check_part(self, key: str, byte_range: ByteRequest | None, length: int) -> None:

@@ -35,6 +35,8 @@ _LOST = re.compile(
 )
 _LATE = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
 _OF_OBSTORE = re.compile(r"^_?obstore\b")
+_OTHER_REGION = re.compile(r"incorrectly configured region")
+_EXPIRED = re.compile(r"\b(?:ExpiredToken|InvalidToken|TokenRefreshRequired)\b")  # which S3 answers with 400
 _WHOLE = re.compile(r"non-partial response|range request not supported by", re.IGNORECASE)
 _PASSING = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501}
 
@@ -189,7 +191,13 @@ def explained(
     if is_whole_for_a_part(error):
         return ranges_ignored(place)
     status = status_of(error)
-    if status in DENIED:
+    if _OTHER_REGION.search(str(error)):
+        return StorageError(
+            f"{what}: the bucket seems to be in another region ({_said(error)}). Pass region in storage_options "
+            "(--storage region=...), or set AWS_REGION.",
+            errno.EINVAL,
+        )
+    if status in DENIED or (status is not None and _EXPIRED.search(str(error))):
         return AccessError(
             f"{what}: the service refuses it ({_status_words(status)}: {_said(error)}). "
             f"{f'The request was made with {origin}. ' if origin else ''}Check that the credentials are those for this "

@@ -24,6 +24,7 @@ from lamella.ops.validation.archive import ArchiveCheck
 from lamella.ops.validation.walk import Inspection
 from lamella.ops.walk_store import StoreReader
 from lamella.spec.rules import location_text
+from lamella.store.formats import METADATA_FILES
 from lamella.store.keys import natural_order
 from lamella.store.local import LocalStorage
 from lamella.store.storage import open_storage, with_options
@@ -292,4 +293,5 @@ def place_of(
     missing = not os.path.lexists(storage.root) if isinstance(storage, LocalStorage) else False
     if missing:
         raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
+    storage.expect(METADATA_FILES)  # by which a service also shows whether it may be listed
     return storage, "", storage.name
