@@ -25,8 +25,8 @@
     ├── UnitsFailedError       (RuntimeError)                  a function of the user failed on some of a plate
     └── MissingDependencyError (ImportError)                   an optional library is not installed
 
-:class:`MetadataWarning` (a UserWarning) is no error: what it says was read with an assumption. With ``strict=True``,
-``open_ome_zarr`` raises a MetadataError instead.
+:class:`MetadataWarning` (a UserWarning) is not an error: the metadata were read with an assumption. With
+``strict=True``, ``open_ome_zarr`` raises a MetadataError instead.
 
 Every class derives from the builtins a caller would expect. A message says what was asked, what was found,
 where, and what to do; the cause stays chained.
@@ -100,7 +100,7 @@ class LamellaError(Exception):
 
 
 class StoreNotFoundError(LamellaError, FileNotFoundError):
-    """There is no store at the path given to open."""
+    """There is no store at the path to open."""
 
 
 class StoreExistsError(LamellaError, FileExistsError):
@@ -156,7 +156,7 @@ class DamagedDataError(LamellaError, ValueError, OSError):
 
 
 class NotDecodedError(MetadataError, DamagedDataError):
-    """An array of a data type, layout or codec that is not known here, as the texts of a table: it is no damage."""
+    """An array with an unsupported data type, layout or codec, such as the texts of a table; it is not damaged."""
 
 
 class TooLargeError(LamellaError, MemoryError, ValueError):

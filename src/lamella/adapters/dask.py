@@ -41,7 +41,7 @@ MOST_BLOCKS = 10_000_000
 
 
 def dask_array(image: ImageArray) -> dask.array.Array:
-    """Give an array as a dask array; no pixel is read yet.
+    """Return a dask array of an array; no pixel is read yet.
 
     Blocks are whole shards (chunks, where there are no shards), or several side by side: up to 64 MiB along the axes of
     space, and across times and channels only while a block is below 8 MiB. The tasks carry the location of the array,

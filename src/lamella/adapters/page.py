@@ -107,7 +107,7 @@ class Page:
         self._draw.text((x, y), words, font=font(size), fill=color, anchor=anchor)
 
     def paste(self, pixels: NDArray[np.uint8], box: Box) -> None:
-        """Put pixels (Y, X, 3) of a box's size into it."""
+        """Copy pixels (Y, X, 3) into a box of their size."""
         self.image.paste(pillow()[0].fromarray(np.ascontiguousarray(pixels)), (box.left, box.top))
 
     def legend(self, left: int, top: int, right: int, channels: Sequence[ShownChannel], size: int) -> None:

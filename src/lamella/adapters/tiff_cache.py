@@ -31,7 +31,7 @@ class PageCache:
         self._files: OrderedDict[_Key, list[Pages]] = OrderedDict()
 
     def put(self, path: str, pages: list[Pages]) -> None:
-        """Remember the pages of a file that was just parsed."""
+        """Cache the pages of a file that was just parsed."""
         with self._lock:
             self._keep(_key(path), pages)
 

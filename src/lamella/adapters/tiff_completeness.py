@@ -34,7 +34,7 @@ _DESCRIPTION = 270
 
 
 def check_promises(path: str, file: Any) -> None:
-    """Refuse a file of which a part is missing.
+    """Raise for an incomplete file.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def check_promises(path: str, file: Any) -> None:
 
 
 def check_names(path: str, file: Any) -> None:
-    """Refuse a file that names others outside of its folder, before any of them is opened.
+    """Raise for a file that names others outside of its folder, before any of them is opened.
 
     A TIFF file comes from anywhere, and what it names would be converted with it: pixels that somebody else may read
     then. Links within the folder are the user's own, and followed.
@@ -81,12 +81,12 @@ def check_names(path: str, file: Any) -> None:
 
 
 def _named(file: Any) -> Iterator[tuple[str, str]]:
-    """Give the names of other files, each with where it stands."""
+    """Return the names of other files, each with its location in the metadata."""
     root = ome_root(file)
     if root is not None:
         own = root.get("UUID")
         for element in root.iter():
-            # Its own path of another time is no place to look at.
+            # A former path of the file itself is not searched.
             if element.tag.endswith("UUID") and (own is None or element.text != own):
                 yield "OME-XML", element.get("FileName", "")
     index = os.path.join(file.filehandle.dirname, "NDTiff.index")
@@ -98,7 +98,7 @@ def _named(file: Any) -> Iterator[tuple[str, str]]:
 
 
 def _lacks(file: Any) -> Iterator[str]:
-    """Say what is missing, a line each."""
+    """Return one line for each missing part."""
     yield from _missing_description(file)
     if file.is_ome and file.ome_metadata:
         yield from _missing_of_ome(file)

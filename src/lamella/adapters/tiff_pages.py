@@ -70,7 +70,7 @@ def list_pages(series: Any) -> list[PageBytes | None]:
     """
     frame = series.keyframe
     if series.dataoffset is not None and frame.is_final:
-        # One run of bytes: also stacks of ImageJ beyond 4 GiB, of which only the first page is in the file's list.
+        # One run of bytes: also stacks of ImageJ beyond 4 GiB, whose file lists only the first page.
         path, size = _path(frame), frame.nbytes
         count = _planes_per_page(series)
         return [PageBytes(path, (series.dataoffset + i * size,), (size,), frame) for i in range(count)]
@@ -102,7 +102,7 @@ def _path(page: Any) -> str:
 
 
 def check_sizes(pages: Sequence[PageBytes | None]) -> None:
-    """Refuse pages whose bytes lie beyond the end of their file.
+    """Raise for pages whose bytes lie beyond the end of their file.
 
     Raises
     ------

@@ -92,7 +92,7 @@ def ramp_color(page: Any) -> str | None:
 
 
 def display_notes(page: Any) -> tuple[str, ...]:
-    """Return what of the display of a page is not kept: a table of colours that is no ramp, small values as white."""
+    """Return the lost display settings of a page: a table of colours that is not a ramp, small values as white."""
     if page.photometric == _PALETTE and page.colormap is not None and ramp_color(page) is None:
         return ("its palette of colours was not applied: the pixels are its indices",)
     if page.photometric == _WHITE_IS_ZERO:

@@ -43,7 +43,7 @@ def user_attributes(attributes: JSONObject) -> JSONObject:
 
 
 def with_user_attributes(attributes: JSONObject, attrs: JSONObject) -> JSONObject:
-    """Return attributes with attrs of a DataArray added to those stored before; a key given anew replaces the old one.
+    """Return attributes with attrs of a DataArray added to those stored before; a repeated key replaces the old one.
 
     Examples
     --------

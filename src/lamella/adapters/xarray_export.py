@@ -29,7 +29,7 @@ STEP_ENCODING = "lamella_scale"
 
 
 def to_xarray(position: Position) -> xr.DataArray:
-    """Give the finest level of a position as a labelled array; no pixel is read yet.
+    """Return the finest level of a position as a labelled array; no pixel is read yet.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def _channel_labels(names: list[str], length: int) -> np.ndarray[Any, np.dtype[n
 
 
 def to_datatree(plate: Plate, *, on_error: Literal["raise", "report"] = "raise") -> xr.DataTree:
-    """Give a plate as a tree of lazy datasets: row / column / field, with the image of each as variable "image".
+    """Return a plate as a tree of lazy datasets: row / column / field, with the image of each as variable "image".
 
     Fields may differ in shape, channels and scale. Fields without an image are empty datasets.
 
@@ -192,7 +192,7 @@ def to_datatree(plate: Plate, *, on_error: Literal["raise", "report"] = "raise")
 
 
 def position_dataset(position: Position) -> xr.Dataset:
-    """Give a position as a dataset with the variable "image"; an empty one while it holds no image."""
+    """Return a position as a dataset with the variable "image"; an empty dataset without an image."""
     import xarray as xr
 
     if not position.dataset_paths:

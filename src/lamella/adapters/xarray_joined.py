@@ -33,7 +33,7 @@ def check_joined(
     channel: int | None,
     channels: Sequence[int] | None,
 ) -> None:
-    """Refuse times that fall on a timepoint of another time which holds voxels of the channels that are written.
+    """Raise for times that coincide with a timepoint of another time that has voxels of the written channels.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def is_empty(array: ImageArray, region: Region) -> bool:
 
 
 def _numbers(array: ImageArray, channel: int | None, channels: Sequence[int] | None) -> Sequence[int]:
-    """Return the channels that are written and there already; one number where there is no such axis."""
+    """Return the channels that are written and exist already; one number without a channel axis."""
     if channel is None:
         return (0,)
     there = array.shape[channel]

@@ -242,7 +242,7 @@ def _plan_channels(position: Position, plan: WritePlan, axis: int) -> None:
 
 
 def _plan_space(position: Position, plan: WritePlan, axis: int) -> None:
-    """Take or compare the coordinates of an axis that is always written whole."""
+    """Adopt or compare the coordinates of an axis that is always written completely."""
     data, dim, values = plan.data, str(plan.data.dims[axis]), _values(plan.data, axis)
     if plan.array is None:
         if values is not None:
@@ -305,7 +305,7 @@ def _legal_unit(given: Any, kind: str | None, dim: str) -> str | None:
 
 
 def _check_dtype(position: Position, data: xr.DataArray, array: ImageArray) -> None:
-    """Refuse values that the array's dtype would change (but for the rounding of floats).
+    """Raise for values that the array's dtype would change (except for the rounding of floats).
 
     Values in memory are looked at here, lazy ones in each block when it is written.
     """

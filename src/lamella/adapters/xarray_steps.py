@@ -1,4 +1,4 @@
-"""Start and step of a set of times, most of which lie a little off any even step.
+"""Start and step of a set of times, most of which deviate slightly from an even step.
 
 A function of the set alone, so that the order in which times are written makes no difference: the times 0, 61, 121, 180
 and 301 are steps 0, 1, 2, 3 and 5 of 60. Pure arithmetic on numbers.
@@ -172,7 +172,7 @@ def _is_near(
     places: NDArray[np.float64],
     tolerance: float = JITTER,
 ) -> bool:
-    """Return whether all times lie as near to the steps at their places, of which no two are one."""
+    """Return whether all times are near their own steps, and no two share a step."""
     if not step > 0 or not (np.diff(places) >= 1).all():
         return False
     return bool(np.abs(times - start - step * places).max() <= tolerance * step * (1 + 1e-6))

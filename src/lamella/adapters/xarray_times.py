@@ -46,7 +46,7 @@ def level_transforms(
 
 
 def move_timepoints(position: Position, plan: WritePlan) -> None:
-    """Give an array the time axis of a plan: each stored timepoint goes to the index of its coordinate.
+    """Apply the time axis of a plan to an array: each stored timepoint moves to the index of its coordinate.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
 
     def copy(region: Region) -> None:
         block = old.read(region)
-        if (block == empty).all():  # timepoints between others that nobody wrote stay without files
+        if (block == empty).all():  # unwritten timepoints between others stay without files
             return
         if times.moves is None:
             targets = tuple(i * times.factor + times.shift for i in range(array.shape[axis]))
@@ -95,7 +95,7 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
 
 
 def set_times(position: Position, plan: WritePlan) -> None:
-    """Give an image the start and step of a plan that moves no timepoint."""
+    """Write the start and step of a plan that moves no timepoint into an image."""
     position.document.edit(_transformed(position, plan), beside=partial(times_recorded, plan=plan))
 
 

@@ -56,7 +56,7 @@ def copy(
     and all else. A store that cannot be listed, as over http, is copied as far as its metadata name what there is, and
     the exit code is 1.
 
-    DST is no store before it is complete. An interrupted command is resumed by running it again.
+    DST becomes a store when it is complete. An interrupted command is resumed by running it again.
     """
     from lamella.ops.copying.copy_store import copy_store
 

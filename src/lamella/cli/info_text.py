@@ -176,7 +176,7 @@ def _plate_values(plate: PlateDescription) -> list[tuple[str, str]]:
 
 
 def _acquired(summary: PlateDescription | CollectionDescription) -> list[tuple[str, str]]:
-    """Say from when to when the images were acquired, or why their OME-XML was not read."""
+    """Describe when the images were acquired, or why their OME-XML was not read."""
     if summary.ome_fault:
         return [("OME-XML", summary.ome_fault)]
     times = sorted(image.acquired for image in summary.described if image.acquired)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def check_destination(destination: str | None, in_place: bool) -> None:
-    """Refuse a command that names no store to write, or two."""
+    """Raise for a command with no store to write, or two."""
     if in_place == (destination is not None):
         raise click.UsageError(
             "Give either DST, the store to write, or --in-place to replace PATH."

@@ -43,7 +43,8 @@ def verify(
     """Decode every chunk and report damage.
 
     All documents of the store are parsed, too. With --manifest nothing is decoded: each file must have the checksum
-    that `lamella checksum` wrote to the manifest. A file that the manifest does not name is reported and is no damage.
+    that `lamella checksum` wrote to the manifest. A file that the manifest does not name is reported, but does not
+    count as damage.
 
     With --record an interrupted command is resumed by the same command: it reads the files that were not read, were
     damaged or have changed. FILE lies outside of the store and is removed at the end.

@@ -508,7 +508,7 @@ class ImageArray(ZarrSurface):
         return open_handle(store_handle.documents, self.path, writable=store_handle.writable, **kwargs)
 
     def require_writable(self, what: str) -> None:
-        """Refuse a change of an array whose store is closed or open for reading."""
+        """Raise for an array whose store is closed or open for reading."""
         self.node_path.store_handle.require_writable(what, self.path)
 
 

@@ -55,7 +55,7 @@ def node_class(ome: JSONObject, place: NodePath) -> type[NGFFNode] | None:
 
 
 def is_row_of_plate(place: NodePath) -> bool:
-    """Tell whether the group above a place is a plate that lists it as a row.
+    """Return whether the group above a node path is a plate that lists it as a row.
 
     A row has no metadata of its own, so only the plate can say.
     """

@@ -55,7 +55,7 @@ class ModelNode(NGFFNode, Generic[M]):
         check_document(self.node_path, stored, self._kinds)
 
     def _refuse(self, before: JSONObject, after: JSONObject, meta: M) -> None:
-        """Refuse edited metadata that break what the stored document does not."""
+        """Raise for edited metadata that break a rule which the stored document keeps."""
         del meta
         refuse_broken(self.node_path, before, after, self._kinds)
 

@@ -108,7 +108,7 @@ class NGFFNode(Mapping[str, Any]):
         self.documents.group(self.node_path.path)
 
     def _begin(self, stored: StoredGroup, stamp: object) -> None:
-        """Take the node's document as it was just read, so that it is not read again."""
+        """Adopt the node's document that was just read, so that it is not read again."""
 
     def _first_attributes(self) -> JSONObject:
         """Return the attributes that a new node of this class is created with."""
@@ -173,7 +173,7 @@ class NGFFNode(Mapping[str, Any]):
 
     @property
     def zgroup(self) -> zarr.Group:
-        """The zarr-python group of the node, read anew at each look.
+        """The zarr-python group of the node, read again at each access.
 
         ``zgroup.store.root`` is the folder of a local store as a path, also after :meth:`close`.
         """
@@ -287,7 +287,7 @@ class NGFFNode(Mapping[str, Any]):
         return text
 
     def _deleted_key(self, key: int | str) -> str:
-        """Check the key of a member that is to be deleted: a document or temporary file is no member."""
+        """Check the key of a member that is to be deleted: a document or temporary file is not a member."""
         name = self._checked_key(key)
         if any(is_document_name(part) or is_private(part) for part in name.split("/")):
             raise self.missing_error(name)
@@ -473,5 +473,5 @@ class NGFFNode(Mapping[str, Any]):
             self._end()
 
     def require_writable(self, what: str) -> None:
-        """Refuse a change of a store that is closed or open for reading."""
+        """Raise for a store that is closed or open for reading."""
         self.store_handle.require_writable(what, self.path)

@@ -91,7 +91,9 @@ class OMEXMLMethods(NGFFNode):
     """What a plate and a collection can tell from the OME-XML of bioformats2raw."""
 
     def ome_metadata(self) -> OME:
-        """Return the whole OME-XML as a model of ``ome-types``, parsed anew: microscope, objectives, planes, stage.
+        """Return the whole OME-XML as a model of ``ome-types``: microscope, objectives, planes, stage.
+
+        It is parsed at each call.
 
         Returns
         -------

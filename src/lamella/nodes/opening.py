@@ -155,7 +155,7 @@ def _check_options(kind: type[NGFFNode], options: dict[str, Any]) -> None:
 
 
 def _check_storage(storage: Storage, store_path: object, mode: str, durability: str) -> None:
-    """Refuse to write where nothing can be written, and to flush what is not a folder."""
+    """Raise for writing to a read-only storage, and for flushing a store that is not a folder."""
     if mode != "r" and isinstance(storage, ZipStorage):
         storage.check_writable("")
     if (
@@ -241,7 +241,7 @@ def _check_creation(
 
 
 def _check_place(storage: Storage, mode: str, disable_path_checking: bool) -> None:
-    """Refuse to create where something is that the mode may not replace. Nothing is touched."""
+    """Raise if the path has content that the mode may not replace. Nothing is touched."""
     if isinstance(storage, LocalStorage):
         _check_folder(storage.root, mode)
     if not storage.exists(""):
@@ -266,7 +266,7 @@ def _check_place(storage: Storage, mode: str, disable_path_checking: bool) -> No
 
 
 def _check_folder(root: str, mode: str) -> None:
-    """Refuse a file, and for mode "w" a link: what it names is not ours to delete, whatever the options."""
+    """Raise for a file, and for mode "w" for a link: its target is never deleted, whatever the options."""
     if mode == "w-" and os.path.lexists(root):
         raise StoreExistsError(f"Cannot create {root}: it exists. Use mode='a' to open it, or another path.")
     if os.path.islink(root) and (mode == "w" or not os.path.exists(root)):
@@ -281,7 +281,7 @@ def _check_folder(root: str, mode: str) -> None:
 
 
 def _row_place(storage: Storage, strict: bool) -> NodePath | None:
-    """Return the place of a row in the plate above a folder; None when the folder is no row.
+    """Return the node path of a row in the plate above a folder; None if the folder is not a row.
 
     A row has no metadata of its own, and often no document at all: the plate is opened instead, at the row's path.
     """

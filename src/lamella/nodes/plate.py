@@ -140,7 +140,7 @@ class Plate(
         return with_renaming(document, renaming)
 
     def require_writable(self, what: str) -> None:
-        """Refuse a change of a closed or read-only store; finish a rename of a well that was interrupted."""
+        """Raise for a closed or read-only store; finish an interrupted rename of a well."""
         super().require_writable(what)
         with suppress(LamellaError):  # a damaged document is reported by who needs it
             if not self.document.last_attributes:
@@ -163,7 +163,7 @@ class Plate(
         Parameters
         ----------
         field_count
-            Count the positions of every well anew: ``field_count`` becomes the maximum per well (PL-10) and each
+            Count the positions of every well again: ``field_count`` becomes the maximum per well (PL-10) and each
             acquisition's ``maximumfieldcount`` likewise (PL-09). Reads one document per well.
 
         Raises
@@ -318,7 +318,7 @@ class Plate(
     def table(
         self, as_frame: bool = False, *, on_error: OnError = "raise"
     ) -> list[Record] | pandas.DataFrame:
-        """Say what the plate holds: one record for each position, from the documents alone.
+        """Return one record for each position of the plate, from the documents alone.
 
         Parameters
         ----------

@@ -107,7 +107,7 @@ def _warn_of_case(plate: Plate, old: PlateMeta, new: PlateMeta) -> None:
 
 
 def _refuse_one_folder(parent: Plate | Well, names: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse new names that the file system takes for those of others; what is in one folder already stays so."""
+    """Raise for new names that the file system does not distinguish from others."""
     if not parent.documents.storage.merges_case:
         return
     before = plate_edits.case_collisions(known)
@@ -190,7 +190,7 @@ def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> l
 
 
 def _raise_counts_above(well: Well) -> None:
-    """Tell the plate that holds the well how many positions the well has."""
+    """Update the counts of the plate with the number of positions of a well."""
     plate = plate_above(well.node_path, 2)
     if plate is None:
         return

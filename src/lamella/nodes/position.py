@@ -116,7 +116,7 @@ class Position(
                 raise MetadataError(f"The metadata of {self.node_path} were not written: {fault}") from fault
 
     def _refuse_bare_arrays(self, attributes: JSONObject) -> None:
-        """Refuse a group of arrays without multiscales, unless its image is being created or deleted.
+        """Raise for a group of arrays without multiscales, unless its image is being created or deleted.
 
         Such an image keeps its axes aside, as any empty one: its first array is listed when all pixels are there.
 
@@ -339,7 +339,7 @@ class Position(
         levels = self.dataset_paths
         follow = name in levels and len(levels) > 1 and self._has_labels_of(len(levels))
         if name in levels:
-            # Metadata first: a kill between the two leaves an array that nobody lists, never a listed gap.
+            # Metadata first: a kill between the two leaves an unlisted array, never a listed gap.
             self.document.edit(
                 lambda meta: edits.remove_dataset(meta, name),
                 beside=lambda old: with_stale(old, read_stale(old).with_unwritten(name, [])),

@@ -60,7 +60,7 @@ class ArrayRequest(NamedTuple):
     transform: Sequence[TransformationMeta] | None
     check_shape: bool
     is_result: bool = False
-    """Whether it is no level by intent: then nothing is said where it is stored beside the levels."""
+    """Whether it is intentionally not a level: then storing it beside the levels gives no warning."""
 
 
 class PositionArrays(NGFFNode):
@@ -371,7 +371,7 @@ class PositionArrays(NGFFNode):
         forget(cast("Position", self))
 
     def refuse_array(self, name: str, request: ArrayRequest, view: ImagesMeta | None = None) -> bool:
-        """Refuse what `create_zeros` refuses of an image with this metadata; nothing is written.
+        """Raise as `create_zeros` does for an image with this metadata; nothing is written.
 
         Returns
         -------
@@ -388,7 +388,7 @@ class PositionArrays(NGFFNode):
         return fewer
 
     def _check_source(self, source: Source, place: NodePath) -> None:
-        """Refuse a lazy source that would read the zeros of the array that is made for it."""
+        """Raise for a lazy source that would read the zeros of its own new array."""
         from lamella.ops.sources import reads_from
 
         if not source.in_memory and reads_from(source.data, place):
@@ -398,7 +398,7 @@ class PositionArrays(NGFFNode):
             )
 
     def _check_free(self, key: str, found: str | None, listed: bool) -> None:
-        """Refuse to create an array where something is; ``listed`` says whether the metadata list it."""
+        """Raise if the path of a new array has content; ``listed`` is whether the metadata list it."""
         self._groups_above(key)
         if found == "array" and not listed and self.is_unwritten(key):
             return
@@ -522,7 +522,7 @@ def _unnamed(meta: ImagesMeta, shape: Shape) -> int:
 
 
 def has_fewer_channels(meta: ImagesMeta, name: str, shape: Shape, where: object) -> bool:
-    """Refuse an array that does not fit the axes and channels; return whether it has fewer channels than names."""
+    """Raise for an array that does not fit the axes and channels; return whether it has fewer channels than names."""
     axes = meta.multiscales[0].axes
     if len(shape) != len(axes):
         named = "".join(axis.name for axis in axes)

@@ -142,7 +142,7 @@ class PositionMetadata(NGFFNode):
         return edits.append_channel(meta, appending.name, dtype_window(array.dtype))
 
     def require_writable(self, what: str) -> None:
-        """Refuse a change of a closed or read-only store; finish an append of a channel that was interrupted."""
+        """Raise for a closed or read-only store; finish an interrupted append of a channel."""
         super().require_writable(what)
         if self._appending is None and read_appending(self.document.last_attributes) is not None:
             with self.documents.lock(self.path):

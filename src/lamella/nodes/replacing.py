@@ -115,7 +115,7 @@ def finish_replacing(position: Position) -> None:
     documents = position.documents
     if _read(documents.group(position.path)) is None:
         return
-    with documents.storage.lock(_lock(position)):  # nobody is at it any more
+    with documents.storage.lock(_lock(position)):  # no other process replaces it any more
         replacing = _read(documents.group(position.path))
         if replacing is None:
             return
@@ -184,7 +184,7 @@ def _end(
     change: Callable[[ImagesMeta], ImagesMeta],
     last: Callable[[JSONObject], JSONObject] | None = None,
 ) -> ImagesMeta:
-    """Say what the document says of the array that is there; then nothing of the replacement is left."""
+    """Apply the recorded changes to the document, and remove the record of the replacement."""
     documents, path = position.documents, position.node_path.child(replacing.name).path
     nothing = replacing._replace(after={})
 

@@ -63,7 +63,7 @@ def _checked(attributes: JSONObject, kinds: tuple[Kind, ...], version: str) -> C
 
 
 def refuse_broken(place: NodePath, before: JSONObject, after: JSONObject, kinds: tuple[Kind, ...]) -> None:
-    """Refuse new attributes that break a MUST which the stored ones keep; what is broken already may stay so.
+    """Raise for new attributes that break a MUST which the stored ones keep; broken ones may stay broken.
 
     Raises
     ------

@@ -93,7 +93,7 @@ class StoreHandle:
         return self.documents.storage.name
 
     def require_writable(self, what: str, path: str) -> None:
-        """Refuse a change of a store that is closed or open for reading.
+        """Raise for a store that is closed or open for reading.
 
         Raises
         ------

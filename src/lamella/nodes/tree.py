@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def tree_lines(place: NodePath, level: int | None = None) -> Iterator[str]:
     """Yield one line per node: the root, then its members indented below it, arrays with shape and dtype.
 
-    A damaged node has a line that says what is wrong with it; so has an array of another program, which is no damage.
+    A damaged node has a line with the problem. An array of another program has one too, but is not damaged.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def _below(place: NodePath, indent: str, level: int | None) -> Iterator[str]:
 
 
 def _told(place: NodePath) -> tuple[str | None, bool]:
-    """Return what to say after the name of a node, and whether it is a group; None where there is no node."""
+    """Return the text after the name of a node, and whether it is a group; None without a node."""
     documents = place.store_handle.documents
     try:
         kind = documents.kind(place.path)

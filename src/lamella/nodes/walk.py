@@ -59,7 +59,7 @@ def well_paths(node: Holder) -> list[str]:
 
 
 def walk(node: Holder) -> Iterator[Field]:
-    """Iterate over the fields of a node; a damaged one comes with its fault, and the walk goes on.
+    """Iterate over the fields of a node; a damaged one is yielded with its error, and the walk continues.
 
     Reads one document per well and one per field, each when it is reached.
     """

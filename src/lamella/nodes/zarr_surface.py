@@ -52,7 +52,7 @@ class ZarrSurface:
 
     @abstractmethod
     def require_writable(self, what: str) -> None:
-        """Refuse a change of a store that is open for reading."""
+        """Raise for a store that is open for reading."""
 
     @property
     @abstractmethod
@@ -436,7 +436,7 @@ def _is_asked(options: Mapping[str, Any]) -> bool:
 
 
 def _refuse(options: Mapping[str, Any]) -> None:
-    """Refuse what only arrays of records have."""
+    """Raise for features of arrays of records."""
     unknown = sorted(options.keys() - {"fields", "prototype"})
     if unknown:
         raise TypeError(f"Unknown option {unknown[0]!r}; the known ones are 'fields' and 'prototype'.")

@@ -274,7 +274,7 @@ def _opened(opener: Any, place: NodePath, **options: Any) -> Any:
             **options,
         )
     except Exception as error:  # it raises whatever its parsers do
-        # Our own reading says what is wrong, where it is something that nobody could read.
+        # Our own reader names the problem of an unreadable document.
         (documents.array if opener is zarr.open_array else documents.group)(place.path)
         raise MetadataError(
             f"zarr-python does not take the document of {documents.location(place.path)} ({type(error).__name__}): it "

@@ -23,7 +23,7 @@ Progress: TypeAlias = "Callable[[float, int, str], object]"
 
 
 def check_progress(progress: object) -> None:
-    """Refuse a progress that is neither a function nor a bool.
+    """Raise for a progress that is neither a function nor a bool.
 
     Examples
     --------

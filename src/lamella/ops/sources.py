@@ -21,7 +21,7 @@ _DEEPEST = 8
 
 
 def reads_from(data: Any, place: NodePath) -> bool:
-    """Tell whether a source reads, or will read, the array at a place.
+    """Return whether a source reads, or will read, the array at a node path.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def _layers(graph: Any) -> Iterator[Any]:
 
 
 def _addresses_in_layer(layer: Any, depth: int) -> Iterator[str]:
-    """Look at what a layer is made from, before it is spread out into its tasks where that can be seen."""
+    """Visit the inputs of a layer, before it is expanded into its tasks if possible."""
     made_from = [getattr(layer, name, None) for name in ("indices", "io_deps", "task", "dsk")]
     if any(part is not None for part in made_from):
         for part in made_from:

@@ -357,7 +357,7 @@ class StoreReader:
 
 
 def without_comments(text: str) -> str:
-    """Take the comments out of JSON text.
+    """Remove the comments from JSON text.
 
     >>> without_comments('{"a": "//", /* one */ "b": 1} // two')
     '{"a": "//",  "b": 1} '

@@ -60,7 +60,7 @@ def parse_xml(data: bytes | str) -> Element:
 
 
 def _check(data: bytes | str) -> None:
-    """Refuse XML that must not reach a parser that builds trees and expands entities."""
+    """Raise for XML that must not reach a parser that builds trees and expands entities."""
     parser = expat.ParserCreate()
     depth = 0
 

@@ -113,7 +113,7 @@ def remove_well(plate: PlateMeta, path: str) -> PlateMeta:
 
 
 def keep_wells(plate: PlateMeta, paths: Collection[str]) -> PlateMeta:
-    """Take all wells but some off the list, and the rows and columns that have none any more.
+    """Remove all wells but some from the list, and the rows and columns that become empty.
 
     Rows and columns that had no well before stay: they are on the physical plate (PL-04).
 

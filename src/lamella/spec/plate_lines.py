@@ -52,7 +52,7 @@ class Lines:
             self.index.setdefault(entry.name, index)
 
     def place(self, name: str, wanted: int | None, well: str) -> int:
-        """Give the index of a name; a new name is appended, after a gap before ``wanted`` is filled."""
+        """Return the index of a name; a new name is appended, after the gap before ``wanted`` is filled."""
         if wanted is not None:
             wanted = whole_number(wanted, f"{self.argument} of the well {well}", 0)
         known = self.index.get(name)

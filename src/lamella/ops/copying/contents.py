@@ -55,7 +55,7 @@ class Contents:
 
 
 def contents_of(documents: Documents, part: Part) -> Contents:
-    """Look at a store that lists what it holds, or what its metadata name.
+    """List the content of a store, or what its metadata name.
 
     Raises
     ------

@@ -218,7 +218,7 @@ def _with_options(
 
 
 def _check_apart(source: Storage, target: Storage) -> None:
-    """Refuse a source and a target of which one lies in the other."""
+    """Raise if the source or the target is inside the other."""
     old, new = (
         os.path.realpath(one.root) if isinstance(one, LocalStorage) else one.name.rstrip("/")
         for one in (source, target)

@@ -138,7 +138,7 @@ def pack(
 
 
 def check_archive(path: str, *, overwrite: bool) -> None:
-    """Refuse a place where no archive can be written, or where something is that is not replaced.
+    """Raise for a path where no archive can be written, or whose content is not replaced.
 
     Raises
     ------

@@ -325,7 +325,7 @@ def _fields(node: NGFFNode) -> Iterator[_Field]:
 
 
 def _look(field_: _Field) -> tuple[int, list[ImageStatus]]:
-    """Look at an image, and at its label images behind it."""
+    """Return the state of an image, followed by its label images."""
     number, path, node = field_
     if isinstance(node, LamellaError):
         return number, [ImageStatus(path, problem=one_line(node), unread=_is_unread(node))]

@@ -52,7 +52,7 @@ class Survey:
 
 
 def survey(documents: Documents) -> Survey:
-    """Look at a whole store; no pixel file is opened or listed."""
+    """List the content of a whole store; no pixel file is opened or listed."""
     walk = _Walk(documents)
     walk.visit("")
     walk.found.digest = walk.hash.hexdigest()
@@ -66,7 +66,7 @@ class _Walk:
         self.hash = hashlib.sha256()
 
     def visit(self, path: str) -> bool:
-        """Look at a folder and what is below it; say whether there was a node."""
+        """Visit a folder and everything below it; return whether it has a node."""
         storage, found = self.documents.storage, self.found
         kind = self.documents.kind(path)
         if kind is not None:

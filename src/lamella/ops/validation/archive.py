@@ -34,7 +34,7 @@ class ArchiveCheck:
         self._unsharded: list[str] = []
 
     def add(self, judged: Judged) -> None:
-        """Look at the arrays of a group."""
+        """Check the arrays of a group."""
         for array in judged.arrays.values():
             if array.meta is not None and array.meta.shards is None and prod(array.meta.grid) > 1:
                 self._unsharded.append(array.path)

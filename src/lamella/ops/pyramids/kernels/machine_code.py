@@ -85,7 +85,7 @@ class Kernel:
         code(args)
 
     def _load(self, signature: Signature, args: Sequence[Argument]) -> Callable[[Sequence[Argument]], object]:
-        """Take the machine code from disk, or have it made and keep it."""
+        """Read the machine code from disk, or compile and store it."""
         places = self._places(signature)
         for place in places:
             with contextlib.suppress(OSError):
@@ -207,7 +207,7 @@ _engines: list[Any] = []
 
 
 def _linked(code: bytes) -> Callable[[Sequence[Argument]], object]:
-    """Put machine code into memory; give a function of the arguments in Python."""
+    """Load machine code into memory; return a Python function with its arguments."""
     from llvmlite import binding
 
     binding.initialize_native_target()
