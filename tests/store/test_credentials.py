@@ -123,6 +123,7 @@ def test_options_that_nobody_knows_are_refused_with_those_that_are_known(tmp_pat
     for url, options in (
         ("s3://bucket/a.zarr", {"anonymous": True}),
         ("https://host/a.zarr", {"profile": "lab"}),
+        ("https://host/a.zarr", {"retries": 2}),
         ("s3://bucket/a.zarr", {"anon": True, "client_kwargs": {"verify": False}}),
     ):
         with pytest.raises(UnknownOptionError, match="Known"):
@@ -133,6 +134,8 @@ def test_options_that_nobody_knows_are_refused_with_those_that_are_known(tmp_pat
     for target in (str(tmp_path), "memory://a.zarr"):
         with pytest.raises(InvalidArgumentError):
             open_storage(target, storage_options={"anon": True})
+    with pytest.raises(InvalidArgumentError, match="s3fs sends none"):
+        open_storage("simplecache::s3://b/a", storage_options={"s3": {"anon": True, "headers": {"a": "b"}}})
     with pytest.raises(InvalidArgumentError, match="mapping"):
         open_storage("s3://bucket/a.zarr", storage_options="anon")
 

@@ -37,8 +37,8 @@ _KINDS = {
     "https": "http",
 }
 _TEXT, _SWITCH, _NUMBER, _MAPPING = "text", "true or false", "a number", "a mapping"
-_COMMON = {"anon": _SWITCH, "headers": _MAPPING, "timeout": _NUMBER, "retries": _NUMBER}
-_CLOUD = {**_COMMON, "endpoint_url": _TEXT, "instance_role": _SWITCH}
+_COMMON = {"anon": _SWITCH, "headers": _MAPPING, "timeout": _NUMBER}
+_CLOUD = {**_COMMON, "retries": _NUMBER, "endpoint_url": _TEXT, "instance_role": _SWITCH}
 _KNOWN: dict[str, dict[str, str]] = {
     "s3": {
         **_CLOUD,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lamella.errors import InvalidArgumentError
+from lamella.store.addresses import clean_url
 from lamella.store.credentials import resolve
 
 if TYPE_CHECKING:
@@ -42,6 +44,11 @@ def chain_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[s
 
 def _s3_options(resolved: Resolved) -> dict[str, Any]:
     config = resolved.config
+    if "default_headers" in resolved.client_options:
+        raise InvalidArgumentError(
+            f"Cannot open {clean_url(resolved.url)} behind another URL with headers: s3fs sends none. Leave them "
+            "out, or open it by itself."
+        )
     found: dict[str, Any] = {"client_kwargs": {"region_name": config["region"]}}
     if "endpoint" in config:
         found["endpoint_url"] = config["endpoint"]

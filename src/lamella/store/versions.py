@@ -71,7 +71,7 @@ class VersionedStorage(ZarrStorage):
     ) -> None:
         super().__init__(store, read_only, address)
         self._repository = repository
-        self._lock_root = f"icechunk:{id(store)}"
+        self.lock_root = f"icechunk:{id(store)}"
 
     def __reduce__(self) -> tuple[object, ...]:
         if not self.store.read_only:
