@@ -39,13 +39,13 @@ from concurrent.futures import ThreadPoolExecutor
 import lamella
 from lamella.ops.pyramids import one_pass, passes, progress
 passes.UNIT_BYTES = int(sys.argv[2])
-made, left = progress.PyramidProgress.made, [int(sys.argv[3])]
+made, left = progress.PyramidProgress.record, [int(sys.argv[3])]
 def killed(*given):
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
     left[0] -= 1
     made(*given)
-progress.PyramidProgress.made = killed
+progress.PyramidProgress.record = killed
 pool = ThreadPoolExecutor(1) if sys.argv[4] == "executor" else None
 lamella.open_ome_zarr(sys.argv[1], mode="r+").compute_pyramid(3, executor=pool)
 """

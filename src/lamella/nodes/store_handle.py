@@ -1,4 +1,4 @@
-"""What all nodes of one opened store share.
+"""The state that all nodes of one opened store share.
 
 Layer: nodes.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class StoreHandle:
-    """One opening of a store: its documents, the version resolved at the door, and whether it was closed.
+    """One opened store: its documents, its version, and whether it was closed.
 
     Attributes
     ----------
@@ -40,13 +40,13 @@ class StoreHandle:
     version
         The OME-NGFF version of its documents (ST-08: one version throughout a hierarchy); see `version_of`.
     closed
-        Set by ``close()``. A closed store can still be read, since nodes hold nothing open, but not written.
+        Set by ``close()``. A closed store can still be read, because nodes keep no files open, but not written.
     strict
-        Raise where a document breaks a rule, instead of warning of what was assumed.
+        Raise for broken rules of documents, instead of warning about assumptions.
     reported
-        The rules that were warned of (:mod:`lamella.nodes.reporting`).
+        The rules that were warned about (:mod:`lamella.nodes.reporting`).
     ome_files
-        The OME-XML of its collections, as far as it was looked for (:mod:`lamella.nodes.ome_xml`).
+        The OME-XML of its collections that was searched so far (:mod:`lamella.nodes.ome_xml`).
     """
 
     documents: Documents
@@ -62,7 +62,7 @@ class StoreHandle:
     ome_files: dict[str, OMEFile | None] = field(default_factory=dict, repr=False)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # By the name of the version: there is one object for each, which is told apart by identity.
+        # By the name of the version: versions are compared by identity.
         return _reopen, (self.documents, self.version.name, self.closed, self.strict, self.reported)
 
     @property
@@ -76,30 +76,24 @@ class StoreHandle:
         return not (self.closed or self.read_only)
 
     def version_of(self, attributes: JSONObject) -> SpecVersion:
-        """Return the version that a document is of: the one that it states, else that of the store.
+        """Return the version that a document states, else that of the store.
 
-        An upgrade that was cut short leaves documents of two versions (ST-08), each of them whole.
+        An interrupted upgrade leaves documents of two versions (ST-08), each of them complete.
         """
         try:  # not `suppress`: walking a plate comes here for each position
             if self.version.stated_version(attributes) not in (None, self.version.name):
                 return detect(self.documents.format, attributes)
-        except MetadataError:  # it states none that is known
+        except MetadataError:  # it states no known version
             pass
         return self.version
 
     @property
     def name(self) -> str:
-        """The store as messages name it."""
+        """Name of the store in messages."""
         return self.documents.storage.name
 
     def require_writable(self, what: str, path: str) -> None:
-        """Raise for a store that is closed or open for reading.
-
-        Raises
-        ------
-        ClosedError, ReadOnlyError
-            With what was asked and where.
-        """
+        """Raise ClosedError or ReadOnlyError for a store that is closed or open for reading."""
         where = f"{self.name}/{path}" if path else self.name
         if self.closed:
             raise ClosedError(

@@ -160,44 +160,44 @@ def read_stale(attributes: JSONObject) -> StaleLevels:
     False
     """
     own = attributes.get(_OURS) if isinstance(attributes, dict) else None  # as stored: any JSON
-    found = own.get(_KEY) if isinstance(own, dict) else None
-    if found is None:
+    record = own.get(_KEY) if isinstance(own, dict) else None
+    if record is None:
         return StaleLevels()
     try:
-        writers = tuple(str(name) for name in found["writers"])
-        regions = _boxes(found["regions"])
+        writers = tuple(str(name) for name in record["writers"])
+        regions = _boxes(record["regions"])
     except (TypeError, KeyError, ValueError, OverflowError):
         return StaleLevels((_MANY,))
-    unlisted = found.get("unlisted")
+    unlisted = record.get("unlisted")
     paths = tuple(path for path in unlisted if isinstance(path, str)) if isinstance(unlisted, list) else ()
-    making, unwritten = _read_making(found.get("making")), _read_unwritten(found.get("unwritten"))
+    making, unwritten = _read_making(record.get("making")), _read_unwritten(record.get("unwritten"))
     return StaleLevels(writers, regions, making, paths, unwritten)
 
 
-def _read_unwritten(found: Any) -> tuple[tuple[str, tuple[Box, ...]], ...]:
+def _read_unwritten(record: Any) -> tuple[tuple[str, tuple[Box, ...]], ...]:
     """Read the unwritten regions of levels; unreadable ones cover the level forever."""
-    if not isinstance(found, dict):
+    if not isinstance(record, dict):
         return ()
     named = []
-    for level, boxes in found.items():
+    for level, boxes in record.items():
         with suppress(TypeError, ValueError, OverflowError):
             named.append((level, _boxes(boxes)))
     return tuple(named)
 
 
-def _read_making(found: Any) -> Making | None:
+def _read_making(record: Any) -> Making | None:
     """Read the progress of computing all levels; None if it is unreadable, so that all is computed again."""
     try:
-        since = None if found["since"] is None else int(found["since"])
+        since = None if record["since"] is None else int(record["since"])
         return Making(
-            str(found["writer"]), str(found["work"]), since, tuple(_boxes(one) for one in found["rest"])
+            str(record["writer"]), str(record["work"]), since, tuple(_boxes(one) for one in record["rest"])
         )
     except (TypeError, KeyError, ValueError, OverflowError):
         return None
 
 
-def _boxes(found: Any) -> tuple[Box, ...]:
-    return tuple((tuple(int(n) for n in start), tuple(int(n) for n in stop)) for start, stop in found)
+def _boxes(stored: Any) -> tuple[Box, ...]:
+    return tuple((tuple(int(n) for n in start), tuple(int(n) for n in stop)) for start, stop in stored)
 
 
 def with_stale(attributes: JSONObject, stale: StaleLevels) -> JSONObject:
@@ -207,21 +207,21 @@ def with_stale(attributes: JSONObject, stale: StaleLevels) -> JSONObject:
     {'ome': {}}
     """
     own = attributes.get(_OURS)
-    kept = {key: value for key, value in own.items() if key != _KEY} if isinstance(own, dict) else {}
+    others = {key: value for key, value in own.items() if key != _KEY} if isinstance(own, dict) else {}
     if stale:
         regions = [[list(start), list(stop)] for start, stop in stale.regions]
-        kept[_KEY] = {"writers": list(stale.writers), "regions": regions}
+        others[_KEY] = {"writers": list(stale.writers), "regions": regions}
         if stale.making is not None:
-            kept[_KEY]["making"] = stale.making.to_json()
+            others[_KEY]["making"] = stale.making.to_json()
         if stale.unlisted:
-            kept[_KEY]["unlisted"] = list(stale.unlisted)
+            others[_KEY]["unlisted"] = list(stale.unlisted)
         if stale.unwritten:
-            kept[_KEY]["unwritten"] = {
+            others[_KEY]["unwritten"] = {
                 level: [[list(start), list(stop)] for start, stop in boxes]
                 for level, boxes in stale.unwritten
             }
     rest = {key: value for key, value in attributes.items() if key != _OURS}
-    return {**rest, _OURS: kept} if kept else rest
+    return {**rest, _OURS: others} if others else rest
 
 
 def with_box(boxes: Sequence[Box], box: Box, most: int = _MOST_BOXES) -> tuple[Box, ...]:
@@ -231,16 +231,16 @@ def with_box(boxes: Sequence[Box], box: Box, most: int = _MOST_BOXES) -> tuple[B
     (((0, 0), (2, 9)),)
     """
     kept: list[Box] = []
-    for known in boxes:
-        if len(known[0]) != len(box[0]) or _contains(known, box):
+    for other in boxes:
+        if len(other[0]) != len(box[0]) or _contains(other, box):
             return tuple(
                 boxes
             )  # nothing new; or another number of axes, which only a new pyramid can correct
-        if not _contains(box, known):
-            kept.append(known)
-    for number, known in enumerate(kept):
-        if _continues(known, box):
-            return with_box(kept[:number] + kept[number + 1 :], _around(known, box), most)
+        if not _contains(box, other):
+            kept.append(other)
+    for number, other in enumerate(kept):
+        if _continues(other, box):
+            return with_box(kept[:number] + kept[number + 1 :], _around(other, box), most)
     if len(kept) < most:
         return (*kept, box)
     nearest = min(
@@ -269,14 +269,14 @@ def common_boxes(some: Sequence[Box], others: Sequence[Box], most: int = _MOST_B
     >>> common_boxes([((0,), (4,)), ((6,), (9,))], [((2,), (7,))])
     (((2,), (4,)), ((6,), (7,)))
     """
-    found: tuple[Box, ...] = ()
+    common: tuple[Box, ...] = ()
     for one in some:
         for other in others:
             if len(one[0]) == len(other[0]):
                 both = tuple(map(max, one[0], other[0])), tuple(map(min, one[1], other[1]))
                 if all(a < b for a, b in zip(*both, strict=True)):
-                    found = with_box(found, both, most)
-    return found
+                    common = with_box(common, both, most)
+    return common
 
 
 def _contains(outer: Box, inner: Box) -> bool:
@@ -292,15 +292,15 @@ def _less(region: Box, box: Box) -> list[Box]:
         b >= d or a <= c for a, b, c, d in zip(stop, start, box[0], box[1], strict=True)
     ):
         return [region]
-    found = []
+    rest = []
     for axis, (low, high) in enumerate(zip(*box, strict=True)):
         if start[axis] < low:
-            found.append((tuple(start), (*stop[:axis], low, *stop[axis + 1 :])))
+            rest.append((tuple(start), (*stop[:axis], low, *stop[axis + 1 :])))
             start[axis] = low
         if high < stop[axis]:
-            found.append(((*start[:axis], high, *start[axis + 1 :]), tuple(stop)))
+            rest.append(((*start[:axis], high, *start[axis + 1 :]), tuple(stop)))
             stop[axis] = high
-    return found
+    return rest
 
 
 def _continues(one: Box, other: Box) -> bool:

@@ -115,7 +115,7 @@ def _make(
 
     def made(region: Region) -> None:
         if progress is not None:
-            progress.made(work, region)
+            progress.record(work, region)
 
     if workers.executor is None:
         for part in [box] if progress is None else nested(box, [part_box(work)]):

@@ -76,20 +76,20 @@ def begin_pyramid(
     if resume and read_stale(position.documents.group(position.path)).making is not None:
         writes.settle(position.path)  # regions that this process wrote to level 0 are computed again
     writes.forget(position.path)
-    found: list[Making] = []
+    resumed: list[Making] = []
 
-    def told(attributes: JSONObject) -> JSONObject:
+    def mark(attributes: JSONObject) -> JSONObject:
         before = read_stale(attributes)
-        if resume and _goes_on(before, work, len(levels), len(source.meta.shape)):
-            found.append(_with_regions(before, name))
-        making = found[0] if found else None
+        if resume and _can_resume(before, work, len(levels), len(source.meta.shape)):
+            resumed.append(_with_regions(before, name))
+        making = resumed[0] if resumed else None
         if planned and making is None:  # so that another call can compare the job
             whole = (0,) * len(source.meta.shape), source.meta.shape
             making = Making(name, work, None, ((whole,),) * len(levels))
         return with_stale(attributes, StaleLevels((name,), (), making, tuple(planned or ())))
 
-    _, stamp = position.documents.edit_group(position.path, told)
-    return PyramidProgress(position, name, work, source, levels, stamp, found[0] if found else None)
+    _, stamp = position.documents.edit_group(position.path, mark)
+    return PyramidProgress(position, name, work, source, levels, stamp, resumed[0] if resumed else None)
 
 
 def _digest(
@@ -101,18 +101,18 @@ def _digest(
     method: str,
 ) -> str:
     """Return a digest of a job: arrays, methods and kernels must be equal to resume it."""
-    made = [
+    arrays = [
         [
             path.removeprefix(position.path),
             {key: value for key, value in meta.document.items() if key != "attributes"},
         ]
         for path, meta in zip([source.path, *paths], [source.meta, *metas], strict=True)
     ]
-    text = json.dumps([__version__, method, made, steps], sort_keys=True, default=str)
+    text = json.dumps([__version__, method, arrays, steps], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _goes_on(stale: StaleLevels, work: str, levels: int, ndim: int) -> bool:
+def _can_resume(stale: StaleLevels, work: str, levels: int, ndim: int) -> bool:
     """Return whether the finished regions of a killed job count: no other writer left unknown regions."""
     making = stale.making
     return (
@@ -142,7 +142,7 @@ class PyramidProgress:
 
     ``name`` marks the job in the image's document, and ``work`` is its digest. ``stamp`` is that of the document with
     the mark; None in stores without stamps. ``before`` is the record of a killed call of the same job, from which
-    `go_on` resumes; then the arrays of all levels must exist.
+    `resume` continues; then the arrays of all levels must exist.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class PyramidProgress:
                 found = with_box(found, (tuple(a for a, _ in files), tuple(b for _, b in files)), _EXACT)
         return [tuple(map(slice, start, stop)) for start, stop in sorted(found)]
 
-    def made(self, work: ReadPass, region: Region) -> None:
+    def record(self, work: ReadPass, region: Region) -> None:
         """Record that the targets of a pass are finished for a region of its source; write the record now and then."""
         box = enlarge(region, self._factors_of(work), self._shape)
         levels = tuple(target.array.path for target in work.targets)
@@ -200,11 +200,11 @@ class PyramidProgress:
         self._untold += prod(region_shape(region)) * work.source.meta.dtype.itemsize
         if self._untold >= passes.UNIT_BYTES:
             self._untold = 0
-            self._take_off()
+            self._subtract_finished()
             if any(self._rest.values()):
                 self._tell()
 
-    def _take_off(self) -> None:
+    def _subtract_finished(self) -> None:
         """Subtract finished regions from the unfinished ones, in order, while these stay few; the others wait.
 
         Units that end in any order leave holes, and each hole slows down every later unit.
@@ -229,17 +229,17 @@ class PyramidProgress:
     def _tell(self) -> None:
         making = Making(self.name, self.work, self._since, tuple(self._rest.values()))
 
-        def told(attributes: JSONObject) -> JSONObject:
+        def mark(attributes: JSONObject) -> JSONObject:
             stale = read_stale(attributes)
             # Without the name, another process computes the levels by now.
             mine = self.name in stale.writers
             return with_stale(attributes, replace(stale, making=making)) if mine else attributes
 
-        self._position.documents.edit_group(self._position.path, told)
+        self._position.documents.edit_group(self._position.path, mark)
 
     # -- after a kill ---------------------------------------------------------------------------------------------
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Resume from the record of a killed call, as far as the disk agrees."""
         making, self._before = self._before, None
         if making is None:

@@ -206,7 +206,7 @@ def make_unlisted(
     mark = functools.partial(begin_pyramid, position, source, targets, method, resume=resume, planned=planned)
     progress = unlisted.begin_unlisted(position, planned, mark)
     try:
-        progress.go_on()
+        progress.resume()
         make_levels(
             source,
             targets,
@@ -238,7 +238,7 @@ def recompute_levels(
     # Resized levels are not those of a killed call.
     progress = begin_pyramid(position, source, targets, method, resume=resume and not levels.outgrown)
     levels.resize()
-    progress.go_on()
+    progress.resume()
     make_levels(
         source,
         targets,

@@ -31,7 +31,7 @@ _NUMBERS = frozenset([int, float])
 _WINDOW = ("start", "end", "min", "max")
 _TOLERANCE = 1 - 1e-6
 
-_known: dict[tuple[str, bytes], Frame] = {}
+_frames: dict[tuple[str, bytes], Frame] = {}
 
 
 class Frame:
@@ -56,18 +56,18 @@ class Frame:
         self._channels = channels
         self._system = system
 
-    def keep(self, key: Hashable, found: Any) -> None:
+    def keep(self, key: Hashable, findings: Any) -> None:
         """Cache the findings with an array."""
         if len(self.arrays) >= _MOST_ARRAYS:
             self.arrays.clear()
-        self.arrays[key] = found
+        self.arrays[key] = findings
 
     def fits(self, datasets: list[JSONObject]) -> bool:
         """Return whether the transformations of all levels are plain, and break no rule."""
         before = 0.0
-        for place, dataset in enumerate(datasets):
+        for level, dataset in enumerate(datasets):
             scale = self._scale(dataset)
-            if scale is None or (not place and any(scale[index] != 1 for index in self._channels)):
+            if scale is None or (not level and any(scale[index] != 1 for index in self._channels)):
                 return False
             pixel = math.prod(scale)
             if pixel < before * _TOLERANCE:
@@ -119,14 +119,14 @@ def frame_of(
         bare, channels = _bare(ome, image, datasets)
         system = intrinsic_system(image) if traits.coordinate_systems else None
         key = version, marshal.dumps((bare, channels, system), 2)
-        frame = _known.get(key)
+        frame = _frames.get(key)
         if frame is None:
             frame = _new_frame(ome, image, system, traits, check)
             if frame is None:
                 return None
-            if len(_known) >= _MOST:
-                _known.clear()
-            _known[key] = frame
+            if len(_frames) >= _MOST:
+                _frames.clear()
+            _frames[key] = frame
         return frame if frame.fits(datasets) else None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
         return None  # not the usual form
