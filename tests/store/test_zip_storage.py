@@ -17,7 +17,14 @@ from zarr.storage import ZipStore
 
 import lamella
 from lamella.cli import main
-from lamella.errors import DamagedDataError, LamellaError, MetadataError, ReadOnlyError, StorageError
+from lamella.errors import (
+    DamagedDataError,
+    InvalidArgumentError,
+    LamellaError,
+    MetadataError,
+    ReadOnlyError,
+    StorageError,
+)
 from lamella.store import json_document
 from lamella.store.local import LocalStorage
 from lamella.store.storage import RangeRequest, open_storage
@@ -108,6 +115,11 @@ def test_an_archive_at_a_url_is_read_by_its_ranges(tmp_path, service):
         assert np.array_equal(position["1"][...], expected["1"][...])
         assert position.dataset_paths == expected.dataset_paths
         assert not [path for _, path in service.requests if "zarr.json" in path]
+        assert service.counts() == {
+            "GET": len(service.requests)
+        }  # the end and the documents, then indexes and chunks
+        assert len(service.requests) <= 20
+        service.requests.clear()
     with pytest.raises(ReadOnlyError, match="lamella pack"):
         lamella.open_ome_zarr("s3://bucket/in/x.ozx", mode="r+")
     with pytest.raises(FileNotFoundError, match=r"There is no store at s3://bucket/in/none\.zip"):
@@ -242,6 +254,8 @@ def test_nothing_is_written_to_an_archive(tmp_path, files):
                 lamella.open_ome_zarr(name, mode=mode, layout="fov", channel_names=["a"])
     with pytest.raises(ReadOnlyError, match="lamella pack"):
         lamella.repair(path)
+    with pytest.raises(InvalidArgumentError, match="lamella pack"):
+        lamella.upgrade(path, "0.6", tmp_path / "new.ozx")
     position = lamella.open_ome_zarr(path)
     for change in (position.compute_pyramid, lambda: position.create_zeros("9", (1, 1, 1, 2, 2), "u1")):
         with pytest.raises(ReadOnlyError):

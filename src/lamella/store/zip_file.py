@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 from lamella.errors import StorageError
 from lamella.store import file_system as system
 from lamella.store.storage import ChangedError, RangeRequest
+from lamella.store.zip_directory import TAIL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lamella.store.storage import Stamp, Storage
+    from lamella.store.storage import RangesRead, Stamp, Storage
 
 
 class ArchiveFile(ABC):
@@ -129,12 +130,14 @@ _seeking = threading.Lock()
 
 
 class RemoteArchive(ArchiveFile):
-    """An object of another storage, read by its ranges."""
+    """An object of another storage, read by its ranges; its end is kept, which the directory is in."""
 
     def __init__(self, storage: Storage, key: str) -> None:
         self.name = storage.where(key)
         self._storage = storage
         self._key = key
+        self._lock = threading.Lock()
+        self._tail: bytes | None = None
         self._stamp: Stamp | None = None
         self._is_known = False
 
@@ -142,24 +145,35 @@ class RemoteArchive(ArchiveFile):
         return RemoteArchive, (self._storage, self._key)
 
     def exists(self) -> bool:
-        """Whether there is such an object."""
-        return self._is_known or self._storage.size(self._key) is not None
+        """Whether there is such an object; its end is read with the same request."""
+        if not self._is_known:
+            with self._lock:
+                if not self._is_known:
+                    found = self._asked([(-TAIL, TAIL)], None)
+                    if found is None:
+                        return False
+                    self._tail, self._stamp, self._is_known = found.parts[0], found.stamp, True
+        return True
 
     def stamp(self) -> Stamp | None:
         """Return what the storage says of the object."""
-        if not self._is_known:
-            self._stamp, self._is_known = self._storage.stamp(self._key), True
-        return self._stamp
+        return self._stamp if self.exists() else None
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Read ranges with as few requests as the storage can."""
-        stamp = self._stamp if self._is_known else None
+        if not self.exists():
+            raise StorageError(f"There is no file {self.name}.")
+        tail = self._tail
+        if tail is not None and list(ranges) == [(-TAIL, TAIL)]:
+            self._tail = None  # the directory is read once
+            return [tail]
+        found = self._asked(ranges, self._stamp)
+        if found is None:
+            raise self._changed()
+        return found.parts
+
+    def _asked(self, ranges: Sequence[tuple[int, int]], stamp: Stamp | None) -> RangesRead | None:
         try:
-            found = self._storage.read_ranges([RangeRequest(self._key, tuple(ranges), stamp)])[0]
+            return self._storage.read_ranges([RangeRequest(self._key, tuple(ranges), stamp)])[0]
         except ChangedError:
             raise self._changed() from None
-        if found is None:
-            raise self._changed() if self._is_known else StorageError(f"There is no file {self.name}.")
-        if not self._is_known:
-            self._stamp, self._is_known = found.stamp, True
-        return found.parts

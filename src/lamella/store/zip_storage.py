@@ -21,7 +21,7 @@ from lamella.store.addresses import title_in
 from lamella.store.formats import DOCUMENTS
 from lamella.store.keys import check_key, is_private, join, natural_order
 from lamella.store.memory_limits import binary_size, check_bytes
-from lamella.store.storage import ChangedError, Names, RangesRead, Storage
+from lamella.store.storage import ChangedError, Names, RangesRead, Stamp, Storage
 from lamella.store.zip_directory import LOCAL, Directory, Entry, read_directory
 
 if TYPE_CHECKING:
@@ -29,11 +29,15 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from lamella.store.storage import RangeRequest, Stamp
+    from lamella.store.storage import RangeRequest
     from lamella.store.zip_file import ArchiveFile
 
 _INFLATED_BYTES = 64 << 20
 """Bytes of inflated entries that an archive keeps: a shard is asked for its index, and then for its chunks."""
+
+_MOST_DIRECTORIES = 4
+_directories: dict[str, tuple[Stamp, Directory]] = {}
+"""The directories of the archives that were opened last: workers open the same one again for each task."""
 
 _NOT_OURS = ("__MACOSX", ".DS_Store", "Thumbs.db")
 """What file managers add to an archive."""
@@ -88,10 +92,23 @@ class ZipStorage(Storage):
         if self._directory is None:
             with self._lock:
                 if self._directory is None:
-                    self._directory = read_directory(
-                        lambda start, length: self.file.read([(start, length)])[0], self.file.name
-                    )
+                    self._directory = self._read_directory()
         return self._directory
+
+    def _read_directory(self) -> Directory:
+        """Read the directory, or return the one that another handle of this process read of the same file."""
+        stamp = self.file.stamp()
+        name = self.file.name
+        shared = _directories.get(name)
+        if shared is not None and stamp is not None and shared[0] == stamp:
+            return shared[1]
+        found = read_directory(lambda start, length: self.file.read([(start, length)])[0], name)
+        stamp = self.file.stamp()
+        if stamp is not None:
+            _directories[name] = stamp, found
+            while len(_directories) > _MOST_DIRECTORIES:
+                _directories.pop(next(iter(_directories)), None)
+        return found
 
     @cached_property
     def folder(self) -> str:
@@ -118,63 +135,106 @@ class ZipStorage(Storage):
     def read(self, key: str) -> bytes | None:
         """Read a file, whose checksum is checked."""
         entry = self._entry(key)
-        if entry is None:
-            return None
-        if entry.deflated:
-            return self._inflate(key, entry)
-        self._check_size(key, entry)
-        # With its local header and all that may lie between the two.
-        length = min(entry.room, LOCAL.size + entry.name_length + 0xFFFF + entry.stored)
-        data = self.file.read([(entry.header, length)])[0]
-        start = self._data_start(key, entry, data[: LOCAL.size]) - entry.header
-        content = data[start : start + entry.stored]
-        self._check_content(key, entry, content)
-        return content
+        return None if entry is None else self._contents([(key, entry)])[0]
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
         """Read part of a file."""
         entry = self._entry(key)
-        return None if entry is None else self._parts(key, entry, [(start, length)])[0]
+        return None if entry is None else self._parts([(key, entry, [(start, length)])])[0][0]
 
     def read_stamped(self, key: str) -> tuple[bytes, Stamp | None] | None:
         """Read a file with its stamp."""
-        data = self.read(key)
-        return None if data is None else (data, self.stamp(key))
+        return self.read_many([key])[key]
+
+    def read_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
+        """Read several files with one call."""
+        entries = {key: self._entry(key) for key in keys}
+        there = [(key, entry) for key, entry in entries.items() if entry is not None]
+        found: dict[str, tuple[bytes, Stamp | None] | None] = dict.fromkeys(keys)
+        for (key, _), content in zip(there, self._contents(there), strict=True):
+            found[key] = content, self.stamp(key)
+        return found
 
     def read_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
-        """Read ranges of several files, all of them that are stored with one call."""
-        results: list[RangesRead | None] = []
+        """Read ranges of several files with one call."""
+        asked: list[tuple[str, Entry, Sequence[tuple[int, int]]]] = []
+        stamps: list[Stamp | None] = []
         for request in requests:
-            entry = self._entry(request.key)
-            if entry is None:
-                results.append(None)
-                continue
-            stamp = self.stamp(request.key)
+            entry, stamp = self._entry(request.key), self.stamp(request.key)
             if request.stamp is not None and request.stamp != stamp:
                 raise ChangedError(request.key)
-            results.append(RangesRead(self._parts(request.key, entry, request.ranges), stamp))
-        return results
+            stamps.append(stamp)
+            if entry is not None:
+                asked.append((request.key, entry, request.ranges))
+        parts = iter(self._parts(asked))
+        return [None if stamp is None else RangesRead(next(parts), stamp) for stamp in stamps]
 
-    def _parts(self, key: str, entry: Entry, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Return parts of a file; where its bytes begin is learned from its local header, once."""
-        inside = [_inside(start, length, entry.size) for start, length in ranges]
+    def _contents(self, entries: Sequence[tuple[str, Entry]]) -> list[bytes]:
+        """Return files, each with its local header and all that may lie between the two read at once."""
+        kept = {key: self._kept(key) for key, entry in entries if entry.deflated}
+        missing = [(key, entry) for key, entry in entries if kept.get(key) is None]
+        for key, entry in missing:
+            self._check_size(key, entry)
+        ranges = [
+            (entry.header, min(entry.room, LOCAL.size + entry.name_length + 0xFFFF + entry.stored))
+            for _, entry in missing
+        ]
+        read = zip(missing, self.file.read(ranges) if ranges else [], strict=True)
+        found = {key: self._content(key, entry, data) for (key, entry), data in read}
+        return [found[key] if key in found else kept[key] or b"" for key, _ in entries]
+
+    def _content(self, key: str, entry: Entry, data: bytes) -> bytes:
+        """Return a file out of what begins with its local header; an inflated one is kept."""
+        start = self._data_start(key, entry, data[: LOCAL.size]) - entry.header
+        content = data[start : start + entry.stored]
         if entry.deflated:
-            content = self._inflate(key, entry)
-            return [content[start : start + length] for start, length in inside]
-        known = self._starts.get(key)
-        at = entry.start if known is None else known
-        asked = [(at + start, length) for start, length in inside]
-        if known is None:
-            header, *parts = self.file.read([(entry.header, LOCAL.size), *asked])
-            known = self._data_start(key, entry, header)
-            self._starts[key] = known
-            if known != at:
-                parts = self.file.read([(known + start, length) for start, length in inside])
-        else:
-            parts = self.file.read(asked)
-        if [len(part) for part in parts] != [length for _, length in inside]:
-            self._damaged(key, "the archive ends before it does")
-        return parts
+            inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+            try:  # as many bytes as the directory says, and no more
+                content = inflater.decompress(content, entry.size + 1)
+            except zlib.error as error:
+                self._damaged(key, f"it cannot be inflated: {error}")
+        self._check_content(key, entry, content)
+        if entry.deflated and entry.size <= _INFLATED_BYTES:
+            with self._lock:
+                self._inflated[key] = content
+                while sum(map(len, self._inflated.values())) > _INFLATED_BYTES:
+                    self._inflated.popitem(last=False)
+        return content
+
+    def _kept(self, key: str) -> bytes | None:
+        with self._lock:
+            if key in self._inflated:
+                self._inflated.move_to_end(key)
+            return self._inflated.get(key)
+
+    def _parts(self, asked: Sequence[tuple[str, Entry, Sequence[tuple[int, int]]]]) -> list[list[bytes]]:
+        """Return parts of files; where the bytes of one begin is learned from its local header, once."""
+        plans = []
+        ranges: list[tuple[int, int]] = []
+        for key, entry, wanted in asked:
+            inside = [_inside(start, length, entry.size) for start, length in wanted]
+            is_known = key in self._starts
+            at = self._starts[key] if is_known else entry.start
+            if not entry.deflated:
+                ranges += [] if is_known else [(entry.header, LOCAL.size)]
+                ranges += [(at + start, length) for start, length in inside]
+            plans.append((key, entry, inside, at, is_known))
+        read = iter(self.file.read(ranges) if ranges else [])
+        results: list[list[bytes]] = []
+        for key, entry, inside, at, is_known in plans:
+            if entry.deflated:
+                content = self._contents([(key, entry)])[0]
+                results.append([content[start : start + length] for start, length in inside])
+                continue
+            begin = at if is_known else self._data_start(key, entry, next(read))
+            parts = [next(read) for _ in inside]
+            if begin != at:
+                parts = self.file.read([(begin + start, length) for start, length in inside])
+            self._starts[key] = begin
+            if [len(part) for part in parts] != [length for _, length in inside]:
+                self._damaged(key, "the archive ends before it does")
+            results.append(parts)
+        return results
 
     def _data_start(self, key: str, entry: Entry, header: bytes) -> int:
         """Return where the bytes of an entry begin, as its local header says."""
@@ -185,30 +245,6 @@ class ZipStorage(Storage):
         if name_length != entry.name_length or start + entry.stored > entry.header + entry.room:
             self._damaged(key, "its header and the directory of the archive say different things")
         return start
-
-    def _inflate(self, key: str, entry: Entry) -> bytes:
-        """Return a deflated entry, of as many bytes as the directory says and no more."""
-        with self._lock:
-            kept = self._inflated.get(key)
-            if kept is not None:
-                self._inflated.move_to_end(key)
-                return kept
-        self._check_size(key, entry)
-        length = min(entry.room, LOCAL.size + entry.name_length + 0xFFFF + entry.stored)
-        data = self.file.read([(entry.header, length)])[0]
-        start = self._data_start(key, entry, data[: LOCAL.size]) - entry.header
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        try:
-            content = inflater.decompress(data[start : start + entry.stored], entry.size + 1)
-        except zlib.error as error:
-            self._damaged(key, f"it cannot be inflated: {error}")
-        self._check_content(key, entry, content)
-        with self._lock:
-            if entry.size <= _INFLATED_BYTES:
-                self._inflated[key] = content
-                while sum(map(len, self._inflated.values())) > _INFLATED_BYTES:
-                    self._inflated.popitem(last=False)
-        return content
 
     def _check_size(self, key: str, entry: Entry) -> None:
         """Refuse what no memory is to be spent on."""

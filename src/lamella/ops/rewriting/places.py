@@ -17,6 +17,7 @@ from lamella.errors import (
     StoreNotFoundError,
 )
 from lamella.ops.known_members import listed
+from lamella.store.archives import is_archive_name
 from lamella.store.documents import Documents
 from lamella.store.formats import DOCUMENTS
 from lamella.store.local import LocalStorage
@@ -115,6 +116,11 @@ def check_destination(path: str, *, overwrite: bool) -> None:
     """Raise if the destination exists and must not be replaced."""
     if not os.path.basename(path):
         raise InvalidArgumentError(f"{path} cannot be the name of a store")
+    if is_archive_name(path) and not os.path.isdir(path):
+        raise InvalidArgumentError(
+            f"{path} has the name of an archive, which is not written in this way: write a folder, and then "
+            "`lamella pack` it"
+        )
     if not os.path.lexists(path):
         return
     if not overwrite:
