@@ -279,3 +279,13 @@ def check_kept(name, old, now, new, what):
     assert kept is not None, what
     first = new.get("A/1/0") or new.get("C/3/0")
     assert kept[1][0] in (old["A/1/0"][1][0], first[1][0]), what
+
+
+@pytest.mark.parametrize("at", [1, 5])
+def test_a_folder_that_could_not_be_looked_at_is_no_empty_file_of_a_manifest(service, at):
+    Runs(service, "0.5").begin()
+    expected = checksum()
+    met = service.fail(500, method="HEAD", after=at, times=1)
+    result, error = outcome(checksum)
+    assert met.seen
+    assert error is not None or result == expected

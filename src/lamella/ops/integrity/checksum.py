@@ -397,9 +397,13 @@ def _array_of(storage: Storage, path: str, names: Iterable[str]) -> ArrayMeta | 
 
 
 def _is_folder(storage: Storage, key: str) -> bool:
-    """Return whether a key is a folder; an unreadable one is left to the reader."""
+    """Return whether a key is a folder; refused links are left to the reader, failed requests are raised."""
     try:
         return storage.size(key) is None
+    except StorageError:
+        if storage.service is not None:  # the digest of no bytes would stand for all files below it
+            raise
+        return False
     except LamellaError:
         return False
 
