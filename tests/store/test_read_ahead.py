@@ -1,4 +1,4 @@
-"""Consolidated metadata are a hint which documents to ask for at once, and never taken for the documents."""
+"""Law: a walk asks for the documents that the metadata name at once; consolidated copies are never taken for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import zarr
 from zarr.storage import LocalStore, WrapperStore
 
 from lamella import open_ome_zarr
-from lamella.store import read_ahead
+from lamella.store import expected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,27 +99,20 @@ def edit(path: Path, version: str, text: str, new: str) -> None:
     file.write_text(old.replace(text, new))
 
 
-def test_a_walk_waits_once_for_four_positions(plate, version):
-    hinted, found = walk(plate)
+def test_a_walk_waits_once_for_many_positions(plate, version):
     drop(plate, version)
-    plain, same = walk(plate)
-    assert found == same
+    store, found = walk(plate)
     assert len(found) == WELLS * FIELDS
-    assert plain.rounds >= 2 * len(found)
-    assert hinted.rounds * 4 <= len(found)
-    # Each document once, but for the few before the walk was seen: nothing is paid twice.
-    documents = [key for key in hinted.asked if "zarr.json" in key or ".z" in key]
-    assert len(documents) <= 1.1 * len(plain.asked)
+    assert store.rounds * 10 <= len(found)
+    documents = 2 if version == "0.4" else 1
+    # Each document once, but for those of the root.
+    assert len(store.asked) <= 10 + documents * (WELLS + 2 * WELLS * FIELDS)
 
 
-def test_one_position_costs_as_little_with_the_hint_as_without(plate, version):
+def test_one_position_costs_no_more_than_its_documents(plate, version):
     store = Counting(LocalStore(plate, read_only=True))
     assert open_ome_zarr(store)["A/7/3"].data.shape == (1, 1, 1, 8, 8)
-    with_hint = list(store.asked)
-    drop(plate, version)
-    store = Counting(LocalStore(plate, read_only=True))
-    assert open_ome_zarr(store)["A/7/3"].data.shape == (1, 1, 1, 8, 8)
-    assert len(with_hint) <= len(store.asked) + 1
+    assert len(store.asked) <= 10
 
 
 def test_what_a_stale_copy_says_is_never_believed(plate, version):
@@ -171,7 +164,7 @@ def test_a_store_that_is_open_for_writing_reads_nothing_ahead(plate, version):
 def test_what_came_ahead_is_given_once_and_not_for_long(plate, version, monkeypatch):
     store = Counting(LocalStore(plate, read_only=True))
     now = [0.0]
-    monkeypatch.setattr(read_ahead.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(expected.time, "monotonic", lambda: now[0])
     with open_ome_zarr(store) as node:
         positions = node.positions()
         for _ in range(25):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, LamellaError, counted
+from lamella.nodes.ahead import wells_ahead
 from lamella.nodes.metadata_document import MetadataDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.ome_xml import OMEXMLMethods
@@ -254,8 +255,16 @@ class Plate(
         >>> [(path, list(well)) for path, well in plate.wells()]
         [('A/1', ['0', '1']), ('B/2', ['0'])]
         """
-        for path in self._well_paths():
-            yield path, self._open_listed(Well, path)
+        for path, well in self._wells_ahead():
+            if isinstance(well, LamellaError):
+                raise well
+            yield path, well
+
+    def _wells_ahead(self) -> Iterator[tuple[str, Well | LamellaError]]:
+        """Yield each well or its error, with the documents of its fields requested ahead."""
+        return wells_ahead(
+            self.documents, self.path, self._well_paths(), lambda path: self._open_listed(Well, path)
+        )
 
     @overload
     def positions(self, on_error: Literal["raise"] = "raise") -> Iterator[tuple[str, Position]]: ...
@@ -293,13 +302,11 @@ class Plate(
         return self._walk(on_error == "report")
 
     def _walk(self, report: bool) -> Iterator[tuple[str, Position]]:
-        for well_path in self._well_paths():
-            try:
-                well = self._open_listed(Well, well_path)
-            except LamellaError as fault:
+        for well_path, well in self._wells_ahead():
+            if isinstance(well, LamellaError):
                 if not report:
-                    raise
-                yield well_path, cast("Position", fault)
+                    raise well
+                yield well_path, cast("Position", well)
                 continue
             for image in well.document.shared_model.images:
                 try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import LamellaError
+from lamella.nodes.ahead import members_ahead, wells_ahead
 from lamella.nodes.collection import Collection
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
@@ -64,14 +65,18 @@ def walk(node: Holder) -> Iterator[Field]:
     Reads one document per well and one per field, each when it is reached.
     """
     if isinstance(node, Collection | Scene):
-        for name in node._image_paths() if isinstance(node, Scene) else list(node):
+        names = node._image_paths() if isinstance(node, Scene) else list(node)
+        for name in members_ahead(node.documents, node.path, names):
             yield Field("", name, None, _opened(node, name))
         return
-    for path in well_paths(node):
-        try:
-            well = node if isinstance(node, Well) else node._open_listed(Well, path)
-        except LamellaError as fault:
-            yield Field(path, path, None, fault)
+    for path, well in wells_ahead(
+        node.documents,
+        node.path,
+        well_paths(node),
+        lambda path: node if isinstance(node, Well) else node._open_listed(Well, path),
+    ):
+        if isinstance(well, LamellaError):
+            yield Field(path, path, None, well)
             continue
         for image in well.metadata.images:
             yield Field(path, join(path, image.path), image.acquisition, _opened(well, image.path))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from lamella.arguments import name_text
 from lamella.errors import counted
+from lamella.nodes.ahead import members_ahead
 from lamella.nodes.metadata_document import MetadataDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.node import NGFFNode
@@ -187,7 +188,7 @@ class Well(ModelNode[WellGroupMeta]):
         >>> [(name, position.path) for name, position in plate["A/1"].positions()]
         [('0', 'A/1/0'), ('1', 'A/1/1')]
         """
-        for name in self._member_names():
+        for name in members_ahead(self.documents, self.path, self._member_names()):
             yield name, self._open_listed(Position, name)
 
     @property

@@ -21,7 +21,7 @@ from lamella.store.keys import ancestors, check_key, join
 from lamella.store.stored_group import StoredGroup, stored_group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
@@ -214,6 +214,15 @@ class Documents:
         if self.format == 3:
             return document, format_v3.attributes_of(document, self.at(path))
         return document, self.document(path, V2.attributes) or {}
+
+    def expect(self, groups: Iterable[str], *, arrays: Iterable[str] = ()) -> None:
+        """Request the documents of nodes that are opened next, in one round where requests wait."""
+        if not self.storage.reads_ahead:
+            return
+        files = dict.fromkeys((self.files.group, self.files.attributes))
+        keys = [join(path, file) for path in groups for file in files]
+        files = dict.fromkeys((self.files.array, self.files.attributes))
+        self.storage.expect([*keys, *(join(path, file) for path in arrays for file in files)])
 
     def children(self, path: str) -> dict[str, NodeKind]:
         """Nodes directly below a group, in natural order; folders and files that are none are left out.

@@ -137,9 +137,14 @@ class ObjectStorage(FlatStorage):
         found = {key: None if one is None else (bytes(one.data), one.stamp) for key, one in known.items()}
         return {key: found.get(key) for key in keys}
 
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether the store is open for reading."""
+        return self.read_only
+
     def expect(self, keys: Iterable[str], *, at_once: bool = False) -> None:
         """Ask for documents that are read next, in one round."""
-        if not at_once and not self.read_only:
+        if not at_once and not self.reads_ahead:
             return
         self._forget_if_changed()
         asked = [key for key in map(check_key, keys) if self._expected.peek(key) is None]

@@ -167,6 +167,11 @@ class Storage(ABC):
         """Read several keys with their stamps, at once where requests wait; None for those that are not there."""
         return {key: self.read_stamped(key) for key in keys}
 
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether `expect` requests what walks read next: where requests wait, in a store that is open for reading."""
+        return False
+
     def expect(self, keys: Iterable[str], *, at_once: bool = False) -> None:
         """Ask for documents that are read next, all in one round where requests wait; each is then returned once.
 

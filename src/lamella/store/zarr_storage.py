@@ -1,6 +1,6 @@
 """Storage on any store of zarr-python: memory, zip, fsspec (S3, GCS, HTTP), obstore, icechunk.
 
-A store that is open for reading reads documents ahead (:mod:`lamella.store.read_ahead`).
+A store that is open for reading reads documents ahead (:mod:`lamella.store.expected`).
 
 Runs the store's coroutines (:mod:`lamella.store.service`) through zarr-python's own event loop. Local stores of
 zarr-python become `lamella.store.local.LocalStorage`.
@@ -23,13 +23,13 @@ from lamella.log import log
 from lamella.store import json_document
 from lamella.store.addresses import address_of, clean_url, lock_root, title_in
 from lamella.store.credentials import resolve
+from lamella.store.expected import Expected
 from lamella.store.flat_storage import FlatStorage
-from lamella.store.formats import DOCUMENTS, V2
+from lamella.store.formats import DOCUMENTS
 from lamella.store.fsspec_options import chain_options, fsspec_options
 from lamella.store.keys import check_key
 from lamella.store.local import LocalStorage
 from lamella.store.object_storage import ObjectStorage
-from lamella.store.read_ahead import ReadAhead
 from lamella.store.service import AT_ONCE, Service
 from lamella.store.service_errors import explained, is_ours
 
@@ -189,7 +189,7 @@ class ZarrStorage(FlatStorage):
         self._service = Service(store, self._address)
         self.lock_root = lock_root(store)
         self.can_delete = store.supports_deletes
-        self._ahead = ReadAhead() if self.read_only else None
+        self._expected: Expected[bytes] = Expected()
         #: Whether a few bytes may become any number of them.
         self._inflates = isinstance(store, ZipStore)
         # A store may be made but not opened yet (ZipStore opens its file then), and only its opener can do it.
@@ -230,31 +230,25 @@ class ZarrStorage(FlatStorage):
         """Get a key."""
         if not check_key(key):
             return None
-        if self._ahead is None or not self._ahead.is_document(key):
-            return self._get(key)
-        came = self._ahead.take(key)
-        if came is not None:
-            return came[0]
-        data = self._ask_ahead(self._ahead, key)
-        self._ahead.take(key)
-        return data
+        came = self._expected.take(key)
+        return self._get(key) if came is None else came[0]
 
-    def _ask_ahead(self, ahead: ReadAhead, key: str) -> bytes | None:
-        """Get a document, and keep those that a walk will ask for next."""
-        if ahead.wants_list(key):
-            ahead.learn(V2.consolidated, self._get(V2.consolidated))
-        keys = ahead.plan(key)
-        if len(keys) == 1:
-            found = {key: self._get(key)}
-            ahead.learn(key, found[key])
-        else:
-            try:
-                came = self._run("read", key, self.service.get_many(keys))
-                found = {name: None if one is None else one.to_bytes() for name, one in came.items()}
-            except StorageError:  # whatever is wrong with another document is told to who asks for that one
-                found = {key: self._get(key)}
-        ahead.hold(found)
-        return found[key]
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether the store is open for reading, and not an archive, which does not wait."""
+        return self.read_only and not self._inflates
+
+    def expect(self, keys: Iterable[str], *, at_once: bool = False) -> None:
+        """Ask for documents that are read next, many at a time."""
+        if not self.reads_ahead:
+            return
+        del at_once
+        asked = [key for key in map(check_key, keys) if self._expected.peek(key) is None]
+        try:
+            came = self._run("read", asked[0], self.service.get_many(asked)) if asked else {}
+        except StorageError:  # who reads the one that fails meets it
+            return
+        self._expected.keep({key: None if one is None else one.to_bytes() for key, one in came.items()})
 
     def _get(self, key: str) -> bytes | None:
         from zarr.abc.store import RangeByteRequest
@@ -320,10 +314,9 @@ class ZarrStorage(FlatStorage):
         """Size of a key."""
         if not check_key(key):
             return None
-        if self._ahead is not None and self._ahead.names(key):
-            came = self._ahead.peek(key)
-            data = self._ask_ahead(self._ahead, key) if came is None else came[0]
-            return None if data is None else len(data)
+        came = self._expected.peek(key)
+        if came is not None:
+            return None if came[0] is None else len(came[0])
         return self._run("look at", key, self.service.size(key))
 
     # ---- writing --------------------------------------------------------------------------------

@@ -1,0 +1,61 @@
+"""Law: what is read and edited at a URL asks for no more than it needs, and waits as few times as it can."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import lamella
+from lamella.store import chunk_cache
+from lamella.store.object_requests import _honours
+
+WELLS, FIELDS = 12, 2
+URL = "s3://bucket/plate.zarr"
+
+
+@pytest.fixture
+def asked(service, rounds, tmp_path, version):
+    """A plate in a service, and what counts the requests and rounds of a call."""
+    names = [("A", str(n // FIELDS), str(n % FIELDS)) for n in range(WELLS * FIELDS)]
+    with lamella.open_ome_zarr(
+        tmp_path / "plate.zarr", layout="hcs", mode="w", channel_names=["a"], version=version
+    ) as plate:
+        plate.create_positions(names, arrays={"0": {"shape": (1, 1, 1, 64, 64), "dtype": "u2"}})
+        plate["A/3/1"]["0"][...] = np.ones((1, 1, 1, 64, 64), "u2")
+    service.put_folder(tmp_path / "plate.zarr", "/bucket/plate.zarr")
+    _honours["s3", service.endpoint, "bucket"] = True
+    chunk_cache.decoded.clear()
+    chunk_cache.indexes.clear()
+
+    def count(call):
+        service.requests.clear()
+        rounds.clear()
+        call()
+        assert {method for method, _ in service.requests} <= {"GET", "PUT"}  # never HEAD, never LIST
+        return len(service.requests), rounds.rounds
+
+    return count
+
+
+def test_reading_waits_as_few_times_as_it_can(asked, version):
+    v2 = version == "0.4"
+    documents = 2 if v2 else 1
+    opened = []
+    assert asked(lambda: opened.append(lamella.open_ome_zarr(URL))) == (4, 1)
+    plate = opened[0]
+    assert asked(lambda: plate["A/3/1"]["0"].shape) == (2 * documents, 2 * documents)
+    assert asked(lambda: lamella.open_ome_zarr(f"{URL}/A/3/1")["0"].shape) == (4 + documents, 1 + documents)
+    array = plate["A/3/1"]["0"]
+    assert asked(lambda: array[0, 0, 0, :8, :8])[1] <= 1 + documents  # the array's document, the chunk
+    everything = documents * (WELLS + 2 * WELLS * FIELDS)
+    shapes = []
+    requests, waits = asked(lambda: shapes.extend(image["0"].shape for _, image in plate.positions()))
+    assert (requests <= everything, waits) == (True, 2)
+    assert len(shapes) == WELLS * FIELDS
+    assert asked(lambda: lamella.open_ome_zarr(URL).table()) == (4 + everything, 3)
+
+
+def test_an_edit_reads_once_and_writes_once(asked, version):
+    image = lamella.open_ome_zarr(f"{URL}/A/3/1", mode="r+")
+    requests, waits = asked(lambda: image.zattrs.update({"key": 1}))
+    assert requests == waits <= (2 if version == "0.5" else 3)  # maybe the marker of the group
