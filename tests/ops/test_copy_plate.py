@@ -402,6 +402,25 @@ def test_the_same_call_resumes_a_copy_that_was_interrupted(tmp_path, files, old)
     assert [path.name for path in tmp_path.iterdir() if "rewrite" in path.name and path.is_dir()] == []
 
 
+def test_a_copy_that_was_killed_before_its_plate_was_whole_is_whole_in_the_end(tmp_path):
+    sources = {
+        "A/1/0": position_at(tmp_path / "a.zarr", "0.4"),
+        "A/2/0": position_at(tmp_path / "b.zarr", "0.4"),
+    }
+    interrupted_copy(tmp_path, sources)
+    workspace = next(tmp_path.glob(".*new.zarr/store")).parent
+    (workspace / "journal").unlink()  # it is begun after the plate
+    (workspace / "store" / ".zgroup").unlink()
+    Plate.from_positions(tmp_path / "new.zarr", sources).close()
+    assert zarr.open_group(tmp_path / "new.zarr", mode="r", zarr_format=2)["A/1/0/0"].shape == (
+        2,
+        2,
+        3,
+        20,
+        21,
+    )
+
+
 def test_another_copy_than_the_one_that_was_interrupted_begins_with_nothing(tmp_path, files):
     one, other = position_at(tmp_path / "a.zarr"), position_at(tmp_path / "b.zarr", channels=("Cy5",))
     interrupted_copy(tmp_path, {"A/1/0": one, "A/2/0": one})

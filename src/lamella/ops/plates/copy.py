@@ -100,11 +100,14 @@ def from_positions(
         job = digest([__version__, {path: str(source.node_path) for path, source in sources.items()}])
         work.begin(job)
         try:
-            begun = Documents.open(LocalStorage(work.new)) is not None
+            records = os.path.join(work.folder, "journal")
+            begun = os.path.lexists(
+                records
+            )  # created after the plate: without it the plate may be half created
             plate = (
                 open_ome_zarr(work.new, layout="hcs", mode="r+") if begun else _create(work.new, sources, "w")
             )
-            with Journal(LocalFile(os.path.join(work.folder, "journal")), {"job": job}) as journal:
+            with Journal(LocalFile(records), {"job": job}) as journal:
                 copy = _Copy(plate, sources, workers, job, journal)
                 copy.run(progress, os.path.basename(storage.root).removesuffix(".zarr"), resumed=begun)
             work.publish(job)

@@ -111,6 +111,7 @@ class Workspace:
                 f"{self.folder} is in the way, and its purpose is unknown: delete or move it"
             )
         if plan is not None and plan.get("digest") != digest and os.path.lexists(self.new):
+            self._remove_files()
             shutil.rmtree(self.new)
         if os.path.lexists(self.new):
             _remove_litter(self.new)
@@ -177,7 +178,15 @@ class Workspace:
         for name in (self._old, self.new):
             if os.path.lexists(name):
                 shutil.rmtree(name)
+        with suppress(OSError):  # the next call removes what is left, as long as the plan is there
+            self._remove_files()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _remove_files(self) -> None:
+        """Delete the journal and whatever lies beside the plan."""
+        for name in os.listdir(self.folder):
+            if name != _PLAN and os.path.isfile(os.path.join(self.folder, name)):
+                os.unlink(os.path.join(self.folder, name))
 
 
 def _remove_litter(folder: str) -> None:
