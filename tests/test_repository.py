@@ -83,6 +83,13 @@ def public_callables() -> dict[str, object]:
     return found
 
 
+#: What nodes are to operations and adapters: no user calls it.
+INTERNAL = {
+    "after_writes", "create_from", "has_moved", "is_unwritten", "missing_error", "noting_write", "open_level",
+    "refuse_array", "require_writable", "warn_unfinished",
+}  # fmt: skip
+
+
 def public_members() -> dict[str, tuple[str, object]]:
     """Methods and properties of the classes of the front door, also those that a base of ours gives them."""
     found = {}
@@ -91,7 +98,7 @@ def public_members() -> dict[str, tuple[str, object]]:
         if inspect.isclass(item):
             for cls in (c for c in item.__mro__ if c.__module__.startswith("lamella.")):
                 for key, member in vars(cls).items():
-                    if key.startswith("_"):
+                    if key.startswith("_") or key in INTERNAL:
                         continue
                     if isinstance(member, property | cached_property):
                         found[f"{cls.__name__}.{key}"] = "property", member

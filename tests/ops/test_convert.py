@@ -410,7 +410,7 @@ def test_several_images_in_one_file_are_refused_unless_one_is_chosen(tmp_path: P
 
 def test_a_second_run_refuses_and_changes_nothing(store: Path) -> None:
     convert(ArraySource(random_pixels((8, 8)), "yx"), store)
-    with pytest.raises(StoreExistsError, match=r"exists already: .* --overwrite"):
+    with pytest.raises(StoreExistsError, match=r"exists already: .* \(--overwrite\)"):
         convert(ArraySource(np.zeros((8, 8)), "yx"), store)
     with open_ome_zarr(store) as position:
         assert_array_equal(position.data[0], random_pixels((8, 8)))

@@ -490,7 +490,7 @@ def test_a_sound_store_is_left_alone(plate, files):
     before = files(plate.parent)
     done = lamella.repair(plate)
     assert done.changes == ()
-    assert "nothing that can be mended" in str(done)
+    assert "nothing that can be fixed" in str(done)
     assert files(plate.parent) == before
 
 

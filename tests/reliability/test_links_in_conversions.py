@@ -146,7 +146,7 @@ def test_a_link_is_never_the_place_of_the_output(tmp_path, source, overwrite, le
     link.symlink_to(target)
     before = {str(path): path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
     with pytest.raises(
-        StoreExistsError, match="symbolic link: give the folder" if overwrite else "exists already"
+        StoreExistsError, match="symbolic link: use the folder" if overwrite else "exists already"
     ):
         lamella.convert(source, link, overwrite=overwrite)
     assert {str(path): path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before

@@ -115,7 +115,7 @@ def test_other_names_are_refused(name: str) -> None:
 
 
 def test_a_number_is_no_name() -> None:
-    with pytest.raises(InvalidNameError, match="1 is not a name: give a text"):
+    with pytest.raises(InvalidNameError, match="1 is not a name: use a string"):
         plate_edits.check_name(1)  # type: ignore[arg-type]
 
 

@@ -447,6 +447,13 @@ class NGFFNode(Mapping[str, Any]):
             The store has no versions, or nothing was changed (a ValueError).
         ReadOnlyError
             The store is open for reading, or its session has ended.
+
+        Examples
+        --------
+        >>> plate.commit("the first fields")
+        Traceback (most recent call last):
+        ...
+        lamella.errors.InvalidArgumentError: Cannot commit ...: it has no versions, ...
         """
         self.require_writable("commit")
         self.store_handle.writes.settle()

@@ -40,7 +40,7 @@ def check_name(name: str) -> str:
     lamella.errors.InvalidNameError: '../A' is not a name: '.' and '/' are not allowed, ...
     """
     if not isinstance(name, str):
-        raise InvalidNameError(f"{name!r} is not a name: use letters A-Z, a-z and digits 0-9")
+        raise InvalidNameError(f"{name!r} is not a name: use a string of letters A-Z, a-z and digits 0-9")
     if not name:
         raise InvalidNameError("'' is not a name: it is empty; use letters A-Z, a-z and digits 0-9")
     if not is_name(name):

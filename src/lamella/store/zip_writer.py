@@ -54,7 +54,7 @@ class ZipWriter:
     >>> import tempfile, zipfile
     >>> path = tempfile.mkdtemp() + "/a.zip"
     >>> with ZipWriter(path) as archive:
-    ...     archive.add("0/c/0", [b"pixels"])
+    ...     _ = archive.add("0/c/0", [b"pixels"])
     ...     archive.finish(b"a comment")
     >>> zipfile.ZipFile(path).read("0/c/0")
     b'pixels'
