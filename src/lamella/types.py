@@ -35,6 +35,9 @@ Mode: TypeAlias = Literal["r", "r+", "a", "w", "w-"]
 Durability: TypeAlias = Literal["process", "fsync"]
 """What a finished write survives: the death of the process, or a power cut too."""
 
+Recheck: TypeAlias = Literal["call", "open"]
+"""When a handle asks whether others changed what it has read."""
+
 VersionName: TypeAlias = Literal["0.4", "0.5", "0.6"]
 """An OME-NGFF version that lamella writes."""
 

@@ -366,6 +366,7 @@ CALLS: dict[str, tuple[Any, dict[str, Any], dict[str, list[Any]]]] = {
             "version": ["0.3", "9", None, 0.5],
             "durability": ["always", None],
             "cache_bytes": [-1, 1.5, "64"],
+            "recheck": ["never", None],
             "no_such_option": [1],
             "acquisitions": [
                 5,

@@ -319,6 +319,13 @@ def test_few_rounds_ask_s3_for_what_changed_and_no_more(service, rounds, values,
     assert (count <= 40, waits) == (True, 2)
     assert cost(lambda: array.read_many(crops)) == (8, 1)
     assert cost(array.read) == (8, 1)
+    storage.trusted = {}  # recheck="open"
+    again = StoredArray(Documents(storage, 3), "0")
+    again.read(crop)
+    assert [cost(lambda: again.read(crop))[0] for _ in range(3)] == [0, 0, 0]
+    chunk_cache.decoded.clear()  # the index is kept
+    assert cost(lambda: again.read((0, slice(50, 60), slice(50, 60)))) == (1, 1)
+    storage.trusted = None
     new = values(shape, "u2", 1)
     writer.write(..., new)
     for index, found in zip(crops, array.read_many(crops), strict=True):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
     from lamella.spec.axes import AxisMeta
-    from lamella.types import Durability, Layout, Mode, StrPath, VersionName
+    from lamella.types import Durability, Layout, Mode, Recheck, StrPath, VersionName
 
 
 @overload
@@ -37,6 +37,7 @@ def open_ome_zarr(
     durability: Durability = "process",
     strict: bool = False,
     cache_bytes: int | None = None,
+    recheck: Recheck = "call",
     storage_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Position: ...
@@ -53,6 +54,7 @@ def open_ome_zarr(
     durability: Durability = "process",
     strict: bool = False,
     cache_bytes: int | None = None,
+    recheck: Recheck = "call",
     storage_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Plate: ...
@@ -69,6 +71,7 @@ def open_ome_zarr(
     durability: Durability = "process",
     strict: bool = False,
     cache_bytes: int | None = None,
+    recheck: Recheck = "call",
     storage_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Any: ...
@@ -86,6 +89,7 @@ def open_ome_zarr(
     durability: Durability = "process",
     strict: bool = False,
     cache_bytes: int | None = None,
+    recheck: Recheck = "call",
     storage_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Any:
@@ -122,7 +126,10 @@ def open_ome_zarr(
         in each opened store.
     cache_bytes
         Bytes of decoded chunks that this handle keeps for reading parts of them again; 0 keeps none. By default all
-        handles of the process share 64 MiB. A file that anybody changed is read again. For folders only.
+        handles of the process share 64 MiB. A file that anybody changed is read again.
+    recheck
+        Whether a handle of an object store in mode "r" asks at each ``"call"`` whether others changed what it has read
+        (a request without a body), or trusts what it has read since it was ``"open"``.
     storage_options
         Credentials and settings of a URL in the spelling of fsspec, such as ``{"anon": True}`` for a public bucket or
         ``{"profile": "lab", "endpoint_url": "https://minio.lab"}``; see ``docs/remote.md``. What is not set here comes
@@ -177,6 +184,7 @@ def open_ome_zarr(
         durability,
         strict,
         cache_bytes,
+        recheck,
         storage_options,
         kwargs,
     )

@@ -38,7 +38,7 @@ from lamella.store.local import LocalStorage
 from lamella.store.parents import group_above, path_below
 from lamella.store.storage import open_storage
 from lamella.store.zip_storage import ZipStorage
-from lamella.types import Durability, Layout, Mode
+from lamella.types import Durability, Layout, Mode, Recheck
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,16 +63,18 @@ def open_store(
     durability: Durability,
     strict: bool,
     cache_bytes: int | None,
+    recheck: Recheck,
     storage_options: Mapping[str, Any] | None,
     kwargs: dict[str, Any],
 ) -> NGFFNode:
     """Open or create a store; see :func:`lamella.open_ome_zarr`."""
-    _check_choices(layout, mode, durability)
+    _check_choices(layout, mode, durability, recheck)
     if cache_bytes is not None:
         cache_bytes = whole_number(cache_bytes, "cache_bytes", 0)
     channel_names, axes = _lists(channel_names, axes)
     storage = _opened_storage(store_path, mode, durability, disable_path_checking, storage_options)
     storage.cache_bytes = cache_bytes
+    storage.trusted = {} if recheck == "open" and mode == "r" else None
     if mode in ("r", "r+", "a"):
         documents = Documents.open(storage)
         if documents is not None:
@@ -102,7 +104,7 @@ def open_store(
     elif not _create_root(store_handle.documents, first, mode):  # another process created it meanwhile
         return open_store(
             store_path, layout, mode, channel_names, axes, version, disable_path_checking, durability, strict,
-            cache_bytes, storage_options, kwargs,
+            cache_bytes, recheck, storage_options, kwargs,
         )  # fmt: skip
     node._parse_meta()
     return node
@@ -171,7 +173,7 @@ def _check_storage(storage: Storage, store_path: object, mode: str, durability: 
         )
 
 
-def _check_choices(layout: str, mode: str, durability: str) -> None:
+def _check_choices(layout: str, mode: str, durability: str, recheck: str) -> None:
     if mode not in get_args(Mode):
         raise InvalidArgumentError(f"mode is one of {', '.join(get_args(Mode))}, not {mode!r}.")
     if layout not in get_args(Layout):
@@ -180,6 +182,8 @@ def _check_choices(layout: str, mode: str, durability: str) -> None:
         raise InvalidArgumentError(
             f"durability is one of {', '.join(get_args(Durability))}, not {durability!r}."
         )
+    if recheck not in get_args(Recheck):
+        raise InvalidArgumentError(f"recheck is one of {', '.join(get_args(Recheck))}, not {recheck!r}.")
 
 
 def _lists(names: Any, axes: Any) -> tuple[Any, Any]:

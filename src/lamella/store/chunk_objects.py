@@ -43,6 +43,9 @@ PORTION: Final = 128 << 20
 _BATCH = 128
 """Objects that are written at once, at most."""
 
+_MOST_TRUSTED = 100_000
+"""Objects of which a handle remembers what it has read."""
+
 _PATIENCE = 60.0
 """Seconds for which what another program replaces again and again is read again."""
 
@@ -349,6 +352,19 @@ class ChunkObject:
         self._reset()
 
     @property
+    def _is_trusted(self) -> bool:
+        """Whether the handle has read this content, and asks no more."""
+        trusted = self._source.storage.trusted
+        return trusted is not None and trusted.get(self.path) == self.content
+
+    def _trust(self) -> None:
+        trusted = self._source.storage.trusted
+        if trusted is not None and self.content is not None:
+            if len(trusted) >= _MOST_TRUSTED:
+                trusted.clear()
+            trusted[self.path] = self.content
+
+    @property
     def _kept_as(self) -> Stamp | None:
         """What is kept of the object is kept for this; None where another content may have the same stamp."""
         is_time = self.content is not None and str(self.content[0]).startswith("time ")  # in whole seconds
@@ -374,7 +390,7 @@ class ChunkObject:
         if kept is None or kept[0][-1] != hash(self._source.coding.index):
             return False
         self.content, self._entries = kept[0][:-1], kept[1]
-        self._is_unchecked = True
+        self._is_unchecked = not self._is_trusted
         return True
 
     def put_index(self, data: bytes, stamp: Stamp | None) -> None:
@@ -382,6 +398,7 @@ class ChunkObject:
         form = self._source.coding.index
         assert form is not None
         self.content, self._damage = stamp, None
+        self._trust()
         try:
             self._entries = decode_index(data, form, self.path)
         except DamagedDataError as error:
@@ -396,6 +413,7 @@ class ChunkObject:
             self.is_missing = True
             return
         self._body, self.content = found
+        self._trust()
         form = self._source.coding.index
         if form is not None:
             self.put_index(self._body[-form.size :] if form.at_end else self._body[: form.size], self.content)
@@ -405,6 +423,7 @@ class ChunkObject:
         self._is_unchecked = False
         if found is None:
             raise ChangedError(self.key)  # it was there when its index was read
+        self._trust()
         stored = [number for number in numbers if self._place(number) is not None]
         self._parts.update(zip(stored, found.parts, strict=True))
 
@@ -418,7 +437,8 @@ class ChunkObject:
             kept = cache.last((self.path, number)) if may_be_kept else None
             if kept is None or kept[0][-1] != self._source.coding.identity:
                 return False
-            self.content, self._is_unchecked = kept[0][:-1], True
+            self.content = kept[0][:-1]
+            self._is_unchecked = not self._is_trusted
             self._kept[number] = kept[1]
             return True
         if self._entries is None:

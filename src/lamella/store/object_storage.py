@@ -73,7 +73,7 @@ class ObjectStorage(FlatStorage):
         return f"ObjectStorage({self.name!r}{', read_only=True' if self.read_only else ''})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return ObjectStorage, (self.access, self.read_only)
+        return _reopen, (self.access, self.read_only, self.cache_bytes, self.trusted is not None)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -250,7 +250,8 @@ class ObjectStorage(FlatStorage):
             return None
         self._forget_if_changed()
         at, known = self._seen.get(key, (0.0, None))
-        if key in self._seen and self.read_only and time.monotonic() - at < SECONDS_TRUSTED:
+        is_fresh = self.trusted is not None or time.monotonic() - at < SECONDS_TRUSTED
+        if key in self._seen and self.read_only and is_fresh:
             return known
         if known is not None and self._expected.peek(key) is None:
             changed = self._run(self._requests.fetch_changed(key, known))
@@ -386,6 +387,12 @@ class ObjectStorage(FlatStorage):
         from zarr.storage import ObjectStore
 
         return ObjectStore(self._client.store, read_only=self.read_only)
+
+
+def _reopen(access: Resolved, read_only: bool, cache_bytes: int | None, trusts: bool) -> ObjectStorage:
+    storage = ObjectStorage(access, read_only)
+    storage.cache_bytes, storage.trusted = cache_bytes, {} if trusts else None
+    return storage
 
 
 _BULK = 1000

@@ -101,6 +101,8 @@ class Storage(ABC):
     can_list: bool = True
     #: Whether `stamp` tells contents apart.
     has_stamps: bool = True
+    #: The contents of keys that were read by this handle and are not asked for again; None: each call asks.
+    trusted: dict[str, Stamp] | None = None
     #: Bytes of decoded chunks that are kept for this store alone; None: it shares those of the process.
     cache_bytes: int | None = None
     #: Whether `lock` excludes other processes too, not only threads of this one.
