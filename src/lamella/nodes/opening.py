@@ -139,8 +139,7 @@ def _create_root(documents: Documents, first: JSONObject, mode: str) -> bool:
     """
     storage = documents.storage
     with storage.lock(""):
-        if Documents.open(storage) is None:
-            documents.put_group("", first)
+        if Documents.open(storage) is None and documents.put_root(first):
             return True
     if mode == "a":
         return False

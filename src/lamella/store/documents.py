@@ -259,6 +259,19 @@ class Documents:
         """Make a group, or replace the attributes of one; unknown keys beside the attributes survive."""
         self.put_groups({path: attributes})
 
+    def put_root(self, attributes: JSONObject) -> bool:
+        """Create the group of a new store; False where another process creates one there meanwhile.
+
+        The document that makes it a group is written last. What a killed call left is the same as what is written now.
+        """
+        self.storage.check_writable("")
+        self._consolidated.drop([""], new=True)
+        *first, last = self._group_files("", attributes, True, {})
+        for name, data in first:
+            if self.storage.write_new([(name, data)]) and self.storage.read(name) != data:
+                return False
+        return not self.storage.write_new([last])
+
     def put_groups(self, groups: Mapping[str, JSONObject], *, new: bool = False) -> None:
         """Make many groups, or replace their attributes, in the order given.
 

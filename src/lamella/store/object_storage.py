@@ -298,6 +298,12 @@ class ObjectStorage(FlatStorage):
         log.debug("Wrote %s", self.where(key))
         return stamp
 
+    def write_new(self, files: Sequence[tuple[str, bytes]]) -> Collection[str]:
+        """Write keys at once, each under the condition that it is not there."""
+        for key, _ in files:
+            self._check_file(key)
+        return self._change(self._requests.put_many_if([(key, data, None) for key, data in files]))
+
     def write_back(self, replacements: Sequence[Replacement]) -> Collection[str]:
         """Write keys at once, each under the condition that it still is what was read."""
         for one in replacements:
