@@ -174,12 +174,12 @@ class Workspace:
         LocalStorage(self.folder, fsync=True).write(_PLAN, json.dumps(plan, indent=2).encode())
 
     def _remove(self) -> None:
-        """Delete the rest; the plan last, because it describes the rest."""
+        """Delete the rest: the journal before the store that it is of, and the plan last, because it describes all."""
+        with suppress(OSError):  # the next call removes what is left, as long as the plan is there
+            self._remove_files()
         for name in (self._old, self.new):
             if os.path.lexists(name):
                 shutil.rmtree(name)
-        with suppress(OSError):  # the next call removes what is left, as long as the plan is there
-            self._remove_files()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _remove_files(self) -> None:
