@@ -18,6 +18,7 @@ from lamella.store.consolidated import ConsolidatedCopies
 from lamella.store.formats import DOCUMENTS, FORMATS, METADATA_FILES, V2, V3
 from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import ancestors, check_key, join
+from lamella.store.storage import ChangedError
 from lamella.store.stored_group import StoredGroup, stored_group
 
 if TYPE_CHECKING:
@@ -260,17 +261,16 @@ class Documents:
         self.put_groups({path: attributes})
 
     def put_root(self, attributes: JSONObject) -> bool:
-        """Create the group of a new store; False where another process creates one there meanwhile.
-
-        The document that makes it a group is written last. What a killed call left is the same as what is written now.
-        """
+        """Create the group of a new store; False where another process began one there since `open` found none."""
         self.storage.check_writable("")
         self._consolidated.drop([""], new=True)
-        *first, last = self._group_files("", attributes, True, {})
-        for name, data in first:
-            if self.storage.write_new([(name, data)]) and self.storage.read(name) != data:
-                return False
-        return not self.storage.write_new([last])
+        (name, data), *others = self._group_files("", attributes, True, {})
+        try:
+            self.storage.write_if(name, data, None)
+        except ChangedError:
+            return False
+        self.storage.write_many(others)
+        return True
 
     def put_groups(self, groups: Mapping[str, JSONObject], *, new: bool = False) -> None:
         """Make many groups, or replace their attributes, in the order given.

@@ -129,8 +129,15 @@ class ObjectRequests:
         if tag is None:
             modified = meta["last_modified"].timestamp()
             return (f"time {modified:.0f}", int(meta["size"])) if modified > 0 else None
+        return self._stamp(tag, version)
+
+    def _stamp(self, tag: str, version: object) -> Stamp:
         # Google's conditions of writes are generations.
         return (tag, str(version)) if version and self.client.access.kind == "gs" else (tag,)
+
+    def _stamp_of_write(self, result: Any) -> Stamp | None:
+        tag = result.get("e_tag")
+        return None if tag is None else self._stamp(tag, result.get("version"))
 
     async def fetch_changed(self, key: str, known: Stamp) -> tuple[Got | None] | None:
         """Get a key whose content is not the one with a stamp any more; None where it is."""
@@ -209,17 +216,17 @@ class ObjectRequests:
     async def get_many(self, keys: Iterable[str]) -> dict[str, Got | None]:
         """Get several keys at once."""
         asked = list(dict.fromkeys(keys))
-        return dict(zip(asked, await _all(map(self.fetch, asked)), strict=True))
+        return dict(zip(asked, await all_of(map(self.fetch, asked)), strict=True))
 
     async def get_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
         """Get ranges of several keys, near ones of a key with one request."""
-        return await _all(self._ranges_of(request) for request in requests)
+        return await all_of(self._ranges_of(request) for request in requests)
 
     async def _ranges_of(self, request: RangeRequest) -> RangesRead | None:
         spans = spans_of(request.ranges)
         if not spans:
             return await self._unread(request)
-        parts = await _all(self.fetch(request.key, span, request.stamp) for span in spans)
+        parts = await all_of(self.fetch(request.key, span, request.stamp) for span in spans)
         came = [part for part in parts if part is not None]
         if not came:
             return None
@@ -308,11 +315,11 @@ class ObjectRequests:
                 )
         except Exception as error:
             raise self._failed("write", key, error) from error
-        return _stamp_of_write(result, self.client.access.kind)
+        return self._stamp_of_write(result)
 
     async def put_many(self, values: dict[str, bytes]) -> None:
         """Write several keys at once."""
-        await _all(self.put(key, data) for key, data in values.items())
+        await all_of(self.put(key, data) for key, data in values.items())
 
     async def put_if(self, key: str, data: bytes, expected: Stamp | None) -> Stamp | None:
         """Write a key only where its content has a stamp, or with None only where it is not there.
@@ -365,7 +372,7 @@ class ObjectRequests:
                 changed.append(key)
 
         await self.honours_conditions()
-        await _all(put(*item) for item in items)
+        await all_of(put(*item) for item in items)
         return changed
 
     async def _put_once(self, key: str, data: bytes, expected: Stamp | None, own: str) -> Stamp | None:
@@ -376,7 +383,7 @@ class ObjectRequests:
             result = await self.client.once.put_async(
                 key, data, mode=mode, attributes={_ID: own}, use_multipart=False
             )
-        return _stamp_of_write(result, self.client.access.kind)
+        return self._stamp_of_write(result)
 
     async def _written(self, key: str, own: str) -> Got | None:
         """Return what is stored where it is what a call wrote whose answer was lost."""
@@ -417,7 +424,7 @@ class ObjectRequests:
 
     async def copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
         """Copy keys within the store, without reading them; what is larger than a service copies at once is read."""
-        await _all(self._copy_one(key, target[key], size) for key, size in sizes.items())
+        await all_of(self._copy_one(key, target[key], size) for key, size in sizes.items())
 
     async def _copy_one(self, key: str, new: str, size: int) -> None:
         try:
@@ -438,7 +445,7 @@ class ObjectRequests:
                 for first in range(0, len(ordered), _BULK):
                     await self.client.store.delete_async(ordered[first : first + _BULK])
             else:
-                await _all(map(self._delete_one, ordered))
+                await all_of(map(self._delete_one, ordered))
         except Exception as error:
             if is_ours(error):
                 raise
@@ -499,14 +506,7 @@ def _is_absent(error: Exception) -> bool:
     return is_absent(error) or status_of(error) in ABSENT
 
 
-def _stamp_of_write(result: Any, kind: str) -> Stamp | None:
-    tag, version = result.get("e_tag"), result.get("version")
-    if tag is None:
-        return None
-    return (tag, str(version)) if version and kind == "gs" else (tag,)
-
-
-async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
+async def all_of(work: Iterable[Awaitable[T]]) -> list[T]:
     """Await all; where one fails, the others are awaited before it is raised."""
     done = await asyncio.gather(*work, return_exceptions=True)
     for one in done:

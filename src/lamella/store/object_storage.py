@@ -9,7 +9,6 @@ Layer: store. Imports obstore and zarr-python inside functions.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +21,7 @@ from lamella.store.flat_storage import FlatStorage
 from lamella.store.formats import DOCUMENTS
 from lamella.store.keys import check_key
 from lamella.store.object_client import FIRST_WAIT, LONGEST_WAIT, PATIENCE, ObjectClient, check_process
-from lamella.store.object_requests import AT_ONCE, Got, ObjectRequests
+from lamella.store.object_requests import AT_ONCE, Got, ObjectRequests, all_of
 from lamella.store.range_plan import Span
 from lamella.store.service_errors import may_be_there
 from lamella.store.storage import ChangedError
@@ -265,7 +264,7 @@ class ObjectStorage(FlatStorage):
 
     def stamps(self, keys: Iterable[str]) -> list[Stamp | None]:
         """Return the stamps of keys, asked for at once; None of those that are not there."""
-        found = self._run(_all_of(self._requests.head(check_key(key)) for key in keys))
+        found = self._run(all_of(self._requests.head(check_key(key)) for key in keys))
         return [None if one is None else one.stamp for one in found]
 
     def stamps_below(self, folder: str) -> dict[str, Stamp | None]:
@@ -297,12 +296,6 @@ class ObjectStorage(FlatStorage):
         stamp = self._change(self._requests.put_if(key, data, expected))
         log.debug("Wrote %s", self.where(key))
         return stamp
-
-    def write_new(self, files: Sequence[tuple[str, bytes]]) -> Collection[str]:
-        """Write keys at once, each under the condition that it is not there."""
-        for key, _ in files:
-            self._check_file(key)
-        return self._change(self._requests.put_many_if([(key, data, None) for key, data in files]))
 
     def write_back(self, replacements: Sequence[Replacement]) -> Collection[str]:
         """Write keys at once, each under the condition that it still is what was read."""
@@ -406,16 +399,8 @@ _BULK = 1000
 
 
 async def _both(first: Coroutine[Any, Any, Any], second: Coroutine[Any, Any, Any]) -> tuple[Any, Any]:
-    done = await _all_of((first, second))
+    done = await all_of((first, second))
     return done[0], done[1]
-
-
-async def _all_of(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    done = await asyncio.gather(*work, return_exceptions=True)
-    for one in done:
-        if isinstance(one, BaseException):
-            raise one
-    return done  # type: ignore[return-value]
 
 
 def _waits() -> Iterator[float]:

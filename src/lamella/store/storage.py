@@ -233,11 +233,6 @@ class Storage(ABC):
                 raise ChangedError(key)
             return self.write_stamped(key, data)
 
-    def write_new(self, files: Sequence[tuple[str, bytes]]) -> Collection[str]:
-        """Write keys that are not there yet, and return those that are, which stay where the store has conditions."""
-        self.write_many(files)
-        return ()
-
     def update(self, key: str, change: Callable[[bytes | None], bytes | None]) -> Stamp | None:
         """Replace the bytes of a key by what a function makes of them, so that nothing that others write is lost.
 
