@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.store_handle import StoreHandle
     from lamella.spec.axes import AxisMeta
+    from lamella.store.documents import Documents
     from lamella.store.stored_group import StoredGroup
     from lamella.types import JSONObject, StoredVersionName
 
@@ -122,7 +123,7 @@ class NGFFNode(Mapping[str, Any]):
         return self.node_path.store_handle
 
     @property
-    def documents(self) -> Any:
+    def documents(self) -> Documents:
         """The groups and arrays of the store; for operations and adapters."""
         return self.node_path.store_handle.documents
 

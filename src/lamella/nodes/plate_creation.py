@@ -315,22 +315,25 @@ def _write(
     groups = {plate.node_path.child(path).path: empty for path in _missing_groups(plate, sorted(rows))}
     documents.put_groups(groups, new=True)  # `_missing_groups` looked
     # Most wells of a plate list the same fields: one object for all of them, which is encoded once.
-    listings: dict[tuple[tuple[str, int], ...], Nodes] = {}
+    listings: dict[tuple[tuple[str, int], ...], JSONObject] = {}
+    inside_of: dict[tuple[tuple[str, int], ...], Nodes] = {}
     for fields in {tuple(images[path]) for path in new_wells}:
         inside = {join(name, key): node for name, _ in fields for key, node in plans[name].nodes.items()}
-        inside[""] = version.dump(plate_edits.add_images(WellGroupMeta(images=[]), fields), {})
-        listings[fields] = inside
+        inside[""] = listings[fields] = version.dump(
+            plate_edits.add_images(WellGroupMeta(images=[]), fields), {}
+        )
+        inside_of[fields] = inside
     above = f"{plate.path}/" if plate.path else ""
     folders: dict[str, Nodes] = {}
     for path, new in images.items():
         if path not in wells and path not in occupied:
-            folders[above + path] = listings[tuple(new)]
+            folders[above + path] = inside_of[tuple(new)]
         else:
             absent = [name for name, _ in new if f"{path}/{name}" not in placed]
             folders.update({f"{above}{path}/{name}": plans[name].nodes for name in absent})
     documents.put_new(folders)
     documents.put_groups(
-        {above + path: listings[tuple(images[path])][""] for path in new_wells if path in occupied}
+        {above + path: listings[tuple(images[path])] for path in new_wells if path in occupied}
     )
 
 
