@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella._version import __version__
 from lamella.arguments import items_of
-from lamella.errors import InvalidArgumentError, StorageError, StoreExistsError, WorkerLostError
+from lamella.errors import InvalidArgumentError, StorageError, WorkerLostError
 from lamella.log import logged
 from lamella.ops.copying.contents import Contents, contents_of
 from lamella.ops.copying.pack import pack
@@ -26,7 +26,7 @@ from lamella.ops.jobs.journal import Journal, LocalFile, StoredObject, line_of
 from lamella.ops.jobs.units import digest
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.rewriting.destination import Destination
-from lamella.ops.rewriting.places import open_source
+from lamella.ops.rewriting.places import already_exists, not_a_store, open_source
 from lamella.store.file_fingerprint import fingerprints_below
 from lamella.store.formats import DOCUMENTS, METADATA_FILES
 from lamella.store.keys import PRIVATE_PREFIX
@@ -247,13 +247,9 @@ def _in_service(target: Storage, job: str, overwrite: bool) -> Iterator[tuple[St
     begun = (target.read(_JOURNAL) or b"").startswith(line_of({"job": job}))
     if not begun and target.exists(""):
         if not overwrite:
-            raise StoreExistsError(
-                f"{target.name} exists already: choose another name, or replace it with --overwrite"
-            )
+            raise already_exists(target.name)
         if not target.has_any(METADATA_FILES) and target.read(_JOURNAL) is None:
-            raise StoreExistsError(
-                f"{target.name} is not replaced, because it is not a Zarr store: choose another name"
-            )
+            raise not_a_store(target.name)
         for name in DOCUMENTS:
             target.delete(name)
         target.delete("")

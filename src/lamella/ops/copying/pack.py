@@ -25,7 +25,7 @@ from lamella.ops.copying.contents import Contents, contents_of
 from lamella.ops.copying.report import CopyReport
 from lamella.ops.copying.selection import part_of
 from lamella.ops.progress import Count, check_progress, reporting
-from lamella.ops.rewriting.places import open_source
+from lamella.ops.rewriting.places import already_exists, make_folder, open_source
 from lamella.spec.versions import detect
 from lamella.store.archives import is_archive_name
 from lamella.store.keys import PRIVATE_PREFIX
@@ -131,7 +131,8 @@ def pack(
                     "of the store."
                 )
         count = Count(report_progress, "bytes", contents.nbytes)
-        with _folder_of(path), ZipWriter(path) as archive:
+        make_folder(os.path.dirname(path))
+        with ZipWriter(path) as archive:
             files, nbytes = _write_all(contents, archive, count)
             archive.finish(comment)
     return CopyReport(location(destination), len(contents.documents), files, nbytes, unseen=contents.unseen)
@@ -154,7 +155,7 @@ def check_archive(path: str, *, overwrite: bool) -> None:
     if not os.path.lexists(path):
         return
     if not overwrite:
-        raise StoreExistsError(f"{path} exists already: choose another name, or replace it with --overwrite")
+        raise already_exists(path)
     if os.path.islink(path) or not os.path.isfile(path):
         raise StoreExistsError(f"{path} is not replaced, because it is no file: choose another name")
 
@@ -175,17 +176,6 @@ def _comment(documents: Documents, path: str) -> bytes:
         return b""
     ome = {"version": version.name, "zipFile": {"centralDirectory": {"jsonFirst": True}}}
     return json.dumps({"ome": ome}, separators=(",", ":")).encode()
-
-
-@contextmanager
-def _folder_of(path: str) -> Iterator[None]:
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"The folder of {path} cannot be created: {error.strerror or error}.", error.errno
-        ) from error
-    yield
 
 
 def _write_all(contents: Contents, archive: ZipWriter, count: Count) -> tuple[int, int]:

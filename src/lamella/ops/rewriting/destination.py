@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lamella.errors import StorageError, WorkerLostError
+from lamella.errors import WorkerLostError
 from lamella.ops.rewriting.places import check_destination
 from lamella.ops.rewriting.workspace import Workspace
 
@@ -64,13 +64,6 @@ class Destination:
         It takes its name when all went well. For the same call it stays after a kill and the errors that are resumed;
         after other errors it goes.
         """
-        parent = os.path.dirname(self.path)
-        try:
-            os.makedirs(parent, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"The folder {parent} cannot be created: {error.strerror or error}.", error.errno
-            ) from error
         work = Workspace(self.path, {"command": self.command}, replaces=False)
         with work.held():
             work.finish_interrupted()

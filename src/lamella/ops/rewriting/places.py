@@ -13,6 +13,7 @@ from lamella.errors import (
     InvalidArgumentError,
     MetadataError,
     ReadOnlyError,
+    StorageError,
     StoreExistsError,
     StoreNotFoundError,
 )
@@ -112,6 +113,28 @@ class Target:
             check_destination(self.path, overwrite=self.overwrite)
 
 
+def make_folder(path: str) -> None:
+    """Create a folder and those above it, where they are not there."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"The folder {path} cannot be created: {error.strerror or error}.", error.errno
+        ) from error
+
+
+def already_exists(name: str) -> StoreExistsError:
+    """Return the error for a destination that is there."""
+    return StoreExistsError(
+        f"{name} exists already: choose another name, or replace it with overwrite=True (--overwrite)"
+    )
+
+
+def not_a_store(name: str) -> StoreExistsError:
+    """Return the error for a destination whose content is not replaced."""
+    return StoreExistsError(f"{name} is not replaced, because it is not a Zarr store: choose another name")
+
+
 def check_destination(path: str, *, overwrite: bool) -> None:
     """Raise if the destination exists and must not be replaced."""
     if not os.path.basename(path):
@@ -124,16 +147,14 @@ def check_destination(path: str, *, overwrite: bool) -> None:
     if not os.path.lexists(path):
         return
     if not overwrite:
-        raise StoreExistsError(
-            f"{path} exists already: choose another name, or replace it with overwrite=True (--overwrite)"
-        )
+        raise already_exists(path)
     if os.path.islink(path):
         raise StoreExistsError(
             f"{path} is not replaced, because it is a symbolic link: use the folder that it leads to"
         )
     empty = os.path.isdir(path) and not os.listdir(path)
     if not empty and not any(os.path.isfile(os.path.join(path, name)) for name in DOCUMENTS):
-        raise StoreExistsError(f"{path} is not replaced, because it is not a Zarr store: choose another name")
+        raise not_a_store(path)
     if ".zarr" not in path:
         raise StoreExistsError(
             f"{path} is not replaced, because its name has no .zarr in it: delete it yourself, or choose another name"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, StoreExistsError
 from lamella.log import log
+from lamella.ops.rewriting.places import make_folder
 from lamella.store import file_system as system
 from lamella.store.keys import PRIVATE_PREFIX, is_private
 from lamella.store.local import LocalStorage
@@ -52,12 +53,7 @@ class Workspace:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Lock the path for all processes during the whole run."""
-        try:
-            os.makedirs(self._parent, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"the folder {self._parent} cannot be made: {error.strerror or error}", error.errno
-            ) from error
+        make_folder(self._parent)
         with LocalStorage(self._parent).lock(f"rewrite-{os.path.basename(self.path)}"):
             try:
                 yield
