@@ -49,7 +49,7 @@ def load_tifffile() -> ModuleType:
 
 
 class _Listener(logging.Filter):
-    """Takes the messages that one thread causes, so that they reach no handler."""
+    """Collects the messages that one thread causes, so that they reach no handler."""
 
     def __init__(self) -> None:
         super().__init__()

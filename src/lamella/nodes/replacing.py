@@ -54,7 +54,7 @@ def put_in_place(
     first: Callable[[JSONObject], JSONObject] | None = None,
     last: Callable[[JSONObject], JSONObject] | None = None,
 ) -> ImagesMeta:
-    """Let an array that is complete take the place of another one of an image; it goes where that fails before.
+    """Put an array that is complete in the place of another one of an image; it is deleted where that fails before.
 
     Parameters
     ----------

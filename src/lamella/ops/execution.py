@@ -171,7 +171,7 @@ def run(
 
 
 def _share(work: Callable[[U], object], units: Iterable[U], count: int) -> None:
-    """Let threads take one unit after the other until all are done.
+    """Run units on threads, one after the other on each, until all are done.
 
     No results are passed on, so this thread sleeps: handing out each unit would need the interpreter's lock as often as
     the threads do, and they would wait for it.

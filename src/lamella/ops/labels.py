@@ -218,7 +218,7 @@ def _picked(transforms: Sequence[TransformationMeta], kept: tuple[int, ...]) -> 
 
 
 def match_levels(position: Position, workers: Workers = THREADS) -> None:
-    """Give each label image of a position as many levels as its image has, computed with "mode" (LB-04).
+    """Create levels of each label image of a position, as many as its image has, computed with "mode" (LB-04).
 
     Damaged label images stay unchanged, with a warning: the image itself is complete.
     """

@@ -352,7 +352,7 @@ class StoredArray:
 
     @contextmanager
     def _locks(self, meta: ArrayMeta, selection: Selection) -> Iterator[bool]:
-        """Hold the files that a write does not fill to their last pixel; say whether there are any.
+        """Lock the files that a write does not fill to their last pixel; yield whether there are any.
 
         Files that it fills need no lock: whoever writes to them at the same time writes to the same pixels.
         """
@@ -431,7 +431,7 @@ class StoredArray:
         return _appended(self.meta.shape, shape, axis, self._where)
 
     def shape_lock(self) -> AbstractContextManager[None]:
-        """Hold the shape: whoever changes it holds this lock from reading the old one to writing the new one."""
+        """Lock the shape: every change of it keeps this lock from reading the old one to writing the new one."""
         return self.documents.storage.lock(join(self.path, "shape"))
 
     def _clear_beyond(self, meta: ArrayMeta, new: Shape) -> None:

@@ -125,7 +125,7 @@ class AtomicFile:
                     self._fd = os.open(self.temporary, _OPEN, 0o666)
 
     def commit(self) -> None:
-        """Take the place of the target, in one step."""
+        """Replace the target, in one step."""
         with self._explained():
             try:
                 if self._fsync:

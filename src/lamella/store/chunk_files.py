@@ -82,7 +82,7 @@ class FolderSource:
         return self._storage.decoded.get((f"{self._storage.root}/{whole}", number), stamp)
 
     def read(self, tasks: Sequence[Task], keeps: bool, decode: Callable[[Sequence[Task]], None]) -> None:
-        """Have all decoded: each file is opened by the thread that needs it first."""
+        """Decode all: each file is opened by the thread that needs it first."""
         del keeps
         decode(tasks)
 

@@ -155,7 +155,7 @@ class ObjectSource:
                     file.put_index(found.parts[0], found.stamp)
 
     def _fetch(self, tasks: Sequence[Task], keeps: bool) -> None:
-        """Have the bytes of a portion, of one content of each object."""
+        """Read the bytes of a portion, of one content of each object."""
         for _ in self._tries():
             try:
                 self._ask(tasks, keeps)
@@ -203,7 +203,7 @@ class ObjectSource:
             return whole.result(), ranges
 
     def load_one(self, file: ChunkObject, number: int) -> None:
-        """Have one chunk, or the whole object where it is asked for whole."""
+        """Read one chunk, or the whole object where it is asked for whole."""
         self._load_indexes([file])
         self._ask([Task(file, number, file.key, [], None)], keeps=False)
 
@@ -256,7 +256,7 @@ class ObjectSource:
             files = changed
 
     def _open_old(self, files: Sequence[FileChange]) -> None:
-        """Have the objects that are changed in part, all at once; once more where an index is damaged."""
+        """Read the objects that are changed in part, all at once; once more where an index is damaged."""
         for file in files:
             file.old = ChunkObject(self, join(self._path, file.key), is_whole=True, uses=1)
         objects = [_object(file.old) for file in files]
@@ -394,7 +394,7 @@ class ChunkObject:
         return True
 
     def put_index(self, data: bytes, stamp: Stamp | None) -> None:
-        """Have the index of the shard."""
+        """Store the index of the shard, which came."""
         form = self._source.coding.index
         assert form is not None
         self.content, self._damage = stamp, None
@@ -408,7 +408,7 @@ class ChunkObject:
             indexes.put(self.path, (*self._kept_as, hash(form)), self._entries)
 
     def put_body(self, found: tuple[bytes, Stamp | None] | None) -> None:
-        """Have the whole object."""
+        """Store the whole object, which came."""
         if found is None:
             self.is_missing = True
             return
@@ -419,7 +419,7 @@ class ChunkObject:
             self.put_index(self._body[-form.size :] if form.at_end else self._body[: form.size], self.content)
 
     def put_chunks(self, numbers: Sequence[int], found: RangesRead | None) -> None:
-        """Have the bytes of some chunks."""
+        """Store the bytes of some chunks, which came."""
         self._is_unchecked = False
         if found is None:
             raise ChangedError(self.key)  # it was there when its index was read

@@ -70,7 +70,7 @@ class Chunks(Protocol):
         """Count one chunk as used."""
 
     def close(self) -> None:
-        """Let go of what is open, whatever is still to be asked for."""
+        """Close what is open, whatever is still to be asked for."""
 
 
 class Task(NamedTuple):
@@ -139,7 +139,7 @@ class ChunkSource(Protocol):
         """Return one chunk that is kept and is still what is stored, where a look is enough to know."""
 
     def read(self, tasks: Sequence[Task], keeps: bool, decode: Callable[[Sequence[Task]], None]) -> None:
-        """Have chunks decoded, all at once or as their bytes come; where something changes meanwhile, once more.
+        """Read chunks and pass them to `decode`, all at once or as their bytes come; again where something changes.
 
         Parameters
         ----------

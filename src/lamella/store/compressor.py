@@ -183,7 +183,7 @@ def _by_name(name: str) -> Compressor:
 
 
 def _settings_of(codec: object) -> Mapping[str, Any]:
-    """Take the settings of a codec object of numcodecs or zarr, which both describe themselves."""
+    """Read the settings of a codec object of numcodecs or zarr, which both describe themselves."""
     if hasattr(codec, "cname"):  # blosc of zarr-python before 3.1.4 cannot describe itself without a typesize
         blosc = {key: getattr(codec, key, None) for key in ("cname", "clevel", "shuffle", "blocksize")}
         return {

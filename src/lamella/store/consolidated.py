@@ -84,7 +84,7 @@ class ConsolidatedCopies:
         self._absent[node] = stamp
 
     def _rewrite(self, node: str, key: str) -> Stamp | None:
-        """Take the copies out of a document, under the lock of its edits; return the stamp of what is there then."""
+        """Remove the copies from a document, under the lock of its edits; return the stamp of what is there then."""
         # Who holds a document waits for those of the groups above it only, so that no two wait for each other.
         below = any(not held or node.startswith(f"{held}/") for held in self._held)
         lock = self._storage.lock if below else self._storage.replacement_lock

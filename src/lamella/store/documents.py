@@ -435,7 +435,7 @@ class Documents:
         return stored_group(data, self.format, lambda: self._parse_group(path, data))
 
     def lock(self, path: str) -> AbstractContextManager[None]:
-        """Hold a group alone for a change of several steps, each of which may be an `edit_group`."""
+        """Lock a group for a change of several steps, each of which may be an `edit_group`."""
         # A name of its own: `edit_group` inside waits for the lock of the document, which must not be this one.
         return self.storage.lock(join(path, "members"))
 
@@ -508,7 +508,7 @@ class Documents:
         self.storage.move(old, new)
 
     def replace(self, path: str, by: str) -> None:
-        """Let the node at `by` take the place of the one at `path`, which goes; see `Storage.replace`.
+        """Put the node at `by` in the place of the one at `path`, which is deleted; see `Storage.replace`.
 
         Raises
         ------

@@ -65,7 +65,7 @@ class FilesEngine:
         self._per_file = 1 if coding.index is None else math.prod(coding.index.chunks)
 
     def system_fault(self, error: Exception) -> OSError | None:
-        """Tell by the type."""
+        """Return an error of the system, by its type."""
         return error if isinstance(error, OSError) else None
 
     # ---- reading --------------------------------------------------------------------------------

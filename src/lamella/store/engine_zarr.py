@@ -134,7 +134,7 @@ class ZarrEngine:
         return {key: value.to_bytes() for key, value in files.items()}
 
     def system_fault(self, error: Exception) -> OSError | None:
-        """Tell by the type: codecs raise whatever their libraries raise, only the store raises errors of the system."""
+        """Return an error of the system, by its type: only the store raises these, codecs raise those of libraries."""
         refused = raised_by_storage(error)
         if refused is not None:
             return refused

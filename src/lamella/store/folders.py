@@ -82,7 +82,7 @@ class Folders:
             self._note(path)
 
     def flush(self, folder: str) -> None:
-        """Have the names in a folder on the disk."""
+        """Flush the names in a folder to the disk."""
         try:
             fsync_path(self._base + folder)
         except OSError as error:

@@ -182,7 +182,7 @@ def _near_cube(core: Shape, itemsize: int) -> Shape:
 
 
 def _shards(core: Shape, chunks: Shape, itemsize: int) -> Shape:
-    """Take as many whole chunks per axis as 256 MiB allow, the last axis first."""
+    """Return as many whole chunks per axis as 256 MiB allow, the last axis first."""
     counts = [1] * len(core)
     size = math.prod(chunks) * itemsize
     for axis in reversed(range(len(core))):

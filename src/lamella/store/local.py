@@ -425,7 +425,7 @@ class LocalStorage(Storage):
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Hold a lock file beside the key, over threads and processes."""
+        """Acquire a lock file beside the key, over threads and processes."""
         self.check_writable(key)
         folder, _, last = check_key(key).rpartition("/")
         self.folders.make(folder)
@@ -447,7 +447,7 @@ class LocalStorage(Storage):
             holder.__exit__(None, None, None)
 
     def replacement_lock(self, key: str) -> AbstractContextManager[object]:
-        """Hold the file itself where the system can: a lock file for each edit would cost as much as the edit."""
+        """Lock the file itself where the system can: a lock file for each edit would cost as much as the edit."""
         self.check_writable(key)
         if sys.platform == "win32":
             return self.lock(key)

@@ -124,13 +124,13 @@ if hasattr(os, "register_at_fork"):
 
 
 def thread_lock(name: str) -> AbstractContextManager[None]:
-    """Hold a name alone among the threads of this process."""
+    """Lock a name among the threads of this process."""
     return _threads.hold(name)
 
 
 @contextmanager
 def file_lock(path: str) -> Iterator[None]:
-    """Hold a lock file alone among all threads and processes; waits for as long as another holds it.
+    """Acquire a lock file among all threads and processes; waits for as long as another holds it.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def file_lock(path: str) -> Iterator[None]:
 
 
 class ReplacementLock:
-    """Hold a file alone for one replacement of it by a rename, without a lock file.
+    """Lock a file for one replacement of it by a rename, without a lock file.
 
     The file itself is locked. Whoever waits for it finds, once the rename is done, that the path names another file,
     and waits for that one: so the lock ends with the rename, and a section of several steps needs `file_lock`.

@@ -37,7 +37,7 @@ class Wanted:
         return cls(selection, block, result)
 
     def finish(self) -> None:
-        """Have the values in the result."""
+        """Copy the values into the result, where they were read beside it."""
         if not np.may_share_memory(self.block, self.result):
             np.copyto(self.result, self.selection.finish(self.block))
 

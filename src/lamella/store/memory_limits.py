@@ -105,7 +105,7 @@ def check_files(meta: ArrayMeta, where: str) -> None:
 
 
 def binary_size(size: int) -> str:
-    """Give a number of bytes as text.
+    """Return a number of bytes as text.
 
     >>> binary_size(1536), binary_size(3 << 60)
     ('1.5 KiB', '3 EiB')

@@ -138,7 +138,7 @@ class PathGuard:
             return False  # it can be entered and not listed: nothing tells
 
     def describe_alias(self, path: str) -> str:
-        """Say what an alias is called."""
+        """Return what an alias is called, for messages."""
         above, _, name = path.rpartition("/")
         folded = _folded(name)
         names = [other for other in os.listdir(self.base + above) if _folded(other) == folded]

@@ -100,7 +100,7 @@ def _empty(path: str) -> None:
 
 
 def _put_back(path: str, aside: str, before: Counter[str], error: OSError) -> OSError:
-    """Give what remains its name again, and return the error that says what is gone."""
+    """Rename what remains back, and return the error that says what is gone."""
     if not os.path.lexists(aside):
         return error
     left = Counter(dict(_count(aside)))

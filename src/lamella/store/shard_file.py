@@ -33,7 +33,7 @@ class File(Protocol):
         """Write bytes at a place."""
 
     def commit(self) -> None:
-        """Have the file take its place."""
+        """Move the file into its place."""
 
     def discard(self) -> None:
         """Remove it."""

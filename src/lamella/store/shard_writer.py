@@ -227,7 +227,7 @@ class ShardWriter:
             )
 
     def rest(self) -> None:
-        """Give back the open file until the next `put`, for those who keep many writers; not while a `put` runs."""
+        """Close the file until the next `put`, for callers with many writers; not while a `put` runs."""
         self._sink.rest()
 
     def abort(self) -> None:

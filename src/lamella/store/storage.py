@@ -332,7 +332,7 @@ class Storage(ABC):
         """
 
     def replace(self, path: str, by: str) -> None:
-        """Let what is at `by` take the place of the folder at `path`, which goes.
+        """Put what is at `by` in the place of the folder at `path`, which is deleted.
 
         In a local store on Linux the two exchange their names: a kill leaves the old or the new one there, and maybe
         the other one at `by`. Elsewhere the old one goes first, its documents before all else, so that what a kill
@@ -366,10 +366,10 @@ class Storage(ABC):
 
     @abstractmethod
     def lock(self, key: str) -> AbstractContextManager[None]:
-        """Hold a key alone: over threads always, over processes where `locks_processes`."""
+        """Lock a key: over threads always, over processes where `locks_processes`."""
 
     def replacement_lock(self, key: str) -> AbstractContextManager[object]:
-        """Hold a key alone from a fresh read to one `write` of it; `lock` is for sections of several steps."""
+        """Lock a key from a fresh read to one `write` of it; `lock` is for sections of several steps."""
         return self.lock(key)
 
     def swap(self, key: str, old: bytes, new: bytes, before_write: Callable[[], object]) -> bool:

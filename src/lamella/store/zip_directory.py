@@ -152,7 +152,7 @@ def read_directory(read: Callable[[int, int], bytes], name: str) -> Directory:
 
 
 class _Refusal:
-    """Makes the errors that refuse one archive."""
+    """Builds the errors that refuse one archive."""
 
     def __init__(self, name: str) -> None:
         self._name = name

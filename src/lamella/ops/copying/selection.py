@@ -100,7 +100,7 @@ def part_of(
 
 
 class _Choice:
-    """Makes a `Part` of one store."""
+    """Builds a `Part` of one store."""
 
     def __init__(self, documents: Documents) -> None:
         self.part = Part()

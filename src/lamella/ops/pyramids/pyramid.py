@@ -315,7 +315,7 @@ def _level_0(position: Position) -> ImageArray:
 
 
 def _match_labels(position: Position, workers: Workers) -> None:
-    """Give the position's label images as many levels as its image has (LB-04)."""
+    """Create levels of the position's label images, as many as its image has (LB-04)."""
     from lamella.nodes.labels import LabelImage
     from lamella.ops.labels import match_levels
 

@@ -328,7 +328,7 @@ class ArrayFrames:
             self._held = True
 
     def release(self) -> None:
-        """Let the array grow again."""
+        """Allow the array to grow again, and show what was written meanwhile."""
         with self._documents:
             self._held = False
         self.publish()
