@@ -8,10 +8,10 @@ The front door is `open_ome_zarr`, which returns the node at a path:
 - `Collection` for the images of one file, as bioformats2raw writes them,
 - `ImageArray` (`TiledImageArray`) for the pixels of one level.
 
-`validate` says what is wrong with a store, and `repair` mends what can be mended without guessing. `upgrade` gives a
-store in another version, `rechunk` in other chunks, and `convert` makes one of TIFF files. `status` says what is
-written, `verify` reads all of it, and `checksum` makes a manifest. `copy_store` copies a store or a part of it to any
-place, `pack` into one file, `unpack` out of it.
+`validate` checks a store against the specification, and `repair` fixes what needs no guess. `upgrade` converts a store
+to another version, `rechunk` to other chunks, and `convert` makes a store of TIFF files. `status` reports which pixels
+are written, `verify` decodes all of them, and `checksum` writes a manifest. `copy_store` copies a store or a part of it
+to any place, `pack` into one file, `unpack` out of it.
 
 Public are the names of this module, those of ``lamella.models`` (metadata models), ``lamella.errors`` and
 ``lamella.torch`` (crops for PyTorch), and the command line. All other modules are internal, whatever their names: do

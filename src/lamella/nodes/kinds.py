@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
+from lamella.nodes.parts import stored_ome
 from lamella.spec.coordinate_systems import SceneMeta
 
 if TYPE_CHECKING:
@@ -59,10 +60,9 @@ def is_row_of_plate(place: NodePath) -> bool:
 
     A row has no metadata of its own, so only the plate can say.
     """
-    documents, version = place.store_handle.documents, place.store_handle.version
-    if documents.kind(place.parent.path) != "group":
+    if place.store_handle.documents.kind(place.parent.path) != "group":
         return False
-    plate = version.ome(documents.group(place.parent.path)).get("plate")
+    plate = stored_ome(place.parent).get("plate")
     rows = plate.get("rows") if isinstance(plate, dict) else None
     name = place.path.rpartition("/")[2]
     return isinstance(rows, list) and any(
@@ -85,20 +85,17 @@ def open_member(parent: NGFFNode, key: str) -> NGFFNode | ImageArray:
         raise parent.missing_error(key)
     if kind == "array":
         return array_at(place)
-    ome = place.store_handle.version.ome(documents.group(place.path))
-    return (node_class(ome, place) or NGFFNode)(place)
+    return (node_class(stored_ome(place), place) or NGFFNode)(place)
 
 
 def array_at(place: NodePath) -> ImageArray:
     """Return the array at a place, with the axes of the image that lists it."""
     from lamella.nodes.position import Position
 
-    documents, version = place.store_handle.documents, place.store_handle.version
+    documents = place.store_handle.documents
     group, dataset = place.parent, place.path.rpartition("/")[2]
     while True:
-        if documents.kind(group.path) == "group" and "multiscales" in version.ome(
-            documents.group(group.path)
-        ):
+        if documents.kind(group.path) == "group" and "multiscales" in stored_ome(group):
             position = Position(group)
             return ImageArray(place, position.axes if dataset in position.dataset_paths else None)
         if not group.path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from lamella.errors import InvalidArgumentError, MetadataError, short_repr
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
-from lamella.nodes.parts import read_part
+from lamella.nodes.parts import read_part, stored_ome
 from lamella.nodes.position import Position
 from lamella.nodes.reporting import check_document
 from lamella.spec.labels import ImageLabelMeta, LabelsMeta
@@ -256,7 +256,7 @@ class Labels(NGFFNode):
 
     def _is_label_image(self, name: str) -> bool:
         try:
-            ome = self.store_handle.version.ome(self.documents.group(self.node_path.child(name).path))
+            ome = stored_ome(self.node_path.child(name))
         except MetadataError:
             return False
         return "multiscales" in ome

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
 from lamella.nodes.labels import LabelImage, Labels
+from lamella.nodes.parts import stored_ome
 from lamella.nodes.reporting import facts_of
 from lamella.nodes.store_handle import NodePath
 from lamella.spec import edits
@@ -113,8 +114,7 @@ def broken_labels(position: Position, levels: int) -> Finding | None:
 
 def _levels_of(image: NodePath) -> int:
     """Return how many levels an image lists."""
-    ome = image.store_handle.version.ome(image.store_handle.documents.group(image.path))
-    entries = ome.get("multiscales")
+    entries = stored_ome(image).get("multiscales")
     first = entries[0] if isinstance(entries, list) and entries else None
     listed = first.get("datasets") if isinstance(first, dict) else None
     return len(listed) if isinstance(listed, list) else 0

@@ -12,6 +12,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError, check_options
+from lamella.nodes.parts import stored_ome
 from lamella.nodes.store_handle import NodePath, join
 from lamella.store.keys import is_document_name, is_private
 
@@ -196,7 +197,7 @@ class NGFFNode(Mapping[str, Any]):
         A plain dictionary as it is stored now; what is assigned to it is not saved. To change metadata, use the
         methods of the node, or :attr:`metadata` and :meth:`dump_meta`, or :attr:`zattrs`.
         """
-        return dict(self.store_handle.version.ome(self.documents.group(self.path)))
+        return dict(stored_ome(self.node_path))
 
     @property
     def channel_names(self) -> list[str]:

@@ -31,10 +31,29 @@ def read_part(place: NodePath, kind: type[M], attributes: JSONObject) -> M | Non
         raise unreadable(place, fault) from fault
 
 
+def ome_of(place: NodePath, attributes: JSONObject) -> JSONObject:
+    """Return the OME part of the attributes of the group at a place.
+
+    Raises
+    ------
+    MetadataError
+        It is no object: with the place.
+    """
+    try:
+        return place.store_handle.version.ome(attributes)
+    except MetadataError as fault:
+        raise unreadable(place, fault) from fault
+
+
+def stored_ome(place: NodePath) -> JSONObject:
+    """Read the OME part of the group at a place."""
+    return ome_of(place, place.store_handle.documents.group(place.path))
+
+
 def unreadable(place: object, fault: MetadataError) -> MetadataError:
     """Return the error of a part of a document as the error of the node at a place."""
     text = str(fault).rstrip(".")
     return MetadataError(
-        f"The metadata of {place} cannot be used: {text}. lamella.validate() lists all that is wrong, repair() mends "
-        "what can be mended without guessing."
+        f"The metadata of {place} cannot be used: {text}. lamella.validate() lists all that is wrong, repair() fixes "
+        "what can be fixed without guessing."
     )

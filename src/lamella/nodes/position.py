@@ -13,7 +13,7 @@ from lamella.errors import InvalidArgumentError, InvalidNameError, MetadataError
 from lamella.nodes.metadata_document import MetadataDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
-from lamella.nodes.parts import read_part, unreadable
+from lamella.nodes.parts import ome_of, read_part, unreadable
 from lamella.nodes.position_arrays import PositionArrays
 from lamella.nodes.position_metadata import PositionMetadata
 from lamella.nodes.position_operations import PositionOperations
@@ -125,7 +125,7 @@ class Position(
         MetadataError
             There are arrays with pixels.
         """
-        if is_pending(attributes) or "multiscales" in self.store_handle.version.ome(attributes):
+        if is_pending(attributes) or "multiscales" in ome_of(self.node_path, attributes):
             return
         if self.documents.storage.can_list:
             names = [name for name in self.array_keys() if not self.is_unwritten(name)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lamella.errors import LamellaError
 from lamella.nodes.metadata_document import MetadataDocument
 from lamella.nodes.model_node import ModelNode
-from lamella.nodes.parts import read_part
+from lamella.nodes.parts import read_part, stored_ome
 from lamella.nodes.position import Position
 from lamella.spec.coordinate_systems import SceneMeta
 
@@ -111,7 +111,7 @@ class Scene(ModelNode[SceneMeta]):
         try:
             if self.documents.kind(place.path) is None:
                 return True
-            ome = self.store_handle.version.ome(self.documents.group(place.path))
+            ome = stored_ome(place)
         except LamellaError:
             return True
         return "multiscales" in ome

@@ -13,7 +13,7 @@ from lamella.nodes.ahead import members_ahead
 from lamella.nodes.metadata_document import MetadataDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.node import NGFFNode
-from lamella.nodes.parts import read_part
+from lamella.nodes.parts import ome_of, read_part, stored_ome
 from lamella.nodes.position import Position
 from lamella.nodes.reporting import report
 from lamella.nodes.store_handle import NodePath, StoreHandle, join
@@ -76,16 +76,13 @@ class Well(ModelNode[WellGroupMeta]):
 
     def _found(self) -> list[str]:
         """Return the images in the group of a well whose document lists none."""
-        documents, version = self.documents, self.store_handle.version
-        if not documents.storage.can_list:
+        if not self.documents.storage.can_list:
             return []
-        names = self.group_keys()
-        groups = {name: documents.group(self.node_path.child(name).path) for name in names}
-        return [name for name in names if "multiscales" in version.ome(groups[name])]
+        return [name for name in self.group_keys() if "multiscales" in stored_ome(self.node_path.child(name))]
 
     def _check(self, stored: StoredGroup) -> None:
         super()._check(stored)
-        if "well" not in self.store_handle.version.ome(stored.attributes):
+        if "well" not in ome_of(self.node_path, stored.attributes):
             images = [image.path for image in self.document.last_view.images]
             if images:
                 found = f"the group has no well metadata, and holds the images {describe(images)}"
@@ -93,7 +90,7 @@ class Well(ModelNode[WellGroupMeta]):
 
     def _look(self, stored: StoredGroup) -> WellGroupMeta:
         """Return what `_load` would for looking only: one model for all wells of the same document."""
-        if "well" not in self.store_handle.version.ome(stored.attributes):
+        if "well" not in ome_of(self.node_path, stored.attributes):
             return self._load(stored.attributes)  # what is in the group differs between wells
         key = (WellGroupMeta, self.store_handle.version.name)
         return stored.made(key, lambda: self._load(stored.attributes))
@@ -299,9 +296,7 @@ def plate_above(place: NodePath, levels: int) -> Plate | None:
             return None
         place = place.parent
     documents = place.store_handle.documents
-    if documents.kind(place.path) != "group" or "plate" not in place.store_handle.version.ome(
-        documents.group(place.path)
-    ):
+    if documents.kind(place.path) != "group" or "plate" not in stored_ome(place):
         return None
     return Plate(place)
 
@@ -325,7 +320,7 @@ def _plate_outside(place: NodePath, levels: int) -> Plate | None:
         ),
         "",
     )
-    if "plate" not in outside.store_handle.version.ome(documents.group("")):
+    if "plate" not in stored_ome(outside):
         return None
     plate = Plate(outside)
     return plate if path_in_plate(place) in plate._well_paths() else None
