@@ -3,5 +3,5 @@
 ``open_ome_zarr`` is the front door. A node keeps nothing open: it reads its own document when first asked and
 again when somebody else has changed it. Operations on pixels and on many nodes live in :mod:`lamella.ops`.
 
-Layer: nodes. Imports store and spec.
+Imports store and spec.
 """

@@ -2,8 +2,6 @@
 
 A walk over a plate waits for its wells, then for their fields and the arrays of these, and so on for the next wells:
 the metadata name what comes next. In a local folder, and in a store that is open for writing, nothing is read ahead.
-
-Layer: nodes.
 """
 
 from __future__ import annotations

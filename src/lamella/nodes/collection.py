@@ -1,6 +1,6 @@
 """A collection: several images in one store, as bioformats2raw writes them.
 
-Layer: nodes. Rules BF-01 to BF-07.
+Rules BF-01 to BF-07.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Only metadata documents are read, never pixels. A plate is described by its own document, its first well and its first
 field, whatever the size of the plate; positions are listed on demand.
 
-Layer: nodes. `lamella info` (:mod:`lamella.cli.info`) prints descriptions, :mod:`lamella.nodes.html` shows those of
+`lamella info` (:mod:`lamella.cli.info`) prints descriptions, :mod:`lamella.nodes.html` shows those of
 images, and :meth:`lamella.Plate.table` lists those of fields. The command documents each attribute, a key of its
 JSON.
 """

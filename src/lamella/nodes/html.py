@@ -1,8 +1,6 @@
 """Nodes as notebooks show them: a plate map with field counts; levels, axes, channels and labels.
 
 Every text that comes from a store is escaped. Never raises: what is damaged is said.
-
-Layer: nodes.
 """
 
 from __future__ import annotations

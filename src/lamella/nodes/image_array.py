@@ -1,6 +1,6 @@
 """One array of an image: numpy-style reads and writes of the pixels.
 
-Layer: nodes. The pixels themselves are moved by :mod:`lamella.store.arrays`.
+The pixels themselves are moved by :mod:`lamella.store.arrays`.
 """
 
 from __future__ import annotations

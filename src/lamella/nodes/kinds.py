@@ -1,7 +1,4 @@
-"""Which class a stored node is: decided by what its document says, never by its name.
-
-Layer: nodes.
-"""
+"""Which class a stored node is: decided by what its document says, never by its name."""
 
 from __future__ import annotations
 

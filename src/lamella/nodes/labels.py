@@ -1,6 +1,6 @@
 """Label images: what was segmented in an image, one integer per object.
 
-Layer: nodes. What creates and reduces label images is in :mod:`lamella.ops.labels`.
+What creates and reduces label images is in :mod:`lamella.ops.labels`.
 """
 
 from __future__ import annotations

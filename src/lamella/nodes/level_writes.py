@@ -6,7 +6,7 @@ writer leaves all lower levels stale, and a closed one records the stale regions
 count as stale until they are written: the document lists their unwritten regions, which are removed when the level is
 full or the store is closed.
 
-Layer: nodes. The record is described in :mod:`lamella.spec.stale_levels`; :mod:`lamella.ops.pyramids.update` updates
+The record is described in :mod:`lamella.spec.stale_levels`; :mod:`lamella.ops.pyramids.update` updates
 the levels.
 """
 

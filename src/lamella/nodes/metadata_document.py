@@ -2,8 +2,6 @@
 
 The documents of a plate are nearly equal, and most nodes are only read, or get the same first array. So nodes with
 equal content share one model for reading, and a node gets its own model as soon as somebody may change it.
-
-Layer: nodes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What is said of a member that is not there: which there are where the path ends, and the nearest name.
 
-Layer: nodes. Looks at more of the store than the lookup did, since only errors come here.
+Looks at more of the store than the lookup did, since only errors come here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What nodes with a metadata model of their own have in common: the live model, and saving it.
-
-Layer: nodes.
-"""
+"""What nodes with a metadata model of their own have in common: the live model, and saving it."""
 
 from __future__ import annotations
 

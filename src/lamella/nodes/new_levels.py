@@ -1,6 +1,6 @@
 """Whether a new array can be listed as a level of its image: an image, and the labels of it, stay what they were.
 
-Layer: nodes. The rules are in :mod:`lamella.spec.rules`.
+The rules are in :mod:`lamella.spec.rules`.
 """
 
 from __future__ import annotations

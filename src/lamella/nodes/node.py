@@ -1,7 +1,4 @@
-"""The base of all nodes: a group of a store, with a Mapping face.
-
-Layer: nodes.
-"""
+"""The base of all nodes: a group of a store, with a Mapping face."""
 
 from __future__ import annotations
 

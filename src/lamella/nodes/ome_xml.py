@@ -4,7 +4,7 @@ What OME-NGFF leaves open in an image is taken from there, with a warning that s
 the names of channels without an omero block, and the sizes of axes that have scale 1 and no unit. What the metadata of
 the image say is never replaced. An edit of such an image writes what was taken into its document.
 
-Layer: nodes. The XML is parsed by :mod:`lamella.spec.ome_xml`.
+The XML is parsed by :mod:`lamella.spec.ome_xml`.
 """
 
 from __future__ import annotations

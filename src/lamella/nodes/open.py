@@ -2,8 +2,6 @@
 
 The work is done in :mod:`lamella.nodes.opening`, which loads with the first call. The two libraries that every store
 needs, numpy and pydantic, load with the door: they take most of the time, and whoever imports it is about to open one.
-
-Layer: nodes.
 """
 
 from __future__ import annotations

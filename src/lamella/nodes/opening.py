@@ -2,7 +2,7 @@
 
 Every argument is checked, and the target looked at, before anything is touched.
 
-Layer: nodes. Called by :mod:`lamella.nodes.open`.
+Called by :mod:`lamella.nodes.open`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Parts of documents as models, with errors that name the node.
 
-Layer: nodes. What a part is, is in :mod:`lamella.spec.versions`.
+What a part is, is in :mod:`lamella.spec.versions`.
 """
 
 from __future__ import annotations

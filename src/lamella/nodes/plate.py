@@ -1,6 +1,6 @@
 """A plate: rows of wells of positions.
 
-Layer: nodes. What creates and renames members is in :mod:`plate_wells`.
+What creates and renames members is in :mod:`plate_wells`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Arrays of many positions at once: planned whole, checked once, and written with the documents that list them.
 
-Layer: nodes. What fits one position is checked by :mod:`position_arrays`; :mod:`plate_creation` writes new positions.
+What fits one position is checked by :mod:`position_arrays`; :mod:`plate_creation` writes new positions.
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 Positions are written first, then the wells that list them, then the plate that lists the wells: a kill at any instant
 leaves a plate whose every entry exists. The plate document is merged under its lock, so processes that create
 positions in one plate at the same time lose nothing.
-
-Layer: nodes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Operations on a whole plate, each a call of one function of :mod:`lamella.ops` or :mod:`lamella.adapters`.
-
-Layer: nodes.
-"""
+"""Operations on a whole plate, each a call of one function of :mod:`lamella.ops` or :mod:`lamella.adapters`."""
 
 from __future__ import annotations
 

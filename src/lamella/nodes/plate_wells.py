@@ -1,6 +1,6 @@
 """Creation and renaming of the wells and positions of a plate.
 
-Layer: nodes. What is written, and in which order, is in :mod:`plate_creation` and :mod:`lamella.ops.plates.members`.
+What is written, and in which order, is in :mod:`plate_creation` and :mod:`lamella.ops.plates.members`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A position (field of view): the group that holds one multiscale image.
 
-Layer: nodes. Here is what a position is and what it holds; :mod:`position_metadata` edits channels and transformations,
+Here is what a position is and what it holds; :mod:`position_metadata` edits channels and transformations,
 :mod:`position_arrays` creates arrays, :mod:`position_operations` calls the operations.
 """
 

@@ -1,6 +1,6 @@
 """Creation of the arrays of a position.
 
-Layer: nodes. Layout of chunks and shards is the store's; this module checks that an array fits the image.
+Layout of chunks and shards is the store's; this module checks that an array fits the image.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The metadata of a position: channels and transformations, each change one atomic write of its document.
 
-Layer: nodes. The edits themselves are pure functions in :mod:`lamella.spec`.
+The edits themselves are pure functions in :mod:`lamella.spec`.
 """
 
 from __future__ import annotations

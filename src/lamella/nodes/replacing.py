@@ -3,8 +3,6 @@
 The document of the image says first which array goes, which one comes, and what the document says then; then the new
 one takes the place of the old one (:meth:`lamella.store.storage.Storage.replace`), then the document is written. Where
 that was cut short, every reader looks which of the two is there, and the next writer ends it.
-
-Layer: nodes.
 """
 
 from __future__ import annotations

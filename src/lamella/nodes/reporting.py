@@ -2,7 +2,7 @@
 
 The rules run once for each distinct content of a document; every handle that reads it looks up what was found.
 
-Layer: nodes. The rules are in :mod:`lamella.spec.rules`.
+The rules are in :mod:`lamella.spec.rules`.
 """
 
 from __future__ import annotations

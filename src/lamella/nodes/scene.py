@@ -1,6 +1,6 @@
 """A scene: images, and where each of them lies in a common coordinate system (OME-NGFF 0.6).
 
-Layer: nodes. Systems and transformations are composed by :class:`lamella.models.CoordinateGraph`.
+Systems and transformations are composed by :class:`lamella.models.CoordinateGraph`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The state that all nodes of one opened store share.
-
-Layer: nodes.
-"""
+"""The state that all nodes of one opened store share."""
 
 from __future__ import annotations
 

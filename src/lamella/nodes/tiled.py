@@ -1,8 +1,6 @@
 """Tiled images: one array whose chunks are the tiles of a grid.
 
 The specification has no tiled layout: such a store is an ordinary image, opened with ``layout="tiled"``.
-
-Layer: nodes.
 """
 
 from __future__ import annotations

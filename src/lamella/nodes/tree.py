@@ -1,7 +1,4 @@
-"""The hierarchy below a node as text.
-
-Layer: nodes.
-"""
+"""The hierarchy below a node as text."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Marks on arrays that a call could not write to its end: set by writes of lazy sources, removed by whole ones.
-
-Layer: nodes.
-"""
+"""Marks on arrays that a call could not write to its end: set by writes of lazy sources, removed by whole ones."""
 
 from __future__ import annotations
 

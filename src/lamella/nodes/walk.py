@@ -1,8 +1,6 @@
 """Walking the fields of a plate, row, well or collection without stopping at damage.
 
 Nothing is changed and no pixel is read.
-
-Layer: nodes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Rows and wells of a plate.
-
-Layer: nodes.
-"""
+"""Rows and wells of a plate."""
 
 from __future__ import annotations
 

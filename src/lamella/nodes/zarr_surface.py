@@ -2,8 +2,6 @@
 
 Selections read and write by lamella's engines, with its checks and errors; facts come from zarr-python's array, opened
 when one is asked for. Names of a newer zarr-python than this module knows are passed on to that array.
-
-Layer: nodes.
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 zarr-python's own objects write the attributes and the shape they read when they were made, and so undo what was changed
 meanwhile. The attributes here read and change the stored document; what zarr-python itself writes goes through a store
 that merges it (:mod:`lamella.store.merging_store`). Loaded on first use, since it needs zarr-python.
-
-Layer: nodes.
 """
 
 from __future__ import annotations

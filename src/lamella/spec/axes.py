@@ -1,7 +1,4 @@
-"""Models of axes, and how to find an axis: by type, then by lower-cased name.
-
-Layer: spec.
-"""
+"""Models of axes, and how to find an axis: by type, then by lower-cased name."""
 
 from __future__ import annotations
 

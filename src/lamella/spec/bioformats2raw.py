@@ -1,7 +1,4 @@
-"""Model of the transitional bioformats2raw layout (rules BF-01 to BF-07).
-
-Layer: spec.
-"""
+"""Model of the transitional bioformats2raw layout (rules BF-01 to BF-07)."""
 
 from __future__ import annotations
 

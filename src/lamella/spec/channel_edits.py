@@ -1,8 +1,6 @@
 """Edits of the channels of an image: pure functions that return a new model and never change their argument.
 
 Import them from ``lamella.spec.edits``, beside the other edits of an image.
-
-Layer: spec.
 """
 
 from __future__ import annotations

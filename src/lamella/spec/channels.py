@@ -1,7 +1,4 @@
-"""Display of a channel: a colour from its name, and the omero entry of a new channel.
-
-Layer: spec.
-"""
+"""Display of a channel: a colour from its name, and the omero entry of a new channel."""
 
 from __future__ import annotations
 

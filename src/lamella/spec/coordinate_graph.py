@@ -2,8 +2,6 @@
 
 Its vertices are coordinate systems and arrays. Transformations are its edges, in both directions if they can be
 inverted.
-
-Layer: spec.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """Models of coordinate systems: those of a scene, and the additional ones of an image (0.6).
 
 ``lamella.spec.coordinate_graph`` finds transformations between systems.
-
-Layer: spec.
 """
 
 from functools import cache

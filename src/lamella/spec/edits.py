@@ -2,8 +2,6 @@
 
 They edit the first multiscales entry (RD-05). ``lamella.spec.geometry`` computes the numbers; the edits of channels in
 ``lamella.spec.channel_edits`` are exported here; the store saves the result.
-
-Layer: spec.
 """
 
 from __future__ import annotations

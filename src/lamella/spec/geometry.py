@@ -2,8 +2,6 @@
 
 Vectors have one number per axis, in axis order and in the unit of each axis. Pixel (0, 0, ...) has its centre at the
 translation. ``lamella.spec.edits`` changes the metadata of an image.
-
-Layer: spec.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Models of an image: its levels, its axes, its display block (rules MS-01 to MS-10).
-
-Layer: spec.
-"""
+"""Models of an image: its levels, its axes, its display block (rules MS-01 to MS-10)."""
 
 from typing import Any
 

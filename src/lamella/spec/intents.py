@@ -11,7 +11,7 @@ follow::
 
     "lamella": {"replacing": {"name": "0", "by": ".lamella-...new", "token": "...", "after": {"multiscales": [...]}}}
 
-Layer: spec. Pure functions on attributes.
+Pure functions on attributes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A colour for every label id: `set_colors()` writes them, and previews use them for labels without colours.
 
-Layer: spec. Arithmetic on integers.
+Arithmetic on integers.
 """
 
 from __future__ import annotations

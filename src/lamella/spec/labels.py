@@ -1,7 +1,4 @@
-"""Models of label images (rules LB-01 to LB-15).
-
-Layer: spec.
-"""
+"""Models of label images (rules LB-01 to LB-15)."""
 
 from __future__ import annotations
 

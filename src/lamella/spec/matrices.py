@@ -1,8 +1,6 @@
 """Small matrices as lists of rows: products, inverses, and whether one is a rotation.
 
 An affine matrix has M rows of N + 1 numbers: the linear part, and the translation last (CT-32).
-
-Layer: spec.
 """
 
 from __future__ import annotations

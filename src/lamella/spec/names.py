@@ -1,7 +1,4 @@
-"""Names of rows, columns and fields: which are valid, and which collide.
-
-Layer: spec.
-"""
+"""Names of rows, columns and fields: which are valid, and which collide."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The description of one image in OME-XML: facts that OME-NGFF cannot store, or that a writer left out of it.
 
-Layer: spec. :mod:`lamella.spec.ome_xml` parses the XML, and :mod:`lamella.nodes.ome_xml` finds it.
+:mod:`lamella.spec.ome_xml` parses the XML, and :mod:`lamella.nodes.ome_xml` finds it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Files of strangers are checked while they are parsed: a document type declaration (entities that expand without bound,
 or that name other files) and elements nested hundreds deep are refused.
 
-Layer: spec. :mod:`lamella.nodes.ome_xml` finds the file in a store, :mod:`lamella.adapters.tiff_ome` in a TIFF.
+:mod:`lamella.nodes.ome_xml` finds the file in a store, :mod:`lamella.adapters.tiff_ome` in a TIFF.
 """
 
 from __future__ import annotations

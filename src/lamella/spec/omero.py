@@ -1,8 +1,6 @@
 """Models of the transitional ``omero`` block: channel names, colours, contrast (rules OM-01 to OM-04).
 
 ``lamella.spec.channels`` chooses the colour of a channel.
-
-Layer: spec.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """Models of plates and wells (rules PL-01 to PL-13, WL-01 to WL-04).
 
 ``lamella.spec.plate_edits`` changes them so that they stay valid.
-
-Layer: spec.
 """
 
 from __future__ import annotations

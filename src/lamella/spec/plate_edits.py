@@ -2,8 +2,6 @@
 
 Every result is valid (PL-01 to PL-13, WL-01 to WL-04) where it holds a well or an image at all: the
 specification has no empty plate. Indices are always those of the row and column that a well's path names.
-
-Layer: spec.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The rows and columns of a plate: finding one by name, adding one, keeping wells in step with them.
-
-Layer: spec.
-"""
+"""The rows and columns of a plate: finding one by name, adding one, keeping wells in step with them."""
 
 from __future__ import annotations
 

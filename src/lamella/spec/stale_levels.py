@@ -17,7 +17,7 @@ readers ignore::
 ``unwritten``
     Levels that were created empty, with their unwritten regions in their own voxels.
 
-Layer: spec. Pure functions on attributes.
+Pure functions on attributes.
 """
 
 from __future__ import annotations

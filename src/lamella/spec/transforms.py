@@ -1,8 +1,6 @@
 """Models of coordinate transformations in datasets and multiscales.
 
 ``lamella.spec.geometry`` composes them.
-
-Layer: spec.
 """
 
 from __future__ import annotations

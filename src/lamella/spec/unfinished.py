@@ -6,7 +6,7 @@ A lazy source is written block by block. If one of its blocks is refused, others
 
 `status` and readers report the region until all of it is written.
 
-Layer: spec. Pure functions on attributes.
+Pure functions on attributes.
 """
 
 from __future__ import annotations

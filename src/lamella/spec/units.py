@@ -1,8 +1,6 @@
 """Units of length and time: from any spelling in files to the UDUNITS-2 name that OME-NGFF requires.
 
 The only table of synonyms of units; readers of TIFF, OME-XML and xarray, and ``repair``, use it.
-
-Layer: spec.
 """
 
 from __future__ import annotations

@@ -5,5 +5,5 @@ groups and arrays as JSON documents. ``array_meta``, ``compressor``, ``layout``:
 ``arrays``, ``selection``, ``engine``, ``engine_files``, ``engine_zarr``, ``coding``: the pixels.
 Nothing here knows OME-NGFF.
 
-Layer: store. Imports errors and types.
+Imports errors and types.
 """

@@ -1,8 +1,6 @@
 """Where a store of zarr-python is: its URL for messages, the name of what it holds, and the key of its locks.
 
 Knows the stores of zarr-python, fsspec and obstore by their attributes, so that none of them is imported.
-
-Layer: store. Does no I/O.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Which paths and URLs name a ZIP archive, or a folder in one.
-
-Layer: store.
-"""
+"""Which paths and URLs name a ZIP archive, or a folder in one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Descriptions of new arrays, from what a caller asks for. Nothing is written.
-
-Layer: store.
-"""
+"""Descriptions of new arrays, from what a caller asks for. Nothing is written."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 An array's shape and its attributes are changed by different callers: `resize` and `append` change the one, users the
 other. In Zarr v3 both are in one document; in Zarr v2 each has a document, and an edit writes only the one it changes.
-
-Layer: store.
 """
 
 from __future__ import annotations

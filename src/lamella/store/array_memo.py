@@ -3,8 +3,6 @@
 Thousands of positions have arrays of one shape, dtype and layout. Checking, parsing and encoding their description once
 instead of each time is most of what creating and walking a plate costs beside the file system. Descriptions are frozen,
 so that handles may share them.
-
-Layer: store.
 """
 
 from __future__ import annotations

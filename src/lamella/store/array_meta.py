@@ -2,8 +2,6 @@
 
 The value, its arithmetic (chunk grid, chunk keys), and the check of what a caller asks for a new array. The
 JSON of either format is in ``format_v2`` and ``format_v3``.
-
-Layer: store.
 """
 
 from __future__ import annotations

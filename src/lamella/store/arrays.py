@@ -3,8 +3,6 @@
 Keeps the promises that no engine keeps alone: a file that a write covers whole is replaced without being read, writers
 of different parts of one file wait for each other, and a handle notices when another process changed the array. What
 moves pixels is imported when pixels are moved: plates are made and walked without.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What numpy's item assignment does with data: cast, broadcast, and let the last value of a place win.
-
-Layer: store.
-"""
+"""What numpy's item assignment does with data: cast, broadcast, and let the last value of a place win."""
 
 from __future__ import annotations
 

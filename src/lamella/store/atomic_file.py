@@ -2,8 +2,6 @@
 
 Until `AtomicFile.commit` it has a temporary name that readers never list and that a sweep removes when its process is
 dead. Knows nothing of chunks or shards.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@ numcodecs hands c-blosc a pointer without a length, so that a truncated chunk is
 memory: an error, or wrong pixels. TensorStore checks; this does the same for zarr-python's engine.
 
 Imports zarr-python: import this module inside functions only.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """A storage as zarr-python's engine sees it: damaged files are errors, and a failed write ends before it is reported.
 
 Imports zarr-python: import this module inside functions only.
-
-Layer: store.
 """
 
 from __future__ import annotations

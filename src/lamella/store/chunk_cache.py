@@ -2,8 +2,6 @@
 
 Each value stands beside the stamp of the file that it came from, and is returned for that stamp alone: who asks looks
 at the file first, so that what other programs wrote is seen.
-
-Layer: store.
 """
 
 from __future__ import annotations

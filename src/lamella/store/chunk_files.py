@@ -3,8 +3,6 @@
 A file is opened once for all that is read from it and closed after the last chunk; what is read between comes from the
 file that was opened, also when another process replaces it meanwhile. Indexes of shards are kept for the process, each
 with the stamp of the file that it was read from. No decoding.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 A file is a chunk, or a shard where the array has shards. A file whose part inside the array is covered whole
 is written without reading what was there; a file covered in part must be read, changed and written while no
 other writer does the same.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@ A selection takes two rounds of requests where it meets shards: their indexes, t
 indexes are kept, or whole shards are wanted: these come whole. What is kept of an object is kept with its stamp, and
 ranges are asked for with that stamp, so that the index of an old shard is never used for a new one; in stores without
 stamps nothing is kept.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """Which chunks of which files a selection meets: where each part lies in its chunk, and where in the block.
 
 Pure arithmetic.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Where the encoded chunks of an array come from: what files in a folder and objects of a store have in common.
-
-Layer: store.
-"""
+"""Where the encoded chunks of an array come from: what files in a folder and objects of a store have in common."""
 
 from __future__ import annotations
 

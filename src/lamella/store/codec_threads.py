@@ -1,8 +1,6 @@
 """The threads that encode and decode chunks: one pool for the whole process.
 
 Made on first use, and anew after a fork. Work for them must not wait for other work of theirs.
-
-Layer: store.
 """
 
 from __future__ import annotations

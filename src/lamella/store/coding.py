@@ -7,8 +7,6 @@ with crc32c or without, little or big endian, in shards or not, of Zarr v2 and v
 What a chunk says of its own length is compared with what it has, and what comes out with what the array says: nothing
 is decoded from bytes that are not the chunk's. No settings of the process are touched; blosc starts no threads of its
 own, see `Coding.needs_thread`.
-
-Layer: store.
 """
 
 from __future__ import annotations

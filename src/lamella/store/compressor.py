@@ -1,8 +1,6 @@
 """The compression of an array: one value, and its JSON in either Zarr format.
 
 Knows the settings of codecs, not how to run them: engines do.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 Zarr v2 keeps them in ``.zmetadata``, Zarr v3 inside a group's ``zarr.json``. lamella never reads them: it drops them
 with the first change, because a stale copy makes readers miss nodes (zarr-python #2921).
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
 - The metadata service of a cloud machine is asked only with ``instance_role=True``.
 - Secrets are in no repr and in no message.
 
-Layer: store. Does no network I/O, except for profiles that boto3 resolves.
+Does no network I/O, except for profiles that boto3 resolves.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 They also answer it to everything once credentials have expired. So whoever takes a 403 for "not there" first reads a
 document again that could be read before; requests that are answered at the same time share that.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ A writer that knows no locks read ``{"a": 1}``, somebody else stored ``{"a": 1, 
 >>> merged({"a": 1}, {"a": 1, "b": 2}, {"a": 1, "c": 3})
 {'a': 1, 'b': 2, 'c': 3}
 
-Layer: store. Pure functions on JSON values.
+Pure functions on JSON values.
 """
 
 from __future__ import annotations

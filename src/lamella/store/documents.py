@@ -2,8 +2,6 @@
 
 Reads and writes whole documents, each by one atomic replace. What the documents mean as OME-NGFF is not known
 here; pixels are in ``arrays``.
-
-Layer: store.
 """
 
 from __future__ import annotations

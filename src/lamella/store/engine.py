@@ -5,8 +5,6 @@ never write documents.
 
 All engines write every chunk that they are given, also one that holds nothing but the fill value: a frame
 written as zeros is not the same as a frame never written.
-
-Layer: store.
 """
 
 from __future__ import annotations

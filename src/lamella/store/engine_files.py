@@ -5,8 +5,6 @@ any other store. Each chunk is decoded once for a call, whoever needs it, on the
 call needs in part are kept (`chunk_cache`), and a file is looked at before what is kept of it is used. A file that a
 write covers whole is replaced without being read; of the others the chunks that a write covers in part are read,
 changed and written, and the rest of a shard is copied as it is. Every file takes its place in one step.
-
-Layer: store.
 """
 
 from __future__ import annotations

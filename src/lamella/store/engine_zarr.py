@@ -1,8 +1,6 @@
 """Pixels by zarr-python: for every store and codec that our own engine does not serve.
 
 Opened from parsed metadata, once; zarr-python's configuration is left alone.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A storage whose requests wait is told of them by `Storage.expect`: those that tell the format of a store, those of the
 next wells of a plate. What came is returned by one read, within seconds: whoever reads a document again asks for it.
 
-Layer: store. No I/O.
+No I/O.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 Stronger than a `lamella.store.storage.Stamp`, which is asked for again and again by one process: this is compared by
 another one, hours later, and may cost a request.
-
-Layer: store.
 """
 
 from __future__ import annotations

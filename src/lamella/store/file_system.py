@@ -1,7 +1,4 @@
-"""What the operating system is asked for beyond single calls: whole files, flushing, comparing entries.
-
-Layer: store.
-"""
+"""What the operating system is asked for beyond single calls: whole files, flushing, comparing entries."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 A move copies all keys, compares what was copied by names and sizes, and only then deletes; a kill leaves the old or the
 new node there, and the same call finishes.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The folders of a store that were made, or found to be there, by one opening of it: each is asked for once.
-
-Layer: store.
-"""
+"""The folders of a store that were made, or found to be there, by one opening of it: each is asked for once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Zarr v2 documents: ``.zgroup``, ``.zarray`` and ``.zattrs``. Bytes and values only, no I/O.
-
-Layer: store.
-"""
+"""Zarr v2 documents: ``.zgroup``, ``.zarray`` and ``.zattrs``. Bytes and values only, no I/O."""
 
 from __future__ import annotations
 

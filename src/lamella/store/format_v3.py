@@ -1,7 +1,4 @@
-"""Zarr v3 documents: ``zarr.json`` of groups and arrays. Bytes and values only, no I/O.
-
-Layer: store.
-"""
+"""Zarr v3 documents: ``zarr.json`` of groups and arrays. Bytes and values only, no I/O."""
 
 from __future__ import annotations
 

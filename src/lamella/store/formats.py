@@ -1,6 +1,6 @@
 """The two Zarr formats: the names of the files that describe nodes, in one place.
 
-Layer: store. Imports nothing of lamella.
+Imports nothing of lamella.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Resolved credentials as options of the file systems of fsspec.
-
-Layer: store.
-"""
+"""Resolved credentials as options of the file systems of fsspec."""
 
 from __future__ import annotations
 

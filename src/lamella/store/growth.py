@@ -4,8 +4,6 @@ A process that is killed in between leaves files, or values in the files on the 
 the shape and never see them. They are cleared here before a shape grows over them: in an array of shape (4,) with
 chunks of 3, a killed `append` of four values leaves two of them in chunk 1 and two in chunk 2. A later growth to
 (7,) fills the two in chunk 1 with the fill value and deletes chunk 2.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Bytes to JSON objects and back: what every document of a store goes through.
-
-Layer: store.
-"""
+"""Bytes to JSON objects and back: what every document of a store goes through."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 r"""Keys: the names of files and folders in a store, ``"A/1/0/zarr.json"``.
 
 What a key may be, how keys are joined, and their natural order. Does no I/O.
-
-Layer: store.
 """
 
 from __future__ import annotations

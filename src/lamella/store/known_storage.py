@@ -1,7 +1,4 @@
-"""A store that cannot be listed, listed by what its metadata name: documents by name, chunks by asking for each.
-
-Layer: store.
-"""
+"""A store that cannot be listed, listed by what its metadata name: documents by name, chunks by asking for each."""
 
 from __future__ import annotations
 

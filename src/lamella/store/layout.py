@@ -1,7 +1,4 @@
-"""How an array is cut: default chunks, automatic and requested chunks and shards. Pure arithmetic on shapes.
-
-Layer: store.
-"""
+"""How an array is cut: default chunks, automatic and requested chunks and shards. Pure arithmetic on shapes."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 A link to a folder above it makes a tree without an end, and two of them one that doubles with every level: a walk would
 never come back.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 Every write is a temporary file in the same folder and one rename, so that a reader, or a kill, meets the old
 bytes or the new ones. Temporary names are ``.lamella-<host>-<pid>-<n>.tmp``, so that litter of a killed
 process is recognised; `LocalStorage.sweep` removes it.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 A lock file stands beside what it guards, is held with the operating system's lock (released by the system
 when its holder dies, and passed on by NFS), and is unlinked after use. Knows nothing of keys or stores.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Reading many regions of an array in one call: where each of them goes.
-
-Layer: store.
-"""
+"""Reading many regions of an array in one call: where each of them goes."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 A document can say any length up to 2**62. TensorStore ends the process when it cannot have the memory (std::bad_alloc),
 and numpy and zarr-python raise errors of their own: so the sizes are looked at first.
-
-Layer: store.
 """
 
 from __future__ import annotations

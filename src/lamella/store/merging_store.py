@@ -6,8 +6,6 @@ What zarr-python had read is remembered for each document. Several of its object
 object writes is compared with all that was read, and the version with the fewest differences is what it began with.
 
 Imports zarr-python: import this module inside functions only.
-
-Layer: store.
 """
 
 from __future__ import annotations

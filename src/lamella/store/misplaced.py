@@ -2,8 +2,6 @@
 
 A missing chunk is legal and reads as the fill value. So an array whose document names the wrong separator reads as
 zeros, although all its chunks are there; and a folder or a named pipe in the place of a chunk is no chunk.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ was lost, the second one is refused because the first one succeeded, and only wh
 obstore must not be used in a process that was forked after its parent used it: its threads are not there, and every
 request waits for ever. `check_process` raises instead.
 
-Layer: store. Imports obstore inside functions.
+Imports obstore inside functions.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 - Contents are told apart by their ETags; a web server without them has the time and size.
 - A page of HTML from a web server is no document and no chunk, although it comes with status 200.
 
-Layer: store. Imports obstore inside functions.
+Imports obstore inside functions.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Requests wait, so what is known to be needed is asked for at once: documents and
 The stamp of a key is its ETag. Changes of one document are written under the condition that it still is what was read,
 so that two programs lose nothing of each other; `lock` keeps the threads of this process apart.
 
-Layer: store. Imports obstore and zarr-python inside functions.
+Imports obstore and zarr-python inside functions.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """The groups above the root of a store: what opened a group by itself still lies in its plate, collection or store.
 
 Only local folders are looked at; a store at a URL, in a zip or in memory counts as whole.
-
-Layer: store.
 """
 
 from __future__ import annotations

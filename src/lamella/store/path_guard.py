@@ -3,8 +3,6 @@
 Where case does not count (macOS, Windows, folders of ext4 with casefold, many network shares), ``a`` opens what is
 called ``A``; macOS also takes composed and decomposed letters for the same. Elsewhere these are two names, and so they
 are in the metadata of a store. Here they are two everywhere: a name counts as the folder lists it.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """What a user names by a path argument: a URL, or a place in the file system. The one door for all of them.
 
 A URL is never taken for a local folder (``s3:``), ``~`` is the home, and ``file://`` is a path.
-
-Layer: store. Does no I/O.
 """
 
 from __future__ import annotations

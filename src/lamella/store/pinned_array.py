@@ -2,8 +2,6 @@
 
 A job plans its units from the descriptions of its arrays, and writes what it planned: it does not look at the documents
 again for each block. Of an array whose description changes meanwhile the job is refused, or its levels are stale.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Static keys are read here. A profile that needs a request for its keys (single sign-on, a role, a process) is resolved
 by boto3, where it is installed.
 
-Layer: store. Reads two files of the user; makes no request itself.
+Reads two files of the user; makes no request itself.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 Each request to a service waits for a round trip, which costs as much as reading some 256 kB. So ranges with a smaller
 gap between them are read by one request, gap included; no request is longer than 8 MB, so that several are under way.
-
-Layer: store. Does no I/O.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """A storage that is only read, as a store of zarr-python.
 
 Imports zarr-python: import this module inside functions only.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 A folder is first looked through for what could not be removed, then renamed aside, so that a kill leaves it whole or
 gone, then emptied. Where that fails all the same, what remains is put back under its name.
-
-Layer: store.
 """
 
 from __future__ import annotations

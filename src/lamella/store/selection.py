@@ -4,8 +4,6 @@ An index (integers, slices with any step, ellipsis, integer arrays, boolean mask
 slices with positive steps, or index arrays, plus how the engine's block is turned into the result that numpy
 would give. Three readings of an index: `basic_or_fancy` as ``numpy.ndarray.__getitem__``, `orthogonal` (each
 array picks along its own axis), `points` (arrays pair up). Pure arithmetic; no I/O.
-
-Layer: store.
 """
 
 from __future__ import annotations

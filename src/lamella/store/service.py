@@ -4,8 +4,6 @@
 - 403 for a key that is not there, as services answer those who may not list, is learned once per store.
 - Listings that fsspec remembers are never used: other writers change them.
 - Keys that a store cannot hold are not asked for (icechunk).
-
-Layer: store.
 """
 
 from __future__ import annotations

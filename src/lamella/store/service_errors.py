@@ -2,8 +2,6 @@
 
 Each library has an error tree of its own: what counts is the status of the answer, wherever it is kept, and whether an
 answer came at all. That something is not there is no error here.
-
-Layer: store. Does no I/O.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A new shard: chunks one by one, those that are kept of the shard that is there, then the index.
-
-Layer: store.
-"""
+"""A new shard: chunks one by one, those that are kept of the shard that is there, then the index."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 The index has two unsigned 64-bit numbers per inner chunk, offset and length, in C order of the chunks, both all ones
 where there is no chunk; a crc32c checksum follows where the array says so (Zarr v3, codec ``sharding_indexed``).
-
-Layer: store.
 """
 
 from __future__ import annotations

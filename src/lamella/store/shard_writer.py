@@ -3,8 +3,6 @@
 Each chunk is encoded on the thread that gives it and appended to a temporary file; `ShardWriter.commit` adds the
 index and puts the file into its place with one rename, so that a kill leaves the old shard or the new one. Chunks that
 were not given are carried over from the shard that is there, byte for byte.
-
-Layer: store.
 """
 
 from __future__ import annotations

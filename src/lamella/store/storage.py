@@ -2,8 +2,6 @@
 
 What a storage can do, not how: ``local`` does it with the operating system, ``zarr_storage`` with any store
 of zarr-python. Knows nothing of groups, arrays or Zarr formats.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Which files of an array are in the store, from listing it: a grid can be larger than any loop.
-
-Layer: store.
-"""
+"""Which files of an array are in the store, from listing it: a grid can be larger than any loop."""
 
 from __future__ import annotations
 

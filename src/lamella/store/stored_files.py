@@ -1,8 +1,6 @@
 """What the stored files of an array hold, told by their sizes, headers and indexes: no chunk is decoded.
 
 A chunk that is cut off is found here; flipped bits inside it are found only by decoding it.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 Thousands of positions have the same document byte for byte, and what is made from it (the parsed attributes, the
 model, the document after an edit) is the same too. It is made once and shared for looking; what a user may change is
 copied first, by whoever hands it out. The arrays' counterpart is in ``array_memo``.
-
-Layer: store.
 """
 
 from __future__ import annotations

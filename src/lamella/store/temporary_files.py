@@ -2,8 +2,6 @@
 
 A name says the machine and the process that made it, so that what its writer cannot remove any more is told from what
 another one is writing just now.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A TensorStore handle of an array, for users who work with TensorStore themselves: lamella's own reads do not use it.
-
-Layer: store.
-"""
+"""Open a TensorStore handle of an array, for users of TensorStore; lamella itself does not use it."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 lamella does not decode them. Their encoded chunks are the same in both formats, so that a document in the other format
 and the old files are the whole array.
 
-Layer: store. Bytes and values only, no I/O.
+Bytes and values only, no I/O.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Copying files from one store to another as they are: encoded chunks are not decoded.
-
-Layer: store.
-"""
+"""Copying files from one store to another as they are: encoded chunks are not decoded."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 numpy wraps integers (70000 becomes 4464 in uint16), turns NaN into an arbitrary integer, and turns finite floats into
 infinity where the type is narrower. Here these are errors. Fractions are cut and floats rounded, as numpy does.
-
-Layer: store.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ A URL names the repository and, behind the last ``@`` of its path, a branch, a t
 Without ``@`` it is the branch ``main``. Branches are read at their newest snapshot, and can be written; tags and
 snapshots can only be read. Nothing that is written is there for others before `VersionedStorage.commit`.
 
-Layer: store. Imports icechunk inside functions.
+Imports icechunk inside functions.
 """
 
 from __future__ import annotations

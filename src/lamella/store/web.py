@@ -4,7 +4,7 @@ What fsspec does with them and this does not: a page of HTML is nobody's chunk o
 with status 200 for a folder or for what they do not have; a page's links are no list of members; and the whole of a
 file is no part of it, where a server does not hear the Range header.
 
-Layer: store. Imports fsspec, aiohttp and zarr-python: import this module inside functions.
+Imports fsspec, aiohttp and zarr-python: import this module inside functions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Writing a box with an engine that reads every file before it writes it: those covered whole are written apart.
-
-Layer: store.
-"""
+"""Writing a box with an engine that reads every file before it writes it: those covered whole are written apart."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Selections as zarr-python's array accepts them by kind, turned into indices that `selection` reads.
-
-Layer: store.
-"""
+"""Selections as zarr-python's array accepts them by kind, turned into indices that `selection` reads."""
 
 from __future__ import annotations
 

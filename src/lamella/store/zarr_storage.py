@@ -4,8 +4,6 @@ A store that is open for reading reads documents ahead (:mod:`lamella.store.expe
 
 Runs the store's coroutines (:mod:`lamella.store.service`) through zarr-python's own event loop. Local stores of
 zarr-python become `lamella.store.local.LocalStorage`.
-
-Layer: store.
 """
 
 from __future__ import annotations

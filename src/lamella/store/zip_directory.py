@@ -3,7 +3,7 @@
 An archive that two readers could read differently is refused whole, by one line that names the file: entries with the
 same name, that overlap, that lead out of the archive, that are encrypted, or of which a part is missing.
 
-Layer: store. Does no I/O of its own.
+Does no I/O of its own.
 """
 
 from __future__ import annotations

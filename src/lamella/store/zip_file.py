@@ -1,7 +1,4 @@
-"""The bytes of an archive: a local file, or an object of another storage, as it was when it was opened.
-
-Layer: store.
-"""
+"""The bytes of an archive: a local file, or an object of another storage, as it was when it was opened."""
 
 from __future__ import annotations
 

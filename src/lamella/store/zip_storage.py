@@ -2,8 +2,6 @@
 
 The store is the archive's root, or its only folder where the root holds no Zarr metadata. An archive is read as it was
 when it was opened.
-
-Layer: store.
 """
 
 from __future__ import annotations

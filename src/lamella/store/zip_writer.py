@@ -1,8 +1,6 @@
 """Writing a ZIP archive in one pass: entries stored as they are, ZIP64 at the end.
 
 No entry has a date, so that equal stores give equal archives.
-
-Layer: store.
 """
 
 from __future__ import annotations

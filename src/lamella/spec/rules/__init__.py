@@ -9,7 +9,7 @@ Modules: one per group of rules (``axes``, ``coordinate_systems``, ``plain_trans
 ``plate``, ``well``, ``bioformats2raw``, ``scene``, ``versions``, ``arrays``); ``catalogue`` is the table of rules,
 ``version_traits`` the differences between versions.
 
-Layer: spec. No I/O, no numpy, no pydantic.
+No I/O, no numpy, no pydantic.
 """
 
 from lamella.spec.rules.arrays import ArrayFacts, ParentImage

@@ -1,7 +1,4 @@
-"""Rules that compare an image document with facts of its arrays; no array is opened here.
-
-Layer: spec.
-"""
+"""Rules that compare an image document with facts of its arrays; no array is opened here."""
 
 from __future__ import annotations
 

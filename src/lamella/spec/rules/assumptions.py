@@ -1,7 +1,4 @@
-"""The assumptions that lamella makes where a document breaks a rule, and which findings a reader reports.
-
-Layer: spec.
-"""
+"""The assumptions that lamella makes where a document breaks a rule, and which findings a reader reports."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Rules AX: one list of axes, wherever it is stored.
-
-Layer: spec.
-"""
+"""Rules AX: one list of axes, wherever it is stored."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Rules BF on one document: the top group of a bioformats2raw collection, and its OME group.
-
-Layer: spec.
-"""
+"""Rules BF on one document: the top group of a bioformats2raw collection, and its OME group."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Pure data; the checks are in the modules beside this one. Documentation and reports list this table. Rules of the draft
 0.9.dev1 are listed although nothing checks them.
 
-Layer: spec. Imports nothing of lamella.
+Imports nothing of lamella.
 """
 
 from __future__ import annotations

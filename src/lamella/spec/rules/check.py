@@ -1,7 +1,4 @@
-"""The two entry points of the rules: one document, and one image document with the facts of its arrays.
-
-Layer: spec.
-"""
+"""The two entry points of the rules: one document, and one image document with the facts of its arrays."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Rules CS of 0.6: lists of coordinate systems, and the graph of transformations between them.
-
-Layer: spec.
-"""
+"""Rules CS of 0.6: lists of coordinate systems, and the graph of transformations between them."""
 
 from __future__ import annotations
 

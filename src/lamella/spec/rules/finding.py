@@ -1,6 +1,6 @@
 """The finding: one result of one rule, in words that help to repair the file.
 
-Layer: spec. Imports nothing of lamella.
+Imports nothing of lamella.
 """
 
 from __future__ import annotations

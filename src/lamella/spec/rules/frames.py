@@ -4,8 +4,6 @@ The positions of a plate differ in their scales, translations, contrast limits a
 channels. A document without the former is its frame. The rules run once per frame, with placeholder numbers. A few
 comparisons check that the numbers of a document break no rule themselves; if they are not sufficient, there is no
 frame, and all rules run.
-
-Layer: spec.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Rules LB on one document: the list of a labels group, and ``image-label``.
-
-Layer: spec.
-"""
+"""Rules LB on one document: the list of a labels group, and ``image-label``."""
 
 from __future__ import annotations
 

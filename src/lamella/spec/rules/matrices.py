@@ -1,7 +1,4 @@
-"""Rules CT-32, CT-33 and CT-38 of 0.6: matrices of affine transformations and rotations.
-
-Layer: spec.
-"""
+"""Rules CT-32, CT-33 and CT-38 of 0.6: matrices of affine transformations and rotations."""
 
 from __future__ import annotations
 

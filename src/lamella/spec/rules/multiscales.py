@@ -1,7 +1,4 @@
-"""Rules MS, with AX-11 and CT-06: the multiscales of an image.
-
-Layer: spec.
-"""
+"""Rules MS, with AX-11 and CT-06: the multiscales of an image."""
 
 from __future__ import annotations
 

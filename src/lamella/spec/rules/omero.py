@@ -1,7 +1,4 @@
-"""Rules OM: the display of an image (transitional metadata).
-
-Layer: spec.
-"""
+"""Rules OM: the display of an image (transitional metadata)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Rules of lamella's own, for damage that no rule of the specification covers.
-
-Layer: spec.
-"""
+"""Rules of lamella's own, for damage that no rule of the specification covers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Rules CT-01 to CT-07 of 0.4 and 0.5: lists of scale and translation.
-
-Layer: spec.
-"""
+"""Rules CT-01 to CT-07 of 0.4 and 0.5: lists of scale and translation."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Rules PL on one document: rows, columns, wells and acquisitions of a plate.
-
-Layer: spec.
-"""
+"""Rules PL on one document: rows, columns, wells and acquisitions of a plate."""
 
 from __future__ import annotations
 

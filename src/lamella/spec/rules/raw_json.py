@@ -1,8 +1,6 @@
 """The readable parts of a raw image document, for checks that compare them; None where a part cannot be read.
 
 No findings here: the rule of each part reports why it cannot be read.
-
-Layer: spec.
 """
 
 from __future__ import annotations

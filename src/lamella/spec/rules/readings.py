@@ -2,8 +2,6 @@
 
 Two channels of one name, a level that is listed twice, a second multiscale, levels at different positions: the document
 is valid, and each reader decides what it means.
-
-Layer: spec.
 """
 
 from __future__ import annotations

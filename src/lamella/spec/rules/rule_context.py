@@ -1,7 +1,4 @@
-"""The context of a check, which builds findings from the catalogue, and the ends of a transformation.
-
-Layer: spec.
-"""
+"""The context of a check, which builds findings from the catalogue, and the ends of a transformation."""
 
 from __future__ import annotations
 

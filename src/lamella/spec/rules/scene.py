@@ -1,7 +1,4 @@
-"""Rules SC of 0.6: images and coordinate systems related in a scene.
-
-Layer: spec.
-"""
+"""Rules SC of 0.6: images and coordinate systems related in a scene."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 Each check gets the number of axes at its input and output, None if unknown, and returns the number of output axes, so
 that a sequence can be followed.
-
-Layer: spec.
 """
 
 from __future__ import annotations

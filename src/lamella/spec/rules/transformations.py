@@ -1,8 +1,6 @@
 """Rules CT-20 to CT-26 of 0.6: where transformations are allowed and what they may connect.
 
 `transformation_types` checks the parameters of each type.
-
-Layer: spec.
 """
 
 from __future__ import annotations

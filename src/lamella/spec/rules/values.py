@@ -3,7 +3,7 @@
 The kinds are those of JSON Schema, not Python's: ``True`` is not a number, ``1.0`` is an integer. No function here
 raises, for any value.
 
-Layer: spec. Imports nothing but the standard library.
+Imports nothing but the standard library.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """The differences between OME-NGFF 0.4, 0.5 and 0.6 for the rules, as data: one frozen record per version.
 
 The rules read these records and never compare names of versions.
-
-Layer: spec.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Rules ST and VE on one document: the location of the OME part, and the version that it names.
-
-Layer: spec.
-"""
+"""Rules ST and VE on one document: the location of the OME part, and the version that it names."""
 
 from __future__ import annotations
 

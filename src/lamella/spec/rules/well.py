@@ -1,7 +1,4 @@
-"""Rules WL: the images of a well.
-
-Layer: spec.
-"""
+"""Rules WL: the images of a well."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 ``lamella.spec.transforms`` has the scales and translations that levels have in every version;
 ``lamella.spec.coordinate_graph`` finds transformations between coordinate systems.
-
-Layer: spec.
 """
 
 from lamella.spec.transformations.algebra import as_affine, compose

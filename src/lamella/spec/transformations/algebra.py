@@ -1,7 +1,4 @@
-"""Composing transformations.
-
-Layer: spec.
-"""
+"""Composing transformations."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The base of all transformations: it maps points from one coordinate system to another.
-
-Layer: spec.
-"""
+"""The base of all transformations: it maps points from one coordinate system to another."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 A transformation of an unknown type, or with unfit parameters, is kept unchanged in its document
 (``OtherTransformation``): it must not prevent an image from being opened.
-
-Layer: spec.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """Transformations by a field of vectors, which is a separate image (CT-35).
 
 Applying them needs the pixels of that image, so it is not done here.
-
-Layer: spec.
 """
 
 from __future__ import annotations

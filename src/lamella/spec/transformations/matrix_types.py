@@ -1,7 +1,4 @@
-"""Transformations by a matrix: affine transformations and rotations.
-
-Layer: spec.
-"""
+"""Transformations by a matrix: affine transformations and rotations."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Transformations of each axis by itself: scale, translation, and reordering axes.
-
-Layer: spec.
-"""
+"""Transformations of each axis by itself: scale, translation, and reordering axes."""
 
 from __future__ import annotations
 

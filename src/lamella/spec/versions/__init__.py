@@ -2,8 +2,6 @@
 
 A version is one module here: a subclass of ``SpecVersion`` and an entry in ``VERSIONS``. No other code compares names
 of versions: the version is resolved once, when a store is opened or created.
-
-Layer: spec.
 """
 
 from __future__ import annotations

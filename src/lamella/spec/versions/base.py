@@ -2,8 +2,6 @@
 
 The table of parts lists where each model is stored in the OME part of a document; it is the same for every version. The
 differences are in one module per version.
-
-Layer: spec.
 """
 
 from __future__ import annotations

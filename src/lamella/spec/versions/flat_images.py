@@ -1,7 +1,4 @@
-"""Images of 0.4 and 0.5, whose axes are a plain list, and the coordinate systems that these versions do not support.
-
-Layer: spec.
-"""
+"""Images of 0.4 and 0.5, whose axes are a plain list, and the coordinate systems that these versions do not support."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""OME-NGFF 0.1, 0.2 and 0.3: Zarr v2, read only.
-
-Layer: spec.
-"""
+"""OME-NGFF 0.1, 0.2 and 0.3: Zarr v2, read only."""
 
 from __future__ import annotations
 

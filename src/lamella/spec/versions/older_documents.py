@@ -2,8 +2,6 @@
 
 They have no units, no transformations and, before 0.3, no axes: an image is t, c, z, y, x. Missing values are guessed;
 readers report `guesses_of`.
-
-Layer: spec.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""OME-NGFF 0.4: Zarr v2, keys at the top of ``.zattrs``, a version key in each part (ST-01, VE-01, VE-02).
-
-Layer: spec.
-"""
+"""OME-NGFF 0.4: Zarr v2, keys at the top of ``.zattrs``, a version key in each part (ST-01, VE-01, VE-02)."""
 
 from __future__ import annotations
 

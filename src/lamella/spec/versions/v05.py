@@ -2,8 +2,6 @@
 
 The text of 0.5 also requires ``plate.version``; its schema, its examples and its authors do not (A1), so it is not
 written.
-
-Layer: spec.
 """
 
 from __future__ import annotations

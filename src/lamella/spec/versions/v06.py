@@ -1,8 +1,6 @@
 """OME-NGFF 0.6: as 0.5, with named coordinate systems, all types of transformations, and scenes (RFC-5).
 
 Drafts of it (0.6.dev1 to 0.6rc0) and of its successor (0.9.dev1, 0.9.dev2) are read too; 0.6 is written.
-
-Layer: spec.
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 The image's axes are those of the system to which the levels lead. The transformation of the whole field of view is the
 first one from there to another system of the image with the same axes, if it consists of scales and translations. All
 others are kept in ``MultiScaleMeta.systems``.
-
-Layer: spec.
 """
 
 from __future__ import annotations
