@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 from zarr.storage import MemoryStore, ZipStore
@@ -126,6 +126,37 @@ def end_this_process(unit):
 def test_a_killed_worker_is_told_as_such_and_what_to_do():
     with processes(1) as pool, pytest.raises(WorkerLostError, match="run the same again"):
         run(end_this_process, range(3), Workers(executor=pool))
+
+
+class GoneCluster(ThreadPoolExecutor):
+    """Ends the first unit with an error; the other futures answer nothing, as those of a Dask client that is gone."""
+
+    def __init__(self, error):
+        super().__init__(1)
+        self.error = error
+
+    def submit(self, fn, /, *args, **kwargs) -> Future:
+        future = Future()
+        if args == (0,):
+            future.set_exception(self.error)
+        return future
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"), [(CancelledError(), WorkerLostError), (OSError("full"), OSError)]
+)
+def test_a_call_ends_when_the_cluster_is_gone_and_confirms_no_cancellation(error, raised):
+    ends = []
+
+    def call():
+        with pytest.raises(raised) as caught:
+            run(str, range(5), Workers(executor=GoneCluster(error)))
+        ends.append(caught.type)
+
+    caller = threading.Thread(target=call, daemon=True)
+    caller.start()
+    caller.join(60)
+    assert ends == [raised]
 
 
 def test_work_that_cannot_be_pickled_is_a_wrong_argument():

@@ -258,6 +258,16 @@ def test_documents_of_both_zarr_formats_in_one_group_are_one_store(tmp_path):
     assert "LM-02" in lamella.validate(path).rules
 
 
+@pytest.mark.parametrize("text", ["", "{}", '{"zarr_format": 3, "node_type": "group"}'])
+def test_a_zarr_json_that_hides_a_store_of_04_is_refused_with_what_lies_beside_it(tmp_path, text):
+    path = tmp_path / "a.zarr"
+    with lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI"], version="0.4"):
+        pass
+    (path / "zarr.json").write_text(text)
+    with pytest.raises(MetadataError, match=r"a\.zarr.*Zarr v2 .*0\.4, delete zarr\.json"):
+        lamella.open_ome_zarr(path)
+
+
 @pytest.mark.parametrize("name", ["image 0.5", "plate 0.4"])
 def test_links_in_a_circle_end(tmp_path, name):
     path = store_of(tmp_path, name)

@@ -312,6 +312,10 @@ def _open(
         stored, stamp = documents.stored_group("")
     except NodeNotFoundError:
         raise MetadataError(f"{name} is an array, not a group. Open the image group that holds it.") from None
+    except MetadataError as fault:
+        if older := _older_documents(documents):
+            raise MetadataError(f"{str(fault).rstrip('.')}.{older}") from fault
+        raise
     attributes = stored.attributes
     try:
         spec = detect(documents.format, attributes)
@@ -332,7 +336,7 @@ def _open(
     if kind is None:
         raise MetadataError(
             f"{name} is a Zarr group without OME-NGFF metadata: no multiscales, plate, well or collection. Its "
-            f"members are: {_some_members(documents)}."
+            f"members are: {_some_members(documents)}.{_older_documents(documents)}"
         )
     _check_options(kind, kwargs)
     if documents.format == 3:
@@ -343,6 +347,16 @@ def _open(
     if kwargs.get("parse_meta", True):
         node._parse_meta()
     return node
+
+
+def _older_documents(documents: Documents) -> str:
+    """Return a sentence on documents of Zarr v2 that the zarr.json of the root hides; empty if there are none."""
+    if not documents.has_older_documents():
+        return ""
+    return (
+        " Documents of Zarr v2 (.zattrs, .zgroup) lie beside this zarr.json, which counts before them: if the store "
+        "is OME-NGFF 0.4, delete zarr.json."
+    )
 
 
 def _some_members(documents: Documents) -> str:

@@ -15,6 +15,7 @@ import pickle
 import threading
 from concurrent.futures import (
     BrokenExecutor,
+    CancelledError,
     Executor,
     Future,
     ProcessPoolExecutor,
@@ -140,7 +141,7 @@ def run(
     ``work`` must be picklable for executors: a function of a module. Units are consumed as needed; one worker needs no
     thread, and an executor gets twice as many units at once as there are workers, by default 1024, and is not shut
     down. The first error of a unit is raised after the running units have ended; no further unit starts.
-    WorkerLostError means that the executor lost a process.
+    WorkerLostError means that the executor lost a process, or was closed and cancelled the units.
     """
     executor = workers.executor
     if executor is None and workers.count == 1:
@@ -160,6 +161,11 @@ def run(
             raise WorkerLostError(
                 f"The executor lost a worker: {fault} What was written is whole; run the same again, on a new "
                 "executor, to complete it."
+            ) from fault
+        except CancelledError as fault:
+            raise WorkerLostError(
+                "The executor cancelled units that had not ended: it was closed, or lost its cluster. What was written "
+                "is whole; run the same again, on a new executor, to complete it."
             ) from fault
         except (pickle.PicklingError, AttributeError, TypeError) as fault:
             # From Python 3.13 on a lambda is a "local object" that cannot be got; before, one that cannot be pickled.
@@ -227,6 +233,5 @@ def _drive(
         while pending:
             collect()
     finally:
-        for future in pending:
-            future.cancel()
-        wait(pending)
+        # A cancelled future may never say that it ended: Dask's says nothing once its cluster is gone.
+        wait([future for future in pending if not future.cancel()])
