@@ -20,7 +20,7 @@ from lamella.nodes.reporting import callers_level
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.stale_levels import read_stale, with_stale
-from lamella.store.array_memo import made
+from lamella.store.array_memo import new_description
 from lamella.store.documents import new_array
 from lamella.store.formats import DOCUMENTS
 from lamella.store.layout import auto_layout, default_chunks
@@ -476,7 +476,7 @@ class PositionArrays(NGFFNode):
             return wanted
         names = [axis.name for axis in view.multiscales[0].axes]
         key = (self.store_handle.version.zarr_format, wanted, *names)
-        return made(key, lambda: self._new_array(wanted, names))
+        return new_description(key, lambda: self._new_array(wanted, names))
 
     def _new_array(self, wanted: Wanted, axis_names: list[str]) -> ArrayMeta:
         shape, dtype, chunks, shards_ratio, compressor, checksum = wanted

@@ -1,6 +1,6 @@
-"""Where a store of zarr-python is: its URL for messages, the name of what it holds, and the key of its locks.
+"""Derive the URL, the display name and the lock name of a zarr-python store.
 
-Knows the stores of zarr-python, fsspec and obstore by their attributes, so that none of them is imported.
+Recognises stores of zarr-python, fsspec and obstore by their attributes, without importing them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SUFFIXES = (".zip", ".ozx", ".zarr", ".ome")
 
 
 def clean_url(url: str) -> str:
-    """Return a URL as messages show it: without a password, a query (which may hold a signature), a slash at the end.
+    """Return a URL for messages: without password, query (which may hold a signature) and trailing slash.
 
     >>> clean_url("https://me:secret@host/plates/a%20b.zarr/?signature=1")
     'https://host/plates/a%20b.zarr'
@@ -39,7 +39,7 @@ def _clean_part(url: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Return a text with the URLs in it as messages show them: without passwords and queries.
+    """Return a text with every URL in it stripped of its password and query.
 
     >>> without_secrets("403, url='https://me:secret@host/a.zarr?sig=1' (Forbidden)")
     "403, url='https://host/a.zarr' (Forbidden)"
@@ -48,7 +48,7 @@ def without_secrets(text: str) -> str:
 
 
 def address_of(store: Any) -> str:
-    """Return the URL of a store of zarr-python, or what it calls itself where it has none.
+    """Return the URL of a zarr-python store, or its ``str()`` where it has no URL.
 
     >>> from zarr.storage import FsspecStore
     >>> address_of(FsspecStore.from_url("memory://plates/a.zarr"))
@@ -66,7 +66,7 @@ def address_of(store: Any) -> str:
 
 
 def _unwrapped(store: Any) -> Any:
-    """Return the store that does the work below zarr-python's wrappers."""
+    """Return the innermost store below zarr-python's wrapper stores."""
     for _ in range(8):
         inner = getattr(store, "_store", None)
         if inner is None or not hasattr(inner, "supports_listing"):
@@ -88,13 +88,13 @@ def _obstore_address(inner: Any) -> str:
 
 
 def title_in(address: str) -> str:
-    """Return the name of what is stored at an address, without endings such as ``.zarr``; "" where there is none.
+    """Return the last name of a URL without endings such as ``.zarr``; "" where the URL has no name.
 
     >>> title_in("s3://bucket/screen 1.ome.zarr"), title_in("https://host/a%20b.zarr"), title_in("memory://140230")
     ('screen 1', 'a b', '')
     """
-    scheme, found, rest = address.rpartition("::")[2].partition("://")
-    if not found or (scheme == "memory" and rest.isdecimal()) or scheme == "object_store":
+    scheme, separator, rest = address.rpartition("::")[2].partition("://")
+    if not separator or (scheme == "memory" and rest.isdecimal()) or scheme == "object_store":
         return ""
     name = rest.rstrip("/").rpartition("/")[2]
     if scheme in ("http", "https"):
@@ -105,12 +105,11 @@ def title_in(address: str) -> str:
 
 
 def lock_root(store: Any) -> str:
-    """Return what the locks of a store begin with, equal for all stores of this process with the same location.
+    """Return the prefix of the lock names of a store, equal for all stores of this process at one location.
 
-    >>> from zarr.storage import FsspecStore, MemoryStore
-    >>> one, other = (FsspecStore.from_url("memory://plates/a.zarr") for _ in range(2))
+    >>> from zarr.storage import MemoryStore
     >>> first, second = MemoryStore(), MemoryStore()
-    >>> lock_root(one) == lock_root(other), lock_root(first) == lock_root(second)
+    >>> lock_root(first) == lock_root(first), lock_root(first) == lock_root(second)
     (True, False)
     """
     store = _unwrapped(store)
@@ -126,7 +125,7 @@ def lock_root(store: Any) -> str:
         )
     ):
         return address
-    # Stores in memory: by the object that holds the bytes, which read-only views share.
+    # Stores in memory are named by the object that holds their bytes, which read-only views share.
     for name in ("_store_dict", "store", "session"):
         holder = getattr(store, name, None)
         if holder is not None:

@@ -1,4 +1,4 @@
-"""Which paths and URLs name a ZIP archive, or a folder in one."""
+"""Recognise paths and URLs of ZIP archives, and of folders inside them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ENDINGS = (".ozx", ".zip")
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether a path is that of an archive, by its ending.
+    """Whether a path has the ending of an archive.
 
     >>> is_archive_name("plate.ozx"), is_archive_name("plate.zarr.ZIP"), is_archive_name("plate.zarr")
     (True, True, False)
@@ -30,24 +30,24 @@ def is_archive_name(name: str) -> bool:
     return name.lower().endswith(_ENDINGS)
 
 
-def open_archive(place: str, storage_options: Mapping[str, Any] | None = None) -> Storage | None:
-    """Return the storage of an archive, or of a folder in it; None of any other path or URL.
+def open_archive(address: str, storage_options: Mapping[str, Any] | None = None) -> Storage | None:
+    """Return the storage of an archive or of a folder inside one; None for any other path or URL.
 
-    A local folder is never one, whatever its name. An archive that is not there is one: it cannot be written into.
+    A local folder is never an archive, whatever its name. A missing archive opens; reading from it then fails.
 
     >>> open_archive("/data/plate.ozx"), open_archive("/data/plate.zarr")
     (ZipStorage('/data/plate.ozx'), None)
     """
-    if not is_url(place):
-        archive = _local(place)
+    if not is_url(address):
+        archive = _local(address)
         if archive is not None and storage_options:
             from lamella.store.credentials import refuse_options
 
-            refuse_options(storage_options, place)
+            refuse_options(storage_options, address)
         return archive
-    if "::" in place:  # a chain of fsspec, which opens archives itself
+    if "::" in address:  # a chain of fsspec, which opens archives itself
         return None
-    match = _IN_URL.fullmatch(place.rstrip("/"))
+    match = _IN_URL.fullmatch(address.rstrip("/"))
     if match is None:
         return None
     above = f"{match['parent'].rstrip('/')}{match['query']}"
@@ -55,8 +55,8 @@ def open_archive(place: str, storage_options: Mapping[str, Any] | None = None) -
     return ZipStorage(RemoteArchive(parent, match["name"]), match["inside"].strip("/"))
 
 
-def _local(place: str) -> ZipStorage | None:
-    path = os.path.abspath(place)
+def _local(path_given: str) -> ZipStorage | None:
+    path = os.path.abspath(path_given)
     if not any(ending in path.lower() for ending in _ENDINGS):
         return None
     inside: list[str] = []

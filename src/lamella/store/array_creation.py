@@ -1,4 +1,4 @@
-"""Descriptions of new arrays, from what a caller asks for. Nothing is written."""
+"""Describe new arrays as `ArrayMeta`. Nothing is written."""
 
 from __future__ import annotations
 
@@ -33,37 +33,36 @@ def new_array(
     dimension_names: Sequence[str | None] | None = None,
     attributes: JSONObject | None = None,
 ) -> ArrayMeta:
-    """Describe a new array, for `Documents.put_array`. Nothing is written.
+    """Describe a new array, for `Documents.put_array`.
 
     Parameters
     ----------
     shape : sequence of int
-        Lengths per axis, in the order of the axes.
+        Lengths per axis.
     dtype : numpy dtype or its name
         Bool, integers of 8 to 64 bits, floats of 16 to 64, complex of 64 and 128.
     zarr_format : {2, 3}
-        Of the store.
+        Format of the store.
     chunks : sequence of int, optional
-        The unit of compression; by default the last three axes whole and 1 before, up to 512 MiB.
+        By default the last three axes whole and 1 before, up to 512 MiB.
     shards : sequence of int, optional
-        The unit of a file (Zarr v3): whole multiples of the chunks, also beyond the shape.
+        Lengths of one file (Zarr v3): whole multiples of the chunks, also beyond the shape.
     compressor : Compressor, str, mapping or False, optional
         By default blosc with zstd level 1 and bitshuffle; False or ``"none"`` for none.
     checksum : bool, optional
-        Whether each chunk ends in a crc32c of its bytes (Zarr v3), so that a flipped bit is an error when it is read,
-        never other pixels. By default where there are shards: whoever reads shards knows the codec already
-        (docs/checksums.md).
+        Whether each chunk ends in a crc32c of its bytes (Zarr v3). By default where there are shards: every reader
+        of shards knows crc32c already (docs/checksums.md).
     fill_value : number, optional
-        What stands where nothing was written; 0 by default.
+        Value of chunks that were never written; 0 by default.
     dimension_names : sequence of str, optional
-        One per axis; kept in Zarr v3 only.
+        One per axis; Zarr v3 only.
     attributes : dict, optional
-        User attributes of the array.
+        User attributes.
 
     Raises
     ------
     InvalidArgumentError
-        These do not fit each other.
+        The settings contradict each other.
 
     Examples
     --------
@@ -99,33 +98,18 @@ def array_like(
     dimension_names: Sequence[str | None] | None = None,
     attributes: JSONObject | None = None,
 ) -> ArrayMeta:
-    """Describe a new array with the layout of another one; the only place that says what of a layout is copied.
+    """Describe a new array with the chunks, shards, compression, checksum and fill value of another array.
 
-    Copied are chunks, shards, compression, checksum and fill value, as far as the format, shape and data type allow;
-    what is written is always little-endian, in C order, and has the chunk keys of the version.
+    Settings that the format, shape or dtype does not allow are adapted: chunks and shards shrink with the shape.
+    Dimension names and attributes are not copied. New arrays are little-endian and in C order.
 
-    Parameters
-    ----------
-    array
-        The other array, of any format and writer.
-    zarr_format
-        Of the new array.
-    shape
-        Lengths per axis; chunks and shards shrink where it is smaller. That of the other array by default.
-    dtype
-        That of the other array by default.
-    dimension_names, attributes
-        Of the new array; nothing of the other one is copied.
-
-    Examples
-    --------
     >>> plain = new_array((2, 8, 8), "u1", zarr_format=3, chunks=(1, 4, 4), shards=(2, 8, 8), compressor=False)
     >>> small = array_like(plain, zarr_format=3, shape=(1, 8, 3))
     >>> small.chunks, small.shards, small.compressor
     ((1, 4, 3), (1, 8, 3), None)
     """
     lengths = array.shape if shape is None else tuple(shape)
-    kind = array.dtype if dtype is None else np.dtype(dtype)
+    new_dtype = array.dtype if dtype is None else np.dtype(dtype)
     chunks, shards = array.chunks, array.shards if zarr_format == 3 else None
     if lengths != array.shape:
         chunks = tuple(max(1, min(c, n)) for c, n in zip(chunks, lengths, strict=True))
@@ -136,20 +120,20 @@ def array_like(
         )
     return new_array(
         lengths,
-        kind,
+        new_dtype,
         zarr_format=zarr_format,
         chunks=chunks,
         shards=shards,
-        compressor=nearest_choice(array.compressor, zarr_format, kind.itemsize),
+        compressor=nearest_choice(array.compressor, zarr_format, new_dtype.itemsize),
         checksum=array.checksum and zarr_format == 3,
-        fill_value=_fill_value_as(array.fill_value, kind),
+        fill_value=_fill_value_as(array.fill_value, new_dtype),
         dimension_names=dimension_names,
         attributes=attributes,
     )
 
 
 def _fill_value_as(value: FillValue, dtype: np.dtype[Any]) -> FillValue | None:
-    """Return a fill value for arrays of another data type; None where that cannot hold it."""
+    """Return a fill value for arrays of another dtype; None where the dtype cannot represent it."""
     try:
         return checked_fill_value(value, dtype)
     except InvalidArgumentError:

@@ -1,7 +1,7 @@
-"""Edits of the documents of arrays under their locks, so that concurrent edits lose nothing.
+"""Edit the documents of arrays under their locks, so that concurrent edits lose nothing.
 
-An array's shape and its attributes are changed by different callers: `resize` and `append` change the one, users the
-other. In Zarr v3 both are in one document; in Zarr v2 each has a document, and an edit writes only the one it changes.
+`resize` and `append` change the shape, users change the attributes. Zarr v3 stores both in one document; in Zarr v2
+each has a document, and an edit writes only the one that it changes.
 """
 
 from __future__ import annotations
@@ -26,41 +26,24 @@ if TYPE_CHECKING:
 def edit_array(
     documents: Documents, path: str, change: Callable[[ArrayMeta], ArrayMeta], *, attributes: bool = False
 ) -> ArrayMeta:
-    """Change the shape of an array, and with ``attributes`` its attributes too, by a pure function.
+    """Change the shape of an array, and with ``attributes`` its attributes too, and return the new description.
 
-    Parameters
-    ----------
-    documents
-        Of the store.
-    path
-        Of the array.
-    change
-        Stored description to new one; runs under the lock, twice where both have documents of their own.
-    attributes
-        Whether the function changes attributes.
-
-    Returns
-    -------
-    ArrayMeta
-        The array as it is stored then.
-
-    Raises
-    ------
-    NodeNotFoundError
-        There is no array at the path.
+    ``change`` is a pure function from the stored description to the new one. It runs under the lock, and twice where
+    shape
+    and attributes have separate documents. A missing array raises `NodeNotFoundError`.
     """
     if documents.kind(path) != "array":
         documents.array(path)  # raises, before a lock file would make its folder
     v2 = documents.format == 2
-    found: list[ArrayMeta] = []
+    results: list[ArrayMeta] = []
 
     def change_array(data: bytes | None) -> JSONObject | None:
         if data is None:
             raise NodeNotFoundError(f"there is no array at {documents.location(path)}")
-        beside = documents.storage.read(join(path, V2.attributes)) if v2 else None
-        old = documents.parse_array(path, data, beside)
+        attributes_data = documents.storage.read(join(path, V2.attributes)) if v2 else None
+        old = documents.parse_array(path, data, attributes_data)
         new = change(old)
-        found[:] = [new]
+        results[:] = [new]
         if v2:
             return None if new.document == old.document else format_v2.array_document(new)
         is_same = new.document == old.document and new.attributes == old.attributes
@@ -70,25 +53,17 @@ def edit_array(
         old = documents.array(path)
         stored = {} if data is None else parse_object(data, documents.at(path), V2.attributes)
         new = change(replace(old, attributes=stored))
-        found[:] = [new]
+        results[:] = [new]
         return None if new.attributes == stored else new.attributes
 
     documents.edit_document(path, documents.files.array, change_array)
     if v2 and attributes:
         documents.edit_document(path, V2.attributes, change_attributes)
-    return found[0]
+    return results[0]
 
 
 def attributes_of_array(documents: Documents, path: str) -> JSONObject:
-    """Return a fresh copy of the attributes of an array, also where its other fields cannot be understood.
-
-    Raises
-    ------
-    NodeNotFoundError
-        There is no array at the path.
-    MetadataError
-        Its document is damaged.
-    """
+    """Return a fresh copy of the attributes of an array, even where its other fields are invalid."""
     if documents.format == 2:
         _check_there(documents, path)
         return documents.document(path, V2.attributes) or {}
@@ -98,15 +73,7 @@ def attributes_of_array(documents: Documents, path: str) -> JSONObject:
 def edit_attributes_of_array(
     documents: Documents, path: str, change: Callable[[JSONObject], JSONObject]
 ) -> None:
-    """Change the attributes of an array by a pure function; its other fields stay as they are stored.
-
-    Raises
-    ------
-    NodeNotFoundError
-        There is no array at the path.
-    MetadataError
-        Its document is damaged.
-    """
+    """Change the attributes of an array by a pure function; its other fields stay as they are stored."""
     documents.storage.check_writable(path)
     _check_there(documents, path)  # before a lock file would make its folder
 

@@ -1,8 +1,7 @@
-"""Descriptions of arrays that were met before: the arrays of a plate hardly differ.
+"""Reuse the descriptions of equal arrays: thousands of positions have arrays of one shape, dtype and layout.
 
-Thousands of positions have arrays of one shape, dtype and layout. Checking, parsing and encoding their description once
-instead of each time is most of what creating and walking a plate costs beside the file system. Descriptions are frozen,
-so that handles may share them.
+Checking, parsing and encoding one description, instead of one per array, saves most of the time of creating and walking
+a plate that the file system does not take. Descriptions are frozen, so handles may share them.
 """
 
 from __future__ import annotations
@@ -16,50 +15,40 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 
-_MOST = 256
-_LARGEST_DOCUMENT = 1 << 14
+_MAX_ENTRIES = 256
+_MAX_DOCUMENT_BYTES = 1 << 14
 
 _parsed: dict[tuple[bytes, bytes | None], ArrayMeta] = {}
-_made: dict[Hashable, ArrayMeta] = {}
+_described: dict[Hashable, ArrayMeta] = {}
 _encoded: dict[int, tuple[ArrayMeta, bytes]] = {}
 
 
-def parsed(data: bytes, beside: bytes | None, parse: Callable[[], ArrayMeta]) -> ArrayMeta:
-    """Return what a document says.
-
-    Parameters
-    ----------
-    data
-        The document.
-    beside
-        The document of the attributes (Zarr v2).
-    parse
-        Parses them, where they are new.
-    """
-    if len(data) + len(beside or b"") > _LARGEST_DOCUMENT:
+def parsed(data: bytes, attributes_data: bytes | None, parse: Callable[[], ArrayMeta]) -> ArrayMeta:
+    """Return the parsed document of an array; ``attributes_data`` is its separate attributes document (Zarr v2)."""
+    if len(data) + len(attributes_data or b"") > _MAX_DOCUMENT_BYTES:
         return parse()
-    return _remembered(_parsed, (data, beside), parse)
+    return _remembered(_parsed, (data, attributes_data), parse)
 
 
-def made(key: Hashable, make: Callable[[], ArrayMeta]) -> ArrayMeta:
-    """Return the description of a new array; ``key`` is everything it is made from."""
+def new_description(key: Hashable, make: Callable[[], ArrayMeta]) -> ArrayMeta:
+    """Return the description of a new array; ``key`` holds all arguments that it is made from."""
     try:
-        return _remembered(_made, key, make)
+        return _remembered(_described, key, make)
     except TypeError:  # a compressor given as a dict cannot be a key
         return make()
 
 
 def encoded(meta: ArrayMeta, encode: Callable[[], bytes]) -> bytes:
-    """Return the document of a description."""
-    # By identity, and the description is kept: another one cannot get its number meanwhile.
+    """Return the encoded document of a description."""
+    # The entry keeps the description alive, so that no other object can get the same id.
     return _remembered(_encoded, id(meta), lambda: (meta, encode()))[1]
 
 
 def _remembered(memo: dict[Any, V], key: Hashable, make: Callable[[], V]) -> V:
-    known = memo.get(key)
-    if known is None:
-        known = make()
-        if len(memo) >= _MOST:
+    value = memo.get(key)
+    if value is None:
+        value = make()
+        if len(memo) >= _MAX_ENTRIES:
             memo.clear()
-        memo[key] = known
-    return known
+        memo[key] = value
+    return value

@@ -1,7 +1,7 @@
-"""What an array's document says, as one value that is the same for both Zarr formats.
+"""Describe an array's document as one value, equal for both Zarr formats; parse and check requests for new arrays.
 
-The value, its arithmetic (chunk grid, chunk keys), and the check of what a caller asks for a new array. The
-JSON of either format is in ``format_v2`` and ``format_v3``.
+A *file* is a shard, or a chunk where there are no shards. A *file index* counts files per axis: an array of shape
+(5, 4) in files of (2, 2) has a grid of (3, 2) files, and file index (2, 1) covers rows 4:5 and columns 2:4.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ZarrFormat: TypeAlias = Literal[2, 3]
 """The format of a store's documents."""
 
 FillValue: TypeAlias = bool | int | float | complex
-"""What stands where nothing was written."""
+"""Value of chunks that were never written."""
 
 #: The dtypes that OME-Zarr arrays may have, in either format.
 DTYPES = (
@@ -38,30 +38,20 @@ DTYPES = (
 
 @dataclass(frozen=True)
 class ArrayMeta:
-    """Shape, dtype, cutting and coding of one array.
+    """Shape, dtype, chunking and compression of one array.
 
     Attributes
     ----------
-    shape : tuple of int
-        Lengths per axis, in the order of the axes.
     dtype : numpy.dtype
-        Of the values that engines give and take, in the machine's byte order whatever the stored one.
+        In the machine's byte order, whatever the stored byte order.
     chunks : tuple of int
-        The unit of compression (the inner chunks where there are shards).
+        Lengths of a compressed chunk (the inner chunks where there are shards).
     shards : tuple of int or None
-        The unit of a file where chunks are packed into shards.
-    fill_value : bool, int, float or complex
-        What stands where nothing was written.
+        Lengths of a file where chunks are packed into shards.
     compressor : Compressor or None
-        None: chunks are stored as they are.
-    dimension_names : tuple of str or None, or None
-        Zarr v3 only.
-    attributes : dict
-        The user attributes.
-    zarr_format : {2, 3}
-        The format of the document.
+        None: chunks are stored uncompressed.
     separator : {"/", "."}
-        Between the numbers of a chunk key.
+        Stands between the numbers of a chunk key.
     codecs : tuple of str
         Names of all codecs, filters and compressors in order, known or not.
     document : dict
@@ -88,17 +78,17 @@ class ArrayMeta:
 
     @property
     def checksum(self) -> bool:
-        """Whether each chunk ends in a checksum, so that a flipped bit is noticed when it is read."""
+        """Whether each chunk ends in a crc32c checksum."""
         return "crc32c" in self.codecs
 
     @property
     def nbytes(self) -> int:
-        """Raw size of all values in bytes."""
+        """Uncompressed size of all values in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def files(self) -> Shape:
-        """Lengths per axis of what one file holds: the shards, or else the chunks."""
+        """Lengths per axis of one file: the shards, or else the chunks."""
         return self.shards or self.chunks
 
     @property
@@ -106,39 +96,32 @@ class ArrayMeta:
         """Number of files per axis."""
         return tuple(-(-n // c) for n, c in zip(self.shape, self.files, strict=True))
 
-    def file_box(self, place: Sequence[int]) -> tuple[slice, ...]:
-        """Part of the array that one file holds, by its place in the `grid`.
+    def file_box(self, index: Sequence[int]) -> tuple[slice, ...]:
+        """Region of the array that one file covers.
 
-        Examples
-        --------
         >>> ArrayMeta((5, 4), np.dtype("u1"), (2, 2)).file_box((2, 1))
         (slice(4, 5, 1), slice(2, 4, 1))
         """
         return tuple(
             slice(k * f, min((k + 1) * f, n), 1)
-            for k, f, n in zip(place, self.files, self.shape, strict=True)
+            for k, f, n in zip(index, self.files, self.shape, strict=True)
         )
 
-    def chunks_in(self, place: Sequence[int]) -> int:
+    def chunks_in(self, index: Sequence[int]) -> int:
         """Count the chunks of one file that lie in the array.
 
-        Examples
-        --------
         >>> ArrayMeta((5, 4), np.dtype("u1"), (2, 2), (4, 4)).chunks_in((1, 0))
         2
         """
         return math.prod(
             -(-min(f, n - k * f) // c)
-            for k, n, f, c in zip(place, self.shape, self.files, self.chunks, strict=True)
+            for k, n, f, c in zip(index, self.shape, self.files, self.chunks, strict=True)
         )
 
     def chunk_key(self, index: Sequence[int]) -> str:
-        """Key of one file below the array's path, by its place in the `grid`.
+        """Key of one file below the array's path.
 
-        Examples
-        --------
-        >>> meta = ArrayMeta((4, 4), np.dtype("u1"), (2, 2))
-        >>> meta.chunk_key((1, 0))
+        >>> ArrayMeta((4, 4), np.dtype("u1"), (2, 2)).chunk_key((1, 0))
         'c/1/0'
         """
         numbers = [str(i) for i in index]
@@ -169,16 +152,12 @@ def check_new_array(
     dimension_names: Sequence[str | None] | None,
     attributes: JSONObject | None,
 ) -> ArrayMeta:
-    """Check what a caller asks for a new array; the document is not built yet.
-
-    Raises
-    ------
-    InvalidArgumentError
-        With all facts: the shape, the chunks and the shards that do not fit each other.
-    """
+    """Check the settings of a new array and return them as `ArrayMeta` without a document."""
     shape = _lengths("shape", shape, least=0)
-    found = _dtype(dtype)
-    inner = default_chunks(shape, found.itemsize) if chunks is None else _lengths("chunks", chunks, least=1)
+    numpy_dtype = _dtype(dtype)
+    inner = (
+        default_chunks(shape, numpy_dtype.itemsize) if chunks is None else _lengths("chunks", chunks, least=1)
+    )
     outer = None if shards is None else _lengths("shards", shards, least=1)
     asked = f"shape {shape}, chunks {inner}" + (f", shards {outer}" if outer else "")
     for what, lengths in (("chunks", inner), ("shards", outer)):
@@ -197,10 +176,10 @@ def check_new_array(
         )
     return ArrayMeta(
         shape,
-        found,
+        numpy_dtype,
         inner,
         outer,
-        checked_fill_value(fill_value, found),
+        checked_fill_value(fill_value, numpy_dtype),
         Compressor.of(compressor),
         tuple(dimension_names) if dimension_names is not None and zarr_format == 3 else None,
         dict(attributes or {}),
@@ -220,29 +199,25 @@ def _lengths(what: str, values: Sequence[int], *, least: int) -> Shape:
 
 def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
     try:
-        found = np.dtype(dtype).newbyteorder("=")
+        numpy_dtype = np.dtype(dtype).newbyteorder("=")
     except (TypeError, ValueError, SyntaxError) as error:  # the last of lists of types such as ",u2"
         raise InvalidArgumentError(f"dtype={dtype!r} is not a dtype of numpy") from error
-    if found.name not in DTYPES:
-        raise InvalidArgumentError(f"dtype {found.name} cannot be stored; choose one of {', '.join(DTYPES)}")
-    return found
+    if numpy_dtype.name not in DTYPES:
+        raise InvalidArgumentError(
+            f"dtype {numpy_dtype.name} cannot be stored; choose one of {', '.join(DTYPES)}"
+        )
+    return numpy_dtype
 
 
 def checked_fill_value(value: FillValue | None, dtype: np.dtype[Any]) -> FillValue:
-    """Return a fill value as a number of a data type, 0 by default.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The data type cannot hold it.
-    """
+    """Return a fill value as a number of a dtype, 0 by default."""
     if value is None:
         return dtype.type(0).item()  # type: ignore[no-any-return]
     try:
         with np.errstate(over="raise"):
-            kept = np.asarray(value, dtype=dtype).item()
+            number = np.asarray(value, dtype=dtype).item()
     except (OverflowError, TypeError, ValueError, FloatingPointError) as error:
         raise InvalidArgumentError(f"fill_value={value!r} is no value of dtype {dtype.name}") from error
-    if dtype.kind in "biu" and kept != value:
+    if dtype.kind in "biu" and number != value:
         raise InvalidArgumentError(f"fill_value={value!r} is no value of dtype {dtype.name}")
-    return kept  # type: ignore[no-any-return]
+    return number  # type: ignore[no-any-return]

@@ -1,8 +1,8 @@
-"""The pixels of one array: reading, writing and resizing, over either engine.
+"""Read, write and resize the pixels of one array, on top of either engine.
 
-Keeps the promises that no engine keeps alone: a file that a write covers whole is replaced without being read, writers
-of different parts of one file wait for each other, and a handle notices when another process changed the array. What
-moves pixels is imported when pixels are moved: plates are made and walked without.
+This module adds three guarantees to the engines: a file that a write covers whole is replaced without being read,
+writers of different regions of one file wait for each other, and a handle notices when another process changed the
+array. Engines are imported on first use: creating and walking plates needs none.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from lamella.types import Array, Shape
 
 Select: TypeAlias = "Callable[[Index, Shape], Selection]"
-"""How an index is read."""
+"""Parses a numpy index for an array of a shape."""
 
-#: Files read one by one to name the damaged one.
-_MOST_SEARCHED = 4096
+#: Limit of files that are read one by one to name the damaged one.
+_MAX_FILES_SEARCHED = 4096
 
 
 class StoredArray:
@@ -55,11 +55,11 @@ class StoredArray:
     Parameters
     ----------
     documents : Documents
-        Of the store.
+        Documents of the store.
     path : str
-        Of the array.
+        Path of the array.
     engine : {"files", "zarr"}, optional
-        Ask for one engine; by default the best that can serve the array.
+        By default the fastest engine that supports the codecs.
 
     Examples
     --------
@@ -78,87 +78,72 @@ class StoredArray:
     def __init__(self, documents: Documents, path: str, *, engine: EngineName | None = None) -> None:
         self.documents = documents
         self.path = path
-        self._only = engine
-        self._known: tuple[Stamp | None, ArrayMeta] | None = None
-        self._opened: tuple[ArrayMeta, Engine] | None = None
-        self._reach: Shape | None = None
-        self._held: frozenset[str] = frozenset()
+        self._engine_name = engine
+        self._stamped_meta: tuple[Stamp | None, ArrayMeta] | None = None
+        self._opened_engine: tuple[ArrayMeta, Engine] | None = None
+        self._future_shape: Shape | None = None
+        self._held_locks: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"StoredArray({self.documents.location(self.path)})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self.documents, self.path, self._only, self._reach, self._held)
+        return _reopen, (self.documents, self.path, self._engine_name, self._future_shape, self._held_locks)
 
-    def reaching(self, shape: Shape, held: frozenset[str]) -> StoredArray:
-        """Return the array as it will be once it has grown to a shape; see `lamella.store.growth.growing`.
+    def reaching(self, shape: Shape, held_locks: frozenset[str]) -> StoredArray:
+        """Return a handle that sees the array at its future shape, before that shape is published.
 
-        Parameters
-        ----------
-        shape : tuple of int
-            The shape that the array is about to get.
-        held : frozenset of str
-            Names of the locks of files that the caller holds.
+        `lamella.store.growth.growing` uses it to write pixels beyond the present shape. ``held_locks`` names the file
+        locks that the caller holds already.
         """
-        return _reopen(self.documents, self.path, self._only, shape, held)
+        return _reopen(self.documents, self.path, self._engine_name, shape, held_locks)
 
     @property
     def meta(self) -> ArrayMeta:
-        """What the array's document says now.
+        """The description of the array as stored now.
 
-        Where the store can tell that the document is unchanged (local ones), it is read once; where it
-        cannot, it is kept until `refresh`.
-
-        Raises
-        ------
-        NodeNotFoundError, MetadataError
-            There is no array, or its document is damaged.
+        Where the store has stamps (local folders), the document is read again only after it changed; elsewhere it is
+        read once, until `refresh`.
         """
-        known = self._known
-        if known is None or known[0] != self.documents.array_stamp(self.path):
-            found, stamp = self.documents.stamped_array(self.path)
-            if self._reach is not None:
-                found = found.with_shape(tuple(map(max, found.shape, self._reach)))
-            known = self._known = stamp, found
-        return known[1]
+        cached = self._stamped_meta
+        if cached is None or cached[0] != self.documents.array_stamp(self.path):
+            meta, stamp = self.documents.stamped_array(self.path)
+            if self._future_shape is not None:
+                meta = meta.with_shape(tuple(map(max, meta.shape, self._future_shape)))
+            cached = self._stamped_meta = stamp, meta
+        return cached[1]
 
     def latest(self) -> ArrayMeta:
-        """Return what the document says now, read each time where the store cannot tell whether it changed."""
-        if self._known is not None and self._known[0] is None:
-            self._known = None
+        """Return the description as stored now; without stamps, read the document each time."""
+        if self._stamped_meta is not None and self._stamped_meta[0] is None:
+            self._stamped_meta = None
         return self.meta
 
     @property
     def last_meta(self) -> ArrayMeta:
-        """What the document said when it was last looked at."""
-        known = self._known
-        return self.meta if known is None else known[1]
+        """The description as it was last read."""
+        cached = self._stamped_meta
+        return self.meta if cached is None else cached[1]
 
     def refresh(self) -> ArrayMeta:
-        """Read the document again, whatever the store says."""
-        self._known = None
+        """Read the document again, even where its stamp is unchanged."""
+        self._stamped_meta = None
         return self.meta
 
     @property
     def engine(self) -> Engine:
-        """The engine that serves the array, opened on first use.
-
-        Raises
-        ------
-        DamagedDataError
-            The chunks are stored with a codec that no engine knows.
-        """
+        """The engine of the array, opened on first use."""
         return self._engine_for(self.meta)
 
     def _engine_for(self, meta: ArrayMeta) -> Engine:
-        """Return the engine opened for a shape and coding; what one call does, it does with one of them."""
-        if self._opened is not None:
-            opened, engine = self._opened
+        """Return the engine for a description; one call uses one engine throughout."""
+        if self._opened_engine is not None:
+            opened, engine = self._opened_engine
             if opened is meta or opened.document == meta.document:
                 return engine
         with opening(self.documents.storage, self.path, meta, self._where):
-            engine = open_engine(self.documents.storage, self.path, meta, self._only)
-        self._opened = meta, engine
+            engine = open_engine(self.documents.storage, self.path, meta, self._engine_name)
+        self._opened_engine = meta, engine
         return engine
 
     # ---- reading --------------------------------------------------------------------------------
@@ -166,18 +151,7 @@ class StoredArray:
     def read(self, index: Index = ..., out: Array | None = None) -> Array:
         """Read an index as numpy would from an array in memory.
 
-        Parameters
-        ----------
-        index : int, slice, ``...``, array of int or bool, or a tuple of these
-            In the order of the array's axes.
-        out : ndarray, optional
-            Of the result's shape and the array's dtype: filled in place, without a copy where the index
-            allows.
-
-        Returns
-        -------
-        ndarray
-            A new array, or `out`.
+        ``out``, of the result's shape and the array's dtype, is filled in place and returned.
 
         Raises
         ------
@@ -186,16 +160,16 @@ class StoredArray:
         DamagedDataError
             A chunk or shard cannot be decoded.
         StorageError
-            The store refused.
+            The storage failed.
         """
         return self._read(basic_or_fancy, index, out)
 
     def read_orthogonal(self, index: Index, out: Array | None = None) -> Array:
-        """Read an index whose arrays pick along their own axis each."""
+        """Read an index where each index array selects along its own axis."""
         return self._read(orthogonal, index, out)
 
     def read_points(self, index: Index, out: Array | None = None) -> Array:
-        """Read an index whose arrays pair up to points."""
+        """Read an index whose index arrays pair up to points."""
         return self._read(points, index, out)
 
     def _read(self, select: Select, index: Index, out: Array | None) -> Array:
@@ -225,26 +199,9 @@ class StoredArray:
         return out
 
     def read_many(self, indices: Iterable[Index], out: Array | None = None) -> Array | list[Array]:
-        """Read many indices in one call: each file is opened, and each chunk decoded, once for all of them.
+        """Read many indices in one call; each file is opened, and each chunk decoded, once for all of them.
 
-        Parameters
-        ----------
-        indices : iterable of int, slice, ``...``, array, or tuple of these
-            Each as for `read`.
-        out : ndarray, optional
-            Where all results have one shape: of that shape behind an axis for the indices, and of the array's dtype.
-
-        Returns
-        -------
-        ndarray or list of ndarray
-            The results along a first axis where all have one shape, and a list otherwise.
-
-        Raises
-        ------
-        OutOfBoundsError, DamagedDataError, StorageError
-            As `read`.
-        InvalidArgumentError
-            The results do not fit `out`.
+        Results of one shape are stacked along a new first axis, which ``out`` has too; otherwise a list is returned.
         """
         from lamella.store.many_reads import Wanted, results_for
 
@@ -255,38 +212,30 @@ class StoredArray:
             total = sum(prod(selection.result) for selection in selections)
             check_block((total,), meta.dtype.itemsize, f"reading many regions of array {self._where}")
         results = results_for(selections, meta.dtype, out)
-        wanted = [
+        requests = [
             Wanted.into(selection, results[n, ...] if isinstance(results, np.ndarray) else results[n])
             for n, selection in enumerate(selections)
             if not selection.is_empty
         ]
         reader = self._engine_for(meta)
         try:
-            reader.read_many([(one.selection, one.block) for one in wanted])
+            reader.read_many([(request.selection, request.block) for request in requests])
         except LamellaError:
             raise
         except MemoryError as error:
             raise self._too_large("read", error) from error
         except reader.errors as error:
-            self._explain("read", meta, [one.selection for one in wanted], error, reader)
-        for one in wanted:
-            one.finish()
+            self._explain("read", meta, [request.selection for request in requests], error, reader)
+        for request in requests:
+            request.finish()
         return results
 
     # ---- writing --------------------------------------------------------------------------------
 
     def write(self, index: Index, data: object) -> None:
-        """Write to an index as numpy would to an array in memory: broadcast, and cast to the array's dtype.
+        """Write to an index as numpy would: broadcast the data and cast it to the array's dtype.
 
-        Returns when the data is stored: a kill afterwards loses nothing. Chunks and shards that the index
-        covers whole are replaced without being read.
-
-        Parameters
-        ----------
-        index : int, slice, ``...``, array of int or bool, or a tuple of these
-            In the order of the array's axes.
-        data : array_like
-            Of a shape that broadcasts to the index's.
+        Returns when the data is stored. Files that the index covers whole are replaced without being read.
 
         Raises
         ------
@@ -295,18 +244,18 @@ class StoredArray:
         OutOfBoundsError, InvalidArgumentError
             The index does not fit the shape, or the data does not fit the index or the dtype.
         DamagedDataError
-            A chunk or shard that is covered in part cannot be decoded.
+            A chunk that is covered in part cannot be decoded.
         StorageError
-            The store refused: a full disk, no permission.
+            The storage failed: a full disk, no permission.
         """
         self._write(basic_or_fancy, index, data)
 
     def write_orthogonal(self, index: Index, data: object) -> None:
-        """Write to an index whose arrays pick along their own axis each."""
+        """Write to an index where each index array selects along its own axis."""
         self._write(orthogonal, index, data)
 
     def write_points(self, index: Index, data: object) -> None:
-        """Write to an index whose arrays pair up to points."""
+        """Write to an index whose index arrays pair up to points."""
         self._write(points, index, data)
 
     def _write(self, select: Select, index: Index, data: object) -> None:
@@ -319,19 +268,19 @@ class StoredArray:
             return
         selection, block = last_wins(selection, block)
         while True:
-            with self._locks(meta, selection) as alone:
-                # Before we held the locks, another writer may have grown the array: a file that we would have
-                # replaced then has pixels of its own beyond our shape.
-                now = self.meta if alone else meta
-                if now is meta or now.document == meta.document:
+            with self._locks(meta, selection) as is_locked:
+                # Another writer may have grown the array before this one had the locks: a file that would have been
+                # replaced whole then has pixels beyond the shape known here.
+                current = self.meta if is_locked else meta
+                if current is meta or current.document == meta.document:
                     self._write_held(meta, selection, block)
                     return
-            if now.ndim != meta.ndim or not selection.fits(now.shape):
+            if current.ndim != meta.ndim or not selection.fits(current.shape):
                 raise OutOfBoundsError(
                     f"cannot write to array {self._where}: another writer changed its shape from {meta.shape} "
-                    f"to {now.shape} meanwhile"
+                    f"to {current.shape} meanwhile"
                 )
-            meta, block = now, cast_for(block, now.dtype, self._where, selection)
+            meta, block = current, cast_for(block, current.dtype, self._where, selection)
 
     def _write_held(self, meta: ArrayMeta, selection: Selection, block: Array) -> None:
         engine = self._engine_for(meta)
@@ -345,19 +294,19 @@ class StoredArray:
             self._explain("write", meta, [selection], error, engine)
 
     def prepare(self) -> None:
-        """Load what writes, that the first frame takes as long as any other."""
+        """Open the engine now, so that the first write is as fast as the others."""
         self._engine_for(self.meta)
 
     @contextmanager
     def _locks(self, meta: ArrayMeta, selection: Selection) -> Iterator[bool]:
-        """Lock the files that a write does not fill to their last pixel; yield whether there are any.
+        """Lock the files that a write fills in part; yield whether there are any.
 
-        Files that it fills need no lock: whoever writes to them at the same time writes to the same pixels.
+        A file that the write fills whole needs no lock: the last of several writers wins.
         """
         names = chunk_grid.lock_names(chunk_grid.unfilled_files(meta, selection, chunk_grid.LOCKS))
         with ExitStack() as locks:
             for name in names:
-                if name not in self._held:
+                if name not in self._held_locks:
                     locks.enter_context(self.documents.storage.lock(join(self.path, name)))
             yield bool(names)
 
@@ -370,12 +319,7 @@ class StoredArray:
     def resize(self, shape: Sequence[int]) -> None:
         """Change the lengths of the axes.
 
-        New places hold the fill value. What is cut off is gone: growing again does not bring it back.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Not one length per axis, or a negative one.
+        New regions read as the fill value. Cropped pixels are deleted: growing again does not restore them.
         """
         from lamella.store.growth import growing
 
@@ -384,8 +328,8 @@ class StoredArray:
             meta = self.refresh()
             shrunk = tuple(map(min, meta.shape, new))
             if shrunk != meta.shape:
-                # First: a kill in between leaves fill values where the caller wanted nothing, never old
-                # pixels later.
+                # Delete pixels before publishing the smaller shape: a kill in between leaves fill values, and
+                # growing again never shows old pixels.
                 self._clear_beyond(meta, shrunk)
                 self.documents.put_shape(self.path, shrunk)
                 self.refresh()
@@ -394,15 +338,10 @@ class StoredArray:
                 pass
 
     def append(self, data: object, axis: int = 0) -> Shape:
-        """Make an axis longer by the data and write it there; returns the new shape.
+        """Append data along an axis and return the new shape.
 
-        The longer shape is published when the data is stored: a reader never sees a part of them, and a failure or a
-        kill leaves the array as it was.
-
-        Raises
-        ------
-        InvalidArgumentError
-            The data does not fit the other axes.
+        The new shape is published after the data is stored: readers never see part of the data, and a failure or a kill
+        leaves the array as it was.
         """
         from lamella.store.growth import growing
 
@@ -419,29 +358,23 @@ class StoredArray:
         return new
 
     def appended(self, shape: Shape, axis: int = 0) -> Shape:
-        """Return the shape of the array with a block of a shape appended to it.
-
-        Raises
-        ------
-        InvalidArgumentError
-            The block does not fit the other axes.
-        """
+        """Return the shape of the array after appending a block of a shape."""
         return _appended(self.meta.shape, shape, axis, self._where)
 
     def shape_lock(self) -> AbstractContextManager[None]:
-        """Lock the shape: every change of it keeps this lock from reading the old one to writing the new one."""
+        """Lock the shape, from reading the old one to writing the new one."""
         return self.documents.storage.lock(join(self.path, "shape"))
 
     def _clear_beyond(self, meta: ArrayMeta, new: Shape) -> None:
-        """Delete the files beyond a smaller shape, and fill what lies beyond it in the files on its edge."""
-        for place in stored_places(self.documents.storage, self.path, meta):
-            inside = meta.file_box(place)
-            if any(one.start >= n for one, n in zip(inside, new, strict=True)):
-                self.documents.storage.delete(join(self.path, meta.chunk_key(place)))
+        """Delete the files outside a smaller shape; fill the rest of the files on its edge with fill values."""
+        for file_index in stored_places(self.documents.storage, self.path, meta):
+            region = meta.file_box(file_index)
+            if any(axis_slice.start >= n for axis_slice, n in zip(region, new, strict=True)):
+                self.documents.storage.delete(join(self.path, meta.chunk_key(file_index)))
                 continue
             for axis, n in enumerate(new):
-                if n < inside[axis].stop:
-                    self.write((*inside[:axis], slice(n, inside[axis].stop)), meta.fill_value)
+                if n < region[axis].stop:
+                    self.write((*region[:axis], slice(n, region[axis].stop)), meta.fill_value)
 
     # ---- errors ---------------------------------------------------------------------------------
 
@@ -460,20 +393,22 @@ class StoredArray:
     ) -> NoReturn:
         from lamella.store.chunk_source import DamagedFileError
 
-        fault = engine.system_fault(error)
-        if fault is not None:
-            reason = fault.strerror or str(fault)
-            kind = type(fault) if isinstance(fault, StorageError) else StorageError
-            raise kind(f"cannot {verb} the pixels of array {self._where}: {reason}", fault.errno) from error
+        system_error = engine.system_fault(error)
+        if system_error is not None:
+            reason = system_error.strerror or str(system_error)
+            kind = type(system_error) if isinstance(system_error, StorageError) else StorageError
+            raise kind(
+                f"cannot {verb} the pixels of array {self._where}: {reason}", system_error.errno
+            ) from error
         keys = (self._damaged_key(meta, selection) for selection in selections)
         key = error.key if isinstance(error, DamagedFileError) else next(filter(None, keys), None)
-        if key is None and verb == "write":  # every chunk that it meets can be read
+        if key is None and verb == "write":  # all chunks that the write touches can be decoded
             raise StorageError(f"cannot write the pixels of array {self._where}: {error}") from error
         where = f" in {self.documents.storage.where(join(self.path, key))!r}" if key else ""
         advice = (
             "is damaged; write that region again, or restore the file"
             if self.documents.storage.locks_processes
-            # Over a network what came may be damaged, and not what is stored.
+            # Over a network the received bytes may be damaged, and the stored ones intact.
             else "cannot be decoded, although it was read twice; compare the stored object with another copy of it"
         )
         raise DamagedDataError(
@@ -481,37 +416,41 @@ class StoredArray:
         ) from error
 
     def _damaged_key(self, meta: ArrayMeta, selection: Selection) -> str | None:
-        """Name the first file of a selection that cannot be decoded, by reading them one by one."""
+        """Return the key of the first file of a selection that cannot be decoded, by reading them one by one."""
         from lamella.store.write_plan import as_selection
 
         engine = self._engine_for(meta)
-        box = tuple(
+        region = tuple(
             slice(int(axis.start), int(axis.stop), 1)
             if isinstance(axis, slice)
             else slice(int(axis.min()), int(axis.max()) + 1, 1)
             for axis in selection.axes
         )
-        for place in itertools.islice(chunk_grid.files_of(meta, box), _MOST_SEARCHED):
+        for file_index in itertools.islice(chunk_grid.files_of(meta, region), _MAX_FILES_SEARCHED):
             try:
-                engine.read(as_selection(meta.file_box(place)))
+                engine.read(as_selection(meta.file_box(file_index)))
             except Exception as error:  # whatever the decoder raises, this is the file
                 refused = raised_by_storage(error)
                 if refused is not None:
                     raise refused from error
-                return meta.chunk_key(place)
+                return meta.chunk_key(file_index)
         return None
 
 
 def _reopen(
-    documents: Documents, path: str, engine: EngineName | None, reach: Shape | None, held: frozenset[str]
+    documents: Documents,
+    path: str,
+    engine: EngineName | None,
+    future_shape: Shape | None,
+    held_locks: frozenset[str],
 ) -> StoredArray:
     array = StoredArray(documents, path, engine=engine)
-    array._reach, array._held = reach, held
+    array._future_shape, array._held_locks = future_shape, held_locks
     return array
 
 
 def _appended(old: Shape, block: Shape, axis: int, where: str) -> Shape:
-    """Return the shape of an array with a block appended, or refuse the block."""
+    """Return the shape of an array with a block appended; raise where the block does not fit."""
     axis = whole_number(axis, "axis", -len(old))
     if len(block) != len(old) or axis >= len(old):
         raise InvalidArgumentError(

@@ -1,4 +1,4 @@
-"""What numpy's item assignment does with data: cast, broadcast, and let the last value of a place win."""
+"""Prepare data for item assignment as numpy does: cast, broadcast, and drop duplicate points."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def check_out(out: Array, shape: Shape, dtype: np.dtype[Any]) -> None:
-    """Refuse an ``out=`` that does not fit exactly."""
+    """Raise where an ``out=`` array does not fit exactly."""
     if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.writeable:
         found = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
         raise InvalidArgumentError(f"out= must be a writable array of {dtype} {shape}, found {found}")
 
 
 def is_lazy(data: object, dtype: np.dtype[Any]) -> bool:
-    """Return whether data are to be read block by block when they are written to an array of a data type.
+    """Return whether data should be read block by block while writing to an array of a dtype.
 
-    Arrays of dask, zarr, h5py and others, that are not in memory; memory maps that would be copied to be cast.
+    True for dask, zarr, h5py and similar arrays, and for memory maps that need a cast.
     """
     if isinstance(data, np.memmap):
         return data.ndim > 0 and data.dtype != dtype
@@ -32,12 +32,12 @@ def is_lazy(data: object, dtype: np.dtype[Any]) -> bool:
         return False
     try:
         return len(data.shape) > 0 and np.dtype(data.dtype).kind in "biufc"  # type: ignore[attr-defined]
-    except (AttributeError, TypeError):  # no array, or of a data type of another library, which numpy casts
+    except (AttributeError, TypeError):  # not an array, or a dtype of another library, which numpy casts
         return False
 
 
 def _is_in_memory(data: object) -> bool:
-    """Return whether an object that is no array of numpy is known to have its values in memory."""
+    """Return whether an object other than a numpy array has its values in memory."""
     inner = getattr(getattr(data, "variable", None), "_data", None)  # of xarray
     names = ("__array_interface__", "iloc")  # the second of columns of pandas
     return (
@@ -48,10 +48,7 @@ def _is_in_memory(data: object) -> bool:
 
 
 def cast(data: object, selection: Selection, dtype: np.dtype[Any], where: str) -> Array:
-    """Return data as numpy's item assignment would: of the dtype, broadcast to the selection's shape.
-
-    Values that the dtype cannot hold are refused, see `value_range`; `where` names the array in messages.
-    """
+    """Return data cast to a dtype and broadcast to a selection's shape; `where` names the array in messages."""
     array = cast_for(data, dtype, where, selection)
     shape = selection.result
     while array.ndim > len(shape) and array.shape[0] == 1:
@@ -65,7 +62,7 @@ def cast(data: object, selection: Selection, dtype: np.dtype[Any], where: str) -
 
 
 def cast_for(data: object, dtype: np.dtype[Any], where: str, selection: Selection | None = None) -> Array:
-    """Return data in the dtype of an array that they are written to, in their own shape."""
+    """Return data cast to the dtype of an array, in its own shape."""
     try:
         return cast_data(data, dtype)
     except (OverflowError, TypeError, ValueError) as error:
@@ -77,7 +74,7 @@ def cast_for(data: object, dtype: np.dtype[Any], where: str, selection: Selectio
 
 
 def _region(selection: Selection | None) -> str:
-    """Return the words that name the region of a selection, for a message."""
+    """Return words that name the region of a selection, for a message."""
     bounds = None if selection is None else selection.bounds
     if not bounds or not bounds[0]:
         return ""
@@ -85,7 +82,7 @@ def _region(selection: Selection | None) -> str:
 
 
 def last_wins(selection: Selection, block: Array) -> tuple[Selection, Array]:
-    """Keep the last value where an index names a place twice, as numpy does; engines promise no order."""
+    """Drop all but the last of the points that an index names twice, as numpy does; engines write in any order."""
     if all(isinstance(axis, slice) for axis in selection.axes):
         return selection, block
     if selection.paired:
@@ -97,12 +94,12 @@ def last_wins(selection: Selection, block: Array) -> tuple[Selection, Array]:
         axes = tuple(np.asarray(axis)[keep] for axis in selection.axes)
         return Selection(axes, True, (len(keep),), (), None, (len(keep),)), block[keep]
     axes_list = list(selection.axes)
-    for place, axis in enumerate(axes_list):
+    for axis_number, axis in enumerate(axes_list):
         if isinstance(axis, slice):
             continue
         _, first = np.unique(axis[::-1], return_index=True)
         keep = np.sort(len(axis) - 1 - first)
         if len(keep) < len(axis):
-            axes_list[place] = axis[keep]
-            block = np.take(block, keep, axis=place)
+            axes_list[axis_number] = axis[keep]
+            block = np.take(block, keep, axis=axis_number)
     return Selection(tuple(axes_list), False, block.shape, (), None, block.shape), block

@@ -1,7 +1,6 @@
-"""A file that is written in pieces and takes its place when it is complete.
+"""Write a file piece by piece under a temporary name, and rename it over its target when it is complete.
 
-Until `AtomicFile.commit` it has a temporary name that readers never list and that a sweep removes when its process is
-dead. Knows nothing of chunks or shards.
+Readers never list temporary names; later writers sweep them once the process that wrote them is dead.
 """
 
 from __future__ import annotations
@@ -26,15 +25,8 @@ _CREATE = _OPEN | os.O_CREAT | os.O_EXCL
 
 
 def stage(storage: LocalStorage, key: str) -> AtomicFile:
-    """Begin a file of a local store.
+    """Open a temporary file for a key of a local store.
 
-    Raises
-    ------
-    StorageError
-        The system refused.
-
-    Examples
-    --------
     >>> import tempfile
     >>> from lamella.store.local import LocalStorage
     >>> storage = LocalStorage(tempfile.mkdtemp())
@@ -64,39 +56,23 @@ def stage(storage: LocalStorage, key: str) -> AtomicFile:
 
 
 class AtomicFile:
-    """A temporary file beside the one whose place it will take.
+    """A temporary file in the folder of its target.
 
-    Parameters
-    ----------
-    temporary, target : str
-        Paths in one folder.
-    fsync : bool
-        Flush the file and its folder to the disk before `commit` returns.
-
-    Raises
-    ------
-    FileNotFoundError
-        The folder is not there.
+    With ``fsync``, `commit` flushes the file and its folder to the disk before it returns.
     """
 
     def __init__(self, temporary: str, target: str, *, fsync: bool) -> None:
         self.temporary = temporary
         self.target = target
         self._fsync = fsync
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._fd = os.open(temporary, _CREATE, 0o666)
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Write at a place of the file; threads may write to several places at once.
-
-        Raises
-        ------
-        StorageError
-            The system refused: a full disk.
-        """
+        """Write bytes at an offset; threads may write at several offsets at once."""
         view = memoryview(data)
         with self._explained():
-            self._wake()
+            self._reopen()
             while view:
                 done = self._pwrite(view, offset)
                 view, offset = view[done:], offset + done
@@ -108,26 +84,26 @@ class AtomicFile:
     else:  # pragma: no cover
 
         def _pwrite(self, view: memoryview, offset: int) -> int:
-            with self._turn:
+            with self._lock:
                 os.lseek(self._fd, offset, os.SEEK_SET)
                 return os.write(self._fd, view)
 
     def rest(self) -> None:
-        """Close the file until the next write: a process may have only so many open. Not while one is under way."""
+        """Close the file until the next write, to limit open files. Not while a write is running."""
         self._close()
 
-    def _wake(self) -> None:
+    def _reopen(self) -> None:
         if self._fd < 0:
-            with self._turn:
+            with self._lock:
                 if self._fd < 0:
                     self._fd = os.open(self.temporary, _OPEN, 0o666)
 
     def commit(self) -> None:
-        """Replace the target, in one step."""
+        """Replace the target in one step."""
         with self._explained():
             try:
                 if self._fsync:
-                    self._wake()
+                    self._reopen()
                     os.fsync(self._fd)
                 self._close()
                 os.replace(self.temporary, self.target)
@@ -139,7 +115,7 @@ class AtomicFile:
         log.debug("Wrote %s", self.target)
 
     def discard(self) -> None:
-        """Remove the temporary file; what it would have replaced stays."""
+        """Remove the temporary file; the target stays as it was."""
         self._close()
         with suppress(OSError):
             os.unlink(self.temporary)

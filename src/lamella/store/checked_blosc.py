@@ -1,8 +1,6 @@
-"""Blosc that looks at the length of a chunk before it decodes.
+"""Blosc codecs that check the length of a chunk before decoding it.
 
-numcodecs hands c-blosc a pointer without a length, so that a truncated chunk is decoded from whatever lies behind it in
-memory: an error, or wrong pixels. TensorStore checks; this does the same for zarr-python's engine.
-
+numcodecs passes c-blosc a pointer without a length, so a truncated chunk would be decoded from the memory behind it.
 Imports zarr-python: import this module inside functions only.
 """
 
@@ -22,16 +20,16 @@ _HEADER = 16
 
 
 class CheckedBlosc(Blosc):  # type: ignore[misc]
-    """Blosc of numcodecs that refuses a chunk whose header gives another length than it has."""
+    """Blosc of numcodecs that raises where the length in a chunk's header is not the length of the chunk."""
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """Decode a chunk; ValueError when it was cut off or its header is damaged."""
+        """Decode a chunk; ValueError where it is truncated or its header is damaged."""
         check_length(buf)
         return super().decode(buf, out)
 
 
 class CheckedBloscCodec(BloscCodec):
-    """The blosc codec of Zarr v3 that refuses the same."""
+    """Blosc codec of Zarr v3 with the same check."""
 
     @cached_property
     def _blosc_codec(self) -> Any:
@@ -39,7 +37,7 @@ class CheckedBloscCodec(BloscCodec):
 
 
 class _Checked:
-    """What the codec of Zarr v3 needs of numcodecs."""
+    """The methods of a numcodecs codec that zarr-python calls."""
 
     def __init__(self, blosc: Any) -> None:
         self.encode = blosc.encode
@@ -51,7 +49,7 @@ class _Checked:
 
 
 def check_length(buf: Any) -> None:
-    """Raise ValueError when the header of a blosc chunk gives another length than the chunk has."""
+    """Raise ValueError where the length in a blosc header is not the length of the chunk."""
     data = np.frombuffer(buf, np.uint8)
     stated = int.from_bytes(data[12:_HEADER].tobytes(), "little")
     if len(data) < _HEADER or stated != len(data):
@@ -59,14 +57,14 @@ def check_length(buf: Any) -> None:
 
 
 def checked_v2(compressor: JSON) -> Any:
-    """Return what zarr-python takes for the ``compressor`` of a ``.zarray``."""
+    """Return the ``compressor`` of a ``.zarray`` for zarr-python, with checked blosc."""
     if isinstance(compressor, dict) and compressor.get("id") == "blosc":
         return CheckedBlosc(**{key: value for key, value in compressor.items() if key != "id"})
     return compressor
 
 
 def checked_v3(codec: JSON) -> Any:
-    """Return what zarr-python takes for a codec of a ``zarr.json``, also inside shards."""
+    """Return a codec of a ``zarr.json`` for zarr-python, with checked blosc, also inside shards."""
     if isinstance(codec, str):
         return {"name": codec}
     configuration = codec.get("configuration", {})

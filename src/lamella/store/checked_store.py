@@ -1,4 +1,4 @@
-"""A storage as zarr-python's engine sees it: damaged files are errors, and a failed write ends before it is reported.
+"""Wrap a storage for zarr-python, so that damaged files raise errors and failed writes end before they are reported.
 
 Imports zarr-python: import this module inside functions only.
 """
@@ -18,16 +18,14 @@ if TYPE_CHECKING:
 
 
 class CheckedStore(WrapperStore[Any]):
-    """Wraps the storage of one array for zarr-python; one for reading, and one for each write.
+    """The storage of one array as a zarr-python store: one instance for reading, one per write.
 
-    - zarr-python takes a shard of no bytes, which is what a full disk can leave of one, for one never written: here it
-      is an error.
-    - Local writes go through the storage, so that they are as atomic and as durable as documents are.
-    - Files and folders behind links that lead out of the store are refused.
-    - Where `missing` is there, it is asked about the first chunk that is missing.
-    - What is absent by a 403 only is created where it is not there, and never replaced: the rest of a chunk that may
-      not be read would be lost.
-    - zarr-python reports the first chunk that fails while it still writes the others: `settle` waits for those.
+    - A file of 0 bytes raises; zarr-python would read it as never written, although a full disk can leave one.
+    - Local writes are as atomic and durable as those of documents.
+    - Links that lead out of the store are refused.
+    - `missing` is notified of the first missing chunk.
+    - A key that reads as absent only because of a 403 is created, never replaced: an unreadable chunk must not be lost.
+    - zarr-python reports the first failed chunk while others are still being written: `settle` waits for those.
     """
 
     def __init__(
@@ -41,23 +39,23 @@ class CheckedStore(WrapperStore[Any]):
         self._pending: set[asyncio.Future[None]] = set()
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
-        """Get a file or a part of one; one of no bytes is an error."""
+        """Read a file or a byte range of it; a file of 0 bytes raises."""
         self._storage.check_file(key)
         service = self._storage.service
         if service is None:
-            found = await self._store.get(key, prototype, byte_range)
-        else:  # what could not be read is an error that says so, and not a damaged chunk
-            found = await service.get(key, byte_range, prototype)
-            if found is None and self._unseen is not None and service.denied_is_absent:
+            buffer = await self._store.get(key, prototype, byte_range)
+        else:  # a failed request raises its own error, and is not reported as a damaged chunk
+            buffer = await service.get(key, byte_range, prototype)
+            if buffer is None and self._unseen is not None and service.denied_is_absent:
                 self._unseen.add(key)
-        if found is None and self._missing is not None:
+        if buffer is None and self._missing is not None:
             self._missing.note()
-        if found is not None and len(found) == 0:
+        if buffer is not None and len(buffer) == 0:
             raise ValueError(f"{key} is empty")
-        return found
+        return buffer
 
     async def set(self, key: str, value: Any) -> None:
-        """Write a file, unless the write that it belongs to has failed."""
+        """Write a file, unless another file of the same write has failed."""
         if self._stopped:
             raise OSError(errno.ECANCELED, "another file of the same write failed")
         service, data = self._storage.service, value.to_bytes()
@@ -74,7 +72,7 @@ class CheckedStore(WrapperStore[Any]):
             self._pending.discard(task)
 
     def settle(self) -> None:
-        """Begin no further file, and wait for those under way."""
+        """Start no further write, and wait for the running ones."""
         self._stopped = True
         sync(self._finish())
 

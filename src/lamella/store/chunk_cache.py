@@ -1,7 +1,6 @@
-"""What was read of files and decoded, kept for as long as the files do not change.
+"""Cache shard indexes and decoded chunks, each with the stamp of the file that it was read from.
 
-Each value stands beside the stamp of the file that it came from, and is returned for that stamp alone: who asks looks
-at the file first, so that what other programs wrote is seen.
+Callers look up the present stamp of the file first, so that changes by other programs are noticed.
 """
 
 from __future__ import annotations
@@ -22,21 +21,14 @@ if TYPE_CHECKING:
     Values: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 CACHE_BYTES: Final = 64 << 20
-"""Bytes of decoded chunks that are kept for the process, unless a store was opened with another limit."""
+"""Limit of the cache of decoded chunks of this process, in bytes; a store may have another limit."""
 
 _INDEX_BYTES = 32 << 20
 
 
 class StampedCache:
-    """Arrays by key, each with a stamp; those that were used least recently go first.
+    """Arrays by key, each with a stamp; the least recently used ones are dropped beyond ``limit`` bytes.
 
-    Parameters
-    ----------
-    limit : int
-        Bytes that are kept at most; 0 keeps nothing.
-
-    Examples
-    --------
     >>> import numpy as np
     >>> cache = StampedCache(100)
     >>> cache.put("0/c/0", (1,), np.zeros(60, "u1"))
@@ -50,59 +42,59 @@ class StampedCache:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Hashable, tuple[Stamp, Values]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, tuple[Stamp, Values]] = OrderedDict()
         self._bytes = 0
         _caches.add(self)
 
     def get(self, key: Hashable, stamp: Stamp) -> Values | None:
-        """Return the value of a key where its stamp is this one."""
+        """Return the cached value of a key; None where it has another stamp."""
         with self._lock:
-            found = self._kept.get(key)
-            if found is None:
+            entry = self._entries.get(key)
+            if entry is None:
                 return None
-            if found[0] != stamp:
-                del self._kept[key]
-                self._bytes -= found[1].nbytes
+            if entry[0] != stamp:
+                del self._entries[key]
+                self._bytes -= entry[1].nbytes
                 return None
-            self._kept.move_to_end(key)
-            return found[1]
+            self._entries.move_to_end(key)
+            return entry[1]
 
     def last(self, key: Hashable) -> tuple[Stamp, Values] | None:
-        """Return what is kept for a key, with the stamp that it had."""
+        """Return the cached value of a key with its stamp."""
         with self._lock:
-            return self._kept.get(key)
+            return self._entries.get(key)
 
     def drop(self, key: Hashable) -> None:
-        """Forget a key."""
+        """Remove a key."""
         with self._lock:
-            found = self._kept.pop(key, None)
-            self._bytes -= 0 if found is None else found[1].nbytes
+            entry = self._entries.pop(key, None)
+            self._bytes -= 0 if entry is None else entry[1].nbytes
 
     def put(self, key: Hashable, stamp: Stamp, value: Values) -> None:
-        """Keep a value that nobody changes any more; nothing happens where it is larger than the limit."""
+        """Cache a value that nobody changes any more, unless it is larger than the limit."""
         if value.nbytes > self.limit:
             return
         with self._lock:
-            old = self._kept.pop(key, None)
-            self._kept[key] = stamp, value
+            old = self._entries.pop(key, None)
+            self._entries[key] = stamp, value
             self._bytes += value.nbytes - (0 if old is None else old[1].nbytes)
             while self._bytes > self.limit:
-                self._bytes -= self._kept.popitem(last=False)[1][1].nbytes
+                self._bytes -= self._entries.popitem(last=False)[1][1].nbytes
 
     def clear(self) -> None:
-        """Forget everything, and whoever held the lock: a thread of the parent, after a fork."""
+        """Remove everything, and replace the lock, which a thread of the parent process may hold after a fork."""
         self._lock = threading.Lock()
-        self._kept = OrderedDict()
+        self._entries = OrderedDict()
         self._bytes = 0
 
 
 _caches: weakref.WeakSet[StampedCache] = weakref.WeakSet()
 
 indexes: Final = StampedCache(_INDEX_BYTES)
-"""The indexes of shards, for the process."""
+"""Shard indexes of all stores of this process."""
 
 decoded: Final = StampedCache(CACHE_BYTES)
-"""The decoded chunks of all stores that were opened without a limit of their own, for the process."""
+"""Decoded chunks of all stores that were opened without their own limit."""
 
 
 def _forget_after_fork() -> None:

@@ -1,8 +1,7 @@
-"""The files of an array, open for reading: encoded chunks out of shards, or files of one chunk.
+"""Read and write the shards or single-chunk files of an array in a local folder.
 
-A file is opened once for all that is read from it and closed after the last chunk; what is read between comes from the
-file that was opened, also when another process replaces it meanwhile. Indexes of shards are kept for the process, each
-with the stamp of the file that it was read from. No decoding.
+A call opens each file once, and closes it after its last chunk, so that all chunks come from one version of the file
+even if another process replaces it. Shard indexes are cached with the stamp of their file. Nothing is decoded here.
 """
 
 from __future__ import annotations
@@ -38,70 +37,62 @@ if TYPE_CHECKING:
 
 Entries: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
 
-#: A file that changed less than this ago is not remembered. Its stamp would not tell it from one that takes its place
-#: within the same tick of the file system's clock, in the inode that the one before it left.
+#: A file that changed more recently than this is not cached: a replacement within the same clock tick can reuse its
+#: inode, and so have an equal stamp.
 _SETTLED_NS = 2_000_000_000
 
 
-def stamp_of_chunks(found: os.stat_result, coding: int) -> Stamp:
-    """Return what is another whenever the bytes of a file are others, or what they are decoded by."""
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size, coding
+def stamp_of_chunks(status: os.stat_result, coding: int) -> Stamp:
+    """Return a stamp that differs whenever the bytes of a file or their decoding differ."""
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size, coding
 
 
 class FolderSource:
-    """The files of an array in a folder, as a `ChunkSource`.
-
-    Parameters
-    ----------
-    storage, path
-        Where the array is.
-    coding
-        How its chunks are stored.
-    """
+    """The files of an array in a folder, as a `ChunkSource`."""
 
     def __init__(self, storage: LocalStorage, path: str, coding: Coding) -> None:
         self._storage = storage
         self._path = path
         self._coding = coding
 
-    def open(self, key: str, place: Shape, numbers: Collection[object]) -> ChunkFile:
-        """Return a file, not opened yet."""
-        del place
+    def open(self, key: str, index: Shape, numbers: Collection[object]) -> ChunkFile:
+        """Return a file that is opened when its first chunk is read."""
+        del index
         coding = self._coding
         return ChunkFile(self._storage, join(self._path, key), coding.index, len(numbers), coding.identity)
 
     def decoded(self, key: str, number: int) -> Array | None:
-        """Look at the file, and return the chunk that is kept of it."""
+        """Return a cached chunk whose file is unchanged on disk."""
         whole = join(self._path, key)
-        found = self._storage.seen(whole)
-        if found is None:
+        status = self._storage.seen(whole)
+        if status is None:
             return None
-        stamp = stamp_of_chunks(found, self._coding.identity)
+        stamp = stamp_of_chunks(status, self._coding.identity)
         return self._storage.decoded.get((f"{self._storage.root}/{whole}", number), stamp)
 
-    def read(self, tasks: Sequence[Task], keeps: bool, decode: Callable[[Sequence[Task]], None]) -> None:
-        """Decode all: each file is opened by the thread that needs it first."""
-        del keeps
+    def read(self, tasks: Sequence[Task], use_cache: bool, decode: Callable[[Sequence[Task]], None]) -> None:
+        """Decode all chunks; the first thread that needs a file opens it."""
+        del use_cache
         decode(tasks)
 
     def write(self, files: Iterator[FileChange], encoded: Callable[[Iterable[FileChange]], Encoded]) -> None:
-        """Write each file as its chunks come, while those of the next are encoded."""
-        left: deque[FileChange] = deque()
+        """Write each file as its chunks arrive, while the chunks of the next one are encoded."""
+        unwritten: deque[FileChange] = deque()
 
         def opened() -> Iterator[FileChange]:
             for file in files:
                 file.old = self.open(file.key, (), file.parts)
-                left.append(file)
+                unwritten.append(file)
                 yield file
 
-        every = encoded(opened())
+        chunks_encoded = encoded(opened())
         try:
-            for file, chunks in groupby(every, itemgetter(0)):
+            for file, chunks in groupby(chunks_encoded, itemgetter(0)):
                 self._write_file(file, chunks)
-                left.popleft()
+                unwritten.popleft()
         finally:
-            every.close()
-            for file in left:
+            chunks_encoded.close()
+            for file in unwritten:
                 file.old.close()
 
     def _write_file(self, file: FileChange, chunks: Iterable[tuple[FileChange, int, bytes]]) -> None:
@@ -122,18 +113,16 @@ class FolderSource:
 
 
 class ChunkFile:
-    """One file, opened when its first chunk is asked for; safe for threads.
+    """One file, opened when its first chunk is read; safe for threads.
 
     Parameters
     ----------
-    storage, key
-        Where the file is.
     form
-        How the index of the shard is stored; None for a file of one chunk.
+        Layout of the shard's index; None for a file of one chunk.
     uses
-        How many chunks will be asked for: after the last of them the file is closed.
+        How many chunks will be read: after the last one the file is closed.
     coding
-        What chunks are decoded by, as a number: what is kept of a file is kept for this alone.
+        `Coding.identity`, part of the stamp of cached chunks.
     """
 
     def __init__(
@@ -144,34 +133,29 @@ class ChunkFile:
         self.path = f"{storage.root}/{key}"
         self._form = form
         self._coding = coding
-        self._left = uses
+        self._remaining = uses
         self._lock = threading.Lock()
         self._fd: int | None = None
         self._is_missing = False
         self._entries: Entries | None = None
         self.size = 0
-        #: Of the file that is open; None where it changed so lately that the stamp does not tell it from the next.
+        #: Stamp of the open file; None where the file changed too recently to be cached.
         self.stamp: Stamp | None = None
 
     def chunk(self, number: int) -> bytes | None:
-        """Return the bytes of one chunk by its number in the shard; None where it was never written.
+        """Return the bytes of one chunk by its number in the shard; None where the chunk was never written.
 
-        Raises
-        ------
-        DamagedDataError
-            The file has no such bytes, or its index is damaged.
-        OSError
-            The system refused.
+        Raises `DamagedDataError` where the file is too short or its index is damaged.
         """
         if not self.is_open():
             return None
         if self._form is None:
             return self.read(0, self.size)
-        place = self._place(number)
-        return None if place is None else self.read(*place)
+        span = self._place(number)
+        return None if span is None else self.read(*span)
 
     def decoded(self, number: int) -> Array | None:
-        """Return a chunk that is kept of the file that is open."""
+        """Return a cached chunk of the open file."""
         try:
             if not self.is_open() or self.stamp is None:
                 return None
@@ -180,49 +164,43 @@ class ChunkFile:
         return self._storage.decoded.get((self.path, number), self.stamp)
 
     def keep(self, number: int, chunk: Array) -> None:
-        """Keep a decoded chunk of the file, which has a stamp."""
+        """Cache a decoded chunk of a file that has a stamp."""
         if self.stamp is not None:
             self._storage.decoded.put((self.path, number), self.stamp, chunk)
 
     def read_again(self, number: int) -> bool:
-        """Return False: the system returns what the disk has."""
+        """Return False: reading a local file again returns the same bytes."""
         del number
         return False
 
     def places(self, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
-        """Return where those of some chunks lie in the shard that are stored: start and length.
-
-        Raises
-        ------
-        DamagedDataError, OSError
-            As `chunk`.
-        """
+        """Return the start and length of those of the chunks that the shard stores, by number."""
         if not self.is_open() or self._form is None:
             return {}
-        found = ((number, self._place(number)) for number in numbers)
-        return {number: place for number, place in found if place is not None}
+        spans = ((number, self._place(number)) for number in numbers)
+        return {number: span for number, span in spans if span is not None}
 
     @property
     def is_missing(self) -> bool:
-        """Whether there was no file when it was to be opened."""
-        return self._is_missing and self._left > 0
+        """Whether the file did not exist when it was opened."""
+        return self._is_missing and self._remaining > 0
 
     def done(self) -> None:
-        """Count one chunk as used."""
+        """Count one chunk as read; close the file after the last one."""
         with self._lock:
-            self._left -= 1
-            if self._left == 0:
+            self._remaining -= 1
+            if self._remaining == 0:
                 self._close()
 
     def close(self) -> None:
-        """Close the file, whatever is still to be asked for."""
+        """Close the file, even if chunks remain to be read."""
         with self._lock:
             self._close()
 
     def read(self, start: int, length: int) -> bytes:
-        """Return bytes of the file that is open; fewer where it ends before."""
+        """Return bytes of the open file; fewer at its end."""
         data = self._pread(length, start)
-        while len(data) < length:  # a signal, or more than the system gives at once
+        while len(data) < length:  # a signal interrupted the read, or it exceeds the limit of one call
             more = self._pread(length - len(data), start + len(data))
             if not more:
                 break
@@ -243,13 +221,13 @@ class ChunkFile:
                 return os.read(self._fd, length)
 
     def is_open(self) -> bool:
-        """Open the file where it is not open yet; whether it is there."""
+        """Open the file if needed; return whether it exists."""
         with self._lock:
             if self._fd is None and not self._is_missing:
                 try:
                     self._open()
                 except BaseException:
-                    self._shut()  # and opened anew by the next thread, which is told of the damage too
+                    self._shut()  # the next thread opens it again, and raises the same error
                     raise
         return self._fd is not None
 
@@ -279,15 +257,15 @@ class ChunkFile:
         except (FileNotFoundError, NotADirectoryError):
             self._is_missing = True
             return
-        found = os.fstat(self._fd)
-        if not S_ISREG(found.st_mode):
-            require_file(found.st_mode, self.path)
-        self.size = found.st_size
-        is_settled = time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > _SETTLED_NS
-        self.stamp = stamp_of_chunks(found, self._coding) if is_settled else None
+        status = os.fstat(self._fd)
+        if not S_ISREG(status.st_mode):
+            require_file(status.st_mode, self.path)
+        self.size = status.st_size
+        is_settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
+        self.stamp = stamp_of_chunks(status, self._coding) if is_settled else None
         if self._form is None:
             return
-        stamp = (*stamp_of_chunks(found, self._coding), hash(self._form))
+        stamp = (*stamp_of_chunks(status, self._coding), hash(self._form))
         self._entries = indexes.get(self.path, stamp)
         if self._entries is None:
             start = max(0, self.size - self._form.size) if self._form.at_end else 0

@@ -1,8 +1,12 @@
-"""Which files of an array a write touches, and which of them it covers whole. Pure arithmetic.
+"""Compute which files of an array a write touches, and which it covers whole. Pure arithmetic.
 
-A file is a chunk, or a shard where the array has shards. A file whose part inside the array is covered whole
-is written without reading what was there; a file covered in part must be read, changed and written while no
-other writer does the same.
+A file is a shard, or a chunk where there are no shards; its index counts files per axis. A file whose pixels inside
+the
+array are all written is replaced without being read. A file that is covered in part must be read, changed and written
+while no other writer does the same.
+
+For example, in a 1-D array of 9 pixels in files of 4, a write to 3:9 covers file 0 in part (3:4), file 1 whole (4:8),
+and file 2 as far as the array reaches (8:9).
 """
 
 from __future__ import annotations
@@ -24,64 +28,60 @@ if TYPE_CHECKING:
     from lamella.store.selection import Indices
     from lamella.types import Array, Shape
 
-#: partial: some files are covered in part. inside: all files are covered whole, and lie in the array whole.
-#: ragged: all files are covered as far as the array reaches, and reach beyond it.
+#: partial: files are covered in part. inside: files are covered whole, and lie inside the array.
+#: ragged: files reach beyond the array, and are covered as far as the array reaches.
 Kind = Literal["partial", "inside", "ragged"]
 
 
-#: Lock files per array. Writers of two files wait for each other needlessly in one case of this many; a
-#: write of more partly covered files than this takes them all.
+#: Lock files per array. Two writers of different files share a lock in 1 of 32 cases; a write of more partly covered
+#: files than this takes all locks.
 LOCKS = 32
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A box of a write, in coordinates of the array, whose files are alike."""
+    """A region of a write, in array coordinates, whose files are all covered in the same way."""
 
     kind: Kind
     box: tuple[slice, ...]
 
 
-def pieces(meta: ArrayMeta, box: tuple[slice, ...]) -> list[Piece]:
-    """Cut a box so that files that it covers whole stand apart from the others.
+def pieces(meta: ArrayMeta, region: tuple[slice, ...]) -> list[Piece]:
+    """Split a region so that files that it covers whole are separate from the others.
 
-    Examples
-    --------
     >>> from lamella.store.array_meta import ArrayMeta
     >>> meta = ArrayMeta((9,), np.dtype("u1"), (4,))
-    >>> found = pieces(meta, (slice(3, 9, 1),))
-    >>> [(p.kind, p.box[0].start, p.box[0].stop) for p in found]
+    >>> [(p.kind, p.box[0].start, p.box[0].stop) for p in pieces(meta, (slice(3, 9, 1),))]
     [('partial', 3, 4), ('inside', 4, 8), ('ragged', 8, 9)]
     """
-    per_axis = [_segments(meta, axis, one) for axis, one in enumerate(box)]
-    found = [
-        Piece(_worst([kind for kind, _ in parts]), tuple(one for _, one in parts))
+    per_axis = [_segments(meta, axis, axis_slice) for axis, axis_slice in enumerate(region)]
+    result = [
+        Piece(_worst([kind for kind, _ in parts]), tuple(axis_slice for _, axis_slice in parts))
         for parts in itertools.product(*per_axis)
     ]
-    if any(piece.kind != "partial" for piece in found):
-        return found
-    return [Piece("partial", box)]
+    if any(piece.kind != "partial" for piece in result):
+        return result
+    return [Piece("partial", region)]
 
 
-def files_of(meta: ArrayMeta, box: tuple[slice, ...]) -> Iterator[Shape]:
-    """Places in the grid of the files that a box touches."""
+def files_of(meta: ArrayMeta, region: tuple[slice, ...]) -> Iterator[Shape]:
+    """Yield the indexes of the files that a region touches."""
     return itertools.product(
-        *(range(one.start // f, -(-one.stop // f)) for one, f in zip(box, meta.files, strict=True))
+        *(
+            range(axis_slice.start // f, -(-axis_slice.stop // f))
+            for axis_slice, f in zip(region, meta.files, strict=True)
+        )
     )
 
 
 def places_of(meta: ArrayMeta, selection: Selection) -> Iterable[Shape]:
-    """Places in the grid of the files that a selection meets.
+    """Return the indexes of the files that a selection touches.
 
-    Examples
-    --------
     >>> from lamella.store.array_meta import ArrayMeta
-    >>> from lamella.store.selection import basic_or_fancy, points
+    >>> from lamella.store.selection import basic_or_fancy
     >>> meta = ArrayMeta((9, 9), np.dtype("u1"), (4, 4))
     >>> list(places_of(meta, basic_or_fancy((slice(3, 5), [0, 8]), meta.shape)))
     [(0, 0), (0, 2), (1, 0), (1, 2)]
-    >>> sorted(places_of(meta, points(([3, 8, 2], [0, 8, 1]), meta.shape)))
-    [(0, 0), (2, 2)]
     """
     if selection.is_box:
         return files_of(meta, selection.axes)  # type: ignore[arg-type]
@@ -105,37 +105,40 @@ def places_of(meta: ArrayMeta, selection: Selection) -> Iterable[Shape]:
     )
 
 
-def batches(meta: ArrayMeta, box: tuple[slice, ...], most: int) -> Iterator[tuple[slice, ...]]:
-    """Cut a box between files into boxes of at most `most` raw bytes, or of one file where that is larger.
+def batches(meta: ArrayMeta, region: tuple[slice, ...], max_bytes: int) -> Iterator[tuple[slice, ...]]:
+    """Split a region between files into regions of at most `max_bytes`; a file that is larger stays whole.
 
-    Examples
-    --------
     >>> from lamella.store.array_meta import ArrayMeta
     >>> meta = ArrayMeta((9,), np.dtype("u1"), (4,))
     >>> list(batches(meta, (slice(0, 9, 1),), 4))
     [(slice(0, 4, 1),), (slice(4, 8, 1),), (slice(8, 9, 1),)]
     """
-    size = math.prod(one.stop - one.start for one in box) * meta.dtype.itemsize
-    counts = [-(-one.stop // f) - one.start // f for one, f in zip(box, meta.files, strict=True)]
-    if size <= most or max(counts, default=1) == 1:
-        yield box
+    size = math.prod(axis_slice.stop - axis_slice.start for axis_slice in region) * meta.dtype.itemsize
+    counts = [
+        -(-axis_slice.stop // f) - axis_slice.start // f
+        for axis_slice, f in zip(region, meta.files, strict=True)
+    ]
+    if size <= max_bytes or max(counts, default=1) == 1:
+        yield region
         return
     axis = next(axis for axis, count in enumerate(counts) if count > 1)
-    one, f = box[axis], meta.files[axis]
-    cut = (one.start // f + counts[axis] // 2) * f
-    for half in (slice(one.start, cut, 1), slice(cut, one.stop, 1)):
-        yield from batches(meta, (*box[:axis], half, *box[axis + 1 :]), most)
+    axis_slice, f = region[axis], meta.files[axis]
+    cut = (axis_slice.start // f + counts[axis] // 2) * f
+    for half in (slice(axis_slice.start, cut, 1), slice(cut, axis_slice.stop, 1)):
+        yield from batches(meta, (*region[:axis], half, *region[axis + 1 :]), max_bytes)
 
 
 def by_file(meta: ArrayMeta, selection: Selection, block: Array) -> Iterator[tuple[Shape, Selection, Array]]:
-    """Split a write by file: the file's place in the grid, its part of the selection, and of the block."""
+    """Split a write by file; yield the file index, and the parts of the selection and the block in that file."""
     if selection.paired:
-        places = np.stack([np.asarray(axis) // f for axis, f in zip(selection.axes, meta.files, strict=True)])
-        for place in np.unique(places, axis=1).T:
-            chosen = np.flatnonzero((places == place[:, None]).all(axis=0))
+        file_indexes = np.stack(
+            [np.asarray(axis) // f for axis, f in zip(selection.axes, meta.files, strict=True)]
+        )
+        for file_index in np.unique(file_indexes, axis=1).T:
+            chosen = np.flatnonzero((file_indexes == file_index[:, None]).all(axis=0))
             points = tuple(np.asarray(axis)[chosen] for axis in selection.axes)
             count = (len(chosen),)
-            yield tuple(place.tolist()), Selection(points, True, count, (), None, count), block[chosen]
+            yield tuple(file_index.tolist()), Selection(points, True, count, (), None, count), block[chosen]
         return
     for parts in itertools.product(
         *(list(axis_parts(a, f)) for a, f in zip(selection.axes, meta.files, strict=True))
@@ -152,7 +155,7 @@ def by_file(meta: ArrayMeta, selection: Selection, block: Array) -> Iterator[tup
 
 
 def axis_parts(item: slice | Indices, f: int) -> Iterator[tuple[int, slice | Indices, slice | Indices]]:
-    """Split one axis of a selection by file: the file's number, its positions, and where they are in the block."""
+    """Split one axis of a selection by file; yield the file's number, its array indices and its block indices."""
     if not isinstance(item, slice):
         numbers = item // f
         for k in np.unique(numbers).tolist():
@@ -167,24 +170,26 @@ def axis_parts(item: slice | Indices, f: int) -> Iterator[tuple[int, slice | Ind
             yield k, slice(start, start + (end - 1 - first) * item.step + 1, item.step), slice(first, end)
 
 
-def unfilled_files(meta: ArrayMeta, selection: Selection, most: int) -> list[Shape] | None:
-    """Places of the files that a write does not fill to their last pixel; None when there are more than `most`.
+def unfilled_files(meta: ArrayMeta, selection: Selection, limit: int) -> list[Shape] | None:
+    """Return the indexes of the files that a write does not fill; None when there are more than `limit`.
 
     A file on the array's edge is never filled: the array may grow into the rest of it.
     """
     if selection.paired:
-        places = np.stack([np.asarray(axis) // f for axis, f in zip(selection.axes, meta.files, strict=True)])
-        unique = np.unique(places, axis=1).T
-        return None if len(unique) > most else [tuple(place) for place in unique.tolist()]
+        file_indexes = np.stack(
+            [np.asarray(axis) // f for axis, f in zip(selection.axes, meta.files, strict=True)]
+        )
+        unique = np.unique(file_indexes, axis=1).T
+        return None if len(unique) > limit else [tuple(index) for index in unique.tolist()]
     spans = [_spans(axis, f) for axis, f in zip(selection.axes, meta.files, strict=True)]
     touched, filled = [span[0] for span in spans], [span[1] for span in spans]
-    if math.prod(map(len, touched)) - math.prod(map(len, filled)) > most:
+    if math.prod(map(len, touched)) - math.prod(map(len, filled)) > limit:
         return None
     return list(_not_filled(touched, filled))
 
 
 def _spans(item: slice | Indices, f: int) -> tuple[Sequence[int], range]:
-    """Files along one axis that are touched, and those among them that are filled."""
+    """Return the files along one axis that are touched, and the range of those that are filled."""
     if not isinstance(item, slice):
         return np.unique(item // f).tolist(), range(0)
     touched = range(item.start // f, -(-item.stop // f))
@@ -192,7 +197,7 @@ def _spans(item: slice | Indices, f: int) -> tuple[Sequence[int], range]:
 
 
 def _not_filled(touched: Sequence[Sequence[int]], filled: Sequence[range]) -> Iterator[tuple[int, ...]]:
-    """Places of the touched files that some axis does not fill; steps over the others unseen."""
+    """Yield the touched files that some axis does not fill."""
     if not touched:
         return
     rest_has_some = any(len(t) > len(f) for t, f in zip(touched[1:], filled[1:], strict=True))
@@ -205,20 +210,20 @@ def _not_filled(touched: Sequence[Sequence[int]], filled: Sequence[range]) -> It
                 yield (k, *tail)
 
 
-def _segments(meta: ArrayMeta, axis: int, one: slice) -> list[tuple[Kind, slice]]:
+def _segments(meta: ArrayMeta, axis: int, axis_slice: slice) -> list[tuple[Kind, slice]]:
     f, n, last = meta.files[axis], meta.shape[axis], meta.grid[axis]
-    first_whole, end_whole = -(-one.start // f), last if one.stop == n else one.stop // f
+    first_whole, end_whole = -(-axis_slice.start // f), last if axis_slice.stop == n else axis_slice.stop // f
     if first_whole >= end_whole:
-        return [("partial", one)]
+        return [("partial", axis_slice)]
     ragged = end_whole == last and n < last * f
     cuts: list[tuple[Kind, int, int]] = [
-        ("partial", one.start, first_whole * f),
+        ("partial", axis_slice.start, first_whole * f),
         ("inside", first_whole * f, (last - 1) * f if ragged else min(end_whole * f, n)),
     ]
     if ragged:
         cuts.append(("ragged", (last - 1) * f, n))
-    elif end_whole * f < one.stop:
-        cuts.append(("partial", end_whole * f, one.stop))
+    elif end_whole * f < axis_slice.stop:
+        cuts.append(("partial", end_whole * f, axis_slice.stop))
     return [(kind, slice(start, stop, 1)) for kind, start, stop in cuts if start < stop]
 
 
@@ -229,27 +234,24 @@ def _worst(kinds: list[Kind]) -> Kind:
 
 
 def lock_names(files: Collection[Shape] | None) -> list[str]:
-    """Names of the locks of files by their places, all of an array's for None; in the order to take them.
+    """Return the names of the locks of files, sorted so that two writers never wait for each other; all for None.
 
-    In one order, so that two writers cannot wait for each other. The names do not depend on the array's shape, so that
-    they are the same for who is about to change it.
+    The names do not depend on the array's shape, which another writer may be changing.
 
-    Examples
-    --------
     >>> lock_names([]), lock_names([(7,), (8,)]), len(lock_names(None))
     ([], ['chunks-2', 'chunks-19'], 32)
     """
     slots = (
         set(range(LOCKS))
         if files is None
-        else {zlib.crc32(b".".join(b"%d" % k for k in place)) % LOCKS for place in files}
+        else {zlib.crc32(b".".join(b"%d" % k for k in index)) % LOCKS for index in files}
     )
     return [f"chunks-{slot}" for slot in sorted(slots)]
 
 
-def number_of(place: Sequence[int], grid: Shape) -> int:
-    """Return the number of a place, counted through its grid with the last axis fastest."""
+def number_of(index: Sequence[int], grid: Shape) -> int:
+    """Return the position of an index in C order through a grid."""
     number = 0
-    for k, n in zip(place, grid, strict=True):
+    for k, n in zip(index, grid, strict=True):
         number = number * n + k
     return number

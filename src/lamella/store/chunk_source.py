@@ -1,4 +1,7 @@
-"""Where the encoded chunks of an array come from: what files in a folder and objects of a store have in common."""
+"""Define the interface between the engine and the encoded chunks of an array, in local files or remote objects.
+
+A *file* is a local file or an object, either a shard or a single chunk. Chunks are numbered in C order in their shard.
+"""
 
 from __future__ import annotations
 
@@ -12,72 +15,61 @@ if TYPE_CHECKING:
     from lamella.store.storage import Stamp
     from lamella.types import Array, Shape
 
-#: Where values go: an array, the index of them in the chunk, and their index in the array.
+#: Destination of values of a chunk: the block, their index in the chunk, and their index in the block.
 Use: TypeAlias = "tuple[Array, tuple[Any, ...], tuple[Any, ...]]"
 
 
 class Chunks(Protocol):
-    """One file or object of an array, a shard or a single chunk; safe for threads."""
+    """One file of an array; safe for threads."""
 
     @property
     def stamp(self) -> Stamp | None:
-        """Stamp of what is there, for chunks that are kept; None where it does not tell it from what comes next."""
+        """Stamp for cached chunks; None where nothing may be cached."""
 
     @property
     def path(self) -> str:
-        """The whole path or URL."""
+        """Full path or URL."""
 
     @property
     def is_missing(self) -> bool:
-        """Whether it was looked for and is not there."""
+        """Whether the file was looked up and does not exist."""
 
     def decoded(self, number: int) -> Array | None:
-        """Return a chunk that is kept of what is there."""
+        """Return a cached chunk."""
 
     def keep(self, number: int, chunk: Array) -> None:
-        """Keep a decoded chunk, where there is a `stamp`."""
+        """Cache a decoded chunk, where there is a `stamp`."""
 
     def chunk(self, number: int) -> bytes | memoryview | None:
-        """Return the bytes of one chunk by its number in the shard; None where it was never written.
+        """Return the bytes of one chunk; None where the chunk was never written.
 
-        Raises
-        ------
-        DamagedDataError
-            There are no such bytes, or the index is damaged.
-        OSError
-            The system or the service refused.
+        Raises `DamagedDataError` where the file is too short or its index is damaged.
         """
 
     def read_again(self, number: int) -> bool:
-        """Ask once more for a chunk that cannot be decoded, where its bytes may have been damaged on the way."""
+        """Read a chunk that cannot be decoded once more; False where that would return the same bytes."""
 
     def places(self, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
-        """Return where those of some chunks lie in the shard that are stored: start and length.
-
-        Raises
-        ------
-        DamagedDataError, OSError
-            As `chunk`.
-        """
+        """Return the start and length of those of the chunks that the shard stores, by number."""
 
     def read(self, start: int, length: int) -> bytes | memoryview:
-        """Return bytes of the shard; fewer where it ends before."""
+        """Return bytes of the shard; fewer at its end."""
 
     def done(self) -> None:
-        """Count one chunk as used."""
+        """Count one chunk as read."""
 
     def close(self) -> None:
-        """Close what is open, whatever is still to be asked for."""
+        """Close the file, even if chunks remain to be read."""
 
 
 class Task(NamedTuple):
-    """A chunk to decode: its file, its number there, the file's key below the array, and who uses it."""
+    """A chunk to decode: its file, its number, the file's key below the array, and its destinations."""
 
     file: Chunks
     number: int
     key: str
     uses: list[Use]
-    #: The only user's memory, where the chunk can be decoded into it without a copy.
+    #: Part of the block, where the chunk can be decoded into it without a copy.
     view: Array | None
 
 
@@ -88,15 +80,15 @@ class FileChange:
     Attributes
     ----------
     key
-        Below the array.
+        Key below the array.
     parts
-        What is written to its chunks.
+        Parts of its chunks to write.
     others
-        Numbers of the chunks that stay as they are.
+        Numbers of the chunks to copy unchanged.
     is_replaced
-        Whether its part in the array is covered whole, so that it is replaced without being read.
+        Whether all pixels of the file are written, so that the old file is not read.
     old
-        What is there now, once the source has opened it.
+        The old file, once the source has opened it.
     """
 
     key: str
@@ -106,12 +98,12 @@ class FileChange:
     old: Chunks = field(init=False)
 
 
-#: A file with the number and the bytes of a chunk of it; those of one file follow each other.
+#: A file, the number of one of its chunks, and the encoded chunk; the chunks of a file are consecutive.
 Encoded: TypeAlias = "Generator[tuple[FileChange, int, bytes], None, None]"
 
 
 class DamagedFileError(ValueError):
-    """A file cannot be decoded; `key` is its key below the array."""
+    """A file that cannot be decoded; `key` is its key below the array."""
 
     def __init__(self, key: str, reason: object) -> None:
         super().__init__(f"{key}: {reason}")
@@ -119,42 +111,19 @@ class DamagedFileError(ValueError):
 
 
 class ChunkSource(Protocol):
-    """The files or objects of one array."""
+    """The files of one array."""
 
-    def open(self, key: str, place: Shape, numbers: Collection[int]) -> Chunks:
-        """Return a file of which some chunks will be asked for.
-
-        Parameters
-        ----------
-        key, place
-            Its key below the array, and its place in the grid of files.
-        numbers
-            Of the chunks.
-        """
+    def open(self, key: str, index: Shape, numbers: Collection[int]) -> Chunks:
+        """Return the file with a key and a file index; `numbers` are the chunks that will be read."""
 
     def decoded(self, key: str, number: int) -> Array | None:
-        """Return one chunk that is kept and is still what is stored, where a look is enough to know."""
+        """Return a cached chunk where a cheap check shows that its file is unchanged."""
 
-    def read(self, tasks: Sequence[Task], keeps: bool, decode: Callable[[Sequence[Task]], None]) -> None:
-        """Read chunks and pass them to `decode`, all at once or as their bytes come; again where something changes.
+    def read(self, tasks: Sequence[Task], use_cache: bool, decode: Callable[[Sequence[Task]], None]) -> None:
+        """Read chunks and pass them to `decode` in one or several groups; start again where a file changes meanwhile.
 
-        Parameters
-        ----------
-        tasks
-            The chunks; those of one file follow each other.
-        keeps
-            Whether chunks are kept, and used where they are kept.
-        decode
-            What decodes some of them.
+        Consecutive tasks share a file. With ``use_cache``, chunks are read from the cache and added to it.
         """
 
     def write(self, files: Iterator[FileChange], encoded: Callable[[Iterable[FileChange]], Encoded]) -> None:
-        """Write files, each in one step.
-
-        Parameters
-        ----------
-        files
-            Those to write.
-        encoded
-            What encodes the chunks of files that are open.
-        """
+        """Write each file in one step; `encoded` encodes the chunks of files that are open."""

@@ -1,6 +1,6 @@
-"""The threads that encode and decode chunks: one pool for the whole process.
+"""Provide the threads of this process that encode and decode chunks.
 
-Made on first use, and anew after a fork. Work for them must not wait for other work of theirs.
+The pool starts on first use, and again after a fork. A task of the pool must not wait for another task of it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from functools import cache
 from math import ceil
 
 _threads: list[ThreadPoolExecutor] = []
-_making = threading.Lock()
+_pool_lock = threading.Lock()
 _here = threading.local()
 
 _GROUPS = "/sys/fs/cgroup"
 
 
 def cpus() -> int:
-    """CPUs that this process may use: by its affinity, its batch system, or the quota of its container."""
+    """Return the number of CPUs that affinity, SLURM_CPUS_PER_TASK and the container's quota allow to this process."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     allowed = os.environ.get("SLURM_CPUS_PER_TASK", "")
     if allowed.isascii() and allowed.isdigit() and int(allowed):
@@ -31,7 +31,7 @@ def cpus() -> int:
 @cache
 def _quota(groups: str, membership: str) -> int | None:
     """Return the CPUs that the control groups of this process allow, rounded up; None without a limit."""
-    found: list[float] = []
+    limits: list[float] = []
     with suppress(OSError):
         with open(membership, encoding="utf-8") as file:
             lines = [line.rstrip("\n").split(":", 2) for line in file]
@@ -41,12 +41,12 @@ def _quota(groups: str, membership: str) -> int | None:
             folder = groups if not controllers else f"{groups}/{controllers}"
             parts = [part for part in path.split("/") if part not in ("", "..")]
             for depth in range(len(parts) + 1):
-                found += _limit("/".join([folder, *parts[:depth]]))
-    return None if not found else max(1, ceil(min(found)))
+                limits += _limit("/".join([folder, *parts[:depth]]))
+    return None if not limits else max(1, ceil(min(limits)))
 
 
 def _limit(folder: str) -> list[float]:
-    """Return the limit of one control group, of the second version (``cpu.max``) or the first."""
+    """Return the CPU limit of one control group, of version 2 (``cpu.max``) or 1, in a list; empty without a limit."""
     names = [["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]]
     for files in names:
         words: list[str] = []
@@ -60,25 +60,25 @@ def _limit(folder: str) -> list[float]:
 
 
 def codec_threads() -> ThreadPoolExecutor:
-    """Return the threads."""
-    with _making:
+    """Return the pool."""
+    with _pool_lock:
         if not _threads:
-            _threads.append(ThreadPoolExecutor(cpus(), "lamella-codec", initializer=_note))
+            _threads.append(ThreadPoolExecutor(cpus(), "lamella-codec", initializer=_mark_thread))
         return _threads[0]
 
 
 def is_codec_thread() -> bool:
-    """Whether this is one of the threads, which must not wait for another."""
+    """Whether the current thread belongs to the pool."""
     return getattr(_here, "is_codec", False)
 
 
-def _note() -> None:
+def _mark_thread() -> None:
     _here.is_codec = True
 
 
 def _forget_after_fork() -> None:
-    global _making, _threads  # the threads do not exist in the child, and one may have held the lock
-    _making, _threads = threading.Lock(), []
+    global _pool_lock, _threads  # the threads do not exist in the child, and one may have held the lock
+    _pool_lock, _threads = threading.Lock(), []
 
 
 if hasattr(os, "register_at_fork"):

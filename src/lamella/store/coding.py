@@ -1,12 +1,11 @@
-"""How the chunks of an array are stored: parsed once from its document, and what encodes and decodes a chunk by it.
+"""Encode and decode single chunks of the codecs that nearly all OME-Zarr arrays use.
 
-Known are the codecs that nearly every OME-Zarr array has: any order of the axes, blosc, zstd, gzip, zlib, bz2 or none,
-with crc32c or without, little or big endian, in shards or not, of Zarr v2 and v3. For any other codec or setting
-:func:`coding_of` returns None, and zarr-python serves the array.
+Supported are any order of the axes, blosc, zstd, gzip, zlib, bz2 or no compression, with or without crc32c, little or
+big endian, with or without shards, in Zarr v2 and v3. `coding_of` returns None for other codecs or settings, which
+zarr-python serves.
 
-What a chunk says of its own length is compared with what it has, and what comes out with what the array says: nothing
-is decoded from bytes that are not the chunk's. No settings of the process are touched; blosc starts no threads of its
-own, see `Coding.needs_thread`.
+Lengths stated in a chunk are compared with its true length before decoding, and the decoded length with the array's.
+No process-wide settings change.
 """
 
 from __future__ import annotations
@@ -32,19 +31,19 @@ if TYPE_CHECKING:
 Bytes: TypeAlias = "bytes | memoryview"
 Compress: TypeAlias = "Callable[[Array], bytes]"
 Decompress: TypeAlias = "Callable[[Bytes, int, Array], Bytes | None]"
-"""From bytes, with the count of those that are expected, into memory; or a new object of bytes is returned."""
+"""Takes the encoded bytes, the expected decoded length and memory; fills the memory, or returns new bytes."""
 
 _CHECKSUM = 4
 _CRC32C_OF_CHECKED = 0x48674BC7
 _BLOSC_HEADER = 16
 _GZIP, _ZLIB = 31, 15
 
-#: What c-blosc and numcodecs can encode in one call.
+#: Limit of c-blosc and numcodecs for one call.
 _MOST_BYTES = (1 << 31) - 16
 
 _SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 
-#: The compressors, and the settings of each that are known here.
+#: Supported settings of each supported compressor.
 _SETTINGS = {
     "blosc": {"cname", "clevel", "shuffle", "blocksize", "typesize"},
     "zstd": {"level", "checksum"},
@@ -55,31 +54,31 @@ _SETTINGS = {
 
 
 class ChunkError(ValueError):
-    """A chunk is not what its codecs make."""
+    """The bytes of a chunk do not match its codecs."""
 
 
 @dataclass(frozen=True)
 class Coding:
-    """How the chunks of one array are stored; one for all threads.
+    """How the chunks of one array are encoded; safe for threads.
 
     Attributes
     ----------
     shape
-        Of a chunk: every one has the full shape.
+        Lengths of a chunk; chunks on the edge of the array have the full shape too.
     dtype
-        In the file, with its byte order.
+        Stored dtype, with its byte order.
     order
-        The axes as they are stored, the one that changes slowest first.
+        Stored order of the axes, slowest first.
     compression
-        The name of the compressor, None for none.
+        Name of the compressor; None for none.
     has_checksum
-        Whether a crc32c is the last thing in a chunk.
+        Whether each chunk ends in a crc32c.
     index
-        How the index of a shard is stored; None where a file is one chunk.
+        Layout of a shard's index; None without shards.
     fill_value
-        What stands in the part of a chunk that lies beyond the array.
+        Value of the pixels of a chunk beyond the array.
     compress, decompress
-        What the compressor does, None for none. They release the GIL.
+        Functions of the compressor, which release the GIL; None for none.
     """
 
     shape: Shape
@@ -99,15 +98,15 @@ class Coding:
 
     @cached_property
     def identity(self) -> int:
-        """Return what is the same for all codings that decode the same values from the same bytes."""
+        """Number that is equal for all codings that decode the same bytes to the same values."""
         return hash(self)
 
     @property
     def needs_thread(self) -> bool:
-        """Whether a chunk is not to be encoded or decoded by the main thread.
+        """Whether the current thread must leave encoding and decoding to a worker thread.
 
-        Asked by the main thread, numcodecs takes c-blosc's one global context for the process, with the threads that
-        belong to it; asked by any other, it makes a context for the call.
+        On the main thread numcodecs uses c-blosc's global context with threads of its own; on others, a context per
+        call.
         """
         return self.compression == "blosc" and threading.current_thread() is threading.main_thread()
 
@@ -118,30 +117,17 @@ class Coding:
         return self._turned_back(np.empty([self.shape[axis] for axis in self.order], self.dtype))
 
     def accepts(self, view: Array) -> bool:
-        """Whether a chunk can be decoded into this memory."""
+        """Whether a chunk can be decoded directly into this memory."""
         if view.shape != self.shape or view.dtype != self.dtype:
             return False
         return (view if self._is_plain else view.transpose(self.order)).flags.c_contiguous
 
     def decode(self, data: Bytes, into: Array) -> Array:
-        """Decode a chunk, on a thread that is not the main one where `needs_thread`.
+        """Decode a chunk into `into`, or return a new read-only array where the codec cannot decode into given memory.
 
-        Parameters
-        ----------
-        data
-            All bytes of the chunk.
-        into
-            Memory that it may be decoded into: `scratch`, or what is accepted as such.
-
-        Returns
-        -------
-        ndarray
-            `into`, or where the codec cannot decode into memory of others a new read-only array.
-
-        Raises
-        ------
-        ChunkError
-            The bytes are not such a chunk.
+        `into` comes from `scratch`, or `accepts` it. Where `needs_thread`, call this on a worker thread. Bytes that
+        are
+        not such a chunk raise `ChunkError`.
         """
         if self.has_checksum:
             data = _without_checksum(data)
@@ -149,15 +135,15 @@ class Coding:
             return self._values(data)
         try:
             memory = into if self._is_plain else into.transpose(self.order)
-            found = self.decompress(data, self.nbytes, memory)
+            decoded = self.decompress(data, self.nbytes, memory)
         except (ChunkError, MemoryError):
             raise
         except Exception as error:  # each library raises errors of its own
             raise ChunkError(f"{self.compression} cannot decode it: {error}") from error
-        return into if found is None else self._values(found)
+        return into if decoded is None else self._values(decoded)
 
     def encode(self, block: Array) -> bytes:
-        """Encode a block of at most the chunk's shape; what is missing at the far ends is the fill value."""
+        """Encode a block; a block that is smaller than a chunk is padded with the fill value."""
         if block.shape != self.shape:
             whole = np.full(self.shape, self.fill_value, self.dtype)
             whole[tuple(map(slice, block.shape))] = block
@@ -188,21 +174,17 @@ class Coding:
 
 
 def coding_of(meta: ArrayMeta) -> Coding | None:
-    """Return how the chunks of an array are stored, None where a codec or a setting is not known here.
+    """Return how the chunks of an array are encoded; None where a codec or a setting is unsupported.
 
-    Examples
-    --------
     >>> from lamella.store.documents import new_array
     >>> coding = coding_of(new_array((4, 4), "uint16", zarr_format=3, compressor="none"))
-    >>> coding.compression is None, coding.order
-    (True, (0, 1))
     >>> coding.encode(np.array([[1, 2]], "uint16")).hex(" ", 8)
     '0100020000000000 0000000000000000 0000000000000000 0000000000000000'
     """
     return _of_v2(meta) if meta.zarr_format == 2 else _of_v3(meta)
 
 
-# ---- what a document says -------------------------------------------------------------------------
+# ---- parsing documents ----------------------------------------------------------------------------
 
 
 def _of_v2(meta: ArrayMeta) -> Coding | None:
@@ -228,10 +210,10 @@ def _of_v3(meta: ArrayMeta) -> Coding | None:
     named = [_named(codec) for codec in codecs]
     order = tuple(range(meta.ndim))
     if named and named[0][0] == "transpose":
-        given = named.pop(0)[1].get("order")
-        if not isinstance(given, list) or sorted(given) != list(order):
+        axis_order = named.pop(0)[1].get("order")
+        if not isinstance(axis_order, list) or sorted(axis_order) != list(order):
             return None
-        order = tuple(given)
+        order = tuple(axis_order)
     if not named or named[0][0] != "bytes":
         return None
     endian = named.pop(0)[1].get("endian", "little")
@@ -280,7 +262,7 @@ def _coding(
 
 
 def _compress(name: str, settings: Mapping[str, Any], itemsize: int, count: int) -> Compress | None:
-    """Return what a codec of numcodecs encodes `count` values with, None for a setting that is not known here."""
+    """Return a function that encodes `count` values; None where a setting is unsupported."""
     if name == "blosc":
         return _blosc(settings, itemsize, count)
     import numcodecs  # type: ignore[import-untyped]
@@ -321,7 +303,7 @@ def _decompress(name: str) -> Decompress:
     if name == "zstd":
         from numcodecs import zstd
 
-        # Not into the memory: a frame that holds less would leave the rest of it as it is, unnoticed.
+        # Return new bytes: a frame that decodes to too few bytes would leave the rest of `into` unset, unnoticed.
         return lambda data, nbytes, into: zstd.decompress(data)
     if name == "bz2":
         from bz2 import BZ2Decompressor
@@ -331,7 +313,7 @@ def _decompress(name: str) -> Decompress:
 
 
 def _without_checksum(data: Bytes) -> Bytes:
-    # The checksum of bytes and their checksum is one constant, whatever the bytes: they need not be copied apart.
+    # The crc32c over any bytes followed by their crc32c is a constant: no copy is needed to compare.
     if len(data) < _CHECKSUM or crc32c(data) != _CRC32C_OF_CHECKED:
         raise ChunkError("its checksum is not that of its bytes")
     return memoryview(data)[:-_CHECKSUM]
@@ -340,7 +322,7 @@ def _without_checksum(data: Bytes) -> Bytes:
 def _decode_blosc(
     decompress: Callable[[Bytes, Array], object], data: Bytes, nbytes: int, into: Array
 ) -> None:
-    # c-blosc gets no length and reads what the header says: a chunk that was cut off, from whatever lies behind it.
+    # c-blosc trusts the length in the header, and would read beyond a truncated chunk.
     decoded, stored = (int.from_bytes(data[at : at + 4], "little") for at in (4, 12))
     if len(data) < _BLOSC_HEADER or stored != len(data):
         raise ChunkError(f"a blosc chunk of {len(data)} bytes says that it has {stored}")
@@ -351,13 +333,13 @@ def _decode_blosc(
 
 def _inflate(start: Callable[[], Any], data: Bytes, nbytes: int, into: Array) -> Bytes:
     del into
-    found = b""
-    while len(found) <= nbytes:  # there may be several streams in a row
+    decoded = b""
+    while len(decoded) <= nbytes:  # there may be several streams in a row
         stream = start()
-        found += stream.decompress(data, nbytes + 1 - len(found))  # no more memory than a chunk takes
+        decoded += stream.decompress(data, nbytes + 1 - len(decoded))  # at most one byte more than a chunk
         if not stream.eof:
             raise ChunkError("the compressed stream has no end where the chunk ends")
         if not stream.unused_data:
             break
         data = stream.unused_data
-    return found
+    return decoded

@@ -1,7 +1,4 @@
-"""The compression of an array: one value, and its JSON in either Zarr format.
-
-Knows the settings of codecs, not how to run them: engines do.
-"""
+"""Describe the compression of an array, and convert it to and from JSON of both Zarr formats."""
 
 from __future__ import annotations
 
@@ -15,19 +12,19 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 CompressorChoice: TypeAlias = "Compressor | str | Mapping[str, Any] | Literal[False] | None"
-"""What callers may pass: None (the default), False or "none", a name, a `Compressor`, or codec JSON."""
+"""Accepted values: None (the default), False or "none", a name, a `Compressor`, or codec JSON."""
 
 _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
 _BLOSC_AUTO = "-1"
-"""Shuffle of numcodecs that depends on the size of a value; Zarr v3 has no such word."""
+"""numcodecs' shuffle that depends on the item size; Zarr v3 has no name for it."""
 _BLOSC = ("lz4", "lz4hc", "zstd", "zlib", "blosclz", "snappy")
 _LEVELS = {"blosc": (0, 9), "zstd": (-131072, 22), "gzip": (0, 9), "zlib": (0, 9), "bz2": (1, 9)}
-#: Bytes that blosc hands to zstd at a time. Left to itself c-blosc takes 32 KiB at level 1, and zstd begins anew with
-#: each: encoding takes 1.7 and decoding 2.1 times as long, for larger chunks (docs/codecs.md).
+#: Block size of blosc with zstd. c-blosc's own choice at level 1 is 32 KiB, which encodes 1.7 and decodes 2.1 times as
+#: slowly, into larger chunks (docs/codecs.md).
 _ZSTD_BLOCK = 1 << 20
 _DEFAULT_LEVEL = {"blosc": 1, "zstd": 1, "gzip": 6, "zlib": 6, "bz2": 9}
-#: Codecs that a format has and this package makes; any other one is only read.
-_MADE = {2: ("blosc", "zstd", "gzip", "zlib", "bz2"), 3: ("blosc", "zstd", "gzip")}
+#: Codecs that this package writes in each Zarr format; others are only read.
+_WRITABLE = {2: ("blosc", "zstd", "gzip", "zlib", "bz2"), 3: ("blosc", "zstd", "gzip")}
 
 
 @dataclass(frozen=True)
@@ -37,15 +34,15 @@ class Compressor:
     Parameters
     ----------
     name : str
-        ``"blosc"``, ``"zstd"``, ``"gzip"``, (Zarr v2) ``"zlib"``, ``"bz2"``, or another that was read.
+        ``"blosc"``, ``"zstd"``, ``"gzip"``, (Zarr v2) ``"zlib"``, ``"bz2"``, or another codec of a stored array.
     cname : str, optional
         The codec inside blosc.
     clevel : int, optional
         The level.
     shuffle : {"bitshuffle", "shuffle", "noshuffle"}, optional
-        How blosc arranges the bytes before.
+        How blosc rearranges the bytes before compression.
     blocksize : int, optional
-        Bytes that blosc encodes at a time; what was measured best for `cname` by default.
+        Bytes that blosc compresses at a time; by default the fastest measured for `cname`.
 
     Examples
     --------
@@ -53,8 +50,6 @@ class Compressor:
     Compressor(name='blosc', cname='zstd', clevel=1, shuffle='bitshuffle', blocksize=None)
     >>> Compressor.of("gzip")
     Compressor(name='gzip', cname=None, clevel=6, shuffle=None, blocksize=None)
-    >>> Compressor.of("none") is None
-    True
     """
 
     name: str = "blosc"
@@ -73,12 +68,9 @@ class Compressor:
 
     @classmethod
     def of(cls, choice: CompressorChoice) -> Compressor | None:
-        """Turn what a caller passed into a compressor; None means that chunks are stored as they are.
+        """Convert a caller's choice to a compressor; None means that chunks are stored uncompressed.
 
-        Raises
-        ------
-        InvalidArgumentError
-            The name, level or codec is unknown.
+        An unknown name, level or codec raises `InvalidArgumentError`.
         """
         if choice is None:
             return cls()
@@ -92,17 +84,17 @@ class Compressor:
         return _checked(_from_settings(settings))
 
     def to_json(self, zarr_format: int, itemsize: int) -> JSONObject:
-        """Return the codec's JSON for arrays of a format and a bytes-per-value."""
-        if self.name not in _MADE[zarr_format]:
+        """Return the codec's JSON for a Zarr format and an item size."""
+        if self.name not in _WRITABLE[zarr_format]:
             raise InvalidArgumentError(
                 f"compressor {self.name!r} does not exist in Zarr v{zarr_format}; "
-                f"choose one of {', '.join(_MADE[zarr_format])}, lz4 or none"
+                f"choose one of {', '.join(_WRITABLE[zarr_format])}, lz4 or none"
             )
         return self._to_v2() if zarr_format == 2 else self._to_v3(itemsize)
 
     @property
     def _block(self) -> int:
-        """What blosc takes: 0 leaves the choice to it, which is a good one for all but zstd."""
+        """Blosc's block size; 0 lets c-blosc choose."""
         if self.blocksize is not None:
             return self.blocksize
         return _best_block(self.cname)
@@ -133,10 +125,10 @@ class Compressor:
 def nearest_choice(
     compressor: Compressor | None, zarr_format: int, itemsize: int
 ) -> Compressor | Literal[False] | None:
-    """Return what a new array is compressed with that should be like another one, which any program may have written.
+    """Return the compressor for a new array that should be like an existing array.
 
     The same compressor where the format has it and this package writes it; gzip for zlib, which is the same in another
-    frame; the default (None) for others. Arrays without compression stay so (False).
+    frame; the default (None) for others; False where the array is uncompressed.
 
     >>> nearest_choice(None, 3, 2), nearest_choice(Compressor("lzma"), 3, 2)
     (False, None)
@@ -157,14 +149,14 @@ def nearest_choice(
 
 
 def compressor_from_v2(stored: object) -> Compressor | None:
-    """Read the ``compressor`` of a ``.zarray``; lenient, because reading pixels judges the rest."""
+    """Parse the ``compressor`` of a ``.zarray``; unknown settings are accepted, since decoding checks them."""
     if not isinstance(stored, Mapping):
         return None
     return _from_settings(stored)
 
 
 def compressor_from_v3(codec: Mapping[str, Any]) -> Compressor:
-    """Read one bytes-to-bytes codec of a ``zarr.json``; lenient, as above."""
+    """Parse one bytes-to-bytes codec of a ``zarr.json``; unknown settings are accepted."""
     return _from_settings(codec)
 
 
@@ -181,7 +173,7 @@ def _by_name(name: str) -> Compressor:
 
 
 def _settings_of(codec: object) -> Mapping[str, Any]:
-    """Read the settings of a codec object of numcodecs or zarr, which both describe themselves."""
+    """Return the settings of a codec object of numcodecs or zarr-python."""
     if hasattr(codec, "cname"):  # blosc of zarr-python before 3.1.4 cannot describe itself without a typesize
         blosc = {key: getattr(codec, key, None) for key in ("cname", "clevel", "shuffle", "blocksize")}
         return {
@@ -214,7 +206,7 @@ def _from_settings(settings: Mapping[str, Any]) -> Compressor:
     cname = configuration.get("cname", "zstd")
     cname = getattr(cname, "value", cname)
     block = configuration.get("blocksize")
-    if block in (0, _best_block(cname)):  # 0: left to the encoder, so to us where we are it
+    if block in (0, _best_block(cname)):  # 0 means the encoder's default
         block = None
     return Compressor("blosc", cname, configuration.get("clevel", 1), shuffle, block)
 

@@ -1,7 +1,8 @@
-"""Copies of documents that other libraries keep above a node, and that every change below makes stale.
+"""Remove consolidated metadata: copies of documents above a node, which every change below makes stale.
 
-Zarr v2 keeps them in ``.zmetadata``, Zarr v3 inside a group's ``zarr.json``. lamella never reads them: it drops them
-with the first change, because a stale copy makes readers miss nodes (zarr-python #2921).
+Zarr v2 keeps them in ``.zmetadata``, Zarr v3 inside a group's ``zarr.json``. lamella never reads them, and removes
+them
+with the first change, because a stale copy hides nodes from readers (zarr-python #2921).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ConsolidatedCopies:
-    """The consolidated metadata of one opening of a store."""
+    """The consolidated metadata of one store handle."""
 
     def __init__(self, storage: Storage, zarr_format: ZarrFormat) -> None:
         self._storage = storage
@@ -30,16 +31,16 @@ class ConsolidatedCopies:
         self._thread = threading.local()
 
     def hold(self, path: str) -> tuple[str, ...]:
-        """Note that this thread locks a document and will write it, without copies, if at all; see `release`.
+        """Record that this thread has locked a document; return what `release` restores.
 
-        No context manager: each array of a plate takes one, and a generator costs as much as its document's lock.
+        Not a context manager: each array of a plate needs one, and a generator costs as much as the lock itself.
         """
         held = self._held
         self._thread.held = (*held, path)
         return held
 
     def release(self, held: tuple[str, ...]) -> None:
-        """Note that this thread holds what it held before a `hold`, which returned it."""
+        """Restore the record of locked documents that `hold` returned."""
         self._thread.held = held
 
     @property
@@ -47,13 +48,12 @@ class ConsolidatedCopies:
         return getattr(self._thread, "held", ())
 
     def drop(self, paths: Collection[str], *, above_only: bool = True, new: bool = False) -> None:
-        """Drop the copies above the nodes that change, with ``above_only=False`` in them; ``new`` ones have none."""
+        """Remove the copies above changed nodes, with ``above_only=False`` also in them; ``new`` nodes have none."""
         if new:
             self._absent.update(dict.fromkeys(filter(None, paths)))
         if any(paths):
-            self._drop_at(
-                ""
-            )  # where consolidation is usual: looked at each time, the others once for each opening
+            # Consolidation is usual at the root, which is checked each time; other groups once per store handle.
+            self._drop_at("")
         for path in paths:
             parent = path.rpartition("/")[0]
             if parent not in self._absent:
@@ -82,8 +82,8 @@ class ConsolidatedCopies:
         self._absent[node] = stamp
 
     def _rewrite(self, node: str, key: str) -> Stamp | None:
-        """Remove the copies from a document, under the lock of its edits; return the stamp of what is there then."""
-        # Who holds a document waits for those of the groups above it only, so that no two wait for each other.
+        """Remove the copies from a document under its lock; return the stamp of the stored document."""
+        # A thread that has locked a document waits only for documents above it, so that no two wait for each other.
         below = any(not held or node.startswith(f"{held}/") for held in self._held)
         lock = self._storage.lock if below else self._storage.replacement_lock
         with lock(key):

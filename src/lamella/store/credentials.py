@@ -1,13 +1,11 @@
-"""Credentials and settings of URLs, resolved once: ``storage_options``, the environment, profile files.
+"""Resolve the credentials and settings of URLs from ``storage_options``, the environment and profile files.
 
-`resolve` returns them in the spelling of obstore; ``fsspec_options`` translates them for file systems of fsspec.
+`resolve` returns them in the spelling of obstore; ``fsspec_options`` translates them for fsspec.
 
-- The first of these that has keys is used: explicit options, the environment, a profile of the AWS command line.
-- Requests are anonymous only with ``anon=True``. Where there are no keys, the error names what was looked for.
+- Explicit options come before the environment, and the environment before AWS profiles.
+- Without credentials the error lists the sources searched. Requests are anonymous only with ``anon=True``.
 - The metadata service of a cloud machine is asked only with ``instance_role=True``.
-- Secrets are in no repr and in no message.
-
-Does no network I/O, except for profiles that boto3 resolves.
+- No repr and no message contains a secret.
 """
 
 from __future__ import annotations
@@ -61,7 +59,7 @@ _SIGNED_FOR_ONE_FILE = ("x-amz-signature", "x-goog-signature", "awsaccesskeyid",
 
 
 class StaticCredentials(NamedTuple):
-    """Keys that do not change, as obstore asks for them; beside them the environment does not count.
+    """Constant keys, as obstore's credential provider; they override the environment.
 
     >>> StaticCredentials((("access_key_id", "me"), ("secret_access_key", "secret")))
     StaticCredentials(...)
@@ -70,7 +68,7 @@ class StaticCredentials(NamedTuple):
     values: tuple[tuple[str, str], ...]
 
     def __call__(self) -> dict[str, Any]:
-        """Return the keys, without an end of their life."""
+        """Return the keys, which never expire."""
         return {**dict(self.values), "expires_at": None}
 
     def __repr__(self) -> str:
@@ -84,15 +82,15 @@ class Resolved:
     Attributes
     ----------
     kind
-        "s3", "gs", "az" or "http"; "" for all other URLs, whose `options` fsspec reads itself.
+        "s3", "gs", "az" or "http"; "" for other URLs, whose `options` fsspec reads itself.
     url
-        The URL to open, without a user's name and password; a signature of a web URL stays in it.
+        The URL to open, without user name and password; the signature of a web URL stays in it.
     origin
-        Where the credentials come from, for messages: never the credentials themselves.
+        Source of the credentials, for messages.
     config, client_options, retry_config, credential_provider
-        In the spelling of obstore; what is in none of them is left to its defaults.
+        Settings in the spelling of obstore.
     options
-        The options as the user gave them.
+        The caller's options, unchanged.
     """
 
     kind: str
@@ -106,7 +104,7 @@ class Resolved:
 
 
 class _Access(NamedTuple):
-    """What one service is configured with, and where that comes from."""
+    """Configuration of one service, with the source of its credentials."""
 
     config: dict[str, Any]
     origin: str
@@ -119,45 +117,40 @@ def resolve(
     storage_options: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Resolved:
-    """Return how a URL is opened: with which credentials, endpoint, headers, timeouts and retries.
+    """Return how to open a URL: its credentials, endpoint, headers, timeouts and retries.
 
-    Parameters
-    ----------
-    url : str
-        The URL.
-    storage_options : mapping, optional
-        Options in the spelling of fsspec. Text such as "true" or "30", as a command line passes it, is converted.
-    environment : mapping, optional
-        Variables; by default those of the process.
+    ``storage_options`` are in the spelling of fsspec; text such as "true" or "30" is converted. ``environment`` is
+    that of
+    the process by default.
 
     Raises
     ------
     UnknownOptionError
-        An option that this kind of URL does not know.
+        An option is unknown for this kind of URL.
     InvalidArgumentError
-        A value of a wrong type, or a URL that is signed for one file.
+        A value has a wrong type, or the URL is signed for one file.
     AccessError
-        There are no credentials, and ``anon=True`` was not asked for.
+        There are no credentials, and ``anon=True`` is not set.
     MissingDependencyError
         A profile needs boto3, which is not installed.
 
     Examples
     --------
-    >>> found = resolve("s3://bucket/a.zarr", {"key": "me", "secret": "s", "endpoint_url": "http://localhost:9000"}, {})
-    >>> found
+    >>> options = {"key": "me", "secret": "s", "endpoint_url": "http://localhost:9000"}
+    >>> resolve("s3://bucket/a.zarr", options, {})
     Resolved(kind='s3', origin='the key and secret of storage_options')
-    >>> found.config["endpoint"], resolve("s3://bucket/a.zarr", {"anon": True}, {}).origin
-    ('http://localhost:9000', 'no credentials (anon=True)')
+    >>> resolve("s3://bucket/a.zarr", {"anon": True}, {}).origin
+    'no credentials (anon=True)'
     """
-    given = dict(_mapping(storage_options))
+    options_given = dict(_mapping(storage_options))
     scheme = url.partition("://")[0].lower()
     kind = "" if "::" in url else _KINDS.get(scheme, "")
     if scheme == "memory":
-        refuse_options(given, url)
+        refuse_options(options_given, url)
     if not kind:
-        return Resolved("", url, options=given)
+        return Resolved("", url, options=options_given)
     environment = os.environ if environment is None else environment
-    options = _checked(url, kind, given)
+    options = _checked(url, kind, options_given)
     if kind == "http":
         url, access = _web_access(url, options)
     elif kind == "s3":
@@ -174,26 +167,20 @@ def resolve(
         _client_options(url, options, access),
         _retry_config(options, environment),
         access.keys,
-        given,
+        options_given,
     )
 
 
 def refuse_options(storage_options: object, where: str) -> None:
-    """Refuse options for a place that needs none.
+    r"""Raise `InvalidArgumentError` where options are passed for a path, which needs none.
 
-    Raises
-    ------
-    InvalidArgumentError
-        There are options.
-
-    Examples
-    --------
     >>> refuse_options(None, "/data/a.zarr")
     >>> refuse_options({"anon": True}, "/data/a.zarr")
     Traceback (most recent call last):
     ...
-    lamella.errors.InvalidArgumentError: /data/a.zarr is opened without storage_options, which are for URLs: leave out \
-anon.
+    lamella.errors.InvalidArgumentError: /data/a.zarr is opened without storage_options, which are for URLs: leave out
+    \
+    anon.
     """
     names = ", ".join(map(str, _mapping(storage_options)))
     if names:
@@ -213,7 +200,7 @@ def _mapping(options: object) -> Mapping[str, Any]:
 
 
 def _checked(url: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options by name with their values in the right types; those that are None are left out."""
+    """Return options by name, converted to their types; options that are None are left out."""
     known = _KNOWN[kind]
     unknown = [str(name) for name in options if name not in known]
     if unknown:
@@ -247,7 +234,7 @@ _SECRETS = {
 
 
 def _converted(name: str, value: Any, kind: str) -> Any:
-    """Return the value of an option in its type; the value itself is in no message, since it may be a secret."""
+    """Return an option converted to its type. No message contains the value, which may be a secret."""
     if kind == _SWITCH:
         switch = {"true": True, "false": False}.get(str(value).lower())
         if switch is not None:
@@ -261,7 +248,7 @@ def _converted(name: str, value: Any, kind: str) -> Any:
             return number
         kind = "a number from 0 on"
     elif isinstance(value, Mapping) and kind != _TEXT:
-        return {str(one): other for one, other in value.items()}
+        return {str(key): item for key, item in value.items()}
     elif kind != _MAPPING and isinstance(value, (str, os.PathLike, int)) and not isinstance(value, bool):
         return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
     raise InvalidArgumentError(
@@ -274,17 +261,19 @@ def _client_options(url: str, options: Mapping[str, Any], access: _Access) -> di
         **{name: str(value) for name, value in options.get("headers", {}).items()},
         **(access.headers or {}),
     }
-    found: dict[str, Any] = {"default_headers": headers} if headers else {}
+    client_options: dict[str, Any] = {"default_headers": headers} if headers else {}
     endpoint = str(access.config.get("endpoint") or access.config.get("base_url") or url)
     if endpoint.lower().startswith("http://"):
-        found["allow_http"] = True
-    if "timeout" in options:  # until a connection is there, and until the next part of an answer comes
-        found |= dict.fromkeys(("connect_timeout", "read_timeout"), timedelta(seconds=options["timeout"]))
-    return found
+        client_options["allow_http"] = True
+    if "timeout" in options:  # of connecting, and of waiting for the next bytes
+        client_options |= dict.fromkeys(
+            ("connect_timeout", "read_timeout"), timedelta(seconds=options["timeout"])
+        )
+    return client_options
 
 
 def _retry_config(options: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return how often a request is sent again, where anybody says so."""
+    """Return how often a request is sent again, where options or environment define that."""
     attempts = environment.get("AWS_MAX_ATTEMPTS", "")
     if "retries" in options:
         return {"max_retries": int(options["retries"])}
@@ -384,16 +373,16 @@ def _google_access(url: str, options: Mapping[str, Any], environment: Mapping[st
         headers["x-goog-user-project"] = options["project"]
     token = options.get("token")
     if options.get("anon") or token == "anon":
-        found = _Access({"skip_signature": True}, _ANONYMOUS)
+        access = _Access({"skip_signature": True}, _ANONYMOUS)
     elif token is not None:
-        found = _google_token(token)
+        access = _google_token(token)
     else:
-        found = _google_usual(url, bool(options.get("instance_role")), environment)
-    return found._replace(config={**config, **found.config}, headers=headers)
+        access = _google_usual(url, bool(options.get("instance_role")), environment)
+    return access._replace(config={**config, **access.config}, headers=headers)
 
 
 def _google_token(token: Any) -> _Access:
-    """Return how a service account, the file of one, or a token is used."""
+    """Return the access of a service account, its file, or a token."""
     if isinstance(token, Mapping):
         return _Access({"service_account_key": json.dumps(token)}, "the service account of storage_options")
     file = os.path.expanduser(token)
@@ -403,7 +392,7 @@ def _google_token(token: Any) -> _Access:
 
 
 def _google_usual(url: str, instance_role: bool, environment: Mapping[str, str]) -> _Access:
-    """Return the credentials of the environment, of the command line of Google, or of the machine."""
+    """Return the access of the environment, the gcloud command line, or the machine."""
     for name, own in (
         ("GOOGLE_APPLICATION_CREDENTIALS", "application_credentials"),
         ("GOOGLE_SERVICE_ACCOUNT", "service_account"),
@@ -484,7 +473,7 @@ _AZURE_KEYS = {"account_key", "sas_token", "connection_string", "token", "client
 
 
 def _connection(text: str | None) -> dict[str, str]:
-    """Return what a connection string of Azure names."""
+    """Return the options in a connection string of Azure."""
     pairs = dict(part.split("=", 1) for part in (text or "").split(";") if "=" in part)
     names = {
         "AccountName": "account_name",
@@ -515,7 +504,7 @@ def _web_access(url: str, options: Mapping[str, Any]) -> tuple[str, _Access]:
 
 
 def refuse_signed_file(url: str) -> None:
-    """Refuse a URL that is signed for one file where a store needs many.
+    """Raise where a URL is signed for one file: a store has many.
 
     >>> refuse_signed_file("https://host/a.zarr?sig=1")
     >>> refuse_signed_file("https://host/a.zarr/zarr.json?X-Amz-Signature=1")

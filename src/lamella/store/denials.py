@@ -1,7 +1,8 @@
-"""What 403 means: services answer it also for what is not there, to those who may not list.
+"""Interpret HTTP 403: services return it for missing keys too, where the credentials may not list.
 
-They also answer it to everything once credentials have expired. So whoever takes a 403 for "not there" first reads a
-document again that could be read before; requests that are answered at the same time share that.
+They also return it for every key once credentials have expired. Before a 403 counts as "missing", a document that
+could
+be read before is therefore read again; concurrent requests share that check.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ if TYPE_CHECKING:
 
 
 class Denials:
-    """Whether one store answers 403 for what is not there; learned when 403 comes first, and confirmed at each one.
+    """Learn whether 403 means "missing" in one store, and confirm it at each 403.
 
     Parameters
     ----------
     address
         URL of the store, for messages.
     get
-        Asks for a key, and returns None or raises what the library does where it is not there.
+        Requests a key; returns None or raises where the key is missing.
     when_unlisted
-        Called when 403 turns out to mean that a key is not there: the credentials may not list.
+        Called when 403 turns out to mean "missing": the credentials may not list.
     """
 
     def __init__(
@@ -41,16 +42,16 @@ class Denials:
         self._when_unlisted = when_unlisted
         self._address = address
         self._get = get
-        #: A document that was read: then 403 for others may mean that they are not there.
+        #: A document that could be read, so that the credentials were valid then.
         self.readable: str | None = None
-        #: Whether 403 means absent; None until it was asked.
+        #: Whether 403 means "missing"; None until tested.
         self.mean_absent: bool | None = None
         self._asking = asyncio.Lock()
         self._confirmations = 0
         self._may_read = False
 
     async def learn(self) -> bool:
-        """Return whether 403 means that a key is not there: so it is where an impossible key is answered the same."""
+        """Return whether 403 means "missing": true where a random key that cannot exist is answered with 403 too."""
         before = self._confirmations
         async with self._asking:
             if self.mean_absent is None:
@@ -87,7 +88,7 @@ class Denials:
         return False
 
     async def _reads_a_document(self) -> bool:
-        """Look whether a document can be read now: the one that was read last, or one of the root."""
+        """Return whether a document can be read now: the one read last, or one of the root."""
         for name in [self.readable, *DOCUMENTS] if self.readable else DOCUMENTS:
             try:
                 if await self._get(name) is not None:

@@ -1,12 +1,10 @@
-"""Three-way merge of JSON documents: what a writer changed since it read, applied to what is stored by now.
+"""Three-way merge of JSON documents: apply the changes that a writer made since it read to the present document.
 
-A writer that knows no locks read ``{"a": 1}``, somebody else stored ``{"a": 1, "b": 2}``, and the writer stores
-``{"a": 1, "c": 3}``: it added ``c`` and did not remove ``b``, which it never saw.
+A writer reads ``{"a": 1}``, another stores ``{"a": 1, "b": 2}``, and the first stores ``{"a": 1, "c": 3}``: it added
+``c``, and did not remove ``b``, which it never saw.
 
 >>> merged({"a": 1}, {"a": 1, "b": 2}, {"a": 1, "c": 3})
 {'a': 1, 'b': 2, 'c': 3}
-
-Pure functions on JSON values.
 """
 
 from __future__ import annotations
@@ -25,13 +23,13 @@ _ATTRIBUTES = "attributes"
 _SHAPE = "shape"
 
 
-def same(one: JSON, other: JSON) -> bool:
-    """Whether two values are written alike: 1, 1.0 and true are equal in Python, and three values in JSON."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+def same(first: JSON, second: JSON) -> bool:
+    """Whether two values have the same JSON: 1, 1.0 and true are equal in Python only."""
+    return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
 
 
 def changes(base: JSONObject, new: JSONObject) -> int:
-    """Count the members, at any depth of objects, that differ.
+    """Count the members that differ, at any depth.
 
     >>> changes({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 2, "d": 4}, "e": 5})
     3
@@ -41,16 +39,16 @@ def changes(base: JSONObject, new: JSONObject) -> int:
         if key not in base or key not in new:
             count += 1
             continue
-        one, other = base[key], new[key]
-        if isinstance(one, dict) and isinstance(other, dict):
-            count += changes(one, other)
+        old_value, new_value = base[key], new[key]
+        if isinstance(old_value, dict) and isinstance(new_value, dict):
+            count += changes(old_value, new_value)
         else:
-            count += not same(one, other)
+            count += not same(old_value, new_value)
     return count
 
 
 def merged(base: JSONObject, stored: JSONObject, new: JSONObject) -> JSONObject:
-    """Apply what changed from one object to another to a third one; where both changed a member, the new one counts.
+    """Apply the changes from `base` to `new` to `stored`; where both changed a member, `new` wins.
 
     >>> merged({"a": 1, "b": {"c": 2}}, {"a": 9, "b": {"c": 2, "d": 3}}, {"b": {"c": 4}})
     {'b': {'c': 4, 'd': 3}}
@@ -66,14 +64,9 @@ def merged(base: JSONObject, stored: JSONObject, new: JSONObject) -> JSONObject:
 
 
 def nearest(versions: Sequence[JSONObject], new: JSONObject) -> JSONObject:
-    """Return the version that a document was made from: the one with the fewest changes, but some.
+    """Return the version that a document was most likely made from: the one with the fewest changes, but at least one.
 
-    Parameters
-    ----------
-    versions
-        What the writer may have read, the latest first; one at least.
-    new
-        What it writes.
+    `versions` are documents that the writer may have read, latest first.
     """
     counts = [changes(version, new) for version in versions]
     least = min((count for count in counts if count), default=0)
@@ -81,24 +74,9 @@ def nearest(versions: Sequence[JSONObject], new: JSONObject) -> JSONObject:
 
 
 def merged_array(base: JSONObject, stored: JSONObject, new: JSONObject, where: str) -> JSONObject:
-    """Apply what changed in the document of an array to what is stored by now.
+    """Return the members of `stored`, an array's document, that the changes from `base` to `new` replace.
 
-    Parameters
-    ----------
-    base, stored, new
-        The documents: as the writer read it, as it is by now, as the writer would have it. All in one spelling.
-    where
-        The array, for messages.
-
-    Returns
-    -------
-    dict
-        The members of `stored` that are to be other ones.
-
-    Raises
-    ------
-    MetadataError
-        Somebody else changed a member that the writer changes, too, and both cannot be kept.
+    Raises `MetadataError` where another writer changed the same member. `where` is the array, for messages.
     """
     result: JSONObject = {}
     attributes = [document.get(_ATTRIBUTES) or {} for document in (base, stored, new)]
@@ -120,17 +98,17 @@ def merged_array(base: JSONObject, stored: JSONObject, new: JSONObject, where: s
 
 
 def _merged_shape(base: JSONObject, stored: JSONObject, new: JSONObject, where: str) -> list[int]:
-    """Return the shape with the axes that the writer changed, if nobody else changed these."""
-    old, now, wanted = base[_SHAPE], stored[_SHAPE], new[_SHAPE]
+    """Return the shape with the axes that the writer changed; raise where another writer changed the same axes."""
+    old, now, target = base[_SHAPE], stored[_SHAPE], new[_SHAPE]
     fields = [
-        {key: value for key, value in one.items() if key not in (_ATTRIBUTES, _SHAPE)}
-        for one in (base, stored)
+        {key: value for key, value in document.items() if key not in (_ATTRIBUTES, _SHAPE)}
+        for document in (base, stored)
     ]
-    if same(*fields) and len(old) == len(now) == len(wanted):
-        axes = list(zip(old, now, wanted, strict=True))
+    if same(*fields) and len(old) == len(now) == len(target):
+        axes = list(zip(old, now, target, strict=True))
         if all(a in (b, c) or b == c for a, b, c in axes):
             return [b if a == c else c for a, b, c in axes]
     raise MetadataError(
-        f"Cannot resize the array at {where} from {tuple(old)} to {tuple(wanted)}: another writer changed its shape to "
+        f"Cannot resize the array at {where} from {tuple(old)} to {tuple(target)}: another writer changed its shape to "
         f"{tuple(now)} since it was opened. Open the array again."
     )

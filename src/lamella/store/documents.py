@@ -1,7 +1,6 @@
-"""Groups and arrays of a store by path: the only code that knows a store's Zarr format.
+"""Read and write the JSON documents of groups and arrays by path, each in one atomic replace.
 
-Reads and writes whole documents, each by one atomic replace. What the documents mean as OME-NGFF is not known
-here; pixels are in ``arrays``.
+Only ``store`` distinguishes the Zarr formats, and mostly here. Pixels are in ``arrays``, OME-NGFF in ``spec``.
 """
 
 from __future__ import annotations
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Documents", "NodeKind", "array_like", "can_hold_a_node", "new_array"]
 
 NodeKind: TypeAlias = Literal["group", "array"]
-"""What a path holds."""
-
-_MARKS: tuple[tuple[str, ZarrFormat], ...] = (
+_MARKER_FILES: tuple[tuple[str, ZarrFormat], ...] = (
     (V3.group, 3),
     (V2.group, 2),
     (V2.array, 2),
@@ -43,18 +40,12 @@ _MARKS: tuple[tuple[str, ZarrFormat], ...] = (
 class Documents:
     """The documents of one store.
 
-    Nothing is cached: every read is from the store, so that two handles never disagree. `stamp` tells cheaply
-    whether a document changed since it was read.
+    Nothing is cached: every read is from the store, so that two handles never disagree. `stamp` shows cheaply whether
+    a
+    document changed since it was read. Methods raise `NodeNotFoundError` where a path has no such node, and
+    `MetadataError`
+    where its document is damaged.
 
-    Parameters
-    ----------
-    storage : Storage
-        Where the bytes are.
-    zarr_format : {2, 3}
-        The format of every node of the store.
-
-    Examples
-    --------
     >>> import tempfile
     >>> from lamella.store.storage import open_storage
     >>> documents = Documents.create(open_storage(tempfile.mkdtemp()), 3)
@@ -77,34 +68,28 @@ class Documents:
 
     @classmethod
     def open(cls, storage: Storage) -> Documents | None:
-        """Find the format of a store; None when there is no Zarr node at its root.
+        """Open a store in the format of its root; None where there is no Zarr node at the root.
 
-        Where documents of both formats stand side by side, Zarr v3 counts, as it does for zarr-python.
+        Where documents of both formats are present, Zarr v3 is used, as in zarr-python.
         """
         storage.expect(DOCUMENTS, at_once=True)
-        for file, zarr_format in _MARKS:
+        for file, zarr_format in _MARKER_FILES:
             if storage.exists(file):
                 return cls(storage, zarr_format)
         return None
 
     @classmethod
     def create(cls, storage: Storage, zarr_format: ZarrFormat) -> Documents:
-        """Begin a store of a format; nothing is written before the first node."""
+        """Start a store of a format; nothing is written before the first node."""
         if zarr_format not in (2, 3):
             raise InvalidArgumentError(f"zarr_format={zarr_format!r} is not 2 or 3")
         storage.check_writable("")
         return cls(storage, zarr_format)
 
-    # ---- looking --------------------------------------------------------------------------------
+    # ---- reading --------------------------------------------------------------------------------
 
     def kind(self, path: str) -> NodeKind | None:
-        """Whether a path holds a group, an array, or no node.
-
-        Raises
-        ------
-        MetadataError
-            Its document is damaged.
-        """
+        """Return whether a path has a group, an array, or no node."""
         if self.format == 3:
             document = self.document(path, V3.group)
             if document is None:
@@ -112,7 +97,7 @@ class Documents:
             return "array" if format_v3.node_type(document, self.at(path)) == "array" else "group"
         if self._has(path, V2.array):
             return "array"
-        # A group whose .zgroup is missing but whose attributes are there still says all that it has to say.
+        # A group whose .zgroup is missing still has all its metadata in .zattrs.
         if self._has(path, V2.group) or self._has(path, V2.attributes):
             return "group"
         return None
@@ -122,21 +107,13 @@ class Documents:
         return self.format == 3 and self.storage.has_any(V2.all)
 
     def is_whole_group(self, path: str) -> bool:
-        """Whether a group has all its documents: a kill can leave one of the two that it has in Zarr v2."""
+        """Whether a group has all its documents: in Zarr v2 a kill can leave one of two."""
         if self.format == 3:
             return self.kind(path) == "group"
         return self._has(path, V2.group) and self._has(path, V2.attributes)
 
     def group(self, path: str) -> JSONObject:
-        """Attributes of a group, fresh from the store.
-
-        Raises
-        ------
-        NodeNotFoundError
-            There is no group at the path.
-        MetadataError
-            Its document is damaged.
-        """
+        """Read the attributes of a group."""
         if self.format == 3:
             document = self._group_document(path)
             if document is None:
@@ -149,45 +126,41 @@ class Documents:
         return attributes or {}
 
     def stored_group(self, path: str) -> tuple[StoredGroup, Stamp | None]:
-        """Read the attributes of a group for looking only, with the stamp of what was read; see `group`."""
+        """Read the attributes of a group as a shared value, with their stamp."""
         marked = self.format == 2 and self._is_marked(path)
-        found = self.storage.read_stamped(join(path, self._attributes_file))
-        if found is not None:
-            data, stamp = found
+        stamped = self.storage.read_stamped(join(path, self._attributes_file))
+        if stamped is not None:
+            data, stamp = stamped
             return stored_group(data, self.format, lambda: self._parse_group(path, data)), stamp
         if not marked:
             raise self._no("group", path)
         return StoredGroup(b"", {}), None
 
     def array(self, path: str) -> ArrayMeta:
-        """Describe an array as its document does, fresh from the store.
-
-        Raises
-        ------
-        NodeNotFoundError
-            There is no array at the path.
-        MetadataError
-            Its document is damaged.
-        """
+        """Read the description of an array."""
         return self.stamped_array(path)[0]
 
     def stamped_array(self, path: str) -> tuple[ArrayMeta, Stamp | None]:
-        """Describe an array as `array` does, with the `array_stamp` of what was read."""
+        """Read the description of an array, with its `array_stamp`."""
         file = self.files.array
-        found = self.storage.read_stamped(join(path, file))
-        if found is None:
+        stamped = self.storage.read_stamped(join(path, file))
+        if stamped is None:
             raise self._no("array", path)
-        data, stamp = found
-        beside = self.storage.read(join(path, V2.attributes)) if self.format == 2 else None
-        return self.parse_array(path, data, beside), stamp
+        data, stamp = stamped
+        attributes_data = self.storage.read(join(path, V2.attributes)) if self.format == 2 else None
+        return self.parse_array(path, data, attributes_data), stamp
 
-    def parse_array(self, path: str, data: bytes, beside: bytes | None) -> ArrayMeta:
-        """Describe an array by its document and, in Zarr v2, by that of its attributes."""
-        return array_memo.parsed(data, beside, lambda: self._parse_array(path, data, beside))
+    def parse_array(self, path: str, data: bytes, attributes_data: bytes | None) -> ArrayMeta:
+        """Parse an array's document and, in Zarr v2, the document of its attributes."""
+        return array_memo.parsed(
+            data, attributes_data, lambda: self._parse_array(path, data, attributes_data)
+        )
 
-    def _parse_array(self, path: str, data: bytes, beside: bytes | None) -> ArrayMeta:
+    def _parse_array(self, path: str, data: bytes, attributes_data: bytes | None) -> ArrayMeta:
         if self.format == 2:
-            attributes = {} if beside is None else parse_object(beside, self.at(path), V2.attributes)
+            attributes = (
+                {} if attributes_data is None else parse_object(attributes_data, self.at(path), V2.attributes)
+            )
             return format_v2.parse_array(
                 parse_object(data, self.at(path), V2.array), attributes, self.at(path)
             )
@@ -197,15 +170,7 @@ class Documents:
         return format_v3.parse_array(document, self.at(path))
 
     def array_document(self, path: str) -> tuple[JSONObject, JSONObject]:
-        """Return the document of an array as stored, also of one that is not decoded here, and its attributes.
-
-        Raises
-        ------
-        NodeNotFoundError
-            There is no array at the path.
-        MetadataError
-            Its document is damaged.
-        """
+        """Read the document of an array and its attributes, even where its codecs are unsupported."""
         file = self.files.array
         document = self.document(path, file)
         if document is None:
@@ -215,7 +180,7 @@ class Documents:
         return document, self.document(path, V2.attributes) or {}
 
     def expect(self, groups: Iterable[str], *, arrays: Iterable[str] = ()) -> None:
-        """Request the documents of nodes that are opened next, in one round where requests wait."""
+        """Request the documents of nodes that will be opened next, in one round on remote stores."""
         if not self.storage.reads_ahead:
             return
         files = dict.fromkeys((self.files.group, self.files.attributes))
@@ -224,42 +189,41 @@ class Documents:
         self.storage.expect([*keys, *(join(path, file) for path in arrays for file in files)])
 
     def children(self, path: str) -> dict[str, NodeKind]:
-        """Nodes directly below a group, in natural order; folders and files that are none are left out.
+        """List the nodes directly below a group, in natural order, with their kinds.
 
-        A child whose document is damaged raises `MetadataError`: it is there, and must not be lost in
-        silence.
+        A child with a damaged document raises `MetadataError`, so that it is not silently lost.
         """
-        found: dict[str, NodeKind] = {}
+        kinds: dict[str, NodeKind] = {}
         for name in self.storage.list(path):
             kind = self.kind(join(path, name)) if can_hold_a_node(name) else None
             if kind is not None:
-                found[name] = kind
-        return found
+                kinds[name] = kind
+        return kinds
 
     def stamp(self, path: str) -> Stamp | None:
-        """Return what changes whenever the attributes of a group change; None when the store cannot tell."""
+        """Return the stamp of a group's attributes; None where the store has no stamps."""
         return self.storage.stamp(join(path, self._attributes_file))
 
     def array_stamp(self, path: str) -> Stamp | None:
-        """Return what changes whenever the document of an array changes; None when the store cannot tell."""
+        """Return the stamp of an array's document; None where the store has no stamps."""
         return self.storage.stamp(join(path, self.files.array))
 
     def location(self, path: str) -> str:
-        """Where a node is, for messages."""
+        """Return the path of a node and the name of its store, for messages."""
         return f"{path or '/'!r} in {self.storage.name}"
 
     def at(self, path: str) -> str:
-        """Whole path or URL of a node, for the messages of those who read its document."""
+        """Return the full path or URL of a node, for messages."""
         return self.storage.where(path)
 
-    # ---- changing -------------------------------------------------------------------------------
+    # ---- writing --------------------------------------------------------------------------------
 
     def put_group(self, path: str, attributes: JSONObject) -> None:
-        """Make a group, or replace the attributes of one; unknown keys beside the attributes survive."""
+        """Create a group, or replace the attributes of one; unknown keys beside the attributes are kept."""
         self.put_groups({path: attributes})
 
     def put_root(self, attributes: JSONObject) -> bool:
-        """Create the group of a new store; False where another process began one there since `open` found none."""
+        """Create the root group; False where another process created one since `open` found none."""
         self.storage.check_writable("")
         self._consolidated.drop([""], new=True)
         (name, data), *others = self._group_files("", attributes, True, {})
@@ -271,34 +235,38 @@ class Documents:
         return True
 
     def put_groups(self, groups: Mapping[str, JSONObject], *, new: bool = False) -> None:
-        """Make many groups, or replace their attributes, in the order given.
+        """Create many groups, or replace their attributes, in the given order.
 
-        Each document is replaced atomically; all of them together are not. ``new`` spares the look for an old
-        document where the caller knows that there is none.
+        Each document is replaced atomically; all of them together are not. ``new`` skips reading the old document
+        where the
+        caller knows that there is none.
         """
         self.storage.check_writable("")
         for path in groups:
             check_key(path)
         self._consolidated.drop(groups, new=new)
-        # Many groups may share one object of attributes, as the positions of a new plate do.
+        # Encode attributes once that many groups share, such as the positions of a new plate.
         encoded: dict[int, bytes] = {}
         self.storage.write_many(
-            item for path, given in groups.items() for item in self._group_files(path, given, new, encoded)
+            item
+            for path, attributes in groups.items()
+            for item in self._group_files(path, attributes, new, encoded)
         )
 
     def put_new(self, folders: Mapping[str, Mapping[str, JSONObject | ArrayMeta]]) -> None:
-        """Make many nodes in folders that are not there yet, each of which is there whole or not at all, where it can.
+        """Create many nodes in new folders; where the file system can, each folder appears complete or not at all.
 
         Parameters
         ----------
         folders : mapping
-            Each folder, and what is in it by path below it, in the order of writing: the attributes of a group, or an
-            array. Equal contents may be one object, which is encoded once.
+            For each folder a mapping from path to group attributes or array description, in the order of writing.
+            Equal
+            mappings may be one object, which is encoded once.
 
         Raises
         ------
         NodeExistsError
-            Something is at the place of a folder. The folders before it are written.
+            A folder exists already. The folders before it are written.
         """
         self.storage.check_writable("")
         self._consolidated.drop(folders, new=True)
@@ -309,10 +277,10 @@ class Documents:
             files = encoded.get(id(nodes))
             if files is None:
                 files = encoded[id(nodes)] = list(self._new_files(nodes))
-            made = self.storage.write_new_folder(folder, files)
-            if made is False:
+            is_created = self.storage.write_new_folder(folder, files)
+            if is_created is False:
                 raise NodeExistsError(f"cannot make {self.location(folder)}: something is stored there")
-            if made is None:
+            if is_created is None:
                 rest += [(f"{folder}/{name}", data) for name, data in files]
         self.storage.write_many(rest)
 
@@ -328,22 +296,8 @@ class Documents:
     ) -> tuple[JSONObject, Stamp | None]:
         """Change the attributes of a group by a pure function, so that concurrent edits lose nothing.
 
-        Parameters
-        ----------
-        path : str
-            The group.
-        edit : callable
-            Given the stored attributes, returns the new ones. Runs again where others write meanwhile.
-
-        Returns
-        -------
-        tuple of dict and Stamp
-            The attributes as written, and the stamp of exactly these; None where it is not known.
-
-        Raises
-        ------
-        NodeNotFoundError
-            There is no group at the path.
+        `edit` maps the stored attributes to the new ones, and may run again where others write meanwhile. Returns the
+        attributes as written, and their stamp; None where the stamp is unknown.
         """
         self.storage.check_writable(path)
         if self.storage.locks_processes and not self.storage.exists(path):
@@ -369,18 +323,10 @@ class Documents:
     ) -> Stamp | None:
         """Change one document of a node by a function, so that concurrent edits lose nothing.
 
-        Parameters
-        ----------
-        path, file : str
-            The node, and which of its documents.
-        change : callable
-            Given the stored bytes, None where there are none, returns the new document; None to leave all as it is.
-            Where others write meanwhile it may run again.
-
-        Returns
-        -------
-        Stamp or None
-            Of what was written; None where nothing was, or it is not known.
+        `change` maps the stored bytes (None: no document) to the new document (None: leave it unchanged), and may run
+        again
+        where others write meanwhile. Returns the stamp of the new document; None where nothing was written or it is
+        unknown.
         """
 
         def replace(data: bytes | None) -> bytes | None:
@@ -400,15 +346,10 @@ class Documents:
     def swap_group(
         self, path: str, old: StoredGroup, new: StoredGroup, before_write: Callable[[], object]
     ) -> bool:
-        """Replace the document of a group by a prepared one, if it still is what it was when last read.
+        """Replace a group's document by a prepared one, if it still is `old`; return False otherwise.
 
-        An `edit_group` whose result is known beforehand: it costs no parsing and no encoding. ``before_write`` runs
-        under the lock, when it is known that the document will be replaced.
-
-        Returns
-        -------
-        bool
-            False: something else is stored there by now, or nothing, and nothing was done.
+        Costs no parsing or encoding, unlike `edit_group`. ``before_write`` runs under the lock, before the
+        replacement.
         """
         if not old.data:
             return False
@@ -424,31 +365,25 @@ class Documents:
             self._consolidated.release(held)
 
     def prepared(self, path: str, attributes: JSONObject, old: StoredGroup | None = None) -> StoredGroup:
-        """Encode the document of a new group, or one to replace ``old`` by; unknown keys beside it survive."""
+        """Encode the document of a new group, or of one that replaces ``old``; unknown keys of ``old`` are kept."""
         document = attributes
         if self.format == 3:
-            beside = None if old is None else parse_object(old.data, self.at(path), V3.group)
-            document = format_v3.group_document(attributes, beside)
+            old_document = None if old is None else parse_object(old.data, self.at(path), V3.group)
+            document = format_v3.group_document(attributes, old_document)
         data = to_bytes(document, self.at(path), self._attributes_file)
         return stored_group(data, self.format, lambda: self._parse_group(path, data))
 
     def lock(self, path: str) -> AbstractContextManager[None]:
         """Lock a group for a change of several steps, each of which may be an `edit_group`."""
-        # A name of its own: `edit_group` inside waits for the lock of the document, which must not be this one.
+        # Not the lock of the document itself, which `edit_group` locks inside.
         return self.storage.lock(join(path, "members"))
 
     def put_array(self, path: str, meta: ArrayMeta, *, new: bool = False) -> None:
-        """Make an array, or replace the document of one. Chunks are not touched; ``new`` as for `put_groups`.
-
-        Raises
-        ------
-        NodeExistsError
-            The path holds a group.
-        """
+        """Create an array, or replace the document of one. Chunks are not touched; ``new`` as for `put_groups`."""
         self.put_arrays({path: meta}, new=new)
 
     def put_arrays(self, arrays: Mapping[str, ArrayMeta], *, new: bool = False) -> None:
-        """Make many arrays, in the order given; ``new`` as for `put_groups`."""
+        """Create many arrays, in the given order; ``new`` as for `put_groups`."""
         self.storage.check_writable("")
         for path, meta in arrays.items():
             check_key(path)
@@ -463,28 +398,19 @@ class Documents:
         )
 
     def put_shape(self, path: str, shape: Shape) -> ArrayMeta:
-        """Change the shape of an array, and nothing else that its documents say by now; returns the array."""
+        """Change only the shape of an array; return its description."""
         self.storage.check_writable(path)
         return edit_array(self, path, lambda meta: meta.with_shape(shape))
 
     def put_new_array(self, path: str, meta: ArrayMeta) -> bool:
-        """Make an array where its folder is not there yet, as a step of an edit of the group above.
+        """Create an array in a new folder, as a step of an edit of the group above.
 
-        Returns
-        -------
-        bool
-            False: something is there, or more has to be looked at. Nothing was done.
+        Returns False, and does nothing, where the folder exists or the storage cannot create folders atomically.
         """
         return self.storage.write_new_folder(path, list(self._array_files("", meta, new=True))) is True
 
     def delete(self, path: str) -> None:
-        """Remove a node with all below it. The documents above are the caller's to edit.
-
-        Raises
-        ------
-        NodeNotFoundError
-            Nothing is at the path.
-        """
+        """Delete a node with all below it. The caller edits the documents above."""
         self.storage.check_writable(path)
         if not self.storage.exists(path):
             raise self._no("node", path)
@@ -492,33 +418,19 @@ class Documents:
         self.storage.delete(path)
 
     def move(self, old: str, new: str) -> None:
-        """Move a node with all below it. The documents above are the caller's to edit.
-
-        Raises
-        ------
-        NodeNotFoundError
-            Nothing is at `old`.
-        NodeExistsError
-            Something is at `new`.
-        """
+        """Move a node with all below it. The caller edits the documents above."""
         self.storage.check_writable(old)
         self._consolidated.drop([*ancestors(old), *ancestors(new)], above_only=False)
         self.storage.move(old, new)
 
     def replace(self, path: str, by: str) -> None:
-        """Put the node at `by` in the place of the one at `path`, which is deleted; see `Storage.replace`.
-
-        Raises
-        ------
-        NodeNotFoundError
-            Nothing is at `by`.
-        """
+        """Move the node at `by` over the one at `path`, which is deleted; see `Storage.replace`."""
         self.storage.check_writable(path)
         self._consolidated.drop([*ancestors(path), *ancestors(by)], above_only=False)
         self.storage.replace(path, by)
 
     def discard_copies(self, path: str, of: str) -> None:
-        """Remove below a path what is the same below another one: copies that a killed move left; all else stays."""
+        """Delete the files below `path` that are equal below `of`: copies that a killed move left."""
         self.storage.check_writable(path)
         self._consolidated.drop(ancestors(path), above_only=False)
         self.storage.discard_copies(path, of)
@@ -529,7 +441,7 @@ class Documents:
         self, path: str, attributes: JSONObject, new: bool, encoded: dict[int, bytes]
     ) -> Iterator[tuple[str, bytes]]:
         if self.format == 3:
-            old = None if new else self._group_document(path, replacing=True)
+            old = None if new else self._group_document(path, for_writing=True)
             if old is not None:
                 yield (
                     join(path, V3.group),
@@ -578,11 +490,10 @@ class Documents:
         attributes = to_bytes(meta.attributes, self.at(path), V2.attributes)
         yield join(path, V2.attributes), attributes
 
-    def _group_document(self, path: str, *, replacing: bool = False) -> JSONObject | None:
-        """Return the stored Zarr v3 document of a group."""
+    def _group_document(self, path: str, *, for_writing: bool = False) -> JSONObject | None:
         document = self.document(path, V3.group)
         if document is not None and format_v3.node_type(document, self.at(path)) == "array":
-            if replacing:
+            if for_writing:
                 raise NodeExistsError(
                     f"cannot make a group at {self.location(path)}: an array is stored there"
                 )
@@ -603,31 +514,31 @@ class Documents:
         return self.files.attributes
 
     def _check_group(self, path: str, attributes: bytes | None) -> None:
-        """Refuse to edit the attributes of what is not a group in Zarr v2."""
+        """Raise where a Zarr v2 path is not a group."""
         if not self._is_marked(path) and attributes is None:
             raise self._no("group", path)
 
     def _is_marked(self, path: str) -> bool:
-        """Whether a Zarr v2 group has its marker; refuses an array."""
+        """Whether a Zarr v2 group has its ``.zgroup``; raise for an array."""
         marked = self._has(path, V2.group)
         if not marked and self._has(path, V2.array):
             raise self._no("group", path, "an array is stored there")
         return marked
 
     def document(self, path: str, file: str) -> JSONObject | None:
-        """Read one document of a node as it is stored; None where there is none."""
+        """Read one document of a node; None where there is none."""
         data = self.storage.read(join(path, file))
         return None if data is None else parse_object(data, self.at(path), file)
 
     def _has(self, path: str, file: str) -> bool:
         return self.storage.size(join(path, file)) is not None
 
-    def _no(self, what: str, path: str, found: str = "nothing is stored there") -> NodeNotFoundError:
-        return NodeNotFoundError(f"there is no {what} at {self.location(path)}: {found}")
+    def _no(self, what: str, path: str, reason: str = "nothing is stored there") -> NodeNotFoundError:
+        return NodeNotFoundError(f"there is no {what} at {self.location(path)}: {reason}")
 
 
 def can_hold_a_node(name: str) -> bool:
-    """Spare a request for names that no writer gives a node."""
+    """Whether a name can be a node's; saves a request for names that no writer uses."""
     if name in METADATA_FILES or name.startswith(".z"):
         return False
     try:

@@ -1,10 +1,7 @@
-"""The seam between arrays and what encodes and decodes their pixels.
+"""Define the interface of engines, which encode and decode pixels, and choose one for an array.
 
-What an engine does, and which one serves an array: ours wherever we know the codecs, zarr-python elsewhere. Engines
-never write documents.
-
-All engines write every chunk that they are given, also one that holds nothing but the fill value: a frame
-written as zeros is not the same as a frame never written.
+The own engine serves all codecs of ``coding``, zarr-python the others. Engines never write documents. They write every
+chunk, even where it equals the fill value: a frame of zeros is not the same as a frame that was never written.
 """
 
 from __future__ import annotations
@@ -27,43 +24,35 @@ if TYPE_CHECKING:
     from lamella.types import Array
 
 EngineName: TypeAlias = Literal["files", "zarr"]
-"""The engines by name."""
 
 
 class Engine(Protocol):
-    """Reads and writes the pixels of one array as its metadata stood when the engine was opened."""
+    """Reads and writes the pixels of one array, as described when the engine was opened."""
 
     name: EngineName
-    #: What is raised for damaged chunks and for the system's faults.
+    #: Exceptions raised for damaged chunks and system errors.
     errors: tuple[type[Exception], ...]
 
     def read(self, selection: Selection, out: Array | None = None) -> Array:
-        """Return the block of a selection; into `out` when given, which has its shape and dtype."""
+        """Return the block of a selection; read into `out`, of its shape and dtype, where given."""
 
-    def read_many(self, wanted: Sequence[tuple[Selection, Array]]) -> None:
-        """Read a block for each selection, into the array beside it."""
+    def read_many(self, requests: Sequence[tuple[Selection, Array]]) -> None:
+        """Read each selection into the array beside it."""
 
     def write(self, selection: Selection, block: Array) -> None:
-        """Write a block of the selection's shape and the array's dtype; returns when it is stored."""
+        """Write a block of the selection's shape and the array's dtype; return when it is stored."""
 
     def system_fault(self, error: Exception) -> OSError | None:
-        """Find the error of the file system or service behind one of `read` or `write`; None for damaged chunks."""
+        """Return the error of the file system or service behind an exception; None for damaged chunks."""
 
 
 @contextmanager
 def opening(storage: Storage, path: str, meta: ArrayMeta, where: str) -> Iterator[None]:
-    """Within it what reads or writes the pixels of an array is opened, after a look at memory and links.
+    """Check memory and links before an engine of an array is opened, and translate errors of codecs.
 
-    Raises
-    ------
-    TooLargeError
-        A chunk, or the index of a shard, is more than memory holds.
-    InvalidNameError
-        A symbolic link leads from the array's folder, or one above it, out of the store.
-    NotDecodedError
-        The document names a codec that is not installed here.
-    DamagedDataError
-        It names settings that what is opened does not know.
+    Raises `TooLargeError` where a chunk or shard index exceeds the memory, `InvalidNameError` where a symbolic link
+    leads out of the store, `NotDecodedError` for a codec that is not installed, and `DamagedDataError` for unknown
+    settings of a codec.
     """
     check_files(meta, where)
     storage.check_folder(path)
@@ -80,7 +69,7 @@ def opening(storage: Storage, path: str, meta: ArrayMeta, where: str) -> Iterato
 
 
 def _has_unknown_codec(meta: ArrayMeta) -> bool:
-    """Whether a codec of an array is installed nowhere here, as opposed to one whose settings are wrong."""
+    """Whether a codec is not installed, as opposed to one with wrong settings."""
     if meta.zarr_format == 2:
         from numcodecs import registry  # type: ignore[import-untyped]
 
@@ -98,24 +87,17 @@ def _has_unknown_codec(meta: ArrayMeta) -> bool:
 
 
 def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName | None = None) -> Engine:
-    """Open the engine that serves an array: the only place where one is chosen.
+    """Open the engine of an array.
 
     ======================  ==============  ======================
     codecs                  store           engine
     ======================  ==============  ======================
-    `coding_of` knows them  a local folder  files, by its files
-    `coding_of` knows them  anything else   files, by its objects
+    `coding_of` knows them  a local folder  own, `chunk_files`
+    `coding_of` knows them  other stores    own, `chunk_objects`
     others                  any             zarr-python
     ======================  ==============  ======================
 
-    Parameters
-    ----------
-    storage, path : Storage, str
-        Where the array is.
-    meta : ArrayMeta
-        Its parsed document.
-    only : {"files", "zarr"}, optional
-        Ask for zarr-python where ours would serve; by default the best that can.
+    ``only="zarr"`` forces zarr-python.
     """
     coding = None if only == "zarr" else coding_of(meta)
     if coding is not None:

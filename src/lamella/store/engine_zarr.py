@@ -1,6 +1,6 @@
-"""Pixels by zarr-python: for every store and codec that our own engine does not serve.
+"""Read and write pixels through zarr-python, for codecs that the own engine does not support.
 
-Opened from parsed metadata, once; zarr-python's configuration is left alone.
+Arrays are opened from parsed metadata, once. zarr-python's configuration is not changed.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _CONFIG: ArrayConfigParams = {"order": "C", "write_empty_chunks": True}
 
 
 class UnknownCodecError(Exception):
-    """zarr-python cannot make an array of this metadata."""
+    """zarr-python cannot open an array with this metadata."""
 
 
 class ZarrEngine:
-    """An array opened by zarr-python from metadata that is parsed already."""
+    """An array opened by zarr-python from parsed metadata."""
 
     name: EngineName = "zarr"
     errors: tuple[type[Exception], ...] = (Exception,)  # each codec raises what its library raises
@@ -62,7 +62,7 @@ class ZarrEngine:
         self._array = _over(self._opened)
 
     def read(self, selection: Selection, out: Array | None = None) -> Array:
-        """Decode the chunks that a selection meets; those that came over a network are read twice before it fails."""
+        """Decode the chunks that a selection touches; over a network, read them again before failing."""
         try:
             return self._read(selection, out)
         except Exception as error:
@@ -72,28 +72,28 @@ class ZarrEngine:
 
     def _read(self, selection: Selection, out: Array | None) -> Array:
         if selection.paired:
-            found = self._array.get_coordinate_selection(selection.axes)
+            values = self._array.get_coordinate_selection(selection.axes)
         elif all(isinstance(axis, slice) for axis in selection.axes):
-            found = self._array.get_basic_selection(selection.axes)
+            values = self._array.get_basic_selection(selection.axes)
         else:
-            found = self._array.get_orthogonal_selection(selection.axes)
-        block = np.asarray(found, dtype=self._meta.dtype).reshape(selection.shape)
+            values = self._array.get_orthogonal_selection(selection.axes)
+        block = np.asarray(values, dtype=self._meta.dtype).reshape(selection.shape)
         if out is None:
             return block
         np.copyto(out, block)
         return out
 
-    def read_many(self, wanted: Sequence[tuple[Selection, Array]]) -> None:
-        """Read one after the other."""
-        for selection, block in wanted:
+    def read_many(self, requests: Sequence[tuple[Selection, Array]]) -> None:
+        """Read one selection after the other."""
+        for selection, block in requests:
             self.read(selection, block)
 
     def write(self, selection: Selection, block: Array) -> None:
-        """Encode and store the chunks that a selection meets."""
+        """Encode and store the chunks that a selection touches."""
         if self._meta.shards is None or not selection.is_box:
             self._change(selection, block)
             return
-        # zarr-python merges every write to a shard with what is there, a write of the whole shard too.
+        # zarr-python reads the old shard before every write, even where the write covers the shard whole.
         write_box(
             self._meta, selection, block, change=self._change, encode=self._encode, store=self._store_files
         )
@@ -116,12 +116,12 @@ class ZarrEngine:
             raise
 
     def _write_by_shard(self, array: Any, selection: Selection, block: Array) -> None:
-        """Change whole shards: zarr-python 3.1 fails when index arrays meet several inner chunks of a shard."""
-        for place, chosen, part in chunk_grid.by_file(self._meta, selection, block):
-            box = self._meta.file_box(place)
-            current = np.array(array.get_basic_selection(box))
-            current[_inside(chosen, box)] = part
-            array.set_basic_selection(box, current)
+        """Change whole shards: zarr-python 3.1 fails where index arrays touch several inner chunks of a shard."""
+        for file_index, chosen, part in chunk_grid.by_file(self._meta, selection, block):
+            region = self._meta.file_box(file_index)
+            current = np.array(array.get_basic_selection(region))
+            current[_inside(chosen, region)] = part
+            array.set_basic_selection(region, current)
 
     def _encode(self, selection: Selection, block: Array) -> dict[str, bytes]:
         """Encode files in memory."""
@@ -132,10 +132,10 @@ class ZarrEngine:
         return {key: value.to_bytes() for key, value in files.items()}
 
     def system_fault(self, error: Exception) -> OSError | None:
-        """Return an error of the system, by its type: only the store raises these, codecs raise those of libraries."""
-        refused = raised_by_storage(error)
-        if refused is not None:
-            return refused
+        """Return errors of the system, recognised by type: codecs raise other exceptions."""
+        storage_error = raised_by_storage(error)
+        if storage_error is not None:
+            return storage_error
         return error if isinstance(error, OSError) and error.errno is not None else None
 
 
@@ -148,13 +148,13 @@ def _write(array: Any, selection: Selection, block: Array) -> None:
         array.set_orthogonal_selection(selection.axes, block)
 
 
-def _inside(selection: Selection, box: tuple[slice, ...]) -> tuple[Any, ...]:
-    """Return an index of numpy for a selection, in coordinates of the box that it lies in."""
+def _inside(selection: Selection, region: tuple[slice, ...]) -> tuple[Any, ...]:
+    """Return the numpy index of a selection, relative to the region around it."""
     shifted = [
         slice(axis.start - b.start, axis.stop - b.start, axis.step)
         if isinstance(axis, slice)
         else axis - b.start
-        for axis, b in zip(selection.axes, box, strict=True)
+        for axis, b in zip(selection.axes, region, strict=True)
     ]
     if selection.paired or all(isinstance(axis, slice) for axis in shifted):
         return tuple(shifted)
@@ -162,7 +162,7 @@ def _inside(selection: Selection, box: tuple[slice, ...]) -> tuple[Any, ...]:
 
 
 def _over(opened: Any, store: Any = None) -> Any:
-    """Return the synchronous array, perhaps over another store, without parsing its metadata again."""
+    """Return the synchronous array, over another store where given, without parsing metadata again."""
     from zarr import Array, AsyncArray
     from zarr.storage import StorePath
 
@@ -172,7 +172,7 @@ def _over(opened: Any, store: Any = None) -> Any:
 
 
 def _open(meta: ArrayMeta, store: Any, path: str) -> Any:
-    """Return the asynchronous array for parsed metadata; only the keys that say how chunks are stored."""
+    """Return the asynchronous array of parsed metadata, with only the keys that define the chunks."""
     from zarr import AsyncArray
     from zarr.storage import StorePath
 

@@ -1,9 +1,7 @@
-"""Documents that were asked for before they are read, because it is known that they will be: all in one round.
+"""Keep documents that were requested ahead, in one round, until they are read once.
 
-A storage whose requests wait is told of them by `Storage.expect`: those that tell the format of a store, those of the
-next wells of a plate. What came is returned by one read, within seconds: whoever reads a document again asks for it.
-
-No I/O.
+`Storage.expect` requests keys that will be read soon, such as the documents of the next wells. A document is returned
+by one read within seconds; later reads ask the store again.
 """
 
 from __future__ import annotations
@@ -17,42 +15,38 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SECONDS: Final = 10.0
-"""How long what came is returned."""
+"""How long a document that was requested ahead is returned."""
 
 
 class Expected(Generic[T]):
-    """What came for keys that are expected to be read; None for a key that is not there.
+    """Values of keys that were requested ahead; None for a key that is missing in the store.
 
-    Examples
-    --------
     >>> expected = Expected[bytes]()
     >>> expected.keep({"A/zarr.json": b"{}", "B/zarr.json": None})
     >>> expected.peek("A/zarr.json"), expected.take("A/zarr.json"), expected.take("A/zarr.json")
     ((b'{}',), (b'{}',), None)
-    >>> expected.take("B/zarr.json")
-    (None,)
     """
 
     def __init__(self) -> None:
-        self._came: dict[str, tuple[float, T | None]] = {}
+        self._values: dict[str, tuple[float, T | None]] = {}
 
-    def keep(self, came: Mapping[str, T | None]) -> None:
-        """Keep what came, and drop what is too old."""
+    def keep(self, values: Mapping[str, T | None]) -> None:
+        """Add values, and drop those that are too old."""
         now = time.monotonic()
-        self._came = {key: item for key, item in self._came.items() if now - item[0] < SECONDS}
-        self._came.update((key, (now, found)) for key, found in came.items())
+        self._values = {key: item for key, item in self._values.items() if now - item[0] < SECONDS}
+        self._values.update((key, (now, value)) for key, value in values.items())
 
     def peek(self, key: str) -> tuple[T | None] | None:
-        """Return what came for a key, to be returned again; None where nothing did."""
-        found = self._came.get(key)
-        return None if found is None or time.monotonic() - found[0] >= SECONDS else (found[1],)
+        """Return the value of a key in a tuple; None where there is no value."""
+        entry = self._values.get(key)
+        return None if entry is None or time.monotonic() - entry[0] >= SECONDS else (entry[1],)
 
     def take(self, key: str) -> tuple[T | None] | None:
-        """Return what came for a key, once; None where nothing did."""
-        found = self.peek(key)
-        self._came.pop(key, None)
-        return found
+        """Return the value of a key as `peek` does, and drop it."""
+        value = self.peek(key)
+        self._values.pop(key, None)
+        return value
 
     def clear(self) -> None:
-        """Drop all: something was written."""
-        self._came.clear()
+        """Drop all values, because a key was written."""
+        self._values.clear()

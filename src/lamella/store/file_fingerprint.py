@@ -1,7 +1,8 @@
-"""What the storage says of a file that changes whenever its bytes do: why to believe what was found out about it.
+"""Return fingerprints of stored files, which differ whenever the bytes of a file differ.
 
-Stronger than a `lamella.store.storage.Stamp`, which is asked for again and again by one process: this is compared by
-another one, hours later, and may cost a request.
+A `Stamp` is compared within one process and may be weak; a fingerprint is compared by another process, hours later.
+Local files: size, inode, mtime and ctime. Objects: strong ETag and size. Files in archives: the stamp of the archive
+and their own checksum.
 """
 
 from __future__ import annotations
@@ -24,22 +25,17 @@ if TYPE_CHECKING:
     from lamella.store.storage import Stamp, Storage
 
 Evidence: TypeAlias = list[int | str]
-"""JSON values; equal ones mean unchanged."""
+"""A fingerprint as JSON values."""
 
 _AT_ONCE = 64
-"""Objects that are asked for at a time."""
+"""Objects that are requested at a time."""
 
 _SETTLED_NS = 2 * 10**9
-"""How old a time has to be: FAT counts in steps of two seconds, so that a file can change twice in the same one."""
+"""Least age of a trusted time: FAT counts in steps of two seconds, in which a file can change twice."""
 
 
 def evidence(storage: Storage, key: str) -> Evidence | None:
-    """Return what changes whenever the bytes of a key do; None where nothing does, or where that is too young.
-
-    Of a local file size, inode and times, also the time of any change, which no program can set back; of an object
-    its ETag, where fsspec tells it; of a file in an archive the stamp of that and its own checksum. To be asked
-    *before* the bytes are read.
-    """
+    """Return the fingerprint of a key, read *before* its bytes; None where the store has none, or it is too recent."""
     if isinstance(storage, LocalStorage):
         stamp = storage.stamp(key)
         times = None if stamp is None else times_of(stamp)
@@ -57,31 +53,26 @@ def evidence(storage: Storage, key: str) -> Evidence | None:
 
 
 def _of_stamp(stamp: Stamp | None) -> Evidence | None:
-    """Return the stamp of an object where it is a strong ETag: times of a web server and weak ETags prove little."""
+    """Return the stamp of an object if it is a strong ETag: times of web servers and weak ETags prove little."""
     is_strong = stamp is not None and not str(stamp[0]).startswith(("W/", "time "))
     return [*stamp] if stamp is not None and is_strong else None
 
 
 def _of_object(storage: ZarrStorage, key: str) -> Evidence | None:
-    """Return the strong ETag and size of an object; of stores of other kinds than fsspec's nothing is known."""
+    """Return the strong ETag and size of an object of fsspec; None for stores of other kinds."""
     file_system: Any = getattr(storage.store, "fs", None)
     if file_system is None:
         return None
-    found = storage._run(
+    info = storage._run(
         "look at", key, file_system._info(f"{getattr(storage.store, 'path', '')}/{key}".lstrip("/"))
     )
-    return _tag(found)
+    return _tag(info)
 
 
 def fingerprints(storage: Storage, keys: Iterable[str]) -> list[Evidence | None] | None:
-    """Return for each key what changes whenever its file does, None for one that is not there.
+    """Return the fingerprint of each key, None for a missing one; unlike `evidence`, also of files written just now.
 
-    Unlike `evidence`, also of files that were written this moment: who compares later looks at a result of its own.
-
-    Returns
-    -------
-    list, or None
-        None where the store says nothing of the kind: one in memory, a ZIP file, a service without ETags.
+    None instead of the list where the store has no fingerprints: memory, or a service without ETags.
     """
     if isinstance(storage, LocalStorage | ZipStorage):
         stamps = (storage.stamp(key) for key in keys)
@@ -89,7 +80,8 @@ def fingerprints(storage: Storage, keys: Iterable[str]) -> list[Evidence | None]
     if isinstance(storage, ObjectStorage):
         listed = storage.stamps(keys)
         strong = [_of_stamp(stamp) for stamp in listed]
-        return None if any(stamp and not one for stamp, one in zip(listed, strong, strict=True)) else strong
+        has_weak = any(stamp and not tag for stamp, tag in zip(listed, strong, strict=True))
+        return None if has_weak else strong
     if not isinstance(storage, ZarrStorage):
         return None
     file_system: Any = getattr(storage.store, "fs", None)
@@ -99,12 +91,12 @@ def fingerprints(storage: Storage, keys: Iterable[str]) -> list[Evidence | None]
     root = str(getattr(storage.store, "path", "")).strip("/")
     paths = [f"{root}/{key}".lstrip("/") for key in keys]
     infos = storage._run("look at", root, _infos(file_system, paths)) if paths else []
-    found = [None if info is None else _tag(info) for info in infos]
-    return None if any(info and not tag for info, tag in zip(infos, found, strict=True)) else found
+    tags = [None if info is None else _tag(info) for info in infos]
+    return None if any(info and not tag for info, tag in zip(infos, tags, strict=True)) else tags
 
 
 async def _infos(file_system: Any, paths: list[str]) -> list[Any]:
-    """Ask for objects, some at a time; None for one that is not there."""
+    """Request the information of objects, some at a time; None for a missing one."""
 
     async def ask(path: str) -> Any:
         try:
@@ -112,10 +104,10 @@ async def _infos(file_system: Any, paths: list[str]) -> list[Any]:
         except FileNotFoundError:
             return None
 
-    found: list[Any] = []
+    infos: list[Any] = []
     for start in range(0, len(paths), _AT_ONCE):
-        found += await asyncio.gather(*map(ask, paths[start : start + _AT_ONCE]))
-    return found
+        infos += await asyncio.gather(*map(ask, paths[start : start + _AT_ONCE]))
+    return infos
 
 
 def _tag(info: Mapping[str, Any]) -> Evidence | None:
@@ -127,17 +119,14 @@ def _tag(info: Mapping[str, Any]) -> Evidence | None:
 
 
 def fingerprints_below(storage: Storage, prefix: str) -> dict[str, Evidence] | None:
-    """Return the fingerprint of every file below a folder, by its key; temporary files are left out.
+    """Return the fingerprint of every file below a folder by key; None where the store cannot list or has none.
 
-    Returns
-    -------
-    dict, or None
-        None where the store cannot list, or says nothing of its files: see `fingerprints`.
+    Temporary files are left out.
     """
     if isinstance(storage, LocalStorage | ZipStorage):
         keys = list(files_below(storage, prefix))
-        found = fingerprints(storage, keys) or []
-        return {key: stamp for key, stamp in zip(keys, found, strict=True) if stamp is not None}
+        stamps = fingerprints(storage, keys) or []
+        return {key: stamp for key, stamp in zip(keys, stamps, strict=True) if stamp is not None}
     if isinstance(storage, ObjectStorage) and storage.can_list:
         return _of_stamps(storage.stamps_below(prefix))
     if not isinstance(storage, ZarrStorage) or not storage.can_list:
@@ -146,18 +135,18 @@ def fingerprints_below(storage: Storage, prefix: str) -> dict[str, Evidence] | N
 
 
 def _of_stamps(stamps: Mapping[str, Stamp | None]) -> dict[str, Evidence] | None:
-    """Return the evidence of listed objects; None where one has none."""
-    own = {
+    """Return the fingerprints of listed objects; None where one has none."""
+    public = {
         key: _of_stamp(stamp)
         for key, stamp in stamps.items()
         if not any(is_private(part) for part in key.split("/"))
     }
-    found = {key: one for key, one in own.items() if one is not None}
-    return found if len(found) == len(own) else None
+    fingerprints = {key: fingerprint for key, fingerprint in public.items() if fingerprint is not None}
+    return fingerprints if len(fingerprints) == len(public) else None
 
 
 def _of_objects(storage: ZarrStorage, prefix: str) -> dict[str, Evidence] | None:
-    """Ask for all objects below a prefix at once: a listing costs one request for a thousand of them."""
+    """Return the fingerprints of all objects below a prefix, from one listing."""
     file_system: Any = getattr(storage.store, "fs", None)
     if file_system is None:
         return None
@@ -165,7 +154,7 @@ def _of_objects(storage: ZarrStorage, prefix: str) -> dict[str, Evidence] | None
     folder = f"{root}/{prefix}".strip("/")
     file_system.invalidate_cache()
     listed = storage._run("list", prefix, file_system._find(folder, detail=True))
-    found: dict[str, Evidence] = {}
+    tags: dict[str, Evidence] = {}
     for path, info in listed.items():
         key = path.strip("/").removeprefix(root).strip("/")
         if any(is_private(part) for part in key.split("/")):
@@ -173,5 +162,5 @@ def _of_objects(storage: ZarrStorage, prefix: str) -> dict[str, Evidence] | None
         tag = _tag(info)
         if tag is None:
             return None
-        found[key] = tag
-    return found
+        tags[key] = tag
+    return tags

@@ -1,4 +1,4 @@
-"""What the operating system is asked for beyond single calls: whole files, flushing, comparing entries."""
+"""Operations on local files beyond single system calls: atomic writes, flushing, exchanging names."""
 
 from __future__ import annotations
 
@@ -20,37 +20,30 @@ CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | ge
 """Flags to open a file that must be new."""
 
 READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-"""Flags to open a file for reading; a named pipe is opened at once, and not when somebody writes to it."""
+"""Flags to open a file for reading, without waiting for the writer of a named pipe."""
 
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-"""Flag to refuse a last part that is a link."""
+"""Flag to refuse a symbolic link as the last part of a path."""
 
 _HERE, _EXCHANGE = -100, 2
 """``AT_FDCWD`` and ``RENAME_EXCHANGE`` of Linux."""
 
 MET_A_LINK = {errno.ELOOP, errno.EMLINK, getattr(errno, "EFTYPE", errno.ELOOP)}
-"""What systems say where `NO_LINK` met one: Linux and macOS; FreeBSD; NetBSD."""
+"""Error numbers where `NO_LINK` refused a link: Linux and macOS; FreeBSD; NetBSD."""
 
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
-"""What systems say where a folder is renamed to a place that something has."""
+"""Error numbers where the target of renaming a folder exists."""
 
 
-def stamp_of(found: os.stat_result) -> Stamp:
-    """Return what changes whenever a file is replaced or written: its time, size, inode, and that of any change.
-
-    The last one is the system's own: it is now where somebody gives a file the time of another.
-    """
-    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns
+def stamp_of(status: os.stat_result) -> Stamp:
+    """Return the stamp of a file: mtime, size, inode and ctime; programs can set back mtime, but not ctime."""
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns
 
 
 def write_whole(folder: str, target: str, data: bytes, *, fsync: bool, stamped: bool = False) -> Stamp | None:
-    """Write a file to take its place in one step; nothing is left when that fails.
+    """Write a file in one step; with ``stamped``, return its stamp.
 
-    Returns
-    -------
-    tuple of int or None
-        With ``stamped``, the stamp of the file with these bytes, whatever the path names by now. None where another
-        program wrote into the file meanwhile.
+    The stamp is that of these bytes, whatever the path names by now; None where another program wrote into the file.
     """
     temporary = f"{folder}/{private_name('.tmp')}"
     stamped = stamped and os.name != "nt"  # an open file cannot be renamed there
@@ -64,7 +57,7 @@ def write_whole(folder: str, target: str, data: bytes, *, fsync: bool, stamped: 
             if stamped:
                 written = os.fstat(fd)
                 os.replace(temporary, target)
-                # Asked of the open file: the path may name the file of another writer already.
+                # The path may already name the file of another writer, so the open file is asked.
                 placed = os.fstat(fd)
                 if (placed.st_mtime_ns, placed.st_size) == (written.st_mtime_ns, len(data)):
                     stamp = stamp_of(placed)
@@ -84,12 +77,9 @@ def write_whole(folder: str, target: str, data: bytes, *, fsync: bool, stamped: 
 def write_new_folder(
     above: str, target: str, files: Iterable[tuple[str, bytes]], *, fsync: bool
 ) -> list[str] | None:
-    """Write a folder of small files that is there whole in one step, or not at all.
+    """Write a folder of small files that appears complete or not at all; return the folders in it.
 
-    Returns
-    -------
-    list of str or None
-        The folders in it. None where something but an empty folder is at its place: nothing is changed then.
+    None, and nothing is changed, where the target exists and is not an empty folder.
     """
     temporary = f"{above}/{private_name('.tmp')}"
     inside: list[str] = []
@@ -124,14 +114,14 @@ def write_new_folder(
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write bytes to an open file."""
+    """Write all bytes to an open file."""
     done = os.write(fd, data)
     while done < len(data):
         done += os.write(fd, memoryview(data)[done:])
 
 
 def copy_whole(source: str, temporary: str, target: str, *, fsync: bool) -> None:
-    """Copy a file, as the system copies best, to take its place in one step; nothing is left when that fails."""
+    """Copy a file in one step, by the fastest method of the system."""
     try:
         shutil.copyfile(source, temporary)
         if fsync:
@@ -143,8 +133,8 @@ def copy_whole(source: str, temporary: str, target: str, *, fsync: bool) -> None
     log.debug("Wrote %s", target)
 
 
-def exchange(one: str, other: str) -> bool:
-    """Exchange the names of two folders in one step; False where the system or its file system cannot."""
+def exchange(first: str, second: str) -> bool:
+    """Exchange the names of two folders in one step; False where the system or the file system cannot."""
     if sys.platform != "linux":
         return False
     import ctypes
@@ -152,17 +142,17 @@ def exchange(one: str, other: str) -> bool:
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False
-    if rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+    if rename(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _EXCHANGE) == 0:
         return True
     number = ctypes.get_errno()
     if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM, errno.EXDEV):
         return False  # NFS, FAT, old kernels, sandboxes that know no such call, layers of containers
-    raise OSError(number, os.strerror(number), other)
+    raise OSError(number, os.strerror(number), second)
 
 
-def same_entry(one: str, other: str) -> bool:
-    """Whether two names are one entry, as ``a1`` and ``A1`` are where case does not count."""
-    return os.path.samestat(os.lstat(one), os.lstat(other))
+def same_entry(first: str, second: str) -> bool:
+    """Whether two names are one directory entry, like ``a1`` and ``A1`` on a file system that ignores case."""
+    return os.path.samestat(os.lstat(first), os.lstat(second))
 
 
 def fsync_path(path: str) -> None:

@@ -1,7 +1,8 @@
-"""Storages of keys without folders: what moving, deleting and comparing many keys means there.
+"""Move, delete and compare nodes in storages that have keys but no folders.
 
-A move copies all keys, compares what was copied by names and sizes, and only then deletes; a kill leaves the old or the
-new node there, and the same call finishes.
+A move copies all keys, compares the copies by names and sizes, and only then deletes the old keys. After a kill,
+either
+node is complete, and the same call finishes.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
 COPIED = 64 << 20
-"""Bytes that are kept in memory at a time to compare or copy keys, or one key."""
+"""Limit of the bytes in memory while keys are compared or copied; a larger key alone exceeds it."""
 
 
 class FlatStorage(Storage):
-    """A storage that is asked over a connection, of keys that are listed with their sizes."""
+    """A storage whose keys are requested over a connection, and listed with their sizes."""
 
-    #: What the names of locks begin with, equal for all storages of this process with the same location.
+    #: Prefix of lock names, equal for all storages of this process at one location.
     lock_root: str
     #: Requests at a time.
     at_once: int
     #: Whether keys can be deleted.
     can_delete: bool = True
 
-    # ---- what a kind of storage does ------------------------------------------------------------
+    # ---- implemented by each kind of storage ----------------------------------------------------
 
     @abstractmethod
     def _names_in(self, folder: str) -> set[str]:
@@ -55,21 +56,21 @@ class FlatStorage(Storage):
 
     @abstractmethod
     def _copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
-        """Copy keys to others; an error where one has another size than it was listed with."""
+        """Copy keys; raise where a key has another size than listed."""
 
     def _delete_folder(self, prefix: str) -> None:
-        """Delete the folders that keys leave behind, where there are any."""
+        """Delete the folders that deleted keys leave behind, where the storage has folders."""
 
     def check_deletable(self, prefix: str) -> None:
-        """Refuse what may not be listed, and so cannot be deleted with all below it."""
+        """Raise where the folder may not be listed, and so cannot be deleted."""
         self.check_writable(prefix)
         if self.can_list:
             self._names_in(check_key(prefix))
 
-    # ---- looking --------------------------------------------------------------------------------
+    # ---- reading --------------------------------------------------------------------------------
 
     def list(self, prefix: str) -> Names:
-        """List a folder; `StorageError` where the store cannot."""
+        """List the names in a folder; `StorageError` where the store cannot list."""
         if not self.can_list:
             raise StorageError(f"cannot list {self.where(prefix)}: the store cannot list its members")
         names = self._names_in(check_key(prefix))
@@ -81,18 +82,18 @@ class FlatStorage(Storage):
 
     def _sizes_of(self, path: str) -> dict[str, int]:
         """Return a key, or all keys below a folder, with their sizes."""
-        found = self.sizes_below(path)
+        sizes = self.sizes_below(path)
         own = self.size(path)
-        return found if own is None else {**found, path: own}
+        return sizes if own is None else {**sizes, path: own}
 
     # ---- writing --------------------------------------------------------------------------------
 
     def write(self, key: str, data: bytes) -> None:
-        """Set a key; as atomic as the store is."""
+        """Write a key, as atomically as the store does."""
         self.write_many([(key, data)])
 
     def write_many(self, items: Iterable[tuple[str, bytes]]) -> None:
-        """Set keys, many at a time."""
+        """Write keys, many at a time."""
         self.check_writable("")
         batch: dict[str, bytes] = {}
         for key, data in items:
@@ -113,7 +114,7 @@ class FlatStorage(Storage):
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Keep the threads of this process apart, through whichever storage of the same location."""
+        """Lock a key between the threads of this process, for all storages at one location."""
         self.check_writable(key)
         with thread_lock(join(self.lock_root, check_key(key))):
             yield
@@ -121,21 +122,21 @@ class FlatStorage(Storage):
     # ---- deleting -------------------------------------------------------------------------------
 
     def _delete_root(self) -> None:
-        """Delete all, the root's own documents last: mode "w" replaces what a deletion that is cut short leaves.
+        """Delete everything, the root's documents last, so that mode "w" recognises and replaces what a kill leaves.
 
-        The store is listed three times: what is there, whether all else is gone, and whether the documents are.
+        The store is listed before, after all other keys are deleted, and at the end.
         """
-        found = self._sizes_of("")
-        others = [key for key in found if key not in DOCUMENTS]
+        sizes = self._sizes_of("")
+        others = [key for key in sizes if key not in DOCUMENTS]
         if others:
             self._delete_keys(others)
             self._check_deleted("", [key for key in self._sizes_of("") if key not in DOCUMENTS])
-        self._delete_keys(key for key in found if key in DOCUMENTS)
+        self._delete_keys(key for key in sizes if key in DOCUMENTS)
         self._check_deleted("", self._sizes_of(""))
         self._delete_folder("")
 
     def _check_deleted(self, prefix: str, left: Collection[str]) -> None:
-        """Raise where keys are left: services answer with success and a list of what they did not delete."""
+        """Raise where keys remain: services report success along with a list of keys that they did not delete."""
         if left:
             raise StorageError(
                 f"Cannot delete all of {prefix or 'the root'!r} in {self.name}: {len(left)} keys are still there, such "
@@ -144,15 +145,15 @@ class FlatStorage(Storage):
             )
 
     def discard_copies(self, path: str, of: str) -> None:
-        """Delete the keys that hold the same bytes below another path: what a killed move copied or did not delete."""
+        """Delete the keys that have the same bytes below another path: copies that a killed move left."""
         self.check_writable(path)
         sizes, others = self._sizes_of(check_key(path)), self._sizes_of(check_key(of))
         pairs = {key: join(of, key.removeprefix(path).strip("/")) for key in sizes}
         same = [key for key, other in pairs.items() if others.get(other) == sizes[key]]
         chunks_first = sorted(same, key=lambda key: key.rpartition("/")[2] in DOCUMENTS)
         for batch in self._batches(chunks_first, {key: 2 * sizes[key] for key in same}):
-            found = self.read_many([*batch, *(pairs[key] for key in batch)])
-            data = {key: one and one[0] for key, one in found.items()}
+            bodies = self.read_many([*batch, *(pairs[key] for key in batch)])
+            data = {key: body and body[0] for key, body in bodies.items()}
             equal = [key for key in batch if data[key] is not None and data[key] == data[pairs[key]]]
             if equal:
                 self._delete_keys(equal)
@@ -160,24 +161,24 @@ class FlatStorage(Storage):
             self._delete_folder(path)
 
     def _batches(self, keys: Iterable[str], sizes: Mapping[str, int]) -> Iterator[Names]:
-        """Yield keys, some at once but no more than memory should hold."""
+        """Yield keys in batches that fit into memory."""
         batch: Names = []
-        held = 0
+        size = 0
         for key in keys:
-            if batch and (held + sizes[key] > COPIED or len(batch) == self.at_once):
+            if batch and (size + sizes[key] > COPIED or len(batch) == self.at_once):
                 yield batch
-                batch, held = [], 0
+                batch, size = [], 0
             batch.append(key)
-            held += sizes[key]
+            size += sizes[key]
         if batch:
             yield batch
 
     # ---- moving ---------------------------------------------------------------------------------
 
     def move(self, old: str, new: str) -> None:
-        """Copy all keys, compare their number and sizes, then delete the old ones and nothing else.
+        """Copy all keys, compare their number and sizes, then delete exactly the old keys.
 
-        Where that fails before the deletion, the copies are removed and the old keys are all there.
+        On a failure before the deletion the copies are removed.
         """
         self._check_movable(old, new)
         sizes = self._sizes_of(old)
@@ -192,7 +193,7 @@ class FlatStorage(Storage):
         except BaseException:
             self._discard(new, target.values())
             raise
-        # Its own document first: from then on nobody takes what is left of the old one for the node.
+        # Delete the node's own document first: without it, readers no longer see the old node.
         documents = [key for key in sizes if key.removeprefix(old).strip("/") in DOCUMENTS]
         for keys in (documents, [key for key in sizes if key not in documents]):
             if keys:
@@ -217,23 +218,23 @@ class FlatStorage(Storage):
             raise StorageError(f"cannot move {old!r}: {self.name} cannot list and delete what it holds")
 
     def _check_copies(self, old: str, new: str, sizes: dict[str, int], target: dict[str, str]) -> None:
-        """Compare what is at the new place, and still at the old one, with what was listed first."""
-        wanted = {target[key]: size for key, size in sizes.items()}
-        for path, expected in ((new, wanted), (old, sizes)):
-            found = self._sizes_of(path)
-            if found == expected:
+        """Compare the sizes at the new path, and those still at the old path, with the first listing."""
+        expected_copies = {target[key]: size for key, size in sizes.items()}
+        for path, expected in ((new, expected_copies), (old, sizes)):
+            now = self._sizes_of(path)
+            if now == expected:
                 continue
-            other = min(key for key in {*found, *expected} if found.get(key) != expected.get(key))
+            other = min(key for key in {*now, *expected} if now.get(key) != expected.get(key))
             raise StorageError(
                 f"Cannot move {old!r} to {new!r} in {self.name}: {len(sizes)} keys were copied, and {other!r} has "
-                f"{found.get(other, 'no')} bytes where {expected.get(other, 'no')} were expected. Nothing was deleted "
+                f"{now.get(other, 'no')} bytes where {expected.get(other, 'no')} were expected. Nothing was deleted "
                 f"from {old!r}; another program may be writing there: try again."
             )
 
     def _discard(self, new: str, keys: Iterable[str]) -> None:
-        """Remove the copies of a move that failed, as far as the service allows."""
+        """Remove the copies of a failed move, as far as the service allows."""
         try:
             self._delete_keys(keys)
             self._delete_folder(new)
         except StorageError:
-            pass  # the error that is on its way says what failed
+            pass  # the caller raises the first error
