@@ -1,9 +1,10 @@
-"""The objects of an array in a store that answers requests: chunks are asked for many at once, before they are decoded.
+"""Read and write the shards or single-chunk objects of an array in a remote store, many requests at a time.
 
-A selection takes two rounds of requests where it meets shards: their indexes, then the ranges of chunks. One where the
-indexes are kept, or whole shards are wanted: these come whole. What is kept of an object is kept with its stamp, and
-ranges are asked for with that stamp, so that the index of an old shard is never used for a new one; in stores without
-stamps nothing is kept.
+A read takes two rounds of requests: first the indexes of the shards (skipped where they are cached), then byte ranges
+of chunks. Where a read needs all chunks of a shard, it requests the whole shard in one round. Cached indexes and
+chunks
+carry the object's stamp, such as an ETag, and ranges are requested on the condition of that stamp, so that a new shard
+is never read with an old index. Without stamps nothing is cached.
 """
 
 from __future__ import annotations
@@ -36,28 +37,20 @@ if TYPE_CHECKING:
     from lamella.types import Array, Shape
 
 PORTION: Final = 128 << 20
-"""Encoded bytes that are asked for at once; while they are decoded, the next come."""
+"""Encoded bytes of one portion of a read; one portion is decoded while the next is requested."""
 
 _BATCH = 128
-"""Objects that are written at once, at most."""
+"""Limit of objects that are written at once."""
 
-_MOST_TRUSTED = 100_000
-"""Objects of which a handle remembers what it has read."""
+_MAX_TRUSTED = 100_000
+"""Limit of the stamps that a store handle remembers as read."""
 
-_PATIENCE = 60.0
-"""Seconds for which what another program replaces again and again is read again."""
+_RETRY_SECONDS = 60.0
+"""How long a read is repeated while another program keeps replacing the object."""
 
 
 class ObjectSource:
-    """The objects of an array, as a `ChunkSource`.
-
-    Parameters
-    ----------
-    storage, path
-        Where the array is.
-    meta, coding
-        What its document says.
-    """
+    """The objects of an array, as a `ChunkSource`."""
 
     def __init__(self, storage: Storage, path: str, meta: ArrayMeta, coding: Coding) -> None:
         self.storage = storage
@@ -65,65 +58,62 @@ class ObjectSource:
         self._path = path
         self._meta = meta
 
-    def open(self, key: str, place: Shape, numbers: Collection[int]) -> ChunkObject:
-        """Return an object of which nothing was asked for yet."""
+    def open(self, key: str, index: Shape, numbers: Collection[int]) -> ChunkObject:
+        """Return an object, without requesting anything yet."""
         uses = len(numbers)
         is_whole = self.coding.index is None or (
-            uses * self.coding.nbytes <= PORTION and uses == self._meta.chunks_in(place)
+            uses * self.coding.nbytes <= PORTION and uses == self._meta.chunks_in(index)
         )
         return ChunkObject(self, join(self._path, key), is_whole=is_whole, uses=uses)
 
     def decoded(self, key: str, number: int) -> Array | None:
-        """Return None: a look is a request."""
+        """Return None: checking whether an object is unchanged costs a request."""
         del key, number
         return None
 
-    def read(self, tasks: Sequence[Task], keeps: bool, decode: Callable[[Sequence[Task]], None]) -> None:
-        """Ask for the chunks, and have those decoded that came while the others come."""
-        for _ in self._tries():
+    def read(self, tasks: Sequence[Task], use_cache: bool, decode: Callable[[Sequence[Task]], None]) -> None:
+        """Request the chunks, and decode those that arrived while the others are requested."""
+        for _ in self._attempts():
             try:
-                self._read(tasks, keeps, decode)
+                self._read(tasks, use_cache, decode)
                 return
             except ChangedError:
                 for file in _files(tasks):
                     file.forget()
 
-    def _tries(self) -> Iterator[None]:
-        """Yield for each try, without a wait at first, then after longer and longer ones.
+    def _attempts(self) -> Iterator[None]:
+        """Yield for each attempt, after increasing random waits.
 
-        Raises
-        ------
-        StorageError
-            Another program has replaced what is read each time, for as long as anybody waits.
+        Raises `StorageError` after `_RETRY_SECONDS`: another program keeps replacing the objects.
         """
-        began, longest = time.monotonic(), 0.0
-        while time.monotonic() - began <= _PATIENCE:
+        started, max_wait = time.monotonic(), 0.0
+        while time.monotonic() - started <= _RETRY_SECONDS:
             yield
-            time.sleep(random.uniform(0, longest))
-            longest = min(1, 2 * longest + 0.02)
+            time.sleep(random.uniform(0, max_wait))
+            max_wait = min(1, 2 * max_wait + 0.02)
         raise StorageError(
-            f"{self.storage.where(self._path)} was replaced each time while it was read, for {_PATIENCE:g} s: another "
-            "program writes there. Try again later."
+            f"{self.storage.where(self._path)} was replaced each time while it was read, for {_RETRY_SECONDS:g} s: "
+            "another program writes there. Try again later."
         )
 
-    def _read(self, tasks: Sequence[Task], keeps: bool, decode: Callable[[Sequence[Task]], None]) -> None:
+    def _read(self, tasks: Sequence[Task], use_cache: bool, decode: Callable[[Sequence[Task]], None]) -> None:
         files = _files(tasks)
         self._load_indexes(files)
         portions = list(self._portions(tasks))
         if len(portions) == 1:
-            self._fetch(portions[0], keeps)
+            self._fetch(portions[0], use_cache)
             decode(portions[0])
             return
         with ThreadPoolExecutor(1, "lamella-fetch") as ahead:
-            coming = ahead.submit(self._fetch, portions[0], keeps)
+            next_portion = ahead.submit(self._fetch, portions[0], use_cache)
             for number, portion in enumerate(portions, 1):
-                coming.result()
+                next_portion.result()
                 if number < len(portions):
-                    coming = ahead.submit(self._fetch, portions[number], keeps)
+                    next_portion = ahead.submit(self._fetch, portions[number], use_cache)
                 decode(portion)
 
     def _portions(self, tasks: Sequence[Task]) -> Iterator[list[Task]]:
-        """Cut tasks so that the bytes of one portion, and of the one before, are in memory."""
+        """Split tasks into portions of limited size; two portions are in memory at a time."""
         portion: list[Task] = []
         size = 0
         for task in tasks:
@@ -136,60 +126,62 @@ class ObjectSource:
         yield portion
 
     def _load_indexes(self, files: Sequence[ChunkObject]) -> None:
-        """Read the indexes of the shards that are not wanted whole, all at once but for those that are kept."""
+        """Read the indexes of shards that are neither cached nor read whole, in one round."""
         form = self.coding.index
-        wanted = [file for file in files if not file.is_whole and not file.find_index()]
-        if form is None or not wanted:
+        without_index = [file for file in files if not file.is_whole and not file.find_index()]
+        if form is None or not without_index:
             return
         ranges = ((-form.size if form.at_end else 0, form.size),)
         at_once = max(1, PORTION // form.size)
-        for first in range(0, len(wanted), at_once):
-            some = wanted[first : first + at_once]
-            came = self.storage.read_ranges([RangeRequest(file.key, ranges) for file in some])
-            for file, found in zip(some, came, strict=True):
-                if found is None:
+        for first in range(0, len(without_index), at_once):
+            batch = without_index[first : first + at_once]
+            results = self.storage.read_ranges([RangeRequest(file.key, ranges) for file in batch])
+            for file, ranges_read in zip(batch, results, strict=True):
+                if ranges_read is None:
                     file.is_missing = True
                 else:
-                    file.put_index(found.parts[0], found.stamp)
+                    file.put_index(ranges_read.parts[0], ranges_read.stamp)
 
-    def _fetch(self, tasks: Sequence[Task], keeps: bool) -> None:
-        """Read the bytes of a portion, of one content of each object."""
-        for _ in self._tries():
+    def _fetch(self, tasks: Sequence[Task], use_cache: bool) -> None:
+        """Read the bytes of a portion, from one version of each object."""
+        for _ in self._attempts():
             try:
-                self._ask(tasks, keeps)
+                self._request(tasks, use_cache)
                 return
             except ChangedError as error:
                 changed = [file for file in _files(tasks) if file.key in error.args] or _files(tasks)
-                if any(file.is_begun for file in changed):
+                if any(file.is_decoding for file in changed):
                     raise  # chunks of the old content are decoded already
                 for file in changed:
                     file.forget()
                 self._load_indexes(changed)
 
-    def _ask(self, tasks: Sequence[Task], keeps: bool) -> None:
+    def _request(self, tasks: Sequence[Task], use_cache: bool) -> None:
         whole: list[ChunkObject] = []
-        parts: list[tuple[ChunkObject, list[int], RangeRequest]] = []
+        partial: list[tuple[ChunkObject, list[int], RangeRequest]] = []
         for file, of_file in _by_file(tasks):
-            wanted = [
-                task.number for task in of_file if not file.has(task.number, keeps and task.view is None)
+            numbers = [
+                task.number for task in of_file if not file.has(task.number, use_cache and task.view is None)
             ]
-            request = file.request(wanted)
+            request = file.request(numbers)
             if request is not None:
-                parts.append((file, wanted, request))
-            elif wanted:
+                partial.append((file, numbers, request))
+            elif numbers:
                 whole.append(file)
-        bodies, came = self._read_both([file.key for file in whole], [request for _, _, request in parts])
+        bodies, results = self._read_both(
+            [file.key for file in whole], [request for _, _, request in partial]
+        )
         for file in whole:
             file.put_body(bodies[file.key])
-        for (file, wanted, _), found in zip(parts, came, strict=True):
-            file.put_chunks(wanted, found)
+        for (file, numbers, _), ranges_read in zip(partial, results, strict=True):
+            file.put_chunks(numbers, ranges_read)
         for file in _files(tasks):
-            file.is_begun = True
+            file.is_decoding = True
 
     def _read_both(
         self, keys: list[str], requests: list[RangeRequest]
     ) -> tuple[dict[str, tuple[bytes, Stamp | None] | None], list[RangesRead | None]]:
-        """Ask for whole objects and for ranges of others in one round."""
+        """Request whole objects and ranges of others in one round."""
         if not keys or not requests:
             return (
                 self.storage.read_many(keys) if keys else {},
@@ -201,30 +193,30 @@ class ObjectSource:
             return whole.result(), ranges
 
     def load_one(self, file: ChunkObject, number: int) -> None:
-        """Read one chunk, or the whole object where it is asked for whole."""
+        """Read one chunk, or the whole object where it is read whole."""
         self._load_indexes([file])
-        self._ask([Task(file, number, file.key, [], None)], keeps=False)
+        self._request([Task(file, number, file.key, [], None)], use_cache=False)
 
     # ---- writing --------------------------------------------------------------------------------
 
     def write(self, files: Iterator[FileChange], encoded: Callable[[Iterable[FileChange]], Encoded]) -> None:
-        """Write objects, many at once: while some are on their way, the next are encoded."""
+        """Write objects, many at once; the next ones are encoded meanwhile."""
         batches = self._batches(files)
         first = list(islice(batches, 2))
         if len(first) == 1:
             self._write(first[0], encoded)
             return
         with ThreadPoolExecutor(2, "lamella-write") as writers:
-            under_way: deque[Future[None]] = deque()
+            running: deque[Future[None]] = deque()
             for batch in chain(first, batches):
-                if len(under_way) == 2:
-                    under_way.popleft().result()
-                under_way.append(writers.submit(self._write, batch, encoded))
-            for one in under_way:
-                one.result()
+                if len(running) == 2:
+                    running.popleft().result()
+                running.append(writers.submit(self._write, batch, encoded))
+            for batch_write in running:
+                batch_write.result()
 
     def _batches(self, files: Iterator[FileChange]) -> Iterator[list[FileChange]]:
-        """Cut a write so that the bytes of two batches are in memory."""
+        """Split a write into batches of limited size; two batches are in memory at a time."""
         batch: list[FileChange] = []
         size = 0
         for file in files:
@@ -237,8 +229,8 @@ class ObjectSource:
         yield batch
 
     def _write(self, files: list[FileChange], encoded: Callable[[Iterable[FileChange]], Encoded]) -> None:
-        """Write some objects; what was changed meanwhile by another program is read and changed once more."""
-        for _ in self._tries():
+        """Write some objects; read and change again those that another program changed meanwhile."""
+        for _ in self._attempts():
             try:
                 self._open_old([file for file in files if not file.is_replaced])
                 changes = [
@@ -254,14 +246,16 @@ class ObjectSource:
             files = changed
 
     def _open_old(self, files: Sequence[FileChange]) -> None:
-        """Read the objects that are changed in part, all at once; once more where an index is damaged."""
+        """Read the objects that are changed in part, in one round, and those with a damaged index again."""
         for file in files:
             file.old = ChunkObject(self, join(self._path, file.key), is_whole=True, uses=1)
         objects = [_object(file.old) for file in files]
-        for wanted in (objects, [one for one in objects if one.is_damaged]):
-            bodies = self.storage.read_many([one.key for one in wanted]) if wanted else {}
-            for one in wanted:
-                one.put_body(bodies[one.key])
+        for requested in (objects, [chunk_object for chunk_object in objects if chunk_object.is_damaged]):
+            bodies = (
+                self.storage.read_many([chunk_object.key for chunk_object in requested]) if requested else {}
+            )
+            for chunk_object in requested:
+                chunk_object.put_body(bodies[chunk_object.key])
 
     def _assembled(self, file: FileChange, chunks: Iterable[tuple[FileChange, int, bytes]]) -> bytes:
         if self.coding.index is None:
@@ -274,12 +268,12 @@ class ObjectSource:
         return memory.data()
 
     def _store(self, changes: Sequence[tuple[FileChange, bytes]]) -> list[FileChange]:
-        """Write objects; returns those that were changed meanwhile, which stay as they are."""
+        """Write objects; return those that another program changed meanwhile, unwritten."""
         self.storage.write_many(
             (join(self._path, file.key), data) for file, data in changes if file.is_replaced
         )
         replacements = [
-            Replacement(_object(file.old).key, data, _object(file.old).content, not file.old.is_missing)
+            Replacement(_object(file.old).key, data, _object(file.old).version, not file.old.is_missing)
             for file, data in changes
             if not file.is_replaced
         ]
@@ -305,16 +299,11 @@ def _files(tasks: Sequence[Task]) -> list[ChunkObject]:
 
 
 class ChunkObject:
-    """One object, whose bytes are asked for by its source; safe for threads once they have come.
+    """One object, requested by its source; safe for threads once its bytes have arrived.
 
-    Parameters
-    ----------
-    source, key
-        Where it is: the whole key in the store.
-    is_whole
-        Whether it is asked for whole: a single chunk, or a shard of which all is wanted.
-    uses
-        How many chunks will be asked for: after the last of them its bytes are dropped.
+    With ``is_whole`` the object is requested whole. ``uses`` is the number of chunks that will be read: after the last
+    one
+    its bytes are dropped.
     """
 
     def __init__(self, source: ObjectSource, key: str, *, is_whole: bool, uses: int) -> None:
@@ -328,22 +317,22 @@ class ChunkObject:
 
     def _reset(self) -> None:
         self.is_missing = False
-        #: Whether chunks of it were handed out.
-        self.is_begun = False
-        self._left = self._uses
-        #: Of what was read; None in stores without stamps.
-        self.content: Stamp | None = None
-        #: Whether the index was kept, so that nobody knows yet whether it still is the one of the object.
+        #: Whether chunks of this version were handed out for decoding.
+        self.is_decoding = False
+        self._remaining = self._uses
+        #: Stamp of the version that was read; None in stores without stamps.
+        self.version: Stamp | None = None
+        #: Whether index or chunk came from the cache, and no request has confirmed yet that the object is unchanged.
         self._is_unchecked = False
         self._damage: DamagedDataError | None = None
         self._entries: Entries | None = None
         self._body: bytes | None = None
-        self._parts: dict[int, bytes] = {}
-        self._kept: dict[int, Array] = {}
+        self._chunk_bytes: dict[int, bytes] = {}
+        self._cached: dict[int, Array] = {}
         self._read_twice: set[int] = set()
 
     def forget(self) -> None:
-        """Begin anew, with nothing of what is kept of it."""
+        """Reset the object, and drop its cached index and chunk."""
         indexes.drop(self.path)
         if self._source.coding.index is None:
             self._source.storage.decoded.drop((self.path, 0))
@@ -351,135 +340,132 @@ class ChunkObject:
 
     @property
     def _is_trusted(self) -> bool:
-        """Whether the handle has read this content, and asks no more."""
+        """Whether this store handle has read this version before, and does not check again."""
         trusted = self._source.storage.trusted
-        return trusted is not None and trusted.get(self.path) == self.content
+        return trusted is not None and trusted.get(self.path) == self.version
 
     def _trust(self) -> None:
         trusted = self._source.storage.trusted
-        if trusted is not None and self.content is not None:
-            if len(trusted) >= _MOST_TRUSTED:
+        if trusted is not None and self.version is not None:
+            if len(trusted) >= _MAX_TRUSTED:
                 trusted.clear()
-            trusted[self.path] = self.content
+            trusted[self.path] = self.version
 
     @property
-    def _kept_as(self) -> Stamp | None:
-        """What is kept of the object is kept for this; None where another content may have the same stamp."""
-        is_time = self.content is not None and str(self.content[0]).startswith("time ")  # in whole seconds
-        return None if is_time else self.content
+    def _cache_stamp(self) -> Stamp | None:
+        """Stamp for cached data; None where another version may have an equal stamp."""
+        is_time = self.version is not None and str(self.version[0]).startswith("time ")  # in whole seconds
+        return None if is_time else self.version
 
     @property
     def stamp(self) -> Stamp | None:
-        """Of what was read, for what it was decoded by."""
-        return None if self._kept_as is None else (*self._kept_as, self._source.coding.identity)
+        """Stamp for cached chunks, which includes the coding."""
+        return None if self._cache_stamp is None else (*self._cache_stamp, self._source.coding.identity)
 
     @property
     def is_damaged(self) -> bool:
-        """Whether its index is damaged."""
+        """Whether the shard's index is damaged."""
         return self._damage is not None
 
-    # ---- what the source asks for ---------------------------------------------------------------
+    # ---- called by the source -------------------------------------------------------------------
 
     def find_index(self) -> bool:
-        """Use the index that is kept; False where there is none, and none has come."""
+        """Return whether an index is known or not needed; use the cached one if there is one."""
         if self.is_missing or self._damage is not None or self._entries is not None:
             return True
-        kept = indexes.last(self.path) if self._source.storage.has_stamps else None
-        if kept is None or kept[0][-1] != hash(self._source.coding.index):
+        cached = indexes.last(self.path) if self._source.storage.has_stamps else None
+        if cached is None or cached[0][-1] != hash(self._source.coding.index):
             return False
-        self.content, self._entries = kept[0][:-1], kept[1]
+        self.version, self._entries = cached[0][:-1], cached[1]
         self._is_unchecked = not self._is_trusted
         return True
 
     def put_index(self, data: bytes, stamp: Stamp | None) -> None:
-        """Store the index of the shard, which came."""
+        """Parse and cache the index of the shard."""
         form = self._source.coding.index
         assert form is not None
-        self.content, self._damage = stamp, None
+        self.version, self._damage = stamp, None
         self._trust()
         try:
             self._entries = decode_index(data, form, self.path)
         except DamagedDataError as error:
             self._damage = error
             return
-        if self._kept_as is not None:
-            indexes.put(self.path, (*self._kept_as, hash(form)), self._entries)
+        if self._cache_stamp is not None:
+            indexes.put(self.path, (*self._cache_stamp, hash(form)), self._entries)
 
-    def put_body(self, found: tuple[bytes, Stamp | None] | None) -> None:
-        """Store the whole object, which came."""
-        if found is None:
+    def put_body(self, stamped: tuple[bytes, Stamp | None] | None) -> None:
+        """Store the bytes of the whole object, None for a missing one."""
+        if stamped is None:
             self.is_missing = True
             return
-        self._body, self.content = found
+        self._body, self.version = stamped
         self._trust()
         form = self._source.coding.index
         if form is not None:
-            self.put_index(self._body[-form.size :] if form.at_end else self._body[: form.size], self.content)
+            self.put_index(self._body[-form.size :] if form.at_end else self._body[: form.size], self.version)
 
-    def put_chunks(self, numbers: Sequence[int], found: RangesRead | None) -> None:
-        """Store the bytes of some chunks, which came."""
+    def put_chunks(self, numbers: Sequence[int], ranges_read: RangesRead | None) -> None:
+        """Store the bytes of some chunks."""
         self._is_unchecked = False
-        if found is None:
-            raise ChangedError(self.key)  # it was there when its index was read
+        if ranges_read is None:
+            raise ChangedError(self.key)  # the object existed when its index was read
         self._trust()
         stored = [number for number in numbers if self._place(number) is not None]
-        self._parts.update(zip(stored, found.parts, strict=True))
+        self._chunk_bytes.update(zip(stored, ranges_read.parts, strict=True))
 
-    def has(self, number: int, may_be_kept: bool) -> bool:
-        """Whether a chunk need not be asked for: it came, is kept, or is not stored."""
+    def has(self, number: int, use_cache: bool) -> bool:
+        """Whether a chunk needs no request: its bytes arrived, it is cached, or it was never written."""
         if self.is_missing or self._damage is not None or self._body is not None:
             return True
         cache = self._source.storage.decoded
-        may_be_kept = may_be_kept and self._source.storage.has_stamps
+        use_cache = use_cache and self._source.storage.has_stamps
         if self._source.coding.index is None:
-            kept = cache.last((self.path, number)) if may_be_kept else None
-            if kept is None or kept[0][-1] != self._source.coding.identity:
+            cached = cache.last((self.path, number)) if use_cache else None
+            if cached is None or cached[0][-1] != self._source.coding.identity:
                 return False
-            self.content = kept[0][:-1]
+            self.version = cached[0][:-1]
             self._is_unchecked = not self._is_trusted
-            self._kept[number] = kept[1]
+            self._cached[number] = cached[1]
             return True
         if self._entries is None:
             return False
-        if self._place(number) is None or number in self._parts:
+        if self._place(number) is None or number in self._chunk_bytes:
             return True
-        found = None if self.stamp is None or not may_be_kept else cache.get((self.path, number), self.stamp)
-        if found is not None:
-            self._kept[number] = found
-        return found is not None
+        chunk = None if self.stamp is None or not use_cache else cache.get((self.path, number), self.stamp)
+        if chunk is not None:
+            self._cached[number] = chunk
+        return chunk is not None
 
     def request(self, numbers: Sequence[int]) -> RangeRequest | None:
-        """Return what is to be asked for, without ranges where the stamp alone is; None for the whole or nothing."""
+        """Return the ranges to request, without ranges where only the stamp is checked; None for no ranges."""
         if not self._is_unchecked and (self.is_whole or not numbers):
             return None
-        places = [self._place(number) for number in numbers]
-        return RangeRequest(self.key, tuple(place for place in places if place is not None), self.content)
+        spans = [self._place(number) for number in numbers]
+        return RangeRequest(self.key, tuple(span for span in spans if span is not None), self.version)
 
     def length(self, number: int) -> int:
-        """Bytes that a chunk takes on its way, or less."""
+        """Return an upper estimate of the encoded bytes of a chunk."""
         if self.is_whole:
             return self._source.coding.nbytes
-        place = None if self._entries is None else self._place(number)
-        return 0 if place is None else place[1]
+        span = None if self._entries is None else self._place(number)
+        return 0 if span is None else span[1]
 
-    # ---- what the engine asks for ---------------------------------------------------------------
+    # ---- called by the engine -------------------------------------------------------------------
 
     def decoded(self, number: int) -> Array | None:
-        """Return a chunk that is kept."""
-        return self._kept.get(number)
+        """Return a cached chunk."""
+        return self._cached.get(number)
 
     def keep(self, number: int, chunk: Array) -> None:
-        """Keep a decoded chunk with the stamp of the object."""
+        """Cache a decoded chunk with the stamp of the object."""
         if self.stamp is not None:
             self._source.storage.decoded.put((self.path, number), self.stamp, chunk)
 
     def chunk(self, number: int) -> bytes | memoryview | None:
-        """Return the bytes of one chunk that came, None where it was never written.
+        """Return the bytes of one chunk; None where the chunk was never written.
 
-        Raises
-        ------
-        DamagedDataError
-            The object ends before, or its index is damaged.
+        Raises `DamagedDataError` where the object is too short or its index is damaged.
         """
         if self.is_missing:
             return None
@@ -487,19 +473,19 @@ class ChunkObject:
             raise self._damage
         if self._source.coding.index is None:
             return self._body
-        place = self._place(number)
-        if place is None:
+        span = self._place(number)
+        if span is None:
             return None
-        data = self._parts.pop(number) if number in self._parts else self.read(*place)
-        if len(data) < place[1]:
+        data = self._chunk_bytes.pop(number) if number in self._chunk_bytes else self.read(*span)
+        if len(data) < span[1]:
             raise DamagedDataError(
-                f"{self.path} is cut off: its index places a chunk at {place[0]} to {sum(place)}, and "
-                f"{place[1] - len(data)} bytes of it are missing"
+                f"{self.path} is cut off: its index places a chunk at {span[0]} to {sum(span)}, and "
+                f"{span[1] - len(data)} bytes of it are missing"
             )
         return data
 
     def read_again(self, number: int) -> bool:
-        """Ask once more for a chunk that cannot be decoded, and its index: they may have been damaged on the way."""
+        """Request a chunk that cannot be decoded once more, with its index; False on the second call."""
         with self._lock:
             if number in self._read_twice:
                 return False
@@ -507,44 +493,38 @@ class ChunkObject:
         indexes.drop(self.path)
         fresh = ChunkObject(self._source, self.key, is_whole=self.is_whole, uses=1)
         self._source.load_one(fresh, number)
-        if fresh.content != self.content:
+        if fresh.version != self.version:
             raise ChangedError(self.key)
         with self._lock:
             self.is_missing, self._damage, self._entries = fresh.is_missing, fresh._damage, fresh._entries
             self._body = fresh._body if self.is_whole else self._body
-            self._parts.update(fresh._parts)
+            self._chunk_bytes.update(fresh._chunk_bytes)
         return True
 
     def places(self, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
-        """Return where those of some chunks lie in the shard that are stored; it is there whole.
-
-        Raises
-        ------
-        DamagedDataError
-            Its index is damaged.
-        """
+        """Return the start and length of those of the chunks that the shard stores, by number."""
         if self.is_missing:
             return {}
         if self._damage is not None:
             raise self._damage
-        found = ((number, self._place(number)) for number in numbers)
-        return {number: place for number, place in found if place is not None}
+        spans = ((number, self._place(number)) for number in numbers)
+        return {number: span for number, span in spans if span is not None}
 
     def read(self, start: int, length: int) -> memoryview:
-        """Return bytes of the object that is there whole; fewer where it ends before."""
+        """Return bytes of an object that was read whole; fewer at its end."""
         assert self._body is not None
         return memoryview(self._body)[start : start + length]
 
     def done(self) -> None:
-        """Count one chunk as used."""
+        """Count one chunk as read."""
         with self._lock:
-            self._left -= 1
-            if not self._left:
+            self._remaining -= 1
+            if not self._remaining:
                 self.close()
 
     def close(self) -> None:
         """Drop the bytes."""
-        self._body, self._parts, self._kept = None, {}, {}
+        self._body, self._chunk_bytes, self._cached = None, {}, {}
 
     def _place(self, number: int) -> tuple[int, int] | None:
         assert self._entries is not None

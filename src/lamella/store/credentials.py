@@ -172,7 +172,7 @@ def resolve(
 
 
 def refuse_options(storage_options: object, where: str) -> None:
-    r"""Raise `InvalidArgumentError` where options are passed for a path, which needs none.
+    """Raise `InvalidArgumentError` where options are passed for a path, which needs none.
 
     >>> refuse_options(None, "/data/a.zarr")
     >>> refuse_options({"anon": True}, "/data/a.zarr")

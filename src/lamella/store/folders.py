@@ -1,4 +1,4 @@
-"""The folders of a store that were made, or found to be there, by one opening of it: each is asked for once."""
+"""Create the folders of a store, and remember which of them exist, so that each is checked once per store handle."""
 
 from __future__ import annotations
 
@@ -18,41 +18,34 @@ if TYPE_CHECKING:
 
 
 class Folders:
-    """Folders to write into.
+    """The folders that a store handle writes into.
 
-    Parameters
-    ----------
-    bounds
-        What lies in the store, and its root.
-    fsync
-        Flush the folder above each to the disk.
-    fail
-        Raises what the system says as an error of the store: of what was tried, and where.
+    `fail` raises a `StorageError` from a verb, a path and a system error. With `fsync`, parent folders are flushed.
     """
 
-    def __init__(self, bounds: PathGuard, fsync: bool, fail: Callable[[str, str, OSError], NoReturn]) -> None:
-        self._root = bounds.root
-        self._base = bounds.base
-        self._guard = bounds
+    def __init__(self, guard: PathGuard, fsync: bool, fail: Callable[[str, str, OSError], NoReturn]) -> None:
+        self._root = guard.root
+        self._base = guard.base
+        self._guard = guard
         self._fsync = fsync
         self._fail = fail
-        self._known: set[str] = set()
+        self._existing: set[str] = set()
 
     def __contains__(self, folder: str) -> bool:
-        return folder in self._known
+        return folder in self._existing
 
     def forget(self) -> None:
-        """Ask for every folder anew: one was moved or removed."""
-        self._known.clear()
+        """Check every folder again: one was moved or removed."""
+        self._existing.clear()
 
     def make(self, folder: str) -> None:
-        """Make a folder and those above; each is checked once to lie inside the store."""
-        if folder in self._known:
+        """Create a folder and its parents; each is checked once to lie inside the store."""
+        if folder in self._existing:
             return
         try:
             if folder:
                 above = folder.rpartition("/")[0]
-                if above not in self._known:
+                if above not in self._existing:
                     self.make(above)
                 os.mkdir(self._base + folder)
                 self._guard.remember(folder)
@@ -62,21 +55,23 @@ class Folders:
             self._check(folder)
             sweep_folder(self._base + folder)
         except OSError as error:
-            if isinstance(error, FileNotFoundError) and "" in self._known:  # one that we remember was removed
-                self._known.clear()
+            if (
+                isinstance(error, FileNotFoundError) and "" in self._existing
+            ):  # a remembered folder was removed
+                self._existing.clear()
                 self.make(folder)
                 return
             self._fail("make the folder", folder, error)
         if self._fsync and folder:
-            # Also of a folder that was there: who made it may not have flushed it yet.
+            # Flush an existing folder too: its creator may not have flushed it yet.
             self.flush(folder.rpartition("/")[0])
-        self._note(folder)
+        self._add(folder)
 
     def written(self, folder: str, inside: Iterable[str]) -> None:
-        """Note a folder that was just written, with folders in it."""
+        """Remember a folder that was just written, and folders inside it."""
         for path in (folder, *inside):
             self._guard.remember(path)
-            self._note(path)
+            self._add(path)
 
     def flush(self, folder: str) -> None:
         """Flush the names in a folder to the disk."""
@@ -85,13 +80,13 @@ class Folders:
         except OSError as error:
             self._fail("flush the folder", folder, error)
 
-    def _note(self, folder: str) -> None:
-        if len(self._known) > MOST_FOLDERS:
-            self._known.clear()
-        self._known.add(folder)
+    def _add(self, folder: str) -> None:
+        if len(self._existing) > MOST_FOLDERS:
+            self._existing.clear()
+        self._existing.add(folder)
 
     def _check(self, folder: str) -> None:
-        """Refuse what is at the place of a folder and is none, or is not the store's."""
+        """Raise where a path is not a folder, or is outside the store."""
         self._guard.check(folder)
         if self._guard.is_alias(folder):
             raise InvalidNameError(
@@ -111,5 +106,5 @@ class Folders:
         os.makedirs(self._root, exist_ok=True)
         if not missing:
             sweep_folder(self._base)
-        for made in missing if self._fsync else ():
-            fsync_path(os.path.dirname(made))
+        for folder in missing if self._fsync else ():
+            fsync_path(os.path.dirname(folder))

@@ -1,4 +1,4 @@
-"""Zarr v2 documents: ``.zgroup``, ``.zarray`` and ``.zattrs``. Bytes and values only, no I/O."""
+"""Parse and build Zarr v2 documents: ``.zgroup``, ``.zarray`` and ``.zattrs``."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _ONE_DTYPE = re.compile(r"[<>|=]?[a-z][a-z0-9]*", re.ASCII | re.IGNORECASE)
 
 
 def array_document(meta: ArrayMeta) -> JSONObject:
-    """Build the ``.zarray`` of an array from its value; the attributes have a file of their own."""
+    """Build the ``.zarray`` of an array; attributes have their own file."""
     return {**meta.document, "shape": list(meta.shape)}
 
 
 def new_array(meta: ArrayMeta) -> ArrayMeta:
-    """Complete a checked array with the document of a new array."""
+    """Add the document to the description of a new array."""
     itemsize = meta.dtype.itemsize
     compressor = None if meta.compressor is None else meta.compressor.to_json(2, itemsize)
     document: JSONObject = {
@@ -51,12 +51,9 @@ def new_array(meta: ArrayMeta) -> ArrayMeta:
 
 
 def parse_array(document: JSONObject, attributes: JSONObject, node: str) -> ArrayMeta:
-    """Read the ``.zarray`` of an array.
+    """Parse the ``.zarray`` of an array.
 
-    Raises
-    ------
-    MetadataError
-        A field is missing or contradicts another; a codec that nobody knows is kept for the reader of pixels.
+    A missing or contradictory field raises `MetadataError`; an unknown codec fails only when pixels are read.
     """
     where = document_name(node, V2.array)
     if document.get("zarr_format") != 2:
@@ -99,18 +96,18 @@ def _lengths(value: JSON, what: str, where: str, least: int) -> Shape:
 
 
 def _dtype(value: JSON, where: str) -> np.dtype[Any]:
-    try:  # NumPy also reads lists of types from a text, and fails at them in ways of its own
-        found = np.dtype(value) if isinstance(value, str) and _ONE_DTYPE.fullmatch(value) else None
+    try:  # the pattern excludes comma-separated dtypes, at which NumPy raises other errors
+        dtype = np.dtype(value) if isinstance(value, str) and _ONE_DTYPE.fullmatch(value) else None
     except TypeError:
-        found = None
-    if found is None or found.name not in DTYPES:
-        kind = MetadataError if found is None and not _is_of_others(value) else NotDecodedError
+        dtype = None
+    if dtype is None or dtype.name not in DTYPES:
+        kind = MetadataError if dtype is None and not _is_unsupported_numpy(value) else NotDecodedError
         raise kind(f"{where} has dtype {short_repr(value)}; supported are {', '.join(DTYPES)}")
-    return found.newbyteorder("=")
+    return dtype.newbyteorder("=")
 
 
-def _is_of_others(value: JSON) -> bool:
-    """Whether a data type is one of NumPy's: times, or a list of named fields."""
+def _is_unsupported_numpy(value: JSON) -> bool:
+    """Whether a dtype is valid NumPy but unsupported: a time, or a list of named fields."""
     if isinstance(value, list):
         return bool(value) and all(
             isinstance(entry, list) and len(entry) in (2, 3) and isinstance(entry[0], str) for entry in value

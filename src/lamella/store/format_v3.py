@@ -1,4 +1,4 @@
-"""Zarr v3 documents: ``zarr.json`` of groups and arrays. Bytes and values only, no I/O."""
+"""Parse and build Zarr v3 documents: ``zarr.json`` of groups and arrays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject, Shape
 
 _ARRAY_CODECS = {"transpose", "bytes", "sharding_indexed", "crc32c"}
-_KINDS_OF_OTHERS = re.compile(
+_UNSUPPORTED_DTYPES = re.compile(
     r"string|bytes|variable_length_bytes|r[0-9]+|bfloat16|u?int[24]|float[468]_\w+|complex_\w+|numpy\.\w+",
     re.ASCII,
 )
@@ -29,13 +29,7 @@ _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-
 
 
 def node_type(document: JSONObject, node: str) -> str:
-    """Return ``"group"`` or ``"array"``.
-
-    Raises
-    ------
-    MetadataError
-        The document is of another format, or says neither.
-    """
+    """Return ``"group"`` or ``"array"``; raise `MetadataError` for other documents."""
     if document.get("zarr_format") != 3:
         raise MetadataError(
             f"{document_name(node, V3.group)} has zarr_format {short_repr(document.get('zarr_format'))}, expected 3"
@@ -50,26 +44,25 @@ def node_type(document: JSONObject, node: str) -> str:
 
 def attributes_of(document: JSONObject, node: str) -> JSONObject:
     """Return the user attributes of a group or array."""
-    found = document.get("attributes", {})
-    if not isinstance(found, dict):
+    attributes = document.get("attributes", {})
+    if not isinstance(attributes, dict):
         raise MetadataError(
-            f"{document_name(node, V3.group)} has attributes of type {type(found).__name__}, expected an object"
+            f"{document_name(node, V3.group)} has attributes of type {type(attributes).__name__}, expected an object"
         )
-    return found
+    return attributes
 
 
 def group_document(attributes: JSONObject, old: JSONObject | None) -> JSONObject:
-    """Build the document of a group; unknown top-level keys of the old one survive.
+    """Build the document of a group; unknown top-level keys of the old one are kept.
 
-    ``consolidated_metadata`` does not: it copies the documents below, and a copy that outlives an edit makes
-    readers miss nodes (zarr-python #2921).
+    ``consolidated_metadata`` is dropped: a stale copy makes readers miss nodes (zarr-python #2921).
     """
-    kept = {k: v for k, v in (old or {}).items() if k != "consolidated_metadata"}
-    return {**kept, "zarr_format": 3, "node_type": "group", "attributes": attributes}
+    other_keys = {k: v for k, v in (old or {}).items() if k != "consolidated_metadata"}
+    return {**other_keys, "zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
 def array_document(meta: ArrayMeta) -> JSONObject:
-    """Build the document of an array from its value, attributes included."""
+    """Build the document of an array, including its attributes."""
     document = {**meta.document, "shape": list(meta.shape), "attributes": meta.attributes}
     if meta.dimension_names is not None:
         document["dimension_names"] = list(meta.dimension_names)
@@ -77,7 +70,7 @@ def array_document(meta: ArrayMeta) -> JSONObject:
 
 
 def new_array(meta: ArrayMeta, *, checksum: bool = False) -> ArrayMeta:
-    """Complete a checked array with the document of a new array; with a checksum, each chunk ends in its crc32c."""
+    """Add the document to the description of a new array; with `checksum`, each chunk ends in its crc32c."""
     itemsize = meta.dtype.itemsize
     codecs: list[JSONObject] = [_bytes_codec(itemsize)]
     if meta.compressor is not None:
@@ -105,12 +98,9 @@ def new_array(meta: ArrayMeta, *, checksum: bool = False) -> ArrayMeta:
 
 
 def parse_array(document: JSONObject, node: str) -> ArrayMeta:
-    """Read the document of an array.
+    """Parse the document of an array.
 
-    Raises
-    ------
-    MetadataError
-        A field is missing or contradicts another; a codec that nobody knows is kept for the reader of pixels.
+    A missing or contradictory field raises `MetadataError`; an unknown codec fails only when pixels are read.
     """
     where = document_name(node, V3.group)
     if node_type(document, node) != "array":
@@ -176,7 +166,7 @@ def _sharding(chunks: Shape, codecs: list[JSONObject]) -> JSONObject:
 
 
 def _named(value: JSON, what: str, where: str) -> tuple[str, Mapping[str, Any]]:
-    """Read an extension point: an object with a name, or since Zarr 3.1 the name alone."""
+    """Parse an extension point: an object with a name, or since Zarr 3.1 the name alone."""
     if isinstance(value, str):
         return value, {}
     if isinstance(value, dict) and isinstance(value.get("name"), str):
@@ -199,15 +189,17 @@ def _shape(value: JSON, what: str, where: str, least: int = 0) -> Shape:
 def _dtype(value: JSON, where: str) -> np.dtype[Any]:
     if value not in DTYPES:
         name = value.get("name") if isinstance(value, dict) else value
-        is_of_others = isinstance(name, str) and (isinstance(value, dict) or _KINDS_OF_OTHERS.fullmatch(name))
-        raise (NotDecodedError if is_of_others else MetadataError)(
+        is_unsupported = isinstance(name, str) and (
+            isinstance(value, dict) or _UNSUPPORTED_DTYPES.fullmatch(name)
+        )
+        raise (NotDecodedError if is_unsupported else MetadataError)(
             f"{where} has data_type {short_repr(value)}; supported are {', '.join(DTYPES)}"
         )
     return np.dtype(value)
 
 
 def _codecs(value: JSON, where: str) -> tuple[Shape | None, list[tuple[str, JSONObject]]]:
-    """Return the inner chunks where there are shards, and the codecs of a chunk."""
+    """Return the inner chunks (None without shards) and the codecs of a chunk."""
     if not isinstance(value, list) or not value:
         raise MetadataError(f"{where} has codecs {short_repr(value)}, expected a list with a codec in it")
     codecs = [(_named(codec, "a codec", where)[0], codec) for codec in value]
@@ -232,7 +224,7 @@ def _compressor(codecs: list[tuple[str, JSONObject]], where: str) -> Compressor 
 
 
 def fill_to_json(value: FillValue) -> JSON:
-    """Write a fill value: special floats as the words of the specification, complex numbers as pairs."""
+    """Convert a fill value to JSON: special floats to words of the specification, complex numbers to pairs."""
     if isinstance(value, complex):
         return [fill_to_json(value.real), fill_to_json(value.imag)]
     if isinstance(value, float) and not np.isfinite(value):
@@ -241,13 +233,7 @@ def fill_to_json(value: FillValue) -> JSON:
 
 
 def fill_from_json(value: JSON, dtype: np.dtype[Any], where: str) -> FillValue:
-    """Read a fill value; a missing or null one counts as zero.
-
-    Raises
-    ------
-    MetadataError
-        It is no value of the dtype.
-    """
+    """Parse a fill value; a missing one counts as zero."""
     if value is None:
         return dtype.type(0).item()  # type: ignore[no-any-return]
     try:
@@ -260,7 +246,7 @@ def fill_from_json(value: JSON, dtype: np.dtype[Any], where: str) -> FillValue:
         return np.asarray(_real(value, dtype), dtype=dtype).item()  # type: ignore[no-any-return]
     except (ValueError, TypeError, OverflowError, struct.error) as error:
         raise MetadataError(
-            f"{where} has fill_value {short_repr(value)}, which is no {dtype.name}"
+            f"{where} has fill_value {short_repr(value)}, which is not a {dtype.name}"
         ) from error
 
 

@@ -1,7 +1,4 @@
-"""The two Zarr formats: the names of the files that describe nodes, in one place.
-
-Imports nothing of lamella.
-"""
+"""Name the files of both Zarr formats that describe nodes."""
 
 from __future__ import annotations
 
@@ -14,18 +11,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Format:
-    """A Zarr format by the names of its files.
+    """The file names of a Zarr format.
 
     Attributes
     ----------
-    number
-        2 or 3.
     group, array
         The file that makes a folder a group or an array.
     attributes
         The file with the user attributes of both.
     consolidated
-        The file in which a group keeps copies of the documents below it.
+        The file with copies of the documents below a group.
 
     Examples
     --------
@@ -41,7 +36,7 @@ class Format:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """All files that describe nodes, without the copies."""
+        """All files that describe nodes, without consolidated copies."""
         return tuple(dict.fromkeys((self.group, self.attributes, self.array)))
 
 
@@ -51,7 +46,7 @@ V3 = Format(3, "zarr.json", "zarr.json", "zarr.json", "zarr.json")
 FORMATS: dict[int, Format] = {2: V2, 3: V3}
 
 DOCUMENTS = (V3.group, V2.attributes, V2.group, V2.array)
-"""Files that say what a folder of a store is, in either format."""
+"""Files that make a folder of a store a node, in either format."""
 
 METADATA_FILES = (V3.group, *V2.all, V2.consolidated)
-"""The same with the copies of Zarr v2, in the order in which they are read; nothing else may have these names."""
+"""`DOCUMENTS` and the consolidated file of Zarr v2, in reading order; no other file may have these names."""

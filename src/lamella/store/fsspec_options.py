@@ -1,4 +1,4 @@
-"""Resolved credentials as options of the file systems of fsspec."""
+"""Convert resolved credentials to options of fsspec file systems."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def fsspec_options(resolved: Resolved) -> dict[str, Any]:
-    """Return the options of the file system for a URL.
+    """Return the fsspec options for a URL.
 
     >>> fsspec_options(resolve("s3://bucket/a.zarr", {"anon": True, "region": "eu-west-1"}, {}))
     {'client_kwargs': {'region_name': 'eu-west-1'}, 'anon': True}
@@ -26,7 +26,7 @@ def fsspec_options(resolved: Resolved) -> dict[str, Any]:
 
 
 def chain_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the options of a chained URL, by protocol, with the credentials of the object store at its end.
+    """Return the fsspec options of a chained URL by protocol, with the credentials of its last URL.
 
     >>> chain_options("simplecache::s3://bucket/a.zarr", {"s3": {"anon": True}})["s3"]["anon"]
     True
@@ -46,18 +46,18 @@ def _s3_options(resolved: Resolved) -> dict[str, Any]:
             f"Cannot open {clean_url(resolved.url)} behind another URL with headers: s3fs sends none. Leave them "
             "out, or open it by itself."
         )
-    found: dict[str, Any] = {"client_kwargs": {"region_name": config["region"]}}
+    options: dict[str, Any] = {"client_kwargs": {"region_name": config["region"]}}
     if "endpoint" in config:
-        found["endpoint_url"] = config["endpoint"]
+        options["endpoint_url"] = config["endpoint"]
     if config.get("request_payer"):
-        found["requester_pays"] = True
+        options["requester_pays"] = True
     if config.get("skip_signature"):
-        found["anon"] = True
+        options["anon"] = True
     if resolved.credential_provider is not None:
         keys = dict(resolved.credential_provider.values)
-        found |= {"key": keys["access_key_id"], "secret": keys["secret_access_key"]}
+        options |= {"key": keys["access_key_id"], "secret": keys["secret_access_key"]}
         if "token" in keys:
-            found["token"] = keys["token"]
+            options["token"] = keys["token"]
     settings: dict[str, Any] = {}
     if "read_timeout" in resolved.client_options:
         seconds = resolved.client_options["read_timeout"].total_seconds()
@@ -65,5 +65,5 @@ def _s3_options(resolved: Resolved) -> dict[str, Any]:
     if "retries" in resolved.options:
         settings["retries"] = {"max_attempts": resolved.retry_config["max_retries"]}
     if settings:
-        found["config_kwargs"] = settings
-    return found
+        options["config_kwargs"] = settings
+    return options

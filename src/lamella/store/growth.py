@@ -1,9 +1,9 @@
-"""Growing an array: the pixels are written first, and the longer shape last, under the lock of the array's shape.
+"""Grow an array: write the new pixels first, and publish the larger shape last, under the lock of the shape.
 
-A process that is killed in between leaves files, or values in the files on the edge, beyond the shape. Readers stop at
-the shape and never see them. They are cleared here before a shape grows over them: in an array of shape (4,) with
-chunks of 3, a killed `append` of four values leaves two of them in chunk 1 and two in chunk 2. A later growth to
-(7,) fills the two in chunk 1 with the fill value and deletes chunk 2.
+A killed process leaves pixels beyond the shape, which readers never see. They are cleared before a shape grows over
+them: in an array of shape (4,) with chunks of 3, a killed `append` of four values leaves two of them in chunk 1 and
+two
+in chunk 2. A later growth to (7,) fills the two in chunk 1 with the fill value and deletes chunk 2.
 """
 
 from __future__ import annotations
@@ -32,25 +32,21 @@ if TYPE_CHECKING:
 def growing(
     array: StoredArray, grow: Callable[[Shape], Shape], *, is_overwritten: bool = False
 ) -> Iterator[StoredArray]:
-    """Make an array larger, with the pixels that are written inside the ``with`` block already in their place.
-
-    An exception inside the block leaves the shape as it was.
+    """Grow an array on exit of the ``with`` block, which writes the new pixels; an exception leaves the old shape.
 
     Parameters
     ----------
     array
         The array.
     grow
-        Return the new shape for the present one. Called under the lock; a length that is smaller than the present one
-        does not shrink the array.
+        Return the new shape for the present one. Called under the lock; never shrinks the array.
     is_overwritten
-        The block writes every voxel between the two shapes, so that nothing needs to be cleared before.
+        The block writes every new voxel, so that nothing needs to be cleared before.
 
     Yields
     ------
     StoredArray
-        The array with its new shape, for writing. It can be pickled and used by several workers, each of which writes
-        to files of its own. It must not be used after the block.
+        The array with its new shape, for writing inside the block. Workers may write to it, each to its own files.
     """
     with array.shape_lock():
         meta = array.refresh()
@@ -59,65 +55,55 @@ def growing(
             yield array
             return
         storage = array.documents.storage
-        with ExitStack() as held:
-            # An ordinary writer replaces a file on the edge as far as the present shape reaches. It has to wait until
-            # the new shape is published, or it would drop what is written beyond.
+        with ExitStack() as locks:
+            # Another writer, which knows the present shape, may replace a file on the edge whole. It must wait until
+            # the new shape is published, or it would delete the pixels beyond the present one.
             names = chunk_grid.lock_names(_edge_files(meta, new))
             for name in names:
-                held.enter_context(storage.lock(join(array.path, name)))
+                locks.enter_context(storage.lock(join(array.path, name)))
             larger = array.reaching(new, frozenset(names))
             if not is_overwritten:
                 clear_beyond(larger, meta, new)
             yield larger
-            # Attributes may have been edited meanwhile: only the shape is ours.
+            # Attributes may have been edited meanwhile: change only the shape.
             array.documents.put_shape(array.path, new)
         array.refresh()
 
 
 def clear_beyond(array: StoredArray, meta: ArrayMeta, new: Shape) -> None:
-    """Remove what lies beyond the shape of `meta` and inside a larger one, in the store.
-
-    Parameters
-    ----------
-    array
-        The array as it will be, which `StoredArray.reaching` returns.
-    meta
-        Its document as it is.
-    new
-        The larger shape.
-    """
+    """Clear the pixels outside the shape of `meta` and inside a larger one; `array` has the larger shape."""
     grown = meta.with_shape(new)
-    for place in list(_stored_beyond(array, meta, grown)):
-        box = grown.file_box(place)
-        if any(one.start >= n for one, n in zip(box, meta.shape, strict=True)):
-            array.documents.storage.delete(join(array.path, meta.chunk_key(place)))
+    for file_index in list(_stored_beyond(array, meta, grown)):
+        region = grown.file_box(file_index)
+        if any(axis_slice.start >= n for axis_slice, n in zip(region, meta.shape, strict=True)):
+            array.documents.storage.delete(join(array.path, meta.chunk_key(file_index)))
             continue
         for axis, n in enumerate(meta.shape):
-            if n < box[axis].stop:
-                clear_box(array, meta, (*box[:axis], slice(n, box[axis].stop, 1), *box[axis + 1 :]))
+            if n < region[axis].stop:
+                clear_box(array, meta, (*region[:axis], slice(n, region[axis].stop, 1), *region[axis + 1 :]))
 
 
-def clear_box(array: StoredArray, meta: ArrayMeta, box: tuple[slice, ...]) -> None:
-    """Write the fill value where a box holds anything else, chunk by chunk; arguments as for `clear_beyond`."""
+def clear_box(array: StoredArray, meta: ArrayMeta, region: tuple[slice, ...]) -> None:
+    """Write the fill value, chunk by chunk, where a region has other values; arguments as for `clear_beyond`."""
     empty = np.asarray(meta.fill_value, meta.dtype)
-    spans = (_cut(one, c) for one, c in zip(box, meta.chunks, strict=True))
-    for part in itertools.product(*spans):
+    spans = (_cut(axis_slice, c) for axis_slice, c in zip(region, meta.chunks, strict=True))
+    for chunk_region in itertools.product(*spans):
         try:
             is_empty = np.array_equal(
-                found := array.read(part),
-                np.broadcast_to(empty, found.shape),
+                values := array.read(chunk_region),
+                np.broadcast_to(empty, values.shape),
                 equal_nan=meta.dtype.kind in "fc",
             )
         except DamagedDataError:
-            if any(one.start % c for one, c in zip(part, meta.chunks, strict=True)):
-                continue  # visible voxels of the chunk are damaged too: who reads them is told
+            if any(axis_slice.start % c for axis_slice, c in zip(chunk_region, meta.chunks, strict=True)):
+                continue  # visible voxels of the chunk are damaged too, and reading them raises an error
             is_empty = False
         if not is_empty:
-            array.write(part, empty)
+            array.write(chunk_region, empty)
 
 
 def _cut(span: slice, length: int) -> Iterator[slice]:
-    """Cut a span where chunks end."""
+    """Split a span at chunk boundaries."""
     start = span.start
     while start < span.stop:
         stop = min(span.stop, (start // length + 1) * length)
@@ -126,8 +112,8 @@ def _cut(span: slice, length: int) -> Iterator[slice]:
 
 
 def _edge_files(meta: ArrayMeta, new: Shape) -> list[Shape] | None:
-    """Places of the files that hold voxels inside the shape and between it and a larger one; None for many."""
-    slabs = [
+    """Return the indexes of the files with voxels both inside the shape and in the growth; None for many."""
+    index_ranges = [
         [
             (n // f,) if at == axis else range(k)
             for at, (n, f, k) in enumerate(zip(meta.shape, meta.files, meta.grid, strict=True))
@@ -135,29 +121,29 @@ def _edge_files(meta: ArrayMeta, new: Shape) -> list[Shape] | None:
         for axis, (n, m, f) in enumerate(zip(meta.shape, new, meta.files, strict=True))
         if m > n and n % f
     ]
-    if sum(prod(map(len, slab)) for slab in slabs) > chunk_grid.LOCKS:
+    if sum(prod(map(len, ranges)) for ranges in index_ranges) > chunk_grid.LOCKS:
         return None
-    return sorted({place for slab in slabs for place in itertools.product(*slab)})
+    return sorted({index for ranges in index_ranges for index in itertools.product(*ranges)})
 
 
 def _stored_beyond(array: StoredArray, meta: ArrayMeta, grown: ArrayMeta) -> Iterator[Shape]:
-    """Yield the stored files that reach into the growth: by asking for each, or by listing, whichever asks less."""
+    """Yield the stored files in the growth, by requesting or listing them, whichever takes fewer requests."""
     storage = array.documents.storage
-    # Along each axis the first file that holds something of the growth; none does where the axis does not grow.
+    # Along each axis the first file in the growth; beyond the grid where the axis does not grow.
     first = tuple(
         n // f if m > n else k
         for n, m, f, k in zip(meta.shape, grown.shape, meta.files, grown.grid, strict=True)
     )
-    slabs = [
+    index_ranges = [
         [*map(range, first[:axis]), range(start, grown.grid[axis]), *map(range, grown.grid[axis + 1 :])]
         for axis, start in enumerate(first)
     ]
-    asked = sum(prod(map(len, slab)) for slab in slabs)
-    if not storage.can_list or asked <= listings(storage, grown, first):
-        for place in itertools.chain.from_iterable(itertools.product(*slab) for slab in slabs):
-            if storage.size(join(array.path, meta.chunk_key(place))) is not None:
-                yield place
+    requests = sum(prod(map(len, ranges)) for ranges in index_ranges)
+    if not storage.can_list or requests <= listings(storage, grown, first):
+        for index in itertools.chain.from_iterable(itertools.product(*ranges) for ranges in index_ranges):
+            if storage.size(join(array.path, meta.chunk_key(index))) is not None:
+                yield index
         return
-    for place in stored_places(storage, array.path, grown, first):
-        if all(k < n for k, n in zip(place, grown.grid, strict=True)):
-            yield place
+    for index in stored_places(storage, array.path, grown, first):
+        if all(k < n for k, n in zip(index, grown.grid, strict=True)):
+            yield index

@@ -1,4 +1,4 @@
-"""Bytes to JSON objects and back: what every document of a store goes through."""
+"""Convert documents of a store from bytes to JSON objects and back."""
 
 from __future__ import annotations
 
@@ -15,59 +15,42 @@ if TYPE_CHECKING:
 Pairs: TypeAlias = list[tuple[str, Any]]
 
 _MARK = b"\xef\xbb\xbf"
-"""What some editors put before UTF-8 text."""
+"""Byte order mark, which some editors write before UTF-8 text."""
 
 
 class RepeatedKeyError(ValueError):
-    """One object says two things under one key."""
+    """A JSON object has one key twice, with different values."""
 
 
 def once_each(pairs: Pairs) -> JSONObject:
-    """Make an object of its members; RepeatedKeyError where a key stands twice with different values.
-
-    JSON leaves open which of the two counts, and readers differ: whoever wrote them meant one of them.
+    """Build an object from its members; raise `RepeatedKeyError` where a key repeats with another value.
 
     >>> once_each([("a", 1), ("a", 1)])
     {'a': 1}
     """
-    made = dict(pairs)
-    if len(made) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         for key, value in pairs:
-            if made[key] != value:
+            if members[key] != value:
                 raise RepeatedKeyError(
                     f"the key {short_repr(key)} stands in one object twice, with different values"
                 )
-    return made
+    return members
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=once_each)
 
 
 LARGEST_DOCUMENT = 256 << 20
-"""Bytes of a document at most: a million members named in consolidated metadata. Parsed, it takes ten times as much."""
+"""Limit of a document in bytes, enough for a million consolidated nodes. Parsing takes ten times as much."""
 
-#: Levels of a document. Real ones have ten; what edits and compares them takes a call of Python for each.
-_DEEPEST = 100
+#: Limit of nesting: documents have ten levels, and recursive functions edit and compare them.
+_MAX_DEPTH = 100
 
 
 def parse_object(data: bytes, node: str, file: str) -> JSONObject:
-    """Parse one document.
+    """Parse one document; `node` (full path or URL) and `file` name it in messages.
 
-    Parameters
-    ----------
-    data : bytes
-        UTF-8 JSON text of one object.
-    node, file : str
-        The node's whole path or URL and the file's name, for messages.
-
-    Raises
-    ------
-    MetadataError
-        The text is too long, is cut off, is not UTF-8, is no JSON object, is nested too deeply, or says two things
-        under one key.
-
-    Examples
-    --------
     >>> parse_object(b"[1, 2]", "A/1/0", "zarr.json")
     Traceback (most recent call last):
     ...
@@ -75,8 +58,8 @@ def parse_object(data: bytes, node: str, file: str) -> JSONObject:
     """
     check_size(len(data), node, file)
     try:
-        # Not the codec utf-8-sig: it is written in Python, and walking a plate decodes thousands of documents.
-        found = _DECODER.decode(data.removeprefix(_MARK).decode())
+        # Not the codec utf-8-sig, which is slow, and walking a plate decodes thousands of documents.
+        document = _DECODER.decode(data.removeprefix(_MARK).decode())
     except UnicodeDecodeError as error:
         raise _damaged(node, file, f"it is not UTF-8 text (byte {error.start})") from error
     except RecursionError as error:
@@ -84,17 +67,17 @@ def parse_object(data: bytes, node: str, file: str) -> JSONObject:
     except RepeatedKeyError as error:
         raise _damaged(node, file, str(error)) from error
     except ValueError as error:
-        fault = "it is empty" if not data.strip() else f"it is not JSON ({error})"
-        raise _damaged(node, file, fault) from error
-    if not isinstance(found, dict):
-        raise _damaged(node, file, f"it holds a {type(found).__name__}, not an object")
-    if data.count(b"[") + data.count(b"{") > _DEEPEST and is_deeper(found):
-        raise _damaged(node, file, f"it is nested too deeply: {_DEEPEST} levels are allowed")
-    return found
+        problem = "it is empty" if not data.strip() else f"it is not JSON ({error})"
+        raise _damaged(node, file, problem) from error
+    if not isinstance(document, dict):
+        raise _damaged(node, file, f"it holds a {type(document).__name__}, not an object")
+    if data.count(b"[") + data.count(b"{") > _MAX_DEPTH and is_deeper(document):
+        raise _damaged(node, file, f"it is nested too deeply: {_MAX_DEPTH} levels are allowed")
+    return document
 
 
-def is_deeper(value: Any, levels: int = _DEEPEST) -> bool:
-    """Whether containers lie in each other more than so many levels deep.
+def is_deeper(value: Any, levels: int = _MAX_DEPTH) -> bool:
+    """Whether containers are nested deeper than so many levels.
 
     >>> is_deeper([[1], {"a": []}], 3), is_deeper([[1], {"a": []}], 2)
     (False, True)
@@ -103,8 +86,8 @@ def is_deeper(value: Any, levels: int = _DEEPEST) -> bool:
     for _ in range(levels):
         below = [
             member
-            for holder in below
-            for member in (holder.values() if isinstance(holder, dict) else holder)
+            for container in below
+            for member in (container.values() if isinstance(container, dict) else container)
             if isinstance(member, dict | list)
         ]
         if not below:
@@ -113,13 +96,7 @@ def is_deeper(value: Any, levels: int = _DEEPEST) -> bool:
 
 
 def check_size(size: int, node: str, file: str) -> None:
-    """Refuse a document that no memory is to be spent on.
-
-    Raises
-    ------
-    MetadataError
-        It is larger than `LARGEST_DOCUMENT`.
-    """
+    """Raise `MetadataError` for a document larger than `LARGEST_DOCUMENT`, before reading it."""
     if size > LARGEST_DOCUMENT:
         raise _damaged(
             node,
@@ -129,15 +106,10 @@ def check_size(size: int, node: str, file: str) -> None:
 
 
 def to_bytes(document: JSONObject, node: str, file: str) -> bytes:
-    """Write one document as compact UTF-8 JSON (numpy numbers become JSON numbers).
+    """Encode one document as UTF-8 JSON; numpy numbers become JSON numbers.
 
-    Compact because a plate's documents are written by the thousand and Python's indenting encoder takes ten
-    times as long.
-
-    Raises
-    ------
-    InvalidArgumentError
-        A value that JSON does not have: NaN or an infinite number, or an object of Python.
+    Compact, since Python's indenting encoder takes ten times as long. NaN, infinities and Python objects raise
+    `InvalidArgumentError`.
     """
     try:
         text = json.dumps(
@@ -150,9 +122,9 @@ def to_bytes(document: JSONObject, node: str, file: str) -> bytes:
         )
         return text.encode()
     except (ValueError, TypeError, RecursionError) as error:
-        place = _find_fault(document)
+        problem = _find_unencodable(document)
         raise InvalidArgumentError(
-            f"cannot write {document_name(node, file)}: {place or error}; JSON has no such value"
+            f"cannot write {document_name(node, file)}: {problem or error}; JSON has no such value"
         ) from error
 
 
@@ -166,11 +138,11 @@ def _plain(value: object) -> JSON:
     raise TypeError(f"{value!r} is a {type(value).__name__}")
 
 
-def _find_fault(value: object, place: str = "", depth: int = 0) -> str | None:
+def _find_unencodable(value: object, member_path: str = "", depth: int = 0) -> str | None:
     if hasattr(value, "tolist"):
         value = value.tolist()  # numpy
     if isinstance(value, float) and not math.isfinite(value):
-        return f"{place or 'the document'} is {value}"
+        return f"{member_path or 'the document'} is {value}"
     if depth > 50 or isinstance(value, str):
         return None
     members = (
@@ -181,9 +153,11 @@ def _find_fault(value: object, place: str = "", depth: int = 0) -> str | None:
         else ()
     )
     for key, member in members:
-        fault = _find_fault(member, f"{place}[{key!r}]" if place else f"[{key!r}]", depth + 1)
-        if fault:
-            return fault
+        problem = _find_unencodable(
+            member, f"{member_path}[{key!r}]" if member_path else f"[{key!r}]", depth + 1
+        )
+        if problem:
+            return problem
     return None
 
 
@@ -196,7 +170,7 @@ def document_name(node: str, file: str) -> str:
     return f"{node.rstrip('/')}/{file}" if node else file
 
 
-def _damaged(node: str, file: str, fault: str) -> MetadataError:
+def _damaged(node: str, file: str, problem: str) -> MetadataError:
     return MetadataError(
-        f"{document_name(node, file)} is damaged: {fault}; restore the file, or delete the node"
+        f"{document_name(node, file)} is damaged: {problem}; restore the file, or delete the node"
     )

@@ -1,7 +1,4 @@
-r"""Keys: the names of files and folders in a store, ``"A/1/0/zarr.json"``.
-
-What a key may be, how keys are joined, and their natural order. Does no I/O.
-"""
+"""Check, join and sort keys: the names of files and folders in a store, such as ``"A/1/0/zarr.json"``."""
 
 from __future__ import annotations
 
@@ -15,34 +12,24 @@ from lamella.store.formats import METADATA_FILES
 #: Longest name of one file or folder in bytes (``NAME_MAX`` of every usual file system).
 LONGEST_PART = 255
 
-#: Files that only exist while something is being written; readers never list them.
+#: Prefix of temporary and lock files, which readers never list.
 PRIVATE_PREFIX = ".lamella-"
 
 _PLAIN = re.compile(r"(?:(?!\.{1,2}(?:/|\Z))[^/\\\x00:]{1,63}(?:/(?=[^/])|\Z))*", re.ASCII)
 _FILE_OF_ZARR = r"(?:zarr\.json|\.zarray|\.zattrs|\.zgroup|\.zmetadata|c|(?:c\.)?\d+(?:\.\d+)*)"
 _OF_TENSORSTORE = re.compile(rf"{_FILE_OF_ZARR}(?:_[0-9a-f]{{1,16}})?\.__lock", re.ASCII)
-#: zarr-python puts 32 digits in the place of the last part of a name.
+#: zarr-python's temporary files end in 32 hexadecimal digits.
 _OF_ZARR_PYTHON = re.compile(r"[^.].*\.[0-9a-f]{32}\.partial|\.z[a-z]+\.[0-9a-f]{32}\.partial", re.ASCII)
 _DIGITS = re.compile(r"(\d+)")
 
 
 @lru_cache(maxsize=4096)
 def check_key(key: str) -> str:
-    r"""Return `key` when it names something inside a store.
+    r"""Return `key` if it names something inside a store; ``""`` is the root.
 
-    Parameters
-    ----------
-    key : str
-        Names joined by ``/``; ``""`` is the root.
+    Raises `InvalidNameError` for ``.`` and ``..``, an absolute path, an empty part, NUL, a backslash, text that is not
+    Unicode, or a part above 255 bytes.
 
-    Raises
-    ------
-    InvalidNameError
-        For ``.`` and ``..``, an absolute path, an empty part, NUL, a backslash, text that is not Unicode,
-        or a part above 255 bytes.
-
-    Examples
-    --------
     >>> check_key("A/1/0/zarr.json")
     'A/1/0/zarr.json'
     >>> check_key("../secret")
@@ -50,14 +37,14 @@ def check_key(key: str) -> str:
     ...
     lamella.errors.InvalidNameError: '../secret' is not a path inside a store: it has a '..' part
     """
-    fault = fault_of_key(key)
-    if fault:
-        raise InvalidNameError(f"{key!r} is not a path inside a store: {fault}")
+    problem = fault_of_key(key)
+    if problem:
+        raise InvalidNameError(f"{key!r} is not a path inside a store: {problem}")
     return key
 
 
 def is_key(key: str) -> bool:
-    """Whether `key` names something inside a store: see `check_key`.
+    """Whether `check_key` accepts a key.
 
     >>> is_key("A/1"), is_key("A//1")
     (True, False)
@@ -66,7 +53,7 @@ def is_key(key: str) -> bool:
 
 
 def fault_of_key(key: str) -> str | None:
-    """Return why a key names nothing inside a store; None where it does: see `check_key`.
+    """Return why `check_key` refuses a key; None where it accepts the key.
 
     >>> fault_of_key("A/1"), fault_of_key("A//1")
     (None, 'it has an empty part')
@@ -81,7 +68,7 @@ def fault_of_key(key: str) -> str | None:
             return f"it has {description}"
     if key.startswith("/"):
         return "it is absolute"
-    return next((fault for fault in map(_part_fault, key.split("/")) if fault), None)
+    return next((problem for problem in map(_part_fault, key.split("/")) if problem), None)
 
 
 def _part_fault(part: str) -> str | None:
@@ -99,8 +86,6 @@ def _part_fault(part: str) -> str | None:
 def join(path: str, name: str) -> str:
     """Join a path and a name below it; either may be the root ``""``.
 
-    Examples
-    --------
     >>> join("A/1", "zarr.json"), join("", "zarr.json"), join("A", "")
     ('A/1/zarr.json', 'zarr.json', 'A')
     """
@@ -108,10 +93,8 @@ def join(path: str, name: str) -> str:
 
 
 def ancestors(path: str) -> list[str]:
-    """Paths above `path`, the root first.
+    """List the paths above `path`, the root first.
 
-    Examples
-    --------
     >>> ancestors("A/1/0")
     ['', 'A', 'A/1']
     """
@@ -122,8 +105,6 @@ def ancestors(path: str) -> list[str]:
 def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key that puts ``"2"`` before ``"10"`` and ``"B2"`` before ``"B10"``.
 
-    Examples
-    --------
     >>> sorted(["10", "B", "2", "A10", "A9"], key=natural_order)
     ['2', '10', 'A9', 'A10', 'B']
     """
@@ -132,10 +113,9 @@ def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def is_private(name: str) -> bool:
-    """Whether a file or folder is a temporary or lock file, of lamella or of an engine.
+    """Whether a name is that of a temporary or lock file of lamella, zarr-python or TensorStore.
 
-    Engines write next to the files of Zarr, under names that are told from a user's: a file that only ends alike is not
-    private.
+    Only exact patterns match: users may have files with similar endings.
 
     >>> is_private("c_15f1a44d038bbe61.__lock"), is_private("notes.__lock"), is_private("download.partial")
     (True, False, False)
@@ -148,7 +128,7 @@ def is_private(name: str) -> bool:
 
 
 def is_document_name(name: str) -> bool:
-    """Whether a name is that of a metadata document of Zarr, which nothing else may have.
+    """Whether a name is reserved for metadata documents of Zarr.
 
     >>> is_document_name("zarr.json"), is_document_name(".zattrs"), is_document_name("0")
     (True, True, False)
@@ -157,7 +137,7 @@ def is_document_name(name: str) -> bool:
 
 
 def is_of_tensorstore(name: str) -> bool:
-    """Whether TensorStore writes under a name: that of a chunk or document, perhaps random digits, and ``.__lock``.
+    """Whether a name is that of a lock file of TensorStore.
 
     >>> is_of_tensorstore("0.0_25e487a525d4d6b3.__lock"), is_of_tensorstore("zarr.json.__lock")
     (True, True)

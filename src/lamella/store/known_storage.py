@@ -1,4 +1,4 @@
-"""A store that cannot be listed, listed by what its metadata name: documents by name, chunks by asking for each."""
+"""List a store that cannot be listed, by its metadata: documents by name, chunks by requesting each."""
 
 from __future__ import annotations
 
@@ -23,14 +23,7 @@ if TYPE_CHECKING:
 class KnownStorage(Storage):
     """A view of a storage that cannot list.
 
-    Parameters
-    ----------
-    inner
-        The storage.
-    documents
-        Keys of the documents that are there.
-    arrays
-        What the documents of arrays say, by path.
+    `documents` are the keys of existing documents, `arrays` the descriptions of arrays by path.
     """
 
     def __init__(self, inner: Storage, documents: Iterable[str], arrays: Mapping[str, ArrayMeta]) -> None:
@@ -50,16 +43,16 @@ class KnownStorage(Storage):
 
     @property
     def unlisted(self) -> Storage:
-        """The storage itself."""
+        """The storage without this view."""
         return self._inner
 
     @property
     def lists_below(self) -> bool:
-        """Nothing is listed."""
+        """False: nothing is listed."""
         return False
 
     def list(self, prefix: str) -> Names:
-        """Name what is known in a folder; of chunks those that are there."""
+        """Return the known names in a folder, and those of existing chunks."""
         names = set(self._folders.get(prefix, ()))
         above = self._array_above(prefix)
         if above is not None:
@@ -67,15 +60,15 @@ class KnownStorage(Storage):
         return sorted(names, key=natural_order)
 
     def exists(self, prefix: str) -> bool:
-        """Whether a folder is known, or a key is there."""
+        """Whether a folder is known, or a key exists."""
         return prefix in self._folders or self.size(prefix) is not None
 
     def size(self, key: str) -> int | None:
-        """Size of a key; folders are not asked for, since servers answer pages for them."""
+        """Return the size of a key; folders are not requested, since servers return pages for them."""
         if key in self._folders:
             return None
         above = self._array_above(key)
-        if above is not None and key not in self.documents and self._place(above, key) is None:
+        if above is not None and key not in self.documents and self._file_index(above, key) is None:
             return None
         return self._inner.size(key)
 
@@ -84,18 +77,18 @@ class KnownStorage(Storage):
             return key
         return next((path for path in reversed(ancestors(key)) if path in self.arrays), None)
 
-    def _place(self, array: str, key: str) -> tuple[int, ...] | None:
-        """Return the place in the grid of a chunk's key; None of what is none."""
+    def _file_index(self, array: str, key: str) -> tuple[int, ...] | None:
+        """Return the file index of a chunk's key; None for other keys."""
         meta, below = self.arrays[array], key[len(array) :].lstrip("/")
         numbers: list[Any] = below.replace("/", ".").split(".")
         numbers = numbers[len(numbers) - meta.ndim :] if meta.ndim else []
         if not all(number.isascii() and number.isdecimal() for number in numbers):
             return None
-        place = tuple(map(int, numbers))
-        return place if len(place) == meta.ndim and meta.chunk_key(place) == below else None
+        index = tuple(map(int, numbers))
+        return index if len(index) == meta.ndim and meta.chunk_key(index) == below else None
 
     def _chunk_names(self, array: str, folder: str) -> Iterable[str]:
-        """Yield the names that chunks of an array, or folders of them, have in a folder of it."""
+        """Yield the names of chunks, or of folders of chunks, in a folder of an array."""
         meta, below = self.arrays[array], folder[len(array) :].strip("/")
         if prod(meta.grid) > MOST_PLACES:
             raise InvalidArgumentError(
@@ -105,7 +98,7 @@ class KnownStorage(Storage):
         first = meta.chunk_key((0,) * meta.ndim)
         if meta.separator == "." or not meta.ndim:
             if not below:
-                keys = (meta.chunk_key(place) for place in product(*map(range, meta.grid)))
+                keys = (meta.chunk_key(index) for index in product(*map(range, meta.grid)))
                 yield from (key for key in keys if self._inner.size(join(array, key)) is not None)
             return
         start = ["c"] if first.startswith("c") else []
@@ -125,14 +118,14 @@ class KnownStorage(Storage):
 
 
 class KnownZarrStorage(KnownStorage, ZarrStorage):
-    """A view of a store of zarr-python."""
+    """A view of a zarr-python store."""
 
 
 class KnownObjectStorage(KnownStorage, ObjectStorage):
-    """A view of an object store whose keys may not be listed."""
+    """A view of an object store that may not be listed."""
 
     def stamps_below(self, folder: str) -> dict[str, Stamp | None]:
-        """Return the stamps of the keys that are known below a folder and are there."""
+        """Return the stamps of the known and existing keys below a folder."""
         keys = Storage.keys_below(self, folder)
         return dict(zip(keys, self.stamps(keys), strict=True))
 
@@ -140,7 +133,7 @@ class KnownObjectStorage(KnownStorage, ObjectStorage):
 def known_storage(
     inner: Storage, documents: Iterable[str], arrays: Mapping[str, ArrayMeta]
 ) -> KnownStorage | None:
-    """Return a view of a storage that cannot list; None of a kind that has none."""
+    """Return a view of a storage that cannot list; None for other kinds."""
     if isinstance(inner, ObjectStorage):
         return KnownObjectStorage(inner, documents, arrays)
     return KnownZarrStorage(inner, documents, arrays) if isinstance(inner, ZarrStorage) else None

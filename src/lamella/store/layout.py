@@ -1,4 +1,4 @@
-"""How an array is cut: default chunks, automatic and requested chunks and shards. Pure arithmetic on shapes."""
+"""Choose chunks and shards, by default or as requested. Pure arithmetic on shapes."""
 
 from __future__ import annotations
 
@@ -13,32 +13,24 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 Cut: TypeAlias = "Literal['auto', 'none'] | Sequence[int] | None"
-"""What a user may ask for chunks and shards: automatic, none, or lengths of the last axes."""
+"""Requested chunks or shards: automatic, none, or lengths of the last axes."""
 
-#: No chunk above this many raw bytes by our own choice: blosc stops at 2 GiB, and memory sooner.
+#: Limit of automatic chunks in raw bytes: blosc's limit is 2 GiB, and memory ends sooner.
 LARGEST_CHUNK = 512 << 20
-#: Raw size of an automatic inner chunk: what one random crop has to decode.
+#: Raw bytes of an automatic inner chunk, which one random crop has to decode.
 _CHUNK_GOAL = 1 << 20
-#: Raw size of an automatic shard of a new array: the unit of a file, and of memory for one writer.
+#: Raw bytes of an automatic shard of a new array, which one writer keeps in memory.
 _SHARD_GOAL = 256 << 20
-#: Raw size of a shard in a store that is converted or rechunked: some dozen chunks, small enough to be rewritten.
+#: Raw bytes of a shard of a converted or rechunked array: some dozen chunks, quick to rewrite.
 SHARD_BYTES = 16 << 20
 
 
 def default_chunks(shape: Shape, itemsize: int) -> Shape:
-    """Chunks where the caller named none: the last three axes whole, 1 before.
+    """Return default chunks: the last three axes whole, 1 before.
 
-    Above 512 MiB the first of the three axes is split into equal parts, then the second.
+    Above 512 MiB the first of the three axes is split into equal parts, then the second. An axis of length 0 gets
+    chunks of 1.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Lengths per axis; an axis of length 0 gets chunks of 1.
-    itemsize : int
-        Bytes per value.
-
-    Examples
-    --------
     >>> default_chunks((10, 3, 40, 2048, 2048), 2)
     (1, 1, 40, 2048, 2048)
     >>> default_chunks((1, 1, 400, 2048, 2048), 2)
@@ -53,29 +45,12 @@ def default_chunks(shape: Shape, itemsize: int) -> Shape:
 
 
 def auto_layout(shape: Shape, itemsize: int, sharded: bool) -> tuple[Shape, Shape | None]:
-    """Choose inner chunks near 1 MiB raw and shards up to 256 MiB, fitted to the array's edge.
+    """Return inner chunks near 1 MiB and shards up to 256 MiB; no shards where one chunk is as large.
 
-    Both span the last three axes only, so that times and channels can be written side by side. Cuts are equal
-    parts, so that the last chunk and shard of an axis are hardly smaller than the others.
+    Both span the last three axes only, so that times and channels can be written in parallel. Axes are split into
+    equal
+    parts, so that the last chunk of an axis is hardly smaller than the others.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Lengths per axis.
-    itemsize : int
-        Bytes per value.
-    sharded : bool
-        Whether the format has shards; without them the second result is None.
-
-    Returns
-    -------
-    chunks : tuple of int
-        The inner chunks.
-    shards : tuple of int or None
-        Whole multiples of the chunks; None where one chunk holds all that a shard would.
-
-    Examples
-    --------
     >>> auto_layout((4, 2, 32, 1024, 1024), 2, True)
     ((1, 1, 8, 256, 256), (1, 1, 32, 1024, 1024))
     >>> auto_layout((512, 512), 2, True)
@@ -101,14 +76,12 @@ def cut_array(
 
     Parameters
     ----------
-    shape, itemsize
-        Of the array.
     lead
         Number of axes before those of space; automatic chunks have length 1 along them.
     chunks
-        "auto", or lengths of the last axes, 1 along those before; cut at the edge of the array unless shards are given.
+        "auto", or lengths of the last axes, with 1 before; limited to the shape unless shards are requested.
     shards
-        "auto", "none", or lengths of the last axes, those of the chunks before; automatic chunks are fitted to them.
+        "auto", "none", or lengths of the last axes, with those of the chunks before; automatic chunks divide them.
 
     Raises
     ------
@@ -122,17 +95,17 @@ def cut_array(
     >>> cut_array((2, 3, 40), 2, 0, chunks=(64,), shards="none")
     ((1, 1, 40), None)
     """
-    given = () if isinstance(shards, str) else tuple(shards)
+    requested_shards = () if isinstance(shards, str) else tuple(shards)
     if isinstance(chunks, str):
-        inner = fit_chunks((*(1,) * lead, *auto_layout(shape[lead:], itemsize, False)[0]), given)
+        inner = fit_chunks((*(1,) * lead, *auto_layout(shape[lead:], itemsize, False)[0]), requested_shards)
     else:
         inner = (1,) * (len(shape) - len(chunks)) + tuple(chunks)
-        if not given:
-            # Not in shards, whose lengths the chunks have to divide.
+        if not requested_shards:
+            # With shards, the chunks have to divide the shards.
             inner = tuple(min(chunk, max(1, edge)) for chunk, edge in zip(inner, shape, strict=True))
-    if not given:
+    if not requested_shards:
         return inner, None if shards == "none" else _grow(inner, shape, itemsize, lead)
-    outer = inner[: len(shape) - len(given)] + given
+    outer = inner[: len(shape) - len(requested_shards)] + requested_shards
     if any(shard % chunk for shard, chunk in zip(outer, inner, strict=True)):
         raise InvalidArgumentError(f"the shards {outer} are not whole multiples of the chunks {inner}")
     return inner, outer
@@ -149,12 +122,12 @@ def fit_chunks(chunks: Shape, shards: Sequence[int]) -> Shape:
 
 
 def _divisor(length: int, limit: int) -> int:
-    """Largest divisor of a length that is at most a limit."""
+    """Return the largest divisor of a length up to a limit."""
     return max(part for part in range(1, min(length, limit) + 1) if length % part == 0)
 
 
 def _grow(chunks: Shape, shape: Shape, itemsize: int, lead: int) -> Shape | None:
-    """Join whole chunks, along x first, until a shard is as large as `SHARD_BYTES`."""
+    """Join whole chunks, along x first, up to `SHARD_BYTES`."""
     counts = [1] * len(chunks)
     room = SHARD_BYTES // (math.prod(chunks) * itemsize)
     for axis in range(len(chunks) - 1, lead - 1, -1):
@@ -167,7 +140,7 @@ def _grow(chunks: Shape, shape: Shape, itemsize: int, lead: int) -> Shape | None
 
 
 def _near_cube(core: Shape, itemsize: int) -> Shape:
-    """Cut the last three axes into near 1 MiB: tiles of 256 first, then depth, then wider tiles."""
+    """Split the last three axes into chunks near 1 MiB: tiles of 256 first, then depth, then wider tiles."""
     goal = max(1, _CHUNK_GOAL // itemsize)
     plane = [min(n, 256) for n in core[-2:]]
     depth = [min(n, max(1, goal // math.prod(plane))) for n in core[:-2]]
@@ -190,9 +163,9 @@ def _shards(core: Shape, chunks: Shape, itemsize: int) -> Shape:
 
 
 def _equal_parts(length: int, limit: int) -> int:
-    """Return the part length when `length` is cut into the fewest equal parts of at most `limit`.
+    """Return the part length when `length` is split into the fewest equal parts of at most `limit`.
 
-    Even parts where that costs no further cut, so that pyramids halve them without a seam.
+    Even where that adds no part, so that pyramids halve the parts without a seam.
     """
     if length <= limit:
         return length

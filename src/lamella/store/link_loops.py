@@ -1,8 +1,4 @@
-"""Listing a folder without the links that lead back to where one came from.
-
-A link to a folder above it makes a tree without an end, and two of them one that doubles with every level: a walk would
-never come back.
-"""
+"""List a folder without symbolic links to folders above it, which would make a walk endless."""
 
 from __future__ import annotations
 
@@ -10,20 +6,7 @@ import os
 
 
 def names_in(base: str, prefix: str) -> list[str]:
-    """List a folder; links to the folder itself, or to one that was passed on the way to it, are left out.
-
-    Parameters
-    ----------
-    base : str
-        The store's folder, ending in ``/``.
-    prefix : str
-        The folder in it.
-
-    Raises
-    ------
-    OSError
-        It cannot be listed.
-    """
+    """List a folder `prefix` of the store folder `base`; leave out links to the folder itself or to one above it."""
     folder = base + prefix
     names, links = [], []
     with os.scandir(folder) as entries:
@@ -34,12 +17,12 @@ def names_in(base: str, prefix: str) -> list[str]:
     if not links:
         return names
     parts = prefix.split("/") if prefix else []
-    passed = {os.path.realpath(base + "/".join(parts[:n])) for n in range(len(parts) + 1)}
-    loops = {name for name in links if _leads_to(os.path.realpath(os.path.join(folder, name)), passed)}
+    folders_above = {os.path.realpath(base + "/".join(parts[:n])) for n in range(len(parts) + 1)}
+    loops = {name for name in links if _leads_to(os.path.realpath(os.path.join(folder, name)), folders_above)}
     return [name for name in names if name not in loops]
 
 
-def _leads_to(target: str, passed: set[str]) -> bool:
-    """Whether a folder is one that was passed, or holds one."""
+def _leads_to(target: str, folders_above: set[str]) -> bool:
+    """Whether a folder equals, or contains, one of the folders above."""
     inside = target.rstrip(os.sep) + os.sep
-    return any(folder == target or folder.startswith(inside) for folder in passed)
+    return any(folder == target or folder.startswith(inside) for folder in folders_above)

@@ -1,8 +1,10 @@
-"""Storage in a folder of the local (or mounted) file system, by plain operating-system calls.
+"""Store in a folder of the local (or mounted) file system.
 
-Every write is a temporary file in the same folder and one rename, so that a reader, or a kill, meets the old
-bytes or the new ones. Temporary names are ``.lamella-<host>-<pid>-<n>.tmp``, so that litter of a killed
-process is recognised; `LocalStorage.sweep` removes it.
+Every write is a temporary file in the same folder and one rename, so that readers, also after a kill, see the old
+bytes
+or the new ones. Temporary files are named ``.lamella-<host>-<pid>-<n>.tmp``; `LocalStorage.sweep` removes those of
+dead
+processes.
 """
 
 from __future__ import annotations
@@ -48,9 +50,9 @@ class LocalStorage(Storage):
     fsync : bool
         Flush each file and its folder to the disk before a write returns.
     follow_links : bool
-        Follow symbolic links that lead out of the folder, and take names as the system does. By default such links are
-        refused (`InvalidNameError`), and nothing behind them is opened, listed or written; links within the store are
-        followed, and a name that differs by case from what is there names nothing.
+        Follow symbolic links that lead out of the folder, and use names as the system does. By default such links
+        raise
+        `InvalidNameError`, and a name that differs from an existing one by case only is missing.
 
     Examples
     --------
@@ -82,7 +84,7 @@ class LocalStorage(Storage):
         return _reopen, (self.root, self.read_only, self.fsync, self.follow_links, self.cache_bytes)
 
     def beside(self, root: str, *, read_only: bool | None = None) -> LocalStorage:
-        """Return the storage of another folder, such as the one above, opened as this one."""
+        """Return the storage of another folder, such as the parent, with the same settings."""
         read_only = self.read_only if read_only is None else read_only
         return _reopen(root, read_only, self.fsync, self.follow_links, self.cache_bytes)
 
@@ -113,12 +115,12 @@ class LocalStorage(Storage):
     # ---- reading --------------------------------------------------------------------------------
 
     def read(self, key: str) -> bytes | None:
-        """Read a file whole."""
-        found = self.read_stamped(key)
-        return None if found is None else found[0]
+        """Read a file."""
+        stamped = self.read_stamped(key)
+        return None if stamped is None else stamped[0]
 
     def read_stamped(self, key: str) -> tuple[bytes, Stamp | None] | None:
-        """Read a file whole, and its stamp; four calls of the system and no more."""
+        """Read a file with its stamp, in four system calls."""
         try:
             fd = self.open_file(key)
         except (FileNotFoundError, NotADirectoryError):
@@ -126,16 +128,16 @@ class LocalStorage(Storage):
         except OSError as error:
             self._fail("read", key, error)
         try:
-            found = os.fstat(fd)
+            status = os.fstat(fd)
             folder, _, name = key.rpartition("/")
             if name in DOCUMENTS:
-                check_size(found.st_size, (folder and self._base + folder) or self.root, name)
-            if not S_ISREG(found.st_mode) and not S_ISDIR(found.st_mode):
+                check_size(status.st_size, (folder and self._base + folder) or self.root, name)
+            if not S_ISREG(status.st_mode) and not S_ISDIR(status.st_mode):
                 raise StorageError(
                     f"cannot read {self.where(key)}: it is a pipe, a socket or a device, not a file"
                 )
-            data = os.read(fd, found.st_size + 1)
-            if len(data) != found.st_size:  # grew, shrank, or the system gave less than asked
+            data = os.read(fd, status.st_size + 1)
+            if len(data) != status.st_size:  # the file grew or shrank, or the system read fewer bytes
                 data = b"".join([data, *iter(lambda: os.read(fd, 1 << 20), b"")])
         except IsADirectoryError:
             return None
@@ -143,19 +145,14 @@ class LocalStorage(Storage):
             self._fail("read", key, error)
         finally:
             os.close(fd)
-        return data, system.stamp_of(found)
+        return data, system.stamp_of(status)
 
     def open_file(self, key: str) -> int:
         """Open a file for reading, and return its descriptor.
 
-        Raises
-        ------
-        InvalidNameError
-            A symbolic link leads out of the store.
-        OSError
-            As the system says it.
+        Raises `InvalidNameError` where a symbolic link leads out of the store, or the system's `OSError`.
         """
-        path = self._place(key)
+        path = self._path_of(key)
         try:
             return os.open(path, system.READ | self._no_link)
         except OSError as error:
@@ -164,10 +161,10 @@ class LocalStorage(Storage):
         self._guard.check(key)
         return os.open(path, system.READ)
 
-    def _place(self, key: str) -> str:
-        """Return the path of a key whose folder lies in the store; FileNotFoundError where there is no such folder."""
+    def _path_of(self, key: str) -> str:
+        """Return the path of a key; FileNotFoundError where the folder is not in the store."""
         folder, _, name = key.rpartition("/")
-        # Asked for each document again and again: of a folder that is known, their names are no question.
+        # Documents are read often: their names need no check where the folder is known.
         if name not in DOCUMENTS or folder not in self._guard.known:
             check_key(key)
             if not self._guard.check_folder(folder):
@@ -175,23 +172,23 @@ class LocalStorage(Storage):
         return self._base + key
 
     def check_folder(self, path: str) -> None:
-        """Refuse a folder that symbolic links lead out of the store; see `PathGuard`."""
+        """Raise where symbolic links lead a folder out of the store; see `PathGuard`."""
         self._guard.check_folder(path)
 
     def check_file(self, key: str) -> bool:
-        """Refuse a file that symbolic links lead out of the store; see `PathGuard`."""
+        """Raise where symbolic links lead a file out of the store; see `PathGuard`."""
         return self._guard.check_file(key)
 
     def seen(self, key: str) -> os.stat_result | None:
-        """Look at a file that is in the store itself: None of a link, of what is missing, or may not be seen."""
+        """Return the status of a regular file; None for a link, a missing or an unreadable file."""
         try:
-            found = os.lstat(self._place(key))
+            status = os.lstat(self._path_of(key))
         except OSError:
             return None
-        return found if S_ISREG(found.st_mode) else None
+        return status if S_ISREG(status.st_mode) else None
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
-        """Read part of a file; the rest of it is not touched."""
+        """Read part of a file."""
         try:
             with open(self.open_file(key), "rb") as file:
                 if start:
@@ -216,27 +213,27 @@ class LocalStorage(Storage):
         return sorted((name for name in names if not is_private(name)), key=natural_order)
 
     def exists(self, prefix: str) -> bool:
-        """Whether a file or folder is there; links within the store are followed."""
+        """Whether a file or folder exists; links within the store are followed."""
         return self._stat(prefix) is not None
 
     def size(self, key: str) -> int | None:
-        """Size of a file, None for a folder too."""
-        found = self._stat(key)
-        return found.st_size if found is not None and S_ISREG(found.st_mode) else None
+        """Size of a file; None for a folder too."""
+        status = self._stat(key)
+        return status.st_size if status is not None and S_ISREG(status.st_mode) else None
 
     def stamp(self, key: str) -> Stamp | None:
-        """Return times of modification and any change in ns, size, inode: a replace changes the inode at least."""
-        found = self._stat(key)
-        return None if found is None else system.stamp_of(found)
+        """Return mtime, size, inode and ctime: a replacement changes at least the inode."""
+        status = self._stat(key)
+        return None if status is None else system.stamp_of(status)
 
     def _stat(self, key: str) -> os.stat_result | None:
         try:
-            path = self._place(key)
-            found = os.lstat(path)
-            if S_ISLNK(found.st_mode):
+            path = self._path_of(key)
+            status = os.lstat(path)
+            if S_ISLNK(status.st_mode):
                 self._guard.check(key)
-                found = os.stat(path)
-            return None if self._guard.is_alias(key) else found
+                status = os.stat(path)
+            return None if self._guard.is_alias(key) else status
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -245,63 +242,63 @@ class LocalStorage(Storage):
     # ---- writing --------------------------------------------------------------------------------
 
     def write(self, key: str, data: bytes) -> None:
-        """Write a temporary file beside the old one and rename it into its place."""
+        """Write a temporary file and rename it over the old one."""
         self._write(key, data)
 
     def write_stamped(self, key: str, data: bytes) -> Stamp | None:
-        """Write a file, and return its stamp, asked of the open file."""
+        """Write a file and return its stamp."""
         stamp = self._write(key, data, stamped=True)
-        # Windows cannot rename open files; there the lock is another file, and nobody writes before it is released.
+        # Windows cannot rename open files; there the lock is another file, and no other process writes meanwhile.
         return self.stamp(key) if sys.platform == "win32" else stamp
 
     def _write(self, key: str, data: bytes, *, stamped: bool = False) -> Stamp | None:
         self.check_writable(key)
         folder, _, name = key.rpartition("/")
-        # As in `_place`: of a folder that is known, the names of documents are no question.
+        # As in `_path_of`, names of documents need no check where the folder is known.
         if name not in DOCUMENTS or folder not in self.folders:
             if not check_key(key):
                 raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
             self.folders.make(folder)
-        place = self._base + folder, self._base + key
+        paths = self._base + folder, self._base + key
         try:
-            return system.write_whole(*place, data, fsync=self.fsync, stamped=stamped)
-        except FileNotFoundError:  # somebody removed a folder that we remember
+            return system.write_whole(*paths, data, fsync=self.fsync, stamped=stamped)
+        except FileNotFoundError:  # another process removed a remembered folder
             self.folders.forget()
             self.folders.make(folder)
             try:
-                return system.write_whole(*place, data, fsync=self.fsync, stamped=stamped)
+                return system.write_whole(*paths, data, fsync=self.fsync, stamped=stamped)
             except OSError as error:
                 self._fail("write", key, error)
         except OSError as error:
             self._fail("write", key, error)
 
     def write_new_folder(self, folder: str, files: Sequence[tuple[str, bytes]]) -> bool:
-        """Write the files into a folder beside, and rename that: it is there whole, or not at all."""
+        """Write a folder of files under a temporary name and rename it, so that it appears complete or not at all."""
         self.check_writable(folder)
         above = check_key(folder).rpartition("/")[0]
         self.folders.make(above)
-        place = self._base + above, self._base + folder
+        paths = self._base + above, self._base + folder
         try:
             try:
-                made = system.write_new_folder(*place, files, fsync=self.fsync)
-            except FileNotFoundError:  # somebody removed a folder that we remember
+                folders_inside = system.write_new_folder(*paths, files, fsync=self.fsync)
+            except FileNotFoundError:  # another process removed a remembered folder
                 self.folders.forget()
                 self.folders.make(above)
-                made = system.write_new_folder(*place, files, fsync=self.fsync)
+                folders_inside = system.write_new_folder(*paths, files, fsync=self.fsync)
         except OSError as error:
             self._fail("write", folder, error)
-        if made is None:
+        if folders_inside is None:
             return False
-        self.folders.written(folder, [f"{folder}/{name}" for name in made])
+        self.folders.written(folder, [f"{folder}/{name}" for name in folders_inside])
         return True
 
     def _forget(self) -> None:
-        """Look at every folder anew: one was moved or removed."""
+        """Check every folder again: one was moved or removed."""
         self.folders.forget()
         self._guard.forget()
 
     def _is_alias(self, path: str) -> bool:
-        """Whether a name, or one of a folder above it, is only what the file system takes for another's."""
+        """Whether a path exists only because the file system ignores case."""
         try:
             self.check_folder(path.rpartition("/")[0])
         except NodeNotFoundError:
@@ -309,13 +306,13 @@ class LocalStorage(Storage):
         return self._guard.is_alias(path)
 
     def claim(self, path: str) -> None:
-        """Refuse a folder that links lead out of the store."""
+        """Raise where links lead a folder out of the store."""
         self.check_writable(path)
         if check_key(path) not in self.folders:
             self._guard.check(path)
 
     def copy_in(self, source: LocalStorage, key: str, new: str) -> None:
-        """Copy a file of another folder, as the system copies best, to take its place whole and atomically."""
+        """Copy a file of another folder atomically."""
         self.check_writable(new)
         folder = check_key(new).rpartition("/")[0]
         self.folders.make(folder)
@@ -329,7 +326,7 @@ class LocalStorage(Storage):
             self.folders.flush(folder)
 
     def delete(self, prefix: str) -> None:
-        """Remove a file or folder; never follows a link, and a link itself goes without what it names."""
+        """Delete a file, folder or link; links are never followed."""
         self.check_writable(prefix)
         path = self._base + check_key(prefix) if prefix else self.root
         self._guard.check(prefix.rpartition("/")[0])
@@ -346,9 +343,9 @@ class LocalStorage(Storage):
             if S_ISDIR(mode):
                 remove_folder(path, may_stay=not prefix)
             else:
-                os.unlink(path)  # a link goes, what it names stays
+                os.unlink(path)  # removes a link, but not its target
         except FileNotFoundError:
-            pass  # somebody else was quicker
+            pass  # another process deleted it first
         except PartlyRemovedError as error:
             self._fail("delete", prefix, error)
         except OSError as error:
@@ -367,7 +364,7 @@ class LocalStorage(Storage):
         raise StorageError(message, error.errno) from error
 
     def check_deletable(self, prefix: str) -> None:
-        """Refuse a folder of which something is protected, before anything that goes with its deletion is done."""
+        """Raise where something in a folder is protected, before anything is deleted."""
         super().check_deletable(prefix)
         path = self._base + check_key(prefix) if prefix else self.root
         self._guard.check(prefix.rpartition("/")[0])
@@ -380,7 +377,7 @@ class LocalStorage(Storage):
             self._fail_whole(prefix, error)
 
     def move(self, old: str, new: str) -> None:
-        """Rename, in one step."""
+        """Rename in one step."""
         self.check_writable(old)
         source, target = self._base + check_key(old), self._base + check_key(new)
         if not old or not new:
@@ -404,7 +401,7 @@ class LocalStorage(Storage):
                 self.folders.flush(key.rpartition("/")[0])
 
     def replace(self, path: str, by: str) -> None:
-        """Exchange the two names in one step where the system can, and remove the old folder."""
+        """Exchange the two names in one step where the system can, and delete the old folder."""
         self.check_deletable(path)
         target, source = self._base + check_key(path), self._base + check_key(by)
         self._guard.check(by.rpartition("/")[0])
@@ -423,7 +420,7 @@ class LocalStorage(Storage):
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Acquire a lock file beside the key, over threads and processes."""
+        """Lock a file beside the key, between threads and processes."""
         self.check_writable(key)
         folder, _, last = check_key(key).rpartition("/")
         self.folders.make(folder)
@@ -432,7 +429,7 @@ class LocalStorage(Storage):
             holder = file_lock(name)
             try:
                 holder.__enter__()
-            except FileNotFoundError:  # somebody removed a folder that we remember
+            except FileNotFoundError:  # another process removed a remembered folder
                 self.folders.forget()
                 self.folders.make(folder)
                 holder = file_lock(name)
@@ -445,17 +442,19 @@ class LocalStorage(Storage):
             holder.__exit__(None, None, None)
 
     def replacement_lock(self, key: str) -> AbstractContextManager[object]:
-        """Lock the file itself where the system can: a lock file for each edit would cost as much as the edit."""
+        """Lock the file itself where the system can: a lock file per edit would cost as much as the edit."""
         self.check_writable(key)
         if sys.platform == "win32":
             return self.lock(key)
-        return self._held(key, ReplacementLock(self._base + check_key(key), otherwise=lambda: self.lock(key)))
+        return self._locked(
+            key, ReplacementLock(self._base + check_key(key), otherwise=lambda: self.lock(key))
+        )
 
     @contextmanager
-    def _held(self, key: str, lock: ReplacementLock) -> Iterator[int | None]:
-        held = self._hold(key, lock)
+    def _locked(self, key: str, lock: ReplacementLock) -> Iterator[int | None]:
+        descriptor = self._hold(key, lock)
         try:
-            yield held
+            yield descriptor
         finally:
             lock.__exit__(None, None, None)
 
@@ -466,31 +465,30 @@ class LocalStorage(Storage):
             self._fail("lock", key, error)
 
     def swap(self, key: str, old: bytes, new: bytes, before_write: Callable[[], object]) -> bool:
-        """Replace a file if it still holds the old bytes, read from the file that is locked anyway."""
+        """Replace a file if it still has the old bytes, read through the locked descriptor."""
         self.check_writable(key)
         if sys.platform == "win32":
             return super().swap(key, old, new, before_write)
         lock = ReplacementLock(self._base + check_key(key), otherwise=nullcontext)
-        held = self._hold(key, lock)
+        descriptor = self._hold(key, lock)
         try:
-            if held is not None:
-                if os.pread(held, len(old) + 1, 0) != old:
+            if descriptor is not None:
+                if os.pread(descriptor, len(old) + 1, 0) != old:
                     return False
                 before_write()
                 self.write(key, new)
                 return True
         finally:
             lock.__exit__(None, None, None)
-        # The file is missing, or not ours to write while its folder may be.
+        # The file is missing or not writable; its folder may be writable.
         return self.exists(key) and super().swap(key, old, new, before_write)
 
     def sweep(self, prefix: str = "", *, deep: bool = False) -> int:
-        """Remove what killed writers left in a folder, and with `deep` below it; return how many.
+        """Remove temporary files of dead processes in a folder, with `deep` also below it; return their number.
 
-        The first write of a storage into a folder does this for that folder.
-
-        A temporary file goes when its process on this machine is dead, or after a day. Lock files stay: an
-        empty one harms nobody and its next holder removes it.
+        The first write into a folder sweeps it. Files of other machines are removed after a day. Lock files stay:
+        their
+        next holder removes them.
         """
         self.check_writable(prefix)
         self.check_folder(check_key(prefix))

@@ -1,7 +1,8 @@
-"""Exclusive locks on files: over the threads of this process and over processes.
+"""Exclusive locks on files, between the threads of this process and between processes.
 
-A lock file stands beside what it guards, is held with the operating system's lock (released by the system
-when its holder dies, and passed on by NFS), and is unlinked after use. Knows nothing of keys or stores.
+A lock file lies beside the file that it guards. The operating system locks it, and unlocks it when its process dies;
+it
+is unlinked after use.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if sys.platform == "win32":  # pragma: no cover
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EDEADLK):
                     raise
-                time.sleep(0.005)  # LK_LOCK polls once a second; documents are held for less than this
+                time.sleep(0.005)  # LK_LOCK polls once a second; documents are locked for less than this
             else:
                 return
 
@@ -40,7 +41,9 @@ if sys.platform == "win32":  # pragma: no cover
         os.lseek(fd, 0, os.SEEK_SET)
         msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
         os.close(fd)
-        with suppress(OSError):  # refused while somebody else waits with the file open: they unlink it
+        with suppress(
+            OSError
+        ):  # refused while another process waits with the file open, and unlinks it later
             os.unlink(path)
 else:
     import fcntl
@@ -50,9 +53,9 @@ else:
 
     def _release(fd: int, path: str) -> None:
         try:
-            os.unlink(path)  # still held: nobody else can own this inode's path
+            os.unlink(path)  # while locked: no other process can own this inode's path
         except OSError:
-            pass  # an empty file harms nobody, and what was done under the lock is done
+            pass  # a lock file that remains does no harm
         finally:
             # Explicit, because a child forked meanwhile shares the open file and would keep it locked.
             fcntl.flock(fd, fcntl.LOCK_UN)
@@ -60,7 +63,7 @@ else:
 
 
 class _ThreadLocks:
-    """One lock per name for as long as somebody holds or awaits it."""
+    """One lock per name, kept while a thread holds or awaits it."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -85,10 +88,7 @@ class _ThreadLocks:
 
 
 class _Turn:
-    """A name held by one thread.
-
-    A class and no generator, as all here that each position of a plate takes: a generator takes 3 µs more.
-    """
+    """A name locked by one thread; a class, because a generator takes 3 µs more, for each position of a plate."""
 
     __slots__ = ("_lock", "_locks", "_name")
 
@@ -122,23 +122,15 @@ if hasattr(os, "register_at_fork"):
 
 
 def thread_lock(name: str) -> AbstractContextManager[None]:
-    """Lock a name among the threads of this process."""
+    """Lock a name between the threads of this process."""
     return _threads.hold(name)
 
 
 @contextmanager
 def file_lock(path: str) -> Iterator[None]:
-    """Acquire a lock file among all threads and processes; waits for as long as another holds it.
+    """Lock a file between all threads and processes; wait while another has locked it.
 
-    Parameters
-    ----------
-    path : str
-        The lock file, made when missing and unlinked after use.
-
-    Raises
-    ------
-    StorageError
-        The file system has no locks, or refuses the file.
+    Creates the lock file, and unlinks it after use. `StorageError` where the file system has no locks.
     """
     with _threads.hold(path):
         fd = _open_locked(path)
@@ -149,32 +141,23 @@ def file_lock(path: str) -> Iterator[None]:
 
 
 class ReplacementLock:
-    """Lock a file for one replacement of it by a rename, without a lock file.
+    """Lock a file for one replacement by a rename, without a lock file.
 
-    The file itself is locked. Whoever waits for it finds, once the rename is done, that the path names another file,
-    and waits for that one: so the lock ends with the rename, and a section of several steps needs `file_lock`.
+    Locks the file itself. After the rename, waiting processes see that the path names another file, and wait for that
+    one:
+    so the lock ends with the rename, and a section of several steps needs `file_lock`.
 
-    Entering it gives the descriptor of the locked file, open for reading, or None where ``otherwise`` is held.
-
-    Parameters
-    ----------
-    path : str
-        An existing file.
-    otherwise
-        The lock to hold where the file is missing or may not be written.
-
-    Raises
-    ------
-    StorageError
-        The file system has no locks, or refuses the file.
+    Entering returns the descriptor of the locked file, open for reading, or None where the file is missing or not
+    writable,
+    and ``otherwise`` was locked instead.
     """
 
-    __slots__ = ("_fd", "_instead", "_otherwise", "_path", "_turn")
+    __slots__ = ("_fd", "_other_lock", "_otherwise", "_path", "_turn")
 
     def __init__(self, path: str, otherwise: Callable[[], AbstractContextManager[None]]) -> None:
         self._path = path
         self._otherwise = otherwise
-        self._instead: AbstractContextManager[None] | None = None
+        self._other_lock: AbstractContextManager[None] | None = None
 
     def __enter__(self) -> int | None:
         self._turn = _threads.hold(self._path)
@@ -193,18 +176,18 @@ class ReplacementLock:
                 missing = not isinstance(refusal, PermissionError)
             else:
                 return self._fd
-            instead = self._otherwise()
-            instead.__enter__()
+            other_lock = self._otherwise()
+            other_lock.__enter__()
             if not (missing and os.path.lexists(self._path)):
-                self._instead = instead
+                self._other_lock = other_lock
                 return None
-            # Whoever held the other lock before us made the file: others wait for the file itself by now.
-            instead.__exit__(None, None, None)
+            # The previous holder of the other lock created the file: other processes now lock the file itself.
+            other_lock.__exit__(None, None, None)
 
     def __exit__(self, *fault: Any) -> None:
         try:
-            if self._instead is not None:
-                self._instead.__exit__(*fault)
+            if self._other_lock is not None:
+                self._other_lock.__exit__(*fault)
             else:
                 # Explicit, because a child forked meanwhile shares the open file and would keep it locked.
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
@@ -219,8 +202,8 @@ def _open_locked(path: str, *, create: bool = True) -> int:
         fd = os.open(path, flags, 0o666)
         try:
             _acquire(fd)
-            # The holder before us may have unlinked the file between our open and our lock: then we hold a
-            # file that nobody else will find, and must begin again.
+            # The previous holder may have unlinked the file between open and lock: then no other process finds the
+            # file locked here, and the loop opens the path again.
             if _same_file(fd, path):
                 return fd
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Reading many regions of an array in one call: where each of them goes."""
+"""Allocate memory for reading many regions of an array in one call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One region: what is read, the memory that it is read into, and the result."""
+    """One region to read: its selection, the memory to read it into, and the result array."""
 
     selection: Selection
     block: Array
@@ -27,14 +27,14 @@ class Wanted:
 
     @classmethod
     def into(cls, selection: Selection, result: Array) -> Wanted:
-        """Read a selection into the result's memory, or beside it where the result has another order of values."""
+        """Read into the result's memory, or into a new block where the result has another order of values."""
         block = selection.prepare(result)
         if not np.may_share_memory(block, result):
             block = np.empty(selection.shape, result.dtype)
         return cls(selection, block, result)
 
     def finish(self) -> None:
-        """Copy the values into the result, where they were read beside it."""
+        """Copy the values into the result, where they were read into another block."""
         if not np.may_share_memory(self.block, self.result):
             np.copyto(self.result, self.selection.finish(self.block))
 
@@ -42,13 +42,7 @@ class Wanted:
 def results_for(
     selections: Sequence[Selection], dtype: np.dtype[Any], out: Array | None
 ) -> Array | list[Array]:
-    """Return memory for the results: one array with the regions along its first axis, or one array for each.
-
-    Raises
-    ------
-    InvalidArgumentError
-        `out` is given, and does not fit.
-    """
+    """Return memory for the results: one array with the regions along its first axis, or a list of arrays."""
     shapes = {selection.result for selection in selections}
     if out is not None:
         if len(shapes) > 1:

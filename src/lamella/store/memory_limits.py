@@ -1,7 +1,7 @@
-"""What fits into memory, asked before an engine asks for it.
+"""Check sizes against the memory of this process before allocating.
 
-A document can say any length up to 2**62. TensorStore ends the process when it cannot have the memory (std::bad_alloc),
-and numpy and zarr-python raise errors of their own: so the sizes are looked at first.
+Documents may state lengths up to 2**62, at which TensorStore aborts the process, and numpy and zarr-python raise
+various errors.
 """
 
 from __future__ import annotations
@@ -19,35 +19,28 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 _INDEX_ENTRY = 16
-"""Bytes of one inner chunk in the index of its shard."""
+"""Bytes per inner chunk in a shard index."""
 
 _UNKNOWN = 1 << 40
 
 
 @cache
 def memory_bytes() -> int:
-    """Return how much memory this process can have at most: the machine's, or its own limit where it has one."""
-    most = [_UNKNOWN]
+    """Return the memory of the machine, or the limit of this process, in bytes."""
+    limits = [_UNKNOWN]
     if hasattr(os, "sysconf"):
         with suppress(ValueError, OSError):
-            most.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+            limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
         import resource
 
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        most.append(_UNKNOWN if limit == resource.RLIM_INFINITY else limit)
-    return min(n for n in most if n > 0)
+        limits.append(_UNKNOWN if limit == resource.RLIM_INFINITY else limit)
+    return min(n for n in limits if n > 0)
 
 
 def check_block(shape: Shape, itemsize: int, what: str) -> None:
-    """Refuse a block of voxels that memory cannot hold.
+    """Raise `TooLargeError` for an array that does not fit into memory.
 
-    Raises
-    ------
-    TooLargeError
-        With both sizes.
-
-    Examples
-    --------
     >>> check_block((2, 2), 2, "reading '0'")
     >>> check_block((2**40, 2**20), 2, "reading '0'")
     Traceback (most recent call last):
@@ -64,13 +57,7 @@ def check_block(shape: Shape, itemsize: int, what: str) -> None:
 
 
 def check_bytes(size: int, what: str) -> None:
-    """Refuse a file that memory cannot hold.
-
-    Raises
-    ------
-    TooLargeError
-        With both sizes.
-    """
+    """Raise `TooLargeError` for a file that does not fit into memory."""
     if size > memory_bytes():
         raise TooLargeError(
             f"{what} needs {binary_size(size)}, and this process can have {binary_size(memory_bytes())}"
@@ -78,13 +65,7 @@ def check_bytes(size: int, what: str) -> None:
 
 
 def check_files(meta: ArrayMeta, where: str) -> None:
-    """Refuse an array whose single chunks, or indexes of shards, memory cannot hold.
-
-    Raises
-    ------
-    TooLargeError
-        No region of it can be read or written here.
-    """
+    """Raise `TooLargeError` for an array with single chunks or shard indexes that do not fit into memory."""
     chunk = math.prod(meta.chunks) * meta.dtype.itemsize
     if chunk > memory_bytes():
         raise TooLargeError(
