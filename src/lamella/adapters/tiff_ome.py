@@ -44,8 +44,8 @@ def ome_root(file: Any) -> Element | None:
     if file not in _ROOTS:
         try:
             _ROOTS[file] = parse_xml(file.ome_metadata)
-        except UnsafeXMLError as fault:
-            raise SourceError(f"{file.filehandle.path} is not read: of its OME-XML, {fault}") from fault
+        except UnsafeXMLError as error:
+            raise SourceError(f"{file.filehandle.path} is not read: of its OME-XML, {error}") from error
         except MetadataError:
             _ROOTS[file] = None
     return _ROOTS[file]
@@ -86,8 +86,8 @@ def _read_pixels(pixels: Element, well: tuple[str, str, str] | None) -> TiffMeta
     notes: tuple[str, ...] = ()
     try:
         sizes = read_sizes(pixels)
-    except MetadataError as fault:
-        sizes, notes = {}, (f"its physical sizes were not read: {fault}",)
+    except MetadataError as error:
+        sizes, notes = {}, (f"its physical sizes were not read: {error}",)
     interval = _interval(pixels) if "t" not in sizes else None
     if interval is not None:
         sizes["t"] = interval

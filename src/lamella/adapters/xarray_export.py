@@ -184,10 +184,10 @@ def to_datatree(plate: Plate, *, on_error: Literal["raise", "report"] = "raise")
             if isinstance(position, LamellaError):
                 raise position
             found[path] = position_dataset(position)
-        except LamellaError as fault:
+        except LamellaError as error:
             if on_error == "raise":
                 raise
-            found[path] = xr.Dataset(attrs={"error": str(fault)})
+            found[path] = xr.Dataset(attrs={"error": str(error)})
     return xr.DataTree.from_dict(found, name=plate.document.own_model.name or None)
 
 

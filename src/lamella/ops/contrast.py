@@ -1,4 +1,7 @@
-"""``compute_contrast``: one contrast window per channel over all fields, from a sample of a coarse level.
+"""Choose one contrast window per channel over all fields, from a sample of a coarse level.
+
+`compute_contrast` writes the windows to the fields, `choose_windows` only returns them. Channels of one name within an
+image are told apart by a number: their keys are ("DAPI", 0) and ("DAPI", 1).
 
 Layer: ops.
 """
@@ -95,9 +98,9 @@ def _stored(position: Position) -> dict[_Key, WindowDict]:
 
 def _write(position: Position, windows: Mapping[_Key, WindowDict]) -> None:
     names = position.channel_names
-    wanted = {index: windows[key] for index, key in enumerate(_keys(names)) if key in windows}
-    if wanted:
-        position.document.edit(lambda meta: edits.set_windows(named(meta, names), wanted))
+    chosen = {index: windows[key] for index, key in enumerate(_keys(names)) if key in windows}
+    if chosen:
+        position.document.edit(lambda meta: edits.set_windows(named(meta, names), chosen))
 
 
 def choose_windows(
@@ -109,13 +112,13 @@ def choose_windows(
     pixels = max(256, _PIXELS // share)
     samples: dict[_Key, list[Array]] = {}
 
-    def keep(found: dict[_Key, Array]) -> None:
-        for key, values in found.items():
+    def collect(sample: dict[_Key, Array]) -> None:
+        for key, values in sample.items():
             samples.setdefault(key, []).append(values)
         if count is not None:
             count.add()
 
-    run(_sample, (_Field(position, planes, pixels) for position in positions), workers, done=keep)
+    run(_sample, (_Field(position, planes, pixels) for position in positions), workers, done=collect)
     order = dict.fromkeys(key for position in positions for key in _keys(position.channel_names))
     return {key: _window(key, samples[key]) for key in order if key in samples}
 
@@ -124,9 +127,9 @@ def _window(key: _Key, parts: Sequence[Array]) -> WindowDict:
     limits = [type_limits(part.dtype) for part in parts]
     values = np.concatenate(parts)
     start, end = spread(values)
-    whole = [limit for limit in limits if limit is not None]
-    if len(whole) == len(parts):
-        possible = min(low for low, _ in whole), max(high for _, high in whole)
+    known_limits = [limit for limit in limits if limit is not None]
+    if len(known_limits) == len(parts):
+        possible = min(low for low, _ in known_limits), max(high for _, high in known_limits)
         if key[0].lower() == ALPHA:
             start, end = 0.0, possible[1]
     else:
@@ -136,7 +139,7 @@ def _window(key: _Key, parts: Sequence[Array]) -> WindowDict:
 
 
 def _keys(names: Sequence[str]) -> list[_Key]:
-    """Distinguish channels of one name by their order."""
+    """Return each name with the number of equal names before it."""
     return [(name, list(names[:index]).count(name)) for index, name in enumerate(names)]
 
 
@@ -147,15 +150,17 @@ def _sample(field: _Field) -> dict[_Key, Array]:
     array = position.data if stale_levels(position) else level_for(position, _SIDE)[1]
     check_dtype(array.dtype, str(position.node_path))
     axes = PlaneAxes.of(position.axes, array.ndim)
-    found: dict[_Key, Array] = {}
+    sample: dict[_Key, Array] = {}
     for channel, key in enumerate(_keys(position.channel_names)):
         if channel < (1 if axes.channel is None else array.shape[axes.channel]):
-            places = list(_places(axes, array.shape, channel))
-            every = -(-len(places) // field.planes)
-            planes = [read_plane(array, axes, cut, 4 * _SIDE, ids=True) for cut in places[::every]]
-            values = np.concatenate([plane.ravel() for plane in planes])
-            found[key] = values[:: max(1, -(-values.size // field.pixels))]
-    return found
+            planes_of_channel = list(_places(axes, array.shape, channel))
+            step = -(-len(planes_of_channel) // field.planes)
+            pixels = [
+                read_plane(array, axes, index, 4 * _SIDE, ids=True) for index in planes_of_channel[::step]
+            ]
+            values = np.concatenate([plane.ravel() for plane in pixels])
+            sample[key] = values[:: max(1, -(-values.size // field.pixels))]
+    return sample
 
 
 def is_rgb(position: Position) -> bool:

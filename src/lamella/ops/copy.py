@@ -1,4 +1,4 @@
-"""Writing pixels from any array-like into an array, block by block.
+"""Write pixels from any array-like into an array, block by block.
 
 Layer: ops.
 """
@@ -29,14 +29,7 @@ if TYPE_CHECKING:
 class Source:
     """Pixels that can be read by region: a numpy array, or a lazy array.
 
-    Attributes
-    ----------
-    data
-        The array-like.
-    in_memory
-        Whether all of it is in memory already.
-    kind
-        Data type to read, if it is not the array's own.
+    ``kind`` is the data type to read, if it is not the array's own.
     """
 
     data: Any
@@ -71,8 +64,6 @@ def as_source(data: Any) -> Source:
     Accepts a numpy array or memory map, a dask, xarray or zarr array, an `ImageArray`, a nested list, and any object
     with ``shape``, ``dtype`` and numpy-style indexing.
 
-    Examples
-    --------
     >>> as_source([[1, 2], [3, 4]]).shape
     (2, 2)
     """

@@ -1,9 +1,8 @@
-"""Running the units of an operation, with a bounded number at once, on threads or on any executor.
+"""Run the units of an operation, with a bounded number at once, on threads or on any executor.
 
-A large operation is split into units: small values that describe what to read and what to write (paths and regions,
-never pixels or open files), and whose outputs are whole files that no other unit writes. So a unit can be pickled, run
-on another machine with access to the same store, and run again if its worker dies. Every operation with ``executor=``
-uses :func:`run`.
+A unit is a small value that describes what to read and what to write (paths and regions, never pixels or open files).
+It writes whole files that no other unit writes, so a unit can be pickled, sent to another machine that reaches the same
+store, and repeated if its worker dies.
 
 Layer: ops.
 """
@@ -48,17 +47,8 @@ _MOST_SUBMITTED = 1024
 
 @dataclass(frozen=True)
 class Workers:
-    """The workers of an operation.
+    """The workers of an operation: how many (``jobs``), and on which executor; by default threads, one per processor.
 
-    Attributes
-    ----------
-    jobs
-        Number of workers; one per processor by default.
-    executor
-        Any ``concurrent.futures.Executor``; threads of this process by default.
-
-    Examples
-    --------
     >>> Workers(2).count
     2
     >>> Workers("2")
@@ -75,7 +65,6 @@ class Workers:
     executor: Executor | None = None
 
     def __post_init__(self) -> None:
-        """Raise for unusable workers, before anything is created."""
         if self.jobs is not None:
             _check_jobs(self.jobs)
         if self.executor is not None:
@@ -125,8 +114,8 @@ def _check_executor(executor: object) -> None:
     if type(executor) in (ThreadPoolExecutor, ProcessPoolExecutor):
         try:
             cast("Executor", executor).submit(int).cancel()
-        except RuntimeError as fault:
-            raise InvalidArgumentError(f"The executor takes no work: {fault}. Nothing was begun.") from fault
+        except RuntimeError as error:
+            raise InvalidArgumentError(f"The executor takes no work: {error}. Nothing was begun.") from error
 
 
 def run(
@@ -138,10 +127,10 @@ def run(
 ) -> None:
     """Call a function for each unit, with a bounded number at once; call ``done`` in this thread with each result.
 
-    ``work`` must be picklable for executors: a function of a module. Units are consumed as needed; one worker needs no
-    thread, and an executor gets twice as many units at once as there are workers, by default 1024, and is not shut
-    down. The first error of a unit is raised after the running units have ended; no further unit starts.
-    WorkerLostError means that the executor lost a process, or was closed and cancelled the units.
+    ``work`` must be picklable for executors: a function of a module. Units are consumed as needed. One worker runs in
+    this thread. An executor receives 1024 units at once, or twice ``jobs``, and is not shut down. The first error of a
+    unit is raised after the running units have ended, and no further unit starts. WorkerLostError means that the
+    executor lost a process, or was closed and cancelled the units.
     """
     executor = workers.executor
     if executor is None and workers.count == 1:
@@ -153,66 +142,62 @@ def run(
     if executor is None and done is None:
         _share(work, units, workers.count)
         return
-    most = _MOST_SUBMITTED if executor is not None and workers.jobs is None else 2 * workers.count
-    with nullcontext(executor) if executor is not None else ThreadPoolExecutor(most // 2, "lamella") as pool:
+    limit = _MOST_SUBMITTED if executor is not None and workers.jobs is None else 2 * workers.count
+    with nullcontext(executor) if executor is not None else ThreadPoolExecutor(limit // 2, "lamella") as pool:
         try:
-            _drive(pool, work, units, most, done)
-        except BrokenExecutor as fault:
+            _drive(pool, work, units, limit, done)
+        except BrokenExecutor as error:
             raise WorkerLostError(
-                f"The executor lost a worker: {fault} What was written is whole; run the same again, on a new "
+                f"The executor lost a worker: {error} What was written is whole; run the same again, on a new "
                 "executor, to complete it."
-            ) from fault
-        except CancelledError as fault:
+            ) from error
+        except CancelledError as error:
             raise WorkerLostError(
                 "The executor cancelled units that had not ended: it was closed, or lost its cluster. What was written "
                 "is whole; run the same again, on a new executor, to complete it."
-            ) from fault
-        except (pickle.PicklingError, AttributeError, TypeError) as fault:
+            ) from error
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
             # From Python 3.13 on a lambda is a "local object" that cannot be got; before, one that cannot be pickled.
-            if executor is not None and any(word in str(fault) for word in ("pickle", "local object")):
+            if executor is not None and any(word in str(error) for word in ("pickle", "local object")):
                 raise InvalidArgumentError(
-                    f"The executor cannot send work to its workers: {fault}"
-                ) from fault
+                    f"The executor cannot send work to its workers: {error}"
+                ) from error
             raise
 
 
 def _share(work: Callable[[U], object], units: Iterable[U], count: int) -> None:
-    """Run units on threads, one after the other on each, until all are done.
+    """Run units on a number of threads, each of which fetches its next unit itself."""
+    queue, lock, stopped = iter(units), threading.Lock(), threading.Event()
 
-    No results are passed on, so this thread sleeps: handing out each unit would need the interpreter's lock as often as
-    the threads do, and they would wait for it.
-    """
-    waiting, turn, ended = iter(units), threading.Lock(), threading.Event()
-
-    def work_on() -> None:
+    def run_units() -> None:
         try:
-            while not ended.is_set():
-                with turn:
-                    unit = next(waiting, _NONE_LEFT)
+            while not stopped.is_set():
+                with lock:
+                    unit = next(queue, _NONE_LEFT)
                 if unit is _NONE_LEFT:
                     return
                 work(cast("U", unit))
         except BaseException:
-            ended.set()
+            stopped.set()
             raise
 
     with ThreadPoolExecutor(count, "lamella") as pool:
-        futures = [pool.submit(work_on) for _ in range(count)]
+        futures = [pool.submit(run_units) for _ in range(count)]
         try:
             for future in as_completed(futures):
                 future.result()
         finally:
-            ended.set()
+            stopped.set()
 
 
 def _drive(
     pool: Executor,
     work: Callable[[U], R],
     units: Iterable[U],
-    most: int,
+    limit: int,
     done: Callable[[R], None] | None,
 ) -> None:
-    """Keep up to `most` units running until all are done."""
+    """Keep up to `limit` units running until all are done."""
     pending: set[Future[R]] = set()
     finished: SimpleQueue[Future[R]] = SimpleQueue()
 
@@ -228,7 +213,7 @@ def _drive(
             future = pool.submit(work, unit)
             pending.add(future)
             future.add_done_callback(finished.put)
-            if len(pending) >= most:
+            if len(pending) >= limit:
                 collect()
         while pending:
             collect()

@@ -1,7 +1,7 @@
-"""The members of a store according to its metadata, for stores that cannot be listed, as over http.
+"""List the members of a store by its metadata, for stores that cannot be listed, as over http.
 
 The metadata of a plate name its wells, those of wells their images, and those of images levels and labels; consolidated
-metadata name all nodes. Nodes that nothing names, such as a table of another program, are not found.
+metadata name all nodes. Nodes that no metadata name, such as a table of another program, are missing from the list.
 
 Layer: ops.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def listed(storage: Storage, path: str = "") -> Storage:
-    """Return a storage that lists its content: the same if it can, else a view by its metadata."""
+    """Return a storage that can list its content: the same one, or a view by its metadata."""
     if storage.can_list or not isinstance(storage, FlatStorage):
         return storage
     walk = _Walk(storage)
@@ -120,17 +120,21 @@ def _named(node: StoredNode) -> Iterator[str]:
     ome = node.ome
     for scales in _dicts(ome.get("multiscales")):
         yield from (
-            str(one.get("path")).strip("/") for one in _dicts(scales.get("datasets")) if one.get("path")
+            str(member.get("path")).strip("/")
+            for member in _dicts(scales.get("datasets"))
+            if member.get("path")
         )
     if "multiscales" in ome:
         yield "labels"
     if isinstance(ome.get("labels"), list):
         yield from (str(name).strip("/") for name in ome["labels"])
-    for holder, members in (("plate", "wells"), ("well", "images")):
-        found = ome.get(holder)
-        if isinstance(found, dict):
+    for kind, members in (("plate", "wells"), ("well", "images")):
+        entry = ome.get(kind)
+        if isinstance(entry, dict):
             yield from (
-                str(one.get("path")).strip("/") for one in _dicts(found.get(members)) if one.get("path")
+                str(member.get("path")).strip("/")
+                for member in _dicts(entry.get(members))
+                if member.get("path")
             )
     scene = ome.get("scene")
     for step in _dicts(scene.get("coordinateTransformations") if isinstance(scene, dict) else None):
@@ -142,17 +146,17 @@ def _named(node: StoredNode) -> Iterator[str]:
 
 def _copied(node: StoredNode) -> Iterator[str]:
     """Yield the paths in consolidated metadata: a hint, which may be stale."""
-    kept: Any = node.documents.get(V3.group, {}).get("consolidated_metadata")
-    if kept is None and V2.consolidated in node.data:
+    consolidated: Any = node.documents.get(V3.group, {}).get("consolidated_metadata")
+    if consolidated is None and V2.consolidated in node.data:
         try:
-            kept = json.loads(node.data[V2.consolidated])
+            consolidated = json.loads(node.data[V2.consolidated])
         except (ValueError, RecursionError):
             return
-    names = kept.get("metadata") if isinstance(kept, dict) else None
+    names = consolidated.get("metadata") if isinstance(consolidated, dict) else None
     for name in names if isinstance(names, dict) else ():
         head, _, file = str(name).rpartition("/")
         yield head if file in DOCUMENTS else str(name)
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

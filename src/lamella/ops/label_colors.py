@@ -1,7 +1,6 @@
-"""Colour tables of label images: one colour for each existing label.
+"""Extend the colour tables of label images when labels are written.
 
-Viewers show labels without a table in their own colours, and hide labels that a table leaves out. So a stored table
-must name every label: it is extended when labels are written.
+Viewers hide labels that a table leaves out, so a stored table must name every label.
 
 Layer: ops.
 """
@@ -38,32 +37,32 @@ class _TooManyError(Exception):
 
 
 def color_labels(image: LabelImage) -> None:
-    """Add a colour for every label in the image that has none; see :meth:`LabelImage.set_colors`."""
-    found: set[int] = set()
+    """Add a colour for each label of the image without one; see :meth:`LabelImage.set_colors`."""
+    labels: set[int] = set()
 
-    def look(region: Region) -> set[int]:
+    def find_labels(region: Region) -> set[int]:
         return labels_in(image.data[region])
 
     def collect(ids: set[int]) -> None:
-        found.update(ids)
-        if len(found) > MOST_COLORS:
+        labels.update(ids)
+        if len(labels) > MOST_COLORS:
             raise _TooManyError
 
     try:
-        run(look, regions(image.data.shape, image.data.write_unit), done=collect)
+        run(find_labels, regions(image.data.shape, image.data.write_unit), done=collect)
     except _TooManyError:
         _drop_table(image)
         return
-    _extend(image, found)
+    _extend(image, labels)
 
 
 def color_written(image: LabelImage, block: NDArray[Any]) -> None:
     """Extend the table of a label image, if it has one, by the labels that were just written."""
-    known = image.colors
-    if not known or block.dtype.kind not in "biu":
+    colors = image.colors
+    if not colors or block.dtype.kind not in "biu":
         return
-    new = labels_in(block) - known.keys()
-    if len(known) + len(new) > MOST_COLORS:
+    new = labels_in(block) - colors.keys()
+    if len(colors) + len(new) > MOST_COLORS:
         _drop_table(image)
     elif new:
         _extend(image, new)
@@ -83,7 +82,7 @@ def labels_in(block: NDArray[Any]) -> set[int]:
     if highest - lowest < min(_FEW_VALUES, 8 * block.size):
         seen = np.zeros(highest - lowest + 1, bool)
         seen[(block.ravel() - block.dtype.type(lowest)).view(_unsigned(block.dtype))] = True
-        return {lowest + place for place in np.flatnonzero(seen).tolist()}
+        return {lowest + offset for offset in np.flatnonzero(seen).tolist()}
     return set(np.unique(block).tolist())
 
 
@@ -95,8 +94,8 @@ def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
 def _extend(image: LabelImage, labels: Iterable[int]) -> None:
     def add(meta: ImageLabelMeta) -> ImageLabelMeta:
         entries = list(meta.colors or [])
-        known = {entry.label_value for entry in entries}
-        entries += [_entry(label) for label in sorted(labels) if label not in known]
+        colored = {entry.label_value for entry in entries}
+        entries += [_entry(label) for label in sorted(labels) if label not in colored]
         return meta.model_copy(update={"colors": entries or None})
 
     image._edit_image_label(add)

@@ -1,8 +1,7 @@
-"""The lower levels of a label image, with the number and shapes of its image's levels.
+"""Compute the lower levels of a label image, with the number and shapes of its image's levels.
 
-Most images shrink by whole factors, and labels are reduced with "mode". Others do not: bioformats2raw and OMERO cut odd
-sizes off (513 voxels become 256), and scanners write levels of any size. Then each voxel gets the label at its centre
-in the level before, so no new label appears.
+Where levels shrink by whole factors, labels are reduced with "mode". Elsewhere (bioformats2raw and OMERO shrink 513
+voxels to 256) each voxel gets the label at its centre in the level before, so no new label appears.
 
 Layer: ops.
 """
@@ -81,20 +80,22 @@ def make_levels(
 
 def whole_factors(shapes: Sequence[Shape], sizes: Sequence[Sequence[float]]) -> list[Shape] | None:
     """Return the factors from each level to the next; None if some are not whole."""
-    found = [
+    all_factors = [
         level_factors(fine, coarse, _ratios(small, large))
         for (fine, coarse), (small, large) in zip(pairwise(shapes), pairwise(sizes), strict=True)
     ]
-    whole = [factors for factors in found if factors is not None]
-    return whole if len(whole) == len(found) else None
+    whole = [factors for factors in all_factors if factors is not None]
+    return whole if len(whole) == len(all_factors) else None
 
 
 def take_centres(
     levels: Sequence[ImageArray], sizes: Sequence[Sequence[float]], jobs: int | None = None
 ) -> None:
     """Fill each level with the voxels at its voxels' centres in the level before."""
-    for (fine, coarse), (small, large) in zip(pairwise(levels), pairwise(sizes), strict=True):
-        _take_centres(fine, coarse, steps_between(fine.shape, coarse.shape, _ratios(small, large)), jobs)
+    for (fine, coarse), (fine_size, coarse_size) in zip(pairwise(levels), pairwise(sizes), strict=True):
+        _take_centres(
+            fine, coarse, steps_between(fine.shape, coarse.shape, _ratios(fine_size, coarse_size)), jobs
+        )
 
 
 def describe_centres(meta: ImagesMeta) -> ImagesMeta:
@@ -108,16 +109,14 @@ def describe_centres(meta: ImagesMeta) -> ImagesMeta:
 
 
 def _ratios(small: Sequence[float], large: Sequence[float]) -> list[float]:
-    return [b / a if a else 0.0 for a, b in zip(small, large, strict=True)]
+    return [coarse / fine if fine else 0.0 for fine, coarse in zip(small, large, strict=True)]
 
 
 def steps_between(fine: Sequence[int], coarse: Sequence[int], ratios: Sequence[float]) -> tuple[float, ...]:
     """Return the size of a coarser level's voxel in voxels of the finer one, per axis.
 
-    The metadata count if they fit the shapes, except for a last voxel that is missing or incomplete.
+    The ratio of the voxel sizes counts if it fits the shapes, except for a last voxel that is missing or incomplete.
 
-    Examples
-    --------
     >>> steps_between((513, 100), (256, 40), (2.0, 1.0))
     (2.0, 2.5)
     """
@@ -138,7 +137,6 @@ def check_levels(name: str, levels: Sequence[ImageArray]) -> None:
 
 
 def _take_centres(fine: ImageArray, coarse: ImageArray, steps: Sequence[float], jobs: int | None) -> None:
-    """Fill a level with the voxels at its voxels' centres in the level before."""
 
     def fill(region: Region) -> None:
         picks = [

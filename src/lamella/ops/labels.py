@@ -1,4 +1,4 @@
-"""Creating, renaming and deleting label images, with the list that names them.
+"""Create, rename and delete label images, together with the list of names in the labels group.
 
 Layer: ops.
 """
@@ -53,9 +53,9 @@ if TYPE_CHECKING:
 
 
 _COMPRESSOR = "zstd"
+"""Bitshuffle would break up the long runs of one id: files 2.5 times as large, and half the speed (docs/codecs.md)."""
+
 _PROPERTIES = "properties maps labels to rows, such as {1: {'area': 12.5}}, or is a list of rows"
-"""Without bitshuffle, which breaks up the long runs of one id: files would be 2.5 times as large, and writing would
-take twice as long (docs/codecs.md)."""
 
 
 def create_label(
@@ -65,10 +65,7 @@ def create_label(
     colors: Mapping[int, Sequence[int]] | None,
     properties: Mapping[int, Mapping[str, Any]] | Iterable[Mapping[str, Any]] | None,
 ) -> LabelImage:
-    """Create a label image; see :meth:`Labels.create`.
-
-    It is listed last, complete with its levels: a kill leaves an unlisted folder.
-    """
+    """Create a label image; see :meth:`Labels.create`. The name is listed last: a kill leaves an unlisted folder."""
     _check_label_name(name)
     position = Position(labels.node_path.parent)
     levels = [position.open_level(path) for path in position.dataset_paths]
@@ -76,33 +73,33 @@ def create_label(
         raise InvalidArgumentError(f"{position.node_path} holds no image yet that {name!r} could label.")
     check_levels(name, levels)
     source = _integers(as_source(data), name)
-    kept = _kept_axes(position, levels[0], source, name)
+    axes = _kept_axes(position, levels[0], source, name)
     meta = ImageLabelMeta(
         colors=color_entries(colors),
         properties=property_rows(properties),
         source={"image": "../../"},
     )
-    documents, place = labels.documents, labels.node_path.child(name)
-    attributes = _image_attributes(position, name, kept, meta)
+    documents, node_path = labels.documents, labels.node_path.child(name)
+    attributes = _image_attributes(position, name, axes, meta)
     arrays = {
-        place.child(path).path: _level_like(level, source, kept, position)
+        node_path.child(path).path: _level_like(level, source, axes, position)
         for path, level in zip(position.dataset_paths, levels, strict=True)
     }
     with documents.lock(position.path):  # if several create one name at the same time, one succeeds
-        if name in labels._listed() or documents.storage.exists(place.path):
+        if name in labels._listed() or documents.storage.exists(node_path.path):
             raise NodeExistsError(f"{position.node_path} has labels {name!r} already. Delete them first.")
         try:
             documents.put_arrays(arrays)
-            documents.put_group(place.path, attributes)
+            documents.put_group(node_path.path, attributes)
         except BaseException:
-            documents.storage.delete(place.path)
+            documents.storage.delete(node_path.path)
             raise
     try:
-        image = LabelImage(place)
+        image = LabelImage(node_path)
         write_array(ImageArray(image.data.node_path), source)  # colours of the caller stay unchanged
         fill_levels(image)
     except BaseException:
-        documents.storage.delete(place.path)
+        documents.storage.delete(node_path.path)
         raise
     with documents.lock(position.path):
         _edit_list(labels, lambda names: [*names, name])
@@ -125,7 +122,7 @@ def _integers(source: Source, name: str) -> Source:
 
 
 def _kept_axes(position: Position, finest: ImageArray, source: Source, name: str) -> tuple[int, ...]:
-    """Return the axes of the image that the labels have: all but the channel's, or space alone."""
+    """Return the axes of the image that the labels have: all but the channel, or only the axes of space."""
     axes = position.axes
     if len(axes) != finest.ndim:
         raise MetadataError(
@@ -134,19 +131,19 @@ def _kept_axes(position: Position, finest: ImageArray, source: Source, name: str
         )
     channel = channel_axis(axes)
     choices = [tuple(i for i in range(len(axes)) if i != channel), space_axes(axes)]
-    for kept in choices:
-        if source.shape == tuple(finest.shape[i] for i in kept):
-            return kept
-    shapes = " or ".join(str(tuple(finest.shape[i] for i in kept)) for kept in dict.fromkeys(choices))
+    for choice in choices:
+        if source.shape == tuple(finest.shape[i] for i in choice):
+            return choice
+    shapes = " or ".join(str(tuple(finest.shape[i] for i in choice)) for choice in dict.fromkeys(choices))
     raise InvalidArgumentError(
         f"The labels {name!r} of shape {source.shape} do not fit the image {position.node_path} of shape "
         f"{finest.shape}: they need the shape {shapes}."
     )
 
 
-def _level_like(level: ImageArray, source: Source, kept: tuple[int, ...], position: Position) -> ArrayMeta:
+def _level_like(level: ImageArray, source: Source, axes: tuple[int, ...], position: Position) -> ArrayMeta:
     def pick(lengths: Sequence[int]) -> Shape:
-        return tuple(lengths[i] for i in kept)
+        return tuple(lengths[i] for i in axes)
 
     return _label_array(
         pick(level.shape),
@@ -154,7 +151,7 @@ def _level_like(level: ImageArray, source: Source, kept: tuple[int, ...], positi
         position,
         pick(level.chunks),
         None if level.shards is None else pick(level.shards),
-        [position.axes[i].name for i in kept],
+        [position.axes[i].name for i in axes],
     )
 
 
@@ -181,16 +178,16 @@ def _label_array(
 
 
 def _image_attributes(
-    position: Position, name: str, kept: tuple[int, ...], label: ImageLabelMeta
+    position: Position, name: str, axes: tuple[int, ...], label: ImageLabelMeta
 ) -> JSONObject:
     version = position.store_handle.version
     image = position.metadata.multiscales[0]
-    meta = edits.new_images([_typed(image.axes[i]) for i in kept], [], name=name)
+    meta = edits.new_images([_typed(image.axes[i]) for i in axes], [], name=name)
     meta.omero = None
     for dataset in image.datasets:
-        meta = edits.add_dataset(meta, dataset.path, _picked(dataset.coordinate_transformations, kept))
+        meta = edits.add_dataset(meta, dataset.path, _picked(dataset.coordinate_transformations, axes))
     if image.coordinate_transformations:
-        meta = edits.set_transform(meta, "*", _picked(image.coordinate_transformations, kept))
+        meta = edits.set_transform(meta, "*", _picked(image.coordinate_transformations, axes))
     return version.dump(label, version.dump(meta, {}))
 
 
@@ -200,19 +197,19 @@ def _typed(axis: AxisMeta) -> AxisMeta:
     return axis if axis.type or kind is None else axis.model_copy(update={"type": kind})
 
 
-def _picked(transforms: Sequence[TransformationMeta], kept: tuple[int, ...]) -> list[TransformationMeta]:
+def _picked(transforms: Sequence[TransformationMeta], axes: tuple[int, ...]) -> list[TransformationMeta]:
     """Return transforms for some of the axes."""
     picked = []
     for transform in transforms:
         values = transform.scale if transform.type == "scale" else transform.translation
         if values is not None:
-            if len(values) <= max(kept, default=0):
+            if len(values) <= max(axes, default=0):
                 raise MetadataError(
                     f"Cannot make labels: a {transform.type} of the image has {len(values)} numbers, too few for its "
                     "axes. set_transform() gives it others."
                 )
             picked.append(
-                TransformationMeta(**{"type": transform.type, transform.type: [values[i] for i in kept]})
+                TransformationMeta(**{"type": transform.type, transform.type: [values[i] for i in axes]})
             )
     return picked
 
@@ -220,15 +217,15 @@ def _picked(transforms: Sequence[TransformationMeta], kept: tuple[int, ...]) -> 
 def match_levels(position: Position, workers: Workers = THREADS) -> None:
     """Create levels of each label image of a position, as many as its image has, computed with "mode" (LB-04).
 
-    Damaged label images stay unchanged, with a warning: the image itself is complete.
+    A damaged label image stays unchanged and causes a warning: the image itself is complete.
     """
     labels = position.labels
     for name in labels:
         try:
             _match_label(position, labels[name], workers)
-        except LamellaError as fault:
+        except LamellaError as error:
             warnings.warn(
-                f"The label image {name!r} of {position.node_path} was not given the levels of its image: {fault}",
+                f"The label image {name!r} of {position.node_path} did not get the levels of its image: {error}",
                 UserWarning,
                 stacklevel=5,
             )
@@ -289,8 +286,7 @@ def _ratios(position: Position, path: str) -> list[float]:
 def _edit_list(labels: Labels, change: Callable[[list[str]], list[str]]) -> None:
     """Change the list of names in the labels group (LB-01), under the lock of the position's members.
 
-    The group is created if it is missing, and existing unlisted label images are listed too. A list is never empty: it
-    is removed with its last name, and an otherwise empty group too.
+    The group is created if it is missing, and unlisted label images are added. An empty list is removed.
     """
     documents = labels.documents
     if documents.kind(labels.path) is None:
@@ -311,9 +307,9 @@ def _edit_list(labels: Labels, change: Callable[[list[str]], list[str]]) -> None
 def _delete_empty_group(labels: Labels) -> None:
     """Delete a labels group without content."""
     documents = labels.documents
-    found = documents.group(labels.path)
-    nothing = labels.store_handle.version_of(found).with_ome({}, {})
-    if found == nothing and not documents.children(labels.path):
+    attributes = documents.group(labels.path)
+    empty = labels.store_handle.version_of(attributes).with_ome({}, {})
+    if attributes == empty and not documents.children(labels.path):
         documents.delete(labels.path)
 
 
@@ -321,7 +317,7 @@ def delete_label(labels: Labels, name: str) -> None:
     """Delete a label image, or a node below one; see :meth:`Labels.__delitem__`."""
     first, _, rest = name.partition("/")
     path = labels.node_path.child(first).path
-    # The remainder of a killed creation or deletion is not listed, and in the way of a new image.
+    # A killed creation or deletion leaves an unlisted folder, which would block a new image of the name.
     if first not in labels._listed() and (rest or not labels.documents.storage.exists(path)):
         raise labels.missing_error(name)
     if rest:
@@ -329,17 +325,14 @@ def delete_label(labels: Labels, name: str) -> None:
         return
     labels.documents.storage.check_deletable(path)
     with labels.documents.lock(labels.node_path.parent.path):
-        _edit_list(labels, lambda names: [known for known in names if known != name])
+        _edit_list(labels, lambda names: [listed for listed in names if listed != name])
         if labels.documents.storage.exists(path):
             labels.documents.delete(path)
         _delete_empty_group(labels)
 
 
 def rename_label(labels: Labels, old: str, new: str) -> None:
-    """Rename a label image; see :meth:`Labels.rename`.
-
-    The same call finishes a killed rename.
-    """
+    """Rename a label image; see :meth:`Labels.rename`. The same call finishes a killed rename."""
     _check_label_name(new)
     with labels.documents.lock(labels.node_path.parent.path):
         _rename_alone(labels, old, new)
@@ -349,9 +342,14 @@ def _rename_alone(labels: Labels, old: str, new: str) -> None:
     """Rename a label image, under the lock of the position's members."""
     listed, documents = labels._listed(), labels.documents
     source, target = labels.node_path.child(old).path, labels.node_path.child(new).path
-    there = documents.storage.exists(target)
+    target_exists = documents.storage.exists(target)
     # A killed rename leaves a listed name that is missing, and an unlisted one that exists.
-    moved = old in listed and not documents.storage.exists(source) and there and new not in labels._named()
+    moved = (
+        old in listed
+        and not documents.storage.exists(source)
+        and target_exists
+        and new not in labels._named()
+    )
     if not moved:
         if old not in listed or not documents.storage.exists(source):
             raise NodeNotFoundError(
@@ -359,12 +357,12 @@ def _rename_alone(labels: Labels, old: str, new: str) -> None:
             )
         if old == new:
             return
-        if new in listed or there:
+        if new in listed or target_exists:
             raise NodeExistsError(
                 f"Cannot rename the labels {old!r} to {new!r}: {labels.node_path} has {new!r} already."
             )
         documents.move(source, target)
-    _edit_list(labels, lambda names: [new if known == old else known for known in names])
+    _edit_list(labels, lambda names: [new if listed_name == old else listed_name for listed_name in names])
     LabelImage(labels.node_path.child(new)).document.edit(functools.partial(_renamed, old=old, new=new))
 
 
@@ -444,10 +442,10 @@ def _plain(value: Any) -> Any:
         value = value.tolist()
     try:
         json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as fault:
+    except (TypeError, ValueError) as error:
         raise InvalidArgumentError(
-            f"A property of a label has to fit into JSON; got {value!r}: {fault}"
-        ) from fault
+            f"A property of a label has to fit into JSON; got {value!r}: {error}"
+        ) from error
     return value
 
 

@@ -1,4 +1,4 @@
-"""Progress of an operation: the function of the caller, or a bar on the terminal.
+"""Report the progress of an operation: to the caller's function, or to a bar on the terminal.
 
 Layer: ops.
 """
@@ -19,19 +19,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Progress: TypeAlias = "Callable[[float, int, str], object]"
-"""Called with what is done, the total (0 where it is not known yet) and what is counted; by one thread at a time."""
+"""Called with (done, total, noun), such as (3, 10, "images"); total is 0 while unknown. One thread calls at a time."""
 
 
 def check_progress(progress: object) -> None:
-    """Raise for a progress that is neither a function nor a bool.
-
-    Examples
-    --------
-    >>> check_progress(5)
-    Traceback (most recent call last):
-    ...
-    lamella.errors.WrongTypeError: progress is True for a bar, or a function of (done, total, what), not 5.
-    """
+    """Raise WrongTypeError for a progress that is neither a function nor a bool."""
     if progress is not None and not isinstance(progress, bool) and not callable(progress):
         raise WrongTypeError(
             f"progress is True for a bar, or a function of (done, total, what), not {progress!r}."
@@ -39,7 +31,7 @@ def check_progress(progress: object) -> None:
 
 
 class Count:
-    """Adds up what is done, and reports it."""
+    """Count finished work, and report it to a progress function."""
 
     def __init__(self, progress: Progress | None, what: str, total: int = 0) -> None:
         self._progress = progress
@@ -53,7 +45,7 @@ class Count:
         self._total += amount
 
     def add(self, amount: float = 1, what: str | None = None) -> None:
-        """Count what was done, on any thread; `what` where something else is done meanwhile."""
+        """Add to the amount that is done, on any thread; `what` replaces the noun of this report."""
         if self._progress is not None:
             with self._lock:
                 self._done += amount
@@ -68,13 +60,13 @@ class Count:
 
 
 def is_terminal() -> bool:
-    """Whether the error stream is a terminal; variables such as FORCE_COLOR make none of a file."""
+    """Return whether the error stream is a terminal; variables such as FORCE_COLOR do not make a file one."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
 @contextmanager
 def reporting(progress: Progress | bool | None, first: str) -> Iterator[Progress | None]:
-    """Return the function to call with the progress of an operation, None where nobody asked for it."""
+    """Return the function to call with the progress of an operation; None without one."""
     if progress is not True:
         yield progress or None
         return

@@ -1,4 +1,4 @@
-"""How an array is cut into regions to work on: aligned to shards, of bounded size.
+"""Cut arrays into regions: aligned to shards, of bounded size. A region is one slice with start and stop per axis.
 
 Layer: ops.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 Region: TypeAlias = tuple[slice, ...]
-"""A box of an array: one slice with start and stop per axis."""
+"""One slice with start and stop per axis."""
 
 PIECE_BYTES = 4 * 2**20
 """Raw size that a worker reads at a time.
@@ -26,9 +26,9 @@ the pyramid, 8 MiB 430 MB and 3.2 s, 32 MiB 530 MB and 4.1 s.
 
 
 def regions(shape: Sequence[int], unit: Sequence[int]) -> Iterator[Region]:
-    """Cut an array into boxes on the grid of ``unit``, the last along each axis as long as what is left.
+    """Cut an array into regions on the grid of ``unit``; the last region along each axis may be shorter.
 
-    >>> [tuple((s.start, s.stop) for s in box) for box in regions((3, 4), (2, 4))]
+    >>> [tuple((s.start, s.stop) for s in region) for region in regions((3, 4), (2, 4))]
     [((0, 2), (0, 4)), ((2, 3), (0, 4))]
     """
     steps = [range(0, length, step) for length, step in zip(shape, unit, strict=True)]
@@ -40,7 +40,7 @@ def regions(shape: Sequence[int], unit: Sequence[int]) -> Iterator[Region]:
 
 
 def _corners(steps: Sequence[range]) -> Iterator[tuple[int, ...]]:
-    """Combine ranges as itertools.product does, but without a list of each: an array may have 2**60 places."""
+    """Combine ranges as itertools.product does, without lists: an array may have 2**60 chunks."""
     if not steps:
         yield ()
         return
@@ -49,33 +49,32 @@ def _corners(steps: Sequence[range]) -> Iterator[tuple[int, ...]]:
             yield first, *rest
 
 
-def nested(region: Region, boxes: Sequence[Sequence[int]]) -> Iterator[Region]:
-    """Cut a region along grids within grids: all of one outer box before the next.
+def nested(region: Region, units: Sequence[Sequence[int]]) -> Iterator[Region]:
+    """Cut a region along grids within grids: all regions in a cell of the outer grid before those of the next cell.
 
-    Examples
-    --------
-    >>> [tuple((s.start, s.stop) for s in box) for box in nested((slice(1, 8),), [(4,), (2,)])]
+    >>> [tuple((s.start, s.stop) for s in part) for part in nested((slice(1, 8),), [(4,), (2,)])]
     [((1, 2),), ((2, 4),), ((4, 6),), ((6, 8),)]
     """
-    if not boxes:
+    if not units:
         yield region
         return
     cells = [
-        range(one.start // step, -(-one.stop // step)) for one, step in zip(region, boxes[0], strict=True)
+        range(along.start // step, -(-along.stop // step))
+        for along, step in zip(region, units[0], strict=True)
     ]
-    if all(len(cell) == 1 for cell in cells):  # most often: many small pieces come to each file
-        yield from nested(region, boxes[1:])
+    if all(len(cell) == 1 for cell in cells):  # the usual case: a region within one file
+        yield from nested(region, units[1:])
         return
     for cell in product(*cells):
         part = tuple(
-            slice(max(one.start, k * step), min(one.stop, (k + 1) * step))
-            for one, k, step in zip(region, cell, boxes[0], strict=True)
+            slice(max(along.start, index * step), min(along.stop, (index + 1) * step))
+            for along, index, step in zip(region, cell, units[0], strict=True)
         )
-        yield from nested(part, boxes[1:])
+        yield from nested(part, units[1:])
 
 
 def shrink(region: Region, factors: Sequence[int]) -> Region:
-    """Return the box of a coarser array that depends on a box of the finer one.
+    """Return the region of a coarser array that depends on a region of the finer one.
 
     >>> shrink((slice(3, 5),), (2,))
     (slice(1, 3, None),)
@@ -84,7 +83,7 @@ def shrink(region: Region, factors: Sequence[int]) -> Region:
 
 
 def whole_region(shape: Sequence[int]) -> Region:
-    """Return the box of all of an array.
+    """Return the region of a whole array.
 
     >>> whole_region((2, 3))
     (slice(0, 2, None), slice(0, 3, None))
@@ -93,16 +92,12 @@ def whole_region(shape: Sequence[int]) -> Region:
 
 
 def region_shape(region: Region) -> Shape:
-    """Return the shape of a box.
-
-    >>> region_shape((slice(2, 5), slice(0, 4)))
-    (3, 4)
-    """
+    """Return the shape of a region."""
     return tuple(s.stop - s.start for s in region)
 
 
 def enlarge(region: Region, factors: Sequence[int], shape: Sequence[int]) -> Region:
-    """Return the box of a finer array, within its shape, that a box of the coarser one is made of.
+    """Return the region of a finer array, within its shape, that a region of the coarser one is computed from.
 
     >>> enlarge((slice(1, 3),), (2,), (5,))
     (slice(2, 5, None),)
@@ -113,10 +108,8 @@ def enlarge(region: Region, factors: Sequence[int], shape: Sequence[int]) -> Reg
 
 
 def piece_shape(whole: Sequence[int], grain: Sequence[int], itemsize: int, most: int = PIECE_BYTES) -> Shape:
-    """Return the shape of pieces of at most ``most`` bytes, cut along the first axes first.
+    """Return the shape of regions of at most ``most`` bytes, cut along the first axes first, but not below ``grain``.
 
-    Examples
-    --------
     >>> piece_shape((64, 1024, 1024), (8, 256, 256), 2, 2**24)
     (8, 1024, 1024)
     >>> piece_shape((1, 100, 100), (1, 100, 100), 2, 10)

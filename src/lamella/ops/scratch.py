@@ -1,8 +1,7 @@
-"""Memory that a worker uses again and again for the pixels of its units.
+"""Memory that a worker reuses for the pixels of its units.
 
-New memory for each unit costs as much as decoding it, since the system clears every page; and what threads that come
-and go give back stays with the allocator: 620 MB were seen for a verification of 5 GB in shards of 16 MiB, 80 MB with
-what is here.
+New memory for each unit costs as much as decoding it, since the system clears every page. The allocator also keeps what
+ended threads free: verifying 5 GB in shards of 16 MiB took 620 MB with new memory, and takes 80 MB with this.
 
 Layer: ops.
 """
@@ -19,24 +18,22 @@ if TYPE_CHECKING:
     from lamella.types import Array, Shape
 
 MOST_BYTES = 64 << 20
-"""What a thread keeps; blocks above it get memory of their own."""
+"""Maximum size of the memory of a thread; a larger block gets new memory."""
 
-_kept = local()
+_of_thread = local()
 
 
 def scratch(shape: Shape, dtype: np.dtype[np.generic]) -> Array:
-    """Return memory of this thread for one block, with any values; what was got before is overwritten.
+    """Return memory of this thread for one block, with any values; the next call may return the same memory.
 
-    Examples
-    --------
     >>> scratch((2, 3), np.dtype("uint16")).shape
     (2, 3)
     """
     size = prod(shape) * dtype.itemsize
     if size > MOST_BYTES:
         return np.empty(shape, dtype)
-    memory: Array | None = getattr(_kept, "memory", None)
+    memory: Array | None = getattr(_of_thread, "memory", None)
     if memory is None or memory.size < size:
-        _kept.memory = None  # not both at a time
-        memory = _kept.memory = np.empty(size, np.uint8)
+        _of_thread.memory = None  # not both at a time
+        memory = _of_thread.memory = np.empty(size, np.uint8)
     return memory[:size].view(dtype).reshape(shape)

@@ -1,9 +1,9 @@
-"""Which stored arrays a lazy source reads from, asked before one of them is written over.
+"""Find the stored arrays that a lazy source reads from, before one of them is overwritten.
 
-A dask array, or a labelled one, is a list of what to read later: written into an array that it reads from, it would
-meet its own results, or the zeros of an array that was made anew.
+A dask or xarray array is a list of reads for later. Written into an array that it reads from, it would read its own
+results, or the zeros of a new array.
 
-Layer: ops. Knows dask, xarray and zarr-python by what their objects look like, and imports none of them.
+Layer: ops. Recognises objects of dask, xarray and zarr-python by their attributes, and imports none of them.
 """
 
 from __future__ import annotations
@@ -17,25 +17,23 @@ if TYPE_CHECKING:
     from lamella.nodes.store_handle import NodePath
 
 _DEEPEST = 8
-"""Wrappers around a stored array, and nested tuples of a task: no real ones are deeper."""
+"""Maximum depth of wrappers around a stored array, and of nested tuples of a task."""
 
 
-def reads_from(data: Any, place: NodePath) -> bool:
-    """Return whether a source reads, or will read, the array at a node path.
+def reads_from(data: Any, node_path: NodePath) -> bool:
+    """Return whether a source reads, now or later, the array at a node path.
 
-    Examples
-    --------
     >>> from lamella.ops.sources import reads_from
     >>> lazy = position["0"].dask_array() + 1
     >>> reads_from(lazy, position["0"].node_path), reads_from(np.ones(3), position["0"].node_path)
     (True, False)
     """
-    wanted = _address(place.store_handle.name, place.path)
-    return any(found == wanted for found in _addresses(data, 0))
+    target = _address(node_path.store_handle.name, node_path.path)
+    return any(address == target for address in _addresses(data, 0))
 
 
 def _addresses(data: Any, depth: int) -> Iterator[str]:
-    """Yield where the stored arrays are that an object reads from."""
+    """Yield the addresses of the stored arrays that an object reads from."""
     if depth > _DEEPEST or data is None or isinstance(data, str | bytes | int | float):
         return
     stored = getattr(data, "stored", None) or getattr(data, "_stored", None) or data
@@ -44,9 +42,9 @@ def _addresses(data: Any, depth: int) -> Iterator[str]:
         yield _address(documents.storage.name, stored.path)
         return
     graph = getattr(data, "__dask_graph__", None)
-    found = graph() if callable(graph) else None
-    if found is not None:
-        for layer in _layers(found):
+    tasks = graph() if callable(graph) else None
+    if tasks is not None:
+        for layer in _layers(tasks):
             yield from _addresses_in_layer(layer, depth + 1)
         return
     store = getattr(data, "store_path", None)  # an array of zarr-python
@@ -59,7 +57,7 @@ def _addresses(data: Any, depth: int) -> Iterator[str]:
         for member in data:
             yield from _addresses(member, depth + 1)
         return
-    # What xarray puts around an array that is read later; never its `data`, which would read it now.
+    # xarray wraps an array that is read later; its `data` would read it now.
     for name in ("variable", "_data", "array", "args"):
         inner = vars(data).get(name) if hasattr(data, "__dict__") else getattr(data, name, None)
         inner = getattr(data, name, None) if inner is None and name in ("variable", "args") else inner
@@ -74,17 +72,17 @@ def _layers(graph: Any) -> Iterator[Any]:
 
 def _addresses_in_layer(layer: Any, depth: int) -> Iterator[str]:
     """Visit the inputs of a layer, before it is expanded into its tasks if possible."""
-    made_from = [getattr(layer, name, None) for name in ("indices", "io_deps", "task", "dsk")]
-    if any(part is not None for part in made_from):
-        for part in made_from:
-            yield from _addresses(part, depth)
+    inputs = [getattr(layer, name, None) for name in ("indices", "io_deps", "task", "dsk")]
+    if any(value is not None for value in inputs):
+        for value in inputs:
+            yield from _addresses(value, depth)
         return
     for task in dict(layer).values():
         yield from _addresses(task, depth)
 
 
 def _address(store: str, path: str) -> str:
-    """Return where an array is, the same through whichever group of a local store it was opened."""
+    """Return the address of an array: the same through whichever group of a local store it was opened."""
     root = store.removeprefix("file://")
     if os.path.isabs(root):
         return os.path.realpath(os.path.join(root, path))

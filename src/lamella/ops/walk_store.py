@@ -222,9 +222,9 @@ class StoreReader:
                 files = tuple(
                     file for file in files if file in node.names or join(path, file) in self._changes
                 )
-        except (LamellaError, OSError) as fault:
-            found, is_link = f"the folder cannot be listed: {fault}", isinstance(fault, InvalidNameError)
-            node.faults.append(Fault("LM-01", V2.attributes, found, is_link, _is_unread(fault)))
+        except (LamellaError, OSError) as error:
+            found, is_link = f"the folder cannot be listed: {error}", isinstance(error, InvalidNameError)
+            node.faults.append(Fault("LM-01", V2.attributes, found, is_link, _is_unread(error)))
             return node
         for file in files:
             self._read(node, file)
@@ -304,9 +304,9 @@ class StoreReader:
             return
         try:
             data = self._changes[key] if key in self._changes else self.storage.read(key)
-        except (LamellaError, OSError) as fault:
-            is_link = isinstance(fault, InvalidNameError)
-            node.faults.append(Fault("LM-01", file, one_line(fault), is_link, _is_unread(fault)))
+        except (LamellaError, OSError) as error:
+            is_link = isinstance(error, InvalidNameError)
+            node.faults.append(Fault("LM-01", file, one_line(error), is_link, _is_unread(error)))
             return
         if data is None:
             return
@@ -377,8 +377,8 @@ def _describe(node: ArrayNode) -> None:
             meta = format_v3.parse_array(document, node.path)
         else:
             meta = format_v2.parse_array(document, {}, node.path)
-    except LamellaError as fault:
-        node.problem = one_line(fault)
+    except LamellaError as error:
+        node.problem = one_line(error)
         node.facts = _plain_facts(document, node.zarr_format or 2)
         return
     node.meta = meta

@@ -1,4 +1,4 @@
-"""What of a store is there and whole: status, verification, checksums. Nothing is changed.
+"""Check whether the data of a store exist and are undamaged: status, verification, checksums. Nothing is changed.
 
 Layer: ops.
 """

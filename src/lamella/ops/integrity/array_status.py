@@ -1,6 +1,7 @@
-"""The state of one array, by time and channel: counts of the stored chunks only.
+"""The state of one array by time and channel, from counts of the stored chunks.
 
-An array of 2^60 chunks with three of them stored needs three counts.
+A slot is the chunks of one time chunk and one channel chunk: with chunks of one frame and one channel, slot (3, 0) is
+frame 3 of channel 0. Only slots with stored chunks have counts, so an array of 2^60 chunks costs nothing.
 
 Layer: ops.
 """
@@ -34,16 +35,9 @@ _MOST_FAULTS = 1000
 
 @dataclass(frozen=True)
 class Fault:
-    """A file or node that is damaged.
+    """A file or node that is damaged, or with ``unread`` one that a service or the system refused to read.
 
-    Attributes
-    ----------
-    key
-        Of the file or node, below the root of the check.
-    found
-        The problem.
-    unread
-        Whether it could not be read at all, because a service or the system refused: then its state is unknown.
+    ``key`` is its path below the root of the check, ``found`` the problem.
     """
 
     key: str
@@ -58,21 +52,19 @@ class ArrayStatus:
     Attributes
     ----------
     path
-        Of the array in the store.
+        Path of the array in the store.
     shape, chunks
-        Of the array, in the order of its axes.
+        Shape of the array and of its chunks, in the order of its axes.
     time, channel
         Indices of these axes; None if the image has none.
-    files
-        Number of stored files.
-    bytes
-        Their size.
+    files, bytes
+        Number and total size of the stored files.
     faults
-        Files that are damaged, the first thousand.
+        Damaged files, at most a thousand.
     problem
         Why the state of the array is unknown; empty if it is known.
     unread
-        Whether the reason is that a service or the system refused to read it.
+        Whether a service or the system refused to read the array.
     stream
         The record of a stream about written and skipped frames; None if no stream wrote the array.
     unfinished
@@ -148,9 +140,7 @@ class ArrayStatus:
         return _state(self._present[slot], self._damaged[slot], self._per_slot)
 
     def runs(self) -> Iterator[tuple[range, range, State]]:
-        """Yield ranges of times and channels with equal state, in order of channel and time.
-
-        Together they cover all times and channels. Their number is that of the changes, not of the frames.
+        """Yield ranges of times and channels with equal state, which together cover the array, by channel and time.
 
         Examples
         --------
@@ -201,34 +191,34 @@ class ArrayStatus:
         return (1, 1) if axis is None else (self.shape[axis], self.chunks[axis])
 
     def _slot(self, time: int, channel: int) -> tuple[int, int]:
-        found = []
+        indices = []
         for name, number, axis in (("time", time, self.time), ("channel", channel, self.channel)):
             length, chunk = self._length(axis)
             if not 0 <= number < length:
                 raise IndexError(f"{self.path!r} has no {name} {number}: there are {length}")
-            found.append(number // chunk)
-        return found[0], found[1]
+            indices.append(number // chunk)
+        return indices[0], indices[1]
 
     def _channel_runs(self) -> Iterator[tuple[tuple[int, int], list[tuple[State, int, int]]]]:
         length, chunk = self._length(self.channel)
-        known = sorted({channel for _, channel in self._present})
-        cuts = sorted({0, -(-length // chunk)} | {n for c in known for n in (c, c + 1)})
+        stored = sorted({channel for _, channel in self._present})
+        cuts = sorted({0, -(-length // chunk)} | {n for c in stored for n in (c, c + 1)})
         rows = [(first, last, self._time_runs(first)) for first, last in pairwise(cuts)]
         for times, group in groupby(rows, key=lambda row: row[2]):
-            alike = list(group)
-            yield (alike[0][0] * chunk, min(alike[-1][1] * chunk, length)), times
+            equal = list(group)
+            yield (equal[0][0] * chunk, min(equal[-1][1] * chunk, length)), times
 
     def _time_runs(self, channel: int) -> list[tuple[State, int, int]]:
         length, chunk = self._length(self.time)
-        known = sorted(time for time, of in self._present if of == channel)
-        cuts = sorted({0, -(-length // chunk)} | {n for t in known for n in (t, t + 1)})
-        found: list[tuple[State, int, int]] = []
+        stored = sorted(time for time, channel_of in self._present if channel_of == channel)
+        cuts = sorted({0, -(-length // chunk)} | {n for t in stored for n in (t, t + 1)})
+        runs: list[tuple[State, int, int]] = []
         for first, last in pairwise(cuts):
             slot = first, channel
             state = _state(self._present[slot], self._damaged[slot], self._per_slot)
-            start = found.pop()[1] if found and found[-1][0] == state else first * chunk
-            found.append((state, start, min(last * chunk, length)))
-        return found
+            start = runs.pop()[1] if runs and runs[-1][0] == state else first * chunk
+            runs.append((state, start, min(last * chunk, length)))
+        return runs
 
     def _add(self, file: StoredFile) -> None:
         """Count the chunks of a file by time and channel."""
@@ -242,12 +232,12 @@ class ArrayStatus:
         others = tuple(axis for axis in range(len(self.shape)) if axis not in (self.time, self.channel))
         for counter, chunks in ((self._present, file.present), (self._damaged, file.damaged)):
             counts = chunks[inside].sum(axis=others, keepdims=True)
-            for where in zip(*np.nonzero(counts), strict=True):
+            for index in zip(*np.nonzero(counts), strict=True):
                 time, channel = (
-                    0 if axis is None else first[axis] + int(where[axis])
+                    0 if axis is None else first[axis] + int(index[axis])
                     for axis in (self.time, self.channel)
                 )
-                counter[time, channel] += int(counts[where])
+                counter[time, channel] += int(counts[index])
 
 
 def _state(stored: int, damaged: int, expected: int) -> State:

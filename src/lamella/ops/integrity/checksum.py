@@ -1,8 +1,7 @@
-"""Checksums of the files of a store: a manifest that ``sha256sum --check`` reads, the same on every machine.
+"""Compute checksums of the files of a store: a manifest that ``sha256sum --check`` reads, the same on every machine.
 
 Each line has the SHA-256 of a file in hexadecimal, two spaces, and its key, sorted by key. A key with a line break or a
-backslash is escaped as GNU coreutils do: the line begins with a backslash. Temporary and lock files are left out. An
-interrupted call is resumed from a journal beside the manifest (:mod:`lamella.ops.jobs.journal`).
+backslash is escaped as GNU coreutils do: the line begins with a backslash. Temporary and lock files are left out.
 
 Layer: ops.
 """
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, StrPath
 
 _PART = 8 << 20
-"""Count of a file that are read at a time."""
+"""Number of bytes of a file that are read at a time."""
 
 _LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
 
@@ -57,16 +56,16 @@ SUMS = "sums"
 
 
 class Found(NamedTuple):
-    """The result of an earlier call for an unchanged file: its size in bytes, and a digest."""
+    """The journal's result for an unchanged file: its size in bytes, and a digest."""
 
     size: int
     found: str
 
 
 def open_journal(record: StrPath, work: str, storage: Storage, below: str) -> Journal[LocalFile]:
-    """Open the journal of reading a store, in a file outside of it.
+    """Open the journal of an operation that reads a store, in a file outside of the store.
 
-    Raises InvalidArgumentError for the journal of another job or store, or a path inside a store.
+    Raise InvalidArgumentError for the journal of another job or store, or a path inside a store.
     """
     path = local_path(record, "the record")
     refuse_in_store(path, storage)
@@ -76,7 +75,7 @@ def open_journal(record: StrPath, work: str, storage: Storage, below: str) -> Jo
 
 
 def found_before(journal: Journal[LocalFile], storage: Storage, key: str) -> Found | None:
-    """Return the journal's result for a file, if its fingerprint is still the same."""
+    """Return the journal's result for a file, if the file still has the same fingerprint."""
     line = journal.get(key)
     if line is None or len(line) != 3 or line[0] is None or line[0] != evidence(storage, key):
         return None
@@ -85,7 +84,7 @@ def found_before(journal: Journal[LocalFile], storage: Storage, key: str) -> Fou
 
 
 class _File(NamedTuple):
-    """A file to read: its storage, the path above its key, and whether its result goes into the journal."""
+    """A file to read, and whether its result is added to the journal."""
 
     storage: Storage
     path: str
@@ -169,11 +168,9 @@ def checksum(
     executor : concurrent.futures.Executor, optional
         Reads the files instead of threads of this process.
     progress : bool or callable, optional
-        True shows a bar on the terminal. A function is called with the bytes done, 0 (the total is not known before
-        the end), and "bytes".
+        True shows a bar on the terminal. A function is called with the bytes done, 0 (unknown total), and "bytes".
     follow_links : bool
-        Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
-        node that was opened follows them or not.
+        Follow symbolic links that lead out of the store, for plates of linked images. Ignored for an open node.
     storage_options : mapping, optional
         Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
@@ -214,58 +211,58 @@ def checksum(
         manifest = local_path(output, "the manifest")
         refuse_in_store(manifest, storage)
         with open_journal(f"{manifest}.record", SUMS, storage, path) as journal:
-            found = _all_sums(storage, path, workers, done, journal)
-            write_manifest(found, manifest)
+            digests = _all_sums(storage, path, workers, done, journal)
+            write_manifest(digests, manifest)
             journal.remove()
-    return ChecksumReport(name, found)
+    return ChecksumReport(name, digests)
 
 
 def _all_sums(
     storage: Storage, path: str, workers: Workers, done: Count, journal: Journal[LocalFile] | None = None
 ) -> dict[str, str]:
     """Return the digest of every file, sorted by key."""
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
 
-    def take(one: _Sum) -> None:
-        found[one.key] = one.digest
-        done.add(one.size)
+    def collect(result: _Sum) -> None:
+        digests[result.key] = result.digest
+        done.add(result.size)
 
-    _sums(storage, path, _files(storage, path), take, workers, journal)
-    return dict(sorted(found.items()))
+    _sums(storage, path, _files(storage, path), collect, workers, journal)
+    return dict(sorted(digests.items()))
 
 
 def _sums(
     storage: Storage,
     path: str,
     keys: Iterable[str],
-    take: Callable[[_Sum], object],
+    collect: Callable[[_Sum], object],
     workers: Workers,
     journal: Journal[LocalFile] | None = None,
-    wanted: Mapping[str, str] | None = None,
+    expected: Mapping[str, str] | None = None,
 ) -> int:
-    """Read files, except those that the journal has; return the number of files that were skipped.
+    """Compute digests, except of files in the journal; return the number of files that were skipped.
 
-    With ``wanted``, a file is skipped only if the journal has the wanted digest.
+    With ``expected``, a file is skipped only if the journal has its expected digest.
     """
     count = 0
 
-    def unknown() -> Iterator[_File]:
+    def files_to_read() -> Iterator[_File]:
         nonlocal count
         for key in keys:
-            known = None if journal is None else found_before(journal, storage, join(path, key))
-            if known is not None and (wanted is None or wanted[key] == known.found):
+            recorded = None if journal is None else found_before(journal, storage, join(path, key))
+            if recorded is not None and (expected is None or expected[key] == recorded.found):
                 count += 1
-                take(_Sum(key, known.size, known.found))
+                collect(_Sum(key, recorded.size, recorded.found))
             else:
                 yield _File(storage, path, key, journal is not None)
 
-    def done(one: _Sum) -> None:
-        take(one)
-        if journal is not None and not one.fault and one.evidence is not None:
-            journal.add(join(path, one.key), one.evidence, [one.size, one.digest], one.size)
+    def done(result: _Sum) -> None:
+        collect(result)
+        if journal is not None and not result.fault and result.evidence is not None:
+            journal.add(join(path, result.key), result.evidence, [result.size, result.digest], result.size)
 
-    work = _sum if wanted is None else _look
-    run(work, unknown(), workers, done=done)
+    work = _sum if expected is None else _look
+    run(work, files_to_read(), workers, done=done)
     return count
 
 
@@ -293,7 +290,7 @@ def read_manifest(path: StrPath) -> dict[str, str]:
         text = Path(local_path(path, "the manifest")).read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
         raise InvalidArgumentError(f"the manifest {path} cannot be read: {error}") from error
-    found = {}
+    digests = {}
     for number, line in enumerate(text.split("\n"), 1):
         match = _LINE.fullmatch(line)
         if match is None:
@@ -306,57 +303,48 @@ def read_manifest(path: StrPath) -> dict[str, str]:
         escaped, digest, key = match.groups()
         if escaped:
             key = re.sub(r"\\(.)", lambda m: {"n": "\n", "r": "\r"}.get(m[1], m[1]), key)
-        found[key.removeprefix("./")] = digest
-    return found
+        digests[key.removeprefix("./")] = digest
+    return digests
 
 
 def compare(
     storage: Storage,
     path: str,
-    wanted: Mapping[str, str],
+    expected: Mapping[str, str],
     workers: Workers,
     progress: Count | None = None,
     journal: Journal[LocalFile] | None = None,
 ) -> Comparison:
-    """Compare the files of a store with a manifest; skip those in the journal."""
+    """Compare the files of a store with the digests of a manifest; skip files in the journal."""
     present = set(_files(storage, path))
     # The array may have been resized after the manifest.
-    present |= {key for key in wanted.keys() - present if storage.size(join(path, key)) is not None}
-    faults = [Fault(key, "is missing") for key in wanted if key not in present]
+    present |= {key for key in expected.keys() - present if storage.size(join(path, key)) is not None}
+    faults = [Fault(key, "is missing") for key in expected if key not in present]
     sizes = [0]
 
-    def take(one: _Sum) -> None:
-        sizes.append(one.size)
-        if one.fault:
-            faults.append(Fault(one.key, one.fault, one.unread))
-        elif one.digest != wanted[one.key]:
-            faults.append(Fault(one.key, "is not what it was: its checksum differs from the manifest"))
+    def collect(result: _Sum) -> None:
+        sizes.append(result.size)
+        if result.fault:
+            faults.append(Fault(result.key, result.fault, result.unread))
+        elif result.digest != expected[result.key]:
+            faults.append(Fault(result.key, "is not what it was: its checksum differs from the manifest"))
         if progress is not None:
-            progress.add(one.size)
+            progress.add(result.size)
 
-    known = _sums(storage, path, sorted(present & wanted.keys()), take, workers, journal, wanted)
+    skipped = _sums(storage, path, sorted(present & expected.keys()), collect, workers, journal, expected)
     return Comparison(
         len(sizes) - 1,
         sum(sizes),
         tuple(sorted(faults, key=lambda fault: fault.key)),
-        tuple(sorted(present - wanted.keys())),
-        known,
+        tuple(sorted(present - expected.keys())),
+        skipped,
     )
 
 
 class Comparison(NamedTuple):
     """The result of comparing files with a manifest.
 
-    Attributes
-    ----------
-    files, nbytes
-        Number and size of the compared files.
-    damage
-        The differences.
-    added
-        Keys that are not in the manifest.
-    known
-        Number of files that an earlier call had compared.
+    ``damage`` lists differences, ``added`` keys that are not in the manifest; ``known`` is the number of skipped files.
     """
 
     files: int
@@ -367,7 +355,7 @@ class Comparison(NamedTuple):
 
 
 def _files(storage: Storage, path: str, below: str = "") -> Iterator[str]:
-    """Yield the keys of all files below a path, without those that a killed call left beyond an array's shape."""
+    """Yield the keys of all files below a path, except chunks beyond an array's shape, which a killed call left."""
     names = storage.list(join(path, below))
     meta = _array_of(storage, join(path, below), names)
     for name in names:
@@ -387,17 +375,17 @@ def _files_of(storage: Storage, path: str, key: str) -> Iterator[str]:
 def _array_of(storage: Storage, path: str, names: Iterable[str]) -> ArrayMeta | None:
     """Return the metadata of an array, None without a readable document."""
     has_chunks = any(name[0] in "c0123456789" for name in names)
-    found = next((number for file, number in ((V2.array, 2), (V3.array, 3)) if file in names), None)
-    if found is None or not has_chunks:
+    zarr_format = next((number for file, number in ((V2.array, 2), (V3.array, 3)) if file in names), None)
+    if zarr_format is None or not has_chunks:
         return None
     try:
-        return Documents(storage, 3 if found == 3 else 2).array(path)
+        return Documents(storage, 3 if zarr_format == 3 else 2).array(path)
     except LamellaError:
         return None  # a group, or a document that `verify` without a manifest reports
 
 
 def _is_folder(storage: Storage, key: str) -> bool:
-    """Return whether a key is a folder; refused links are left to the reader, failed requests are raised."""
+    """Return whether a key is a folder; raise for failed requests, but leave refused links to the reader."""
     try:
         return storage.size(key) is None
     except StorageError:
@@ -421,8 +409,8 @@ def _sum(file: _File) -> _Sum:
 def _look(file: _File) -> _Sum:
     try:
         return _sum(file)
-    except LamellaError as fault:
-        return _Sum(file.key, 0, "", one_line(fault), unread=isinstance(fault, StorageError))
+    except LamellaError as error:
+        return _Sum(file.key, 0, "", one_line(error), unread=isinstance(error, StorageError))
 
 
 def _parts(storage: Storage, key: str) -> Iterable[bytes]:

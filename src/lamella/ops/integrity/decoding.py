@@ -1,4 +1,4 @@
-"""Decoding every stored file of an array, with one file as a unit, to find damage.
+"""Decode every stored file of an array to find damage; a unit is one file.
 
 Layer: ops.
 """
@@ -24,18 +24,13 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 _PIECE_BYTES = 2**20
-"""Raw size that is decoded at once, unless a chunk is larger: default chunks one by one, on the worker's thread."""
+"""Raw size of a region that is decoded at once, or one chunk if it is larger, on the worker's thread."""
 
 
 class StoredPlace(NamedTuple):
-    """A stored file of an array.
+    """A stored file of an array, by its index in the grid of files.
 
-    Attributes
-    ----------
-    array, place
-        The array, and the index of the file in its grid.
-    document
-        Digest of the array's document, if the result goes into a journal.
+    ``document`` is the digest of the array's document, if the result is added to a journal.
     """
 
     array: StoredArray
@@ -49,22 +44,10 @@ class StoredPlace(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """The result of decoding one file.
+    """The result of decoding one file; ``fault`` describes the damage, and is empty for a whole file.
 
-    Attributes
-    ----------
-    key
-        Of the file, in the store.
-    size
-        In bytes.
-    fault
-        The problem, if any.
-    unread
-        Whether a service or the system refused to read the file.
-    evidence
-        Fingerprint of the file when it was decoded, for a journal.
-    document
-        Digest of the array's document.
+    ``unread`` means that a service or the system refused to read the file. ``evidence`` is its fingerprint before it
+    was decoded, for a journal, and ``document`` the digest of the array's document.
     """
 
     key: str
@@ -78,33 +61,36 @@ class Decoded(NamedTuple):
 def places_to_decode(array: StoredArray) -> Iterator[StoredPlace]:
     """Yield the stored files of an array; all possible files, if the store cannot list them.
 
-    Files beyond the array's shape are left out: no reader uses them.
+    Files beyond the array's shape are left out: readers ignore them.
     """
     meta, storage = array.meta, array.documents.storage
     if storage.can_list:
         check_keys(storage, array.path, meta, array.documents.location(array.path))
-    for place in stored_places(storage, array.path, meta):
-        if all(k < n for k, n in zip(place, meta.grid, strict=True)):
-            yield StoredPlace(array, place)
+    for chunk_index in stored_places(storage, array.path, meta):
+        if all(k < n for k, n in zip(chunk_index, meta.grid, strict=True)):
+            yield StoredPlace(array, chunk_index)
 
 
 def decode(file: StoredPlace) -> Decoded:
     """Decode a file region by region, so that memory is bounded by a small region or one chunk."""
-    array, place, document = file
+    array, chunk_index, document = file
     meta, key = array.meta, file.key
     before = evidence(array.documents.storage, key) if document else None
-    box = meta.file_box(place)
-    shape = tuple(one.stop - one.start for one in box)
+    file_region = meta.file_box(chunk_index)
+    shape = tuple(along.stop - along.start for along in file_region)
     unit = piece_shape(shape, meta.chunks, meta.dtype.itemsize, _PIECE_BYTES)
     size = 0
     try:
-        found = array.documents.storage.size(key)
-        if found is None and array.documents.storage.exists(key):
+        stored_size = array.documents.storage.size(key)
+        if stored_size is None and array.documents.storage.exists(key):
             return Decoded(key, 0, NO_FILE)
-        size = found or 0
-        for part in regions(shape, unit):
-            piece = tuple(slice(p.start + b.start, p.stop + b.start) for p, b in zip(part, box, strict=True))
-            array.read_many([piece], out=scratch(region_shape(piece), meta.dtype)[None])
-    except (LamellaError, MemoryError) as fault:
-        return Decoded(key, size, one_line(fault), unread=isinstance(fault, StorageError))
+        size = stored_size or 0
+        for part_region in regions(shape, unit):
+            region = tuple(
+                slice(p.start + b.start, p.stop + b.start)
+                for p, b in zip(part_region, file_region, strict=True)
+            )
+            array.read_many([region], out=scratch(region_shape(region), meta.dtype)[None])
+    except (LamellaError, MemoryError) as error:
+        return Decoded(key, size, one_line(error), unread=isinstance(error, StorageError))
     return Decoded(key, size, "", before, document)

@@ -1,8 +1,7 @@
-"""The state of an image by time and channel (written, unwritten or damaged), from indexes and sizes of files alone.
+"""Report which times and channels of images are written, missing or damaged, from indexes and sizes of files alone.
 
-No chunk is decoded, so this takes as long as listing the files; see `lamella.ops.integrity.verify` for the pixels.
-lamella stores everything that is written, zeros too. Other writers leave out chunks of fill values, which count as
-unwritten.
+No chunk is decoded: a report takes as long as listing the files. lamella stores everything that is written, zeros too.
+Other writers leave out chunks of fill values, which count as missing.
 
 Layer: ops.
 """
@@ -48,15 +47,15 @@ class ImageStatus:
     Attributes
     ----------
     path
-        Of the image in the store.
+        Path of the image in the store.
     levels
-        Its arrays, the finest first.
+        State of each array, the finest first.
     channels
-        Names of its channels.
+        Names of the channels.
     problem
         Why the state is unknown; empty if it is known.
     unread
-        Whether the reason is that a service or the system refused to read it.
+        Whether a service or the system refused to read the image.
 
     Examples
     --------
@@ -115,16 +114,16 @@ class ImageStatus:
                     yield f"  {_words('t', times)}, {self._channel_words(channels)}: {_WORDS[state]}"
         if level.stream is not None:
             yield from _stream_lines(level.stream)
-        for one in self.levels:
-            yield from (f"  {one.path}: unfinished: {region}" for region in one.unfinished)
-        for one in self.levels:
-            if one.problem:
-                yield f"  {one.path}: {'could not be read: ' if one.unread else ''}{one.problem}"
-            for fault in one.faults:
+        for level in self.levels:
+            yield from (f"  {level.path}: unfinished: {region}" for region in level.unfinished)
+        for level in self.levels:
+            if level.problem:
+                yield f"  {level.path}: {'could not be read: ' if level.unread else ''}{level.problem}"
+            for fault in level.faults:
                 yield f"  {fault.key}: {fault.found}"
 
     def to_dict(self) -> JSONObject:
-        """Return the same as JSON values.
+        """Return the status as JSON values.
 
         Examples
         --------
@@ -146,20 +145,20 @@ class ImageStatus:
 
 @dataclass(frozen=True, repr=False)
 class StoreStatus:
-    """The state of a store's images. True if nothing is damaged, written or not.
+    """The state of all images of a store. True if nothing is damaged.
 
     Attributes
     ----------
     name
-        Of the store.
+        Path or URL of the store.
     images
-        Its images in order, each followed by its label images.
+        State of each image, followed by those of its label images.
 
     Examples
     --------
     >>> import lamella
-    >>> found = lamella.status(plate)
-    >>> found.counts, bool(found)
+    >>> report = lamella.status(plate)
+    >>> report.counts, bool(report)
     ({'written': 1, 'partly': 0, 'missing': 2, 'damaged': 0, 'unread': 0}, True)
     """
 
@@ -169,8 +168,8 @@ class StoreStatus:
     @property
     def counts(self) -> dict[State, int]:
         """Number of images in each state."""
-        found = Counter(image.state for image in self.images)
-        return {state: found[state] for state in get_args(State)}
+        counts = Counter(image.state for image in self.images)
+        return {state: counts[state] for state in get_args(State)}
 
     def __bool__(self) -> bool:
         return all(self.images)
@@ -206,7 +205,7 @@ class StoreStatus:
         return f"{counted(len(self.images), 'image')}: {', '.join(states) or 'none'}"
 
     def to_dict(self) -> JSONObject:
-        """Return the same as JSON values.
+        """Return the status as JSON values.
 
         Examples
         --------
@@ -230,9 +229,9 @@ def position_status(position: Position) -> ImageStatus:
     for path in position.dataset_paths:
         try:
             levels.append(_array_status(position, path))
-        except LamellaError as fault:
+        except LamellaError as error:
             levels.append(
-                ArrayStatus(join(position.path, path), problem=one_line(fault), unread=_is_unread(fault))
+                ArrayStatus(join(position.path, path), problem=one_line(error), unread=_is_unread(error))
             )
     return ImageStatus(position.path, tuple(levels), tuple(position.channel_names))
 
@@ -246,7 +245,7 @@ def status(
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> StoreStatus:
-    """Report for each image of a store what is written, unwritten or damaged, from indexes and sizes, without decoding.
+    """Report for each image of a store what is written, missing or damaged, from indexes and sizes, without decoding.
 
     Parameters
     ----------
@@ -255,13 +254,11 @@ def status(
     jobs : int, optional
         Number of workers; one per processor by default.
     executor : concurrent.futures.Executor, optional
-        Where to look, instead of threads of this process.
+        Reads the files instead of threads of this process.
     progress : bool or callable, optional
-        True shows a bar on the terminal. A function is called with the number of images done, 0 (the total is not
-        known before the end), and "images".
+        True shows a bar on the terminal. A function is called with the images done, 0 (unknown total), and "images".
     follow_links : bool
-        Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
-        node that was opened follows them or not.
+        Follow symbolic links that lead out of the store, for plates of linked images. Ignored for an open node.
     storage_options : mapping, optional
         Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
@@ -293,22 +290,22 @@ def status(
         target if isinstance(target, NGFFNode) else open_ome_zarr(target, disable_path_checking=follow_links)
     )
     workers.check_reach(node.documents.storage)
-    found: dict[int, list[ImageStatus]] = {}
+    statuses: dict[int, list[ImageStatus]] = {}
     with logged("Look at the files of %s", node.node_path), reporting(progress, "images") as report_progress:
         count = Count(report_progress, "images")
 
-        def take(images: tuple[int, list[ImageStatus]]) -> None:
-            number, found[number] = images
-            count.add(len(found[number]))
+        def collect(images: tuple[int, list[ImageStatus]]) -> None:
+            number, statuses[number] = images
+            count.add(len(statuses[number]))
 
-        run(_look, _fields(node), workers, done=take)
+        run(_look, _fields(node), workers, done=collect)
     return StoreStatus(
-        str(node.node_path), tuple(image for number in sorted(found) for image in found[number])
+        str(node.node_path), tuple(image for number in sorted(statuses) for image in statuses[number])
     )
 
 
 class _Field(NamedTuple):
-    """An image to look at with its label images, or why it cannot be opened."""
+    """An image to look at, or the error that opening it raised."""
 
     number: int
     path: str
@@ -332,14 +329,14 @@ def _look(field_: _Field) -> tuple[int, list[ImageStatus]]:
     images = [position_status(node)]
     try:
         labels = [node.labels[name] for name in node.labels]
-    except LamellaError as fault:
+    except LamellaError as error:
         path = join(path, "labels")
-        return number, [*images, ImageStatus(path, problem=one_line(fault), unread=_is_unread(fault))]
+        return number, [*images, ImageStatus(path, problem=one_line(error), unread=_is_unread(error))]
     return number, images + [position_status(label) for label in labels]
 
 
 def _is_unread(fault: LamellaError) -> bool:
-    """Return whether a problem is that something could not be read, not that it is damaged."""
+    """Return whether data could not be read, which says nothing about damage."""
     return isinstance(fault, StorageError)
 
 
@@ -347,20 +344,20 @@ def _array_status(position: Position, level: str) -> ArrayStatus:
     array = StoredArray(position.documents, join(position.path, level))
     meta, storage = array.meta, array.documents.storage
     axes = position.axes
-    found = ArrayStatus(array.path, meta.shape, meta.chunks, time_axis(axes), channel_axis(axes))
-    found.stream = StreamRecord.of(meta.attributes)
-    found.unfinished = read_unfinished(meta.attributes)
-    for place in stored_places(storage, array.path, meta):
-        if any(k >= n for k, n in zip(place, meta.grid, strict=True)):
+    status = ArrayStatus(array.path, meta.shape, meta.chunks, time_axis(axes), channel_axis(axes))
+    status.stream = StreamRecord.of(meta.attributes)
+    status.unfinished = read_unfinished(meta.attributes)
+    for chunk_index in stored_places(storage, array.path, meta):
+        if any(k >= n for k, n in zip(chunk_index, meta.grid, strict=True)):
             continue  # left by a killed call beyond the shape, where nothing is read
-        file = look_at(storage, array.path, meta, place)
+        file = look_at(storage, array.path, meta, chunk_index)
         if file is not None:
-            found._add(file)
-    if found.stored < found.expected:
+            status._add(file)
+    if status.stored < status.expected:
         key = foreign_key(storage, array.path, meta)
         if key is not None:
-            found.problem = describe_foreign(key, meta)
-    return found
+            status.problem = describe_foreign(key, meta)
+    return status
 
 
 def _stream_lines(stream: StreamRecord) -> Iterator[str]:
@@ -379,9 +376,5 @@ def _stream_lines(stream: StreamRecord) -> Iterator[str]:
 
 
 def _words(name: str, numbers: range) -> str:
-    """Format a range in words.
-
-    >>> _words("t", range(3, 7)), _words("c", range(2, 3))
-    ('t 3 to 6', 'c 2')
-    """
+    """Format a range: ("t", range(3, 7)) as "t 3 to 6"."""
     return f"{name} {numbers.start}" + (f" to {numbers.stop - 1}" if len(numbers) > 1 else "")

@@ -1,8 +1,6 @@
-"""Verification of a store: every document parsed and every chunk decoded, or every file compared with a manifest.
+"""Verify a store: parse every document and decode every chunk, or compare every file with a manifest.
 
-It shows whether all data can be read; `lamella.validate` checks the rules of OME-NGFF. Flipped bits that a codec does
-not notice are found by a manifest alone. An interrupted verification is resumed from a journal
-(:mod:`lamella.ops.jobs.journal`).
+`lamella.validate` checks the rules of OME-NGFF. Only a manifest shows flipped bits that a codec does not notice.
 
 Layer: ops.
 """
@@ -59,20 +57,19 @@ class VerifyReport:
     Attributes
     ----------
     name
-        Of the verified store or node.
+        Path or URL of the verified store or node.
     documents, arrays, files
-        Groups and arrays whose documents were parsed; arrays and files that were decoded or compared.
+        Number of groups and arrays whose documents were parsed, of decoded arrays, and of decoded or compared files.
     nbytes
-        Size of the files.
+        Total size of the files.
     damage
-        The damage.
+        Damaged files and nodes.
     added
         Files that the manifest does not name; not damage.
     known
-        Number of files that an earlier call with the same journal has verified and that have not changed since.
+        Number of unchanged files that an earlier call with the same journal has verified.
     undecoded
-        Arrays of other programs with unsupported data types or codecs, such as the texts of a table: their documents
-        were parsed, their files were skipped, and they do not count as damage.
+        Arrays of other programs with unsupported data types or codecs. Only their documents were parsed; not damage.
     unread
         Files that a service or the system refused to read: their state is unknown.
 
@@ -113,12 +110,12 @@ class VerifyReport:
         >>> list(lamella.verify(plate).lines())
         ['.../plate.zarr: all whole; 2 files of 0.0 MB in 1 array, 9 documents']
         """
-        for one in self.damage:
-            yield f"{one.key}: {one.found}"
-        for one in self.unread:
-            yield f"{one.key}: could not be read: {one.found}"
-        for one in self.undecoded:
-            yield f"{one.key}: not decoded here: {one.found}"
+        for finding in self.damage:
+            yield f"{finding.key}: {finding.found}"
+        for finding in self.unread:
+            yield f"{finding.key}: could not be read: {finding.found}"
+        for finding in self.undecoded:
+            yield f"{finding.key}: not decoded here: {finding.found}"
         for key in self.added:
             yield f"{key}: not in the manifest"
         yield self.verdict
@@ -140,7 +137,7 @@ class VerifyReport:
         )
 
     def to_dict(self) -> JSONObject:
-        """Return the same as JSON values.
+        """Return the report as JSON values.
 
         Examples
         --------
@@ -157,9 +154,9 @@ class VerifyReport:
             "files": self.files,
             "bytes": self.nbytes,
             "known": self.known,
-            "damage": [{"key": one.key, "found": one.found} for one in self.damage],
-            "undecoded": [{"key": one.key, "found": one.found} for one in self.undecoded],
-            "unread": [{"key": one.key, "found": one.found} for one in self.unread],
+            "damage": [{"key": finding.key, "found": finding.found} for finding in self.damage],
+            "undecoded": [{"key": finding.key, "found": finding.found} for finding in self.undecoded],
+            "unread": [{"key": finding.key, "found": finding.found} for finding in self.unread],
             "added": list(self.added),
         }
 
@@ -187,18 +184,16 @@ def verify(
         A manifest of `lamella.checksum`: compare each file's checksum with it, and decode nothing.
     record : path, optional
         Path of a journal, outside of the store. The same call resumes an interrupted one: it reads files that were
-        not read, were damaged, or have changed. The journal is deleted at the end: the next verification reads
-        everything, because bits that rot change no date.
+        not read, were damaged, or have changed. The journal is deleted at the end, so that the next verification reads
+        all files: bits that rot change no date.
     jobs : int, optional
         Number of workers; one per processor by default.
     executor : concurrent.futures.Executor, optional
-        Where to read, instead of threads of this process.
+        Reads the files instead of threads of this process.
     progress : bool or callable, optional
-        True shows a bar on the terminal. A function is called with the bytes done, 0 (the total is not known before
-        the end), and "bytes".
+        True shows a bar on the terminal. A function is called with the bytes done, 0 (unknown total), and "bytes".
     follow_links : bool
-        Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
-        node that was opened follows them or not.
+        Follow symbolic links that lead out of the store, for plates of linked images. Ignored for an open node.
     storage_options : mapping, optional
         Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
@@ -226,17 +221,17 @@ def verify(
     workers = Workers(jobs, executor)
     check_progress(progress)
     workers.check_reach(storage)
-    wanted = None if manifest is None else read_manifest(manifest)
-    work = _DECODING if wanted is None else SUMS
+    expected = None if manifest is None else read_manifest(manifest)
+    work = _DECODING if expected is None else SUMS
     with (
         nullcontext() if record is None else open_journal(record, work, storage, path) as journal,
         logged("Verify %s", name),
         reporting(progress, "bytes") as report_progress,
     ):
         done = Count(report_progress, "bytes")
-        if wanted is not None:
-            found = compare(storage, path, wanted, workers, done, journal)
-            report = VerifyReport(name, 0, 0, *found)
+        if expected is not None:
+            comparison = compare(storage, path, expected, workers, done, journal)
+            report = VerifyReport(name, 0, 0, *comparison)
             if not report.files and not report.damage:
                 raise InvalidArgumentError(
                     f"{name} holds no file that {manifest} names: nothing was compared"
@@ -251,8 +246,10 @@ def verify(
 
 def _apart(report: VerifyReport) -> VerifyReport:
     """Separate unreadable files from damaged ones."""
-    damage = tuple(one for one in report.damage if not one.unread)
-    return replace(report, damage=damage, unread=tuple(one for one in report.damage if one.unread))
+    damage = tuple(finding for finding in report.damage if not finding.unread)
+    return replace(
+        report, damage=damage, unread=tuple(finding for finding in report.damage if finding.unread)
+    )
 
 
 def _decode_all(walk: _Verification, path: str, name: str, workers: Workers) -> VerifyReport:
@@ -285,7 +282,7 @@ class _Verification:
     def places(self, path: str) -> Iterator[StoredPlace]:
         """Yield the files of every array at a path and below it."""
         node = self.reader.group(path)
-        self.damage.extend(Fault(join(path, one.file), one.found, one.unread) for one in node.faults)
+        self.damage.extend(Fault(join(path, error.file), error.found, error.unread) for error in node.faults)
         self.documents += bool(node.documents)
         if node.kind == "array":
             yield from self._array(path, 3 if node.zarr_format == 3 else 2)
@@ -296,8 +293,8 @@ class _Verification:
                 continue  # a file of another program: nodes do not have such names
             try:
                 is_folder = self.reader.storage.size(below) is None
-            except LamellaError as fault:
-                self.damage.append(Fault(below, str(fault), isinstance(fault, StorageError)))
+            except LamellaError as error:
+                self.damage.append(Fault(below, str(error), isinstance(error, StorageError)))
                 continue
             if is_folder:
                 yield from self.places(below)
@@ -317,24 +314,24 @@ class _Verification:
         array = StoredArray(Documents(self.reader.storage, 3 if zarr_format == 3 else 2), path)
         self.arrays += 1
         try:
-            array.engine  # noqa: B018 (raises when nobody can decode the chunks)
+            array.engine  # noqa: B018 (raises if no engine can decode the chunks)
             places = places_to_decode(array)
             yield from places if self.journal is None else self._unknown(places, self.journal)
         except NotDecodedError as found:
             self.undecoded.append(Fault(path, one_line(found)))
-        except LamellaError as fault:
-            self.damage.append(Fault(path, one_line(fault), isinstance(fault, StorageError)))
+        except LamellaError as error:
+            self.damage.append(Fault(path, one_line(error), isinstance(error, StorageError)))
 
     def _unknown(self, places: Iterator[StoredPlace], journal: Journal[LocalFile]) -> Iterator[StoredPlace]:
-        """Skip, and count, the files that the journal lists as undamaged under the array's current document."""
+        """Skip and count the files that the journal lists as undamaged under the array's current document."""
         document = ""
         for file in places:
             if not document:
                 text = json.dumps(file.array.meta.document, sort_keys=True)
                 document = hashlib.sha256(text.encode()).hexdigest()[:16]
-            known = found_before(journal, self.reader.storage, file.key)
-            if known is not None and known.found == document:
+            recorded = found_before(journal, self.reader.storage, file.key)
+            if recorded is not None and recorded.found == document:
                 self.known += 1
-                self.take(Decoded(file.key, known.size, ""))
+                self.take(Decoded(file.key, recorded.size, ""))
             else:
                 yield file._replace(document=document)

@@ -1,14 +1,12 @@
 """The journal of a job: the finished units, in a file that only grows, so that the same call resumes.
 
-Each line is a checksum followed by a JSON value. The first line names the job. Every other line is a list: the key of a
-unit, the state of its sources, and its result. For example the checksum of a file, with the file's fingerprint before
-it was read, its size and its digest::
+Each line is a checksum and a JSON value. The first line names the job. Every other line lists the key of a unit, the
+state of its sources, and its result. For a checksum: the file, its fingerprint before it was read, size and digest::
 
     1c291ca3 {"lamella": "record", "work": "sums", "store": "/data/plate.zarr"}
     8a11f0d2 ["A/1/0/zarr.json", [1762000000000000000, 1301, 77, 1762000000000000000], 1301, "9f86d0..."]
 
-Lines that are damaged or cut off by a kill are skipped, and their units are done again. Of several lines of one unit
-the last one counts.
+Lines that are damaged or cut off by a kill are ignored, and their units are repeated. The last line of a unit counts.
 
 Layer: ops.
 """
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
 
 _MOST_SECONDS = 2.0
 _MOST_BYTES = 64 << 20
-"""Maximum time, and size of units, of pending lines: a kill loses them and the running units."""
+"""Pending lines are written after this time, or this size of finished units: a kill loses pending lines."""
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 _CLOSED = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -72,7 +70,7 @@ P = TypeVar("P", bound=JournalFile)
 class LocalFile:
     """A journal in a local file. It can be pickled: workers of other processes append to it.
 
-    ``noun`` is its name in messages. ``links`` allows a symbolic link, but not for temporary names in a store.
+    Messages call the file ``noun``. ``links`` allows a symbolic link.
     """
 
     def __init__(self, where: str, noun: str = "journal", *, links: bool = False) -> None:
@@ -83,11 +81,11 @@ class LocalFile:
         try:
             os.makedirs(os.path.dirname(self.where), exist_ok=True)
             if not os.path.lexists(self.where) or (os.path.isfile(self.where) and self._has_part(head)):
-                made = os.open(self.where, os.O_WRONLY | os.O_CREAT | _CLOSED, 0o666)
+                created = os.open(self.where, os.O_WRONLY | os.O_CREAT | _CLOSED, 0o666)
                 try:
-                    write_all(made, head)
+                    write_all(created, head)
                 finally:
-                    os.close(made)
+                    os.close(created)
             if not S_ISREG(os.stat(self.where, follow_symlinks=self._links).st_mode):
                 raise InvalidArgumentError(
                     f"{self.where} is not a file: choose another name for the {self._noun}"
@@ -98,8 +96,8 @@ class LocalFile:
 
     def _has_part(self, head: bytes) -> bool:
         with open(self.where, "rb") as file:
-            found = file.read(len(head))
-        return len(found) < len(head) and head.startswith(found)
+            start = file.read(len(head))
+        return len(start) < len(head) and head.startswith(start)
 
     def replace(self, data: bytes) -> None:
         """Write the whole file, atomically."""
@@ -159,7 +157,7 @@ class StoredObject:
         self._data = b""
 
     def open(self, head: bytes) -> IO[bytes]:
-        """Read all of it; a new one is stored with its first finished units."""
+        """Read the object; a new one is stored with its first finished units."""
         try:
             self._data = self._storage.read(self._key) or head
         except LamellaError:
@@ -189,10 +187,9 @@ def stored_journal(storage: Storage, key: str) -> LocalFile | StoredObject:
 
 
 class Journal(Generic[P]):
-    """The finished units of one job.
+    """The finished units of one job, for use in a ``with`` statement, which writes pending lines also after an error.
 
-    To be used in a ``with`` statement, which also writes pending lines when the job fails. ``head`` names the job. A
-    file of another job is replaced, or raises InvalidArgumentError with ``refuses``.
+    ``head`` names the job. A file of another job is replaced, or raises InvalidArgumentError with ``refuses``.
     """
 
     def __init__(self, place: P, head: JSONObject, *, refuses: bool = False) -> None:
@@ -202,52 +199,52 @@ class Journal(Generic[P]):
         self._bytes, self._last = 0, time.monotonic()
         first = line_of(head)
         self._file = place.open(first)
-        found = parsed(self._file.readline())
-        if found != head:
+        stored = parsed(self._file.readline())
+        if stored != head:
             self._file.close()
             if refuses:
-                raise InvalidArgumentError(self._refusal(found))
+                raise InvalidArgumentError(self._refusal(stored))
             place.replace(first)
             self._file = io.BytesIO()
-        self._hashes, self._places = self._index()
+        self._hashes, self._offsets = self._index()
 
-    def _refusal(self, found: Any) -> str:
+    def _refusal(self, head: Any) -> str:
         path = self.place.where
-        if not isinstance(found, dict) or found.get("lamella") != "record":
+        if not isinstance(head, dict) or head.get("lamella") != "record":
             return f"{path} exists, and is not a journal of lamella: choose another name for the record"
         return (
-            f"{path} is the record of another job ({found.get('work')} of {found.get('store')}) than this "
+            f"{path} is the record of another job ({head.get('work')} of {head.get('store')}) than this "
             f"({self._head['work']} of {self._head['store']}): finish that one, or delete the file"
         )
 
     def _index(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Return the sorted hashes of all lines' keys, and the offsets of the lines: 16 bytes per line."""
-        hashes, places = array("Q"), array("Q")
-        place, torn = self._file.tell(), False
+        """Return the sorted hashes of all keys, and the offsets of their lines: 16 bytes per line."""
+        hashes, offsets = array("Q"), array("Q")
+        offset, torn = self._file.tell(), False
         for line in self._file:
-            found = parsed(line)
-            if isinstance(found, list) and found:
-                hashes.append(_hash(found[0]))
-                places.append(place)
-            place += len(line)
+            values = parsed(line)
+            if isinstance(values, list) and values:
+                hashes.append(_hash(values[0]))
+                offsets.append(offset)
+            offset += len(line)
             torn = not line.endswith(b"\n")
         if torn:
             self.place.append(b"\n")  # workers append whole lines behind it
-        known, begin = np.array(hashes, np.uint64), np.array(places, np.uint64)
-        order = np.argsort(known, kind="stable")
-        return known[order], begin[order]
+        all_hashes, all_offsets = np.array(hashes, np.uint64), np.array(offsets, np.uint64)
+        order = np.argsort(all_hashes, kind="stable")
+        return all_hashes[order], all_offsets[order]
 
     def get(self, key: str) -> list[Any] | None:
-        """Return the line of a unit without its key, as read when the file was opened; None without one."""
+        """Return the line of a unit without its key; None if the file had none when it was opened."""
         if not len(self._hashes):
             return None
-        wanted = _hash(key)
-        last = int(np.searchsorted(self._hashes, np.uint64(wanted), "right")) - 1
-        if last < 0 or int(self._hashes[last]) != wanted:
+        key_hash = _hash(key)
+        index = int(np.searchsorted(self._hashes, np.uint64(key_hash), "right")) - 1
+        if index < 0 or int(self._hashes[index]) != key_hash:
             return None
-        self._file.seek(int(self._places[last]))
-        found = parsed(self._file.readline())
-        return found[1:] if isinstance(found, list) and found[:1] == [key] else None
+        self._file.seek(int(self._offsets[index]))
+        line = parsed(self._file.readline())
+        return line[1:] if isinstance(line, list) and line[:1] == [key] else None
 
     def add(self, key: str, state: Any, values: list[Any], size: int = 0) -> None:
         """Add the line of a finished unit; `size` is that of the unit in bytes."""
@@ -272,7 +269,7 @@ class Journal(Generic[P]):
     def end_reading(self) -> None:
         """Close the file that `get` reads; lines can still be added."""
         self._file.close()
-        self._hashes = self._places = np.array([], np.uint64)
+        self._hashes = self._offsets = np.array([], np.uint64)
 
     def close(self) -> None:
         """Write pending lines, and close the file."""

@@ -1,9 +1,9 @@
 """Units of a job, and the one test of whether a unit is done.
 
-A unit is done if the journal has its line, and the line shows that the same job wrote the same files from the same
-files: the digest of the job's settings (for `Plate.map` also of the function) and the fingerprints (size, inode and
-times of a local file, ETag of an object) of all files that the unit reads and writes are those in the line. Times alone
-decide nothing: a copy may be younger or older than the file that it replaces, and clocks of machines differ.
+A unit is done if its line in the journal shows that the same job wrote the same files from the same files. The line has
+the digest of the job's settings (for `Plate.map` also of the function) and the fingerprints of all files that the unit
+reads and writes: size, inode and times of a local file, ETag of an object. Times alone prove nothing: a copy may be
+younger or older than the file that it replaces, and clocks differ between machines.
 
 Layer: ops.
 """
@@ -61,7 +61,7 @@ class Unit(Protocol):
         """Files of the result."""
 
     def do(self) -> None:
-        """Read and write."""
+        """Read, compute and write."""
 
 
 def digest(value: Any) -> str:
@@ -77,18 +77,20 @@ def digest(value: Any) -> str:
 def files_of_region(array: StoredArray, region: Region) -> list[str]:
     """Return the keys of the files of an array that overlap a region."""
     meta = array.meta
-    return [join(array.path, meta.chunk_key(place)) for place in chunk_grid.files_of(meta, region)]
+    return [
+        join(array.path, meta.chunk_key(chunk_index)) for chunk_index in chunk_grid.files_of(meta, region)
+    ]
 
 
 def state_of(files: Files, *settings: Any) -> str | None:
     """Return the digest of the fingerprints of files, and of settings; None if the store has no fingerprints."""
     try:
-        found = fingerprints(files.storage, files.keys)
+        stamps = fingerprints(files.storage, files.keys)
     except LamellaError:
         return None
-    if found is None:
+    if stamps is None:
         return None
-    text = repr((settings, found))  # faster than JSON, for jobs of millions of small files
+    text = repr((settings, stamps))  # faster than JSON, for jobs of millions of small files
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
@@ -99,18 +101,9 @@ def is_done(line: Sequence[Any] | None, read: object, written: object) -> bool:
 
 @dataclass(frozen=True)
 class Task:
-    """Units for one worker, with the information whether they are done.
+    """Units for one worker, each with its line in the journal, and the share of the job that they are.
 
-    Attributes
-    ----------
-    units
-        The units, each with its line in the journal.
-    weight
-        Share of the job, for progress.
-    job
-        Digest of the settings.
-    journal
-        Records each unit when it is finished; None if a kill leaves nothing to resume.
+    ``job`` is the digest of the settings. Without ``journal`` finished units are not recorded.
     """
 
     units: tuple[tuple[Unit, list[Any] | None], ...]
@@ -126,11 +119,11 @@ def tasks(
     weight: Callable[[Unit], float] = lambda unit: unit.size,
 ) -> Iterator[Task]:
     """Group units into tasks; `weight` returns the share of a unit in the job."""
-    for together, alike in groupby(units, key=lambda unit: unit.together):
-        while some := list(islice(alike, together)):
-            lines = [None if journal is None else journal.get(unit.key) for unit in some]
-            place = None if journal is None else journal.place
-            yield Task(tuple(zip(some, lines, strict=True)), sum(map(weight, some)), job, place)
+    for together, same_size in groupby(units, key=lambda unit: unit.together):
+        while batch := list(islice(same_size, together)):
+            lines = [None if journal is None else journal.get(unit.key) for unit in batch]
+            file = None if journal is None else journal.place
+            yield Task(tuple(zip(batch, lines, strict=True)), sum(map(weight, batch)), job, file)
 
 
 def do_task(task: Task) -> float:

@@ -103,8 +103,8 @@ def _check_picklable(function: object, workers: Workers) -> None:
     if isinstance(workers.executor, ProcessPoolExecutor):
         try:
             pickle.dumps(function)
-        except Exception as fault:
-            raise InvalidArgumentError(f"The executor cannot send work to its workers: {fault}") from fault
+        except Exception as error:
+            raise InvalidArgumentError(f"The executor cannot send work to its workers: {error}") from error
 
 
 def _name_of_results(over: str, name: str | None, level: str, to_output: bool) -> str | None:
@@ -174,8 +174,8 @@ def _data_type(dtype: DTypeLike | None, over: str) -> np.dtype[Any] | None:
         )
     try:
         kind = np.dtype(dtype)
-    except (TypeError, ValueError) as fault:
-        raise InvalidArgumentError(f"{dtype!r} is not a data type of numpy: {fault}") from fault
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"{dtype!r} is not a data type of numpy: {error}") from error
     new_array((1,), kind, zarr_format=3)  # raises for types that arrays do not support
     return kind
 

@@ -357,14 +357,14 @@ def _task(request: MapRequest, target: Plate) -> _Task:
     if request.name is not None:
         try:
             digest = function_digest(request.function)
-        except NoDigestError as fault:
+        except NoDigestError as error:
             if request.resume and any(
                 is_there(place, request.name) and is_recorded(place, request.name)
                 for place in (_position(target, path) for path in list(request.chosen)[:1])
             ):
                 warnings.warn(
                     f"Nothing is skipped: whether {request.function!r} is the function of the last run cannot be "
-                    f"known, because it uses {fault}.",
+                    f"known, because it uses {error}.",
                     UserWarning,
                     stacklevel=4,
                 )

@@ -39,10 +39,10 @@ def plate_records(plate: Plate, on_error: OnError = "raise") -> Iterator[Record]
         record |= {"path": field.path, "row": row, "column": column, "acquisition": field.acquisition}
         try:
             record |= _facts(field)
-        except LamellaError as fault:
+        except LamellaError as error:
             if on_error == "raise":
                 raise
-            record["error"] = str(fault)
+            record["error"] = str(error)
         yield record
 
 
@@ -58,9 +58,9 @@ def as_dataframe(records: list[Record]) -> pandas.DataFrame:
     """Return records as a pandas DataFrame, with the columns of a plate's table even without records."""
     try:
         import pandas
-    except ImportError as fault:
+    except ImportError as error:
         raise MissingDependencyError(
             "A table as a DataFrame needs pandas: pip install pandas, or use the list of dicts."
-        ) from fault
+        ) from error
     extra = ["error"] if any("error" in record for record in records) else []
     return pandas.DataFrame(records, columns=[*COLUMNS, *extra])

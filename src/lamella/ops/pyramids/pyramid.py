@@ -310,8 +310,8 @@ def delete_pyramid(position: Position) -> None:
 def _level_0(position: Position) -> ImageArray:
     try:
         return position.data
-    except NodeNotFoundError as fault:
-        raise InvalidArgumentError(f"There is no level 0 to make a pyramid of: {fault}") from fault
+    except NodeNotFoundError as error:
+        raise InvalidArgumentError(f"There is no level 0 to make a pyramid of: {error}") from error
 
 
 def _match_labels(position: Position, workers: Workers) -> None:

@@ -72,11 +72,11 @@ def plan_index(
     """
     try:
         return _plan_index(storage, path, name, replace_damaged)
-    except MetadataError as fault:
+    except MetadataError as error:
         where = f"{storage.name}/{path}".rstrip("/")
-        if where in str(fault):
+        if where in str(error):
             raise
-        raise MetadataError(f"Cannot reindex {where}: {fault}") from fault
+        raise MetadataError(f"Cannot reindex {where}: {error}") from error
 
 
 def _plan_index(storage: Storage, path: str, name: str | None, replace_damaged: bool) -> PlateIndex:

@@ -152,12 +152,12 @@ def _judge_xml(inspection: Inspection, node: StoredNode, images: list[str], vers
     try:
         data = inspection.reader.storage.read(key)
         root = None if data is None else parse_xml(data)
-    except (LamellaError, OSError) as fault:
+    except (LamellaError, OSError) as error:
         inspection.find(
             "BF-03",
             where,
             (),
-            f"{XML_FILE} cannot be read: {fault}",
+            f"{XML_FILE} cannot be read: {error}",
             "restore it from a copy",
             level="MUST",
             version=version,

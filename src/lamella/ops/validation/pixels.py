@@ -87,8 +87,8 @@ def _decode(
 
     try:
         run(decode, places_to_decode(array), workers, done=note)
-    except LamellaError as fault:  # the codec is unsupported, or the folder cannot be listed
-        told.append(one_line(fault))
+    except LamellaError as error:  # the codec is unsupported, or the folder cannot be listed
+        told.append(one_line(error))
     for found in told:
         damaged.add(array.path)
         inspection.find_own(
@@ -172,8 +172,8 @@ def _compare_levels(
             workers,
             done=lambda f: faults.append(f) if f else None,
         )
-    except DamagedDataError as fault:
-        faults.append(str(fault))
+    except DamagedDataError as error:
+        faults.append(str(error))
     if faults:
         inspection.findings.append(_differs(paths[1], f"{faults[0]} of {levels[0][1]!r}, {method}"))
 
