@@ -113,7 +113,7 @@ def test_labels_follow_the_levels_of_their_image(image, cells, path, version):
 def test_a_label_image_that_is_listed_but_gone_does_not_keep_the_image_from_its_pyramid(image, cells, path):
     image.labels["cells"] = cells
     shutil.rmtree(path / "labels" / "cells")
-    with pytest.warns(UserWarning, match="not given the levels"):
+    with pytest.warns(UserWarning, match="did not get the levels"):
         image.delete_pyramid()
     assert image.dataset_paths == ["0"]
 

@@ -1,4 +1,4 @@
-"""Conversion of other formats, and of single stores, to an OME-Zarr image or plate.
+"""Convert other formats, and single stores, to an OME-Zarr image or plate.
 
 Layer: ops.
 """

@@ -1,4 +1,6 @@
-"""Several sources as one image: files with one channel, z or t each, and files of a folder in order.
+"""Combine several sources to one image: files with one channel, z or t each, or the files of a folder in order.
+
+A member is one source within a combined image. Its index says where along the combined axes: {"c": 1, "z": 4}.
 
 Layer: ops.
 """
@@ -30,29 +32,19 @@ MemberIndex = dict[str, int]
 
 @dataclass(frozen=True)
 class Member:
-    """A source and its index in the combined image.
-
-    Attributes
-    ----------
-    source : PlaneSource
-        The source.
-    place : dict
-        Index along each placed axis.
-    origin : str
-        Name of the source in messages.
-    """
+    """A source and its index in the combined image; messages call it ``origin``."""
 
     source: PlaneSource
-    place: MemberIndex
+    index: MemberIndex
     origin: str
 
 
 class CombinedSource:
     """One image made of several sources.
 
-    ``members`` are all placed along the same axes, whose lengths are ``lengths``. ``axes`` are further axes that the
-    image must have, for example "c", and ``channels`` describe a placed axis "c". Raises SourceError for members of
-    different shape or type, for two at one index, and for an axis that is both placed and in a member.
+    All ``members`` have an index along the same axes, whose lengths are ``lengths``. ``axes`` are further axes that the
+    image must have, for example "c", and ``channels`` describe a combined axis "c". Raise SourceError for members of
+    different shape or type, for two at one index, and for an axis that is both combined and in a member.
     """
 
     def __init__(
@@ -67,16 +59,16 @@ class CombinedSource:
         self._placed = "".join(axis for axis in LEGAL_ORDER if axis in lengths)
         self._check_alike(members)
         self._members: dict[tuple[int, ...], PlaneSource] = {}
-        taken: dict[tuple[int, ...], str] = {}
+        origins: dict[tuple[int, ...], str] = {}
         for member in members:
-            key = tuple(member.place[axis] for axis in self._placed)
-            if key in taken:
-                where = ", ".join(f"{axis} {at}" for axis, at in zip(self._placed, key, strict=True))
+            key = tuple(member.index[axis] for axis in self._placed)
+            if key in origins:
+                place = ", ".join(f"{axis} {at}" for axis, at in zip(self._placed, key, strict=True))
                 raise SourceError(
-                    f"{taken[key]} and {member.origin} have the same position{f' ({where})' if where else ''}: "
+                    f"{origins[key]} and {member.origin} have the same position{f' ({place})' if place else ''}: "
                     "add the field, channel, z or t that distinguishes them"
                 )
-            taken[key] = member.origin
+            origins[key] = member.origin
             self._members[key] = member.source
         self._own = members[0].source.description.axes
         self._description = self._describe(members, lengths, axes, name, channels)
@@ -103,7 +95,7 @@ class CombinedSource:
 
     @property
     def noted(self) -> Iterator[tuple[str, str]]:
-        """The notes of all members, each with its file."""
+        """Notes of all members, each with its file."""
         for source in self._members.values():
             description = source.description
             if isinstance(source, CombinedSource):
@@ -114,16 +106,16 @@ class CombinedSource:
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
         """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
-        source, own = self._member(index)
-        return None if source is None else source.read_plane(own, rows)
+        source, member_index = self._member(index)
+        return None if source is None else source.read_plane(member_index, rows)
 
     def read_planes(self, indices: Sequence[tuple[int, ...]], rows: slice) -> list[Array | None]:
         """Read planes of one member, which may decode them together: see `SampleSource.read_planes`."""
-        found = [self._member(index) for index in indices]
-        source = found[0][0]
-        if source is None or any(other is not source for other, _ in found):
+        members = [self._member(index) for index in indices]
+        source = members[0][0]
+        if source is None or any(other is not source for other, _ in members):
             return [self.read_plane(index, rows) for index in indices]
-        return read_planes(source, [own for _, own in found], rows)
+        return read_planes(source, [member_index for _, member_index in members], rows)
 
     def _member(self, index: tuple[int, ...]) -> tuple[PlaneSource | None, tuple[int, ...]]:
         """Return the member with a plane, and the plane's index in it."""
@@ -150,19 +142,23 @@ class CombinedSource:
 
     def _check_alike(self, members: Sequence[Member]) -> None:
         first = members[0]
-        known = first.source.description
+        expected = first.source.description
         for member in members:
-            found = member.source.description
-            if (found.axes, found.shape, found.dtype) != (known.axes, known.shape, known.dtype):
+            description = member.source.description
+            if (description.axes, description.shape, description.dtype) != (
+                expected.axes,
+                expected.shape,
+                expected.dtype,
+            ):
                 raise SourceError(
-                    f"{member.origin} is {_kind(found)}, but {first.origin} of the same image is {_kind(known)}: "
-                    "the files of one image must have one shape and one type"
+                    f"{member.origin} is {_kind(description)}, but {first.origin} of the same image is "
+                    f"{_kind(expected)}: the files of one image must have one shape and one type"
                 )
             for axis in self._placed:
-                if found.length(axis) > 1:
+                if description.length(axis) > 1:
                     raise SourceError(
-                        f"{member.origin} holds {found.length(axis)} planes along {axis} itself, so it cannot be one "
-                        f"step along {axis} of an image"
+                        f"{member.origin} holds {description.length(axis)} planes along {axis} itself, so it cannot be "
+                        f"one step along {axis} of an image"
                     )
 
     def _describe(
@@ -174,15 +170,15 @@ class CombinedSource:
         channels: Sequence[SourceChannel] | None,
     ) -> ImageDescription:
         first = members[0].source.description
-        wanted = "".join(a for a in LEGAL_ORDER if a in first.axes or a in self._placed or a in axes)
+        combined_axes = "".join(a for a in LEGAL_ORDER if a in first.axes or a in self._placed or a in axes)
         files = tuple(dict.fromkeys(file for member in members for file in member.source.description.files))
         notes = dict.fromkeys(note for member in members for note in member.source.description.notes)
         return replace(
             first,
             name=name,
             files=files,
-            axes=wanted,
-            shape=tuple(lengths.get(axis, first.length(axis)) for axis in wanted),
+            axes=combined_axes,
+            shape=tuple(lengths.get(axis, first.length(axis)) for axis in combined_axes),
             channels=tuple(channels) if channels is not None else first.channels,
             notes=tuple(notes),
         )
@@ -199,8 +195,6 @@ def number_axis(numbers: Iterable[int]) -> dict[int, int]:
     The step is the greatest common divisor of the differences: 1, 3, 5 are three neighbours, and 1, 2, 4 leave a gap at
     3. Numbers with more gaps than planes (times of day, for example) become neighbours.
 
-    Examples
-    --------
     >>> number_axis([5, 1, 3]), number_axis([1, 2, 4])
     ({1: 0, 3: 1, 5: 2}, {1: 0, 2: 1, 4: 3})
     >>> number_axis([93000, 93517, 101214])
@@ -218,15 +212,15 @@ def stack_sources(
 ) -> tuple[CombinedSource, str]:
     """Stack named files of a folder in order; return the image and the axis.
 
-    The axis is z, or t if each file is a z-stack, unless ``axis`` is "t", "z" or "c". Raises SourceError if the files
+    The axis is z, or t if each file is a z-stack, unless ``axis`` is "t", "z" or "c". Raise SourceError if the files
     differ, or have z and t already.
     """
     first = sources[0][1].description
-    found = next((one for one in axis or "zt" if first.length(one) == 1), None)
-    if found is None:
+    free_axis = next((candidate for candidate in axis or "zt" if first.length(candidate) == 1), None)
+    if free_axis is None:
         raise SourceError(
             f"{sources[0][0]} and the other files of {name} have {axis or 'z and t'} already, so they cannot be "
             "stacked: place them in a plate with --well-regex or --map"
         )
-    members = [Member(source, {found: index}, origin) for index, (origin, source) in enumerate(sources)]
-    return CombinedSource(members, {found: len(members)}, name=os.path.basename(name)), found
+    members = [Member(source, {free_axis: index}, origin) for index, (origin, source) in enumerate(sources)]
+    return CombinedSource(members, {free_axis: len(members)}, name=os.path.basename(name)), free_axis

@@ -1,4 +1,4 @@
-"""Contrast limits from a sample of the pixels, collected while they are converted.
+"""Compute contrast limits from a sample of the pixels, collected while they are converted.
 
 The sample is a regular grid of pixels of evenly spaced planes, at most a million per channel. It does not depend on the
 number of threads or the order of the blocks.
@@ -33,12 +33,8 @@ LOW, HIGH = 0.1, 99.9
 class Sample:
     """The sampled pixels of an image, or of the part that one worker read; can be pickled.
 
-    Attributes
-    ----------
-    planes : dict
-        Pixels by channel, number of the plane and first row.
-    ranges : dict
-        Lowest and highest finite value by channel, for floats.
+    ``planes`` has the pixels by channel, number of the plane and first row; ``ranges`` the lowest and highest finite
+    value by channel, for floats.
     """
 
     planes: dict[int, dict[tuple[int, int], Array]] = field(default_factory=dict)
@@ -49,18 +45,16 @@ class Sample:
         for channel, parts in other.planes.items():
             self.planes.setdefault(channel, {}).update(parts)
         for channel, (low, high) in other.ranges.items():
-            known = self.ranges.get(channel, (low, high))
-            self.ranges[channel] = (min(low, known[0]), max(high, known[1]))
+            limits = self.ranges.get(channel, (low, high))
+            self.ranges[channel] = (min(low, limits[0]), max(high, limits[1]))
 
 
 class ContrastSampler:
-    """Collects a sample of the pixels of each channel of an image, whose axes include "c".
+    """Collect a sample of the pixels of each channel of an image, whose axes include "c".
 
-    Examples
-    --------
     >>> import numpy as np
     >>> sampler = ContrastSampler("cyx", (1, 10, 10), np.dtype("uint8"))
-    >>> sampler.see((0,), 0, np.arange(100, dtype="uint8").reshape(10, 10))
+    >>> sampler.add((0,), 0, np.arange(100, dtype="uint8").reshape(10, 10))
     >>> sampler.window(0)
     {'start': 0.0, 'end': 99.0, 'min': 0.0, 'max': 255.0}
     """
@@ -70,14 +64,14 @@ class ContrastSampler:
         self._outer = shape[:-2]
         self._dtype = dtype
         per_channel = math.prod(self._outer) // self._outer[self._channel]
-        self._every = math.ceil(per_channel / _PLANES)
+        self._plane_step = math.ceil(per_channel / _PLANES)
         self._step = max(1, math.ceil(math.sqrt(shape[-2] * shape[-1] / _PIXELS)))
         self._lock = threading.Lock()
         self._sample = Sample()
 
     @property
     def sample(self) -> Sample:
-        """Return the sample so far, to send it to the process that computes the limits."""
+        """The sample so far, for the process that computes the limits."""
         return self._sample
 
     def merge(self, sample: Sample) -> None:
@@ -85,23 +79,20 @@ class ContrastSampler:
         with self._lock:
             self._sample.add(sample)
 
-    def see(self, index: tuple[int, ...], row: int, pixels: Array) -> None:
-        """Add the sampled pixels of some rows of one plane.
-
-        ``index`` is the index of the plane along the axes before "yx", and ``row`` the number of the first row.
-        """
+    def add(self, index: tuple[int, ...], row: int, pixels: Array) -> None:
+        """Add the sampled pixels of some rows, from ``row`` on, of the plane at ``index`` along the axes before y."""
         channel, number = index[self._channel], self._number(index)
         if self._dtype.kind == "f":
-            self._see_range(channel, pixels)
-        if number % self._every:
+            self._add_range(channel, pixels)
+        if number % self._plane_step:
             return
         sample = pixels[-row % self._step :: self._step, :: self._step].ravel().copy()
         with self._lock:
             self._sample.planes.setdefault(channel, {})[number, row] = sample
 
-    def wants(self, index: tuple[int, ...]) -> bool:
-        """Return whether a plane is needed: for floats, all are needed for the range."""
-        return self._dtype.kind == "f" or self._number(index) % self._every == 0
+    def needs(self, index: tuple[int, ...]) -> bool:
+        """Return whether a plane contributes to the sample; every plane of floats contributes to the range."""
+        return self._dtype.kind == "f" or self._number(index) % self._plane_step == 0
 
     def _number(self, index: tuple[int, ...]) -> int:
         """Return the number of a plane among those of its channel."""
@@ -110,7 +101,7 @@ class ContrastSampler:
             number = number if axis == self._channel else number * length + at
         return number
 
-    def _see_range(self, channel: int, pixels: Array) -> None:
+    def _add_range(self, channel: int, pixels: Array) -> None:
         low, high = float(pixels.min()), float(pixels.max())
         if not (math.isfinite(low) and math.isfinite(high)):
             finite = pixels[np.isfinite(pixels)]

@@ -1,9 +1,8 @@
-"""``convert``: images in files of other formats to one OME-Zarr store, an image or a plate.
+"""``convert``: write images in files of other formats to one OME-Zarr store, an image or a plate.
 
-Everything is written to a temporary store beside the destination, which is renamed at the very end: under the final
-name there is never half a store. The same call resumes a killed one: a journal beside the new store lists the finished
-units (:mod:`lamella.ops.jobs.units`), and a unit whose files have changed is written again. ``inputs`` plans which file
-goes where, ``write`` writes the pixels.
+The store is written under a temporary name and renamed when it is complete. A journal beside it lists the finished
+units (:mod:`lamella.ops.jobs.units`), so that the same call resumes a killed one. ``inputs`` plans the images,
+``write`` writes the pixels, ``store`` the metadata.
 
 Layer: ops.
 """
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.contrast import Sample
     from lamella.ops.conversion.inputs import InputPlan
     from lamella.ops.conversion.source import PlaneSource
-    from lamella.ops.conversion.write import Work
+    from lamella.ops.conversion.write import ImageWrite
     from lamella.ops.progress import Progress
     from lamella.store.layout import Cut
     from lamella.types import JSONObject, StrPath, VersionName
@@ -56,7 +55,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ConvertReport:
-    """What ``convert`` wrote. Always true: a failed conversion raises.
+    """The result of ``convert``. Always true: a failed conversion raises.
 
     Attributes
     ----------
@@ -64,10 +63,8 @@ class ConvertReport:
         Path of the store.
     layout : "fov" or "hcs"
         One image, or a plate.
-    images : int
-        Number of images.
-    planes : int
-        Number of YX planes in them.
+    images, planes : int
+        Number of images, and of YX planes in them.
     nbytes : int
         Size of their pixels, uncompressed, without pyramid levels.
     levels : int
@@ -150,8 +147,7 @@ def convert(
     jobs : int, optional
         Number of workers; one per processor by default.
     executor : concurrent.futures.Executor, optional
-        Runs the units: any executor whose workers have the sources and the destination under the same paths. By
-        default threads of this process. The pixels do not depend on it.
+        Runs the units instead of threads of this process. Its workers need the same paths. The pixels are the same.
     overwrite : bool
         Replace an existing Zarr store, once the new one is complete.
     progress : bool or callable, optional
@@ -163,7 +159,7 @@ def convert(
     Returns
     -------
     ConvertReport
-        What was written.
+        The destination and the numbers of images, planes and levels.
 
     Raises
     ------
@@ -192,13 +188,13 @@ def convert(
     settings.check()
     workers = Workers(jobs, executor)
     check_progress(progress)
-    one = isinstance(sources, (str, bytes)) or not isinstance(sources, Iterable)
-    listed = [sources] if one else sources
+    is_single = isinstance(sources, (str, bytes)) or not isinstance(sources, Iterable)
+    source_list = [sources] if is_single else sources
     path = local_path(destination, "the destination")
     with _placed(path, overwrite, version, progress) as target:
-        inputs = Inputs(listed, open_source or _default_reader(), series)  # type: ignore[arg-type]
+        inputs = Inputs(source_list, open_source or _default_reader(), series)  # type: ignore[arg-type]
         plan = plan_images(inputs, well_regex=well_regex, map_file=map_file)
-        most = _write_store(target, plan, settings, workers, progress)
+        level_count = _write_store(target, plan, settings, workers, progress)
     descriptions = [image.source.description for image in plan.images]
     return ConvertReport(
         destination=location(destination),
@@ -206,7 +202,7 @@ def convert(
         images=len(plan.images),
         planes=sum(description.plane_count for description in descriptions),
         nbytes=sum(description.nbytes for description in descriptions),
-        levels=most,
+        levels=level_count,
         notes=plan.notes,
     )
 
@@ -218,7 +214,7 @@ def _write_store(
     workers: Workers,
     progress: Progress | bool | None,
 ) -> int:
-    """Write the store beside its place, which it takes then; return the most levels that an image has."""
+    """Write the store under a temporary name, then rename it; return the maximum number of levels of an image."""
     planes = sum(image.source.description.plane_count for image in plan.images)
     job = _digest(plan, settings)
     with (
@@ -226,8 +222,8 @@ def _write_store(
         reporting(progress, "planes") as report,
         target.temporary(job) as folder,
     ):
-        place = LocalFile(os.path.join(os.path.dirname(folder), "journal"))
-        with Journal(place, {"job": job or secrets.token_hex(8)}) as journal:
+        file = LocalFile(os.path.join(os.path.dirname(folder), "journal"))
+        with Journal(file, {"job": job or secrets.token_hex(8)}) as journal:
             count = Count(report, "planes", planes)
             return _write_all(folder, plan, settings, count, target.name, workers, journal, job or "")
 
@@ -236,7 +232,7 @@ def _write_store(
 def _placed(
     path: str, overwrite: bool, version: VersionName, progress: Progress | bool | None
 ) -> Iterator[Destination]:
-    """Return where to write the store; for an archive a folder beside it, which is packed at the end."""
+    """Yield where to write the store; for an archive, a folder that is packed at the end."""
     if not is_archive_name(path):
         target = Destination(path, overwrite, "convert")
         target.finish_interrupted()
@@ -257,7 +253,7 @@ def _placed(
 
 
 def _default_reader() -> Callable[[str], Sequence[PlaneSource]]:
-    # Imports the layer above, only here: convert() with a path must find a reader.
+    # The only import of the layer above: convert() with a path must find a reader.
     from lamella.adapters.tiff import open_tiff
 
     return open_tiff
@@ -278,7 +274,7 @@ def _write_all(
 
     with create_positions(folder, images, settings, name=name) as positions:
 
-        def begun() -> Iterator[tuple[int, Work]]:
+        def unfinished_images() -> Iterator[tuple[int, ImageWrite]]:
             for number, (image, position) in enumerate(zip(images, positions, strict=True)):
                 line = journal.get(f"image {number}")
                 if line is not None and is_done(line, job, state_of_image(position)):
@@ -286,24 +282,21 @@ def _write_all(
                 else:
                     yield number, begin_image(image, position, settings)
 
-        def written(number: int, sample: Sample) -> None:
+        def finish_image(number: int, sample: Sample) -> None:
             end_image(images[number], positions[number], sample)
             journal.add(f"image {number}", job, [state_of_image(positions[number])])
             journal.flush()
 
         sizes = [image.source.description.nbytes for image in images]
-        write_images(begun, sizes, tally, written, journal, job, workers)
+        write_images(unfinished_images, sizes, tally, finish_image, journal, job, workers)
         if images[0].path:
             describe_plate(images, positions, workers)
         return max(len(position.dataset_paths) for position in positions)
 
 
 def _digest(plan: InputPlan, settings: ImageSettings) -> str | None:
-    """Return a digest of the sources (size and times of their files) and settings.
-
-    A killed call can only be resumed with the same digest. Sources without files have None: they cannot be compared.
-    """
-    found: list[object] = [__version__, settings]
+    """Return a digest of the settings and sources (size and times of their files); None for sources without files."""
+    values: list[object] = [__version__, settings]
     for image in plan.images:
         description = image.source.description
         try:
@@ -312,5 +305,5 @@ def _digest(plan: InputPlan, settings: ImageSettings) -> str | None:
             return None
         if not stamps:
             return None
-        found += [image.path, type(image.source), description, stamps]
-    return hashlib.sha256(repr(found).encode()).hexdigest()
+        values += [image.path, type(image.source), description, stamps]
+    return hashlib.sha256(repr(values).encode()).hexdigest()

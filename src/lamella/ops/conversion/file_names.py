@@ -1,9 +1,9 @@
-"""File names of a folder: whether they count along one axis, and otherwise a pattern that places them.
+"""Order the files of a folder along one axis by their names, or propose a pattern that places them.
 
-Names are cut into numbers, words and the text between them. Parts that differ between files are columns of a table;
-columns that always change together, in the same order, count as one. With a single column, the files are a stack along
-time, z or channels, by the word before the number; but not if the word means fields, wells or dyes. With several
-columns they are not a stack, because their meaning is unknown: a pattern is proposed instead.
+Names are cut into parts: numbers, words and the text between them. Parts that differ between files are columns of a
+table; columns that change together, in the same order, count as one. In ``t1_z1, t1_z2, t2_z1, t2_z2`` two columns
+differ. With a single one, the files are a stack along time, z or channels, by the word before the number, unless the
+word means fields, wells or dyes. With several, a pattern is proposed instead, because their meaning is unknown.
 
 Layer: ops.
 """
@@ -59,11 +59,11 @@ class _Table:
 
     def values(self, index: int) -> list[int | str]:
         """Return the values of a part: numbers, or the words themselves."""
-        found = self.column(index)
-        return [int(text) for text in found] if self.is_number(index) else list(found)
+        texts = self.column(index)
+        return [int(text) for text in texts] if self.is_number(index) else list(texts)
 
     def varying(self) -> list[list[int]]:
-        """List the parts that differ between files, grouped by those that always change together."""
+        """List the parts that differ between files, in groups that always change together."""
         groups: list[list[int]] = []
         for index in range(len(self.rows[0])):
             if len(set(self.values(index))) > 1:
@@ -77,8 +77,10 @@ class _Table:
     def _in_step(self, first: int, second: int) -> bool:
         """Return whether two parts sort the files in the same order."""
         pairs = sorted(set(zip(map(_rank, self.values(first)), map(_rank, self.values(second)), strict=True)))
-        ones, others = zip(*pairs, strict=True)
-        return len(set(ones)) == len(set(others)) == len(pairs) and list(others) == sorted(others)
+        first_ranks, second_ranks = zip(*pairs, strict=True)
+        return len(set(first_ranks)) == len(set(second_ranks)) == len(pairs) and list(second_ranks) == sorted(
+            second_ranks
+        )
 
 
 def _rank(value: int | str) -> tuple[int, str]:
@@ -87,17 +89,7 @@ def _rank(value: int | str) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class Stack:
-    """The files of a stack in order.
-
-    Attributes
-    ----------
-    files : list of str
-        The paths.
-    axis : str
-        Axis according to the names: "t", "z" or "c"; empty if they name none.
-    word : str
-        The word that names the axis.
-    """
+    """The files of a stack in order, the axis that their names say ("t", "z", "c" or ""), and the word that says so."""
 
     files: list[str]
     axis: str = ""
@@ -107,10 +99,8 @@ class Stack:
 def order_stack(files: Sequence[str], folder: str) -> Stack:
     """Return the files of one stack in order: by the number in their names that differs, else natural order.
 
-    Raises SourceError if the names differ in several parts, or count fields, wells or dyes. ``folder`` is for messages.
+    Raise SourceError if the names differ in several parts, or count fields, wells or dyes. ``folder`` is for messages.
 
-    Examples
-    --------
     >>> order_stack(["z0.tif", "z-1.tif", "z-10.tif", "z2.tif"], "stack").files
     ['z-10.tif', 'z-1.tif', 'z0.tif', 'z2.tif']
     >>> order_stack(["time_10.tif", "time_9.tif"], "film")
@@ -152,7 +142,7 @@ def _counted(table: _Table, group: list[int]) -> tuple[int, str, str]:
 
 
 def _cut(files: Sequence[str]) -> _Table | None:
-    """Cut the names into parts; None if they do not have the same kinds of parts."""
+    """Cut names into parts; None if their kinds of parts differ."""
     stems = [os.path.splitext(os.path.basename(file))[0] for file in files]
     for parts in (_PARTS, _SIGNED_PARTS):
         rows = [tuple(parts.findall(stem)) for stem in stems]
@@ -172,7 +162,7 @@ def _kind(part: str) -> str:
 def _refusal(
     files: Sequence[str], folder: str, table: _Table, groups: list[list[int]], role: str = ""
 ) -> str:
-    """Return the message about names that are not a stack, with a pattern that places them if there is one."""
+    """Return the message about names that are not a stack, with a pattern that places them if possible."""
     shown = ", ".join(_example(table, group[0]) for group in groups)
     differ = f"differ in {len(groups)} parts" if not role else f"count {role}s"
     problem = f"{folder} holds {len(files)} files whose names {differ} ({shown}), so they are not one stack: "
@@ -203,7 +193,7 @@ def _word_before(table: _Table, index: int) -> str:
 
 
 def _propose(files: Sequence[str], table: _Table, groups: list[list[int]]) -> str | None:
-    """Return a pattern that places every file at another index; None if the meaning of a part is unknown."""
+    """Return a pattern that places each file at a different index; None if the meaning of a part is unknown."""
     roles = _roles(table, groups)
     if roles is None:
         return None
@@ -228,42 +218,42 @@ def _is_signed(table: _Table, index: int) -> bool:
 
 
 def _roles(table: _Table, groups: list[list[int]]) -> dict[int, str] | None:
-    """Choose the meaning of each part: the name of a well, the word before it, else from the last axis on."""
+    """Choose the meaning of each part: by the name of a well, the word before it, else from the last axis backwards."""
     roles: dict[int, str] = {}
     well = _well(table, {index for group in groups for index in group})
-    spoken: dict[int, str] = {}
+    roles_by_word: dict[int, str] = {}
     for group in groups:
         named = {index: _ROLES.get(_word_before(table, index).lower(), "") for index in group}
         if not table.is_number(group[0]):
             named[group[0]] = "channel"
-        best = next((index for index in group if named[index]), group[0])
-        spoken[best] = named[best]
-    needs_well = any(role == "field" for role in spoken.values())
+        meaningful = next((index for index in group if named[index]), group[0])
+        roles_by_word[meaningful] = named[meaningful]
+    needs_well = any(role == "field" for role in roles_by_word.values())
     if well and (needs_well or any(index in group for group in groups for index in well)):
         roles = {well[0]: "row", well[1]: "column"}
     elif needs_well:
         return None
-    rest: list[int] = []
-    for index, role in spoken.items():
+    unknown_parts: list[int] = []
+    for index, role in roles_by_word.items():
         if index in roles or (well and index in well):
             continue
         if role and role not in roles.values():
             roles[index] = role
         else:
-            rest.append(index)
-    free = [role for role in ("z", "t", "channel") if role not in roles.values()]
-    if len(rest) > len(free):
+            unknown_parts.append(index)
+    free_roles = [role for role in ("z", "t", "channel") if role not in roles.values()]
+    if len(unknown_parts) > len(free_roles):
         return None
-    return roles | dict(zip(reversed(rest), free, strict=False))
+    return roles | dict(zip(reversed(unknown_parts), free_roles, strict=False))
 
 
 def _well(table: _Table, varying: set[int]) -> tuple[int, int] | None:
     """Find a row letter followed by a column number, such as B03; prefer one that differs between files."""
     row = table.rows[0]
-    found = [
+    pairs = [
         (index, index + 1)
         for index in range(len(row) - 1)
         if all(_ROW.fullmatch(text) for text in table.column(index))
         and all(_WELL_COLUMN.fullmatch(text) for text in table.column(index + 1))
     ]
-    return max(found, key=lambda pair: len(varying & {*pair}), default=None)
+    return max(pairs, key=lambda pair: len(varying & {*pair}), default=None)

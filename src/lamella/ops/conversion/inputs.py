@@ -1,7 +1,6 @@
-"""From the arguments of the user (files, folders, sources) to the images that will be written.
+"""Plan the images to write from the arguments of the user: files, folders and opened sources.
 
-Lists folders, chooses the image of a file, groups files to fields, and refuses ambiguous sources. Reads no file format:
-the function that opens a file is a parameter.
+List folders, choose the image of a file, group files to fields, and refuse ambiguous sources. A parameter opens files.
 
 Layer: ops.
 """
@@ -40,15 +39,7 @@ _PLACE_HINT = "place them in a plate with --well-regex or --map"
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """An image to write.
-
-    Attributes
-    ----------
-    path : str
-        Position in the plate ("A/1/0"); empty for a single image.
-    source : CombinedSource
-        Its planes; always with an axis "c".
-    """
+    """An image to write: its path in the plate ("A/1/0", empty for a single image), and a source with an axis "c"."""
 
     path: str
     source: CombinedSource
@@ -63,10 +54,7 @@ class InputPlan:
 
 
 class Inputs:
-    """The sources of a conversion (files, folders or opened sources), opened when needed.
-
-    ``series`` is the number of the image to use in files with several.
-    """
+    """The sources of a conversion, opened when needed; ``series`` is the number of the image in files with several."""
 
     def __init__(
         self,
@@ -168,7 +156,7 @@ def plan_images(
 ) -> InputPlan:
     """Plan the images: one image without a path, or the positions of a plate.
 
-    At most one of ``well_regex`` and ``map_file`` places the files. Raises SourceError for sources that do not fit
+    At most one of ``well_regex`` and ``map_file`` places the files. Raise SourceError for sources that do not fit
     together, and for several images without positions.
     """
     if well_regex is not None and map_file is not None:
@@ -211,18 +199,21 @@ def _notes_of_files(images: Sequence[ImagePlan]) -> list[str]:
     for image in images:
         for file, note in image.source.noted:
             files.setdefault(note, {})[file] = None
-    return [f"{next(iter(found))}{_more(list(found))}: {note}" for note, found in files.items()]
+    return [
+        f"{next(iter(files_of_note))}{_more(list(files_of_note))}: {note}"
+        for note, files_of_note in files.items()
+    ]
 
 
 def _missing(images: Sequence[ImagePlan]) -> list[str]:
-    lacking = [(image.path or image.source.description.name, image.source.missing) for image in images]
-    lacking = [(name, count) for name, count in lacking if count]
-    if not lacking:
+    incomplete = [(image.path or image.source.description.name, image.source.missing) for image in images]
+    incomplete = [(name, count) for name, count in incomplete if count]
+    if not incomplete:
         return []
-    total = sum(count for _, count in lacking)
+    total = sum(count for _, count in incomplete)
     return [
-        f"{total} combinations of channel, z and t have no file and are zeros, in {len(lacking)} of {len(images)} "
-        f"images (first: {lacking[0][0]})"
+        f"{total} combinations of channel, z and t have no file and are zeros, in {len(incomplete)} of {len(images)} "
+        f"images (first: {incomplete[0][0]})"
     ]
 
 
@@ -243,16 +234,16 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
         )
     if rest:
         folder = os.path.basename(os.path.normpath(inputs.names[0]))
-        where, count = os.path.abspath(inputs.names[0]), len(inputs.files)
-        _check_alone(first, images, where)
-        order = order_stack(inputs.files, where)
+        folder_path, count = os.path.abspath(inputs.names[0]), len(inputs.files)
+        _check_alone(first, images, folder_path)
+        order = order_stack(inputs.files, folder_path)
         opened = [(file, inputs.image_of(file)) for file in order.files]
         for file, image in opened:
-            _check_alone(file, [image], where)
+            _check_alone(file, [image], folder_path)
         stack, axis = stack_sources(opened, folder, order.axis)
-        why = f", since {order.word!r} stands before the number" if order.word else ""
+        reason = f", since {order.word!r} stands before the number" if order.word else ""
         notes.append(
-            f"{where}: its {count} files were stacked along {axis}, in natural order of their names{why}"
+            f"{folder_path}: its {count} files were stacked along {axis}, in natural order of their names{reason}"
         )
         return [ImagePlan("", _with_axes(stack, "c", folder))]
     if len(images) == 1:
@@ -294,8 +285,8 @@ def _with_axes(source: PlaneSource, axes: str, name: str) -> CombinedSource:
 
 def _union(axes: Iterable[str]) -> str:
     """Return all axes of some images, in legal order, with the channel axis."""
-    found = {"c", *"".join(axes)}
-    return "".join(axis for axis in LEGAL_ORDER if axis in found)
+    letters = {"c", *"".join(axes)}
+    return "".join(axis for axis in LEGAL_ORDER if axis in letters)
 
 
 def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order: bool) -> list[ImagePlan]:
@@ -304,10 +295,10 @@ def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order:
     grids: dict[str, dict[int, int]] = {}
     for axis in "tz":
         numbers = [getattr(item.placement, axis) for item in placed]
-        given = [number for number in numbers if number is not None]
+        stated = [number for number in numbers if number is not None]
         _check_all_or_none(axis, placed, [number is not None for number in numbers])
-        if given:
-            grids[axis] = number_axis(given)
+        if stated:
+            grids[axis] = number_axis(stated)
     lengths = {axis: max(grid.values()) + 1 for axis, grid in grids.items()}
     if channels:
         lengths["c"] = len(channels)
@@ -328,8 +319,10 @@ def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order:
             for item, source in fields[path]
         ]
         name = os.path.basename(members[0].source.description.name)
-        named = _placed_channels(members, channels) if channels else None
-        plans.append(ImagePlan(path, CombinedSource(members, lengths, axes=axes, name=name, channels=named)))
+        channel_list = _placed_channels(members, channels) if channels else None
+        plans.append(
+            ImagePlan(path, CombinedSource(members, lengths, axes=axes, name=name, channels=channel_list))
+        )
     return plans
 
 
@@ -342,27 +335,27 @@ def _channel_order(placed: Sequence[PlacedFile], *, keep_order: bool) -> list[st
     return names if keep_order else sorted(names, key=natural_order)
 
 
-def _check_all_or_none(axis: str, placed: Sequence[PlacedFile], given: Sequence[bool]) -> None:
-    if any(given) and not all(given):
+def _check_all_or_none(axis: str, placed: Sequence[PlacedFile], stated: Sequence[bool]) -> None:
+    if any(stated) and not all(stated):
         raise SourceError(
-            f"{placed[given.index(False)].origin} has no {axis}, but {placed[given.index(True)].origin} has one: "
+            f"{placed[stated.index(False)].origin} has no {axis}, but {placed[stated.index(True)].origin} has one: "
             "specify it for all files or for none"
         )
 
 
 def _place(placement: Placement, grids: dict[str, dict[int, int]], channels: Sequence[str]) -> dict[str, int]:
-    place = {axis: grid[getattr(placement, axis)] for axis, grid in grids.items()}
+    index = {axis: grid[getattr(placement, axis)] for axis, grid in grids.items()}
     if channels and placement.channel is not None:
-        place["c"] = channels.index(placement.channel)
-    return place
+        index["c"] = channels.index(placement.channel)
+    return index
 
 
 def _placed_channels(members: Sequence[Member], names: Sequence[str]) -> list[SourceChannel]:
     """Return channels with the names of the placement and the colours of the files."""
-    found = [SourceChannel(name) for name in names]
+    described = [SourceChannel(name) for name in names]
     for member in members:
-        own = member.source.description.channels
-        index = member.place["c"]
-        if len(own) == 1 and found[index].color is None:
-            found[index] = SourceChannel(names[index], own[0].color, own[0].window)
-    return found
+        file_channels = member.source.description.channels
+        index = member.index["c"]
+        if len(file_channels) == 1 and described[index].color is None:
+            described[index] = SourceChannel(names[index], file_channels[0].color, file_channels[0].window)
+    return described

@@ -1,4 +1,4 @@
-"""Chunks and shards of converted arrays, and the blocks in which sources are read. Pure arithmetic.
+"""Choose chunks and shards of converted arrays, and the blocks in which sources are read. Pure arithmetic.
 
 Layer: ops.
 """
@@ -31,35 +31,33 @@ def choose_layout(
     """Choose chunks and shards (or None) of an image.
 
     ``chunks`` and ``shards`` are "auto", "none" (shards only), or lengths of the last axes. On the axes before, chunks
-    have length 1, and shards the length of the chunks. Raises InvalidArgumentError for lengths that do not fit, and for
+    have length 1, and shards the length of the chunks. Raise InvalidArgumentError for lengths that do not fit, and for
     shards in a version without them.
 
-    Examples
-    --------
     >>> choose_layout("czyx", (2, 64, 2048, 2048), 2, chunks=None, shards=None, sharded=True)
     ((1, 8, 256, 256), (1, 8, 512, 2048))
     >>> choose_layout("czyx", (2, 64, 2048, 2048), 2, chunks=(512, 512), shards="none", sharded=True)
     ((1, 1, 512, 512), None)
     """
-    given = () if isinstance(shards, str) or shards is None else _lengths(shards, axes, "shards")
-    if given and not sharded:
+    shard_lengths = () if isinstance(shards, str) or shards is None else _lengths(shards, axes, "shards")
+    if shard_lengths and not sharded:
         raise InvalidArgumentError("OME-NGFF 0.4 has no shards: use version 0.5 or 0.6")
     lead = len(axes) - len(axes.lstrip("tc"))
     if chunks == "none":
         raise InvalidArgumentError('chunks cannot be "none": use lengths, or "auto"')
     inner = "auto" if isinstance(chunks, str) or chunks is None else _lengths(chunks, axes, "chunks")
-    outer = "none" if shards == "none" or not sharded else given or "auto"
+    outer = "none" if shards == "none" or not sharded else shard_lengths or "auto"
     return cut_array(shape, itemsize, lead, chunks=inner, shards=outer)
 
 
 def _lengths(cut: Sequence[int], axes: str, what: str) -> Shape:
     """Check the user's lengths for the last axes."""
-    given = whole_numbers(cut, what, 1)
-    if not given or len(given) > len(axes):
+    lengths = whole_numbers(cut, what, 1)
+    if not lengths or len(lengths) > len(axes):
         raise InvalidArgumentError(
-            f"{what} {given} do not fit an image with the axes {axes}: use 1 to {len(axes)} whole numbers above 0"
+            f"{what} {lengths} do not fit an image with the axes {axes}: use 1 to {len(axes)} whole numbers above 0"
         )
-    return given
+    return lengths
 
 
 def choose_block(
@@ -67,11 +65,9 @@ def choose_block(
 ) -> Shape:
     """Choose the blocks in which a source is read: whole rows, whole units of the array, each strip decoded once.
 
-    ``unit`` is what the array writes at once: chunks, or whole shards. Blocks are near 8 MiB, up to 64 MiB so that no
-    strip or channel is decoded twice, and more if a row of units is larger.
+    The array is written in units: chunks, or whole shards. Blocks are near 8 MiB, up to 64 MiB so that no strip or
+    channel is decoded twice, and larger if a row of units is.
 
-    Examples
-    --------
     >>> choose_block((64, 2048, 2048), (8, 256, 256), 2, band_rows=64, channels_together=1, axes="zyx")
     (8, 256, 2048)
     >>> choose_block((64, 2048, 2048), (8, 256, 256), 2, band_rows=2048, channels_together=1, axes="zyx")

@@ -1,7 +1,7 @@
-"""Placement of files: well and field of a plate, and channel, z and t of the image there.
+"""Place files on a plate, by a regular expression on file names or by a CSV table.
 
-By a regular expression on file names, or by a CSV table. ``inputs`` opens the files, and ``combine`` joins them to
-images.
+A placement is a well and field, and the channel, z and t of the planes of a file. ``inputs`` opens the files, and
+``combine`` joins them to images.
 
 Layer: ops.
 """
@@ -35,14 +35,8 @@ _ROW_LETTERS = re.compile(r"[A-Z]{1,2}")
 class Placement:
     """The position of the planes of one file.
 
-    Attributes
-    ----------
-    row, column, field : str
-        Names on the plate; row and column are empty for one image without a plate.
-    channel : str or None
-        Name of the channel; None if the file has all channels.
-    z, t : int or None
-        Numbers along z and time; None if the file has all of them.
+    ``row`` and ``column`` are empty for an image without a plate; ``channel``, ``z`` and ``t`` are None if the file has
+    all of them.
     """
 
     row: str
@@ -60,17 +54,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class PlacedFile:
-    """A file and its placement.
-
-    Attributes
-    ----------
-    file : str
-        Path or name of the file.
-    placement : Placement
-        Its position.
-    origin : str
-        Name in messages: the file, or the table and its line.
-    """
+    """A file and its placement; messages call it ``origin``: the file, or the table and its line."""
 
     file: str
     placement: Placement
@@ -83,8 +67,6 @@ def place_by_regex(names: Iterable[str], pattern: str) -> tuple[list[PlacedFile]
     Its named groups are row and column (or col) for a plate, or neither for a single image, and optionally field ("0"
     by default), channel, z and t.
 
-    Examples
-    --------
     >>> placed, rest = place_by_regex(["p_B03_f2_w1.tif", "note.tif"], r"_(?P<row>[A-H])(?P<col>\d+)_f(?P<field>\d)")
     >>> placed[0].placement.path, rest
     ('B/03/2', ['note.tif'])
@@ -97,10 +79,10 @@ def place_by_regex(names: Iterable[str], pattern: str) -> tuple[list[PlacedFile]
         if match is None:
             unmatched.append(name)
             continue
-        found = {key: value for key, value in match.groupdict().items() if value is not None}
-        if "col" in found:
-            found["column"] = found.pop("col")
-        placed.append(PlacedFile(name, _placement(found, name), name))
+        groups = {key: value for key, value in match.groupdict().items() if value is not None}
+        if "col" in groups:
+            groups["column"] = groups.pop("col")
+        placed.append(PlacedFile(name, _placement(groups, name), name))
     if not placed:
         example = f', for example "{os.path.basename(unmatched[0])}"' if unmatched else ""
         raise SourceError(f"the pattern {pattern!r} matches none of {len(unmatched)} file names{example}")
@@ -138,14 +120,14 @@ def _compile(pattern: str) -> re.Pattern[str]:
     return expression
 
 
-def _placement(found: Mapping[str, str], origin: str) -> Placement:
+def _placement(groups: Mapping[str, str], origin: str) -> Placement:
     """Check the texts of the named groups, and return the placement."""
-    row, column = found.get("row", ""), found.get("column", "")
+    row, column = groups.get("row", ""), groups.get("column", "")
     if bool(row) != bool(column):
         raise SourceError(
             f"{origin}: there is a {'row' if row else 'column'} but no {'column' if row else 'row'}"
         )
-    field = found.get("field", "0")
+    field = groups.get("field", "0")
     for group, name in (("row", row), ("column", column), ("field", field)):
         if name and not (name.isascii() and name.isalnum()):
             raise SourceError(
@@ -155,9 +137,9 @@ def _placement(found: Mapping[str, str], origin: str) -> Placement:
         row,
         column,
         field,
-        found.get("channel"),
-        _number(found.get("z"), "z", origin),
-        _number(found.get("t"), "t", origin),
+        groups.get("channel"),
+        _number(groups.get("z"), "z", origin),
+        _number(groups.get("t"), "t", origin),
     )
 
 
@@ -182,8 +164,6 @@ def _number(text: str | None, group: str, origin: str) -> int | None:
 def line_order(name: str) -> tuple[tuple[int, int, str], ...]:
     """Return the sort key of a row, column or field name: natural order, and rows AA, AB, ... after Z.
 
-    Examples
-    --------
     >>> sorted(["AA", "10", "B", "A", "9", "Z"], key=line_order)
     ['9', '10', 'A', 'B', 'Z', 'AA']
     """
@@ -201,25 +181,25 @@ def place_by_map(table: StrPath, locate: Callable[[str], str | None]) -> list[Pl
     rows = _read_table(path)
     header = [cell.strip().lower() for cell in rows[0][1]]
     header = ["column" if cell == "col" else cell for cell in header]
-    lacking = [name for name in ("file", "row", "column") if name not in header]
+    missing = [name for name in ("file", "row", "column") if name not in header]
     unknown = [name for name in header if name not in ("file", *GROUPS)]
-    if lacking or unknown:
-        problem = f"no column {lacking[0]!r}" if lacking else f"an unknown column {unknown[0]!r}"
+    if missing or unknown:
+        problem = f"no column {missing[0]!r}" if missing else f"an unknown column {unknown[0]!r}"
         raise SourceError(f"{path} has {problem}: its first line must be file,row,column,field[,channel,z,t]")
     placed = []
     for line, cells in rows[1:]:
         origin = f"{path} line {line}"
         if len(cells) != len(header):
             raise SourceError(f"{origin} has {len(cells)} cells, the first line has {len(header)}")
-        found = {name: cell.strip() for name, cell in zip(header, cells, strict=True) if cell.strip()}
+        texts = {name: cell.strip() for name, cell in zip(header, cells, strict=True) if cell.strip()}
         for name in ("file", "row", "column"):
-            if name not in found:
+            if name not in texts:
                 raise SourceError(f"{origin} has no {name}")
-        entry = found.pop("file")
+        entry = texts.pop("file")
         file = locate(entry)
         if file is None:
             raise SourceError(f"{origin}: there is no file {entry!r} beside the table or among the sources")
-        placed.append(PlacedFile(file, _placement(found, origin), f"{file} ({origin})"))
+        placed.append(PlacedFile(file, _placement(texts, origin), f"{file} ({origin})"))
     if not placed:
         raise SourceError(f"{path} places no file")
     return placed

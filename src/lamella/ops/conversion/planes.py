@@ -1,6 +1,6 @@
-"""The planes of a source as an array that is read in blocks: decoded, sampled for contrast, counted.
+"""Read the planes of a source as an array in blocks: decoded, sampled for contrast, counted.
 
-One worker reads a block, encodes its chunks and computes the lower levels, see :mod:`lamella.ops.pyramids.one_pass`: no
+A worker reads a block, encodes its chunks and computes the lower levels, see :mod:`lamella.ops.pyramids.one_pass`: no
 pixel is read back from the store.
 
 Layer: ops.
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from lamella.types import Array
 
 _SHARED_BYTES = 48 << 20
-"""Few larger blocks fit in memory, so the codec threads help to read them."""
+"""Few blocks above this size fit in memory, so the codec threads help to read them."""
 
 
 class PlanesArray:
-    """A source that is read in blocks, as a StoredArray is. Pickling drops the contrast sample and the tally.
+    """A source that is read in blocks, as a StoredArray is. Pickling drops the contrast sample and the progress.
 
     ``target`` is the array to be written, with the same axes and shape.
     """
@@ -83,25 +83,25 @@ class PlanesArray:
     def sample(self, region: Region) -> None:
         """Read only the contrast sample of a region: its pixels are written already."""
         together, axes = self.source.description.channels_together, self.source.description.axes
-        for box in nested(region, [self._meta.chunks]):
-            for indices, _, rows in _tasks(axes, box, together):
-                wanted = [index for index in indices if self.sampler.wants(index)]
-                found = read_planes(self.source, wanted, rows) if wanted else ()
-                for index, pixels in zip(wanted, found, strict=True):
+        for block_region in nested(region, [self._meta.chunks]):
+            for indices, _, rows in _tasks(axes, block_region, together):
+                sampled_indices = [index for index in indices if self.sampler.needs(index)]
+                planes = read_planes(self.source, sampled_indices, rows) if sampled_indices else ()
+                for index, pixels in zip(sampled_indices, planes, strict=True):
                     if pixels is not None:
-                        self.sampler.see(index, rows.start, pixels)
+                        self.sampler.add(index, rows.start, pixels)
                 self._count(indices, rows)
 
     def _read(self, task: _Task, block: Array) -> None:
-        indices, places, rows = task
-        for index, place, pixels in zip(
-            indices, places, read_planes(self.source, indices, rows), strict=True
+        indices, block_indices, rows = task
+        for index, block_index, pixels in zip(
+            indices, block_indices, read_planes(self.source, indices, rows), strict=True
         ):
             if pixels is None:
-                block[place] = 0
+                block[block_index] = 0
             else:
-                block[place] = pixels
-                self.sampler.see(index, rows.start, block[place])
+                block[block_index] = pixels
+                self.sampler.add(index, rows.start, block[block_index])
         self._count(indices, rows)
 
     def _count(self, indices: Sequence[tuple[int, ...]], rows: slice) -> None:
@@ -115,22 +115,25 @@ _Task = tuple["list[tuple[int, ...]]", "list[tuple[int, ...]]", slice]
 
 
 def _tasks(axes: str, region: Region, together: int) -> Iterator[_Task]:
-    """List the planes of a block, grouped by those that are decoded together."""
+    """List the planes of a block, grouped by planes that are decoded together."""
     outer = [range(part.start, part.stop) for part in region[:-2]]
     channel = axes.find("c")
     groups: list[list[int]] = [[0]]
     if channel >= 0:
         numbers = outer[channel]
         groups = [
-            [c for c in numbers if c // together == k]
-            for k in range(numbers.start // together, -(-numbers.stop // together))
+            [c for c in numbers if c // together == group_number]
+            for group_number in range(numbers.start // together, -(-numbers.stop // together))
         ]
         outer[channel] = range(1)  # its index is the group's
     for group in groups:
         for index in product(*outer):
-            indices = [tuple(c if axis == channel else at for axis, at in enumerate(index)) for c in group]
-            places = [
-                tuple(at - part.start for at, part in zip(plane, region[:-2], strict=True))
+            indices = [
+                tuple(c if axis == channel else position for axis, position in enumerate(index))
+                for c in group
+            ]
+            block_indices = [
+                tuple(position - part.start for position, part in zip(plane, region[:-2], strict=True))
                 for plane in indices
             ]
-            yield indices, places, region[-2]
+            yield indices, block_indices, region[-2]

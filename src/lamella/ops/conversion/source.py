@@ -1,7 +1,6 @@
-"""Images that are read plane by plane: the interface of ``convert`` to any file format.
+"""The interface of ``convert`` to any file format: images that are described, and then read plane by plane.
 
-The description of an image, the `PlaneSource` protocol that every reader implements, and the source of a numpy array.
-File formats are in ``lamella.adapters``; `combine` makes one image of several sources.
+Readers in ``lamella.adapters`` implement `PlaneSource`; `combine` makes one image of several sources.
 
 Layer: ops.
 """
@@ -99,7 +98,7 @@ class ImageDescription:
     is_rgb: bool = False
 
     def length(self, axis: str) -> int:
-        """Length of an axis, 1 if the image does not have it."""
+        """Return the length of an axis, 1 if the image does not have it."""
         return self.shape[self.axes.index(axis)] if axis in self.axes else 1
 
     @property
@@ -133,8 +132,8 @@ class PlaneSource(Protocol):
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
         """Read one plane (y, x), or some rows of it; None if the source lacks it, which means zeros.
 
-        ``index`` is the index of the plane along the axes before "yx"; ``rows`` has both ends. Raises SourceError if
-        the pixels cannot be read.
+        ``index`` is the index of the plane along the axes before "yx"; ``rows`` has both ends. Raise SourceError if the
+        pixels cannot be read.
         """
         ...
 
@@ -155,8 +154,6 @@ class SampleSource(PlaneSource, Protocol):
 def read_planes(source: PlaneSource, indices: Sequence[tuple[int, ...]], rows: slice) -> list[Array | None]:
     """Read the same rows of planes that differ along "c" only; the source decodes them once if it can.
 
-    Examples
-    --------
     >>> source = ArraySource(np.zeros((3, 4, 5), np.uint8), "cyx")
     >>> [plane.shape for plane in read_planes(source, [(0,), (1,)], slice(0, 2))]
     [(2, 5), (2, 5)]
@@ -223,8 +220,6 @@ class ArraySource:
 def is_legal_order(axes: str) -> bool:
     """Return whether the letters are from "tczyx", in that order, and end with "yx".
 
-    Examples
-    --------
     >>> is_legal_order("czyx"), is_legal_order("zcyx"), is_legal_order("zy")
     (True, False, False)
     """

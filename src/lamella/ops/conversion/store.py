@@ -1,4 +1,4 @@
-"""The store that ``convert`` writes: nodes, arrays and metadata. ``write`` writes the pixels.
+"""Create and describe the store that ``convert`` writes: nodes, arrays and metadata. ``write`` writes the pixels.
 
 Layer: ops.
 """
@@ -21,7 +21,7 @@ from lamella.ops.contrast import choose_windows
 from lamella.ops.conversion.contrast import ContrastSampler, check_dtype, type_limits, window_of
 from lamella.ops.conversion.layout import choose_layout
 from lamella.ops.conversion.placement import line_order
-from lamella.ops.conversion.write import Work
+from lamella.ops.conversion.write import ImageWrite
 from lamella.ops.jobs.units import Files, files_of_region, state_of
 from lamella.ops.pyramids.pyramid import begin_levels
 from lamella.ops.regions import whole_region
@@ -46,17 +46,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """How images are stored.
-
-    Attributes
-    ----------
-    version : str
-        OME-NGFF version.
-    chunks, shards : "auto", "none", sequence of int, or None
-        See `choose_layout`.
-    levels : int or "auto"
-        Levels of the pyramid.
-    """
+    """How images are stored; see `convert`."""
 
     version: VersionName
     chunks: Cut
@@ -101,16 +91,16 @@ def create_positions(
     names = channel_labels(first)
     for image in images:
         check_dtype(image.source.description.dtype, image.source.description.name)
-        found = channel_labels(image.source.description)
-        if found != names:
+        labels = channel_labels(image.source.description)
+        if labels != names:
             raise SourceError(
-                f"{image.source.description.name} has the channels {', '.join(found)}, but {first.name} has "
+                f"{image.source.description.name} has the channels {', '.join(labels)}, but {first.name} has "
                 f"{', '.join(names)}: all positions of a plate have the same channels"
             )
     layout: Literal["hcs", "fov"] = "hcs" if images[0].path else "fov"
-    begun = _begun(path, images)
-    if begun is not None:
-        node: Plate | Position = begun[0]
+    resumed = _resumed_positions(path, images)
+    if resumed is not None:
+        node: Plate | Position = resumed[0]
     else:
         node = open_ome_zarr(
             path,
@@ -125,7 +115,7 @@ def create_positions(
             yield [node]
             return
         specs = [tuple(image.path.split("/")) for image in images]
-        positions = begun[1] if begun else node.create_positions(specs)
+        positions = resumed[1] if resumed else node.create_positions(specs)
         node.metadata.name = name
         _sort_lines(node.metadata)
         node.dump_meta()
@@ -143,24 +133,26 @@ def _sort_lines(plate: PlateMeta) -> None:
         well.row_index, well.column_index = rows[row], columns[column]
 
 
-def _begun(path: str, images: Sequence[ImagePlan]) -> tuple[Plate | Position, list[Position]] | None:
-    """Open the store of a killed call; None, and delete it, if it lacks positions: then it has no pixels."""
+def _resumed_positions(
+    path: str, images: Sequence[ImagePlan]
+) -> tuple[Plate | Position, list[Position]] | None:
+    """Open the store of a killed call; None, and delete the store, if it lacks positions: then it has no pixels."""
     if not os.path.lexists(path):
         return None
     with suppress(LamellaError):  # cut off in its first documents
         node = open_ome_zarr(path, mode="r+")
         if isinstance(node, Position) and not images[0].path:
             return node, [node]
-        there = dict(node.positions()) if isinstance(node, Plate) else {}
-        if there.keys() == {image.path for image in images}:
-            return node, [there[image.path] for image in images]
+        stored = dict(node.positions()) if isinstance(node, Plate) else {}
+        if stored.keys() == {image.path for image in images}:
+            return node, [stored[image.path] for image in images]
         node.close()
     shutil.rmtree(path)
     return None
 
 
-def begin_image(image: ImagePlan, position: Position, settings: ImageSettings) -> Work:
-    """Create the missing arrays of one image, without pixels and contrast, and return what is to be written."""
+def begin_image(image: ImagePlan, position: Position, settings: ImageSettings) -> ImageWrite:
+    """Create the missing arrays of one image, without pixels and contrast; return its source and arrays."""
     description = image.source.description
     chunks, shards = choose_layout(
         description.axes,
@@ -184,13 +176,13 @@ def begin_image(image: ImagePlan, position: Position, settings: ImageSettings) -
             [TransformationMeta(type="scale", scale=scale)],
         )
     lower = begin_levels(position, settings.levels, "mean")
-    return Work(image.source, [(array.stored, (1,) * array.ndim), *lower])
+    return ImageWrite(image.source, [(array.stored, (1,) * array.ndim), *lower])
 
 
 def state_of_image(position: Position) -> str | None:
     """Return a fingerprint of the files of all levels."""
     arrays = [position[path].stored for path in position.dataset_paths]
-    keys = [key for one in arrays for key in files_of_region(one, whole_region(one.meta.shape))]
+    keys = [key for array in arrays for key in files_of_region(array, whole_region(array.meta.shape))]
     return state_of(Files(position.documents.storage, keys))
 
 
@@ -213,18 +205,22 @@ def describe_plate(images: Sequence[ImagePlan], positions: Sequence[Position], w
     If all files have a window for a channel, the median is used, because each may fit only its own field. Otherwise the
     window comes from the pixels of all fields.
     """
-    described = [image.source.description for image in images]
-    names = channel_labels(described[0])
+    descriptions = [image.source.description for image in images]
+    names = channel_labels(descriptions[0])
     windows: list[WindowDict] = []
     chosen: dict[tuple[str, int], WindowDict] = {}
     for index, name in enumerate(names):
-        stated = [window for description in described if (window := _channels(description)[index].window)]
-        if len(stated) < len(described) and not chosen:
+        file_windows = [
+            window for description in descriptions if (window := _channels(description)[index].window)
+        ]
+        if len(file_windows) < len(descriptions) and not chosen:
             chosen = choose_windows(positions, workers)
         windows.append(
-            chosen[name, 0] if len(stated) < len(described) else _stated(stated, described[0].dtype)
+            chosen[name, 0]
+            if len(file_windows) < len(descriptions)
+            else _stated(file_windows, descriptions[0].dtype)
         )
-    for description, position in zip(described, positions, strict=True):
+    for description, position in zip(descriptions, positions, strict=True):
         _describe(position, description, windows)
 
 
@@ -275,18 +271,16 @@ def _base(path: str) -> str:
 def image_axes(description: ImageDescription) -> list[AxisMeta]:
     """Return the lower-case axes of an image, with the units of its source if known.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> from lamella.ops.conversion.source import ArraySource
     >>> source = ArraySource(np.zeros((2, 2)), "yx", units={"y": "nanometer"})
     >>> [axis.to_json() for axis in image_axes(source.description)]
     [{'name': 'y', 'type': 'space', 'unit': 'nanometer'}, {'name': 'x', 'type': 'space'}]
     """
-    found = usual_axes(description.axes)
-    for axis in found:
+    axes = usual_axes(description.axes)
+    for axis in axes:
         axis.unit = description.units.get(axis.name)
-    return found
+    return axes
 
 
 def channel_labels(description: ImageDescription) -> list[str]:
@@ -294,8 +288,6 @@ def channel_labels(description: ImageDescription) -> list[str]:
 
     Channels without a name become ``channel_0``, ``channel_1``, ...; a repeated name gets a number.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> from lamella.ops.conversion.source import ArraySource, SourceChannel
     >>> channels = (SourceChannel("GFP"), SourceChannel("GFP"), SourceChannel(""))
@@ -305,8 +297,8 @@ def channel_labels(description: ImageDescription) -> list[str]:
     labels: list[str] = []
     for index, channel in enumerate(_channels(description)):
         label = channel.label.strip() or f"channel_{index}"
-        again = sum(known == label or known.startswith(f"{label} (") for known in labels)
-        labels.append(f"{label} ({again + 1})" if again else label)
+        repeats = sum(other == label or other.startswith(f"{label} (") for other in labels)
+        labels.append(f"{label} ({repeats + 1})" if repeats else label)
     return labels
 
 
@@ -314,5 +306,5 @@ def _channels(description: ImageDescription) -> Sequence[SourceChannel]:
     from lamella.ops.conversion.source import SourceChannel
 
     count = description.length("c")
-    given = description.channels
-    return given if len(given) == count else [SourceChannel("")] * count
+    described = description.channels
+    return described if len(described) == count else [SourceChannel("")] * count

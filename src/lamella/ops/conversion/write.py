@@ -1,6 +1,6 @@
-"""Writing the pixels of images: all levels in one pass over each source, in this process or on an executor.
+"""Write the pixels of images: all levels in one pass over each source, in this process or on an executor.
 
-Defines the units and runs them. ``store`` writes metadata, ``planes`` reads blocks, and
+A unit is an image, or a region of a large one. ``store`` writes metadata, ``planes`` reads blocks, and
 :mod:`lamella.ops.pyramids.one_pass` is the pass itself.
 
 Layer: ops.
@@ -41,15 +41,10 @@ _PART_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Work:
-    """The pixels of one image: where they come from and where they go.
+class ImageWrite:
+    """The pixels of one image: their source, and the arrays to write.
 
-    Attributes
-    ----------
-    source : PlaneSource
-        The pixels.
-    levels : sequence of (StoredArray, tuple of int)
-        The arrays to write, finest first, each with its factors from the one before: 1 for the first.
+    ``levels`` are the arrays, finest first, each with its factors from the one before: 1 for the first.
     """
 
     source: PlaneSource
@@ -68,16 +63,9 @@ class Work:
 
 @dataclass(frozen=True)
 class _Unit:
-    """An image, or a region of it; see `lamella.ops.jobs.units.Unit`.
+    """An image, or a region of it, with the number of the image; see `lamella.ops.jobs.units.Unit`.
 
-    Attributes
-    ----------
-    number : int
-        Of the image.
-    first : PassUnit
-        Levels that are computed from the source.
-    rest : tuple of ReadPass
-        Levels that are computed afterwards, from the levels of the whole image.
+    ``first`` computes levels from the source; the passes of ``rest`` follow when the whole image is written.
     """
 
     number: int
@@ -87,17 +75,17 @@ class _Unit:
     @property
     def key(self) -> str:
         """Number of the image, and start of the region."""
-        return f"{self.number} {[one.start for one in self.first.region]}"
+        return f"{self.number} {[along.start for along in self.first.region]}"
 
     def writes(self) -> Files:
         """Return the files of all levels that the unit fills."""
         keys: list[str] = []
         storage = self.first.work.targets[0].array.documents.storage
-        for work, region in (
+        for read_pass, region in (
             (self.first.work, self.first.region),
-            *((one, whole_region(one.source.meta.shape)) for one in self.rest),
+            *((later, whole_region(later.source.meta.shape)) for later in self.rest),
         ):
-            for target in work.targets:
+            for target in read_pass.targets:
                 keys += files_of_region(target.array, shrink(region, target.factors))
         return Files(storage, keys)
 
@@ -113,22 +101,14 @@ class _Task:
 
 @dataclass(frozen=True)
 class WriteJob:
-    """The settings that all units of a conversion share.
-
-    Attributes
-    ----------
-    digest : str
-        Of the sources (their files by size, inode and times) and settings.
-    place : LocalFile
-        The journal.
-    """
+    """The digest of sources and settings, and the journal, which all units of a conversion share."""
 
     digest: str
-    place: LocalFile
+    journal: LocalFile
 
 
 @dataclass(frozen=True)
-class _Done:
+class _UnitResult:
     """The result of a unit."""
 
     number: int
@@ -137,10 +117,10 @@ class _Done:
 
 
 def write_images(
-    images: Callable[[], Iterator[tuple[int, Work]]],
+    images: Callable[[], Iterator[tuple[int, ImageWrite]]],
     sizes: Sequence[int],
     tally: Count,
-    written: Callable[[int, Sample], None],
+    finish_image: Callable[[int, Sample], None],
     journal: Journal[LocalFile],
     job: str,
     workers: Workers,
@@ -151,36 +131,36 @@ def write_images(
     in bytes. ``written`` is called in this thread with the number and the contrast sample of each complete image.
     """
     executor = workers.executor
-    many = len(sizes) >= workers.count and max(sizes) <= _ALONE_BYTES
-    large: list[tuple[int, Work]] = []
+    are_many_small = len(sizes) >= workers.count and max(sizes) <= _ALONE_BYTES
+    large: list[tuple[int, ImageWrite]] = []
 
     def task(unit: _Unit) -> _Task:
         return _Task(unit, journal.get(unit.key), WriteJob(job, journal.place))
 
-    def small() -> Iterator[_Task]:
-        for number, work in images():
-            if executor is not None and work.nbytes > UNIT_BYTES:
-                large.append((number, work))
+    def small_units() -> Iterator[_Task]:
+        for number, image in images():
+            if executor is not None and image.nbytes > UNIT_BYTES:
+                large.append((number, image))
             else:
-                yield task(_whole(number, work, None if executor else tally, 1))
+                yield task(_whole_unit(number, image, None if executor else tally, 1))
 
-    def keep(done: _Done) -> None:
+    def collect(result: _UnitResult) -> None:
         if executor is not None:
-            tally.add(done.planes)
-        written(done.number, done.sample)
+            tally.add(result.planes)
+        finish_image(result.number, result.sample)
 
-    if executor is not None or many:
-        run(write_unit, small(), workers, done=keep)
-        for number, work in large:
-            written(number, _spread(number, work, tally, workers, task))
+    if executor is not None or are_many_small:
+        run(write_unit, small_units(), workers, done=collect)
+        for number, image in large:
+            finish_image(number, _spread(number, image, tally, workers, task))
         return
-    for number, work in images():
-        for unit in _parts(_whole(number, work, tally, workers.jobs)):
-            done = write_unit(task(unit))
-        keep(done)
+    for number, image in images():
+        for unit in _parts(_whole_unit(number, image, tally, workers.jobs)):
+            result = write_unit(task(unit))
+        collect(result)
 
 
-def write_unit(task: _Task) -> _Done:
+def write_unit(task: _Task) -> _UnitResult:
     """Write a unit; of a finished one, read only the contrast sample."""
     unit, job = task.unit, task.job
     pixels, first = unit.first.work.source, unit.first
@@ -196,56 +176,56 @@ def write_unit(task: _Task) -> _Done:
     if pixels.tally is not None:
         pixels.tally.add(0, "pyramid")
     if not done:
-        for work in unit.rest:
-            compute_unit(PassUnit(work, whole_region(work.source.meta.shape), first.jobs))
-        job.place.append(line_of([unit.key, job.digest, state_of(unit.writes())]))
-    box, height = region_shape(first.region), pixels.meta.shape[-2]
-    return _Done(unit.number, prod(box[:-2]) * box[-2] / max(1, height), pixels.sampler.sample)
+        for read_pass in unit.rest:
+            compute_unit(PassUnit(read_pass, whole_region(read_pass.source.meta.shape), first.jobs))
+        job.journal.append(line_of([unit.key, job.digest, state_of(unit.writes())]))
+    shape, height = region_shape(first.region), pixels.meta.shape[-2]
+    return _UnitResult(unit.number, prod(shape[:-2]) * shape[-2] / max(1, height), pixels.sampler.sample)
 
 
-def _passes(work: Work, tally: Count | None, *, spread: bool) -> list[ReadPass]:
-    pixels = PlanesArray(work.source, work.levels[0][0], tally)
-    return passes(pixels, work.levels, "mean", spread=spread)
+def _passes(image: ImageWrite, tally: Count | None, *, spread: bool) -> list[ReadPass]:
+    pixels = PlanesArray(image.source, image.levels[0][0], tally)
+    return passes(pixels, image.levels, "mean", spread=spread)
 
 
-def _whole(number: int, work: Work, tally: Count | None, jobs: int | None) -> _Unit:
-    first, *rest = _passes(work, tally, spread=False)
-    return _Unit(number, PassUnit(first, work.whole, jobs), tuple(rest))
+def _whole_unit(number: int, image: ImageWrite, tally: Count | None, jobs: int | None) -> _Unit:
+    first, *rest = _passes(image, tally, spread=False)
+    return _Unit(number, PassUnit(first, image.whole, jobs), tuple(rest))
 
 
-def _parts(whole: _Unit) -> Iterator[_Unit]:
+def _parts(unit: _Unit) -> Iterator[_Unit]:
     """Split a unit at file boundaries of its first pass; all parts share one contrast sampler."""
-    boxes = list(nested(whole.first.region, [_part_shape(whole.first.work, UNIT_BYTES)]))
-    for box in boxes:
-        rest = whole.rest if box == boxes[-1] else ()
-        yield replace(whole, first=replace(whole.first, region=box), rest=rest)
+    regions = list(nested(unit.first.region, [_part_shape(unit.first.work, UNIT_BYTES)]))
+    for region in regions:
+        rest = unit.rest if region == regions[-1] else ()
+        yield replace(unit, first=replace(unit.first, region=region), rest=rest)
 
 
 def _spread(
     number: int,
-    work: Work,
+    image: ImageWrite,
     tally: Count,
     workers: Workers,
     task: Callable[[_Unit], _Task],
 ) -> Sample:
-    """Write one image in parts on an executor; return the sample of all parts."""
-    first, *rest = _passes(work, None, spread=True)
-    sampler = PlanesArray(work.source, work.levels[0][0]).sampler
+    """Write one image in regions on an executor; return the sample of the whole image."""
+    first, *rest = _passes(image, None, spread=True)
+    sampler = PlanesArray(image.source, image.levels[0][0]).sampler
 
-    def keep(done: _Done) -> None:
-        tally.add(done.planes)
-        sampler.merge(done.sample)
+    def collect(result: _UnitResult) -> None:
+        tally.add(result.planes)
+        sampler.merge(result.sample)
 
-    parts = nested(work.whole, [_part_shape(first, _PART_BYTES)])
+    parts = nested(image.whole, [_part_shape(first, _PART_BYTES)])
     units = (task(_Unit(number, PassUnit(first, part, 1))) for part in parts)
-    run(write_unit, units, workers, done=keep)
+    run(write_unit, units, workers, done=collect)
     tally.add(0, "pyramid")
-    for later in rest:
-        later_units = (
-            PassUnit(later, part, 1)
-            for part in nested(whole_region(later.source.meta.shape), [unit_box(later)])
+    for read_pass in rest:
+        units_of_pass = (
+            PassUnit(read_pass, part, 1)
+            for part in nested(whole_region(read_pass.source.meta.shape), [unit_box(read_pass)])
         )
-        run(compute_unit, later_units, workers)
+        run(compute_unit, units_of_pass, workers)
     return sampler.sample
 
 

@@ -1,4 +1,4 @@
-"""Operations on whole plates: copies, members, tables, and functions over positions.
+"""Copy plates, delete and rename their members, list them as a table, and apply functions over positions.
 
 Layer: ops.
 """

@@ -1,4 +1,6 @@
-"""Acquisitions of a plate that is created from positions of other plates: kept, and merged without conflicts.
+"""Merge the acquisitions of several plates into those of a new plate.
+
+Example: two plates have acquisition 0, "before" and "after"; the new plate has "before" as 0 and "after" as 1.
 
 Layer: ops.
 """
@@ -23,27 +25,27 @@ if TYPE_CHECKING:
 
 
 def merged_acquisitions(sources: Mapping[str, Position]) -> tuple[list[AcquisitionMeta], dict[str, int]]:
-    """Merge the acquisitions of positions, given by their new paths; return them, and the new id of each path.
+    """Merge the acquisitions of positions, by their new paths; return them, and the new id of each path.
 
     Acquisitions with equal descriptions are merged; a conflicting id is changed. Positions without a known acquisition
     belong to one that has only an id.
     """
     ids: dict[str, int] = {}
-    kept: dict[int, AcquisitionMeta] = {}
+    merged: dict[int, AcquisitionMeta] = {}
     chosen: dict[str, int] = {}
-    found = {path: acquisition_of(position) for path, position in sources.items()}
-    highest = max((entry.id for entry in found.values()), default=0)
-    for path, entry in found.items():
+    acquisitions = {path: acquisition_of(position) for path, position in sources.items()}
+    highest = max((entry.id for entry in acquisitions.values()), default=0)
+    for path, entry in acquisitions.items():
         words = _words(entry)
         if words not in ids:
             number = entry.id
-            if number in kept:
+            if number in merged:
                 highest += 1
                 number = highest
             ids[words] = number
-            kept[number] = entry.model_copy(update={"id": number, "maximum_field_count": None})
+            merged[number] = entry.model_copy(update={"id": number, "maximum_field_count": None})
         chosen[path] = ids[words]
-    return [kept[number] for number in sorted(kept)], chosen
+    return [merged[number] for number in sorted(merged)], chosen
 
 
 def acquisition_of(position: Position) -> AcquisitionMeta:
@@ -53,14 +55,14 @@ def acquisition_of(position: Position) -> AcquisitionMeta:
         well = well_of(position.node_path)
         if well is None:
             return unknown
-        place, name = well
-        listed = read_part(place, WellGroupMeta, place.store_handle.documents.group(place.path))
+        well_path, name = well
+        listed = read_part(well_path, WellGroupMeta, well_path.store_handle.documents.group(well_path.path))
         numbers = (
             [] if listed is None else [image.acquisition for image in listed.images if image.path == name]
         )
         if not numbers or numbers[0] is None:
             return unknown
-        plate = plate_above(place, 2)
+        plate = plate_above(well_path, 2)
         entries = (plate.document.own_model.acquisitions or []) if plate is not None else []
         return next((entry for entry in entries if entry.id == numbers[0]), AcquisitionMeta(id=numbers[0]))
     except LamellaError:
@@ -79,10 +81,10 @@ def well_of(position: NodePath) -> tuple[NodePath, str] | None:
 
 
 def _words(entry: AcquisitionMeta) -> str:
-    """Return all text that describes an acquisition, or its number if there is none."""
-    told: JSONObject = entry.to_json()
-    told.pop("maximumfieldcount", None)
-    number = told.pop("id")
-    if told.get("name") in (None, f"Acquisition {number}"):
-        told["name"] = f"Acquisition {number}"
-    return repr(sorted(told.items()))
+    """Return a text that is equal for acquisitions with equal descriptions; without a description, the number."""
+    description: JSONObject = entry.to_json()
+    description.pop("maximumfieldcount", None)
+    number = description.pop("id")
+    if description.get("name") in (None, f"Acquisition {number}"):
+        description["name"] = f"Acquisition {number}"
+    return repr(sorted(description.items()))

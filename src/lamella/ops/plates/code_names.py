@@ -1,4 +1,4 @@
-"""Names in the bytecode of a function: globals, attributes, and imported modules.
+"""List the names in the bytecode of a function: globals, attributes, and imported modules.
 
 Layer: ops.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def nested_codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    """Yield a code object and all that are defined inside it: lambdas, comprehensions, functions, classes."""
+    """Yield a code object and all code objects inside it: lambdas, comprehensions, functions, classes."""
     yield code
     for value in code.co_consts:
         if hasattr(value, "co_code"):
@@ -26,15 +26,15 @@ def global_names(code: types.CodeType) -> set[str]:
     """Return the global variables and builtins that a code object reads."""
     return {
         str(step.argval)
-        for one in nested_codes(code)
-        for step in dis.get_instructions(one)
+        for nested in nested_codes(code)
+        for step in dis.get_instructions(nested)
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
     }
 
 
 def attribute_names(code: types.CodeType) -> set[str]:
     """Return all names in a code object: of attributes, globals and imports."""
-    return {name for one in nested_codes(code) for name in one.co_names}
+    return {name for nested in nested_codes(code) for name in nested.co_names}
 
 
 def imports(function: types.FunctionType) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -1,4 +1,6 @@
-"""Creating a plate from positions of other stores, by copying encoded chunks if possible.
+"""Create a plate from positions of other stores, by copying encoded chunks if possible.
+
+Positions of the same Zarr format are copied file by file. Others are encoded again, chunk by chunk.
 
 Layer: ops.
 """
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, StrPath
 
 _COPIES = 4
-"""Workers that copy files at least, unless a number is given."""
+"""Minimum number of workers that copy files, unless the caller passes a number."""
 
 
 def from_positions(
@@ -72,8 +74,8 @@ def from_positions(
 ) -> Plate:
     """Create a plate from positions of other stores; see :meth:`Plate.from_positions`.
 
-    Everything is checked before anything is written. The plate appears when it is complete. A killed call starts again;
-    a failing one leaves nothing.
+    Everything is checked before anything is written. The plate appears when it is complete. The same call resumes a
+    killed one; a call that fails leaves nothing.
     """
     from lamella.nodes.open import open_ome_zarr
 
@@ -92,28 +94,30 @@ def from_positions(
             storage.delete("")
             raise
         return copy.plate
-    work = Workspace(storage.root, {"command": "from_positions"}, replaces=False)
-    with work.held():
-        work.finish_interrupted()
+    workspace = Workspace(storage.root, {"command": "from_positions"}, replaces=False)
+    with workspace.held():
+        workspace.finish_interrupted()
         if os.path.lexists(storage.root):
             raise StoreExistsError(f"Cannot create {storage.root}: it exists. Choose another path.")
         job = digest([__version__, {path: str(source.node_path) for path, source in sources.items()}])
-        work.begin(job)
+        workspace.begin(job)
         try:
-            records = os.path.join(work.folder, "journal")
-            begun = os.path.lexists(
-                records
+            journal_path = os.path.join(workspace.folder, "journal")
+            resumed = os.path.lexists(
+                journal_path
             )  # created after the plate: without it the plate may be half created
             plate = (
-                open_ome_zarr(work.new, layout="hcs", mode="r+") if begun else _create(work.new, sources, "w")
+                open_ome_zarr(workspace.new, layout="hcs", mode="r+")
+                if resumed
+                else _create(workspace.new, sources, "w")
             )
-            with Journal(LocalFile(records), {"job": job}) as journal:
+            with Journal(LocalFile(journal_path), {"job": job}) as journal:
                 copy = _Copy(plate, sources, workers, job, journal)
-                copy.run(progress, os.path.basename(storage.root).removesuffix(".zarr"), resumed=begun)
-            work.publish(job)
+                copy.run(progress, os.path.basename(storage.root).removesuffix(".zarr"), resumed=resumed)
+            workspace.publish(job)
         except BaseException as error:
             if not isinstance(error, KeyboardInterrupt | WorkerLostError):
-                work.discard()
+                workspace.discard()
             raise
     return open_ome_zarr(storage.root, layout="hcs", mode="r+")
 
@@ -208,7 +212,7 @@ def _list_positions(plate: Plate, sources: Mapping[str, Position], plate_name: s
 
 
 class _Copy:
-    """Positions on their way into a new plate: files first, then documents, then what lists them."""
+    """A copy of positions into a new plate: files first, then documents, then the lists of positions."""
 
     def __init__(
         self,
@@ -220,19 +224,19 @@ class _Copy:
     ) -> None:
         self.plate, self._sources = plate, sources
         self._job, self._journal = job, journal
-        self._places = {path: _seen(source.node_path) for path, source in sources.items()}
-        self._same = {path for path, place in self._places.items() if self._is_same(place)}
+        self._node_paths = {path: _listable(source.node_path) for path, source in sources.items()}
+        self._same = {path for path, node_path in self._node_paths.items() if self._is_same(node_path)}
         if len(self._same) == len(sources) and workers.executor is None and workers.jobs is None:
             workers = Workers(max(workers.count, _COPIES))  # a disk serves several requests at a time
         self._workers = workers
         self._sizes: dict[str, int] = {}
-        self._late: list[Unit] = []
+        self._documents: list[Unit] = []
 
-    def _is_same(self, place: NodePath) -> bool:
-        return place.store_handle.version.zarr_format == self.plate.store_handle.version.zarr_format
+    def _is_same(self, node_path: NodePath) -> bool:
+        return node_path.store_handle.version.zarr_format == self.plate.store_handle.version.zarr_format
 
     def run(self, progress: Progress | bool | None, name: str | None, *, resumed: bool = False) -> None:
-        """Copy all; the plate gets a name where the plates that the positions come from give it none."""
+        """Copy all positions; ``name`` is for a plate whose sources have no name."""
         with (
             logged("Copy %s to %s", counted(len(self._sources), "position"), self.plate.node_path),
             reporting(progress, "positions") as show,
@@ -240,9 +244,9 @@ class _Copy:
             count = Count(show, "positions", len(self._sources))
             done = None if show is None else count.add
             run(do_task, self._tasks(self._pixels(resumed)), self._workers, done=done)
-            # No array appears before its chunks, where others see the plate meanwhile. Documents are quicker copied
-            # again than looked up in the journal.
-            run(do_task, tasks(self._late), self._workers)
+            # Documents last: other readers may see the plate already, and no array may appear before its chunks.
+            # They are not in the journal: copying them again is faster than looking them up.
+            run(do_task, tasks(self._documents), self._workers)
             run(self._complete, self._sources, Workers(self._workers.jobs))
             _list_positions(self.plate, self._sources, name)
             count.finish()
@@ -252,13 +256,13 @@ class _Copy:
         return tasks(units, self._job, self._journal, self._share)
 
     def _share(self, unit: Unit) -> float:
-        """Return how much of its position a unit is."""
+        """Return the size of a unit relative to its position."""
         path = "/".join(unit.key.split("/")[:3])
         return unit.size / max(1, self._sizes[path])
 
     def _pixels(self, resumed: bool) -> Iterator[Unit]:
-        """Yield all files that are not documents, and the regions that are encoded again."""
-        for path, source in self._places.items():
+        """Yield the files that are copied, and the regions that are encoded again."""
+        for path, source in self._node_paths.items():
             target = self.plate.node_path.child(path)
             if path in self._same:
                 yield from self._files(path, source, target, resumed)
@@ -268,7 +272,7 @@ class _Copy:
                 yield from units
 
     def _files(self, path: str, source: NodePath, target: NodePath, resumed: bool) -> Iterator[Unit]:
-        """Yield the files of a position that is copied as it is; its documents come later."""
+        """Yield the files of a position that is copied file by file, and collect its documents for later."""
         stores = source.store_handle.documents.storage, target.store_handle.documents.storage
         if resumed:
             remove_vanished(stores[0], source.path, stores[1], target.path)
@@ -278,13 +282,13 @@ class _Copy:
             relative = key[len(source.path) :].strip("/") if source.path else key
             unit = FileUnit(*stores, key, join(target.path, relative), size)
             if key.rpartition("/")[2] in METADATA_FILES:
-                self._late.append(unit)
+                self._documents.append(unit)
             else:
                 yield unit
 
     def _complete(self, path: str) -> None:
-        """Write the documents of a position as the version of the plate has them."""
-        source, target = self._places[path], self.plate.node_path.child(path)
+        """Convert the documents of a position to the version of the plate, and add facts from OME-XML."""
+        source, target = self._node_paths[path], self.plate.node_path.child(path)
         if path in self._same:
             if self.plate.documents.kind(target.path) is None:
                 raise NodeNotFoundError(f"There is no position at {source} any more to copy.")
@@ -292,37 +296,39 @@ class _Copy:
         write_facts(self._sources[path], target)
 
 
-def _seen(place: NodePath) -> NodePath:
+def _listable(node_path: NodePath) -> NodePath:
     """Return a node path that lists its children by metadata; the same object if the store can list."""
-    documents = place.store_handle.documents
-    storage = listed(documents.storage, place.path)
+    documents = node_path.store_handle.documents
+    storage = listed(documents.storage, node_path.path)
     if storage is documents.storage:
-        return place
-    warnings.warn(f"{place}: {unseen(storage)}.", UserWarning, stacklevel=2)
-    return NodePath(StoreHandle(Documents(storage, documents.format), place.store_handle.version), place.path)
+        return node_path
+    warnings.warn(f"{node_path}: {unseen(storage)}.", UserWarning, stacklevel=2)
+    return NodePath(
+        StoreHandle(Documents(storage, documents.format), node_path.store_handle.version), node_path.path
+    )
 
 
-def _groups_and_arrays(place: NodePath, below: str = "") -> Iterator[tuple[str, str]]:
+def _groups_and_arrays(node_path: NodePath, below: str = "") -> Iterator[tuple[str, str]]:
     """Yield the relative path and kind of all nodes below a group, parents first."""
-    children = place.store_handle.documents.children(place.child(below).path)
+    children = node_path.store_handle.documents.children(node_path.child(below).path)
     for name, kind in children.items():
         path = f"{below}/{name}".strip("/")
         yield path, kind
         if kind == "group":
-            yield from _groups_and_arrays(place, path)
+            yield from _groups_and_arrays(node_path, path)
 
 
 def _rewrite_versions(source: NodePath, target: NodePath) -> None:
     """Convert copied documents to the target's version, if it differs."""
     version, documents = target.store_handle.version, target.store_handle.documents
     for path, kind in [("", "group"), *_groups_and_arrays(target)]:
-        place = target.child(path).path
-        if kind == "group" and source.store_handle.version_of(documents.group(place)) is not version:
-            documents.put_group(place, _converted(source, target, path))
+        group_path = target.child(path).path
+        if kind == "group" and source.store_handle.version_of(documents.group(group_path)) is not version:
+            documents.put_group(group_path, _converted(source, target, path))
 
 
 def _recoded(source: NodePath, target: NodePath, resumed: bool) -> Iterator[Unit]:
-    """Write the documents of a position for the other Zarr format, and yield what its arrays are encoded by again."""
+    """Write the documents of a position for the other Zarr format, and yield the units that encode its arrays again."""
     documents = target.store_handle.documents
     nodes = list(_groups_and_arrays(source))
     left = _left_out(source, nodes)
@@ -337,7 +343,7 @@ def _recoded(source: NodePath, target: NodePath, resumed: bool) -> Iterator[Unit
 
 
 def _left_out(source: NodePath, nodes: list[tuple[str, str]]) -> set[str]:
-    """Return the nodes that the other Zarr format does not support, whole tables included, and warn about them."""
+    """Return, with a warning, the nodes that the other Zarr format does not support, whole tables included."""
     documents = source.store_handle.documents
     groups = ["", *(path for path, kind in nodes if kind == "group")]
 
@@ -346,11 +352,11 @@ def _left_out(source: NodePath, nodes: list[tuple[str, str]]) -> set[str]:
 
     left: set[str] = set()
     for path in (path for path, kind in nodes if kind == "array"):
-        place = source.child(path)
+        node_path = source.child(path)
         try:
-            documents.array(place.path)
+            documents.array(node_path.path)
         except NotDecodedError as found:
-            if _texts(place) is None:
+            if _texts(node_path) is None:
                 part = part_of_others(path, groups, is_ome)
                 if part == path:  # it is in the image itself, and may have its pixels
                     raise

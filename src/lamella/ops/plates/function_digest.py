@@ -1,4 +1,4 @@
-"""Digest of a function: equal digests mean that the function computes the same result from the same input.
+"""Compute a digest of a function: equal digests mean that the function computes the same result from the same input.
 
 The digest covers the bytecode of the function and, recursively, of all functions and classes of the user's own code
 that it names, the global variables, closures, default values and `functools.partial` arguments that they use, and the
@@ -73,7 +73,7 @@ _UFUNC_MODULES = ("numpy", "scipy.special")
 _BY_VERSION = {"builtins", "lamella", "numpy"}
 """Packages whose code is not read: their versions are in every digest."""
 
-_UNTOLD = {
+_IGNORED_ATTRIBUTES = {
     *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__", "__annotate__"),
     *("__annotate_func__", "__annotations_cache__", "__abstractmethods__", "_abc_impl", "__match_args__"),
     *(
@@ -103,10 +103,8 @@ class NoDigestError(Exception):
 def function_digest(function: Callable[..., Any]) -> str:
     """Return the digest of a function, lambda, method, `functools.partial`, C function, or object with ``__call__``.
 
-    Raises NoDigestError if it uses an object without one: an object of another package, an open file, a lock.
+    Raise NoDigestError if it uses an object without one: an object of another package, an open file, a lock.
 
-    Examples
-    --------
     >>> function_digest(lambda block: block + 1) == function_digest(lambda block: block + 1)
     True
     >>> function_digest(lambda block: block + 1) == function_digest(lambda block: block + 2)
@@ -143,15 +141,15 @@ def _top_level(module: str) -> str:
 
 
 class _Digest:
-    """A hash over values, fed one after the other; `own` is the top-level package of the user's function."""
+    """A hash over values that are added one after the other; `own` is the top-level package of the user's function."""
 
     def __init__(self, own: str) -> None:
         self._own = own
         self._hash = hashlib.sha256()
         self._numbers: dict[int, int] = {}
-        self._kept: list[Any] = []
+        self._references: list[Any] = []
         self._active: list[int] = []
-        self._where: list[str] = []
+        self._named_in: list[str] = []
         self._versions: dict[str, list[str]] = {}
 
     def hexdigest(self) -> str:
@@ -184,7 +182,7 @@ class _Digest:
             self._write("again", self._numbers[id(value)])
         else:
             self._numbers[id(value)] = len(self._numbers)
-            self._kept.append(value)
+            self._references.append(value)
             if isinstance(value, types.FunctionType):
                 self._add_function(value)
             elif isinstance(value, type):
@@ -196,9 +194,9 @@ class _Digest:
         kind = type(value)
         parts = _PARTS.get(kind)
         if parts is not None:
-            found = list(parts(value))
-            self._write(kind.__name__, len(found))
-            self._add_all(found)
+            components = list(parts(value))
+            self._write(kind.__name__, len(components))
+            self._add_all(components)
         elif kind in (set, frozenset):  # they have no order
             self._write(kind.__name__, *sorted(self._apart(item) for item in value))
         elif kind is np.ndarray or isinstance(value, np.generic):
@@ -221,7 +219,7 @@ class _Digest:
         elif self._is_own(kind):
             self._add_instance(value)
         else:
-            where = f" in {self._where[-1]}" if self._where else ""
+            where = f" in {self._named_in[-1]}" if self._named_in else ""
             raise NoDigestError(f"an object of {kind.__module__}.{kind.__qualname__}{where}")
 
     def _add_all(self, values: Iterable[Any]) -> None:
@@ -229,10 +227,10 @@ class _Digest:
             self.add(value)
 
     def _apart(self, value: Any) -> str:
-        """Return the digest of one value by itself."""
-        one = _Digest(self._own)
-        one.add(value)
-        return one.hexdigest()
+        """Return the digest of one value alone."""
+        separate = _Digest(self._own)
+        separate.add(value)
+        return separate.hexdigest()
 
     def _add_array(self, array: np.ndarray[Any, Any], kind: str) -> None:
         self._write(kind, array.dtype.descr, array.shape)
@@ -244,7 +242,7 @@ class _Digest:
     # -- code -----------------------------------------------------------------------------------------------------
 
     def _add_function(self, function: types.FunctionType) -> None:
-        self._where.append(function.__qualname__)
+        self._named_in.append(function.__qualname__)
         self._write("function", function.__name__)
         self._add_code(function.__code__)
         self._add_all([function.__defaults__, function.__kwdefaults__, function.__dict__])
@@ -256,7 +254,7 @@ class _Digest:
         for name in sorted(global_names(function.__code__)):
             self._add_global(function, name)
         self._add_imports(function)
-        self._where.pop()
+        self._named_in.pop()
 
     def _add_code(self, code: types.CodeType) -> None:
         counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
@@ -307,10 +305,10 @@ class _Digest:
                     self._add_members(part, names, visited)
 
     def _add_class(self, kind: type) -> None:
-        self._where.append(kind.__qualname__)
+        self._named_in.append(kind.__qualname__)
         self._add_all(["class", kind.__qualname__, kind.__bases__, type(kind)])
-        generated = dataclasses.is_dataclass(kind)
-        if generated:
+        is_dataclass = dataclasses.is_dataclass(kind)
+        if is_dataclass:
             for field in dataclasses.fields(kind):
                 self._write("field", field.name)
                 self._add_all(
@@ -320,14 +318,19 @@ class _Digest:
         members = kind.__members__ if issubclass(kind, enum.Enum) else {}
         self._add_all((name, member.value) for name, member in members.items())
         for name, value in vars(kind).items():
-            made = getattr(getattr(value, "__code__", None), "co_filename", "") == "<string>"
-            if name in _UNTOLD or name in members or (generated and made) or isinstance(value, _FIELDS):
+            is_generated = getattr(getattr(value, "__code__", None), "co_filename", "") == "<string>"
+            if (
+                name in _IGNORED_ATTRIBUTES
+                or name in members
+                or (is_dataclass and is_generated)
+                or isinstance(value, _FIELDS)
+            ):
                 continue
             if issubclass(kind, enum.Enum) and not isinstance(value, types.FunctionType | property):
                 continue
             self._write("attribute", name)
             self.add(value)
-        self._where.pop()
+        self._named_in.pop()
 
     def _add_instance(self, value: Any) -> None:
         kind = type(value)
@@ -364,16 +367,16 @@ class _Digest:
         module = sys.modules.get(str(getattr(value, "__module__", None)))
         if not isinstance(name, str) or module is None or self._is_own(module):
             return False
-        found: Any = module
+        member: Any = module
         for part in name.split("."):
-            found = getattr(found, part, None)
-        return found is value
+            member = getattr(member, part, None)
+        return member is value
 
     def _add_name(self, value: Any) -> None:
         """Add an object of another package, the standard library or C, by name and version."""
         module = _module_of(value)
         if isinstance(value, np.ufunc):
-            homes = [name for name in _UFUNC_MODULES if _is_there(value, name)]
+            homes = [name for name in _UFUNC_MODULES if _has_ufunc(value, name)]
             if not homes:
                 raise NoDigestError(f"the ufunc {value.__name__!r}, which is not one of numpy or scipy")
             module = homes[0]
@@ -399,8 +402,8 @@ class _Digest:
         if package in sys.stdlib_module_names or package == "builtins":
             return  # the version of Python is in every digest
         if package not in self._versions:
-            found = [getattr(sys.modules.get(package), "__version__", None), *_installed_versions(package)]
-            self._versions[package] = [str(version) for version in found if version is not None]
+            versions = [getattr(sys.modules.get(package), "__version__", None), *_installed_versions(package)]
+            self._versions[package] = [str(version) for version in versions if version is not None]
         if not self._versions[package]:
             raise NoDigestError(f"the package {package!r}, which has no version")
         self._write("version", package, *self._versions[package])
@@ -428,7 +431,7 @@ def _distributions() -> dict[str, list[str]]:
     return dict(importlib.metadata.packages_distributions())
 
 
-def _is_there(ufunc: np.ufunc, module: str) -> bool:
+def _has_ufunc(ufunc: np.ufunc, module: str) -> bool:
     return getattr(sys.modules.get(module), ufunc.__name__, None) is ufunc
 
 

@@ -1,6 +1,6 @@
-"""The plate that `Plate.map` stores results in, with the metadata of the source plate.
+"""Create the plate that `Plate.map` stores results in, with the metadata of the source plate.
 
-Copied are rows, columns and acquisitions of the plate; of plate, wells and positions the names, the channels with
+It gets the rows, columns and acquisitions of the plate, and of plate, wells and positions the names, the channels with
 colours and contrast, and custom attributes. Everything is checked before anything is created.
 
 Layer: ops.
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
 
 
 def open_output(output: StrPath | Store) -> Plate | None:
-    """Open the plate that an earlier call created; None if there is none yet."""
+    """Open the plate that an earlier call created; None if it does not exist yet."""
     from lamella.nodes.open import open_ome_zarr
 
     storage = open_storage(output)
     storage.check_writable("")
     if not storage.exists(""):
         return None
-    made = open_ome_zarr(output, mode="r+")
-    if not isinstance(made, Plate):
+    results = open_ome_zarr(output, mode="r+")
+    if not isinstance(results, Plate):
         raise InvalidArgumentError(
-            f"{made!r} is not a plate: the results need a plate of their own, at another path."
+            f"{results!r} is not a plate: the results need a plate of their own, at another path."
         )
-    return made
+    return results
 
 
 def refuse_inside(output: StrPath | Store, plate: Plate) -> None:
@@ -79,7 +79,7 @@ def create_output(
     workers.check_reach(open_storage(output))
     first = next(iter(chosen.values()), None)
     names = channel_names or (first.channel_names if first is not None else plate.channel_names)
-    made = open_ome_zarr(
+    results = open_ome_zarr(
         output,
         layout="hcs",
         mode="w-",
@@ -98,17 +98,17 @@ def create_output(
         new.wells, new.field_count, new.acquisitions = [], None, acquisitions or meta.acquisitions
         return new
 
-    copy_attributes(plate, made, PlateMeta)
-    made.document.edit(copied)
-    return made
+    copy_attributes(plate, results, PlateMeta)
+    results.document.edit(copied)
+    return results
 
 
 def create_positions(
-    made: Plate, plate: Plate, chosen: Mapping[str, Position], channel_names: Sequence[str] | None
+    results: Plate, plate: Plate, chosen: Mapping[str, Position], channel_names: Sequence[str] | None
 ) -> None:
     """Create missing positions, with the metadata of their sources."""
-    there = {path for path, _ in made.positions()}
-    missing = [path for path in chosen if path not in there]
+    existing = {path for path, _ in results.positions()}
+    missing = [path for path in chosen if path not in existing]
     wells = {path.rpartition("/")[0] for path in missing}
     listed = {path: plate._open_listed(Well, path) for path in plate._well_paths() if path in wells}
     ids = {
@@ -118,18 +118,18 @@ def create_positions(
     }
     only = [entry.id for entry in plate.document.shared_model.acquisitions or []]
     default = only[0] if len(only) == 1 else None
-    old_wells = set(made._well_paths())
+    old_wells = set(results._well_paths())
     new_wells = wells - old_wells
-    made.create_positions(
+    results.create_positions(
         [(*path.split("/"), None, None, default if ids.get(path) is None else ids[path]) for path in missing]
     )
     new_rows = {path.partition("/")[0] for path in new_wells} - {path.partition("/")[0] for path in old_wells}
     for row in sorted(new_rows):
-        _copy_row(plate.node_path.child(row), made.node_path.child(row))
+        _copy_row(plate.node_path.child(row), results.node_path.child(row))
     for path in sorted(new_wells & listed.keys()):
-        copy_attributes(listed[path], made._open_listed(Well, path), WellGroupMeta)
+        copy_attributes(listed[path], results._open_listed(Well, path), WellGroupMeta)
     for path in missing:
-        _describe(chosen[path], made[path], channel_names)
+        _describe(chosen[path], results[path], channel_names)
 
 
 def _copy_row(source: NodePath, target: NodePath) -> None:
@@ -141,7 +141,7 @@ def _copy_row(source: NodePath, target: NodePath) -> None:
 
 
 def _describe(source: Position, target: Any, channel_names: Sequence[str] | None) -> None:
-    """Copy names, channels and custom attributes of its source to a position without an image."""
+    """Copy names, channels and custom attributes from a position to a new position without an image."""
     version = target.store_handle.version
     meta: ImagesMeta = source.document.shared_model.copied()
     for image in meta.multiscales:
@@ -150,15 +150,15 @@ def _describe(source: Position, target: Any, channel_names: Sequence[str] | None
     if channel_axis(axes) is not None and meta.omero is None:
         meta.omero = new_images(axes, channel_names or source.channel_names).omero
     elif channel_names is not None and meta.omero is not None:
-        known = {channel.label: channel for channel in meta.omero.channels}
-        own = target.document.shared_model.omero.channels
-        meta.omero.channels = [known.get(channel.label, channel) for channel in own]
+        channels_by_label = {channel.label: channel for channel in meta.omero.channels}
+        target_channels = target.document.shared_model.omero.channels
+        meta.omero.channels = [channels_by_label.get(channel.label, channel) for channel in target_channels]
     attributes = custom_attributes(source, version)
     for image in meta.multiscales[
         :1
-    ]:  # the metadata of the image are kept with the position until the first array exists
-        said = {"name": image.name, **(image.__pydantic_extra__ or {})}
-        attributes = {**attributes, "lamella": {**attributes.get("lamella", {}), "image": said}}
+    ]:  # attributes of the position store the metadata of the image until its first array exists
+        image_names = {"name": image.name, **(image.__pydantic_extra__ or {})}
+        attributes = {**attributes, "lamella": {**attributes.get("lamella", {}), "image": image_names}}
     attributes = pending_attributes(version, meta, version.dump(meta, attributes))
     target.documents.edit_group(target.path, lambda _: attributes)
 
@@ -166,8 +166,6 @@ def _describe(source: Position, target: Any, channel_names: Sequence[str] | None
 def layout_like(array: ArrayMeta, shape: Sequence[int], zarr_format: ZarrFormat) -> dict[str, Any]:
     """Return the chunks, shards and compression of an array as options for an array of another shape.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> from lamella.store.documents import new_array
     >>> like = new_array((4, 8, 8), "u1", zarr_format=3, chunks=(2, 4, 4), shards=(4, 8, 8))

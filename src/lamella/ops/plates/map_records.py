@@ -1,12 +1,12 @@
-"""The records of `Plate.map`, so that the same call skips results that would be the same.
+"""Record the results of `Plate.map`, so that the same call skips results that would be the same.
 
 :mod:`lamella.ops.jobs.units` decides whether a result is skipped, as for every job. The record of a position's result
 is in the position's document, under ``lamella.map``::
 
     "lamella": {"map": {"labels/cells": {"source": "91ab...", "output": {"0": "7d10..."}}}}
 
-An empty record marks an image or label image that `Plate.map` has begun, and which it may therefore replace. The
-regions of an array have a journal, a hidden file in the folder of the array.
+An empty record marks an image or label image that `Plate.map` has begun and may replace. The regions of an array have a
+journal, a hidden file in the folder of the array.
 
 Layer: ops.
 """
@@ -47,9 +47,9 @@ def without_records(attributes: JSONObject) -> JSONObject:
     own = attributes.get(_OWN)
     if not isinstance(own, dict):
         return attributes
-    kept = {key: value for key, value in own.items() if key not in (_MAP, "stale_levels", "stream")}
-    rest = {key: kept if key == _OWN else value for key, value in attributes.items()}
-    return rest if kept else {key: value for key, value in rest.items() if key != _OWN}
+    user_values = {key: value for key, value in own.items() if key not in (_MAP, "stale_levels", "stream")}
+    rest = {key: user_values if key == _OWN else value for key, value in attributes.items()}
+    return rest if user_values else {key: value for key, value in rest.items() if key != _OWN}
 
 
 def _records(attributes: JSONObject) -> JSONObject:
@@ -68,7 +68,7 @@ def _write_record(position: Position, name: str, record: JSONObject) -> None:
 
 
 def begin_result(position: Position, name: str) -> None:
-    """Record that an image or label image is in progress, before anything of it is written or removed."""
+    """Record that an image or label image is in progress, before it is written or removed."""
     _write_record(position, name, {})
 
 
@@ -77,7 +77,7 @@ def is_recorded(position: Position, name: str) -> bool:
     return name in _records(position.documents.group(position.path))
 
 
-def is_there(position: Position, name: str) -> bool:
+def exists(position: Position, name: str) -> bool:
     """Return whether an image or label image exists, listed or not."""
     if name.startswith(LABELS):
         return name.removeprefix(LABELS) in position.labels
@@ -89,13 +89,13 @@ def is_there(position: Position, name: str) -> bool:
 
 def refuse_results_of_others(position: Position, name: str, *, empty_is_free: bool) -> None:
     """Raise for an image or label image that `Plate.map` did not create."""
-    if not is_there(position, name) or is_recorded(position, name):
+    if not exists(position, name) or is_recorded(position, name):
         return
     if empty_is_free and name in position.dataset_paths and not _has_pixels(position[name]):
         return
     raise InvalidArgumentError(
-        f"{position.node_path.child(name)} is there already, and was not made by map. Give another name, delete it, or "
-        "pass resume=False to replace it."
+        f"{position.node_path.child(name)} exists already, and was not computed by map. Choose another name, "
+        "delete it, or pass resume=False to replace it."
     )
 
 
@@ -111,7 +111,7 @@ class PositionRecord:
     """The record of one image or label image that a function computes from a position.
 
     ``name`` is that of the image, or "labels/" and that of the label image. Without a digest of the function (None)
-    nothing is ever skipped.
+    no result is skipped.
     """
 
     def __init__(self, source: Position, target: Position, name: str, function: str | None) -> None:
@@ -120,8 +120,8 @@ class PositionRecord:
 
     def look_at_source(self) -> None:
         """Compute the fingerprints of the source, before the function reads it."""
-        found = _source_digest(self._source, self._target, self._name) if self._function else None
-        self._sources = found and digest([self._function, found])
+        fingerprint = _source_digest(self._source, self._target, self._name) if self._function else None
+        self._sources = fingerprint and digest([self._function, fingerprint])
 
     def is_done(self) -> bool:
         """Return whether the stored result is the same that the function would compute."""
@@ -147,8 +147,8 @@ class PositionRecord:
         """Return a digest of each array of the result, by its path in the position."""
         position, name = self._target, self._name
         if not name.startswith(LABELS):
-            there = position.documents.kind(position.node_path.child(name).path) == "array"
-            return {name: _array_digest(position, name)} if there else {}
+            is_array = position.documents.kind(position.node_path.child(name).path) == "array"
+            return {name: _array_digest(position, name)} if is_array else {}
         label = name.removeprefix(LABELS)
         if label not in position.labels:
             return {}
@@ -160,20 +160,20 @@ class PositionRecord:
 
 def _array_digest(position: Position, path: str) -> str | None:
     """Return the digest of an array's document and the fingerprints of its files; None without fingerprints."""
-    place = position.node_path.child(path)
-    found = fingerprints_below(position.documents.storage, place.path)
-    if found is None:
+    node_path = position.node_path.child(path)
+    stamps = fingerprints_below(position.documents.storage, node_path.path)
+    if stamps is None:
         return None
-    files = {key: stamp for key, stamp in found.items() if key.rpartition("/")[2] not in METADATA_FILES}
-    return digest([position.documents.array(place.path).document, files])
+    files = {key: stamp for key, stamp in stamps.items() if key.rpartition("/")[2] not in METADATA_FILES}
+    return digest([position.documents.array(node_path.path).document, files])
 
 
 def _source_digest(source: Position, target: Position, name: str) -> str | None:
     """Return the digest of everything that a function may read of a position, without its own result."""
     storage, documents = source.documents.storage, source.documents
     try:
-        found = fingerprints_below(storage, source.path)
-        if found is None:
+        stamps = fingerprints_below(storage, source.path)
+        if stamps is None:
             return None
         attributes = without_records(documents.group(source.path))
         labels = source.node_path.child("labels").path
@@ -188,7 +188,7 @@ def _source_digest(source: Position, target: Position, name: str) -> str | None:
         names = [label for label in names if f"{LABELS}{label}" != name]
     files = {
         key[len(source.path) :].strip("/"): stamp
-        for key, stamp in found.items()
+        for key, stamp in stamps.items()
         if key not in skipped and (own is None or not key.startswith(own))
     }
     return digest([files, attributes, names])
@@ -204,13 +204,13 @@ def _label_names(position: Position, labels: str) -> list[Any]:
 def _without_dataset(value: Any, name: str) -> Any:
     """Return attributes without the entry of one array, and without the description of the levels."""
     if isinstance(value, dict):
-        said = ("type", "metadata") if "datasets" in value else ()
+        ignored = ("type", "metadata") if "datasets" in value else ()
         return {
             key: [item for item in part if not (isinstance(item, dict) and item.get("path") == name)]
             if key == "datasets" and isinstance(part, list)
             else _without_dataset(part, name)
             for key, part in value.items()
-            if key not in said
+            if key not in ignored
         }
     return [_without_dataset(item, name) for item in value] if isinstance(value, list) else value
 
@@ -238,9 +238,6 @@ def region_name(region: Region) -> str:
 
 
 def region_journal(array: ImageArray, work: str) -> Journal[JournalFile]:
-    """Open the journal of the regions of one array, in the folder of the array.
-
-    ``work`` is the digest of the function and of its source.
-    """
+    """Open the journal of the regions of one array, in its folder; ``work`` is the digest of function and source."""
     storage = array.stored.documents.storage
     return Journal(stored_journal(storage, join(array.path, _REGIONS_FILE)), {"job": "map", "work": work})

@@ -1,4 +1,4 @@
-"""The arguments of `Plate.map`, all checked before anything is called or created.
+"""Check the arguments of `Plate.map` before anything is called or created.
 
 Layer: ops.
 """
@@ -39,15 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MapRequest:
-    """The checked arguments of a call; see :meth:`Plate.map`.
-
-    Attributes
-    ----------
-    chosen
-        The positions, by path.
-    name
-        Name of the results in each position; None if they are not stored.
-    """
+    """The checked arguments of a call; see :meth:`Plate.map`. ``name`` is None if results are not stored."""
 
     function: Callable[[Any], Any]
     over: str
@@ -76,7 +68,7 @@ def checked_request(
     progress: object,
     workers: Workers,
 ) -> MapRequest:
-    """Check the arguments of a call; raise for the first that does not fit."""
+    """Check the arguments of a call; raise for the first invalid one."""
     if not callable(function):
         raise InvalidArgumentError(f"function is a function to call, not {function!r}.")
     check_progress(progress)
@@ -108,7 +100,7 @@ def _check_picklable(function: object, workers: Workers) -> None:
 
 
 def _name_of_results(over: str, name: str | None, level: str, to_output: bool) -> str | None:
-    """Return the name of the results, None if they are not stored; raise for impossible names."""
+    """Return the name of the results, None if they are not stored; raise for invalid names."""
     if over not in ("positions", "regions"):
         raise InvalidArgumentError(f"over is 'positions' or 'regions', got {over!r}")
     if name is not None and not isinstance(name, str):
@@ -145,12 +137,12 @@ def _chosen(plate: Plate, paths: Iterable[str] | None) -> dict[str, Position]:
         return dict(plate.positions())
     chosen = {}
     for path in (str(path).strip("/") for path in items_of(paths, "positions is a list of paths")):
-        found = plate[path]
-        if not isinstance(found, Position):
+        node = plate[path]
+        if not isinstance(node, Position):
             raise InvalidArgumentError(
                 f"{path!r} is not a position of {plate!r}: paths are 'row/column/field'"
             )
-        chosen[path] = found
+        chosen[path] = node
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""A function of the user over a plate, for each position or for each region of its pixels, on threads or any executor.
+"""Apply a function of the user over a plate, to each position or to each region of its pixels.
 
 A unit is a position or a region. Its result is stored completely and recorded (:mod:`lamella.ops.plates.map_records`)
 before the unit counts as done, so that the same call resumes a killed run. All arguments are checked before anything is
@@ -29,8 +29,8 @@ from lamella.ops.plates.map_records import (
     LABELS,
     PositionRecord,
     begin_result,
+    exists,
     is_recorded,
-    is_there,
     refuse_results_of_others,
     region_journal,
     region_name,
@@ -64,14 +64,14 @@ class MapReport:
 
     Attributes
     ----------
+    output
+        The plate with the results.
     done, skipped
         Number of computed units, and of units whose result existed already.
     values
         Return values of the function by path of the position, if they are not stored.
     failed
         Reason of each failure, by the path of the position, or of the array and the region.
-    output
-        The plate with the results.
 
     Examples
     --------
@@ -110,7 +110,7 @@ class MapReport:
             "failed": dict(self.failed),
         }
 
-    def _take(self, outcome: _Outcome, *, keep_value: bool) -> None:
+    def _add(self, outcome: _Outcome, *, keep_value: bool) -> None:
         if outcome.fault:
             self.failed[outcome.unit] = outcome.fault
         elif outcome.skipped:
@@ -132,7 +132,7 @@ class _Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class _Task:
-    """The settings that all units share: the function, its digest, and the place of the results."""
+    """The settings of all units: the function, its digest, and the name of the results."""
 
     function: Callable[[Any], Any]
     digest: str | None
@@ -296,15 +296,15 @@ def _run(
 ) -> None:
     """Run all units; results are recorded even if one of the units ends the run."""
 
-    def take(outcome: _Outcome) -> None:
-        report._take(outcome, keep_value=task.name is None)
+    def collect(outcome: _Outcome) -> None:
+        report._add(outcome, keep_value=task.name is None)
         if outcome.region is not None and outcome.states:
             before, after = outcome.states
             journals[outcome.unit.partition(" ")[0]].add(region_name(outcome.region), before, [after])
         progress.add()
 
     try:
-        run(_do, units, workers, done=take)
+        run(_do, units, workers, done=collect)
     finally:
         for journal in journals.values():
             journal.close()
@@ -336,18 +336,18 @@ def _target(plate: Plate, request: MapRequest, workers: Workers) -> Plate:
 def _refuse_others(target: Plate, request: MapRequest) -> None:
     """Raise for results that `map` did not create, and for arrays that do not fit."""
     assert request.name is not None
-    there = {path for path, _ in target.positions()}
+    existing = {path for path, _ in target.positions()}
     for path, source in request.chosen.items():
-        if path not in there:
+        if path not in existing:
             continue
-        place = _position(target, path)
+        position = _position(target, path)
         if request.resume:
-            refuse_results_of_others(place, request.name, empty_is_free=request.over == "regions")
-        if request.over == "regions" and _is_begun(place, request.name):
-            made, array = place[request.name], source[request.level]
-            if made.shape != array.shape or made.dtype != (request.dtype or array.dtype):
+            refuse_results_of_others(position, request.name, empty_is_free=request.over == "regions")
+        if request.over == "regions" and _is_begun(position, request.name):
+            stored, array = position[request.name], source[request.level]
+            if stored.shape != array.shape or stored.dtype != (request.dtype or array.dtype):
                 raise InvalidArgumentError(
-                    f"{made!r} exists and has another shape or data type: remove it, or use another name"
+                    f"{stored!r} exists and has another shape or data type: remove it, or use another name"
                 )
 
 
@@ -359,8 +359,8 @@ def _task(request: MapRequest, target: Plate) -> _Task:
             digest = function_digest(request.function)
         except NoDigestError as error:
             if request.resume and any(
-                is_there(place, request.name) and is_recorded(place, request.name)
-                for place in (_position(target, path) for path in list(request.chosen)[:1])
+                exists(position, request.name) and is_recorded(position, request.name)
+                for position in (_position(target, path) for path in list(request.chosen)[:1])
             ):
                 warnings.warn(
                     f"Nothing is skipped: whether {request.function!r} is the function of the last run cannot be "
@@ -372,10 +372,10 @@ def _task(request: MapRequest, target: Plate) -> _Task:
 
 
 def _position(plate: Plate, path: str) -> Position:
-    found = plate[path]
-    if not isinstance(found, Position):
+    node = plate[path]
+    if not isinstance(node, Position):
         raise InvalidArgumentError(f"{path!r} is not a position of {plate!r}: paths are 'row/column/field'")
-    return found
+    return node
 
 
 def _position_units(
@@ -393,60 +393,70 @@ def _region_units(
     pairs = _pairs(task, request, target)
 
     def units() -> Iterator[_PositionUnit | _RegionUnit]:
-        for path, source, made in pairs:
-            work = task.digest and f"{task.digest} {task.level} {source.dtype} {made.dtype}"
-            journal = region_journal(made, work) if work else None
+        for path, source, target_array in pairs:
+            work = task.digest and f"{task.digest} {task.level} {source.dtype} {target_array.dtype}"
+            journal = region_journal(target_array, work) if work else None
             if journal is not None:
                 journals[f"{path}/{task.level}"] = journal
-            for region in regions(made.shape, made.write_unit):
+            for region in regions(target_array.shape, target_array.write_unit):
                 line = journal.get(region_name(region)) if journal is not None and task.resume else None
-                yield _RegionUnit(task, path, source, made, region, line)
+                yield _RegionUnit(task, path, source, target_array, region, line)
             if journal is not None:
                 journal.end_reading()
 
-    return sum(prod(_grid(made)) for _, _, made in pairs), units()
+    return sum(prod(_grid(target_array)) for _, _, target_array in pairs), units()
 
 
 def _pairs(task: _Task, request: MapRequest, target: Plate) -> list[tuple[str, ImageArray, ImageArray]]:
     """Return each array to read with the array to write, created if missing: equal but for the data type."""
     name = task.name or task.level
-    found = []
+    pairs = []
     for path, position in request.chosen.items():
-        source, place = position[task.level], _position(target, path)
-        if _is_begun(place, name):
-            made: ImageArray = place[name]
-            if not is_recorded(place, name):
-                begin_result(place, name)
+        source, target_position = position[task.level], _position(target, path)
+        if _is_begun(target_position, name):
+            target_array: ImageArray = target_position[name]
+            if not is_recorded(target_position, name):
+                begin_result(target_position, name)
         else:
-            begin_result(place, name)
-            made = _create_like(
-                place, name, source, request.dtype or source.dtype, _transform(position, task.level, place)
+            begin_result(target_position, name)
+            target_array = _create_like(
+                target_position,
+                name,
+                source,
+                request.dtype or source.dtype,
+                _transform(position, task.level, target_position),
             )
-        found.append((path, source, made))
-    return found
+        pairs.append((path, source, target_array))
+    return pairs
 
 
-def _is_begun(place: Position, name: str) -> bool:
-    """Return whether an array exists, listed or not, and is not the remainder of a killed creation."""
-    if name in place.dataset_paths:
+def _is_begun(position: Position, name: str) -> bool:
+    """Return whether an array exists, listed or not, except for the remainder of a killed creation."""
+    if name in position.dataset_paths:
         return True
-    return place.documents.kind(place.node_path.child(name).path) == "array" and not place.is_unwritten(name)
+    return position.documents.kind(
+        position.node_path.child(name).path
+    ) == "array" and not position.is_unwritten(name)
 
 
 def _create_like(
-    place: Position, name: str, source: ImageArray, dtype: np.dtype[Any], transform: list[TransformationMeta]
+    position: Position,
+    name: str,
+    source: ImageArray,
+    dtype: np.dtype[Any],
+    transform: list[TransformationMeta],
 ) -> ImageArray:
     """Create an array with the layout, fill value and custom attributes of another one."""
-    view = place.document.shared_model
-    axes = view.multiscales[0].axes
+    model = position.document.shared_model
+    axes = model.multiscales[0].axes
     array = array_like(
         source.meta,
-        zarr_format=place.store_handle.version.zarr_format,
+        zarr_format=position.store_handle.version.zarr_format,
         dtype=dtype,
         dimension_names=[axis.name for axis in axes] if len(axes) == source.ndim else None,
         attributes=without_records(source.meta.attributes),
     )
-    return place._create_zeros(name, ArrayRequest(array, transform, True, is_result=True))
+    return position._create_zeros(name, ArrayRequest(array, transform, True, is_result=True))
 
 
 def _grid(image: ImageArray) -> Iterator[int]:
@@ -454,15 +464,19 @@ def _grid(image: ImageArray) -> Iterator[int]:
 
 
 def _transform(source: Position, level: str, target: Position) -> list[TransformationMeta]:
-    """Return the transformations of a level for an array of another position, which may have one of the whole field."""
+    """Return the transformations of a level for an array of another position."""
     if target.document.shared_model.multiscales[
         0
-    ].coordinate_transformations:  # copied with the metadata of the source
+    ].coordinate_transformations:  # of all levels, copied with the metadata of the source
         return find_dataset(source.document.shared_model, level).coordinate_transformations
     scale = source.get_effective_scale(level)
     offset = source.get_effective_translation(level)
-    found = [TransformationMeta(type="scale", scale=scale)]
-    return [*found, TransformationMeta(type="translation", translation=offset)] if any(offset) else found
+    transforms = [TransformationMeta(type="scale", scale=scale)]
+    return (
+        [*transforms, TransformationMeta(type="translation", translation=offset)]
+        if any(offset)
+        else transforms
+    )
 
 
 def _discard(position: Position, name: str) -> None:
@@ -472,6 +486,6 @@ def _discard(position: Position, name: str) -> None:
         if label in position.labels:
             del position.labels[label]
         elif position.documents.storage.exists(position.node_path.child(name).path):
-            position.documents.delete(position.node_path.child(name).path)  # begun by a run that was killed
+            position.documents.delete(position.node_path.child(name).path)  # the remainder of a killed run
     elif name in position.dataset_paths or name in position.array_keys():
         del position[name]

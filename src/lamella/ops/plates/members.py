@@ -1,4 +1,4 @@
-"""Deleting and renaming the members of a plate, with the metadata of all parents.
+"""Delete and rename the members of a plate, and update the metadata of all parents.
 
 Each change is made under the lock of the plate's document. The steps are ordered so that a kill between two of them
 leaves a readable store, and the same call finishes the change.
@@ -64,16 +64,16 @@ def delete_from_well(well: Well, key: str) -> None:
     if rest:
         del well[name][rest]
         return
-    place = well.node_path.child(name)
+    node_path = well.node_path.child(name)
     with well.documents.lock(well.path):
         listed = any(image.path == name for image in well.document.refresh().images)
-        if not listed and well.documents.kind(place.path) is None:
+        if not listed and well.documents.kind(node_path.path) is None:
             raise well.missing_error(name)
-        well.documents.storage.check_deletable(place.path)
+        well.documents.storage.check_deletable(node_path.path)
         if listed:
             well.document.edit(lambda meta: plate_edits.remove_image(meta, name))
-        if well.documents.storage.exists(place.path):
-            well.documents.delete(place.path)
+        if well.documents.storage.exists(node_path.path):
+            well.documents.delete(node_path.path)
 
 
 def _delete_wells(plate: Plate, wells: list[str], key: str) -> None:
@@ -124,13 +124,13 @@ def _delete_folder(plate: Plate, key: str) -> None:
 
 
 def _is_needless(plate: Plate, row: str, *, but: str) -> bool:
-    """Return whether a row is empty and not needed by any listed well, except for one well."""
-    place = plate.node_path.child(row)
+    """Return whether a row is empty, and no listed well but one needs it."""
+    node_path = plate.node_path.child(row)
     if any(well.path.startswith(f"{row}/") and well.path != but for well in plate.document.own_model.wells):
         return False
-    if plate.documents.kind(place.path) != "group":
+    if plate.documents.kind(node_path.path) != "group":
         return False
-    names = plate.documents.storage.list(place.path)  # not its children: one of them may be damaged
+    names = plate.documents.storage.list(node_path.path)  # not its children: one of them may be damaged
     return all(join(row, name) == but or name in plate.documents.files.all for name in names)
 
 
@@ -146,18 +146,18 @@ def _images_of(plate: Plate, path: str) -> Images | None:
         return None
 
 
-def _recounted(plate: Plate, lost: list[Images], without: Iterable[str] = ()) -> dict[str, Images] | None:
+def _recounted(plate: Plate, changed: list[Images], without: Iterable[str] = ()) -> dict[str, Images] | None:
     """Return the images of all wells if a changed well may have had the most (PL-09, PL-10), else None."""
-    if not any(_may_be_most(plate, images) for images in lost):
+    if not any(_may_be_most(plate, images) for images in changed):
         return None
     images = {
         well.path: _images_of(plate, well.path)
         for well in plate.document.own_model.wells
         if well.path not in without
     }
-    known = {path: found for path, found in images.items() if found is not None}
+    readable = {path: images_of_well for path, images_of_well in images.items() if images_of_well is not None}
     # If a well cannot be read, the old counts are still bounds.
-    return known if len(known) == len(images) else None
+    return readable if len(readable) == len(images) else None
 
 
 def _may_be_most(plate: Plate, images: Images) -> bool:
@@ -174,7 +174,7 @@ def _may_be_most(plate: Plate, images: Images) -> bool:
 def rename_well(plate: Plate, old: str, new: str) -> None:
     """Rename a well by moving its folder; see :meth:`Plate.rename_well`.
 
-    A killed rename is finished by the same call and undone by the opposite one.
+    A killed rename is finished by the same call, and undone by the opposite one.
     """
     plate.store_handle.require_writable(f"rename the well {old!r}", plate.path)
     old, new = old.strip("/"), new.strip("/")
@@ -206,8 +206,8 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
         if not moved:
             row = plate.node_path.child(new.partition("/")[0]).path
             if not documents.is_whole_group(row):
-                known = documents.group(row) if documents.kind(row) == "group" else {}
-                documents.put_group(row, known or plate.store_handle.version.with_ome({}, {}))
+                attributes = documents.group(row) if documents.kind(row) == "group" else {}
+                documents.put_group(row, attributes or plate.store_handle.version.with_ome({}, {}))
             if undone:
                 documents.move(source, target)
             else:
@@ -239,8 +239,10 @@ def _settle(plate: Plate, renaming: Renaming) -> None:
     # Before the metadata of the plate: as long as they are old, the next writer finishes the rename.
     _rename_in_series(plate, old, new)
     row = old.partition("/")[0]
-    left = plate.documents.storage.exists(plate.node_path.child(old).path)  # others have written there since
-    if not left and _is_needless(plate, row, but=old):
+    is_used = plate.documents.storage.exists(
+        plate.node_path.child(old).path
+    )  # others have written there since
+    if not is_used and _is_needless(plate, row, but=old):
         plate.documents.delete(plate.node_path.child(row).path)
 
     def rename(meta: PlateMeta) -> PlateMeta:
@@ -257,7 +259,7 @@ def finish_rename(plate: Plate) -> None:
 
 
 def _finish_rename(plate: Plate) -> Renaming | None:
-    """Do `finish_rename` under the lock of the plate; return the finished rename."""
+    """Do `finish_rename` for callers that have locked the plate; return the finished rename."""
     documents = plate.documents
     renaming = read_renaming(documents.group(plate.path))
     plate.document.refresh()
@@ -277,12 +279,12 @@ def _finish_rename(plate: Plate) -> Renaming | None:
 
 
 def _rename_in_series(plate: Plate, old: str, new: str) -> None:
-    """Rename a well in the list of images of bioformats2raw beside the rows, on which its OME-XML relies."""
+    """Rename a well in the list of images in bioformats2raw's group OME, on which its OME-XML relies."""
     documents, version = plate.documents, plate.store_handle.version
-    place = plate.node_path.child("OME")
-    if documents.kind(place.path) != "group":
+    node_path = plate.node_path.child("OME")
+    if documents.kind(node_path.path) != "group":
         return
-    listed = read_part(place, Bioformats2RawMeta, documents.group(place.path))
+    listed = read_part(node_path, Bioformats2RawMeta, documents.group(node_path.path))
     if listed is None or not any(path.startswith(f"{old}/") for path in listed.series or []):
         return
 
@@ -294,4 +296,4 @@ def _rename_in_series(plate: Plate, old: str, new: str) -> None:
         ]
         return version.with_ome(attributes, {**ome, "series": series})
 
-    documents.edit_group(place.path, edit)
+    documents.edit_group(node_path.path, edit)

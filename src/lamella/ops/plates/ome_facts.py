@@ -1,7 +1,7 @@
-"""Facts from the OME-XML of bioformats2raw, which copies of its images store in their own metadata.
+"""Copy facts from the OME-XML of bioformats2raw into the metadata of copied images.
 
-The XML describes all images of its store in order, so it cannot be copied to another plate. Images may take channel
-names and physical sizes from it (:mod:`lamella.nodes.ome_xml`); a copy has them in its own metadata.
+The XML describes all images of its store in order, so it cannot be copied to another plate. Images that take channel
+names and physical sizes from it (:mod:`lamella.nodes.ome_xml`) need them in their own metadata after a copy.
 
 Layer: ops.
 """
@@ -39,9 +39,9 @@ def write_facts(source: Position, target: NodePath) -> None:
 
 
 def warn_of_files(sources: Iterable[Position]) -> None:
-    """Warn about each OME-XML beside copied images: it is not copied."""
-    found = dict.fromkeys(file_beside(source.node_path) for source in sources)
-    for name in filter(None, found):
+    """Warn about each OME-XML that describes copied images: the file is not copied."""
+    files = dict.fromkeys(file_beside(source.node_path) for source in sources)
+    for name in filter(None, files):
         warnings.warn(
             f"{name} was not copied: it describes the images of its own store, in their order. Channel names and sizes "
             "that images take from it were written into the metadata of their copies.",

@@ -1,4 +1,4 @@
-"""The plates and wells of positions, and the metadata that a new plate copies from them.
+"""Find the plates and wells of positions, and the metadata that a new plate copies from them.
 
 Layer: ops.
 """
@@ -31,9 +31,9 @@ _SERIES = "bioformats2raw.layout"
 
 def custom_attributes(node: NGFFNode | NodePath, version: SpecVersion) -> JSONObject:
     """Return the attributes of a node for a store of a version, without those about its own store."""
-    place = node if isinstance(node, NodePath) else node.node_path
-    store_handle = place.store_handle
-    attributes = without_records(store_handle.documents.group(place.path))
+    node_path = node if isinstance(node, NodePath) else node.node_path
+    store_handle = node_path.store_handle
+    attributes = without_records(store_handle.documents.group(node_path.path))
     attributes = versions.convert_attributes(attributes, store_handle.version_of(attributes), version)
     ome = {key: value for key, value in version.ome(attributes).items() if key != _SERIES}
     return version.with_ome({key: value for key, value in attributes.items() if key != _SERIES}, ome)
@@ -43,8 +43,8 @@ def copy_attributes(
     source: NGFFNode | NodePath, target: NGFFNode | NodePath, kind: type[PlateMeta | WellGroupMeta]
 ) -> None:
     """Copy the custom attributes of a plate or well, which the specification does not define."""
-    place = target if isinstance(target, NodePath) else target.node_path
-    version = place.store_handle.version
+    node_path = target if isinstance(target, NodePath) else target.node_path
+    version = node_path.store_handle.version
     attributes = custom_attributes(source, version)
 
     def edit(own: JSONObject) -> JSONObject:
@@ -52,21 +52,15 @@ def copy_attributes(
         return own if meta is None else version.dump(meta, attributes)
 
     if attributes != custom_attributes(target, version):
-        place.store_handle.documents.edit_group(place.path, edit)
+        node_path.store_handle.documents.edit_group(node_path.path, edit)
 
 
 @dataclass(frozen=True)
 class Origins:
     """The plates and wells of the positions of a new plate.
 
-    Attributes
-    ----------
-    plates
-        The plates, each once.
-    wells
-        Each well of the new plate whose positions all come from one well, with that well.
-    alone
-        Whether some position is not in a plate.
+    ``wells`` maps each well of the new plate whose positions all come from one well to that well. ``alone`` says that
+    some position is not in a plate.
     """
 
     plates: list[Plate]
@@ -77,33 +71,39 @@ class Origins:
     def of(cls, sources: Mapping[str, Position]) -> Origins:
         """Find the plates and wells of positions, by their paths in the new plate."""
         plates: dict[str, Plate] = {}
-        known: dict[str, Plate | None] = {}
+        plate_of_well: dict[str, Plate | None] = {}
         wells: dict[str, dict[str, NodePath]] = {}
         alone = False
         for path, position in sources.items():
-            place = _well_place(position)
-            if place is not None and str(place) not in known:
-                known[str(place)] = _plate_of(place)
-            plate = known.get(str(place)) if place is not None else None
-            if plate is None or place is None:
+            well_path = _well_path(position)
+            if well_path is not None and str(well_path) not in plate_of_well:
+                plate_of_well[str(well_path)] = _plate_of(well_path)
+            plate = plate_of_well.get(str(well_path)) if well_path is not None else None
+            if plate is None or well_path is None:
                 alone = True
                 continue
             plates.setdefault(str(plate.node_path), plate)
-            wells.setdefault(path.rpartition("/")[0], {})[str(place)] = place
-        single = {path: next(iter(found.values())) for path, found in wells.items() if len(found) == 1}
+            wells.setdefault(path.rpartition("/")[0], {})[str(well_path)] = well_path
+        single = {
+            path: next(iter(source_wells.values()))
+            for path, source_wells in wells.items()
+            if len(source_wells) == 1
+        }
         return cls(list(plates.values()), single, alone)
 
     def rows_of_wells(self) -> dict[str, NodePath]:
         """Return the rows of the new plate that come from one row each, with that row, if it has a document."""
-        found: dict[str, dict[str, NodePath]] = {}
+        source_rows: dict[str, dict[str, NodePath]] = {}
         for path, well in self.wells.items():
             if well.path:  # a well that was opened alone does not know its row
-                found.setdefault(path.partition("/")[0], {})[str(well.parent)] = well.parent
-        rows = {row: next(iter(places.values())) for row, places in found.items() if len(places) == 1}
+                source_rows.setdefault(path.partition("/")[0], {})[str(well.parent)] = well.parent
+        rows = {
+            row: next(iter(sources.values())) for row, sources in source_rows.items() if len(sources) == 1
+        }
         return {
-            row: place
-            for row, place in rows.items()
-            if place.store_handle.documents.kind(place.path) == "group"
+            row: source
+            for row, source in rows.items()
+            if source.store_handle.documents.kind(source.path) == "group"
         }
 
     @property
@@ -113,7 +113,7 @@ class Origins:
 
     @property
     def name(self) -> str | None:
-        """Name of that plate."""
+        """Name of the only plate; None without one."""
         return None if self.only is None else self.only.document.shared_model.name
 
     def rows(self) -> list[PlateAxisMeta]:
@@ -125,12 +125,12 @@ class Origins:
         return _joined([plate.document.shared_model.columns for plate in self.plates])
 
 
-def _well_place(position: Position) -> NodePath | None:
+def _well_path(position: Position) -> NodePath | None:
     try:
-        found = well_of(position.node_path)
+        well = well_of(position.node_path)
     except LamellaError:
         return None
-    return None if found is None else found[0]
+    return None if well is None else well[0]
 
 
 def _plate_of(well: NodePath) -> Plate | None:
@@ -143,8 +143,8 @@ def _plate_of(well: NodePath) -> Plate | None:
 
 def _joined(lists: Iterable[list[PlateAxisMeta]]) -> list[PlateAxisMeta]:
     """Merge lists of rows or columns in the order of the longest list, without repetition."""
-    found: dict[str, PlateAxisMeta] = {}
+    merged: dict[str, PlateAxisMeta] = {}
     for entries in sorted(lists, key=len, reverse=True):
         for entry in entries:
-            found.setdefault(entry.name, entry.copied())
-    return list(found.values())
+            merged.setdefault(entry.name, entry.copied())
+    return list(merged.values())

@@ -1,4 +1,4 @@
-"""The content of a plate as one record for each position, from the documents alone.
+"""List the content of a plate as one record for each position, from the documents alone.
 
 Layer: ops. pandas is imported for DataFrames only.
 """

@@ -1,4 +1,4 @@
-"""Computing the lower levels of an image from its finest.
+"""Compute the lower levels of an image from its finest.
 
 Layer: ops.
 """

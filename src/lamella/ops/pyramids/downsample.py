@@ -1,9 +1,9 @@
-"""Downsampling of one block of pixels in memory, for the values of every pyramid.
+"""Downsample one block of pixels in memory: the voxel values of every pyramid.
 
-Functions from an array to a smaller array. Which regions are read and written, in which order and by how many workers,
-is decided elsewhere; splitting an array into blocks aligned to the factors never changes a bit of the result.
+Splitting an array into blocks aligned to the factors never changes a bit of the result, so callers may read and write
+regions in any order, on any number of workers.
 
-Layer: ops. The kernels are loaded, or compiled, by the first call that needs them: see ``kernels/README.md``.
+Layer: ops. The first call that needs a kernel loads or compiles it: see ``kernels/README.md``.
 """
 
 from __future__ import annotations
@@ -44,14 +44,12 @@ _MOST_AXES = 6
 _MOST_VOXELS = (
     2**30
 )  # of one block: above, the exact sum of 64-bit integers would not fit the kernel's halves
-_KEPT_ROWS = 2**14  # of a block whose list of rows is kept: 128 KiB
+_CACHED_ROWS = 2**14  # maximum number of rows of a cached list: 128 KiB
 
 
 def downsampled_shape(shape: Sequence[int], factors: Sequence[int]) -> Shape:
     """Return the shape of a level binned by `factors`: ``ceil(n / f)`` per axis, so that odd edges are kept.
 
-    Examples
-    --------
     >>> downsampled_shape((5, 7, 1), (2, 2, 2))
     (3, 4, 1)
     """
@@ -64,7 +62,8 @@ def downsample(
     """Bin `block` by whole factors.
 
     Each output voxel is computed from the voxels of one block of `factors` voxels that are inside the array: blocks at
-    the far edges are smaller, never padded and never filled by repetition.
+    the far edges are smaller, without padding. The result has the same bits for every way to cut an array into blocks
+    aligned to `factors`, and for any number of threads. The kernel runs without the GIL.
 
     Parameters
     ----------
@@ -72,31 +71,25 @@ def downsample(
         1 to 6 axes in any order, of bool, integers or floats of up to 64 bits in any byte order. Strided
         arrays are copied.
     factors : sequence of int
-        One factor of at least 1 per axis of `block`; 1 leaves an axis as it is.
+        One factor of at least 1 per axis of `block`; 1 leaves an axis unchanged.
     method : {"mean", "median", "mode", "min", "max", "stride"}, optional
         - ``mean``: the exact mean, rounded half to even for integers and bool (a tie of bool is False).
           Floats are summed in float64, in C order of the block; NaN propagates. The result is never outside
           the range of the block's voxels.
         - ``median``: the middle voxel; of an even number the mean of the two in the middle, rounded half to
-          even for integers and bool. NaN propagates; -0.0 is given as 0.0.
+          even for integers and bool. NaN propagates; -0.0 becomes 0.0.
         - ``mode``: the most frequent value, and of several the smallest: always a value of the block, so
-          label images keep their ids. All NaN are one value, above all numbers; -0.0 counts, and is given,
-          as 0.0.
-        - ``min``, ``max``: NaN propagates. Of 0.0 and -0.0 the first in C order stays.
+          label images keep their ids. All NaN are one value, above all numbers; -0.0 becomes 0.0.
+        - ``min``, ``max``: NaN propagates. Of 0.0 and -0.0 the first in C order is returned.
         - ``stride``: the first voxel of the block.
     out : numpy.ndarray, optional
-        Where to put the result: shape ``ceil(n / f)`` per axis, dtype of `block`, in any memory order. It
-        must not overlap `block`.
+        Array for the result: shape ``ceil(n / f)`` per axis, dtype of `block`, in any memory order. It must not
+        overlap `block`.
 
     Raises
     ------
     InvalidArgumentError
         If the number of axes, a factor, the dtype, the method or `out` does not fit.
-
-    Notes
-    -----
-    The same bits come from every way to cut an array into blocks aligned to `factors`, and from any number of
-    threads: nothing is reordered for speed. The GIL is released while the kernel runs.
 
     Examples
     --------
@@ -108,7 +101,7 @@ def downsample(
     [[4, 9], [8, 5]]
     """
     block = np.asarray(block)
-    plan = _plan(block.shape, block.dtype, _whole(factors), _known(method))
+    plan = _plan(block.shape, block.dtype, _checked_numbers(factors), _checked_method(method))
     if out is None:
         out = np.empty(plan.shape, plan.dtype)
     elif out.shape != plan.shape or out.dtype != plan.dtype:
@@ -130,14 +123,14 @@ def downsample(
     return out
 
 
-def _whole(factors: Sequence[int]) -> Shape:
+def _checked_numbers(factors: Sequence[int]) -> Shape:
     try:
         return tuple(map(operator.index, factors))
     except TypeError as error:
         raise InvalidArgumentError(f"factors {factors!r} are not whole numbers: give one per axis") from error
 
 
-def _known(method: Method) -> Method:
+def _checked_method(method: Method) -> Method:
     if method not in _METHODS:
         raise InvalidArgumentError(
             f"method {method!r} is not a way to downsample: use one of {', '.join(_METHODS)}"
@@ -147,16 +140,9 @@ def _known(method: Method) -> Method:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The input rows of each output row (see ``rows``).
+    """The input rows of each output row, as arguments of the kernels (see ``rows``).
 
-    Attributes
-    ----------
-    starts, rows
-        Arguments of the kernels.
-    factor
-        Number of neighbours along a row that become one.
-    most
-        Number of voxels of the largest block.
+    ``factor`` neighbours along a row become one voxel. ``most`` is the number of voxels of the largest block.
     """
 
     starts: Constant
@@ -169,20 +155,8 @@ class _Rows:
 class _Plan:
     """How the blocks of one shape and dtype are binned.
 
-    Attributes
-    ----------
-    factors
-        Limited to the length of their axes.
-    method
-        The method.
-    shape, dtype
-        Of the result.
-    work
-        Dtype in which the kernels compute.
-    lengths, steps
-        Shape and factors of the block, with neighbouring unbinned axes merged.
-    kept
-        The rows, cached if they are few.
+    The kernels compute in the dtype ``work``. ``lengths`` and ``steps`` are the shape and factors of the block, with
+    neighbouring unbinned axes merged. ``factors`` are limited to the length of their axes.
     """
 
     factors: Shape
@@ -192,12 +166,12 @@ class _Plan:
     work: np.dtype[Any]
     lengths: Shape
     steps: Shape
-    kept: _Rows | None
+    cached_rows: _Rows | None
 
     @property
     def rows(self) -> _Rows:
         """The input rows of each output row."""
-        return self.kept or _rows(self.lengths, self.steps)
+        return self.cached_rows or _rows(self.lengths, self.steps)
 
 
 @lru_cache(maxsize=32)
@@ -208,9 +182,11 @@ def _plan(shape: Shape, dtype: np.dtype[Any], factors: Shape, method: Method) ->
     wider = {"b1": "u1", "f2": "f8" if method in ("mean", "median") else "f4"}
     work = np.dtype(wider.get(native.str[1:], native))
     lengths, steps = _merged(shape, factors)
-    few = 0 < math.prod(lengths[:-1]) <= _KEPT_ROWS and method != "stride"
-    kept = _rows(lengths, steps) if few else None
-    return _Plan(factors, method, downsampled_shape(shape, factors), native, work, lengths, steps, kept)
+    is_small = 0 < math.prod(lengths[:-1]) <= _CACHED_ROWS and method != "stride"
+    cached_rows = _rows(lengths, steps) if is_small else None
+    return _Plan(
+        factors, method, downsampled_shape(shape, factors), native, work, lengths, steps, cached_rows
+    )
 
 
 def _checked_factors(shape: Shape, dtype: np.dtype[Any], factors: Shape) -> Shape:
@@ -274,37 +250,39 @@ def _bin(block: Array, plan: _Plan, out: Array) -> None:
 _WIDE = Constant(np.empty(0, np.int32)), Constant(np.empty(0, np.int64))
 
 
-def _passed(rows: _Rows) -> tuple[Constant, Constant, int]:
-    """Return the arguments that all kernels have."""
+def _row_arguments(rows: _Rows) -> tuple[Constant, Constant, int]:
+    """Return the arguments common to all kernels."""
     return rows.starts, rows.rows, rows.factor
 
 
 def _mean(source: NDArray[Any], rows: _Rows, target: NDArray[Any]) -> None:
     width = target.shape[1]
     if source.dtype == np.float32:
-        _MEAN_FLOAT32(source, *_passed(rows), target, np.empty(width))
+        _MEAN_FLOAT32(source, *_row_arguments(rows), target, np.empty(width))
     elif source.dtype == np.float64:
-        _MEAN_FLOAT64(source, *_passed(rows), target, np.empty(width), np.empty(width), np.empty(width))
+        _MEAN_FLOAT64(
+            source, *_row_arguments(rows), target, np.empty(width), np.empty(width), np.empty(width)
+        )
     elif source.dtype.itemsize == 8:
         flip = -(2**63) if source.dtype.kind == "u" else 0
         halves = np.empty(width, np.int64), np.empty(width, np.int64)
-        _MEAN_INT64(source.view(np.int64), *_passed(rows), target.view(np.int64), *halves, flip)
+        _MEAN_INT64(source.view(np.int64), *_row_arguments(rows), target.view(np.int64), *halves, flip)
     else:
         wide = _WIDE[source.dtype.itemsize > 2]
-        _MEAN_INTEGERS(source, *_passed(rows), target, np.empty(width, np.int64), wide)
+        _MEAN_INTEGERS(source, *_row_arguments(rows), target, np.empty(width, np.int64), wide)
 
 
 def _median(source: Array, rows: _Rows, target: Array) -> None:
-    _MEDIAN(source, *_passed(rows), target, _room(source, rows))
+    _MEDIAN(source, *_row_arguments(rows), target, _work_space(source, rows))
 
 
 def _mode(source: Array, rows: _Rows, target: Array) -> None:
     if source.dtype.kind == "f":
-        keys, found = _keys(source), np.empty(target.shape, f"i{source.dtype.itemsize}")
-        _MODE(keys, *_passed(rows), found, _room(keys, rows))
-        target[...] = _flipped(found).view(source.dtype)
+        keys, modes = _keys(source), np.empty(target.shape, f"i{source.dtype.itemsize}")
+        _MODE(keys, *_row_arguments(rows), modes, _work_space(keys, rows))
+        target[...] = _flipped(modes).view(source.dtype)
     else:
-        _MODE(source, *_passed(rows), target, _room(source, rows))
+        _MODE(source, *_row_arguments(rows), target, _work_space(source, rows))
 
 
 def _keys(source: NDArray[Any]) -> Array:
@@ -323,14 +301,14 @@ def _flipped(bits: NDArray[Any]) -> NDArray[Any]:
 
 
 def _minimum(source: Array, rows: _Rows, target: Array) -> None:
-    _EXTREMUM(source, *_passed(rows), target, 0)
+    _EXTREMUM(source, *_row_arguments(rows), target, 0)
 
 
 def _maximum(source: Array, rows: _Rows, target: Array) -> None:
-    _EXTREMUM(source, *_passed(rows), target, 1)
+    _EXTREMUM(source, *_row_arguments(rows), target, 1)
 
 
-def _room(source: Array, rows: _Rows) -> Array:
+def _work_space(source: Array, rows: _Rows) -> Array:
     """Allocate memory for the voxels of the largest block."""
     return np.empty(rows.most, source.dtype)
 

@@ -1,4 +1,4 @@
-"""Loading the compiled kernels while the first blocks are read.
+"""Load the compiled kernels while the first blocks are read.
 
 Loading kernels takes 0.06 s of one processor, and compiling them seconds: the first blocks of a process wait in memory
 until then.
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 _loaded: set[tuple[str, str]] = set()
 
 
-class KeptBlocks:
-    """Blocks that were read before the kernels of a method and a dtype were loaded; at most ``most`` raw bytes.
+class BlockQueue:
+    """A queue of blocks that were read before their kernels were loaded; at most ``most`` raw bytes.
 
-    A thread loads the kernels, unless this process has them.
+    A thread loads the kernels of the method and dtype, unless this process has loaded them before.
     """
 
     def __init__(self, method: Method, dtype: np.dtype[np.generic], most: int) -> None:
         self._key = method, dtype.str
-        self._most = most
+        self._bytes_left = most
         self._lock = Lock()
-        self._kept: list[tuple[Region, Array]] = []
-        self._there = Event()
+        self._blocks: list[tuple[Region, Array]] = []
+        self._are_loaded = Event()
         if self._key in _loaded or method == "stride":
-            self._there.set()
+            self._are_loaded.set()
         else:
             Thread(target=self._load, args=(method, dtype), name="lamella-kernels", daemon=True).start()
 
@@ -45,30 +45,30 @@ class KeptBlocks:
             downsample(np.zeros((2, 2), dtype), (2, 2), method)
             _loaded.add(self._key)
         finally:  # an error is raised when the kernel is called
-            self._there.set()
+            self._are_loaded.set()
 
-    def keep(self, region: Region, block: Array) -> bool:
-        """Keep a block if the kernels are not loaded yet; wait for them if too many blocks are kept already."""
-        if self._there.is_set():
+    def put(self, region: Region, block: Array) -> bool:
+        """Queue a block if the kernels are not loaded yet; wait for them if the queue is full."""
+        if self._are_loaded.is_set():
             return False
         with self._lock:
-            if self._most >= block.nbytes:
-                self._most -= block.nbytes
-                self._kept.append((region, block))
+            if self._bytes_left >= block.nbytes:
+                self._bytes_left -= block.nbytes
+                self._blocks.append((region, block))
                 return True
-        self._there.wait()
+        self._are_loaded.wait()
         return False
 
-    def take(self) -> tuple[Region, Array] | None:
-        """Return one of the kept blocks, if the kernels are loaded."""
-        if not self._there.is_set():
+    def get(self) -> tuple[Region, Array] | None:
+        """Return one of the queued blocks, if the kernels are loaded."""
+        if not self._are_loaded.is_set():
             return None
         with self._lock:
-            return self._kept.pop() if self._kept else None
+            return self._blocks.pop() if self._blocks else None
 
     def rest(self) -> list[tuple[Region, Array]]:
-        """Wait for the kernels, and return all kept blocks."""
-        self._there.wait()
+        """Wait for the kernels, and return all queued blocks."""
+        self._are_loaded.wait()
         with self._lock:
-            kept, self._kept = self._kept, []
-        return kept
+            blocks, self._blocks = self._blocks, []
+        return blocks

@@ -1,6 +1,7 @@
-"""Assembling a level from the regions that several workers compute, and writing every file once.
+"""Assemble a level from the regions that several workers compute, and write every file once.
 
-In sharded levels a chunk is buffered until it is complete; in other levels, a file.
+In sharded levels a chunk is buffered until it is complete; in other levels, a file. Example: files of 4 x 4 voxels, and
+regions of 2 x 2: a file is written when its fourth region was added.
 
 Layer: ops.
 """
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def unit_shape(array: StoredArray) -> Shape:
-    """Return the shape that is buffered before it is written: a chunk of a streamed shard, else a file."""
+    """Return the shape that is buffered until it is complete: a chunk of a streamed shard, else a file."""
     meta = array.meta
     coding = coding_of(meta)
     streams = (
@@ -47,57 +48,59 @@ class LevelAssembler:
         self._lock = Lock()
         self._files: dict[Shape, _FilePart] = {}
 
-    def add(self, box: Region, block: Array) -> None:
-        """Add a region of the level, and write what it completes. Several threads may add at the same time."""
-        for part in nested(box, [self._meta.files]):
-            place = tuple(one.start // f for one, f in zip(part, self._meta.files, strict=True))
+    def add(self, region: Region, block: Array) -> None:
+        """Add a region of the level, and write completed chunks or files. Several threads may add at the same time."""
+        for part in nested(region, [self._meta.files]):
+            file_index = tuple(
+                along.start // length for along, length in zip(part, self._meta.files, strict=True)
+            )
             with self._lock:
-                if place not in self._files:
-                    self._files[place] = self._begin(place)
-                file = self._files[place]
-            if file.add(part, block[inside(part, box)]):
+                if file_index not in self._files:
+                    self._files[file_index] = self._begin(file_index)
+                file = self._files[file_index]
+            if file.add(part, block[inside(part, region)]):
                 with self._lock:
-                    del self._files[place]
+                    del self._files[file_index]
 
-    def _begin(self, place: Shape) -> _FilePart:
-        box = tuple(
-            slice(max(one.start, cell.start), min(one.stop, cell.stop))
-            for one, cell in zip(self._region, self._meta.file_box(place), strict=True)
+    def _begin(self, file_index: Shape) -> _FilePart:
+        region = tuple(
+            slice(max(along.start, file_along.start), min(along.stop, file_along.stop))
+            for along, file_along in zip(self._region, self._meta.file_box(file_index), strict=True)
         )
         whole_chunks = all(
-            one.start % c == 0 and (one.stop % c == 0 or one.stop == n)
-            for one, c, n in zip(box, self._meta.chunks, self._meta.shape, strict=True)
+            along.start % chunk == 0 and (along.stop % chunk == 0 or along.stop == length)
+            for along, chunk, length in zip(region, self._meta.chunks, self._meta.shape, strict=True)
         )
         if self._unit == self._meta.files or not whole_chunks:
-            return _FilePart(box, self._meta.files, self._array.write)
-        return _StreamedFile(box, self._meta.chunks, ShardWriter(self._array, place))
+            return _FilePart(region, self._meta.files, self._array.write)
+        return _StreamedFile(region, self._meta.chunks, ShardWriter(self._array, file_index))
 
     def abort(self) -> None:
-        """Drop what is not complete; the stored files stay."""
+        """Drop incomplete chunks and files; the stored files stay."""
         for file in self._files.values():
             file.abort()
 
 
 class _FilePart:
-    """The computed region of one file, in buffers of ``unit`` voxels (aligned to 0) that ``write`` writes."""
+    """The computed region of one file, buffered in units (aligned to 0) that ``write`` writes."""
 
-    def __init__(self, box: Region, unit: Shape, write: Callable[[Region, Array], object]) -> None:
-        self._box = box
+    def __init__(self, region: Region, unit: Shape, write: Callable[[Region, Array], object]) -> None:
+        self._file_region = region
         self._unit = unit
         self._write = write
         self._lock = Lock()
-        self._missing = prod(region_shape(box))
+        self._missing = prod(region_shape(region))
         self._buffers: dict[Shape, _Buffer] = {}
 
-    def add(self, box: Region, block: Array) -> bool:
+    def add(self, region: Region, block: Array) -> bool:
         """Add a region; return whether it completed the file, which is then written."""
-        for part in nested(box, [self._unit]):
-            place = tuple(one.start // u for one, u in zip(part, self._unit, strict=True))
-            whole = tuple(
-                slice(max(k * u, one.start), min((k + 1) * u, one.stop))
-                for k, u, one in zip(place, self._unit, self._box, strict=True)
+        for part in nested(region, [self._unit]):
+            unit_index = tuple(along.start // length for along, length in zip(part, self._unit, strict=True))
+            unit_region = tuple(
+                slice(max(index * length, along.start), min((index + 1) * length, along.stop))
+                for index, length, along in zip(unit_index, self._unit, self._file_region, strict=True)
             )
-            self._put(place, whole, part, block[inside(part, box)])
+            self._put(unit_index, unit_region, part, block[inside(part, region)])
         with self._lock:
             self._missing -= block.size
             complete = self._missing == 0
@@ -105,22 +108,22 @@ class _FilePart:
             self._end()
         return complete
 
-    def _put(self, place: Shape, whole: Region, part: Region, piece: Array) -> None:
-        if part == whole:
-            self._write(whole, piece)
+    def _put(self, unit_index: Shape, unit_region: Region, part: Region, block: Array) -> None:
+        if part == unit_region:
+            self._write(unit_region, block)
             return
         with self._lock:
-            if place not in self._buffers:
-                self._buffers[place] = _Buffer(whole, piece.dtype)
-            buffer = self._buffers[place]
-        buffer.block[inside(part, whole)] = piece
+            if unit_index not in self._buffers:
+                self._buffers[unit_index] = _Buffer(unit_region, block.dtype)
+            buffer = self._buffers[unit_index]
+        buffer.block[inside(part, unit_region)] = block
         with self._lock:
-            buffer.missing -= piece.size
+            buffer.missing -= block.size
             complete = buffer.missing == 0
             if complete:
-                del self._buffers[place]
+                del self._buffers[unit_index]
         if complete:
-            self._write(whole, buffer.block)
+            self._write(unit_region, buffer.block)
 
     def _end(self) -> None:
         """Finish the file."""
@@ -133,13 +136,16 @@ class _FilePart:
 class _StreamedFile(_FilePart):
     """Whole chunks of one shard, each encoded and stored as soon as it is complete."""
 
-    def __init__(self, box: Region, chunk: Shape, writer: ShardWriter) -> None:
-        super().__init__(box, chunk, self._put_chunk)
+    def __init__(self, region: Region, chunk: Shape, writer: ShardWriter) -> None:
+        super().__init__(region, chunk, self._put_chunk)
         self._writer = writer
 
-    def _put_chunk(self, box: Region, block: Array) -> None:
-        place = (one.start // c for one, c in zip(box, self._unit, strict=True))
-        self._writer.put([k % n for k, n in zip(place, self._writer.chunks, strict=True)], block)
+    def _put_chunk(self, region: Region, block: Array) -> None:
+        chunk_index = (along.start // chunk for along, chunk in zip(region, self._unit, strict=True))
+        self._writer.put(
+            [index % per_shard for index, per_shard in zip(chunk_index, self._writer.chunks, strict=True)],
+            block,
+        )
 
     def _end(self) -> None:
         self._writer.commit()
@@ -151,17 +157,19 @@ class _StreamedFile(_FilePart):
 
 
 class _Buffer:
-    """A unit that waits for its remaining voxels."""
+    """A unit that is not complete yet."""
 
-    def __init__(self, box: Region, dtype: np.dtype[np.generic]) -> None:
-        self.block: Array = np.empty(region_shape(box), dtype)
+    def __init__(self, region: Region, dtype: np.dtype[np.generic]) -> None:
+        self.block: Array = np.empty(region_shape(region), dtype)
         self.missing = self.block.size
 
 
-def inside(part: Region, box: Region) -> Region:
-    """Return the region of a part in the array of a surrounding region.
+def inside(part: Region, surrounding: Region) -> Region:
+    """Return the indices of a region within the array of a surrounding region.
 
     >>> inside((slice(5, 6),), (slice(4, 8),))
     (slice(1, 2, None),)
     """
-    return tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(part, box, strict=True))
+    return tuple(
+        slice(p.start - outer.start, p.stop - outer.start) for p, outer in zip(part, surrounding, strict=True)
+    )

@@ -1,4 +1,4 @@
-"""Facts of a stored level: its factors to the next level, and the method that computed it.
+"""Derive the factors between two stored levels, and read the method that computed them.
 
 Layer: ops.
 """
@@ -21,13 +21,11 @@ MAKER = "lamella.compute_pyramid"
 
 
 def level_factors(fine: Shape, coarse: Shape, ratios: Sequence[float]) -> Shape | None:
-    """Return the whole factors between two stored levels of given shapes; None if there are none.
+    """Return the whole factors between two stored levels; None if there are none.
 
     ``ratios`` are the pixel sizes of the coarse level relative to the fine one. They decide between possible factors: 5
     voxels become 2 by a factor of 3 or of 4.
 
-    Examples
-    --------
     >>> level_factors((3, 5, 100), (3, 2, 50), (1.0, 4.0, 2.0))
     (1, 4, 2)
     >>> level_factors((10,), (7,), (1.43,)) is None
@@ -36,19 +34,22 @@ def level_factors(fine: Shape, coarse: Shape, ratios: Sequence[float]) -> Shape 
     if len(fine) != len(coarse):
         return None
     factors = []
-    for a, b, ratio in zip(fine, coarse, ratios, strict=True):
-        if a == b:
+    for length, reduced, ratio in zip(fine, coarse, ratios, strict=True):
+        if length == reduced:
             factors.append(1)
             continue
-        if not 0 < b < a or not math.isfinite(ratio):
+        if not 0 < reduced < length or not math.isfinite(ratio):
             return None
         # ceil(a / f) is b for the f from `low` to `high`.
-        low, high = -(-a // b), (a - 1) // (b - 1) if b > 1 else max(a, round(ratio))
+        low, high = (
+            -(-length // reduced),
+            (length - 1) // (reduced - 1) if reduced > 1 else max(length, round(ratio)),
+        )
         if low > high:
             return None
         power = 1 << (low - 1).bit_length()
-        asked = round(ratio)
-        factors.append(asked if low <= asked <= high else power if power <= high else low)
+        rounded = round(ratio)
+        factors.append(rounded if low <= rounded <= high else power if power <= high else low)
     return tuple(factors)
 
 
@@ -58,11 +59,11 @@ def recorded_method(multiscale: JSONObject) -> Method | None:
     >>> recorded_method({"metadata": {"method": "lamella.compute_pyramid", "kwargs": {"method": "mode"}}})
     'mode'
     """
-    made = multiscale.get("metadata")
-    if not isinstance(made, dict) or made.get("method") != MAKER:
+    details = multiscale.get("metadata")
+    if not isinstance(details, dict) or details.get("method") != MAKER:
         return None
-    given = made.get("kwargs")
-    name = given.get("method") if isinstance(given, dict) else None
+    arguments = details.get("kwargs")
+    name = arguments.get("method") if isinstance(arguments, dict) else None
     return name if name in get_args(Method) else None
 
 

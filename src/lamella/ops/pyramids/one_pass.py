@@ -1,8 +1,8 @@
-"""One pass over the pixels of a level that computes several coarser ones.
+"""Read a level once, and compute several coarser levels from it.
 
-Each block is read once, reduced to one level after the other while it is in the processor's cache, and passed to the
-assembler of each level. A worker does all of this for one block, then takes the next: while one waits for the disk,
-others decode, reduce or encode.
+A worker reads one block, reduces it to one level after the other while it is in the processor's cache, passes each
+result to the assembler of its level, and continues with the next block. While one worker waits for the disk, others
+decode, reduce or encode.
 
 Layer: ops. :mod:`lamella.ops.pyramids.passes` plans the passes.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from lamella.ops.execution import Workers, run
 from lamella.ops.progress import Count
 from lamella.ops.pyramids.downsample import downsample
-from lamella.ops.pyramids.kernels_loading import KeptBlocks
+from lamella.ops.pyramids.kernels_loading import BlockQueue
 from lamella.ops.pyramids.level_assembler import LevelAssembler
 from lamella.ops.pyramids.passes import ReadPass, order, part_box, passes, unit_box
 from lamella.ops.regions import nested, region_shape, shrink, whole_region
@@ -43,18 +43,9 @@ _KEPT_BYTES = 128 * 2**20
 
 @dataclass(frozen=True)
 class PassUnit:
-    """A region of a pass that one machine computes: can be pickled, and repeated safely.
+    """A region of the source of a pass, which one machine computes with ``jobs`` threads; can be repeated safely.
 
-    Attributes
-    ----------
-    work
-        The pass.
-    region
-        Region of its source.
-    jobs
-        Number of workers on that machine; one per processor for None.
-    count
-        Counts the voxels that are read; None for units that are sent elsewhere.
+    ``count`` counts the voxels that are read; None for units that run in other processes.
     """
 
     work: ReadPass
@@ -76,7 +67,7 @@ def make_levels(
     """Compute the pixels of levels, each from the one before.
 
     ``levels`` are arrays with their whole factors from the one before, finest first, of the source's dtype and the
-    shape ``ceil(n / f)`` per axis. Only what depends on ``region`` of the source is computed, by default everything.
+    shape ``ceil(n / f)`` per axis. With ``region`` only voxels that depend on this region of the source are computed.
     ``progress`` knows the unfinished regions and records finished ones. ``count`` counts the voxels of the sources of
     all passes.
     """
@@ -85,96 +76,96 @@ def make_levels(
         return
     count = count or Count(None, "voxels")
     changed = region
-    wholes = []
-    for work in passes(
+    regions_of_passes = []
+    for read_pass in passes(
         source, levels, method, spread=workers.executor is not None, noted=progress is not None
     ):
-        whole = work.aligned(changed or whole_region(work.source.meta.shape))
-        wholes.append((work, whole))
-        count.expect(_voxels(whole))
-        changed = shrink(whole, work.factors)
-    for work, whole in wholes:
-        boxes = [whole] if progress is None else list(progress.remaining(work))
-        count.add(_voxels(whole) - sum(_voxels(box) for box in boxes))
-        for box in boxes:
-            _make(work, box, workers, progress, count)
+        source_region = read_pass.aligned(changed or whole_region(read_pass.source.meta.shape))
+        regions_of_passes.append((read_pass, source_region))
+        count.expect(_voxels(source_region))
+        changed = shrink(source_region, read_pass.factors)
+    for read_pass, source_region in regions_of_passes:
+        remaining = [source_region] if progress is None else list(progress.remaining(read_pass))
+        count.add(_voxels(source_region) - sum(_voxels(unfinished) for unfinished in remaining))
+        for unfinished in remaining:
+            _make(read_pass, unfinished, workers, progress, count)
 
 
-def _voxels(box: Region) -> int:
-    return prod(region_shape(box))
+def _voxels(region: Region) -> int:
+    return prod(region_shape(region))
 
 
 def _make(
     work: ReadPass,
-    box: Region,
+    source_region: Region,
     workers: Workers,
     progress: PyramidProgress | None,
     count: Count,
 ) -> None:
-    """Compute what depends on a region of the source of a pass, in units."""
+    """Compute, in units, the voxels that depend on a region of the source of a pass."""
 
-    def made(region: Region) -> None:
+    def record(region: Region) -> None:
         if progress is not None:
             progress.record(work, region)
 
     if workers.executor is None:
-        for part in [box] if progress is None else nested(box, [part_box(work)]):
-            made(compute_unit(PassUnit(work, part, workers.jobs, count)))
+        for part in [source_region] if progress is None else nested(source_region, [part_box(work)]):
+            record(compute_unit(PassUnit(work, part, workers.jobs, count)))
     else:
 
         def done(region: Region) -> None:
-            made(region)
+            record(region)
             count.add(_voxels(region))
 
-        units = (PassUnit(work, part, 1) for part in nested(box, [unit_box(work)]))
+        units = (PassUnit(work, part, 1) for part in nested(source_region, [unit_box(work)]))
         run(compute_unit, units, workers, done=done)
 
 
 def compute_unit(unit: PassUnit) -> Region:
-    """Compute the parts of a pass's levels that depend on a region of its source; return the region."""
-    work, region, way = unit.work, unit.region, order(unit.work)
+    """Compute the regions of a pass's levels that depend on a region of its source; return the region."""
+    work, region, reading_order = unit.work, unit.region, order(unit.work)
     dtype = work.source.meta.dtype
-    most = max(2, _BLOCKS_BYTES // (prod(way.block) * dtype.itemsize))
-    threads = Workers(min(Workers(unit.jobs).count, most))
-    sinks = [LevelAssembler(target.array, shrink(region, target.factors)) for target in work.targets]
+    most_threads = max(2, _BLOCKS_BYTES // (prod(reading_order.block) * dtype.itemsize))
+    threads = Workers(min(Workers(unit.jobs).count, most_threads))
+    assemblers = [LevelAssembler(target.array, shrink(region, target.factors)) for target in work.targets]
     reduced = any(max(target.step, default=1) > 1 for target in work.targets)
-    kept = KeptBlocks(work.method if reduced else "stride", dtype, _KEPT_BYTES if threads.count > 1 else 0)
-    room = local()
+    queue = BlockQueue(work.method if reduced else "stride", dtype, _KEPT_BYTES if threads.count > 1 else 0)
+    buffer = local()
 
     def reduce(box: Region, block: Array) -> None:
-        for target, sink in zip(work.targets, sinks, strict=True):
+        for target, assembler in zip(work.targets, assemblers, strict=True):
             if max(target.step, default=1) > 1:  # not if the first target is the finest level itself
                 block = downsample(block, target.step, work.method)
             box = shrink(box, target.step)
-            sink.add(box, block)
+            assembler.add(box, block)
 
     def compute(box: Region) -> None:
-        block = _read(work.source, box, room)
+        block = _read(work.source, box, buffer)
         if unit.count is not None:
             unit.count.add(_voxels(box))
-        if kept.keep(box, block):
-            room.memory = None
+        if queue.put(box, block):
+            buffer.memory = None
             return
         reduce(box, block)
-        while (other := kept.take()) is not None:
+        while (other := queue.get()) is not None:
             reduce(*other)
 
     try:
-        for part in nested(region, way.boxes[:1]) if way.apart else [region]:
-            run(compute, nested(part, way.boxes), threads)
-            run(lambda block: reduce(*block), kept.rest(), threads)
+        for part in nested(region, reading_order.boxes[:1]) if reading_order.apart else [region]:
+            run(compute, nested(part, reading_order.boxes), threads)
+            run(lambda block: reduce(*block), queue.rest(), threads)
     except BaseException:
-        for sink in sinks:
-            sink.abort()
+        for assembler in assemblers:
+            assembler.abort()
         raise
     return region
 
 
-def _read(source: PixelReader, box: Region, room: local) -> Array:
+def _read(source: PixelReader, region: Region, buffer: local) -> Array:
     """Read a block into the worker's own buffer, which is reused: new pages cost as much as decoding."""
-    shape, dtype = region_shape(box), source.meta.dtype
-    if getattr(room, "memory", None) is None or room.memory.size < prod(shape):
-        room.memory = np.empty(prod(shape), dtype)
-    block: Array = room.memory[: prod(shape)].reshape(shape)
-    source.read_many([box], out=block[None])  # on this thread: the other workers are busy
+    shape, dtype = region_shape(region), source.meta.dtype
+    if getattr(buffer, "memory", None) is None or buffer.memory.size < prod(shape):
+        buffer.memory = np.empty(prod(shape), dtype)
+    block: Array = buffer.memory[: prod(shape)].reshape(shape)
+    source.read_many([region], out=block[None])  # on this thread: the other workers are busy
     return block

@@ -1,13 +1,12 @@
-"""Planning the passes of a pyramid: which levels are computed from one reading, and in which order.
+"""Plan the passes of a pyramid: which levels are computed from one reading, and in which order.
 
 A pass reads each block of one level (the source) once, and computes several coarser levels (the targets) while the
-block is in memory. Blocks begin at multiples of the coarsest factors, and should contain whole chunks of the source and
-fill chunks of the targets soon. If the grids do not align, a pass ends early, and the next one starts from the level
-that it wrote.
+block is in memory. Blocks begin at multiples of the coarsest factors, contain whole chunks of the source, and fill
+chunks of the targets soon. If the grids do not align, a pass ends early, and the next one reads the level that the
+pass wrote.
 
 Example: level 0 of 4096 x 4096 voxels in chunks of 512 x 512, three lower levels by factors of 2. A block of 512 x 512
-voxels fills 256 x 256 voxels of level 1, so four blocks fill a chunk of it, and 16 and 64 blocks fill a chunk of levels
-2 and 3.
+voxels becomes 256 x 256 voxels of level 1: 4 blocks fill a chunk of level 1, 16 of level 2, and 64 of level 3.
 
 Layer: ops. The pass itself is in :mod:`lamella.ops.pyramids.one_pass`. Pure arithmetic on shapes.
 """
@@ -31,10 +30,7 @@ if TYPE_CHECKING:
     from lamella.types import Array, Shape
 
 BLOCK_BYTES = 2**20
-"""Raw size of the blocks that are read, unless a chunk is larger: it stays in the cache while it is reduced.
-
-A chunk of our own layout: one is decoded straight into its block, on the worker's own thread.
-"""
+"""Raw size of the blocks that are read, unless a chunk is larger: such a block stays in the processor's cache."""
 
 PENDING_BYTES = 64 * 2**20
 """Maximum raw size of incomplete parts of targets in a pass of several targets."""
@@ -69,17 +65,7 @@ class PixelReader(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """A level to write.
-
-    Attributes
-    ----------
-    array
-        The array.
-    step
-        Whole factor of each axis from the level before.
-    factors
-        Whole factors from the source of the pass.
-    """
+    """A level to write, with its whole factors from the level before (``step``) and from the source of the pass."""
 
     array: StoredArray
     step: Shape
@@ -88,17 +74,7 @@ class Target:
 
 @dataclass(frozen=True)
 class ReadPass:
-    """One reading of a level that computes coarser ones; can be pickled.
-
-    Attributes
-    ----------
-    source
-        The level to read.
-    targets
-        The levels to write, finest first.
-    method
-        The method of downsampling.
-    """
+    """One reading of a level (``source``) that computes coarser ones (``targets``, finest first); can be pickled."""
 
     source: PixelReader
     targets: tuple[Target, ...]
@@ -112,8 +88,8 @@ class ReadPass:
     def aligned(self, region: Region) -> Region:
         """Return the smallest region around a region of the source that covers whole voxels of all targets."""
         return tuple(
-            slice(one.start // f * f, min(-(-one.stop // f) * f, n))
-            for one, f, n in zip(region, self.factors, self.source.meta.shape, strict=True)
+            slice(along.start // factor * factor, min(-(-along.stop // factor) * factor, length))
+            for along, factor, length in zip(region, self.factors, self.source.meta.shape, strict=True)
         )
 
 
@@ -129,32 +105,33 @@ def passes(
 
     The source of each pass is the coarsest target of the one before. ``levels`` are arrays with their factors from the
     one before, finest first. Passes that are ``spread`` over an executor consist of units of bounded size, see
-    `unit_box`; those whose progress is recorded (``noted``) too, but of larger ones.
+    `unit_box`; so do passes whose progress is recorded (``noted``), with larger units.
     """
-    found: list[ReadPass] = []
+    planned: list[ReadPass] = []
     targets: list[Target] = []
     largest = UNIT_BYTES if spread else LARGEST_UNIT_BYTES if noted else None
     for array, step in levels:
         before = targets[-1].factors if targets else (1,) * len(step)
         target = Target(array, step, tuple(a * b for a, b in zip(before, step, strict=True)))
         if targets and not _fits(ReadPass(source, (*targets, target), method), largest):
-            found.append(ReadPass(source, tuple(targets), method))
+            planned.append(ReadPass(source, tuple(targets), method))
             source, targets = targets[-1].array, [Target(array, step, step)]
         else:
             targets.append(target)
-    return [*found, ReadPass(source, tuple(targets), method)] if targets else found
+    return [*planned, ReadPass(source, tuple(targets), method)] if targets else planned
 
 
-def _fits(wanted: ReadPass, largest: int | None) -> bool:
+def _fits(read_pass: ReadPass, largest: int | None) -> bool:
     """Return whether several targets can be computed in one pass, in bounded memory."""
-    source = wanted.source.meta
-    if any(not _LOSSLESS.issuperset(target.array.meta.codecs) for target in wanted.targets[:-1]):
+    source = read_pass.source.meta
+    if any(not _LOSSLESS.issuperset(target.array.meta.codecs) for target in read_pass.targets[:-1]):
         return False
-    if largest is not None and _nbytes(unit_box(wanted), source) > largest:
+    if largest is not None and _nbytes(unit_box(read_pass), source) > largest:
         return False
-    grain, *fills = _chain(wanted)
+    grain, *fills = _chain(read_pass)
     return (
-        _nbytes(grain, source) <= _largest_block(source) and _waiting(wanted, grain, fills) <= PENDING_BYTES
+        _nbytes(grain, source) <= _largest_block(source)
+        and _pending_bytes(read_pass, grain, fills) <= PENDING_BYTES
     )
 
 
@@ -162,27 +139,27 @@ def _largest_block(source: ArrayMeta) -> int:
     return max(BLOCK_BYTES, _nbytes(source.chunks, source))
 
 
-def _waiting(wanted: ReadPass, grain: Shape, fills: Sequence[Shape]) -> int:
+def _pending_bytes(read_pass: ReadPass, grain: Shape, fills: Sequence[Shape]) -> int:
     """Return the raw size of incomplete parts of the targets, at the border of two regions."""
-    source = wanted.source.meta
+    source = read_pass.source.meta
     return 2 * sum(
-        _nbytes(box, source) // prod(target.factors)
-        for box, target in zip(fills, wanted.targets, strict=True)
-        if box != grain  # else one block fills it completely
+        _nbytes(extent, source) // prod(target.factors)
+        for extent, target in zip(fills, read_pass.targets, strict=True)
+        if extent != grain  # else one block fills it completely
     )
 
 
-def _nbytes(box: Shape, meta: ArrayMeta) -> int:
-    return prod(box) * meta.dtype.itemsize
+def _nbytes(shape: Shape, meta: ArrayMeta) -> int:
+    return prod(shape) * meta.dtype.itemsize
 
 
-def _chain(wanted: ReadPass) -> list[Shape]:
-    """Return nested regions of the source: a block of whole chunks, then a region that fills each target."""
-    source = wanted.source.meta
-    found = [_common(source.chunks, wanted.factors, source.shape)]
-    for target in wanted.targets:
-        found.append(_common(found[-1], _extent(target), source.shape))
-    return found
+def _chain(read_pass: ReadPass) -> list[Shape]:
+    """Return shapes of nested source regions: a block of whole chunks, then one that fills a buffer of each target."""
+    source = read_pass.source.meta
+    shapes = [_common(source.chunks, read_pass.factors, source.shape)]
+    for target in read_pass.targets:
+        shapes.append(_common(shapes[-1], _extent(target), source.shape))
+    return shapes
 
 
 def _extent(target: Target) -> Shape:
@@ -195,10 +172,10 @@ def _file_extent(target: Target) -> Shape:
     return tuple(u * f for u, f in zip(target.array.meta.files, target.factors, strict=True))
 
 
-def _common(one: Shape, other: Shape, shape: Shape) -> Shape:
+def _common(first: Shape, second: Shape, shape: Shape) -> Shape:
     """Return the smallest shape that is a multiple of both along each axis, or the whole axis."""
     return tuple(
-        max(1, n if a >= n else min(n, lcm(a, b))) for a, b, n in zip(one, other, shape, strict=True)
+        max(1, n if a >= n else min(n, lcm(a, b))) for a, b, n in zip(first, second, shape, strict=True)
     )
 
 
@@ -206,13 +183,9 @@ def _common(one: Shape, other: Shape, shape: Shape) -> Shape:
 class Order:
     """The order in which a pass reads its source.
 
-    Attributes
-    ----------
-    boxes
-        Shapes of nested regions, for `lamella.ops.regions.nested`: the outermost first, the last a block to read. All
-        others fill a file of some target, as far as the grids align.
-    apart
-        Whether an outermost region is finished before the next begins, because its incomplete parts are large.
+    ``boxes`` are shapes of nested regions, for `lamella.ops.regions.nested`: the outermost first, the last a block to
+    read; the others fill a file of some target, if the grids align. ``apart`` says that an outermost region is finished
+    before the next begins, because its incomplete parts are large.
     """
 
     boxes: tuple[Shape, ...]
@@ -224,41 +197,41 @@ class Order:
         return self.boxes[-1]
 
 
-def order(wanted: ReadPass) -> Order:
-    """Choose the order of a pass: memory is needed for incomplete regions."""
-    source = wanted.source.meta
-    grain, *fills = _chain(wanted)
-    if len(fills) == 1 and max(_nbytes(grain, source), _waiting(wanted, grain, fills)) > PENDING_BYTES:
-        # Grids that do not align: reading some chunks twice is better than keeping many in memory.
-        grain = tuple(-(-c // f) * f for c, f in zip(source.chunks, wanted.factors, strict=True))
-        fills = [_extent(wanted.targets[0])]
-    apart = _waiting(wanted, grain, fills) > PENDING_BYTES
-    small = [] if apart else [box for box in fills if _nbytes(box, source) <= BLOCK_BYTES]
-    large = fills[len(small) :]
-    whole = large[0] if large else source.shape
-    block = piece_shape(whole, small[-1] if small else grain, source.dtype.itemsize, BLOCK_BYTES)
+def order(read_pass: ReadPass) -> Order:
+    """Choose the order of a pass that bounds the memory of incomplete regions."""
+    source = read_pass.source.meta
+    grain, *fills = _chain(read_pass)
+    if (
+        len(fills) == 1
+        and max(_nbytes(grain, source), _pending_bytes(read_pass, grain, fills)) > PENDING_BYTES
+    ):
+        # The grids do not align: reading some chunks twice is better than keeping many in memory.
+        grain = tuple(-(-c // f) * f for c, f in zip(source.chunks, read_pass.factors, strict=True))
+        fills = [_extent(read_pass.targets[0])]
+    apart = _pending_bytes(read_pass, grain, fills) > PENDING_BYTES
+    in_cache = [] if apart else [box for box in fills if _nbytes(box, source) <= BLOCK_BYTES]
+    beyond_cache = fills[len(in_cache) :]
+    extent = beyond_cache[0] if beyond_cache else source.shape
+    block = piece_shape(extent, in_cache[-1] if in_cache else grain, source.dtype.itemsize, BLOCK_BYTES)
     files = [fills[-1]]  # limits open files, not memory
-    for target in wanted.targets:
+    for target in read_pass.targets:
         files.append(_common(files[-1], _file_extent(target), source.shape))
-    return Order((*reversed(files[1:]), *reversed(large), tuple(max(1, n) for n in block)), apart)
+    return Order((*reversed(files[1:]), *reversed(beyond_cache), tuple(max(1, n) for n in block)), apart)
 
 
-def unit_box(wanted: ReadPass) -> Shape:
+def unit_box(read_pass: ReadPass) -> Shape:
     """Return the shape of source regions that fill whole files of every target: the unit of one machine."""
-    shape = wanted.source.meta.shape
-    found = wanted.factors
-    for target in wanted.targets:
-        found = _common(found, _file_extent(target), shape)
-    return found
+    shape = read_pass.source.meta.shape
+    unit = read_pass.factors
+    for target in read_pass.targets:
+        unit = _common(unit, _file_extent(target), shape)
+    return unit
 
 
-def part_box(wanted: ReadPass) -> Shape:
-    """Return the shape of source regions after which progress is recorded: whole units, of bounded size.
-
-    Rows of units along the last axes first. A small source is one region.
-    """
-    source = wanted.source.meta
-    part = list(unit_box(wanted))
+def part_box(read_pass: ReadPass) -> Shape:
+    """Return the shape of source regions after which progress is recorded: rows of units of bounded size."""
+    source = read_pass.source.meta
+    part = list(unit_box(read_pass))
     for axis in reversed(range(len(part))):
         unit, n = part[axis], source.shape[axis]
         part[axis] = min(n, unit * max(1, UNIT_BYTES // _nbytes(tuple(part), source)))

@@ -1,7 +1,8 @@
-"""The levels of an image as a job plans them, and whether they are unchanged when it ends.
+"""Plan the levels of an image for a job, and check at the end that they are unchanged.
 
 A job reads the metadata of each array once: shapes from two moments, while frames are appended, would look as if levels
-shrank along time. When the job ends, the stored arrays must be the planned ones, or the levels stay stale.
+shrank along time. If a stored array differs from the plan at the end, the levels stay stale. A `Box` is a region as
+stored: (start, stop), such as ((0, 0), (512, 512)).
 
 Layer: ops.
 """
@@ -33,17 +34,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlannedLevels:
-    """The levels of an image, which fit each other.
+    """The levels of an image, finest first, and the factors of each lower one (``steps``: path to factors).
 
-    Attributes
-    ----------
-    arrays
-        Each level, finest first, as it will be.
-    steps
-        Path of each lower level to its factors from the level before.
-    outgrown
-        Lower levels that still have another shape, because level 0 was resized, each with its missing region of level
-        0.
+    ``arrays`` describe the levels at the end of the job. ``outgrown`` are lower levels that still have another shape,
+    because level 0 was resized, each with the region of level 0 that they lack.
     """
 
     arrays: list[PinnedArray]
@@ -52,14 +46,14 @@ class PlannedLevels:
 
     @classmethod
     def of(cls, position: Position, planned: PlannedArrays | None = None) -> PlannedLevels:
-        """Read the levels of an image, unless they are planned already."""
+        """Read the levels of an image; ``planned`` are arrays that were read before."""
         arrays, outgrown = planned or planned_arrays(position)
         steps = [_factors(position, fine, coarse) for fine, coarse in itertools.pairwise(arrays)]
         return cls(arrays, dict(zip(position.dataset_paths[1:], steps, strict=True)), outgrown)
 
     @property
     def targets(self) -> list[tuple[StoredArray, Shape]]:
-        """The arrays but the finest, with their factors."""
+        """The lower levels, with their factors."""
         return [
             (coarse, factors) for coarse, factors in zip(self.arrays[1:], self.steps.values(), strict=True)
         ]
@@ -71,13 +65,13 @@ class PlannedLevels:
 
 
 def planned_arrays(position: Position) -> PlannedArrays:
-    """Return the levels of an image as they will be, and the outgrown ones; see `PlannedLevels`."""
+    """Return the levels of an image at the end of the job, and the outgrown ones; see `PlannedLevels`."""
     paths = position.dataset_paths
     arrays = [pinned(position.open_level(path).stored) for path in paths]
     outgrown = []
     for number, (shape, box) in _outgrown(position, paths, arrays).items():
-        known = arrays[number]
-        arrays[number] = PinnedArray(known.documents, known.path, known.meta.with_shape(shape))
+        stored = arrays[number]
+        arrays[number] = PinnedArray(stored.documents, stored.path, stored.meta.with_shape(shape))
         outgrown.append((arrays[number], box))
     return arrays, outgrown
 
@@ -87,22 +81,22 @@ def ended(
 ) -> Callable[[JSONObject], JSONObject]:
     """Return the change of a document that removes the mark of unfinished levels with a given name.
 
-    Regions that others wrote meanwhile stay stale, and all levels do if an array no longer has its planned shape.
-    Finished levels are listed in the same write. Unless the job ``is_alone``, another one may have computed levels at
-    the same time and its results may mix with ours: then ``redone`` returns the stale regions of level 0.
+    Regions that others wrote meanwhile stay stale, and all levels do if an array no longer has its planned shape. If
+    another job may have computed levels at the same time (not ``is_alone``), its results may be mixed with ours: then
+    ``redone`` returns the stale regions of level 0.
     """
 
-    def told(attributes: JSONObject) -> JSONObject:
+    def without_mark(attributes: JSONObject) -> JSONObject:
         stale, boxes = read_stale(attributes), resized(arrays)
         if not boxes and (not is_alone or name not in stale.writers):
             boxes = list(redone())
         return with_stale(attributes, replace(stale.ended(name, boxes), unlisted=()))
 
-    return told
+    return without_mark
 
 
 def resized(arrays: Sequence[StoredArray]) -> list[Box]:
-    """Return level 0, the first of the arrays, as a region if one no longer has its planned shape."""
+    """Return the whole region of level 0, the first of the arrays, if an array no longer has its planned shape."""
     shapes = [array.documents.array(array.path).shape for array in arrays]
     if all(shapes[0]) and shapes != [array.meta.shape for array in arrays]:
         return [((0,) * len(shapes[0]), shapes[0])]
@@ -115,12 +109,12 @@ def _outgrown(
     """Return the levels that level 0 has outgrown: number to required shape and missing region.
 
     The scale of a level shows its factor for each axis. Its shape alone could not distinguish a film that became twice
-    as long from one that is to be halved. Scales that do not grow from level to level show nothing, and those of other
+    as long from a film that is to be halved. Scales that do not grow from level to level are ignored. Those of other
     programs only show which axes, other than those of space, keep their length.
     """
     if len(paths) < 2:
         return {}
-    finest, found, before = arrays[0].meta.shape, {}, 1.0
+    finest, outgrown, before = arrays[0].meta.shape, {}, 1.0
     is_ours, space = made_by(position) is not None, space_axes(position.axes)
     for number, path in enumerate(paths[1:], 1):
         ratios, shape = _ratios(position, paths[0], path), arrays[number].meta.shape
@@ -131,30 +125,30 @@ def _outgrown(
         before = prod(ratios)
         factors = _whole(ratios)
         if factors is not None and is_ours:
-            wanted = tuple(-(-n // f) for n, f in zip(finest, factors, strict=True))
+            required = tuple(-(-n // f) for n, f in zip(finest, factors, strict=True))
         else:
             factors = tuple(max(1, round(ratio)) for ratio in ratios)
-            wanted = tuple(
+            required = tuple(
                 n if ratio == 1 and axis not in space else m
                 for axis, (n, m, ratio) in enumerate(zip(finest, shape, ratios, strict=True))
             )
-        if wanted != shape:
+        if required != shape:
             start = tuple(
                 0 if m == n else max(0, min(m, n) - (f > 1)) * f
-                for m, n, f in zip(shape, wanted, factors, strict=True)
+                for m, n, f in zip(shape, required, factors, strict=True)
             )
-            found[number] = wanted, (start, finest)
-    return found
+            outgrown[number] = required, (start, finest)
+    return outgrown
 
 
 def _ratios(position: Position, fine: str, coarse: str) -> list[float] | None:
     """Return the scale of a level relative to level 0; None if scales are unusable."""
     model = position.document.own_model
     try:
-        large, small = (geometry.effective_scale(model, path) for path in (coarse, fine))
+        coarse_scale, fine_scale = (geometry.effective_scale(model, path) for path in (coarse, fine))
     except MetadataError:
         return None
-    return [a / b if b else 0.0 for a, b in zip(large, small, strict=True)]
+    return [a / b if b else 0.0 for a, b in zip(coarse_scale, fine_scale, strict=True)]
 
 
 def _whole(ratios: Sequence[float]) -> Shape | None:
@@ -171,8 +165,8 @@ def _factors(position: Position, fine: PinnedArray, coarse: PinnedArray) -> Shap
     except MetadataError:  # unusable transforms are replaced anyway
         sizes = [[1.0] * fine.meta.ndim] * 2
     ratios = [a / b if b else 0.0 for a, b in zip(*sizes, strict=True)]
-    known = len(ratios) == fine.meta.ndim
-    factors = level_factors(fine.meta.shape, coarse.meta.shape, ratios) if known else None
+    is_usable = len(ratios) == fine.meta.ndim
+    factors = level_factors(fine.meta.shape, coarse.meta.shape, ratios) if is_usable else None
     if factors is None or fine.meta.dtype != coarse.meta.dtype:
         images = [position.open_level(array.path[prefix:]) for array in (fine, coarse)]
         raise InvalidArgumentError(

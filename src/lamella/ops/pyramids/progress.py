@@ -1,8 +1,8 @@
-"""The progress of a large pyramid: recorded in the image's document, and checked against the disk after a kill.
+"""Record the progress of a large pyramid in the image's document, and check the record against the disk after a kill.
 
-While all levels of a large image are computed, its document lists the unfinished regions of level 0. After a kill, the
-same call computes these regions, and those that the disk contradicts: files of a level that are missing or cut off, and
-files of level 0 that are younger than the job.
+The record lists the unfinished regions of level 0. After a kill, the same call computes these regions, and also regions
+whose files contradict the record: files of a level that are missing or cut off, and files of level 0 that are younger
+than the job. A "source" is the level that a pass reads; a `Box` is a region as stored, ((0, 0), (512, 512)).
 
 Layer: ops. The record is described in :mod:`lamella.spec.stale_levels`.
 """
@@ -47,10 +47,10 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, Shape
 
 _EXACT = 2**31
-"""No limit in memory: regions are merged to few only in the stored record."""
+"""Number of regions that are kept in memory; only the stored record merges regions to a few."""
 
 _MOST_FAULTS = 100
-"""Number of damaged files of a level from which on the whole level is computed again."""
+"""A level with more damaged files than this is computed again as a whole."""
 
 
 def begin_pyramid(
@@ -62,11 +62,10 @@ def begin_pyramid(
     resume: bool,
     planned: Mapping[str, ArrayMeta] | None = None,
 ) -> PyramidProgress:
-    """Mark all levels as stale, and find what remains to be computed.
+    """Mark all levels as stale until `PyramidProgress.ended`, and find the unfinished regions.
 
-    The levels stay stale until the change of `PyramidProgress.ended`. ``levels`` are arrays with whole factors from the
-    one before, ``planned`` describes levels that are not listed yet. With ``resume`` the finished regions of a killed
-    call of the same job are skipped.
+    ``levels`` are arrays with whole factors from the one before, ``planned`` describes levels that are not listed yet.
+    With ``resume`` the finished regions of a killed call of the same job are skipped.
     """
     steps = [step for _, step in levels]
     metas = [array.meta for array, _ in levels] if planned is None else list(planned.values())
@@ -79,13 +78,13 @@ def begin_pyramid(
     resumed: list[Making] = []
 
     def mark(attributes: JSONObject) -> JSONObject:
-        before = read_stale(attributes)
-        if resume and _can_resume(before, work, len(levels), len(source.meta.shape)):
-            resumed.append(_with_regions(before, name))
+        stale = read_stale(attributes)
+        if resume and _can_resume(stale, work, len(levels), len(source.meta.shape)):
+            resumed.append(_with_regions(stale, name))
         making = resumed[0] if resumed else None
         if planned and making is None:  # so that another call can compare the job
-            whole = (0,) * len(source.meta.shape), source.meta.shape
-            making = Making(name, work, None, ((whole,),) * len(levels))
+            level_0 = (0,) * len(source.meta.shape), source.meta.shape
+            making = Making(name, work, None, ((level_0,),) * len(levels))
         return with_stale(attributes, StaleLevels((name,), (), making, tuple(planned or ())))
 
     _, stamp = position.documents.edit_group(position.path, mark)
@@ -100,7 +99,7 @@ def _digest(
     steps: Sequence[Shape],
     method: str,
 ) -> str:
-    """Return a digest of a job: arrays, methods and kernels must be equal to resume it."""
+    """Return a digest of a job: a job with another version, array or method does not resume."""
     arrays = [
         [
             path.removeprefix(position.path),
@@ -113,7 +112,7 @@ def _digest(
 
 
 def _can_resume(stale: StaleLevels, work: str, levels: int, ndim: int) -> bool:
-    """Return whether the finished regions of a killed job count: no other writer left unknown regions."""
+    """Return whether a killed job was the same, and no other writer left unknown regions."""
     making = stale.making
     return (
         making is not None
@@ -127,7 +126,7 @@ def _can_resume(stale: StaleLevels, work: str, levels: int, ndim: int) -> bool:
 
 
 def _with_regions(stale: StaleLevels, name: str) -> Making:
-    """Add regions that were written meanwhile to those that remain."""
+    """Add regions that were written meanwhile to the unfinished ones."""
     assert stale.making is not None
     rest = []
     for boxes in stale.making.rest:
@@ -168,8 +167,8 @@ class PyramidProgress:
             self._factors[array.path] = factors
         self._whole: Box = ((0,) * len(self._shape), self._shape)
         self._rest: dict[str, tuple[Box, ...]] = {array.path: (self._whole,) for array in self._levels}
-        self._made: dict[tuple[str, ...], list[Box]] = {}
-        self._untold = 0
+        self._finished: dict[tuple[str, ...], list[Box]] = {}
+        self._unrecorded_bytes = 0
         # The document was written before level 0 was read: younger files were written meanwhile.
         times = None if stamp is None else times_of(stamp)
         self._since = None if times is None else times[0]
@@ -177,61 +176,66 @@ class PyramidProgress:
 
     # -- while levels are made ------------------------------------------------------------------------------------
 
-    def remaining(self, work: ReadPass) -> list[Region]:
-        """Return the regions of a pass's source that are unfinished, extended to whole files of all targets."""
-        factors, shape, unit = self._factors_of(work), work.source.meta.shape, passes.unit_box(work)
-        found: tuple[Box, ...] = ()
-        for target in work.targets:
+    def remaining(self, read_pass: ReadPass) -> list[Region]:
+        """Return the unfinished regions of a pass's source, extended to whole files of all targets."""
+        factors, shape, unit = (
+            self._factors_of(read_pass),
+            read_pass.source.meta.shape,
+            passes.unit_box(read_pass),
+        )
+        boxes: tuple[Box, ...] = ()
+        for target in read_pass.targets:
             for start, stop in self._rest[target.array.path]:
                 box = shrink(tuple(map(slice, start, stop)), factors)
                 files = [
-                    (one.start // u * u, min(-(-one.stop // u) * u, n))
-                    for one, u, n in zip(box, unit, shape, strict=True)
+                    (along.start // length * length, min(-(-along.stop // length) * length, size))
+                    for along, length, size in zip(box, unit, shape, strict=True)
                 ]
-                found = with_box(found, (tuple(a for a, _ in files), tuple(b for _, b in files)), _EXACT)
-        return [tuple(map(slice, start, stop)) for start, stop in sorted(found)]
+                boxes = with_box(boxes, (tuple(a for a, _ in files), tuple(b for _, b in files)), _EXACT)
+        return [tuple(map(slice, start, stop)) for start, stop in sorted(boxes)]
 
-    def record(self, work: ReadPass, region: Region) -> None:
-        """Record that the targets of a pass are finished for a region of its source; write the record now and then."""
-        box = enlarge(region, self._factors_of(work), self._shape)
-        levels = tuple(target.array.path for target in work.targets)
-        done = tuple(one.start for one in box), tuple(one.stop for one in box)
-        self._made.setdefault(levels, []).append(done)
-        self._untold += prod(region_shape(region)) * work.source.meta.dtype.itemsize
-        if self._untold >= passes.UNIT_BYTES:
-            self._untold = 0
+    def record(self, read_pass: ReadPass, region: Region) -> None:
+        """Record that the targets of a pass are finished for a region of its source; write the record every 512 MiB."""
+        box = enlarge(region, self._factors_of(read_pass), self._shape)
+        levels = tuple(target.array.path for target in read_pass.targets)
+        done = tuple(along.start for along in box), tuple(along.stop for along in box)
+        self._finished.setdefault(levels, []).append(done)
+        self._unrecorded_bytes += prod(region_shape(region)) * read_pass.source.meta.dtype.itemsize
+        if self._unrecorded_bytes >= passes.UNIT_BYTES:
+            self._unrecorded_bytes = 0
             self._subtract_finished()
             if any(self._rest.values()):
-                self._tell()
+                self._write_record()
 
     def _subtract_finished(self) -> None:
-        """Subtract finished regions from the unfinished ones, in order, while these stay few; the others wait.
+        """Subtract finished regions from the unfinished ones, in order, while these stay few.
 
         Units that end in any order leave holes, and each hole slows down every later unit.
         """
-        for levels, boxes in self._made.items():
+        for levels, boxes in self._finished.items():
             boxes.sort(reverse=True)
             while boxes:
                 # Levels that are computed together remain together.
-                cut = {
-                    one: without_box(one, boxes[-1], _EXACT) for one in {self._rest[path] for path in levels}
+                remaining = {
+                    unfinished: without_box(unfinished, boxes[-1], _EXACT)
+                    for unfinished in {self._rest[path] for path in levels}
                 }
-                if any(len(after) > max(MOST_REST, len(before)) for before, after in cut.items()):
+                if any(len(after) > max(MOST_REST, len(before)) for before, after in remaining.items()):
                     break
-                self._rest.update({path: cut[self._rest[path]] for path in levels})
+                self._rest.update({path: remaining[self._rest[path]] for path in levels})
                 boxes.pop()
 
-    def _factors_of(self, work: ReadPass) -> Shape:
+    def _factors_of(self, read_pass: ReadPass) -> Shape:
         """Return the factors from level 0 to the source of a pass."""
-        first = work.targets[0]
+        first = read_pass.targets[0]
         return tuple(a // b for a, b in zip(self._factors[first.array.path], first.factors, strict=True))
 
-    def _tell(self) -> None:
+    def _write_record(self) -> None:
         making = Making(self.name, self.work, self._since, tuple(self._rest.values()))
 
         def mark(attributes: JSONObject) -> JSONObject:
             stale = read_stale(attributes)
-            # Without the name, another process computes the levels by now.
+            # Another process that computes the levels has replaced our name.
             mine = self.name in stale.writers
             return with_stale(attributes, replace(stale, making=making)) if mine else attributes
 
@@ -240,7 +244,7 @@ class PyramidProgress:
     # -- after a kill ---------------------------------------------------------------------------------------------
 
     def resume(self) -> None:
-        """Resume from the record of a killed call, as far as the disk agrees."""
+        """Skip the regions that a killed call finished, if their files agree with its record."""
         making, self._before = self._before, None
         if making is None:
             return
@@ -249,11 +253,11 @@ class PyramidProgress:
         for array, boxes in zip(self._levels, making.rest, strict=True):
             self._rest[array.path] = tuple(self._clipped(boxes))
             for number, box in enumerate(self._missing(array)):
-                few = number < _MOST_FAULTS
+                is_few = number < _MOST_FAULTS
                 self._rest[array.path] = (
-                    with_box(self._rest[array.path], box, _EXACT) if few else (self._whole,)
+                    with_box(self._rest[array.path], box, _EXACT) if is_few else (self._whole,)
                 )
-                if not few:
+                if not is_few:
                     break
         if making.since is not None:
             done = {box for array in self._levels for box in self._done(array.path)}
@@ -275,31 +279,31 @@ class PyramidProgress:
 
     def _done(self, path: str) -> tuple[Box, ...]:
         """Return the regions of level 0 that are finished for a level."""
-        found: tuple[Box, ...] = (self._whole,)
+        boxes: tuple[Box, ...] = (self._whole,)
         for box in self._rest[path]:
-            found = without_box(found, box, _EXACT)
-        return found
+            boxes = without_box(boxes, box, _EXACT)
+        return boxes
 
     def _missing(self, array: StoredArray) -> Iterator[Box]:
         """Yield the regions of files of a level that should be finished, and are missing or damaged."""
         factors, meta = self._factors[array.path], array.meta
         for start, stop in self._done(array.path):
-            for place in files_of(meta, shrink(tuple(map(slice, start, stop)), factors)):
-                if not is_whole(array, place):
-                    box = enlarge(meta.file_box(place), factors, self._shape)
-                    yield tuple(one.start for one in box), tuple(one.stop for one in box)
+            for file_index in files_of(meta, shrink(tuple(map(slice, start, stop)), factors)):
+                if not is_whole(array, file_index):
+                    region = enlarge(meta.file_box(file_index), factors, self._shape)
+                    yield tuple(along.start for along in region), tuple(along.stop for along in region)
 
     def _younger(self, since: int, boxes: Iterable[Box]) -> Iterator[Box]:
         """Yield the regions of level 0's files, among some regions, that were written after a time."""
         meta = self._source.meta
         for start, stop in boxes:
-            for place in files_of(meta, tuple(map(slice, start, stop))):
-                if self._is_younger(meta.chunk_key(place), since):
-                    box = meta.file_box(place)
-                    yield tuple(one.start for one in box), tuple(one.stop for one in box)
+            for file_index in files_of(meta, tuple(map(slice, start, stop))):
+                if self._is_younger(meta.chunk_key(file_index), since):
+                    region = meta.file_box(file_index)
+                    yield tuple(along.start for along in region), tuple(along.stop for along in region)
 
     def _is_younger(self, key: str, since: int) -> bool:
-        """Whether a file of level 0 was written since then; of a missing one, whether its folder was changed.
+        """Return whether a file of level 0, or for a missing file its folder, was written at or after a time.
 
         Other programs delete a chunk that is overwritten with the fill value.
         """
@@ -319,5 +323,5 @@ class PyramidProgress:
         return ended(self.name, [self._source, *self._levels], self._written_since)
 
     def _written_since(self) -> Iterator[Box]:
-        """Return the regions of level 0 that were written since the job began; all of it without times."""
+        """Yield the regions of level 0 that were written since the job began; all of it in stores without times."""
         return iter([self._whole]) if self._since is None else self._younger(self._since, [self._whole])

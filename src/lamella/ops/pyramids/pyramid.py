@@ -1,9 +1,9 @@
-"""Pyramids: creating, computing and deleting the lower-resolution levels of an image.
+"""Create, compute and delete the lower levels of an image.
 
-Each level is the one before it, halved. Its transforms are derived from those of level 0 whenever its pixels are
-computed.
+Each level is the one before, reduced by whole factors. Its transforms are derived from those of level 0 whenever its
+pixels are computed.
 
-Layer: ops. The pixels of a level are in :mod:`lamella.ops.pyramids.level_factors`, sizes and transforms of the levels
+Layer: ops. :mod:`lamella.ops.pyramids.one_pass` computes the pixels.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ def compute_parts(
     """Compute the parts of the levels that depend on a region of level 0; see `recompute_levels`."""
     source = levels.arrays[0]
     region = tuple(slice(a, min(b, n)) for a, b, n in zip(*box, source.meta.shape, strict=True))
-    if all(one.start < one.stop for one in region):
+    if all(along.start < along.stop for along in region):
         make_levels(
             source,
             levels.targets,
@@ -277,16 +277,15 @@ def begin_levels(
 ) -> list[tuple[StoredArray, Shape]]:
     """Create the lower levels of a new image, without pixels; those of a killed call stay.
 
-    For callers that write level 0 and the others together, see `lamella.ops.pyramids.passes`. Returns each array with
-    its factors from the level before.
+    For callers that write level 0 and the others together. Return each array with its factors from the level before.
     """
     base = _level_0(position)
     if len(position.dataset_paths) == 1:
         steps, source = _steps(position, base, None, None), pinned(base.stored)
         _create_levels(position, source, _plan(position, source, levels, steps), method)
-    found = PlannedLevels.of(position)
-    position.document.edit(functools.partial(_described, method=method, steps=found.steps))
-    return found.targets
+    levels_of_image = PlannedLevels.of(position)
+    position.document.edit(functools.partial(_described, method=method, steps=levels_of_image.steps))
+    return levels_of_image.targets
 
 
 def delete_pyramid(position: Position) -> None:
@@ -299,9 +298,9 @@ def delete_pyramid(position: Position) -> None:
         # Metadata first: a kill leaves unlisted arrays, never a listed gap.
         position.document.edit(lambda meta: _without_levels(meta, paths))
     for path in paths:
-        place = position.node_path.child(path)
-        if position.documents.storage.exists(place.path):
-            position.documents.delete(place.path)
+        node_path = position.node_path.child(path)
+        if position.documents.storage.exists(node_path.path):
+            position.documents.delete(node_path.path)
     unlisted.forget(position)
     update.forget(position)
     _match_labels(position, THREADS)
@@ -381,18 +380,18 @@ def _plan(
     shape = source.meta.shape
     if levels == "auto":
         plane = {i: shape[i] for i in space_axes(position.axes)[-2:] if i in steps}
-        wanted = 1
+        requested = 1
         while max(plane.values(), default=1) > COARSEST_SIDE:
-            plane, wanted = {i: -(-n // steps[i]) for i, n in plane.items()}, wanted + 1
+            plane, requested = {i: -(-n // steps[i]) for i, n in plane.items()}, requested + 1
     else:
         check_levels(levels)
-        wanted = int(levels)
-    plan: list[tuple[Shape, Shape]] = geometry.pyramid_shapes(shape, steps, wanted)
+        requested = int(levels)
+    plan: list[tuple[Shape, Shape]] = geometry.pyramid_shapes(shape, steps, requested)
     sensible = 1 + sum(1 for (a, _), (b, _) in itertools.pairwise(plan) if a != b)
-    if sensible < wanted:
+    if sensible < requested:
         verb = "halved" if set(steps.values()) == {2} else "made smaller"
         warnings.warn(
-            f"{wanted} levels were asked of {position.node_path}, but {shape} cannot be {verb} beyond {sensible}; "
+            f"{requested} levels were asked of {position.node_path}, but {shape} cannot be {verb} beyond {sensible}; "
             f"{sensible} are made.",
             UserWarning,
             stacklevel=4,
@@ -414,24 +413,24 @@ def _refuse_other(
             "Call delete_pyramid() first."
         )
     shapes = [position.open_level(path).shape for path in paths]
-    asked = f"dims={list(dims)}" if dims is not None else f"factors={factors}"
+    request = f"dims={list(dims)}" if dims is not None else f"factors={factors}"
     if (dims is not None or factors is not None) and shapes != [shape for shape, _ in plan]:
         raise InvalidArgumentError(
-            f"{position.node_path} has a pyramid of the shapes {shapes}, and {asked} needs "
+            f"{position.node_path} has a pyramid of the shapes {shapes}, and {request} needs "
             f"{[shape for shape, _ in plan]}. Call delete_pyramid() first."
         )
 
 
 def _level_path(base: str, number: int) -> str:
     """Name a level after the first one: "0" becomes "1", "s0" "s1", and "scale0/image" "scale1/image"."""
-    path, found = re.subn(r"\d+(?=\D*$)", str(number), base, count=1)
-    return path if found and path != base else str(number)
+    path, replaced = re.subn(r"\d+(?=\D*$)", str(number), base, count=1)
+    return path if replaced and path != base else str(number)
 
 
 def _planned(
     position: Position, source: PinnedArray, plan: list[tuple[Shape, Shape]]
 ) -> dict[str, ArrayMeta]:
-    """Return path and description of each planned level but the first."""
+    """Return the path and metadata of each planned level but the first."""
     base_path, meta = position.dataset_paths[0], source.meta
     return {
         _level_path(base_path, number): _level_meta(meta, shape)

@@ -1,7 +1,7 @@
-"""Unfinished levels: their arrays exist, and the image lists them when their pixels are complete.
+"""Create, list and delete unfinished levels: arrays that the image lists when their pixels are complete.
 
 Until then only the mark in the image's document names them: the same call resumes them, another plan replaces them, and
-all readers see an image without lower levels.
+readers see an image without lower levels.
 
 Layer: ops. The mark is described in :mod:`lamella.spec.stale_levels`.
 """
@@ -35,20 +35,20 @@ def begin_unlisted(position: Position, levels: Mapping[str, ArrayMeta], mark: Ca
     """Create the arrays of levels that the image lists later, and return the result of ``mark``.
 
     Equal arrays of a killed call stay, with their pixels. ``mark`` records the levels in the image's document before
-    any of their arrays exists.
+    their arrays exist.
     """
     documents = position.documents
     with documents.lock(position.path):  # so that no other process begins with levels meanwhile
         refuse_listed(position, position.document.refresh())
         ours = unlisted_levels(position)
         refuse_taken(position, {path: meta for path, meta in levels.items() if path not in ours})
-        kept = [path for path in levels if path in ours and _is(position, path, levels[path])]
-        _delete(position, (path for path in ours if path not in kept))
-        begun = mark()
-        # Also those that stay: a kill may have happened between two files of one.
+        reusable = [path for path in levels if path in ours and _is(position, path, levels[path])]
+        _delete(position, (path for path in ours if path not in reusable))
+        marked = mark()
+        # Reused arrays too: a kill may have happened between two files of one.
         for path, meta in levels.items():
             documents.put_array(position.node_path.child(path).path, meta)
-    return begun
+    return marked
 
 
 def end(
@@ -62,7 +62,7 @@ def end(
     """List levels whose pixels are complete, and remove their mark, in one write of the document.
 
     If two calls compute the same levels, the first to finish lists them, and they stay stale until the other finishes.
-    ``name`` marks the job in the document, and ``work`` is its digest. Raises NodeExistsError if another call has begun
+    ``name`` marks the job in the document, and ``work`` is its digest. Raise NodeExistsError if another call has begun
     other levels or another method, and NodeNotFoundError if the levels were deleted.
     """
     paths = list(levels)
@@ -72,12 +72,12 @@ def end(
         listed.extend(meta.multiscales[0].get_dataset_paths())
         return change(meta)
 
-    def told(attributes: JSONObject) -> JSONObject:
+    def without_mark(attributes: JSONObject) -> JSONObject:
         _check(position, paths, listed, read_stale(attributes), name, work)
         return ended(attributes)
 
     try:
-        position.document.edit(listing, beside=told)
+        position.document.edit(listing, beside=without_mark)
     except NodeExistsError:
         _distrust(position, name)
         raise
@@ -124,7 +124,7 @@ def forget(position: Position) -> None:
 
 
 def drop(position: Position) -> None:
-    """Do the same as `forget`, for callers that have locked the image."""
+    """Delete unlisted levels, as `forget` does, for callers that have locked the image."""
     documents = position.documents
     if read_stale(documents.group(position.path)).unlisted:
         _delete(position, unlisted_levels(position))
@@ -154,25 +154,25 @@ def refuse_taken(position: Position, levels: Mapping[str, ArrayMeta]) -> None:
 
 def _is_free(position: Position, path: str, planned: ArrayMeta) -> bool:
     """Return whether a level's path is empty, or has an empty array of the same killed call."""
-    place = position.node_path.child(path)
-    kind = position.documents.kind(place.path)
+    node_path = position.node_path.child(path)
+    kind = position.documents.kind(node_path.path)
     if kind != "array" or not position.is_unwritten(path):
         return kind is None
-    there = position.documents.array(place.path)
-    return (there.shape, there.dtype) == (planned.shape, planned.dtype)
+    stored = position.documents.array(node_path.path)
+    return (stored.shape, stored.dtype) == (planned.shape, planned.dtype)
 
 
 def _is(position: Position, path: str, planned: ArrayMeta) -> bool:
     """Return whether an array is the planned one."""
-    place = position.node_path.child(path).path
-    if position.documents.kind(place) != "array":
+    node_path = position.node_path.child(path).path
+    if position.documents.kind(node_path) != "array":
         return False
-    return bool(position.documents.array(place).document == planned.document)
+    return bool(position.documents.array(node_path).document == planned.document)
 
 
 def _delete(position: Position, levels: Iterable[str]) -> None:
     """Delete existing arrays."""
     for path in levels:
-        place = position.node_path.child(path).path
-        if position.documents.kind(place) == "array":
-            position.documents.delete(place)
+        node_path = position.node_path.child(path).path
+        if position.documents.kind(node_path) == "array":
+            position.documents.delete(node_path)

@@ -1,4 +1,4 @@
-"""Updating the lower levels of an image after writes to level 0: only what depends on the writes is computed.
+"""Update the lower levels of an image after writes to level 0: compute only voxels that depend on the writes.
 
 Layer: ops. :mod:`lamella.spec.stale_levels` describes the record of stale regions, which
 :mod:`lamella.nodes.level_writes` writes.
@@ -41,7 +41,7 @@ def update_pyramid(
 ) -> None:
     """Compute the parts of the lower levels that depend on regions of level 0; see :meth:`Position.update_pyramid`.
 
-    ``method`` is used if the metadata do not name it.
+    ``method`` is used if the metadata do not name a method.
     """
     from lamella.ops.pyramids.pyramid import compute_parts, recompute_levels, reported_levels
 
@@ -71,7 +71,7 @@ def update_pyramid(
 
 
 def _parts(stale: StaleLevels, planned: PlannedArrays, boxes: Sequence[Box] | None) -> tuple[Box, ...] | None:
-    """Return the regions of level 0 to compute from, given the requested ones; None for all."""
+    """Return the regions of level 0 whose levels must be computed, for the requested ones; None for all."""
     (finest, *_), outgrown = planned
     ndim = finest.meta.ndim
     unknown = stale.writers or stale.unwritten or any(len(start) != ndim for start, _ in stale.regions)
@@ -85,16 +85,9 @@ def _parts(stale: StaleLevels, planned: PlannedArrays, boxes: Sequence[Box] | No
 
 @dataclass(frozen=True)
 class _Update:
-    """A running update that is recorded in the document.
+    """A running update: its mark in the document, and the regions of level 0 from which levels are computed.
 
-    Attributes
-    ----------
-    name
-        Mark of the update in the document.
-    parts
-        Regions of level 0 from which levels are computed.
-    is_alone
-        Whether no other process wrote or computed levels when it began.
+    ``is_alone`` says that no other process wrote or computed levels when the update began.
     """
 
     name: str
@@ -104,14 +97,14 @@ class _Update:
 
 def _begin_parts(position: Position, planned: PlannedArrays, boxes: Sequence[Box] | None) -> _Update | None:
     """Record that parts of the levels are being computed; None if all must be, because others wrote meanwhile."""
-    name, begun = uuid4().hex[:8], list[_Update]()
+    name, updates = uuid4().hex[:8], list[_Update]()
 
-    def told(attributes: JSONObject) -> JSONObject:
+    def with_mark(attributes: JSONObject) -> JSONObject:
         stale = read_stale(attributes)
         parts = _parts(stale, planned, boxes)
         if parts is None:
             return attributes
-        begun.append(_Update(name, parts, not stale.writers))
+        updates.append(_Update(name, parts, not stale.writers))
         # An interrupted pyramid may have another method: its finished regions no longer count.
         stale = replace(stale, making=None)
         # Before anything is read: later writes into these regions stay stale at the end.
@@ -119,32 +112,32 @@ def _begin_parts(position: Position, planned: PlannedArrays, boxes: Sequence[Box
             stale = stale.without(box)
         return with_stale(attributes, stale.begun(name))
 
-    position.documents.edit_group(position.path, told)
-    return begun[0] if begun else None
+    position.documents.edit_group(position.path, with_mark)
+    return updates[0] if updates else None
 
 
-def _method(position: Position, asked: str | None) -> str:
-    """Return the method of the existing levels, with which parts of them must be computed."""
+def _method(position: Position, requested: str | None) -> str:
+    """Return the method of the existing levels: parts must be computed with the same one."""
     from lamella.nodes.labels import LabelImage
 
     if len(position.dataset_paths) < 2:
         raise InvalidArgumentError(
             f"{position.node_path} has no lower levels to update. Make them with compute_pyramid()."
         )
-    made = made_by(position)
-    if made is None and asked is None and isinstance(position, LabelImage):
+    recorded = made_by(position)
+    if recorded is None and requested is None and isinstance(position, LabelImage):
         return "mode"
-    if made is None and asked is None:
+    if recorded is None and requested is None:
         raise InvalidArgumentError(
-            f"Nothing says how the levels of {position.node_path} were made. Say it with method=, or make all of them "
-            "anew with compute_pyramid()."
+            f"The metadata of {position.node_path} do not name the method of its levels. Pass method=, or compute all "
+            "levels again with compute_pyramid()."
         )
-    if None not in (made, asked) and made != asked:
+    if None not in (recorded, requested) and recorded != requested:
         raise InvalidArgumentError(
-            f"The levels of {position.node_path} were made with {made!r}: parts of them cannot be made with {asked!r}. "
-            "Make all of them anew with compute_pyramid()."
+            f"The levels of {position.node_path} were computed with {recorded!r}: parts of them cannot be computed "
+            f"with {requested!r}. Compute all levels again with compute_pyramid()."
         )
-    return made or asked or ""
+    return recorded or requested or ""
 
 
 def _boxes(base: ImageArray, region: Any) -> list[Box]:
@@ -156,7 +149,7 @@ def _boxes(base: ImageArray, region: Any) -> list[Box]:
 
 
 def stale_levels(position: Position) -> StaleLevels:
-    """Return the stale regions of level 0; nothing without lower levels."""
+    """Return the stale regions of level 0; an empty record without lower levels."""
     if len(position.dataset_paths) < 2:
         return StaleLevels()
     return read_stale(position.documents.group(position.path))
@@ -165,8 +158,7 @@ def stale_levels(position: Position) -> StaleLevels:
 def begin_update(position: Position, unlisted: Iterable[str] = ()) -> str:
     """Mark all lower levels stale until `lamella.ops.pyramids.plan.ended`; return the name of the mark.
 
-    Unlisted levels are named in it. `begin_pyramid` does this for levels that may exist in part. Writers of level 0
-    find their own name missing, and add it again.
+    The mark names unlisted levels. Writers of level 0 find their own name missing, and add it again.
     """
     name, paths = uuid4().hex[:8], tuple(unlisted)
     position.store_handle.writes.forget(position.path)

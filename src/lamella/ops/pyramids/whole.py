@@ -1,4 +1,4 @@
-"""Complete files of a level, by size, header and index: a resumed job skips them.
+"""Check whether files of a level are complete, by size, header and index: a resumed job skips complete files.
 
 Layer: ops.
 """
@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 
-def is_whole(array: StoredArray, place: Shape) -> bool:
+def is_whole(array: StoredArray, file_index: Shape) -> bool:
     """Return whether a file exists with all of its chunks, by its size, header and index."""
     meta = array.meta
     try:
-        file = look_at(array.documents.storage, array.path, meta, place)
+        file = look_at(array.documents.storage, array.path, meta, file_index)
     except LamellaError:
         return False
     if file is None or file.fault:
         return False
-    box = meta.file_box(place)
-    inside = tuple(slice(0, -(-(one.stop - one.start) // c)) for one, c in zip(box, meta.chunks, strict=True))
+    region = meta.file_box(file_index)
+    inside = tuple(
+        slice(0, -(-(along.stop - along.start) // chunk))
+        for along, chunk in zip(region, meta.chunks, strict=True)
+    )
     return bool(file.present[inside].all())

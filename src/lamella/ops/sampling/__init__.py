@@ -1,4 +1,4 @@
-"""Crops of images for training: where they are, and how they are read.
+"""Draw and read crops of images for training.
 
 Layer: ops. Independent of any framework.
 """

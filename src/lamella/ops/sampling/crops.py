@@ -1,4 +1,4 @@
-"""Random crops of many images: drawn from numbers alone, read in batches.
+"""Draw random crops of many images from numbers alone, and read them in batches.
 
 Crop n of epoch e depends only on the seed, e and n: not on the worker, the order, or earlier draws. So the crops of an
 epoch are the same for every number of workers, and no two workers read the same crop.
@@ -37,39 +37,21 @@ _MOST_OPEN = 1024
 """Maximum number of images with open arrays and cached shard indexes."""
 
 _AT_ONCE = 32
-"""Arrays that are read at once in stores that are asked over a connection."""
+"""Maximum number of arrays that are read at once over a connection."""
 
 _MOST_LABEL_VOXELS = 1 << 24
 """Maximum size of a level of a label image that is read to find labelled voxels."""
 
 
 class Crop(NamedTuple):
-    """The position of a crop.
-
-    Attributes
-    ----------
-    image
-        Number of its image.
-    corner
-        Its first voxel: an index for each axis of the image, 0 for the channel.
-    """
+    """The position of a crop: number of its image, and first voxel as an index for each axis (0 for the channel)."""
 
     image: int
     corner: Shape
 
 
 class Sample(NamedTuple):
-    """The pixels of a crop.
-
-    Attributes
-    ----------
-    image
-        Of shape (channels, *size), in the data type of the image.
-    labels
-        Of shape size; None if no labels are read.
-    crop
-        Its position.
-    """
+    """The pixels of a crop: ``image`` of shape (channels, *size), and ``labels`` of shape size or None."""
 
     image: Array
     labels: Array | None
@@ -139,12 +121,12 @@ class CropSource:
             raise InvalidArgumentError(f"a crop has lengths of at least 1, got {size!r}")
         self._array = lru_cache(_MOST_OPEN)(self._open_array)
         self._label = lru_cache(_MOST_OPEN)(self._open_label)
-        self._labelled_places = lru_cache(_MOST_IMAGES)(self._find_labelled_places)
+        self._labelled_voxels = lru_cache(_MOST_IMAGES)(self._find_labelled_voxels)
         self._array(0)
 
     def __reduce__(self) -> tuple[object, ...]:
         options = (self.level, self._channels, self.labels, self.foreground, self.seed)
-        return _remade, (self.images, self.size, options)
+        return _rebuild, (self.images, self.size, options)
 
     # -- where ---------------------------------------------------------------------------------------------------
 
@@ -163,9 +145,9 @@ class CropSource:
         array, span = self._array(image)
         corner = [int(random.integers(n - length + 1)) for n, length in zip(array.shape, span, strict=True)]
         if self.foreground and random.random() < self.foreground:
-            places, factors = self._labelled_places(image)
-            if len(places):
-                self._cover(corner, image, places[random.integers(len(places))], factors, random)
+            voxels, factors = self._labelled_voxels(image)
+            if len(voxels):
+                self._cover(corner, image, voxels[random.integers(len(voxels))], factors, random)
         channel = channel_axis(array.axes or [])
         if channel is not None:
             corner[channel] = 0
@@ -193,47 +175,47 @@ class CropSource:
         self,
         corner: list[int],
         image: int,
-        place: Array,
+        voxel: Array,
         factors: Sequence[float],
         random: np.random.Generator,
     ) -> None:
         """Move a corner so that the crop contains the whole block of a labelled voxel of a coarse level."""
         array, span = self._array(image)
-        own = [axis.name for axis in self.images[image].axes]
+        image_axes = [axis.name for axis in self.images[image].axes]
         names = [axis.name for axis in self._label(image).axes]
-        for name, at, factor in zip(names, place, factors, strict=True):
-            axis = own.index(name)
+        for name, at, factor in zip(names, voxel, factors, strict=True):
+            axis = image_axes.index(name)
             first, last = int(at * factor), min(array.shape[axis], int(np.ceil((at + 1) * factor)))
             low = max(0, last - span[axis])
             high = min(first, array.shape[axis] - span[axis])
             corner[axis] = int(random.integers(min(low, high), max(low, high) + 1))
 
-    def _find_labelled_places(self, image: int) -> tuple[Array, tuple[float, ...]]:
+    def _find_labelled_voxels(self, image: int) -> tuple[Array, tuple[float, ...]]:
         """Return labelled voxels of a sufficiently coarse level, and their size in voxels of the crop's level.
 
         A block of a coarser level has a label only if one of its voxels has (mode or stride), so a crop that contains
         the block contains a labelled voxel.
         """
         label = self._label(image)
-        own = label[self.level].shape
+        finest_shape = label[self.level].shape
         span = dict(zip((a.name for a in self.images[image].axes), self._array(image)[1], strict=True))
-        chosen, factors = self.level, tuple(1.0 for _ in own)
+        chosen, factors = self.level, tuple(1.0 for _ in finest_shape)
         for path in label.dataset_paths[label.dataset_paths.index(self.level) :]:
-            found = tuple(a / b for a, b in zip(own, label[path].shape, strict=True))
-            fits = all(f <= span[axis.name] for f, axis in zip(found, label.axes, strict=True))
+            level_factors = tuple(a / b for a, b in zip(finest_shape, label[path].shape, strict=True))
+            fits = all(f <= span[axis.name] for f, axis in zip(level_factors, label.axes, strict=True))
             if not fits or label[chosen].size <= _MOST_CANDIDATES:
                 break
-            chosen, factors = path, found
+            chosen, factors = path, level_factors
         if label[chosen].size > _MOST_LABEL_VOXELS:
             raise InvalidArgumentError(
                 f"{label[chosen]!r} is too large to look for labelled voxels: give the label image a pyramid with "
                 "compute_pyramid()"
             )
-        places = np.argwhere(label[chosen][:])
-        if len(places) > _MOST_CANDIDATES:
+        voxels = np.argwhere(label[chosen][:])
+        if len(voxels) > _MOST_CANDIDATES:
             random = np.random.default_rng([self.seed, image])
-            places = places[random.choice(len(places), _MOST_CANDIDATES, replace=False)]
-        return places.astype(np.int32), factors
+            voxels = voxels[random.choice(len(voxels), _MOST_CANDIDATES, replace=False)]
+        return voxels.astype(np.int32), factors
 
     # -- pixels --------------------------------------------------------------------------------------------------
 
@@ -255,20 +237,20 @@ class CropSource:
         numbers: dict[int, list[int]] = {}
         for n, crop in enumerate(crops):
             numbers.setdefault(crop.image, []).append(n)
-        of_image = {image: [crops[n] for n in found] for image, found in sorted(numbers.items())}
+        of_image = {image: [crops[n] for n in indices] for image, indices in sorted(numbers.items())}
         reads = [partial(self._pixels, image, chosen) for image, chosen in of_image.items()]
         if self.labels is not None:
             reads += [partial(self._labels, image, chosen) for image, chosen in of_image.items()]
         blocks = self._all_of(reads)
         samples: list[Sample | None] = [None] * len(crops)
-        for place, (image, chosen) in enumerate(of_image.items()):
-            ids = [None] * len(chosen) if self.labels is None else blocks[len(of_image) + place]
-            for n, block, one in zip(numbers[image], blocks[place], ids, strict=True):
-                samples[n] = Sample(block, one, crops[n])
+        for number, (image, chosen) in enumerate(of_image.items()):
+            ids = [None] * len(chosen) if self.labels is None else blocks[len(of_image) + number]
+            for n, block, label_block in zip(numbers[image], blocks[number], ids, strict=True):
+                samples[n] = Sample(block, label_block, crops[n])
         return [sample for sample in samples if sample is not None]
 
     def _all_of(self, reads: Sequence[Callable[[], list[Array]]]) -> list[list[Array]]:
-        """Read arrays one by one, or in stores that are asked over a connection all at once."""
+        """Read arrays one by one, or all at once in stores over a connection."""
         storage = self._array(0)[0].stored.documents.storage
         if storage.service is None or len(reads) < 2:
             return [read() for read in reads]
@@ -279,33 +261,33 @@ class CropSource:
         array, span = self._array(image)
         channel = channel_axis(self.images[image].axes)
         numbers = self._channel_numbers(image, channel)
-        kept = self._kept(image)
+        crop_axes = self._crop_axes(image)
         regions = []
         for crop in crops:
             region = [
-                slice(at, at + length) if axis in kept else at
+                slice(at, at + length) if axis in crop_axes else at
                 for axis, (at, length) in enumerate(zip(crop.corner, span, strict=True))
             ]
             for number in numbers:
                 if channel is not None:
                     region[channel] = number
                 regions.append(tuple(region))
-        found = array.read_many(regions)
-        return [np.stack(found[n : n + len(numbers)]) for n in range(0, len(regions), len(numbers))]
+        blocks = array.read_many(regions)
+        return [np.stack(blocks[n : n + len(numbers)]) for n in range(0, len(regions), len(numbers))]
 
     def _labels(self, image: int, crops: Sequence[Crop]) -> list[Array]:
         position = self.images[image]
         label = self._label(image)
-        own = [axis.name for axis in position.axes]
+        image_axes = [axis.name for axis in position.axes]
         _, span = self._array(image)
-        kept = self._kept(image)
+        crop_axes = self._crop_axes(image)
         regions = []
         for crop in crops:
-            axes = [own.index(axis.name) for axis in label.axes]
+            axes = [image_axes.index(axis.name) for axis in label.axes]
             regions.append(
                 tuple(
                     slice(crop.corner[axis], crop.corner[axis] + span[axis])
-                    if axis in kept
+                    if axis in crop_axes
                     else crop.corner[axis]
                     for axis in axes
                 )
@@ -320,8 +302,8 @@ class CropSource:
             )
         return label
 
-    def _kept(self, image: int) -> set[int]:
-        """Return the axes of a crop: those of `size`."""
+    def _crop_axes(self, image: int) -> set[int]:
+        """Return the axes along which a crop has a length, those of `size`."""
         space = space_axes(self.images[image].axes)
         return set(space[len(space) - len(self.size) :])
 
@@ -332,11 +314,12 @@ class CropSource:
         if self._channels is None:
             return list(range(position[self.level].shape[channel]))
         return [
-            position.get_channel_index(one) if isinstance(one, str) else int(one) for one in self._channels
+            position.get_channel_index(name) if isinstance(name, str) else int(name)
+            for name in self._channels
         ]
 
 
-def _remade(images: tuple[Position, ...], size: Shape, options: tuple[object, ...]) -> CropSource:
+def _rebuild(images: tuple[Position, ...], size: Shape, options: tuple[object, ...]) -> CropSource:
     level, channels, labels, foreground, seed = options
     return CropSource(
         images,

@@ -1,4 +1,4 @@
-"""Streaming of frames from an instrument into the arrays of one or many positions.
+"""Write frames from an instrument into the arrays of one or many positions.
 
 Layer: ops.
 """

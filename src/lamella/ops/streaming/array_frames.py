@@ -1,7 +1,9 @@
-"""The frames of one array: collected in chunks, encoded on threads into shards, and visible once stored.
+"""Write the frames of one array: collect them in chunks, encode the chunks on threads, and publish stored frames.
 
 A frame is *stored* when its file and the files of all earlier frames are in place. The array's shape covers stored
-frames only, so readers never reach an index along the first axis that does not exist yet.
+frames only, so readers never reach an index along the first axis that does not exist yet. A *slab* is the chunks that
+contain the same frames: with frames of 2048 x 2048 in chunks of 1 x 512 x 512, a slab is the 16 chunks of one frame.
+A *key* is the grid index of a slab, or of files, along the axes over which frames arrive.
 
 Layer: ops.
 """
@@ -32,18 +34,18 @@ if TYPE_CHECKING:
     from lamella.types import Array, Shape
 
 Noted: TypeAlias = "Callable[[Callable[[], Box | None]], AbstractContextManager[None]]"
-"""Records a write while it runs."""
+"""A context that records a write while it runs: until its end, lower levels count as stale."""
 
 #: Shards whose temporary files stay open; a process may have 1024 files open by default.
 _MOST_OPEN = 128
 
-#: Times are written again when there are this many more of them, so that a long list costs each frame the same.
+#: The list of times is written again after an eighth more of them, so that a long list costs each frame the same.
 _TIMES_STEP = 8
 
 
 @dataclass
 class _Slab:
-    """The chunks of the same frames: one frame if chunks are one deep along the axes of the order."""
+    """The chunks of the same frames, with ``left`` frames still to come; a ``dirty`` slab has unwritten pixels."""
 
     key: Key
     origin: tuple[int, ...]
@@ -54,11 +56,11 @@ class _Slab:
 
 @dataclass
 class _Files:
-    """The files of the same frames: shards, or chunks without shards."""
+    """The files of the same frames: shards, or chunks without shards; ``left`` of their frames are still to come."""
 
     key: Key
     left: int
-    given: list[int] = field(default_factory=list)
+    appended: list[int] = field(default_factory=list)
     jobs: int = 0
     writers: dict[Shape, ShardWriter] = field(default_factory=dict)
 
@@ -68,13 +70,7 @@ class ArrayFrames:
 
     The array is empty along a growing axis, or another stream has written it (``record``). ``threads`` encode and
     write, and may serve several arrays. ``noted`` records a write while it runs, so that lower levels become stale.
-
-    Attributes
-    ----------
-    count
-        Number of frames so far, including skipped ones.
-    stored
-        Number of stored frames, from the first.
+    ``count`` is the number of appended and skipped frames, ``stored`` that of stored ones.
     """
 
     def __init__(
@@ -83,30 +79,30 @@ class ArrayFrames:
         self.array = array
         self.order = order
         self.record = record
-        self.count = self.stored = self._placed = self._start = record.frames
+        self.count = self.stored = self._in_place = self._start = record.frames
         self._threads = threads
         self._noted = noted
         self._meta = array.meta
         self._ahead: set[int] = set()
         self._slabs: dict[Key, _Slab] = {}
         self._files: dict[Key, _Files] = {}
-        self._awake: set[Key] = set()
+        self._open_files: set[Key] = set()
         self._lock = threading.Lock()
         self._documents = threading.Lock()
-        self._held = False
+        self._is_frozen = False
         self._times_written = len(record.times)
 
     def restart(self, count: int) -> None:
-        """Go back to an earlier frame before the first append: the frames after it will be appended again."""
+        """Return to an earlier frame before the first append: the frames after it will be appended again."""
         self.record.cut(count)
-        self.count = self.stored = self._placed = self._start = count
+        self.count = self.stored = self._in_place = self._start = count
 
     def prepare(self) -> None:
         """Prepare codecs, threads and memory, so that no frame waits for them."""
         coding = coding_of(self._meta)
         if coding is not None:
-            first = self._box_of((0,) * len(self.order.axes))
-            shape = tuple(one.stop - one.start for one in first)
+            first = self._slab_region((0,) * len(self.order.axes))
+            shape = tuple(along.stop - along.start for along in first)
             self._threads.prepare(shape, self._meta.dtype, self._meta.chunks, coding.encode)
 
     # ---- frames -------------------------------------------------------------------------------------
@@ -115,8 +111,10 @@ class ArrayFrames:
         """Append the next frame, which has the array's lengths along all axes that are not in the order."""
         where = self.order.where(self.count)
         slab = self._slab(where)
-        at = dict(zip(self.order.axes, (k - o for k, o in zip(where, slab.origin, strict=True)), strict=True))
-        slab.block[tuple(at.get(axis, slice(None)) for axis in range(self._meta.ndim))] = frame
+        index_of_axis = dict(
+            zip(self.order.axes, (k - o for k, o in zip(where, slab.origin, strict=True)), strict=True)
+        )
+        slab.block[tuple(index_of_axis.get(axis, slice(None)) for axis in range(self._meta.ndim))] = frame
         slab.dirty = True
         if time is not None or self.record.times:
             times = self.record.times
@@ -125,7 +123,7 @@ class ArrayFrames:
         self._advance(slab, where)
 
     def skip(self) -> None:
-        """Count a frame that is missing."""
+        """Count a missing frame."""
         where = self.order.where(self.count)
         with self._lock:
             self.record.skip(self.count, 1)
@@ -137,14 +135,14 @@ class ArrayFrames:
         slab.left -= 1
         with self._lock:
             files.left -= 1
-            files.given.append(number)
+            files.appended.append(number)
             # Before any other thread can see the files as complete.
             files.jobs += not slab.left
         if slab.left:
             return
         del self._slabs[slab.key]
-        # Not changed: all of its remaining frames were skipped.
-        job = partial(self._put, slab, files, False) if slab.dirty else partial(self._given_up, slab, files)
+        # A slab that is not dirty needs no writing: all of its remaining frames were skipped.
+        job = partial(self._put, slab, files, False) if slab.dirty else partial(self._drop_slab, slab, files)
         try:
             self._threads.submit(job)
         except BaseException:  # interrupted while it waited: the next flush must find the frame
@@ -153,8 +151,8 @@ class ArrayFrames:
                 files.jobs -= 1
             raise
 
-    def _given_up(self, slab: _Slab, files: _Files) -> None:
-        self._threads.give_back(slab.block)
+    def _drop_slab(self, slab: _Slab, files: _Files) -> None:
+        self._threads.release(slab.block)
         self._ended(files)
 
     def flush(self) -> None:
@@ -173,7 +171,7 @@ class ArrayFrames:
         self.publish(always=True)
 
     def abort(self) -> None:
-        """Drop what is not stored."""
+        """Drop frames that are not stored."""
         for files in self._files.values():
             for writer in files.writers.values():
                 writer.abort()
@@ -190,28 +188,30 @@ class ArrayFrames:
         return slab
 
     def _open_slab(self, key: Key) -> _Slab:
-        chunks, box = self._meta.chunks, self._box_of(key)
-        shape = tuple(one.stop - one.start for one in box)
-        block = self._threads.take(shape, self._meta.dtype)
+        chunks, region = self._meta.chunks, self._slab_region(key)
+        shape = tuple(along.stop - along.start for along in region)
+        block = self._threads.allocate(shape, self._meta.dtype)
         left = self._left(chunks, key)
         if any(shape[axis] > 1 for axis in self.order.axes):
             block[...] = self._meta.fill_value
             if left < self.order.count_in(chunks, key):  # an earlier stream wrote some of its frames
-                there = tuple(
-                    slice(one.start, max(one.start, min(one.stop, n)))
-                    for one, n in zip(box, self.array.meta.shape, strict=True)
+                stored_region = tuple(
+                    slice(along.start, max(along.start, min(along.stop, n)))
+                    for along, n in zip(region, self.array.meta.shape, strict=True)
                 )
-                block[tuple(slice(0, one.stop - one.start) for one in there)] = self.array.read(there)
+                block[tuple(slice(0, along.stop - along.start) for along in stored_region)] = self.array.read(
+                    stored_region
+                )
         return _Slab(key, self._origin(chunks, key), block, left)
 
-    def _box_of(self, key: Key) -> list[slice]:
+    def _slab_region(self, key: Key) -> list[slice]:
         """Return the region of the chunks with the same frames."""
         chunks = self._meta.chunks
         target = self._target(self.order.file_of(self._meta, self._origin(chunks, key)))
-        box = [slice(0, n) for n in target]
-        for axis, k in zip(self.order.axes, key, strict=True):
-            box[axis] = slice(k * chunks[axis], min((k + 1) * chunks[axis], target[axis]))
-        return box
+        region = [slice(0, n) for n in target]
+        for axis, index in zip(self.order.axes, key, strict=True):
+            region[axis] = slice(index * chunks[axis], min((index + 1) * chunks[axis], target[axis]))
+        return region
 
     def _origin(self, spans: Shape, key: Key) -> tuple[int, ...]:
         return tuple(k * spans[axis] for axis, k in zip(self.order.axes, key, strict=True))
@@ -232,15 +232,17 @@ class ArrayFrames:
             for axis in range(self._meta.ndim)
         ]
         for chunk in product(*ranges):
-            place = tuple(k * c // f for k, c, f in zip(chunk, chunks, spans, strict=True))
-            inner = tuple(k - p * (f // c) for k, p, c, f in zip(chunk, place, chunks, spans, strict=True))
+            file_index = tuple(k * c // f for k, c, f in zip(chunk, chunks, spans, strict=True))
+            inner = tuple(
+                k - p * (f // c) for k, p, c, f in zip(chunk, file_index, chunks, spans, strict=True)
+            )
             part = tuple(
                 slice(None) if axis in along else slice(k * c, (k + 1) * c)
                 for axis, (k, c) in enumerate(zip(chunk, chunks, strict=True))
             )
-            self._writer(files, place).put(inner, slab.block[part])
+            self._writer(files, file_index).put(inner, slab.block[part])
         if not keep:
-            self._threads.give_back(slab.block)
+            self._threads.release(slab.block)
         self._ended(files)
 
     # ---- files --------------------------------------------------------------------------------------
@@ -254,22 +256,24 @@ class ArrayFrames:
                 self._files[key] = files
         return files
 
-    def _writer(self, files: _Files, place: Shape) -> ShardWriter:
+    def _writer(self, files: _Files, file_index: Shape) -> ShardWriter:
         with self._lock:
-            writer = files.writers.get(place)
+            writer = files.writers.get(file_index)
             if writer is None:
-                writer = files.writers[place] = ShardWriter(self.array, place, shape=self._target(files.key))
-            self._awake.add(files.key)
-            if len(self._awake) > _MOST_OPEN:
-                self._rest()
+                writer = files.writers[file_index] = ShardWriter(
+                    self.array, file_index, shape=self._target(files.key)
+                )
+            self._open_files.add(files.key)
+            if len(self._open_files) > _MOST_OPEN:
+                self._close_idle()
         return writer
 
-    def _rest(self) -> None:
-        """Close the temporary files of shards that nothing is written to at the moment."""
-        for key in list(self._awake):
+    def _close_idle(self) -> None:
+        """Close the temporary files of shards without a running job."""
+        for key in list(self._open_files):
             files = self._files.get(key)
             if files is None or not files.jobs:
-                self._awake.discard(key)
+                self._open_files.discard(key)
                 for writer in files.writers.values() if files is not None else ():
                     writer.rest()
 
@@ -288,20 +292,20 @@ class ArrayFrames:
             self._commit(files)
 
     def _commit(self, files: _Files) -> None:
-        """Move files into place, and update what is stored."""
+        """Move files into place, and update the number of stored frames."""
         with self._noted(lambda: self._written(files)):
             for writer in files.writers.values():
                 writer.commit()
         with self._lock:
             files.writers.clear()
-            self._awake.discard(files.key)
+            self._open_files.discard(files.key)
             if not files.left:
                 self._files.pop(files.key, None)
-            self._ahead.update(files.given)
-            files.given.clear()
-            while self._placed in self._ahead:
-                self._ahead.discard(self._placed)
-                self._placed += 1
+            self._ahead.update(files.appended)
+            files.appended.clear()
+            while self._in_place in self._ahead:
+                self._ahead.discard(self._in_place)
+                self._in_place += 1
         self.publish()
 
     def _written(self, files: _Files) -> Box | None:
@@ -309,36 +313,36 @@ class ArrayFrames:
         spans = self._meta.files
         stop = list(self._target(files.key))
         start = [0] * len(stop)
-        for axis, k in zip(self.order.axes, files.key, strict=True):
-            start[axis], stop[axis] = k * spans[axis], min((k + 1) * spans[axis], stop[axis])
-        if not files.writers or not files.given:
+        for axis, index in zip(self.order.axes, files.key, strict=True):
+            start[axis], stop[axis] = index * spans[axis], min((index + 1) * spans[axis], stop[axis])
+        if not files.writers or not files.appended:
             return None
         # Earlier frames are in the files unchanged.
         first = self.order.axes[0]
         if self.order.names[0] != "c":  # channels may arrive in another order
-            start[first] = self.order.where(min(files.given))[0]
-            stop[first] = self.order.where(max(files.given))[0] + 1
+            start[first] = self.order.where(min(files.appended))[0]
+            stop[first] = self.order.where(max(files.appended))[0] + 1
         return tuple(start), tuple(stop)
 
     # ---- documents ----------------------------------------------------------------------------------
 
     def hold(self) -> None:
-        """Keep the length of the array until `release`, so that a reader of all of it sees one shape."""
+        """Keep the length of the array until `release`, so that a reader of the whole array sees one shape."""
         with self._documents:
-            self._held = True
+            self._is_frozen = True
 
     def release(self) -> None:
-        """Allow the array to grow again, and show what was written meanwhile."""
+        """Allow the array to grow again, and publish frames that were stored meanwhile."""
         with self._documents:
-            self._held = False
+            self._is_frozen = False
         self.publish()
 
     def publish(self, *, always: bool = False) -> None:
         """Grow the array to the stored frames, and write the record; do nothing if both are current."""
         with self._documents:
-            if self._held:
+            if self._is_frozen:
                 return
-            stored = self._placed
+            stored = self._in_place
             length = -(-stored // self.order.per_step) if self.order.grows else 0
             axis = self.order.axes[0] if self.order.grows else None
             if not always and (axis is None or self._meta.shape[axis] >= length):
@@ -362,29 +366,31 @@ class ArrayFrames:
             self.stored = stored
 
     def _clear_rest(self, meta: ArrayMeta, shape: Shape) -> None:
-        """Clear what a killed stream left of missing frames, in the last step along the first axis."""
+        """Clear missing frames in the last step along the first axis, whose chunks a killed stream may have left."""
         larger = self.array.reaching(shape, frozenset())
         for number in range(self.count, -(-self.count // self.order.per_step) * self.order.per_step):
-            at = dict(zip(self.order.axes, self.order.where(number), strict=True))
-            box = (
-                slice(at[axis], at[axis] + 1, 1) if axis in at else slice(0, n, 1)
+            index_of_axis = dict(zip(self.order.axes, self.order.where(number), strict=True))
+            region = (
+                slice(index_of_axis[axis], index_of_axis[axis] + 1, 1)
+                if axis in index_of_axis
+                else slice(0, n, 1)
                 for axis, n in enumerate(shape)
             )
-            clear_box(larger, meta, tuple(box))
+            clear_box(larger, meta, tuple(region))
 
     def _record(self, stored: int) -> StreamRecord:
-        """Return the record to be written; the times are not written every time, because the list may be long."""
+        """Return the record to be written; it has new times only now and then, because the list may be long."""
         self.record.frames = stored
-        known = min(len(self.record.times), stored)
+        time_count = min(len(self.record.times), stored)
         if (
-            known > self._times_written + self._times_written // _TIMES_STEP + _TIMES_STEP
+            time_count > self._times_written + self._times_written // _TIMES_STEP + _TIMES_STEP
             or not self.record.open
         ):
-            self._times_written = known
+            self._times_written = time_count
         written = replace(
             self.record,
             times=self.record.times[: self._times_written],
-            skipped=[list(one) for one in self.record.skipped],
+            skipped=[list(run) for run in self.record.skipped],
         )
         written.cut(stored)
         return written

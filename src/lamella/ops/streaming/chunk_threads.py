@@ -1,7 +1,7 @@
-"""The threads behind a stream: a bounded number of pending chunks, the first error, and reused memory.
+"""The threads of a stream: a bounded number of pending chunks, the first error, and reused memory.
 
-Both are prepared before the first frame. The system assigns memory on first use, which on a virtual machine can take
-three times as long as a frame, and a camera does not wait.
+Threads and memory are prepared before the first frame: the system assigns memory on first use, which on a virtual
+machine can take three times as long as a frame, and a camera does not wait.
 
 Layer: ops.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _READY = 128 << 20
 #: Bytes of noise that are repeated in a chunk: more than the window of codecs.
 _NOISE = 1 << 20
-#: How often each thread encodes it. The system's allocator uses new memory twice before it reuses the old.
+#: How often each thread encodes the noise. The system's allocator uses new memory twice before it reuses the old.
 _WARM_UPS = 2
 #: Weight of the newest job in the time that jobs take.
 _RECENT = 0.2
@@ -37,16 +37,9 @@ _RECENT = 0.2
 class ChunkThreads:
     """Threads that encode and write, for all arrays of a stream.
 
-    At most ``most`` jobs wait or run; `submit` waits for one of them to end. Once half as many are pending, it waits
-    too, but no longer than the threads need for one job: all frames wait a little, instead of one frame for the slowest
-    job.
-
-    Attributes
-    ----------
-    pending
-        Number of jobs that wait or run.
-    waits
-        How often `submit` waited.
+    At most ``most`` jobs are pending (waiting or running): `submit` waits for one to end. With more than half as many,
+    it waits too, but no longer than the threads need for one job: all frames wait a little, instead of one frame for
+    the slowest job. ``waits`` counts how often `submit` waited.
     """
 
     def __init__(self, count: int, most: int) -> None:
@@ -103,7 +96,7 @@ class ChunkThreads:
         raise StorageError(f"the stream cannot be written: {self.failure}") from self.failure
 
     def close(self) -> None:
-        """End the threads, after the pending jobs."""
+        """Wait for the pending jobs, and end the threads."""
         self._pool.shutdown()
         self._free.clear()
 
@@ -112,17 +105,17 @@ class ChunkThreads:
     ) -> None:
         """Use the memory that frames will need once: for blocks, and on each thread for its encoder.
 
-        ``shape`` and ``dtype`` are those of the blocks for `take`; ``encode`` is called with noise of the shape
+        ``shape`` and ``dtype`` are those of the blocks for `allocate`; ``encode`` is called with noise of the shape
         ``chunk``.
         """
         size = prod(shape) * dtype.itemsize
         for _ in range(min(self.most + 1, _READY // max(1, size))):
             block = np.empty(shape, dtype)
             block.fill(0)
-            self.give_back(block)
+            self.release(block)
         if prod(chunk) * dtype.itemsize > _READY:
             return
-        # It does not compress, so its encoded form needs as much memory as that of any frame.
+        # Noise does not compress, so its encoded form needs as much memory as that of any frame.
         noise = np.resize(np.frombuffer(os.urandom(_NOISE), "u1"), prod(chunk) * dtype.itemsize)
         everyone = threading.Barrier(self._count)
 
@@ -138,15 +131,15 @@ class ChunkThreads:
             everyone.abort()
             raise
 
-    def take(self, shape: Shape, dtype: np.dtype[Any]) -> Array:
-        """Return memory with arbitrary content: pages that are used again are free for the system."""
+    def allocate(self, shape: Shape, dtype: np.dtype[Any]) -> Array:
+        """Return memory with arbitrary content, reused if possible: its pages are assigned already."""
         with self._changed:
             free = self._free.get((shape, dtype))
             if free:
                 return free.pop()
         return np.empty(shape, dtype)
 
-    def give_back(self, block: Array) -> None:
-        """Keep memory for the next `take`."""
+    def release(self, block: Array) -> None:
+        """Keep memory for the next `allocate`."""
         with self._changed:
             self._free.setdefault((block.shape, block.dtype), []).append(block)

@@ -1,4 +1,4 @@
-"""Opening a stream: check the arguments, and open or create the arrays.
+"""Open a stream: check the arguments, and open or create the arrays.
 
 Layer: ops.
 """
@@ -127,26 +127,26 @@ def stream_plate(
     specs = _specs(plate, positions)
     missing = [path for path in specs if plate.documents.kind(plate.node_path.child(path).path) is None]
     blank = _blank(plate) if missing else None
-    there = [blank if path in missing else cast("Position", plate[path]) for path in specs]
-    models = [position for position in there if position is not None]
+    planned_positions = [blank if path in missing else cast("Position", plate[path]) for path in specs]
+    models = [position for position in planned_positions if position is not None]
     names = _order_names(options.order, models[0], options.frame, several=True)
-    own = tuple(name for name in names if name != "p")
-    plan_of_new = None if blank is None else _planned(blank, names, own, options)
+    array_names = tuple(name for name in names if name != "p")
+    plan_of_new = None if blank is None else _planned(blank, names, array_names, options)
     plans = [
-        plan_of_new if position is blank and plan_of_new else _planned(position, names, own, options)
+        plan_of_new if position is blank and plan_of_new else _planned(position, names, array_names, options)
         for position in models
     ]
     if missing:
         plate.create_positions([specs[path] for path in missing])
-    found = [
+    opened = [
         cast("Position", plate[path]) if position is blank else position
         for path, position in zip(specs, models, strict=True)
     ]
-    return _open(found, plans, names, options)
+    return _open(opened, plans, names, options)
 
 
 def _blank(plate: Plate) -> Position:
-    """Return a position in memory like a new one of the plate, to check a stream before creating it."""
+    """Return a position in memory like a new one of the plate, to check a stream before creating positions."""
     from zarr.storage import MemoryStore
 
     documents = Documents.create(open_storage(MemoryStore()), plate.documents.format)
@@ -157,7 +157,8 @@ def _blank(plate: Plate) -> Position:
 def _specs(plate: Plate, positions: Sequence[Position | PositionSpec | str]) -> dict[str, PositionSpec]:
     """Return the specifications of a stream's positions by path, in order."""
     specs = [
-        _spec(plate, one) for one in items_of(positions, "positions is a list of positions, paths or tuples")
+        _spec(plate, position)
+        for position in items_of(positions, "positions is a list of positions, paths or tuples")
     ]
     paths = ["/".join(map(name_text, spec[:3])) for spec in specs]
     if not paths or len(set(paths)) != len(paths):
@@ -221,15 +222,15 @@ class _Planned:
 def _planned(
     position: Position, names: tuple[str, ...], own: tuple[str, ...], options: StreamOptions
 ) -> _Planned:
-    """Check a stream into one position; nothing is written, so an error leaves all positions unchanged."""
-    order, new = _frame_order(position, names, own, options)
-    shape, chunks = _layout(position, order, options, len(position.channel_names) + len(new))
+    """Check a stream into one position and plan it; write nothing, so that an error leaves all positions unchanged."""
+    order, new_channels = _frame_order(position, names, own, options)
+    shape, chunks = _layout(position, order, options, len(position.channel_names) + len(new_channels))
     if _is_resumed(position, options):
         _record_of(position[options.name].stored, order, shape, options)
     else:
-        view = position.document.shared_model
-        for name in new:
-            view = edits.append_channel(view, name, None)
+        model = position.document.shared_model
+        for name in new_channels:
+            model = edits.append_channel(model, name, None)
         request = request_of(
             shape,
             options.dtype,
@@ -238,17 +239,15 @@ def _planned(
             options.transform,
             compressor=options.compressor,
         )
-        position.refuse_array(options.name, request, view)
-    return _Planned(order, new, shape, chunks)
+        position.refuse_array(options.name, request, model)
+    return _Planned(order, new_channels, shape, chunks)
 
 
 def _is_resumed(position: Position, options: StreamOptions) -> bool:
-    """Return whether a stream resumes an existing array; an unlisted one of a killed call is created again."""
-    place = position.node_path.child(options.name).path
+    """Return whether a stream resumes an existing array; an unlisted array of a killed call is created again."""
+    path = position.node_path.child(options.name).path
     return (
-        options.resume
-        and position.documents.kind(place) == "array"
-        and options.name in position.dataset_paths
+        options.resume and position.documents.kind(path) == "array" and options.name in position.dataset_paths
     )
 
 
@@ -263,15 +262,15 @@ def _open(
         for position, plan in zip(positions, plans, strict=True):
             position.require_writable("stream frames")
             arrays.append(_array_frames(position, plan, options, threads))
-        of_all = _over_positions(names, plans[0].order, len(positions))
-        _line_up(arrays, of_all)
+        order_of_all = _over_positions(names, plans[0].order, len(positions))
+        _line_up(arrays, order_of_all)
         arrays[0].prepare()
     except BaseException:
         threads.close()
         raise
     behind = None if options.pyramid is None else PyramidsBehind(positions, arrays, options.pyramid)
     frame = options.frame, options.dtype
-    return FrameStream(arrays, of_all, frame, threads, flush_every=options.flush_every, behind=behind)
+    return FrameStream(arrays, order_of_all, frame, threads, flush_every=options.flush_every, behind=behind)
 
 
 def _frame_order(
@@ -280,9 +279,11 @@ def _frame_order(
     """Return the order of the frames of one position, and the names of its missing channels."""
     axes = position.axis_names
     lengths: list[int | None] = []
-    given = {name.lower(): n for name, n in (options.lengths or {}).items()}
-    strange = set(given) - set(own)
-    if strange or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in given.values()):
+    lengths_by_name = {name.lower(): n for name, n in (options.lengths or {}).items()}
+    unexpected = set(lengths_by_name) - set(own)
+    if unexpected or any(
+        isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in lengths_by_name.values()
+    ):
         raise InvalidArgumentError(
             f"lengths gives whole numbers from 1 for axes of the order {''.join(own)!r}, not {options.lengths!r}."
         )
@@ -291,14 +292,14 @@ def _frame_order(
         raise InvalidArgumentError(f"channel_names was given, but the order {''.join(own)!r} has no c.")
     for name in own:
         if name == "c":
-            length = given.get(name, len(channels or ()))
+            length = lengths_by_name.get(name, len(channels or ()))
             if length != len(channels or ()):
                 raise InvalidArgumentError(
                     f"lengths says {length} for c, but there are {len(channels or ())} channels."
                 )
             lengths.append(length)
-        elif name in given:
-            lengths.append(given[name])
+        elif name in lengths_by_name:
+            lengths.append(lengths_by_name[name])
         elif name == names[0]:
             lengths.append(None)
         else:
@@ -309,18 +310,18 @@ def _frame_order(
     return FrameOrder(own, tuple(axes.index(name) for name in own), tuple(lengths), channels), new
 
 
-def _channels(position: Position, wanted: Sequence[str] | None) -> tuple[tuple[int, ...], list[str]]:
+def _channels(position: Position, requested: Sequence[str] | None) -> tuple[tuple[int, ...], list[str]]:
     """Return the indices of the stream's channels in the array, and the new channels of a position without image."""
     names = position.channel_names
-    if wanted is None:
+    if requested is None:
         return tuple(range(len(names) or 1)), []
-    missing = [name for name in wanted if name not in names]
-    if (missing and position.dataset_paths) or not wanted or len(set(wanted)) != len(wanted):
+    missing = [name for name in requested if name not in names]
+    if (missing and position.dataset_paths) or not requested or len(set(requested)) != len(requested):
         raise InvalidArgumentError(
-            f"channel_names names channels of {position.node_path}, each once: it has {names}, not {list(wanted)}."
+            f"channel_names names channels of {position.node_path}, each once: it has {names}, not {list(requested)}."
         )
     names = [*names, *missing]
-    return tuple(names.index(name) for name in wanted), missing
+    return tuple(names.index(name) for name in requested), missing
 
 
 def _over_positions(names: tuple[str, ...], order: FrameOrder, count: int) -> FrameOrder:
@@ -383,8 +384,10 @@ def _record_of(stored: StoredArray, order: FrameOrder, shape: Shape, options: St
     """Return the record of an existing array, after a check that the new stream can resume the old one."""
     meta = stored.meta
     grows = order.axes[0] if order.grows else None
-    alike = all(a == b or axis == grows for axis, (a, b) in enumerate(zip(meta.shape, shape, strict=True)))
-    if not alike or meta.dtype != options.dtype:
+    same_shape = all(
+        a == b or axis == grows for axis, (a, b) in enumerate(zip(meta.shape, shape, strict=True))
+    )
+    if not same_shape or meta.dtype != options.dtype:
         raise InvalidArgumentError(
             f"Cannot resume the stream into {stored}: it has shape {meta.shape} and {meta.dtype}, and the new frames "
             f"make {shape} and {options.dtype}."
@@ -407,19 +410,21 @@ def _line_up(arrays: list[ArrayFrames], order: FrameOrder) -> None:
     """Make all positions continue from the first frame that any of them lacks."""
     if len(arrays) == 1:
         return
-    at = order.names.index("p")
+    position_axis = order.names.index("p")
 
     def number(array: int, frame: int) -> int:
         steps = arrays[array].order.steps(frame)
-        return order.number((*steps[:at], array, *steps[at:]))
+        return order.number((*steps[:position_axis], array, *steps[position_axis:]))
 
-    going = [i for i, one in enumerate(arrays) if one.count != one.order.total]
-    if not going:
+    incomplete = [
+        i for i, array_frames in enumerate(arrays) if array_frames.count != array_frames.order.total
+    ]
+    if not incomplete:
         return
-    first = min(number(i, arrays[i].count) for i in going)
-    for i, one in enumerate(arrays):
-        count = one.count
+    first = min(number(i, arrays[i].count) for i in incomplete)
+    for i, array_frames in enumerate(arrays):
+        count = array_frames.count
         while count and number(i, count - 1) >= first:
             count -= 1
-        if count != one.count:
-            one.restart(count)
+        if count != array_frames.count:
+            array_frames.restart(count)

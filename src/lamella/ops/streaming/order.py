@@ -1,4 +1,6 @@
-"""The order of frames, and the index of each of them in the array. Pure arithmetic.
+"""Compute the index of each frame in the array from its number. Pure arithmetic.
+
+With the order "tc" and two channels, frame 5 is at time 2 and channel 1.
 
 Layer: ops.
 """
@@ -24,19 +26,10 @@ Key: TypeAlias = tuple[int, ...]
 class FrameOrder:
     """The order of the frames of one array.
 
-    Attributes
-    ----------
-    names
-        Lower-case names of the axes over which frames arrive, the last one fastest.
-    axes
-        Their numbers in the array.
-    lengths
-        Number of frames along each. None for an unknown length, of the first axis only.
-    channels
-        Indices of the channels in the array, in the order of arrival; None without such an axis.
+    ``names`` are the lower-case axes over which frames arrive, the last one fastest, and ``axes`` their numbers in the
+    array. ``lengths`` has the number of frames along each; None for an unknown length, of the first axis only.
+    ``channels`` are indices of the channels in the array, in the order of arrival; None without such an axis.
 
-    Examples
-    --------
     >>> order = FrameOrder(("t", "c"), (0, 1), (None, 2), (1, 0))
     >>> order.where(0), order.where(5), order.number((2, 1))
     ((0, 1), (2, 0), 5)
@@ -55,25 +48,25 @@ class FrameOrder:
     @property
     def total(self) -> int | None:
         """Number of frames, None if unknown."""
-        return None if self.grows else math.prod(self._known)
+        return None if self.grows else math.prod(self._known_lengths)
 
     @property
-    def _known(self) -> tuple[int, ...]:
+    def _known_lengths(self) -> tuple[int, ...]:
         return tuple(n for n in self.lengths if n is not None)
 
     @property
     def per_step(self) -> int:
         """Number of frames for each step along the first axis."""
-        return math.prod(self._known if self.grows else self._known[1:])
+        return math.prod(self._known_lengths if self.grows else self._known_lengths[1:])
 
     def steps(self, number: int) -> tuple[int, ...]:
         """Return the steps of a frame along each axis, counted in frames."""
-        found = []
+        reversed_steps = []
         for length in reversed(self.lengths[1:]):
             assert length is not None  # only the first is unknown
             number, step = divmod(number, length)
-            found.append(step)
-        return (*([number] if self.lengths else []), *reversed(found))
+            reversed_steps.append(step)
+        return (*([number] if self.lengths else []), *reversed(reversed_steps))
 
     def where(self, number: int) -> tuple[int, ...]:
         """Return the index of a frame in the array, along `axes`."""

@@ -1,4 +1,4 @@
-"""Pyramids behind a stream: a separate thread computes the lower levels of each file of frames.
+"""Compute the lower levels behind a stream, for each file of frames, on a separate thread.
 
 Layer: ops. :mod:`lamella.ops.pyramids` computes the levels.
 """
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class PyramidsBehind:
-    """Keeps the lower levels of a stream's images up to date, at the latest when the stream ends.
+    """Keep the lower levels of a stream's images up to date, at the latest when the stream ends.
 
-    ``levels`` is the number of levels of images without any, or ``"auto"``.
+    Images without lower levels get ``levels`` of them, a number or ``"auto"``.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class PyramidsBehind:
         self._positions = [type(position)(position.node_path) for position in positions]
         self._arrays = list(arrays)
         self._levels = levels
-        self._done = [_steps(one, one.count) for one in arrays]
+        self._done = [_steps(array, array.count) for array in arrays]
         self._thread = ThreadPoolExecutor(1, "lamella-stream-pyramid")
         self._running: Future[None] | None = None
         self._warm()
@@ -48,7 +48,7 @@ class PyramidsBehind:
             downsample(np.zeros(factors, array.dtype), factors, "mean")
 
     def follow(self) -> None:
-        """Start computing the levels of new frames unless that is running; raise the error of an earlier run.
+        """Start computing the levels of new frames unless a computation is running; raise the error of an earlier one.
 
         Arrays of a known length are computed at the end.
         """
@@ -57,10 +57,12 @@ class PyramidsBehind:
                 return
             self._running.result()
         ready = [
-            _steps(one, one.stored) // (deep := one.array.meta.files[one.order.axes[0]]) * deep
-            if one.order.grows
+            _steps(array, array.stored)
+            // (per_file := array.array.meta.files[array.order.axes[0]])
+            * per_file
+            if array.order.grows
             else done
-            for one, done in zip(self._arrays, self._done, strict=True)
+            for array, done in zip(self._arrays, self._done, strict=True)
         ]
         if ready != self._done:
             self._running = self._thread.submit(self._make, ready)
@@ -74,7 +76,7 @@ class PyramidsBehind:
         """Compute the remaining levels, and end the thread."""
         try:
             self.wait()
-            self._make([-(-one.count // one.order.per_step) for one in self._arrays])
+            self._make([-(-array.count // array.order.per_step) for array in self._arrays])
         finally:
             self.close()
 
@@ -83,13 +85,13 @@ class PyramidsBehind:
         self._thread.shutdown()
 
     def _make(self, ready: list[int]) -> None:
-        for i, (position, one) in enumerate(zip(self._positions, self._arrays, strict=True)):
+        for i, (position, array) in enumerate(zip(self._positions, self._arrays, strict=True)):
             if self._done[i] < ready[i]:
-                one.hold()
+                array.hold()
                 try:
-                    self._update(position, one.order.axes[0], slice(self._done[i], ready[i]))
+                    self._update(position, array.order.axes[0], slice(self._done[i], ready[i]))
                 finally:
-                    one.release()
+                    array.release()
                 self._done[i] = ready[i]
 
     def _update(self, position: Position, axis: int, steps: slice) -> None:

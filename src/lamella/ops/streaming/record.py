@@ -1,4 +1,4 @@
-"""The record of a stream in the attributes of its array: how many frames are stored, and which were skipped.
+"""Record a stream in the attributes of its array: how many frames are stored, and which were skipped.
 
 Layer: ops.
 """
@@ -56,36 +56,36 @@ class StreamRecord:
 
     @classmethod
     def of(cls, attributes: JSONObject) -> StreamRecord | None:
-        """Read the record, None if there is none."""
+        """Read the record; None without one."""
         own = attributes.get(_OWN)
-        found = own.get(_STREAM) if isinstance(own, dict) else None
-        if found is None:
+        stored = own.get(_STREAM) if isinstance(own, dict) else None
+        if stored is None:
             return None
         try:
             return cls(
-                [str(name) for name in found["order"]],
-                [None if n is None else int(n) for n in found["lengths"]],
-                None if found.get("channels") is None else [int(n) for n in found["channels"]],
-                int(found["frames"]),
-                [[int(first), int(count)] for first, count in found.get("skipped", [])],
-                [None if time is None else float(time) for time in found.get("times", [])],
-                bool(found.get("open", False)),
+                [str(name) for name in stored["order"]],
+                [None if n is None else int(n) for n in stored["lengths"]],
+                None if stored.get("channels") is None else [int(n) for n in stored["channels"]],
+                int(stored["frames"]),
+                [[int(first), int(count)] for first, count in stored.get("skipped", [])],
+                [None if time is None else float(time) for time in stored.get("times", [])],
+                bool(stored.get("open", False)),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise MetadataError(
-                f"the record of the stream in the attributes of an array is damaged: {found!r}"
+                f"the record of the stream in the attributes of an array is damaged: {stored!r}"
             ) from error
 
     def into(self, attributes: JSONObject) -> JSONObject:
         """Return attributes with this record."""
-        found: dict[str, Any] = {"order": self.order, "lengths": self.lengths, "frames": self.frames}
+        record: dict[str, Any] = {"order": self.order, "lengths": self.lengths, "frames": self.frames}
         if self.channels is not None:
-            found["channels"] = self.channels
-        found |= {"skipped": self.skipped, "open": self.open}
+            record["channels"] = self.channels
+        record |= {"skipped": self.skipped, "open": self.open}
         if self.times:
-            found["times"] = self.times
+            record["times"] = self.times
         own = attributes.get(_OWN)
-        return {**attributes, _OWN: {**(own if isinstance(own, dict) else {}), _STREAM: found}}
+        return {**attributes, _OWN: {**(own if isinstance(own, dict) else {}), _STREAM: record}}
 
     def skip(self, first: int, count: int) -> None:
         """Add skipped frames, in rising order."""
@@ -95,7 +95,7 @@ class StreamRecord:
             self.skipped.append([first, count])
 
     def skipped_frames(self) -> Iterable[int]:
-        """Numbers of the skipped frames."""
+        """Return the numbers of the skipped frames."""
         return (n for first, count in self.skipped for n in range(first, first + count))
 
     def cut(self, frames: int) -> None:

@@ -1,6 +1,4 @@
-"""Recovery after a killed stream: frames that are stored but not in its record.
-
-The record is written when the array grows; frames that were stored after that are found by their chunks.
+"""Find frames that a killed stream stored after it wrote its last record, by their chunks.
 
 Layer: ops.
 """
@@ -22,18 +20,18 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 
-def stored_frames(array: StoredArray, order: FrameOrder, known: int) -> int:
-    """Return the number of frames that are stored without a gap, given a known minimum.
+def stored_frames(array: StoredArray, order: FrameOrder, recorded: int) -> int:
+    """Return the number of frames that are stored without a gap, given the number in the record.
 
-    A chunk with several frames does not show how many of them were written: then the known number counts.
+    A chunk with several frames does not show how many of them were written: then the record counts.
     """
     meta = array.meta
     if any(meta.chunks[axis] > 1 for axis in order.axes) or (
         meta.shards is not None and IndexForm.of(meta) is None
     ):
-        return known
+        return recorded
     indexes: dict[Shape, np.ndarray | None] = {}
-    count = known
+    count = recorded
     while order.total is None or count < order.total:
         if not all(_is_stored(array, meta, chunk, indexes) for chunk in _chunks(meta, order, count)):
             return count
@@ -43,10 +41,10 @@ def stored_frames(array: StoredArray, order: FrameOrder, known: int) -> int:
 
 def _chunks(meta: ArrayMeta, order: FrameOrder, number: int) -> product[tuple[int, ...]]:
     """Return the grid indices of the chunks of a frame."""
-    at = dict(zip(order.axes, order.where(number), strict=True))
+    index_of_axis = dict(zip(order.axes, order.where(number), strict=True))
     return product(
         *(
-            (at[axis],) if axis in at else range(-(-n // c))
+            (index_of_axis[axis],) if axis in index_of_axis else range(-(-n // c))
             for axis, (n, c) in enumerate(zip(meta.shape, meta.chunks, strict=True))
         )
     )
@@ -55,17 +53,17 @@ def _chunks(meta: ArrayMeta, order: FrameOrder, number: int) -> product[tuple[in
 def _is_stored(
     array: StoredArray, meta: ArrayMeta, chunk: Shape, indexes: dict[Shape, np.ndarray | None]
 ) -> bool:
-    place = tuple(k * c // f for k, c, f in zip(chunk, meta.chunks, meta.files, strict=True))
-    storage, key = array.documents.storage, join(array.path, meta.chunk_key(place))
+    file_index = tuple(k * c // f for k, c, f in zip(chunk, meta.chunks, meta.files, strict=True))
+    storage, key = array.documents.storage, join(array.path, meta.chunk_key(file_index))
     form = IndexForm.of(meta)
     if form is None:
         return storage.size(key) is not None
-    if place not in indexes:
+    if file_index not in indexes:
         indexes.clear()  # frames arrive in order: the shard before is finished
         data = storage.read_range(key, -form.size if form.at_end else 0, form.size)
-        indexes[place] = None if data is None else decode_index(data, form, key)
-    index = indexes[place]
+        indexes[file_index] = None if data is None else decode_index(data, form, key)
+    index = indexes[file_index]
     number = 0
-    for k, p, n in zip(chunk, place, form.chunks, strict=True):
+    for k, p, n in zip(chunk, file_index, form.chunks, strict=True):
         number = number * n + k - p * n
     return index is not None and int(index[number, 0]) != NO_CHUNK

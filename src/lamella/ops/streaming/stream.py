@@ -69,7 +69,7 @@ class FrameStream:
         self._behind = behind
         self._turn = threading.RLock()
         self._closed = False
-        self._count = sum(one.count for one in arrays)
+        self._count = sum(array.count for array in arrays)
         self._first = self._count
 
     def __repr__(self) -> str:
@@ -89,16 +89,16 @@ class FrameStream:
             return
         try:
             self.close()
-        except Exception as fault:  # the caller must see the first error
+        except Exception as late_error:  # the caller must see the first error
             assert error is not None
-            error.add_note(f"The stream could not store its last frames: {fault}")
+            error.add_note(f"The stream could not store its last frames: {late_error}")
 
     # ---- writing ------------------------------------------------------------------------------------
 
     def append(self, frame: ArrayLike, *, time: float | None = None) -> dict[str, int]:
         """Append the next frame. It is copied: its memory may be reused.
 
-        Waits while the queue is full, and from half of it on as long as the threads need for one chunk.
+        The call waits while the queue is full, and a little while it is more than half full.
 
         Parameters
         ----------
@@ -137,17 +137,12 @@ class FrameStream:
             return where
 
     def skip(self, count: int = 1) -> None:
-        """Record that the next frames are missing. Their pixels have the fill value.
-
-        Parameters
-        ----------
-        count
-            How many.
+        """Record that the next `count` frames are missing. Their pixels have the fill value.
 
         Raises
         ------
         InvalidArgumentError
-            Not a number from 0, or more than the remaining frames (a ValueError).
+            `count` is not a number from 0, or larger than that of the remaining frames (a ValueError).
 
         Examples
         --------
@@ -167,14 +162,14 @@ class FrameStream:
                 self._after()
 
     def flush(self) -> None:
-        """Store all appended frames; returns when they are in place and readable.
+        """Store all appended frames; return when they are in place and readable.
 
         An incomplete shard is written, and is read and written again when it gets more frames: do not flush often.
 
         Raises
         ------
         StorageError
-            Some could not be written (an OSError).
+            Some frames could not be written (an OSError).
 
         Examples
         --------
@@ -189,12 +184,12 @@ class FrameStream:
             self._flush()
 
     def close(self) -> None:
-        """Store all frames, and end the stream. Does nothing the second time.
+        """Store all frames, and end the stream; do nothing the second time.
 
         Raises
         ------
         StorageError
-            Some could not be written (an OSError).
+            Some frames could not be written (an OSError).
 
         Examples
         --------
@@ -206,8 +201,8 @@ class FrameStream:
             if self._closed:
                 return
             self._closed = True
-            for one in self._arrays:
-                one.record.open = False
+            for array in self._arrays:
+                array.record.open = False
             try:
                 self._flush()
             except BaseException:
@@ -216,8 +211,8 @@ class FrameStream:
                 raise
             finally:
                 self._threads.close()
-                for one in self._arrays:
-                    one.abort()
+                for array in self._arrays:
+                    array.abort()
             if self._behind is not None:
                 self._behind.finish()
 
@@ -225,8 +220,8 @@ class FrameStream:
         self._threads.check()
         if self._behind is not None:
             self._behind.wait()
-        for one in self._arrays:
-            one.flush()
+        for array in self._arrays:
+            array.flush()
 
     def _next(self) -> tuple[ArrayFrames, dict[str, int]]:
         total = self._order.total
@@ -255,15 +250,17 @@ class FrameStream:
             self._behind.follow()
 
     def _fitted(self, frame: ArrayLike) -> Array:
-        found = np.asarray(frame)
-        if found.shape != self._shape:
-            raise InvalidArgumentError(f"This stream takes frames of shape {self._shape}, not {found.shape}.")
-        if not np.can_cast(found.dtype, self._dtype, "safe"):
+        pixels = np.asarray(frame)
+        if pixels.shape != self._shape:
             raise InvalidArgumentError(
-                f"This stream takes frames of {self._dtype}, and {found.dtype} does not fit into it without loss. "
-                f"Convert the frame, or stream as {found.dtype}."
+                f"This stream takes frames of shape {self._shape}, not {pixels.shape}."
             )
-        return found
+        if not np.can_cast(pixels.dtype, self._dtype, "safe"):
+            raise InvalidArgumentError(
+                f"This stream takes frames of {self._dtype}, and {pixels.dtype} does not fit into it without loss. "
+                f"Convert the frame, or stream as {pixels.dtype}."
+            )
+        return pixels
 
     def _check_open(self) -> None:
         if self._closed:
@@ -279,7 +276,7 @@ class FrameStream:
     @property
     def stored(self) -> int:
         """Number of stored frames over all positions, including skipped ones."""
-        return sum(one.stored for one in self._arrays)
+        return sum(array.stored for array in self._arrays)
 
     @property
     def next_index(self) -> dict[str, int]:
@@ -309,7 +306,7 @@ class FrameStream:
 
     @property
     def waits(self) -> int:
-        """How often `append` waited, because the queue was full or more than half full."""
+        """Number of calls of `append` that waited, because the queue was full or more than half full."""
         return self._threads.waits
 
     @property

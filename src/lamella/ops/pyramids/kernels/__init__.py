@@ -1,4 +1,4 @@
-"""The loops over voxels, compiled: what they are and how they are compiled, kept and called is in README.md here.
+"""Compiled loops over voxels; README.md in this folder says how they are compiled, stored and called.
 
 Layer: ops.
 """

@@ -27,7 +27,7 @@ def _pick(kept: Any, value: Any, largest: int) -> Any:
 
 @kernel
 def extremum(source: Pixels, starts: Rows, rows: Rows, factor: int, out: Pixels, largest: int) -> None:
-    """Smallest or `largest` voxel of each block; NaN where the block has one."""
+    """Write the smallest or `largest` voxel of each block; NaN where the block has one."""
     length = source.shape[1]
     full = length // factor
     for o in range(out.shape[0]):

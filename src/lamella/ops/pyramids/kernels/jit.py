@@ -1,12 +1,10 @@
-"""How the pixel kernels are compiled: numba's options, kept in one place.
+"""Compile the pixel kernels: numba's options, and machine code without numba's wrappers.
 
-The kernels live in the other modules here. A kernel sees a C-contiguous array as rows of voxels,
-and for each row of the output the list of input rows that it bins (see ``rows``): whatever the
-number of axes and the factors, one compiled function per dtype serves.
+A kernel sees a C-contiguous array as rows of voxels, and for each row of the output the list of input rows that it bins
+(see ``rows``): one compiled function per dtype serves any number of axes and any factors.
 
-What is compiled is kept as machine code by :mod:`.machine_code`, under a name that holds the source of the kernel's
-module and of this one: functions called inside a kernel stand in the kernel's own module, or an update could leave
-stale code.
+:mod:`.machine_code` stores the result under a digest of the source of the kernel's module and of this one. So a kernel
+must only call functions of its own module: a change elsewhere would leave stale code on disk.
 
 Layer: ops. Imported only to compile, because it imports numba.
 """
@@ -33,26 +31,16 @@ R = TypeVar("R")
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` on its first call, to run without the GIL; or to be called by a kernel of its module."""
+    """Compile `function` on its first call, to run without the GIL, or to be called by a kernel of its module."""
     decorated: Callable[P, R] = numba.njit(nogil=True, error_model="numpy")(function)
     return decorated
 
 
 def compiled(module: str, name: str, args: Sequence[Plain]) -> tuple[Callable[..., None], bytes | None]:
-    """Compile a kernel for the types of some arguments.
+    """Compile a kernel of a module of this package for the types of some arguments.
 
-    Parameters
-    ----------
-    module, name
-        Module of this package, and its kernel.
-    args
-        Arguments of a call.
-
-    Returns
-    -------
-    tuple
-        The kernel as numba calls it; and machine code with a function `ENTRY`, which needs nothing but the C library,
-        or None where numba gives no such thing.
+    Return the kernel as numba calls it, and machine code with a function `ENTRY` that needs only the C library; None if
+    numba does not produce such code.
     """
     plain: Any = getattr(import_module(f"lamella.ops.pyramids.kernels.{module}"), name)
     try:
@@ -61,37 +49,37 @@ def compiled(module: str, name: str, args: Sequence[Plain]) -> tuple[Callable[..
         result = plain.overloads[types]
         return plain, _alone(result.library.get_llvm_str(), result.fndesc.llvm_func_name, _convention(args))
     except (AttributeError, KeyError, RuntimeError):
-        # Not numba's public face: another release may have other names, and NUMBA_DISABLE_JIT leaves no compiler.
+        # Private API of numba: another release may have other names, and NUMBA_DISABLE_JIT leaves no compiler.
         return plain, None
 
 
 def _convention(args: Sequence[Plain]) -> list[str]:
-    """How numba passes arguments, as types of LLVM; the order of `machine_code`'s numbers."""
-    found = []
+    """Return the LLVM types of arguments as numba passes them, in the order of `machine_code`'s numbers."""
+    types = []
     for arg in args:
         if isinstance(arg, np.ndarray):
-            found += ["ptr", "ptr", "i64", "i64", "ptr", *["i64"] * (2 * arg.ndim)]
+            types += ["ptr", "ptr", "i64", "i64", "ptr", *["i64"] * (2 * arg.ndim)]
         else:
-            found.append("i64")
-    return found
+            types.append("i64")
+    return types
 
 
 def _entry(symbol: str, kinds: Sequence[str]) -> str:
-    """Write a function of one address, where the arguments are: forty from Python take longer than some work."""
-    taken = "".join(
+    """Return LLVM code of a function with one argument, the address of all others: Python passes forty slowly."""
+    loads = "".join(
         f"%p{i} = getelementptr i64, ptr %values, i64 {i}\n%v{i} = load {kind}, ptr %p{i}\n"
         for i, kind in enumerate(kinds)
     )
     passed = ", ".join(f"{kind} %v{i}" for i, kind in enumerate(kinds))
     return (
-        f"define i32 @{ENTRY}(ptr %values) {{\n%result = alloca ptr\n%exception = alloca ptr\n{taken}"
+        f"define i32 @{ENTRY}(ptr %values) {{\n%result = alloca ptr\n%exception = alloca ptr\n{loads}"
         f'%status = call i32 @"{symbol}"(ptr %result, ptr %exception, {passed})\nret i32 %status\n}}\n'
     )
 
 
 def _alone(code: str, symbol: str, kinds: Sequence[str]) -> bytes | None:
-    """Machine code of one function, without what numba puts around it for Python."""
-    # Arrays are passed as memory of nobody, so nothing is ever freed.
+    """Return machine code of one function, without numba's wrappers; None if it needs more than the C library."""
+    # Arrays are passed without an owner, so nothing is ever freed.
     code = re.sub(
         r"^declare void @NRT_MemInfo_call_dtor\(ptr.*$",
         "define internal void @NRT_MemInfo_call_dtor(ptr %0) { ret void }",
@@ -99,7 +87,7 @@ def _alone(code: str, symbol: str, kinds: Sequence[str]) -> bytes | None:
         flags=re.MULTILINE,
     )
     module = binding.parse_assembly(code + _entry(symbol, kinds))
-    if [str(one.type) for one in module.get_function(symbol).arguments] != ["ptr", "ptr", *kinds]:
+    if [str(argument.type) for argument in module.get_function(symbol).arguments] != ["ptr", "ptr", *kinds]:
         return None
     for value in (*module.functions, *module.global_variables):
         if not value.is_declaration and value.name != ENTRY:

@@ -1,10 +1,9 @@
-"""Kernels as machine code: compiled once, kept on disk, and called without numba.
+"""Store kernels as machine code on disk, and call them without numba.
 
-Importing numba and unpacking a kernel from its own cache takes 0.35 s of processor time in each new process on
-Python 3.11 and 0.6 s on 3.13, as long as decoding half a gigabyte. What LLVM made of a kernel needs neither: llvmlite
-alone puts it into memory in 0.05 s. So numba is imported by the first process that needs a kernel for a dtype, and its
-work is kept as a file that says by its name for what it holds (source, versions, processor). Where that cannot be had,
-numba calls the kernel itself.
+Importing numba and unpacking a kernel from its own cache takes 0.35 s of processor time in each new process on Python
+3.11 and 0.6 s on 3.13, as long as decoding half a gigabyte; llvmlite loads machine code in 0.05 s. So only the first
+process that needs a kernel for a dtype imports numba, and stores the machine code in a file whose name is a digest of
+source, versions and processor. Where that fails, numba calls the kernel itself.
 
 Layer: ops. llvmlite is imported by the first call. How kernels are compiled is in :mod:`.jit`.
 """
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Plain: TypeAlias = "NDArray[Any] | int"
-"""What numba takes."""
+"""An argument as numba accepts it."""
 Argument: TypeAlias = "Plain | Constant"
 Signature: TypeAlias = tuple[tuple[str, int, bool] | None, ...]
 """Dtype, axes and writeability of each array; None for a whole number."""
@@ -40,17 +39,7 @@ ENTRY = "lamella_kernel"
 
 
 class Constant:
-    """An array that is passed to many calls: what is passed of it is found once.
-
-    Attributes
-    ----------
-    array
-        Of one shape and one place in memory.
-    kind
-        What a signature says of it.
-    numbers
-        As the calling convention has it.
-    """
+    """An array at a fixed address that is passed to many calls, with its numbers (see `_numbers`)."""
 
     __slots__ = ("array", "kind", "numbers")
 
@@ -61,15 +50,7 @@ class Constant:
 
 
 class Kernel:
-    """A compiled function of C-contiguous arrays and whole numbers that returns nothing.
-
-    Parameters
-    ----------
-    module
-        Module of this package that defines it.
-    name
-        The function.
-    """
+    """A compiled function of this package with C-contiguous arrays and whole numbers as arguments, and no result."""
 
     def __init__(self, module: str, name: str) -> None:
         self.module = module
@@ -77,7 +58,7 @@ class Kernel:
         self._codes: dict[Signature, Callable[[Sequence[Argument]], object]] = {}
 
     def __call__(self, *args: Argument) -> None:
-        """Run it, without the GIL."""
+        """Run the kernel, without the GIL."""
         signature = _signature(args)
         code = self._codes.get(signature)
         if code is None:  # two threads may both load it: a lock of ours would not survive a fork
@@ -86,26 +67,26 @@ class Kernel:
 
     def _load(self, signature: Signature, args: Sequence[Argument]) -> Callable[[Sequence[Argument]], object]:
         """Read the machine code from disk, or compile and store it."""
-        places = self._places(signature)
-        for place in places:
+        paths = self._paths(signature)
+        for path in paths:
             with contextlib.suppress(OSError):
-                if kept := _unpacked(place.read_bytes()):
-                    return _linked(kept)
+                if stored := _unpacked(path.read_bytes()):
+                    return _linked(stored)
         from lamella.ops.pyramids.kernels.jit import compiled
 
-        plain, made = compiled(self.module, self.name, _arrays(args))
-        if made is None:
+        plain, code = compiled(self.module, self.name, _arrays(args))
+        if code is None:
             return lambda values: plain(*_arrays(values))
-        _keep(places, _packed(made))
-        return _linked(made)
+        _store(paths, _packed(code))
+        return _linked(code)
 
-    def _places(self, signature: Signature) -> list[Path]:
-        """Where the machine code may be: beside the bytecode of this package, or in the user's cache folder."""
+    def _paths(self, signature: Signature) -> list[Path]:
+        """Return where the machine code may be: beside the bytecode of this package, or in the user's cache folder."""
         try:
             title = f"{self.module}.{self.name}-{_fingerprint(self.module, signature)}.machine-code"
         except (
             OSError
-        ):  # a package without source, as in a frozen program: nothing says whether a file is current
+        ):  # a package without source, as in a frozen program: a stored file might be out of date
             return []
         return [folder / title for folder in _folders()]
 
@@ -124,12 +105,12 @@ def _kind(array: NDArray[Any]) -> tuple[str, int, bool]:
 
 
 def _arrays(args: Sequence[Argument]) -> list[Plain]:
-    """Arguments as numba takes them."""
+    """Return arguments as numba accepts them."""
     return [arg.array if isinstance(arg, Constant) else arg for arg in args]
 
 
 def _fingerprint(module: str, signature: Signature) -> str:
-    """Name all that the machine code depends on."""
+    """Return a digest of everything that the machine code depends on."""
     digest = hashlib.sha256(repr((_machine(), signature)).encode())
     for source in (module, "jit", "machine_code"):
         digest.update((_HERE / f"{source}.py").read_bytes())
@@ -138,7 +119,7 @@ def _fingerprint(module: str, signature: Signature) -> str:
 
 @cache
 def _machine() -> tuple[str, ...]:
-    """Versions of the compilers, and the processor: folders are shared by machines that differ."""
+    """Return versions of the compilers, and the processor: machines that share folders may differ."""
     _load_library()
     from llvmlite import binding
 
@@ -150,12 +131,12 @@ def _machine() -> tuple[str, ...]:
 
 
 def _load_library() -> None:
-    """Load LLVM without the GIL, which the import of llvmlite holds: all threads stood still while a disk was read.
+    """Load LLVM without the GIL: the import of llvmlite would stop all threads while it reads 180 MB from disk.
 
-    That is 0.1 s for the 180 MB of the library. What fails here is told by the import.
+    A failure is left to the import, which reports it.
     """
-    found = importlib.util.find_spec("llvmlite")
-    folders = found.submodule_search_locations if found is not None and os.name == "posix" else None
+    spec = importlib.util.find_spec("llvmlite")
+    folders = spec.submodule_search_locations if spec is not None and os.name == "posix" else None
     for library in (path for folder in folders or () for path in Path(folder).glob("binding/libllvmlite.*")):
         load = ctypes.CDLL(None).dlopen  # a function called by ctypes has no GIL
         load.argtypes, load.restype = [ctypes.c_char_p, ctypes.c_int], ctypes.c_void_p
@@ -163,14 +144,14 @@ def _load_library() -> None:
 
 
 def _folders() -> list[Path]:
-    found = [_HERE / "__pycache__"]
+    folders = [_HERE / "__pycache__"]
     with contextlib.suppress(RuntimeError):  # no home
-        found.append(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lamella")
-    return found
+        folders.append(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lamella")
+    return folders
 
 
 def _packed(code: bytes) -> bytes:
-    """Content of a file: a checksum and the machine code.
+    """Return the content of a file: a checksum and the machine code.
 
     >>> _unpacked(_packed(b"code")), _unpacked(_packed(b"code")[:-1])
     (b'code', None)
@@ -179,23 +160,23 @@ def _packed(code: bytes) -> bytes:
 
 
 def _unpacked(stored: bytes) -> bytes | None:
-    """Read what `_packed` made; None when it is damaged: the linker would end the process."""
+    """Return the machine code in a file; None if it is damaged: the linker would end the process."""
     checksum, code = stored[:32], stored[32:]
     return code if hashlib.sha256(code).digest() == checksum else None
 
 
-def _keep(places: Sequence[Path], content: bytes) -> None:
-    """Write a file for later processes, to the first place that takes it; none has to."""
-    for place in places:
+def _store(paths: Sequence[Path], content: bytes) -> None:
+    """Write a file for later processes, to the first path that is writable, if there is one."""
+    for path in paths:
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            number, temporary = tempfile.mkstemp(dir=place.parent, prefix=place.stem, suffix=".tmp")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
         except OSError:
             continue
         try:
-            with os.fdopen(number, "wb") as file:
+            with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
-            Path(temporary).replace(place)
+            Path(temporary).replace(path)
         except OSError:  # full, or over quota
             Path(temporary).unlink(missing_ok=True)
         else:
@@ -203,11 +184,11 @@ def _keep(places: Sequence[Path], content: bytes) -> None:
 
 
 _engines: list[Any] = []
-"""What holds the machine code, for as long as the process lives."""
+"""Own the machine code until the process ends."""
 
 
 def _linked(code: bytes) -> Callable[[Sequence[Argument]], object]:
-    """Load machine code into memory; return a Python function with its arguments."""
+    """Load machine code into memory; return a Python function that calls it."""
     from llvmlite import binding
 
     binding.initialize_native_target()
@@ -228,16 +209,16 @@ def _linked(code: bytes) -> Callable[[Sequence[Argument]], object]:
 
 
 def _numbers(args: Sequence[Argument]) -> list[int]:
-    """Arguments by the calling convention of numba: each array as seven numbers or more."""
-    found: list[int] = []
+    """Return arguments in the calling convention of numba: each array as seven numbers or more."""
+    numbers: list[int] = []
     for arg in args:
         if isinstance(arg, int):
-            found.append(arg)
+            numbers.append(arg)
         else:
-            found += arg.numbers if isinstance(arg, Constant) else _numbers_of(arg)
-    return found
+            numbers += arg.numbers if isinstance(arg, Constant) else _numbers_of(arg)
+    return numbers
 
 
 def _numbers_of(array: NDArray[Any]) -> tuple[int, ...]:
-    """Nobody's memory to count references of (two zeros), voxels, bytes of one, address, shape, strides."""
+    """Return owner and parent (zeros), number of voxels, bytes of one, address, shape and strides of an array."""
     return 0, 0, array.size, array.itemsize, array.ctypes.data, *array.shape, *array.strides

@@ -1,8 +1,8 @@
 """Kernels of the mean: exact sums of integers, float64 sums of floats in C order.
 
-Each kernel bins the rows of `source` listed for an output row (see ``rows``), and `factor`
-neighbours along a row. Two and four full rows binned by two (2x2 and 2x2x2) have loops of their own, which
-LLVM turns into vector instructions; every path gives the same bits.
+Each kernel bins the rows of `source` that are listed for an output row (see ``rows``), and `factor` neighbours along a
+row. Two and four full rows binned by two (2x2 and 2x2x2) have loops of their own, which LLVM turns into vector
+instructions; every path computes the same bits.
 
 Layer: ops. Imported only to compile, because it imports numba.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @kernel
 def _half_to_even(total: int, count: int) -> int:
-    """``total / count`` rounded half to even. The floor division leaves a remainder in [0, count)."""
+    """Return ``total / count`` rounded half to even. The floor division leaves a remainder in [0, count)."""
     quotient = total // count
     twice = 2 * (total - quotient * count)
     if twice > count or (twice == count and quotient & 1):
@@ -36,7 +36,7 @@ def _half_to_even(total: int, count: int) -> int:
 def mean_integers(
     source: Pixels, starts: Rows, rows: Rows, factor: int, out: Pixels, sums: NDArray[np.int64], wide: Pixels
 ) -> None:
-    """Mean of integers of up to 32 bits.
+    """Write the mean of integers of up to 32 bits.
 
     `sums` has one 64-bit sum per voxel of an output row; `wide` is an empty array whose dtype holds the sum
     of eight voxels (32 bits for 8- and 16-bit voxels: twice the vector width of 64).
@@ -125,7 +125,7 @@ def mean_int64(
     low: Rows,
     flip: int,
 ) -> None:
-    """Mean of 64-bit integers, whose sum does not fit 64 bits: upper and lower halves are summed apart.
+    """Write the mean of 64-bit integers, whose sum does not fit 64 bits: upper and lower halves have separate sums.
 
     `flip` is the sign bit for unsigned voxels seen as signed: exclusive or with it subtracts 2**63, an even
     number, so that halves still round to even. Exact for blocks below 2**30 voxels.
@@ -156,7 +156,7 @@ def mean_int64(
 def mean_float32(
     source: Pixels, starts: Rows, rows: Rows, factor: int, out: Pixels, sums: NDArray[np.float64]
 ) -> None:
-    """Mean of float32: summed in float64 in C order of the block, rounded to float32 once."""
+    """Write the mean of float32: summed in float64 in C order of the block, rounded to float32 once."""
     length = source.shape[1]
     full = length // factor
     for o in range(out.shape[0]):
@@ -203,10 +203,9 @@ def mean_float64(
     lowest: NDArray[np.float64],
     highest: NDArray[np.float64],
 ) -> None:
-    """Mean of float64: summed in C order of the block, and held between its lowest and its highest voxel.
+    """Write the mean of float64: summed in C order of the block, limited to its lowest and its highest voxel.
 
-    Without the latter the mean of eight times 0.1 is 0.09999999999999999, and that of large voxels is
-    infinite.
+    Without limits the mean of eight times 0.1 is 0.09999999999999999, and the mean of large voxels is infinite.
     """
     length = source.shape[1]
     for o in range(out.shape[0]):

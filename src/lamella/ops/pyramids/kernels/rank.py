@@ -1,8 +1,7 @@
 """Kernels that sort each block: the median and the mode.
 
-Blocks of 2x2 and 2x2x2 go through a sorting network without branches, which LLVM turns into vector
-instructions over neighbouring blocks; blocks of another size are gathered and sorted one by one. Both give
-the same bits.
+Blocks of 2x2 and 2x2x2 go through a sorting network without branches, which LLVM turns into vector instructions over
+neighbouring blocks; blocks of another size are gathered and sorted one by one. Both compute the same bits.
 
 Layer: ops. Imported only to compile, because it imports numba.
 """
@@ -40,7 +39,7 @@ def _high(a: Any, b: Any) -> Any:
 
 @kernel
 def _sort4(a: Any, b: Any, c: Any, d: Any) -> Four:
-    """Five comparisons: the network of Knuth, The Art of Computer Programming 3, 5.3.4."""
+    """Sort by five comparisons: the network of Knuth, The Art of Computer Programming 3, 5.3.4."""
     a, b, c, d = _low(a, b), _high(a, b), _low(c, d), _high(c, d)
     a, c, b, d = _low(a, c), _high(a, c), _low(b, d), _high(b, d)
     b, c = _low(b, c), _high(b, c)
@@ -49,7 +48,7 @@ def _sort4(a: Any, b: Any, c: Any, d: Any) -> Four:
 
 @kernel
 def _sort8(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Eight:
-    """Nineteen comparisons, the fewest there are: both halves sorted, then merged (Batcher)."""
+    """Sort by nineteen comparisons, the fewest possible: sort both halves, then merge them (Batcher)."""
     a, b, c, d = _sort4(a, b, c, d)
     e, f, g, h = _sort4(e, f, g, h)
     a, e, b, f = _low(a, e), _high(a, e), _low(b, f), _high(b, f)
@@ -60,18 +59,18 @@ def _sort8(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Ei
 
 
 def _middle(a: Any, b: Any, nan: bool) -> Any:
-    """Mean of two voxels in their own dtype, half to even for integers; NaN where `nan` (floats only)."""
-    raise TypeError(f"only kernels take the middle of {a} and {b}, {nan}")
+    """Return the mean of two voxels in their own dtype, half to even for integers; NaN where `nan` (floats only)."""
+    raise TypeError(f"Only kernels compute the middle of {a} and {b}, {nan}.")
 
 
 def _choose_middle(a: Any, b: Any, nan: Any) -> Callable[..., Any]:
-    """Find the code that numba puts in the place of `_middle`: no sum in it may overflow."""
+    """Return the code that numba calls in place of `_middle`: no sum may overflow."""
     del b, nan
 
     def of_floats(a: Any, b: Any, nan: Any) -> Any:  # annotated as above: numba compares them
         total = a + b
         half = total * 0.5 if abs(total) != np.inf else a * 0.5 + b * 0.5
-        return np.nan if nan else half + 0.0  # never -0.0: sorting does not tell it from 0.0
+        return np.nan if nan else half + 0.0  # never -0.0: sorting does not distinguish the two
 
     def of_integers(a: Any, b: Any, nan: Any) -> Any:
         floor = (a & b) + ((a ^ b) >> 1)
@@ -90,16 +89,16 @@ def _prefer(best: Any, a: Any, b: Any) -> Any:
 
 @kernel
 def _mode4(a: Any, b: Any, c: Any, d: Any) -> Any:
-    """Mode of four sorted voxels: the last assignment wins, so the longest run first met from the left."""
+    """Return the mode of four sorted voxels: the last assignment wins, so the first of the longest runs."""
     best = _prefer(_prefer(_prefer(a, c, d), b, c), a, b)
     return _prefer(_prefer(best, b, d), a, c)
 
 
 @kernel
 def _mode8(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
-    """Mode of eight sorted voxels: runs of two, then of three, then of four or more.
+    """Return the mode of eight sorted voxels: runs of two, then of three, then of four or more.
 
-    Of five or more there is at most one run, and none of four beside it: no further rounds.
+    A run of five or more is the only one of its length, and no other run has four: no further rounds.
     """
     best = _prefer(_prefer(_prefer(_prefer(a, g, h), f, g), e, f), d, e)
     best = _prefer(_prefer(_prefer(best, c, d), b, c), a, b)
@@ -111,7 +110,7 @@ def _mode8(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> An
 
 @kernel
 def _gather(source: Pixels, rows: Rows, begin: int, end: int, block: Pixels) -> int:
-    """Sort the voxels of one block into `block` (NaN last), and give their number."""
+    """Sort the voxels of one block into `block` (NaN last), and return their number."""
     count = 0
     same = True
     for r in rows:
@@ -138,7 +137,7 @@ def _gather(source: Pixels, rows: Rows, begin: int, end: int, block: Pixels) -> 
 
 @kernel
 def median(source: Pixels, starts: Rows, rows: Rows, factor: int, out: Pixels, block: Pixels) -> None:
-    """Median, NaN where the block has one; `block` has room for the voxels of one block."""
+    """Write the median, NaN where the block has one; `block` has room for the voxels of one block."""
     length = source.shape[1]
     for o in range(out.shape[0]):
         target = out[o]
@@ -170,7 +169,7 @@ def median(source: Pixels, starts: Rows, rows: Rows, factor: int, out: Pixels, b
 
 @kernel
 def mode(source: Pixels, starts: Rows, rows: Rows, factor: int, out: Pixels, block: Pixels) -> None:
-    """Most frequent voxel of integers, the smallest of several; `block` has room for one block."""
+    """Write the most frequent voxel of integers, the smallest of several; `block` has room for one block."""
     length = source.shape[1]
     for o in range(out.shape[0]):
         target = out[o]
@@ -198,7 +197,7 @@ def mode(source: Pixels, starts: Rows, rows: Rows, factor: int, out: Pixels, blo
 
 @kernel
 def _longest_run(block: Pixels, count: int) -> Any:
-    """Find the first of the longest runs in sorted voxels."""
+    """Return the first of the longest runs in sorted voxels."""
     best = block[0]
     longest = 0
     begin = 0

@@ -1,4 +1,4 @@
-"""Which rows of a block each row of the downsampled block bins.
+"""List which rows of a block each row of the downsampled block bins.
 
 Layer: ops. Imported only to compile, because it imports numba.
 """
@@ -20,7 +20,7 @@ def bin_rows(
 ) -> None:
     """Fill `starts` and `rows`: output row ``o`` bins ``rows[starts[o]:starts[o + 1]]``, in C order.
 
-    `shape` and `factors` are those of all axes but the last; the rows past the edge are not there.
+    `shape` and `factors` are those of all axes but the last; rows past the edge are left out.
     """
     filled = 0
     starts[0] = 0
