@@ -203,7 +203,7 @@ def test_records_of_an_earlier_release_and_damaged_ones_are_made_again(plate):
 def test_what_map_did_not_make_is_not_replaced(plate, tmp_path):
     plate["B/2/0"].labels["bright"] = np.full((1, 3, 20, 24), 7, "uint8")
     with pytest.raises(
-        InvalidArgumentError, match=r"labels/bright is there already, and was not made by map"
+        InvalidArgumentError, match=r"labels/bright exists already, and was not computed by map"
     ):
         plate.map(threshold, name="labels/bright")
     assert list(plate["A/1/0"].labels) == []
