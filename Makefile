@@ -10,6 +10,7 @@ PYTHON ?= python3
 VENV ?= .venv
 INTEROP_VENV ?= .venv-interop
 TORCH_VENV ?= .venv-torch
+DOCS_VENV ?= .venv-docs
 TORCH ?= torch>=2.4
 JOBS ?= auto
 EVERY ?= 1
@@ -19,11 +20,12 @@ READY = $(VENV)/.ready
 LINT_READY = $(VENV)/.ready-lint
 INTEROP_READY = $(INTEROP_VENV)/.ready
 TORCH_READY = $(TORCH_VENV)/.ready
+DOCS_READY = $(DOCS_VENV)/.ready
 # The other libraries need 3.12 or newer. Empty when there is none; looked up only by the targets that use it.
 INTEROP_PYTHON = $(shell scripts/newest_python 3.12)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-interop test-torch interop-docs lint format bench torture clean
+.PHONY: help demo test test-interop test-torch interop-docs docs lint format bench torture clean
 
 help: ## say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -47,6 +49,9 @@ test-torch: $(TORCH_READY) ## train on crops with PyTorch, in workers of every k
 interop-docs: ## run test-interop and write its table into docs/interoperability.md
 	INTEROP_PAGE=docs/interoperability.md $(MAKE) --no-print-directory test-interop
 
+docs: $(DOCS_READY) ## build the documentation site into docs-site
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build
+
 lint: $(LINT_READY) ## check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -68,7 +73,7 @@ torture: $(READY) ## try to lose data for TORTURE=60 seconds per scenario, and w
 	$(VENV)/bin/python -m torture --seconds $(TORTURE) --page docs/torture.md $(SCENARIOS)
 
 clean: ## remove environments, caches and everything that was made
-	rm -rf .venv .venv-* build dist demo/out benchmarks/out
+	rm -rf .venv .venv-* build dist docs-site demo/out benchmarks/out
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -88,4 +93,8 @@ $(INTEROP_READY): pyproject.toml scripts/make_venv
 $(TORCH_READY): pyproject.toml scripts/make_venv
 	scripts/make_venv "$(PYTHON)" "$(TORCH_VENV)" test
 	$(TORCH_VENV)/bin/python -m pip --disable-pip-version-check -qq install "$(TORCH)"
+	@touch $@
+
+$(DOCS_READY): pyproject.toml scripts/make_venv
+	scripts/make_venv "$(PYTHON)" "$(DOCS_VENV)" docs
 	@touch $@

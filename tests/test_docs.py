@@ -12,7 +12,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def name_of(page):
+    """The path of a page from the root of the repository."""
+    return page.relative_to(ROOT).as_posix()
 
 
 def python_of(page):
@@ -20,7 +25,7 @@ def python_of(page):
     return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if python_of(page)], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if python_of(page)], ids=name_of)
 def test_the_python_of_a_page_runs_in_an_empty_folder(tmp_path, page):
     env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     for number, code in enumerate(python_of(page)):
@@ -41,7 +46,7 @@ def test_the_readme_shows_how_to_use_it_from_python():
     assert "from lamella import open_ome_zarr" in python_of(README)[0]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_files_that_a_page_points_to_are_in_the_repository(page):
     targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
