@@ -51,6 +51,7 @@ PUBLIC = {
     "ValidationReport",
     "VerifyReport",
     "WindowDict",
+    "open",
     "open_ome_zarr",
     "ImageArray",
     "LabelImage",
@@ -76,6 +77,7 @@ PUBLIC = {
     "upgrade",
     "validate",
     "verify",
+    "write_image",
 }
 
 

@@ -1,6 +1,7 @@
 """lamella: OME-Zarr (OME-NGFF) microscopy data, from one image to plates of thousands of fields.
 
-The front door is `open_ome_zarr`, which returns the node at a path:
+`write_image` writes an array as an image. The front door is `open`, short for `open_ome_zarr`, which returns
+the node at a path:
 
 - `Plate` with its `Row`, `Well` and `Position` nodes for high-content screens,
 - `Position` for one image: levels, labels, channels, scales,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.labels import LabelImage, Labels
     from lamella.nodes.node import NGFFNode
-    from lamella.nodes.open import open_ome_zarr
+    from lamella.nodes.open import open, open_ome_zarr
     from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
     from lamella.nodes.scene import Scene
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from lamella.ops.copying.copy_store import copy_store, unpack
     from lamella.ops.copying.pack import pack
     from lamella.ops.copying.report import CopyReport
+    from lamella.ops.images.write import write_image
     from lamella.ops.integrity.array_status import ArrayStatus
     from lamella.ops.integrity.checksum import checksum
     from lamella.ops.integrity.status import ImageStatus, StoreStatus, status
@@ -111,6 +113,7 @@ __all__ = [
     "copy_store",
     "errors",
     "models",
+    "open",
     "open_ome_zarr",
     "pack",
     "rechunk",
@@ -120,6 +123,7 @@ __all__ = [
     "upgrade",
     "validate",
     "verify",
+    "write_image",
 ]
 
 _MODULES = {
@@ -158,6 +162,7 @@ _MODULES = {
     "checksum": "lamella.ops.integrity.checksum",
     "convert": "lamella.ops.conversion.convert",
     "copy_store": "lamella.ops.copying.copy_store",
+    "open": "lamella.nodes.open",
     "open_ome_zarr": "lamella.nodes.open",
     "pack": "lamella.ops.copying.pack",
     "rechunk": "lamella.ops.rewriting.rechunk",
@@ -167,6 +172,7 @@ _MODULES = {
     "upgrade": "lamella.ops.rewriting.upgrade",
     "validate": "lamella.ops.validation.validate",
     "verify": "lamella.ops.integrity.verify",
+    "write_image": "lamella.ops.images.write",
 }
 
 

@@ -75,6 +75,31 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the name that is meant, most likely: of numbers the nearest, of others one of nearly the same letters.
+
+    >>> nearest("7", ["0", "1"]), nearest("nucleus", ["cells", "nuclei"]), nearest("dapi", ["x"])
+    ('1', 'nuclei', None)
+    """
+    names = list(names)
+    if name.isdecimal():
+        numbers = [one for one in names if one.isdecimal()]
+        return min(numbers, key=lambda one: abs(int(one) - int(name)), default=None)
+    folded = {one.casefold(): one for one in reversed(names)}
+    found = get_close_matches(name.casefold(), folded, 1)
+    return folded[found[0]] if found else None
+
+
+def did_you_mean(name: object, names: Iterable[str]) -> str:
+    """Return the question that ends a message about an unknown name, with a space before it; empty without a guess.
+
+    >>> did_you_mean("Gfp", ["DAPI", "GFP"]), did_you_mean("x", ["DAPI", "GFP"])
+    (" Did you mean 'GFP'?", '')
+    """
+    close = nearest(name, names) if isinstance(name, str) else None
+    return "" if close is None else f" Did you mean {close!r}?"
+
+
 def check_options(call: str, options: Iterable[str], known: Iterable[str]) -> None:
     """Raise for the first option that a call does not know.
 
@@ -86,8 +111,7 @@ def check_options(call: str, options: Iterable[str], known: Iterable[str]) -> No
     names = sorted(known)
     for option in options:
         if option not in names:
-            near = get_close_matches(option, names, 1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(option, names)
             raise UnknownOptionError(f"{call} has no option {option!r}.{hint} It knows {', '.join(names)}.")
 
 

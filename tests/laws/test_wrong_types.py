@@ -28,6 +28,7 @@ WRONG = [5, 1.5, -1, "x", None, object(), [1], {"a": 1}, (1.5,), True, b"x", ["a
 FUNCTIONS = {
     "checksum": {"path_or_node": "plate"},
     "convert": {"sources": ArraySource(PIXELS, "tczyx"), "destination": "new"},
+    "open": {"path": "plate"},
     "open_ome_zarr": {"store_path": "plate"},
     "rechunk": {"source": "plate", "destination": "new", "chunks": (4, 8, 8)},
     "repair": {"path_or_node": "plate"},
@@ -35,6 +36,7 @@ FUNCTIONS = {
     "upgrade": {"source": "plate", "destination": "new", "to": "0.6"},
     "validate": {"path_or_node": "plate"},
     "verify": {"path_or_node": "plate"},
+    "write_image": {"path": "new", "array": PIXELS},
 }
 #: What methods need where nothing is wrong.
 RIGHT = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lamella.adapters.dask import dask_array
 from lamella.adapters.lazy_writes import around, computed_beside, write_blocks
@@ -42,7 +42,13 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, Shape
 
 
-def write_xarray(position: Position, data_array: xr.DataArray, image: str = "0") -> None:
+def write_xarray(
+    position: Position,
+    data_array: xr.DataArray,
+    image: str = "0",
+    *,
+    options: Mapping[str, Any] | None = None,
+) -> None:
     """Write a labelled array, or some channels and timepoints of one, into a position.
 
     The first write makes the image: with all channels of the position, the scale and translation that the coordinates
@@ -74,6 +80,8 @@ def write_xarray(position: Position, data_array: xr.DataArray, image: str = "0")
         that read from the image that they are written to are computed into an array beside it first.
     image : str
         Name of the array.
+    options : mapping, optional
+        Options of :meth:`Position.create_zeros` for an array that is made.
 
     Raises
     ------
@@ -104,7 +112,7 @@ def write_xarray(position: Position, data_array: xr.DataArray, image: str = "0")
         finish_replacing(position)
         plan = plan_write(position, data_array, name)
         plan = alone.enter_context(_safe_to_read(position, plan))
-        array, grown = _prepared(position, plan)
+        array, grown = _prepared(position, plan, options or {})
         _save_units(position, plan.units)
         _save_attributes(position, plan)
         if grown is None and (plan.times is None or not plan.times.grid.movable):
@@ -130,11 +138,14 @@ def _safe_to_read(position: Position, plan: WritePlan) -> Iterator[WritePlan]:
         yield replace(plan, data=plan.data.copy(data=dask_array(computed)))
 
 
-def _prepared(position: Position, plan: WritePlan) -> tuple[ImageArray, WritePlan | None]:
+def _prepared(
+    position: Position, plan: WritePlan, options: Mapping[str, Any]
+) -> tuple[ImageArray, WritePlan | None]:
     """Make the array, or move its timepoints; return it, and the plan where it has to grow with the write."""
     if plan.array is None:
         transforms = level_transforms(position, plan.scale, plan.translation)
-        return position.create_zeros(plan.image, plan.shape, plan.data.dtype, transform=transforms), None
+        made = position.create_zeros(plan.image, plan.shape, plan.data.dtype, transform=transforms, **options)
+        return made, None
     if plan.changes_times and plan.times is not None and plan.times.is_moved:
         move_timepoints(position, plan)
         return position[plan.image], None

@@ -5,18 +5,14 @@ Looks at more of the store than the lookup did, since only errors come here.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from lamella.errors import LamellaError, NodeNotFoundError
+from lamella.errors import LamellaError, NodeNotFoundError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from lamella.nodes.node import NGFFNode
 
 _MOST = 20
-_ALIKE = 0.6
 
 
 def missing(node: NGFFNode, key: str) -> NodeNotFoundError:
@@ -50,17 +46,3 @@ def _deepest(node: NGFFNode, parts: list[str]) -> tuple[NGFFNode | None, list[st
             return None, parts[: number + 1], parts[number + 1 :]
         holder = below
     return holder, parts[:-1], parts[-1:]
-
-
-def nearest(name: str, names: Sequence[str]) -> str | None:
-    """Return the name that is meant, most likely: of numbers the nearest, of others one of nearly the same letters.
-
-    >>> nearest("7", ["0", "1"]), nearest("nucleus", ["cells", "nuclei"]), nearest("dapi", ["x"])
-    ('1', 'nuclei', None)
-    """
-    if name.isdecimal():
-        numbers = [one for one in names if one.isdecimal()]
-        return min(numbers, key=lambda one: abs(int(one) - int(name)), default=None)
-    folded = {one.casefold(): one for one in reversed(names)}
-    found = get_close_matches(name.casefold(), folded, 1, _ALIKE)
-    return folded[found[0]] if found else None

@@ -32,7 +32,7 @@ class ModelNode(NGFFNode, Generic[M]):
         group: zarr.Group | NodePath,
         parse_meta: bool = True,
         channel_names: Sequence[str] | None = None,
-        axes: Sequence[AxisMeta] | None = None,
+        axes: Sequence[AxisMeta] | str | None = None,
         overwriting_creation: bool = False,
     ) -> None:
         super().__init__(group, False, channel_names, axes, overwriting_creation)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError, check_options
 from lamella.nodes.parts import stored_ome
 from lamella.nodes.store_handle import NodePath, join
+from lamella.spec.axes import axes_from
 from lamella.store.keys import is_document_name, is_private
 
 if TYPE_CHECKING:
@@ -92,12 +93,12 @@ class NGFFNode(Mapping[str, Any]):
         group: zarr.Group | NodePath,
         parse_meta: bool = True,
         channel_names: Sequence[str] | None = None,
-        axes: Sequence[AxisMeta] | None = None,
+        axes: Sequence[AxisMeta] | str | None = None,
         overwriting_creation: bool = False,
     ) -> None:
         self.node_path = NodePath.of(group)
         self._given_channels = None if channel_names is None else [str(name) for name in channel_names]
-        self._given_axes = None if axes is None else list(axes)
+        self._given_axes = None if axes is None else axes_from(axes)
         self._overwriting_creation = overwriting_creation
         if parse_meta:
             self._parse_meta()

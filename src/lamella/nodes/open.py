@@ -28,7 +28,7 @@ def open_ome_zarr(
     layout: Literal["fov"],
     mode: Mode = "r",
     channel_names: Sequence[str] | None = None,
-    axes: Sequence[AxisMeta] | None = None,
+    axes: Sequence[AxisMeta] | str | None = None,
     version: VersionName = "0.4",
     disable_path_checking: bool = False,
     *,
@@ -45,7 +45,7 @@ def open_ome_zarr(
     layout: Literal["hcs"],
     mode: Mode = "r",
     channel_names: Sequence[str] | None = None,
-    axes: Sequence[AxisMeta] | None = None,
+    axes: Sequence[AxisMeta] | str | None = None,
     version: VersionName = "0.4",
     disable_path_checking: bool = False,
     *,
@@ -62,7 +62,7 @@ def open_ome_zarr(
     layout: Layout = "auto",
     mode: Mode = "r",
     channel_names: Sequence[str] | None = None,
-    axes: Sequence[AxisMeta] | None = None,
+    axes: Sequence[AxisMeta] | str | None = None,
     version: VersionName = "0.4",
     disable_path_checking: bool = False,
     *,
@@ -80,7 +80,7 @@ def open_ome_zarr(
     layout: Layout = "auto",
     mode: Mode = "r",
     channel_names: Sequence[str] | None = None,
-    axes: Sequence[AxisMeta] | None = None,
+    axes: Sequence[AxisMeta] | str | None = None,
     version: VersionName = "0.4",
     disable_path_checking: bool = False,
     *,
@@ -106,7 +106,8 @@ def open_ome_zarr(
     channel_names
         Channel names of a new store; ignored for an existing one that has names.
     axes
-        Axes of a new store, 2 to 5; by default T, C, Z, Y, X in seconds and micrometers (in lower case in 0.6).
+        Axes of a new store, 2 to 5, as a list or text such as ``"zyx"``, whose axes are in seconds and micrometers. By
+        default T, C, Z, Y, X (in lower case in 0.6).
     version
         OME-NGFF version of a new store: "0.4" (Zarr v2), "0.5" or "0.6" (Zarr v3). An existing store says its own.
     disable_path_checking
@@ -186,3 +187,51 @@ def open_ome_zarr(
         storage_options,
         kwargs,
     )
+
+
+@overload
+def open(path: StrPath | Store, mode: Mode = "r", *, layout: Literal["fov"], **options: Any) -> Position: ...
+@overload
+def open(path: StrPath | Store, mode: Mode = "r", *, layout: Literal["hcs"], **options: Any) -> Plate: ...
+@overload
+def open(path: StrPath | Store, mode: Mode = "r", *, layout: Layout = "auto", **options: Any) -> Any: ...
+
+
+def open(path: StrPath | Store, mode: Mode = "r", *, layout: Layout = "auto", **options: Any) -> Any:
+    """Open an OME-Zarr store, or create one: `open_ome_zarr` with a short name and today's defaults.
+
+    A new store is of version 0.5 and has the lower-case axes t, c, z, y, x.
+
+    Parameters
+    ----------
+    path
+        Path or URL of the store, or of a group inside one ("plate.zarr/A/1/0"), or a zarr-python store.
+    mode
+        "r" to read, "r+" to read and write; "a", "w" and "w-" create, see `open_ome_zarr`.
+    layout
+        "fov" or "hcs" for a new store, one image or a plate; that of an existing one is in its metadata.
+    **options
+        All other options of `open_ome_zarr`.
+
+    Returns
+    -------
+    Position, TiledPosition, Plate, Well, Row, Labels, LabelImage or Collection
+        The node at the path. Use it in a ``with`` statement or call ``close()``.
+
+    Raises
+    ------
+    StoreNotFoundError, StoreExistsError, InvalidArgumentError, AccessError, MetadataError
+        As `open_ome_zarr`.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> path = tempfile.mkdtemp() + "/plate.zarr"
+    >>> with lamella.open(path, "w-", layout="hcs", channel_names=["DAPI"], axes="cyx") as plate:
+    ...     plate.create_position("A", "1", "0")["0"] = np.ones((1, 16, 16), "uint16")
+    >>> lamella.open(path)["A/1/0"].axis_names, lamella.open(path + "/A/1/0").data.shape
+    (['c', 'y', 'x'], (1, 16, 16))
+    """
+    if mode in ("a", "w", "w-"):
+        options = {"version": "0.5", "axes": "tczyx", **options}
+    return open_ome_zarr(path, layout, mode, **options)

@@ -30,7 +30,7 @@ from lamella.nodes.reporting import check_formats
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.tiled import TiledPosition
 from lamella.nodes.well import Row
-from lamella.spec.axes import AxisMeta, channel_axis, default_axes
+from lamella.spec.axes import AxisMeta, axes_from, channel_axis, default_axes
 from lamella.spec.versions import by_name, detect
 from lamella.store.documents import Documents
 from lamella.store.formats import METADATA_FILES
@@ -57,7 +57,7 @@ def open_store(
     layout: Layout,
     mode: Mode,
     channel_names: Sequence[str] | None,
-    axes: Sequence[AxisMeta] | None,
+    axes: Any,
     version: VersionName,
     disable_path_checking: bool,
     durability: Durability,
@@ -189,9 +189,7 @@ def _lists(names: Any, axes: Any) -> tuple[Any, Any]:
     """Return the names of channels and the axes as lists; text is left to those who read it."""
     if names is not None and not isinstance(names, str):
         names = items_of(names, "channel_names is a list of names")
-    if axes is not None:
-        axes = items_of(axes, "axes is a list of axes, such as lamella.models.axes('tczyx')")
-    return names, axes
+    return names, None if axes is None else axes_from(axes)
 
 
 def _not_there(storage: Storage, mode: str, layout: str) -> Exception:
@@ -233,7 +231,7 @@ def _check_creation(
         )
     if axes is not None and not all(isinstance(axis, AxisMeta) for axis in axes):
         raise InvalidArgumentError(
-            f"Cannot {what}: axes is a list of AxisMeta, such as lamella.models.axes('czyx'), not {axes!r}."
+            f"Cannot {what}: axes is text such as 'czyx', or a list of AxisMeta, not {axes!r}."
         )
     if axes is not None and not 2 <= len(axes) <= 5:
         raise InvalidArgumentError(f"Cannot {what}: an image has 2 to 5 axes (AX-06), not {len(axes)}.")

@@ -86,7 +86,7 @@ class Plate(
         group: zarr.Group | NodePath,
         parse_meta: bool = True,
         channel_names: Sequence[str] | None = None,
-        axes: Sequence[AxisMeta] | None = None,
+        axes: Sequence[AxisMeta] | str | None = None,
         plate_name: str | None = None,
         acquisitions: Sequence[AcquisitionMeta] | None = None,
         overwriting_creation: bool = False,

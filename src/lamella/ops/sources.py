@@ -32,6 +32,12 @@ def reads_from(data: Any, node_path: NodePath) -> bool:
     return any(address == target for address in _addresses(data, 0))
 
 
+def reads_below(data: Any, store: str) -> bool:
+    """Return whether a source reads, or will read, an array of a store by its name."""
+    above = _address(store, "")
+    return any(found == above or found.startswith(f"{above}/") for found in _addresses(data, 0))
+
+
 def _addresses(data: Any, depth: int) -> Iterator[str]:
     """Yield the addresses of the stored arrays that an object reads from."""
     if depth > _DEEPEST or data is None or isinstance(data, str | bytes | int | float):

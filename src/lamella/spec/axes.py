@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import Discriminator, Tag
 
-from lamella.errors import InvalidArgumentError, MetadataError, short_repr
+from lamella.arguments import items_of
+from lamella.errors import InvalidArgumentError, MetadataError, did_you_mean, short_repr
 from lamella.spec.base import MetaModel
 
 if TYPE_CHECKING:
@@ -234,6 +235,19 @@ def axes(names: str) -> list[AxisMeta]:
     return [_usual_axis(letter) for letter in letters]
 
 
+def axes_from(value: object) -> list[Any]:
+    """Return the axes of an argument: a list as it is, text as `axes` reads it.
+
+    Examples
+    --------
+    >>> [axis.name for axis in axes_from("ZYX")]
+    ['z', 'y', 'x']
+    """
+    if isinstance(value, str):
+        return axes(value)
+    return items_of(value, "axes is a list of axes or text, such as 'tczyx'")  # type: ignore[arg-type]
+
+
 def default_axes() -> list[AxisMeta]:
     """Return the axes of an image for which none were given: T, C, Z, Y, X.
 
@@ -297,7 +311,9 @@ def axis_index(axes: Sequence[AxisMeta], name: str) -> int:
     lowered = [axis_name.lower() for axis_name in names]
     if name.lower() in lowered:
         return lowered.index(name.lower())
-    raise InvalidArgumentError(f"there is no axis {name!r}: the axes are {', '.join(names)}")
+    raise InvalidArgumentError(
+        f"there is no axis {name!r}: the axes are {', '.join(names)}.{did_you_mean(name, names)}"
+    )
 
 
 def _typed_first(axes: Sequence[AxisMeta], kind: AxisKind) -> tuple[int, ...]:

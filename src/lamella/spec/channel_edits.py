@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, did_you_mean
 from lamella.spec.channels import channel_meta, new_colors
+from lamella.spec.colors import parse_color
 from lamella.spec.omero import OMEROMeta, RDefsMeta, WindowDict
 
 if TYPE_CHECKING:
@@ -153,6 +154,36 @@ def set_contrast_limits(meta: ImagesMeta, channel: str, window: WindowDict) -> I
     return edited
 
 
+def set_channel(
+    meta: ImagesMeta,
+    name: str,
+    *,
+    color: str | None = None,
+    window: WindowDict | None = None,
+    active: bool | None = None,
+    label: str | None = None,
+) -> ImagesMeta:
+    """Set what is passed of how a channel is shown: colour, contrast limits, visibility and, last, its name.
+
+    Examples
+    --------
+    >>> from lamella.models import axes
+    >>> from lamella.spec.edits import new_images
+    >>> meta = set_channel(new_images(axes("cyx"), ["DAPI"]), "DAPI", color="cyan", active=False, label="nuclei")
+    >>> meta.omero.channels[0].color, meta.omero.channels[0].active, channel_names(meta)
+    ('00FFFF', False, ['nuclei'])
+    """
+    edited = meta.copied() if window is None else set_contrast_limits(meta, name, window)
+    channel = _find_channel(edited, name)
+    if color is not None:
+        channel.color = parse_color(color)
+    if active is not None:
+        if not isinstance(active, bool):
+            raise InvalidArgumentError(f"active of channel {name!r} is True or False, not {active!r}")
+        channel.active = active
+    return edited if label is None else rename_channel(edited, name, label)
+
+
 def set_windows(meta: ImagesMeta, windows: Mapping[int, WindowDict]) -> ImagesMeta:
     """Replace the contrast limits of channels by index; indices without a channel are skipped.
 
@@ -221,7 +252,7 @@ def _find_channel(meta: ImagesMeta, name: str) -> ChannelMeta:
     omero = _named_channels(meta)
     names = channel_names(meta)
     if name not in names:
-        raise InvalidArgumentError(f"Channel {name!r} not in {names}")
+        raise InvalidArgumentError(f"Channel {name!r} not in {names}.{did_you_mean(name, names)}")
     return omero.channels[names.index(name)]
 
 

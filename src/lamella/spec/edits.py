@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, NodeExistsError
-from lamella.spec.axes import axis_index, channel_axis, check_axes
+from lamella.spec.axes import axes_from_json, axis_index, axis_kind, channel_axis, check_axes
 from lamella.spec.channel_edits import (
     append_channel,
     channel_names,
@@ -19,6 +19,7 @@ from lamella.spec.channel_edits import (
     name_channels,
     new_omero,
     rename_channel,
+    set_channel,
     set_contrast_limits,
     set_missing_windows,
     set_windows,
@@ -31,6 +32,7 @@ from lamella.spec.geometry import (
     stored_transform,
 )
 from lamella.spec.images import DatasetMeta, ImagesMeta, MultiScaleMeta
+from lamella.spec.units import legal_unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,9 +53,12 @@ __all__ = [
     "new_images",
     "remove_dataset",
     "rename_channel",
+    "set_channel",
     "set_contrast_limits",
+    "set_name",
     "set_scale",
     "set_transform",
+    "set_unit",
     "set_windows",
 ]
 
@@ -233,18 +238,24 @@ def set_scale(meta: ImagesMeta, image: str, axis_name: str, value: float) -> Ima
     edited = meta.copied()
     scales = edited.multiscales[0]
     axis = axis_index(scales.axes, axis_name)
+    value = checked_size(axis_name, value)
+    if image == WHOLE:
+        stored = scales.coordinate_transformations or []
+        size, shift = stored_transform(stored, len(scales.axes), WHOLE)
+        size[axis] = value
+        scales.coordinate_transformations = _written(stored, size, shift)
+    else:
+        _rescale_levels(scales, find_dataset(edited, image), axis, value)
+    return edited
+
+
+def checked_size(axis_name: str, value: float) -> float:
+    """Return the size of a voxel along an axis; raise if it is not a finite number above 0."""
     if isinstance(value, bool) or not hasattr(value, "__float__") or not 0 < float(value) < math.inf:
         raise InvalidArgumentError(
             f"the scale of axis {axis_name!r} must be a finite number above 0, found {value!r}"
         )
-    if image == WHOLE:
-        stored = scales.coordinate_transformations or []
-        size, shift = stored_transform(stored, len(scales.axes), WHOLE)
-        size[axis] = float(value)
-        scales.coordinate_transformations = _written(stored, size, shift)
-    else:
-        _rescale_levels(scales, find_dataset(edited, image), axis, float(value))
-    return edited
+    return float(value)
 
 
 def _rescale_levels(scales: MultiScaleMeta, target: DatasetMeta, axis: int, value: float) -> None:
@@ -270,3 +281,50 @@ def _written(
     """Return the replacement of ``old``; it has a translation by zero only if ``old`` had a translation."""
     shifted = any(translation) or any(transform.type == "translation" for transform in old)
     return scale_and_translation(scale, translation if shifted else None, unknown_keys_of=old)
+
+
+def set_unit(meta: ImagesMeta, axis_name: str, unit: str | None) -> ImagesMeta:
+    """Set the unit of an axis, or remove it (None); sizes stay as they are.
+
+    Examples
+    --------
+    >>> from lamella.models import axes
+    >>> set_unit(new_images(axes("yx"), []), "x", "nm").multiscales[0].axes[1].unit
+    'nanometer'
+    """
+    edited = meta.copied()
+    scales = edited.multiscales[0]
+    number = axis_index(scales.axes, axis_name)
+    scales.axes = [
+        axis_with_unit(axis, unit) if index == number else axis for index, axis in enumerate(scales.axes)
+    ]
+    return edited
+
+
+def axis_with_unit(axis: AxisMeta, unit: str | None) -> AxisMeta:
+    """Return an axis with another unit, by its UDUNITS-2 name, or without one (None)."""
+    kind = axis_kind(axis)
+    if kind == "channel" and unit is not None:
+        raise InvalidArgumentError(f"the channel axis {axis.name!r} has no unit, found {unit!r}")
+    document = {key: value for key, value in axis.to_json().items() if key != "unit"}
+    if unit is not None:
+        document["unit"] = legal_unit(unit, kind)
+    return axes_from_json([document])[0]
+
+
+def set_name(meta: ImagesMeta, name: str) -> ImagesMeta:
+    """Set the name of the image, also the one that viewers show.
+
+    Examples
+    --------
+    >>> from lamella.models import axes
+    >>> set_name(new_images(axes("yx"), []), "nuclei").multiscales[0].name
+    'nuclei'
+    """
+    if not isinstance(name, str) or not name:
+        raise InvalidArgumentError(f"the name of an image is text that is not empty, found {name!r}")
+    edited = meta.copied()
+    edited.multiscales[0].name = name
+    if edited.omero is not None:
+        edited.omero.name = name
+    return edited

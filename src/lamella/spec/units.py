@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal
 
+from lamella.errors import InvalidArgumentError, did_you_mean
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS
 
 if TYPE_CHECKING:
@@ -94,3 +95,34 @@ def unit_name(text: str | None, kind: Literal["space", "time"] | None = None) ->
             if spelling in words:
                 return words[spelling]
     return None
+
+
+def legal_unit(unit: str, kind: str | None) -> str:
+    """Return the name of a unit for an axis; that of an axis which is neither space nor time stays as it is.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is not a unit of the kind (AX-04).
+
+    Examples
+    --------
+    >>> legal_unit("um", "space"), legal_unit("min", "time"), legal_unit("degree", None)
+    ('micrometer', 'minute', 'degree')
+    >>> legal_unit("micrometre", "time")
+    Traceback (most recent call last):
+    ...
+    lamella.errors.InvalidArgumentError: 'micrometre' is not a unit of time, such as 'second' or 'minute' (AX-04).
+    """
+    if not isinstance(unit, str) or not unit:
+        raise InvalidArgumentError(f"A unit is text, such as 'micrometer' or 's', not {unit!r}.")
+    if kind not in _KINDS:
+        return unit
+    name = unit_name(unit, kind)  # type: ignore[arg-type]
+    if name is None:
+        legal = _KINDS[kind][2]
+        usual = "'micrometer' or 'nanometer'" if kind == "space" else "'second' or 'minute'"
+        raise InvalidArgumentError(
+            f"{unit!r} is not a unit of {kind}, such as {usual} (AX-04).{did_you_mean(unit, legal)}"
+        )
+    return name

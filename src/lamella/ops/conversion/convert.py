@@ -13,12 +13,11 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterable
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lamella._version import __version__
-from lamella.errors import InvalidArgumentError, counted
+from lamella.errors import counted
 from lamella.log import logged
 from lamella.ops.conversion.inputs import Inputs, plan_images
 from lamella.ops.conversion.store import (
@@ -30,13 +29,11 @@ from lamella.ops.conversion.store import (
     state_of_image,
 )
 from lamella.ops.conversion.write import write_images
-from lamella.ops.copying.pack import check_archive, folder_to_pack, pack
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import is_done
+from lamella.ops.new_store import new_store
 from lamella.ops.progress import Count, check_progress, reporting
-from lamella.ops.rewriting.destination import Destination
-from lamella.store.archives import is_archive_name
 from lamella.store.file_system import stamp_of
 from lamella.store.paths import local_path, location
 
@@ -49,6 +46,7 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.source import PlaneSource
     from lamella.ops.conversion.write import ImageWrite
     from lamella.ops.progress import Progress
+    from lamella.ops.rewriting.destination import Destination
     from lamella.store.layout import Cut
     from lamella.types import JSONObject, StrPath, VersionName
 
@@ -191,7 +189,7 @@ def convert(
     is_single = isinstance(sources, (str, bytes)) or not isinstance(sources, Iterable)
     source_list = [sources] if is_single else sources
     path = local_path(destination, "the destination")
-    with _placed(path, overwrite, version, progress) as target:
+    with new_store(path, overwrite, "convert", version, progress) as target:
         inputs = Inputs(source_list, open_source or _default_reader(), series)  # type: ignore[arg-type]
         plan = plan_images(inputs, well_regex=well_regex, map_file=map_file)
         level_count = _write_store(target, plan, settings, workers, progress)
@@ -226,30 +224,6 @@ def _write_store(
         with Journal(file, {"job": job or secrets.token_hex(8)}) as journal:
             count = Count(report, "planes", planes)
             return _write_all(folder, plan, settings, count, target.name, workers, journal, job or "")
-
-
-@contextmanager
-def _placed(
-    path: str, overwrite: bool, version: VersionName, progress: Progress | bool | None
-) -> Iterator[Destination]:
-    """Yield where to write the store; for an archive, a folder that is packed at the end."""
-    if not is_archive_name(path):
-        target = Destination(path, overwrite, "convert")
-        target.finish_interrupted()
-        target.check()
-        yield target
-        return
-    if path.lower().endswith(".ozx") and version == "0.4":
-        raise InvalidArgumentError(
-            f"{path} cannot be OME-NGFF 0.4: .ozx archives (RFC-9) hold 0.5 and newer. Choose version 0.5, or a name "
-            "that ends with .zip."
-        )
-    check_archive(path, overwrite=overwrite)
-    with folder_to_pack(path) as folder:
-        target = Destination(folder, True, "convert")
-        target.finish_interrupted()
-        yield target
-        pack(folder, path, overwrite=overwrite, progress=progress)
 
 
 def _default_reader() -> Callable[[str], Sequence[PlaneSource]]:

@@ -1,0 +1,437 @@
+"""``write_image``: one array to one new image, with channels, sizes, levels and contrast, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from lamella.arguments import items_of, whole_number, whole_numbers
+from lamella.errors import InvalidArgumentError, WrongTypeError, counted
+from lamella.log import logged
+from lamella.nodes.open import open_ome_zarr
+from lamella.ops.copy import as_source
+from lamella.ops.execution import Workers
+from lamella.ops.new_store import new_store
+from lamella.ops.progress import check_progress
+from lamella.ops.pyramids.downsample import Method
+from lamella.ops.sources import reads_below
+from lamella.spec import edits
+from lamella.spec.axes import AxisMeta, axes_from, axes_from_json, axis_kind, channel_axis
+from lamella.spec.channel_edits import fitted_names
+from lamella.spec.colors import parse_color
+from lamella.spec.transforms import TransformationMeta
+from lamella.store.archives import is_archive_name
+from lamella.store.local import LocalStorage
+from lamella.store.storage import open_storage, with_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Executor
+
+    from zarr.abc.store import Store
+
+    from lamella.nodes.position import Position
+    from lamella.ops.progress import Progress
+    from lamella.spec.images import ImagesMeta
+    from lamella.store.compressor import CompressorChoice
+    from lamella.types import StrPath, VersionName
+
+_ORDER = "tczyx"
+"""Order in which the axes are stored (AX-10)."""
+
+_BY_DIMENSIONS = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}
+_WORDS = {"time": "t", "channel": "c"}
+
+
+def write_image(
+    path: StrPath | Store,
+    array: Any,
+    axes: str | Sequence[AxisMeta] | None = None,
+    scale: Mapping[str, float] | Sequence[float] | None = None,
+    units: str | Mapping[str, str] | None = None,
+    channels: Sequence[str] | Mapping[str, str | None] | None = None,
+    levels: int | Literal["auto"] = "auto",
+    chunks: Sequence[int] | Literal["auto"] = "auto",
+    overwrite: bool = False,
+    version: VersionName = "0.5",
+    storage_options: Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+    method: str = "mean",
+    compressor: CompressorChoice = None,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | bool | None = None,
+) -> Position:
+    """Write an array as a new image, with its pyramid and contrast limits.
+
+    The image is stored with lower-case axes in the order t, c, z, y, x; an array with another order of `axes` is
+    transposed. Axes that the array does not have are not added. A lazy array (dask, zarr, h5py, memory map) is read
+    and written in blocks of a shard, so that memory does not grow with the array.
+
+    In a folder the image appears when it is complete: a killed call leaves what was there before, and the same call
+    writes the image. At a URL and in a zarr store it is written in place; after a kill call it again with
+    ``overwrite=True``.
+
+    Parameters
+    ----------
+    path
+        Path or URL of the new store, or a zarr-python store. A name that ends with .ozx or .zip makes an archive.
+    array
+        Array of numpy, dask, xarray, zarr, h5py or torch, with 2 to 5 axes.
+    axes
+        Letters of ``tczyx``, one per dimension in the order of the array, or a list of AxisMeta. By default the dims
+        of a DataArray; for other arrays ``yx``, ``zyx``, ``czyx`` or ``tczyx`` by the number of dimensions.
+    scale
+        Size of a voxel by axis, such as ``{"z": 2, "y": 0.5, "x": 0.5}`` (1 for the other axes), or a number for each
+        axis, in the order of `axes`. By default the steps of a DataArray's coordinates, which also give the position.
+    units
+        Unit of the axes of space, or of each axis by its name; symbols such as ``"um"`` or ``"s"`` are understood.
+        By default ``attrs["units"]`` of a DataArray's coordinates, or else micrometer and second.
+    channels
+        Names of the channels, or a mapping of name to colour: a name of CSS such as ``"lime"`` (``"green"`` is the
+        dark one), hex digits, or None. By default the coordinate of a DataArray, or else ``channel_0``, ... Colours
+        that are not given follow from the names.
+    levels
+        Number of levels, or ``"auto"`` until the larger of y and x is at most 256.
+    chunks
+        Lengths of a chunk in the order of `axes`, or ``"auto"``: near 1 MiB, in shards near 256 MiB where the version
+        has shards.
+    overwrite
+        Replace an existing store; its path must contain ".zarr".
+    version
+        OME-NGFF version.
+    storage_options
+        Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
+    name
+        Name of the image; by default that of a DataArray, or else of the store.
+    method
+        How lower levels are computed, as for :meth:`Position.compute_pyramid`.
+    compressor
+        As for :meth:`Position.create_image`.
+    jobs, executor, progress
+        As for :meth:`Position.compute_pyramid`.
+
+    Returns
+    -------
+    Position
+        The new image, open for reading and writing (for reading in an archive). Use it in a ``with`` statement or call
+        ``close()``; nothing is lost if you do neither.
+
+    Raises
+    ------
+    StoreExistsError
+        There is something at the path that is not to be replaced (a FileExistsError).
+    InvalidArgumentError
+        An argument does not fit the array (a ValueError). Nothing is written then.
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> path = tempfile.mkdtemp() + "/cells.zarr"
+    >>> pixels = np.arange(2 * 4 * 512 * 512, dtype="uint32").reshape(2, 4, 512, 512)
+    >>> image = lamella.write_image(path, pixels, axes="czyx", scale={"z": 2, "y": 0.5, "x": 0.5},
+    ...     channels={"DAPI": "blue", "GFP": "lime"})
+    >>> image["1"].shape, image.scale, image.channel_names
+    ((2, 2, 256, 256), [1.0, 2.0, 0.5, 0.5], ['DAPI', 'GFP'])
+    """
+    workers = Workers(jobs, executor)
+    check_progress(progress)
+    _check_pyramid(levels, method)
+    plan = _Plan.of(array, axes, scale, units, channels, chunks)
+    job = _Job(plan, levels, method, compressor, version, jobs, executor, progress)
+    target = with_options(path, storage_options)
+    storage = open_storage(target)
+    workers.check_reach(storage)
+    with logged("Write the image %s", storage.name):
+        if isinstance(storage, LocalStorage) or is_archive_name(storage.name):
+            root = storage.root if isinstance(storage, LocalStorage) else storage.name
+            with (
+                new_store(root, overwrite, "write_image", version, progress) as place,
+                place.temporary(None) as folder,
+            ):
+                job.write(folder, name or plan.name or place.name, "w-")
+            return open_ome_zarr(root, layout="fov", mode="r" if is_archive_name(root) else "r+")
+        if overwrite and reads_below(array, storage.name):
+            raise InvalidArgumentError(
+                f"Cannot replace {storage.name} by data that are to be read from there. Load the data first, or write "
+                "to another path."
+            )
+        with _deleted_on_errors(storage, overwrite):
+            return job.write(target, name or plan.name or storage.title, "w" if overwrite else "w-")
+
+
+@contextmanager
+def _deleted_on_errors(storage: Any, overwrite: bool) -> Iterator[None]:
+    """Delete the new store after an error, unless it is that there was one."""
+    was_there = storage.exists("")
+    try:
+        yield
+    except BaseException:
+        if not was_there or overwrite:
+            storage.delete("")
+        raise
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A checked array and what is known of it, with axes in the order that is stored.
+
+    Attributes
+    ----------
+    data
+        The array in the stored order: a labelled array of xarray, or any other that can be read by regions.
+    axes : list of AxisMeta
+    units : dict of str to str or None
+        Requested units by axis.
+    sizes : dict of str to float
+        Requested scale by axis.
+    names : list of str
+        Of the channels.
+    colors : dict of str to str
+        Requested colours by channel.
+    chunks : tuple of int or "auto"
+    name : str or None
+        Of a labelled array.
+    """
+
+    data: Any
+    axes: list[AxisMeta]
+    units: dict[str, str | None]
+    sizes: dict[str, float]
+    names: list[str]
+    colors: dict[str, str]
+    chunks: tuple[int, ...] | Literal["auto"]
+    name: str | None
+
+    @classmethod
+    def of(cls, array: Any, axes: Any, scale: Any, units: Any, channels: Any, chunks: Any) -> _Plan:
+        """Check the arguments of `write_image`."""
+        is_labelled = hasattr(array, "dims") and hasattr(array, "coords") and hasattr(array, "variable")
+        data = array if is_labelled else _as_array(array)
+        if not 2 <= len(data.shape) <= 5:
+            raise InvalidArgumentError(
+                f"An image has 2 to 5 axes (AX-06); the array has the shape {tuple(data.shape)}."
+            )
+        given = _axes_of(data, axes)
+        order = sorted(range(len(given)), key=lambda index: _rank(given, index))
+        stored = [given[index] for index in order]
+        names = [axis.name for axis in stored]
+        if is_labelled:
+            data = data.rename(dict(zip(data.dims, (axis.name for axis in given), strict=True)))
+            data = data.transpose(*names)
+        elif order != sorted(order):
+            data = data.transpose(order) if isinstance(data, np.ndarray) else _Transposed(data, order)
+        labels, colors = _channels_of(array if is_labelled else None, data, stored, channels)
+        if is_labelled and "c" in names:
+            data = data.assign_coords(c=labels)
+        wanted = _units(stored, units)
+        return cls(
+            data,
+            [edits.axis_with_unit(axis, wanted.get(axis.name, axis.unit)) for axis in stored],
+            wanted,
+            _sizes(given, scale),
+            labels,
+            colors,
+            _chunks_of(chunks, order),
+            str(array.name) if is_labelled and array.name is not None else None,
+        )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The settings of one call."""
+
+    plan: _Plan
+    levels: int | Literal["auto"]
+    method: str
+    compressor: CompressorChoice
+    version: VersionName
+    jobs: int | None
+    executor: Executor | None
+    progress: Progress | bool | None
+
+    def write(self, target: Any, name: str, mode: Literal["w", "w-"]) -> Position:
+        """Write the image to a path that may be replaced by the mode."""
+        plan = self.plan
+        position = open_ome_zarr(
+            target,
+            layout="fov",
+            mode=mode,
+            channel_names=plan.names,
+            axes=plan.axes,
+            version=self.version,
+        )
+        self._write_pixels(position)
+        position.document.edit(lambda meta: self._described(meta, name))
+        dtype = position.data.dtype
+        if dtype.kind in "biuf" and all(position.data.shape):
+            if self.levels != 1:
+                position.compute_pyramid(
+                    self.levels,
+                    self.method,
+                    jobs=self.jobs,
+                    executor=self.executor,
+                    progress=self.progress,
+                )
+            position.compute_contrast(jobs=self.jobs)
+        elif self.levels not in (1, "auto"):
+            position.compute_pyramid(self.levels, self.method)  # raises, and names the reason
+        return position
+
+    def _write_pixels(self, position: Position) -> None:
+        data = self.plan.data
+        options: Any = {"chunks": self.plan.chunks, "compressor": self.compressor}
+        if hasattr(data, "coords"):
+            from lamella.adapters.xarray_write import write_xarray
+
+            write_xarray(position, data, options=options)
+            return
+        scale = [self.plan.sizes.get(axis.name, 1.0) for axis in self.plan.axes]
+        transform = [TransformationMeta(type="scale", scale=scale)]
+        image = position.create_zeros("0", data.shape, data.dtype, transform=transform, **options)
+        image[...] = data
+
+    def _described(self, meta: ImagesMeta, name: str) -> ImagesMeta:
+        """Return the metadata with the name of the image, the requested colours and sizes."""
+        meta = edits.set_name(meta, name)
+        for axis, unit in self.plan.units.items():  # over those of a labelled array
+            meta = edits.set_unit(meta, axis, unit)
+        for axis, size in self.plan.sizes.items():
+            meta = edits.set_scale(meta, "0", axis, size)
+        for channel, color in self.plan.colors.items():
+            meta = edits.set_channel(meta, channel, color=color)
+        return meta
+
+
+class _Transposed:
+    """A lazy array with its axes in another order."""
+
+    def __init__(self, array: Any, order: Sequence[int]) -> None:
+        self.array, self._order = array, tuple(order)
+        self.shape = tuple(array.shape[index] for index in order)
+        self.dtype, self.ndim = array.dtype, len(order)
+
+    def __getitem__(self, region: Any) -> Any:
+        own: list[Any] = [slice(None)] * self.ndim
+        for span, index in zip(region, self._order, strict=True):
+            own[index] = span
+        return np.asarray(self.array[tuple(own)]).transpose(self._order)
+
+
+def _as_array(array: Any) -> Any:
+    """Return an array of numbers: lazy ones as they are, those of torch and lists as numpy arrays."""
+    if hasattr(array, "detach"):
+        array = array.detach().cpu().numpy()
+    return as_source(array).data
+
+
+def _axes_of(data: Any, axes: Any) -> list[AxisMeta]:
+    """Return the axes of an array in its own order, with lower-case names."""
+    if axes is None:
+        dims = [str(dim).lower() for dim in getattr(data, "dims", ())]
+        axes = "".join(_WORDS.get(dim, dim) for dim in dims) or _BY_DIMENSIONS[len(data.shape)]
+        if dims and len(axes) != len(dims):
+            raise InvalidArgumentError(
+                f"The DataArray has the dims {tuple(data.dims)}, which are not letters of 'tczyx': give axes=, such as "
+                f"axes={_BY_DIMENSIONS[len(dims)]!r}."
+            )
+    found = axes_from(axes)
+    if not all(isinstance(axis, AxisMeta) for axis in found):
+        raise InvalidArgumentError(f"axes is text such as 'czyx', or a list of AxisMeta, not {axes!r}.")
+    if len(found) != len(data.shape):
+        raise InvalidArgumentError(
+            f"The array has the shape {tuple(data.shape)}, but axes {''.join(axis.name for axis in found)!r} are "
+            f"{len(found)}: give one for each dimension."
+        )
+    return axes_from_json([{**axis.to_json(), "name": axis.name.lower()} for axis in found])
+
+
+def _rank(axes: Sequence[AxisMeta], index: int) -> int:
+    """Return the place of an axis in the stored order; a custom axis is stored where channels are."""
+    return _ORDER.find(axes[index].name) if axes[index].name in _ORDER else _ORDER.index("c")
+
+
+def _channels_of(
+    labelled: Any, data: Any, axes: Sequence[AxisMeta], channels: Any
+) -> tuple[list[str], dict[str, str]]:
+    """Return the names of the channels, and the colours that were given."""
+    number = channel_axis(axes)
+    count = 1 if number is None else int(data.shape[number])
+    colors = {}
+    if isinstance(channels, Mapping):
+        colors = {str(label): parse_color(color) for label, color in channels.items() if color is not None}
+    if channels is not None:
+        names = [
+            str(label) for label in items_of(channels, "channels is a list of names, or names with colours")
+        ]
+    else:
+        coordinate = getattr(labelled, "coords", {}).get("c")  # also of a channel that was cut out
+        values = [] if coordinate is None else np.atleast_1d(coordinate.values).tolist()
+        names = [str(value) for value in values] or fitted_names([], count)
+    if len(names) != count:
+        what = f"{counted(count, 'channel')}" if number is not None else "no channel axis, so one channel"
+        raise InvalidArgumentError(
+            f"{counted(len(names), 'channel name')} {names} for an array of shape {tuple(data.shape)} with the axes "
+            f"{''.join(axis.name for axis in axes)!r}, which has {what}."
+        )
+    if len(set(names)) < len(names):
+        raise InvalidArgumentError(f"The channels {names} have a name twice.")
+    return names, colors
+
+
+def _units(axes: Sequence[AxisMeta], units: Any) -> dict[str, str | None]:
+    """Return the requested units by the name of the axis."""
+    if isinstance(units, str):
+        units = {axis.name: units for axis in axes if axis_kind(axis) == "space"}
+    return _by_axis({} if units is None else units, axes, "units")
+
+
+def _sizes(axes: Sequence[AxisMeta], scale: Any) -> dict[str, float]:
+    """Return the requested scale by the name of the axis, of axes in the order of the array."""
+    if scale is None:
+        return {}
+    if not isinstance(scale, Mapping):
+        numbers = items_of(scale, "scale is a number for each axis, or a mapping of axis to number")
+        if len(numbers) != len(axes):
+            raise InvalidArgumentError(
+                f"scale {numbers} has {len(numbers)} numbers for the axes {''.join(axis.name for axis in axes)!r}."
+            )
+        scale = {axis.name: number for axis, number in zip(axes, numbers, strict=True)}
+    return {axis: edits.checked_size(axis, number) for axis, number in _by_axis(scale, axes, "scale").items()}
+
+
+def _by_axis(given: Any, axes: Sequence[AxisMeta], what: str) -> dict[str, Any]:
+    """Return a mapping by the names of axes; raise for an axis that is not there."""
+    if not isinstance(given, Mapping):
+        raise WrongTypeError(f"{what} is a mapping of axis to value, not {given!r}.")
+    names = [axis.name for axis in axes]
+    for axis in given:
+        if str(axis).lower() not in names:
+            raise InvalidArgumentError(f"{what} names the axis {axis!r}; the axes are {', '.join(names)}.")
+    return {str(axis).lower(): value for axis, value in given.items()}
+
+
+def _chunks_of(chunks: Any, order: Sequence[int]) -> tuple[int, ...] | Literal["auto"]:
+    """Return the chunks in the stored order."""
+    if isinstance(chunks, str):
+        if chunks != "auto":
+            raise InvalidArgumentError(f"chunks is one integer per axis, or 'auto', not {chunks!r}.")
+        return "auto"
+    lengths = whole_numbers(chunks, "chunks", 1)
+    if len(lengths) != len(order):
+        raise InvalidArgumentError(f"chunks {lengths} has {len(lengths)} numbers for {len(order)} axes.")
+    return tuple(lengths[index] for index in order)
+
+
+def _check_pyramid(levels: Any, method: Any) -> None:
+    if levels != "auto":
+        whole_number(levels, "levels, unless it is 'auto',", 1)
+    if method not in get_args(Method):
+        raise InvalidArgumentError(
+            f"The pyramid method is one of {', '.join(get_args(Method))}, not {method!r}."
+        )

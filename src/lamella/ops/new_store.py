@@ -1,0 +1,62 @@
+"""Where a new store is written: a folder beside its path, or for an archive a folder that is packed at the end."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lamella.errors import InvalidArgumentError
+from lamella.ops.copying.pack import check_archive, folder_to_pack, pack
+from lamella.ops.rewriting.destination import Destination
+from lamella.store.archives import is_archive_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.ops.progress import Progress
+    from lamella.types import VersionName
+
+
+@contextmanager
+def new_store(
+    path: str, overwrite: bool, command: str, version: VersionName, progress: Progress | bool | None
+) -> Iterator[Destination]:
+    """Return the destination of a new store; for an archive a folder beside it, which is packed at the end.
+
+    Parameters
+    ----------
+    path
+        Of the store, absolute.
+    overwrite
+        Whether a store that is there is replaced.
+    command
+        What writes it: only the same command resumes.
+    version
+        Of the new store.
+    progress
+        Of packing.
+
+    Raises
+    ------
+    StoreExistsError
+        There is something at the path that is not replaced.
+    InvalidArgumentError
+        An archive cannot hold the version.
+    """
+    if not is_archive_name(path):
+        target = Destination(path, overwrite, command)
+        target.finish_interrupted()
+        target.check()
+        yield target
+        return
+    if path.lower().endswith(".ozx") and version == "0.4":
+        raise InvalidArgumentError(
+            f"{path} cannot be OME-NGFF 0.4: .ozx archives (RFC-9) hold 0.5 and newer. Choose version 0.5, or a name "
+            "that ends with .zip."
+        )
+    check_archive(path, overwrite=overwrite)
+    with folder_to_pack(path) as folder:
+        target = Destination(folder, True, command)
+        target.finish_interrupted()
+        yield target
+        pack(folder, path, overwrite=overwrite, progress=progress)
