@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from lamella.arguments import items_of
-from lamella.errors import InvalidArgumentError, LamellaError, counted
+from lamella.errors import InvalidArgumentError, LamellaError, NodeNotFoundError, counted
 from lamella.nodes.ahead import wells_ahead
 from lamella.nodes.metadata_document import MetadataDocument
 from lamella.nodes.model_node import ModelNode
@@ -199,7 +199,8 @@ class Plate(
     def __getitem__(self, key: int | str) -> Row | Well | Position:
         """Return the row "A", the well "A/1", the position "A/1/0", or what lies below one.
 
-        Opening a position reads its own document only.
+        A well may also be named as on its plate, "A01"; an exact name wins. Opening a position reads its own
+        document only.
 
         Raises
         ------
@@ -207,9 +208,35 @@ class Plate(
             If there is none (a KeyError).
         """
         name = self._checked_key(key)
+        try:
+            return self._member(name)
+        except NodeNotFoundError:
+            well, _, rest = name.partition("/")
+            found = self.find_well(well)
+            if found is None or found == well:
+                raise
+            return self._member(join(found, rest))
+
+    def find_well(self, name: str) -> str | None:
+        """Return the path of a well by its path "A/1" or its name on the plate, "A1" or "A01"; None without one.
+
+        An exact name wins. Names that fit several wells, such as "A01" where the columns are "1" and "001", fit none.
+
+        Examples
+        --------
+        >>> plate.find_well("A01"), plate.find_well("B/2"), plate.find_well("H12")
+        ('A/1', 'B/2', None)
+        """
+        try:
+            return None if name in self._member_names() else plate_edits.find_well(name, self._well_paths())
+        except LamellaError:  # a damaged plate is reported by who reads it
+            return None
+
+    def _member(self, name: str) -> Row | Well | Position:
+        """Return the member of an exact name."""
         parts = name.split("/")
         if len(parts) > 3:
-            position = self["/".join(parts[:3])]
+            position = self._member("/".join(parts[:3]))
             return cast("Position", position["/".join(parts[3:])])
         if len(parts) == 1 and name not in {row.name for row in self.document.own_model.rows}:
             return cast("Row", super().__getitem__(name))

@@ -23,10 +23,11 @@ from lamella.spec.plate import WellGroupMeta
 from lamella.store.temporary_files import private_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.plate import Plate
+    from lamella.nodes.plate_arrays import Requests
     from lamella.spec.plate import PlateMeta
     from lamella.types import ArrayOptions, JSONObject
 
@@ -118,7 +119,11 @@ def _refuse_one_folder(parent: Plate | Well, names: Iterable[str], known: Iterab
 
 
 def create_positions(
-    plate: Plate, specs: Sequence[PositionSpec], arrays: Mapping[str, ArrayOptions] | None = None
+    plate: Plate,
+    specs: Sequence[PositionSpec],
+    arrays: Mapping[str, ArrayOptions] | None = None,
+    *,
+    exist_ok: bool = False,
 ) -> list[Position]:
     """Create many positions; see :meth:`Plate.create_positions`."""
     wells, images, order = _sort_out(plate, specs)
@@ -135,7 +140,14 @@ def create_positions(
             # `Well.create_position` may know nothing of a plate, and holds the well alone.
             held.enter_context(plate.documents.lock(well.path))
             well.document.refresh()
-        places = [NodePath(plate.store_handle, path) for path in _paths(plate, order)]
+        existing = _existing_positions(plate, images, documents) if exist_ok else {}
+        for position in existing.values():
+            _check_arrays(position, requests)
+        if existing:
+            images = _without(images, existing)
+            documents = {path: well for path, well in documents.items() if path in images}
+        new_paths = [path for path in order if path not in existing]
+        places = [NodePath(plate.store_handle, path) for path in _paths(plate, new_paths)]
         plans = plan_positions(plate, places, position_attributes(plate), requests)
         _refuse_duplicates(plate, images, documents, plans)
         new = [(*_row_and_column(path), *wells[path]) for path in images if path not in listed]
@@ -151,11 +163,50 @@ def create_positions(
         _warn_of_case(plate, meta, change(meta))  # refuses what does not fit before anything is written
         occupied, placed = _clear_places(plate, images, documents, plans)
         _write(plate, images, documents, plans, occupied, placed)
-        plate.document.edit(change)
+        if images:
+            plate.document.edit(change)
         # Last: a position that is there and not listed tells the next call that this one was killed.
         for path, well in documents.items():
             _list_images(well, images[path])
-    return _opened(plate, places, plans)
+    for position in existing.values():
+        for name, request in requests.items():
+            if name not in position.dataset_paths:
+                position._create_zeros(name, request)
+    created = dict(zip(new_paths, _opened(plate, places, plans), strict=True))
+    return [created[path] if path in created else existing[path] for path in order]
+
+
+def _existing_positions(plate: Plate, images: Images, wells: dict[str, Well]) -> dict[str, Position]:
+    """Return those of the requested positions that their wells list, by path."""
+    paths = [
+        f"{path}/{name}"
+        for path, well in wells.items()
+        for name in {name for name, _ in images[path]} & {one.path for one in well.document.own_model.images}
+    ]
+    return {path: plate._open_listed(Position, path) for path in paths}
+
+
+def _without(images: Images, existing: Collection[str]) -> Images:
+    """Return the images without existing ones, and without wells of which none is left."""
+    rest = {
+        well: [entry for entry in entries if f"{well}/{entry[0]}" not in existing]
+        for well, entries in images.items()
+    }
+    return {well: entries for well, entries in rest.items() if entries}
+
+
+def _check_arrays(position: Position, requests: Requests) -> None:
+    """Raise for an existing position whose arrays have another shape or data type than the requested ones."""
+    for name, request in requests.items():
+        if name not in position.dataset_paths:
+            position.refuse_array(name, request)
+            continue
+        array, new = position[name], request.wanted
+        if array.shape != new.shape or array.dtype != new.dtype:
+            raise NodeExistsError(
+                f"{array.node_path} exists with shape {array.shape} and data type {array.dtype}; asked for "
+                f"{new.shape} and {new.dtype}. Delete it first, or choose another name."
+            )
 
 
 def _opened(parent: Plate | Well, places: Sequence[NodePath], plans: Plans) -> list[Position]:

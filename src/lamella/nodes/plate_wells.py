@@ -65,7 +65,11 @@ class WellEdits(NGFFNode):
         )
 
     def create_positions(
-        self, positions: Sequence[PositionSpec], *, arrays: Mapping[str, ArrayOptions] | None = None
+        self,
+        positions: Sequence[PositionSpec],
+        *,
+        arrays: Mapping[str, ArrayOptions] | None = None,
+        exist_ok: bool = False,
     ) -> list[Position]:
         """Create many positions at once, with their arrays: one write per touched document.
 
@@ -77,6 +81,9 @@ class WellEdits(NGFFNode):
         arrays
             Arrays of zeros that each position gets: name to the options of :meth:`Position.create_zeros`. Creating
             them here takes less than half of the time of creating them one by one.
+        exist_ok
+            Return positions that exist as they are, with all that is in them, and create the others: for jobs that
+            are queued again. Of `arrays` they get those that they lack.
 
         Returns
         -------
@@ -87,7 +94,7 @@ class WellEdits(NGFFNode):
         ------
         NodeExistsError, InvalidNameError, InvalidArgumentError
             If a position exists, is given twice, a name is not alphanumeric, or an array does not fit the axes and
-            channels (ValueErrors). Nothing is written then.
+            channels, or an array of that name with another shape or data type (ValueErrors). Nothing is written then.
 
         Examples
         --------
@@ -101,7 +108,7 @@ class WellEdits(NGFFNode):
         from lamella.nodes.plate_creation import create_positions
 
         self.require_writable("create positions")
-        return create_positions(cast("Plate", self), positions, arrays)
+        return create_positions(cast("Plate", self), positions, arrays, exist_ok=exist_ok)
 
     def create_zeros(
         self,
@@ -166,6 +173,8 @@ class WellEdits(NGFFNode):
         row_index: int | None = None,
         col_index: int | None = None,
         acq_index: int = 0,
+        *,
+        exist_ok: bool = False,
     ) -> Position:
         """Create one position, and its well when there is none; see :meth:`create_positions`.
 
@@ -177,11 +186,13 @@ class WellEdits(NGFFNode):
             Indices in the plate; by order of creation when not given.
         acq_index
             Id of the acquisition.
+        exist_ok
+            Return the position if it exists, as it is, instead of raising: for jobs that are queued again.
 
         Returns
         -------
         Position
-            The new position, without an image yet.
+            The new position, without an image yet; with ``exist_ok`` maybe an existing one.
 
         Raises
         ------
@@ -194,7 +205,8 @@ class WellEdits(NGFFNode):
         >>> position.path, position.channel_names
         ('B/2/1', ['DAPI', 'GFP'])
         """
-        return self.create_positions([(row_name, col_name, pos_name, row_index, col_index, acq_index)])[0]
+        spec = (row_name, col_name, pos_name, row_index, col_index, acq_index)
+        return self.create_positions([spec], exist_ok=exist_ok)[0]
 
     def rename_well(self, old: str, new: str) -> None:
         """Rename a well: within its row, to another row, or to a new one. Only that well moves.

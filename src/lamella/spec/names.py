@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
+_WELL = re.compile(r"([A-Za-z]+)0*([0-9]+)", re.ASCII)
 
 
 def is_name(text: str) -> bool:
@@ -61,3 +62,29 @@ def case_collisions(names: Iterable[str]) -> list[tuple[str, ...]]:
     for name in dict.fromkeys(names):
         groups.setdefault(name.lower(), []).append(name)
     return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def find_well(name: str, paths: Iterable[str]) -> str | None:
+    """Return the path of the well that a name such as "B03" stands for; None if no well, or several, fit.
+
+    An exact path wins, then the exact column, then the column with other leading zeros.
+
+    Examples
+    --------
+    >>> find_well("B03", ["A/3", "B/3"]), find_well("B3", ["B/03"]), find_well("B/3", ["B/03"])
+    ('B/3', 'B/03', None)
+    """
+    paths = list(paths)
+    if name in paths:
+        return name
+    parsed = _WELL.fullmatch(name)
+    if parsed is None:
+        return None
+    exact = [path for path in paths if path.replace("/", "") == name]
+    fitting = exact or [
+        path
+        for path in paths
+        for row, _, column in [path.partition("/")]
+        if row == parsed[1] and column.isdecimal() and int(column) == int(parsed[2])
+    ]
+    return fitting[0] if len(fitting) == 1 else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError, NodeNotFoundError
-from lamella.spec.names import case_collisions, check_name
+from lamella.spec.names import case_collisions, check_name, find_well
 from lamella.spec.plate import AcquisitionMeta, ImageMeta, PlateMeta, WellGroupMeta, WellIndexMeta
 from lamella.spec.plate_lines import lines_of
 
@@ -24,6 +24,7 @@ __all__ = [
     "add_wells",
     "case_collisions",
     "check_name",
+    "find_well",
     "new_plate",
     "raise_counts",
     "remove_image",

@@ -177,7 +177,7 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
     A killed rename is finished by the same call, and undone by the opposite one.
     """
     plate.store_handle.require_writable(f"rename the well {old!r}", plate.path)
-    old, new = old.strip("/"), new.strip("/")
+    old, new = (plate.find_well(name.strip("/")) or name.strip("/") for name in (old, new))
     for path in (old, new):
         if path.count("/") != 1:
             raise InvalidNameError(f"A well is named by row and column, such as 'A/1', not by {path!r}.")
