@@ -1,9 +1,9 @@
-"""The store that zarr-python gets of an opened store: it loses nothing that others wrote.
+"""Give zarr-python a store in which its writes of documents do not undo the changes of other writers.
 
-zarr-python keeps the document of a node from when it was opened, and writes all of it at each change: of an attribute,
-of the shape. Here such a write is merged, under the document's lock, with what is stored by then (`document_merge`).
-What zarr-python had read is remembered for each document. Several of its objects may share one store, so what an
-object writes is compared with all that was read, and the version with the fewest differences is what it began with.
+zarr-python reads a node's document once, and writes all of it at each change of an attribute or shape. Here every such
+write is merged with the document stored by then, under its lock (`document_merge`). The base of the merge is one of
+the
+versions that zarr-python has read, the one with the fewest differences: several of its objects may share a store.
 
 Imports zarr-python: import this module inside functions only.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 Versions: TypeAlias = "dict[str, list[bytes | None]]"
-"""Key of a document to what was read and written of it, the latest last; None for nothing."""
+"""Versions of each document that were read or written, by key, the latest last; None where it was missing."""
 
 _FILES = {
     V3.group: 3,
@@ -42,12 +42,12 @@ _FILES = {
     V2.attributes: 2,
     V2.group: 2,
 }
-_MOST = 16
-"""Versions of one document that are remembered."""
+_MAX_VERSIONS = 16
+"""Limit of remembered versions of one document."""
 
 
 class _Memory:
-    """What zarr-python read of documents, and how it writes them."""
+    """The versions of documents that zarr-python has read, and the merging writes."""
 
     def __init__(self, documents: Documents) -> None:
         self.documents = documents
@@ -55,27 +55,27 @@ class _Memory:
         self._lock = threading.Lock()
 
     def holds(self, key: str) -> bool:
-        """Whether a key is a document of the format of the store."""
+        """Whether a key is a document in the format of the store."""
         return _FILES.get(key.rpartition("/")[2]) == self.documents.format
 
     def note(self, key: str, data: bytes | None) -> None:
-        """Remember what was read of a document."""
+        """Remember a version of a document."""
         if self.documents.storage.read_only or not self.holds(key):
             return
         with self._lock:
             before = self.versions.get(key, [])
-            self.versions[key] = [*(one for one in before if one != data), data][-_MOST:]
+            self.versions[key] = [*(version for version in before if version != data), data][-_MAX_VERSIONS:]
 
     def forget(self, prefix: str) -> None:
-        """Forget what was read below a folder that is deleted: what comes there is new."""
+        """Forget the versions below a deleted folder."""
         with self._lock:
             for key in self.versions:
                 if not prefix or key == prefix or key.startswith(f"{prefix}/"):
                     self.versions[key] = [None]
 
     async def write(self, key: str, data: bytes) -> None:
-        """Write a document, merged with what is stored."""
-        # In a thread, since it waits for the lock; of its own, since the pool serves the reads of its holder.
+        """Write a document, merged with the stored one."""
+        # A thread may wait for the lock. A new one, because the holder of the lock may need the threads of the pool.
         thread = ThreadPoolExecutor(1, thread_name_prefix="lamella-document")
         try:
             await asyncio.get_running_loop().run_in_executor(thread, self.write_now, key, data)
@@ -83,17 +83,17 @@ class _Memory:
             thread.shutdown(wait=False)
 
     def write_now(self, key: str, data: bytes) -> None:
-        """Write a document, merged with what is stored; blocks."""
+        """Write a document as `write` does; blocks."""
         path, _, file = key.rpartition("/")
         new = parse_object(data, self.documents.at(path), file)
-        to_bytes(new, self.documents.at(path), file)  # refuses what JSON has not, before anything else
+        to_bytes(new, self.documents.at(path), file)  # raises for NaN and infinities
         versions = list(self.versions.get(key, ()))
         if file == V2.group:
             if self.documents.storage.read(key) is None:
                 self.documents.storage.write(key, data)
             return
         if any(versions[-1:]) and not self.documents.storage.exists(path):
-            raise self._deleted(path, file)  # before a lock file would make its folder
+            raise self._deleted(path, file)  # before a lock file would create its folder again
 
         def merge(data: bytes | None) -> JSONObject | None:
             stored = None if data is None else parse_object(data, self.documents.at(path), file)
@@ -106,7 +106,7 @@ class _Memory:
         self, path: str, file: str, versions: list[bytes | None], stored: JSONObject | None, new: JSONObject
     ) -> JSONObject | None:
         """Return the document to store; None where it is stored already."""
-        read = [
+        versions_read = [
             parse_object(data, self.documents.at(path), file)
             for data in reversed(versions)
             if data is not None
@@ -114,14 +114,14 @@ class _Memory:
         latest = versions[-1] if versions else b""
         where = self.documents.location(path)
         if stored is None:
-            if read and latest is not None and not (file == V2.attributes and self._is_there(path)):
+            if versions_read and latest is not None and not (file == V2.attributes and self._is_there(path)):
                 raise self._deleted(path, file)
             return new
         if latest is None and versions and file != V2.attributes:
             raise NodeExistsError(f"Cannot create a node at {where}: another writer created one meanwhile.")
-        if not read:
-            return new  # whoever writes it did not read it
-        base = nearest([_as_written(one, file) for one in read], new)
+        if not versions_read:
+            return new  # written without having been read
+        base = nearest([_as_written(version, file) for version in versions_read], new)
         if file == V2.attributes:
             result = merged(base, stored, new)
         elif new.get("node_type") == "group":
@@ -139,7 +139,7 @@ class _Memory:
         )
 
     def _is_there(self, path: str) -> bool:
-        """Whether a node of Zarr v2 is there, maybe without attributes."""
+        """Whether a Zarr v2 node exists, perhaps without attributes."""
         return self.documents.kind(path) is not None
 
     def _of_group(self, base: JSONObject, stored: JSONObject, new: JSONObject, where: str) -> JSONObject:
@@ -156,7 +156,7 @@ class _Memory:
 
 
 def _as_written(document: JSONObject, file: str) -> JSONObject:
-    """Return a document as zarr-python spells it; as it is where zarr-python does not understand it."""
+    """Return a document as zarr-python would write it; unchanged where zarr-python cannot parse it."""
     metadata: Any
     try:
         if file == V2.attributes:
@@ -169,12 +169,12 @@ def _as_written(document: JSONObject, file: str) -> JSONObject:
             metadata = ArrayV3Metadata.from_dict(json.loads(json.dumps(document)))
         written = metadata.to_buffer_dict(default_buffer_prototype())[file].to_bytes()
         return json.loads(written)  # type: ignore[no-any-return]
-    except Exception:  # it raises whatever its parsers do
+    except Exception:  # zarr-python's parsers raise many kinds of errors
         return document
 
 
 class MergingStore(WrapperStore[Any]):
-    """Any store of zarr-python but a local one, with documents that are merged when they are written."""
+    """A zarr-python store other than a local one, which merges documents when they are written."""
 
     def __init__(self, store: Any, documents: Documents, versions: Versions | None = None) -> None:
         super().__init__(store)
@@ -205,23 +205,23 @@ class MergingStore(WrapperStore[Any]):
 
     @property
     def storage(self) -> Storage:
-        """What the store was opened as."""
+        """The storage below."""
         return self._memory.documents.storage
 
     @property
     def supports_consolidated_metadata(self) -> bool:
-        """Whether copies of documents are looked for."""
+        """Whether zarr-python looks for consolidated metadata."""
         return bool(self._store.supports_consolidated_metadata)
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
-        """Get a key; remember what documents say."""
-        found = await self._store.get(key, prototype, byte_range)
+        """Read a key, and remember the version of a document."""
+        buffer = await self._store.get(key, prototype, byte_range)
         if byte_range is None:
-            self._memory.note(key, None if found is None else found.to_bytes())
-        return found
+            self._memory.note(key, None if buffer is None else buffer.to_bytes())
+        return buffer
 
     async def set(self, key: str, value: Any) -> None:
-        """Set a key; documents are merged with what is stored."""
+        """Write a key; merge documents with the stored ones."""
         if self._memory.holds(key):
             self._check_writable()
             await self._memory.write(key, value.to_bytes())
@@ -245,7 +245,7 @@ class MergingStore(WrapperStore[Any]):
 
 
 class MergingLocalStore(LocalStore):
-    """A local store of zarr-python, with documents that are merged when they are written."""
+    """A local zarr-python store, which merges documents when they are written."""
 
     def __init__(
         self, root: Path | str, *, read_only: bool, documents: Documents, versions: Versions | None = None
@@ -264,22 +264,22 @@ class MergingLocalStore(LocalStore):
 
     @property
     def storage(self) -> Storage:
-        """What the store was opened as."""
+        """The storage below."""
         return self._memory.documents.storage
 
     def with_read_only(self, read_only: bool = False) -> MergingLocalStore:
-        """Return the same store for reading, or for writing."""
+        """Return the same store for reading or writing."""
         return _local(self.root, read_only, self._memory.documents, self._memory.versions)
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
-        """Get a key; remember what documents say."""
-        found = await super().get(key, prototype, byte_range)
+        """Read a key, and remember the version of a document."""
+        buffer = await super().get(key, prototype, byte_range)
         if byte_range is None:
-            self._memory.note(key, None if found is None else found.to_bytes())
-        return found
+            self._memory.note(key, None if buffer is None else buffer.to_bytes())
+        return buffer
 
     async def set(self, key: str, value: Any) -> None:
-        """Set a key; documents are merged with what is stored."""
+        """Write a key; merge documents with the stored ones."""
         if self._memory.holds(key):
             self._check_writable()
             await self._memory.write(key, value.to_bytes())
@@ -287,14 +287,14 @@ class MergingLocalStore(LocalStore):
             await super().set(key, value)
 
     def get_sync(self, key: str, *, prototype: Any = None, byte_range: Any = None) -> Any:
-        """Get a key without the event loop; remember what documents say."""
-        found = super().get_sync(key, prototype=prototype, byte_range=byte_range)
+        """Read a key without the event loop."""
+        buffer = super().get_sync(key, prototype=prototype, byte_range=byte_range)
         if byte_range is None:
-            self._memory.note(key, None if found is None else found.to_bytes())
-        return found
+            self._memory.note(key, None if buffer is None else buffer.to_bytes())
+        return buffer
 
     def set_sync(self, key: str, value: Any) -> None:
-        """Set a key without the event loop; documents are merged with what is stored."""
+        """Write a key without the event loop."""
         if self._memory.holds(key):
             self._check_writable()
             self._memory.write_now(key, value.to_bytes())
@@ -322,7 +322,7 @@ def _local(root: Path, read_only: bool, documents: Documents, versions: Versions
 
 
 def merging_store(documents: Documents) -> MergingStore | MergingLocalStore:
-    """Return the store of some documents for zarr-python."""
+    """Return the merging store of some documents."""
     store = documents.storage.zarr_store()
     if isinstance(store, LocalStore):
         return MergingLocalStore(store.root, read_only=store.read_only, documents=documents)

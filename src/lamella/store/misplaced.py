@@ -1,7 +1,8 @@
-"""Chunks that are not where, or not what, the document of an array declares: they must not read as fill values.
+"""Detect chunks that are stored under other keys than the document declares, or are not files.
 
-A missing chunk is legal and reads as the fill value. So an array whose document names the wrong separator reads as
-zeros, although all its chunks are there; and a folder or a named pipe in the place of a chunk is no chunk.
+A missing chunk reads as the fill value. So an array whose document has the wrong separator would read as zeros,
+although
+all its chunks are stored.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from lamella.store.storage import Storage
 
 _FORMS: tuple[tuple[ZarrFormat, str], ...] = ((2, "."), (2, "/"), (3, "/"), (3, "."))
-"""How keys of chunks are spelled: those of Zarr v3 begin with a c."""
+"""The spellings of chunk keys: Zarr format and separator."""
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -31,17 +32,11 @@ _KINDS = {
 
 
 class MisplacedError(DamagedDataError):
-    """Something else than what the document declares is stored; the message says what and where."""
+    """Chunks are stored in another way than the document declares."""
 
 
 def require_file(mode: int, location: str) -> None:
-    """Refuse what is no regular file, by the mode that the system reports.
-
-    Raises
-    ------
-    MisplacedError
-        It is a folder, a pipe, a socket or a device.
-    """
+    """Raise `MisplacedError` unless a mode is that of a regular file."""
     kind = stat.S_IFMT(mode)
     if kind != stat.S_IFREG:
         raise MisplacedError(
@@ -53,36 +48,36 @@ def require_file(mode: int, location: str) -> None:
 def foreign_key(storage: Storage, path: str, meta: ArrayMeta) -> str | None:
     """Return the key of a chunk that is stored under another spelling than the declared one; None without any."""
     origin = (0,) * meta.ndim
-    seen = {meta.chunk_key(origin)}
+    checked = {meta.chunk_key(origin)}
     if storage.unlisted is not None:
         for zarr_format, separator in _FORMS:
             first = replace(meta, zarr_format=zarr_format, separator=separator, document={}).chunk_key(origin)
-            if first not in seen and storage.unlisted.size(join(path, first)) is not None:
+            if first not in checked and storage.unlisted.size(join(path, first)) is not None:
                 return first
-            seen.add(first)
+            checked.add(first)
         return None
     names = storage.list(path)
     for zarr_format, separator in _FORMS:
         other = replace(meta, zarr_format=zarr_format, separator=separator, document={})
         first = other.chunk_key(origin)
-        if first in seen or not any(_may_begin(name, first, separator) for name in names):
+        if first in checked or not any(_may_begin(name, first, separator) for name in names):
             continue
-        seen.add(first)
-        for place in stored_places(storage, path, other):
-            if all(k < n for k, n in zip(place, meta.grid, strict=True)):
-                return other.chunk_key(place)
+        checked.add(first)
+        for index in stored_places(storage, path, other):
+            if all(k < n for k, n in zip(index, meta.grid, strict=True)):
+                return other.chunk_key(index)
     return None
 
 
 def _may_begin(name: str, first: str, separator: str) -> bool:
-    """Whether a name in the folder of an array looks like the begin of a key that is spelled as the first one is."""
+    """Whether a name in the folder of an array may begin a key of the same spelling as `first`."""
     if separator == ".":
         return name.count(".") == first.count(".") and name[0] in f"{first[0]}123456789"
     return name == "c" if first[0] == "c" else name.isdecimal()
 
 
 def describe_foreign(key: str, meta: ArrayMeta) -> str:
-    """Return the words that say which key was found, and which the document declares."""
+    """Return words that contrast the stored key with the declared ones."""
     return (
         f"its chunks are stored under keys such as {key!r}, but its document declares keys such as "
         f"{meta.chunk_key((0,) * meta.ndim)!r}"
@@ -90,13 +85,7 @@ def describe_foreign(key: str, meta: ArrayMeta) -> str:
 
 
 def check_keys(storage: Storage, path: str, meta: ArrayMeta, where: str) -> None:
-    """Refuse an array whose chunks are stored under other keys than its document declares.
-
-    Raises
-    ------
-    MisplacedError
-        They are.
-    """
+    """Raise `MisplacedError` where chunks are stored under other keys than the document declares."""
     key = foreign_key(storage, path, meta)
     if key is not None:
         raise MisplacedError(
@@ -106,26 +95,18 @@ def check_keys(storage: Storage, path: str, meta: ArrayMeta, where: str) -> None
 
 
 class MissingChunks:
-    """Looks for the keys of other spellings when the first chunk of an array is missing, once for each opening.
+    """Checks for other spellings of keys when the first chunk of an array is missing, once per engine.
 
-    Parameters
-    ----------
-    storage, path, meta
-        The array.
-
-    Attributes
-    ----------
-    is_known
-        Whether there are none under other keys.
+    `is_known` is True once no other spelling was found.
     """
 
     def __init__(self, storage: Storage, path: str, meta: ArrayMeta) -> None:
         self._array = storage, path, meta
-        # Stores that answer requests are asked by `status`, `validate` and `verify`: listing them takes long.
+        # Listing a remote store takes long; `status`, `validate` and `verify` do it.
         self.is_known = not storage.locks_processes
 
     def note(self) -> None:
-        """Note that a chunk is missing; `MisplacedError` where chunks are stored under other keys."""
+        """Report a missing chunk; raise `MisplacedError` where chunks are stored under other keys."""
         if not self.is_known:
             storage, path, meta = self._array
             check_keys(storage, path, meta, f"{path or '/'!r} in {storage.name}")

@@ -1,13 +1,11 @@
-"""The connection to one object store: which bucket and prefix a URL names, and how often a request is tried.
+"""Connect to an object store through obstore, with timeouts and retries.
 
-A request that is not answered, or answered 429 or 5xx, is sent again by obstore: 6 times, after 100 ms to 5 s, within
-60 s in all. Writes under a condition are sent again by us (`ObjectRequests.put_if`): where the answer to the first one
-was lost, the second one is refused because the first one succeeded, and only who knows that it was the second can tell.
+obstore repeats a request that has no answer, or the answer 429 or 5xx: 6 times, after 0.1 to 5 s, within 60 s in all.
+`ObjectRequests.put_if` repeats conditional writes itself: where the answer to the first attempt was lost, the second
+is
+refused because the first succeeded.
 
-obstore must not be used in a process that was forked after its parent used it: its threads are not there, and every
-request waits for ever. `check_process` raises instead.
-
-Imports obstore inside functions.
+obstore hangs in a process that was forked after its parent used obstore; `check_process` raises instead.
 """
 
 from __future__ import annotations
@@ -25,21 +23,21 @@ if TYPE_CHECKING:
     from lamella.store.credentials import Resolved
 
 RETRIES = 6
-"""How often a request is sent again."""
+"""Limit of repetitions of a request."""
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
-"""Seconds before the first and any later time; they double."""
+"""Seconds before the first repetition, doubled for each further one, and their limit."""
 PATIENCE = 60.0
-"""Seconds after which no request is sent again."""
+"""Seconds after which no request is repeated."""
 
 _TIMEOUTS = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "10m"}
-"""A connection, any single part of an answer, and a whole answer: large objects take long on slow lines."""
+"""Timeouts of connecting, of each read, and of a whole answer."""
 
 _used_in: list[int] = []
-"""The process that used obstore first."""
+"""The id of the process that used obstore first."""
 
 
 def check_process(where: str) -> None:
-    """Raise in a process that was forked after its parent used obstore, where every request would wait for ever."""
+    """Raise in a process that was forked after its parent used obstore."""
     process = os.getpid()
     if not _used_in:
         _used_in.append(process)
@@ -52,7 +50,7 @@ def check_process(where: str) -> None:
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """Return the bucket and the prefix that a URL of an object store names.
+    """Return the bucket and the prefix in a URL of an object store.
 
     >>> split_url("s3://bucket/plates/a b.zarr/"), split_url("abfss://box@me.dfs.core.windows.net/a.zarr")
     (('bucket', 'plates/a b.zarr'), ('box', 'a.zarr'))
@@ -62,25 +60,17 @@ def split_url(url: str) -> tuple[str, str]:
 
 
 class ObjectClient:
-    """The connection to one store.
-
-    Attributes
-    ----------
-    access
-        How it is opened, with which credentials.
-    address
-        Its URL for messages, without a signature.
-    """
+    """The connection to one store; `address` is its URL for messages."""
 
     def __init__(self, access: Resolved) -> None:
         self.access = access
         self.address = clean_url(access.url)
         self._stores: dict[bool, Any] = {}
-        given = dict(access.retry_config)
+        retry_config = dict(access.retry_config)
         self._retry: dict[str, Any] = {
-            "max_retries": given.get("max_retries", RETRIES),
-            "retry_timeout": given.get("retry_timeout", timedelta(seconds=PATIENCE)),
-            "backoff": given.get(
+            "max_retries": retry_config.get("max_retries", RETRIES),
+            "retry_timeout": retry_config.get("retry_timeout", timedelta(seconds=PATIENCE)),
+            "backoff": retry_config.get(
                 "backoff",
                 {
                     "init_backoff": timedelta(seconds=FIRST_WAIT),
@@ -92,12 +82,12 @@ class ObjectClient:
 
     @property
     def retries(self) -> int:
-        """How often a request is sent again."""
+        """How often a request is repeated."""
         return int(self._retry["max_retries"])
 
     @property
     def tried(self) -> str:
-        """How often a request was sent before it failed, for messages; "" where it is sent once."""
+        """Words on the repetitions, for messages; "" without repetitions."""
         if not self.retries:
             return ""
         seconds = self._retry["retry_timeout"].total_seconds()
@@ -105,20 +95,20 @@ class ObjectClient:
 
     @property
     def store(self) -> Any:
-        """The store of obstore; sends requests again where that helps."""
+        """The obstore store, with repetitions."""
         return self._store(True)
 
     @property
     def once(self) -> Any:
-        """The store of obstore that sends each request once."""
+        """The obstore store that sends each request once."""
         return self._store(False)
 
     def _store(self, retries: bool) -> Any:
         check_process(self.address)
-        found = self._stores.get(retries)
-        if found is None:
-            found = self._stores[retries] = self._made(self._retry if retries else {"max_retries": 0})
-        return found
+        store = self._stores.get(retries)
+        if store is None:
+            store = self._stores[retries] = self._made(self._retry if retries else {"max_retries": 0})
+        return store
 
     def _made(self, retry: Mapping[str, Any]) -> Any:
         from obstore import store
@@ -139,10 +129,10 @@ class ObjectClient:
 
     @property
     def bucket(self) -> tuple[str, str, str]:
-        """What all stores of one bucket have in common: the kind, the endpoint and the name."""
+        """Kind, endpoint and name of the bucket, equal for all stores in it."""
         return self.access.kind, str(self.access.config.get("endpoint", "")), split_url(self.access.url)[0]
 
     @property
     def is_known(self) -> bool:
-        """Whether the service is one of which it is known that it honours conditions of writes."""
+        """Whether the service is known to support conditional writes."""
         return self.access.kind in ("gs", "az") or not self.access.config.get("endpoint")

@@ -1,9 +1,9 @@
-"""The requests to an object store, as coroutines: get, put, list, copy and delete, many at once.
+"""Send requests to an object store as coroutines: get, put, list, copy and delete, many at a time.
 
-- That a key is not there is None; any other failure is an error of lamella (`service_errors`).
-- 403 for a key that is not there, as services answer those who may not list, is learned once per store (`denials`).
-- Contents are told apart by their ETags; a web server without them has the time and size.
-- A page of HTML from a web server is no document and no chunk, although it comes with status 200.
+- A missing key is None; other failures are errors of lamella (`service_errors`).
+- `denials` learns whether 403 means "missing".
+- A *stamp* identifies the version of an object: its ETag, or from web servers without ETags its time and size.
+- An HTML page from a web server counts as missing, although it has status 200.
 
 Imports obstore inside functions.
 """
@@ -49,25 +49,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AT_ONCE = 128
-"""Requests at a time."""
+"""Limit of simultaneous requests."""
 
 _ID = "lamella-id"
-"""Metadata of an object that was written under a condition: a random text by which its writer knows it again."""
+"""Metadata key of conditionally written objects: a random text, by which a write recognises its own object."""
 _CONFLICT = 409
 _PAGES = ("text/html", "application/xhtml+xml")
 _LARGEST_COPY = 5 << 30
-"""Bytes that S3 copies with one request."""
+"""Limit of S3 for copying with one request, in bytes."""
 _MULTIPART = 64 << 20
-"""Bytes from which on an object is written in parts."""
+"""Size from which an object is written in parts, in bytes."""
 _BULK = 1000
-"""Keys that S3 deletes with one request."""
+"""Limit of S3 for deleting with one request."""
 
 _honours: dict[tuple[str, str, str], bool] = {}
-"""Whether the service of a bucket honours conditions of writes, by `ObjectClient.bucket`; learned once per process."""
+"""Whether a bucket supports conditional writes, by `ObjectClient.bucket`; tested once per process."""
 
 
 class Got(NamedTuple):
-    """What came for a key: bytes of it, what tells its content from others, its whole size, and its metadata."""
+    """An answer: the bytes, the stamp, the size of the whole object, and its metadata."""
 
     data: memoryview
     stamp: Stamp | None
@@ -76,14 +76,9 @@ class Got(NamedTuple):
 
 
 class ObjectRequests:
-    """A store of obstore, asked from within an event loop.
+    """An obstore store, for use inside an event loop.
 
-    Parameters
-    ----------
-    client
-        The connection.
-    when_unlisted
-        Called when it turns out that the credentials may not list.
+    `when_unlisted` is called when 403 turns out to mean "missing": the credentials may not list.
     """
 
     def __init__(self, client: ObjectClient, when_unlisted: Callable[[], object]) -> None:
@@ -94,7 +89,7 @@ class ObjectRequests:
 
     @property
     def denied_is_absent(self) -> bool | None:
-        """Whether 403 means that a key is not there; None until it came."""
+        """Whether 403 means "missing"; None until a 403."""
         return self._denials.mean_absent
 
     def _failed(self, verb: str, key: str, error: Exception) -> StorageError:
@@ -104,27 +99,27 @@ class ObjectRequests:
 
     # ---- reading --------------------------------------------------------------------------------
 
-    async def _ask(self, key: str, **options: Any) -> Got:
+    async def _get(self, key: str, **options: Any) -> Got:
         """Send one GET."""
         async with self._slots:
             answer = await self.client.store.get_async(key, options=options or None)
             data = b"" if options.get("head") else await answer.bytes_async()
         meta = answer.meta
-        found = Got(memoryview(data), self.stamp_of(meta), int(meta["size"]), dict(answer.attributes))
-        if self._is_page(found) and bytes(found.data[:64]).lstrip()[:1] == b"<":
+        result = Got(memoryview(data), self.stamp_of(meta), int(meta["size"]), dict(answer.attributes))
+        if self._is_page(result) and bytes(result.data[:64]).lstrip()[:1] == b"<":
             raise FileNotFoundError(key)
-        return found
+        return result
 
-    def _is_page(self, found: Got) -> bool:
-        """Whether a page of HTML came, as web servers answer for folders and for what they do not have."""
-        kind = str(found.attributes.get("Content-Type", "")).partition(";")[0].strip()
+    def _is_page(self, result: Got) -> bool:
+        """Whether a web server returned an HTML page, as for folders and missing files."""
+        kind = str(result.attributes.get("Content-Type", "")).partition(";")[0].strip()
         return self.client.access.kind == "http" and kind in _PAGES
 
     async def _get_raw(self, key: str) -> Got:
-        return await self._ask(key)
+        return await self._get(key)
 
     def stamp_of(self, meta: Any) -> Stamp | None:
-        """Return what tells a content from others, of what a service says of an object."""
+        """Return the stamp of an object from its metadata."""
         tag, version = meta.get("e_tag"), meta.get("version")
         if tag is None:
             modified = meta["last_modified"].timestamp()
@@ -132,7 +127,7 @@ class ObjectRequests:
         return self._stamp(tag, version)
 
     def _stamp(self, tag: str, version: object) -> Stamp:
-        # Google's conditions of writes are generations.
+        # Google's conditional writes compare generations, not ETags.
         return (tag, str(version)) if version and self.client.access.kind == "gs" else (tag,)
 
     def _stamp_of_write(self, result: Any) -> Stamp | None:
@@ -140,26 +135,22 @@ class ObjectRequests:
         return None if tag is None else self._stamp(tag, result.get("version"))
 
     async def fetch_changed(self, key: str, known: Stamp) -> tuple[Got | None] | None:
-        """Get a key whose content is not the one with a stamp any more; None where it is."""
+        """Get a key, in a tuple, whose stamp differs from a known one; None where it is unchanged."""
         if not _is_tag(known):
             return (await self.fetch(key),)
         try:
-            found = await self._ask(key, if_none_match=known[0])
+            result = await self._get(key, if_none_match=known[0])
         except Exception as error:
             if type(error).__name__ == "NotModifiedError":
                 return None
-            return (await self._unfetched(key, None, None, error),)
-        return (found,)
+            return (await self._recover(key, None, None, error),)
+        return (result,)
 
     async def fetch(self, key: str, span: Span | None = None, stamp: Stamp | None = None) -> Got | None:
-        """Get a key or a part of it; None where it is not there.
+        """Get a key or a part of it; None where it is missing.
 
-        Raises
-        ------
-        ChangedError
-            Its content is not the one with the stamp.
-        StorageError
-            It could not be asked for, or not all of it came.
+        Raises `ChangedError` where its stamp differs from `stamp`, and `StorageError` where the request failed or the
+        answer is incomplete.
         """
         options: dict[str, Any] = {}
         if span is not None:
@@ -167,18 +158,19 @@ class ObjectRequests:
         if stamp is not None and _is_tag(stamp):
             options["if_match"] = stamp[0]
         try:
-            found = await self._ask(key, **options)
+            result = await self._get(key, **options)
         except Exception as error:
-            return await self._unfetched(key, span, stamp, error)
-        if stamp is not None and found.stamp != stamp:
+            return await self._recover(key, span, stamp, error)
+        if stamp is not None and result.stamp != stamp:
             raise ChangedError(key)
         if key.rpartition("/")[2] in DOCUMENTS:
             self._denials.readable = key
-        return found
+        return result
 
-    async def _unfetched(
+    async def _recover(
         self, key: str, span: Span | None, stamp: Stamp | None, error: Exception
     ) -> Got | None:
+        """Handle an error of GET: return None for a missing key, get the key in another way, or raise."""
         if is_ours(error):
             raise error
         if _is_absent(error):
@@ -189,7 +181,7 @@ class ObjectRequests:
             raise ChangedError(key) from error
         if span is None:
             raise self._failed("read", key, error) from error
-        if is_unmet_range(error):  # past the end, or of a key without bytes
+        if is_unmet_range(error):  # a range past the end, or of an empty object
             head = await self.head(key)
             if head is None or (stamp is not None and head.stamp != stamp):
                 raise ChangedError(key) from error
@@ -205,7 +197,7 @@ class ObjectRequests:
         raise self._failed("read", key, error) from error
 
     async def _whole_for_a_part(self, key: str, span: Span) -> Got | None:
-        """Get a part that is the whole, from a server that ignores the Range header."""
+        """Get the whole object where that is the requested part, from a server that ignores the Range header."""
         head = await self.head(key)
         if head is None:
             return None
@@ -215,29 +207,29 @@ class ObjectRequests:
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, Got | None]:
         """Get several keys at once."""
-        asked = list(dict.fromkeys(keys))
-        return dict(zip(asked, await all_of(map(self.fetch, asked)), strict=True))
+        unique = list(dict.fromkeys(keys))
+        return dict(zip(unique, await all_of(map(self.fetch, unique)), strict=True))
 
     async def get_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
-        """Get ranges of several keys, near ones of a key with one request."""
+        """Get ranges of several keys; near ranges of a key share a request."""
         return await all_of(self._ranges_of(request) for request in requests)
 
     async def _ranges_of(self, request: RangeRequest) -> RangesRead | None:
         spans = spans_of(request.ranges)
         if not spans:
-            return await self._unread(request)
+            return await self._check_stamp(request)
         parts = await all_of(self.fetch(request.key, span, request.stamp) for span in spans)
-        came = [part for part in parts if part is not None]
-        if not came:
+        results = [part for part in parts if part is not None]
+        if not results:
             return None
-        stamps = {part.stamp for part in came}
-        if len(came) < len(parts) or len(stamps) > 1:
+        stamps = {part.stamp for part in results}
+        if len(results) < len(parts) or len(stamps) > 1:
             raise ChangedError(request.key)
-        by_span = {span: part.data for span, part in zip(spans, came, strict=True)}
+        by_span = {span: part.data for span, part in zip(spans, results, strict=True)}
         return RangesRead(cut(request.ranges, by_span), stamps.pop())
 
-    async def _unread(self, request: RangeRequest) -> RangesRead | None:
-        """Find out whether a key is there, and still is what was read of it, without bytes of it."""
+    async def _check_stamp(self, request: RangeRequest) -> RangesRead | None:
+        """Check that a key exists and still has the stamp, without reading bytes."""
         key, stamp = request.key, request.stamp
         nothing = [b""] * len(request.ranges)
         if stamp is None or not _is_tag(stamp):
@@ -251,46 +243,46 @@ class ObjectRequests:
         except Exception as error:
             if type(error).__name__ == "NotModifiedError":
                 return RangesRead(nothing, stamp)
-            if await self._unfetched(key, None, None, error) is None:
+            if await self._recover(key, None, None, error) is None:
                 return None
             raise
-        if self.stamp_of(answer.meta) == stamp:  # a service that does not know If-None-Match
+        if self.stamp_of(answer.meta) == stamp:  # the service ignores If-None-Match
             return RangesRead(nothing, stamp)
         raise ChangedError(key)
 
     async def head(self, key: str) -> Got | None:
-        """Ask for the size and stamp of a key; None where it is not there."""
+        """Get the size and stamp of a key; None where it is missing."""
         try:
-            found: Got | None = await self._ask(key, head=True)
-            if found is not None and not self._is_page(found):
-                return found
+            result: Got | None = await self._get(key, head=True)
+            if result is not None and not self._is_page(result):
+                return result
         except Exception as error:
             if is_ours(error):
                 raise
             if _is_absent(error):
                 return None
-            # Some may read and not look; some web servers do not understand HEAD, or leave out the size.
+            # Some credentials allow GET but not HEAD; some web servers do not support HEAD, or leave out the size.
             is_odd = self.client.access.kind == "http" and not is_passing(error)
             if not is_denied(error) and not is_odd:
                 raise self._failed("look at", key, error) from error
-        found = await self.fetch(key)
-        return None if found is None else found._replace(data=memoryview(b""))
+        result = await self.fetch(key)
+        return None if result is None else result._replace(data=memoryview(b""))
 
     # ---- listing --------------------------------------------------------------------------------
 
     async def names_in(self, folder: str) -> set[str]:
         """Return the names directly below a folder."""
         try:
-            found = await self.client.store.list_with_delimiter_async(prefix=folder or None)
+            listing = await self.client.store.list_with_delimiter_async(prefix=folder or None)
         except Exception as error:
             if _is_absent(error):
                 return set()
             raise self._failed("list", folder, error) from error
-        paths = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
+        paths = [*listing["common_prefixes"], *(meta["path"] for meta in listing["objects"])]
         return {name for name in (path.strip("/").rpartition("/")[2] for path in paths) if name}
 
     async def entries_below(self, folder: str) -> dict[str, tuple[int, Stamp | None]]:
-        """Return all keys below a folder with their sizes and stamps, a thousand with one request."""
+        """Return all keys below a folder with their sizes and stamps, 1000 per request."""
         try:
             metas = await self.client.store.list(prefix=folder or None).collect_async()
         except Exception as error:
@@ -307,7 +299,7 @@ class ObjectRequests:
     # ---- writing --------------------------------------------------------------------------------
 
     async def put(self, key: str, data: bytes) -> Stamp | None:
-        """Write a key; return the stamp of what was written, as far as the service says it."""
+        """Write a key; return its stamp, as far as the service returns one."""
         try:
             async with self._slots:
                 result = await self.client.store.put_async(
@@ -322,47 +314,42 @@ class ObjectRequests:
         await all_of(self.put(key, data) for key, data in values.items())
 
     async def put_if(self, key: str, data: bytes, expected: Stamp | None) -> Stamp | None:
-        """Write a key only where its content has a stamp, or with None only where it is not there.
+        """Write a key only if it has a stamp, or with None only if it is missing; raise `ChangedError` otherwise.
 
-        An answer that is lost is not known to be a failure: the same request is sent again, and where that is refused,
-        what is stored is read, which is ours where it has the id that this call gave it.
-
-        Raises
-        ------
-        ChangedError
-            It has another content; nothing was written.
+        A lost answer does not mean that the write failed. The request is repeated; if the repetition is refused, the
+        stored object is read: its id shows whether the first attempt wrote it.
         """
         if not await self.honours_conditions():
             head = await self.head(key)
             if (head and head.stamp) != expected:
                 raise ChangedError(key)
             return await self.put(key, data)
-        own, is_lost = secrets.token_hex(16), False
-        began = asyncio.get_running_loop().time()
+        write_id, is_lost = secrets.token_hex(16), False
+        started = asyncio.get_running_loop().time()
         for attempt in range(self.client.retries + 1):
             try:
-                return await self._put_once(key, data, expected, own)
+                return await self._put_once(key, data, expected, write_id)
             except Exception as error:
                 failure = error
             if is_there(failure) and status_of(failure) != _CONFLICT:
-                stored = await self._written(key, own) if is_lost else None
+                stored = await self._find_own(key, write_id) if is_lost else None
                 if stored is None:
                     raise ChangedError(key) from failure
                 return stored.stamp
             if not is_passing(failure):
                 raise self._failed("write", key, failure) from failure
             is_lost = is_lost or status_of(failure) != _CONFLICT
-            if asyncio.get_running_loop().time() - began > PATIENCE:
+            if asyncio.get_running_loop().time() - started > PATIENCE:
                 break
             if attempt < self.client.retries:
                 await asyncio.sleep(random.uniform(0.5, 1) * min(LONGEST_WAIT, FIRST_WAIT * 2**attempt))
-        stored = await self._written(key, own)
+        stored = await self._find_own(key, write_id)
         if stored is None:
             raise self._failed("write", key, failure) from failure
         return stored.stamp
 
     async def put_many_if(self, items: Iterable[tuple[str, bytes, Stamp | None]]) -> list[str]:
-        """Write several keys at once, each as `put_if` does; return those that have another content, which stay."""
+        """Write several keys as `put_if` does; return those that were changed, unwritten."""
         changed: list[str] = []
 
         async def put(key: str, data: bytes, expected: Stamp | None) -> None:
@@ -375,31 +362,31 @@ class ObjectRequests:
         await all_of(put(*item) for item in items)
         return changed
 
-    async def _put_once(self, key: str, data: bytes, expected: Stamp | None, own: str) -> Stamp | None:
+    async def _put_once(self, key: str, data: bytes, expected: Stamp | None, write_id: str) -> Stamp | None:
         mode: Any = "create"
         if expected is not None:
             mode = dict(zip(("e_tag", "version"), expected, strict=False))
         async with self._slots:
             result = await self.client.once.put_async(
-                key, data, mode=mode, attributes={_ID: own}, use_multipart=False
+                key, data, mode=mode, attributes={_ID: write_id}, use_multipart=False
             )
         return self._stamp_of_write(result)
 
-    async def _written(self, key: str, own: str) -> Got | None:
-        """Return what is stored where it is what a call wrote whose answer was lost."""
+    async def _find_own(self, key: str, write_id: str) -> Got | None:
+        """Return the stored object if it has the id of a write whose answer was lost."""
         stored = await self.head(key)
-        return stored if stored is not None and stored.attributes.get(_ID) == own else None
+        return stored if stored is not None and stored.attributes.get(_ID) == write_id else None
 
     async def honours_conditions(self) -> bool:
-        """Whether the service honours conditions of writes; asked once per bucket, of services that are not known."""
+        """Whether the service supports conditional writes; tested once per bucket, for unknown services."""
         if self.client.is_known:
             return True
-        found = _honours.get(self.client.bucket)
-        if found is None:
-            found = await self._ask_for_conditions()
-        return found
+        honours = _honours.get(self.client.bucket)
+        if honours is None:
+            honours = await self._test_conditions()
+        return honours
 
-    async def _ask_for_conditions(self) -> bool:
+    async def _test_conditions(self) -> bool:
         key = f"{PRIVATE_PREFIX}conditions-{secrets.token_hex(8)}"
         try:
             await self.client.once.put_async(key, b"", mode={"e_tag": '"0"'}, use_multipart=False)
@@ -407,7 +394,7 @@ class ObjectRequests:
             if is_there(error) and status_of(error) != _CONFLICT:
                 _honours[self.client.bucket] = True
                 return True
-            if is_denied(error):  # nothing may be written there: who tries meets the same
+            if is_denied(error):  # writing is forbidden, and any write will raise the same
                 return True
             if not is_unsupported(error):
                 raise self._failed("write", key, error) from error
@@ -423,7 +410,7 @@ class ObjectRequests:
         return False
 
     async def copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
-        """Copy keys within the store, without reading them; what is larger than a service copies at once is read."""
+        """Copy keys within the store; objects beyond the service's limit are read and written."""
         await all_of(self._copy_one(key, target[key], size) for key, size in sizes.items())
 
     async def _copy_one(self, key: str, new: str, size: int) -> None:
@@ -438,7 +425,7 @@ class ObjectRequests:
             raise self._failed("copy", key, error) from error
 
     async def delete(self, keys: Iterable[str]) -> None:
-        """Delete keys, and nothing but them; S3 answers a thousand with one request."""
+        """Delete exactly these keys, on S3 1000 per request."""
         ordered = sorted(keys)
         try:
             if self.client.access.kind == "s3":
@@ -458,28 +445,22 @@ class ObjectRequests:
         except FileNotFoundError:
             pass
 
-    # ---- as zarr-python's engine asks -------------------------------------------------------------
+    # ---- for zarr-python's engine -----------------------------------------------------------------
 
     async def get(self, key: str, byte_range: Any = None, prototype: Any = None) -> Any:
-        """Get a key or a part of it as a buffer of zarr-python; None where it is not there."""
+        """Get a key or a part of it as a buffer of zarr-python; None where it is missing."""
         from zarr.core.buffer import default_buffer_prototype
 
-        found = await self.fetch(key, _span_of(byte_range))
+        result = await self.fetch(key, _span_of(byte_range))
         buffer = (prototype or default_buffer_prototype()).buffer
-        return None if found is None else buffer.from_bytes(found.data)
+        return None if result is None else buffer.from_bytes(result.data)
 
     async def set(self, key: str, data: bytes) -> None:
         """Write a key."""
         await self.put(key, data)
 
     async def create(self, key: str, data: bytes) -> None:
-        """Write a key that could not be read, only where it is not there.
-
-        Raises
-        ------
-        StorageError
-            It is there.
-        """
+        """Write a key that could not be read; raise `StorageError` where it exists."""
         try:
             await self.put_if(key, data, None)
         except ChangedError as error:
@@ -487,12 +468,12 @@ class ObjectRequests:
 
 
 def _is_tag(stamp: Stamp) -> bool:
-    """Whether a stamp is a strong ETag: weak ones never match, and times are none."""
+    """Whether a stamp is a strong ETag, and can be a condition."""
     return str(stamp[0]).startswith('"')
 
 
 def _span_of(byte_range: Any) -> Span | None:
-    """Return the bytes that a request of zarr-python is for."""
+    """Return the span of a byte range of zarr-python."""
     if byte_range is None:
         return None
     if hasattr(byte_range, "suffix"):
@@ -506,10 +487,10 @@ def _is_absent(error: Exception) -> bool:
     return is_absent(error) or status_of(error) in ABSENT
 
 
-async def all_of(work: Iterable[Awaitable[T]]) -> list[T]:
-    """Await all; where one fails, the others are awaited before it is raised."""
-    done = await asyncio.gather(*work, return_exceptions=True)
-    for one in done:
-        if isinstance(one, BaseException):
-            raise one
+async def all_of(awaitables: Iterable[Awaitable[T]]) -> list[T]:
+    """Await all; raise the first error after all have ended."""
+    done = await asyncio.gather(*awaitables, return_exceptions=True)
+    for result in done:
+        if isinstance(result, BaseException):
+            raise result
     return done  # type: ignore[return-value]

@@ -1,8 +1,9 @@
-"""Storage on an object store: S3, Google, Azure, and plain web servers, over obstore.
+"""Store in S3, Google, Azure or on a web server, through obstore.
 
-Requests wait, so what is known to be needed is asked for at once: documents and ranges of many keys, copies, deletions.
-The stamp of a key is its ETag. Changes of one document are written under the condition that it still is what was read,
-so that two programs lose nothing of each other; `lock` keeps the threads of this process apart.
+Requests take long, so independent ones are sent together. The stamp of a key is its ETag. A document is changed on the
+condition that it has not changed since it was read, so that concurrent programs lose nothing; `lock` only separates
+the
+threads of this process.
 
 Imports obstore and zarr-python inside functions.
 """
@@ -37,22 +38,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SECONDS_TRUSTED = 2.0
-"""How long a handle that only reads trusts what it knows of a document."""
-_MOST_SEEN = 100_000
+"""How long a read-only store handle trusts the stamp of a document."""
+_MAX_SEEN = 100_000
 _changes = [0]
-"""How often this process changed a store: what was known of documents before is asked for again."""
+"""Number of writes of this process to any object store; after a write, stamps of documents are requested again."""
 
 
 class ObjectStorage(FlatStorage):
-    """An object store, or a prefix of one.
-
-    Parameters
-    ----------
-    access : Resolved
-        How the URL is opened (:mod:`lamella.store.credentials`).
-    read_only : bool
-        Refuse every change; a web server is always read only.
-    """
+    """An object store, or a prefix of one; a web server is always read only."""
 
     at_once = AT_ONCE
 
@@ -96,29 +89,29 @@ class ObjectStorage(FlatStorage):
 
     @property
     def service(self) -> ObjectRequests:
-        """What asks the store from within an event loop."""
+        """The coroutines that send the requests."""
         return self._requests
 
     def _do_not_list(self) -> None:
-        """Read by what the metadata name, as on the web; a store that is open for writing reports the refusal."""
+        """List by metadata, as on the web; a store that is open for writing raises when listed."""
         self.can_list = self.can_list and not self.read_only
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         from zarr.core.sync import sync
 
         try:
             check_process(self.name)
         except BaseException:
-            work.close()
+            coroutine.close()
             raise
-        return sync(work)
+        return sync(coroutine)
 
     # ---- reading --------------------------------------------------------------------------------
 
     def read(self, key: str) -> bytes | None:
         """Get a key."""
-        found = self.read_stamped(key)
-        return None if found is None else found[0]
+        stamped = self.read_stamped(key)
+        return None if stamped is None else stamped[0]
 
     def read_stamped(self, key: str) -> tuple[bytes, Stamp | None] | None:
         """Get a key with its stamp."""
@@ -127,14 +120,17 @@ class ObjectStorage(FlatStorage):
     def read_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
         """Get several keys at once."""
         self._forget_if_changed()
-        known = {key: came[0] for key in keys if (came := self._expected.take(key)) is not None}
-        asked = [key for key in map(check_key, keys) if key and key not in known]
-        if asked:
-            came_now = self._run(self._requests.get_many(asked))
-            self._note(came_now)
-            known |= came_now
-        found = {key: None if one is None else (bytes(one.data), one.stamp) for key, one in known.items()}
-        return {key: found.get(key) for key in keys}
+        results = {key: ahead[0] for key in keys if (ahead := self._expected.take(key)) is not None}
+        missing = [key for key in map(check_key, keys) if key and key not in results]
+        if missing:
+            fetched = self._run(self._requests.get_many(missing))
+            self._note(fetched)
+            results |= fetched
+        values = {
+            key: None if result is None else (bytes(result.data), result.stamp)
+            for key, result in results.items()
+        }
+        return {key: values.get(key) for key in keys}
 
     @property
     def reads_ahead(self) -> bool:
@@ -142,46 +138,46 @@ class ObjectStorage(FlatStorage):
         return self.read_only
 
     def expect(self, keys: Iterable[str], *, at_once: bool = False) -> None:
-        """Ask for documents that are read next, in one round."""
+        """Request documents that will be read next, in one round."""
         if not at_once and not self.reads_ahead:
             return
         self._forget_if_changed()
-        asked = [key for key in map(check_key, keys) if self._expected.peek(key) is None]
+        missing = [key for key in map(check_key, keys) if self._expected.peek(key) is None]
         try:
-            came = self._run(self._requests.get_many(asked)) if asked else {}
-        except StorageError:  # who reads the one that fails meets it
+            results = self._run(self._requests.get_many(missing)) if missing else {}
+        except StorageError:  # reading the document raises it again
             return
-        self._note(came)
-        self._expected.keep(came)
+        self._note(results)
+        self._expected.keep(results)
 
-    def _note(self, came: Mapping[str, Got | None]) -> None:
-        """Remember which content of documents is the latest."""
+    def _note(self, results: Mapping[str, Got | None]) -> None:
+        """Remember the stamps of documents."""
         now = time.monotonic()
-        if len(self._seen) > _MOST_SEEN:
+        if len(self._seen) > _MAX_SEEN:
             self._seen.clear()
-        for key, found in came.items():
+        for key, result in results.items():
             if key.rpartition("/")[2] in DOCUMENTS:
-                self._seen[key] = now, None if found is None else found.stamp
+                self._seen[key] = now, None if result is None else result.stamp
 
     def _forget_if_changed(self) -> None:
-        """Forget what is known of documents, where this process has written to any store since."""
+        """Forget stamps and documents after this process has written to any store."""
         if self._changes != _changes[0]:
             self._changes = _changes[0]
             self._expected.clear()
             self._seen.clear()
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
-        """Get part of a key, with one request."""
+        """Get part of a key with one request."""
         if not check_key(key):
             return None
         if length <= 0:
             return None if self.size(key) is None else b""
         span = Span(start, 0) if start < 0 else Span(start, start + length)
-        found = self._run(self._requests.fetch(key, span))
-        return None if found is None else bytes(found.data[:length])
+        result = self._run(self._requests.fetch(key, span))
+        return None if result is None else bytes(result.data[:length])
 
     def read_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
-        """Get ranges of several keys at once, near ones of a key with one request."""
+        """Get ranges of several keys; near ranges of a key share a request."""
         for request in requests:
             check_key(request.key)
         return self._run(self._requests.get_ranges(requests))
@@ -196,8 +192,8 @@ class ObjectStorage(FlatStorage):
 
     def sizes_below(self, folder: str) -> dict[str, int]:
         """List all keys below a folder, with their sizes."""
-        found = self._run(self._requests.entries_below(check_key(folder)))
-        return {key: size for key, (size, _) in found.items()}
+        entries = self._run(self._requests.entries_below(check_key(folder)))
+        return {key: size for key, (size, _) in entries.items()}
 
     def _sizes_of(self, path: str) -> dict[str, int]:
         if not path:
@@ -206,7 +202,7 @@ class ObjectStorage(FlatStorage):
         return {key: size for key, (size, _) in below.items()} | ({} if own is None else {path: own.size})
 
     def exists(self, prefix: str) -> bool:
-        """Whether a key is there, or keys below it."""
+        """Whether a key exists, or keys below it."""
         check_key(prefix)
         is_document = prefix.rpartition("/")[2] in DOCUMENTS
         if is_document or not self.can_list:
@@ -219,53 +215,53 @@ class ObjectStorage(FlatStorage):
     def has_any(self, names: Collection[str]) -> bool:
         """Whether one of some files lies directly in the root."""
         self.expect(names, at_once=True)
-        found = any(self.size(name) is not None for name in names)
+        is_present = any(self.size(name) is not None for name in names)
         for name in names:
             self._expected.take(name)
-        return found
+        return is_present
 
     def size(self, key: str) -> int | None:
-        """Size of a key; of a document by getting it, which also those may who may not look."""
+        """Return the size of a key; of a document by GET, which credentials may allow where they do not allow HEAD."""
         if not check_key(key):
             return None
-        found = self._look_at(key)
-        return None if found is None else found.size
+        result = self._look_at(key)
+        return None if result is None else result.size
 
     def _look_at(self, key: str) -> Got | None:
         self._forget_if_changed()
-        came = self._expected.peek(key)
-        if came is not None:
-            return came[0]
+        ahead = self._expected.peek(key)
+        if ahead is not None:
+            return ahead[0]
         if key.rpartition("/")[2] not in DOCUMENTS:
             return self._run(self._requests.head(key))
-        found = self._run(self._requests.fetch(key))
-        self._note({key: found})
-        self._expected.keep({key: found})
-        return found
+        result = self._run(self._requests.fetch(key))
+        self._note({key: result})
+        self._expected.keep({key: result})
+        return result
 
     def stamp(self, key: str) -> Stamp | None:
-        """Return the ETag of a key; of a document that came less than two seconds ago, read only, without asking."""
+        """Return the ETag of a key; of a document read less than two seconds ago, without a request if read only."""
         if not check_key(key):
             return None
         self._forget_if_changed()
-        at, known = self._seen.get(key, (0.0, None))
-        is_fresh = self.trusted is not None or time.monotonic() - at < SECONDS_TRUSTED
+        seen_at, last_stamp = self._seen.get(key, (0.0, None))
+        is_fresh = self.trusted is not None or time.monotonic() - seen_at < SECONDS_TRUSTED
         if key in self._seen and self.read_only and is_fresh:
-            return known
-        if known is not None and self._expected.peek(key) is None:
-            changed = self._run(self._requests.fetch_changed(key, known))
+            return last_stamp
+        if last_stamp is not None and self._expected.peek(key) is None:
+            changed = self._run(self._requests.fetch_changed(key, last_stamp))
             if changed is None:
-                self._seen[key] = time.monotonic(), known
-                return known
+                self._seen[key] = time.monotonic(), last_stamp
+                return last_stamp
             self._note({key: changed[0]})
             self._expected.keep({key: changed[0]})
-        found = self._look_at(key)
-        return None if found is None else found.stamp
+        result = self._look_at(key)
+        return None if result is None else result.stamp
 
     def stamps(self, keys: Iterable[str]) -> list[Stamp | None]:
-        """Return the stamps of keys, asked for at once; None of those that are not there."""
-        found = self._run(all_of(self._requests.head(check_key(key)) for key in keys))
-        return [None if one is None else one.stamp for one in found]
+        """Return the stamps of keys, requested at once; None for missing ones."""
+        heads = self._run(all_of(self._requests.head(check_key(key)) for key in keys))
+        return [None if head is None else head.stamp for head in heads]
 
     def stamps_below(self, folder: str) -> dict[str, Stamp | None]:
         """Return all keys below a folder with their stamps."""
@@ -273,10 +269,10 @@ class ObjectStorage(FlatStorage):
 
     # ---- writing --------------------------------------------------------------------------------
 
-    def _change(self, work: Coroutine[Any, Any, T]) -> T:
-        """Change something; what any storage of this process knew of documents before counts no more."""
+    def _change(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a writing request, and count it in `_changes`."""
         try:
-            return self._run(work)
+            return self._run(coroutine)
         finally:
             _changes[0] += 1
 
@@ -291,40 +287,54 @@ class ObjectStorage(FlatStorage):
         return stamp
 
     def write_if(self, key: str, data: bytes, expected: Stamp | None) -> Stamp | None:
-        """Write a key under the condition that it is what is expected."""
+        """Write a key if it has the expected stamp."""
         self._check_file(key)
         stamp = self._change(self._requests.put_if(key, data, expected))
         log.debug("Wrote %s", self.where(key))
         return stamp
 
     def write_back(self, replacements: Sequence[Replacement]) -> Collection[str]:
-        """Write keys at once, each under the condition that it still is what was read."""
-        for one in replacements:
-            self._check_file(one.key)
-        unknown = {one.key: one.data for one in replacements if one.was_there and one.stamp is None}
-        if unknown:  # a service without ETags
-            self._put(unknown)
-        conditions = [(one.key, one.data, one.stamp) for one in replacements if one.key not in unknown]
+        """Write keys at once, each if it is unchanged since it was read; return those that were changed."""
+        for replacement in replacements:
+            self._check_file(replacement.key)
+        unstamped = {
+            replacement.key: replacement.data
+            for replacement in replacements
+            if replacement.was_there and replacement.stamp is None
+        }
+        if unstamped:  # a service without ETags
+            self._put(unstamped)
+        conditions = [
+            (replacement.key, replacement.data, replacement.stamp)
+            for replacement in replacements
+            if replacement.key not in unstamped
+        ]
         changed = self._change(self._requests.put_many_if(conditions))
-        unseen = [one.key for one in replacements if not one.was_there and one.key in changed]
-        if unseen and self._requests.denied_is_absent:  # it may not be read, and may have other chunks
-            raise may_be_there(unseen[0], self.name)
+        created = [
+            replacement.key
+            for replacement in replacements
+            if not replacement.was_there and replacement.key in changed
+        ]
+        if (
+            created and self._requests.denied_is_absent
+        ):  # the object exists, is unreadable, and may have other chunks
+            raise may_be_there(created[0], self.name)
         return changed
 
     def update(self, key: str, change: Callable[[bytes | None], bytes | None]) -> Stamp | None:
-        """Read a key, change it, and write it if it still is what was read; else again, with what others wrote."""
+        """Read a key, change it, and write it if it is unchanged; otherwise read and change it again."""
         self._check_file(key)
         with self.replacement_lock(key):
-            began = time.monotonic()
+            started = time.monotonic()
             for wait in _waits():
-                found = self._read_to_change(key)
-                data = change(None if found is None else bytes(found.data))
+                result = self._read_to_change(key)
+                data = change(None if result is None else bytes(result.data))
                 if data is None:
                     return None
                 try:
-                    return self.write_if(key, data, None if found is None else found.stamp)
+                    return self.write_if(key, data, None if result is None else result.stamp)
                 except ChangedError:
-                    if time.monotonic() - began > PATIENCE:
+                    if time.monotonic() - started > PATIENCE:
                         break
                 time.sleep(wait)
         raise StorageError(
@@ -333,25 +343,24 @@ class ObjectStorage(FlatStorage):
         )
 
     def swap(self, key: str, old: bytes, new: bytes, before_write: Callable[[], object]) -> bool:
-        """Replace the bytes of a key if they still are the old ones; tell whether they were."""
+        """Replace the bytes of a key if they are `old`; return whether they were."""
         self._check_file(key)
         with self.replacement_lock(key):
-            found = self._read_to_change(key)
-            if found is None or bytes(found.data) != old:
+            result = self._read_to_change(key)
+            if result is None or bytes(result.data) != old:
                 return False
             before_write()
             try:
-                self.write_if(key, new, found.stamp)
+                self.write_if(key, new, result.stamp)
             except ChangedError:
                 return False
         return True
 
     def _read_to_change(self, key: str) -> Got | None:
-        """Get a key; at the same time learn whether the service honours conditions of writes."""
-        found: Got | None = self._run(_both(self._requests.fetch(key), self._requests.honours_conditions()))[
-            0
-        ]
-        return found
+        """Get a key, and meanwhile test whether the service supports conditional writes."""
+        both = _both(self._requests.fetch(key), self._requests.honours_conditions())
+        result: Got | None = self._run(both)[0]
+        return result
 
     def _check_file(self, key: str) -> None:
         self.check_writable(key)
@@ -362,19 +371,19 @@ class ObjectStorage(FlatStorage):
         self._change(self._requests.delete(keys))
 
     def delete(self, prefix: str) -> None:
-        """Delete a key and all below it: one list, a request for each thousand keys, and another list."""
+        """Delete a key and all below it: list, delete 1000 keys per request, and list again."""
         self.check_writable(prefix)
         if not check_key(prefix):
             self._delete_root()
             return
-        found = self._sizes_of(prefix)
-        # Its own documents first: from then on nobody takes what a kill leaves for a node.
-        documents = [key for key in found if key.removeprefix(prefix).strip("/") in DOCUMENTS]
-        others = [key for key in found if key not in documents]
-        for keys in (documents, others) if len(found) > _BULK else (list(found),):
+        sizes = self._sizes_of(prefix)
+        # Delete the node's own documents first: without them, what a kill leaves is not a node.
+        documents = [key for key in sizes if key.removeprefix(prefix).strip("/") in DOCUMENTS]
+        others = [key for key in sizes if key not in documents]
+        for keys in (documents, others) if len(sizes) > _BULK else (list(sizes),):
             if keys:
                 self._delete_keys(keys)
-        if found:
+        if sizes:
             self._check_deleted(prefix, self._sizes_of(prefix))
         log.debug("Deleted %s below %s", prefix, self.name)
 
@@ -382,7 +391,7 @@ class ObjectStorage(FlatStorage):
         self._change(self._requests.copy(sizes, target))
 
     def zarr_store(self) -> Store:
-        """Return the same place as a store of zarr-python."""
+        """Return a zarr-python store at the same URL."""
         from zarr.storage import ObjectStore
 
         return ObjectStore(self._client.store, read_only=self.read_only)
@@ -395,7 +404,7 @@ def _reopen(access: Resolved, read_only: bool, cache_bytes: int | None, trusts: 
 
 
 _BULK = 1000
-"""Keys that are deleted with one request, and so at once."""
+"""Keys that are deleted with one request."""
 
 
 async def _both(first: Coroutine[Any, Any, Any], second: Coroutine[Any, Any, Any]) -> tuple[Any, Any]:
@@ -404,8 +413,8 @@ async def _both(first: Coroutine[Any, Any, Any], second: Coroutine[Any, Any, Any
 
 
 def _waits() -> Iterator[float]:
-    """Yield how long to wait before each further change of a document that others change, without an end."""
-    longest = FIRST_WAIT / 2
+    """Yield increasing random waits between attempts to change a document."""
+    max_wait = FIRST_WAIT / 2
     while True:
-        yield random.uniform(0, longest)
-        longest = min(LONGEST_WAIT, 2 * longest)
+        yield random.uniform(0, max_wait)
+        max_wait = min(LONGEST_WAIT, 2 * max_wait)

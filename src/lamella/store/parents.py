@@ -1,6 +1,6 @@
-"""The groups above the root of a store: what opened a group by itself still lies in its plate, collection or store.
+"""Find the groups above the root of a store, such as the plate of a well that was opened by itself.
 
-Only local folders are looked at; a store at a URL, in a zip or in memory counts as whole.
+Only local folders have parents; stores at URLs, in archives or in memory have none.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from lamella.store.storage import Storage
 
 _MOST_LEVELS = 6
-"""How many folders above may be groups of the same store."""
+"""Limit of folders without documents between two groups of a store."""
 
 
 def group_above(storage: Storage, levels: int, *, read_only: bool | None = None) -> Documents | None:
-    """Return the group so many folders above the root of a store, opened as the store; None where there is none."""
+    """Open the group a number of folders above the root of a store; None where there is none."""
     if not isinstance(storage, LocalStorage) or not path_below(storage, levels):
         return None
     folder = storage.root
@@ -34,7 +34,7 @@ def group_above(storage: Storage, levels: int, *, read_only: bool | None = None)
 
 
 def path_below(storage: Storage, levels: int) -> str:
-    """Return the path of the root of a store in the group so many folders above; "" where there are fewer folders.
+    """Return the path of a store's root relative to the folder so many levels above; "" where there are fewer levels.
 
     >>> path_below(LocalStorage("/data/plate.zarr/A/1"), 2), path_below(LocalStorage("/data"), 2)
     ('A/1', '')
@@ -44,9 +44,9 @@ def path_below(storage: Storage, levels: int) -> str:
 
 
 def groups_above(folder: str) -> Iterator[str]:
-    """Iterate over the folders above that are groups of the store that a folder lies in, from the nearest on.
+    """Yield the folders above that are groups of the same store, nearest first.
 
-    Folders between them may hold no document: a row of a plate has none.
+    Folders between them may have no document, such as the rows of a plate.
     """
     gap = 0
     while gap < _MOST_LEVELS and folder != os.path.dirname(folder):
@@ -58,12 +58,9 @@ def groups_above(folder: str) -> Iterator[str]:
 
 
 def refuse_in_store(path: str, read: Storage | None = None) -> None:
-    """Refuse to write a file into a store, found by name or through links; `read` counts as one whatever is in it.
+    """Raise `InvalidArgumentError` where a file would lie in a store, also through links.
 
-    Raises
-    ------
-    InvalidArgumentError
-        The file would lie in a store.
+    The root of `read` counts as a store even without documents.
     """
     root = read.root if isinstance(read, LocalStorage) else None
     folder = os.path.realpath(path)

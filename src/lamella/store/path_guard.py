@@ -1,8 +1,7 @@
-"""Which names of a folder are names of the store: none that a link leads out of it, and none in other letters.
+"""Refuse paths that symbolic links lead out of a store, and names that match only because case is ignored.
 
-Where case does not count (macOS, Windows, folders of ext4 with casefold, many network shares), ``a`` opens what is
-called ``A``; macOS also takes composed and decomposed letters for the same. Elsewhere these are two names, and so they
-are in the metadata of a store. Here they are two everywhere: a name counts as the folder lists it.
+On file systems that ignore case (macOS, Windows, many network shares) ``a`` opens the entry ``A``; macOS also equates
+composed and decomposed letters. In metadata these are different names, so only the listed spelling counts.
 """
 
 from __future__ import annotations
@@ -16,19 +15,11 @@ from lamella.errors import InvalidNameError, NodeNotFoundError
 from lamella.store.formats import DOCUMENTS
 
 MOST_FOLDERS = 200_000
-"""Folders that one opening of a store remembers."""
+"""Limit of folders that one store handle remembers."""
 
 
 class PathGuard:
-    """The bounds of a store in a folder.
-
-    Parameters
-    ----------
-    root : str
-        The folder.
-    unchecked : bool
-        Follow all links, and take names as the system does.
-    """
+    """The boundary of a store in a folder; with `unchecked`, all links are followed and all names accepted."""
 
     def __init__(self, root: str, unchecked: bool) -> None:
         self.root = root
@@ -36,27 +27,19 @@ class PathGuard:
         self.base = root.rstrip(os.sep) + "/"
         self._real_root: str | None = None
         self._merges: bool | None = None
-        #: Folders that were seen to lie in the store.
+        #: Folders that are known to lie in the store.
         self.known = {""}
 
     def forget(self) -> None:
-        """Look at every folder anew: one was moved or removed."""
+        """Check every folder again: one was moved or removed."""
         self.known = {""}
 
     def check_folder(self, path: str) -> bool:
-        """Refuse a folder that symbolic links lead out of the store; each folder is looked at once.
+        """Check a folder once; return False where it does not exist.
 
-        Returns
-        -------
-        bool
-            False where there is no such folder: then nothing below it need be asked for.
-
-        Raises
-        ------
-        InvalidNameError
-            A link leads out.
-        NodeNotFoundError
-            The folder is there under another name only.
+        Raises `InvalidNameError` where a symbolic link leads out of the store, and `NodeNotFoundError` where the
+        folder
+        exists under another spelling only.
         """
         if self.unchecked or path in self.known:
             return True
@@ -65,8 +48,8 @@ class PathGuard:
             return False
         try:
             os.readlink(self.base + path)
-        except OSError as error:  # no link: half as much work as all that `lstat` tells
-            if error.errno != errno.EINVAL:  # missing, or not ours to see: who asks next is told
+        except OSError as error:  # not a link; `readlink` takes half the time of `lstat`
+            if error.errno != errno.EINVAL:  # missing, or no permission: the next call reports it
                 return error.errno != errno.ENOENT
         else:
             self.check(path)
@@ -76,20 +59,15 @@ class PathGuard:
         return True
 
     def remember(self, path: str) -> None:
-        """Note that a folder lies in the store: it was looked at, or just made."""
+        """Remember that a folder lies in the store."""
         if len(self.known) > MOST_FOLDERS:
             self.forget()
         self.known.add(path)
 
     def check_file(self, key: str) -> bool:
-        """Look at a file that a library will open: True where it is there and no link, False where it is missing.
+        """Check a file that a library will open: True for a file that is not a link, False for a missing one.
 
-        Raises
-        ------
-        InvalidNameError
-            It, or a folder above it, is a link that leads out of the store.
-        MisplacedError
-            It is no file.
+        Raises `InvalidNameError` where a link leads out of the store, and `MisplacedError` where it is not a file.
         """
         folder = key.rpartition("/")[0]
         if folder not in self.known:
@@ -107,10 +85,10 @@ class PathGuard:
             from lamella.store.misplaced import require_file
 
             require_file(mode, path)
-        return not is_link  # a link is looked at each time: it is led elsewhere with one call
+        return not is_link  # links are checked each time, since their targets may change
 
     def check(self, path: str) -> None:
-        """Refuse a path that symbolic links lead out of the store."""
+        """Raise where symbolic links lead a path out of the store."""
         if self.unchecked:
             return
         if self._real_root is None:
@@ -124,7 +102,7 @@ class PathGuard:
             )
 
     def is_alias(self, path: str) -> bool:
-        """Whether what is at a path is called something else, which the file system takes for the same."""
+        """Whether the entry at a path has another spelling, which the file system equates."""
         above, _, name = path.rpartition("/")
         if not name or self.unchecked or name in DOCUMENTS or (name.isascii() and name.isdigit()):
             return False
@@ -133,26 +111,26 @@ class PathGuard:
         try:
             return not _is_listed(name, os.listdir(self.base + above))
         except OSError:
-            return False  # it can be entered and not listed: nothing tells
+            return False  # the folder cannot be listed
 
     def describe_alias(self, path: str) -> str:
-        """Return what an alias is called, for messages."""
+        """Return words that name the true spelling of an alias."""
         above, _, name = path.rpartition("/")
         folded = _folded(name)
         names = [other for other in os.listdir(self.base + above) if _folded(other) == folded]
-        found = " and ".join(map(ascii, names)) or "another one"
-        return f"{found} is there, which this file system takes for the same name, and others do not"
+        spellings = " and ".join(map(ascii, names)) or "another one"
+        return f"{spellings} is there, which this file system takes for the same name, and others do not"
 
     def merges_case(self) -> bool | None:
-        """Whether case does not count in the store's folder; None while it has no document to tell by."""
+        """Whether the file system ignores case; None while the store has no document to test with."""
         if self._merges is None:
             for file in DOCUMENTS:
                 try:
-                    found = os.lstat(self.base + file)
+                    status = os.lstat(self.base + file)
                 except OSError:
                     continue
                 try:
-                    self._merges = os.path.samestat(found, os.lstat(self.base + file.upper()))
+                    self._merges = os.path.samestat(status, os.lstat(self.base + file.upper()))
                 except OSError:
                     self._merges = False
                 break
@@ -162,7 +140,7 @@ class PathGuard:
 def _is_listed(name: str, names: list[str]) -> bool:
     if name in names:
         return True
-    # HFS+ lists all names decomposed, whatever they were given as.
+    # HFS+ lists all names decomposed.
     decomposed = unicodedata.normalize("NFD", name)
     return decomposed in names and all(unicodedata.is_normalized("NFD", other) for other in names)
 

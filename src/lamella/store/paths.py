@@ -1,7 +1,4 @@
-"""What a user names by a path argument: a URL, or a place in the file system. The one door for all of them.
-
-A URL is never taken for a local folder (``s3:``), ``~`` is the home, and ``file://`` is a path.
-"""
+"""Parse path arguments of users: URLs, local paths, ``~`` and ``file://``."""
 
 from __future__ import annotations
 
@@ -12,12 +9,12 @@ from urllib.parse import unquote
 from lamella.errors import InvalidArgumentError, short_repr
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
-_CRIPPLED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")
+_LOST_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")
 _FILE = re.compile(r"file:(//[^/]*)?(?=/)", re.IGNORECASE)
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is a URL for fsspec, as opposed to a path or the ``file://`` of one.
+    """Whether a text is a URL other than a ``file://`` URL.
 
     >>> is_url("s3://bucket/a.zarr"), is_url("file:///data/a.zarr"), is_url("C:/a.zarr")
     (True, False, False)
@@ -26,15 +23,10 @@ def is_url(text: str) -> bool:
 
 
 def location(target: object) -> str:
-    """Return what a path argument names: a URL as it is, or a path with ``~`` and ``file://`` resolved.
+    """Return a URL unchanged, or a path with ``~`` and ``file://`` resolved.
 
-    Raises
-    ------
-    InvalidArgumentError
-        It is no path: empty, of bytes, with a NUL character; or a URL that became a path on its way here.
+    Raises `InvalidArgumentError` for other values, and for a URL that ``pathlib`` has changed.
 
-    Examples
-    --------
     >>> from pathlib import Path
     >>> location("s3://bucket/a.zarr"), location("file:///data/a%20b.zarr")
     ('s3://bucket/a.zarr', '/data/a b.zarr')
@@ -42,7 +34,7 @@ def location(target: object) -> str:
     Traceback (most recent call last):
     ...
     lamella.errors.InvalidArgumentError: 's3:/bucket/a.zarr' is a URL that lost a slash, as a Path makes of one: give \
-the URL as text, 's3://bucket/a.zarr', or for a folder of that name its absolute path.
+    the URL as text, 's3://bucket/a.zarr', or for a folder of that name its absolute path.
     """
     text = os.fspath(target) if isinstance(target, os.PathLike) else target
     if not isinstance(text, str) or not text or "\0" in text:
@@ -59,9 +51,9 @@ the URL as text, 's3://bucket/a.zarr', or for a folder of that name its absolute
         return _native(unquote(text[file.end() :]))
     if is_url(text):
         return text
-    crippled = _CRIPPLED.match(text.replace("\\", "/") if os.name == "nt" else text)
-    if crippled is not None:
-        url = f"{crippled[1]}://{text[crippled.end() :]}"
+    lost_slash = _LOST_SLASH.match(text.replace("\\", "/") if os.name == "nt" else text)
+    if lost_slash is not None:
+        url = f"{lost_slash[1]}://{text[lost_slash.end() :]}"
         raise InvalidArgumentError(
             f"{text!r} is a URL that lost a slash, as a Path makes of one: give the URL as text, {url!r}, or for a "
             "folder of that name its absolute path."
@@ -70,7 +62,7 @@ the URL as text, 's3://bucket/a.zarr', or for a folder of that name its absolute
 
 
 def _native(path: str) -> str:
-    """Return the path of a file URL as the system spells it."""
+    """Return the path of a file URL in the system's spelling."""
     if os.name == "nt":  # pragma: no cover
         from urllib.request import url2pathname
 
@@ -79,27 +71,13 @@ def _native(path: str) -> str:
 
 
 def local_path(target: object, what: str) -> str:
-    """Return the absolute path that an argument names, where only the file system will do.
+    """Return the absolute path of an argument that must be local; `what`, such as "the destination", is for messages.
 
-    Parameters
-    ----------
-    target
-        As the user gave it.
-    what
-        What it is for, such as "the destination".
-
-    Raises
-    ------
-    InvalidArgumentError
-        It is a URL, or no path. Nothing was touched.
-
-    Examples
-    --------
     >>> local_path("s3://bucket/sums", "the manifest")
     Traceback (most recent call last):
     ...
     lamella.errors.InvalidArgumentError: s3://bucket/sums is a URL, and the manifest can only be a local folder or \
-file: give a path.
+    file: give a path.
     """
     text = location(target)
     if is_url(text):

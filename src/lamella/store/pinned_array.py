@@ -1,7 +1,7 @@
-"""An array as it was described when a job began.
+"""Fix the description of an array for the time of a job.
 
-A job plans its units from the descriptions of its arrays, and writes what it planned: it does not look at the documents
-again for each block. Of an array whose description changes meanwhile the job is refused, or its levels are stale.
+A job plans its units once, and does not read the array's document again for each block. Other code checks whether the
+description changed meanwhile, and refuses the job or marks its levels stale.
 """
 
 from __future__ import annotations
@@ -16,22 +16,13 @@ if TYPE_CHECKING:
 
 
 class PinnedArray(StoredArray):
-    """One array of a store, with a description that stays.
+    """An array with a fixed description.
 
-    Parameters
-    ----------
-    documents, path
-        As for `StoredArray`.
-    meta
-        The description.
-
-    Examples
-    --------
     >>> array = position["0"].stored
-    >>> pinned = PinnedArray(array.documents, array.path, array.meta)
+    >>> fixed = PinnedArray(array.documents, array.path, array.meta)
     >>> position["0"].resize((2, *position["0"].shape[1:]))
-    >>> pinned.meta is pinned.meta, pinned.meta.shape == array.meta.shape
-    (True, False)
+    >>> fixed.meta.shape == array.meta.shape
+    False
     """
 
     def __init__(self, documents: Documents, path: str, meta: ArrayMeta) -> None:
@@ -43,14 +34,14 @@ class PinnedArray(StoredArray):
 
     @property
     def meta(self) -> ArrayMeta:
-        """The description."""
+        """The fixed description."""
         return self._pinned
 
     def refresh(self) -> ArrayMeta:
-        """Return the description: it stays."""
+        """Return the fixed description."""
         return self._pinned
 
 
 def pinned(array: StoredArray) -> PinnedArray:
-    """Return an array as its document describes it now."""
+    """Fix the present description of an array."""
     return PinnedArray(array.documents, array.path, array.meta)

@@ -1,9 +1,6 @@
-"""Profiles of the AWS command line: the files ``~/.aws/credentials`` and ``~/.aws/config``.
+"""Read AWS profiles from ``~/.aws/credentials`` and ``~/.aws/config``.
 
-Static keys are read here. A profile that needs a request for its keys (single sign-on, a role, a process) is resolved
-by boto3, where it is installed.
-
-Reads two files of the user; makes no request itself.
+boto3, where installed, resolves profiles whose keys need a request (single sign-on, a role, a process).
 """
 
 from __future__ import annotations
@@ -30,7 +27,7 @@ _NEEDS_REQUEST = (
 
 @dataclass(frozen=True)
 class Profile:
-    """One profile: its keys, its region and its endpoint, as far as the files name them."""
+    """Keys, region and endpoint of a profile."""
 
     name: str
     keys: Mapping[str, str] = field(repr=False)
@@ -39,34 +36,18 @@ class Profile:
 
     @property
     def origin(self) -> str:
-        """Where the keys come from, for messages."""
+        """Source of the keys, for messages."""
         return f"the keys of the AWS profile {self.name!r}"
 
 
 def read_profile(name: str | None, environment: Mapping[str, str]) -> Profile | None:
-    """Read a profile; without a name that of ``AWS_PROFILE``, or ``default``.
+    """Read a profile by name, by ``AWS_PROFILE``, or the profile "default"; None where there is no default.
 
-    Parameters
-    ----------
-    name : str or None
-        The profile that was asked for; None: the usual one, which may be absent.
-    environment : mapping
-        Variables of the environment.
-
-    Returns
-    -------
-    Profile or None
-        None where no profile was asked for, and there is none.
-
-    Raises
-    ------
-    AccessError
-        The profile that was asked for does not exist, or boto3 found no keys for it.
-    MissingDependencyError
-        Its keys need a request, and boto3 is not installed.
+    Raises `AccessError` where a named profile is missing or boto3 has no keys for it, and `MissingDependencyError`
+    where its keys need boto3, which is not installed.
     """
-    asked = name or environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE")
-    chosen = asked or "default"
+    requested = name or environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE")
+    chosen = requested or "default"
     files = [
         os.path.expanduser(environment.get(variable) or f"~/.aws/{file}")
         for variable, file in (
@@ -76,7 +57,7 @@ def read_profile(name: str | None, environment: Mapping[str, str]) -> Profile | 
     ]
     values = {**_section(files[0], chosen, "profile "), **_section(files[1], chosen, "")}
     if not values:
-        if asked is None:
+        if requested is None:
             return None
         raise AccessError(
             f"There is no AWS profile {chosen!r} in {files[1]} or {files[0]}. Check the name, or pass key and secret."
@@ -101,7 +82,7 @@ def _section(path: str, name: str, prefix: str) -> dict[str, str]:
     try:
         parser.read(path, encoding="utf-8")
     except (OSError, Error, UnicodeDecodeError) as error:
-        # The text of a parser's error quotes lines of the file, which hold secrets.
+        # A parser's error quotes lines of the file, which contain secrets.
         raise StorageError(f"Cannot read {path} for AWS profiles: {type(error).__name__}.") from None
     for section in (f"{prefix}{name}", name if name == "default" else None):
         if section is not None and parser.has_section(section):
@@ -118,9 +99,9 @@ def _requested_keys(name: str) -> dict[str, str]:
             "needs boto3: pip install boto3, or pass key, secret and token."
         ) from None
     try:
-        found = boto3.Session(profile_name=name).get_credentials()
-        frozen = None if found is None else found.get_frozen_credentials()
-    except Exception as error:  # of boto3, or of what a profile runs
+        credentials = boto3.Session(profile_name=name).get_credentials()
+        frozen = None if credentials is None else credentials.get_frozen_credentials()
+    except Exception as error:  # of boto3, or of a process that the profile starts
         raise AccessError(f"boto3 found no keys for the AWS profile {name!r}: {error}.") from error
     if frozen is None:
         raise AccessError(f"boto3 found no keys for the AWS profile {name!r}.")

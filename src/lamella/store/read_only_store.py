@@ -1,4 +1,4 @@
-"""A storage that is only read, as a store of zarr-python.
+"""Wrap a storage as a zarr-python store for reading.
 
 Imports zarr-python: import this module inside functions only.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ReadOnlyStore(Store):
-    """What zarr-python reads through a storage; it blocks threads, never the event loop."""
+    """A zarr-python store that reads through a storage, in threads."""
 
     supports_writes = False
     supports_deletes = False
@@ -46,13 +46,13 @@ class ReadOnlyStore(Store):
         return f"ReadOnlyStore({self.storage!r})"
 
     def with_read_only(self, read_only: bool = False) -> ReadOnlyStore:
-        """Return the store itself; it is never one for writing."""
+        """Return the store itself; raise for writing."""
         if not read_only:
             self.storage.check_writable("")
         return self
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
-        """Get a key or a part of it."""
+        """Read a key or a part of it."""
         data = await asyncio.to_thread(self._read, key, byte_range) if is_key(key) and key else None
         return None if data is None else (prototype or default_buffer_prototype()).buffer.from_bytes(data)
 
@@ -67,20 +67,20 @@ class ReadOnlyStore(Store):
         return self.storage.read(key)
 
     async def get_partial_values(self, prototype: Any, key_ranges: Iterable[tuple[str, Any]]) -> list[Any]:
-        """Get parts of keys."""
+        """Read parts of keys."""
         return list(await asyncio.gather(*(self.get(key, prototype, part) for key, part in key_ranges)))
 
     async def exists(self, key: str) -> bool:
-        """Whether a key is there."""
+        """Whether a key exists."""
         return is_key(key) and await asyncio.to_thread(self.storage.size, key) is not None
 
     async def set(self, key: str, value: Any) -> None:
-        """Refuse."""
+        """Raise `ReadOnlyError`."""
         del value
         self._refuse(key)
 
     async def delete(self, key: str) -> None:
-        """Refuse."""
+        """Raise `ReadOnlyError`."""
         self._refuse(key)
 
     def _refuse(self, key: str) -> None:
@@ -93,7 +93,7 @@ class ReadOnlyStore(Store):
             yield key
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        """List the keys that begin with some text."""
+        """List the keys that begin with a text."""
         for key in await asyncio.to_thread(self.storage.keys_below, prefix.rpartition("/")[0]):
             if key.startswith(prefix):
                 yield key

@@ -1,7 +1,8 @@
-"""Removing a folder of the file system: all of it, or nothing where something in it is protected.
+"""Delete a local folder completely, or not at all where something in it is protected.
 
-A folder is first looked through for what could not be removed, then renamed aside, so that a kill leaves it whole or
-gone, then emptied. Where that fails all the same, what remains is put back under its name.
+The folder is first checked for protected entries, then renamed to a temporary name, so that after a kill it is
+complete
+or gone, then deleted. If that fails nevertheless, the rest is renamed back.
 """
 
 from __future__ import annotations
@@ -21,34 +22,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _PROTECTED = 0x10 | 0x20
-"""Flags of Linux that `chattr` sets: immutable, append only."""
+"""Flags of ``chattr`` on Linux: immutable, append only."""
 
 _GET_FLAGS = 0x80086601
-"""The request ``FS_IOC_GETFLAGS`` of Linux, on machines of 64 bits."""
+"""``FS_IOC_GETFLAGS`` of 64-bit Linux."""
 
 
 class PartlyRemovedError(OSError):
-    """A folder of which something was removed, and the rest could not be; says what and where."""
+    """A folder was deleted only in part."""
 
 
 _NOT_MOVED = frozenset({errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV, errno.EROFS})
-"""What renaming a folder fails with although it may be emptied: a mount, a layer of a container, the folder above."""
+"""Errors of renaming a folder that can still be emptied: a mount, a container layer, a protected parent."""
 
 
 def check_removable(path: str, *, may_stay: bool = False) -> None:
-    """Look through a folder for what could not be removed: it, every folder in it and the one above must be writable.
+    """Raise `OSError` where a folder, one inside it, or its parent is not writable.
 
-    Parameters
-    ----------
-    path
-        The folder.
-    may_stay
-        Whether it may stay, empty, where the folder above is protected.
-
-    Raises
-    ------
-    OSError
-        With the path of what is protected. Nothing was touched.
+    With `may_stay`, the parent is not checked: the folder may remain, empty.
     """
     if not may_stay:
         _check_above(path)
@@ -56,14 +47,9 @@ def check_removable(path: str, *, may_stay: bool = False) -> None:
 
 
 def remove_folder(path: str, *, may_stay: bool = False) -> None:
-    """Remove a folder with all below it; with `may_stay`, empty it where the folder above is protected.
+    """Delete a folder with all below it; with `may_stay`, only empty it where its parent is protected.
 
-    Raises
-    ------
-    PartlyRemovedError
-        Something was removed and the rest could not be. It is where it was, or where the message says.
-    OSError
-        Nothing was removed.
+    Raises `OSError` where nothing was deleted, and `PartlyRemovedError`, which names the remaining folder, otherwise.
     """
     if not may_stay:
         _check_above(path)
@@ -85,10 +71,10 @@ def remove_folder(path: str, *, may_stay: bool = False) -> None:
 
 
 def _empty(path: str) -> None:
-    """Remove all members of a folder, and the folder itself where that can be."""
+    """Delete all members of a folder, and the folder itself if possible."""
     with os.scandir(path) as entries:
         members = sorted(entries, key=lambda member: member.is_dir(follow_symlinks=False))
-    for member in members:  # files first: without its documents, what a kill leaves is no store
+    for member in members:  # files first: without documents, what a kill leaves is not a store
         if member.is_dir(follow_symlinks=False):
             shutil.rmtree(member.path, onerror=_unless_gone)
         else:
@@ -98,10 +84,10 @@ def _empty(path: str) -> None:
 
 
 def _put_back(path: str, aside: str, before: Counter[str], error: OSError) -> OSError:
-    """Rename what remains back, and return the error that says what is gone."""
+    """Rename the remaining folder back, and return the error that lists the deleted files."""
     if not os.path.lexists(aside):
         return error
-    left = Counter(dict(_count(aside)))
+    remaining = Counter(dict(_count(aside)))
     where = aside
     for target in (path, os.path.join(os.path.dirname(path), private_name(".kept"))):
         if aside == path:
@@ -113,25 +99,25 @@ def _put_back(path: str, aside: str, before: Counter[str], error: OSError) -> OS
                 break
         except OSError:
             continue
-    gone = before - left
-    names = [f"{name} ({count} of {before[name]} files)" for name, count in sorted(gone.items())]
+    deleted = before - remaining
+    names = [f"{name} ({count} of {before[name]} files)" for name, count in sorted(deleted.items())]
     shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
     text = (
-        f"{error.strerror or error}. Gone are {gone.total()} of {before.total()} files"
+        f"{error.strerror or error}. Gone are {deleted.total()} of {before.total()} files"
         f"{': ' + shown if names else ''}. The rest is in {where}"
     )
     return PartlyRemovedError(error.errno, text)
 
 
 def _walk(path: str) -> Counter[str]:
-    """Count the files of each member of a folder; refuse where a folder in it is protected."""
+    """Count the files of each member of a folder; raise where a folder in it is protected."""
     return Counter(dict(_count(path, _check_folder)))
 
 
 def _count(
     path: str, check: Callable[[str, os.stat_result], None] | None = None
 ) -> Iterator[tuple[str, int]]:
-    """Yield the number of files in each member of a folder, itself one where it is a file."""
+    """Yield each member of a folder with the number of files in it."""
     if check is not None:
         check(path, os.lstat(path))
     device = os.lstat(path).st_dev
@@ -151,12 +137,12 @@ def _files_in(
         folder = pending.pop()
         try:
             if check is not None:
-                found = os.lstat(folder)
-                if found.st_dev != device:
+                status = os.lstat(folder)
+                if status.st_dev != device:
                     raise OSError(
                         errno.EBUSY, os.strerror(errno.EBUSY) + ", a file system is mounted there", folder
                     )
-                check(folder, found)
+                check(folder, status)
             with os.scandir(folder) as entries:
                 for member in entries:
                     if member.is_dir(follow_symlinks=False):
@@ -164,38 +150,42 @@ def _files_in(
                     else:
                         count += 1
         except FileNotFoundError:
-            continue  # somebody sweeps the same folder
+            continue  # another process sweeps the same folder
     return count
 
 
 def _check_above(path: str) -> None:
-    """Refuse where the folder above keeps this one: it is protected, or this one is the root of a mount."""
-    above = os.path.dirname(path)
-    found, parent = os.lstat(path), os.stat(above)
-    if found.st_dev != parent.st_dev:
+    """Raise where the parent is protected, or a file system is mounted at the folder."""
+    parent_path = os.path.dirname(path)
+    own, parent = os.lstat(path), os.stat(parent_path)
+    if own.st_dev != parent.st_dev:
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY) + ", a file system is mounted there", path)
-    _check_writable(above, os.W_OK | os.X_OK, (parent, found))
+    _check_writable(parent_path, os.W_OK | os.X_OK, (parent, own))
 
 
-def _check_folder(path: str, found: os.stat_result) -> None:
-    """Refuse a folder from which this user cannot remove."""
-    _check_writable(path, os.W_OK | os.X_OK | os.R_OK, (found,))
+def _check_folder(path: str, status: os.stat_result) -> None:
+    """Raise where this user cannot delete from a folder."""
+    _check_writable(path, os.W_OK | os.X_OK | os.R_OK, (status,))
 
 
 def _check_writable(path: str, how: int, owners: tuple[os.stat_result, ...]) -> None:
-    """Refuse a folder by its mode, a read-only mount, or flags of Linux; the first of `owners` is its own state."""
+    """Raise where mode, mount or Linux flags protect a folder; `owners` begins with the folder's own status."""
     if not os.access(path, how, effective_ids=os.access in os.supports_effective_ids):
-        os.lstat(path)  # one that somebody else removed meanwhile is not protected
+        os.lstat(path)  # raises FileNotFoundError where another process removed the folder
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
     is_sticky = bool(owners[0].st_mode & stat.S_ISVTX)
-    if is_sticky and hasattr(os, "geteuid") and os.geteuid() not in (0, *(one.st_uid for one in owners)):
+    if (
+        is_sticky
+        and hasattr(os, "geteuid")
+        and os.geteuid() not in (0, *(status.st_uid for status in owners))
+    ):
         raise PermissionError(errno.EPERM, "only their owners may remove files of this folder", path)
     if sys.platform == "linux" and _flags(path) & _PROTECTED:
         raise PermissionError(errno.EPERM, "the folder is immutable or append only (lsattr, chattr)", path)
 
 
 def _flags(path: str) -> int:
-    """Return the flags of a folder that ``chattr`` sets; 0 where the file system has none."""
+    """Return the ``chattr`` flags of a folder; 0 where the file system has none."""
     import fcntl
     import struct
 
@@ -213,5 +203,5 @@ def _flags(path: str) -> int:
 
 
 def _unless_gone(_function: object, _path: str, fault: tuple[object, BaseException, object]) -> None:
-    if not isinstance(fault[1], FileNotFoundError):  # somebody sweeps the same folder
+    if not isinstance(fault[1], FileNotFoundError):  # another process sweeps the same folder
         raise fault[1]

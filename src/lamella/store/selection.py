@@ -1,9 +1,12 @@
-"""Indices of numpy turned into what engines read and write.
+"""Convert numpy indices to selections, which engines read and write.
 
-An index (integers, slices with any step, ellipsis, integer arrays, boolean masks) becomes a `Selection`:
-slices with positive steps, or index arrays, plus how the engine's block is turned into the result that numpy
-would give. Three readings of an index: `basic_or_fancy` as ``numpy.ndarray.__getitem__``, `orthogonal` (each
-array picks along its own axis), `points` (arrays pair up). Pure arithmetic; no I/O.
+A `Selection` has one slice with a positive step, or one index array, per axis. An engine reads it as a *block*, which
+`Selection.finish` flips, transposes and reshapes to the result that numpy would return. `basic_or_fancy` reads an
+index
+as numpy does, `orthogonal` lets each array select along its own axis, `points` pairs arrays up.
+
+For example ``[0, ::-1]`` of shape (2, 3) selects 0:1 and 0:3, as a block of (1, 3) with axis 1 flipped; its result has
+shape (3,).
 """
 
 from __future__ import annotations
@@ -25,28 +28,27 @@ if TYPE_CHECKING:
 
 Indices: TypeAlias = NDArray[np.intp]
 Index: TypeAlias = Any
-"""Whatever stands between the brackets."""
+"""Any numpy index."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What an engine reads or writes, and how that becomes the result.
+    """The values that an engine reads or writes, and the conversion to the result.
 
     Attributes
     ----------
     axes : tuple of slice or ndarray
-        One per axis of the array. Slices have 0 <= start <= stop and step >= 1. With `paired`, every entry
-        is a 1-D array and they pair up; otherwise 1-D arrays pick along their own axis.
+        One per axis. Slices have 0 <= start <= stop and step >= 1; 1-D arrays select along their axis.
     paired : bool
-        Whether the arrays pair up to points.
+        Whether `axes` are 1-D arrays that pair up to points.
     shape : tuple of int
-        Of the block that an engine gives and takes.
+        Shape of the engine's block.
     flips : tuple of int
-        Axes of the block that the result shows backwards.
+        Axes of the block that the result reverses.
     order : tuple of int or None
-        How the block's axes are reordered, before the reshape.
+        Order of the block's axes before the reshape.
     result : tuple of int
-        Shape of what the caller gets or gives.
+        Shape of the caller's array.
     """
 
     axes: tuple[slice | Indices, ...]
@@ -58,7 +60,7 @@ class Selection:
 
     @property
     def is_box(self) -> bool:
-        """Whether this is a dense box: slices of step 1 only."""
+        """Whether this is a region: slices of step 1 only."""
         return not self.paired and all(isinstance(a, slice) and a.step == 1 for a in self.axes)
 
     @property
@@ -73,7 +75,7 @@ class Selection:
 
     @property
     def bounds(self) -> tuple[Shape, Shape] | None:
-        """Start and stop of the smallest box around what is selected; None for nothing."""
+        """Start and stop of the smallest region around the selection; None where it is empty."""
         if self.is_empty:
             return None
         first = (axis.start if isinstance(axis, slice) else int(axis.min()) for axis in self.axes)
@@ -81,12 +83,12 @@ class Selection:
         return tuple(first), tuple(last)
 
     def fits(self, shape: Shape) -> bool:
-        """Whether an array of a shape has all that is selected."""
+        """Whether the selection lies in an array of a shape."""
         last = (axis.stop if isinstance(axis, slice) else int(axis.max(initial=-1)) + 1 for axis in self.axes)
         return all(stop <= n for stop, n in zip(last, shape, strict=True))
 
     def finish(self, block: Array) -> Array:
-        """Turn an engine's block into the result; a view."""
+        """Convert a block to the result; a view."""
         if self.flips:
             block = np.flip(block, self.flips)
         if self.order is not None:
@@ -94,7 +96,7 @@ class Selection:
         return block.reshape(self.result)
 
     def prepare(self, data: Array) -> Array:
-        """Turn data of the result's shape into an engine's block; a view where numpy can."""
+        """Convert data of the result's shape to a block; a view where numpy can."""
         inner = self.shape if self.order is None else tuple(self.shape[a] for a in self.order)
         block = data.reshape(inner)
         if self.order is not None:
@@ -103,17 +105,8 @@ class Selection:
 
 
 def basic_or_fancy(index: Index, shape: Shape) -> Selection:
-    """Read an index as numpy does.
+    """Parse an index as numpy does; ``None`` (a new axis) raises `InvalidArgumentError`.
 
-    Raises
-    ------
-    OutOfBoundsError
-        The index does not fit the shape.
-    InvalidArgumentError
-        The index adds an axis (``None``), which a stored array cannot.
-
-    Examples
-    --------
     >>> basic_or_fancy((0, slice(None, None, -1)), (2, 3)).result
     (3,)
     """
@@ -128,15 +121,8 @@ def basic_or_fancy(index: Index, shape: Shape) -> Selection:
 
 
 def orthogonal(index: Index, shape: Shape) -> Selection:
-    """Read an index so that each 1-D array or mask picks along its own axis.
+    """Parse an index whose 1-D arrays and masks each select along their own axis.
 
-    Raises
-    ------
-    OutOfBoundsError, InvalidArgumentError
-        As `basic_or_fancy`; also for arrays of more than one axis.
-
-    Examples
-    --------
     >>> orthogonal(([0, 2], [True, False, True]), (4, 3)).result
     (2, 2)
     """
@@ -153,26 +139,19 @@ def orthogonal(index: Index, shape: Shape) -> Selection:
             axes.append(_bounded(item, axis, n))
             result.append(len(item))
             continue
-        one, flipped = _slice(item, axis, n)
-        axes.append(one)
+        axis_slice, flipped = _slice(item, axis, n)
+        axes.append(axis_slice)
         if flipped:
             flips.append(axis)
         if isinstance(item, slice):
-            result.append(_length(one))
+            result.append(_length(axis_slice))
     block = tuple(len(a) if isinstance(a, np.ndarray) else _length(a) for a in axes)
     return Selection(tuple(axes), False, block, tuple(flips), None, tuple(result))
 
 
 def points(index: Index, shape: Shape) -> Selection:
-    """Read an index of arrays that pair up, one per axis, or one boolean mask of the array's shape.
+    """Parse an index of one array per axis that pair up to points, or one mask of the array's shape.
 
-    Raises
-    ------
-    OutOfBoundsError
-        Not one array per axis, or a point beyond the shape.
-
-    Examples
-    --------
     >>> points(([0, 1], [2, 2]), (2, 3)).result
     (2,)
     """
@@ -184,11 +163,11 @@ def points(index: Index, shape: Shape) -> Selection:
     return _fancy(items, shape, list(range(len(shape))), together=True)
 
 
-# ---- the index as one item per axis ---------------------------------------------------------------
+# ---- one item per axis ----------------------------------------------------------------------------
 
 
 def crossed(axes: Sequence[slice | Indices]) -> tuple[Any, ...]:
-    """Return an index of numpy by which slices and arrays pick along their own axes.
+    """Return a numpy index whose slices and arrays each select along their own axis.
 
     >>> np.arange(12).reshape(3, 4)[crossed((slice(0, 2, 1), np.array([0, 3])))].tolist()
     [[0, 3], [4, 7]]
@@ -198,16 +177,16 @@ def crossed(axes: Sequence[slice | Indices]) -> tuple[Any, ...]:
 
 def _expand(index: Index, shape: Shape) -> list[Any]:
     """Return one int, slice or integer array per axis."""
-    given = list(index) if isinstance(index, tuple) else [index]
+    raw_items = list(index) if isinstance(index, tuple) else [index]
     items: list[Any] = []
     ellipsis = None
-    for item in given:
+    for item in raw_items:
         if item is Ellipsis:
             if ellipsis is not None:
                 raise OutOfBoundsError("an index can only have a single ellipsis ('...')")
             ellipsis = len(items)
         else:
-            items.extend(_items(item, shape, _axis_of(items, ellipsis, shape, given)))
+            items.extend(_items(item, shape, _axis_of(items, ellipsis, shape, raw_items)))
     missing = len(shape) - len(items)
     if missing < 0:
         raise OutOfBoundsError(
@@ -217,17 +196,17 @@ def _expand(index: Index, shape: Shape) -> list[Any]:
     return [*items[:at], *[slice(None)] * missing, *items[at:]]
 
 
-def _axis_of(items: list[Any], ellipsis: int | None, shape: Shape, given: Sequence[Any]) -> int | None:
-    """Axis that the next item begins at; None when masks after an ellipsis make it depend on the rest."""
+def _axis_of(items: list[Any], ellipsis: int | None, shape: Shape, raw_items: Sequence[Any]) -> int | None:
+    """Return the axis of the next item; negative where masks after an ellipsis exceed the axes."""
     if ellipsis is None:
         return len(items)
-    rest = given[next(i for i, g in enumerate(given) if g is Ellipsis) + 1 :]
+    rest = raw_items[next(i for i, g in enumerate(raw_items) if g is Ellipsis) + 1 :]
     width = sum(_width(item) for item in rest)
     return len(shape) - width + (len(items) - ellipsis)
 
 
 def _width(item: Any) -> int:
-    """Return the number of axes that an item takes up."""
+    """Return the number of axes that an item indexes."""
     if isinstance(item, slice | int | np.integer) or item is None or item is Ellipsis:
         return 1
     array = np.asarray(item)
@@ -280,9 +259,9 @@ def _basic(items: list[Any], shape: Shape) -> Selection:
     result: list[int] = []
     block: list[int] = []
     for axis, (item, n) in enumerate(zip(items, shape, strict=True)):
-        one, flipped = _slice(item, axis, n)
-        axes.append(one)
-        block.append(_length(one))
+        axis_slice, flipped = _slice(item, axis, n)
+        axes.append(axis_slice)
+        block.append(_length(axis_slice))
         if flipped:
             flips.append(axis)
         if isinstance(item, slice):
@@ -291,27 +270,29 @@ def _basic(items: list[Any], shape: Shape) -> Selection:
 
 
 def _side_by_side(index: Index, pickers: list[int]) -> bool:
-    """Whether the integers and arrays stand together; an ellipsis between them parts them, even one of no axes."""
-    given = index if isinstance(index, tuple) else (index,)
-    at = next((place for place, item in enumerate(given) if item is Ellipsis), len(given))
-    parted = all(any(not isinstance(item, slice) for item in side) for side in (given[:at], given[at + 1 :]))
-    return not parted and pickers == list(range(pickers[0], pickers[-1] + 1))
+    """Whether integers and arrays are adjacent; an ellipsis between them separates them, even one of no axes."""
+    raw_items = index if isinstance(index, tuple) else (index,)
+    at = next((number for number, item in enumerate(raw_items) if item is Ellipsis), len(raw_items))
+    separated = all(
+        any(not isinstance(item, slice) for item in side) for side in (raw_items[:at], raw_items[at + 1 :])
+    )
+    return not separated and pickers == list(range(pickers[0], pickers[-1] + 1))
 
 
 def _one_array(items: list[Any], shape: Shape, array_axis: int, together: bool) -> Selection:
-    """Read one 1-D array with integers beside it: orthogonal, but for where numpy puts the array's axis."""
+    """Parse one 1-D array with integers: orthogonal, apart from the position of the array's axis in numpy."""
     plain = orthogonal(tuple(items), shape)
-    kept = [axis for axis, item in enumerate(items) if isinstance(item, slice) or axis == array_axis]
-    dropped = [axis for axis in range(len(shape)) if axis not in kept]
+    kept_axes = [axis for axis, item in enumerate(items) if isinstance(item, slice) or axis == array_axis]
+    integer_axes = [axis for axis in range(len(shape)) if axis not in kept_axes]
     if together:
-        return plain  # the integers stand beside the array: its axis stays in its place
-    order = (array_axis, *(axis for axis in kept if axis != array_axis), *dropped)
-    result = tuple(plain.shape[axis] for axis in order[: len(kept)])
+        return plain  # the integers are adjacent to the array, so its axis keeps its position
+    order = (array_axis, *(axis for axis in kept_axes if axis != array_axis), *integer_axes)
+    result = tuple(plain.shape[axis] for axis in order[: len(kept_axes)])
     return Selection(plain.axes, False, plain.shape, plain.flips, order, result)
 
 
 def _fancy(items: list[Any], shape: Shape, pickers: list[int], together: bool) -> Selection:
-    """Arrays that pair up: every element becomes a point, the slices' positions included."""
+    """Parse arrays that pair up: every element becomes a point, also those of slices."""
     arrays = [np.asarray(items[axis]) for axis in pickers]
     try:
         paired = np.broadcast_shapes(*(a.shape for a in arrays))
@@ -319,16 +300,16 @@ def _fancy(items: list[Any], shape: Shape, pickers: list[int], together: bool) -
         raise OutOfBoundsError(
             f"index arrays of shapes {', '.join(str(a.shape) for a in arrays)} do not pair up"
         ) from error
-    for place, axis in enumerate(pickers):
+    for number, axis in enumerate(pickers):
         if 0 not in paired or isinstance(items[axis], int):  # of arrays, numpy checks only those that select
-            arrays[place] = _bounded(arrays[place], axis, shape[axis])
+            arrays[number] = _bounded(arrays[number], axis, shape[axis])
     before = [axis for axis in range(len(shape)) if axis not in pickers and together and axis < pickers[0]]
     after = [axis for axis in range(len(shape)) if axis not in pickers and axis not in before]
     ranges = {axis: np.arange(*items[axis].indices(shape[axis])) for axis in (*before, *after)}
     result = (*(len(ranges[a]) for a in before), *paired, *(len(ranges[a]) for a in after))
     coordinates: list[Any] = [None] * len(shape)
-    for place, axis in enumerate((*before, *after)):
-        at = place if axis in before else place + len(paired)
+    for number, axis in enumerate((*before, *after)):
+        at = number if axis in before else number + len(paired)
         coordinates[axis] = ranges[axis].reshape([-1 if d == at else 1 for d in range(len(result))])
     for axis, array in zip(pickers, arrays, strict=True):
         lead = (1,) * (len(paired) - array.ndim)
@@ -340,10 +321,10 @@ def _fancy(items: list[Any], shape: Shape, pickers: list[int], together: bool) -
 def _slice(item: Any, axis: int, n: int) -> tuple[slice, bool]:
     """Return a slice with a positive step, and whether the item counts backwards."""
     if not isinstance(item, slice):
-        place = item + n if item < 0 else item
-        if not 0 <= place < n:
+        position = item + n if item < 0 else item
+        if not 0 <= position < n:
             raise OutOfBoundsError(f"index {item} is out of bounds for axis {axis} with size {n}")
-        return slice(place, place + 1, 1), False
+        return slice(position, position + 1, 1), False
     try:
         start, stop, step = item.indices(n)
     except ValueError as error:
@@ -366,5 +347,5 @@ def _bounded(indices: Indices, axis: int, n: int) -> Indices:
     return np.where(indices < 0, indices + n, indices).astype(np.intp, copy=False)
 
 
-def _length(one: slice) -> int:
-    return len(range(one.start, one.stop, one.step))
+def _length(axis_slice: slice) -> int:
+    return len(range(axis_slice.start, axis_slice.stop, axis_slice.step))
