@@ -198,7 +198,7 @@ class MetadataDocument(Generic[M]):
         if stored is not self._stored:
             self._stored, self._view = stored, None
             if self._settled is not None:
-                self.is_settled = stored.made(self._settled, partial(self._settled, stored.attributes))
+                self.is_settled = stored.get_or_make(self._settled, partial(self._settled, stored.attributes))
         self._stamp = stamp
 
     @property
@@ -287,7 +287,7 @@ class MetadataDocument(Generic[M]):
             return view, self.store_handle.documents.prepared(self.path, attributes, stored)
 
         # By identity of the view, and the view is kept: another one cannot get its number meanwhile.
-        _, new = stored.made((id(view), same), prepare)
+        _, new = stored.get_or_make((id(view), same), prepare)
         return self._replace(stored, new, before_write)
 
     def _replace(self, old: StoredGroup, new: StoredGroup, before_write: Callable[[], object]) -> bool:

@@ -186,14 +186,14 @@ class Position(
             meta = read_part(self.node_path, ImagesMeta, stored.attributes)
             return meta, meta is not None and bool(meta.multiscales) and _is_whole(meta.multiscales[0])
 
-        meta, complete = stored.made((ImagesMeta, version.name), load)
+        meta, complete = stored.get_or_make((ImagesMeta, version.name), load)
         if complete and meta is not None:
             return meta
         if self._given_axes is not None or (meta is not None and meta.multiscales):
             return self._load(stored.attributes)  # what is open depends on the place
         given = tuple(self._given_channels or ())
         key = (ImagesMeta, version.name, self._image_name(), given)
-        return stored.made(key, lambda: self._load(stored.attributes))
+        return stored.get_or_make(key, lambda: self._load(stored.attributes))
 
     def _dump(self, meta: ImagesMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store; see :func:`pending_attributes` for a position without an array."""

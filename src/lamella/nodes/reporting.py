@@ -51,7 +51,7 @@ def check_document(place: NodePath, stored: StoredGroup, kinds: tuple[Kind, ...]
     """
     version = place.store_handle.version_of(stored.attributes)
     key = kinds, version.name
-    findings = stored.made(key, partial(_checked, stored.attributes, *key))[0]
+    findings = stored.get_or_make(key, partial(_checked, stored.attributes, *key))[0]
     if findings:
         report(place, findings, version)
 
@@ -113,17 +113,17 @@ def check_levels(place: NodePath, stored: StoredGroup, kind: Kind, arrays: Mappi
     """
     of = place.store_handle.version_of(stored.attributes)
     version = of.name
-    found: Checked | None = stored.known(((kind,), version))
+    found: Checked | None = stored.peek(((kind,), version))
     frame = None if found is None or len(arrays) != 1 else found[1]
     metas = tuple(arrays.values())
     # By identity of the descriptions, which are kept: another one cannot get the number of one of them meanwhile.
     key = ("levels", kind, version, *arrays, *map(id, metas))
-    known = stored.known(key) if frame is None else frame.arrays.get(key)
+    known = stored.peek(key) if frame is None else frame.arrays.get(key)
     if known is None:
         facts = {path: facts_of(meta) for path, meta in arrays.items()}
         known = metas, array_findings(kind, stored.attributes, version, facts)
         if frame is None:
-            stored.made(key, partial(tuple, known))
+            stored.get_or_make(key, partial(tuple, known))
         else:
             frame.keep(key, known)
     if known[1]:

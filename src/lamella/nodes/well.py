@@ -90,7 +90,7 @@ class Well(ModelNode[WellGroupMeta]):
         if "well" not in ome_of(self.node_path, stored.attributes):
             return self._load(stored.attributes)  # what is in the group differs between wells
         key = (WellGroupMeta, self.store_handle.version.name)
-        return stored.made(key, lambda: self._load(stored.attributes))
+        return stored.get_or_make(key, lambda: self._load(stored.attributes))
 
     def _dump(self, meta: WellGroupMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store: the specification has no well without positions (WL-01)."""

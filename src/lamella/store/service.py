@@ -1,9 +1,9 @@
-"""The requests to a store of zarr-python, as coroutines in its event loop: what every kind of store does differently.
+"""Send requests to a zarr-python store, as coroutines in its event loop, with the special cases of each kind of store.
 
-- Failures are errors of lamella (`service_errors`); that a key is not there is None.
-- 403 for a key that is not there, as services answer those who may not list, is learned once per store.
-- Listings that fsspec remembers are never used: other writers change them.
-- Keys that a store cannot hold are not asked for (icechunk).
+- A missing key is None; other failures are errors of lamella (`service_errors`).
+- `denials` learns whether 403 means "missing".
+- Cached listings of fsspec are never used, because other writers change the store.
+- Keys that icechunk cannot store are not requested.
 """
 
 from __future__ import annotations
@@ -40,24 +40,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AT_ONCE = 64
-"""Requests at a time: remote stores answer many in the time of one."""
+"""Limit of simultaneous requests."""
 
 _KEY_OF_ICECHUNK = re.compile(r"(?:.+/)?(?:zarr\.json|c(?:/\d+)*)", re.ASCII)
 
 _BULK = 1000
-"""Keys that S3 deletes with one request."""
+"""Limit of S3 for deleting with one request."""
 
 
 class Service:
-    """A store of zarr-python, asked from within its event loop.
-
-    Parameters
-    ----------
-    store
-        The store.
-    address
-        Its URL, for messages.
-    """
+    """A zarr-python store, for use inside its event loop; `address` is its URL for messages."""
 
     def __init__(self, store: Store, address: str) -> None:
         self.store = store
@@ -65,28 +57,25 @@ class Service:
         self._fs: Any = getattr(store, "fs", None) if hasattr(store, "path") else None
         self._is_icechunk = type(store).__module__.partition(".")[0] == "icechunk"
         self._denials = Denials(address, self._get_raw)
-        self._looks_before_it_reads = _looks_before_it_reads(store)
+        self._asks_size_first = _asks_size_first(store)
 
     @property
     def denied_is_absent(self) -> bool | None:
-        """Whether 403 means that a key is not there; None until it came."""
+        """Whether 403 means "missing"; None until a 403."""
         return self._denials.mean_absent
 
     # ---- reading --------------------------------------------------------------------------------
 
     def can_hold(self, key: str) -> bool:
-        """Whether a store can have a key at all: icechunk has documents of Zarr v3 and chunks, and no other files."""
+        """Whether the store can have a key: icechunk stores only Zarr v3 documents and chunks."""
         return not self._is_icechunk or _KEY_OF_ICECHUNK.fullmatch(key) is not None
 
     async def get(
         self, key: str, byte_range: ByteRequest | None = None, prototype: Any = None
     ) -> Buffer | None:
-        """Get a key or a part of it; None where it is not there.
+        """Get a key or a part of it; None where it is missing.
 
-        Raises
-        ------
-        StorageError
-            It could not be asked for, or not all of it came.
+        Raises `StorageError` where the request failed or the answer is incomplete.
         """
         from zarr.core.buffer import default_buffer_prototype
 
@@ -94,12 +83,12 @@ class Service:
             return None
         try:
             prototype = prototype or default_buffer_prototype()
-            found: Buffer | None
-            if self._looks_before_it_reads and byte_range is None and _is_document(key):
+            buffer: Buffer | None
+            if self._asks_size_first and byte_range is None and _is_document(key):
                 data = await self._fs._cat_file(self._path(key), max_concurrency=1)
-                found = prototype.buffer.from_bytes(data)
+                buffer = prototype.buffer.from_bytes(data)
             else:
-                found = await self.store.get(key, prototype, byte_range)
+                buffer = await self.store.get(key, prototype, byte_range)
         except Exception as error:
             if is_ours(error):
                 raise
@@ -108,22 +97,22 @@ class Service:
             if is_forbidden(error) and await self._denials.learn():
                 return None
             raise explained("read", key, self.address, error) from error
-        if found is None:
+        if buffer is None:
             return None
-        self._check_part(key, byte_range, len(found))
+        self._check_part(key, byte_range, len(buffer))
         if key.rpartition("/")[2] in DOCUMENTS:
             self._denials.readable = key
-        return found
+        return buffer
 
     def _check_part(self, key: str, byte_range: ByteRequest | None, length: int) -> None:
         from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 
-        most: int | None = None
+        limit: int | None = None
         if isinstance(byte_range, RangeByteRequest):
-            most = byte_range.end - byte_range.start
+            limit = byte_range.end - byte_range.start
         elif isinstance(byte_range, SuffixByteRequest):
-            most = byte_range.suffix
-        if most is not None and length > most:
+            limit = byte_range.suffix
+        if limit is not None and length > limit:
             raise ranges_ignored(f"{self.address.rstrip('/')}/{key}")
 
     async def get_many(self, keys: list[str]) -> dict[str, Buffer | None]:
@@ -135,7 +124,7 @@ class Service:
         from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 
         spans = [spans_of(request.ranges) for request in requests]
-        came = iter(
+        answers = iter(
             await _at_once(
                 [
                     self.get(
@@ -149,28 +138,30 @@ class Service:
                 ]
             )
         )
-        found: list[RangesRead | None] = []
+        results: list[RangesRead | None] = []
         for request, of_key in zip(requests, spans, strict=True):
-            parts = {span: part.as_numpy_array().data for span in of_key if (part := next(came)) is not None}
-            found.append(
+            parts = {
+                span: part.as_numpy_array().data for span in of_key if (part := next(answers)) is not None
+            }
+            results.append(
                 None if len(parts) < len(of_key) else RangesRead(cut(request.ranges, parts), stamp=None)
             )
-        return found
+        return results
 
     async def _get_raw(self, key: str) -> Buffer | None:
         from zarr.core.buffer import default_buffer_prototype
 
         return await self.store.get(key, default_buffer_prototype())
 
-    # ---- looking --------------------------------------------------------------------------------
+    # ---- sizes and listings ---------------------------------------------------------------------
 
     async def size(self, key: str) -> int | None:
-        """Return the bytes of a key, None where there is no such key."""
+        """Return the size of a key; None where it is missing."""
         if not self.can_hold(key):
             return None
-        if key.rpartition("/")[2] in DOCUMENTS:  # one request; a look at it is one too, and for s3fs a list
-            found = await self.get(key)
-            return None if found is None else len(found)
+        if key.rpartition("/")[2] in DOCUMENTS:  # one request; s3fs would add a listing to its HEAD
+            buffer = await self.get(key)
+            return None if buffer is None else len(buffer)
         try:
             size = await self._looked_up_size(key)
         except Exception as error:
@@ -181,15 +172,15 @@ class Service:
             if not is_denied(error):
                 raise explained("look at", key, self.address, error) from error
             size = None
-            # Some may read and not look: s3fs also lists where a key is not there.
+            # Some credentials allow GET but not HEAD or the listing that s3fs adds.
         else:
             if size is not None:
                 return size
-        found = await self.get(key)
-        return None if found is None else len(found)
+        buffer = await self.get(key)
+        return None if buffer is None else len(buffer)
 
     async def _looked_up_size(self, key: str) -> int | None:
-        """Return what the store says of the size; None where it does not say."""
+        """Return the size that the store reports; None where it reports none."""
         if self._fs is None:
             return int(await self.store.getsize(key))
         self._forget_listings()
@@ -200,7 +191,7 @@ class Service:
         return None if size is None else int(size)
 
     async def exists(self, prefix: str) -> bool:
-        """Whether a key is there, or keys below it."""
+        """Whether a key exists, or keys below it."""
         if prefix and await self.size(prefix) is not None:
             return True
         if prefix.rpartition("/")[2] in DOCUMENTS:  # no folder has such a name
@@ -223,7 +214,7 @@ class Service:
         if self._fs is None:
             names = {name.rstrip("/") async for name in self.store.list_dir(prefix)}
             return {name for name in names if name}
-        # fsspec lists a key as its own member; what zarr-python makes of its lists cuts names that repeat the folder's.
+        # Not by zarr-python, which cuts names that repeat the folder's name. fsspec lists a key as its own member.
         folder = self._path(prefix).strip("/") + "/"
         paths = [path.strip("/") for path in await self._fs._ls(self._path(prefix), detail=False)]
         return {path.removeprefix(folder) for path in paths if path.startswith(folder) and path != folder}
@@ -233,14 +224,14 @@ class Service:
         self._forget_listings()
         folder = f"{prefix}/" if prefix else ""
         try:
-            found = await self._sizes_below(folder)
+            sizes = await self._sizes_below(folder)
         except Exception as error:
             if is_ours(error):
                 raise
             if is_absent(error):
                 return {}
             raise explained("list", prefix, self.address, error) from error
-        return {key: size for key, size in found.items() if key.startswith(folder) and not key.endswith("/")}
+        return {key: size for key, size in sizes.items() if key.startswith(folder) and not key.endswith("/")}
 
     async def _sizes_below(self, prefix: str) -> dict[str, int]:
         if self._fs is not None:
@@ -256,7 +247,7 @@ class Service:
             metas = await inner.list(prefix=prefix).collect_async()
             return {meta["path"]: meta["size"] for meta in metas}
         if self._is_icechunk and await self.get(f"{prefix}zarr.json") is None:
-            return {}  # it lists below groups and arrays only
+            return {}  # icechunk lists below groups and arrays only
         keys = [key async for key in self.store.list_prefix(prefix)]
         sizes = await _in_batches(self.store.getsize(key) for key in keys)
         return dict(zip(keys, sizes, strict=True))
@@ -267,7 +258,7 @@ class Service:
         return f"{root.rstrip('/')}/{key}".rstrip("/") if key else root
 
     def _forget_listings(self) -> None:
-        """Drop the listings that an fsspec file system, or one below it, remembers."""
+        """Drop the listings cached by an fsspec file system and those below it."""
         fs, depth = self._fs, 0
         while fs is not None and depth < 4:
             if getattr(getattr(fs, "dircache", None), "use_listings_cache", False):
@@ -277,10 +268,10 @@ class Service:
     # ---- writing --------------------------------------------------------------------------------
 
     async def set_many(self, values: dict[str, bytes]) -> None:
-        """Set several keys at once."""
-        if self._is_icechunk:  # groups before arrays, and these before their chunks
+        """Write several keys at once."""
+        if self._is_icechunk:  # groups before arrays, and arrays before their chunks
             first = [key for key in values if _is_document(key)]
-            for key in sorted(first, key=lambda one: one.count("/")):
+            for key in sorted(first, key=lambda name: name.count("/")):
                 await self.set(key, values[key])
             values = {key: data for key, data in values.items() if not _is_document(key)}
         await _in_batches(self.set(key, data) for key, data in values.items())
@@ -299,13 +290,7 @@ class Service:
             raise error if is_ours(error) else explained("write", key, self.address, error) from error
 
     async def create(self, key: str, data: bytes) -> None:
-        """Set a key that could not be read, only where it is not there.
-
-        Raises
-        ------
-        StorageError
-            It is there, or the store cannot tell.
-        """
+        """Write a key that could not be read; raise `StorageError` where it exists or the store cannot check that."""
         inner: Any = getattr(self.store, "store", None)
         try:
             if hasattr(self._fs, "_bulk_delete"):
@@ -322,12 +307,12 @@ class Service:
             raise explained("write", key, self.address, error) from error
 
     async def delete_keys(self, keys: Iterable[str]) -> None:
-        """Delete keys, and nothing but them; S3 answers a thousand with one request."""
+        """Delete exactly these keys, on S3 1000 per request."""
         ordered = sorted(keys)
         bulk = getattr(self._fs, "_bulk_delete", None)
         try:
-            if self._is_icechunk:  # chunks before the arrays that hold them, and these before the groups
-                for key in sorted(ordered, key=lambda one: (_is_document(one), -one.count("/"))):
+            if self._is_icechunk:  # chunks before their arrays, and arrays before groups
+                for key in sorted(ordered, key=lambda name: (_is_document(name), -name.count("/"))):
                     await self.store.delete(key)
                 return
             if bulk is None:
@@ -349,21 +334,18 @@ class Service:
 
     @property
     def lists_below(self) -> bool:
-        """Whether one request names a thousand keys at any depth: object stores of fsspec and obstore."""
+        """Whether one request lists 1000 keys at any depth: object stores of fsspec and obstore."""
         inner = type(getattr(self.store, "store", None)).__module__
         return hasattr(self._fs, "_bulk_delete") or inner.startswith("obstore")
 
     @property
     def has_folders(self) -> bool:
-        """Whether empty folders may be left behind by keys that go: fsspec's file systems that are no object stores."""
+        """Whether deleted keys may leave empty folders: fsspec file systems other than object stores."""
         return self._fs is not None and not hasattr(self._fs, "_bulk_delete")
 
 
-def _looks_before_it_reads(store: Store) -> bool:
-    """Whether keys are read through s3fs, which asks for the size of each first, and lists where there is none.
-
-    It does so to read large keys in parts; documents are small.
-    """
+def _asks_size_first(store: Store) -> bool:
+    """Whether s3fs reads the keys: it requests the size first, to split large keys, which documents do not need."""
     from zarr.storage import FsspecStore
 
     if not isinstance(store, FsspecStore) or type(store).get is not FsspecStore.get:
@@ -376,43 +358,43 @@ def _is_document(key: str) -> bool:
     return key.rpartition("/")[2] in DOCUMENTS
 
 
-async def _at_once(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await many, so many at a time; where one fails the others are given up."""
-    if len(work) == 1:
-        return [await work[0]]
-    turns = asyncio.Semaphore(AT_ONCE)
+async def _at_once(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await many coroutines, `AT_ONCE` at a time; on an error, cancel the others."""
+    if len(coroutines) == 1:
+        return [await coroutines[0]]
+    slots = asyncio.Semaphore(AT_ONCE)
 
-    async def one(part: Coroutine[Any, Any, T]) -> T:
-        async with turns:
-            return await part
+    async def limited(coroutine: Coroutine[Any, Any, T]) -> T:
+        async with slots:
+            return await coroutine
 
-    tasks = [asyncio.ensure_future(one(part)) for part in work]
+    tasks = [asyncio.ensure_future(limited(coroutine)) for coroutine in coroutines]
     try:
         return await asyncio.gather(*tasks)
     except BaseException:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for part in work:
-            part.close()
+        for coroutine in coroutines:
+            coroutine.close()
         raise
 
 
-async def _in_batches(work: Iterable[Awaitable[Any]]) -> list[Any]:
-    """Await many, so many at a time; where one fails the others of its batch are awaited first."""
+async def _in_batches(awaitables: Iterable[Awaitable[Any]]) -> list[Any]:
+    """Await many, in batches of `AT_ONCE`; on an error, finish the batch first."""
     results: list[Any] = []
     batch: list[Awaitable[Any]] = []
 
     async def finish() -> None:
         done = await asyncio.gather(*batch, return_exceptions=True)
         batch.clear()
-        for one in done:
-            if isinstance(one, BaseException):
-                raise one
+        for result in done:
+            if isinstance(result, BaseException):
+                raise result
         results.extend(done)
 
-    for one in work:
-        batch.append(one)
+    for awaitable in awaitables:
+        batch.append(awaitable)
         if len(batch) == AT_ONCE:
             await finish()
     await finish()

@@ -1,7 +1,7 @@
-"""What a service or a library for one says when a request fails, as errors of lamella.
+"""Convert the errors of failed requests, from various libraries, to errors of lamella.
 
-Each library has an error tree of its own: what counts is the status of the answer, wherever it is kept, and whether an
-answer came at all. That something is not there is no error here.
+Each library has its own error types, so errors are recognised by the HTTP status of the answer, or by the words of a
+connection failure. A missing key is not an error here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LONGEST = 400
 _FORBIDDEN, _PRECONDITION_FAILED, _NO_SUCH_RANGE, _NOT_IMPLEMENTED = 403, 412, 416, 501
 _BUSY = frozenset({408, 409, 412, 425, 429, *range(500, 600)})
 _IN_TEXT = re.compile(r"status(?: code)?:? (\d{3})\b|^(\d{3}), message=|\((\d{3})\) when calling")
-_SHORT = re.compile(
+_CUT_SHORT = re.compile(
     r"payload is not completed|not enough data|incomplete|end of file|unexpected ?eof|incompletebody",
     re.IGNORECASE,
 )
@@ -32,7 +32,7 @@ _LOST = re.compile(
     re.IGNORECASE,
 )
 _LATE = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
-_OF_OBSTORE = re.compile(r"^_?obstore\b")
+_OBSTORE_MODULE = re.compile(r"^_?obstore\b")
 _OTHER_REGION = re.compile(r"incorrectly configured region")
 _EXPIRED = re.compile(r"\b(?:ExpiredToken|InvalidToken|TokenRefreshRequired)\b")  # which S3 answers with 400
 _WHOLE = re.compile(r"non-partial response|range request not supported by", re.IGNORECASE)
@@ -40,7 +40,7 @@ _PASSING = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501}
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what caused it."""
+    """Yield an error and its causes."""
     seen = 0
     current: BaseException | None = error
     while current is not None and seen < 8:
@@ -49,15 +49,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status that an error, or one that caused it, reports; None where none came.
+    """Return the HTTP status of an error or one of its causes; None without an answer.
 
     >>> status_of(PermissionError("Forbidden")), status_of(ValueError("no"))
     (403, None)
     """
-    for one in _chain(error):
-        found = _own_status(one)
-        if found is not None:
-            return found
+    for cause in _chain(error):
+        status = _own_status(cause)
+        if status is not None:
+            return status
     return None
 
 
@@ -81,45 +81,36 @@ def _own_status(error: BaseException) -> int | None:
 
 
 def is_absent(error: BaseException) -> bool:
-    """Whether an error says that a key is not there, and not only that it could not be looked at.
+    """Whether an error means that a key is missing, rather than that the request failed.
 
-    fsspec reports every failed look over HTTP as a missing file, with the failure as its cause.
-
-    >>> is_absent(FileNotFoundError("key"))
-    True
+    fsspec reports every failed request over HTTP as a missing file, with the failure as its cause.
     """
     if not isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError, KeyError)):
         return False
     status = status_of(error)
     if status is not None:
         return status in ABSENT
-    return not any(_network_fault(one) for one in _chain(error))
+    return not any(_network_fault(cause) for cause in _chain(error))
 
 
 def is_denied(error: BaseException) -> bool:
-    """Whether the service refused a request for lack of permission.
-
-    >>> is_denied(PermissionError("Access Denied"))
-    True
-    """
+    """Whether the service refused a request for lack of permission."""
     return status_of(error) in DENIED
 
 
 def is_forbidden(error: BaseException) -> bool:
-    """Whether the service answered 403, which may mean that a key is not there; 401 never means that."""
+    """Whether the status is 403, which may mean that a key is missing; 401 never does."""
     return status_of(error) == _FORBIDDEN
 
 
 def _network_fault(error: BaseException) -> tuple[str, int] | None:
-    """Return what went wrong on the way, with the system's number for it."""
-    kind, text = type(error).__name__, _said(error)
-    if _OF_OBSTORE.search(
-        type(error).__module__
-    ):  # its text always has the word timeout; its structures say it
+    """Return words for a connection failure, with the system's error number."""
+    kind, text = type(error).__name__, _text(error)
+    if _OBSTORE_MODULE.search(type(error).__module__):  # obstore's text always contains the word timeout
         text = str(error).replace("retry_timeout", "")
     if isinstance(error, TimeoutError) or _LATE.search(kind) or _LATE.search(text):
         return "no answer came in time", errno.ETIMEDOUT
-    if kind in ("ClientPayloadError", "IncompleteRead", "ResponseStreamingError") or _SHORT.search(text):
+    if kind in ("ClientPayloadError", "IncompleteRead", "ResponseStreamingError") or _CUT_SHORT.search(text):
         return "the answer was cut short", errno.ECONNRESET
     if (
         isinstance(error, ConnectionError)
@@ -132,7 +123,7 @@ def _network_fault(error: BaseException) -> tuple[str, int] | None:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether a request that failed may succeed when it is sent again: no answer came, or one that says so.
+    """Whether the same request may succeed later: there was no answer, or one such as 503.
 
     >>> is_passing(ConnectionResetError()), is_passing(PermissionError("Access Denied"))
     (True, False)
@@ -140,64 +131,49 @@ def is_passing(error: BaseException) -> bool:
     status = status_of(error)
     if status is not None:
         return status in _PASSING
-    return any(_network_fault(one) is not None for one in _chain(error))
+    return any(_network_fault(cause) is not None for cause in _chain(error))
 
 
 def is_unmet_range(error: BaseException) -> bool:
-    """Whether a part was asked for that begins past the end."""
+    """Whether the requested range begins past the end."""
     return status_of(error) == _NO_SUCH_RANGE
 
 
 def is_unsupported(error: BaseException) -> bool:
-    """Whether a service does not know what it was asked for."""
+    """Whether the service does not support the request."""
     return status_of(error) == _NOT_IMPLEMENTED or type(error).__name__ == "NotSupportedError"
 
 
 def is_whole_for_a_part(error: BaseException) -> bool:
-    """Whether a server answered with a whole file where a part of it was asked for, as obstore reports it."""
-    return any(_WHOLE.search(str(one)) for one in _chain(error))
+    """Whether a server returned a whole file for a range request, as obstore reports it."""
+    return any(_WHOLE.search(str(cause)) for cause in _chain(error))
 
 
 def explained(
     verb: str, key: str, where: str, error: Exception, *, origin: str = "", tried: str = ""
 ) -> StorageError:
-    """Return the error of lamella for a request that failed.
+    """Return the error of lamella for a failed request to read, list or write (`verb`) a `key` of the store at `where`.
 
-    Parameters
-    ----------
-    verb
-        What was asked: "read", "list".
-    key
-        Of what; "" is the root.
-    where
-        The URL of the store.
-    error
-        What the library raised.
-    origin
-        Where the credentials of the request come from, where that is known.
-    tried
-        How often it was asked, such as " after 6 more tries", of what may pass.
+    `origin` is the source of the credentials; `tried` are words such as " after 6 more tries".
 
-    Examples
-    --------
     >>> print(explained("read", "zarr.json", "s3://bucket/a.zarr", PermissionError("Access Denied")))
     Cannot read s3://bucket/a.zarr/zarr.json: the service refuses it (403 Forbidden: Access Denied). ...
     """
     conceal_secrets(error)
-    place = f"{where.rstrip('/')}/{key}" if key else where
-    what = f"Cannot {verb} {place}"
+    address = f"{where.rstrip('/')}/{key}" if key else where
+    prefix = f"Cannot {verb} {address}"
     if is_whole_for_a_part(error):
-        return ranges_ignored(place)
+        return ranges_ignored(address)
     status = status_of(error)
     if _OTHER_REGION.search(str(error)):
         return StorageError(
-            f"{what}: the bucket seems to be in another region ({_said(error)}). Pass region in storage_options "
+            f"{prefix}: the bucket seems to be in another region ({_text(error)}). Pass region in storage_options "
             "(--storage region=...), or set AWS_REGION.",
             errno.EINVAL,
         )
     if status in DENIED or (status is not None and _EXPIRED.search(str(error))):
         return AccessError(
-            f"{what}: the service refuses it ({_status_words(status)}: {_said(error)}). "
+            f"{prefix}: the service refuses it ({_status_words(status)}: {_text(error)}). "
             f"{f'The request was made with {origin}. ' if origin else ''}Check that the credentials are those for this "
             "store, or open it with anon=True if it is public. Services also answer 403 for what is not there to those "
             "who may not list: ask for the permission to list, or check the URL.",
@@ -205,46 +181,44 @@ def explained(
         )
     if status in _BUSY and status is not None:
         return StorageError(
-            f"{what}: the service answers {_status_words(status)}{tried} ({_said(error)}). Nothing is known to be "
+            f"{prefix}: the service answers {_status_words(status)}{tried} ({_text(error)}). Nothing is known to be "
             "wrong with what is stored: try again later.",
             errno.EAGAIN,
         )
-    for one in _chain(error) if status is None else ():
-        fault = _network_fault(one)
-        if fault is not None:
+    for cause in _chain(error) if status is None else ():
+        failure = _network_fault(cause)
+        if failure is not None:
             return StorageError(
-                f"{what}: {fault[0]}{tried} ({_said(error)}). Nothing is known to be wrong with what is stored: "
+                f"{prefix}: {failure[0]}{tried} ({_text(error)}). Nothing is known to be wrong with what is stored: "
                 "check the connection and try again.",
-                fault[1],
+                failure[1],
             )
     number = error.errno if isinstance(error, OSError) else None
-    return StorageError(f"{what}: {_said(error)}", number or errno.EIO)
+    return StorageError(f"{prefix}: {_text(error)}", number or errno.EIO)
 
 
 def conceal_secrets(error: BaseException) -> None:
-    """Remove passwords and signatures from the URLs that an error, or one that caused it, shows in a traceback.
+    """Remove passwords and signatures from the URLs in an error and its causes, which a traceback shows.
 
     >>> error = OSError("403 of https://me:secret@host/a.zarr?sig=1")
     >>> conceal_secrets(error)
     >>> error
     OSError('403 of https://host/a.zarr')
     """
-    for one in _chain(error):
-        if any(isinstance(part, str) and without_secrets(part) != part for part in one.args):
-            one.args = tuple(without_secrets(part) if isinstance(part, str) else part for part in one.args)
-        request: Any = getattr(one, "request_info", None)  # of aiohttp
+    for cause in _chain(error):
+        if any(isinstance(part, str) and without_secrets(part) != part for part in cause.args):
+            cause.args = tuple(
+                without_secrets(part) if isinstance(part, str) else part for part in cause.args
+            )
+        request: Any = getattr(cause, "request_info", None)  # of aiohttp
         if request is not None:
             clean = request.real_url.with_query(None).with_user(None)
-            one.args = (request._replace(url=clean, real_url=clean, headers={}), *one.args[1:])
-            one.request_info = one.args[0]  # type: ignore[attr-defined]
+            cause.args = (request._replace(url=clean, real_url=clean, headers={}), *cause.args[1:])
+            cause.request_info = cause.args[0]  # type: ignore[attr-defined]
 
 
 def is_there(error: BaseException) -> bool:
-    """Whether something was not created because it is there.
-
-    >>> is_there(FileExistsError("key"))
-    True
-    """
+    """Whether a key was not created because it exists."""
     return (
         isinstance(error, FileExistsError)
         or status_of(error) == _PRECONDITION_FAILED
@@ -254,7 +228,7 @@ def is_there(error: BaseException) -> bool:
 
 
 def may_be_there(key: str, where: str) -> AccessError:
-    """Return the error for a part of a chunk that is to be written into one that could not be read.
+    """Return the error for changing a part of a chunk that cannot be read.
 
     >>> print(may_be_there("0/c/0", "s3://bucket/a.zarr"))
     Cannot write a part of s3://bucket/a.zarr/0/c/0: the service answers 403 for it, ...
@@ -268,7 +242,7 @@ def may_be_there(key: str, where: str) -> AccessError:
 
 
 def ranges_ignored(what: str) -> StorageError:
-    """Return the error for a server that answers with a whole file where a part of it was asked for.
+    """Return the error for a server that returns a whole file for a range request.
 
     >>> print(ranges_ignored("'0/c/0' in https://host/a.zarr"))
     Cannot read a part of '0/c/0' in https://host/a.zarr: the server ignores the Range header ...
@@ -281,23 +255,20 @@ def ranges_ignored(what: str) -> StorageError:
 
 
 def raised_by_storage(error: BaseException) -> StorageError | None:
-    """Return the error of a storage that caused another one, as a decoder raises it; None where none did.
-
-    >>> raised_by_storage(ValueError("no"))
-    """
-    for one in _chain(error):
-        if isinstance(one, StorageError):
-            return one
+    """Return the `StorageError` that caused another error; None where there is none."""
+    for cause in _chain(error):
+        if isinstance(cause, StorageError):
+            return cause
     return None
 
 
 def is_ours(error: BaseException) -> bool:
-    """Whether an error is one of lamella already."""
+    """Whether an error is already one of lamella."""
     return isinstance(error, LamellaError)
 
 
-def _said(error: BaseException) -> str:
-    """Return what a library says on one line, without the structures that obstore adds."""
+def _text(error: BaseException) -> str:
+    """Return the text of an error on one line, without obstore's debug output."""
     text = without_secrets(one_line(error).partition(" Debug source:")[0].partition(" context: 0:")[0])
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 

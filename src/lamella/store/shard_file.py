@@ -1,4 +1,4 @@
-"""A new shard: chunks one by one, those that are kept of the shard that is there, then the index."""
+"""Write a new shard: new chunks one by one, old chunks copied unchanged, then the index."""
 
 from __future__ import annotations
 
@@ -24,83 +24,77 @@ _COPIED = 4 << 20
 
 
 class File(Protocol):
-    """What a shard is written to: a `AtomicFile`, or memory."""
+    """Destination of a shard: an `AtomicFile`, or memory."""
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Write bytes at a place."""
+        """Write bytes at an offset."""
 
     def commit(self) -> None:
-        """Move the file into its place."""
+        """Rename the file over its target."""
 
     def discard(self) -> None:
         """Remove it."""
 
     def rest(self) -> None:
-        """Close it until the next bytes."""
+        """Close the file until the next write."""
 
 
 class MemoryFile:
-    """A file in memory, of which every byte is written once."""
+    """A file in memory; every byte is written once."""
 
     def __init__(self) -> None:
-        self._pieces: list[tuple[int, bytes | memoryview]] = []
+        self._parts: list[tuple[int, bytes | memoryview]] = []
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Add bytes."""
-        self._pieces.append((offset, data))
+        self._parts.append((offset, data))
 
     def commit(self) -> None:
-        """Do nothing: whoever made it asks for its `data`."""
+        """Do nothing: the caller uses `data`."""
 
     def data(self) -> bytes:
         """Return all bytes."""
-        return b"".join(data for _, data in sorted(self._pieces, key=itemgetter(0)))
+        return b"".join(data for _, data in sorted(self._parts, key=itemgetter(0)))
 
     def discard(self) -> None:
-        """Forget what was written."""
-        self._pieces.clear()
+        """Drop all bytes."""
+        self._parts.clear()
 
     def rest(self) -> None:
-        """Do nothing: there is nothing that is open."""
+        """Do nothing."""
 
 
 class ShardFile:
-    """A shard that is no one's until `commit`. Threads may add chunks at the same time.
+    """A shard that becomes visible with `commit`; threads may add chunks at the same time.
 
-    Parameters
-    ----------
-    begin
-        Begins the file, when the first bytes are there.
-    form
-        How the index is stored.
+    `begin` creates the file before the first bytes are written; `form` is the layout of the index.
     """
 
     def __init__(self, begin: Callable[[], File], form: IndexForm) -> None:
         self._begin = begin
         self._form = form
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._file: File | None = None
         self._end = 0 if form.at_end else form.size
         self._entries = np.full((prod(form.chunks), 2), NO_CHUNK, np.uint64)
 
     def add(self, number: int, data: bytes) -> None:
-        """Add the bytes of a chunk; one that comes again replaces the first."""
+        """Write the bytes of a chunk; a chunk that is added again replaces the first."""
         file, offset = self._reserve(len(data))
         self._entries[number] = offset, len(data)
         file.write(offset, data)
 
     def keep(self, old: Chunks, numbers: Iterable[int]) -> None:
-        """Copy chunks of the shard that is there, byte for byte, neighbours in one go.
+        """Copy encoded chunks from the old shard, adjacent ones in one read.
 
-        Raises
-        ------
-        DamagedDataError
-            Its index is damaged.
+        A damaged index of the old shard raises `DamagedDataError`.
         """
-        places = old.places(sorted(numbers))
-        runs: list[tuple[int, int, list[int]]] = []  # start and end there, and the chunks in between
-        for number in sorted(places, key=places.__getitem__):
-            start, length = places[number]
+        spans = old.places(sorted(numbers))
+        runs: list[
+            tuple[int, int, list[int]]
+        ] = []  # start and end in the old file, and the chunks in between
+        for number in sorted(spans, key=spans.__getitem__):
+            start, length = spans[number]
             if runs and runs[-1][1] == start:
                 first, _, members = runs.pop()
                 members.append(number)
@@ -110,7 +104,7 @@ class ShardFile:
         for first, end, members in runs:
             file, offset = self._reserve(end - first)
             for number in members:
-                start, length = places[number]
+                start, length = spans[number]
                 self._entries[number] = offset + start - first, length
             for start in range(first, end, _COPIED):
                 data = old.read(start, min(_COPIED, end - start))
@@ -119,13 +113,13 @@ class ShardFile:
                 file.write(offset + start - first, data)
 
     def commit(self) -> None:
-        """Add the index, and take the place of the shard that is there in one step."""
+        """Write the index, and replace the old shard in one step."""
         file, _ = self._reserve(0)
         file.write(self._end if self._form.at_end else 0, encode_index(self._entries, self._form))
         file.commit()
 
     def discard(self) -> None:
-        """Remove the file; the shard that is there stays."""
+        """Remove the file; the old shard stays."""
         if self._file is not None:
             self._file.discard()
 
@@ -135,7 +129,7 @@ class ShardFile:
             self._file.rest()
 
     def _reserve(self, length: int) -> tuple[File, int]:
-        with self._turn:
+        with self._lock:
             if self._file is None:
                 self._file = self._begin()
             offset = self._end
@@ -144,12 +138,9 @@ class ShardFile:
 
 
 def fill_shard(shard: ShardFile, file: FileChange, chunks: Iterable[tuple[FileChange, int, bytes]]) -> None:
-    """Add chunks to a shard, and those that stay as they are.
+    """Add new chunks to a shard, and copy the old ones that are not replaced.
 
-    Raises
-    ------
-    DamagedFileError
-        The shard that is there cannot be read.
+    An old shard that cannot be read raises `DamagedFileError`.
     """
     try:
         for _, number, data in chunks:

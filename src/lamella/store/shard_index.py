@@ -1,7 +1,7 @@
-"""The index of a shard: where each inner chunk lies in the file. Bytes to arrays and back, checked.
+"""Encode and decode the index of a shard, with its checksum (Zarr v3, codec ``sharding_indexed``).
 
-The index has two unsigned 64-bit numbers per inner chunk, offset and length, in C order of the chunks, both all ones
-where there is no chunk; a crc32c checksum follows where the array says so (Zarr v3, codec ``sharding_indexed``).
+The index has two unsigned 64-bit numbers per inner chunk, offset and length, in C order of the chunks; both are
+2**64 - 1 where a chunk is not stored. A crc32c follows where the array declares one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ENTRY = np.dtype("<u8")
 
 @dataclass(frozen=True)
 class IndexForm:
-    """How the index of the shards of one array is stored.
+    """Layout of the shard indexes of one array.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class IndexForm:
     checksum
         Whether a crc32c follows.
     at_end
-        Whether it is the end of the file, not its start.
+        Whether the index is at the end of the file, rather than the start.
     """
 
     chunks: Shape
@@ -49,13 +49,13 @@ class IndexForm:
 
     @classmethod
     def of(cls, meta: ArrayMeta) -> IndexForm | None:
-        """Return the form that an array declares; None where it has no shards or an index coded otherwise."""
+        """Return the layout of an array's indexes; None without shards, or for unsupported index codecs."""
         if meta.shards is None:
             return None
         chunks = tuple(s // c for s, c in zip(meta.shards, meta.chunks, strict=True))
         outer = [codec for codec in meta.document.get("codecs", []) if isinstance(codec, dict)]
         if len(outer) != 1 or outer[0].get("name") != "sharding_indexed":
-            return None  # a codec around the shard, or before it: offsets are not those of the file
+            return None  # another codec encodes the shard, so offsets are not those of the file
         configuration: dict[str, Any] = outer[0].get("configuration", {})
         names = [
             codec if isinstance(codec, str) else codec.get("name")
@@ -73,13 +73,7 @@ class IndexForm:
 
 
 def decode_index(data: bytes, form: IndexForm, where: str) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """Read an index: an array of shape (inner chunks, 2) of offsets and lengths.
-
-    Raises
-    ------
-    DamagedDataError
-        It is too short, or the checksum is not that of its bytes.
-    """
+    """Decode an index to offsets and lengths, shape (inner chunks, 2); `DamagedDataError` where it is damaged."""
     if len(data) != form.size:
         raise DamagedDataError(
             f"{where} is cut off: {len(data)} bytes where the index of a shard has {form.size}"
@@ -91,10 +85,8 @@ def decode_index(data: bytes, form: IndexForm, where: str) -> np.ndarray[Any, np
 
 
 def encode_index(entries: np.ndarray[Any, Any], form: IndexForm) -> bytes:
-    """Build an index from offsets and lengths, shape (inner chunks, 2).
+    """Encode offsets and lengths, shape (inner chunks, 2).
 
-    Examples
-    --------
     >>> form = IndexForm((2,))
     >>> entries = np.array([[0, 7], [NO_CHUNK, NO_CHUNK]], "u8")
     >>> np.array_equal(decode_index(encode_index(entries, form), form, "c/0"), entries)

@@ -1,8 +1,8 @@
-"""Writing one file of an array chunk by chunk: memory for the chunks under way, not for the shard.
+"""Write one file of an array chunk by chunk, with memory for single chunks instead of the whole shard.
 
-Each chunk is encoded on the thread that gives it and appended to a temporary file; `ShardWriter.commit` adds the
-index and puts the file into its place with one rename, so that a kill leaves the old shard or the new one. Chunks that
-were not given are carried over from the shard that is there, byte for byte.
+The calling thread encodes each chunk and appends it to a temporary file. `ShardWriter.commit` adds the index and
+renames the file over the old one, so that a kill leaves the old shard or the new one. Chunks that were not written are
+copied from the old shard without decoding.
 """
 
 from __future__ import annotations
@@ -46,24 +46,16 @@ if TYPE_CHECKING:
 class ShardWriter:
     """Writer of one shard, or of one chunk where an array has no shards.
 
-    `put` may be called by several threads at once. Leaving the ``with`` block commits; an exception aborts.
+    Threads may call `put` at once. Leaving the ``with`` block commits; an exception aborts.
 
     Parameters
     ----------
     array : StoredArray
-        The array, as long and wide as it has to be already.
+        The array.
     place : sequence of int
-        Of the file in the array's grid: ``array.meta.grid``.
+        Index of the file in the array's grid, ``array.meta.grid``.
     shape : tuple of int, optional
-        The shape that the array is about to get, where that is larger: who grows an array and writes first and grows it
-        then shows no reader a place that is not there yet.
-
-    Raises
-    ------
-    ReadOnlyError
-        The store is open for reading.
-    OutOfBoundsError
-        The array has no such place.
+        A larger shape that the array will get after the pixels are written.
 
     Examples
     --------
@@ -100,7 +92,7 @@ class ShardWriter:
         self._putting = 0
         self._ended = False
         self._failure: BaseException | None = None
-        self._cut: dict[int, Shape] = {}
+        self._valid_shapes: dict[int, Shape] = {}
         self._sink = _sink(array, meta, self.place)
 
     def __repr__(self) -> str:
@@ -118,22 +110,11 @@ class ShardWriter:
             self.abort()
 
     def put(self, chunk: Sequence[int], block: Array) -> None:
-        """Encode one chunk and store it in the temporary file; a chunk that is given again replaces the first.
+        """Encode one chunk and append it to the temporary file; a chunk that is put again replaces the first.
 
-        Parameters
-        ----------
-        chunk : sequence of int
-            Place of the chunk inside the shard, from 0 along each axis; zeros where there are no shards.
-        block : ndarray
-            Its values: of the chunk's shape, or of the part of it that lies in the array. Of the array's dtype, or
-            cast to it.
-
-        Raises
-        ------
-        InvalidArgumentError
-            The block has another shape, there is no such chunk, or the writer has ended.
-        StorageError
-            The system refused.
+        `chunk` is the index of the chunk in the shard. `block` has the chunk's shape, or that of its part inside the
+        array;
+        it is cast to the array's dtype.
         """
         number = self._number(chunk)
         inside = self._inside(chunk)
@@ -149,22 +130,20 @@ class ShardWriter:
             self._end(error)
             raise
         with self._lock:
-            self._cut[number] = inside
+            self._valid_shapes[number] = inside
         self._end(None)
 
     def commit(self) -> None:
-        """Wait for the chunks under way and put the file into its place.
-
-        Nothing happens when no chunk was given.
+        """Wait for running `put` calls, and rename the file over the old one; do nothing without chunks.
 
         Raises
         ------
         StorageError
-            The system refused, or a `put` failed before; what was there stays.
+            Writing failed, or a `put` failed before; the old file stays.
         DamagedDataError
-            Chunks have to be carried over from a shard that is there, and its index is damaged.
+            Chunks must be copied from the old shard, and its index is damaged.
         OutOfBoundsError
-            Another writer changed the array's shape meanwhile, in a way that this shard does not fit.
+            Another writer changed the array's shape so that this shard does not fit.
         """
         self._close()
         if self._failure is not None:
@@ -172,7 +151,7 @@ class ShardWriter:
             raise StorageError(
                 f"shard {self.place} of {self._array} was not written: a chunk of it failed ({self._failure})"
             ) from self._failure
-        if not self._cut:
+        if not self._valid_shapes:
             self._sink.abort()
             return
         try:
@@ -182,15 +161,15 @@ class ShardWriter:
             raise
 
     def _commit(self) -> None:
-        whole = all(inside == self._meta.chunks for inside in self._cut.values())
-        if not self._sink.needs_lock or (whole and len(self._cut) == prod(self.chunks)):
+        whole = all(inside == self._meta.chunks for inside in self._valid_shapes.values())
+        if not self._sink.needs_lock or (whole and len(self._valid_shapes) == prod(self.chunks)):
             self._sink.commit(self._meta, frozenset())
             return
         (name,) = chunk_grid.lock_names([self.place])
         with self._array.documents.storage.lock(join(self._array.path, name)):
-            now = self._current()
-            self._check_fits(now)
-            self._sink.commit(now, self._missing(now))
+            current = self._current()
+            self._check_fits(current)
+            self._sink.commit(current, self._missing(current))
 
     def _current(self) -> ArrayMeta:
         meta = self._array.meta
@@ -198,30 +177,31 @@ class ShardWriter:
             return meta
         return meta.with_shape(tuple(map(max, meta.shape, self._shape)))
 
-    def _missing(self, now: ArrayMeta) -> frozenset[int]:
-        """Chunks of the shard that lie in the array and were not given."""
+    def _missing(self, current: ArrayMeta) -> frozenset[int]:
+        """Return the chunks of the shard that lie in the array and were not put."""
         counts = [
             min(n, -(-(length - k * f) // c))
             for n, length, k, f, c in zip(
-                self.chunks, now.shape, self.place, now.files, now.chunks, strict=True
+                self.chunks, current.shape, self.place, current.files, current.chunks, strict=True
             )
         ]
         inside = np.arange(prod(self.chunks)).reshape(self.chunks)[tuple(map(slice, counts))]
-        return frozenset(inside.ravel().tolist()) - self._cut.keys()
+        return frozenset(inside.ravel().tolist()) - self._valid_shapes.keys()
 
-    def _check_fits(self, now: ArrayMeta) -> None:
-        """Refuse to replace a file whose edge another writer moved: its pixels there were not given to us."""
-        same = {**now.document, "shape": None} == {**self._meta.document, "shape": None}
-        if same and now.shape == self._meta.shape:
+    def _check_fits(self, current: ArrayMeta) -> None:
+        """Raise where another writer moved the edge of the array inside a chunk that was put."""
+        same = {**current.document, "shape": None} == {**self._meta.document, "shape": None}
+        if same and current.shape == self._meta.shape:
             return
-        chunks = (np.unravel_index(number, self.chunks) for number in self._cut)
+        chunks = (np.unravel_index(number, self.chunks) for number in self._valid_shapes)
         if not same or any(
-            _inside(now, self.place, chunk) != self._cut[chunk_grid.number_of(chunk, self.chunks)]
+            _inside(current, self.place, chunk)
+            != self._valid_shapes[chunk_grid.number_of(chunk, self.chunks)]
             for chunk in (tuple(int(k) for k in one) for one in chunks)
         ):
             raise OutOfBoundsError(
                 f"cannot write shard {self.place} of {self._array}: another writer changed the array of shape "
-                f"{self._meta.shape} to {now.shape} meanwhile"
+                f"{self._meta.shape} to {current.shape} meanwhile"
             )
 
     def rest(self) -> None:
@@ -229,7 +209,7 @@ class ShardWriter:
         self._sink.rest()
 
     def abort(self) -> None:
-        """Forget what was given; what is in the store stays. Nothing happens after `commit`."""
+        """Discard the chunks; the old file stays. Does nothing after `commit`."""
         with self._lock:
             if self._ended:
                 return
@@ -276,7 +256,7 @@ class ShardWriter:
 
 
 def _inside(meta: ArrayMeta, place: Sequence[int], chunk: Sequence[int]) -> Shape:
-    """Shape of the part of a chunk that lies in the array."""
+    """Return the shape of the part of a chunk that lies in the array."""
     return tuple(
         min(c, n - k * f - i * c)
         for c, n, k, f, i in zip(meta.chunks, meta.shape, place, meta.files, chunk, strict=True)
@@ -284,9 +264,9 @@ def _inside(meta: ArrayMeta, place: Sequence[int], chunk: Sequence[int]) -> Shap
 
 
 class _Sink(Protocol):
-    """Where the chunks of one file go, by their numbers in C order."""
+    """Destination of the chunks of one file, which are numbered in C order."""
 
-    #: Whether files that are not covered whole are this sink's to keep apart from other writers.
+    #: Whether the caller must lock a file that is covered in part.
     needs_lock: bool
 
     def put(self, number: int, block: Array) -> None: ...
@@ -346,7 +326,7 @@ class _StagedShard:
 
 
 class _ObjectShard:
-    """A shard in a store of objects: its encoded chunks are kept until then."""
+    """A shard in an object store, whose encoded chunks stay in memory until `commit`."""
 
     needs_lock = True
 
@@ -383,7 +363,7 @@ class _ObjectShard:
 
 
 class _ChunkFile:
-    """One chunk that is a file."""
+    """A file of one chunk."""
 
     needs_lock = True
 
@@ -408,10 +388,10 @@ class _ChunkFile:
 
 
 class _Buffer:
-    """A file that only the array's engine can write: all of it is kept until then.
+    """A file that only the array's engine can write, in memory until `commit`.
 
-    Where chunks are missing, each chunk is written by itself, because only the array's own writes keep other writers
-    of the same file apart; a kill between them leaves some of them.
+    Where chunks are missing, each chunk is written separately, because the array's own writes lock the file. A kill
+    in between leaves some of them.
     """
 
     needs_lock = False
@@ -419,7 +399,7 @@ class _Buffer:
     def __init__(self, array: StoredArray, meta: ArrayMeta, place: Shape) -> None:
         self._array = array
         self._meta = meta
-        self._box = meta.file_box(place)
+        self._region = meta.file_box(place)
         self._chunks = tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True))
         self._blocks: dict[int, Array] = {}
 
@@ -428,21 +408,22 @@ class _Buffer:
 
     def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
         del meta, missing
-        shape = tuple(one.stop - one.start for one in self._box)
-        boxes = {n: self._chunk_box(n, block.shape) for n, block in self._blocks.items()}
+        shape = tuple(axis_slice.stop - axis_slice.start for axis_slice in self._region)
+        regions = {number: self._chunk_region(number, block.shape) for number, block in self._blocks.items()}
         if sum(block.size for block in self._blocks.values()) == prod(shape):
             whole = np.empty(shape, self._meta.dtype)
-            for n, box in boxes.items():
-                whole[box] = self._blocks[n]
-            self._array.write(self._box, whole)
+            for number, region in regions.items():
+                whole[region] = self._blocks[number]
+            self._array.write(self._region, whole)
             return
-        for n, box in boxes.items():
+        for number, region in regions.items():
             shifted = tuple(
-                slice(b.start + one.start, b.start + one.stop) for b, one in zip(self._box, box, strict=True)
+                slice(outer.start + axis_slice.start, outer.start + axis_slice.stop)
+                for outer, axis_slice in zip(self._region, region, strict=True)
             )
-            self._array.write(shifted, self._blocks[n])
+            self._array.write(shifted, self._blocks[number])
 
-    def _chunk_box(self, number: int, shape: Shape) -> tuple[slice, ...]:
+    def _chunk_region(self, number: int, shape: Shape) -> tuple[slice, ...]:
         chunk = np.unravel_index(number, self._chunks)
         return tuple(
             slice(int(i) * c, int(i) * c + n) for i, c, n in zip(chunk, self._meta.chunks, shape, strict=True)

@@ -1,4 +1,4 @@
-"""Which files of an array are in the store, from listing it: a grid can be larger than any loop."""
+"""List the stored files of an array, since the grid can be too large to request each file."""
 
 from __future__ import annotations
 
@@ -18,21 +18,16 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 MOST_PLACES = 10_000_000
-"""Files of one array that are asked for one by one, where a store cannot be listed."""
+"""Limit of files of one array that are requested one by one, where a store cannot be listed."""
 
 
 def stored_places(
     storage: Storage, path: str, meta: ArrayMeta, first: Shape | None = None
 ) -> Iterator[Shape]:
-    """Yield the places in the grid of the files that exist; files beyond the grid are among them.
+    """Yield the indexes of the stored files of an array, also of files beyond its grid.
 
-    With ``first`` only those of the places that reach it along at least one axis. Folders in which there can be none
-    are not listed. Where the store cannot list, all places of the grid.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The store cannot be listed, and the grid is too large to ask for each.
+    With ``first``, only the indexes that reach ``first`` along at least one axis. Where the store cannot list, yield
+    all indexes of the grid; raise `InvalidArgumentError` where these are too many.
     """
     if not storage.can_list:
         if prod(meta.grid) > MOST_PLACES:
@@ -40,34 +35,34 @@ def stored_places(
                 f"{storage.name}/{path} has {prod(meta.grid)} chunks and cannot be listed over this connection: they "
                 "are too many to be asked for one by one. Copy the store to a folder first."
             )
-        places = product(*map(range, meta.grid))
-        yield from (place for place in places if first is None or any(map(ge, place, first)))
+        indexes = product(*map(range, meta.grid))
+        yield from (index for index in indexes if first is None or any(map(ge, index, first)))
         return
     prefix = "c" if meta.chunk_key((0,) * meta.ndim).startswith("c") else ""
     if storage.lists_below and (first is None or _pages(first) <= _folders(meta, first)):
-        for found in storage.keys_below(path):
-            key = found.removeprefix(path).lstrip("/")
-            place = _place(key, meta, prefix)
-            is_stored = place is not None and len(place) == meta.ndim and meta.chunk_key(place) == key
-            if is_stored and place is not None and (first is None or any(map(ge, place, first))):
-                yield place
+        for full_key in storage.keys_below(path):
+            key = full_key.removeprefix(path).lstrip("/")
+            index = _index_in(key, meta, prefix)
+            is_stored = index is not None and len(index) == meta.ndim and meta.chunk_key(index) == key
+            if is_stored and index is not None and (first is None or any(map(ge, index, first))):
+                yield index
         return
     pending = [prefix if meta.separator == "/" else ""]
     while pending:
         folder = pending.pop()
         for name in storage.list(join(path, folder)):
             key = join(folder, name)
-            place = _place(key, meta, prefix)
-            if place is None or (first is not None and not _may_reach(place, first, meta.grid)):
+            index = _index_in(key, meta, prefix)
+            if index is None or (first is not None and not _may_reach(index, first, meta.grid)):
                 continue
-            if len(place) == meta.ndim and meta.chunk_key(place) == key:
-                yield place
-            elif meta.separator == "/" and len(place) < meta.ndim:
+            if len(index) == meta.ndim and meta.chunk_key(index) == key:
+                yield index
+            elif meta.separator == "/" and len(index) < meta.ndim:
                 pending.append(key)
 
 
 def listings(storage: Storage, meta: ArrayMeta, first: Shape) -> int:
-    """Count the lists that `stored_places` asks for where nothing is stored beyond the first files."""
+    """Count the listings of `stored_places` where no file is stored beyond ``first``."""
     folders = _folders(meta, first)
     return min(folders, _pages(first)) if storage.lists_below else folders
 
@@ -84,29 +79,27 @@ def _folders(meta: ArrayMeta, first: Shape) -> int:
 
 
 def is_beyond(key: str, meta: ArrayMeta) -> bool:
-    """Whether a key below an array is a chunk or shard beyond its shape, which a killed call left and nobody reads.
+    """Whether a key below an array is a chunk or shard beyond its shape, which a killed call left.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> from lamella.store.array_meta import ArrayMeta
     >>> meta = ArrayMeta((4, 4), np.dtype("u1"), (2, 2))
     >>> is_beyond("c/1/1", meta), is_beyond("c/2/1", meta), is_beyond("zarr.json", meta)
     (False, True, False)
     """
-    place = _place(key, meta, "c" if key.startswith("c") else "")
-    if place is None or len(place) != meta.ndim or meta.chunk_key(place) != key:
+    index = _index_in(key, meta, "c" if key.startswith("c") else "")
+    if index is None or len(index) != meta.ndim or meta.chunk_key(index) != key:
         return False
-    return any(map(ge, place, meta.grid))
+    return any(map(ge, index, meta.grid))
 
 
-def _may_reach(place: Shape, first: Shape, grid: Shape) -> bool:
-    """Whether a place, or one in the folder of the first numbers of places, reaches `first` along an axis."""
-    rest = len(place)
-    return any(map(ge, place, first)) or any(map(lt, first[rest:], grid[rest:]))
+def _may_reach(index: Shape, first: Shape, grid: Shape) -> bool:
+    """Whether an index, or one that begins with its numbers, reaches `first` along an axis."""
+    rest = len(index)
+    return any(map(ge, index, first)) or any(map(lt, first[rest:], grid[rest:]))
 
 
-def _place(key: str, meta: ArrayMeta, prefix: str) -> Shape | None:
+def _index_in(key: str, meta: ArrayMeta, prefix: str) -> Shape | None:
     numbers = key.removeprefix(prefix).strip("/.").replace(".", "/").split("/")
     if numbers == [""] or (meta.ndim == 0 and key == "0"):
         return ()

@@ -1,6 +1,6 @@
-"""What the stored files of an array hold, told by their sizes, headers and indexes: no chunk is decoded.
+"""Check the stored files of an array by their sizes, headers and shard indexes, without decoding chunks.
 
-A chunk that is cut off is found here; flipped bits inside it are found only by decoding it.
+Truncated chunks are found here; flipped bits are found only by decoding.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BLOSC_HEADER = 16
 _CHECKSUM = 4
 
 NO_FILE = "it is not a file: a folder, or a special file, is in its place"
-"""What is wrong where something else is in the place of a chunk or shard."""
+"""Message where the path of a chunk or shard is not a file."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class StoredFile:
     Attributes
     ----------
     place
-        In the grid of files.
+        File index.
     key
-        Below the array.
+        Key below the array.
     size
-        In bytes.
+        Bytes.
     present
         Which chunks of the file are stored; one axis per axis of the array.
     damaged
-        Which of these cannot be whole.
+        Which stored chunks are incomplete.
     fault
-        What is wrong, in words; empty when nothing is.
+        The problem in words; "" where there is none.
     """
 
     place: Shape
@@ -56,24 +56,7 @@ class StoredFile:
 
 
 def look_at(storage: Storage, path: str, meta: ArrayMeta, place: Shape) -> StoredFile | None:
-    """Look at one file of an array; None when it is not there.
-
-    Parameters
-    ----------
-    storage
-        Of the store.
-    path
-        Of the array.
-    meta
-        What its document says.
-    place
-        Of the file in the grid.
-
-    Raises
-    ------
-    StorageError
-        The file cannot be looked at.
-    """
+    """Check one file of an array; None where it is missing."""
     key = meta.chunk_key(place)
     size = storage.size(join(path, key))
     if size is None:
@@ -81,12 +64,12 @@ def look_at(storage: Storage, path: str, meta: ArrayMeta, place: Shape) -> Store
     if meta.shards is not None:
         return _shard(storage, path, meta, place, key, size)
     fault = _fault_of_chunk(storage, join(path, key), meta, size)
-    one = np.ones((1,) * meta.ndim, bool)
-    return StoredFile(place, key, size, one, one & bool(fault), fault)
+    one_chunk = np.ones((1,) * meta.ndim, bool)
+    return StoredFile(place, key, size, one_chunk, one_chunk & bool(fault), fault)
 
 
 def _no_file(meta: ArrayMeta, place: Shape, key: str) -> StoredFile:
-    """Describe a folder, a pipe or a device in the place of a file: none of its chunks can be read."""
+    """Describe a folder, a pipe or a device at the path of a file: none of its chunks can be read."""
     everything = np.ones(tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True)), bool)
     return StoredFile(place, key, 0, everything, everything, NO_FILE)
 
@@ -97,7 +80,7 @@ def _shard(
     chunks = tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True))
     everything = np.ones(chunks, bool)
     form = IndexForm.of(meta)
-    if form is None:  # an index that this code cannot read: all that can be said is that there is a file
+    if form is None:  # the index has unsupported codecs: only the file's presence is known
         return StoredFile(place, key, size, everything, ~everything)
     data = storage.read_range(join(path, key), -form.size if form.at_end else 0, form.size)
     if data is None:
@@ -135,12 +118,12 @@ def _fault_of_chunk(storage: Storage, key: str, meta: ArrayMeta, size: int) -> s
     stored = int.from_bytes(header[12:16], "little") + _CHECKSUM * meta.codecs.count("crc32c")
     if len(header) < _BLOSC_HEADER or stored != size:
         return f"it has {size} bytes where its header says {stored}"
-    wanted = prod(meta.chunks) * meta.dtype.itemsize
-    return "" if raw == wanted else f"it decodes to {raw} bytes where a chunk has {wanted}"
+    decoded_size = prod(meta.chunks) * meta.dtype.itemsize
+    return "" if raw == decoded_size else f"it decodes to {raw} bytes where a chunk has {decoded_size}"
 
 
 def _plain_size(meta: ArrayMeta) -> int | None:
-    """Bytes of a stored chunk of an array without compression; None where only decoding tells."""
+    """Return the size of an uncompressed chunk; None with compression."""
     if meta.compressor is not None or _codec_count(meta):
         return None
     return prod(meta.chunks) * meta.dtype.itemsize + _CHECKSUM * meta.codecs.count("crc32c")

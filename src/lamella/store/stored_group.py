@@ -1,8 +1,8 @@
-"""Documents of groups that were met before: those of the positions of a plate hardly differ.
+"""Cache the documents of groups by their bytes: thousands of positions have equal documents.
 
-Thousands of positions have the same document byte for byte, and what is made from it (the parsed attributes, the
-model, the document after an edit) is the same too. It is made once and shared for looking; what a user may change is
-copied first, by whoever hands it out. The arrays' counterpart is in ``array_memo``.
+What is derived from a document (attributes, models, the document after an edit) is computed once per content and
+shared;
+callers copy it before users may change it. ``array_memo`` does the same for arrays.
 """
 
 from __future__ import annotations
@@ -16,55 +16,55 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MOST = 256
-_LARGEST_DOCUMENT = 1 << 14
+_MAX_ENTRIES = 256
+_MAX_DOCUMENT_BYTES = 1 << 14
 
-_known: dict[tuple[int, bytes], StoredGroup] = {}
+_groups: dict[tuple[int, bytes], StoredGroup] = {}
 
 
 class StoredGroup:
-    """One content of a group's document.
+    """One version of a group's document.
 
     Attributes
     ----------
     data : bytes
-        The document as stored (Zarr v2: the one of the attributes); empty where it is not known.
+        The document as stored (Zarr v2: of the attributes); empty where it is unknown.
     attributes : dict
-        What it says. Shared: never to be changed.
+        The parsed attributes. Shared: never change it.
     derived : dict
-        What nodes derive from their view of it; see `lamella.nodes.metadata_document`.
+        Edited versions; see `lamella.nodes.metadata_document`.
     """
 
-    __slots__ = ("_made", "attributes", "data", "derived")
+    __slots__ = ("_cached", "attributes", "data", "derived")
 
     def __init__(self, data: bytes, attributes: JSONObject) -> None:
         self.data = data
         self.attributes = attributes
         self.derived: dict[Hashable, Any] = {}
-        self._made: dict[Hashable, Any] = {}
+        self._cached: dict[Hashable, Any] = {}
 
     def __reduce__(self) -> tuple[object, ...]:
         return StoredGroup, (self.data, self.attributes)
 
-    def made(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what ``make`` makes from this content, made once for each key. Shared: never to be changed."""
-        if key not in self._made:
-            self._made[key] = make()
-        made: T = self._made[key]
-        return made
+    def get_or_make(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return the cached value of a key, computed by ``make`` on first use. Shared: never change it."""
+        if key not in self._cached:
+            self._cached[key] = make()
+        value: T = self._cached[key]
+        return value
 
-    def known(self, key: Hashable) -> Any:
-        """Return what was made under a key; None where nothing was."""
-        return self._made.get(key)
+    def peek(self, key: Hashable) -> Any:
+        """Return the cached value of a key; None where there is none."""
+        return self._cached.get(key)
 
 
 def stored_group(data: bytes, zarr_format: int, parse: Callable[[], JSONObject]) -> StoredGroup:
-    """Return the content that these bytes are, parsed where they are new."""
-    found = _known.get((zarr_format, data))
-    if found is None:
-        found = StoredGroup(data, parse())
-        if len(data) <= _LARGEST_DOCUMENT:
-            if len(_known) >= _MOST:
-                _known.clear()
-            _known[zarr_format, data] = found
-    return found
+    """Return the cached group of a document's bytes, parsed where they are new."""
+    group = _groups.get((zarr_format, data))
+    if group is None:
+        group = StoredGroup(data, parse())
+        if len(data) <= _MAX_DOCUMENT_BYTES:
+            if len(_groups) >= _MAX_ENTRIES:
+                _groups.clear()
+            _groups[zarr_format, data] = group
+    return group

@@ -1,8 +1,4 @@
-"""Temporary files: how they are named, and which of them a killed process left behind.
-
-A name says the machine and the process that made it, so that what its writer cannot remove any more is told from what
-another one is writing just now.
-"""
+"""Name temporary files by machine and process, and remove those that killed processes left."""
 
 from __future__ import annotations
 
@@ -22,14 +18,14 @@ from lamella.store.keys import PRIVATE_PREFIX, is_of_tensorstore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Age after which a temporary file of an unknown process is litter.
+#: Age after which a temporary file of an unknown process is removed.
 _STALE_SECONDS = 24 * 3600
 
-_OURS = re.compile(
+_OWN_NAME = re.compile(
     rf"{re.escape(PRIVATE_PREFIX)}(?P<host>[0-9a-f]{{8}})-(?P<process>\d+)-[0-9a-f]+\.(?P<end>tmp|deleted)",
     re.ASCII,
 )
-"""What `private_name` makes, of temporary files and of what is being deleted."""
+"""Matches `private_name` of temporary files and of folders that are being deleted."""
 
 _serial = count()
 
@@ -37,7 +33,7 @@ _serial = count()
 @cache
 def _host() -> str:
     node = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
-    with suppress(OSError):  # numbers of processes count within one namespace of a machine only
+    with suppress(OSError):  # process ids are unique within one namespace of a machine only
         node += os.readlink("/proc/self/ns/pid")
     return f"{zlib.crc32(node.encode()):08x}"
 
@@ -57,13 +53,13 @@ def private_name(suffix: str) -> str:
 
 
 def remove_file(path: str) -> None:
-    """Remove a file that may be gone already."""
+    """Remove a file that may be missing."""
     with suppress(FileNotFoundError):
         os.unlink(path)
 
 
 def _discard(path: str) -> None:
-    """Remove litter; another sweeper may be at it too."""
+    """Remove a temporary file or folder, which another process may be removing too."""
     ignore: Callable[..., None] = lambda *_: None  # noqa: E731
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, onerror=ignore)
@@ -72,34 +68,34 @@ def _discard(path: str) -> None:
 
 
 def sweep_folder(folder: str) -> int:
-    """Remove what killed writers left in a folder; return how many."""
+    """Remove temporary files of killed writers in a folder; return their number."""
     try:
         names = os.listdir(folder)
-    except OSError:  # not there, or not ours to read: then nothing of it is ours to remove
+    except OSError:  # missing or unreadable
         return 0
-    litter = [name for name in names if _is_litter(folder, name)]
-    for name in litter:
-        with suppress(OSError):  # it harms nobody where it cannot be removed
+    stale = [name for name in names if _is_stale(folder, name)]
+    for name in stale:
+        with suppress(OSError):  # a temporary file that remains does no harm
             _discard(os.path.join(folder, name))
-    return len(litter)
+    return len(stale)
 
 
-def _is_litter(folder: str, name: str) -> bool:
-    """Whether a name is certainly of lamella or TensorStore, and its writer is certainly gone."""
+def _is_stale(folder: str, name: str) -> bool:
+    """Whether a name is certainly that of a temporary file whose process is certainly dead."""
     if not (name.startswith(PRIVATE_PREFIX) or name.endswith(".__lock")):
         return False
-    ours = _OURS.fullmatch(name)
-    if ours is None and not is_of_tensorstore(name):
-        return False  # a lock, a store that a killed command resumes, or a file of somebody else
-    if ours is not None and ours["end"] == "deleted":
-        return True  # what is being deleted may be deleted
-    if ours is not None and ours["host"] == _host():
-        return not _is_alive(int(ours["process"]))
+    own = _OWN_NAME.fullmatch(name)
+    if own is None and not is_of_tensorstore(name):
+        return False  # a lock, the unfinished store of a command, or a foreign file
+    if own is not None and own["end"] == "deleted":
+        return True
+    if own is not None and own["host"] == _host():
+        return not _is_alive(int(own["process"]))
     try:
-        found = os.lstat(os.path.join(folder, name))
+        status = os.lstat(os.path.join(folder, name))
     except FileNotFoundError:
         return False
-    return S_ISREG(found.st_mode) and time.time() - found.st_mtime > _STALE_SECONDS
+    return S_ISREG(status.st_mode) and time.time() - status.st_mtime > _STALE_SECONDS
 
 
 def _is_alive(pid: int) -> bool:

@@ -27,32 +27,17 @@ _V2_KEYS = ("zarr_format", "shape", "chunks", "dtype", "compressor", "order", "d
 def open_handle(documents: Documents, path: str, *, writable: bool, **options: Any) -> Any:
     """Open an array with TensorStore, from its stored document.
 
-    Parameters
-    ----------
-    documents : Documents
-        Of the store.
-    path : str
-        Of the array.
-    writable : bool
-        Whether writing through the handle is accepted.
-    **options
-        Of ``tensorstore.open``. Without ``context`` one that leaves no lock files, since those of TensorStore 0.1
-        can damage a shard after a kill.
-
-    Returns
-    -------
-    tensorstore.TensorStore
+    ``options`` are those of ``tensorstore.open``. The default ``context`` creates no lock files, because those of
+    TensorStore 0.1 can damage a shard after a kill.
 
     Raises
     ------
-    NodeNotFoundError, MetadataError
-        There is no array, or its document is damaged.
     MissingDependencyError
         TensorStore is not installed.
     InvalidArgumentError
-        TensorStore cannot reach the store, does not know a codec, or refuses an option.
+        TensorStore cannot reach the store, does not support a codec, or refuses an option.
     UnknownOptionError
-        ``tensorstore.open`` has no such option (a TypeError too).
+        ``tensorstore.open`` has no such option.
     """
     try:
         import tensorstore as ts
@@ -84,32 +69,31 @@ def open_handle(documents: Documents, path: str, *, writable: bool, **options: A
         settings["write"] = False
     try:
         return ts.open(spec, **settings).result()
-    except Exception as error:  # what TensorStore raises for options and documents that it does not take
+    except Exception as error:  # TensorStore raises many kinds of errors for options and documents
         raise InvalidArgumentError(
-            f"TensorStore cannot open {documents.location(path)}: {_plainly(error)}. Check the options, or use zarr() "
+            f"TensorStore cannot open {documents.location(path)}: {_reason(error)}. Check the options, or use zarr() "
             "or indexing instead."
         ) from error
 
 
 def _known_options(ts: Any) -> set[str]:
-    """Return the keywords of ``tensorstore.open``, whose signature stands in its docstring alone."""
+    """Return the keywords of ``tensorstore.open``, which only its docstring lists."""
     head = ts.open.__doc__.partition("->")[0].partition("*,")[2]
     return set(re.findall(r"(\w+): ", head))
 
 
-def _plainly(error: Exception) -> str:
-    """Return what TensorStore says without the status before it and the lines of its source behind it."""
+def _reason(error: Exception) -> str:
+    """Return the text of a TensorStore error without the status before it and the source lines after it."""
     text = re.sub(r"\[(source locations|tensorstore_spec|domain)=.*", "", str(error), flags=re.DOTALL)
     return re.sub(r"^[A-Z_]+: ", "", text).strip(" .") or type(error).__name__
 
 
 @cache
 def _context(fsync: bool) -> Any:
-    """Make the context of this process; never the global default one, which belongs to the user.
+    """Return the TensorStore context of this process.
 
-    ``file_io_locking`` is off: TensorStore 0.1.86 writes into ``<key>.__lock`` without cutting off what a
-    killed process left in it, so that the next shorter shard ends in old bytes and cannot be read. Without
-    locking it writes to a fresh name and renames, which is as atomic.
+    File locking is off: TensorStore 0.1.86 writes into ``<key>.__lock`` without truncating what a killed process left
+    in it, so that the next shorter shard ends in old bytes. Without locking it writes to a new name and renames it.
     """
     import tensorstore as ts
 
@@ -124,9 +108,9 @@ def _context(fsync: bool) -> Any:
 
 
 def _document(meta: ArrayMeta) -> JSONObject | None:
-    """Return the metadata that TensorStore needs, None for what it cannot decode.
+    """Return the metadata for TensorStore; None for unsupported codecs.
 
-    Only the keys that say how chunks are stored: others may be extensions that TensorStore refuses.
+    Only the keys that define the chunks: TensorStore refuses extensions in others.
     """
     complex_fill = isinstance(meta.fill_value, complex)
     if meta.zarr_format == 3:
@@ -141,7 +125,6 @@ def _document(meta: ArrayMeta) -> JSONObject | None:
     ):
         return None
     document = {key: meta.document[key] for key in _V2_KEYS if key in meta.document}
-    # TensorStore takes complex fill values of Zarr v2 in another spelling than zarr-python; null counts as
-    # zero.
+    # TensorStore and zarr-python spell complex fill values of Zarr v2 differently; null counts as zero.
     fill = None if complex_fill else fill_to_json(meta.fill_value)
     return {"order": "C", "compressor": None, **document, "filters": None, "fill_value": fill}

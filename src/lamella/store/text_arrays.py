@@ -1,9 +1,6 @@
-"""Arrays of texts and bytes, as tables of other programs have them, from one Zarr format to the other.
+"""Convert the documents of text and bytes arrays, as tables have them, from one Zarr format to the other.
 
-lamella does not decode them. Their encoded chunks are the same in both formats, so that a document in the other format
-and the old files are the whole array.
-
-Bytes and values only, no I/O.
+lamella does not decode such arrays. Their encoded chunks are equal in both formats, so only the document changes.
 """
 
 from __future__ import annotations
@@ -22,33 +19,20 @@ if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject
 
 _VARIABLE = {"vlen-utf8": "string", "vlen-bytes": "variable_length_bytes"}
-"""Codecs of values of any length, by the name that they have in both formats, with the data type of Zarr v3."""
+"""Zarr v3 dtypes of variable length, by the name of their codec, which is the same in both formats."""
 
 _FIXED = {"U": ("fixed_length_utf32", 4), "S": ("null_terminated_bytes", 1)}
-"""Letters of NumPy for values of one length, with the data type of Zarr v3 and the bytes of one letter."""
+"""Zarr v3 dtype of fixed length and bytes per character, by NumPy's letter."""
 
-_ALIKE = ("blosc", "zstd", "gzip")
+_SHARED_COMPRESSORS = ("blosc", "zstd", "gzip")
 _DIMENSIONS = "_ARRAY_DIMENSIONS"
 
 
 def translated(document: JSONObject, attributes: JSONObject, node: str) -> tuple[ArrayMeta, ArrayMeta] | None:
-    """Describe an array of texts as it is and as it is in the other Zarr format.
+    """Describe an array of texts as it is, and as it is in the other Zarr format; None where that is not possible.
 
-    Parameters
-    ----------
-    document, attributes
-        Of the array.
-    node
-        Its path.
+    Both descriptions have uint8 as dtype: use only shapes, chunk keys and documents.
 
-    Returns
-    -------
-    tuple of ArrayMeta, or None
-        Both, with single bytes in place of the data type: good for shapes, chunk keys and the document alone. None
-        where the other format has no such array.
-
-    Examples
-    --------
     >>> names = {"zarr_format": 2, "shape": [3], "chunks": [2], "dtype": "|O", "filters": [{"id": "vlen-utf8"}]}
     >>> old, new = translated(names | {"compressor": None, "fill_value": ""}, {}, "obs/_index")
     >>> old.chunk_key((1,)), new.chunk_key((1,)), new.document["data_type"], new.document["codecs"]
@@ -129,9 +113,9 @@ def _new(old: ArrayMeta, zarr_format: ZarrFormat) -> ArrayMeta:
 
 
 def _is_in_both(compressor: Compressor | None) -> bool:
-    return compressor is None or compressor.name in _ALIKE
+    return compressor is None or compressor.name in _SHARED_COMPRESSORS
 
 
 def _fill(document: JSONObject) -> Any:
-    found = document.get("fill_value")
-    return found if isinstance(found, str) else ""
+    value = document.get("fill_value")
+    return value if isinstance(value, str) else ""

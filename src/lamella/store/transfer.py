@@ -1,4 +1,4 @@
-"""Copying files from one store to another as they are: encoded chunks are not decoded."""
+"""Copy files from one store to another, without decoding chunks."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from lamella.store.storage import Storage
 
 _PART = 64 << 20
-"""Bytes of a large file that are copied at a time."""
+"""Part size for copying large files, in bytes."""
 
 
 def copy_file(source: Storage, key: str, target: Storage, new: str) -> int | None:
-    """Copy one file, and return its size; None where there is none.
+    """Copy one file, and return its size; None where it is missing.
 
-    The system does it without a detour where both are folders; a large one comes into a folder in parts.
+    The system copies between folders; large files of archives are copied in parts.
     """
     if isinstance(target, LocalStorage):
         if isinstance(source, LocalStorage):
@@ -66,7 +66,7 @@ def sized_files_below(storage: Storage, prefix: str) -> Iterator[tuple[str, int]
 
 
 def remove_vanished(source: Storage, source_path: str, target: Storage, target_path: str) -> None:
-    """Delete the copies, made by an interrupted call, of files that are not in the source any more."""
+    """Delete the files below the target path that are missing in the source: leftovers of an interrupted copy."""
     for key in list(files_below(target, target_path)):
         relative = key[len(target_path) :].strip("/") if target_path else key
         if source.size(join(source_path, relative)) is None:

@@ -1,7 +1,8 @@
-"""Casting values to an array's data type, refusing those that it cannot hold.
+"""Cast values to an array's dtype, and raise where the dtype cannot represent them.
 
-numpy wraps integers (70000 becomes 4464 in uint16), turns NaN into an arbitrary integer, and turns finite floats into
-infinity where the type is narrower. Here these are errors. Fractions are cut and floats rounded, as numpy does.
+numpy wraps integers (70000 becomes 4464 in uint16), converts NaN to an arbitrary integer, and finite floats to
+infinity
+where the dtype is narrower; these are errors here. Fractions are truncated and floats rounded, as in numpy.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ if TYPE_CHECKING:
     from lamella.types import Array
 
 
-#: Values that are checked and cast together, so that the processor's cache serves the second look at them.
-_PIECE = 2**17
+#: Number of values that are checked and cast together, so that they are still in the processor's cache.
+_BATCH = 2**17
 
 
 class ValueRangeError(InvalidArgumentError):
-    """The data hold a value that the data type of the array cannot hold."""
+    """The dtype of the array cannot represent a value of the data."""
 
 
 def cast_data(data: object, dtype: np.dtype[Any]) -> Array:
-    """Return numbers, lists of numbers or an array in a data type; see `cast_values`."""
+    """Cast numbers, lists or arrays to a dtype; see `cast_values`."""
     values = np.asarray(data)
     is_list = not hasattr(data, "__array__")
     if values.dtype == object:
@@ -35,20 +36,13 @@ def cast_data(data: object, dtype: np.dtype[Any]) -> Array:
     if dtype.kind in "iu" and (values.dtype == object or is_inexact):
         return _exact_integers(data, values, dtype)
     if values.dtype == object and dtype.kind in "fc":
-        values = values.astype(np.result_type(dtype, np.float64))  # of large integers of Python
+        values = values.astype(np.result_type(dtype, np.float64))  # large Python integers
     return cast_values(values, dtype)
 
 
 def cast_values(values: Array, dtype: np.dtype[Any]) -> Array:
-    """Return values in a data type; the same array where it is of that type already.
+    """Cast values to a dtype; return the same array where it has that dtype already.
 
-    Raises
-    ------
-    ValueRangeError
-        A value is outside the range of the data type, or not a number.
-
-    Examples
-    --------
     >>> cast_values(np.array([1.9, 65535]), np.dtype("uint16"))
     array([    1, 65535], dtype=uint16)
     >>> cast_values(np.array([0, 70000]), np.dtype("uint16"))
@@ -64,22 +58,22 @@ def cast_values(values: Array, dtype: np.dtype[Any]) -> Array:
         return values.astype(dtype, copy=False)
     if values.dtype.kind == "c" and dtype.kind in "biuf":
         values = _real_part(values, dtype)
-    if values.size <= _PIECE or not values.flags.c_contiguous:
+    if values.size <= _BATCH or not values.flags.c_contiguous:
         check_values(values, dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             return values.astype(dtype)
     cast = np.empty(values.shape, dtype)
     source, target = values.reshape(-1), cast.reshape(-1)
-    for start in range(0, values.size, _PIECE):
-        piece = source[start : start + _PIECE]
-        check_values(piece, dtype)
+    for start in range(0, values.size, _BATCH):
+        batch = source[start : start + _BATCH]
+        check_values(batch, dtype)
         with np.errstate(over="ignore", invalid="ignore"):
-            target[start : start + _PIECE] = piece
+            target[start : start + _BATCH] = batch
     return cast
 
 
 def check_exact(values: Array, dtype: np.dtype[Any]) -> None:
-    """Refuse values that a data type changes, but for the rounding of floats to narrower floats.
+    """Raise where a dtype changes values, other than by rounding floats to narrower floats.
 
     >>> check_exact(np.array([1.0, 2.5]), np.dtype("uint16"))
     Traceback (most recent call last):
@@ -93,14 +87,14 @@ def check_exact(values: Array, dtype: np.dtype[Any]) -> None:
         return
     changed = cast.astype(values.dtype) != values
     if changed.any():
-        place = tuple(int(i) for i in np.argwhere(changed)[0])
+        index = tuple(int(i) for i in np.argwhere(changed)[0])
         raise ValueRangeError(
-            f"the data ({values.dtype}) hold {values[place]}, which {dtype} would hold as {cast[place]}"
+            f"the data ({values.dtype}) hold {values[index]}, which {dtype} would hold as {cast[index]}"
         )
 
 
 def check_values(values: Array, dtype: np.dtype[Any]) -> None:
-    """Refuse values that a data type cannot hold; costs nothing where it holds all of their own type."""
+    """Raise where a dtype cannot represent values; free where it can represent all values of their dtype."""
     if not values.size or np.can_cast(values.dtype, dtype, "safe"):
         return
     if values.dtype.kind == "c":
@@ -123,7 +117,7 @@ def _check_integers(values: Array, dtype: np.dtype[Any]) -> None:
 
 
 def _exact_integers(data: object, values: Array, dtype: np.dtype[Any]) -> Array:
-    """Return Python numbers as integers, each by itself: numpy makes floats of ``[0, 2**64 - 1]``."""
+    """Return Python numbers as integers, each by itself: numpy converts ``[0, 2**64 - 1]`` to floats."""
     if values.dtype != object and not np.isfinite(values).all():
         _check_integers(values, dtype)
     info, integers = np.iinfo(dtype), [int(number) for number in np.array(data, dtype=object).flat]
@@ -138,7 +132,7 @@ def _check_floats(values: Array, dtype: np.dtype[Any]) -> None:
     with np.errstate(over="ignore"):
         if np.isfinite(ends).all():
             wrong = ends[~np.isfinite(ends.astype(dtype))]
-        else:  # infinity and NaN stay what they are; the finite values beside them are looked at one by one
+        else:  # infinity and NaN are representable; check the finite values
             wrong = values[np.isfinite(values) & ~np.isfinite(values.astype(dtype))]
     if wrong.size:
         limit = np.finfo(dtype).max

@@ -1,13 +1,12 @@
-"""Stores of icechunk: a repository keeps every version of a store, and a session reads or changes one of them.
+"""Open stores of icechunk, whose repositories keep every version of a store.
 
-A URL names the repository and, behind the last ``@`` of its path, a branch, a tag or the id of a snapshot::
+A URL names the repository and, behind the last ``@`` of its path, a branch, a tag or a snapshot id::
 
     icechunk+s3://bucket/plate@main     icechunk+file:///data/plate@v1     icechunk+gs://bucket/plate
 
-Without ``@`` it is the branch ``main``. Branches are read at their newest snapshot, and can be written; tags and
-snapshots can only be read. Nothing that is written is there for others before `VersionedStorage.commit`.
-
-Imports icechunk inside functions.
+Without ``@``, the branch is ``main``. Branches are read at their newest snapshot, and can be written; tags and
+snapshots
+are read only. Changes are visible to others after `VersionedStorage.commit`. Imports icechunk inside functions.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PREFIX = "icechunk+"
-_USUAL = "main"
+_DEFAULT_BRANCH = "main"
 _SNAPSHOT = re.compile(r"[0-9A-Z]{20}")
 
 
@@ -46,24 +45,16 @@ def split_address(url: str) -> tuple[str, str]:
     inner = url[len(_PREFIX) :]
     scheme, slashes, rest = inner.partition("://")
     host, slash, path = rest.partition("/")
-    path, _, name = path.rpartition("@") if "@" in path else (path, "", _USUAL)
+    path, _, name = path.rpartition("@") if "@" in path else (path, "", _DEFAULT_BRANCH)
     return f"{scheme}{slashes}{host}{slash}{path.rstrip('/')}", name
 
 
 class VersionedStorage(ZarrStorage):
     """A session of icechunk as a storage.
 
-    Parameters
-    ----------
-    store
-        The store of the session.
-    read_only
-        Refuse every change.
-    address
-        Where the store is, for messages.
-    repository
-        Where the store was opened by a URL: begins the next session after a commit. A session that the user made
-        ends with its commit.
+    Where lamella opened the `repository` from a URL, it starts a new session after each commit. A session that the
+    user
+    opened ends with its commit.
     """
 
     def __init__(
@@ -83,7 +74,7 @@ class VersionedStorage(ZarrStorage):
 
     @property
     def has_own_changes(self) -> bool:
-        """Whether there are changes that are lost when this storage is dropped."""
+        """Whether there are uncommitted changes that are lost with this storage."""
         return self._repository is not None and self._session.has_uncommitted_changes
 
     @property
@@ -120,10 +111,8 @@ class VersionedStorage(ZarrStorage):
 
 
 def _conflict(name: str, branch: str, error: Any, rebase: bool) -> ConflictError:
-    places = sorted({str(one.path) for one in getattr(error, "conflicts", None) or ()})
-    both = (
-        f" Both changed {', '.join(places[:5])}{' and others' if len(places) > 5 else ''}." if places else ""
-    )
+    paths = sorted({str(conflict.path) for conflict in getattr(error, "conflicts", None) or ()})
+    both = f" Both changed {', '.join(paths[:5])}{' and others' if len(paths) > 5 else ''}." if paths else ""
     advice = (
         "Open the store again, make the changes again and commit."
         if rebase
@@ -138,30 +127,23 @@ def _conflict(name: str, branch: str, error: Any, rebase: bool) -> ConflictError
 def from_versioned_url(
     url: str, *, read_only: bool, must_exist: bool, storage_options: Mapping[str, Any] | None
 ) -> VersionedStorage:
-    """Open a branch, a tag or a snapshot of a repository; create the repository where it may be new.
+    """Open a branch, a tag or a snapshot of a repository; create the repository where it may be missing.
 
-    Raises
-    ------
-    StoreNotFoundError
-        There is no repository, or it has no such branch, tag or snapshot.
-    ReadOnlyError
-        A tag or a snapshot is to be written.
-    MissingDependencyError
-        icechunk is not installed.
+    Raises `StoreNotFoundError` where it is missing, and `ReadOnlyError` for writing to a tag or snapshot.
     """
     icechunk = _imported(url)
     inner, name = split_address(url)
-    place = _place(icechunk, inner, storage_options)
+    repository_storage = _repository_storage(icechunk, inner, storage_options)
     address = clean_url(url)
     try:
-        if icechunk.Repository.exists(place):
-            repository = icechunk.Repository.open(place)
-        elif read_only or must_exist or name != _USUAL:
+        if icechunk.Repository.exists(repository_storage):
+            repository = icechunk.Repository.open(repository_storage)
+        elif read_only or must_exist or name != _DEFAULT_BRANCH:
             raise StoreNotFoundError(
                 f"There is no repository of icechunk at {clean_url(inner)}. Check the URL."
             )
         else:
-            repository = icechunk.Repository.create(place)
+            repository = icechunk.Repository.create(repository_storage)
         session = _session(repository, name, address, read_only)
     except icechunk.IcechunkError as error:
         raise explained("open", "", address, error) from error
@@ -198,13 +180,7 @@ def _is_snapshot(repository: Any, name: str) -> bool:
 
 
 def from_versioned_store(target: Any, *, read_only: bool) -> VersionedStorage:
-    """Make the storage for a store or a session of icechunk.
-
-    Raises
-    ------
-    InvalidArgumentError
-        It is neither.
-    """
+    """Open the storage of a store or session of icechunk."""
     store = getattr(target, "store", target) if not hasattr(target, "supports_listing") else target
     if not hasattr(store, "supports_listing"):
         raise InvalidArgumentError(
@@ -224,8 +200,8 @@ def _imported(url: str) -> Any:
     return icechunk
 
 
-def _place(icechunk: Any, inner: str, storage_options: Mapping[str, Any] | None) -> Any:
-    """Return where a repository is, as icechunk says it."""
+def _repository_storage(icechunk: Any, inner: str, storage_options: Mapping[str, Any] | None) -> Any:
+    """Return icechunk's storage of a repository."""
     if inner.lower().startswith("file:"):
         refuse_options(storage_options, inner)
         return icechunk.local_filesystem_storage(location(inner))
@@ -233,7 +209,7 @@ def _place(icechunk: Any, inner: str, storage_options: Mapping[str, Any] | None)
     bucket, _, prefix = resolved.url.partition("://")[2].partition("/")
     config, keys = resolved.config, dict(getattr(resolved.credential_provider, "values", ()))
     anonymous = bool(config.get("skip_signature"))
-    usual: dict[str, Any] = {"anonymous": True} if anonymous else {} if keys else {"from_env": True}
+    access: dict[str, Any] = {"anonymous": True} if anonymous else {} if keys else {"from_env": True}
     if resolved.kind == "s3":
         return icechunk.s3_storage(
             bucket=bucket,
@@ -247,22 +223,22 @@ def _place(icechunk: Any, inner: str, storage_options: Mapping[str, Any] | None)
             session_token=keys.get("token"),
             requester_pays=bool(config.get("request_payer")),
             headers=resolved.client_options.get("default_headers"),
-            **usual,
+            **access,
         )
     if resolved.kind == "gs":
-        own = {
+        service_account = {
             name: config[name]
             for name in ("service_account_key", "application_credentials")
             if name in config
         }
-        usual = {"bearer_token": keys["token"]} if keys else own or usual
-        return icechunk.gcs_storage(bucket=bucket, prefix=prefix, **usual)
+        access = {"bearer_token": keys["token"]} if keys else service_account or access
+        return icechunk.gcs_storage(bucket=bucket, prefix=prefix, **access)
     if resolved.kind == "az":
         names = {"access_key": "access_key", "sas_token": "sas_token", "token": "bearer_token"}
-        found = {names[name]: value for name, value in keys.items()}
+        credentials = {names[name]: value for name, value in keys.items()}
         container = bucket.partition("@")[0]
         return icechunk.azure_storage(
-            account=config["account_name"], container=container, prefix=prefix, **(found or usual)
+            account=config["account_name"], container=container, prefix=prefix, **(credentials or access)
         )
     if resolved.kind == "http":
         return icechunk.http_storage(resolved.url, headers=resolved.client_options.get("default_headers"))

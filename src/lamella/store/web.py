@@ -1,8 +1,7 @@
-"""Stores on plain web servers, over http and https: read only, never listed.
+"""Read stores on plain web servers, over http and https; they cannot be written or listed.
 
-What fsspec does with them and this does not: a page of HTML is nobody's chunk or document, although servers answer one
-with status 200 for a folder or for what they do not have; a page's links are no list of members; and the whole of a
-file is no part of it, where a server does not hear the Range header.
+Unlike fsspec's own file system, this one treats HTML pages (which servers return with status 200 for folders and
+missing files) as missing, never lists links of a page, and raises where a server ignores the Range header.
 
 Imports fsspec, aiohttp and zarr-python: import this module inside functions.
 """
@@ -27,7 +26,7 @@ _PARTIAL, _NO_SUCH_RANGE = 206, 416
 
 
 class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]
-    """fsspec's file system of the web, without pages and with honest ranges; a query signs every URL below a folder."""
+    """fsspec's HTTP file system without pages and listings; `query`, a signature, is added to every URL."""
 
     def __init__(self, *args: Any, query: str = "", **options: Any) -> None:
         super().__init__(*args, **options)
@@ -74,7 +73,7 @@ class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]
     async def _info(self, url: str, **kwargs: Any) -> dict[str, Any]:
         settings = {**self.kwargs, **kwargs}
         session = await self.set_session()
-        # Of what is not compressed on the way the length is that of the file.
+        # The Content-Length is that of the file only without compression in transit.
         settings["headers"] = {**settings.get("headers", {}), "Accept-Encoding": "identity"}
         async with session.head(self.encode_url(url), allow_redirects=True, **settings) as answer:
             size = answer.headers.get("Content-Length")
@@ -82,13 +81,13 @@ class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]
             if answer.status in _ABSENT:
                 raise FileNotFoundError(url)
             if not is_clear and answer.status < 500 and answer.status not in (401, 403, 429):
-                size = str(len(await self._cat_file(url, **kwargs)))  # HEAD is not heard, or does not say
+                size = str(len(await self._cat_file(url, **kwargs)))  # HEAD is unsupported, or has no length
             else:
                 self._raise_for_status(answer, url)
         return {"name": url, "size": int(size or 0), "type": "file"}
 
     async def _ls(self, url: str, detail: bool = True, **kwargs: Any) -> list[Any]:
-        """List nothing: links of a page are no members."""
+        """Raise: links of a page are not members."""
         del detail, kwargs
         raise StorageError(f"Cannot list {url}: a web server has no lists of files.")
 
@@ -127,13 +126,13 @@ def web_store(resolved: Resolved) -> WebStore:
 
 
 def as_web_store(store: FsspecStore) -> FsspecStore:
-    """Return a store of fsspec; as one of the web where a user made it so, which is never listed."""
+    """Return a web store, which never lists, for a user's fsspec store over HTTP."""
     if isinstance(store, WebStore):
         return store
     if type(store.fs) is not HTTPFileSystem:  # a class of the user's own
         return WebStore(store.fs, read_only=True, path=store.path)
-    made = WebFileSystem(*store.fs.storage_args, **{**store.fs.storage_options, "asynchronous": True})
-    return WebStore(made, read_only=True, path=store.path)
+    file_system = WebFileSystem(*store.fs.storage_args, **{**store.fs.storage_options, "asynchronous": True})
+    return WebStore(file_system, read_only=True, path=store.path)
 
 
 def _range(start: int | None, end: int | None) -> str:
@@ -147,7 +146,7 @@ def _is_page(answer: Any) -> bool:
 
 
 def _is_all(answer: Any, start: int | None, end: int | None) -> bool:
-    """Whether the part that was asked for is the whole file."""
+    """Whether the requested range is the whole file."""
     length = answer.content_length
     if length is None:
         return False

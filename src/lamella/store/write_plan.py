@@ -1,4 +1,4 @@
-"""Writing a box with an engine that reads every file before it writes it: those covered whole are written apart."""
+"""Write a region with an engine that reads every file before writing it: files covered whole are encoded separately."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Files by their keys below the array.
 Files = dict[str, bytes]
 
-#: Raw bytes that are encoded before they are written.
+#: Limit of raw bytes that are encoded before they are written.
 _BATCH_BYTES = 64 << 20
 
 
@@ -30,37 +30,35 @@ def write_box(
     encode: Callable[[Selection, Array], Files],
     store: Callable[[Files], None],
 ) -> None:
-    """Write a block to a selection that is a box.
+    """Write a block to a selection that is a region.
 
     Parameters
     ----------
-    meta, selection, block
-        What is written, and where.
     change
         Writes to files that are covered in part.
     encode
-        Returns the files that contain a block and nothing else.
+        Returns the encoded files that a block fills whole.
     store
-        Replaces these files.
+        Replaces files.
     """
-    box = tuple(one for one in selection.axes if isinstance(one, slice))
-    origin = [one.start for one in box]
-    for piece in chunk_grid.pieces(meta, box):
-        part = block[_shifted(piece.box, origin)]
-        if piece.kind == "partial":
-            change(as_selection(piece.box), part)
+    region = tuple(axis_slice for axis_slice in selection.axes if isinstance(axis_slice, slice))
+    origin = [axis_slice.start for axis_slice in region]
+    for part in chunk_grid.pieces(meta, region):
+        part_block = block[_shifted(part.box, origin)]
+        if part.kind == "partial":
+            change(as_selection(part.box), part_block)
             continue
-        first = [one.start for one in piece.box]
-        boxes = list(chunk_grid.batches(meta, piece.box, _BATCH_BYTES))
-        encoded = (encode(as_selection(one), part[_shifted(one, first)]) for one in boxes)
-        if len(boxes) == 1:
+        first = [axis_slice.start for axis_slice in part.box]
+        batches = list(chunk_grid.batches(meta, part.box, _BATCH_BYTES))
+        encoded = (encode(as_selection(batch), part_block[_shifted(batch, first)]) for batch in batches)
+        if len(batches) == 1:
             store(next(encoded))
         else:
             _store_while_encoding(encoded, store)
 
 
 def _store_while_encoding(encoded: Iterator[Files], store: Callable[[Files], None]) -> None:
-    """Write one batch while the next is encoded; two batches at most are in memory."""
+    """Write one batch while the next is encoded; two batches are in memory at most."""
     with ThreadPoolExecutor(1, "lamella-write") as writer:
         written: Future[None] | None = None
         for files in encoded:
@@ -71,11 +69,13 @@ def _store_while_encoding(encoded: Iterator[Files], store: Callable[[Files], Non
             written.result()
 
 
-def as_selection(box: tuple[slice, ...]) -> Selection:
-    """Return the selection of a box."""
-    shape = tuple(one.stop - one.start for one in box)
-    return Selection(box, False, shape, (), None, shape)
+def as_selection(region: tuple[slice, ...]) -> Selection:
+    """Return the selection of a region."""
+    shape = tuple(axis_slice.stop - axis_slice.start for axis_slice in region)
+    return Selection(region, False, shape, (), None, shape)
 
 
-def _shifted(box: tuple[slice, ...], origin: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(slice(one.start - o, one.stop - o) for one, o in zip(box, origin, strict=True))
+def _shifted(region: tuple[slice, ...], origin: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(
+        slice(axis_slice.start - o, axis_slice.stop - o) for axis_slice, o in zip(region, origin, strict=True)
+    )

@@ -1,4 +1,4 @@
-"""Selections as zarr-python's array accepts them by kind, turned into indices that `selection` reads."""
+"""Convert the selections of zarr-python's array methods to indices for `selection`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def basic_index(selection: Any) -> Any:
-    """Return a selection of integers, slices and ``...``; refuse others."""
+    """Return a selection of integers, slices and ``...``; raise for others."""
     items = selection if isinstance(selection, tuple) else (selection,)
     for item in items:
         if not (item is Ellipsis or isinstance(item, slice) or hasattr(item, "__index__")) or np.ndim(item):
@@ -34,17 +34,17 @@ def coordinates_index(selection: Any) -> tuple[Any, ...]:
 
 def mask_index(mask: Any, shape: Shape) -> Any:
     """Return a mask of the array's shape."""
-    found = mask[0] if isinstance(mask, tuple) and len(mask) == 1 else mask
-    found = np.asarray(found)
-    if found.dtype != bool or found.shape != shape:
+    array = mask[0] if isinstance(mask, tuple) and len(mask) == 1 else mask
+    array = np.asarray(array)
+    if array.dtype != bool or array.shape != shape:
         raise OutOfBoundsError(
-            f"A mask has the type bool and the array's shape {shape}, not {found.dtype} {found.shape}."
+            f"A mask has the type bool and the array's shape {shape}, not {array.dtype} {array.shape}."
         )
-    return found
+    return array
 
 
 def blocks_index(selection: Any, shape: Shape, sizes: Shape) -> tuple[slice, ...]:
-    """Return the voxels that blocks of a size cover, by their places in the grid of blocks."""
+    """Return the region of voxels that blocks of a size cover, selected by block indexes."""
     items = _one_per_axis(selection, len(shape))
     return tuple(_block(item, length, size) for item, length, size in zip(items, shape, sizes, strict=True))
 
@@ -52,12 +52,12 @@ def blocks_index(selection: Any, shape: Shape, sizes: Shape) -> tuple[slice, ...
 def _one_per_axis(selection: Any, ndim: int) -> list[Any]:
     """Return one integer or slice per axis."""
     items = list(selection) if isinstance(selection, tuple) else [selection]
-    places = [place for place, item in enumerate(items) if item is Ellipsis]
-    missing = ndim - len(items) + len(places)
-    if len(places) > 1 or missing < 0:
+    ellipses = [number for number, item in enumerate(items) if item is Ellipsis]
+    missing = ndim - len(items) + len(ellipses)
+    if len(ellipses) > 1 or missing < 0:
         raise OutOfBoundsError(f"{selection!r} does not fit the blocks of an array of {ndim} axes.")
-    at = places[0] if places else len(items)
-    return [*items[:at], *[slice(None)] * missing, *items[at + len(places) :]]
+    at = ellipses[0] if ellipses else len(items)
+    return [*items[:at], *[slice(None)] * missing, *items[at + len(ellipses) :]]
 
 
 def _block(item: Any, length: int, size: int) -> slice:

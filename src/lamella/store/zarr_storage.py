@@ -1,9 +1,7 @@
-"""Storage on any store of zarr-python: memory, zip, fsspec (S3, GCS, HTTP), obstore, icechunk.
+"""Store in any store of zarr-python: memory, zip, fsspec, obstore, icechunk.
 
-A store that is open for reading reads documents ahead (:mod:`lamella.store.expected`).
-
-Runs the store's coroutines (:mod:`lamella.store.service`) through zarr-python's own event loop. Local stores of
-zarr-python become `lamella.store.local.LocalStorage`.
+Runs the coroutines of `lamella.store.service` in zarr-python's event loop. Stores that are open for reading read
+documents ahead (`expected`). Local stores of zarr-python become a `LocalStorage`.
 """
 
 from __future__ import annotations
@@ -43,18 +41,18 @@ T = TypeVar("T")
 
 
 def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | None = None) -> Storage:
-    """Open a URL: object stores over obstore, all others with fsspec through zarr-python.
+    """Open a URL: object stores through obstore, others through fsspec and zarr-python.
 
     Raises
     ------
     MissingDependencyError
-        fsspec, or its part for this kind of URL, is not installed.
+        fsspec, or its library for this kind of URL, is not installed.
     InvalidArgumentError
-        The URL names no file system, or a cache of fsspec before one of the web; or an option does not fit.
+        fsspec does not support the URL, or an option does not fit.
     AccessError
         There are no credentials for the URL.
     StoreNotFoundError, StorageError
-        The archive that a chained URL opens is not there, or cannot be read.
+        The archive of a chained URL is missing or unreadable.
     """
     resolved = resolve(url, storage_options)
     if resolved.kind in ("s3", "gs", "az"):
@@ -91,7 +89,7 @@ def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | 
 
 
 def _refuse_cached_web(url: str) -> None:
-    """Refuse a cache of fsspec before a web server: its requests fail as soon as zarr-python makes them."""
+    """Raise for an fsspec cache before a web server, whose requests fail inside zarr-python."""
     chain, _, last = url.rpartition("::")
     caches = [name for name in chain.split("::") if name.lower().endswith("cache")]
     if caches and last.lower().startswith(("http://", "https://")):
@@ -102,7 +100,7 @@ def _refuse_cached_web(url: str) -> None:
 
 
 def _never_listed_on_the_web(store: FsspecStore) -> FsspecStore:
-    """Return a store of fsspec; one of the web, also by a class of the user's own, as one that cannot list."""
+    """Return an fsspec store, converted to one that never lists where it is one of the web."""
     if "HTTPFileSystem" not in [kind.__name__ for kind in type(store.fs).__mro__]:
         return store
     from lamella.store.web import as_web_store
@@ -111,13 +109,7 @@ def _never_listed_on_the_web(store: FsspecStore) -> FsspecStore:
 
 
 def from_store(store: object, *, read_only: bool, fsync: bool = False, follow_links: bool = False) -> Storage:
-    """Make the storage for a store of zarr-python.
-
-    Raises
-    ------
-    InvalidArgumentError
-        It is no such store.
-    """
+    """Open the storage of a zarr-python store."""
     from zarr.abc.store import Store
     from zarr.storage import FsspecStore, LocalStore
 
@@ -152,21 +144,10 @@ def _below(storage: Storage, read_only: bool) -> Storage:
 
 
 class ZarrStorage(FlatStorage):
-    """A store of zarr-python as a storage.
+    """A zarr-python store as a storage; its locks only separate the threads of this process.
 
-    Locks keep the threads of this process apart; such stores have no locks between processes.
+    `address` is its path or URL for messages; by default the store's own URL.
 
-    Parameters
-    ----------
-    store : zarr.abc.store.Store
-        The store.
-    read_only : bool
-        Refuse every change; a store that is read-only itself stays so.
-    address : str, optional
-        Where the store is, for messages; by default its URL as far as it has one.
-
-    Examples
-    --------
     >>> from zarr.storage import MemoryStore
     >>> storage = ZarrStorage(MemoryStore())
     >>> storage.write("A/1/zarr.json", b"{}")
@@ -188,9 +169,9 @@ class ZarrStorage(FlatStorage):
         self.lock_root = lock_root(store)
         self.can_delete = store.supports_deletes
         self._expected: Expected[bytes] = Expected()
-        #: Whether a few bytes may become any number of them.
+        #: Whether small files may decompress to large ones.
         self._inflates = isinstance(store, ZipStore)
-        # A store may be made but not opened yet (ZipStore opens its file then), and only its opener can do it.
+        # A ZipStore opens its file now.
         self._run("open", "", store._ensure_open())
 
     def __repr__(self) -> str:
@@ -214,12 +195,12 @@ class ZarrStorage(FlatStorage):
 
     @property
     def service(self) -> Service:
-        """What asks the store from within its event loop."""
+        """The coroutines that send the requests."""
         return self._service
 
     @property
     def title(self) -> str:
-        """The last name of the URL, without endings such as ``.zarr``; "" where there is none."""
+        """The last name of the URL, without endings such as ``.zarr``; "" without a URL."""
         return title_in(self._address)
 
     # ---- reading --------------------------------------------------------------------------------
@@ -228,40 +209,42 @@ class ZarrStorage(FlatStorage):
         """Get a key."""
         if not check_key(key):
             return None
-        came = self._expected.take(key)
-        return self._get(key) if came is None else came[0]
+        ahead = self._expected.take(key)
+        return self._get(key) if ahead is None else ahead[0]
 
     @property
     def reads_ahead(self) -> bool:
-        """Whether the store is open for reading, and not an archive, which does not wait."""
+        """Whether the store is open for reading, and not an archive."""
         return self.read_only and not self._inflates
 
     def expect(self, keys: Iterable[str], *, at_once: bool = False) -> None:
-        """Ask for documents that are read next, many at a time."""
+        """Request documents that will be read next, many at a time."""
         if not self.reads_ahead:
             return
         del at_once
-        asked = [key for key in map(check_key, keys) if self._expected.peek(key) is None]
+        missing = [key for key in map(check_key, keys) if self._expected.peek(key) is None]
         try:
-            came = self._run("read", asked[0], self.service.get_many(asked)) if asked else {}
-        except StorageError:  # who reads the one that fails meets it
+            buffers = self._run("read", missing[0], self.service.get_many(missing)) if missing else {}
+        except StorageError:  # reading the document raises it again
             return
-        self._expected.keep({key: None if one is None else one.to_bytes() for key, one in came.items()})
+        self._expected.keep(
+            {key: None if buffer is None else buffer.to_bytes() for key, buffer in buffers.items()}
+        )
 
     def _get(self, key: str) -> bytes | None:
         from zarr.abc.store import RangeByteRequest
 
         folder, _, name = key.rpartition("/")
-        most = (
+        byte_range = (
             self._inflates and name in DOCUMENTS and RangeByteRequest(0, json_document.LARGEST_DOCUMENT + 1)
         )
-        found = self._run("read", key, self.service.get(key, most or None))
-        if most and found is not None:
-            json_document.check_size(len(found), self.where(folder), name)
-        return None if found is None else found.to_bytes()
+        buffer = self._run("read", key, self.service.get(key, byte_range or None))
+        if byte_range and buffer is not None:
+            json_document.check_size(len(buffer), self.where(folder), name)
+        return None if buffer is None else buffer.to_bytes()
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
-        """Get part of a key, with one request for it."""
+        """Get part of a key."""
         from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 
         size = self.size(key)
@@ -272,59 +255,65 @@ class ZarrStorage(FlatStorage):
         if first >= end:
             return b""
         part = SuffixByteRequest(size - first) if end == size else RangeByteRequest(first, end)
-        found = self._run("read", key, self.service.get(key, part))
-        return None if found is None else found.to_bytes()
+        buffer = self._run("read", key, self.service.get(key, part))
+        return None if buffer is None else buffer.to_bytes()
 
     def read_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
         """Get keys, many at a time; such stores have no stamps."""
         if self._inflates:
             return super().read_many(keys)
-        wanted = [key for key in keys if check_key(key)]
-        came = self._run("read", next(iter(keys), ""), self.service.get_many(wanted))
-        found = {key: None if one is None else (one.to_bytes(), None) for key, one in came.items()}
-        return {key: found.get(key) for key in keys}
+        valid = [key for key in keys if check_key(key)]
+        buffers = self._run("read", next(iter(keys), ""), self.service.get_many(valid))
+        results = {
+            key: None if buffer is None else (buffer.to_bytes(), None) for key, buffer in buffers.items()
+        }
+        return {key: results.get(key) for key in keys}
 
     def read_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
-        """Get ranges, many at a time; those that lie near each other with one request."""
+        """Get ranges, many at a time; near ranges share a request."""
         first = requests[0].key if requests else ""
         return self._run("read", first, self.service.get_ranges(requests))
 
     @property
     def lists_below(self) -> bool:
-        """Whether the store is one of keys without folders."""
+        """Whether one request lists keys at any depth."""
         return self.can_list and self._service.lists_below
 
     def exists(self, prefix: str) -> bool:
-        """Whether a key is there, or keys below it."""
+        """Whether a key exists, or keys below it."""
         return self._run("look at", prefix, self.service.exists(check_key(prefix)))
 
     def has_any(self, names: Collection[str]) -> bool:
-        """Whether one of some files lies directly in the root: by one list, or one round of requests."""
+        """Whether one of some files lies directly in the root, by one listing or one round of requests."""
         if self.lists_below:
             try:
                 return not self._run("list", "", self.service.list_dir("")).isdisjoint(names)
-            except StorageError:  # who may read may not list everywhere
+            except StorageError:  # the credentials may read, but not list
                 pass
-        found = self._run("look at", "", self.service.get_many([*names]))
-        return any(one is not None for one in found.values())
+        buffers = self._run("look at", "", self.service.get_many([*names]))
+        return any(buffer is not None for buffer in buffers.values())
 
     def size(self, key: str) -> int | None:
         """Size of a key."""
         if not check_key(key):
             return None
-        came = self._expected.peek(key)
-        if came is not None:
-            return None if came[0] is None else len(came[0])
+        ahead = self._expected.peek(key)
+        if ahead is not None:
+            return None if ahead[0] is None else len(ahead[0])
         return self._run("look at", key, self.service.size(key))
 
     # ---- writing --------------------------------------------------------------------------------
 
     def write_back(self, replacements: Sequence[Replacement]) -> Collection[str]:
-        """Set keys; what is absent by a 403 only is created, and never replaced: it may be there with other chunks."""
-        unseen = [one for one in replacements if not one.was_there and self.service.denied_is_absent]
-        for one in unseen:
-            self._run("write", one.key, self.service.create(one.key, one.data))
-        return super().write_back([one for one in replacements if one not in unseen])
+        """Write keys; create those that read as absent only because of a 403, which may exist with other chunks."""
+        created = [
+            replacement
+            for replacement in replacements
+            if not replacement.was_there and self.service.denied_is_absent
+        ]
+        for replacement in created:
+            self._run("write", replacement.key, self.service.create(replacement.key, replacement.data))
+        return super().write_back([replacement for replacement in replacements if replacement not in created])
 
     def _put(self, batch: dict[str, bytes]) -> None:
         self._run("write", next(iter(batch)), self.service.set_many(batch))
@@ -345,7 +334,7 @@ class ZarrStorage(FlatStorage):
             self._run("delete", prefix, self.service.delete_below(prefix))
 
     def delete(self, prefix: str) -> None:
-        """Delete a key and all below it, key by key."""
+        """Delete a key and all below it."""
         self.check_writable(prefix)
         check_key(prefix)
         if not self.can_delete:
@@ -360,22 +349,22 @@ class ZarrStorage(FlatStorage):
         log.debug("Deleted %s below %s", prefix or "everything", self.name)
 
     def _copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
-        # Documents first: icechunk holds no chunks of an array that it does not know.
-        ordered = sorted(sizes, key=lambda one: (one.rpartition("/")[2] not in DOCUMENTS, one.count("/")))
+        # Documents first: icechunk accepts chunks of existing arrays only.
+        ordered = sorted(sizes, key=lambda key: (key.rpartition("/")[2] not in DOCUMENTS, key.count("/")))
         for batch in self._batches(ordered, sizes):
             self._copy_batch(batch, sizes, target)
 
     def _copy_batch(self, keys: Names, sizes: dict[str, int], target: dict[str, str]) -> None:
-        came = self._run("read", keys[0], self.service.get_many(keys))
+        buffers = self._run("read", keys[0], self.service.get_many(keys))
         values: dict[str, bytes] = {}
-        for key, one in came.items():
-            if one is None or len(one) != sizes[key]:
-                found = "nothing" if one is None else f"{len(one)} bytes"
+        for key, buffer in buffers.items():
+            if buffer is None or len(buffer) != sizes[key]:
+                actual = "nothing" if buffer is None else f"{len(buffer)} bytes"
                 raise StorageError(
-                    f"Cannot copy {key!r} in {self.name}: its list says {sizes[key]} bytes, and {found} can be read. "
+                    f"Cannot copy {key!r} in {self.name}: its list says {sizes[key]} bytes, and {actual} can be read. "
                     "Nothing was deleted; another program may be writing there: try again."
                 )
-            values[target[key]] = one.to_bytes()
+            values[target[key]] = buffer.to_bytes()
         self._run("write", target[keys[0]], self.service.set_many(values))
 
     def zarr_store(self) -> Store:
@@ -387,11 +376,11 @@ class ZarrStorage(FlatStorage):
                 return self.store
         return self.store
 
-    def _run(self, verb: str, key: str, work: Coroutine[Any, Any, T]) -> T:
+    def _run(self, verb: str, key: str, coroutine: Coroutine[Any, Any, T]) -> T:
         from zarr.core.sync import sync
 
         try:
-            return sync(work)
+            return sync(coroutine)
         except KeyboardInterrupt:
             raise
         except Exception as error:  # each backend has an error tree of its own

@@ -1,9 +1,7 @@
-"""The directory of a ZIP archive: what is in it, read from the end of the file.
+"""Parse the directory of a ZIP archive from the end of the file.
 
-An archive that two readers could read differently is refused whole, by one line that names the file: entries with the
-same name, that overlap, that lead out of the archive, that are encrypted, or of which a part is missing.
-
-Does no I/O of its own.
+An archive that two readers could read differently is refused whole: entries with equal names, that overlap, that lead
+out of the archive, that are encrypted, or that are incomplete.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 TAIL: Final = 256 << 10
-"""Bytes that are read from the end at first: they hold the directory of some 3000 entries."""
+"""Bytes of the first read, from the end: enough for the directory of some 3000 entries."""
 
 END: Final = struct.Struct("<4s4H2IH")
 END64: Final = struct.Struct("<4sQ2H2I4Q")
@@ -35,7 +33,7 @@ _UNIX = 3
 _16, _32 = 0xFFFF, 0xFFFFFFFF
 
 _MOST_DEFLATED = 1032
-"""Bytes that one byte of a deflated entry becomes at most."""
+"""Largest ratio of deflate."""
 
 
 class Entry(NamedTuple):
@@ -44,17 +42,17 @@ class Entry(NamedTuple):
     Attributes
     ----------
     header
-        Where its local header begins; the bytes of the file follow that.
+        Offset of its local header, which its bytes follow.
     name_length
         Bytes of its name in the local header.
     stored, size
-        Its bytes in the archive, and as a file.
+        Bytes in the archive, and uncompressed.
     crc
-        CRC-32 of the file.
+        CRC-32 of the uncompressed file.
     deflated
-        Whether it is deflated; else it is stored as it is.
+        Whether it is deflated, rather than stored.
     room
-        Bytes from the local header to what comes next in the archive.
+        Bytes from the local header to the next entry.
     described
         Whether a data descriptor follows its bytes.
     """
@@ -70,7 +68,7 @@ class Entry(NamedTuple):
 
     @property
     def start(self) -> int:
-        """Where its bytes begin, unless there is a gap after them: only the local header is sure of it."""
+        """Likely offset of its bytes; only the local header is certain."""
         after_name = self.header + LOCAL.size + self.name_length
         guess = self.header + self.room - self.stored
         return after_name if self.described or guess > after_name + _16 else guess
@@ -78,18 +76,16 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Directory:
-    """What is in an archive.
+    """The contents of an archive.
 
     Attributes
     ----------
     entries
         The files by name, in the order of the directory.
     folders
-        The names of the members of each folder that holds something, by its path.
-    comment
-        Of the archive.
+        The names in each folder, by its path.
     is_zip64
-        Whether its end is that of ZIP64, which archives of any size can have.
+        Whether the archive ends in a ZIP64 record.
     """
 
     entries: dict[str, Entry]
@@ -99,12 +95,12 @@ class Directory:
 
 
 class _End(NamedTuple):
-    """What the end of an archive says of its directory."""
+    """The record at the end of an archive."""
 
     number: int
     size: int
     offset: int
-    #: Where the tail that was read begins in the file.
+    #: Offset of the directory in the tail that was read.
     start: int
     comment: bytes
     is_zip64: bool

@@ -1,4 +1,4 @@
-"""The bytes of an archive: a local file, or an object of another storage, as it was when it was opened."""
+"""Read byte ranges of an archive, a local file or a remote object, in the version that was opened."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class ArchiveFile(ABC):
-    """A file that is read in ranges; each raises `StorageError` once the file is another one."""
+    """A file that is read in ranges; every read raises `StorageError` once the file has changed."""
 
     #: Path or URL.
     name: str
 
     @abstractmethod
     def exists(self) -> bool:
-        """Whether the file is there."""
+        """Whether the file exists."""
 
     @abstractmethod
     def stamp(self) -> Stamp | None:
@@ -36,14 +36,9 @@ class ArchiveFile(ABC):
 
     @abstractmethod
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Return the bytes of each range, an offset and a length, shorter past the end.
+        """Return the bytes of each range of offset and length, shorter past the end.
 
-        A negative offset counts from the end.
-
-        Raises
-        ------
-        StorageError
-            The file changed, is not there any more, or could not be read.
+        A negative offset counts from the end. Raises `StorageError` where the file changed or cannot be read.
         """
 
     def _changed(self) -> StorageError:
@@ -53,7 +48,7 @@ class ArchiveFile(ABC):
 
 
 class LocalArchive(ArchiveFile):
-    """A file of the local file system: opened when it is first read, closed with the object."""
+    """A local file, opened on the first read, closed with the object."""
 
     def __init__(self, path: str) -> None:
         self.name = os.path.abspath(path)
@@ -69,18 +64,18 @@ class LocalArchive(ArchiveFile):
         return self._fd is not None or os.path.isfile(self.name)
 
     def stamp(self) -> Stamp | None:
-        """Return time, size and inode."""
+        """Return mtime, size and inode."""
         self._open()
         return self._stamp
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Read ranges of the file that is open: one call of the system for each, and one for its stamp."""
+        """Read ranges of the open file, with one system call for each and one for the stamp."""
         fd = self._open()
         try:
-            found = os.fstat(fd)
-            if _stamp_of(found) != self._stamp:
+            status = os.fstat(fd)
+            if _stamp_of(status) != self._stamp:
                 raise self._changed()
-            size = found.st_size
+            size = status.st_size
             return [_pread(fd, start if start >= 0 else max(0, start + size), n) for start, n in ranges]
         except OSError as error:
             if isinstance(error, StorageError):
@@ -92,30 +87,30 @@ class LocalArchive(ArchiveFile):
             if self._fd is None:
                 try:
                     fd = os.open(self.name, system.READ)
-                    found = os.fstat(fd)
+                    status = os.fstat(fd)
                 except OSError as error:
                     raise StorageError(f"Cannot read {self.name}: {error.strerror or error}") from error
                 weakref.finalize(self, os.close, fd)
-                if not S_ISREG(found.st_mode):
+                if not S_ISREG(status.st_mode):
                     raise StorageError(f"Cannot read {self.name}: it is not a file.")
-                self._stamp = _stamp_of(found)
+                self._stamp = _stamp_of(status)
                 self._fd = fd
             return self._fd
 
 
-def _stamp_of(found: os.stat_result) -> Stamp:
-    """Return what changes when a file that is open is written into; not when it is renamed or removed."""
-    return system.stamp_of(found)[:3]
+def _stamp_of(status: os.stat_result) -> Stamp:
+    """Return a stamp that changes with the bytes of an open file, but not when it is renamed or removed."""
+    return system.stamp_of(status)[:3]
 
 
 def _pread(fd: int, start: int, length: int) -> bytes:
-    """Return bytes of an open file, fewer where it ends before."""
+    """Return bytes of an open file; fewer at its end."""
     if not hasattr(os, "pread"):  # pragma: no cover
         with _seeking:
             os.lseek(fd, start, os.SEEK_SET)
             return os.read(fd, length)
     data = os.pread(fd, length, start)
-    while len(data) < length:  # a signal, or more than the system returns at once
+    while len(data) < length:  # a signal interrupted the read, or it exceeds the limit of one call
         more = os.pread(fd, length - len(data), start + len(data))
         if not more:
             break
@@ -127,7 +122,7 @@ _seeking = threading.Lock()
 
 
 class RemoteArchive(ArchiveFile):
-    """An object of another storage, read by its ranges; its end is kept, which the directory is in."""
+    """An object of another storage, read by ranges; the first read, of its end, is cached for the directory."""
 
     def __init__(self, storage: Storage, key: str) -> None:
         self.name = storage.where(key)
@@ -142,34 +137,34 @@ class RemoteArchive(ArchiveFile):
         return RemoteArchive, (self._storage, self._key)
 
     def exists(self) -> bool:
-        """Whether there is such an object; its end is read with the same request."""
+        """Whether the object exists; the same request reads its end."""
         if not self._is_known:
             with self._lock:
                 if not self._is_known:
-                    found = self._asked([(-TAIL, TAIL)], None)
-                    if found is None:
+                    ranges_read = self._request([(-TAIL, TAIL)], None)
+                    if ranges_read is None:
                         return False
-                    self._tail, self._stamp, self._is_known = found.parts[0], found.stamp, True
+                    self._tail, self._stamp, self._is_known = ranges_read.parts[0], ranges_read.stamp, True
         return True
 
     def stamp(self) -> Stamp | None:
-        """Return what the storage says of the object."""
+        """Return the stamp of the object."""
         return self._stamp if self.exists() else None
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Read ranges with as few requests as the storage can."""
+        """Read ranges, with as few requests as possible."""
         if not self.exists():
             raise StorageError(f"There is no file {self.name}.")
         tail = self._tail
         if tail is not None and list(ranges) == [(-TAIL, TAIL)]:
             self._tail = None  # the directory is read once
             return [tail]
-        found = self._asked(ranges, self._stamp)
-        if found is None:
+        ranges_read = self._request(ranges, self._stamp)
+        if ranges_read is None:
             raise self._changed()
-        return found.parts
+        return ranges_read.parts
 
-    def _asked(self, ranges: Sequence[tuple[int, int]], stamp: Stamp | None) -> RangesRead | None:
+    def _request(self, ranges: Sequence[tuple[int, int]], stamp: Stamp | None) -> RangesRead | None:
         try:
             return self._storage.read_ranges([RangeRequest(self._key, tuple(ranges), stamp)])[0]
         except ChangedError:

@@ -1,7 +1,7 @@
-"""Storage in a ZIP archive (``.ozx``, ``.zip``), local or at a URL: read only, entry by entry, never unpacked.
+"""Read a store in a ZIP archive (``.ozx``, ``.zip``), local or at a URL, without unpacking it.
 
-The store is the archive's root, or its only folder where the root holds no Zarr metadata. An archive is read as it was
-when it was opened.
+The store is the archive's root, or its only folder where the root has no Zarr metadata. All reads are from the version
+of the archive that was opened.
 """
 
 from __future__ import annotations
@@ -31,26 +31,18 @@ if TYPE_CHECKING:
     from lamella.store.zip_file import ArchiveFile
 
 _INFLATED_BYTES = 64 << 20
-"""Bytes of inflated entries that an archive keeps: a shard is asked for its index, and then for its chunks."""
+"""Limit of cached inflated entries: a shard is read for its index, and then for its chunks."""
 
-_MOST_DIRECTORIES = 4
+_MAX_DIRECTORIES = 4
 _directories: dict[str, tuple[Stamp, Directory]] = {}
-"""The directories of the archives that were opened last: workers open the same one again for each task."""
+"""The directories of the last archives: workers open the same archive for each task."""
 
-_NOT_OURS = ("__MACOSX", ".DS_Store", "Thumbs.db")
-"""What file managers add to an archive."""
+_IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db")
+"""Names that file managers add to archives."""
 
 
 class ZipStorage(Storage):
-    """A store in an archive.
-
-    Parameters
-    ----------
-    file : ArchiveFile
-        The archive.
-    path : str
-        Of the folder of the store that is the root here; by default all of it.
-    """
+    """A store in an archive; `path` is the folder inside it that is the root here."""
 
     read_only = True
 
@@ -76,7 +68,7 @@ class ZipStorage(Storage):
 
     @property
     def name(self) -> str:
-        """Path or URL of the archive, and the path in it."""
+        """Path or URL of the archive, and the path inside."""
         return join(self.file.name, self.path)
 
     @property
@@ -86,7 +78,7 @@ class ZipStorage(Storage):
 
     @property
     def directory(self) -> Directory:
-        """What is in the archive."""
+        """The contents of the archive."""
         if self._directory is None:
             with self._lock:
                 if self._directory is None:
@@ -94,27 +86,27 @@ class ZipStorage(Storage):
         return self._directory
 
     def _read_directory(self) -> Directory:
-        """Read the directory, or return the one that another handle of this process read of the same file."""
+        """Read the directory, or return the one that another handle of this process has read."""
         stamp = self.file.stamp()
         name = self.file.name
         shared = _directories.get(name)
         if shared is not None and stamp is not None and shared[0] == stamp:
             return shared[1]
-        found = read_directory(lambda start, length: self.file.read([(start, length)])[0], name)
+        directory = read_directory(lambda start, length: self.file.read([(start, length)])[0], name)
         stamp = self.file.stamp()
         if stamp is not None:
-            _directories[name] = stamp, found
-            while len(_directories) > _MOST_DIRECTORIES:
+            _directories[name] = stamp, directory
+            while len(_directories) > _MAX_DIRECTORIES:
                 _directories.pop(next(iter(_directories)), None)
-        return found
+        return directory
 
     @cached_property
     def folder(self) -> str:
-        """The folder in the archive that holds the store: "", or the only one where the root has no documents."""
+        """The folder of the store in the archive: "", or the only one where the root has no documents."""
         folders = self.directory.folders
         if not set(DOCUMENTS).isdisjoint(folders[""]):
             return ""
-        names = [name for name in folders[""] if name in folders and name not in _NOT_OURS]
+        names = [name for name in folders[""] if name in folders and name not in _IGNORED]
         if len(names) == 1 and not set(DOCUMENTS).isdisjoint(folders[names[0]]):
             return names[0]
         return ""
@@ -131,7 +123,7 @@ class ZipStorage(Storage):
     # ---- reading --------------------------------------------------------------------------------
 
     def read(self, key: str) -> bytes | None:
-        """Read a file, whose checksum is checked."""
+        """Read a file, and check its checksum."""
         entry = self._entry(key)
         return None if entry is None else self._contents([(key, entry)])[0]
 
@@ -147,15 +139,15 @@ class ZipStorage(Storage):
     def read_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
         """Read several files with one call."""
         entries = {key: self._entry(key) for key in keys}
-        there = [(key, entry) for key, entry in entries.items() if entry is not None]
-        found: dict[str, tuple[bytes, Stamp | None] | None] = dict.fromkeys(keys)
-        for (key, _), content in zip(there, self._contents(there), strict=True):
-            found[key] = content, self.stamp(key)
-        return found
+        present = [(key, entry) for key, entry in entries.items() if entry is not None]
+        results: dict[str, tuple[bytes, Stamp | None] | None] = dict.fromkeys(keys)
+        for (key, _), content in zip(present, self._contents(present), strict=True):
+            results[key] = content, self.stamp(key)
+        return results
 
     def read_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
         """Read ranges of several files with one call."""
-        asked: list[tuple[str, Entry, Sequence[tuple[int, int]]]] = []
+        present: list[tuple[str, Entry, Sequence[tuple[int, int]]]] = []
         stamps: list[Stamp | None] = []
         for request in requests:
             entry, stamp = self._entry(request.key), self.stamp(request.key)
@@ -163,14 +155,14 @@ class ZipStorage(Storage):
                 raise ChangedError(request.key)
             stamps.append(stamp)
             if entry is not None:
-                asked.append((request.key, entry, request.ranges))
-        parts = iter(self._parts(asked))
+                present.append((request.key, entry, request.ranges))
+        parts = iter(self._parts(present))
         return [None if stamp is None else RangesRead(next(parts), stamp) for stamp in stamps]
 
     def _contents(self, entries: Sequence[tuple[str, Entry]]) -> list[bytes]:
-        """Return files, each with its local header and all that may lie between the two read at once."""
-        kept = {key: self._kept(key) for key, entry in entries if entry.deflated}
-        missing = [(key, entry) for key, entry in entries if kept.get(key) is None]
+        """Return files, each read with its local header and the gap between in one range."""
+        cached = {key: self._cached(key) for key, entry in entries if entry.deflated}
+        missing = [(key, entry) for key, entry in entries if cached.get(key) is None]
         for key, entry in missing:
             self._check_size(key, entry)
         ranges = [
@@ -178,16 +170,16 @@ class ZipStorage(Storage):
             for _, entry in missing
         ]
         read = zip(missing, self.file.read(ranges) if ranges else [], strict=True)
-        found = {key: self._content(key, entry, data) for (key, entry), data in read}
-        return [found[key] if key in found else kept[key] or b"" for key, _ in entries]
+        contents = {key: self._content(key, entry, data) for (key, entry), data in read}
+        return [contents[key] if key in contents else cached[key] or b"" for key, _ in entries]
 
     def _content(self, key: str, entry: Entry, data: bytes) -> bytes:
-        """Return a file out of what begins with its local header; an inflated one is kept."""
+        """Return a file from bytes that begin with its local header; cache an inflated one."""
         start = self._data_start(key, entry, data[: LOCAL.size]) - entry.header
         content = data[start : start + entry.stored]
         if entry.deflated:
             inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-            try:  # as many bytes as the directory says, and no more
+            try:  # at most one byte more than the directory states
                 content = inflater.decompress(content, entry.size + 1)
             except zlib.error as error:
                 self._damaged(key, f"it cannot be inflated: {error}")
@@ -199,18 +191,18 @@ class ZipStorage(Storage):
                     self._inflated.popitem(last=False)
         return content
 
-    def _kept(self, key: str) -> bytes | None:
+    def _cached(self, key: str) -> bytes | None:
         with self._lock:
             if key in self._inflated:
                 self._inflated.move_to_end(key)
             return self._inflated.get(key)
 
-    def _parts(self, asked: Sequence[tuple[str, Entry, Sequence[tuple[int, int]]]]) -> list[list[bytes]]:
-        """Return parts of files; where the bytes of one begin is learned from its local header, once."""
+    def _parts(self, requests: Sequence[tuple[str, Entry, Sequence[tuple[int, int]]]]) -> list[list[bytes]]:
+        """Return parts of files; the offset of a file's bytes is read from its local header, once."""
         plans = []
         ranges: list[tuple[int, int]] = []
-        for key, entry, wanted in asked:
-            inside = [_inside(start, length, entry.size) for start, length in wanted]
+        for key, entry, request_ranges in requests:
+            inside = [_inside(start, length, entry.size) for start, length in request_ranges]
             is_known = key in self._starts
             at = self._starts[key] if is_known else entry.start
             if not entry.deflated:
@@ -235,7 +227,7 @@ class ZipStorage(Storage):
         return results
 
     def _data_start(self, key: str, entry: Entry, header: bytes) -> int:
-        """Return where the bytes of an entry begin, as its local header says."""
+        """Return the offset of an entry's bytes from its local header."""
         if len(header) < LOCAL.size or header[:4] != b"PK\3\4":
             self._damaged(key, "its header is not where the directory of the archive says")
         *_, name_length, extra = LOCAL.unpack(header)
@@ -245,7 +237,7 @@ class ZipStorage(Storage):
         return start
 
     def _check_size(self, key: str, entry: Entry) -> None:
-        """Refuse what no memory is to be spent on."""
+        """Raise for entries that do not fit into memory."""
         folder, _, name = key.rpartition("/")
         if name in DOCUMENTS:
             json_document.check_size(entry.size, self.where(folder), name)
@@ -260,7 +252,7 @@ class ZipStorage(Storage):
     def _damaged(self, key: str, fault: str) -> NoReturn:
         raise DamagedDataError(f"Cannot read {self.where(key)}: {fault}. Copy the archive again.")
 
-    # ---- looking --------------------------------------------------------------------------------
+    # ---- listing --------------------------------------------------------------------------------
 
     def list(self, prefix: str) -> Names:
         """List a folder."""
@@ -269,7 +261,7 @@ class ZipStorage(Storage):
         return sorted((name for name in names if not is_private(name)), key=natural_order)
 
     def exists(self, prefix: str) -> bool:
-        """Whether a file or folder is there."""
+        """Whether a file or folder exists."""
         if not self.file.exists():
             return False
         path = join(self._root, check_key(prefix))
@@ -281,7 +273,7 @@ class ZipStorage(Storage):
         return None if entry is None else entry.size
 
     def stamp(self, key: str) -> Stamp | None:
-        """Return the stamp of the archive, and the place and checksum of the file in it."""
+        """Return the stamp of the archive, and the offset, size and checksum of the file."""
         entry = self._entry(key)
         if entry is None:
             return None
@@ -290,33 +282,33 @@ class ZipStorage(Storage):
     # ---- writing: refused -----------------------------------------------------------------------
 
     def check_writable(self, key: str) -> NoReturn:
-        """Refuse every change, and say how archives are written."""
+        """Raise `ReadOnlyError`, with the way to write archives."""
         raise ReadOnlyError(
             f"Cannot write {self.where(key)}: an archive is written whole and never changed. Write a folder, such as "
             f"{self.title}.zarr, and then `lamella pack` it; `lamella unpack` makes a folder of an archive."
         )
 
     def write(self, key: str, data: bytes) -> None:
-        """Refuse."""
+        """Raise `ReadOnlyError`."""
         del data
         self.check_writable(key)
 
     def delete(self, prefix: str) -> None:
-        """Refuse."""
+        """Raise `ReadOnlyError`."""
         self.check_writable(prefix)
 
     def move(self, old: str, new: str) -> None:
-        """Refuse."""
+        """Raise `ReadOnlyError`."""
         del new
         self.check_writable(old)
 
     def lock(self, key: str) -> AbstractContextManager[None]:
-        """Exclude nobody: nobody writes."""
+        """Lock nothing, since there are no writers."""
         del key
         return nullcontext()
 
     def zarr_store(self) -> Store:
-        """Return a store of zarr-python that reads through this."""
+        """Return a zarr-python store that reads through this storage."""
         from lamella.store.read_only_store import ReadOnlyStore
 
         return ReadOnlyStore(self)
@@ -329,6 +321,6 @@ def _reopen(file: ArchiveFile, path: str, cache_bytes: int | None) -> ZipStorage
 
 
 def _inside(start: int, length: int, size: int) -> tuple[int, int]:
-    """Return the part of a range that lies in a file of some size."""
+    """Return the part of a range that lies in a file of a size."""
     first = max(0, start + size) if start < 0 else min(start, size)
     return first, max(0, min(length, size - first))

@@ -1,6 +1,6 @@
-"""Writing a ZIP archive in one pass: entries stored as they are, ZIP64 at the end.
+"""Write a ZIP archive in one pass, with uncompressed entries and a ZIP64 end.
 
-No entry has a date, so that equal stores give equal archives.
+Entries have no dates, so that equal stores produce equal archives.
 """
 
 from __future__ import annotations
@@ -21,34 +21,22 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _PLAIN, _ZIP64 = 20, 45
-"""Versions of the format that an entry needs."""
+"""Version of the ZIP format that an entry needs."""
 
 _UTF8 = 0x800
 _MADE_BY: Final = 3
-"""A system with permissions."""
+"""Unix, so that entries have permissions."""
 
 _FILE = 0o100644 << 16
 _FIRST_DAY = 0x21
 _16, _32 = 0xFFFF, 0xFFFFFFFF
 _WAITING = 4 << 20
-"""Bytes of small entries that are written with one call."""
+"""Bytes of small entries that are buffered for one write."""
 
 
 class ZipWriter:
-    """An archive that takes its place when it is complete; use it in a ``with`` statement.
+    """An archive that replaces its path when it is complete; use it in a ``with`` statement.
 
-    Parameters
-    ----------
-    path : str
-        The archive: replaced where it is there.
-
-    Raises
-    ------
-    StorageError
-        The system refused.
-
-    Examples
-    --------
     >>> import tempfile, zipfile
     >>> path = tempfile.mkdtemp() + "/a.zip"
     >>> with ZipWriter(path) as archive:
@@ -78,26 +66,13 @@ class ZipWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.discard()  # nothing where it was finished
+        self._file.discard()  # no effect after `finish`
 
     def add(self, name: str, parts: Iterable[bytes], size: int | None = None) -> int:
-        """Add a file of these parts; return its size.
+        """Add a file from parts, and return its size.
 
-        Parameters
-        ----------
-        name
-            A key, of which there is none yet.
-        parts
-            Its bytes.
-        size
-            How many there are, where the parts are not all in memory.
-
-        Raises
-        ------
-        InvalidArgumentError
-            There is a file of this name already.
-        StorageError
-            There are other than so many bytes, or the system refused.
+        `size` is required where the parts should not all be in memory; `StorageError` where the parts have another
+        size.
         """
         if not check_key(name) or name in self._names:
             raise InvalidArgumentError(f"{name!r} would be twice in {self.path}")
@@ -135,7 +110,7 @@ class ZipWriter:
         return size
 
     def finish(self, comment: bytes) -> None:
-        """Write the directory and the comment, flush the file to the disk, and let it take its place."""
+        """Write the directory and the comment, flush the file to the disk, and replace the path."""
         start, count = self.size, len(self._directory)
         directory = b"".join(self._directory)
         end = start + len(directory)
