@@ -94,7 +94,7 @@ def test_what_was_packed_is_unpacked(made, tmp_path):
         main, ["unpack", str(tmp_path / "a.ozx"), str(tmp_path / "back.zarr"), "--overwrite"]
     )
     assert ran.exit_code == 0, ran.output
-    with pytest.raises(InvalidArgumentError, match="is no archive"):
+    with pytest.raises(InvalidArgumentError, match="is not an archive"):
         lamella.unpack(made, tmp_path / "other.zarr")
     (tmp_path / "bad.ozx").write_bytes((tmp_path / "a.ozx").read_bytes()[:-9])
     with pytest.raises(LamellaError, match=r"bad\.ozx"):

@@ -1,4 +1,4 @@
-"""Copying stores as they are: to another store, into an archive, and out of one.
+"""Copy stores unchanged: to another store, into an archive, and out of one.
 
 Layer: ops.
 """

@@ -1,4 +1,4 @@
-"""What is copied of a store: its documents, and all other files.
+"""List the documents and files of a store that are copied.
 
 Layer: ops.
 """
@@ -17,25 +17,17 @@ from lamella.store.stored_chunks import stored_places
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lamella.ops.copying.selection import Part
+    from lamella.ops.copying.selection import CopySelection
     from lamella.store.documents import Documents
     from lamella.store.storage import Storage
 
 
 @dataclass
 class Contents:
-    """What is copied.
+    """The documents (keys, breadth first) and all other files (keys and sizes) that are copied.
 
-    Attributes
-    ----------
-    documents
-        Keys of the documents, breadth first: the root's first.
-    files
-        Keys and sizes of all other files, in natural order; the size is None of a chunk that may not be there.
-    changed
-        Documents by key that differ from those that are stored, because only a part is copied.
-    unseen
-        Why something may be missing; None where the store lists all that it holds.
+    The size of a chunk that may not exist is None. ``changed`` has documents that differ from the stored ones, because
+    only a part is copied. ``unseen`` says why files may be missing; None if the store lists all of them.
     """
 
     storage: Storage
@@ -50,24 +42,21 @@ class Contents:
         return sum(size or 0 for _, size in self.files)
 
     def document(self, key: str) -> bytes | None:
-        """Return a document as it is copied; None where it was deleted meanwhile."""
+        """Return a document in its copied form; None if it was deleted meanwhile."""
         return self.changed[key] if key in self.changed else self.storage.read(key)
 
 
-def contents_of(documents: Documents, part: Part) -> Contents:
-    """List the content of a store, or what its metadata name.
+def contents_of(documents: Documents, selection: CopySelection) -> Contents:
+    """List the content of a store, or the files that its metadata name.
 
-    Raises
-    ------
-    InvalidArgumentError
-        It cannot be listed, and has more chunks than can be asked for.
-    StorageError
-        It cannot be read now.
+    Raise InvalidArgumentError for a store that cannot be listed and has too many chunks to try all keys.
     """
     storage = documents.storage
-    contents = Contents(storage, changed=part.changed, unseen=unseen(storage))
-    found = _known(storage, part) if isinstance(storage, KnownStorage) else _stored(storage, part, "")
-    for key, size in found:
+    contents = Contents(storage, changed=selection.changed, unseen=unseen(storage))
+    files = (
+        _known(storage, selection) if isinstance(storage, KnownStorage) else _stored(storage, selection, "")
+    )
+    for key, size in files:
         if key.rpartition("/")[2] in METADATA_FILES:
             contents.documents.append(key)
         else:
@@ -76,29 +65,29 @@ def contents_of(documents: Documents, part: Part) -> Contents:
     return contents
 
 
-def _stored(storage: Storage, part: Part, folder: str) -> Iterator[tuple[str, int | None]]:
-    """Yield the files below a folder, with one listing of all where the store can."""
+def _stored(storage: Storage, selection: CopySelection, folder: str) -> Iterator[tuple[str, int | None]]:
+    """Yield the files below a folder, with a single listing if the store supports it."""
     if storage.lists_below:
         sizes = storage.sizes_below(folder)
         for key in sorted(sizes, key=natural_order):
-            if not part.drops(key) and not any(map(is_private, key.split("/"))):
+            if not selection.drops(key) and not any(map(is_private, key.split("/"))):
                 yield key, sizes[key]
         return
     for name in storage.list(folder):
         key = join(folder, name)
-        if key in part.dropped:
+        if key in selection.dropped:
             continue
         size = storage.size(key)
         if size is not None:
             yield key, size
         else:
-            yield from _stored(storage, part, key)
+            yield from _stored(storage, selection, key)
 
 
-def _known(storage: KnownStorage, part: Part) -> Iterator[tuple[str, int | None]]:
+def _known(storage: KnownStorage, selection: CopySelection) -> Iterator[tuple[str, int | None]]:
     """Yield the documents that metadata name, and all chunks that the arrays may have."""
-    yield from ((key, None) for key in storage.documents if not part.drops(key))
+    yield from ((key, None) for key in storage.documents if not selection.drops(key))
     for path, meta in storage.arrays.items():
-        if not part.drops(path):
-            for place in stored_places(storage.unlisted, path, meta):
-                yield join(path, meta.chunk_key(place)), None
+        if not selection.drops(path):
+            for chunk_index in stored_places(storage.unlisted, path, meta):
+                yield join(path, meta.chunk_key(chunk_index)), None

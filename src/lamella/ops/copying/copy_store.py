@@ -1,7 +1,7 @@
-"""Copying a store to another place as it is: encoded chunks and documents byte for byte.
+"""Copy a store: encoded chunks and documents byte for byte.
 
-A folder is written beside its place, which it takes when it is whole. Elsewhere the documents come last, the root's
-last of all, so that a copy that was cut short is no store. The journal has the files that are done.
+A folder is written under a temporary name and renamed when it is complete. Elsewhere the documents come last, the
+root's last of all, so that an interrupted copy is not a store. The journal lists the finished files.
 
 Layer: ops.
 """
@@ -20,13 +20,13 @@ from lamella.log import logged
 from lamella.ops.copying.contents import Contents, contents_of
 from lamella.ops.copying.pack import pack
 from lamella.ops.copying.report import CopyReport
-from lamella.ops.copying.selection import part_of
+from lamella.ops.copying.selection import select_parts
 from lamella.ops.execution import Workers, run
 from lamella.ops.jobs.journal import Journal, LocalFile, StoredObject, line_of
 from lamella.ops.jobs.units import digest
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.rewriting.destination import Destination
-from lamella.ops.rewriting.places import already_exists, not_a_store, open_source
+from lamella.ops.rewriting.endpoints import already_exists, not_a_store, open_source
 from lamella.store.file_fingerprint import fingerprints_below
 from lamella.store.formats import DOCUMENTS, METADATA_FILES
 from lamella.store.keys import PRIVATE_PREFIX
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from lamella.types import StrPath
 
 _DISK_JOBS, _SERVICE_JOBS = 4, 16
-"""Files that are copied at a time at least, unless a number is given: between folders, and where a service is asked."""
+"""Minimum number of files that are copied at a time: between folders, and with a store over a connection."""
 
 _JOURNAL = f"{PRIVATE_PREFIX}copy"
-"""Key of the journal in a store that is no folder."""
+"""Key of the journal in a store that is not a folder."""
 
 
 def copy_store(
@@ -66,52 +66,51 @@ def copy_store(
 ) -> CopyReport:
     """Copy a store, or a part of it, from anywhere to anywhere: folders, URLs, archives.
 
-    Chunks are copied as they are encoded, and documents byte for byte, with labels, tables and all else that is in the
-    store. Where a store cannot be listed, as over http, its metadata say what there is; the report is false then,
-    because what they do not name was not copied.
+    Chunks are copied as they are encoded, and documents byte for byte, with labels, tables and all other files. If a
+    store cannot be listed, as over http, only files that its metadata name are copied, and the report is false.
 
-    A copy that was cut short is resumed by the same call: files that are whole and whose source has not changed are
-    skipped. A folder appears at the destination when it is complete; at a URL the documents are written last.
+    The same call resumes an interrupted copy: complete files with an unchanged source are skipped. A folder appears at
+    the destination when it is complete; at a URL the documents are written last.
 
     Parameters
     ----------
     source : path, URL or zarr store
         A store, or a group in one, which becomes the root.
     destination : path, URL or zarr store
-        Where to copy to; a name that ends with ``.ozx`` or ``.zip`` makes an archive (`pack`).
+        The new store; a name that ends with ``.ozx`` or ``.zip`` makes an archive (`pack`).
     fields : iterable of str, optional
-        Copy only these fields: ``"A/1/0"`` of a plate, ``"0"`` of a well. The documents list no others then.
+        Copy only these fields: ``"A/1/0"`` of a plate, ``"0"`` of a well. The copied documents list only these.
     levels : iterable of int, optional
         Copy only these levels of images and labels, counted from 0.
     overwrite : bool
-        Replace a Zarr store that is there: a folder once the copy is complete, elsewhere before it begins.
+        Replace an existing Zarr store: a folder once the copy is complete, elsewhere before it begins.
     jobs : int, optional
-        How many files to copy at a time.
+        Number of files to copy at a time.
     progress : bool or callable, optional
-        True shows a bar on the terminal. A function is called with the bytes done, all bytes (0 where they are not
-        known), and "bytes".
+        True shows a bar on the terminal. A function is called with the bytes done, all bytes (0 if unknown), and
+        "bytes".
     follow_links : bool
-        Follow symbolic links that lead out of the source; they are refused otherwise.
+        Follow symbolic links that lead out of the source.
     storage_options : mapping, optional
         Credentials and settings of the source and of the destination, of each that is a URL; see `open_ome_zarr`.
 
     Returns
     -------
     CopyReport
-        True when nothing can be missing.
+        True if no file can be missing.
 
     Raises
     ------
     StoreNotFoundError, MetadataError
         There is no store to copy.
     StoreExistsError
-        There is something at the destination.
+        The destination exists.
     NodeNotFoundError
         There is no such field.
     InvalidArgumentError
-        One of the two lies in the other; a part of what has no parts.
+        One of the two is inside the other, or the source has no fields or levels.
     StorageError
-        Something cannot be read or written, or changed meanwhile; the same call resumes.
+        A file cannot be read or written, or changed meanwhile; the same call resumes.
 
     Examples
     --------
@@ -124,7 +123,9 @@ def copy_store(
     workers = Workers(jobs)
     check_progress(progress)
     source, destination = _with_options(source, destination, storage_options)
-    fields = None if fields is None else [str(one) for one in items_of(fields, "fields is a list of paths")]
+    fields = (
+        None if fields is None else [str(field) for field in items_of(fields, "fields is a list of paths")]
+    )
     levels = None if levels is None else items_of(levels, "levels is a list of numbers")
     target = open_storage(destination)
     if isinstance(target, ZipStorage) and isinstance(destination, str | os.PathLike):
@@ -138,21 +139,24 @@ def copy_store(
             follow_links=follow_links,
         )
     target.check_writable("")
-    found = open_source(source, follow_links=follow_links)
-    _check_apart(found.documents.storage, target)
-    with logged("Copy %s to %s", found.name, target.name), reporting(progress, "bytes") as report_progress:
-        contents = contents_of(found.documents, part_of(found.documents, fields, levels))
-        job = digest([__version__, found.name, fields, levels, contents.documents, contents.files])
+    source_store = open_source(source, follow_links=follow_links)
+    _check_apart(source_store.documents.storage, target)
+    with (
+        logged("Copy %s to %s", source_store.name, target.name),
+        reporting(progress, "bytes") as report_progress,
+    ):
+        contents = contents_of(source_store.documents, select_parts(source_store.documents, fields, levels))
+        job = digest([__version__, source_store.name, fields, levels, contents.documents, contents.files])
         if isinstance(target, LocalStorage):
-            place = _in_folder(target, job, overwrite)
+            opened = _in_folder(target, job, overwrite)
         else:
-            place = _in_service(target, job, overwrite)
-        with place as (storage, journal):
-            copied = _Copy(contents, storage, journal, Count(report_progress, "bytes", contents.nbytes))
-            copied.copy_files(workers)
-            copied.copy_documents()
+            opened = _in_service(target, job, overwrite)
+        with opened as (storage, journal):
+            copy = _Copy(contents, storage, journal, Count(report_progress, "bytes", contents.nbytes))
+            copy.copy_files(workers)
+            copy.copy_documents()
     return CopyReport(
-        target.name, len(contents.documents), copied.files, copied.nbytes, copied.resumed, contents.unseen
+        target.name, len(contents.documents), copy.files, copy.nbytes, copy.resumed, contents.unseen
     )
 
 
@@ -172,23 +176,23 @@ def unpack(
     archive : path, URL or zarr store
         A file whose name ends with ``.ozx`` or ``.zip``.
     destination : path or URL
-        The store to make.
+        The new store.
     overwrite, jobs, progress, storage_options
         As for `copy_store`.
 
     Returns
     -------
     CopyReport
-        What was copied.
+        The destination and the numbers of documents and files.
 
     Raises
     ------
     InvalidArgumentError
         `archive` is a folder.
     MetadataError
-        It is no archive, is damaged, or is one that is refused; nothing is written.
+        The file is damaged, or not a supported archive; nothing is written.
     StoreExistsError
-        There is something at the destination.
+        The destination exists.
 
     Examples
     --------
@@ -203,7 +207,8 @@ def unpack(
     storage = open_storage(archive, read_only=True)
     if not isinstance(storage, ZipStorage):
         raise InvalidArgumentError(
-            f"{storage.name} is no archive, whose name ends with .ozx or .zip: copy it with copy_store (`lamella copy`)"
+            f"{storage.name} is not an archive, whose name ends with .ozx or .zip: copy it with copy_store "
+            "(`lamella copy`)"
         )
     return copy_store(archive, destination, overwrite=overwrite, jobs=jobs, progress=progress)
 
@@ -211,8 +216,8 @@ def unpack(
 def _with_options(
     source: StrPath | Store, destination: StrPath | Store, storage_options: Mapping[str, Any] | None
 ) -> tuple[Any, Any]:
-    """Return both with the options, of each that is a URL; refuse options where neither is."""
-    urls = [isinstance(one, str) and is_url(one) for one in (source, destination)]
+    """Return source and destination with the options, if they are URLs; raise for options without a URL."""
+    urls = [isinstance(address, str) and is_url(address) for address in (source, destination)]
     old = with_options(source, storage_options) if urls[0] or not any(urls) else source
     return old, with_options(destination, storage_options) if urls[1] else destination
 
@@ -220,8 +225,8 @@ def _with_options(
 def _check_apart(source: Storage, target: Storage) -> None:
     """Raise if the source or the target is inside the other."""
     old, new = (
-        os.path.realpath(one.root) if isinstance(one, LocalStorage) else one.name.rstrip("/")
-        for one in (source, target)
+        os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else storage.name.rstrip("/")
+        for storage in (source, target)
     )
     if old == new:
         raise InvalidArgumentError(f"The destination is the source, {old}: choose another one.")
@@ -231,11 +236,11 @@ def _check_apart(source: Storage, target: Storage) -> None:
 
 @contextmanager
 def _in_folder(target: LocalStorage, job: str, overwrite: bool) -> Iterator[tuple[Storage, Journal[Any]]]:
-    """Copy into a folder beside, which takes its place at the end."""
-    place = Destination(target.root, overwrite, "copy")
-    place.finish_interrupted()
-    place.check()
-    with place.temporary(job, (KeyboardInterrupt, WorkerLostError, StorageError)) as folder:
+    """Yield a folder beside the destination, which is renamed at the end, and a journal."""
+    destination = Destination(target.root, overwrite, "copy")
+    destination.finish_interrupted()
+    destination.check()
+    with destination.temporary(job, (KeyboardInterrupt, WorkerLostError, StorageError)) as folder:
         file = LocalFile(os.path.join(os.path.dirname(folder), "journal"))
         with Journal(file, {"job": job}) as journal:
             yield LocalStorage(folder), journal
@@ -243,9 +248,9 @@ def _in_folder(target: LocalStorage, job: str, overwrite: bool) -> Iterator[tupl
 
 @contextmanager
 def _in_service(target: Storage, job: str, overwrite: bool) -> Iterator[tuple[Storage, Journal[Any]]]:
-    """Copy in place, with the journal there for as long as the copy is not complete."""
-    begun = (target.read(_JOURNAL) or b"").startswith(line_of({"job": job}))
-    if not begun and target.exists(""):
+    """Yield the destination itself, and a journal in it, which is deleted when the copy is complete."""
+    is_resumed = (target.read(_JOURNAL) or b"").startswith(line_of({"job": job}))
+    if not is_resumed and target.exists(""):
         if not overwrite:
             raise already_exists(target.name)
         if not target.has_any(METADATA_FILES) and target.read(_JOURNAL) is None:
@@ -254,14 +259,14 @@ def _in_service(target: Storage, job: str, overwrite: bool) -> Iterator[tuple[St
             target.delete(name)
         target.delete("")
     with Journal(StoredObject(target, _JOURNAL), {"job": job}) as journal:
-        journal.place.append(b"")  # it is there before anything else is
+        journal.place.append(b"")  # before any other object exists
         yield target, journal
     journal.remove()
 
 
 @dataclass
 class _Copied:
-    """A file that was looked at: its size, None where there is none; and whether an earlier run had copied it."""
+    """The result for one file: its size, None if it does not exist, and whether an earlier run had copied it."""
 
     key: str
     size: int | None
@@ -276,16 +281,16 @@ class _Copy:
         self._states: dict[str, Any] = {}
         if not isinstance(
             contents.storage, LocalStorage | ZipStorage
-        ):  # one listing; of these a look at each file
+        ):  # a single listing; local files are looked at one by one
             self._states = dict(fingerprints_below(contents.storage, "") or {})
         self.files = self.nbytes = self.resumed = 0
 
     def copy_files(self, workers: Workers) -> None:
         """Copy all files but documents, several at a time."""
         is_local = isinstance(self._target, LocalStorage) and isinstance(self._contents.storage, LocalStorage)
-        least = _DISK_JOBS if is_local else _SERVICE_JOBS
-        many = workers if workers.jobs else Workers(max(workers.count, least))
-        run(self._copy, self._units(), many, done=self._done)
+        minimum = _DISK_JOBS if is_local else _SERVICE_JOBS
+        copy_workers = workers if workers.jobs else Workers(max(workers.count, minimum))
+        run(self._copy, self._units(), copy_workers, done=self._done)
         self._journal.flush()
 
     def _units(self) -> Iterator[tuple[str, int | None, bool]]:
@@ -297,15 +302,17 @@ class _Copy:
             yield key, size, bool(state) and self._journal.get(key) == [state, size]
 
     def _copy(self, unit: tuple[str, int | None, bool]) -> _Copied:
-        key, size, is_noted = unit
-        if is_noted and self._target.size(key) == size:
+        key, size, is_recorded = unit
+        if is_recorded and self._target.size(key) == size:
             return _Copied(key, size, True)
-        done = copy_file(self._contents.storage, key, self._target, key)
-        if done is None and size is None:  # a chunk that was never written
+        copied_bytes = copy_file(self._contents.storage, key, self._target, key)
+        if copied_bytes is None and size is None:  # a chunk that was never written
             return _Copied(key, None)
-        if done is None or (size is not None and done != size):
-            raise self._changed(key, f"had {size} bytes and has {'none' if done is None else done}")
-        return _Copied(key, done)
+        if copied_bytes is None or (size is not None and copied_bytes != size):
+            raise self._changed(
+                key, f"had {size} bytes and has {'none' if copied_bytes is None else copied_bytes}"
+            )
+        return _Copied(key, copied_bytes)
 
     def _done(self, copied: _Copied) -> None:
         if copied.size is None:

@@ -1,4 +1,4 @@
-"""Packing a store into an archive in one pass: documents first, then all else, under a temporary name.
+"""Pack a store into an archive in one pass: documents first, then all other files, under a temporary name.
 
 Layer: ops.
 """
@@ -23,9 +23,9 @@ from lamella.errors import (
 from lamella.log import logged
 from lamella.ops.copying.contents import Contents, contents_of
 from lamella.ops.copying.report import CopyReport
-from lamella.ops.copying.selection import part_of
+from lamella.ops.copying.selection import select_parts
 from lamella.ops.progress import Count, check_progress, reporting
-from lamella.ops.rewriting.places import already_exists, make_folder, open_source
+from lamella.ops.rewriting.endpoints import already_exists, make_folder, open_source
 from lamella.spec.versions import detect
 from lamella.store.archives import is_archive_name
 from lamella.store.keys import PRIVATE_PREFIX
@@ -61,11 +61,11 @@ def pack(
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> CopyReport:
-    """Write a store into one file: an archive as RFC-9 describes them, or any ZIP archive.
+    """Write a store into one file: an archive as RFC-9 describes it (``.ozx``), or any ZIP archive.
 
-    Encoded chunks are copied as they are. Entries are stored without another compression, the metadata of the root
-    first, then all other metadata breadth first; the comment of the archive says the version. The archive appears when
-    it is complete. Equal stores give equal archives.
+    Encoded chunks are copied unchanged. Entries are stored without further compression, the metadata of the root first,
+    then all other metadata breadth first; the comment of the archive states the version. The archive appears when it is
+    complete. Equal stores give equal archives.
 
     Parameters
     ----------
@@ -74,33 +74,33 @@ def pack(
     destination : path
         A local file whose name ends with ``.ozx``, or with ``.zip``.
     fields : iterable of str, optional
-        Take only these fields of a plate or well.
+        Only these fields of a plate or well.
     levels : iterable of int, optional
-        Take only these levels of images and labels.
+        Only these levels of images and labels.
     overwrite : bool
-        Replace an archive that is there, once the new one is complete.
+        Replace an existing archive, once the new one is complete.
     progress : bool or callable, optional
         True shows a bar on the terminal. A function is called with the bytes done, all bytes, and "bytes".
     follow_links : bool
-        Follow symbolic links that lead out of the store; they are refused otherwise.
+        Follow symbolic links that lead out of the store.
     storage_options : mapping, optional
         Credentials and settings of a source that is a URL; see `open_ome_zarr`.
 
     Returns
     -------
     CopyReport
-        True when nothing can be missing.
+        True if no file can be missing.
 
     Raises
     ------
     StoreNotFoundError, MetadataError
         There is no store.
     StoreExistsError
-        There is something at the destination.
+        The destination exists.
     InvalidArgumentError
-        The destination is no such name, or lies in the store; a store of OME-NGFF 0.4, which no ``.ozx`` can be.
+        The destination has another ending, or is in the store; a store of OME-NGFF 0.4 as ``.ozx``.
     StorageError
-        Something cannot be read or written.
+        A file cannot be read or written.
 
     Examples
     --------
@@ -115,20 +115,20 @@ def pack(
     """
     check_progress(progress)
     path = local_path(destination, "the archive")
-    found = open_source(with_options(source, storage_options), follow_links=follow_links)
-    comment = _comment(found.documents, path)
+    source_store = open_source(with_options(source, storage_options), follow_links=follow_links)
+    comment = _comment(source_store.documents, path)
     check_archive(path, overwrite=overwrite)
-    if found.local is not None and os.path.realpath(path).startswith(found.local + os.sep):
+    if source_store.local is not None and os.path.realpath(path).startswith(source_store.local + os.sep):
         raise InvalidArgumentError(
             f"{path} would lie in the store that it is made of: choose another destination."
         )
-    with logged("Pack %s into %s", found.name, path), reporting(progress, "bytes") as report_progress:
-        contents = contents_of(found.documents, part_of(found.documents, fields, levels))
+    with logged("Pack %s into %s", source_store.name, path), reporting(progress, "bytes") as report_progress:
+        contents = contents_of(source_store.documents, select_parts(source_store.documents, fields, levels))
         for key, _ in contents.files:
             if is_archive_name(key) and key.lower().endswith(".ozx"):
                 raise InvalidArgumentError(
-                    f"{found.documents.storage.where(key)} is an archive, and an archive holds no other: move it out "
-                    "of the store."
+                    f"{source_store.documents.storage.where(key)} is an archive, and an archive cannot contain "
+                    "another: move it out of the store."
                 )
         count = Count(report_progress, "bytes", contents.nbytes)
         make_folder(os.path.dirname(path))
@@ -139,29 +139,19 @@ def pack(
 
 
 def check_archive(path: str, *, overwrite: bool) -> None:
-    """Raise for a path where no archive can be written, or whose content is not replaced.
-
-    Raises
-    ------
-    InvalidArgumentError
-        Its name has another ending.
-    StoreExistsError
-        There is something.
-    """
+    """Raise InvalidArgumentError for a path without the ending of an archive, StoreExistsError for an existing file."""
     if not is_archive_name(path):
-        raise InvalidArgumentError(
-            f"{path} has no name of an archive: one that ends with .ozx, or with .zip."
-        )
+        raise InvalidArgumentError(f"{path} is not the name of an archive, which ends with .ozx or .zip.")
     if not os.path.lexists(path):
         return
     if not overwrite:
         raise already_exists(path)
     if os.path.islink(path) or not os.path.isfile(path):
-        raise StoreExistsError(f"{path} is not replaced, because it is no file: choose another name")
+        raise StoreExistsError(f"{path} is not replaced, because it is not a file: choose another name")
 
 
 def _comment(documents: Documents, path: str) -> bytes:
-    """Return the comment of an archive, which says the version of the store."""
+    """Return the comment of an archive, which states the version of the store."""
     version = None
     with suppress(MetadataError, NodeNotFoundError):  # a group of a user's own, or an array
         version = detect(documents.format, documents.group(""))
@@ -179,7 +169,7 @@ def _comment(documents: Documents, path: str) -> bytes:
 
 
 def _write_all(contents: Contents, archive: ZipWriter, count: Count) -> tuple[int, int]:
-    """Write documents, then all else; return the number of files and the size of both."""
+    """Write documents, then all other files; return the number of files and the size of both."""
     nbytes = 0
     for key in contents.documents:
         data = contents.document(key)
@@ -245,9 +235,9 @@ def _changed(contents: Contents, key: str) -> StorageError:
 
 @contextmanager
 def folder_to_pack(path: str) -> Iterator[str]:
-    """Return where to write the store of an archive, of the same name; it goes, but after an interruption.
+    """Yield a folder beside an archive for the store that is packed into it; delete it, except after an interruption.
 
-    A store in it may be what a killed call left.
+    After a kill, the folder has the unfinished store.
     """
     parent, name = os.path.split(path)
     folder = os.path.join(parent, f"{PRIVATE_PREFIX}pack-{name}")

@@ -1,4 +1,4 @@
-"""What was copied.
+"""The report of a copy.
 
 Layer: ops.
 """
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CopyReport:
-    """What was copied. True when nothing can be missing.
+    """The result of a copy. True if no file can be missing.
 
     Attributes
     ----------
     destination : str
-        Where the copy is.
+        Path or URL of the copy.
     documents, files : int
         Number of metadata documents, and of all other files.
     nbytes : int
@@ -27,7 +27,7 @@ class CopyReport:
     resumed : int
         Number of the files that an earlier run of the same call had copied.
     unseen : str or None
-        Why something may be missing: the source cannot be listed, and what its metadata do not name was not copied.
+        Why files may be missing: the source cannot be listed, and files that its metadata do not name were not copied.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Which part of a store is copied: chosen fields of a plate or well, chosen levels, and what the documents say then.
+"""Select a part of a store to copy: some fields of a plate or well, or some levels, with documents that list only them.
 
 Layer: ops.
 """
@@ -35,22 +35,14 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Part:
-    """What is left out of a copy, and the documents that say so.
-
-    Attributes
-    ----------
-    dropped
-        Paths of folders and keys of files.
-    changed
-        Documents by key.
-    """
+class CopySelection:
+    """Paths of folders and keys of files that a copy leaves out (``dropped``), and changed documents by key."""
 
     dropped: set[str] = field(default_factory=set)
     changed: dict[str, bytes] = field(default_factory=dict)
 
     def drops(self, path: str) -> bool:
-        """Whether a path, or a folder above it, is left out."""
+        """Return whether a path, or a folder above it, is left out."""
         while path and self.dropped:
             if path in self.dropped:
                 return True
@@ -58,66 +50,58 @@ class Part:
         return False
 
 
-def part_of(
+def select_parts(
     documents: Documents, fields: Iterable[str] | None = None, levels: Iterable[int] | None = None
-) -> Part:
-    """Find what is left out where only some fields or levels are copied.
+) -> CopySelection:
+    """Select fields, ``"A/1/0"`` of a plate or ``"0"`` of a well, and levels of images and labels; all by default.
 
-    Parameters
-    ----------
-    documents
-        Of the store.
-    fields
-        Paths of fields, ``"A/1/0"`` of a plate or ``"0"`` of a well; all by default.
-    levels
-        Numbers of levels, of images and of their labels; all by default.
-
-    Raises
-    ------
-    NodeNotFoundError
-        There is no such field.
-    InvalidArgumentError
-        The store has no fields, or an image none of the levels.
+    Raise NodeNotFoundError for an unknown field, InvalidArgumentError for a store without fields, or for an image with
+    none of the levels.
     """
-    choice = _Choice(documents)
+    builder = _SelectionBuilder(documents)
     if fields is None and levels is None:
-        return choice.part
+        return builder.selection
     if documents.format == 2:
-        choice.part.dropped.add(V2.consolidated)  # copies of documents that are changed here
-    node = choice.node
+        builder.selection.dropped.add(V2.consolidated)  # it would contradict the changed documents
+    node = builder.node
     images = [""]
     if fields is not None:
-        images = choice.keep_fields(
+        images = builder.keep_fields(
             [str(path).strip("/") for path in items_of(fields, "fields is a list of paths")]
         )
     elif isinstance(node, HOLDERS):
-        images = [one.path for one in walk(node) if not isinstance(one.node, LamellaError)]
+        images = [
+            field_node.path for field_node in walk(node) if not isinstance(field_node.node, LamellaError)
+        ]
     if levels is not None:
-        numbers = {whole_number(one, "a level", 0) for one in items_of(levels, "levels is a list of numbers")}
+        numbers = {
+            whole_number(field_node, "a level", 0)
+            for field_node in items_of(levels, "levels is a list of numbers")
+        }
         for path in images:
-            choice.keep_levels(path, numbers)
-    return choice.part
+            builder.keep_levels(path, numbers)
+    return builder.selection
 
 
-class _Choice:
-    """Builds a `Part` of one store."""
+class _SelectionBuilder:
+    """Builds a `CopySelection` of one store."""
 
     def __init__(self, documents: Documents) -> None:
-        self.part = Part()
+        self.selection = CopySelection()
         self.documents = documents
         attributes = documents.group("")
         self._version = detect(documents.format, attributes)
-        place = NodePath(StoreHandle(documents, self._version), "")
-        kind = node_class(self._version.ome(attributes), place)
+        node_path = NodePath(StoreHandle(documents, self._version), "")
+        kind = node_class(self._version.ome(attributes), node_path)
         if kind is None:
             raise InvalidArgumentError(
                 f"{documents.storage.name} has no OME-NGFF metadata at its root, so no part of it can be chosen: copy "
                 "all of it."
             )
-        self.node = kind(place)
+        self.node = kind(node_path)
 
     def keep_fields(self, fields: Sequence[str]) -> list[str]:
-        """Leave out all other fields; return those that stay, in the order of their wells."""
+        """Leave out all other fields; return the remaining ones, in the order of their wells."""
         if isinstance(self.node, Well):
             return self._keep_images("", fields)
         if not isinstance(self.node, Plate):
@@ -130,15 +114,15 @@ class _Choice:
         listed = self.node._well_paths()
         if unknown := [well for well in wells if well not in listed]:
             raise NodeNotFoundError(f"{self.node} has no well {unknown[0]!r}: it has {_shown(listed)}.")
-        kept = [join(well, name) for well, names in wells.items() for name in self._keep_images(well, names)]
+        paths = [join(well, name) for well, names in wells.items() for name in self._keep_images(well, names)]
         rows = {well.partition("/")[0] for well in wells}
-        self.part.dropped |= {
+        self.selection.dropped |= {
             well if well.partition("/")[0] in rows else well.partition("/")[0]
             for well in listed
             if well not in wells
         }
         images = {
-            well: [one for one in self._listed_images(well) if one[0] in names]
+            well: [image for image in self._listed_images(well) if image[0] in names]
             for well, names in wells.items()
         }
 
@@ -146,7 +130,7 @@ class _Choice:
             return plate_edits.set_counts(plate_edits.keep_wells(meta, wells), images)
 
         self._edit("", PlateMeta, chosen)
-        return kept
+        return paths
 
     def _listed_images(self, well: str) -> list[tuple[str, int | None]]:
         meta = self._version.load(WellGroupMeta, self._attributes(well))
@@ -158,16 +142,16 @@ class _Choice:
             raise NodeNotFoundError(
                 f"{self.documents.location(well)} has no field {unknown[0]!r}: it has {_shown(listed)}."
             )
-        self.part.dropped |= {join(well, name) for name in listed if name not in names}
+        self.selection.dropped |= {join(well, name) for name in listed if name not in names}
 
         def chosen(meta: WellGroupMeta) -> WellGroupMeta:
-            return meta.model_copy(update={"images": [one for one in meta.images if one.path in names]})
+            return meta.model_copy(update={"images": [image for image in meta.images if image.path in names]})
 
         self._edit(well, WellGroupMeta, chosen)
         return [name for name in listed if name in names]
 
     def keep_levels(self, image: str, levels: set[int]) -> None:
-        """Leave out all other levels of an image and of its labels; a label image without any of them goes."""
+        """Leave out all other levels of an image and of its labels, and label images without any of the levels."""
         if not self._keep_levels(image, levels):
             raise InvalidArgumentError(
                 f"{self.documents.location(image)} has none of the levels {sorted(levels)}: they count from 0."
@@ -176,54 +160,56 @@ class _Choice:
         if self.documents.kind(group) != "group":
             return
         meta = self._version.load(LabelsMeta, self.documents.group(group))
-        gone = {
+        dropped_labels = {
             name for name in (meta.labels if meta else []) if not self._keep_levels(join(group, name), levels)
         }
-        if gone:
-            self.part.dropped |= {join(group, name) for name in gone}
+        if dropped_labels:
+            self.selection.dropped |= {join(group, name) for name in dropped_labels}
             self._edit(
                 group,
                 LabelsMeta,
-                lambda meta: LabelsMeta(labels=[name for name in meta.labels if name not in gone]),
+                lambda meta: LabelsMeta(labels=[name for name in meta.labels if name not in dropped_labels]),
             )
 
     def _keep_levels(self, image: str, levels: set[int]) -> bool:
         meta = self._version.load(ImagesMeta, self._attributes(image))
         paths = meta.multiscales[0].get_dataset_paths() if meta is not None and meta.multiscales else []
-        gone = [path for number, path in enumerate(paths) if number not in levels]
-        if not gone or len(gone) == len(paths):
-            return bool(paths) and not gone
-        self.part.dropped |= {join(image, path) for path in gone}
+        dropped_levels = [path for number, path in enumerate(paths) if number not in levels]
+        if not dropped_levels or len(dropped_levels) == len(paths):
+            return bool(paths) and not dropped_levels
+        self.selection.dropped |= {join(image, path) for path in dropped_levels}
 
         def chosen(meta: ImagesMeta) -> ImagesMeta:
-            for path in gone:
+            for path in dropped_levels:
                 meta = edits.remove_dataset(meta, path)
             return meta
 
-        self._edit(image, ImagesMeta, chosen, gone)
+        self._edit(image, ImagesMeta, chosen, dropped_levels)
         return True
 
     def _attributes(self, path: str) -> JSONObject:
         return self.documents.group(path)
 
-    def _edit(self, path: str, kind: type[MetaModel], change: Any, gone: Sequence[str] = ()) -> None:
-        """Change a part of a document, of which nothing else changes."""
+    def _edit(
+        self, path: str, kind: type[MetaModel], change: Any, dropped_levels: Sequence[str] = ()
+    ) -> None:
+        """Change one model in a document, and keep the rest."""
         old = self._attributes(path)
         version = self.node.store_handle.version_of(old)
         meta = version.load(kind, old)
         attributes = version.dump(change(meta), old)
-        for level in gone:
+        for level in dropped_levels:
             attributes = with_stale(attributes, read_stale(attributes).with_unwritten(level, []))
-        where, file = self.documents.at(path), self.documents.files.attributes
+        location, file = self.documents.at(path), self.documents.files.attributes
         key = join(path, file)
         document = attributes
         if self.documents.format == 3:
             document = format_v3.group_document(
-                attributes, parse_object(self.documents.storage.read(key) or b"{}", where, V3.group)
+                attributes, parse_object(self.documents.storage.read(key) or b"{}", location, V3.group)
             )
-        self.part.changed[key] = to_bytes(document, where, file)
+        self.selection.changed[key] = to_bytes(document, location, file)
 
 
 def _shown(names: Sequence[str]) -> str:
-    some = ", ".join(names[:12])
-    return f"{some} and {len(names) - 12} more" if len(names) > 12 else some or "none"
+    first_names = ", ".join(names[:12])
+    return f"{first_names} and {len(names) - 12} more" if len(names) > 12 else first_names or "none"

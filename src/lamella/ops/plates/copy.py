@@ -95,7 +95,7 @@ def from_positions(
             raise
         return copy.plate
     workspace = Workspace(storage.root, {"command": "from_positions"}, replaces=False)
-    with workspace.held():
+    with workspace.locked():
         workspace.finish_interrupted()
         if os.path.lexists(storage.root):
             raise StoreExistsError(f"Cannot create {storage.root}: it exists. Choose another path.")
@@ -386,7 +386,7 @@ def _recoded_array(source: NodePath, target: NodePath, resumed: bool) -> Iterato
         documents.put_array(target.path, both[1], new=True)
         stores = source.store_handle.documents.storage, documents.storage
         if resumed:
-            remove_vanished_chunks(*_stored(source, target), *both, carried=True)
+            remove_vanished_chunks(*_stored(source, target), *both, unchanged=True)
         for old, moved in moved_files(source.store_handle.documents, source.path, *both, target.path):
             yield FileUnit(*stores, old, moved, 0)
         return

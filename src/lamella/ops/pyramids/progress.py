@@ -18,8 +18,8 @@ from uuid import uuid4
 
 from lamella._version import __version__
 from lamella.ops.pyramids import passes
+from lamella.ops.pyramids.file_checks import is_complete
 from lamella.ops.pyramids.plan import ended
-from lamella.ops.pyramids.whole import is_whole
 from lamella.ops.regions import enlarge, region_shape, shrink
 from lamella.spec.stale_levels import (
     MOST_REST,
@@ -289,7 +289,7 @@ class PyramidProgress:
         factors, meta = self._factors[array.path], array.meta
         for start, stop in self._done(array.path):
             for file_index in files_of(meta, shrink(tuple(map(slice, start, stop)), factors)):
-                if not is_whole(array, file_index):
+                if not is_complete(array, file_index):
                     region = enlarge(meta.file_box(file_index), factors, self._shape)
                     yield tuple(along.start for along in region), tuple(along.stop for along in region)
 

@@ -1,4 +1,4 @@
-"""Rewriting whole stores: in another version, or with other chunks.
+"""Rewrite whole stores: in another version, or with other chunks.
 
 Layer: ops.
 """

@@ -1,4 +1,4 @@
-"""Rewriting the pixels of one array: encoded files are copied if both arrays store them alike, else decoded.
+"""Rewrite the pixels of one array: copy files if both arrays encode chunks equally, else decode and encode them.
 
 Every file of the new array is written once and completely, so a kill leaves complete files. Each worker needs memory
 for one unit: a file of the new array, or several that come from the same chunks.
@@ -42,25 +42,15 @@ _SMALL_BYTES = 1 << 20
 
 _CODING_V2 = ("dtype", "compressor", "filters", "order", "chunks")
 _CODING_V3 = ("data_type", "codecs", "chunk_grid")
-_ALIKE = ("blosc", "zstd", "gzip")
+_COMMON_CODECS = ("blosc", "zstd", "gzip")
 
 
-# -- files as they are --------------------------------------------------------------------------------------------
+# -- copied files -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class FileUnit:
-    """A file to copy unchanged.
-
-    Attributes
-    ----------
-    source, target
-        The two arrays.
-    old, key
-        The file's keys in them.
-    size
-        Raw size of the pixels in it.
-    """
+    """A file to copy unchanged, from the key ``old`` of a store to another key; ``size`` counts its decoded pixels."""
 
     source: Storage
     target: Storage
@@ -70,7 +60,7 @@ class FileUnit:
 
     @property
     def together(self) -> int:
-        """Small files are copied several in a row."""
+        """Number of files in one task: several, if they are small."""
         return 1 if self.size > _SMALL_BYTES else 8
 
     def reads(self) -> Files:
@@ -82,7 +72,7 @@ class FileUnit:
         return Files(self.target, (self.key,))
 
     def do(self) -> None:
-        """Copy it."""
+        """Copy the file."""
         copy_file(self.source, self.old, self.target, self.key)
 
 
@@ -102,7 +92,7 @@ class RegionUnit:
     @property
     def key(self) -> str:
         """Path of the new array, and start of the region."""
-        return f"{self.target.path} {[one.start for one in self.region]}"
+        return f"{self.target.path} {[along.start for along in self.region]}"
 
     @property
     def size(self) -> int:
@@ -119,46 +109,49 @@ class RegionUnit:
 
     def do(self) -> None:
         """Read and write the parts of the region with pixels; the rest stays unwritten."""
-        meta, made = self.source.meta, self.target.meta
-        whole = all(self._from.size(key) is not None for key in self.reads().keys)
-        boxes = [self.region] if whole else list(self._boxes_with_pixels(meta, made))
-        if not boxes:
+        meta, new_meta = self.source.meta, self.target.meta
+        is_complete = all(self._source_storage.size(key) is not None for key in self.reads().keys)
+        written_regions = [self.region] if is_complete else list(self._regions_with_pixels(meta, new_meta))
+        if not written_regions:
             return
         if prod(region_shape(self.region)) * meta.dtype.itemsize > UNIT_BYTES:
-            for box in boxes:
-                self._stream(meta, made, box)
+            for written_region in written_regions:
+                self._stream(meta, new_meta, written_region)
             return
         block = scratch(region_shape(self.region), meta.dtype)
         for part in _parts(self.region, meta.chunks, meta):
             self.source.read(part, out=block[_inside(part, self.region)])
-        for box in boxes:
-            self.target.write(box, block[_inside(box, self.region)])
+        for written_region in written_regions:
+            self.target.write(written_region, block[_inside(written_region, self.region)])
 
-    def _stream(self, meta: ArrayMeta, made: ArrayMeta, box: Region) -> None:
+    def _stream(self, meta: ArrayMeta, new_meta: ArrayMeta, region: Region) -> None:
         """Write a large file chunk by chunk, if its format allows it, so that memory is bounded by a few chunks."""
-        both = tuple(
-            min(lcm(old, new), n) for old, new, n in zip(meta.chunks, made.chunks, meta.shape, strict=True)
+        shared_chunks = tuple(
+            min(lcm(old, new), n)
+            for old, new, n in zip(meta.chunks, new_meta.chunks, meta.shape, strict=True)
         )
-        small = prod(both) * meta.dtype.itemsize <= _DECODED_BYTES
-        sink = LevelAssembler(self.target, box)
+        is_small = prod(shared_chunks) * meta.dtype.itemsize <= _DECODED_BYTES
+        assembler = LevelAssembler(self.target, region)
         try:
-            for part in _parts(box, both if small else meta.chunks, meta):
-                sink.add(part, self.source.read(part, out=scratch(region_shape(part), meta.dtype)))
+            for part in _parts(region, shared_chunks if is_small else meta.chunks, meta):
+                assembler.add(part, self.source.read(part, out=scratch(region_shape(part), meta.dtype)))
         except BaseException:
-            sink.abort()
+            assembler.abort()
             raise
 
-    def _boxes_with_pixels(self, meta: ArrayMeta, made: ArrayMeta) -> Iterator[Region]:
+    def _regions_with_pixels(self, meta: ArrayMeta, new_meta: ArrayMeta) -> Iterator[Region]:
         """Yield the regions of the new files for which the old array has stored pixels."""
-        for place in chunk_grid.files_of(made, self.region):
-            box = made.file_box(place)
-            if any(self._from.size(key) is not None for key in _files(self.source, box).keys):
-                yield box
+        for chunk_index in chunk_grid.files_of(new_meta, self.region):
+            file_region = new_meta.file_box(chunk_index)
+            if any(
+                self._source_storage.size(key) is not None for key in _files(self.source, file_region).keys
+            ):
+                yield file_region
             elif self.resumed:
-                self.target.documents.storage.delete(join(self.target.path, made.chunk_key(place)))
+                self.target.documents.storage.delete(join(self.target.path, new_meta.chunk_key(chunk_index)))
 
     @property
-    def _from(self) -> Storage:
+    def _source_storage(self) -> Storage:
         return self.source.documents.storage
 
 
@@ -167,29 +160,27 @@ def _files(array: StoredArray, region: Region) -> Files:
 
 
 def _parts(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
-    """Split a region at (multiples of) chunks: chunks may reach far beyond it, and are decoded as a whole."""
-    begin = [one.start // g * g for one, g in zip(region, grain, strict=True)]
-    whole = [one.stop - b for one, b in zip(region, begin, strict=True)]
-    for part in regions(whole, piece_shape(whole, grain, meta.dtype.itemsize, _DECODED_BYTES)):
+    """Split a region at (multiples of) chunks: a chunk may extend far beyond the region, and is decoded as a whole."""
+    starts = [along.start // g * g for along, g in zip(region, grain, strict=True)]
+    lengths = [along.stop - b for along, b in zip(region, starts, strict=True)]
+    for part in regions(lengths, piece_shape(lengths, grain, meta.dtype.itemsize, _DECODED_BYTES)):
         yield tuple(
-            slice(max(b + p.start, one.start), b + p.stop)
-            for b, p, one in zip(begin, part, region, strict=True)
+            slice(max(b + p.start, along.start), b + p.stop)
+            for b, p, along in zip(starts, part, region, strict=True)
         )
 
 
-def _inside(box: Region, region: Region) -> Region:
-    """Return a region in the coordinates of a surrounding region."""
-    return tuple(slice(b.start - r.start, b.stop - r.start) for b, r in zip(box, region, strict=True))
+def _inside(part: Region, region: Region) -> Region:
+    """Return the indices of a region within the array of a surrounding region."""
+    return tuple(slice(b.start - r.start, b.stop - r.start) for b, r in zip(part, region, strict=True))
 
 
 def unit_shape(source: ArrayMeta, target: ArrayMeta, most: int = UNIT_BYTES) -> Shape:
     """Return the shape of the regions in which an array is rewritten: whole files of the new one.
 
-    They grow towards whole chunks of the old array, so that no chunk is decoded repeatedly, and to a reasonable size
-    for a task, up to `most` raw bytes.
+    They grow to whole chunks of the old array, so that no chunk is decoded repeatedly, and then to a reasonable size
+    of a task, up to `most` raw bytes.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> from lamella.store.array_meta import ArrayMeta
     >>> planes = ArrayMeta((64, 1024, 1024), np.dtype("u1"), (1, 1024, 1024))
@@ -199,13 +190,13 @@ def unit_shape(source: ArrayMeta, target: ArrayMeta, most: int = UNIT_BYTES) -> 
     """
     shape = [min(f, max(1, n)) for f, n in zip(target.files, target.shape, strict=True)]
     itemsize = target.dtype.itemsize
-    for limit, whole in ((most, False), (min(most, PIECE_BYTES), True)):
+    for limit, is_second_round in ((most, False), (min(most, PIECE_BYTES), True)):
         for axis in reversed(range(target.ndim)):
             f, n = target.files[axis], max(1, target.shape[axis])
-            wanted = n if whole else min(n, lcm(f, source.chunks[axis]))
+            length = n if is_second_round else min(n, lcm(f, source.chunks[axis]))
             room = limit // max(1, prod(shape) // shape[axis] * itemsize)
-            if shape[axis] < wanted and room >= f:
-                shape[axis] = max(shape[axis], min(wanted, room // f * f))
+            if shape[axis] < length and room >= f:
+                shape[axis] = max(shape[axis], min(length, room // f * f))
     # On the grid of the files, even if one reaches beyond the array.
     return tuple(-(-s // f) * f for f, s in zip(target.files, shape, strict=True))
 
@@ -216,13 +207,13 @@ def unit_shape(source: ArrayMeta, target: ArrayMeta, most: int = UNIT_BYTES) -> 
 def array_units(
     source: StoredArray, target: StoredArray, meta: ArrayMeta, *, resumed: bool = False
 ) -> Iterator[Unit]:
-    """Plan how an array is rewritten; `meta` describes the new one."""
+    """Yield the units that rewrite an array; `meta` describes the new one."""
     old = source.meta
     if resumed:
-        remove_vanished_chunks(source, target, old, meta, carried=encoded_alike(old, meta))
+        remove_vanished_chunks(source, target, old, meta, unchanged=has_same_encoding(old, meta))
     for key, new, size in _copied_files(source, target, old, meta):
         yield FileUnit(source.documents.storage, target.documents.storage, key, new, size)
-    if not encoded_alike(old, meta):
+    if not has_same_encoding(old, meta):
         for region in regions(meta.shape, unit_shape(old, meta)):
             yield RegionUnit(source, target, region, resumed)
 
@@ -230,48 +221,46 @@ def array_units(
 def _copied_files(
     source: StoredArray, target: StoredArray, old: ArrayMeta, meta: ArrayMeta
 ) -> Iterator[tuple[str, str, int]]:
-    alike = encoded_alike(old, meta)
-    for key, place in files_of_array(source.documents, source.path, old):
-        if place is None:  # a file of another program is kept
+    is_same = has_same_encoding(old, meta)
+    for key, chunk_index in files_of_array(source.documents, source.path, old):
+        if chunk_index is None:  # a file of another program is kept
             below = key[len(source.path) :].strip("/") if source.path else key
             yield key, join(target.path, below), 0
-        elif alike:
-            nbytes = prod(region_shape(old.file_box(place))) * old.dtype.itemsize
-            yield key, join(target.path, meta.chunk_key(place)), nbytes
+        elif is_same:
+            nbytes = prod(region_shape(old.file_box(chunk_index))) * old.dtype.itemsize
+            yield key, join(target.path, meta.chunk_key(chunk_index)), nbytes
 
 
 def remove_vanished_chunks(
-    source: StoredArray, target: StoredArray, old: ArrayMeta, new: ArrayMeta, *, carried: bool
+    source: StoredArray, target: StoredArray, old: ArrayMeta, new: ArrayMeta, *, unchanged: bool
 ) -> None:
-    """Delete the copies, made by an interrupted call, of files that are not in the source any more.
+    """Delete the copies, made by an interrupted call, of files that are no longer in the source.
 
-    Only where chunks are `carried` over as they are: a region that is encoded again deletes its files itself.
+    Chunks only if they are copied `unchanged`: a unit that encodes a region deletes its files itself.
     """
     stores = source.documents.storage, target.documents.storage
-    for key, place in list(files_of_array(target.documents, target.path, new)):
-        if place is None:
+    for key, chunk_index in list(files_of_array(target.documents, target.path, new)):
+        if chunk_index is None:
             original = key[len(target.path) :].strip("/") if target.path else key
-        elif carried:
-            original = old.chunk_key(place)
+        elif unchanged:
+            original = old.chunk_key(chunk_index)
         else:
             continue
         if stores[0].size(join(source.path, original)) is None:
             stores[1].delete(key)
 
 
-def encoded_alike(source: ArrayMeta, target: ArrayMeta) -> bool:
+def has_same_encoding(source: ArrayMeta, target: ArrayMeta) -> bool:
     """Return whether a file of one array is, byte for byte, a file of the other.
 
     A chunk of Zarr v2 in C order without filters equals the chunk of Zarr v3 with the codecs bytes (little-endian) and
     the same compressor.
 
-    Examples
-    --------
     >>> from lamella.store.documents import new_array
     >>> old = new_array((4, 4), "u2", zarr_format=2, chunks=(2, 2))
-    >>> encoded_alike(old, new_array((4, 4), "u2", zarr_format=3, chunks=(2, 2)))
+    >>> has_same_encoding(old, new_array((4, 4), "u2", zarr_format=3, chunks=(2, 2)))
     True
-    >>> encoded_alike(old, new_array((4, 4), "u2", zarr_format=3, chunks=(2, 2), compressor="gzip"))
+    >>> has_same_encoding(old, new_array((4, 4), "u2", zarr_format=3, chunks=(2, 2), compressor="gzip"))
     False
     """
     if source.zarr_format == target.zarr_format:
@@ -294,14 +283,16 @@ def _codec(compressor: Compressor | None) -> str | None:
 
 
 def is_plain(meta: ArrayMeta) -> bool:
-    """Return whether chunks are little-endian values in C order with at most one compressor that both formats have."""
-    known = meta.compressor is None or meta.compressor.name in _ALIKE
+    """Return whether chunks are little-endian, in C order, with at most one compressor that both formats have."""
+    has_common_codec = meta.compressor is None or meta.compressor.name in _COMMON_CODECS
     if meta.zarr_format == 2:
         document = meta.document
         little = str(document.get("dtype"))[:1] in ("<", "|")
-        return known and little and not document.get("filters") and document.get("order", "C") == "C"
+        return (
+            has_common_codec and little and not document.get("filters") and document.get("order", "C") == "C"
+        )
     compressors = () if meta.compressor is None else (meta.compressor.name,)
-    return known and meta.codecs == ("bytes", *compressors) and _is_little(meta)
+    return has_common_codec and meta.codecs == ("bytes", *compressors) and _is_little(meta)
 
 
 def _is_little(meta: ArrayMeta) -> bool:

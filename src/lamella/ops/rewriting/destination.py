@@ -1,4 +1,4 @@
-"""Where a new store goes that is written beside its place: what may be replaced, and when what is begun stays.
+"""The destination of a new store: what may be replaced there, and which errors keep an unfinished store.
 
 Layer: ops.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lamella.errors import WorkerLostError
-from lamella.ops.rewriting.places import check_destination
+from lamella.ops.rewriting.endpoints import check_destination
 from lamella.ops.rewriting.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -21,16 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Destination:
-    """The destination of a new store, and what may be replaced there.
+    """The folder of a new store (absolute ``path``), and whether a Zarr store there may be replaced.
 
-    Attributes
-    ----------
-    path
-        Its folder, absolute.
-    overwrite
-        Whether a Zarr store that is there is replaced.
-    command
-        What writes it.
+    ``command`` names the operation that writes the store.
     """
 
     path: str
@@ -48,35 +41,35 @@ class Destination:
 
     def finish_interrupted(self) -> None:
         """Finish a call that was killed while its complete store was moved into place."""
-        work = Workspace(self.path, {"command": self.command}, replaces=False)
-        if os.path.lexists(work.folder) or os.path.lexists(f"{work.folder}.lock"):
-            with work.held():
-                work.finish_interrupted()
+        workspace = Workspace(self.path, {"command": self.command}, replaces=False)
+        if os.path.lexists(workspace.folder) or os.path.lexists(f"{workspace.folder}.lock"):
+            with workspace.locked():
+                workspace.finish_interrupted()
 
     @contextmanager
     def temporary(
         self,
-        known: str | None,
-        resumes: tuple[type[BaseException], ...] = (KeyboardInterrupt, WorkerLostError),
+        job: str | None,
+        keep_after: tuple[type[BaseException], ...] = (KeyboardInterrupt, WorkerLostError),
     ) -> Iterator[str]:
-        """Return a folder beside the destination, maybe with what a killed call of the same, `known`, has written.
+        """Yield a folder beside the destination for the new store, which is moved to the destination at the end.
 
-        It takes its name when all went well. For the same call it stays after a kill and the errors that are resumed;
-        after other errors it goes.
+        If an interrupted call had the same digest ``job``, the folder has its files. It stays after a kill and after
+        errors ``keep_after``, if there is a digest; after other errors it is deleted.
         """
-        work = Workspace(self.path, {"command": self.command}, replaces=False)
-        with work.held():
-            work.finish_interrupted()
+        workspace = Workspace(self.path, {"command": self.command}, replaces=False)
+        with workspace.locked():
+            workspace.finish_interrupted()
             self.check()
-            work.replaces = os.path.lexists(self.path)
-            digest = known or secrets.token_hex(8)
-            work.begin(digest)
+            workspace.replaces = os.path.lexists(self.path)
+            digest = job or secrets.token_hex(8)
+            workspace.begin(digest)
             try:
-                yield work.new
-                self.check()  # something may have come there meanwhile
-                work.publish(digest)
+                yield workspace.new
+                self.check()  # another program may have written there meanwhile
+                workspace.publish(digest)
             except BaseException as error:
-                # A batch system that ends a job asks first, with SIGTERM: the command line takes it as Ctrl-C.
-                if known is None or not isinstance(error, resumes):
-                    work.discard()
+                # A batch system sends SIGTERM before it kills a job; the command line handles it as Ctrl-C.
+                if job is None or not isinstance(error, keep_after):
+                    workspace.discard()
                 raise

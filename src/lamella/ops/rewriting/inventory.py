@@ -1,6 +1,6 @@
-"""What a store holds that is to be written anew: its groups, arrays, and files that belong to neither.
+"""List the content of a store that is rewritten: its groups, arrays, and files that belong to neither.
 
-Only paths are kept, so that a plate of ten thousand fields fits in little memory; documents are read again when they
+Only paths are stored, so that a plate of ten thousand fields needs little memory; documents are read again when they
 are needed.
 
 Layer: ops.
@@ -24,19 +24,11 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Survey:
+class Inventory:
     """The members of a store, parents before children.
 
-    Attributes
-    ----------
-    groups, arrays
-        Paths of the nodes.
-    bare
-        Folders without a document that nodes lie in.
-    files
-        Keys of the files that belong to no node's format: tables, OME-XML, notes.
-    digest
-        Changes whenever a document of the store does.
+    ``bare`` are folders without a document that contain nodes; ``files`` are keys of files outside of Zarr: tables,
+    OME-XML, notes. ``digest`` covers all documents.
     """
 
     groups: list[str] = field(default_factory=list)
@@ -46,28 +38,28 @@ class Survey:
     digest: str = ""
 
     def without(self, part: str) -> None:
-        """Leave out a node with all below it."""
+        """Remove a node and everything below it."""
         for paths in (self.groups, self.arrays, self.bare, self.files):
             paths[:] = [path for path in paths if path != part and not path.startswith(f"{part}/")]
 
 
-def survey(documents: Documents) -> Survey:
+def inventory_of(documents: Documents) -> Inventory:
     """List the content of a whole store; no pixel file is opened or listed."""
     walk = _Walk(documents)
     walk.visit("")
-    walk.found.digest = walk.hash.hexdigest()
-    return walk.found
+    walk.inventory.digest = walk.hash.hexdigest()
+    return walk.inventory
 
 
 class _Walk:
     def __init__(self, documents: Documents) -> None:
         self.documents = documents
-        self.found = Survey()
+        self.inventory = Inventory()
         self.hash = hashlib.sha256()
 
     def visit(self, path: str) -> bool:
         """Visit a folder and everything below it; return whether it has a node."""
-        storage, found = self.documents.storage, self.found
+        storage, inventory = self.documents.storage, self.inventory
         kind = self.documents.kind(path)
         if kind is not None:
             for file in METADATA_FILES:
@@ -75,10 +67,10 @@ class _Walk:
                 if data is not None and file != V2.consolidated:
                     self.hash.update(f"{path}/{file} {len(data)}\n".encode() + data)
         if kind == "array":
-            found.arrays.append(path)
+            inventory.arrays.append(path)
             return True
         if kind == "group":
-            found.groups.append(path)
+            inventory.groups.append(path)
         has_nodes = False
         for name in storage.list(path):
             key = join(path, name)
@@ -87,19 +79,17 @@ class _Walk:
             if storage.size(key) is None:
                 has_nodes |= self.visit(key)
             else:
-                found.files.append(key)
+                inventory.files.append(key)
         if kind is None and has_nodes:
-            found.bare.append(path)
+            inventory.bare.append(path)
         return kind is not None or has_nodes
 
 
 def part_of_others(path: str, groups: Iterable[str], is_ome: Callable[[str], bool]) -> str:
-    """Find what stands or falls with an array of another program: the largest group above it without OME-Zarr in it.
+    """Return the largest group without OME-Zarr metadata that contains an array of another program, such as a table.
 
-    Half a table is none. An array that lies in an image itself is a part of its own.
+    The group can only be copied or left out as a whole. An array directly in an image is a part of its own.
 
-    Examples
-    --------
     >>> groups = ["", "A", "A/1", "A/1/0", "A/1/0/tables", "A/1/0/tables/obs"]
     >>> part_of_others("A/1/0/tables/obs/_index", groups, {"", "A/1", "A/1/0"}.__contains__)
     'A/1/0/tables'
@@ -112,9 +102,9 @@ def part_of_others(path: str, groups: Iterable[str], is_ome: Callable[[str], boo
 
 
 def files_of_array(documents: Documents, path: str, meta: ArrayMeta) -> Iterator[tuple[str, Shape | None]]:
-    """Yield the keys of the files in an array's folder, each with its place in the grid; None where it is no chunk.
+    """Yield the keys of the files in an array's folder, each with its chunk index; None for a file that is not a chunk.
 
-    Documents are left out. From listing: a grid can be larger than any loop.
+    Documents are left out. The folder is listed, because a grid can be too large to try all keys.
     """
     storage = documents.storage
     pending = [""]
@@ -122,9 +112,9 @@ def files_of_array(documents: Documents, path: str, meta: ArrayMeta) -> Iterator
         folder = pending.pop()
         for name in storage.list(join(path, folder)):
             key = join(folder, name)
-            place = place_of_key(key, meta)
-            if place is not None:
-                yield join(path, key), place
+            chunk_index = chunk_index_of_key(key, meta)
+            if chunk_index is not None:
+                yield join(path, key), chunk_index
             elif storage.size(join(path, key)) is None:
                 pending.append(key)
             elif name not in METADATA_FILES:
@@ -134,27 +124,25 @@ def files_of_array(documents: Documents, path: str, meta: ArrayMeta) -> Iterator
 def moved_files(
     documents: Documents, path: str, old: ArrayMeta, new: ArrayMeta, target: str
 ) -> Iterator[tuple[str, str]]:
-    """Yield the old and new key of each file of an array that is copied as it is."""
-    for key, place in files_of_array(documents, path, old):
-        below = key[len(path) :].strip("/") if place is None else new.chunk_key(place)
+    """Yield the old and new key of each file of an array that is copied unchanged."""
+    for key, chunk_index in files_of_array(documents, path, old):
+        below = key[len(path) :].strip("/") if chunk_index is None else new.chunk_key(chunk_index)
         yield key, join(target, below)
 
 
-def place_of_key(key: str, meta: ArrayMeta) -> Shape | None:
-    """Return the place in the grid of a file of an array, by its key below the array; None when it is no chunk.
+def chunk_index_of_key(key: str, meta: ArrayMeta) -> Shape | None:
+    """Return the chunk index of a file of an array, by its key below the array; None for a file that is not a chunk.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> from lamella.store.array_meta import ArrayMeta
     >>> meta = ArrayMeta((4, 4), np.dtype("u1"), (2, 2))
-    >>> place_of_key("c/1/0", meta), place_of_key("c/2/0", meta), place_of_key("c/1", meta)
+    >>> chunk_index_of_key("c/1/0", meta), chunk_index_of_key("c/2/0", meta), chunk_index_of_key("c/1", meta)
     ((1, 0), None, None)
     """
     numbers = key.replace("/", ".").split(".")
     numbers = numbers[len(numbers) - meta.ndim :] if meta.ndim else []
     if not all(number.isascii() and number.isdecimal() for number in numbers):
         return None
-    place = tuple(int(number) for number in numbers)
-    inside = len(place) == meta.ndim and all(k < n for k, n in zip(place, meta.grid, strict=True))
-    return place if inside and meta.chunk_key(place) == key else None
+    chunk_index = tuple(int(number) for number in numbers)
+    inside = len(chunk_index) == meta.ndim and all(k < n for k, n in zip(chunk_index, meta.grid, strict=True))
+    return chunk_index if inside and meta.chunk_key(chunk_index) == key else None

@@ -1,7 +1,7 @@
-"""``rechunk``: a whole store with its arrays in other chunks, shards, or another codec.
+"""``rechunk``: rewrite the arrays of a whole store with other chunks, shards, or another codec.
 
-Layer: ops. How arrays are cut is in :mod:`lamella.ops.rewriting.rechunk_layout`, how a store is written anew in
-:mod:`lamella.ops.rewriting.rewrite`.
+Layer: ops. :mod:`lamella.ops.rewriting.rechunk_layout` chooses chunks and shards, and
+:mod:`lamella.ops.rewriting.rewrite` writes the store.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import MetadataError
 from lamella.ops.execution import Workers
 from lamella.ops.progress import check_progress
-from lamella.ops.rewriting.places import Target
-from lamella.ops.rewriting.rechunk_layout import Recut
+from lamella.ops.rewriting.endpoints import Target
+from lamella.ops.rewriting.rechunk_layout import RequestedLayout
 from lamella.ops.rewriting.rewrite import RewriteReport, rewrite
 from lamella.spec.axes import space_axes
 from lamella.spec.images import ImagesMeta
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.ops.progress import Progress
-    from lamella.ops.rewriting.inventory import Survey
+    from lamella.ops.rewriting.inventory import Inventory
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
     from lamella.store.compressor import CompressorChoice
     from lamella.store.documents import Documents
@@ -52,11 +52,11 @@ def rechunk(
 ) -> RewriteReport:
     """Rewrite the arrays of a store with other chunks, shards or compression.
 
-    All images of the store with their levels and labels are rewritten; everything else is kept unchanged. Lengths apply
-    to the last axes: ``(16, 256, 256)`` are chunks of z, y and x, with one time and channel each.
+    All images of the store with their levels and labels are rewritten; everything else is copied unchanged. Lengths
+    apply to the last axes: ``(16, 256, 256)`` are chunks of z, y and x, with one time and channel each.
 
-    The same call resumes a killed one. A replaced store is deleted last, once the new one is in place; nobody may write
-    to it in the meantime.
+    The same call resumes a killed one. A replaced store is deleted last, once the new one is in place; no other program
+    may write to it in the meantime.
 
     Parameters
     ----------
@@ -74,29 +74,28 @@ def rechunk(
     overwrite : bool
         Replace a Zarr store at the destination, once the new one is complete.
     jobs : int, optional
-        Number of workers; one per processor by default. Memory is some 100 MB per worker, and more only for larger
-        chunks and shards.
+        Number of workers; one per processor by default. Each needs some 100 MB, or more for larger chunks and shards.
     executor : concurrent.futures.Executor, optional
         Runs the units instead of threads of this process; its workers need access to both stores.
     progress : bool or callable, optional
         True shows a bar on the terminal. A function is called with the bytes of pixels done, those of all arrays, and
         "pixels" or "documents".
     follow_links : bool
-        Follow symbolic links that lead out of the source, for plates of linked images; they are refused otherwise.
+        Follow symbolic links that lead out of the source, for plates of linked images.
     storage_options : mapping, optional
         Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
     Returns
     -------
     RewriteReport
-        What was written.
+        The destination and the numbers of groups and arrays.
 
     Raises
     ------
     StoreNotFoundError
         There is no store to read.
     StoreExistsError
-        There is something at the destination, and `overwrite` is false or it is no Zarr store.
+        The destination exists, and `overwrite` is false or it is not a Zarr store.
     ReadOnlyError
         The source cannot be replaced.
     InvalidArgumentError
@@ -117,8 +116,8 @@ def rechunk(
     """
     workers = Workers(jobs, executor)
     check_progress(progress)
-    recut = Recut(chunks, shards, compressor)
-    recut.check()
+    layout = RequestedLayout(chunks, shards, compressor)
+    layout.check()
     source = with_options(source, storage_options)
     target = Target.of(source, destination, overwrite=overwrite)
     choice = None if compressor is None else Compressor.of(compressor)
@@ -131,8 +130,8 @@ def rechunk(
         "compressor": None if compressor is None else "none" if choice is None else repr(choice),
     }
 
-    def prepare(documents: Documents, members: Survey) -> RechunkPlan:
-        return RechunkPlan(documents, members.groups, recut)
+    def prepare(documents: Documents, members: Inventory) -> RechunkPlan:
+        return RechunkPlan(documents, members.groups, layout)
 
     return rewrite(
         source,
@@ -154,10 +153,10 @@ class RechunkPlan:
 
     lossy = False
 
-    def __init__(self, documents: Documents, groups: list[str], recut: Recut) -> None:
+    def __init__(self, documents: Documents, groups: list[str], layout: RequestedLayout) -> None:
         self.zarr_format: ZarrFormat = documents.format
         self.notes: list[str] = []
-        self._recut = recut
+        self._layout = layout
         self._lead: dict[str, tuple[int, int]] = {}
         for path in groups:
             self._note_axes(path, documents.group(path))
@@ -167,7 +166,7 @@ class RechunkPlan:
         try:
             images = detect(self.zarr_format, attributes).load(ImagesMeta, attributes)
         except MetadataError as error:
-            self.notes.append(f"group {path or '/'!r} was copied as it is: {error}")
+            self.notes.append(f"group {path or '/'!r} was copied unchanged: {error}")
             return
         for scales in images.multiscales if images is not None else ():
             axes = (len(scales.axes), min(space_axes(scales.axes), default=0))
@@ -184,13 +183,13 @@ class RechunkPlan:
         return path in self._lead
 
     def is_ome(self, path: str) -> bool:
-        """Not used here: documents and undecoded files stay unchanged."""
+        """Return True: documents and undecoded files stay unchanged, so the question does not matter."""
         del path
         return True
 
     def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
-        """Describe an array of an image in its new layout; arrays of other programs stay."""
+        """Describe an array of an image in its new layout; return arrays of other programs unchanged."""
         if path and path not in self._lead:
             return meta
         ndim, lead = self._lead.get(path, (meta.ndim, max(0, meta.ndim - 3)))
-        return self._recut.array(meta, lead if ndim == meta.ndim else max(0, meta.ndim - 3))
+        return self._layout.array(meta, lead if ndim == meta.ndim else max(0, meta.ndim - 3))

@@ -1,6 +1,4 @@
-"""Chunks, shards and codec of each array, from the arguments for a whole store.
-
-Pure arithmetic on descriptions of arrays.
+"""Choose chunks, shards and codec of each array, from the arguments for a whole store. Pure arithmetic.
 
 Layer: ops.
 """
@@ -27,17 +25,11 @@ _LARGEST_BLOSC = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
-class Recut:
-    """The requested layout of the arrays of a store.
+class RequestedLayout:
+    """The requested layout of the arrays of a store; None keeps the layout of each array.
 
-    Attributes
-    ----------
-    chunks
-        Lengths of the last axes, 1 for those before; "auto", or None to keep them.
-    shards
-        The same; on the axes before, those of the chunks. "none" for no shards.
-    compressor
-        A compressor; None keeps it.
+    ``chunks`` are lengths of the last axes, 1 for those before, or "auto". ``shards`` too; on the axes before, they
+    have the length of the chunks. "none" means no shards.
     """
 
     chunks: Cut = None
@@ -63,7 +55,7 @@ class Recut:
             Compressor.of(self.compressor)
 
     def array(self, meta: ArrayMeta, lead: int) -> ArrayMeta:
-        """Describe an array in its new layout; the same object if nothing changes.
+        """Describe an array in its new layout; return the same object if nothing changes.
 
         ``lead`` is the number of its axes before space, along which automatic chunks have length 1.
         """
@@ -78,7 +70,7 @@ class Recut:
                 f"chunks {chunks} of {meta.dtype.name} are above 2 GiB, which blosc cannot compress: "
                 "ask for smaller chunks"
             )
-        made = new_array(
+        new = new_array(
             meta.shape,
             meta.dtype,
             zarr_format=meta.zarr_format,
@@ -90,7 +82,7 @@ class Recut:
             dimension_names=meta.dimension_names,
             attributes=meta.attributes,
         )
-        return _with_unknown_keys(made, meta)
+        return _with_unknown_keys(new, meta)
 
     def _cut(self, meta: ArrayMeta, lead: int) -> tuple[Shape, Shape | None]:
         if meta.ndim == 0:
@@ -127,6 +119,6 @@ def _last(lengths: Cut, count: int) -> Shape | Literal["auto", "none"] | None:
     return lengths if lengths is None or isinstance(lengths, str) else tuple(map(int, lengths))[-count:]
 
 
-def _with_unknown_keys(made: ArrayMeta, old: ArrayMeta) -> ArrayMeta:
-    """Copy the keys of the old document beside the layout."""
-    return replace(made, document={**old.document, **made.document})
+def _with_unknown_keys(new: ArrayMeta, old: ArrayMeta) -> ArrayMeta:
+    """Copy the keys of the old document that do not describe the layout."""
+    return replace(new, document={**old.document, **new.document})

@@ -1,4 +1,4 @@
-"""Rewriting a whole store, in another version or with other chunks, as a `Plan` describes it.
+"""Rewrite a whole store, in another version or with other chunks, as a `Plan` describes it.
 
 The new store is written beside its final path and moved there when it is complete
 (:mod:`lamella.ops.rewriting.workspace`). The same call resumes a killed run: the journal beside the new store lists the
@@ -22,9 +22,9 @@ from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import digest, do_task, tasks
 from lamella.ops.known_members import unseen
 from lamella.ops.progress import Count, reporting
-from lamella.ops.rewriting.arrays import FileUnit, array_units, encoded_alike, remove_vanished_chunks
-from lamella.ops.rewriting.inventory import Survey, moved_files, part_of_others, survey
-from lamella.ops.rewriting.places import forget_copies_above, open_source
+from lamella.ops.rewriting.arrays import FileUnit, array_units, has_same_encoding, remove_vanished_chunks
+from lamella.ops.rewriting.endpoints import open_source, remove_consolidated_above
+from lamella.ops.rewriting.inventory import Inventory, inventory_of, moved_files, part_of_others
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.store import format_v3
 from lamella.store.arrays import StoredArray
@@ -44,14 +44,14 @@ if TYPE_CHECKING:
     from lamella.ops.execution import Workers
     from lamella.ops.jobs.units import Unit
     from lamella.ops.progress import Progress
-    from lamella.ops.rewriting.places import Target
+    from lamella.ops.rewriting.endpoints import Target
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
     from lamella.types import JSONObject, StrPath
 
 
 @dataclass(frozen=True)
 class RewriteReport:
-    """What was written. Always true: a failed run raises.
+    """The result of `rechunk` or `upgrade`. Always true: a failed run raises.
 
     Attributes
     ----------
@@ -95,14 +95,8 @@ class RewriteReport:
 class Plan(Protocol):
     """The new form of each node of a store. Documents are passed as stored, and are not changed.
 
-    Attributes
-    ----------
-    zarr_format
-        Of the new store.
-    lossy
-        Whether unsupported arrays are left out instead of raising.
-    notes
-        Information for the user.
+    ``zarr_format`` is that of the new store, ``lossy`` leaves out unsupported arrays instead of raising, and ``notes``
+    inform the user.
     """
 
     zarr_format: ZarrFormat
@@ -126,7 +120,7 @@ def rewrite(
     source: StrPath | Store,
     target: Target,
     settings: JSONObject,
-    prepare: Callable[[Documents, Survey], Plan | RewriteReport],
+    prepare: Callable[[Documents, Inventory], Plan | RewriteReport],
     workers: Workers,
     *,
     progress: Progress | bool | None = None,
@@ -135,47 +129,49 @@ def rewrite(
     """Rewrite a store.
 
     ``settings`` identify the call: only the same call resumes an unfinished store. ``prepare`` gets the store and its
-    inventory, and returns the plan, or a report if nothing is left to do. It and the plan raise for everything that is
-    impossible, before anything is written. After an error, the written files stay for the next run.
+    inventory, and returns the plan, or a report if the store needs no rewriting. It and the plan raise for everything
+    that is impossible, before anything is written. After an error, the written files stay for the next run.
     """
-    work = Workspace(target.path, settings, replaces=target.in_place)
-    with logged("Write %s (%s)", target.path, settings.get("command")), work.held():
-        if work.finish_interrupted():
+    workspace = Workspace(target.path, settings, replaces=target.in_place)
+    with logged("Write %s (%s)", target.path, settings.get("command")), workspace.locked():
+        if workspace.finish_interrupted():
             return _final_report(target.path)
-        found = open_source(source, follow_links=follow_links)
+        source_store = open_source(source, follow_links=follow_links)
         target.check_free()
-        work.replaces = target.in_place or os.path.lexists(target.path)
-        workers.check_reach(found.documents.storage)
-        members = survey(found.documents)
-        plan = prepare(found.documents, members)
+        workspace.replaces = target.in_place or os.path.lexists(target.path)
+        workers.check_reach(source_store.documents.storage)
+        members = inventory_of(source_store.documents)
+        plan = prepare(source_store.documents, members)
         if isinstance(plan, RewriteReport):
             return plan
-        job = _Job(found.documents, Documents(LocalStorage(work.new), plan.zarr_format), members, plan)
+        job = _Job(
+            source_store.documents, Documents(LocalStorage(workspace.new), plan.zarr_format), members, plan
+        )
         report = job.check(target.path)
-        work.begin(members.digest)
-        resumed = os.path.lexists(work.new)
-        settled = digest([__version__, settings, members.digest])
-        place = LocalFile(os.path.join(work.folder, "journal"))
+        workspace.begin(members.digest)
+        resumed = os.path.lexists(workspace.new)
+        job_digest = digest([__version__, settings, members.digest])
+        journal_file = LocalFile(os.path.join(workspace.folder, "journal"))
 
         def write_units(units: Iterable[Unit], done: Callable[[float], None] | None = None) -> None:
-            with Journal(place, {"job": settled}) as journal:
-                run(do_task, tasks(units, settled, journal), workers, done=done)
+            with Journal(journal_file, {"job": job_digest}) as journal:
+                run(do_task, tasks(units, job_digest, journal), workers, done=done)
 
         with reporting(progress, "pixels") as report_progress:
             job.write(write_units, report_progress, resumed=resumed)
         if target.in_place:
             job.catch_up(write_units)
-        target.check_free()  # something may have come there meanwhile
-        if work.replaces:
-            forget_copies_above(target.path)
-        work.publish(members.digest)
+        target.check_free()  # again: another program may have written there meanwhile
+        if workspace.replaces:
+            remove_consolidated_above(target.path)
+        workspace.publish(members.digest)
     return report
 
 
 def _final_report(path: str) -> RewriteReport:
     """Report on a store that an earlier run completed."""
     documents = Documents.open(LocalStorage(path, read_only=True))
-    members = Survey() if documents is None else survey(documents)
+    members = Inventory() if documents is None else inventory_of(documents)
     return RewriteReport(
         path,
         len(members.groups),
@@ -186,11 +182,15 @@ def _final_report(path: str) -> RewriteReport:
 
 @dataclass
 class _Job:
-    """The rewriting of one store."""
+    """The rewriting of one store.
+
+    ``opaque`` are arrays that cannot be decoded, whose files are copied; ``texts`` arrays of texts with their old and
+    new metadata; ``left`` parts that are left out. ``total`` is the size of all pixels.
+    """
 
     source: Documents
     target: Documents
-    members: Survey
+    members: Inventory
     plan: Plan
     arrays: list[str] = field(default_factory=list)
     opaque: list[str] = field(default_factory=list)
@@ -212,21 +212,21 @@ class _Job:
                 self._set_apart(path, error)
                 continue
             meta = self.plan.array(path, old)
-            alike = encoded_alike(old, meta)
+            is_copied = has_same_encoding(old, meta)
             try:
-                alike or StoredArray(self.source, path).engine  # (raises if the chunks cannot be decoded)
+                is_copied or StoredArray(self.source, path).engine  # (raises if the chunks cannot be decoded)
             except NotDecodedError as error:
                 if self.source.format == self.target.format or self.plan.is_level(path):
                     raise
                 self._set_apart(path, error)
                 continue
-            sizes[path] = meta.nbytes, alike
+            sizes[path] = meta.nbytes, is_copied
         for part in self.left:
             self.members.without(part)
-        there = set(self.members.arrays)
+        remaining = set(self.members.arrays)
         self.arrays = [path for path in self.members.arrays if path in sizes]
-        self.opaque = [path for path in self.opaque if path in there]
-        self.texts = {path: both for path, both in self.texts.items() if path in there}
+        self.opaque = [path for path in self.opaque if path in remaining]
+        self.texts = {path: old_and_new for path, old_and_new in self.texts.items() if path in remaining}
         self.total = sum(sizes[path][0] for path in self.arrays)
         carried = sum(sizes[path][1] for path in self.arrays) + len(self.texts)
         count = len(self.arrays) + len(self.opaque) + len(self.texts)
@@ -235,22 +235,25 @@ class _Job:
         return RewriteReport(destination, len(self.members.groups), count, carried, self.total, notes)
 
     def _set_apart(self, path: str, error: MetadataError) -> None:
-        """Decide about an array that cannot be decoded, such as the texts of a table: its files can often be copied."""
+        """Copy the files of an array that cannot be decoded, such as the texts of a table, or leave it out.
+
+        Raise MetadataError where neither is possible.
+        """
         if self.source.format == self.target.format:
             self.opaque.append(path)
-            self.plan.notes.append(f"array {path!r} was copied as it is: {error}")
+            self.plan.notes.append(f"array {path!r} was copied unchanged: {error}")
             return
         if isinstance(error, NotDecodedError):
-            both = translated(*self.source.array_document(path), path)
-            if both is not None:
-                self.texts[path] = both
+            old_and_new = translated(*self.source.array_document(path), path)
+            if old_and_new is not None:
+                self.texts[path] = old_and_new
                 return
         part = part_of_others(path, self.members.groups, self.plan.is_ome)
         if self.plan.lossy and not self.plan.is_level(path):
             self.left.append(part)
-            whole = "" if part == path else f"group {part!r} was left out with its content:  "
+            intro = "" if part == path else f"group {part!r} was left out with its content:  "
             self.plan.notes.append(
-                f"{whole}array {path!r} {'was left out' if part == path else 'is'}: {error}"
+                f"{intro}array {path!r} {'was left out' if part == path else 'is'}: {error}"
             )
             return
         raise MetadataError(
@@ -276,10 +279,10 @@ class _Job:
     def catch_up(self, write_units: Callable[..., None]) -> None:
         """Write again what another process changed in the meantime, because the source will be deleted.
 
-        Raises MetadataError if a document was changed.
+        Raise MetadataError if a document was changed.
         """
         write_units(self._units(resumed=True))
-        if survey(self.source).digest != self.members.digest:
+        if inventory_of(self.source).digest != self.members.digest:
             raise MetadataError(
                 f"{self.source.storage.name} was changed by another process while it was rewritten, so it is not "
                 "replaced: run the command again"
@@ -303,13 +306,13 @@ class _Job:
             yield from array_units(source, target, meta, resumed=resumed)
 
     def _remove_vanished(self) -> None:
-        """Delete the copies of files that are not in the source any more; arrays do so themselves."""
+        """Delete the copies of files that are no longer in the source; units of arrays delete their own."""
         for path in self.opaque:
             remove_vanished(self.source.storage, path, self.target.storage, path)
         for path, (old, new) in self.texts.items():
             arrays = StoredArray(self.source, path), StoredArray(self.target, path)
-            remove_vanished_chunks(*arrays, old, new, carried=True)
-        for key in survey(self.target).files:
+            remove_vanished_chunks(*arrays, old, new, unchanged=True)
+        for key in inventory_of(self.target).files:
             if self.source.storage.size(key) is None:
                 self.target.storage.delete(key)
 

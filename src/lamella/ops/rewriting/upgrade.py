@@ -1,4 +1,4 @@
-"""``upgrade``: a whole store in another version of OME-NGFF.
+"""``upgrade``: convert a whole store to another version of OME-NGFF.
 
 Between versions of the same Zarr format, only documents change. Otherwise arrays are rewritten; their encoded chunks
 are copied unchanged if both formats can describe the encoding.
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.execution import Workers
 from lamella.ops.progress import check_progress
-from lamella.ops.rewriting.arrays import encoded_alike
-from lamella.ops.rewriting.places import Target
+from lamella.ops.rewriting.arrays import has_same_encoding
+from lamella.ops.rewriting.endpoints import Target
 from lamella.ops.rewriting.rewrite import RewriteReport, rewrite
 from lamella.ops.rewriting.upgrade_plan import UpgradePlan
 from lamella.spec.versions import by_name
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.ops.progress import Progress
-    from lamella.ops.rewriting.inventory import Survey
+    from lamella.ops.rewriting.inventory import Inventory
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import StrPath, VersionName
 
@@ -53,10 +53,10 @@ def upgrade(
 
     Labels, unknown attributes, groups and files of other programs are kept. Pixels stay the same: between 0.5 and 0.6
     no chunk is touched; to or from 0.4 encoded chunks are copied unchanged if the codec allows it, in chunks of the
-    same size (shards are unpacked for 0.4, which has none).
+    same size (shards are unpacked for 0.4, which does not support them).
 
-    The same call resumes a killed one. A replaced store is deleted last, once the new one is in place; nobody may write
-    to it in the meantime.
+    The same call resumes a killed one. A replaced store is deleted last, once the new one is in place; no other program
+    may write to it in the meantime.
 
     Parameters
     ----------
@@ -71,29 +71,28 @@ def upgrade(
     overwrite : bool
         Replace a Zarr store at the destination, once the new one is complete.
     jobs : int, optional
-        Number of workers; one per processor by default. Memory is some 100 MB per worker, and more only for larger
-        shards.
+        Number of workers; one per processor by default. Each needs some 100 MB, or more for larger shards.
     executor : concurrent.futures.Executor, optional
         Runs the units instead of threads of this process; its workers need access to both stores.
     progress : bool or callable, optional
         True shows a bar on the terminal. A function is called with the bytes of pixels done, those of all arrays, and
         "pixels" or "documents".
     follow_links : bool
-        Follow symbolic links that lead out of the source, for plates of linked images; they are refused otherwise.
+        Follow symbolic links that lead out of the source, for plates of linked images.
     storage_options : mapping, optional
         Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
     Returns
     -------
     RewriteReport
-        What was written.
+        The destination and the numbers of groups and arrays.
 
     Raises
     ------
     StoreNotFoundError
         There is no store to read.
     StoreExistsError
-        There is something at the destination, and `overwrite` is false or it is no Zarr store.
+        The destination exists, and `overwrite` is false or it is not a Zarr store.
     ReadOnlyError
         The source cannot be replaced.
     InvalidArgumentError
@@ -135,7 +134,7 @@ def upgrade(
         "lossy": lossy,
     }
 
-    def prepare(documents: Documents, members: Survey) -> UpgradePlan | RewriteReport:
+    def prepare(documents: Documents, members: Inventory) -> UpgradePlan | RewriteReport:
         if documents.kind("") == "array":
             raise MetadataError(
                 f"{documents.storage.name} is an array, not a group. Use the store that has it."
@@ -162,7 +161,9 @@ def upgrade(
     )
 
 
-def _changed_arrays(documents: Documents, members: Survey, plan: UpgradePlan) -> dict[str, ArrayMeta] | None:
+def _changed_arrays(
+    documents: Documents, members: Inventory, plan: UpgradePlan
+) -> dict[str, ArrayMeta] | None:
     """Return the arrays whose document changes while their files stay; None if files change too."""
     if documents.format != plan.zarr_format:
         return None
@@ -173,7 +174,7 @@ def _changed_arrays(documents: Documents, members: Survey, plan: UpgradePlan) ->
         except MetadataError:  # an array of another program stays
             continue
         new = plan.array(path, old)
-        if not encoded_alike(old, new) or new.separator != old.separator:
+        if not has_same_encoding(old, new) or new.separator != old.separator:
             return None
         if new is not old:
             changed[path] = new
@@ -181,9 +182,9 @@ def _changed_arrays(documents: Documents, members: Survey, plan: UpgradePlan) ->
 
 
 def _rewrite_documents(
-    documents: Documents, members: Survey, plan: UpgradePlan, arrays: dict[str, ArrayMeta]
+    documents: Documents, members: Inventory, plan: UpgradePlan, arrays: dict[str, ArrayMeta]
 ) -> RewriteReport:
-    """Change documents in place, each atomically, the root last; a killed run is finished by another one."""
+    """Change documents in place, each atomically, the root last; the next run finishes a killed one."""
     groups = []
     for path in members.groups:
         old = documents.group(path)

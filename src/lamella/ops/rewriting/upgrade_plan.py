@@ -1,4 +1,4 @@
-"""The new form of each node of a store in another version of OME-NGFF.
+"""Convert each node of a store to another version of OME-NGFF.
 
 Layer: ops.
 """
@@ -118,7 +118,7 @@ def has_ome(version: SpecVersion, attributes: JSONObject) -> bool:
 
 
 def _xarray_names(meta: ArrayMeta) -> list[str] | None:
-    """Return the dimension names that xarray stores in the attributes; None if there are none that fit."""
+    """Return the dimension names that xarray stores in the attributes; None without fitting names."""
     stored = meta.attributes.get(_XARRAY_DIMENSIONS)
     if not isinstance(stored, list) or len(stored) != meta.ndim:
         return None

@@ -1,9 +1,9 @@
 """The workspace of a rewritten store: a folder beside the final path of the store, and the move to this path.
 
-The content of the folder shows the state of the run: ``plan.json`` has the settings, ``store`` the new store so far.
-When it is complete, the two folders exchange their names, and the old store is deleted. A kill at any time leaves the
-old or the new store complete at its path, and the same command resumes. If the system cannot exchange names, the old
-store is first moved to ``old``, and for a moment there is no store at the path.
+The folder shows the state of the run: ``plan.json`` has the settings, ``store`` the new store so far. A complete store
+exchanges its name with the old one, which is then deleted. A kill at any time leaves the old or the new store complete
+at its path, and the same command resumes. If the system cannot exchange names, the old store is first moved to ``old``,
+and for a moment there is no store at the path.
 
 Layer: ops.
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, StoreExistsError
 from lamella.log import log
-from lamella.ops.rewriting.places import make_folder
+from lamella.ops.rewriting.endpoints import make_folder
 from lamella.store import file_system as system
 from lamella.store.keys import PRIVATE_PREFIX, is_private
 from lamella.store.local import LocalStorage
@@ -36,8 +36,8 @@ _OLD = "old"
 class Workspace:
     """The folder in which the new store for one path is written.
 
-    A workspace of other settings raises. ``replaces`` is whether there is a store at the path, which is deleted when
-    the new one is complete.
+    An unfinished store of other ``settings`` raises. ``replaces`` says that a store at the path is deleted when the new
+    one is complete.
     """
 
     def __init__(self, path: str, settings: JSONObject, *, replaces: bool) -> None:
@@ -51,7 +51,7 @@ class Workspace:
         self._parent = parent
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Lock the path for all processes during the whole run."""
         make_folder(self._parent)
         with LocalStorage(self._parent).lock(f"rewrite-{os.path.basename(self.path)}"):
@@ -69,7 +69,7 @@ class Workspace:
     def finish_interrupted(self) -> bool:
         """Finish a run that was killed after the new store was complete and before the old one was deleted.
 
-        Returns whether the store now at the path is the one of these settings.
+        Return whether the store now at the path has these settings.
         """
         if not os.path.lexists(self.folder):
             return False
@@ -101,23 +101,24 @@ class Workspace:
                 f"{self.folder} has an unfinished store of another command ({_shown(plan.get('settings'))}): "
                 f"run that command again to finish it, or delete the folder"
             )
-        there = os.listdir(self.folder) if os.path.lexists(self.folder) else []
-        if plan is None and any(not is_private(name) for name in there):
+        names = os.listdir(self.folder) if os.path.lexists(self.folder) else []
+        if plan is None and any(not is_private(name) for name in names):
             raise InvalidArgumentError(
-                f"{self.folder} is in the way, and its purpose is unknown: delete or move it"
+                f"{self.folder} exists, and is not a workspace of lamella: delete or move it"
             )
         if plan is not None and plan.get("digest") != digest and os.path.lexists(self.new):
             self._remove_files()
             shutil.rmtree(self.new)
         if os.path.lexists(self.new):
-            _remove_litter(self.new)
+            _remove_temporary_files(self.new)
         self._write_plan(digest, complete=False)
 
     def publish(self, digest: str) -> None:
         """Move the new store into place, and delete the old one afterwards."""
         if not self.replaces and os.path.lexists(self.path):
             raise StoreExistsError(
-                f"{self.path} has come into being meanwhile: choose another name; what was written is in {self.new}"
+                f"{self.path} was created meanwhile by another program: choose another name; the new "
+                f"store is in {self.new}"
             )
         if self.replaces:
             LocalStorage(self.path).check_deletable("")
@@ -149,7 +150,7 @@ class Workspace:
     def discard(self) -> None:
         """Delete the unfinished store; a store that was moved aside and could not be moved back stays."""
         if not os.path.lexists(self._old):
-            with suppress(OSError):  # the next call begins with this
+            with suppress(OSError):  # the next call deletes it first
                 self._remove()
 
     # ---- the plan -------------------------------------------------------------------------------
@@ -170,7 +171,7 @@ class Workspace:
         LocalStorage(self.folder, fsync=True).write(_PLAN, json.dumps(plan, indent=2).encode())
 
     def _remove(self) -> None:
-        """Delete the rest: the journal before the store that it is of, and the plan last, because it describes all."""
+        """Delete the workspace: the journal before its store, and the plan last, because it describes both."""
         with suppress(OSError):  # the next call removes what is left, as long as the plan is there
             self._remove_files()
         for name in (self._old, self.new):
@@ -179,14 +180,14 @@ class Workspace:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _remove_files(self) -> None:
-        """Delete the journal and whatever lies beside the plan."""
+        """Delete the journal and all other files but the plan."""
         for name in os.listdir(self.folder):
             if name != _PLAN and os.path.isfile(os.path.join(self.folder, name)):
                 os.unlink(os.path.join(self.folder, name))
 
 
-def _remove_litter(folder: str) -> None:
-    """Delete temporary files of a killed process from a store that nobody else writes to."""
+def _remove_temporary_files(folder: str) -> None:
+    """Delete temporary files of a killed process from a store without other writers."""
     for above, folders, files in os.walk(folder):
         for name in files:
             if is_private(name):
@@ -199,5 +200,5 @@ def _remove_litter(folder: str) -> None:
 def _shown(settings: object) -> str:
     if not isinstance(settings, dict):
         return "unknown"
-    given = [f"{key} {value}" for key, value in settings.items() if value is not None]
-    return ", ".join(given)
+    parts = [f"{key} {value}" for key, value in settings.items() if value is not None]
+    return ", ".join(parts)

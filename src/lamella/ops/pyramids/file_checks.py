@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 
-def is_whole(array: StoredArray, file_index: Shape) -> bool:
+def is_complete(array: StoredArray, file_index: Shape) -> bool:
     """Return whether a file exists with all of its chunks, by its size, header and index."""
     meta = array.meta
     try:

@@ -1,4 +1,4 @@
-"""The source and the destination of a rewritten store.
+"""Open the source and check the destination of a rewritten store.
 
 Layer: ops.
 """
@@ -35,22 +35,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class SourceStore:
-    """The store that is read.
-
-    Attributes
-    ----------
-    documents
-        Of the store, or of a group in it.
-    local
-        Its folder, with links resolved; None if it is not a folder.
-    """
+    """The store that is read, or a group in it; ``local`` is its folder with links resolved, None for other stores."""
 
     documents: Documents
     local: str | None
 
     @property
     def name(self) -> str:
-        """Its path or URL, for messages."""
+        """Path or URL of the store, for messages."""
         return self.documents.storage.name
 
 
@@ -73,15 +65,7 @@ def open_source(source: StrPath | Store, *, follow_links: bool = False) -> Sourc
 
 @dataclass(frozen=True)
 class Target:
-    """The destination of the new store.
-
-    Attributes
-    ----------
-    path
-        Its folder, absolute.
-    in_place
-        Whether it replaces the source.
-    """
+    """The folder of the new store (absolute ``path``); ``in_place`` means that it replaces the source."""
 
     path: str
     in_place: bool
@@ -89,7 +73,7 @@ class Target:
 
     @classmethod
     def of(cls, source: StrPath | Store, destination: StrPath | None, *, overwrite: bool = False) -> Target:
-        """Return the destination; raise if it is inside the source, or cannot replace it. Its folder may be missing."""
+        """Return the destination; raise if it is inside the source, or cannot replace it. Its parent may be missing."""
         storage = open_storage(source)
         root = os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else None
         if destination is None:
@@ -114,7 +98,7 @@ class Target:
 
 
 def make_folder(path: str) -> None:
-    """Create a folder and those above it, where they are not there."""
+    """Create a folder and missing folders above it."""
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
@@ -124,14 +108,14 @@ def make_folder(path: str) -> None:
 
 
 def already_exists(name: str) -> StoreExistsError:
-    """Return the error for a destination that is there."""
+    """Return the error for an existing destination."""
     return StoreExistsError(
         f"{name} exists already: choose another name, or replace it with overwrite=True (--overwrite)"
     )
 
 
 def not_a_store(name: str) -> StoreExistsError:
-    """Return the error for a destination whose content is not replaced."""
+    """Return the error for a destination that is not a Zarr store."""
     return StoreExistsError(f"{name} is not replaced, because it is not a Zarr store: choose another name")
 
 
@@ -141,7 +125,7 @@ def check_destination(path: str, *, overwrite: bool) -> None:
         raise InvalidArgumentError(f"{path} cannot be the name of a store")
     if is_archive_name(path) and not os.path.isdir(path):
         raise InvalidArgumentError(
-            f"{path} has the name of an archive, which is not written in this way: write a folder, and then "
+            f"{path} has the name of an archive, which this command does not write: write a folder, and then "
             "`lamella pack` it"
         )
     if not os.path.lexists(path):
@@ -163,12 +147,12 @@ def check_destination(path: str, *, overwrite: bool) -> None:
 
 def _check_replaceable(storage: Storage, root: str) -> None:
     parent = os.path.dirname(root)
-    there = os.path.lexists(root)
-    writable = os.access(parent, os.W_OK) and (not there or os.access(root, os.W_OK))
+    root_exists = os.path.lexists(root)
+    writable = os.access(parent, os.W_OK) and (not root_exists or os.access(root, os.W_OK))
     if storage.read_only or not writable:
         raise ReadOnlyError(
-            f"{storage.name} cannot be replaced: it is read-only, or the folder that it lies in is. "
-            "Give a destination elsewhere."
+            f"{storage.name} cannot be replaced: it is read-only, or its parent folder is. "
+            "Choose a destination elsewhere."
         )
     storage.check_deletable("")
     if root == parent or os.path.ismount(root):
@@ -184,8 +168,8 @@ def _check_apart(source: str, path: str) -> None:
         raise InvalidArgumentError(f"{path} and {source} would lie in each other: choose another destination")
 
 
-def forget_copies_above(path: str) -> None:
-    """Remove consolidated metadata of groups above: they describe the old arrays."""
+def remove_consolidated_above(path: str) -> None:
+    """Remove the consolidated metadata of groups above a path: they describe the old arrays."""
     for above in groups_above(path):
         documents = Documents.open(LocalStorage(above))
         if documents is not None:
