@@ -84,7 +84,7 @@ def test_untyped_axes_of_unknown_names_are_the_plane():
 
 
 def test_axes_without_a_plane_are_refused():
-    with pytest.raises(MetadataError, match="hold no plane"):
+    with pytest.raises(MetadataError, match="have no plane"):
         PlaneAxes.of([AxisMeta(name="t", type="time"), AxisMeta(name="x", type="space")], 2)
 
 

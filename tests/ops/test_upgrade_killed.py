@@ -279,7 +279,7 @@ def test_a_folder_in_the_way_that_is_not_ours_stays(tmp_path):
     foreign = workspace(path)
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("only copy")
-    with pytest.raises(InvalidArgumentError, match="in the way"):
+    with pytest.raises(InvalidArgumentError, match="not a workspace"):
         lamella.upgrade(path, "0.5")
     assert (foreign / "thesis.txt").read_text() == "only copy"
 

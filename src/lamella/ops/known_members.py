@@ -12,7 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import LamellaError, MetadataError, StorageError
-from lamella.ops.walk_store import StoredNode, StoreReader
+from lamella.ops.raw_nodes import StoredNode, StoreReader
 from lamella.store.documents import Documents
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.formats import DOCUMENTS, METADATA_FILES, V2, V3

@@ -1,4 +1,4 @@
-"""Pictures of images and plates.
+"""Draw pictures of images and plates.
 
 Layer: ops.
 """

@@ -1,4 +1,4 @@
-"""Layout of wells and fields on a page, as boxes in pixels. Pure geometry; nothing is read or drawn here.
+"""Lay out wells and fields on a page, as rectangles of pixels. Pure geometry; nothing is read or drawn.
 
 Layer: ops.
 """
@@ -32,7 +32,7 @@ class Box:
         return self.bottom - self.top
 
     def inside(self, height: int, width: int) -> Box:
-        """Return a box of a size in the middle of this one.
+        """Return a centred box of a size.
 
         >>> Box(0, 0, 10, 10).inside(4, 6)
         Box(left=2, top=3, right=8, bottom=7)
@@ -43,24 +43,10 @@ class Box:
 
 @dataclass(frozen=True)
 class Montage:
-    """The page of a plate: rows x columns of wells, each a grid of fields, with room for labels around.
+    """The page of a plate: rows x columns of wells, each a grid of fields; sizes are in pixels.
 
-    Attributes
-    ----------
-    rows, columns
-        Numbers of wells.
-    field_rows, field_columns
-        The grid of fields in a well.
-    field_height, field_width
-        Of a field in pixels.
-    left, top
-        Room for the names of rows and of columns, margin included.
-    margin
-        Room at the right and at the bottom.
-    gap
-        Between wells.
-    seam
-        Between the fields of a well.
+    ``left`` and ``top`` are the margins with the names of rows and columns, ``margin`` those at the right and bottom.
+    ``gap`` separates wells, and ``seam`` the fields of a well.
     """
 
     rows: int
@@ -123,11 +109,9 @@ class Montage:
 def field_grid(fields: int, aspect: float = 1.0) -> tuple[int, int]:
     """Choose rows and columns for the fields of a well so that the well is as square as possible.
 
-    At most 9 fields count, and no slot more is empty than in the square grid. ``aspect`` is the height of a field
+    At most 9 fields count, and not more slots are empty than in the square grid. ``aspect`` is the height of a field
     divided by its width.
 
-    Examples
-    --------
     >>> [field_grid(n) for n in (1, 2, 3, 4, 5, 9, 100)]
     [(1, 1), (1, 2), (2, 2), (2, 2), (2, 3), (3, 3), (3, 3)]
     >>> field_grid(2, aspect=0.6)

@@ -1,4 +1,4 @@
-"""Planes of an image: which axes they have, which level is sufficient, and reading it in bounded memory.
+"""Find the axes of a plane, choose a sufficient level, and read a plane of an image in bounded memory.
 
 Layer: ops. ``lamella.ops.display.render`` converts planes to colours.
 """
@@ -44,36 +44,34 @@ class PlaneAxes:
 
     @classmethod
     def of(cls, axes: Sequence[AxisMeta], ndim: int) -> PlaneAxes:
-        """Find the axes of a plane; raise MetadataError if fewer than two can be.
+        """Find the axes of a plane; raise MetadataError for fewer than two.
 
         The image's axes are matched from the last one if an array has another number of dimensions.
 
-        Examples
-        --------
         >>> from lamella.models import axes
         >>> PlaneAxes.of(axes("czyx"), 4)
         PlaneAxes(y=2, x=3, z=1, channel=0, time=None)
         >>> PlaneAxes.of(axes("xyc"), 3)
         PlaneAxes(y=1, x=0, z=None, channel=2, time=None)
         """
-        known = list(axes)[max(0, len(axes) - ndim) :]
-        first = ndim - len(known)
-        space = space_axes(known)
-        names = [axis.name.lower() for axis in known]
+        matched = list(axes)[max(0, len(axes) - ndim) :]
+        first = ndim - len(matched)
+        space = space_axes(matched)
+        names = [axis.name.lower() for axis in matched]
         if {"y", "x"} <= {names[index] for index in space}:
             y, x = (next(index for index in space if names[index] == name) for name in "yx")
         else:
             plane = (
-                space if len(space) >= 2 else [i for i, axis in enumerate(known) if axis_kind(axis) is None]
+                space if len(space) >= 2 else [i for i, axis in enumerate(matched) if axis_kind(axis) is None]
             )
             if len(plane) < 2:
                 raise MetadataError(
-                    f"The axes {', '.join(names) or 'of the image'} hold no plane: two axes of space are needed."
+                    f"The axes {', '.join(names) or 'of the image'} have no plane: two axes of space are needed."
                 )
             y, x = plane[-2:]
         rest = [index for index in space if index not in (y, x)]
         z = next((index for index in rest if names[index] == "z"), rest[-1] if rest else None)
-        channel, time = channel_axis(known), time_axis(known)
+        channel, time = channel_axis(matched), time_axis(matched)
         return cls(
             y + first, x + first, *(None if axis is None else axis + first for axis in (z, channel, time))
         )
@@ -112,15 +110,13 @@ def plane_index(axes: PlaneAxes, finest: Shape, shape: Shape, z: int | None, t: 
     ``finest`` and ``shape`` are the shapes of level 0 and of the level to read; ``z`` and ``t`` are indices in level 0,
     by default the middle of Z and the first time. The channel's index is 0.
 
-    Examples
-    --------
     >>> plane_index(PlaneAxes(y=1, x=2, z=0), (9, 64, 64), (5, 32, 32), None, None)
     {0: 2}
     """
     middle = None if axes.z is None else finest[axes.z] // 2
-    wanted = ((axes.z, "z", middle if z is None else z), (axes.time, "t", t))
-    cut = {axis: 0 for axis in range(len(shape)) if axis not in (axes.y, axes.x)}
-    for axis, name, index in wanted:
+    requests = ((axes.z, "z", middle if z is None else z), (axes.time, "t", t))
+    indices = {axis: 0 for axis in range(len(shape)) if axis not in (axes.y, axes.x)}
+    for axis, name, index in requests:
         if index is None:
             continue
         length = 1 if axis is None else finest[axis]
@@ -129,12 +125,12 @@ def plane_index(axes: PlaneAxes, finest: Shape, shape: Shape, z: int | None, t: 
                 f"There is no {name}={index}: the image has {length} along {name}, counted from 0."
             )
         if axis is not None:
-            cut[axis] = min(index * shape[axis] // length, shape[axis] - 1)
-    return cut
+            indices[axis] = min(index * shape[axis] // length, shape[axis] - 1)
+    return indices
 
 
 def read_plane(
-    array: ImageArray, axes: PlaneAxes, cut: dict[int, int], size: int, *, ids: bool = False
+    array: ImageArray, axes: PlaneAxes, indices: dict[int, int], size: int, *, ids: bool = False
 ) -> NDArray[Any]:
     """Read one plane (Y, X), reduced by a whole factor if it is much larger than ``size``.
 
@@ -154,7 +150,7 @@ def read_plane(
             if axis == axes.y
             else slice(None)
             if axis == axes.x
-            else cut[axis]
+            else indices[axis]
             for axis in range(array.ndim)
         )
         band = np.asarray(array[index])
@@ -185,10 +181,10 @@ def pixel_aspect(position: Position, level: str, axes: PlaneAxes, ndim: int) -> 
         scale = position.get_effective_scale(level)
     except LamellaError:
         return 1.0
-    known = position.axes
-    offset = len(known) - ndim
+    image_axes = position.axes
+    offset = len(image_axes) - ndim
     y, x = axes.y + offset, axes.x + offset
-    if min(y, x) < 0 or known[y].unit != known[x].unit:
+    if min(y, x) < 0 or image_axes[y].unit != image_axes[x].unit:
         return 1.0
     down, along = scale[y], scale[x]
     if not (math.isfinite(down) and math.isfinite(along)) or min(down, along) <= 0:

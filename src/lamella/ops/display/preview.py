@@ -1,6 +1,6 @@
-"""The picture of an image: channels, windows, planes.
+"""Draw one image: choose its channels, contrast windows and planes.
 
-Nothing is drawn here: ``lamella.adapters.png`` puts the pictures on a page. Only the displayed planes are read.
+``lamella.adapters.png`` puts the pictures on a page. Only the displayed planes are read.
 
 Layer: ops.
 """
@@ -44,16 +44,10 @@ MOST_CHANNELS = 7
 
 @dataclass(frozen=True)
 class PreviewOptions:
-    """The parts of an image to show.
+    """The parts of an image to show; ``label`` is the name of a label image to overlay.
 
-    Attributes
-    ----------
-    label
-        Name of a label image to overlay.
-    z, t
-        Indices in level 0; the middle of Z and the first time by default.
-    channels
-        Names, in any case; by default the active ones according to the metadata, or all if none is active.
+    ``z`` and ``t`` are indices in level 0; the middle of Z and the first time by default. ``channels`` are names, in
+    any case; by default the active ones according to the metadata, or all if none is active.
     """
 
     label: str | None = None
@@ -73,20 +67,10 @@ class ShownChannel:
 
 @dataclass(frozen=True)
 class FieldPicture:
-    """One field in colour.
+    """One field in colour: ``rgb`` is uint8 (Y, X, 3), and ``aspect`` the height of a pixel divided by its width.
 
-    Attributes
-    ----------
-    rgb
-        uint8 (Y, X, 3).
-    aspect
-        Height of a pixel divided by its width.
-    labels, label_colors
-        Label ids (Y, X) to overlay, of any size, and their stored colours.
-    opacity
-        Of the labels.
-    physical_width, unit
-        Width of the field in the unit of its X axis; None without a unit.
+    ``labels`` are ids (Y, X) to overlay, of any size, with stored colours and ``opacity``. ``physical_width`` is in the
+    ``unit`` of the X axis; None without a unit.
     """
 
     rgb: NDArray[np.uint8]
@@ -110,7 +94,7 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
     """Return the channels of an image by name, in order, each with whether it is shown by default.
 
     A repeated name becomes the channel's index the second time. An image without a channel axis has one channel. A
-    window of the whole range of the dtype counts as none, except for 8 bits and booleans: writers store it without
+    window of the whole range of the dtype counts as missing, except for 8 bits and booleans: writers store it without
     looking at the pixels. Images that were converted from RGB keep their windows, and an opacity is never shown by
     default, because it is white over every object.
     """
@@ -122,32 +106,34 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
     stored = list(omero.channels if omero is not None else [])[:count]
     names = [*position.channel_names[:count]]
     names += [f"channel_{index}" if count > 1 else "" for index in range(len(names), count)]
-    spare = standard_colors(count)
+    default_colors = standard_colors(count)
     shown: dict[str, tuple[ShownChannel, bool]] = {}
     for index, name in enumerate(names):
-        known = stored[index] if index < len(stored) else None
-        color = spare[index] if known is None else known.color or channel_color(known.label or name)
+        meta = stored[index] if index < len(stored) else None
+        color = default_colors[index] if meta is None else meta.color or channel_color(meta.label or name)
         key = name if name not in shown else f"{name} #{index}"
-        window = displayed_range(known) if colored and known else _chosen_window(known, array.dtype)
+        window = displayed_range(meta) if colored and meta else _chosen_window(meta, array.dtype)
         opacity = count > 1 and name.lower() == ALPHA
-        shown[key] = ShownChannel(key, color, window), _active(known, index) and not opacity
+        shown[key] = ShownChannel(key, color, window), _active(meta, index) and not opacity
     if not any(default for _, default in shown.values()):
         shown = {name: (channel, True) for name, (channel, _) in shown.items()}
-    return _told_apart(shown)
+    return _with_distinct_colors(shown)
 
 
-def _told_apart(shown: dict[str, tuple[ShownChannel, bool]]) -> dict[str, tuple[ShownChannel, bool]]:
+def _with_distinct_colors(
+    shown: dict[str, tuple[ShownChannel, bool]],
+) -> dict[str, tuple[ShownChannel, bool]]:
     """Assign colours to channels that are shown together and would all be white because of unknown names."""
-    unsaid = [
+    unknown_names = [
         name
         for name, (channel, default) in shown.items()
         if default and channel.color == WHITE and named_color(name) is None
     ]
-    if len(unsaid) < 2:
+    if len(unknown_names) < 2:
         return shown
     together = [name for name, (_, default) in shown.items() if default]
     colors = distinct_colors(
-        together, [None if name in unsaid else shown[name][0].color for name in together]
+        together, [None if name in unknown_names else shown[name][0].color for name in together]
     )
     chosen = dict(zip(together, colors, strict=True))
     return {
@@ -156,34 +142,34 @@ def _told_apart(shown: dict[str, tuple[ShownChannel, bool]]) -> dict[str, tuple[
     }
 
 
-def _active(known: ChannelMeta | None, index: int) -> bool:
-    if known is None or known.active is None:
+def _active(meta: ChannelMeta | None, index: int) -> bool:
+    if meta is None or meta.active is None:
         return index < MOST_CHANNELS
-    return known.active
+    return meta.active
 
 
-def _chosen_window(known: ChannelMeta | None, dtype: np.dtype[Any]) -> Window | None:
-    window = None if known is None else displayed_range(known)
-    whole = dtype_window(dtype)
-    if window == (whole["start"], whole["end"]) and dtype not in (np.uint8, np.int8, np.bool_):
+def _chosen_window(meta: ChannelMeta | None, dtype: np.dtype[Any]) -> Window | None:
+    window = None if meta is None else displayed_range(meta)
+    full_range = dtype_window(dtype)
+    if window == (full_range["start"], full_range["end"]) and dtype not in (np.uint8, np.int8, np.bool_):
         return None
     return window
 
 
 def choose_channels(
-    channels: Mapping[str, tuple[ShownChannel, bool]], wanted: Sequence[str] | None, where: str
+    channels: Mapping[str, tuple[ShownChannel, bool]], requested: Sequence[str] | None, image_name: str
 ) -> list[ShownChannel]:
     """Choose the channels to show: by the requested names, in any case, else the default ones."""
-    if wanted is None:
+    if requested is None:
         return [channel for channel, default in channels.values() if default]
     lowered = {name.lower(): name for name in reversed(list(channels))}
     chosen = []
-    for name in wanted:
-        found = name if name in channels else lowered.get(name.lower())
-        if not found:
-            known = ", ".join(repr(channel) for channel in channels if channel) or "no named channel"
-            raise InvalidArgumentError(f"There is no channel {name!r} in {where}: it has {known}.")
-        chosen.append(channels[found][0])
+    for name in requested:
+        match = name if name in channels else lowered.get(name.lower())
+        if not match:
+            available = ", ".join(repr(channel) for channel in channels if channel) or "no named channel"
+            raise InvalidArgumentError(f"There is no channel {name!r} in {image_name}: it has {available}.")
+        chosen.append(channels[match][0])
     return list(dict.fromkeys(chosen))
 
 
@@ -198,31 +184,33 @@ def channel_planes(
     ``size`` is the minimum number of pixels along the larger side, if the image has as many.
     """
     present = list(all_channels(position))
-    wanted = [name for name in names if name in present]
-    if not wanted:
+    shown_names = [name for name in names if name in present]
+    if not shown_names:
         raise InvalidArgumentError(f"{position.node_path} has none of the channels {', '.join(names)}.")
     _, array = level_for(position, size)
-    axes, cut = _cut(position, array, options)
+    axes, indices = _plane_indices(position, array, options)
     planes = {}
-    for name in wanted:
+    for name in shown_names:
         if axes.channel is not None:
-            cut[axes.channel] = present.index(name)
-        planes[name] = read_plane(array, axes, cut, size)
+            indices[axes.channel] = present.index(name)
+        planes[name] = read_plane(array, axes, indices, size)
     return planes
 
 
-def _cut(position: Position, array: ImageArray, options: PreviewOptions) -> tuple[PlaneAxes, dict[int, int]]:
+def _plane_indices(
+    position: Position, array: ImageArray, options: PreviewOptions
+) -> tuple[PlaneAxes, dict[int, int]]:
     axes = PlaneAxes.of(position.axes, array.ndim)
     finest: Shape = position.data.shape
     if len(finest) != array.ndim:
-        raise MetadataError(f"{array!r} has not the {len(finest)} dimensions of the finest level.")
+        raise MetadataError(f"{array!r} lacks the {len(finest)} dimensions of the finest level.")
     return axes, plane_index(axes, finest, array.shape, options.z, options.t)
 
 
 def field_picture(
     position: Position, channels: Sequence[ShownChannel], options: PreviewOptions, size: int
 ) -> FieldPicture:
-    """Return the picture of one field from the coarsest sufficient level. A label image is shown in colours.
+    """Return the picture of one field from the coarsest sufficient level; a label image is drawn in colours.
 
     A missing window is computed from the displayed plane. ``size`` is the minimum number of pixels along the larger
     side.
@@ -254,9 +242,9 @@ def _reduction(picture: Shape, axes: PlaneAxes, shape: Shape) -> float:
 
 
 def _physical(position: Position, level: str, axes: PlaneAxes, array: ImageArray) -> dict[str, Any]:
-    known = position.axes
-    x = axes.x + len(known) - array.ndim
-    unit = known[x].unit if x >= 0 else None
+    image_axes = position.axes
+    x = axes.x + len(image_axes) - array.ndim
+    unit = image_axes[x].unit if x >= 0 else None
     try:
         width = position.get_effective_scale(level)[x] * axes.width(array.shape)
     except LamellaError:
@@ -268,13 +256,13 @@ def _label_plane(label: LabelImage, options: PreviewOptions, size: int) -> NDArr
     _, array = level_for(label, size)
     if array.dtype.kind not in "biu":
         raise MetadataError(
-            f"{label.node_path} is listed as labels, but holds {array.dtype}, not integers (LB-05)."
+            f"{label.node_path} is listed as labels, but has voxels of {array.dtype}, not integers (LB-05)."
         )
     axes = PlaneAxes.of(label.axes, array.ndim)
     # Labels without time or Z are overlaid on every plane of the image.
     z, t = (None if axis is None else index for axis, index in ((axes.z, options.z), (axes.time, options.t)))
-    axes, cut = _cut(label, array, replace(options, z=z, t=t))
-    return read_plane(array, axes, cut, size, ids=True)
+    axes, indices = _plane_indices(label, array, replace(options, z=z, t=t))
+    return read_plane(array, axes, indices, size, ids=True)
 
 
 def _label_colors(label: LabelImage) -> dict[int, tuple[int, int, int]]:

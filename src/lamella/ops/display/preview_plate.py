@@ -1,4 +1,4 @@
-"""The picture of a plate: the position of each field, and one contrast for all of them.
+"""Draw a plate: arrange its fields, and choose one contrast for all of them.
 
 A row is drawn as a plate of one row; a well, or a collection of images, as a plate of one well.
 
@@ -37,20 +37,10 @@ MOST_SAMPLES = 24
 
 @dataclass(frozen=True)
 class Tile:
-    """One field of the picture.
+    """One field of the picture: indices of its well (``row``, ``column``), and its index in the well (``slot``).
 
-    Attributes
-    ----------
-    row, column
-        Indices of its well, from 0.
-    slot
-        Index in the well, from 0.
-    path
-        Path of the field, or of its well if the well itself is damaged.
-    node
-        The position, or the error that prevents it.
-    whole_well
-        Whether the error concerns the whole well.
+    ``node`` is the position, or the error that prevents it; then ``whole_well`` says whether the error concerns the
+    whole well, whose path is ``path``.
     """
 
     row: int
@@ -65,20 +55,9 @@ class Tile:
 class PlatePlan:
     """The content of a plate's picture.
 
-    Attributes
-    ----------
-    name
-        Of the plate.
-    rows, columns
-        Names along the sides.
-    wells
-        Indices of the wells that the plate lists; the others were not imaged.
-    tiles
-        Every field that is drawn, at most 9 per well.
-    most_fields
-        Largest number of tiles in a well.
-    fields
-        Number of all fields, drawn or not.
+    ``wells`` are the indices of the wells that the plate lists; the others were not imaged. ``tiles`` are the fields
+    that are drawn, at most 9 per well, and ``most_fields`` the maximum number of them in a well. ``fields`` counts all
+    fields.
     """
 
     name: str
@@ -95,20 +74,22 @@ def plan_plate(node: Holder) -> PlatePlan:
 
     A well is arranged by the names in its path; unlisted rows and columns are added at the end.
     """
-    rows, columns, places = _grid(node)
+    rows, columns, grid_index = _grid(node)
     tiles: list[Tile] = []
     counts: dict[str, int] = {}
     for field in walk(node):
         slot = counts.get(field.well, 0)
         counts[field.well] = slot + 1
         if slot < MOST_FIELDS:
-            tiles.append(Tile(*places[field.well], slot, field.path, field.node, field.path == field.well))
+            tiles.append(
+                Tile(*grid_index[field.well], slot, field.path, field.node, field.path == field.well)
+            )
     name = (node.metadata.name if isinstance(node, Plate) else None) or _store_name(node)
     return PlatePlan(
         name=name,
         rows=rows,
         columns=columns,
-        wells=frozenset(places.values()),
+        wells=frozenset(grid_index.values()),
         tiles=tuple(tiles),
         most_fields=min(max(counts.values(), default=1), MOST_FIELDS),
         fields=sum(counts.values()),
@@ -124,15 +105,15 @@ def _grid(node: Holder) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, tup
         return ("",), ("",), {"": (0, 0)}
     meta = node.metadata
     rows, columns = [row.name for row in meta.rows], [column.name for column in meta.columns]
-    places = {}
+    grid_index = {}
     for well in meta.wells:
         row, _, column = well.path.partition("/")
         # The path locates the pixels; contradicting indices are an error of the metadata (PL-07).
         for names, name in ((rows, row), (columns, column)):
             if name not in names:
                 names.append(name)
-        places[well.path] = rows.index(row), columns.index(column)
-    return tuple(rows), tuple(columns), places
+        grid_index[well.path] = rows.index(row), columns.index(column)
+    return tuple(rows), tuple(columns), grid_index
 
 
 def _store_name(node: Holder) -> str:
@@ -141,17 +122,17 @@ def _store_name(node: Holder) -> str:
 
 
 def plate_channels(
-    tiles: Sequence[Tile], options: PreviewOptions, size: int, where: str
+    tiles: Sequence[Tile], options: PreviewOptions, size: int, plate_name: str
 ) -> list[ShownChannel]:
     """Choose the channels of a plate and one contrast window for each; empty if no field can be read.
 
     Channels are matched by name, because fields may differ; the first field with a channel determines its colour. The
-    window is the median of those in the fields, because each may fit only its own field, and the first may be an empty
-    control. If no field has one, it is the median of windows computed for up to 24 fields, spread over the plate.
+    window is the median of the stored windows, because each may fit only its own field, and the first may be an empty
+    control. Without stored windows it is the median of windows computed for up to 24 fields, spread over the plate.
     """
-    known: dict[str, tuple[ShownChannel, bool]] = {}
+    channels_by_name: dict[str, tuple[ShownChannel, bool]] = {}
     owners: dict[str, list[Position]] = {}
-    stated: dict[str, list[Window]] = {}
+    stored_windows: dict[str, list[Window]] = {}
     for tile in tiles:
         if not isinstance(tile.node, Position):
             continue
@@ -160,26 +141,29 @@ def plate_channels(
         except LamellaError:
             continue  # drawn as damaged later, with its error
         for name, entry in channels.items():
-            known.setdefault(name, entry)
+            channels_by_name.setdefault(name, entry)
             owners.setdefault(name, []).append(tile.node)
             if entry[0].window is not None:
-                stated.setdefault(name, []).append(entry[0].window)
-    if not known:
+                stored_windows.setdefault(name, []).append(entry[0].window)
+    if not channels_by_name:
         return []
-    chosen = choose_channels(known, options.channels, where)
+    chosen = choose_channels(channels_by_name, options.channels, plate_name)
     return [
         replace(
             channel,
             window=_median(
-                stated.get(channel.name) or _suited(channel.name, owners[channel.name], options, size)
+                stored_windows.get(channel.name)
+                or _computed_windows(channel.name, owners[channel.name], options, size)
             ),
         )
         for channel in chosen
     ]
 
 
-def _suited(name: str, owners: Sequence[Position], options: PreviewOptions, size: int) -> list[Window]:
-    """Return windows that are computed for one channel of some evenly spread fields."""
+def _computed_windows(
+    name: str, owners: Sequence[Position], options: PreviewOptions, size: int
+) -> list[Window]:
+    """Compute windows for one channel of some evenly spread fields."""
     windows = []
     step = max(1, len(owners) / MOST_SAMPLES)
     for position in (owners[int(index * step)] for index in range(min(len(owners), MOST_SAMPLES))):

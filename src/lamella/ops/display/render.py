@@ -1,4 +1,4 @@
-"""From pixels to colours: contrast windows, additive composites, overlays of labels. Pure functions of numpy arrays.
+"""Convert pixels to colours: contrast windows, additive composites, overlays of labels. Pure functions of numpy arrays.
 
 ``lamella.ops.display.preview`` selects the pixels, and ``lamella.ops.display.montage`` arranges them.
 
@@ -34,8 +34,8 @@ def rgb(color: str) -> tuple[int, int, int]:
     >>> rgb("FF8000"), rgb("#0000ff80"), rgb("mauve")
     ((255, 128, 0), (0, 0, 255), (255, 255, 255))
     """
-    found = _HEX.fullmatch(color.strip())
-    digits = found[1] if found else "FFFFFF"
+    match = _HEX.fullmatch(color.strip())
+    digits = match[1] if match else "FFFFFF"
     return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
 
 
@@ -45,8 +45,6 @@ def auto_window(samples: NDArray[Any]) -> Window:
     Equal percentiles are replaced by the least and the largest value. (0, 1) for booleans and without values. Complex
     numbers count by their absolute value.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> auto_window(np.arange(1001))
     (1.0, 999.0)
@@ -65,8 +63,6 @@ def intensity(plane: NDArray[Any], window: Window) -> NDArray[np.float32]:
     An end below the start inverts the contrast; if they are equal, values above are 1. NaN becomes 0; complex numbers
     count by their absolute value.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> intensity(np.array([0, 10, 15, 30]), (10, 20)).tolist()
     [0.0, 0.0, 0.5, 1.0]
@@ -92,8 +88,6 @@ def composite(
 
     ``windows`` are start and end of each channel in pixel values. Sums above 255 are 255; NaN is black.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> planes = np.array([[[0, 100]], [[50, 50]]], "uint16")
     >>> composite(planes, ["FF0000", "0000FF"], [(0, 100), (0, 100)]).tolist()
@@ -125,8 +119,6 @@ def block_mean(plane: NDArray[Any], factor: int) -> NDArray[Any]:
 
     Factor 1 returns the plane itself; others return float64 of shape (ceil(Y / factor), ceil(X / factor)).
 
-    Examples
-    --------
     >>> import numpy as np
     >>> block_mean(np.array([[1, 3, 10], [1, 3, 20]]), 2).tolist()
     [[2.0, 15.0]]
@@ -187,8 +179,6 @@ def overlay(
     ``colors`` maps ids to RGB values of 0 to 255; other ids get a fixed colour of their own. ``opacity`` of the tint is
     from 0 to 1.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> black = np.zeros((1, 3, 3), "uint8")
     >>> overlay(black, np.array([[0, 0, 7]]), {7: (255, 0, 0)})[0, 2].tolist()
@@ -200,12 +190,12 @@ def overlay(
         raise InvalidArgumentError(
             f"Labels of shape {labels.shape} do not fit a picture of {picture.shape[:2]}."
         )
-    ids, places = np.unique(labels, return_inverse=True)
-    known = colors or {}
-    table = np.array([known.get(int(value), label_color(int(value))) for value in ids], np.float32).reshape(
-        -1, 3
-    )
-    tint = table[places.reshape(labels.shape)]
+    ids, indices = np.unique(labels, return_inverse=True)
+    stored_colors = colors or {}
+    table = np.array(
+        [stored_colors.get(int(value), label_color(int(value))) for value in ids], np.float32
+    ).reshape(-1, 3)
+    tint = table[indices.reshape(labels.shape)]
     weight = np.where(labels != 0, np.where(_outline(labels), 1.0, opacity), 0.0)[..., None]
     blended: NDArray[np.uint8] = np.floor(picture * (1 - weight) + tint * weight + 0.5).astype(np.uint8)
     return blended

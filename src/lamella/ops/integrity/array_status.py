@@ -34,7 +34,7 @@ _MOST_FAULTS = 1000
 
 
 @dataclass(frozen=True)
-class Fault:
+class FileFinding:
     """A file or node that is damaged, or with ``unread`` one that a service or the system refused to read.
 
     ``key`` is its path below the root of the check, ``found`` the problem.
@@ -84,7 +84,7 @@ class ArrayStatus:
     channel: int | None = None
     files: int = 0
     bytes: int = 0
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[FileFinding] = field(default_factory=list)
     problem: str = ""
     unread: bool = False
     stream: StreamRecord | None = None
@@ -225,7 +225,7 @@ class ArrayStatus:
         self.files += 1
         self.bytes += file.size
         if file.fault and len(self.faults) < _MOST_FAULTS:
-            self.faults.append(Fault(f"{self.path}/{file.key}" if self.path else file.key, file.fault))
+            self.faults.append(FileFinding(f"{self.path}/{file.key}" if self.path else file.key, file.fault))
         per_file = file.present.shape
         first = [k * n for k, n in zip(file.place, per_file, strict=True)]
         inside = tuple(slice(0, g - f) for g, f in zip(self._grid, first, strict=True))

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, counted, one_line
 from lamella.log import logged
 from lamella.ops.execution import Workers, run
-from lamella.ops.integrity.array_status import Fault
+from lamella.ops.integrity.array_status import FileFinding
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.known_members import listed
 from lamella.ops.progress import Count, check_progress, reporting
-from lamella.ops.validation.validate import place_of
+from lamella.ops.validation.validate import storage_of
 from lamella.store.documents import Documents
 from lamella.store.file_fingerprint import evidence
 from lamella.store.formats import V2, V3
@@ -197,7 +197,7 @@ def checksum(
     >>> list(lamella.checksum(path))
     ['0/c/0/0/0/0/0', '0/zarr.json', 'zarr.json']
     """
-    found_storage, path, name = place_of(
+    found_storage, path, name = storage_of(
         with_options(path_or_node, storage_options), follow_links=follow_links
     )
     storage = listed(found_storage, path)
@@ -319,15 +319,17 @@ def compare(
     present = set(_files(storage, path))
     # The array may have been resized after the manifest.
     present |= {key for key in expected.keys() - present if storage.size(join(path, key)) is not None}
-    faults = [Fault(key, "is missing") for key in expected if key not in present]
+    faults = [FileFinding(key, "is missing") for key in expected if key not in present]
     sizes = [0]
 
     def collect(result: _Sum) -> None:
         sizes.append(result.size)
         if result.fault:
-            faults.append(Fault(result.key, result.fault, result.unread))
+            faults.append(FileFinding(result.key, result.fault, result.unread))
         elif result.digest != expected[result.key]:
-            faults.append(Fault(result.key, "is not what it was: its checksum differs from the manifest"))
+            faults.append(
+                FileFinding(result.key, "is not what it was: its checksum differs from the manifest")
+            )
         if progress is not None:
             progress.add(result.size)
 
@@ -349,7 +351,7 @@ class Comparison(NamedTuple):
 
     files: int
     nbytes: int
-    damage: tuple[Fault, ...]
+    damage: tuple[FileFinding, ...]
     added: tuple[str, ...]
     known: int
 

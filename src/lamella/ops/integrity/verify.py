@@ -23,13 +23,13 @@ from lamella.errors import (
 )
 from lamella.log import logged
 from lamella.ops.execution import Workers, run
-from lamella.ops.integrity.array_status import Fault
+from lamella.ops.integrity.array_status import FileFinding
 from lamella.ops.integrity.checksum import SUMS, compare, found_before, open_journal, read_manifest
 from lamella.ops.integrity.decoding import Decoded, StoredPlace, decode, places_to_decode
 from lamella.ops.known_members import listed
 from lamella.ops.progress import Count, check_progress, reporting
-from lamella.ops.validation.validate import place_of
-from lamella.ops.walk_store import StoreReader
+from lamella.ops.raw_nodes import StoreReader
+from lamella.ops.validation.validate import storage_of
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents
 from lamella.store.keys import is_key, join
@@ -86,11 +86,11 @@ class VerifyReport:
     arrays: int = 0
     files: int = 0
     nbytes: int = 0
-    damage: tuple[Fault, ...] = ()
+    damage: tuple[FileFinding, ...] = ()
     added: tuple[str, ...] = ()
     known: int = field(default=0, compare=False)
-    undecoded: tuple[Fault, ...] = ()
-    unread: tuple[Fault, ...] = ()
+    undecoded: tuple[FileFinding, ...] = ()
+    unread: tuple[FileFinding, ...] = ()
 
     def __bool__(self) -> bool:
         return not (self.damage or self.unread)
@@ -216,7 +216,7 @@ def verify(
     >>> bool(report), report.arrays, report.files
     (True, 1, 2)
     """
-    storage, path, name = place_of(with_options(path_or_node, storage_options), follow_links=follow_links)
+    storage, path, name = storage_of(with_options(path_or_node, storage_options), follow_links=follow_links)
     storage = listed(storage, path)
     workers = Workers(jobs, executor)
     check_progress(progress)
@@ -276,13 +276,15 @@ class _Verification:
         self.progress = progress
         self.journal = journal
         self.documents = self.arrays = self.files = self.nbytes = self.known = 0
-        self.damage: list[Fault] = []
-        self.undecoded: list[Fault] = []
+        self.damage: list[FileFinding] = []
+        self.undecoded: list[FileFinding] = []
 
     def places(self, path: str) -> Iterator[StoredPlace]:
         """Yield the files of every array at a path and below it."""
         node = self.reader.group(path)
-        self.damage.extend(Fault(join(path, error.file), error.found, error.unread) for error in node.faults)
+        self.damage.extend(
+            FileFinding(join(path, error.file), error.found, error.unread) for error in node.findings
+        )
         self.documents += bool(node.documents)
         if node.kind == "array":
             yield from self._array(path, 3 if node.zarr_format == 3 else 2)
@@ -294,7 +296,7 @@ class _Verification:
             try:
                 is_folder = self.reader.storage.size(below) is None
             except LamellaError as error:
-                self.damage.append(Fault(below, str(error), isinstance(error, StorageError)))
+                self.damage.append(FileFinding(below, str(error), isinstance(error, StorageError)))
                 continue
             if is_folder:
                 yield from self.places(below)
@@ -304,7 +306,7 @@ class _Verification:
         self.files += 1
         self.nbytes += decoded.size
         if decoded.fault:
-            self.damage.append(Fault(decoded.key, decoded.fault, decoded.unread))
+            self.damage.append(FileFinding(decoded.key, decoded.fault, decoded.unread))
         elif self.journal is not None and decoded.evidence is not None:
             values = [decoded.size, decoded.document]
             self.journal.add(decoded.key, decoded.evidence, values, decoded.size)
@@ -318,9 +320,9 @@ class _Verification:
             places = places_to_decode(array)
             yield from places if self.journal is None else self._unknown(places, self.journal)
         except NotDecodedError as found:
-            self.undecoded.append(Fault(path, one_line(found)))
+            self.undecoded.append(FileFinding(path, one_line(found)))
         except LamellaError as error:
-            self.damage.append(Fault(path, one_line(error), isinstance(error, StorageError)))
+            self.damage.append(FileFinding(path, one_line(error), isinstance(error, StorageError)))
 
     def _unknown(self, places: Iterator[StoredPlace], journal: Journal[LocalFile]) -> Iterator[StoredPlace]:
         """Skip and count the files that the journal lists as undamaged under the array's current document."""

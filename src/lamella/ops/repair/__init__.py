@@ -1,4 +1,4 @@
-"""Repairs of a store that need no guess, and plates rebuilt from the images in the store.
+"""Repair metadata without guesses, and rebuild plates from the images in the store.
 
 Layer: ops.
 """

@@ -1,4 +1,4 @@
-"""Changes of documents: their diffs, the backup of the old ones, and writing the new ones.
+"""Changes of documents: show their diffs, save the old documents, and write the new ones.
 
 Layer: ops.
 """
@@ -26,16 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Change:
-    """A new content of one document.
+    """A new content of one document, by the key of its file; ``rules`` are the ids of the fixed rules.
 
-    Attributes
-    ----------
-    key
-        Path of the document's file in the store.
-    old, new
-        Its bytes; None without a file.
-    rules
-        Ids of the rules that are fixed.
+    ``old`` and ``new`` are its bytes; None without a file.
     """
 
     key: str
@@ -79,7 +72,7 @@ def _lines(data: bytes | None) -> list[str]:
 def write_changes(storage: Storage, changes: Sequence[Change]) -> None:
     """Replace the documents, each atomically.
 
-    Raises MetadataError at a document that another process changed since it was read; those before it are written.
+    Raise MetadataError at a document that another process changed since it was read; those before it are written.
     """
     for change in changes:
         if change.new is None:
@@ -126,7 +119,7 @@ def backup_folder(storage: Storage, chosen: StrPath | None) -> str:
     return folder
 
 
-def keep_backup(storage: Storage, changes: Sequence[Change], folder: str) -> None:
+def save_backup(storage: Storage, changes: Sequence[Change], folder: str) -> None:
     """Write the old documents under their keys in the store, before any of them changes."""
     prefix = ""
     if isinstance(storage, LocalStorage):
@@ -137,5 +130,5 @@ def keep_backup(storage: Storage, changes: Sequence[Change], folder: str) -> Non
         kept.write_many((f"{prefix}{change.key}", change.old) for change in changes if change.old is not None)
     except StorageError as error:
         raise StorageError(
-            f"the old documents cannot be kept in {folder}, so nothing was changed: {error}", error.errno
+            f"the old documents cannot be saved in {folder}, so nothing was changed: {error}", error.errno
         ) from error

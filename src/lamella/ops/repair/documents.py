@@ -1,4 +1,4 @@
-"""Drafts of documents: the result of a repair, before anything is written.
+"""Drafts of documents: the result of a repair, before it is written.
 
 Layer: ops.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lamella.ops.raw_nodes import StoreReader
 from lamella.ops.repair.changes import Change
-from lamella.ops.walk_store import StoreReader
 from lamella.store import format_v2, format_v3
 from lamella.store.formats import V2, V3
 from lamella.store.json_document import to_bytes
@@ -59,31 +59,31 @@ class Drafts:
             self.put(path, V2.consolidated, None, rules)
         document = node.documents.get(V3.group, {})
         if "consolidated_metadata" in document:
-            kept = {key: value for key, value in document.items() if key != "consolidated_metadata"}
-            self.put(path, V3.group, kept, rules)
+            rest = {key: value for key, value in document.items() if key != "consolidated_metadata"}
+            self.put(path, V3.group, rest, rules)
 
     def changes(self, broken: Collection[str]) -> tuple[Change, ...]:
-        """Return the changes in the order of writing: nothing is listed before it exists.
+        """Return the changes in the order of writing: no node is listed before it exists.
 
-        ``found`` are the rules that the store breaks: each change lists only those.
+        Each change names the rules that it fixes, of those that the store breaks (``broken``).
         """
         touched = {key.rpartition("/")[0] for key in self.contents}
         for path in dict.fromkeys(above for node in touched for above in [*ancestors(node), node]):
-            # Copies of changed documents would become stale.
+            # Consolidated copies of changed documents would become stale.
             self.drop_copies(path, ("LM-08",))
-        made = [
-            Change(key, self.storage.read(key), new, _told(self._rules[key], broken))
+        drafted = [
+            Change(key, self.storage.read(key), new, _fixed_rules(self._rules[key], broken))
             for key, new in sorted(self.contents.items(), key=_order)
         ]
-        return tuple(change for change in made if change.old != change.new)
+        return tuple(change for change in drafted if change.old != change.new)
 
 
-def _told(rules: tuple[str, ...], broken: Collection[str]) -> tuple[str, ...]:
+def _fixed_rules(rules: tuple[str, ...], broken: Collection[str]) -> tuple[str, ...]:
     """Select the rules that were broken, if any were."""
     return tuple(rule for rule in rules if rule in broken) or rules
 
 
 def _order(item: tuple[str, bytes | None]) -> tuple[bool, int, str]:
-    """Sort copies first, because readers trust them; then the deepest documents, the root last."""
+    """Return a sort key: consolidated metadata first, because readers trust them; then by depth, the root last."""
     key, new = item
     return new is not None, -key.count("/"), key

@@ -1,8 +1,7 @@
 """The fixes of ``repair``: pure functions from one OME part of a document to another, each for the rules that it fixes.
 
-`Facts` has what a fix needs beside the document. A fix changes nothing if it would have to guess: the finding stays,
-and a person decides. Fixes of plates and wells are in :mod:`lamella.ops.repair.plates`, of images and labels in
-:mod:`lamella.ops.repair.images`.
+A fix changes nothing if it would have to guess: the finding stays, and a person decides. Fixes of plates and wells are
+in :mod:`lamella.ops.repair.plates`, of images and labels in :mod:`lamella.ops.repair.images`.
 
 Layer: ops. No I/O.
 """
@@ -28,12 +27,10 @@ Fields = list[tuple[str, int | None]]
 
 @dataclass(frozen=True)
 class Facts:
-    """What a fix needs beside the document.
+    """Facts about the store that a fix needs beside the document of a group in ``version`` 0.4, 0.5 or 0.6.
 
     Attributes
     ----------
-    version
-        OME-NGFF version of the document: 0.4, 0.5 or 0.6.
     swapped
         Of a plate: missing wells for which an unlisted well is in the store under the exchanged path, column/row.
     lost
@@ -41,7 +38,7 @@ class Facts:
     unlisted
         Label images in the store that are not listed.
     fields
-        Of a plate: the images of each of its wells; None if one of them cannot be read.
+        Of a plate: the images of each of its wells; None if a well cannot be read.
     dtype
         Of an image: the data type of its finest level, such as ``"uint16"``; empty if unknown.
     """
@@ -61,20 +58,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class Fix:
-    """One fix.
+    """One fix, for some kinds of documents: ``edit`` changes a copy of the OME part in place.
 
-    Attributes
-    ----------
-    rules
-        Ids of the rules that hold afterwards, if the fix was possible.
-    kinds
-        Kinds of documents to which it applies.
-    text
-        Its description, for documentation.
-    edit
-        Changes a copy of the OME part in place.
-    first
-        Whether it runs before the others, because they read its result.
+    ``rules`` hold afterwards, if the fix was possible. ``text`` describes the fix in the documentation. A fix that is
+    ``first`` runs before the others, because they read its result.
     """
 
     rules: tuple[str, ...]
@@ -109,8 +96,6 @@ def fixes(
 def fixed(kind: Kind, ome: JSONObject, facts: Facts) -> tuple[JSONObject, tuple[str, ...]]:
     """Apply all fixes of a kind of document to a copy; return the OME part and the rules that were fixed.
 
-    Examples
-    --------
     >>> import lamella.ops.repair.images
     >>> fixed("image", {"version": "0.5-dev", "omero": {"channels": [{"color": "#FF00FF"}]}}, Facts("0.5"))
     ({'version': '0.5', 'omero': {'channels': [{'color': 'FF00FF'}]}}, ('ST-07', 'OM-02'))
@@ -135,8 +120,8 @@ def state_the_version(ome: JSONObject, facts: Facts) -> None:
     traits, stated = facts.traits, ome.get("version")
     is_variant = isinstance(stated, str) and not traits.coordinate_systems and stated.startswith(traits.name)
     is_number = isinstance(stated, float) and str(stated) == traits.name
-    known = stated is None or is_number or is_variant  # the meaning of another value is unknown
-    if traits.wrapper and stated not in traits.version_names and known:
+    has_known_meaning = stated is None or is_number or is_variant  # the meaning of another value is unknown
+    if traits.wrapper and stated not in traits.version_names and has_known_meaning:
         ome["version"] = traits.version_names[0]
         # First, as in other writers.
         ome |= {"version": ome.pop("version")} | {key: ome.pop(key) for key in list(ome)}
@@ -156,7 +141,7 @@ def state_inner_versions(ome: JSONObject, facts: Facts) -> None:
 
 
 def distinct(entries: JSON) -> Iterator[JSON]:
-    """Return the entries of a list without those that repeat the path of an earlier entry."""
+    """Yield the entries of a list without exact repetitions of an earlier entry with the same path."""
     seen: dict[str, JSON] = {}
     for entry in entries if isinstance(entries, list) else ():
         path = entry.get("path") if isinstance(entry, dict) else None

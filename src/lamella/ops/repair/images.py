@@ -1,4 +1,4 @@
-"""Fixes of images and labels: transformations, colours, windows, the list of labels, names of dimensions.
+"""Fix images and labels: transformations, colours, windows, the list of labels, names of dimensions.
 
 Layer: ops. No I/O.
 """
@@ -46,8 +46,6 @@ def order_transformations(ome: JSONObject, facts: Facts) -> None:
 def ordered(transformations: JSON, ndim: int) -> list[JSONObject] | None:
     """Return an equivalent scale and at most one translation; None if they are in this form, or unknown.
 
-    Examples
-    --------
     >>> ordered([{"type": "translation", "translation": [1, 1]}, {"type": "scale", "scale": [2, 3]}], 2)
     [{'type': 'scale', 'scale': [2, 3]}, {'type': 'translation', 'translation': [2, 3]}]
     >>> ordered([{"type": "scale", "scale": [2, 3]}], 2) is None
@@ -64,8 +62,8 @@ def ordered(transformations: JSON, ndim: int) -> list[JSONObject] | None:
         if kind == "identity":
             continue
         values: JSON = entry.get(kind) if kind in ("scale", "translation") else None
-        known = numbers(values)
-        if known is None or len(known) != ndim:
+        parameters = numbers(values)
+        if parameters is None or len(parameters) != ndim:
             return None
         if kind == "scale":
             scale = _product(scale, values)
@@ -78,8 +76,8 @@ def ordered(transformations: JSON, ndim: int) -> list[JSONObject] | None:
     return result
 
 
-def _product(one: Sequence[float], other: Sequence[float]) -> list[float]:
-    return [a * b for a, b in zip(one, other, strict=True)]
+def _product(first: Sequence[float], second: Sequence[float]) -> list[float]:
+    return [a * b for a, b in zip(first, second, strict=True)]
 
 
 def _whole(value: float) -> float:
@@ -99,10 +97,10 @@ def write_plain_colors(ome: JSONObject, facts: Facts) -> None:
                 channel["color"] = channel_color(str(channel.get("label", "")))
             continue
         color = channel["color"].strip() if isinstance(channel["color"], str) else ""
-        if found := _COLOR.fullmatch(color):
-            channel["color"] = found[1]
-        elif found := _SHORT_COLOR.fullmatch(color):
-            channel["color"] = "".join(2 * digit for digit in found.groups())
+        if match := _COLOR.fullmatch(color):
+            channel["color"] = match[1]
+        elif match := _SHORT_COLOR.fullmatch(color):
+            channel["color"] = "".join(2 * digit for digit in match.groups())
 
 
 @fixes("OM-03", kinds=("image",))
@@ -113,14 +111,19 @@ def complete_windows(ome: JSONObject, facts: Facts) -> None:
         stated = channel.get("window", {} if not facts.traits.coordinate_systems else None)
         if not isinstance(stated, dict):
             continue
-        known = {key: stated[key] for key in ("start", "end", "min", "max") if is_number(stated.get(key))}
-        if len(known) == 4:
+        edges = {key: stated[key] for key in ("start", "end", "min", "max") if is_number(stated.get(key))}
+        if len(edges) == 4:
             continue
-        low, high = bounds or (known.get("start", known.get("min")), known.get("end", known.get("max")))
+        low, high = bounds or (edges.get("start", edges.get("min")), edges.get("end", edges.get("max")))
         if low is None or high is None:
             continue
-        least, most = known.get("min", low), known.get("max", high)
-        full = {"start": known.get("start", least), "end": known.get("end", most), "min": least, "max": most}
+        lowest, highest = edges.get("min", low), edges.get("max", high)
+        full = {
+            "start": edges.get("start", lowest),
+            "end": edges.get("end", highest),
+            "min": lowest,
+            "max": highest,
+        }
         channel["window"] = {**stated, **full}
 
 
@@ -130,11 +133,11 @@ def dtype_range(dtype: str) -> tuple[float, float] | None:
     >>> dtype_range("uint8"), dtype_range("int16"), dtype_range("float32")
     ((0, 255), (-32768, 32767), None)
     """
-    found = _INTEGER.fullmatch(dtype)
-    if found is None:
+    match = _INTEGER.fullmatch(dtype)
+    if match is None:
         return None
-    bits = int(found[2])
-    return (0, 2**bits - 1) if found[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    bits = int(match[2])
+    return (0, 2**bits - 1) if match[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 def _channels(ome: JSONObject) -> list[tuple[int, JSONObject]]:
@@ -150,10 +153,10 @@ def list_labels(ome: JSONObject, facts: Facts) -> None:
     """List the existing label images: those listed first, each once, then the others."""
     value = ome.get("labels")
     listed = value if isinstance(value, list) else []
-    kept = [path for path in listed if isinstance(path, str) and path not in facts.lost]
+    existing = [path for path in listed if isinstance(path, str) and path not in facts.lost]
     # In 0.4 the writer decides which label images are listed.
     others = facts.unlisted if not isinstance(value, list) or facts.traits.wrapper else ()
-    ome["labels"] = list(dict.fromkeys([*kept, *others]))
+    ome["labels"] = list(dict.fromkeys([*existing, *others]))
 
 
 @fixes("LB-10", kinds=("label",))
@@ -184,15 +187,15 @@ def keep_last_colors(ome: JSONObject, facts: Facts) -> None:
     if not isinstance(label, dict) or not isinstance(label.get("colors"), list):
         return
     last = {
-        entry["label-value"]: place
-        for place, entry in objects(label["colors"])
+        entry["label-value"]: number
+        for number, entry in objects(label["colors"])
         if is_number(entry.get("label-value"))
     }
     label["colors"] = [
         entry
-        for place, entry in enumerate(label["colors"])
+        for number, entry in enumerate(label["colors"])
         if not (isinstance(entry, dict) and is_number(entry.get("label-value")))
-        or last[entry["label-value"]] == place
+        or last[entry["label-value"]] == number
     ]
 
 
@@ -204,7 +207,7 @@ def dimension_names(
 ) -> list[str] | None:
     """Return the missing dimension names of an image's array (ST-05); None if they are right or unknown.
 
-    Names that are those of the axes in another order are left unchanged: the axes may be wrong (AX-12).
+    Names that are those of the axes in another order stay unchanged: the axes may be wrong (AX-12).
     """
     for _, entry in multiscales(ome):
         axes = array_axes(entry, traits)

@@ -1,4 +1,4 @@
-"""Planning a repair: the walk of ``validate``, with a draft for each document that can be fixed.
+"""Plan a repair: walk the store as ``validate`` does, and draft each document that can be fixed.
 
 Layer: ops.
 """
@@ -21,10 +21,10 @@ from lamella.store.keys import join
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lamella.ops.raw_nodes import ArrayNode, StoredNode
     from lamella.ops.repair.documents import Drafts
     from lamella.ops.repair.fixes import Fields
-    from lamella.ops.validation.walk import Judged
-    from lamella.ops.walk_store import ArrayNode, StoredNode
+    from lamella.ops.validation.walk import CheckedGroup
     from lamella.spec.rules import Kind, VersionTraits
     from lamella.types import JSON, JSONObject
 
@@ -59,90 +59,94 @@ class Planner:
             if copies.stale:
                 self.drafts.drop_copies(copies.path, ("LM-08",))
 
-    def _fix(self, judged: Judged) -> None:
-        node = judged.node
+    def _fix(self, checked: CheckedGroup) -> None:
+        node = checked.node
         self._fix_comments(node)
         # Of two versions or Zarr formats in one store, the right one is unknown.
-        if judged.version != self._version() or judged.version not in VERSION_TRAITS or len(node.formats) > 1:
+        if (
+            checked.version != self._version()
+            or checked.version not in VERSION_TRAITS
+            or len(node.formats) > 1
+        ):
             return
-        traits = VERSION_TRAITS[judged.version]
+        traits = VERSION_TRAITS[checked.version]
         if node.unreadable or not isinstance(node.attributes, dict):
             return
         attributes, rules = unwrapped(node.attributes, traits)
         ome = attributes.get("ome") if traits.wrapper else attributes
-        if ome is None and judged.kind == "labels":
+        if ome is None and checked.kind == "labels":
             ome = {}  # the content of such a group can be derived, that of other groups cannot
             rules += ("ST-02", "ST-03")
         if not isinstance(ome, dict):
             return
         if traits.zarr_format == 2 and V2.group not in node.data:
             self.drafts.put(node.path, V2.group, dict(format_v2.GROUP_DOCUMENT), ("ST-01",))
-        facts = self._facts(judged, ome)
-        for kind in _kinds(judged):
+        facts = self._facts(checked, ome)
+        for kind in _kinds(checked):
             ome, more = fixed(kind, ome, facts)
             rules += more
-        self._keep_fields(judged, ome)
+        self._store_fields(checked, ome)
         if rules:
             new = attributes | {"ome": ome} if traits.wrapper else ome
             self.drafts.put_attributes(node.path, new, traits.zarr_format, rules)
-        self._fix_arrays(judged, ome, traits)
-        if judged.kind == "plate":
-            self._fix_rows(judged, ome)
+        self._fix_arrays(checked, ome, traits)
+        if checked.kind == "plate":
+            self._fix_rows(checked, ome)
 
     def _fix_comments(self, node: StoredNode) -> None:
-        for fault in node.faults:
+        for finding in node.findings:
             if (
-                fault.rule == "ST-06"
-                and fault.file in node.documents
-                and not _has_constants(node, fault.file)
+                finding.rule == "ST-06"
+                and finding.file in node.documents
+                and not _has_constants(node, finding.file)
             ):
-                self.drafts.put(node.path, fault.file, node.documents[fault.file], ("ST-06",))
+                self.drafts.put(node.path, finding.file, node.documents[finding.file], ("ST-06",))
 
     # -- facts -------------------------------------------------------------------------------------------------------
 
-    def _facts(self, judged: Judged, ome: JSONObject) -> Facts:
-        node = judged.node
+    def _facts(self, checked: CheckedGroup, ome: JSONObject) -> Facts:
+        node = checked.node
         lost = frozenset(
             path
-            for path in _listed(judged.kind, ome)
-            if path not in judged.members and path and not self._reader.exists(join(node.path, path))
+            for path in _listed(checked.kind, ome)
+            if path not in checked.members and path and not self._reader.exists(join(node.path, path))
         )
         fields: dict[str, Fields] | None = None
         swapped: frozenset[str] = frozenset()
-        if judged.kind == "plate":
-            swapped = frozenset(filter(lambda path: self._is_swapped(node.path, path, judged), lost))
-            kept = [path for path in judged.fields if path not in lost]
-            places = {path: join(node.path, path) for path in kept}
-            if all(place in self._fields for place in places.values()):
-                fields = {path: self._fields[place] for path, place in places.items()}
-        first = next(iter(judged.arrays.values()), None)
+        if checked.kind == "plate":
+            swapped = frozenset(filter(lambda path: self._is_swapped(node.path, path, checked), lost))
+            existing = [path for path in checked.fields if path not in lost]
+            well_paths = {path: join(node.path, path) for path in existing}
+            if all(well_path in self._fields for well_path in well_paths.values()):
+                fields = {path: self._fields[well_path] for path, well_path in well_paths.items()}
+        first = next(iter(checked.arrays.values()), None)
         dtype = first.facts.dtype if first is not None and first.facts is not None else ""
-        return Facts(judged.version, lost, swapped, tuple(judged.unlisted), fields, dtype)
+        return Facts(checked.version, lost, swapped, tuple(checked.unlisted), fields, dtype)
 
-    def _is_swapped(self, plate: str, path: str, judged: Judged) -> bool:
+    def _is_swapped(self, plate: str, path: str, checked: CheckedGroup) -> bool:
         """Return whether a missing well is in the store, unlisted, with row and column exchanged."""
         other = exchanged(path)
         return (
             path.count("/") == 1
-            and other not in _listed("plate", judged.node.ome)
+            and other not in _listed("plate", checked.node.ome)
             and self._reader.exists(join(plate, other))
         )
 
-    def _keep_fields(self, judged: Judged, ome: JSONObject) -> None:
-        """Store the images of a well, as listed now, for the counts of its plate."""
+    def _store_fields(self, checked: CheckedGroup, ome: JSONObject) -> None:
+        """Store the images that a well lists now, for the counts of its plate."""
         well = ome.get("well")
-        if judged.kind != "well" or not isinstance(well, dict):
+        if checked.kind != "well" or not isinstance(well, dict):
             return
         entries = [entry for _, entry in objects(well.get("images")) if isinstance(entry.get("path"), str)]
         once: dict[str, JSON] = {entry["path"]: entry.get("acquisition") for entry in reversed(entries)}
-        self._fields[judged.node.path] = [
+        self._fields[checked.node.path] = [
             (path, int(number) if is_integer(number) else None) for path, number in once.items()
         ]
 
     # -- arrays and rows -----------------------------------------------------------------------------------------------
 
-    def _fix_arrays(self, judged: Judged, ome: JSONObject, traits: VersionTraits) -> None:
-        for path, array in judged.arrays.items():
+    def _fix_arrays(self, checked: CheckedGroup, ome: JSONObject, traits: VersionTraits) -> None:
+        for path, array in checked.arrays.items():
             self._fix_comments(array)
             self._write_separator(array, traits)
             if array.facts is None or array.zarr_format != 3 or V3.group not in array.documents:
@@ -164,32 +168,32 @@ class Planner:
                 self.drafts.put(array.path, V3.group, document, rules)
 
     def _write_separator(self, array: ArrayNode, traits: VersionTraits) -> None:
-        """Write the separator of chunk keys of the version, if all chunks are stored under such keys."""
-        wanted, document = traits.chunk_separator, array.documents.get(V2.array)
-        if wanted != "/" or document is None or document.get("dimension_separator", ".") == wanted:
+        """Write the version's separator of chunk keys, if all chunks are stored under such keys."""
+        separator, document = traits.chunk_separator, array.documents.get(V2.array)
+        if separator != "/" or document is None or document.get("dimension_separator", ".") == separator:
             return
         if self._reader.are_nested(array.path):
-            self.drafts.put(array.path, V2.array, document | {"dimension_separator": wanted}, ("ST-04",))
+            self.drafts.put(array.path, V2.array, document | {"dimension_separator": separator}, ("ST-04",))
 
-    def _fix_rows(self, judged: Judged, ome: JSONObject) -> None:
+    def _fix_rows(self, checked: CheckedGroup, ome: JSONObject) -> None:
         """Write the documents of row folders with wells."""
-        for row in dict.fromkeys(path.partition("/")[0] for path in judged.members):
-            node = self._reader.group(join(judged.node.path, row))
+        for row in dict.fromkeys(path.partition("/")[0] for path in checked.members):
+            node = self._reader.group(join(checked.node.path, row))
             if node.zarr_format == 2 and V2.group not in node.data:
                 self.drafts.put(node.path, V2.group, dict(format_v2.GROUP_DOCUMENT), ("ST-01",))
             elif not node.exists:
-                attributes = by_name(judged.version).with_ome({}, {})
-                zarr_format = VERSION_TRAITS[judged.version].zarr_format
+                attributes = by_name(checked.version).with_ome({}, {})
+                zarr_format = VERSION_TRAITS[checked.version].zarr_format
                 self.drafts.put_attributes(node.path, attributes, zarr_format, (f"ST-0{zarr_format - 1}",))
 
 
-def _kinds(judged: Judged) -> tuple[Kind, ...]:
+def _kinds(checked: CheckedGroup) -> tuple[Kind, ...]:
     """Return the kinds of a group: a label image is an image, too."""
-    return ("image", "label") if judged.kind == "label" else (judged.kind,)
+    return ("image", "label") if checked.kind == "label" else (checked.kind,)
 
 
 def _listed(kind: Kind, ome: JSONObject) -> list[str]:
-    """Members that a group lists."""
+    """Return the members that a group lists."""
     if kind == "labels":
         return strings(ome.get("labels"))
     keys = {"plate": "wells", "well": "images"}
@@ -201,8 +205,6 @@ def _listed(kind: Kind, ome: JSONObject) -> list[str]:
 def unwrapped(attributes: JSONObject, traits: VersionTraits) -> tuple[JSONObject, tuple[str, ...]]:
     """Move metadata to their location in the version (ST-01, ST-03); return the attributes and the fixed rules.
 
-    Examples
-    --------
     >>> unwrapped({"well": {}, "lab": "ours"}, VERSION_TRAITS["0.5"])
     ({'lab': 'ours', 'ome': {'well': {}}}, ('ST-03',))
     >>> unwrapped({"ome": {"version": "0.5", "well": {}}}, VERSION_TRAITS["0.4"])
@@ -226,4 +228,4 @@ def unwrapped(attributes: JSONObject, traits: VersionTraits) -> tuple[JSONObject
 
 
 def _has_constants(node: StoredNode, file: str) -> bool:
-    return any(fault.rule == "LM-03" and fault.file == file for fault in node.faults)
+    return any(finding.rule == "LM-03" and finding.file == file for finding in node.findings)

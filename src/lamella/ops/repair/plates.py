@@ -1,4 +1,4 @@
-"""Fixes of plates and wells: lists, indices and counts.
+"""Fix plates and wells: lists, indices and counts.
 
 Layer: ops. No I/O.
 """
@@ -28,15 +28,15 @@ def list_wells_once(ome: JSONObject, facts: Facts) -> None:
     if not isinstance(plate.get("wells"), list):
         return
     seen: set[str] = set()
-    kept = []
+    distinct_wells = []
     for well in plate["wells"]:
         path = well.get("path") if isinstance(well, dict) else None
         if isinstance(path, str) and path in seen:
             continue
         if isinstance(path, str):
             seen.add(path)
-        kept.append(well)
-    plate["wells"] = kept
+        distinct_wells.append(well)
+    plate["wells"] = distinct_wells
 
 
 @fixes("PL-12", kinds=("plate",))
@@ -73,24 +73,24 @@ def drop_lost_wells(ome: JSONObject, facts: Facts) -> None:
 def index_by_path(ome: JSONObject, facts: Facts) -> None:
     """Write the indices of each well from its path, which is its folder; list its row and column."""
     plate = _object(ome, "plate")
-    places = {}
+    indices = {}
     for key in ("rows", "columns"):
-        known = _names(plate.get(key))
-        if known is None:
+        names_of_lines = _names(plate.get(key))
+        if names_of_lines is None:
             return
-        places[key] = {name: place for place, name in reversed(list(enumerate(known)))}
+        indices[key] = {name: number for number, name in reversed(list(enumerate(names_of_lines)))}
     for path, well in _wells(ome):
         if path in facts.lost:  # its row and column would be listed for a missing well
             continue
         names = path.split("/")
         for (key, index), name in zip((("rows", "rowIndex"), ("columns", "columnIndex")), names, strict=True):
-            if name not in places[key]:
-                places[key][name] = len(plate[key])
+            if name not in indices[key]:
+                indices[key][name] = len(plate[key])
                 plate[key].append({"name": name})
             stated: JSON = well.get(index)
             inside = is_integer(stated) and 0 <= stated < len(plate[key])
             if not inside or plate[key][int(stated)]["name"] != name:
-                well[index] = places[key][name]
+                well[index] = indices[key][name]
 
 
 @fixes("WL-04", kinds=("plate",))
@@ -162,7 +162,7 @@ def _wells(ome: JSONObject) -> Iterator[tuple[str, JSONObject]]:
 
 
 def _names(lines: JSON) -> list[str] | None:
-    """Return the names of rows or columns; None if one of them has none."""
+    """Return the names of rows or columns; None if one lacks a name."""
     entries = lines if isinstance(lines, list) else [None]
     names = [line["name"] for line in entries if isinstance(line, dict) and isinstance(line.get("name"), str)]
     return names if len(names) == len(entries) else None
@@ -172,11 +172,11 @@ def _drop_lost(owner: JSONObject, key: str, facts: Facts) -> None:
     entries = owner.get(key)
     if not isinstance(entries, list):
         return
-    kept = [
+    existing = [
         entry for entry in entries if not (isinstance(entry, dict) and _is_lost(entry.get("path"), facts))
     ]
-    if kept:
-        owner[key] = kept
+    if existing:
+        owner[key] = existing
 
 
 def _is_lost(path: JSON, facts: Facts) -> bool:

@@ -1,7 +1,7 @@
-"""``reindex``: the metadata of a plate and its wells, rebuilt from the images in the store.
+"""``reindex``: rebuild the metadata of a plate and its wells from the images in the store.
 
 Many jobs may each write the images of their own wells; one call at the end lists them in the plate. Other content of
-the old metadata is kept: names, acquisitions, rows and columns without wells, and every unknown key.
+the old metadata stays: names, acquisitions, rows and columns without wells, and every unknown key.
 
 Layer: ops.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, MetadataError
-from lamella.ops.walk_store import StoredNode, StoreReader
+from lamella.ops.raw_nodes import StoredNode, StoreReader
 from lamella.spec.names import is_name
 from lamella.spec.rules import VERSION_TRAITS
 from lamella.spec.rules.values import is_integer, is_text, objects
@@ -35,15 +35,8 @@ _LETTERS = re.compile(r"[A-Za-z]+")
 class PlateIndex:
     """The metadata of a plate and its wells, from the images in the store.
 
-    Attributes
-    ----------
-    version
-        Of the images.
-    groups
-        New attributes by path, in the order of writing: wells, rows, and the plate last, so that no well is listed
-        before it exists. Groups with correct metadata are missing.
-    wells
-        Path of each well to the names of its images.
+    ``groups`` has new attributes by path, in the order of writing: wells, rows, and the plate last, so that no well is
+    listed before it exists; groups with correct metadata are missing. ``wells`` maps each well to its image names.
     """
 
     version: SpecVersion
@@ -73,10 +66,10 @@ def plan_index(
     try:
         return _plan_index(storage, path, name, replace_damaged)
     except MetadataError as error:
-        where = f"{storage.name}/{path}".rstrip("/")
-        if where in str(error):
+        location = f"{storage.name}/{path}".rstrip("/")
+        if location in str(error):
             raise
-        raise MetadataError(f"Cannot reindex {where}: {error}") from error
+        raise MetadataError(f"Cannot reindex {location}: {error}") from error
 
 
 def _plan_index(storage: Storage, path: str, name: str | None, replace_damaged: bool) -> PlateIndex:
@@ -130,9 +123,9 @@ def _folders(reader: StoreReader, path: str) -> list[str]:
 
 
 def _images(reader: StoreReader, well: StoredNode) -> dict[str, StoredNode]:
-    """Return the images of a well, in natural order; those that it lists may have any name."""
+    """Return the images of a well, in natural order; listed images may have any name."""
     listed = [entry.get("path") for _, entry in objects(_images_of(well.ome.get("well")))]
-    found = {}
+    images = {}
     for name in well.members:
         if not (is_name(name) or name in listed):
             continue
@@ -140,11 +133,11 @@ def _images(reader: StoreReader, well: StoredNode) -> dict[str, StoredNode]:
         if image.unreadable:
             raise MetadataError(
                 f"Cannot reindex: the document of {image.path!r} in {reader.storage.name} cannot be read "
-                f"({image.faults[0].found}). Restore it, or delete the image."
+                f"({image.findings[0].found}). Restore it, or delete the image."
             )
         if image.kind == "group" and (image.ome.keys() & {"multiscales", "omero"} or _is_pending(image)):
-            found[name] = image
-    return found
+            images[name] = image
+    return images
 
 
 def _is_pending(image: StoredNode) -> bool:
@@ -170,12 +163,12 @@ def _version(wells: dict[str, dict[str, StoredNode]], store: str) -> SpecVersion
 
 
 def _read(node: StoredNode, replace_damaged: bool) -> JSONObject:
-    """Return the attributes of a group, an empty object if there is no group yet."""
+    """Return the attributes of a group; an empty object without a group."""
     if node.unreadable:
         if replace_damaged:
             return {}
         raise MetadataError(
-            f"Cannot reindex: the document of {node.path or '/'!r} cannot be read ({node.faults[0].found}). "
+            f"Cannot reindex: the document of {node.path or '/'!r} cannot be read ({node.findings[0].found}). "
             "`lamella repair --reindex` rebuilds it, and keeps a backup."
         )
     attributes = node.attributes
@@ -205,9 +198,11 @@ def _well(
     attributes: JSONObject, images: Iterable[str], only: int | None, version: SpecVersion
 ) -> tuple[JSONObject, list[tuple[str, int | None]]]:
     old = _part(attributes, version, "well")
-    known = {entry["path"]: entry for _, entry in objects(old.get("images")) if is_text(entry.get("path"))}
+    old_entries = {
+        entry["path"]: entry for _, entry in objects(old.get("images")) if is_text(entry.get("path"))
+    }
     new = {} if only is None else {"acquisition": only}
-    entries = [known.get(name, {"path": name, **new}) for name in images]
+    entries = [old_entries.get(name, {"path": name, **new}) for name in images]
     well = {**_stated(old, version), "images": entries}
     fields = [
         (entry["path"], int(entry["acquisition"]) if is_integer(entry.get("acquisition")) else None)
@@ -231,14 +226,14 @@ def _plate(
 ) -> JSONObject:
     rows = _lines(old.get("rows"), [path.partition("/")[0] for path in fields])
     columns = _lines(old.get("columns"), [path.partition("/")[2] for path in fields])
-    row_index = {row["name"]: place for place, row in enumerate(rows)}
-    column_index = {column["name"]: place for place, column in enumerate(columns)}
-    known = {entry["path"]: entry for _, entry in objects(old.get("wells")) if is_text(entry.get("path"))}
+    row_index = {row["name"]: index for index, row in enumerate(rows)}
+    column_index = {column["name"]: index for index, column in enumerate(columns)}
+    old_wells = {entry["path"]: entry for _, entry in objects(old.get("wells")) if is_text(entry.get("path"))}
     wells = []
     for path in fields:
         row, _, column = path.partition("/")
-        places = {"path": path, "rowIndex": row_index[row], "columnIndex": column_index[column]}
-        wells.append(known.get(path, {}) | places)
+        new_entry = {"path": path, "rowIndex": row_index[row], "columnIndex": column_index[column]}
+        wells.append(old_wells.get(path, {}) | new_entry)
     plate = _stated(old, version)
     if not isinstance(plate.get("name"), str):
         plate["name"] = name
@@ -253,8 +248,8 @@ def _plate(
 
 def _lines(old: JSON, names: Iterable[str]) -> list[JSONObject]:
     """Return the rows or columns in natural order: the old ones, with or without wells (PL-04), and the new ones."""
-    known = {entry["name"]: entry for _, entry in objects(old) if is_text(entry.get("name"))}
-    return [known.get(name, {"name": name}) for name in sorted({*known, *names}, key=line_order)]
+    old_lines = {entry["name"]: entry for _, entry in objects(old) if is_text(entry.get("name"))}
+    return [old_lines.get(name, {"name": name}) for name in sorted({*old_lines, *names}, key=line_order)]
 
 
 def line_order(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -271,7 +266,7 @@ def line_order(name: str) -> tuple[tuple[int, int, str], ...]:
 def recounted_acquisitions(old: JSON, fields: dict[str, list[tuple[str, int | None]]]) -> list[JSONObject]:
     """Return the acquisitions with their number of fields (PL-09), and those that only images name (WL-04).
 
-    An image without an acquisition belongs to the only one, if there is one.
+    An image without an acquisition belongs to the only acquisition, if there is a single one.
     """
     entries = [dict(entry) for _, entry in objects(old)]
     ids = [int(entry["id"]) for entry in entries if is_integer(entry.get("id"))]

@@ -1,4 +1,4 @@
-"""``repair``: fixes metadata of a store if no guess is needed.
+"""``repair``: fix the metadata of a store without guesses.
 
 A repair is first planned, as new contents of documents, and validated as if it were done. Then the old documents are
 saved beside the store, and each is replaced atomically. The fixes are in :mod:`lamella.ops.repair.fixes`.
@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import counted
 from lamella.log import logged
 from lamella.ops.progress import check_progress, reporting
+from lamella.ops.raw_nodes import StoreReader
 from lamella.ops.repair import images as _images  # noqa: F401 (each registers its fixes)
 from lamella.ops.repair import plates as _plates  # noqa: F401
 from lamella.ops.repair import values as _values  # noqa: F401
-from lamella.ops.repair.changes import Change, backup_folder, keep_backup, write_changes
+from lamella.ops.repair.changes import Change, backup_folder, save_backup, write_changes
 from lamella.ops.repair.documents import Drafts
 from lamella.ops.repair.plan import Planner
 from lamella.ops.repair.reindex import plan_index
-from lamella.ops.validation.validate import ValidationReport, inspect, place_of, report_of
-from lamella.ops.walk_store import StoreReader
+from lamella.ops.validation.validate import ValidationReport, inspect, report_of, storage_of
 from lamella.store.storage import with_options
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class RepairReport:
     written
         Whether they were written.
     backup
-        Folder of the old documents; None if none was replaced.
+        Folder of the old documents; None if no document was replaced.
 
     Examples
     --------
@@ -97,10 +97,7 @@ class RepairReport:
         return text
 
     def to_dict(self) -> JSONObject:
-        """Return the repair as JSON values.
-
-        They are ``changes`` (each with ``key``, ``rules``, ``diff``), ``written``, ``backup``, and the reports
-        ``before`` and ``after``.
+        """Return the repair as JSON values; each change has ``key``, ``rules`` and ``diff``.
 
         Examples
         --------
@@ -130,14 +127,14 @@ def repair(
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> RepairReport:
-    """Fix the metadata of a store as far as no guess is needed.
+    """Fix the metadata of a store without guesses.
 
-    Fixed are lists of labels; indices and counts of plates; missing wells and images; names of dimensions; stale
+    It fixes lists of labels; indices and counts of plates; missing wells and images; names of dimensions; stale
     consolidated metadata; colors, windows, version keys and the order of transformations; numbers written as text,
-    paths written as numbers, synonyms of units and the separator of chunk keys. Rows, columns, wells and names are
-    never invented: everything listed afterwards was listed before, or is in the store. What cannot be known stays
-    unchanged, and the report ``after`` lists it. The old documents are saved in ``<store>.backup-<date>``, beside the
-    store, under their keys: copying them back undoes the repair.
+    paths written as numbers, synonyms of units and the separator of chunk keys. It never invents rows, columns, wells
+    or names: everything listed afterwards was listed before, or is in the store. Other problems stay, and the report
+    ``after`` lists them. The old documents are saved in ``<store>.backup-<date>``, beside the store, under their keys:
+    copying them back undoes the repair.
 
     Parameters
     ----------
@@ -151,11 +148,10 @@ def repair(
     backup
         Another folder for the old documents; required if the store is not local.
     progress
-        True shows a bar on the terminal. A function is called with the groups checked, 0 (the total is not known
-        before the end), and "groups"; groups are counted again for each check of the store.
+        True shows a bar on the terminal. A function is called with the groups checked, 0 (unknown total), and "groups";
+        each check of the store counts the groups again.
     follow_links
-        Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
-        node that was opened follows them or not.
+        Follow symbolic links that lead out of the store, for plates of linked images. Ignored for an open node.
     storage_options
         Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
@@ -167,7 +163,7 @@ def repair(
     Raises
     ------
     StoreNotFoundError
-        There is nothing at the path (a FileNotFoundError).
+        The path does not exist (a FileNotFoundError).
     ReadOnlyError
         The node is open for reading (a PermissionError).
     InvalidArgumentError
@@ -187,7 +183,7 @@ def repair(
     (False, ('ST-07',), True)
     """
     target = with_options(path_or_node, storage_options)
-    storage, root, name = place_of(target, read_only=dry_run, follow_links=follow_links)
+    storage, root, name = storage_of(target, read_only=dry_run, follow_links=follow_links)
     if not dry_run:
         storage.check_writable(root)
     check_progress(progress)
@@ -210,7 +206,7 @@ def write_repair(
     storage_options: Mapping[str, Any] | None = None,
 ) -> RepairReport:
     """Write a repair that a dry run planned for the same store; see `repair`."""
-    storage, root, name = place_of(
+    storage, root, name = storage_of(
         with_options(path_or_node, storage_options), read_only=False, follow_links=follow_links
     )
     storage.check_writable(root)
@@ -220,7 +216,7 @@ def write_repair(
     folder = backup_folder(storage, backup) if replaced else None
     with logged("Repair %s of %s", counted(len(plan.changes), "document"), name):
         if folder is not None:
-            keep_backup(storage, replaced, folder)
+            save_backup(storage, replaced, folder)
         write_changes(storage, plan.changes)
         if isinstance(path_or_node, str) and storage.has_own_changes:
             storage.commit(f"Repair {counted(len(plan.changes), 'document')}")
@@ -229,7 +225,7 @@ def write_repair(
 
 
 def _plan(
-    storage: Storage, root: str, name: str, reindex: bool, found: tuple[str, ...]
+    storage: Storage, root: str, name: str, reindex: bool, broken: tuple[str, ...]
 ) -> tuple[Change, ...]:
     drafts = Drafts(storage)
     if reindex:
@@ -238,12 +234,12 @@ def _plan(
             drafts.put_attributes(path, attributes, index.version.zarr_format, ("LM-05",))
     for _ in range(
         _MOST_PASSES
-    ):  # repeats, since a fix may reveal other findings, such as those of a well under its true path
+    ):  # a fix may reveal other findings, such as those of a well under its corrected path
         before = dict(drafts.contents)
         Planner(drafts).plan(root)
         if drafts.contents == before:
             break
-    return drafts.changes(found)
+    return drafts.changes(broken)
 
 
 def _report(

@@ -1,4 +1,4 @@
-"""Fixes of values whose meaning is certain and whose form is wrong: numbers as text, names as numbers, unit synonyms.
+"""Fix values with a certain meaning and a wrong form: numbers as text, names as numbers, synonyms of units.
 
 Layer: ops. No I/O.
 """
@@ -138,11 +138,11 @@ def write_names_of_units(ome: JSONObject, facts: Facts) -> None:
                 axis["unit"] = unit_name(unit, kind) or unit
 
 
-# -- places in a document ---------------------------------------------------------------------------------------------
+# -- values in a document ---------------------------------------------------------------------------------------------
 
 
 def _slots(value: JSON, path: tuple[str, ...]) -> Iterator[tuple[JSON, str | int]]:
-    """Yield the object or list, and the key in it, of each value that a path with ``*`` leads to."""
+    """Yield the object or list, and the key in it, of each value at a path in which ``*`` matches list entries."""
     first, rest = path[0], path[1:]
     keys: list[str | int] = []
     if first == _EACH:

@@ -1,4 +1,4 @@
-"""Validation of a store against the rules of the specification.
+"""Validate a store against the rules of the specification.
 
 Layer: ops.
 """

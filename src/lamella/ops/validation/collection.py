@@ -1,4 +1,4 @@
-"""The walk of ``validate`` through bioformats2raw collections and scenes (BF-02 to BF-07, CT-26).
+"""Walk through bioformats2raw collections and scenes, and check them (BF-02 to BF-07, CT-26).
 
 Layer: ops.
 """
@@ -15,8 +15,8 @@ from lamella.store.keys import join
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
+    from lamella.ops.raw_nodes import StoredNode
     from lamella.ops.validation.walk import Inspection
-    from lamella.ops.walk_store import StoredNode
     from lamella.spec.rules import Location
     from lamella.types import JSONObject
 
@@ -28,11 +28,11 @@ _PIXELS = ("BinData", "BinaryOnly", "TiffData")
 
 def visit_collection(inspection: Inspection, node: StoredNode) -> None:
     """Check the top group of a collection, its OME group and XML, and its images."""
-    version = inspection.admit(node)
-    inspection.judge("bioformats2raw", node)
+    version = inspection.check_group(node)
+    inspection.check_document("bioformats2raw", node)
     ome = inspection.read_group(join(node.path, "OME"))
     if ome.exists:
-        inspection.judge("ome", ome)
+        inspection.check_document("ome", ome)
     # OME-XML beside a group without a document is usual for 0.5 (A23): the folder counts.
     series = ome.ome.get("series")
     listed = strings(series) if isinstance(series, list) else None
@@ -45,23 +45,23 @@ def visit_collection(inspection: Inspection, node: StoredNode) -> None:
     else:
         images = _visit_numbered(inspection, node, version)
     if isinstance(plate, dict):
-        _judge_series_of_plate(inspection, node, ome, plate, listed, version)
+        _check_series_of_plate(inspection, node, ome, plate, listed, version)
     else:
-        _judge_missing_plate(inspection, node, images, version)
-    _judge_xml(inspection, node, images, version)
+        _check_missing_plate(inspection, node, images, version)
+    _check_xml(inspection, node, images, version)
 
 
 def _visit_series(
     inspection: Inspection, node: StoredNode, ome: StoredNode, images: list[str], version: str
 ) -> None:
     at = ome.location("series")
-    for place, path in enumerate(images):
+    for number, path in enumerate(images):
         image = inspection.reader.group(join(node.path, path))
         if not image.exists:
-            inspection.find(
+            inspection.report(
                 "BF-05",
                 ome,
-                (*at, place),
+                (*at, number),
                 f"there is no image {describe(path)}",
                 "write it, or take it off the list",
                 version=version,
@@ -76,7 +76,7 @@ def _visit_numbered(inspection: Inspection, node: StoredNode, version: str) -> l
         inspection.visit_image(inspection.read_group(join(node.path, path)))
     if images != [str(number) for number in range(len(images))] or not images:
         found = f"the images are {describe(images)}" if images else "there is no image 0"
-        inspection.find(
+        inspection.report(
             "BF-06",
             node,
             (),
@@ -98,7 +98,7 @@ def _plate_images(inspection: Inspection, node: StoredNode, plate: JSONObject) -
     return images
 
 
-def _judge_series_of_plate(
+def _check_series_of_plate(
     inspection: Inspection,
     node: StoredNode,
     ome: StoredNode,
@@ -107,7 +107,7 @@ def _judge_series_of_plate(
     version: str,
 ) -> None:
     if listed is None:
-        inspection.find(
+        inspection.report(
             "BF-04",
             node,
             (),
@@ -119,7 +119,7 @@ def _judge_series_of_plate(
     images = _plate_images(inspection, node, plate)
     if sorted(images) != sorted(listed):
         odd = sorted(set(images) ^ set(listed))
-        inspection.find(
+        inspection.report(
             "BF-04",
             ome,
             ome.location("series"),
@@ -129,13 +129,13 @@ def _judge_series_of_plate(
         )
 
 
-def _judge_missing_plate(inspection: Inspection, node: StoredNode, images: list[str], version: str) -> None:
+def _check_missing_plate(inspection: Inspection, node: StoredNode, images: list[str], version: str) -> None:
     """Report wells of a plate that the top group does not describe."""
     roots = {path.partition("/")[0] for path in images if "/" in path} or set(node.members) - set(images)
     for name in sorted(roots - {"OME"}):
         row = inspection.reader.group(join(node.path, name))
         if any("well" in inspection.reader.group(join(row.path, column)).ome for column in row.members):
-            inspection.find(
+            inspection.report(
                 "BF-02",
                 node,
                 (),
@@ -146,16 +146,16 @@ def _judge_missing_plate(inspection: Inspection, node: StoredNode, images: list[
             return
 
 
-def _judge_xml(inspection: Inspection, node: StoredNode, images: list[str], version: str) -> None:
+def _check_xml(inspection: Inspection, node: StoredNode, images: list[str], version: str) -> None:
     key = join(node.path, f"OME/{XML_FILE}")
-    where = join(node.path, "OME")
+    ome_path = join(node.path, "OME")
     try:
         data = inspection.reader.storage.read(key)
         root = None if data is None else parse_xml(data)
     except (LamellaError, OSError) as error:
-        inspection.find(
+        inspection.report(
             "BF-03",
-            where,
+            ome_path,
             (),
             f"{XML_FILE} cannot be read: {error}",
             "restore it from a copy",
@@ -164,16 +164,18 @@ def _judge_xml(inspection: Inspection, node: StoredNode, images: list[str], vers
         )
         return
     if root is None:
-        inspection.find("BF-03", where, (), f"there is no {XML_FILE}", "keep the OME-XML", version=version)
+        inspection.report(
+            "BF-03", ome_path, (), f"there is no {XML_FILE}", "keep the OME-XML", version=version
+        )
         return
     names = [element.tag.rpartition("}")[2] for element in root.iter()]
     pixels = [name for name in _PIXELS if name in names]
     if names[0] != "OME" or pixels:
         found = (
-            f"{XML_FILE} has {pixels[0]}" if pixels else f"{XML_FILE} is no OME-XML but {describe(names[0])}"
+            f"{XML_FILE} has {pixels[0]}" if pixels else f"{XML_FILE} is not OME-XML but {describe(names[0])}"
         )
-        inspection.find(
-            "BF-03", where, (), found, "write OME-XML with MetadataOnly", level="MUST", version=version
+        inspection.report(
+            "BF-03", ome_path, (), found, "write OME-XML with MetadataOnly", level="MUST", version=version
         )
     elements = list(children(root, "Image"))
     differs = None
@@ -184,13 +186,13 @@ def _judge_xml(inspection: Inspection, node: StoredNode, images: list[str], vers
             described, stored = _described_plane(element), _stored_plane(inspection, join(node.path, path))
             if described and stored and described != stored:
                 differs = (
-                    f"image {number} of {XML_FILE} has {described[1]} x {described[0]} pixels, and the image of its "
-                    f"place in the series, {describe(path)}, {stored[1]} x {stored[0]}"
+                    f"image {number} of {XML_FILE} has {described[1]} x {described[0]} pixels, and its image in "
+                    f"the series, {describe(path)}, {stored[1]} x {stored[0]}"
                 )
                 break
     if names[0] == "OME" and differs is not None:
         remedy = "describe each image once, in the order of the series"
-        inspection.find("BF-07", where, (), differs, remedy, version=version)
+        inspection.report("BF-07", ome_path, (), differs, remedy, version=version)
 
 
 def _described_plane(element: Element) -> tuple[int, ...] | None:
@@ -213,13 +215,13 @@ def _stored_plane(inspection: Inspection, path: str) -> tuple[int, ...] | None:
 
 def visit_scene(inspection: Inspection, node: StoredNode) -> None:
     """Check a scene, and the images of its coordinate systems."""
-    version = inspection.admit(node)
-    inspection.judge("scene", node)
+    version = inspection.check_group(node)
+    inspection.check_document("scene", node)
     scene = node.ome.get("scene")
     at: Location = ("ome", "scene", "coordinateTransformations")
     seen: set[str] = set()
     entries = objects(scene.get("coordinateTransformations")) if isinstance(scene, dict) else ()
-    for place, entry in entries:
+    for number, entry in entries:
         for side in ("input", "output"):
             end = entry.get(side)
             path = end.get("path") if isinstance(end, dict) else None
@@ -228,10 +230,10 @@ def visit_scene(inspection: Inspection, node: StoredNode) -> None:
             seen.add(path)
             image = inspection.read_group(join(node.path, path.removeprefix("./").strip("/")))
             if not image.exists:
-                inspection.find(
+                inspection.report(
                     "CT-26",
                     node,
-                    (*at, place, side, "path"),
+                    (*at, number, side, "path"),
                     f"there is no group {describe(path)}",
                     "write the path of an image group",
                     version=version,

@@ -1,4 +1,4 @@
-"""Consolidated metadata: whether the copies in a group equal the documents below it.
+"""Check whether the copies of documents in consolidated metadata equal the documents.
 
 Layer: ops.
 """
@@ -11,7 +11,7 @@ from lamella.store.formats import V2, V3
 from lamella.store.keys import join
 
 if TYPE_CHECKING:
-    from lamella.ops.walk_store import StoredNode, StoreReader
+    from lamella.ops.raw_nodes import StoredNode, StoreReader
     from lamella.types import JSON, JSONObject
 
 _V3_KEYS = ("node_type", "attributes", "shape", "data_type", "dimension_names")
@@ -21,10 +21,7 @@ _V3_KEYS = ("node_type", "attributes", "shape", "data_type", "dimension_names")
 class Copies:
     """The copies of documents in one group, by the path of the document's file below the group.
 
-    Attributes
-    ----------
-    stale
-        The first copy that differs, in words; empty if none does.
+    ``stale`` describes the first copy that differs; it is empty if all are equal.
     """
 
     def __init__(self, path: str, zarr_format: int, entries: dict[str, JSON]) -> None:
@@ -48,9 +45,9 @@ class Copies:
             key = below if self._format == 3 else join(below, file)
             copy = self._entries.get(key)
             if copy is None:
-                self._tell(f"they lack {below!r}")
+                self._set_stale(f"they lack {below!r}")
             elif not _same(self._format, copy, node.documents[file]):
-                self._tell(f"{file} of {below!r} is another")
+                self._set_stale(f"{file} of {below!r} differs")
 
     def finish(self, reader: StoreReader) -> None:
         """Compare the copies of nodes that the walk has not visited."""
@@ -63,10 +60,10 @@ class Copies:
             if not node.exists:
                 node = reader.group(path)
             if not node.exists:
-                self._tell(f"{below!r} is not there")
+                self._set_stale(f"{below!r} does not exist")
             self.compare(node)
 
-    def _tell(self, text: str) -> None:
+    def _set_stale(self, text: str) -> None:
         self.stale = self.stale or text
 
 
@@ -85,16 +82,16 @@ def _value(document: JSONObject, key: str) -> JSON:
 
 
 def copies_of(node: StoredNode) -> Copies | None:
-    """Return the copies in a group: in ``.zmetadata`` or inside its ``zarr.json``; None if there are none."""
+    """Return the copies in a group: in ``.zmetadata`` or inside its ``zarr.json``; None without any."""
     if node.zarr_format == 3:
-        kept = node.documents.get(V3.group, {}).get("consolidated_metadata")
+        consolidated = node.documents.get(V3.group, {}).get("consolidated_metadata")
     else:
-        kept = node.documents.get(V2.consolidated)
-    entries = kept.get("metadata") if isinstance(kept, dict) else None
+        consolidated = node.documents.get(V2.consolidated)
+    entries = consolidated.get("metadata") if isinstance(consolidated, dict) else None
     if not isinstance(entries, dict):
         return None
     copies = Copies(node.path, node.zarr_format or 2, entries)
     own = entries.get(V2.attributes)
     if node.zarr_format == 2 and own is not None and own != node.documents.get(V2.attributes, {}):
-        copies.stale = f"{V2.attributes} of the group itself is another"
+        copies.stale = f"{V2.attributes} of the group itself differs"
     return copies

@@ -1,4 +1,4 @@
-"""The pixel checks of ``validate --pixels``: every stored chunk and shard, and pyramids with a known method.
+"""Check pixels for ``validate --pixels``: decode every stored chunk, and recompute pyramids with a known method.
 
 Each worker needs memory for a small region, or one chunk if that is larger, for arrays of any size.
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lamella.ops.progress import Count
     from lamella.ops.pyramids.downsample import Method
     from lamella.ops.regions import Region
-    from lamella.ops.validation.walk import Inspection, Judged
+    from lamella.ops.validation.walk import CheckedGroup, Inspection
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject, Shape
 
@@ -51,22 +51,21 @@ class Step(NamedTuple):
 
 
 def check_pixels(inspection: Inspection, workers: Workers, progress: Count) -> None:
-    """Decode every chunk of every image of an inspection, and compare its pyramids.
+    """Decode every chunk of every image of an inspection, compare its pyramids, and add findings and notes.
 
-    The documents were inspected before; findings and notes are added to the inspection. ``progress`` counts the bytes
-    of the decoded files.
+    The documents were inspected before. ``progress`` counts the bytes of the decoded files.
     """
     damaged: set[str] = set()
     opened: dict[str, StoredArray] = {}
     for image in inspection.images:
-        for path, found in image.arrays.items():
-            where = join(image.node.path, path)
-            if found.facts is None or found.problem is not None or found.zarr_format is None:
-                damaged.add(where)
-            elif where not in opened:
-                documents = Documents(inspection.reader.storage, 3 if found.zarr_format == 3 else 2)
-                opened[where] = StoredArray(documents, where)
-                _decode(inspection, opened[where], damaged, workers, progress)
+        for path, array in image.arrays.items():
+            array_path = join(image.node.path, path)
+            if array.facts is None or array.problem is not None or array.zarr_format is None:
+                damaged.add(array_path)
+            elif array_path not in opened:
+                documents = Documents(inspection.reader.storage, 3 if array.zarr_format == 3 else 2)
+                opened[array_path] = StoredArray(documents, array_path)
+                _decode(inspection, opened[array_path], damaged, workers, progress)
         _compare_image(inspection, image, opened, damaged, workers)
         opened.clear()
 
@@ -78,21 +77,21 @@ def _decode(
     workers: Workers,
     progress: Count,
 ) -> None:
-    told: list[str] = []
+    problems: list[str] = []
 
-    def note(decoded: Decoded) -> None:
+    def collect(decoded: Decoded) -> None:
         progress.add(decoded.size)
         if decoded.fault:
-            told.append(f"{decoded.key.removeprefix(array.path + '/')} cannot be decoded")
+            problems.append(f"{decoded.key.removeprefix(array.path + '/')} cannot be decoded")
 
     try:
-        run(decode, places_to_decode(array), workers, done=note)
+        run(decode, places_to_decode(array), workers, done=collect)
     except LamellaError as error:  # the codec is unsupported, or the folder cannot be listed
-        told.append(one_line(error))
-    for found in told:
+        problems.append(one_line(error))
+    for problem in problems:
         damaged.add(array.path)
-        inspection.find_own(
-            "LM-09", array.path, found, "write that region again, or restore the file from a copy"
+        inspection.report_own(
+            "LM-09", array.path, problem, "write that region again, or restore the file from a copy"
         )
 
 
@@ -101,7 +100,7 @@ def _decode(
 
 def _compare_image(
     inspection: Inspection,
-    image: Judged,
+    image: CheckedGroup,
     opened: dict[str, StoredArray],
     damaged: set[str],
     workers: Workers,
@@ -118,18 +117,18 @@ def _compare_image(
         stale = read_stale(image.node.attributes)
         if stale.unwritten:
             names = ", ".join(level for level, _ in stale.unwritten)
-            text = f"levels that were created empty are not written: {names}. compute_pyramid() makes them"
+            text = f"levels that were created empty are not written: {names}. compute_pyramid() computes them"
             inspection.notes.append((image.node.path, text))
         if stale.writers or stale.regions:
-            text = "level 0 was written since the levels were made: update_pyramid() is due"
+            text = "level 0 was written since the levels were computed: call update_pyramid()"
             inspection.notes.append((image.node.path, text))
         method = recorded_method(entry)
         if method is None:
             maker = entry.get("metadata")
-            made = maker.get("method") if isinstance(maker, dict) else None
+            program = maker.get("method") if isinstance(maker, dict) else None
             text = (
-                f"its pyramid was made by {describe(made)}"
-                if made
+                f"its pyramid was made by {describe(program)}"
+                if program
                 else "its metadata do not name the method of its pyramid"
             )
             inspection.notes.append((image.node.path, f"{text}: the levels were not compared"))
@@ -140,7 +139,7 @@ def _compare_image(
 
 def _compare_levels(
     inspection: Inspection,
-    image: Judged,
+    image: CheckedGroup,
     levels: tuple[tuple[JSONObject, str], tuple[JSONObject, str]],
     method: Method,
     opened: dict[str, StoredArray],
@@ -204,13 +203,13 @@ def _steps(fine: StoredArray, coarse: StoredArray, factors: Shape, method: Metho
 def _compare(step: Step) -> str:
     """Describe the first voxel of a region that differs from the recomputed level; empty if none does."""
     source = step.fine.read(enlarge(step.box, step.factors, step.fine.meta.shape))
-    wanted = downsample(source, step.factors, step.method)
+    expected = downsample(source, step.factors, step.method)
     stored = step.coarse.read(step.box)
-    same = np.array_equal(wanted, stored, equal_nan=stored.dtype.kind == "f")
-    if same:
+    is_equal = np.array_equal(expected, stored, equal_nan=stored.dtype.kind == "f")
+    if is_equal:
         return ""
-    unlike = wanted != stored
+    differs = expected != stored
     if stored.dtype.kind == "f":
-        unlike &= ~(np.isnan(wanted) & np.isnan(stored))
-    first = [int(n[0]) + box.start for n, box in zip(np.nonzero(unlike), step.box, strict=True)]
-    return f"the voxel at {first} is not that"
+        differs &= ~(np.isnan(expected) & np.isnan(stored))
+    first = [int(n[0]) + box.start for n, box in zip(np.nonzero(differs), step.box, strict=True)]
+    return f"the voxel at {first} differs"

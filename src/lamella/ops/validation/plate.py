@@ -1,4 +1,4 @@
-"""The walk of ``validate`` through plates and wells (PL-12, WL-01, PL-09, PL-10, and unlisted members).
+"""Walk through plates and wells, and check them (PL-12, WL-01, PL-09, PL-10, and unlisted members).
 
 Layer: ops.
 """
@@ -16,8 +16,8 @@ from lamella.store.keys import join
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from lamella.ops.validation.walk import Inspection, Judged
-    from lamella.ops.walk_store import StoredNode
+    from lamella.ops.raw_nodes import StoredNode
+    from lamella.ops.validation.walk import CheckedGroup, Inspection
     from lamella.spec.rules import Location
     from lamella.types import JSON, JSONObject
 
@@ -27,96 +27,101 @@ Fields = list[tuple[str, int | None]]
 
 def visit_plate(inspection: Inspection, node: StoredNode) -> None:
     """Check a plate, its rows, wells and images."""
-    from lamella.ops.validation.walk import Judged
+    from lamella.ops.validation.walk import CheckedGroup
 
-    version = inspection.admit(node)
-    inspection.judge("plate", node)
-    judged = Judged("plate", node, version)
+    version = inspection.check_group(node)
+    inspection.check_document("plate", node)
+    checked = CheckedGroup("plate", node, version)
     plate = node.ome.get("plate")
     plate = plate if isinstance(plate, dict) else {}
     at = node.location("plate")
     acquisitions = acquisition_ids(plate)
-    for place, entry in objects(plate.get("wells")):
+    for number, entry in objects(plate.get("wells")):
         path = entry.get("path")
-        if isinstance(path, str) and path and path not in judged.fields:
-            judged.fields[path] = _visit_listed(
-                inspection, judged, path, acquisitions, (*at, "wells", place, "path")
+        if isinstance(path, str) and path and path not in checked.fields:
+            checked.fields[path] = _visit_listed(
+                inspection, checked, path, acquisitions, (*at, "wells", number, "path")
             )
-    _visit_rows(inspection, judged, plate, acquisitions)
-    _judge_counts(inspection, judged, plate, at)
-    inspection.done(judged)
+    _visit_rows(inspection, checked, plate, acquisitions)
+    _check_counts(inspection, checked, plate, at)
+    inspection.done(checked)
 
 
 def _visit_listed(
-    inspection: Inspection, judged: Judged, path: str, acquisitions: Collection[int], at: Location
+    inspection: Inspection, checked: CheckedGroup, path: str, acquisitions: Collection[int], at: Location
 ) -> Fields | None:
-    well = inspection.read_group(join(judged.node.path, path))
+    well = inspection.read_group(join(checked.node.path, path))
     if not well.exists:
-        inspection.find(
+        inspection.report(
             "PL-12",
-            judged.node,
+            checked.node,
             at,
             f"there is no well {describe(path)}",
             "write the well, or take it off the list",
-            version=judged.version,
+            version=checked.version,
         )
         return None
-    judged.members.append(path)
+    checked.members.append(path)
     return visit_well(inspection, well, acquisitions)
 
 
 def _visit_rows(
-    inspection: Inspection, judged: Judged, plate: JSONObject, acquisitions: Collection[int]
+    inspection: Inspection, checked: CheckedGroup, plate: JSONObject, acquisitions: Collection[int]
 ) -> None:
     """Check the row groups, and unlisted wells."""
     listed_rows = {
         entry["name"] for _, entry in objects(plate.get("rows")) if isinstance(entry.get("name"), str)
     }
-    used = {path.partition("/")[0] for path in judged.fields}
-    for name in judged.node.members:
+    used = {path.partition("/")[0] for path in checked.fields}
+    for name in checked.node.members:
         if name in ("OME", "labels"):
             continue
-        row = inspection.read_group(join(judged.node.path, name))
+        row = inspection.read_group(join(checked.node.path, name))
         if row.kind == "array" or row.ome.keys() - {"version"}:
             continue
         wells = 0
         for column in row.members:
             path = f"{name}/{column}"
-            if path in judged.fields:
+            if path in checked.fields:
                 wells += 1
                 continue
             well = inspection.read_group(join(row.path, column))
-            if "well" not in well.ome and not _holds_images(inspection, well):
+            if "well" not in well.ome and not _has_images(inspection, well):
                 continue
             wells += 1
-            judged.unlisted.append(path)
-            inspection.find_own(
+            checked.unlisted.append(path)
+            inspection.report_own(
                 "LM-05",
-                judged.node.path,
-                f"the well {describe(path)} is there, and the plate does not list it",
+                checked.node.path,
+                f"the well {describe(path)} exists, and the plate does not list it",
                 "rebuild the lists with reindex",
             )
             visit_well(inspection, well, acquisitions)
         if name in listed_rows | used or row.exists:
-            _judge_row(inspection, judged, row, wells)
+            _check_row(inspection, checked, row, wells)
 
 
-def _judge_row(inspection: Inspection, judged: Judged, row: StoredNode, wells: int) -> None:
+def _check_row(inspection: Inspection, checked: CheckedGroup, row: StoredNode, wells: int) -> None:
     complete = row.exists and (row.zarr_format != 2 or V2.group in row.data)
     if wells and not complete:
-        rule = "ST-01" if judged.node.zarr_format == 2 else "ST-02"
-        inspection.find(
-            rule, row, (), "the folder of the row is no group", "write its document", version=judged.version
+        rule = "ST-01" if checked.node.zarr_format == 2 else "ST-02"
+        inspection.report(
+            rule,
+            row,
+            (),
+            "the folder of the row is not a group",
+            "write its document",
+            version=checked.version,
         )
     elif not wells and row.kind == "group":
-        inspection.find(
+        inspection.report(
             "PL-12",
             row,
             (),
             "the row has no wells",
             "remove the empty group",
             level="SHOULD",
-            version=judged.version,
+            version=checked.version,
         )
 
 
@@ -124,7 +129,7 @@ def visit_well(
     inspection: Inspection, node: StoredNode, acquisitions: Collection[int] | None
 ) -> Fields | None:
     """Check a well and its images; return them, or None if the well cannot be read."""
-    from lamella.ops.validation.walk import Judged
+    from lamella.ops.validation.walk import CheckedGroup
 
     if not node.exists:  # a folder of images that is not a well yet: its plate reports it
         for name in node.members:
@@ -132,35 +137,35 @@ def visit_well(
             if "multiscales" in image.ome:
                 inspection.visit_image(image)
         return None
-    version = inspection.admit(node)
-    inspection.judge("well", node, acquisitions=acquisitions)
-    judged = Judged("well", node, version)
+    version = inspection.check_group(node)
+    inspection.check_document("well", node, acquisitions=acquisitions)
+    checked = CheckedGroup("well", node, version)
     well = node.ome.get("well")
     well = well if isinstance(well, dict) else {}
     at = node.location("well", "images")
     fields: Fields = []
-    for place, entry in objects(well.get("images")):
+    for position, entry in objects(well.get("images")):
         path = entry.get("path")
-        if not isinstance(path, str) or not path or path in {known for known, _ in fields}:
+        if not isinstance(path, str) or not path or path in {listed_path for listed_path, _ in fields}:
             continue
         number: JSON = entry.get("acquisition")
         fields.append((path, int(number) if is_integer(number) else None))
         image = inspection.read_group(join(node.path, path))
         if image.exists:
-            judged.members.append(path)
+            checked.members.append(path)
             inspection.visit_image(image)
         else:
-            inspection.find(
+            inspection.report(
                 "PL-12",
                 node,
-                (*at, place, "path"),
+                (*at, position, "path"),
                 f"there is no image {describe(path)}",
                 "write the image, or take it off the list",
                 version=version,
             )
-    _visit_unlisted(inspection, judged, fields)
-    if not judged.members and not judged.unlisted and not node.unreadable:
-        inspection.find(
+    _visit_unlisted(inspection, checked, fields)
+    if not checked.members and not checked.unlisted and not node.unreadable:
+        inspection.report(
             "PL-12",
             node,
             (),
@@ -169,35 +174,35 @@ def visit_well(
             level="SHOULD",
             version=version,
         )
-    inspection.done(judged)
+    inspection.done(checked)
     return None if node.unreadable else fields
 
 
-def _visit_unlisted(inspection: Inspection, judged: Judged, fields: Fields) -> None:
-    node, listed = judged.node, {path for path, _ in fields}
+def _visit_unlisted(inspection: Inspection, checked: CheckedGroup, fields: Fields) -> None:
+    node, listed = checked.node, {path for path, _ in fields}
     for name in node.members:
         if name in listed:
             continue
         image = inspection.read_group(join(node.path, name))
         if "multiscales" not in image.ome:
             continue
-        judged.unlisted.append(name)
+        checked.unlisted.append(name)
         if not node.unreadable:
-            inspection.find_own(
+            inspection.report_own(
                 "LM-05",
                 node.path,
-                f"the image {describe(name)} is there, and the well does not list it",
+                f"the image {describe(name)} exists, and the well does not list it",
                 "rebuild the lists with reindex",
             )
         inspection.visit_image(image)
 
 
-def _holds_images(inspection: Inspection, node: StoredNode) -> bool:
+def _has_images(inspection: Inspection, node: StoredNode) -> bool:
     return any("multiscales" in inspection.reader.group(join(node.path, name)).ome for name in node.members)
 
 
 def most_fields(fields: Mapping[str, Fields | None]) -> tuple[int, dict[int, int]] | None:
-    """Return the maximum number of fields of a well, in all and of each acquisition; None for an unreadable well.
+    """Return the maximum number of fields of a well, in total and of each acquisition; None for an unreadable well.
 
     >>> most_fields({"A/1": [("0", 0), ("1", 0)], "A/2": [("0", 1)]})
     (2, {0: 2, 1: 1})
@@ -213,33 +218,33 @@ def most_fields(fields: Mapping[str, Fields | None]) -> tuple[int, dict[int, int
     return most, dict(per_acquisition)
 
 
-def _judge_counts(inspection: Inspection, judged: Judged, plate: JSONObject, at: Location) -> None:
-    counted = most_fields(judged.fields)
-    if counted is None or not judged.fields:
+def _check_counts(inspection: Inspection, checked: CheckedGroup, plate: JSONObject, at: Location) -> None:
+    counted = most_fields(checked.fields)
+    if counted is None or not checked.fields:
         return
     most, per_acquisition = counted
     stated: JSON = plate.get("field_count")
     if is_integer(stated) and stated > 0 and stated != most:
-        inspection.find(
+        inspection.report(
             "PL-10",
-            judged.node,
+            checked.node,
             (*at, "field_count"),
             f"field_count is {describe(stated)}, the most fields of a well are {most}",
             "write the most fields of a well",
             level="SHOULD",
-            version=judged.version,
+            version=checked.version,
         )
-    for place, entry in objects(plate.get("acquisitions")):
+    for index, entry in objects(plate.get("acquisitions")):
         number: JSON = entry.get("id")
         stated = entry.get("maximumfieldcount")
         most = per_acquisition.get(int(number), 0) if is_integer(number) else 0
         if most and is_integer(stated) and 0 < stated != most:
-            inspection.find(
+            inspection.report(
                 "PL-09",
-                judged.node,
-                (*at, "acquisitions", place, "maximumfieldcount"),
+                checked.node,
+                (*at, "acquisitions", index, "maximumfieldcount"),
                 f"maximumfieldcount is {describe(stated)}, the most fields of a well are {most}",
                 "write the most fields of a well in this acquisition",
                 level="SHOULD",
-                version=judged.version,
+                version=checked.version,
             )

@@ -1,7 +1,7 @@
 """``validate``: check a store by every rule that its files can show.
 
-The report, and the operation that returns it. :mod:`lamella.ops.validation.walk` walks through the store; the rules are
-in :mod:`lamella.spec.rules` and, for damage, in :mod:`lamella.spec.rules.own`.
+:mod:`lamella.ops.validation.walk` walks through the store; the rules are in :mod:`lamella.spec.rules` and, for damage,
+in :mod:`lamella.spec.rules.own`.
 
 Layer: ops.
 """
@@ -20,9 +20,9 @@ from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.ops.execution import Workers
 from lamella.ops.progress import Count, check_progress, reporting
+from lamella.ops.raw_nodes import StoreReader
 from lamella.ops.validation.archive import ArchiveCheck
 from lamella.ops.validation.walk import Inspection
-from lamella.ops.walk_store import StoreReader
 from lamella.spec.rules import location_text
 from lamella.store.formats import METADATA_FILES
 from lamella.store.keys import natural_order
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.ops.progress import Progress
-    from lamella.ops.validation.walk import Judged
+    from lamella.ops.validation.walk import CheckedGroup
     from lamella.spec.rules import Finding, Level
     from lamella.store.storage import Storage
     from lamella.types import JSONObject, StrPath
@@ -49,7 +49,7 @@ class ValidationReport:
     Attributes
     ----------
     store
-        Its path or URL.
+        Path or URL of the store.
     version
         OME-NGFF version of the store; None if unknown.
     findings
@@ -90,7 +90,7 @@ class ValidationReport:
 
     @property
     def readable(self) -> bool:
-        """Whether there was anything to check."""
+        """Whether the store has anything to check."""
         return self.nodes > 0
 
     @property
@@ -101,8 +101,8 @@ class ValidationReport:
     @property
     def counts(self) -> dict[Level, int]:
         """Number of findings of each level."""
-        found = Counter(finding.level for finding in self.findings)
-        return {"MUST": found["MUST"], "SHOULD": found["SHOULD"]}
+        counts = Counter(finding.level for finding in self.findings)
+        return {"MUST": counts["MUST"], "SHOULD": counts["SHOULD"]}
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -153,16 +153,14 @@ class ValidationReport:
         )
 
     def to_dict(self) -> JSONObject:
-        """Return the report as JSON values: ``store``, ``version``, ``readable``, ``valid``, ``nodes``, ``counts``,
-        ``findings`` (each with ``rule``, ``level``, ``node``, ``location``, ``found``, ``remedy``) and ``notes``
-        (each with ``node`` and ``text``).
+        """Return the report as JSON values.
 
         Examples
         --------
         >>> import lamella
         >>> lamella.validate(position).to_dict()["valid"]
         True
-        """  # noqa: D205
+        """
         return {
             "store": self.store,
             "version": self.version,
@@ -200,32 +198,30 @@ def validate(
     strict
         Count a broken SHOULD as well: the report is true only without any finding.
     pixels
-        Also decode every chunk, and compare each level of lamella's pyramids with the level before it. Reads all
-        pixels.
+        Also decode every chunk, and compare each level of lamella's pyramids with the level before. Reads all pixels.
     jobs
         Number of workers for the pixels; one per processor by default.
     executor
         Decodes the pixels instead of threads of this process: any ``concurrent.futures.Executor``.
     progress
-        True shows a bar on the terminal. A function is called with the groups checked, 0 (the total is not known
-        before the end), and "groups"; then with the bytes of pixels decoded, 0, and "bytes".
+        True shows a bar on the terminal. A function is called with the groups checked, 0 (unknown total), and "groups";
+        then with the bytes of pixels decoded, 0, and "bytes".
     follow_links
-        Follow symbolic links that lead out of the store, for plates of linked images; they are refused otherwise. A
-        node that was opened follows them or not.
+        Follow symbolic links that lead out of the store, for plates of linked images. Ignored for an open node.
     storage_options
         Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
     Returns
     -------
     ValidationReport
-        True when no MUST is broken.
+        True if no MUST is broken.
 
     Raises
     ------
     StoreNotFoundError
-        There is nothing at the path (a FileNotFoundError).
+        The path does not exist (a FileNotFoundError).
     InvalidArgumentError
-        An array was given (a ValueError).
+        The node is an array (a ValueError).
 
     Examples
     --------
@@ -236,7 +232,7 @@ def validate(
     >>> bool(lamella.validate(path, pixels=True))
     True
     """
-    storage, root, name = place_of(with_options(path_or_node, storage_options), follow_links=follow_links)
+    storage, root, name = storage_of(with_options(path_or_node, storage_options), follow_links=follow_links)
     workers = Workers(jobs, executor)
     workers.check_reach(storage)
     check_progress(progress)
@@ -255,9 +251,9 @@ def inspect(
     """Check all documents from a root on, and report each finished group."""
     count = Count(progress, "groups")
 
-    def done(judged: Judged) -> None:
+    def done(checked: CheckedGroup) -> None:
         count.add()
-        archive.add(judged)
+        archive.add(checked)
 
     inspection = Inspection(reader, done, keep_images=keep_images)
     archive = ArchiveCheck(inspection)
@@ -276,12 +272,12 @@ def report_of(inspection: Inspection, name: str, *, strict: bool = False) -> Val
         inspection.version,
         tuple(sorted(findings, key=lambda finding: order[finding.node])),
         tuple(dict.fromkeys(inspection.notes)),
-        inspection.judged,
+        inspection.group_count,
         strict,
     )
 
 
-def place_of(
+def storage_of(
     path_or_node: StrPath | Store | NGFFNode, *, read_only: bool = True, follow_links: bool = False
 ) -> tuple[Storage, str, str]:
     """Return the storage, the path in it and the name of a caller's argument."""
@@ -293,5 +289,5 @@ def place_of(
     missing = not os.path.lexists(storage.root) if isinstance(storage, LocalStorage) else False
     if missing:
         raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
-    storage.expect(METADATA_FILES)  # by which a service also shows whether it may be listed
+    storage.expect(METADATA_FILES)  # also shows whether a service allows listing
     return storage, "", storage.name

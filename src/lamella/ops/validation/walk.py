@@ -1,4 +1,4 @@
-"""The walk of ``validate``: from any root through images, labels, plates, wells and collections.
+"""Walk a store for ``validate``: from any root through images, labels, plates, wells and collections.
 
 Every group is read once and checked by the rules of the version that it states. Its members are walked, listed or not.
 Plates are in :mod:`lamella.ops.validation.plate`, collections and scenes in :mod:`lamella.ops.validation.collection`.
@@ -25,7 +25,7 @@ from lamella.store.misplaced import describe_foreign
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from lamella.ops.walk_store import ArrayNode, StoredNode, StoreReader
+    from lamella.ops.raw_nodes import ArrayNode, StoredNode, StoreReader
     from lamella.spec.rules import Finding, Kind, Level, Location
     from lamella.types import JSONObject
 
@@ -40,17 +40,13 @@ _ARRAY_RULES_OF_ALL = ("MS-04", "MS-06")
 
 
 @dataclass
-class Judged:
-    """A checked group, with facts that only a walk can know.
+class CheckedGroup:
+    """A group that was checked by the rules of ``version``, and facts about its members.
 
     Attributes
     ----------
     kind
         Kind of the group; a label image is of kind ``"label"``.
-    node
-        The stored node.
-    version
-        The version whose rules were applied.
     arrays
         Of an image: its levels by dataset path.
     members
@@ -71,32 +67,25 @@ class Judged:
 
 
 class Inspection:
-    """One walk of a store.
+    """One walk of a store, which collects findings and notes, and counts groups.
 
-    ``on_group`` is called with each group after it and everything below it. ``keep_images`` collects the images for
-    checks of pixels.
-
-    Attributes
-    ----------
-    findings, notes, judged, version
-        The content of a report.
-    images
-        The images, if they are collected.
+    ``on_group`` is called with each group after everything below it. ``keep_images`` collects the images for checks of
+    pixels.
     """
 
     def __init__(
         self,
         reader: StoreReader,
-        on_group: Callable[[Judged], None] | None = None,
+        on_group: Callable[[CheckedGroup], None] | None = None,
         *,
         keep_images: bool = False,
     ) -> None:
         self.reader = reader
         self.findings: list[Finding] = []
         self.notes: list[tuple[str, str]] = []
-        self.judged = 0
+        self.group_count = 0
         self.version: str | None = None
-        self.images: list[Judged] = []
+        self.images: list[CheckedGroup] = []
         self.copies: list[Copies] = []
         self.on_group = on_group
         self.keep_images = keep_images
@@ -106,7 +95,7 @@ class Inspection:
 
     # -- findings ------------------------------------------------------------------------------------------------
 
-    def find(
+    def report(
         self,
         rule: str,
         node: StoredNode | str,
@@ -126,7 +115,7 @@ class Inspection:
             RuleContext(VERSION_TRAITS[version], path).finding(rule, at, found, remedy, level=level)
         )
 
-    def find_own(
+    def report_own(
         self, rule: str, node: str, found: str, remedy: str, *, at: Location = (), level: Level | None = None
     ) -> None:
         """Add a finding of a rule of lamella."""
@@ -139,9 +128,9 @@ class Inspection:
         node = self.reader.group(path)
         if path not in self._seen:
             self._seen.add(path)
-            self._tell_faults(node)
+            self._report_unreadable(node)
             if node.exists:
-                self._note_copies(node)
+                self._compare_copies(node)
         return node
 
     def read_array(self, path: str, zarr_format: int | None) -> ArrayNode:
@@ -150,49 +139,49 @@ class Inspection:
         if path in self._seen:
             return array
         self._seen.add(path)
-        self._tell_faults(array)
+        self._report_unreadable(array)
         if array.problem is not None:
             level: Level = "MUST" if array.facts is None else "SHOULD"
-            self.find_own("LM-07", path, array.problem, "correct the document", level=level)
+            self.report_own("LM-07", path, array.problem, "correct the document", level=level)
         if array.exists:
-            self._note_copies(array)
+            self._compare_copies(array)
         return array
 
-    def _tell_faults(self, node: StoredNode) -> None:
-        for fault in node.faults:
-            if fault.is_link and fault.found in self._links:
+    def _report_unreadable(self, node: StoredNode) -> None:
+        for finding in node.findings:
+            if finding.is_link and finding.found in self._links:
                 continue  # reported for a node above
-            if fault.is_link:
-                self._links.add(fault.found)
-            if fault.rule == "ST-06":
-                self.find(
+            if finding.is_link:
+                self._links.add(finding.found)
+            if finding.rule == "ST-06":
+                self.report(
                     "ST-06",
                     node,
                     (),
-                    fault.found,
+                    finding.found,
                     "remove the comments",
                     version=self.version if self.version in VERSION_TRAITS else "0.4",
                 )
-            elif fault.rule == "LM-03":
-                self.find_own("LM-03", node.path, fault.found, "write a number, or leave the value out")
+            elif finding.rule == "LM-03":
+                self.report_own("LM-03", node.path, finding.found, "write a number, or leave the value out")
             else:
-                self.find_own(
-                    "LM-01", node.path, fault.found, "restore the file from a copy, or delete the node"
+                self.report_own(
+                    "LM-01", node.path, finding.found, "restore the file from a copy, or delete the node"
                 )
         if len(node.formats) > 1 or node.has_others:
-            self.find_own(
+            self.report_own(
                 "LM-02",
                 node.path,
                 f"documents of Zarr v2 and v3 lie side by side; the v{node.zarr_format} ones are checked",
                 "remove those of one format",
             )
 
-    def _note_copies(self, node: StoredNode) -> None:
+    def _compare_copies(self, node: StoredNode) -> None:
         for copies in self.copies:
             copies.compare(node)
-        found = copies_of(node)
-        if found is not None:
-            self.copies.append(found)
+        own_copies = copies_of(node)
+        if own_copies is not None:
+            self.copies.append(own_copies)
 
     # -- walking -------------------------------------------------------------------------------------------------
 
@@ -202,7 +191,7 @@ class Inspection:
         if node.exists:
             self.version = self._version(node)
         if node.kind == "array":
-            self.find_own("LM-06", path, "an array is stored here", "give the image group that holds it")
+            self.report_own("LM-06", path, "an array is stored here", "use the image group that contains it")
             return
         # Without a document this may be any folder: only rows of a plate are walked.
         if node.exists or any("well" in self.reader.group(join(path, name)).ome for name in node.members):
@@ -210,18 +199,18 @@ class Inspection:
         for copies in self.copies:
             copies.finish(self.reader)
             if copies.stale:
-                self.find_own(
+                self.report_own(
                     "LM-08",
                     copies.path,
                     f"the consolidated metadata are stale: {copies.stale}",
                     "remove them, or consolidate again",
                 )
-        if not self.judged and not self.findings:
-            self.find_own(
+        if not self.group_count and not self.findings:
+            self.report_own(
                 "LM-06",
                 path,
                 "there is no OME-NGFF metadata here or below",
-                "give the path of an image, a plate or a collection",
+                "use the path of an image, a plate or a collection",
             )
 
     def _version(self, node: StoredNode) -> str:
@@ -256,27 +245,29 @@ class Inspection:
                 if child.kind == "group" or child.unreadable or not child.exists:
                     self.visit(child, depth=depth + 1)
 
-    def judge(self, kind: Kind, node: StoredNode, *, acquisitions: Collection[int] | None = None) -> str:
+    def check_document(
+        self, kind: Kind, node: StoredNode, *, acquisitions: Collection[int] | None = None
+    ) -> str:
         """Check a document, once for each of its kinds; return the version of the rules."""
         version = self._node_version(node)
         if node.unreadable:
             return version
         if version in VERSION_TRAITS:
-            found = check_attributes(
+            findings = check_attributes(
                 kind, node.attributes, version, node=node.path, acquisitions=acquisitions
             )
-            self.findings.extend(found)
+            self.findings.extend(findings)
         return version
 
-    def admit(self, node: StoredNode) -> str:
+    def check_group(self, node: StoredNode) -> str:
         """Count a group, and check the rules for groups of any kind; return its version."""
         version = self._node_version(node)
         if node.unreadable or node.path in self._admitted:
             return version
         self._admitted.add(node.path)
-        self.judged += 1
+        self.group_count += 1
         if version not in VERSION_TRAITS:
-            self.find_own(
+            self.report_own(
                 "LM-04",
                 node.path,
                 f"the version is {version}, for which there are no rules",
@@ -286,12 +277,12 @@ class Inspection:
         if self.version is None:
             self.version = version
         if self.version in VERSION_TRAITS and node.zarr_format != VERSION_TRAITS[self.version].zarr_format:
-            wanted = VERSION_TRAITS[self.version].zarr_format
-            rule = {2: "ST-01", 3: "ST-02"}[wanted]
-            found = f"the group is Zarr v{node.zarr_format}" if node.exists else "the folder is no group"
-            self.find(rule, node, (), found, f"store it as Zarr v{wanted}", version=self.version)
+            zarr_format = VERSION_TRAITS[self.version].zarr_format
+            rule = {2: "ST-01", 3: "ST-02"}[zarr_format]
+            found = f"the group is Zarr v{node.zarr_format}" if node.exists else "the folder is not a group"
+            self.report(rule, node, (), found, f"store it as Zarr v{zarr_format}", version=self.version)
         elif node.stated_version is not None and version != self.version:
-            self.find(
+            self.report(
                 "ST-08",
                 node,
                 ("ome", "version"),
@@ -300,7 +291,7 @@ class Inspection:
                 version=version,
             )
         if node.zarr_format == 2 and ".zgroup" not in node.data:
-            self.find("ST-01", node, (), "the group has no .zgroup", "write one", version=version)
+            self.report("ST-01", node, (), "the group has no .zgroup", "write one", version=version)
         return version
 
     def _node_version(self, node: StoredNode) -> str:
@@ -308,107 +299,109 @@ class Inspection:
             return self.version
         if self.version is None or node.stated_version is not None:
             return self._version(node)
-        found = self._version(node)
+        version = self._version(node)
         # The documents of 0.1 to 0.3 state their version; all others have the version of the store.
-        if found in VERSION_TRAITS and self.version in VERSION_TRAITS:
-            same = VERSION_TRAITS[found].zarr_format == VERSION_TRAITS[self.version].zarr_format
-            return self.version if same else found
-        return found
+        if version in VERSION_TRAITS and self.version in VERSION_TRAITS:
+            same = VERSION_TRAITS[version].zarr_format == VERSION_TRAITS[self.version].zarr_format
+            return self.version if same else version
+        return version
 
     # -- images --------------------------------------------------------------------------------------------------
 
-    def visit_image(self, node: StoredNode, *, label: bool = False, parent: Judged | None = None) -> None:
+    def visit_image(
+        self, node: StoredNode, *, label: bool = False, parent: CheckedGroup | None = None
+    ) -> None:
         """Check an image or label image with its arrays and labels; once, even if it is listed several times."""
         if node.path in self._admitted:
             return
-        version = self.admit(node)
-        judged = Judged("label" if label else "image", node, version)
-        self.judge("image", node)
+        version = self.check_group(node)
+        checked = CheckedGroup("label" if label else "image", node, version)
+        self.check_document("image", node)
         if label:
-            self.judge("label", node)
-        known = ome_object(node.attributes, VERSION_TRAITS[version]) if version in VERSION_TRAITS else {}
-        ome = known if "multiscales" in known else node.ome
+            self.check_document("label", node)
+        typed_ome = ome_object(node.attributes, VERSION_TRAITS[version]) if version in VERSION_TRAITS else {}
+        ome = typed_ome if "multiscales" in typed_ome else node.ome
         for path in _dataset_paths(ome):
-            judged.arrays[path] = self.read_array(join(node.path, path), node.zarr_format)
+            checked.arrays[path] = self.read_array(join(node.path, path), node.zarr_format)
         if not node.unreadable:
-            self._judge_arrays(judged, parent)
+            self._check_arrays(checked, parent)
         if self.keep_images:
-            self.images.append(judged)
+            self.images.append(checked)
         else:
-            self._judge_keys(judged)
+            self._check_keys(checked)
         if "labels" in node.names if node.names is not None else not node.unreadable:
             labels = self.read_group(join(node.path, "labels"))
             # A folder of that name that is not a node may belong to the user; a listed array is a level.
             if (labels.exists or _has_groups(self, labels)) and labels.kind != "array":
-                self.visit_labels(labels, judged)
-        self.done(judged)
+                self.visit_labels(labels, checked)
+        self.done(checked)
 
-    def _judge_arrays(self, judged: Judged, parent: Judged | None) -> None:
-        node, version = judged.node, judged.version
+    def _check_arrays(self, checked: CheckedGroup, parent: CheckedGroup | None) -> None:
+        node, version = checked.node, checked.version
         rules = version if version in VERSION_TRAITS else "0.4"
-        facts = {path: array.facts for path, array in judged.arrays.items() if array.facts is not None}
+        facts = {path: array.facts for path, array in checked.arrays.items() if array.facts is not None}
         above = None
         if parent is not None:
             levels = {path: array.facts for path, array in parent.arrays.items() if array.facts is not None}
             above = ParentImage(parent.node.attributes, levels)
-        kind: Kind = "label" if judged.kind == "label" else "image"
+        kind: Kind = "label" if checked.kind == "label" else "image"
         for finding in check_arrays(kind, node.attributes, rules, facts, node=node.path, parent=above):
             if version not in VERSION_TRAITS and finding.rule not in _ARRAY_RULES_OF_ALL:
                 continue
-            if finding.rule == "MS-04" and self._is_damaged(judged, finding):
+            if finding.rule == "MS-04" and self._is_damaged(checked, finding):
                 continue  # it exists, and LM-01 or LM-07 describes the problem
             self.findings.append(finding)
 
-    def _judge_keys(self, judged: Judged) -> None:
-        """Check the locations of the levels' chunks; the check of pixels does this itself."""
-        for array in judged.arrays.values():
+    def _check_keys(self, checked: CheckedGroup) -> None:
+        """Check the keys of the levels' chunks; the check of pixels does this itself."""
+        for array in checked.arrays.values():
             key = self.reader.foreign_key(array)
             if key is not None and array.meta is not None:
-                self.find_own(
+                self.report_own(
                     "LM-09",
                     array.path,
                     f"{describe_foreign(key, array.meta)}, and readers see fill values",
                     "correct the separator (dimension_separator or chunk_key_encoding) in the document",
                 )
 
-    def _is_damaged(self, judged: Judged, finding: Finding) -> bool:
-        value = judged.node.attributes
+    def _is_damaged(self, checked: CheckedGroup, finding: Finding) -> bool:
+        value = checked.node.attributes
         for part in finding.location:
             value = value[part]
-        array = judged.arrays.get(value)
+        array = checked.arrays.get(value)
         return array is not None and array.exists and array.kind != "group"
 
     # -- labels --------------------------------------------------------------------------------------------------
 
-    def visit_labels(self, node: StoredNode, parent: Judged | None) -> None:
+    def visit_labels(self, node: StoredNode, parent: CheckedGroup | None) -> None:
         """Check a group of labels, and the label images in it."""
-        version = self.admit(node)
-        self.judge("labels", node)
-        judged = Judged("labels", node, version)
+        version = self.check_group(node)
+        self.check_document("labels", node)
+        checked = CheckedGroup("labels", node, version)
         value = node.ome.get("labels")
         listed = [path for path in value if isinstance(path, str)] if isinstance(value, list) else []
         at = node.location("labels")
-        for place, path in enumerate(listed):
-            if path in listed[:place]:
+        for number, path in enumerate(listed):
+            if path in listed[:number]:
                 continue
             image = self.read_group(join(node.path, path))
             if image.exists:
-                judged.members.append(path)
-                self._judge_between(node, path)
+                checked.members.append(path)
+                self._check_between(node, path)
                 self.visit_image(image, label=True, parent=parent)
             elif path and ".." not in path.split("/"):
-                self.find(
+                self.report(
                     "LB-01",
                     node,
-                    (*at, place),
+                    (*at, number),
                     f"there is no label image {describe(path)}",
                     "write it, or take it off the list",
                     version=version,
                 )
         for path, image in self._unlisted_images(node, "", set(listed), 0):
-            judged.unlisted.append(path)
+            checked.unlisted.append(path)
             if not node.unreadable:
-                self.find(
+                self.report(
                     "LB-02",
                     node,
                     at if isinstance(value, list) else (),
@@ -417,30 +410,30 @@ class Inspection:
                     version=version,
                 )
             self.visit_image(image, label=True, parent=parent)
-        self.done(judged)
+        self.done(checked)
 
     def _unlisted_images(
         self, node: StoredNode, path: str, listed: set[str], depth: int
     ) -> list[tuple[str, StoredNode]]:
-        """Return the label images that exist and are not listed, also in groups between."""
-        found = []
+        """Return the label images that exist and are not listed, also in nested groups."""
+        images = []
         for name in node.members:
-            where = join(path, name)
-            if where in listed:
+            image_path = join(path, name)
+            if image_path in listed:
                 continue
             child = self.read_group(join(node.path, name))
             if "multiscales" in child.ome or "image-label" in child.ome:
-                found.append((where, child))
+                images.append((image_path, child))
             elif child.kind != "array" and depth < _DEPTH:
-                found.extend(self._unlisted_images(child, where, listed, depth + 1))
-        return found
+                images.extend(self._unlisted_images(child, image_path, listed, depth + 1))
+        return images
 
-    def _judge_between(self, labels: StoredNode, path: str) -> None:
+    def _check_between(self, labels: StoredNode, path: str) -> None:
         parts = path.split("/")[:-1]
         for number in range(1, len(parts) + 1):
             group = self.reader.group(join(labels.path, "/".join(parts[:number])))
             if isinstance(group.attributes, dict) and "ome" in group.attributes:
-                self.find(
+                self.report(
                     "LB-06",
                     group,
                     ("ome",),
@@ -448,10 +441,10 @@ class Inspection:
                     "remove them",
                 )
 
-    def done(self, judged: Judged) -> None:
+    def done(self, checked: CheckedGroup) -> None:
         """Pass a finished group to the callback."""
         if self.on_group is not None:
-            self.on_group(judged)
+            self.on_group(checked)
 
 
 def _has_groups(inspection: Inspection, node: StoredNode) -> bool:

@@ -1,7 +1,7 @@
-"""Reading the nodes of a store as they are: raw documents, damaged or not, of either Zarr format.
+"""Read the nodes of a store as they are: raw documents, damaged or not, of either Zarr format.
 
-Nothing here raises for what a store holds: a document that cannot be read is a fault of its node. What documents mean
-is judged elsewhere.
+Nothing here raises for the content of a store: an unreadable document is a finding of its node. The rules for readable
+documents are in :mod:`lamella.spec.rules`.
 
 Layer: ops.
 """
@@ -38,21 +38,11 @@ _DOTTED = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 
 @dataclass(frozen=True)
-class Fault:
-    """Why a document could not be read, or not as plain JSON.
+class DocumentFinding:
+    """Why a document could not be read, or not as plain JSON: ``found`` says it on one line, for a ``rule``.
 
-    Attributes
-    ----------
-    rule
-        Id of the rule that it breaks.
-    file
-        Name of the document's file.
-    found
-        What is wrong, on one line.
-    is_link
-        Whether it is a link out of the store, which is the same for all that lies below.
-    unread
-        Whether it could not be read at all, since a service or the system refused.
+    ``is_link`` is a link out of the store, which is the same for all files below; ``unread`` a refusal of a service or
+    the system.
     """
 
     rule: str
@@ -64,58 +54,56 @@ class Fault:
 
 @dataclass
 class StoredNode:
-    """What is stored at one path.
+    """The content of the folder at one path.
 
     Attributes
     ----------
-    path
-        Path of the node.
     names
-        Files and folders in it; None where they were not listed.
+        Files and folders in it; None if they were not listed.
     data
         The documents as stored, by file name.
     documents
-        Those that could be read.
-    faults
-        What is wrong with the others.
+        Parsed documents, by file name.
+    findings
+        Problems of the other documents.
     has_others
-        Whether a document of the other Zarr format lies beside those that were read.
+        Whether a document of the other Zarr format is in the folder too.
     """
 
     path: str
     names: list[str] | None = None
     data: dict[str, bytes] = field(default_factory=dict)
     documents: dict[str, JSONObject] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
+    findings: list[DocumentFinding] = field(default_factory=list)
     has_others: bool = False
 
     @property
     def exists(self) -> bool:
-        """Whether there is a document at all."""
-        return bool(self.data) or bool(self.faults)
+        """Whether the folder has any document."""
+        return bool(self.data) or bool(self.findings)
 
     @property
     def unreadable(self) -> bool:
-        """Whether the document that says what the node is cannot be read."""
+        """Whether the document that states the kind of the node cannot be read."""
         return any(
-            fault.rule == "LM-01" and fault.file in (V3.group, V2.attributes, V2.array)
-            for fault in self.faults
+            finding.rule == "LM-01" and finding.file in (V3.group, V2.attributes, V2.array)
+            for finding in self.findings
         )
 
     @property
     def formats(self) -> set[int]:
-        """The Zarr formats whose documents lie here."""
+        """The Zarr formats of the documents."""
         v2 = {V2.group, V2.array, V2.attributes} & self.data.keys()
         return ({3} if V3.group in self.data else set()) | ({2} if v2 else set())
 
     @property
     def zarr_format(self) -> int | None:
-        """The Zarr format; of both, 3, as for zarr-python. None where there is no node."""
+        """The Zarr format; 3 for documents of both, as in zarr-python. None without a node."""
         return max(self.formats, default=None)
 
     @property
     def kind(self) -> NodeKind | None:
-        """What the node is; None where there is none, or where nothing tells."""
+        """The kind of the node; None without a node, or if no document states it."""
         if self.zarr_format == 3:
             kind = self.documents.get(V3.group, {}).get("node_type")
             return kind if kind in ("group", "array") else None
@@ -125,14 +113,14 @@ class StoredNode:
 
     @property
     def attributes(self) -> JSON:
-        """The attributes of a group as stored, of any JSON type; an empty object where there are none."""
+        """The attributes of a group as stored, of any JSON type; an empty object without attributes."""
         if self.zarr_format == 3:
             return self.documents.get(V3.group, {}).get("attributes", {})
         return self.documents.get(V2.attributes, {})
 
     @property
     def ome(self) -> JSONObject:
-        """The OME part of the attributes, where either version puts it; empty when there is none."""
+        """The OME part of the attributes, where either version puts it; empty without one."""
         attributes = self.attributes
         if not isinstance(attributes, dict):
             return {}
@@ -147,7 +135,7 @@ class StoredNode:
 
     @property
     def stated_version(self) -> str | None:
-        """The version that the document states itself; None when it states none."""
+        """The version that the document states; None without one."""
         attributes = self.attributes
         wrapped = attributes.get("ome") if isinstance(attributes, dict) else None
         stated = wrapped.get("version") if isinstance(wrapped, dict) else None
@@ -155,34 +143,28 @@ class StoredNode:
 
     @property
     def version(self) -> str | None:
-        """The version by which the document is read; None for one that nobody knows."""
+        """The version by which the document is read; None if unknown."""
         attributes = self.attributes if isinstance(self.attributes, dict) else {}
         for version in VERSIONS:
             try:
                 if version.matches(self.zarr_format or 2, attributes):
                     return version.name
-            except MetadataError:  # `ome` is no object: ST-03 says so
+            except MetadataError:  # `ome` is not an object, a finding of ST-03
                 return "0.5"
         return None
 
     @property
     def members(self) -> list[str]:
-        """Names that may be nodes, in natural order; empty where nothing was listed."""
+        """Names that may be nodes, in natural order; empty if the folder was not listed."""
         return [name for name in self.names or [] if can_hold_a_node(name)]
 
 
 @dataclass
 class ArrayNode(StoredNode):
-    """An array as stored, with what the rules ask of it.
+    """An array as stored, with the facts that rules need.
 
-    Attributes
-    ----------
-    facts
-        What the rules ask; None when the document does not tell.
-    problem
-        Why lamella cannot use the array, when it cannot.
-    meta
-        How it is stored; None when lamella cannot use it.
+    ``problem`` says why lamella cannot use the array. ``facts`` is None for an unreadable document, ``meta`` for an
+    array that lamella cannot use.
     """
 
     facts: ArrayFacts | None = None
@@ -191,16 +173,14 @@ class ArrayNode(StoredNode):
 
 
 class StoreReader:
-    """Reads nodes of one store, each document once for each call.
+    """Reads nodes of one store, each document once for each call; ``changes`` replaces documents by key.
 
-    Examples
-    --------
     >>> import tempfile
     >>> from lamella.store.storage import open_storage
     >>> storage = open_storage(tempfile.mkdtemp())
     >>> storage.write("A/.zattrs", b'{"well": // a comment')
     >>> reader = StoreReader(storage)
-    >>> [fault.rule for fault in reader.group("A").faults], reader.group("B").exists
+    >>> [finding.rule for finding in reader.group("A").findings], reader.group("B").exists
     (['LM-01'], False)
     """
 
@@ -211,7 +191,7 @@ class StoreReader:
         self._decoder = json.JSONDecoder(parse_constant=self._constant, object_pairs_hook=once_each)
 
     def group(self, path: str) -> StoredNode:
-        """Read what is at a path that should be a group."""
+        """Read the documents at a path that should be a group, and list its folder."""
         node = StoredNode(path)
         files: tuple[str, ...] = METADATA_FILES
         if not is_key(path):
@@ -224,14 +204,14 @@ class StoreReader:
                 )
         except (LamellaError, OSError) as error:
             found, is_link = f"the folder cannot be listed: {error}", isinstance(error, InvalidNameError)
-            node.faults.append(Fault("LM-01", V2.attributes, found, is_link, _is_unread(error)))
+            node.findings.append(DocumentFinding("LM-01", V2.attributes, found, is_link, _is_unread(error)))
             return node
         for file in files:
             self._read(node, file)
         return node
 
     def array(self, path: str, zarr_format: int | None) -> ArrayNode:
-        """Read what is at a path that should be an array, its format first; its folder is not listed."""
+        """Read the documents at a path that should be an array, of its format first; its folder is not listed."""
         node = ArrayNode(path)
         first, other = (V3.group, V2.array) if zarr_format == 3 else (V2.array, V3.group)
         self._read(node, first)
@@ -252,14 +232,14 @@ class StoreReader:
             return False
 
     def exists(self, path: str) -> bool:
-        """Whether there is anything at a path, node or not; also when it cannot be looked at."""
+        """Return whether a path exists, node or not; True if the store refuses to answer."""
         try:
             return is_key(path) and self.storage.exists(path)
         except (LamellaError, OSError):
             return True
 
     def are_nested(self, path: str) -> bool:
-        """Whether the chunks of a Zarr v2 array are stored under nested keys such as ``0/0``, and none as ``0.0``."""
+        """Return whether all chunks of a Zarr v2 array have nested keys such as ``0/0``, and none such as ``0.0``."""
         if not self.storage.can_list:
             return False
         try:
@@ -271,20 +251,20 @@ class StoreReader:
     def foreign_key(self, array: ArrayNode) -> str | None:
         """Return the key of a chunk that is stored under another spelling than the document declares.
 
-        Looked for where the first chunk is missing: readers see fill values then.
+        Only if the first chunk is missing: then readers would see fill values.
         """
         if array.meta is None or not self.storage.can_list:
             return None
         try:
-            first = join(array.path, array.meta.chunk_key((0,) * array.meta.ndim))
-            if self.storage.size(first) is not None:
+            first_key = join(array.path, array.meta.chunk_key((0,) * array.meta.ndim))
+            if self.storage.size(first_key) is not None:
                 return None
             return foreign_key(self.storage, array.path, array.meta)
         except (LamellaError, OSError):
-            return None  # what cannot be looked at is for those to report that read pixels
+            return None  # readers of pixels report it
 
     def other_separator(self, array: ArrayNode) -> str | None:
-        """Return the separator of the keys of all chunks of a Zarr v3 array, where it declares the other one."""
+        """Return the separator of the keys of all chunks of a Zarr v3 array, if the document declares the other one."""
         key, document = self.foreign_key(array), array.documents.get(V3.group)
         encoding = document.get("chunk_key_encoding") if document is not None else None
         if key is None or array.meta is None or not isinstance(encoding, dict):
@@ -306,50 +286,50 @@ class StoreReader:
             data = self._changes[key] if key in self._changes else self.storage.read(key)
         except (LamellaError, OSError) as error:
             is_link = isinstance(error, InvalidNameError)
-            node.faults.append(Fault("LM-01", file, one_line(error), is_link, _is_unread(error)))
+            node.findings.append(DocumentFinding("LM-01", file, one_line(error), is_link, _is_unread(error)))
             return
         if data is None:
             return
         node.data[file] = data
-        document, faults = self.parse(data, file)
-        node.faults.extend(faults)
+        document, findings = self.parse(data, file)
+        node.findings.extend(findings)
         if document is not None:
             node.documents[file] = document
 
-    def parse(self, data: bytes, file: str) -> tuple[JSONObject | None, list[Fault]]:
-        """Parse one document; comments and values that JSON lacks are faults, and what is beside them is read."""
+    def parse(self, data: bytes, file: str) -> tuple[JSONObject | None, list[DocumentFinding]]:
+        """Parse one document; comments and values that JSON lacks are findings, and the rest is read."""
         self._constants.clear()
-        faults = []
+        findings = []
         try:
             text = data.decode("utf-8-sig")
             try:
-                found = self._decoder.decode(text.strip())
+                value = self._decoder.decode(text.strip())
             except RepeatedKeyError:
                 raise
             except ValueError:
                 plain = without_comments(text)
                 if plain == text:
                     raise
-                found = self._decoder.decode(plain.strip())
-                faults.append(Fault("ST-06", file, f"{file} has comments"))
+                value = self._decoder.decode(plain.strip())
+                findings.append(DocumentFinding("ST-06", file, f"{file} has comments"))
         except RecursionError:
-            return None, [Fault("LM-01", file, f"{file} is nested too deeply")]
+            return None, [DocumentFinding("LM-01", file, f"{file} is nested too deeply")]
         except UnicodeDecodeError as error:
-            return None, [Fault("LM-01", file, f"{file} is not UTF-8 text (byte {error.start})")]
+            return None, [DocumentFinding("LM-01", file, f"{file} is not UTF-8 text (byte {error.start})")]
         except RepeatedKeyError as error:
-            return None, [Fault("LM-01", file, f"{file}: {error}")]
+            return None, [DocumentFinding("LM-01", file, f"{file}: {error}")]
         except ValueError as error:
-            found_text = f"{file} is empty" if not data.strip() else f"{file} is not JSON ({error})"
-            return None, [Fault("LM-01", file, found_text)]
-        if not isinstance(found, dict) or is_deeper(found):
-            kind = type(found).__name__
+            problem = f"{file} is empty" if not data.strip() else f"{file} is not JSON ({error})"
+            return None, [DocumentFinding("LM-01", file, problem)]
+        if not isinstance(value, dict) or is_deeper(value):
+            kind = type(value).__name__
             text = "is nested too deeply" if kind == "dict" else f"holds a {kind}, not an object"
-            return None, [Fault("LM-01", file, f"{file} {text}")]
+            return None, [DocumentFinding("LM-01", file, f"{file} {text}")]
         if self._constants:
-            faults.append(
-                Fault("LM-03", file, f"{file} holds {self._constants[0]}, which JSON does not have")
+            findings.append(
+                DocumentFinding("LM-03", file, f"{file} holds {self._constants[0]}, which JSON does not have")
             )
-        return found, faults
+        return value, findings
 
     def _constant(self, name: str) -> Any:
         self._constants.append(name)
@@ -365,12 +345,12 @@ def without_comments(text: str) -> str:
     return _COMMENT.sub(lambda found: found[0] if found[0].startswith('"') else "", text)
 
 
-def _is_unread(fault: Exception) -> bool:
-    return isinstance(fault, OSError) and not isinstance(fault, DamagedDataError)
+def _is_unread(error: Exception) -> bool:
+    return isinstance(error, OSError) and not isinstance(error, DamagedDataError)
 
 
 def _describe(node: ArrayNode) -> None:
-    """Find what the rules ask of an array, also where lamella could not read its pixels."""
+    """Collect the facts that rules need of an array, even if lamella cannot read its pixels."""
     document = node.documents.get(FORMATS[node.zarr_format or 2].array, {})
     try:
         if node.zarr_format == 3:
@@ -392,11 +372,11 @@ def _plain_facts(document: JSONObject, zarr_format: int) -> ArrayFacts | None:
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape) or dtype is None:
         return None
     names = document.get("dimension_names")
-    known = isinstance(names, list) and len(names) == len(shape)
+    has_names = isinstance(names, list) and len(names) == len(shape)
     return ArrayFacts(
         tuple(shape),
         dtype if isinstance(dtype, str) else json.dumps(dtype),
-        tuple(n if isinstance(n, str) else None for n in names) if known and names is not None else None,
+        tuple(n if isinstance(n, str) else None for n in names) if has_names and names is not None else None,
         str(document.get("dimension_separator") or ".") if zarr_format == 2 else "/",
         zarr_format=zarr_format,
     )
