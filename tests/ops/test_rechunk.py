@@ -273,7 +273,7 @@ def test_the_source_as_destination_is_refused(tmp_path):
 
 def test_a_read_only_source_is_not_replaced(tmp_path):
     source = build_image(tmp_path / "in.zarr", "0.5", labels=False)
-    with pytest.raises(ReadOnlyError, match="Give a destination"):
+    with pytest.raises(ReadOnlyError, match="Choose a destination"):
         lamella.rechunk(LocalStore(source, read_only=True), chunks=(1, 8, 8))
 
 

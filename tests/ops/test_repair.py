@@ -598,13 +598,13 @@ def test_a_group_inside_a_store_has_its_backup_beside_the_store(plate):
 
 def test_a_document_that_changed_meanwhile_is_not_overwritten(plate, monkeypatch):
     FAULTS["color with #"][0](plate)
-    keep = repair_changes.keep_backup
+    keep = repair_changes.save_backup
 
     def keep_and_change(*arguments):
         keep(*arguments)
         change(plate, "B/3/0", lambda ome: ome["omero"]["channels"][0].update(label="renamed"))
 
-    monkeypatch.setattr("lamella.ops.repair.repair.keep_backup", keep_and_change)
+    monkeypatch.setattr("lamella.ops.repair.repair.save_backup", keep_and_change)
     with pytest.raises(MetadataError, match="another process"):
         lamella.repair(plate)
     with lamella.open_ome_zarr(plate) as node, pytest.warns(MetadataWarning, match="OM-02"):
