@@ -52,7 +52,7 @@ POSITION = {
     "get_effective_scale": "image",
     "get_effective_translation": "image",
     "set_transform": "image, transform",
-    "set_scale": "image, axis_name, new_scale",
+    "set_scale": "image, axis_name=None, new_scale=None",
     "set_contrast_limits": "channel_name, window",
     "to_xarray": "",
     "write_xarray": "data_array, image='0'",

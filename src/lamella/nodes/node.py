@@ -8,7 +8,13 @@ from functools import cache
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError, check_options
+from lamella.errors import (
+    InvalidArgumentError,
+    MetadataError,
+    NodeNotFoundError,
+    check_options,
+    did_you_mean,
+)
 from lamella.nodes.parts import stored_ome
 from lamella.nodes.store_handle import NodePath, join
 from lamella.spec.axes import axes_from
@@ -234,6 +240,7 @@ class NGFFNode(Mapping[str, Any]):
         if name not in names:
             raise InvalidArgumentError(
                 f"Channel {name!r} is not in the channels of {self.node_path}, which are {names}."
+                f"{did_you_mean(name, names)}"
             )
         return names.index(name)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError, LamellaError, NodeNotFoundError, counted
 from lamella.nodes.ahead import wells_ahead
+from lamella.nodes.field_edits import FieldEdits
 from lamella.nodes.metadata_document import MetadataDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.ome_xml import OMEXMLMethods
@@ -46,6 +47,7 @@ _ACQUISITIONS = "acquisitions is a list of AcquisitionMeta"
 class Plate(
     WellEdits,
     PlateOperations,
+    FieldEdits,
     OMEXMLMethods,
     ModelNode[PlateMeta],
 ):

@@ -15,6 +15,7 @@ from lamella.nodes.model_node import ModelNode
 from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
 from lamella.nodes.parts import ome_of, read_part, unreadable
 from lamella.nodes.position_arrays import PositionArrays
+from lamella.nodes.position_edits import PositionEdits
 from lamella.nodes.position_metadata import PositionMetadata
 from lamella.nodes.position_operations import PositionOperations
 from lamella.nodes.replacing import resolved
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 class Position(
     PositionMetadata,
+    PositionEdits,
     PositionArrays,
     PositionOperations,
     ModelNode[ImagesMeta],

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, MetadataError, MetadataWarning, NodeNotFoundError
+from lamella.errors import (
+    InvalidArgumentError,
+    MetadataError,
+    MetadataWarning,
+    NodeNotFoundError,
+    WrongTypeError,
+)
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.parts import unreadable
@@ -463,24 +469,35 @@ class PositionMetadata(NGFFNode):
         self.require_writable("set a transform")
         self.document.edit(lambda meta: edits.set_transform(meta, str(image), transform))
 
-    def set_scale(self, image: str, axis_name: str, new_scale: float) -> None:
-        """Set the physical size of a voxel along one axis; translations stay and the levels stay consistent.
+    @overload
+    def set_scale(self, image: Mapping[str, float]) -> None: ...
+    @overload
+    def set_scale(self, image: str, axis_name: str, new_scale: float) -> None: ...
+
+    def set_scale(
+        self,
+        image: str | Mapping[str, float],
+        axis_name: str | None = None,
+        new_scale: float | None = None,
+    ) -> None:
+        """Set the physical size of a voxel; translations stay and the levels stay consistent.
 
         Parameters
         ----------
         image
-            Name of an array, such as "0", or "*" for the position.
+            Sizes of a voxel of the finest level by axis, such as ``{"y": 0.65, "x": 0.65}``: all of them are one
+            write, and label images follow. Or the name of an array, such as "0", or "*" for the position.
         axis_name
-            Name of the axis, in any case.
+            With the name of an array: name of the axis, in any case.
         new_scale
-            Size in the unit of the axis; greater than 0.
+            With the name of an array: size in the unit of the axis; greater than 0.
 
         Raises
         ------
         NodeNotFoundError
             If there is no such array (a KeyError).
         InvalidArgumentError
-            If there is no such axis, or the size is not a number above 0 (a ValueError).
+            If there is no such axis, or a size is not a number above 0 (a ValueError).
 
         Examples
         --------
@@ -488,8 +505,20 @@ class PositionMetadata(NGFFNode):
         >>> position.set_scale("0", "z", 1.5)
         >>> position.scale[2], position.get_effective_scale("1")[2]
         (1.5, 3.0)
+        >>> position.set_scale({"y": 0.65, "x": 0.65})
+        >>> position.scale, position.get_effective_scale("1")
+        ([1.0, 1.0, 1.5, 0.65, 0.65], [1.0, 1.0, 3.0, 1.3, 1.3])
         """
         self.require_writable("set a scale")
+        if isinstance(image, Mapping) and axis_name is None and new_scale is None:
+            from lamella.ops.images.edit import ImageEdits, edit_image
+
+            edit_image(cast("Position", self), ImageEdits(sizes=image))
+            return
+        if axis_name is None or new_scale is None:
+            raise WrongTypeError(
+                "set_scale takes a mapping of axis to size, or the name of an array, an axis and a size."
+            )
         self._check_axis_name(axis_name)
         self.document.edit(lambda meta: edits.set_scale(meta, str(image), axis_name, new_scale))
 

@@ -6,7 +6,8 @@ Import them from ``lamella.spec.edits``, beside the other edits of an image.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from lamella.errors import InvalidArgumentError, did_you_mean
 from lamella.spec.channels import channel_meta, new_colors
@@ -14,7 +15,7 @@ from lamella.spec.colors import parse_color
 from lamella.spec.omero import OMEROMeta, RDefsMeta, WindowDict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from lamella.spec.images import ImagesMeta
     from lamella.spec.omero import ChannelMeta
@@ -159,7 +160,7 @@ def set_channel(
     name: str,
     *,
     color: str | None = None,
-    window: WindowDict | None = None,
+    window: WindowDict | tuple[float, float] | None = None,
     active: bool | None = None,
     label: str | None = None,
 ) -> ImagesMeta:
@@ -173,7 +174,7 @@ def set_channel(
     >>> meta.omero.channels[0].color, meta.omero.channels[0].active, channel_names(meta)
     ('00FFFF', False, ['nuclei'])
     """
-    edited = meta.copied() if window is None else set_contrast_limits(meta, name, window)
+    edited = meta.copied() if window is None else set_contrast_limits(meta, name, _as_window(window, name))
     channel = _find_channel(edited, name)
     if color is not None:
         channel.color = parse_color(color)
@@ -182,6 +183,18 @@ def set_channel(
             raise InvalidArgumentError(f"active of channel {name!r} is True or False, not {active!r}")
         channel.active = active
     return edited if label is None else rename_channel(edited, name, label)
+
+
+def _as_window(window: Any, name: str) -> WindowDict:
+    """Return contrast limits that may be passed as a pair of start and end."""
+    if isinstance(window, Mapping):
+        return cast("WindowDict", dict(window))
+    if isinstance(window, tuple | list) and len(window) == 2:
+        return WindowDict(start=window[0], end=window[1])
+    raise InvalidArgumentError(
+        f"the contrast limits of channel {name!r} are a dict of start, end, min and max, or a pair of start and end, "
+        f"not {window!r}"
+    )
 
 
 def set_windows(meta: ImagesMeta, windows: Mapping[int, WindowDict]) -> ImagesMeta:

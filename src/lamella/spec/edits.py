@@ -35,7 +35,7 @@ from lamella.spec.images import DatasetMeta, ImagesMeta, MultiScaleMeta
 from lamella.spec.units import legal_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lamella.spec.axes import AxisMeta
     from lamella.spec.omero import WindowDict
@@ -56,6 +56,7 @@ __all__ = [
     "set_channel",
     "set_contrast_limits",
     "set_name",
+    "set_pixel_size",
     "set_scale",
     "set_transform",
     "set_unit",
@@ -247,6 +248,27 @@ def set_scale(meta: ImagesMeta, image: str, axis_name: str, value: float) -> Ima
     else:
         _rescale_levels(scales, find_dataset(edited, image), axis, value)
     return edited
+
+
+def set_pixel_size(meta: ImagesMeta, sizes: Mapping[str, float]) -> ImagesMeta:
+    """Set the size of a voxel of the finest level by axis, whatever the factor of the whole field of view is.
+
+    Examples
+    --------
+    >>> from lamella.models import axes
+    >>> from lamella.spec.geometry import effective_scale
+    >>> meta = set_scale(add_dataset(new_images(axes("yx"), []), "0"), "*", "x", 2)
+    >>> effective_scale(set_pixel_size(meta, {"y": 0.5, "x": 0.5}), "0")
+    [0.5, 0.5]
+    """
+    scales = meta.multiscales[0]
+    if not scales.datasets:
+        raise InvalidArgumentError("there is no image yet whose voxels could have a size")
+    factors, _ = stored_transform(scales.coordinate_transformations or [], len(scales.axes), WHOLE)
+    for axis, size in sizes.items():
+        factor = factors[axis_index(scales.axes, axis)]
+        meta = set_scale(meta, scales.datasets[0].path, axis, checked_size(axis, size) / (factor or 1.0))
+    return meta
 
 
 def checked_size(axis_name: str, value: float) -> float:

@@ -284,3 +284,18 @@ def _most_fields(plate: PlateMeta, images: ImagesOfWells) -> tuple[int, dict[int
     if missing:
         plate.acquisitions = listed + [_new_acquisition(number) for number in missing]
     return max((len(entries) for entries in images.values()), default=0), maximum
+
+
+def set_name(meta: PlateMeta, name: str) -> PlateMeta:
+    """Set the name of the plate.
+
+    Examples
+    --------
+    >>> set_name(new_plate(name="a"), "screen 7").name
+    'screen 7'
+    """
+    if not isinstance(name, str) or not name:
+        raise InvalidArgumentError(f"the name of a plate is text that is not empty, found {name!r}")
+    edited = meta.copied()
+    edited.name = name
+    return edited

@@ -1,0 +1,205 @@
+"""Edits of all fields of a plate at once, each a call of one function of :mod:`lamella.ops.images`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from lamella.nodes.node import NGFFNode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lamella.nodes.plate import Plate
+    from lamella.ops.images.edit import ImageEdits
+    from lamella.spec.omero import WindowDict
+    from lamella.types import JSON
+
+
+class FieldEdits(NGFFNode):
+    """What can be changed in all fields of a plate.
+
+    The change of a field is one atomic write. All are checked before the first is written, and the same call finishes
+    one that was killed.
+    """
+
+    def set_channel(
+        self,
+        name: str,
+        *,
+        color: str | None = None,
+        window: WindowDict | tuple[float, float] | None = None,
+        active: bool | None = None,
+        label: str | None = None,
+    ) -> list[str]:
+        """Set how a channel is shown, in all fields that have it.
+
+        Parameters
+        ----------
+        name, color, window, active, label
+            As for :meth:`Position.set_channel`.
+
+        Returns
+        -------
+        list of str
+            Paths of the fields that were changed.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If no field has the channel, or a value cannot be used (a ValueError). Nothing is written then.
+
+        Examples
+        --------
+        >>> plate.set_channel("GFP", color="#FF8000")
+        ['A/1/0', 'A/1/1', 'B/2/0']
+        >>> plate["B/2/0"].metadata.omero.channels[1].color
+        'FF8000'
+        """
+        from lamella.ops.images.edit import ImageEdits
+
+        options = {"color": color, "window": window, "active": active}
+        renamed = {} if label is None or label == name else {name: label}
+        channels = {renamed.get(name, name): options}
+        return self._edit_fields(f"change the channel {name!r}", ImageEdits(renamed, channels))
+
+    def rename_channel(self, old: str, new: str) -> list[str]:
+        """Rename a channel in all fields that have it.
+
+        Parameters
+        ----------
+        old
+            Present name.
+        new
+            New name.
+
+        Returns
+        -------
+        list of str
+            Paths of the fields that were changed.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If no field has a channel ``old``, or one that has it also has ``new`` (a ValueError). Nothing is written
+            then.
+
+        Examples
+        --------
+        >>> plate.rename_channel("GFP", "Actin")
+        ['A/1/0', 'A/1/1', 'B/2/0']
+        >>> plate.channel_names
+        ['DAPI', 'Actin']
+        """
+        from lamella.ops.images.edit import ImageEdits
+
+        return self._edit_fields(f"rename the channel {old!r}", ImageEdits({old: new}))
+
+    def set_scale(self, sizes: Mapping[str, float]) -> list[str]:
+        """Set the size of a voxel in all fields with an image; all levels and label images follow.
+
+        Parameters
+        ----------
+        sizes
+            Size of a voxel of the finest level by axis, such as ``{"y": 0.65, "x": 0.65}``.
+
+        Returns
+        -------
+        list of str
+            Paths of the fields that were changed.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If no image has such an axis, or a size is not a number above 0 (a ValueError). Nothing is written then.
+
+        Examples
+        --------
+        >>> plate.set_scale({"y": 0.65, "x": 0.65})
+        ['A/1/0']
+        >>> position.scale
+        [1.0, 1.0, 0.5, 0.65, 0.65]
+        """
+        from lamella.ops.images.edit import ImageEdits
+
+        return self._edit_fields("set a scale", ImageEdits(sizes=sizes))
+
+    def set_unit(self, unit: str | Mapping[str, str | None]) -> list[str]:
+        """Set the unit of axes in all fields; sizes stay as they are.
+
+        Parameters
+        ----------
+        unit
+            As for :meth:`Position.set_unit`.
+
+        Returns
+        -------
+        list of str
+            Paths of the fields that were changed.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If no field has such an axis, or the unit is not one of its kind (a ValueError). Nothing is written then.
+
+        Examples
+        --------
+        >>> plate.set_unit("nanometer")
+        ['A/1/0', 'A/1/1', 'B/2/0']
+        """
+        from lamella.ops.images.edit import ImageEdits
+
+        return self._edit_fields("set a unit", ImageEdits(units=unit))
+
+    def _edit_fields(self, what: str, edits: ImageEdits) -> list[str]:
+        from lamella.ops.images.edit import edit_fields
+
+        self.require_writable(what)
+        return edit_fields(dict(cast("Plate", self).positions()), edits)
+
+    def set_name(self, name: str) -> None:
+        """Set the name of the plate, which viewers show. Its path stays.
+
+        Parameters
+        ----------
+        name
+            Text that is not empty.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If it is something else (a ValueError).
+
+        Examples
+        --------
+        >>> plate.set_name("screen 7")
+        >>> plate.metadata.name
+        'screen 7'
+        """
+        from lamella.spec import plate_edits
+
+        self.require_writable("set the name")
+        cast("Plate", self).document.edit(lambda meta: plate_edits.set_name(meta, name))
+
+    def set_attributes(self, attributes: Mapping[str, JSON]) -> None:
+        """Set attributes of your own, beside the metadata of the plate, in one write.
+
+        Parameters
+        ----------
+        attributes
+            Name to JSON value; None removes an attribute.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If a name is one of OME-NGFF's or lamella's (a ValueError). Nothing is written then.
+
+        Examples
+        --------
+        >>> plate.set_attributes({"operator": "Ada"})
+        >>> plate.zattrs["operator"]
+        'Ada'
+        """
+        from lamella.ops.images.edit import edit_attributes
+
+        self.require_writable("set attributes")
+        edit_attributes(self, attributes)

@@ -1,0 +1,241 @@
+"""Changes of the metadata of images: of one, or of all fields of a plate that they fit.
+
+All requested changes of a field are one atomic write of its document. Those of all fields are checked before the first
+is written. A field that is changed already is skipped, so that the same call finishes one that was killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isclose
+from typing import TYPE_CHECKING, Any, Literal
+
+from lamella.errors import InvalidArgumentError, WrongTypeError, did_you_mean
+from lamella.nodes.position_metadata import dtype_window, named
+from lamella.spec import edits
+from lamella.spec.axes import axis_kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lamella.nodes.node import NGFFNode
+    from lamella.nodes.position import Position
+    from lamella.spec.images import ImagesMeta
+    from lamella.types import JSON, JSONObject
+
+_RESERVED = frozenset(
+    {
+        "ome",
+        "lamella",
+        "multiscales",
+        "omero",
+        "plate",
+        "well",
+        "labels",
+        "image-label",
+        "bioformats2raw.layout",
+    }
+)
+"""Keys of attributes that have their own methods."""
+
+_Target = tuple[Literal["axis", "channel", "name"], str]
+"""What a change needs in an image: an axis or a channel by its name."""
+
+
+@dataclass(frozen=True)
+class ImageEdits:
+    """Requested changes of the metadata of an image.
+
+    Attributes
+    ----------
+    renamed
+        New names of channels by the old ones.
+    channels
+        Options of `lamella.spec.edits.set_channel` by the name of the channel, after renaming.
+    sizes
+        Size of a voxel of the finest level by axis.
+    units
+        Unit by axis, or one text for all axes of space.
+    name
+        Name of the image.
+    """
+
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    channels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sizes: Mapping[str, float] = field(default_factory=dict)
+    units: Mapping[str, str | None] | str = field(default_factory=dict)
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise for a mapping that is none, and a value that no image could store."""
+        for what, value in (("sizes", self.sizes), ("renamed", self.renamed), ("units", self.units)):
+            if not isinstance(value, Mapping) and not (what == "units" and isinstance(value, str)):
+                raise WrongTypeError(f"Changes of metadata are a mapping of name to value, not {value!r}.")
+        for axis, size in self.sizes.items():
+            edits.checked_size(axis, size)
+
+    @property
+    def targets(self) -> set[_Target]:
+        """What the changes need in an image."""
+        units = () if isinstance(self.units, str) else self.units
+        new = set(self.renamed.values())
+        return {
+            *(("axis", str(axis).lower()) for axis in (*self.sizes, *units)),
+            *(("channel", name) for name in (*self.renamed, *(set(self.channels) - new))),
+        }
+
+    def fitting(self, position: Position) -> tuple[ImageEdits, set[_Target]]:
+        """Return the changes that an image has the axes and channels for, and what of them it has."""
+        axes, names = set(position.axis_names), position.channel_names
+        renamed = {old: new for old, new in self.renamed.items() if old in names}
+        done = {old for old, new in self.renamed.items() if old not in names and new in names}
+        after = {*names, *renamed.values()} - set(renamed)
+        sizes = {axis: size for axis, size in self.sizes.items() if str(axis).lower() in axes}
+        units = self.units
+        if not isinstance(units, str):
+            units = {axis: unit for axis, unit in units.items() if str(axis).lower() in axes}
+        channels = {name: options for name, options in self.channels.items() if name in after}
+        if (
+            not position.dataset_paths
+        ):  # a field without pixels has no range that a pair could be completed by
+            channels = {name: _without_pair(options) for name, options in channels.items()}
+        part = ImageEdits(renamed, channels, sizes if position.dataset_paths else {}, units, self.name)
+        return part, part.targets | {("channel", old) for old in done}
+
+    def apply(self, meta: ImagesMeta, position: Position, names: list[str]) -> ImagesMeta:
+        """Return the changed metadata of an image whose channels have these names."""
+        if self.renamed or self.channels:
+            window = dtype_window(position.data.dtype) if position.dataset_paths else None
+            meta = named(meta, names, window)
+            if window is not None:
+                meta = edits.fill_windows(meta, window)
+        for old, new in self.renamed.items():
+            meta = edits.rename_channel(meta, old, new)
+        for name, options in self.channels.items():
+            meta = edits.set_channel(meta, name, **options)
+        if self.sizes:
+            meta = edits.set_pixel_size(meta, self.sizes)
+        for axis, unit in self._units_of(meta):
+            meta = edits.set_unit(meta, axis, unit)
+        return meta if self.name is None else edits.set_name(meta, self.name)
+
+    def _units_of(self, meta: ImagesMeta) -> Iterator[tuple[str, str | None]]:
+        if isinstance(self.units, str):
+            for axis in meta.multiscales[0].axes:
+                if axis_kind(axis) == "space":
+                    yield axis.name, self.units
+        else:
+            yield from self.units.items()
+
+
+def _without_pair(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in options.items()
+        if key != "window" or value is None or isinstance(value, Mapping)
+    }
+
+
+def edit_image(position: Position, requested: ImageEdits) -> None:
+    """Change an image, and the sizes and units of its label images."""
+    for label, part in _label_edits(position, requested):
+        _write(label, part)
+    _write(position, requested)
+
+
+def edit_fields(positions: Mapping[str, Position], requested: ImageEdits) -> list[str]:
+    """Change all images that the changes fit; return the paths of those that differ now.
+
+    Raises InvalidArgumentError before anything is written if a change fits no image, or cannot be made in one.
+    """
+    found: set[_Target] = set()
+    parts: dict[str, ImageEdits] = {}
+    for path, position in positions.items():
+        parts[path], matched = requested.fitting(position)
+        found |= matched
+    _check_found(requested.targets - found, positions)
+    changed = []
+    for path, position in positions.items():
+        pairs = [*_label_edits(position, parts[path]), (position, parts[path])]
+        if any(_differs(image, part) for image, part in pairs):
+            changed.append(path)
+    for path in changed:
+        edit_image(positions[path], parts[path])
+    return changed
+
+
+def _check_found(missing: set[_Target], positions: Mapping[str, Position]) -> None:
+    for kind, name in sorted(missing):
+        known = dict.fromkeys(
+            known
+            for position in positions.values()
+            for known in (position.axis_names if kind == "axis" else position.channel_names)
+        )
+        raise InvalidArgumentError(
+            f"No image has the {kind} {name!r}: there are {', '.join(known) or 'none'}.{did_you_mean(name, known)}"
+        )
+
+
+def _differs(position: Position, requested: ImageEdits) -> bool:
+    """Return whether changes change anything; raise if they cannot be made."""
+    names, meta = position.channel_names, position.document.shared_model
+    return position.document.changed(lambda old: requested.apply(old, position, names), meta) != meta
+
+
+def _write(position: Position, requested: ImageEdits) -> None:
+    if _differs(position, requested):
+        names = position.channel_names
+        position.document.edit(lambda meta: requested.apply(meta, position, names))
+
+
+def _label_edits(position: Position, requested: ImageEdits) -> Iterator[tuple[Position, ImageEdits]]:
+    """Yield the label images of an image, each with the sizes and units that follow those of the image.
+
+    They are written first: as long as the image has its old sizes, the ratio of a label image's to them is known.
+    """
+    if not (requested.sizes or requested.units) or not position.dataset_paths:
+        return
+    for label in position.labels.values():
+        names = label.axis_names
+        units = requested.units
+        if not isinstance(units, str):
+            units = {axis: unit for axis, unit in units.items() if axis.lower() in names}
+        sizes = dict(_label_sizes(position, label, requested.sizes))
+        yield label, ImageEdits(sizes=sizes, units=units)
+
+
+def _label_sizes(
+    position: Position, label: Position, sizes: Mapping[str, float]
+) -> Iterator[tuple[str, float]]:
+    if not label.dataset_paths:
+        return
+    image = dict(
+        zip(position.axis_names, zip(position.scale, position.data.shape, strict=False), strict=False)
+    )
+    own = dict(zip(label.axis_names, zip(label.scale, label.data.shape, strict=False), strict=False))
+    for axis, size in sizes.items():
+        if axis.lower() not in own or axis.lower() not in image:
+            continue
+        (old, length), (label_size, label_length) = image[axis.lower()], own[axis.lower()]
+        is_done = isclose(label_size, size * length / max(1, label_length), rel_tol=1e-6)
+        if not is_done and old > 0:
+            yield axis, size * (label_size / old)
+
+
+def edit_attributes(node: NGFFNode, attributes: Mapping[str, JSON]) -> None:
+    """Change attributes of a node that are not those of OME-NGFF; None removes one."""
+    if not isinstance(attributes, Mapping) or not all(isinstance(key, str) for key in attributes):
+        raise WrongTypeError(f"attributes is a mapping of name to value, not {attributes!r}.")
+    for key in attributes:
+        if key in _RESERVED:
+            raise InvalidArgumentError(
+                f"The attribute {key!r} of {node.node_path} is metadata of OME-NGFF or of lamella: use the methods of "
+                "the node, or zattrs."
+            )
+
+    def change(old: JSONObject) -> JSONObject:
+        new = {**old, **attributes}
+        return {key: value for key, value in new.items() if key not in attributes or value is not None}
+
+    node.documents.edit_group(node.path, change)

@@ -1,0 +1,159 @@
+"""Edits of channels, sizes, units, names and attributes, of an image and of all fields of a plate at once."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import lamella
+from lamella.errors import InvalidArgumentError, LamellaError
+
+STORES = [*itertools.product(("0.4", "0.5", "0.6"), ("folder",)), ("0.4", "memory"), ("0.5", "memory")]
+
+
+@pytest.fixture(params=STORES, ids="-".join)
+def where(request, tmp_path):
+    """A plate of two fields with images, one of them without GFP, and one field without an image."""
+    version, kind = request.param
+    path = tmp_path / "p.zarr" if kind == "folder" else f"memory://edits-{tmp_path.name}-{version}/p.zarr"
+    with lamella.open(
+        path, "w-", layout="hcs", version=version, channel_names=["DAPI", "GFP"], axes="czyx"
+    ) as plate:
+        first, second, _ = plate.create_positions([("A", "1", "0"), ("A", "1", "1"), ("B", "2", "0")])
+        first["0"] = np.arange(2 * 4 * 16 * 16, dtype="uint16").reshape(2, 4, 16, 16)
+        first.set_scale("*", "x", 2)
+        first.compute_pyramid(2)
+        first.labels["cells"] = np.ones((4, 16, 16), "uint8")
+        second["0"] = np.ones((2, 4, 16, 16), "uint16")
+        second.rename_channel("GFP", "Cy5")
+    return path
+
+
+def check_valid(where):
+    """Check the store once its last field has an image."""
+    with lamella.open(where, "r+") as plate:
+        plate["B/2/0"]["0"] = np.ones((2, 1, 8, 8), "uint16")
+    report = lamella.validate(where)
+    assert report.valid, report.lines()
+
+
+def channels(position):
+    return {
+        channel.label: (channel.color, channel.window, channel.active)
+        for channel in position.metadata.omero.channels
+    }
+
+
+def test_a_channel_is_changed_in_all_fields_that_have_it(where):
+    with lamella.open(where, "r+") as plate:
+        assert plate.set_channel("GFP", color="deepskyblue", window=(10, 500), active=False) == [
+            "A/1/0",
+            "B/2/0",
+        ]
+        assert plate.set_channel("GFP", color="#00BFFF") == []  # it has the colour: nothing is written
+        assert plate.set_channel("Cy5", color="0f0", label="far red") == ["A/1/1"]
+        assert plate.rename_channel("DAPI", "nuclei") == ["A/1/0", "A/1/1", "B/2/0"]
+        plate["B/2/0"].set_channel("GFP", label="Actin", active=True)
+    plate = lamella.open(where)
+    window = {"start": 10, "end": 500, "min": 0.0, "max": 65535.0}
+    assert channels(plate["A/1/0"])["GFP"] == ("00BFFF", window, False)
+    assert channels(plate["A/1/1"])["far red"][0] == "00FF00"
+    assert [position.channel_names for _, position in plate.positions()] == [
+        ["nuclei", "GFP"],
+        ["nuclei", "far red"],
+        ["nuclei", "Actin"],
+    ]
+    check_valid(where)
+
+
+def test_sizes_and_units_of_all_levels_and_labels_follow(where):
+    with lamella.open(where, "r+") as plate:
+        assert plate.set_scale({"Y": 0.65, "x": 0.5}) == ["A/1/0", "A/1/1"]
+        assert plate.set_scale({"y": 0.65}) == []
+        assert plate.set_unit("nm") == ["A/1/0", "A/1/1", "B/2/0"]
+        plate["A/1/0"].set_unit({"z": None})
+    plate = lamella.open(where)
+    position = plate["A/1/0"]
+    cells = position.labels["cells"]
+    assert position.scale == [1, 1, 0.65, 0.5]
+    assert position.get_effective_scale("1") == [1, 2, 1.3, 1]
+    assert cells.scale == [1, 0.65, 0.5]
+    assert cells.get_effective_scale("1") == [2, 1.3, 1]
+    for image in (position, cells):
+        assert [axis.unit for axis in image.axes][-3:] == [None, "nanometer", "nanometer"]
+        assert image.to_xarray().coords["x"].attrs["units"] == "nanometer"
+    assert plate["B/2/0"].axes[-1].unit == "nanometer"
+    check_valid(where)
+
+
+def test_names_and_attributes_are_changed_in_one_write_each(where):
+    with lamella.open(where, "r+") as plate:
+        plate.set_name("screen 7")
+        plate["A/1/0"].set_name("colony")
+        for node in (plate, plate["A/1/0"]):
+            node.set_attributes({"operator": "Ada", "passage": 12})
+            node.set_attributes({"passage": None, "day": [1, 2]})
+            with pytest.raises(InvalidArgumentError, match="methods of the node"):
+                node.set_attributes({"multiscales": []})
+            with pytest.raises(LamellaError):
+                node.set_attributes({"when": object()})
+    plate = lamella.open(where)
+    assert plate.metadata.name == "screen 7"
+    assert plate["A/1/0"].metadata.multiscales[0].name == "colony"
+    for node in (plate, plate["A/1/0"]):
+        assert (node.zattrs["operator"], node.zattrs["day"], "passage" in node.zattrs) == (
+            "Ada",
+            [1, 2],
+            False,
+        )
+    assert len(dict(plate.positions())) == 3
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda plate: plate.set_channel("Gfp", color="red"), "Did you mean 'GFP'"),
+        (lambda plate: plate.set_channel("GFP", color="rde"), "Did you mean 'red'"),
+        (lambda plate: plate.set_channel("GFP", window={"start": 1, "end": "x"}), "finite numbers"),
+        (lambda plate: plate.set_channel("GFP", window=5), "pair of start and end"),
+        (lambda plate: plate.set_channel("GFP", active=1), "True or False"),
+        (lambda plate: plate.rename_channel("DAPI", "Cy5"), "already"),  # of the second field alone
+        (lambda plate: plate.rename_channel("TRITC", "red"), "No image has the channel"),
+        (lambda plate: plate.set_scale({"q": 1}), "No image has the axis 'q'"),
+        (lambda plate: plate.set_scale({"x": -1}), "above 0"),
+        (lambda plate: plate.set_scale(0.5), "mapping"),
+        (lambda plate: plate.set_unit("furlong"), "not a unit of space"),
+        (lambda plate: plate.set_unit({"c": "um"}), "no unit"),
+        (lambda plate: plate.set_name(""), "not empty"),
+        (lambda plate: plate["A/1/0"].set_scale({"y": 1, "q": 1}), "no axis 'q'"),
+        (lambda plate: plate["A/1/0"].set_scale("0", "x"), "mapping of axis to size"),
+        (lambda plate: plate["B/2/0"].set_scale({"x": 1}), "no image yet"),
+        (lambda plate: plate["A/1/0"].get_channel_index("gfp"), "Did you mean 'GFP'"),
+    ],
+)
+def test_an_edit_that_one_field_refuses_changes_none(tmp_path, files, edit, message):
+    path = tmp_path / "p.zarr"
+    with lamella.open(path, "w-", layout="hcs", channel_names=["DAPI", "GFP"], axes="cyx") as plate:
+        for position in plate.create_positions([("A", "1", "0"), ("A", "1", "1")]):
+            position["0"] = np.ones((2, 16, 16), "uint16")
+        plate.create_position("B", "2", "0")
+        plate["A/1/1"].rename_channel("GFP", "Cy5")
+        before = files(path)
+        with pytest.raises(InvalidArgumentError, match=message):
+            edit(plate)
+        assert files(path) == before
+
+
+def test_an_edit_that_was_cut_short_is_finished_by_the_same_call(tmp_path, monkeypatch):
+    path = tmp_path / "p.zarr"
+    with lamella.open(path, "w-", layout="hcs", channel_names=["a", "b"], axes="cyx") as plate:
+        for position in plate.create_positions([("A", "1", field) for field in "012"]):
+            position["0"] = np.ones((2, 16, 16), "uint16")
+        plate["A/1/0"].rename_channel("a", "DAPI")  # as far as a killed call came
+        plate["A/1/0"].set_scale({"x": 2})
+        assert plate.rename_channel("a", "DAPI") == ["A/1/1", "A/1/2"]
+        assert plate.rename_channel("a", "DAPI") == []
+        assert plate.set_scale({"x": 2}) == ["A/1/1", "A/1/2"]
+        assert [position.channel_names[0] for _, position in plate.positions()] == ["DAPI"] * 3
