@@ -11,6 +11,7 @@ VENV ?= .venv
 INTEROP_VENV ?= .venv-interop
 TORCH_VENV ?= .venv-torch
 DOCS_VENV ?= .venv-docs
+MINIMAL_VENV ?= .venv-minimal
 TORCH ?= torch>=2.4
 JOBS ?= auto
 EVERY ?= 1
@@ -21,11 +22,12 @@ LINT_READY = $(VENV)/.ready-lint
 INTEROP_READY = $(INTEROP_VENV)/.ready
 TORCH_READY = $(TORCH_VENV)/.ready
 DOCS_READY = $(DOCS_VENV)/.ready
+MINIMAL_READY = $(MINIMAL_VENV)/.ready
 # The other libraries need 3.12 or newer. Empty when there is none; looked up only by the targets that use it.
 INTEROP_PYTHON = $(shell scripts/newest_python 3.12)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-interop test-torch interop-docs docs lint format bench torture clean
+.PHONY: help demo test test-interop test-minimal test-torch interop-docs docs lint format bench torture clean
 
 help: ## say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -42,6 +44,9 @@ test-interop: ## open our stores with other libraries and theirs with lamella
 	else \
 	    $(MAKE) --no-print-directory $(INTEROP_READY) && $(INTEROP_VENV)/bin/python -m pytest -q tests/interop; \
 	fi
+
+test-minimal: $(MINIMAL_READY) ## use lamella without extras, and check that what needs one names it
+	$(MINIMAL_VENV)/bin/python -W error tests/minimal/use_without_extras.py
 
 test-torch: $(TORCH_READY) ## train on crops with PyTorch, in workers of every kind
 	$(TORCH_VENV)/bin/python -m pytest -q tests/torch src/lamella/torch.py
@@ -84,6 +89,10 @@ $(READY): pyproject.toml scripts/make_venv
 
 $(LINT_READY): $(READY)
 	scripts/make_venv "$(PYTHON)" "$(VENV)" lint
+	@touch $@
+
+$(MINIMAL_READY): pyproject.toml scripts/make_venv
+	scripts/make_venv "$(PYTHON)" "$(MINIMAL_VENV)"
 	@touch $@
 
 $(INTEROP_READY): pyproject.toml scripts/make_venv

@@ -13,8 +13,8 @@ import lamella
 if TYPE_CHECKING:
     from pathlib import Path
 
-# It imports another library; tests/test_api_page.py runs it with ours.
-collect_ignore = ["tests/data/api_script.py"]
+# The first imports another library, and tests/test_api_page.py runs it with ours; the second is `make test-minimal`.
+collect_ignore = ["tests/data/api_script.py", "tests/minimal"]
 if find_spec("torch") is None:  # `make test-torch` has it
     collect_ignore.append("src/lamella/torch.py")
 

@@ -169,6 +169,17 @@ def test_changelog_begins_with_unreleased_and_knows_the_version():
     assert headings[1] == lamella.__version__
 
 
+def test_the_design_page_says_why_each_dependency_is_needed():
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    table = page.partition("## What an install brings")[2].partition("\n## ")[0]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = [re.match(r"[\w-]+", line)[0] for line in project["dependencies"]]
+    assert [name for name in names if not re.search(rf"^\|[^|]*\b{name}\b", table, re.MULTILINE)] == []
+    assert [
+        name for name in project["optional-dependencies"] if name != "all" and f"`{name}`" not in table
+    ] == []
+
+
 def test_every_imported_package_is_declared():
     optional = {"pandas", "fsspec", "aiohttp", "boto3"}  # asked for by name where they are missing
     missing = {

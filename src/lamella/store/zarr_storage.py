@@ -73,6 +73,10 @@ def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | 
             resolved.url, {"use_listings_cache": False, **options}, read_only=read_only
         )
     except ImportError as error:
+        if resolved.kind == "http":
+            raise MissingDependencyError(
+                f"Opening {clean_url(url)} needs {error.name}, which is not installed: pip install 'lamella[web]'"
+            ) from error
         raise MissingDependencyError(
             f"Opening {clean_url(url)} needs fsspec and its part for {url.partition(':')[0]}: {error}; "
             f"install it, for example with: pip install 'fsspec[{url.partition(':')[0]}]'"
