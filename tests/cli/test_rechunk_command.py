@@ -57,7 +57,7 @@ def test_either_a_destination_or_in_place(store, files, more):
     before = files(store)
     result = run(store, *more, "--compressor", "none")
     assert result.exit_code == 2
-    assert "Give either DST, the store to write, or --in-place to replace PATH." in result.stderr
+    assert "Give either DST, the new store, or --in-place to replace PATH." in result.stderr
     assert files(store) == before
 
 

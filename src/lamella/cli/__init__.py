@@ -1,7 +1,7 @@
 """The command line: ``lamella`` and its commands, one per module, each loaded when it is named.
 
-A command parses arguments, calls one operation and prints. What goes wrong for a reason that a user can act upon is
-one line on the error stream and an exit code (docs/command-line.md); anything else is a defect and shows its traceback.
+A command parses arguments, calls one operation and prints. An error that a user can act upon is one line on the error
+stream and an exit code (docs/command-line.md); any other error is a defect and shows its traceback.
 
 Layer: cli. Modules of commands import click alone; an operation and its libraries load when the command runs.
 """
@@ -58,7 +58,7 @@ _ONLY_READ = ("info", "status", "validate", "verify")
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, by which a batch system ends a job: operations clean up as they do after Ctrl-C."""
+    """A SIGTERM, with which a batch system ends a job: operations clean up as after Ctrl-C."""
 
 
 class _UsageError(click.UsageError):
@@ -93,7 +93,7 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command by its name; None when there is none of that name."""
+        """Import a command by its name; None for an unknown name."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
@@ -101,7 +101,7 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write one whole line for each command, without importing any."""
+        """Write one whole line for each command, without importing them."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))

@@ -1,6 +1,6 @@
-"""``lamella convert``: parse the arguments, show the progress, print what was written.
+"""``lamella convert``: convert microscopy files to OME-Zarr.
 
-Layer: cli. The work is :func:`lamella.ops.conversion.convert.convert`.
+Layer: cli. :func:`lamella.ops.conversion.convert.convert` converts.
 """
 
 from __future__ import annotations
@@ -11,16 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamella.cli.messages import RESUMES, echo_json, echo_lines, echo_notes, megabytes
-from lamella.cli.options import (
-    Lengths,
-    ParamType,
-    jobs_option,
-    json_option,
-    overwrite_option,
-    quiet_option,
-    verbose_option,
-)
+from lamella.cli.messages import QUIET, RESUMES, echo_json, echo_lines, echo_notes, megabytes
+from lamella.cli.options import Lengths, ParamType, operation_options, overwrite_option
 from lamella.errors import counted
 
 if TYPE_CHECKING:
@@ -62,12 +54,8 @@ class _Levels(ParamType):
     "--shards", type=Lengths("auto", "none"), default="auto", help="Shard lengths of the last axes."
 )
 @click.option("--levels", type=_Levels(), default="auto", help="Pyramid levels; auto stops at 256 pixels.")
-@jobs_option
-@json_option
-@quiet_option
-@verbose_option()
 @overwrite_option
-@click.pass_context
+@operation_options(links=False, storage=False)
 def convert(
     context: click.Context,
     /,
@@ -75,8 +63,8 @@ def convert(
     destination: str,
     *,
     as_json: bool,
-    quiet: bool,
-    **options: Any,
+    options: dict[str, Any],
+    **settings: Any,
 ) -> None:
     """Convert microscopy files to OME-Zarr.
 
@@ -86,11 +74,11 @@ def convert(
     With --well-regex the files become the fields of a plate: the groups of the pattern are row, column (or col), field,
     channel, z and t. With --map the same is read from a table with the header file,row,column,field[,channel,z,t].
 
-    An interrupted command is resumed by running it again.
+    Run the same command again to resume an interrupted one.
     """
-    if not sources and options["map_file"] is None:
+    if not sources and settings["map_file"] is None:
         raise click.UsageError(
-            "Missing argument 'SRC...': name the files to convert, and then the store to make."
+            "Missing argument 'SRC...': name the files to convert, and then the new store."
         )
     from lamella.ops.conversion.convert import convert as run
 
@@ -98,11 +86,11 @@ def convert(
     begin = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        report = run(sources, destination, progress=not quiet, **options)
+        report = run(sources, destination, **settings, **options)
     echo_notes(context, report.notes)
     if as_json:
         echo_json(report.to_dict())
-    elif not quiet:
+    elif not context.meta.get(QUIET):
         echo_lines([_summary(report, time.monotonic() - begin)])
 
 

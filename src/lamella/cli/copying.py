@@ -1,4 +1,4 @@
-"""What ``lamella copy``, ``pack`` and ``unpack`` share: the last line, and how they end.
+"""Run ``lamella copy``, ``pack`` and ``unpack``: print the result, and fail for an incomplete copy.
 
 Layer: cli.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run_copy(context: click.Context, operation: Callable[[], CopyReport], *, as_json: bool) -> None:
-    """Copy, and print what was copied; fail where something may be missing."""
+    """Run a copy, and print its result; exit with FAILED if files may be missing."""
     begin = time.monotonic()
     report = operation()
     seconds = time.monotonic() - begin

@@ -1,6 +1,6 @@
-"""``lamella info``: what a store contains.
+"""``lamella info``: show what a store contains.
 
-The objects that ``--json`` prints, all with ``kind`` first; what is not known is null:
+The objects that ``--json`` prints, all with ``kind`` first; unknown values are null:
 
 ``image``
     ``store``, ``version``, ``name``, ``axes`` (list of ``name``, ``type``, ``unit``), ``levels`` (list of ``path``,
@@ -12,18 +12,18 @@ The objects that ``--json`` prints, all with ``kind`` first; what is not known i
     of ``id``, ``name``, ``maximum_field_count``), ``first_path`` and ``first`` (path and ``image`` object of the
     first field that opens), ``damaged``, ``positions``.
 ``row``, ``well``, ``collection``, ``scene``
-    As a plate, without what only a plate knows; a well has ``fields`` (names), a collection ``images`` (paths). A scene
+    As a plate, without its own keys; a well has ``fields`` (names), a collection ``images`` (paths). A scene
     has ``images``, ``systems`` (names of its coordinate systems) and ``transformations`` (list of ``type``, ``input``,
     ``output``; the last two as path:system).
 
-A plate and a collection also have ``described``, what the OME-XML of bioformats2raw says (list of ``path``, ``name``,
+A plate and a collection also have ``described``, facts from the OME-XML of bioformats2raw (list of ``path``, ``name``,
 ``acquired``, ``size`` by axis), and ``ome_fault``, why it was not read.
 
 ``positions`` is null without ``-v``, else a list of ``path``, ``shape``, ``dtype``, ``levels``, ``scale``,
-``acquisition``. What is damaged has only ``path`` and ``error``, in ``levels``, ``positions`` and ``damaged``.
+``acquisition``. A damaged node has only ``path`` and ``error``, in ``levels``, ``positions`` and ``damaged``.
 Keys may be added, never renamed.
 
-Layer: cli. What is printed as text is laid out in ``lamella.cli.info_text``.
+Layer: cli. ``lamella.cli.info_text`` lays out the text.
 """
 
 from __future__ import annotations

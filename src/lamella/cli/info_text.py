@@ -1,4 +1,4 @@
-"""Descriptions of nodes as text: blocks of fields and tables, coloured on a terminal and plain elsewhere.
+"""Lay out descriptions of nodes as text: blocks of fields and tables, coloured on a terminal and plain elsewhere.
 
 Layer: cli.
 """
@@ -32,27 +32,18 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 MOST_DAMAGE = 5
-"""Damaged positions that are shown where only the first position was asked for."""
+"""Maximum number of damaged positions that are shown without ``-v``."""
 
 
 MOST_DESCRIBED = 12
-"""Images whose names and dates are shown without ``-v``."""
+"""Maximum number of images whose names and dates are shown without ``-v``."""
 
 
 @dataclass
 class Block:
     """A heading with named values and at most one table below it.
 
-    Attributes
-    ----------
-    heading
-        What it is about.
-    values
-        Name and value per line.
-    header
-        Names of the table's columns.
-    rows
-        Cells of the table, one text per column; a row of two is a damaged node: its path and what is wrong.
+    A row of two cells is a damaged node: its path and its problem.
     """
 
     heading: str
@@ -186,7 +177,7 @@ def _acquired(summary: PlateDescription | CollectionDescription) -> list[tuple[s
 
 
 def _described(summary: PlateDescription | CollectionDescription) -> Block:
-    """Lay out what the OME-XML says of each image; of many, the first ones."""
+    """Lay out the facts that OME-XML states about each image; of many images, the first ones."""
     block = Block("OME-XML", header=("path", "name", "acquired", "voxel"))
     most = MOST_DESCRIBED if summary.positions is None else len(summary.described)
     for image in summary.described[:most]:
@@ -215,7 +206,7 @@ def _positions(positions: Sequence[FieldDescription | UnreadableNode]) -> Block:
 
 
 def numbers(values: Sequence[float]) -> str:
-    """Write numbers in a row, short.
+    """Format numbers in a row, with six digits at most.
 
     >>> numbers((1, 2, 236)), numbers([1.0, 0.5002, 1.4415926138560835])
     ('1, 2, 236', '1, 0.5002, 1.44159')
@@ -224,7 +215,7 @@ def numbers(values: Sequence[float]) -> str:
 
 
 def some(names: Sequence[str], most: int = 12) -> str:
-    """Write names in a row; of many, the first ones and the last.
+    """Format names in a row; of many, the first ones and the last.
 
     >>> some([str(n) for n in range(1, 25)], most=4)
     '1, 2, 3, ... 24'
@@ -235,7 +226,7 @@ def some(names: Sequence[str], most: int = 12) -> str:
 
 
 def byte_size(size: float) -> str:
-    """Write a number of bytes with a unit of 1024.
+    """Format a number of bytes with a unit of 1024.
 
     >>> byte_size(500), byte_size(1536), byte_size(3 * 1024**3)
     ('500 B', '1.5 KiB', '3.0 GiB')
@@ -258,7 +249,7 @@ def print_blocks(blocks: Sequence[Block]) -> None:
 
 
 def plain_lines(blocks: Sequence[Block]) -> Iterator[str]:
-    """Lay out blocks as lines without any control sequence; columns are aligned and no line is broken."""
+    """Lay out blocks as lines without control sequences; columns are aligned and no line is broken."""
     for number, block in enumerate(blocks):
         if number:
             yield ""
@@ -271,11 +262,11 @@ def plain_lines(blocks: Sequence[Block]) -> Iterator[str]:
 
 
 def _plain_table(rows: Sequence[tuple[str, ...]], columns: int) -> Iterator[str]:
-    whole = [row for row in rows if len(row) == columns]
-    widths = [max(len(row[index]) for row in whole) for index in range(columns)]
+    complete = [row for row in rows if len(row) == columns]
+    widths = [max(len(row[index]) for row in complete) for index in range(columns)]
     widths[0] = max(len(row[0]) for row in rows)
     for row in rows:
-        # A damaged node has one long text in the place of all its values.
+        # A damaged node has one long text instead of its values.
         cells = [
             f"{cell:<{widths[index]}}" for index, cell in enumerate(row[: len(row) - (len(row) < columns)])
         ]

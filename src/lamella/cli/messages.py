@@ -1,4 +1,4 @@
-"""What the command line prints besides its results: errors, warnings, notes and the log, each with one prefix.
+"""Print results, and with one prefix each errors, warnings, notes and the log.
 
 Layer: cli.
 """
@@ -15,6 +15,19 @@ from lamella.errors import LamellaError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Protocol
+
+    from lamella.types import JSONObject
+
+    class Report(Protocol):
+        """A report of an operation."""
+
+        def to_dict(self) -> JSONObject:
+            """Return the report as JSON values."""
+
+        def lines(self) -> Iterable[str]:
+            """Yield the report as lines of text."""
+
 
 QUIET: Final = "lamella.quiet"
 """Key of a context's meta: whether only errors are printed."""
@@ -23,16 +36,16 @@ RESUMES: Final = "lamella.resumes"
 """Key of a context's meta: whether the same command resumes an interrupted one."""
 
 INTERRUPTED: Final = 130
-"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+"""Exit code after Ctrl-C: 128 + SIGINT, as in shells."""
 
 TERMINATED: Final = 143
 """Exit code after SIGTERM: 128 + SIGTERM."""
 
 FAILED: Final = 1
-"""Exit code when a check found something, or the work failed or was refused."""
+"""Exit code of a check with findings, and of an operation that failed or was refused."""
 
 UNREADABLE: Final = 2
-"""Exit code when the command line is wrong, or there is nothing that can be read; also click's for usage errors."""
+"""Exit code for a wrong command line, as in click, and for a store that cannot be read."""
 
 
 def sentence(text: str) -> str:
@@ -95,6 +108,14 @@ def echo_json(value: object) -> None:
     echo_lines([json.dumps(value, indent=2, ensure_ascii=False)])
 
 
+def echo_report(context: click.Context, report: Report, as_json: bool) -> None:
+    """Print a report as JSON or as lines; no lines if only errors are asked for."""
+    if as_json:
+        echo_json(report.to_dict())
+    elif not context.meta.get(QUIET):
+        echo_lines(report.lines())
+
+
 class _Handler(logging.Handler):
     """Prints log records as messages."""
 
@@ -103,7 +124,7 @@ class _Handler(logging.Handler):
 
 
 def log_to_stderr(context: click.Context, verbosity: int) -> None:
-    """Print the log until the command ends: what is done for 1, every file for 2 and more, nothing for 0."""
+    """Print the log until the command ends: operations for verbosity 1, every file for 2 and more."""
     if not verbosity:
         return
     logger, handler = logging.getLogger("lamella"), _Handler()

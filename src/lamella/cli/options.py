@@ -1,10 +1,14 @@
 """The options that commands share, each with one name, one letter and one meaning.
 
+`operation_options` adds those that become arguments of an operation: ``lamella status PATH -j 2 -q`` calls the command
+with ``options={"jobs": 2, "progress": False, ...}``, which it passes to the operation.
+
 Layer: cli.
 """
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -98,25 +102,25 @@ follow_links_option = click.option(
 def _parse_storage(
     context: click.Context, parameter: click.Parameter, pairs: tuple[str, ...]
 ) -> dict[str, object]:
-    """Return KEY=VALUE pairs as options; a key with a dot, as ``headers.Accept``, is one of a mapping."""
-    found: dict[str, object] = {}
+    """Return KEY=VALUE pairs as options; ``headers.Accept=...`` is a key of the mapping ``headers``."""
+    options: dict[str, object] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not key or not equals:  # the pair itself may be a secret
             raise click.BadParameter("each is KEY=VALUE, such as anon=true", context, parameter)
         outer, dot, inner = key.partition(".")
         if dot:
-            mapping = found.setdefault(outer, {})
+            mapping = options.setdefault(outer, {})
             if not isinstance(mapping, dict) or not inner:
                 raise click.BadParameter(f"{outer} is set twice", context, parameter)
             mapping[inner] = text
         else:
-            found[key] = _plain_value(text)
-    return found
+            options[key] = _plain_value(text)
+    return options
 
 
 def _plain_value(text: str) -> object:
-    """Return true, false or a number where a text is exactly that."""
+    """Return a text as a boolean or number if it is exactly the text of one."""
     switch = {"true": True, "false": False}.get(text.lower())
     if switch is not None:
         return switch
@@ -144,3 +148,29 @@ fields_option = click.option(
 levels_option = click.option(
     "--levels", metavar="N,...", callback=_numbers, help="Only these levels, from 0."
 )
+
+
+def operation_options(
+    *, jobs: bool = True, links: bool = True, storage: bool = True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options of commands that run one operation, and pass those of the operation as `options`.
+
+    The decorated function gets the context, ``as_json``, ``options`` (``progress``, and ``jobs``, ``follow_links`` and
+    ``storage_options`` unless left out), and its own options.
+    """
+    optional = {"jobs": jobs, "follow_links": links, "storage_options": storage}
+    names = [name for name, is_used in optional.items() if is_used]
+    added = [jobs_option] * jobs + [json_option, quiet_option, verbose_option()]
+    added += [follow_links_option] * links + [storage_option] * storage
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        def command(context: click.Context, *, quiet: bool, **values: Any) -> Any:
+            options = {"progress": not quiet} | {name: values.pop(name) for name in names}
+            return function(context, options=options, **values)
+
+        decorated: Callable[..., Any] = click.pass_context(wraps(function)(command))
+        for option in reversed(added):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate

@@ -1,23 +1,16 @@
-"""``lamella pack``: writes a store into one file.
+"""``lamella pack``: write a store into one file.
 
-Layer: cli. The work is :func:`lamella.ops.copying.pack.pack`.
+Layer: cli. :func:`lamella.ops.copying.pack.pack` writes it.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from lamella.cli.copying import run_copy
-from lamella.cli.options import (
-    fields_option,
-    follow_links_option,
-    json_option,
-    levels_option,
-    overwrite_option,
-    quiet_option,
-    storage_option,
-    verbose_option,
-)
+from lamella.cli.options import fields_option, levels_option, operation_options, overwrite_option
 
 
 @click.command(epilog="Example: lamella pack plate.zarr plate.ozx")
@@ -26,12 +19,7 @@ from lamella.cli.options import (
 @fields_option
 @levels_option
 @overwrite_option
-@json_option
-@quiet_option
-@verbose_option()
-@storage_option
-@follow_links_option
-@click.pass_context
+@operation_options(jobs=False)
 def pack(
     context: click.Context,
     source: str,
@@ -40,9 +28,7 @@ def pack(
     levels: list[int] | None,
     overwrite: bool,
     as_json: bool,
-    quiet: bool,
-    storage_options: dict[str, object],
-    follow_links: bool,
+    options: dict[str, Any],
 ) -> None:
     """Write a store into one file, an .ozx or .zip archive.
 
@@ -51,17 +37,5 @@ def pack(
     """
     from lamella.ops.copying.pack import pack as run
 
-    run_copy(
-        context,
-        lambda: run(
-            source,
-            destination,
-            fields=fields,
-            levels=levels,
-            overwrite=overwrite,
-            progress=not quiet,
-            follow_links=follow_links,
-            storage_options=storage_options,
-        ),
-        as_json=as_json,
-    )
+    settings = {"fields": fields, "levels": levels, "overwrite": overwrite, **options}
+    run_copy(context, lambda: run(source, destination, **settings), as_json=as_json)

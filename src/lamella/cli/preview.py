@@ -1,4 +1,4 @@
-"""``lamella preview``: a picture of an image or a plate.
+"""``lamella preview``: draw an image or a plate.
 
 Layer: cli.
 """

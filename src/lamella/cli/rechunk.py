@@ -1,6 +1,6 @@
-"""``lamella rechunk``: rewrites the arrays of a store with other chunks, shards or compression.
+"""``lamella rechunk``: rewrite the arrays of a store with other chunks, shards or compression.
 
-Layer: cli. The work is :func:`lamella.ops.rewriting.rechunk.rechunk`.
+Layer: cli. :func:`lamella.ops.rewriting.rechunk.rechunk` writes them.
 """
 
 from __future__ import annotations
@@ -9,18 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamella.cli.options import (
-    Lengths,
-    ParamType,
-    follow_links_option,
-    in_place_option,
-    jobs_option,
-    json_option,
-    overwrite_option,
-    quiet_option,
-    storage_option,
-    verbose_option,
-)
+from lamella.cli.options import Lengths, ParamType, in_place_option, operation_options, overwrite_option
 from lamella.cli.rewriting import check_destination, run_rewrite
 
 if TYPE_CHECKING:
@@ -55,13 +44,7 @@ class _Compressor(ParamType):
 @click.option("--compressor", type=_Compressor(), help="blosc, zstd, gzip, lz4, zlib, bz2 or none.")
 @in_place_option
 @overwrite_option
-@jobs_option
-@json_option
-@quiet_option
-@verbose_option()
-@follow_links_option
-@storage_option
-@click.pass_context
+@operation_options()
 def rechunk(
     context: click.Context,
     path: str,
@@ -71,18 +54,15 @@ def rechunk(
     compressor: tuple[str, int | None] | None,
     in_place: bool,
     overwrite: bool,
-    jobs: int | None,
     as_json: bool,
-    quiet: bool,
-    follow_links: bool,
-    storage_options: dict[str, object],
+    options: dict[str, Any],
 ) -> None:
     """Rewrite arrays with other chunks, shards or compression.
 
-    All images, levels and labels of PATH are rewritten, to DST or in place. Settings that are not given stay as they
-    are; versions 0.5 and 0.6 can have shards.
+    All images, levels and labels of PATH are rewritten, to DST or in place. Settings that you leave out stay
+    unchanged; versions 0.5 and 0.6 can have shards.
 
-    DST appears when it is complete. An interrupted command is resumed by running it again.
+    DST appears when it is complete. Run the same command again to resume an interrupted one.
     """
     if chunks is None and shards is None and compressor is None:
         raise click.UsageError("Give at least one of --chunks, --shards and --compressor.")
@@ -98,27 +78,24 @@ def rechunk(
             shards=shards,
             compressor=_compressor(compressor),
             overwrite=overwrite,
-            jobs=jobs,
-            progress=not quiet,
-            follow_links=follow_links,
-            storage_options=storage_options,
+            **options,
         ),
         as_json=as_json,
     )
 
 
-def _compressor(given: tuple[str, int | None] | None) -> CompressorChoice:
+def _compressor(choice: tuple[str, int | None] | None) -> CompressorChoice:
     from dataclasses import replace
 
     from lamella.errors import InvalidArgumentError
     from lamella.store.compressor import Compressor
 
-    if given is None:
+    if choice is None:
         return None
-    name, level = given
-    found = Compressor.of(name)
+    name, level = choice
+    named = Compressor.of(name)
     if level is None:
-        return found or False
-    if found is None:
+        return named or False
+    if named is None:
         raise InvalidArgumentError(f"The compressor {name} has no level, got {level}.")
-    return Compressor.of(replace(found, clevel=level))
+    return Compressor.of(replace(named, clevel=level))

@@ -1,14 +1,16 @@
-"""``lamella repair``: fixes the metadata of a store.
+"""``lamella repair``: fix the metadata of a store.
 
 Layer: cli.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from lamella.cli.messages import FAILED, UNREADABLE, echo_json, echo_lines
-from lamella.cli.options import follow_links_option, json_option, quiet_option, storage_option, verbose_option
+from lamella.cli.messages import FAILED, QUIET, UNREADABLE, echo_json, echo_lines
+from lamella.cli.options import operation_options
 
 
 @click.command()
@@ -16,12 +18,7 @@ from lamella.cli.options import follow_links_option, json_option, quiet_option, 
 @click.option("-n", "--dry-run", is_flag=True, help="Print the changes without writing them.")
 @click.option("--reindex", is_flag=True, help="First list plate and wells from the images.")
 @click.option("--backup", metavar="FOLDER", type=click.Path(), help="Folder for the old documents.")
-@json_option
-@quiet_option
-@verbose_option()
-@follow_links_option
-@storage_option
-@click.pass_context
+@operation_options(jobs=False)
 def repair(
     context: click.Context,
     path: str,
@@ -29,39 +26,22 @@ def repair(
     reindex: bool,
     backup: str | None,
     as_json: bool,
-    quiet: bool,
-    follow_links: bool,
-    storage_options: dict[str, object],
+    options: dict[str, Any],
 ) -> None:
     """Fix metadata that can be fixed without guessing.
 
-    Each change is printed as a diff before it is written, and the old documents are kept in PATH.backup-DATE, beside
-    the store. Findings that remain are listed at the end, and decide the exit code. Pixels are never changed.
+    Each change is printed as a diff before it is written, and the old documents are saved in PATH.backup-DATE, beside
+    the store. Remaining findings are listed at the end, and decide the exit code. Pixels are never changed.
     """
     from lamella.ops.repair.repair import repair as run
     from lamella.ops.repair.repair import write_repair
 
-    progress = not quiet
-    report = run(
-        path,
-        dry_run=True,
-        reindex=reindex,
-        progress=progress,
-        follow_links=follow_links,
-        storage_options=storage_options,
-    )
-    text = not as_json and not quiet
+    report = run(path, dry_run=True, reindex=reindex, **options)
+    text = not as_json and not context.meta.get(QUIET)
     if text and report.changes:
         echo_lines(report.diff.splitlines())
     if not dry_run:
-        report = write_repair(
-            report,
-            path,
-            backup=backup,
-            progress=progress,
-            follow_links=follow_links,
-            storage_options=storage_options,
-        )
+        report = write_repair(report, path, backup=backup, **options)
     if as_json:
         echo_json(report.to_dict())
     elif text:

@@ -1,4 +1,4 @@
-"""What ``lamella upgrade`` and ``lamella rechunk`` share: one destination, progress and the last line.
+"""Run ``lamella upgrade`` and ``lamella rechunk``: check the destination, and print the result.
 
 Layer: cli.
 """
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 def check_destination(destination: str | None, in_place: bool) -> None:
-    """Raise for a command with no store to write, or two."""
+    """Raise unless a command has either DST or --in-place."""
     if in_place == (destination is not None):
         raise click.UsageError(
-            "Give either DST, the store to write, or --in-place to replace PATH."
+            "Give either DST, the new store, or --in-place to replace PATH."
             + (" Both were given." if in_place else " Neither was given.")
         )
 
 
 def run_rewrite(context: click.Context, operation: Callable[[], RewriteReport], *, as_json: bool) -> None:
-    """Run an operation that writes a whole store, and print what it wrote."""
+    """Run an operation that writes a whole store, and print its result."""
     context.meta[RESUMES] = True
     begin = time.monotonic()
     report = operation()

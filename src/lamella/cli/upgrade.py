@@ -1,24 +1,15 @@
-"""``lamella upgrade``: converts a store to another version of OME-NGFF.
+"""``lamella upgrade``: convert a store to another version of OME-NGFF.
 
-Layer: cli. The work is :func:`lamella.ops.rewriting.upgrade.upgrade`.
+Layer: cli. :func:`lamella.ops.rewriting.upgrade.upgrade` writes it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamella.cli.options import (
-    follow_links_option,
-    in_place_option,
-    jobs_option,
-    json_option,
-    overwrite_option,
-    quiet_option,
-    storage_option,
-    verbose_option,
-)
+from lamella.cli.options import in_place_option, operation_options, overwrite_option
 from lamella.cli.rewriting import check_destination, run_rewrite
 
 if TYPE_CHECKING:
@@ -34,13 +25,7 @@ if TYPE_CHECKING:
 @click.option("--lossy", is_flag=True, help="Leave out what the version cannot express.")
 @in_place_option
 @overwrite_option
-@jobs_option
-@json_option
-@quiet_option
-@verbose_option()
-@follow_links_option
-@storage_option
-@click.pass_context
+@operation_options()
 def upgrade(
     context: click.Context,
     path: str,
@@ -49,34 +34,18 @@ def upgrade(
     lossy: bool,
     in_place: bool,
     overwrite: bool,
-    jobs: int | None,
     as_json: bool,
-    quiet: bool,
-    follow_links: bool,
-    storage_options: dict[str, object],
+    options: dict[str, Any],
 ) -> None:
     """Convert a store to another OME-NGFF version.
 
-    PATH is an image, a plate or a collection; all that is in it is converted, to DST or in place. Pixels stay the same.
+    PATH is an image, a plate or a collection, and is converted as a whole, to DST or in place. Pixels stay the same.
     Between 0.5 and 0.6 only metadata change; to and from 0.4 encoded chunks are copied where the codec allows it.
 
-    DST appears when it is complete. An interrupted command is resumed by running it again.
+    DST appears when it is complete. Run the same command again to resume an interrupted one.
     """
     check_destination(destination, in_place)
     from lamella.ops.rewriting.upgrade import upgrade as run
 
-    run_rewrite(
-        context,
-        lambda: run(
-            path,
-            to,
-            destination,
-            lossy=lossy,
-            overwrite=overwrite,
-            jobs=jobs,
-            progress=not quiet,
-            follow_links=follow_links,
-            storage_options=storage_options,
-        ),
-        as_json=as_json,
-    )
+    settings = {"lossy": lossy, "overwrite": overwrite, **options}
+    run_rewrite(context, lambda: run(path, to, destination, **settings), as_json=as_json)

@@ -1,44 +1,25 @@
-"""``lamella validate``: which rules of the specification a store breaks.
+"""``lamella validate``: report which rules of the specification a store breaks.
 
 Layer: cli.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from lamella.cli.messages import FAILED, UNREADABLE, echo_json, echo_lines, error_line
-from lamella.cli.options import (
-    follow_links_option,
-    jobs_option,
-    json_option,
-    quiet_option,
-    storage_option,
-    verbose_option,
-)
+from lamella.cli.messages import FAILED, UNREADABLE, echo_json, echo_report, error_line
+from lamella.cli.options import operation_options
 
 
 @click.command()
 @click.argument("path", type=click.Path())
 @click.option("--strict", is_flag=True, help="Fail also for a broken SHOULD.")
 @click.option("--pixels", is_flag=True, help="Also decode every chunk and check pyramids.")
-@jobs_option
-@json_option
-@quiet_option
-@verbose_option()
-@follow_links_option
-@storage_option
-@click.pass_context
+@operation_options()
 def validate(
-    context: click.Context,
-    path: str,
-    strict: bool,
-    pixels: bool,
-    jobs: int | None,
-    as_json: bool,
-    quiet: bool,
-    follow_links: bool,
-    storage_options: dict[str, object],
+    context: click.Context, path: str, strict: bool, pixels: bool, as_json: bool, options: dict[str, Any]
 ) -> None:
     """Check a store against the OME-NGFF specification.
 
@@ -49,16 +30,8 @@ def validate(
     from lamella.ops.validation.validate import validate as run
 
     try:
-        report = run(
-            path,
-            strict=strict,
-            pixels=pixels,
-            jobs=jobs,
-            progress=not quiet,
-            follow_links=follow_links,
-            storage_options=storage_options,
-        )
-    except (LamellaError, OSError) as error:  # nothing at the path, or a store that cannot be reached
+        report = run(path, strict=strict, pixels=pixels, **options)
+    except (LamellaError, OSError) as error:  # a missing or unreachable store
         if as_json:
             from lamella.store.addresses import clean_url
             from lamella.store.paths import is_url
@@ -72,10 +45,7 @@ def validate(
                 }
             )
         raise
-    if as_json:
-        echo_json(report.to_dict())
-    elif not quiet:
-        echo_lines(report.lines())
+    echo_report(context, report, as_json)
     if not report.readable:
         context.exit(UNREADABLE)
     if not report:
