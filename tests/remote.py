@@ -10,6 +10,7 @@ Used by tests and by ``torture``; knows nothing of lamella but how a storage is 
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import hashlib
 import os
@@ -483,8 +484,8 @@ class _Handler(BaseHTTPRequestHandler):
 class Rounds:
     """How often requests of obstore waited for each other: the longest chain of those that begin after one has ended.
 
-    Counted where requests begin and end in the event loop, so that a busy machine counts the same. Made before stores
-    are opened; `clear` begins anew.
+    Requests go in step: what has ended is returned only when no other is under way, as if all took equally long, so
+    that a busy machine counts the same. Made before stores are opened; `clear` begins anew.
     """
 
     def __init__(self, monkeypatch: Any) -> None:
@@ -492,21 +493,28 @@ class Rounds:
 
         made = ObjectClient._made
         monkeypatch.setattr(ObjectClient, "_made", lambda client, retry: _Counted(made(client, retry), self))
+        self._under_way, self._end = 0, asyncio.Event()
         self.clear()
 
     def clear(self) -> None:
         """Count from here on."""
-        self.requests = self.rounds = self._ended = 0
+        self.requests = self.rounds = 0
 
     async def count(self, request: Any) -> Any:
-        """Await a request."""
+        """Await a request, and all others of its round."""
         self.requests += 1
-        depth = self._ended + 1
-        self.rounds = max(self.rounds, depth)
+        self._under_way += 1
+        end = self._end
         try:
             return await request
         finally:
-            self._ended = max(self._ended, depth)
+            self._under_way -= 1
+            if self._under_way:
+                await end.wait()
+            else:
+                self.rounds += 1
+                self._end = asyncio.Event()
+                end.set()
 
 
 class _Counted:

@@ -14,7 +14,7 @@ from tests.remote import object_storage
 from zarr.storage import MemoryStore, WrapperStore
 
 from lamella.errors import DamagedDataError, StorageError
-from lamella.store import chunk_cache, chunk_objects
+from lamella.store import chunk_cache, chunk_objects, retries
 from lamella.store import object_storage as s3_storage
 from lamella.store.arrays import StoredArray
 from lamella.store.documents import Documents, new_array
@@ -243,7 +243,7 @@ def test_an_old_index_is_never_used_for_a_new_shard(stamped, values, monkeypatch
         storage.before_ranges = [lambda: None, replaced, lambda: None, replaced]
         np.testing.assert_array_equal(stamped.read(index), latest[0][index])
     storage.before_ranges = [replaced] * 99
-    monkeypatch.setattr(chunk_objects, "_RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(retries, "PATIENCE", 0.2)
     with pytest.raises(StorageError, match="was replaced each time") as caught:
         stamped.read(np.s_[0, 1:3, 1:3])
     assert not isinstance(caught.value, DamagedDataError)

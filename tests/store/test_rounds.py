@@ -27,11 +27,11 @@ def asked(service, rounds, tmp_path, version):
     chunk_cache.decoded.clear()
     chunk_cache.indexes.clear()
 
-    def count(call):
+    def count(call, methods=frozenset({"GET", "PUT"})):  # never HEAD, never LIST
         service.requests.clear()
         rounds.clear()
         call()
-        assert {method for method, _ in service.requests} <= {"GET", "PUT"}  # never HEAD, never LIST
+        assert {method for method, _ in service.requests} <= methods
         return len(service.requests), rounds.rounds
 
     return count
@@ -59,3 +59,26 @@ def test_an_edit_reads_once_and_writes_once(asked, version):
     image = lamella.open_ome_zarr(f"{URL}/A/3/1", mode="r+")
     requests, waits = asked(lambda: image.zattrs.update({"key": 1}))
     assert requests == waits <= (2 if version == "0.5" else 3)  # maybe the marker of the group
+
+
+def test_a_new_plate_is_written_at_once_and_listed_last(asked, service, version):
+    names = [("A", str(n // 4), str(n % 4)) for n in range(20)]
+    documents = 2 if version == "0.4" else 1
+
+    def create():
+        url = "s3://bucket/new.zarr"
+        with lamella.open_ome_zarr(
+            url, layout="hcs", mode="w", channel_names=["a"], version=version
+        ) as plate:
+            plate.create_positions(names, arrays={"0": {"shape": (1, 1, 1, 8, 8), "dtype": "u2"}})
+
+    # Looked at: the root, twice what is in it, its document and that of the row. Written: all, and the root's again.
+    looks = 2 + (7 if version == "0.4" else 2)
+    requests, waits = asked(create, {"GET", "PUT", "LIST"})
+    assert requests <= looks + documents * (1 + 1 + 5 + 40) + 1
+    assert waits <= 5 + (version == "0.4")
+    assert service.requests[-1] == (
+        "PUT",
+        f"/bucket/new.zarr/{'.zattrs' if version == '0.4' else 'zarr.json'}",
+    )
+    assert len(lamella.open_ome_zarr("s3://bucket/new.zarr").table()) == 20

@@ -90,7 +90,7 @@ def open_store(
     if layout in _LAYOUT_CLASSES:
         _check_options(_LAYOUT_CLASSES[layout], kwargs)
     _check_creation(layout, mode, channel_names, axes, storage)
-    _check_place(storage, mode, disable_path_checking)
+    occupied = _check_place(storage, mode, disable_path_checking)
     # The node and its first document are made before anything is touched, so that bad arguments change nothing.
     store_handle = StoreHandle(Documents.create(storage, spec.zarr_format), spec, strict=strict)
     kind = _LAYOUT_CLASSES[layout]
@@ -98,15 +98,15 @@ def open_store(
     node = kind(NodePath(store_handle, ""), **options)
     first = node._first_attributes()
     if mode == "w":
-        if storage.exists(""):
+        if occupied:
             storage.delete("")
-        store_handle.documents.put_group("", first)
+        store_handle.documents.put_groups({"": first}, new=True)
     elif not _create_root(store_handle.documents, first, mode):  # another process created it meanwhile
         return open_store(
             store_path, layout, mode, channel_names, axes, version, disable_path_checking, durability, strict,
             cache_bytes, recheck, storage_options, kwargs,
         )  # fmt: skip
-    node._parse_meta()
+    node._begin(store_handle.documents.prepared("", first), None)
     return node
 
 
@@ -241,12 +241,12 @@ def _check_creation(
         raise InvalidArgumentError(f"Cannot {what}: channel_names {list(channel_names)} has a name twice.")
 
 
-def _check_place(storage: Storage, mode: str, disable_path_checking: bool) -> None:
-    """Raise if the path has content that the mode may not replace. Nothing is touched."""
+def _check_place(storage: Storage, mode: str, disable_path_checking: bool) -> bool:
+    """Raise if the path has content that the mode may not replace; return whether it has. Nothing is touched."""
     if isinstance(storage, LocalStorage):
         _check_folder(storage.root, mode)
     if not storage.exists(""):
-        return
+        return False
     if mode == "w-":
         raise StoreExistsError(
             f"Cannot create {storage.name}: it exists. Use mode='a' to open it, or another path."
@@ -264,6 +264,7 @@ def _check_place(storage: Storage, mode: str, disable_path_checking: bool) -> No
             )
         if Documents.open(storage) is None and storage.list(""):
             raise InvalidArgumentError(f"Will not overwrite {storage.name}: it is not a Zarr store. {advice}")
+    return True
 
 
 def _check_folder(root: str, mode: str) -> None:

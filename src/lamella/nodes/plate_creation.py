@@ -133,13 +133,11 @@ def create_positions(
     # One lock around the whole creation: the plate's entry and the well's are decided from one fresh look.
     with ExitStack() as held:
         held.enter_context(plate.documents.lock(plate.path))
+        above = {path.partition("/")[0] for path in images}
+        there = plate.documents.existing(_paths(plate, images), groups=[plate.path, *_paths(plate, above)])
         meta = plate.document.refresh()
         listed = {well.path for well in meta.wells}
-        documents = _existing_wells(plate, [path for path in images if path in listed])
-        for _, well in sorted(documents.items()):
-            # `Well.create_position` may know nothing of a plate, and holds the well alone.
-            held.enter_context(plate.documents.lock(well.path))
-            well.document.refresh()
+        documents = _held_wells(plate, sorted(listed.intersection(images)), held)
         existing = _existing_positions(plate, images, documents) if exist_ok else {}
         for position in existing.values():
             _check_arrays(position, requests)
@@ -161,7 +159,7 @@ def create_positions(
             given = {name for name, _ in images[path]}
             _refuse_one_folder(plate, names, [name for name in names if name not in given])
         _warn_of_case(plate, meta, change(meta))  # refuses what does not fit before anything is written
-        occupied, placed = _clear_places(plate, images, documents, plans)
+        occupied, placed = _clear_places(plate, images, documents, plans, there)
         _write(plate, images, documents, plans, occupied, placed)
         if images:
             plate.document.edit(change)
@@ -224,13 +222,15 @@ def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> l
     places = [well.node_path.child(name) for name, _ in positions]
     # One lock around the whole creation: a position that another process makes meanwhile is seen, not replaced.
     with well.documents.lock(well.path):
+        there = well.documents.existing([place.path for place in places], groups=[well.path])
         taken = {image.path for image in well.document.refresh().images}
         plans = plan_positions(well, places, position_attributes(well), {})
         folders: dict[str, Nodes] = {}
         for (name, _), place in zip(positions, places, strict=True):
             if name in taken and not well._overwriting_creation:
                 raise NodeExistsError(f"The well {well.node_path} has a position {name!r} already.")
-            if not _clear(well, place, plans[name], listed=name in taken):
+            filled = place.path in there
+            if not (filled and _clear(well, place, plans[name], listed=name in taken)):
                 folders[place.path] = plans[name].nodes
         well.documents.put_new(folders)
         _list_images(well, positions)
@@ -300,8 +300,16 @@ def _row_and_column(path: str) -> tuple[str, str]:
     return row, column
 
 
-def _existing_wells(plate: Plate, paths: Iterable[str]) -> dict[str, Well]:
-    return {path: plate._open_listed(Well, path) for path in paths}
+def _held_wells(plate: Plate, listed: Sequence[str], held: ExitStack) -> dict[str, Well]:
+    """Open wells that the plate lists, each under its lock."""
+    places = _paths(plate, listed)
+    for place in places:  # `Well.create_position` may know nothing of a plate, and holds the well alone
+        held.enter_context(plate.documents.lock(place))
+    plate.documents.expect(places, at_once=True)
+    wells = {path: plate._open_listed(Well, path) for path in listed}
+    for well in wells.values():
+        well.document.refresh()
+    return wells
 
 
 def _refuse_duplicates(plate: Plate, images: Images, wells: dict[str, Well], plans: Plans) -> None:
@@ -362,7 +370,6 @@ def _write(
     rows = {path.partition("/")[0] for path in new_wells}
     empty = version.with_ome({}, {})
     groups = {plate.node_path.child(path).path: empty for path in _missing_groups(plate, sorted(rows))}
-    documents.put_groups(groups, new=True)  # `_missing_groups` looked
     # Most wells of a plate list the same fields: one object for all of them, which is encoded once.
     listings: dict[tuple[tuple[str, int], ...], JSONObject] = {}
     inside_of: dict[tuple[tuple[str, int], ...], Nodes] = {}
@@ -380,7 +387,7 @@ def _write(
         else:
             absent = [name for name, _ in new if f"{path}/{name}" not in placed]
             folders.update({f"{above}{path}/{name}": plans[name].nodes for name in absent})
-    documents.put_new(folders)
+    documents.put_new(folders, above=groups)
     documents.put_groups(
         {above + path: listings[tuple(images[path])] for path in new_wells if path in occupied}
     )
@@ -407,7 +414,7 @@ def _list_images(well: Well, images: Sequence[tuple[str, int]]) -> None:
 
 
 def _clear_places(
-    plate: Plate, images: Images, wells: dict[str, Well], plans: Plans
+    plate: Plate, images: Images, wells: dict[str, Well], plans: Plans, there: Collection[str]
 ) -> tuple[set[str], set[str]]:
     """Make room for positions that replace others; refuse those in whose place something unlisted is stored.
 
@@ -416,24 +423,24 @@ def _clear_places(
     tuple of set of str
         The wells of which there is a folder; the positions that have taken the place of others.
     """
-    occupied: set[str] = set(wells)
+    places = dict(zip(images, _paths(plate, images), strict=True))
+    occupied = {path for path, place in places.items() if path in wells or place in there}
+    inside = [join(places[path], name) for path in occupied for name, _ in images[path]]
+    filled = plate.documents.existing(inside) if inside else ()
     placed: set[str] = set()
-    for path, new in images.items():
+    for path in occupied:
         well = plate.node_path.child(path)
-        if path not in wells and not plate.documents.storage.exists(well.path):
-            continue
-        occupied.add(path)
         taken = {image.path for image in wells[path].document.own_model.images} if path in wells else set()
-        for name, _ in new:
-            if _clear(plate, well.child(name), plans[name], listed=name in taken):
+        for name, _ in images[path]:
+            if join(well.path, name) in filled and _clear(
+                plate, well.child(name), plans[name], listed=name in taken
+            ):
                 placed.add(f"{path}/{name}")
     return occupied, placed
 
 
 def _clear(parent: Plate | Well, place: NodePath, plan: NewPosition, *, listed: bool) -> bool:
-    """Make room for a position; tell whether it has taken the place of a listed one, which is never missing."""
-    if not parent.documents.storage.exists(place.path):
-        return False
+    """Make room where something is; tell whether the position has taken the place of a listed one, never missing."""
     if not listed and not parent._overwriting_creation and not is_as_planned(parent, place, plan):
         raise _not_listed(parent, place.path.removeprefix(parent.path).strip("/"))
     if not listed:

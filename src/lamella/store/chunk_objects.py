@@ -9,7 +9,6 @@ is never read with an old index. Without stamps nothing is cached.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections import deque
@@ -22,6 +21,7 @@ from lamella.errors import DamagedDataError, StorageError
 from lamella.store.chunk_cache import indexes
 from lamella.store.chunk_source import Task
 from lamella.store.keys import join
+from lamella.store.retries import PATIENCE, waits
 from lamella.store.shard_file import MemoryFile, ShardFile, fill_shard
 from lamella.store.shard_index import NO_CHUNK, decode_index
 from lamella.store.storage import ChangedError, RangeRequest, Replacement
@@ -44,9 +44,6 @@ _BATCH = 128
 
 _MAX_TRUSTED = 100_000
 """Limit of the stamps that a store handle remembers as read."""
-
-_RETRY_SECONDS = 60.0
-"""How long a read is repeated while another program keeps replacing the object."""
 
 
 class ObjectSource:
@@ -84,16 +81,14 @@ class ObjectSource:
     def _attempts(self) -> Iterator[None]:
         """Yield for each attempt, after increasing random waits.
 
-        Raises `StorageError` after `_RETRY_SECONDS`: another program keeps replacing the objects.
+        Raises `StorageError` after `PATIENCE`: another program keeps replacing the objects.
         """
-        started, max_wait = time.monotonic(), 0.0
-        while time.monotonic() - started <= _RETRY_SECONDS:
+        for wait in waits():
             yield
-            time.sleep(random.uniform(0, max_wait))
-            max_wait = min(1, 2 * max_wait + 0.02)
+            time.sleep(wait)
         raise StorageError(
-            f"{self.storage.where(self._path)} was replaced each time while it was read, for {_RETRY_SECONDS:g} s: "
-            "another program writes there. Try again later."
+            f"{self.storage.where(self._path)} was replaced each time while it was read, for {PATIENCE:g} s: another "
+            "program writes there. Try again later."
         )
 
     def _read(self, tasks: Sequence[Task], use_cache: bool, decode: Callable[[Sequence[Task]], None]) -> None:

@@ -60,7 +60,7 @@ class ConsolidatedCopies:
                 for node in ancestors(path):
                     self._drop_at(node)
             # In Zarr v3 the node's own document is rewritten without its copies anyway.
-            if not above_only or self._format == 2:
+            if not new and (not above_only or self._format == 2):
                 self._drop_at(path)
 
     def _drop_at(self, node: str) -> None:

@@ -19,7 +19,7 @@ from lamella.store.storage import ChangedError
 from lamella.store.stored_group import StoredGroup, stored_group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
@@ -179,14 +179,21 @@ class Documents:
             return document, format_v3.attributes_of(document, self.at(path))
         return document, self.document(path, V2.attributes) or {}
 
-    def expect(self, groups: Iterable[str], *, arrays: Iterable[str] = ()) -> None:
+    def expect(self, groups: Iterable[str], *, arrays: Iterable[str] = (), at_once: bool = False) -> None:
         """Request the documents of nodes that will be opened next, in one round on remote stores."""
-        if not self.storage.reads_ahead:
-            return
-        files = dict.fromkeys((self.files.group, self.files.attributes))
-        keys = [join(path, file) for path in groups for file in files]
-        files = dict.fromkeys((self.files.array, self.files.attributes))
-        self.storage.expect([*keys, *(join(path, file) for path in arrays for file in files)])
+        if at_once or self.storage.reads_ahead:
+            files = dict.fromkeys((self.files.array, self.files.attributes))
+            of_arrays = [join(path, file) for path in arrays for file in files]
+            files = dict.fromkeys((self.files.group, self.files.attributes))
+            of_groups = [join(path, file) for path in groups for file in files]
+            self.storage.expect([*of_groups, *of_arrays], at_once=at_once)
+
+    def existing(self, paths: Collection[str], *, groups: Iterable[str] = ()) -> set[str]:
+        """Return those of some paths where anything is stored; the documents of groups are requested with them."""
+        beside = [join(path, file) for path in groups for file in self.files.all]
+        if self.format == 2:
+            beside.append(V2.consolidated)
+        return self.storage.existing(paths, beside=beside)
 
     def children(self, path: str) -> dict[str, NodeKind]:
         """List the nodes directly below a group, in natural order, with their kinds.
@@ -225,7 +232,6 @@ class Documents:
     def put_root(self, attributes: JSONObject) -> bool:
         """Create the root group; False where another process created one since `open` found none."""
         self.storage.check_writable("")
-        self._consolidated.drop([""], new=True)
         (name, data), *others = self._group_files("", attributes, True, {})
         try:
             self.storage.write_if(name, data, None)
@@ -253,15 +259,21 @@ class Documents:
             for item in self._group_files(path, attributes, new, encoded)
         )
 
-    def put_new(self, folders: Mapping[str, Mapping[str, JSONObject | ArrayMeta]]) -> None:
+    def put_new(
+        self,
+        folders: Mapping[str, Mapping[str, JSONObject | ArrayMeta]],
+        *,
+        above: Mapping[str, JSONObject] | None = None,
+    ) -> None:
         """Create many nodes in new folders; where the file system can, each folder appears complete or not at all.
 
         Parameters
         ----------
         folders : mapping
             For each folder a mapping from path to group attributes or array description, in the order of writing.
-            Equal
-            mappings may be one object, which is encoded once.
+            Equal mappings may be one object, which is encoded once.
+        above : mapping, optional
+            Attributes of new groups above the folders, by path.
 
         Raises
         ------
@@ -269,9 +281,14 @@ class Documents:
             A folder exists already. The folders before it are written.
         """
         self.storage.check_writable("")
-        self._consolidated.drop(folders, new=True)
+        if above and self.storage.has_folders:
+            self.put_groups(above, new=True)
+            above = None
+        self._consolidated.drop([*(above or ()), *folders], new=True)
         encoded: dict[int, list[tuple[str, bytes]]] = {}
-        rest: list[tuple[str, bytes]] = []
+        rest = [
+            item for path, group in (above or {}).items() for item in self._group_files(path, group, True, {})
+        ]
         for folder, nodes in folders.items():
             check_key(folder)
             files = encoded.get(id(nodes))

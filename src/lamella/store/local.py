@@ -64,6 +64,7 @@ class LocalStorage(Storage):
     """
 
     locks_processes = True
+    has_folders = True
 
     def __init__(
         self, root: StrPath, read_only: bool = False, *, fsync: bool = False, follow_links: bool = False

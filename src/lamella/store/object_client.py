@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import StorageError
 from lamella.store.addresses import clean_url
+from lamella.store.retries import FIRST_WAIT, LONGEST_WAIT, PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
 RETRIES = 6
 """Limit of repetitions of a request."""
-FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
-"""Seconds before the first repetition, doubled for each further one, and their limit."""
-PATIENCE = 60.0
-"""Seconds after which no request is repeated."""
 
 _TIMEOUTS = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "10m"}
 """Timeouts of connecting, of each read, and of a whole answer."""

@@ -11,7 +11,7 @@ Imports obstore inside functions.
 from __future__ import annotations
 
 import asyncio
-import random
+import posixpath
 import secrets
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from lamella.store.denials import Denials
 from lamella.store.formats import DOCUMENTS
 from lamella.store.keys import PRIVATE_PREFIX
-from lamella.store.object_client import FIRST_WAIT, LONGEST_WAIT, PATIENCE
 from lamella.store.range_plan import Span, cut, spans_of
+from lamella.store.retries import waits
 from lamella.store.service_errors import (
     ABSENT,
     explained,
@@ -40,7 +40,7 @@ from lamella.store.service_errors import (
 from lamella.store.storage import ChangedError, RangeRequest, RangesRead
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
     from lamella.errors import StorageError
     from lamella.store.object_client import ObjectClient
@@ -281,6 +281,29 @@ class ObjectRequests:
         paths = [*listing["common_prefixes"], *(meta["path"] for meta in listing["objects"])]
         return {name for name in (path.strip("/").rpartition("/")[2] for path in paths) if name}
 
+    async def existing(self, paths: Collection[str]) -> set[str]:
+        """Return those of some keys and folders that are there."""
+        above = posixpath.commonpath(map(posixpath.dirname, paths)) if paths else ""
+        return await self._existing(set(paths), above)
+
+    async def _existing(self, paths: set[str], folder: str) -> set[str]:
+        if not paths:
+            return set()
+        inside = f"{folder}/" if folder else ""
+        there = {inside + name for name in await self.names_in(folder)}
+        by_child: dict[str, set[str]] = {}
+        for path in paths - there:
+            by_child.setdefault(inside + path.removeprefix(inside).partition("/")[0], set()).add(path)
+        deeper = await all_of(
+            self._existing(below, child) for child, below in by_child.items() if child in there
+        )
+        return (paths & there).union(*deeper)
+
+    async def readable(self, paths: Iterable[str]) -> set[str]:
+        """Return those of some keys that can be looked at."""
+        asked = list(paths)
+        return {path for path, head in zip(asked, await all_of(map(self.head, asked)), strict=True) if head}
+
     async def entries_below(self, folder: str) -> dict[str, tuple[int, Stamp | None]]:
         """Return all keys below a folder with their sizes and stamps, 1000 per request."""
         try:
@@ -309,9 +332,9 @@ class ObjectRequests:
             raise self._failed("write", key, error) from error
         return self._stamp_of_write(result)
 
-    async def put_many(self, values: dict[str, bytes]) -> None:
-        """Write several keys at once."""
-        await all_of(self.put(key, data) for key, data in values.items())
+    async def put_many(self, values: dict[str, bytes]) -> list[Stamp | None]:
+        """Write several keys at once; return their stamps."""
+        return await all_of(self.put(key, data) for key, data in values.items())
 
     async def put_if(self, key: str, data: bytes, expected: Stamp | None) -> Stamp | None:
         """Write a key only if it has a stamp, or with None only if it is missing; raise `ChangedError` otherwise.
@@ -325,8 +348,7 @@ class ObjectRequests:
                 raise ChangedError(key)
             return await self.put(key, data)
         write_id, is_lost = secrets.token_hex(16), False
-        started = asyncio.get_running_loop().time()
-        for attempt in range(self.client.retries + 1):
+        for left, wait in zip(range(self.client.retries, -1, -1), waits(), strict=False):
             try:
                 return await self._put_once(key, data, expected, write_id)
             except Exception as error:
@@ -339,10 +361,7 @@ class ObjectRequests:
             if not is_passing(failure):
                 raise self._failed("write", key, failure) from failure
             is_lost = is_lost or status_of(failure) != _CONFLICT
-            if asyncio.get_running_loop().time() - started > PATIENCE:
-                break
-            if attempt < self.client.retries:
-                await asyncio.sleep(random.uniform(0.5, 1) * min(LONGEST_WAIT, FIRST_WAIT * 2**attempt))
+            await asyncio.sleep(wait if left else 0)
         stored = await self._find_own(key, write_id)
         if stored is None:
             raise self._failed("write", key, failure) from failure

@@ -10,25 +10,28 @@ Imports obstore and zarr-python inside functions.
 
 from __future__ import annotations
 
-import random
 import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lamella.errors import InvalidNameError, StorageError
+from lamella.errors import InvalidNameError, LamellaError, StorageError
 from lamella.log import log
 from lamella.store.addresses import title_in
 from lamella.store.expected import Expected
 from lamella.store.flat_storage import FlatStorage
-from lamella.store.formats import DOCUMENTS
+from lamella.store.formats import DOCUMENTS, METADATA_FILES
 from lamella.store.keys import check_key
-from lamella.store.object_client import FIRST_WAIT, LONGEST_WAIT, PATIENCE, ObjectClient, check_process
+from lamella.store.looked_at import LookedAt
+from lamella.store.object_client import ObjectClient, check_process
 from lamella.store.object_requests import AT_ONCE, Got, ObjectRequests, all_of
 from lamella.store.range_plan import Span
+from lamella.store.retries import PATIENCE, waits
 from lamella.store.service_errors import may_be_there
 from lamella.store.storage import ChangedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from zarr.abc.store import Store
 
@@ -58,6 +61,7 @@ class ObjectStorage(FlatStorage):
         self._requests = ObjectRequests(self._client, self._do_not_list)
         self.lock_root = self._client.address
         self._expected: Expected[Got] = Expected()
+        self._looked: LookedAt[Got] = LookedAt()
         self._seen: dict[str, tuple[float, Stamp | None]] = {}
         self._changes = _changes[0]
 
@@ -120,7 +124,7 @@ class ObjectStorage(FlatStorage):
     def read_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
         """Get several keys at once."""
         self._forget_if_changed()
-        results = {key: ahead[0] for key in keys if (ahead := self._expected.take(key)) is not None}
+        results = {key: known[0] for key in keys if (known := self._known(key)) is not None}
         missing = [key for key in map(check_key, keys) if key and key not in results]
         if missing:
             fetched = self._run(self._requests.get_many(missing))
@@ -132,6 +136,14 @@ class ObjectStorage(FlatStorage):
         }
         return {key: values.get(key) for key in keys}
 
+    def _known(self, key: str) -> tuple[Got | None] | None:
+        """Return what came of a document that was expected, or was read since a lock was taken."""
+        came = self._expected.take(key)
+        if came is None:
+            return self._looked.get(key)
+        self._looked.keep(key, came[0])
+        return came
+
     @property
     def reads_ahead(self) -> bool:
         """Whether the store is open for reading."""
@@ -142,7 +154,7 @@ class ObjectStorage(FlatStorage):
         if not at_once and not self.reads_ahead:
             return
         self._forget_if_changed()
-        missing = [key for key in map(check_key, keys) if self._expected.peek(key) is None]
+        missing = self._unknown(keys)
         try:
             results = self._run(self._requests.get_many(missing)) if missing else {}
         except StorageError:  # reading the document raises it again
@@ -150,14 +162,22 @@ class ObjectStorage(FlatStorage):
         self._note(results)
         self._expected.keep(results)
 
+    def _unknown(self, keys: Iterable[str]) -> list[str]:
+        """Return the keys of which nothing is known."""
+        known = self._expected.peek, self._looked.get
+        return [key for key in map(check_key, keys) if all(find(key) is None for find in known)]
+
     def _note(self, results: Mapping[str, Got | None]) -> None:
-        """Remember the stamps of documents."""
+        """Remember documents that were read, and their stamps."""
         now = time.monotonic()
         if len(self._seen) > _MAX_SEEN:
             self._seen.clear()
         for key, result in results.items():
-            if key.rpartition("/")[2] in DOCUMENTS:
+            name = key.rpartition("/")[2]
+            if name in DOCUMENTS:
                 self._seen[key] = now, None if result is None else result.stamp
+            if name in METADATA_FILES:
+                self._looked.keep(key, result)
 
     def _forget_if_changed(self) -> None:
         """Forget stamps and documents after this process has written to any store."""
@@ -212,6 +232,20 @@ class ObjectStorage(FlatStorage):
         own, names = self._run(_both(self._requests.head(prefix), self._requests.names_in(prefix)))
         return own is not None or bool(names)
 
+    def existing(self, prefixes: Collection[str], *, beside: Iterable[str] = ()) -> set[str]:
+        """Return those of some keys and folders that exist: one list for each folder above, all of a depth at once."""
+        self._forget_if_changed()
+        documents = self._unknown(beside)
+        if self.can_list:
+            work: Coroutine[Any, Any, set[str]] = self._requests.existing(prefixes)
+        else:
+            work = self._requests.readable(prefixes)
+        found: set[str]
+        found, came = self._run(_both(work, self._requests.get_many(documents)))
+        self._note(came)
+        self._expected.keep(came)
+        return found
+
     def has_any(self, names: Collection[str]) -> bool:
         """Whether one of some files lies directly in the root."""
         self.expect(names, at_once=True)
@@ -229,10 +263,10 @@ class ObjectStorage(FlatStorage):
 
     def _look_at(self, key: str) -> Got | None:
         self._forget_if_changed()
-        ahead = self._expected.peek(key)
-        if ahead is not None:
-            return ahead[0]
-        if key.rpartition("/")[2] not in DOCUMENTS:
+        known = self._expected.peek(key) or self._looked.get(key)
+        if known is not None:
+            return known[0]
+        if key.rpartition("/")[2] not in METADATA_FILES:
             return self._run(self._requests.head(key))
         result = self._run(self._requests.fetch(key))
         self._note({key: result})
@@ -248,7 +282,7 @@ class ObjectStorage(FlatStorage):
         is_fresh = self.trusted is not None or time.monotonic() - seen_at < SECONDS_TRUSTED
         if key in self._seen and self.read_only and is_fresh:
             return last_stamp
-        if last_stamp is not None and self._expected.peek(key) is None:
+        if last_stamp is not None and self._unknown([key]):
             changed = self._run(self._requests.fetch_changed(key, last_stamp))
             if changed is None:
                 self._seen[key] = time.monotonic(), last_stamp
@@ -269,27 +303,38 @@ class ObjectStorage(FlatStorage):
 
     # ---- writing --------------------------------------------------------------------------------
 
-    def _change(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a writing request, and count it in `_changes`."""
+    def _change(self, keys: Iterable[str], coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a request that writes keys, and count it in `_changes`."""
         try:
             return self._run(coroutine)
         finally:
             _changes[0] += 1
+            for key in keys:
+                self._looked.forget(key)
 
     def _put(self, batch: dict[str, bytes]) -> None:
-        self._change(self._requests.put_many(batch))
+        stamps = self._change(batch, self._requests.put_many(batch))
+        for (key, data), stamp in zip(batch.items(), stamps, strict=True):
+            self._wrote(key, data, stamp)
+
+    def _wrote(self, key: str, data: bytes, stamp: Stamp | None) -> None:
+        """Keep a document that was written, as if it had been read."""
+        if stamp is not None and key.rpartition("/")[2] in METADATA_FILES:
+            self._looked.keep(key, Got(memoryview(data), stamp, len(data), {}))
 
     def write_stamped(self, key: str, data: bytes) -> Stamp | None:
         """Write a key, and return its ETag."""
         self._check_file(key)
-        stamp = self._change(self._requests.put(key, data))
+        stamp = self._change([key], self._requests.put(key, data))
+        self._wrote(key, data, stamp)
         log.debug("Wrote %s", self.where(key))
         return stamp
 
     def write_if(self, key: str, data: bytes, expected: Stamp | None) -> Stamp | None:
         """Write a key if it has the expected stamp."""
         self._check_file(key)
-        stamp = self._change(self._requests.put_if(key, data, expected))
+        stamp = self._change([key], self._requests.put_if(key, data, expected))
+        self._wrote(key, data, stamp)
         log.debug("Wrote %s", self.where(key))
         return stamp
 
@@ -309,7 +354,8 @@ class ObjectStorage(FlatStorage):
             for replacement in replacements
             if replacement.key not in unstamped
         ]
-        changed = self._change(self._requests.put_many_if(conditions))
+        written = [replacement.key for replacement in replacements]
+        changed = self._change(written, self._requests.put_many_if(conditions))
         created = [
             replacement.key
             for replacement in replacements
@@ -325,28 +371,35 @@ class ObjectStorage(FlatStorage):
         """Read a key, change it, and write it if it is unchanged; otherwise read and change it again."""
         self._check_file(key)
         with self.replacement_lock(key):
-            started = time.monotonic()
-            for wait in _waits():
-                result = self._read_to_change(key)
-                data = change(None if result is None else bytes(result.data))
-                if data is None:
-                    return None
+            looked = self._looked.latest(key)
+            if looked is not None:
                 try:
-                    return self.write_if(key, data, None if result is None else result.stamp)
-                except ChangedError:
-                    if time.monotonic() - started > PATIENCE:
-                        break
+                    return self._changed(key, looked[0], change)
+                except StorageError:
+                    raise
+                except (ChangedError, LamellaError):  # which may not be so of what is there now
+                    self._looked.forget(key)
+            for wait in waits():
+                with suppress(ChangedError):
+                    return self._changed(key, self._read_to_change(key), change)
                 time.sleep(wait)
         raise StorageError(
             f"Cannot change {self.where(key)}: others wrote it each time between reading and writing it, for "
             f"{PATIENCE:g} s. Nothing was lost: try again."
         )
 
+    def _changed(
+        self, key: str, found: Got | None, change: Callable[[bytes | None], bytes | None]
+    ) -> Stamp | None:
+        data = change(None if found is None else bytes(found.data))
+        return None if data is None else self.write_if(key, data, None if found is None else found.stamp)
+
     def swap(self, key: str, old: bytes, new: bytes, before_write: Callable[[], object]) -> bool:
         """Replace the bytes of a key if they are `old`; return whether they were."""
         self._check_file(key)
         with self.replacement_lock(key):
-            result = self._read_to_change(key)
+            looked = self._looked.latest(key)
+            result = self._read_to_change(key) if looked is None else looked[0]
             if result is None or bytes(result.data) != old:
                 return False
             before_write()
@@ -358,9 +411,19 @@ class ObjectStorage(FlatStorage):
 
     def _read_to_change(self, key: str) -> Got | None:
         """Get a key, and meanwhile test whether the service supports conditional writes."""
-        both = _both(self._requests.fetch(key), self._requests.honours_conditions())
-        result: Got | None = self._run(both)[0]
+        result: Got | None
+        result, _ = self._run(_both(self._requests.fetch(key), self._requests.honours_conditions()))
         return result
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Keep the threads of this process apart; documents that are read under the lock are read once."""
+        with super().lock(key), self._looked:
+            yield
+
+    def replacement_lock(self, key: str) -> AbstractContextManager[object]:
+        """Keep the threads of this process apart, from a fresh read to a write."""
+        return super().lock(key)
 
     def _check_file(self, key: str) -> None:
         self.check_writable(key)
@@ -368,7 +431,8 @@ class ObjectStorage(FlatStorage):
             raise InvalidNameError("the root of a store is a folder: bytes need a name below it")
 
     def _delete_keys(self, keys: Iterable[str]) -> None:
-        self._change(self._requests.delete(keys))
+        self._change((), self._requests.delete(keys))
+        self._looked.clear()
 
     def delete(self, prefix: str) -> None:
         """Delete a key and all below it: list, delete 1000 keys per request, and list again."""
@@ -388,7 +452,7 @@ class ObjectStorage(FlatStorage):
         log.debug("Deleted %s below %s", prefix, self.name)
 
     def _copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
-        self._change(self._requests.copy(sizes, target))
+        self._change(target.values(), self._requests.copy(sizes, target))
 
     def zarr_store(self) -> Store:
         """Return a zarr-python store at the same URL."""
@@ -410,11 +474,3 @@ _BULK = 1000
 async def _both(first: Coroutine[Any, Any, Any], second: Coroutine[Any, Any, Any]) -> tuple[Any, Any]:
     done = await all_of((first, second))
     return done[0], done[1]
-
-
-def _waits() -> Iterator[float]:
-    """Yield increasing random waits between attempts to change a document."""
-    max_wait = FIRST_WAIT / 2
-    while True:
-        yield random.uniform(0, max_wait)
-        max_wait = min(LONGEST_WAIT, 2 * max_wait)

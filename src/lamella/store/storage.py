@@ -106,6 +106,8 @@ class Storage(ABC):
     cache_bytes: int | None = None
     #: Whether `lock` excludes other processes too, not only threads of this one.
     locks_processes: bool = False
+    #: Whether `write_new_folder` works.
+    has_folders: bool = False
 
     @property
     @abstractmethod
@@ -271,6 +273,14 @@ class Storage(ABC):
     @abstractmethod
     def exists(self, prefix: str) -> bool:
         """Whether a key or a folder exists."""
+
+    def existing(self, prefixes: Collection[str], *, beside: Iterable[str] = ()) -> set[str]:
+        """Return those of some keys and folders that exist, with few rounds of requests.
+
+        Documents that will be read next, `beside`, are requested in the first round.
+        """
+        del beside
+        return {prefix for prefix in prefixes if self.exists(prefix)}
 
     def has_any(self, names: Collection[str]) -> bool:
         """Whether one of some files lies directly in the root."""
