@@ -126,3 +126,20 @@ def name_text(name: object) -> str:
         except TypeError:
             pass  # an array of several numbers
     raise InvalidNameError(f"A row, column or position is named by text or a whole number, not {name!r}.")
+
+
+def channel_name(name: object) -> str:
+    """Return the name of a channel; raise for anything but text that is not empty.
+
+    Examples
+    --------
+    >>> channel_name("DAPI")
+    'DAPI'
+    >>> channel_name(0)
+    Traceback (most recent call last):
+    ...
+    lamella.errors.WrongTypeError: A channel is named by text that is not empty, not 0.
+    """
+    if isinstance(name, str) and name:
+        return name
+    raise WrongTypeError(f"A channel is named by text that is not empty, not {name!r}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from lamella.arguments import channel_name
 from lamella.nodes.node import NGFFNode
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class FieldEdits(NGFFNode):
         from lamella.ops.images.edit import ImageEdits
 
         options = {"color": color, "window": window, "active": active}
-        renamed = {} if label is None or label == name else {name: label}
+        name = channel_name(name)
+        renamed = {} if label is None or label == name else {name: channel_name(label)}
         channels = {renamed.get(name, name): options}
         return self._edit_fields(f"change the channel {name!r}", ImageEdits(renamed, channels))
 
@@ -92,7 +94,9 @@ class FieldEdits(NGFFNode):
         """
         from lamella.ops.images.edit import ImageEdits
 
-        return self._edit_fields(f"rename the channel {old!r}", ImageEdits({old: new}))
+        return self._edit_fields(
+            f"rename the channel {old!r}", ImageEdits({channel_name(old): channel_name(new)})
+        )
 
     def set_scale(self, sizes: Mapping[str, float]) -> list[str]:
         """Set the size of a voxel in all fields with an image; all levels and label images follow.

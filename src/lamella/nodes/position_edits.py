@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from lamella.arguments import channel_name
 from lamella.nodes.node import NGFFNode
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class PositionEdits(NGFFNode):
 
         self.require_writable(f"change the channel {name!r}")
         options = {"color": color, "window": window, "active": active, "label": label}
-        edit_image(cast("Position", self), ImageEdits(channels={name: options}))
+        edit_image(cast("Position", self), ImageEdits(channels={channel_name(name): options}))
 
     def set_unit(self, unit: str | Mapping[str, str | None]) -> None:
         """Set the unit of axes; sizes stay as they are. Label images follow.
