@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 import hashlib
 import os
 import re
@@ -136,6 +137,10 @@ class Service:
         Headers that a request must have, or else it is 403; "query" is what must stand behind the ``?``.
     conditions
         Whether writes hear If-Match and If-None-Match.
+    lengths
+        Whether answers with a body say how long it is; otherwise they come in pieces until the connection ends.
+    gzipped
+        Whether bodies come compressed, without having been asked for.
     spoil
         How many more times the bytes of a path come with their bits flipped.
     """
@@ -153,6 +158,8 @@ class Service:
         self.wants: dict[str, str] = {}
         self.conditions = True
         self.metadata: dict[str, dict[str, str]] = {}
+        self.lengths = True
+        self.gzipped = False
         self.spoil: dict[str, int] = {}
         self.faults: list[Fault] = []
         self.lock = threading.RLock()
@@ -266,8 +273,10 @@ class _Handler(BaseHTTPRequestHandler):
             shown = self.key
         with self.service.lock:
             self.service.requests.append((name, shown))
-        carried = {**self.headers, "query": parts.query}
-        if any(carried.get(name) != value for name, value in self.service.wants.items()):
+        wants = self.service.wants.items()
+        if any(
+            self.headers.get(name, parts.query if name == "query" else None) != one for name, one in wants
+        ):
             self.cut = False
             self._refuse(403)
             return False
@@ -324,11 +333,16 @@ class _Handler(BaseHTTPRequestHandler):
         if self.lost:
             self._reset()
             return
+        sent = {"Content-Length": str(len(body)), **(headers or {})}
+        if self.service.gzipped and status == 200:
+            body = gzip.compress(body)
+            sent |= {"Content-Encoding": "gzip", "Content-Length": str(len(body))}
+        if not self.service.lengths and status == 200:
+            sent |= {"Connection": "close"}
+            del sent["Content-Length"]
         self.send_response(status)
-        for name, value in (headers or {}).items():
+        for name, value in sent.items():
             self.send_header(name, value)
-        if "Content-Length" not in (headers or {}):
-            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "HEAD":
             return

@@ -391,7 +391,7 @@ def test_a_server_that_ignores_ranges_is_named_and_is_no_damage(stored, way):
 ODD = [
     ("obstore", 400, "InvalidRequest", "400 Bad Request"),
     ("obstore", 301, "PermanentRedirect", "redirect"),
-    ("http", 301, "", "301"),
+    ("http", 301, "", "redirect"),
     ("http", 304, "", "304"),
     ("http", 400, "", "400"),
     ("s3", 400, "ExpiredToken", "ExpiredToken|Bad Request"),

@@ -123,7 +123,7 @@ def test_options_that_nobody_knows_are_refused_with_those_that_are_known(tmp_pat
     for url, options in (
         ("s3://bucket/a.zarr", {"anonymous": True}),
         ("https://host/a.zarr", {"profile": "lab"}),
-        ("https://host/a.zarr", {"retries": 2}),
+        ("https://host/a.zarr", {"requester_pays": True}),
         ("s3://bucket/a.zarr", {"anon": True, "client_kwargs": {"verify": False}}),
     ):
         with pytest.raises(UnknownOptionError, match="Known"):

@@ -1,6 +1,6 @@
 """Resolve the credentials and settings of URLs from ``storage_options``, the environment and profile files.
 
-`resolve` returns them in the spelling of obstore; ``fsspec_options`` translates them for fsspec.
+`resolve` returns them in the spelling of obstore; `chain_options` translates those at the end of a chained URL.
 
 - Explicit options come before the environment, and the environment before AWS profiles.
 - Without credentials the error lists the sources searched. Requests are anonymous only with ``anon=True``.
@@ -35,8 +35,8 @@ _KINDS = {
     "https": "http",
 }
 _TEXT, _SWITCH, _NUMBER, _MAPPING = "text", "true or false", "a number", "a mapping"
-_COMMON = {"anon": _SWITCH, "headers": _MAPPING, "timeout": _NUMBER}
-_CLOUD = {**_COMMON, "retries": _NUMBER, "endpoint_url": _TEXT, "instance_role": _SWITCH}
+_COMMON = {"anon": _SWITCH, "headers": _MAPPING, "timeout": _NUMBER, "retries": _NUMBER}
+_CLOUD = {**_COMMON, "endpoint_url": _TEXT, "instance_role": _SWITCH}
 _KNOWN: dict[str, dict[str, str]] = {
     "s3": {
         **_CLOUD,

@@ -1,4 +1,4 @@
-"""Convert resolved credentials to options of fsspec file systems."""
+"""Convert resolved credentials to options of fsspec file systems, for URLs that chain several."""
 
 from __future__ import annotations
 
@@ -14,17 +14,6 @@ if TYPE_CHECKING:
     from lamella.store.credentials import Resolved
 
 
-def fsspec_options(resolved: Resolved) -> dict[str, Any]:
-    """Return the fsspec options for a URL.
-
-    >>> fsspec_options(resolve("s3://bucket/a.zarr", {"anon": True, "region": "eu-west-1"}, {}))
-    {'client_kwargs': {'region_name': 'eu-west-1'}, 'anon': True}
-    """
-    if resolved.kind == "s3":
-        return _s3_options(resolved)
-    return dict(resolved.options)
-
-
 def chain_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the fsspec options of a chained URL by protocol, with the credentials of its last URL.
 
@@ -35,7 +24,7 @@ def chain_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[s
     last = url.rpartition("::")[2]
     protocol = last.partition("://")[0]
     if protocol in ("s3", "s3a"):
-        options[protocol] = fsspec_options(resolve(last, options.get(protocol)))
+        options[protocol] = _s3_options(resolve(last, options.get(protocol)))
     return options
 
 

@@ -38,6 +38,7 @@ from lamella.store.service_errors import (
     status_of,
 )
 from lamella.store.storage import ChangedError, RangeRequest, RangesRead
+from lamella.store.web_answers import is_without_length, read_plainly, uncompressed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -101,14 +102,42 @@ class ObjectRequests:
 
     async def _get(self, key: str, **options: Any) -> Got:
         """Send one GET."""
-        async with self._slots:
-            answer = await self.client.store.get_async(key, options=options or None)
-            data = b"" if options.get("head") else await answer.bytes_async()
-        meta = answer.meta
-        result = Got(memoryview(data), self.stamp_of(meta), int(meta["size"]), dict(answer.attributes))
+        result = await self._answer(key, options)
         if self._is_page(result) and bytes(result.data[:64]).lstrip()[:1] == b"<":
             raise FileNotFoundError(key)
-        return result
+        encoding = str(result.attributes.get("Content-Encoding", ""))
+        if not encoding or options.get("head"):
+            return result
+        what = f"{self.address}/{key}"
+        data = uncompressed(bytes(result.data), encoding, what, is_part="range" in options)
+        return result._replace(data=memoryview(data))
+
+    async def _answer(self, key: str, options: dict[str, Any]) -> Got:
+        try:
+            async with self._slots:
+                answer = await self.client.store.get_async(key, options=options or None)
+                data = b"" if options.get("head") else await answer.bytes_async()
+        except Exception as error:
+            if self.client.access.kind != "http" or not is_without_length(error):
+                raise
+            return await self._answer_without_length(key, options.get("range"))
+        meta = answer.meta
+        return Got(memoryview(data), self.stamp_of(meta), int(meta["size"]), dict(answer.attributes))
+
+    async def _answer_without_length(self, key: str, byte_range: Any) -> Got:
+        access = self.client.access
+        try:
+            async with self._slots:
+                found = await asyncio.to_thread(
+                    read_plainly, access.url, key, access.client_options, byte_range
+                )
+        except OSError as error:
+            if is_ours(error) or _is_absent(error):
+                raise
+            raise explained("read", key, self.address, error, origin=access.origin) from error
+        tag = found.headers.get("ETag")
+        attributes = {name: value for name, value in found.headers.items() if name.startswith("Content-")}
+        return Got(memoryview(found.data), (tag,) if tag else None, found.size, attributes)
 
     def _is_page(self, result: Got) -> bool:
         """Whether a web server returned an HTML page, as for folders and missing files."""
@@ -199,11 +228,10 @@ class ObjectRequests:
     async def _whole_for_a_part(self, key: str, span: Span) -> Got | None:
         """Get the whole object where that is the requested part, from a server that ignores the Range header."""
         head = await self.head(key)
-        if head is None:
-            return None
-        if -span.start < head.size if span.is_suffix else span.start > 0 or span.end < head.size:
-            raise ranges_ignored(f"{self.address}/{key}")
-        return await self.fetch(key)
+        whole = None if head is None or _is_part(span, head.size) else await self.fetch(key)
+        if head is None or (whole is not None and not _is_part(span, len(whole.data))):
+            return whole
+        raise ranges_ignored(f"{self.address}/{key}")
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, Got | None]:
         """Get several keys at once."""
@@ -489,6 +517,11 @@ class ObjectRequests:
 def _is_tag(stamp: Stamp) -> bool:
     """Whether a stamp is a strong ETag, and can be a condition."""
     return str(stamp[0]).startswith('"')
+
+
+def _is_part(span: Span, size: int) -> bool:
+    """Whether bytes are not all of a file of this size."""
+    return -span.start < size if span.is_suffix else span.start > 0 or span.end < size
 
 
 def _span_of(byte_range: Any) -> Span | None:

@@ -56,6 +56,9 @@ class Service:
         self.address = address
         self._fs: Any = getattr(store, "fs", None) if hasattr(store, "path") else None
         self._is_icechunk = type(store).__module__.partition(".")[0] == "icechunk"
+        # A web server over obstore claims to list, which WebDAV alone does.
+        is_web = type(getattr(store, "store", None)).__name__ == "HTTPStore"
+        self.can_list = store.supports_listing and not is_web
         self._denials = Denials(address, self._get_raw)
         self._asks_size_first = _asks_size_first(store)
 
@@ -196,7 +199,7 @@ class Service:
             return True
         if prefix.rpartition("/")[2] in DOCUMENTS:  # no folder has such a name
             return False
-        return self.store.supports_listing and bool(await self.list_dir(prefix))
+        return self.can_list and bool(await self.list_dir(prefix))
 
     async def list_dir(self, prefix: str) -> set[str]:
         """Return the names directly below a folder."""
@@ -336,7 +339,7 @@ class Service:
     def lists_below(self) -> bool:
         """Whether one request lists 1000 keys at any depth: object stores of fsspec and obstore."""
         inner = type(getattr(self.store, "store", None)).__module__
-        return hasattr(self._fs, "_bulk_delete") or inner.startswith("obstore")
+        return hasattr(self._fs, "_bulk_delete") or (inner.startswith("obstore") and self.can_list)
 
     @property
     def has_folders(self) -> bool:

@@ -166,11 +166,7 @@ def explained(
         return ranges_ignored(address)
     status = status_of(error)
     if _OTHER_REGION.search(str(error)):
-        return StorageError(
-            f"{prefix}: the bucket seems to be in another region ({_text(error)}). Pass region in storage_options "
-            "(--storage region=...), or set AWS_REGION.",
-            errno.EINVAL,
-        )
+        return _redirected(prefix, where, error)
     if status in DENIED or (status is not None and _EXPIRED.search(str(error))):
         return AccessError(
             f"{prefix}: the service refuses it ({_status_words(status)}: {_text(error)}). "
@@ -195,6 +191,21 @@ def explained(
             )
     number = error.errno if isinstance(error, OSError) else None
     return StorageError(f"{prefix}: {_text(error)}", number or errno.EIO)
+
+
+def _redirected(prefix: str, where: str, error: Exception) -> StorageError:
+    """Return the error for a redirect that does not say where to."""
+    if where.lower().startswith("http"):
+        return StorageError(
+            f"{prefix}: the server answers with a redirect without a destination. Nothing is known to be wrong with "
+            "what is stored: check the URL and the server.",
+            errno.EIO,
+        )
+    return StorageError(
+        f"{prefix}: the bucket seems to be in another region ({_text(error)}). Pass region in storage_options "
+        "(--storage region=...), or set AWS_REGION.",
+        errno.EINVAL,
+    )
 
 
 def conceal_secrets(error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""Read stores on plain web servers, over http and https; they cannot be written or listed.
+"""Read stores that a user opened on web servers through fsspec; they cannot be written or listed.
 
 Unlike fsspec's own file system, this one treats HTML pages (which servers return with status 200 for folders and
 missing files) as missing, never lists links of a page, and raises where a server ignores the Range header.
@@ -8,16 +8,13 @@ Imports fsspec, aiohttp and zarr-python: import this module inside functions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsspec.implementations.http import HTTPFileSystem
 from zarr.storage import FsspecStore
 
 from lamella.errors import StorageError
 from lamella.store.service_errors import ranges_ignored
-
-if TYPE_CHECKING:
-    from lamella.store.credentials import Resolved
 
 _ABSENT = (404, 410)
 _PAGES = ("text/html", "application/xhtml+xml")
@@ -26,15 +23,7 @@ _PARTIAL, _NO_SUCH_RANGE = 206, 416
 
 
 class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]
-    """fsspec's HTTP file system without pages and listings; `query`, a signature, is added to every URL."""
-
-    def __init__(self, *args: Any, query: str = "", **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._query = query
-
-    def encode_url(self, url: str) -> Any:
-        """Return the URL of a request."""
-        return super().encode_url(f"{url}?{self._query}" if self._query else url)
+    """fsspec's HTTP file system without pages and listings."""
 
     async def _cat_file(
         self, url: str, start: int | None = None, end: int | None = None, **kwargs: Any
@@ -108,21 +97,6 @@ class WebStore(FsspecStore):
     supports_listing = False
     supports_writes = False
     supports_deletes = False
-
-
-def web_store(resolved: Resolved) -> WebStore:
-    """Return the store at a URL."""
-    from aiohttp import ClientTimeout
-
-    url, _, query = resolved.url.partition("?")
-    options: dict[str, Any] = {"query": query} if query else {}
-    client = resolved.client_options
-    if "default_headers" in client:
-        options["headers"] = dict(client["default_headers"])
-    if "read_timeout" in client:
-        seconds = client["read_timeout"].total_seconds()
-        options["timeout"] = ClientTimeout(sock_connect=seconds, sock_read=seconds)
-    return WebStore(WebFileSystem(asynchronous=True, **options), read_only=True, path=url)
 
 
 def as_web_store(store: FsspecStore) -> FsspecStore:

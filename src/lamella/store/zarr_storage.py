@@ -22,7 +22,7 @@ from lamella.store.credentials import resolve
 from lamella.store.expected import Expected
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.formats import DOCUMENTS
-from lamella.store.fsspec_options import chain_options, fsspec_options
+from lamella.store.fsspec_options import chain_options
 from lamella.store.keys import check_key
 from lamella.store.local import LocalStorage
 from lamella.store.object_storage import ObjectStorage
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | None = None) -> Storage:
-    """Open a URL: object stores through obstore, others through fsspec and zarr-python.
+    """Open a URL: object stores and web servers through obstore, others through fsspec and zarr-python.
 
     Raises
     ------
@@ -55,28 +55,19 @@ def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | 
         The archive of a chained URL is missing or unreadable.
     """
     resolved = resolve(url, storage_options)
-    if resolved.kind in ("s3", "gs", "az"):
+    if resolved.kind:
         return ObjectStorage(resolved, read_only)
     from zipfile import BadZipFile
 
     from zarr.storage import FsspecStore
 
     _refuse_cached_web(url)
-    options = chain_options(url, storage_options) if "::" in url else fsspec_options(resolved)
-
+    options = chain_options(url, storage_options) if "::" in url else resolved.options
     try:
-        if resolved.kind == "http":
-            from lamella.store.web import web_store
-
-            return ZarrStorage(web_store(resolved), True, clean_url(url))
         store = FsspecStore.from_url(
             resolved.url, {"use_listings_cache": False, **options}, read_only=read_only
         )
     except ImportError as error:
-        if resolved.kind == "http":
-            raise MissingDependencyError(
-                f"Opening {clean_url(url)} needs {error.name}, which is not installed: pip install 'lamella[web]'"
-            ) from error
         raise MissingDependencyError(
             f"Opening {clean_url(url)} needs fsspec and its part for {url.partition(':')[0]}: {error}; "
             f"install it, for example with: pip install 'fsspec[{url.partition(':')[0]}]'"
@@ -167,9 +158,9 @@ class ZarrStorage(FlatStorage):
 
         self.store = store
         self.read_only = read_only or store.read_only
-        self.can_list = store.supports_listing
         self._address = address or address_of(store)
         self._service = Service(store, self._address)
+        self.can_list = self._service.can_list
         self.lock_root = lock_root(store)
         self.can_delete = store.supports_deletes
         self._expected: Expected[bytes] = Expected()
