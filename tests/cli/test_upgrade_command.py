@@ -72,13 +72,13 @@ def test_what_is_refused_is_one_line(store, tmp_path):
 def test_interrupted_it_says_how_to_go_on(store, tmp_path, monkeypatch, number):
     from lamella.store.local import LocalStorage
 
-    real = LocalStorage.copy_in
+    real = LocalStorage.copy_from
 
-    def copy_in(*arguments):
+    def copy_from(*arguments):
         os.kill(os.getpid(), number)
         real(*arguments)
 
-    monkeypatch.setattr(LocalStorage, "copy_in", copy_in)
+    monkeypatch.setattr(LocalStorage, "copy_from", copy_from)
     result = run(store, tmp_path / "out.zarr", "--to", "0.5", "--jobs", 1)
     assert result.exit_code == 128 + number
     word = "Terminated" if number == signal.SIGTERM else "Interrupted"

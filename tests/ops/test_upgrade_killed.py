@@ -51,7 +51,7 @@ getattr(lamella, operation)(*arguments[0], **arguments[1], jobs=1)
 print("finished")
 """
 
-COPY = "lamella.store.local:LocalStorage.copy_in"
+COPY = "lamella.store.local:LocalStorage.copy_from"
 REPLACE = "os:replace"
 WRITE = "lamella.store.arrays:StoredArray.write"
 GROUP = "lamella.store.documents:Documents.put_groups"

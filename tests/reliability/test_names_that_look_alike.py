@@ -163,7 +163,7 @@ def test_a_folder_in_other_letters_is_not_written_into(tmp_path, monkeypatch):
     storage = LocalStorage(tmp_path)
     storage.write("zarr.json", b"{}")
     storage.write("A/zarr.json", b"{}")
-    assert storage.merges_case
+    assert storage.ignores_case
     with pytest.raises(InvalidNameError, match=r"make the folder 'a' .*'A' is there, which this file system"):
         storage.write("a/zarr.json", b"[]")
     assert storage.read("A/zarr.json") == b"{}"

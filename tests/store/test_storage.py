@@ -269,7 +269,7 @@ def test_a_read_only_storage_refuses_every_change(tmp_path, storage):
         lambda: reader.delete("A"),
         lambda: reader.move("A", "B"),
         lambda: reader.lock("A/x").__enter__(),
-        lambda: reader.claim("A"),
+        lambda: reader.check_writable_folder("A"),
     ):
         with pytest.raises(ReadOnlyError, match="open for reading"):
             change()
@@ -292,7 +292,7 @@ def test_links_that_leave_the_store_are_not_written_through(local, tmp_path):
         lambda: local.move("link/x", "B"),
         lambda: local.move("A", "link/A"),
         lambda: local.lock("link/x").__enter__(),
-        lambda: local.claim("link/sub"),
+        lambda: local.check_writable_folder("link/sub"),
     ):
         with pytest.raises(InvalidNameError, match="leaves the store"):
             change()

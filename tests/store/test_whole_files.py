@@ -26,7 +26,7 @@ def test_the_same_pixels_are_the_same_bytes_each_time(make_whole, layout, values
     one, other = make_whole(shape, path="one", **options), make_whole(shape, path="other", **options)
     one.write(..., data)
     for place in reversed(list(np.ndindex(other.meta.grid))):  # one write per file
-        box = other.meta.file_box(place)
+        box = other.meta.file_region(place)
         other.write(box, data[box])
     assert files_of(one) == files_of(other)
 

@@ -23,7 +23,7 @@ from lamella.ops.sources import reads_from
 from lamella.store.array_creation import new_array
 from lamella.store.arrays import StoredArray
 from lamella.store.growth import growing
-from lamella.store.temporary_files import private_name
+from lamella.store.temporary_files import temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ def write_lazy(array: ImageArray, selection: Selection, data: Any) -> None:
     array : ImageArray
         Open for writing.
     selection : Selection
-        A box (`Selection.is_box`).
+        A box (`Selection.is_region`).
     data : array_like
         Not in memory (`lamella.store.assignment.is_lazy`): of dask, xarray, zarr, h5py, or an `ImageArray`.
 
@@ -92,7 +92,7 @@ def _write_box(array: ImageArray, box: Box, source: _Broadcast) -> None:
 def computed_beside(array: ImageArray, data: Any) -> Iterator[ImageArray]:
     """Compute data that read from an array into another one beside it, which is deleted afterwards."""
     documents = array.node_path.store_handle.documents
-    beside = array.node_path.parent.child(private_name(".tmp"))
+    beside = array.node_path.parent.child(temporary_name(".tmp"))
     described = new_array(
         data.shape,
         data.dtype,

@@ -230,7 +230,7 @@ class ImageArray(ZarrSurface):
         meta = self.meta
         selection = select(index, meta.shape)
         if is_lazy(value, meta.dtype):
-            if selection.is_box:
+            if selection.is_region:
                 from lamella.adapters.lazy_writes import write_lazy
 
                 write_lazy(self, selection, value)
@@ -241,7 +241,7 @@ class ImageArray(ZarrSurface):
         )  # before the note: what is refused changes nothing
         with self.noting_write(lambda: selection.bounds):
             write(index, block)
-        if "lamella" in meta.attributes and selection.is_box:
+        if "lamella" in meta.attributes and selection.is_region:
             from lamella.nodes.unfinished_writes import mark_finished
 
             mark_finished(self, selection.bounds)

@@ -20,7 +20,7 @@ from lamella.nodes.store_handle import NodePath, join
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.spec import edits, plate_edits
 from lamella.spec.plate import WellGroupMeta
-from lamella.store.temporary_files import private_name
+from lamella.store.temporary_files import temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -107,7 +107,7 @@ def _warn_of_case(plate: Plate, old: PlateMeta, new: PlateMeta) -> None:
 
 def _refuse_one_folder(parent: Plate | Well, names: Iterable[str], known: Iterable[str]) -> None:
     """Raise for new names that the file system does not distinguish from others."""
-    if not parent.documents.storage.merges_case:
+    if not parent.documents.storage.ignores_case:
         return
     before = plate_edits.case_collisions(known)
     for names_of_one in plate_edits.case_collisions(names):
@@ -446,7 +446,7 @@ def _clear(parent: Plate | Well, place: NodePath, plan: NewPosition, *, listed: 
     if not listed:
         parent.documents.delete(place.path)
         return False
-    new = place.parent.child(private_name(".tmp")).path
+    new = place.parent.child(temporary_name(".tmp")).path
     parent.documents.put_new({new: plan.nodes})
     parent.documents.replace(place.path, new)
     return True

@@ -23,7 +23,7 @@ from lamella.spec.intents import (
 )
 from lamella.store.array_edits import edit_attributes_of_array
 from lamella.store.keys import is_private, join
-from lamella.store.temporary_files import private_name
+from lamella.store.temporary_files import temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 def make_beside(position: Position, array: ArrayMeta) -> NodePath:
     """Make an array that no listing shows, and that goes when its process dies."""
-    place = position.node_path.child(private_name(".tmp"))
+    place = position.node_path.child(temporary_name(".tmp"))
     attributes = with_token(array.attributes, uuid4().hex)
     position.documents.put_array(place.path, array.with_attributes(attributes), new=True)
     return place

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lamella.arguments import whole_number
 from lamella.errors import LamellaError, NotDecodedError
-from lamella.store.documents import can_hold_a_node
+from lamella.store.documents import may_be_node_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ def _below(place: NodePath, indent: str, level: int | None) -> Iterator[str]:
         members = [
             (name, *_told(place.child(name)))
             for name in place.store_handle.documents.storage.list(place.path)
-            if can_hold_a_node(name)
+            if may_be_node_name(name)
         ]
     except LamellaError as fault:
         yield f"{indent}└── ? ({fault})"

@@ -17,12 +17,12 @@ from lamella.errors import DamagedDataError, InvalidNameError, LamellaError, Met
 from lamella.spec.rules import ArrayFacts
 from lamella.spec.versions import VERSIONS
 from lamella.store import format_v2, format_v3
-from lamella.store.documents import can_hold_a_node
+from lamella.store.documents import may_be_node_name
 from lamella.store.formats import FORMATS, METADATA_FILES, V2, V3
-from lamella.store.json_document import RepeatedKeyError, is_deeper, once_each
+from lamella.store.json_document import RepeatedKeyError, is_deeper, reject_duplicate_keys
 from lamella.store.keys import is_key, join
 from lamella.store.misplaced import foreign_key
-from lamella.store.stored_chunks import stored_places
+from lamella.store.stored_chunks import iter_stored_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -156,7 +156,7 @@ class StoredNode:
     @property
     def members(self) -> list[str]:
         """Names that may be nodes, in natural order; empty if the folder was not listed."""
-        return [name for name in self.names or [] if can_hold_a_node(name)]
+        return [name for name in self.names or [] if may_be_node_name(name)]
 
 
 @dataclass
@@ -188,7 +188,9 @@ class StoreReader:
         self.storage = storage
         self._changes = changes or {}
         self._constants: list[str] = []
-        self._decoder = json.JSONDecoder(parse_constant=self._constant, object_pairs_hook=once_each)
+        self._decoder = json.JSONDecoder(
+            parse_constant=self._constant, object_pairs_hook=reject_duplicate_keys
+        )
 
     def group(self, path: str) -> StoredNode:
         """Read the documents at a path that should be a group, and list its folder."""
@@ -273,7 +275,7 @@ class StoreReader:
         if encoding.get("name") != "default" or not key.startswith(f"c{other}"):
             return None
         try:
-            declared = next(iter(stored_places(self.storage, array.path, array.meta)), None)
+            declared = next(iter(iter_stored_files(self.storage, array.path, array.meta)), None)
         except (LamellaError, OSError):
             return None
         return other if declared is None else None

@@ -96,10 +96,10 @@ class ArrayMeta:
         """Number of files per axis."""
         return tuple(-(-n // c) for n, c in zip(self.shape, self.files, strict=True))
 
-    def file_box(self, index: Sequence[int]) -> tuple[slice, ...]:
+    def file_region(self, index: Sequence[int]) -> tuple[slice, ...]:
         """Region of the array that one file covers.
 
-        >>> ArrayMeta((5, 4), np.dtype("u1"), (2, 2)).file_box((2, 1))
+        >>> ArrayMeta((5, 4), np.dtype("u1"), (2, 2)).file_region((2, 1))
         (slice(4, 5, 1), slice(2, 4, 1))
         """
         return tuple(

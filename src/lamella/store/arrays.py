@@ -25,13 +25,13 @@ from lamella.errors import (
     TooLargeError,
 )
 from lamella.store import chunk_grid
-from lamella.store.assignment import cast, cast_for, check_out, last_wins
+from lamella.store.assignment import cast, cast_for, check_out, drop_duplicate_points
 from lamella.store.engine import Engine, EngineName, open_engine, opening
 from lamella.store.keys import join
 from lamella.store.memory_limits import check_block
 from lamella.store.selection import Index, Selection, basic_or_fancy, orthogonal, points
 from lamella.store.service_errors import raised_by_storage
-from lamella.store.stored_chunks import stored_places
+from lamella.store.stored_chunks import iter_stored_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -90,7 +90,7 @@ class StoredArray:
     def __reduce__(self) -> tuple[object, ...]:
         return _reopen, (self.documents, self.path, self._engine_name, self._future_shape, self._held_locks)
 
-    def reaching(self, shape: Shape, held_locks: frozenset[str]) -> StoredArray:
+    def with_future_shape(self, shape: Shape, held_locks: frozenset[str]) -> StoredArray:
         """Return a handle that sees the array at its future shape, before that shape is published.
 
         `lamella.store.growth.growing` uses it to write pixels beyond the present shape. ``held_locks`` names the file
@@ -203,7 +203,7 @@ class StoredArray:
 
         Results of one shape are stacked along a new first axis, which ``out`` has too; otherwise a list is returned.
         """
-        from lamella.store.many_reads import Wanted, results_for
+        from lamella.store.many_reads import ReadRequest, results_for
 
         meta = self.meta
         regions = items_of(indices, "regions is a list of indices")
@@ -213,7 +213,7 @@ class StoredArray:
             check_block((total,), meta.dtype.itemsize, f"reading many regions of array {self._where}")
         results = results_for(selections, meta.dtype, out)
         requests = [
-            Wanted.into(selection, results[n, ...] if isinstance(results, np.ndarray) else results[n])
+            ReadRequest.into(selection, results[n, ...] if isinstance(results, np.ndarray) else results[n])
             for n, selection in enumerate(selections)
             if not selection.is_empty
         ]
@@ -259,14 +259,14 @@ class StoredArray:
         self._write(points, index, data)
 
     def _write(self, select: Select, index: Index, data: object) -> None:
-        self.documents.storage.claim(self.path)
+        self.documents.storage.check_writable_folder(self.path)
         meta = self.meta
         selection = select(index, meta.shape)
         check_block(selection.result, meta.dtype.itemsize, f"writing to array {self._where}")
         block = selection.prepare(cast(data, selection, meta.dtype, self._where))
         if selection.is_empty:
             return
-        selection, block = last_wins(selection, block)
+        selection, block = drop_duplicate_points(selection, block)
         while True:
             with self._locks(meta, selection) as is_locked:
                 # Another writer may have grown the array before this one had the locks: a file that would have been
@@ -313,7 +313,7 @@ class StoredArray:
     # ---- resizing -------------------------------------------------------------------------------
 
     def _writable(self) -> ArrayMeta:
-        self.documents.storage.claim(self.path)
+        self.documents.storage.check_writable_folder(self.path)
         return self.meta
 
     def resize(self, shape: Sequence[int]) -> None:
@@ -367,8 +367,8 @@ class StoredArray:
 
     def _clear_beyond(self, meta: ArrayMeta, new: Shape) -> None:
         """Delete the files outside a smaller shape; fill the rest of the files on its edge with fill values."""
-        for file_index in stored_places(self.documents.storage, self.path, meta):
-            region = meta.file_box(file_index)
+        for file_index in iter_stored_files(self.documents.storage, self.path, meta):
+            region = meta.file_region(file_index)
             if any(axis_slice.start >= n for axis_slice, n in zip(region, new, strict=True)):
                 self.documents.storage.delete(join(self.path, meta.chunk_key(file_index)))
                 continue
@@ -428,7 +428,7 @@ class StoredArray:
         )
         for file_index in itertools.islice(chunk_grid.files_of(meta, region), _MAX_FILES_SEARCHED):
             try:
-                engine.read(as_selection(meta.file_box(file_index)))
+                engine.read(as_selection(meta.file_region(file_index)))
             except Exception as error:  # whatever the decoder raises, this is the file
                 refused = raised_by_storage(error)
                 if refused is not None:

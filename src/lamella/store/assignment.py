@@ -81,7 +81,7 @@ def _region(selection: Selection | None) -> str:
     return f"region [{', '.join(f'{a}:{b}' for a, b in zip(*bounds, strict=True))}] of "
 
 
-def last_wins(selection: Selection, block: Array) -> tuple[Selection, Array]:
+def drop_duplicate_points(selection: Selection, block: Array) -> tuple[Selection, Array]:
     """Drop all but the last of the points that an index names twice, as numpy does; engines write in any order."""
     if all(isinstance(axis, slice) for axis in selection.axes):
         return selection, block

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lamella.errors import StorageError
 from lamella.log import log
 from lamella.store.file_system import fsync_path
-from lamella.store.temporary_files import private_name
+from lamella.store.temporary_files import temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ def stage(storage: LocalStorage, key: str) -> AtomicFile:
     storage.check_writable(key)
     folder = key.rpartition("/")[0]
     storage.folders.make(folder)
-    temporary, target = f"{storage._base}{folder}/{private_name('.tmp')}", storage._base + key
+    temporary, target = f"{storage._base}{folder}/{temporary_name('.tmp')}", storage._base + key
     try:
         return AtomicFile(temporary, target, fsync=storage.fsync)
     except FileNotFoundError:  # somebody removed a folder that the storage remembers

@@ -46,10 +46,10 @@ class CheckedStore(WrapperStore[Any]):
             buffer = await self._store.get(key, prototype, byte_range)
         else:  # a failed request raises its own error, and is not reported as a damaged chunk
             buffer = await service.get(key, byte_range, prototype)
-            if buffer is None and self._unseen is not None and service.denied_is_absent:
+            if buffer is None and self._unseen is not None and service.forbidden_means_missing:
                 self._unseen.add(key)
         if buffer is None and self._missing is not None:
-            self._missing.note()
+            self._missing.report()
         if buffer is not None and len(buffer) == 0:
             raise ValueError(f"{key} is empty")
         return buffer

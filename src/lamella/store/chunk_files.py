@@ -64,7 +64,7 @@ class FolderSource:
     def decoded(self, key: str, number: int) -> Array | None:
         """Return a cached chunk whose file is unchanged on disk."""
         whole = join(self._path, key)
-        status = self._storage.seen(whole)
+        status = self._storage.regular_file_status(whole)
         if status is None:
             return None
         stamp = stamp_of_chunks(status, self._coding.identity)
@@ -151,7 +151,7 @@ class ChunkFile:
             return None
         if self._form is None:
             return self.read(0, self.size)
-        span = self._place(number)
+        span = self._span(number)
         return None if span is None else self.read(*span)
 
     def decoded(self, number: int) -> Array | None:
@@ -173,11 +173,11 @@ class ChunkFile:
         del number
         return False
 
-    def places(self, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
+    def spans(self, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
         """Return the start and length of those of the chunks that the shard stores, by number."""
         if not self.is_open() or self._form is None:
             return {}
-        spans = ((number, self._place(number)) for number in numbers)
+        spans = ((number, self._span(number)) for number in numbers)
         return {number: span for number, span in spans if span is not None}
 
     @property
@@ -231,7 +231,7 @@ class ChunkFile:
                     raise
         return self._fd is not None
 
-    def _place(self, number: int) -> tuple[int, int] | None:
+    def _span(self, number: int) -> tuple[int, int] | None:
         assert self._entries is not None
         start, length = self._entries[number].tolist()
         if start == length == NO_CHUNK:

@@ -39,29 +39,29 @@ LOCKS = 32
 
 
 @dataclass(frozen=True)
-class Piece:
+class WriteRegion:
     """A region of a write, in array coordinates, whose files are all covered in the same way."""
 
     kind: Kind
-    box: tuple[slice, ...]
+    region: tuple[slice, ...]
 
 
-def pieces(meta: ArrayMeta, region: tuple[slice, ...]) -> list[Piece]:
+def split_region(meta: ArrayMeta, region: tuple[slice, ...]) -> list[WriteRegion]:
     """Split a region so that files that it covers whole are separate from the others.
 
     >>> from lamella.store.array_meta import ArrayMeta
     >>> meta = ArrayMeta((9,), np.dtype("u1"), (4,))
-    >>> [(p.kind, p.box[0].start, p.box[0].stop) for p in pieces(meta, (slice(3, 9, 1),))]
+    >>> [(p.kind, p.region[0].start, p.region[0].stop) for p in split_region(meta, (slice(3, 9, 1),))]
     [('partial', 3, 4), ('inside', 4, 8), ('ragged', 8, 9)]
     """
     per_axis = [_segments(meta, axis, axis_slice) for axis, axis_slice in enumerate(region)]
     result = [
-        Piece(_worst([kind for kind, _ in parts]), tuple(axis_slice for _, axis_slice in parts))
+        WriteRegion(_worst([kind for kind, _ in parts]), tuple(axis_slice for _, axis_slice in parts))
         for parts in itertools.product(*per_axis)
     ]
     if any(piece.kind != "partial" for piece in result):
         return result
-    return [Piece("partial", region)]
+    return [WriteRegion("partial", region)]
 
 
 def files_of(meta: ArrayMeta, region: tuple[slice, ...]) -> Iterator[Shape]:
@@ -74,16 +74,16 @@ def files_of(meta: ArrayMeta, region: tuple[slice, ...]) -> Iterator[Shape]:
     )
 
 
-def places_of(meta: ArrayMeta, selection: Selection) -> Iterable[Shape]:
+def file_indexes_of(meta: ArrayMeta, selection: Selection) -> Iterable[Shape]:
     """Return the indexes of the files that a selection touches.
 
     >>> from lamella.store.array_meta import ArrayMeta
     >>> from lamella.store.selection import basic_or_fancy
     >>> meta = ArrayMeta((9, 9), np.dtype("u1"), (4, 4))
-    >>> list(places_of(meta, basic_or_fancy((slice(3, 5), [0, 8]), meta.shape)))
+    >>> list(file_indexes_of(meta, basic_or_fancy((slice(3, 5), [0, 8]), meta.shape)))
     [(0, 0), (0, 2), (1, 0), (1, 2)]
     """
-    if selection.is_box:
+    if selection.is_region:
         return files_of(meta, selection.axes)  # type: ignore[arg-type]
     if selection.paired:
         return set(

@@ -406,7 +406,7 @@ class ChunkObject:
         if ranges_read is None:
             raise ChangedError(self.key)  # the object existed when its index was read
         self._trust()
-        stored = [number for number in numbers if self._place(number) is not None]
+        stored = [number for number in numbers if self._span(number) is not None]
         self._chunk_bytes.update(zip(stored, ranges_read.parts, strict=True))
 
     def has(self, number: int, use_cache: bool) -> bool:
@@ -425,7 +425,7 @@ class ChunkObject:
             return True
         if self._entries is None:
             return False
-        if self._place(number) is None or number in self._chunk_bytes:
+        if self._span(number) is None or number in self._chunk_bytes:
             return True
         chunk = None if self.stamp is None or not use_cache else cache.get((self.path, number), self.stamp)
         if chunk is not None:
@@ -436,14 +436,14 @@ class ChunkObject:
         """Return the ranges to request, without ranges where only the stamp is checked; None for no ranges."""
         if not self._is_unchecked and (self.is_whole or not numbers):
             return None
-        spans = [self._place(number) for number in numbers]
+        spans = [self._span(number) for number in numbers]
         return RangeRequest(self.key, tuple(span for span in spans if span is not None), self.version)
 
     def length(self, number: int) -> int:
         """Return an upper estimate of the encoded bytes of a chunk."""
         if self.is_whole:
             return self._source.coding.nbytes
-        span = None if self._entries is None else self._place(number)
+        span = None if self._entries is None else self._span(number)
         return 0 if span is None else span[1]
 
     # ---- called by the engine -------------------------------------------------------------------
@@ -468,7 +468,7 @@ class ChunkObject:
             raise self._damage
         if self._source.coding.index is None:
             return self._body
-        span = self._place(number)
+        span = self._span(number)
         if span is None:
             return None
         data = self._chunk_bytes.pop(number) if number in self._chunk_bytes else self.read(*span)
@@ -496,13 +496,13 @@ class ChunkObject:
             self._chunk_bytes.update(fresh._chunk_bytes)
         return True
 
-    def places(self, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
+    def spans(self, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
         """Return the start and length of those of the chunks that the shard stores, by number."""
         if self.is_missing:
             return {}
         if self._damage is not None:
             raise self._damage
-        spans = ((number, self._place(number)) for number in numbers)
+        spans = ((number, self._span(number)) for number in numbers)
         return {number: span for number, span in spans if span is not None}
 
     def read(self, start: int, length: int) -> memoryview:
@@ -521,7 +521,7 @@ class ChunkObject:
         """Drop the bytes."""
         self._body, self._chunk_bytes, self._cached = None, {}, {}
 
-    def _place(self, number: int) -> tuple[int, int] | None:
+    def _span(self, number: int) -> tuple[int, int] | None:
         assert self._entries is not None
         start, length = self._entries[number].tolist()
         return None if start == length == NO_CHUNK else (start, length)

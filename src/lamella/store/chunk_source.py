@@ -49,7 +49,7 @@ class Chunks(Protocol):
     def read_again(self, number: int) -> bool:
         """Read a chunk that cannot be decoded once more; False where that would return the same bytes."""
 
-    def places(self, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
+    def spans(self, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
         """Return the start and length of those of the chunks that the shard stores, by number."""
 
     def read(self, start: int, length: int) -> bytes | memoryview:

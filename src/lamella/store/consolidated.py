@@ -30,22 +30,22 @@ class ConsolidatedCopies:
         self._absent: dict[str, Stamp | None] = {}
         self._thread = threading.local()
 
-    def hold(self, path: str) -> tuple[str, ...]:
-        """Record that this thread has locked a document; return what `release` restores.
+    def mark_locked(self, path: str) -> tuple[str, ...]:
+        """Record that this thread has locked a document; return what `restore_locked` restores.
 
         Not a context manager: each array of a plate needs one, and a generator costs as much as the lock itself.
         """
-        held = self._held
-        self._thread.held = (*held, path)
-        return held
+        locked_paths = self._locked_paths
+        self._thread.locked_paths = (*locked_paths, path)
+        return locked_paths
 
-    def release(self, held: tuple[str, ...]) -> None:
-        """Restore the record of locked documents that `hold` returned."""
-        self._thread.held = held
+    def restore_locked(self, locked_paths: tuple[str, ...]) -> None:
+        """Restore the record of locked documents that `mark_locked` returned."""
+        self._thread.locked_paths = locked_paths
 
     @property
-    def _held(self) -> tuple[str, ...]:
-        return getattr(self._thread, "held", ())
+    def _locked_paths(self) -> tuple[str, ...]:
+        return getattr(self._thread, "locked_paths", ())
 
     def drop(self, paths: Collection[str], *, above_only: bool = True, new: bool = False) -> None:
         """Remove the copies above changed nodes, with ``above_only=False`` also in them; ``new`` nodes have none."""
@@ -64,7 +64,7 @@ class ConsolidatedCopies:
                 self._drop_at(path)
 
     def _drop_at(self, node: str) -> None:
-        if (node and node in self._absent) or node in self._held:
+        if (node and node in self._absent) or node in self._locked_paths:
             return
         if self._format == 2:
             key = join(node, V2.consolidated)
@@ -84,7 +84,7 @@ class ConsolidatedCopies:
     def _rewrite(self, node: str, key: str) -> Stamp | None:
         """Remove the copies from a document under its lock; return the stamp of the stored document."""
         # A thread that has locked a document waits only for documents above it, so that no two wait for each other.
-        below = any(not held or node.startswith(f"{held}/") for held in self._held)
+        below = any(not path or node.startswith(f"{path}/") for path in self._locked_paths)
         lock = self._storage.lock if below else self._storage.replacement_lock
         with lock(key):
             stamped = self._storage.read_stamped(key)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from lamella.store.formats import DOCUMENTS
 from lamella.store.keys import PRIVATE_PREFIX
-from lamella.store.service_errors import explained, is_absent, is_forbidden
+from lamella.store.service_errors import is_absent, is_forbidden, request_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -45,7 +45,7 @@ class Denials:
         #: A document that could be read, so that the credentials were valid then.
         self.readable: str | None = None
         #: Whether 403 means "missing"; None until tested.
-        self.mean_absent: bool | None = None
+        self.mean_missing: bool | None = None
         self._asking = asyncio.Lock()
         self._confirmations = 0
         self._may_read = False
@@ -54,18 +54,18 @@ class Denials:
         """Return whether 403 means "missing": true where a random key that cannot exist is answered with 403 too."""
         before = self._confirmations
         async with self._asking:
-            if self.mean_absent is None:
+            if self.mean_missing is None:
                 await self._ask()
-            elif self.mean_absent and self._confirmations == before:
+            elif self.mean_missing and self._confirmations == before:
                 self._confirmations += 1
                 self._may_read = await self._reads_a_document()
-        return bool(self.mean_absent) and self._may_read
+        return bool(self.mean_missing) and self._may_read
 
     async def _ask(self) -> None:
         if not await self._is_denied(f"{PRIVATE_PREFIX}{secrets.token_hex(8)}"):
-            self.mean_absent = False
+            self.mean_missing = False
         elif await self._reads_a_document():
-            self.mean_absent = self._may_read = True
+            self.mean_missing = self._may_read = True
             if self._when_unlisted is not None:
                 self._when_unlisted()
             warnings.warn(
@@ -84,7 +84,7 @@ class Denials:
                 return False
             if is_forbidden(error):
                 return True
-            raise explained("read", key, self._address, error) from error
+            raise request_error("read", key, self._address, error) from error
         return False
 
     async def _reads_a_document(self) -> bool:
@@ -95,5 +95,5 @@ class Denials:
                     return True
             except Exception as error:
                 if not is_forbidden(error) and not is_absent(error):
-                    raise explained("read", name, self._address, error) from error
+                    raise request_error("read", name, self._address, error) from error
         return False

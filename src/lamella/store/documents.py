@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lamella.store.storage import Stamp, Storage
     from lamella.types import JSONObject, Shape
 
-__all__ = ["Documents", "NodeKind", "array_like", "can_hold_a_node", "new_array"]
+__all__ = ["Documents", "NodeKind", "array_like", "may_be_node_name", "new_array"]
 
 NodeKind: TypeAlias = Literal["group", "array"]
 _MARKER_FILES: tuple[tuple[str, ZarrFormat], ...] = (
@@ -202,7 +202,7 @@ class Documents:
         """
         kinds: dict[str, NodeKind] = {}
         for name in self.storage.list(path):
-            kind = self.kind(join(path, name)) if can_hold_a_node(name) else None
+            kind = self.kind(join(path, name)) if may_be_node_name(name) else None
             if kind is not None:
                 kinds[name] = kind
         return kinds
@@ -354,11 +354,11 @@ class Documents:
             self._consolidated.drop([path])
             return new
 
-        held = self._consolidated.hold(path)
+        locked_paths = self._consolidated.mark_locked(path)
         try:
             return self.storage.update(join(path, file), replace)
         finally:
-            self._consolidated.release(held)
+            self._consolidated.restore_locked(locked_paths)
 
     def swap_group(
         self, path: str, old: StoredGroup, new: StoredGroup, before_write: Callable[[], object]
@@ -375,11 +375,11 @@ class Documents:
             before_write()
             self._consolidated.drop([path])
 
-        held = self._consolidated.hold(path)
+        locked_paths = self._consolidated.mark_locked(path)
         try:
             return self.storage.swap(join(path, self._attributes_file), old.data, new.data, prepare)
         finally:
-            self._consolidated.release(held)
+            self._consolidated.restore_locked(locked_paths)
 
     def prepared(self, path: str, attributes: JSONObject, old: StoredGroup | None = None) -> StoredGroup:
         """Encode the document of a new group, or of one that replaces ``old``; unknown keys of ``old`` are kept."""
@@ -554,7 +554,7 @@ class Documents:
         return NodeNotFoundError(f"there is no {what} at {self.location(path)}: {reason}")
 
 
-def can_hold_a_node(name: str) -> bool:
+def may_be_node_name(name: str) -> bool:
     """Whether a name can be a node's; saves a request for names that no writer uses."""
     if name in METADATA_FILES or name.startswith(".z"):
         return False

@@ -157,7 +157,7 @@ class FilesEngine:
                         block[(*where, ...)] = chunk[inside]
             if chunk is None:
                 if file.is_missing:
-                    self._missing.note()
+                    self._missing.report()
                 for block, _, where in uses:
                     block[(*where, ...)] = self._meta.fill_value
         finally:

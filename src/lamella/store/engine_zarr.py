@@ -14,7 +14,7 @@ from lamella.store.keys import join
 from lamella.store.misplaced import MissingChunks
 from lamella.store.selection import crossed
 from lamella.store.service_errors import raised_by_storage
-from lamella.store.write_plan import write_box
+from lamella.store.write_plan import write_region
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,11 +90,11 @@ class ZarrEngine:
 
     def write(self, selection: Selection, block: Array) -> None:
         """Encode and store the chunks that a selection touches."""
-        if self._meta.shards is None or not selection.is_box:
+        if self._meta.shards is None or not selection.is_region:
             self._change(selection, block)
             return
         # zarr-python reads the old shard before every write, even where the write covers the shard whole.
-        write_box(
+        write_region(
             self._meta, selection, block, change=self._change, encode=self._encode, store=self._store_files
         )
 
@@ -107,7 +107,7 @@ class ZarrEngine:
         store = CheckedStore(self._store, self._storage, is_write=True)
         array = _over(self._opened, store)
         try:
-            if self._meta.shards is None or selection.is_box:
+            if self._meta.shards is None or selection.is_region:
                 _write(array, selection, block)
             else:
                 self._write_by_shard(array, selection, block)
@@ -118,7 +118,7 @@ class ZarrEngine:
     def _write_by_shard(self, array: Any, selection: Selection, block: Array) -> None:
         """Change whole shards: zarr-python 3.1 fails where index arrays touch several inner chunks of a shard."""
         for file_index, chosen, part in chunk_grid.by_file(self._meta, selection, block):
-            region = self._meta.file_box(file_index)
+            region = self._meta.file_region(file_index)
             current = np.array(array.get_basic_selection(region))
             current[_inside(chosen, region)] = part
             array.set_basic_selection(region, current)

@@ -22,15 +22,15 @@ class Expected(Generic[T]):
     """Values of keys that were requested ahead; None for a key that is missing in the store.
 
     >>> expected = Expected[bytes]()
-    >>> expected.keep({"A/zarr.json": b"{}", "B/zarr.json": None})
-    >>> expected.peek("A/zarr.json"), expected.take("A/zarr.json"), expected.take("A/zarr.json")
+    >>> expected.add({"A/zarr.json": b"{}", "B/zarr.json": None})
+    >>> expected.peek("A/zarr.json"), expected.pop("A/zarr.json"), expected.pop("A/zarr.json")
     ((b'{}',), (b'{}',), None)
     """
 
     def __init__(self) -> None:
         self._values: dict[str, tuple[float, T | None]] = {}
 
-    def keep(self, values: Mapping[str, T | None]) -> None:
+    def add(self, values: Mapping[str, T | None]) -> None:
         """Add values, and drop those that are too old."""
         now = time.monotonic()
         self._values = {key: item for key, item in self._values.items() if now - item[0] < SECONDS}
@@ -41,7 +41,7 @@ class Expected(Generic[T]):
         entry = self._values.get(key)
         return None if entry is None or time.monotonic() - entry[0] >= SECONDS else (entry[1],)
 
-    def take(self, key: str) -> tuple[T | None] | None:
+    def pop(self, key: str) -> tuple[T | None] | None:
         """Return the value of a key as `peek` does, and drop it."""
         value = self.peek(key)
         self._values.pop(key, None)

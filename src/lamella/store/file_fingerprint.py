@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from lamella.store.storage import Stamp, Storage
 
-Evidence: TypeAlias = list[int | str]
+Fingerprint: TypeAlias = list[int | str]
 """A fingerprint as JSON values."""
 
 _AT_ONCE = 64
@@ -34,7 +34,7 @@ _SETTLED_NS = 2 * 10**9
 """Least age of a trusted time: FAT counts in steps of two seconds, in which a file can change twice."""
 
 
-def evidence(storage: Storage, key: str) -> Evidence | None:
+def fingerprint(storage: Storage, key: str) -> Fingerprint | None:
     """Return the fingerprint of a key, read *before* its bytes; None where the store has none, or it is too recent."""
     if isinstance(storage, LocalStorage):
         stamp = storage.stamp(key)
@@ -52,13 +52,13 @@ def evidence(storage: Storage, key: str) -> Evidence | None:
     return None
 
 
-def _of_stamp(stamp: Stamp | None) -> Evidence | None:
+def _of_stamp(stamp: Stamp | None) -> Fingerprint | None:
     """Return the stamp of an object if it is a strong ETag: times of web servers and weak ETags prove little."""
     is_strong = stamp is not None and not str(stamp[0]).startswith(("W/", "time "))
     return [*stamp] if stamp is not None and is_strong else None
 
 
-def _of_object(storage: ZarrStorage, key: str) -> Evidence | None:
+def _of_object(storage: ZarrStorage, key: str) -> Fingerprint | None:
     """Return the strong ETag and size of an object of fsspec; None for stores of other kinds."""
     file_system: Any = getattr(storage.store, "fs", None)
     if file_system is None:
@@ -69,8 +69,8 @@ def _of_object(storage: ZarrStorage, key: str) -> Evidence | None:
     return _tag(info)
 
 
-def fingerprints(storage: Storage, keys: Iterable[str]) -> list[Evidence | None] | None:
-    """Return the fingerprint of each key, None for a missing one; unlike `evidence`, also of files written just now.
+def fingerprints(storage: Storage, keys: Iterable[str]) -> list[Fingerprint | None] | None:
+    """Return the fingerprint of each key, None for a missing one; unlike `fingerprint`, also of files written just now.
 
     None instead of the list where the store has no fingerprints: memory, or a service without ETags.
     """
@@ -110,7 +110,7 @@ async def _infos(file_system: Any, paths: list[str]) -> list[Any]:
     return infos
 
 
-def _tag(info: Mapping[str, Any]) -> Evidence | None:
+def _tag(info: Mapping[str, Any]) -> Fingerprint | None:
     """Return the strong ETag and the size of an object; None where it has none."""
     tag = next((info[name] for name in ("ETag", "etag", "e_tag") if info.get(name)), None)
     if not isinstance(tag, str) or tag.startswith("W/"):
@@ -118,7 +118,7 @@ def _tag(info: Mapping[str, Any]) -> Evidence | None:
     return [tag, int(info.get("size") or 0)]
 
 
-def fingerprints_below(storage: Storage, prefix: str) -> dict[str, Evidence] | None:
+def fingerprints_below(storage: Storage, prefix: str) -> dict[str, Fingerprint] | None:
     """Return the fingerprint of every file below a folder by key; None where the store cannot list or has none.
 
     Temporary files are left out.
@@ -134,7 +134,7 @@ def fingerprints_below(storage: Storage, prefix: str) -> dict[str, Evidence] | N
     return _of_objects(storage, prefix)
 
 
-def _of_stamps(stamps: Mapping[str, Stamp | None]) -> dict[str, Evidence] | None:
+def _of_stamps(stamps: Mapping[str, Stamp | None]) -> dict[str, Fingerprint] | None:
     """Return the fingerprints of listed objects; None where one has none."""
     public = {
         key: _of_stamp(stamp)
@@ -145,7 +145,7 @@ def _of_stamps(stamps: Mapping[str, Stamp | None]) -> dict[str, Evidence] | None
     return fingerprints if len(fingerprints) == len(public) else None
 
 
-def _of_objects(storage: ZarrStorage, prefix: str) -> dict[str, Evidence] | None:
+def _of_objects(storage: ZarrStorage, prefix: str) -> dict[str, Fingerprint] | None:
     """Return the fingerprints of all objects below a prefix, from one listing."""
     file_system: Any = getattr(storage.store, "fs", None)
     if file_system is None:
@@ -154,7 +154,7 @@ def _of_objects(storage: ZarrStorage, prefix: str) -> dict[str, Evidence] | None
     folder = f"{root}/{prefix}".strip("/")
     file_system.invalidate_cache()
     listed = storage._run("list", prefix, file_system._find(folder, detail=True))
-    tags: dict[str, Evidence] = {}
+    tags: dict[str, Fingerprint] = {}
     for path, info in listed.items():
         key = path.strip("/").removeprefix(root).strip("/")
         if any(is_private(part) for part in key.split("/")):

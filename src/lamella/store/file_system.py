@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from lamella.log import log
-from lamella.store.temporary_files import private_name, remove_file
+from lamella.store.temporary_files import remove_file, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +45,7 @@ def write_whole(folder: str, target: str, data: bytes, *, fsync: bool, stamped: 
 
     The stamp is that of these bytes, whatever the path names by now; None where another program wrote into the file.
     """
-    temporary = f"{folder}/{private_name('.tmp')}"
+    temporary = f"{folder}/{temporary_name('.tmp')}"
     stamped = stamped and os.name != "nt"  # an open file cannot be renamed there
     stamp = None
     fd = os.open(temporary, CREATE, 0o666)
@@ -81,7 +81,7 @@ def write_new_folder(
 
     None, and nothing is changed, where the target exists and is not an empty folder.
     """
-    temporary = f"{above}/{private_name('.tmp')}"
+    temporary = f"{above}/{temporary_name('.tmp')}"
     inside: list[str] = []
     os.mkdir(temporary)
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from lamella.errors import InvalidNameError, StorageError
 from lamella.store.file_system import fsync_path
-from lamella.store.path_guard import MOST_FOLDERS
+from lamella.store.path_guard import MAX_FOLDERS
 from lamella.store.temporary_files import sweep_folder
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Folders:
             self.flush(folder.rpartition("/")[0])
         self._add(folder)
 
-    def written(self, folder: str, inside: Iterable[str]) -> None:
+    def add_written(self, folder: str, inside: Iterable[str]) -> None:
         """Remember a folder that was just written, and folders inside it."""
         for path in (folder, *inside):
             self._guard.remember(path)
@@ -81,7 +81,7 @@ class Folders:
             self._fail("flush the folder", folder, error)
 
     def _add(self, folder: str) -> None:
-        if len(self._existing) > MOST_FOLDERS:
+        if len(self._existing) > MAX_FOLDERS:
             self._existing.clear()
         self._existing.add(folder)
 

@@ -18,7 +18,7 @@ import numpy as np
 from lamella.errors import DamagedDataError
 from lamella.store import chunk_grid
 from lamella.store.keys import join
-from lamella.store.stored_chunks import listings, stored_places
+from lamella.store.stored_chunks import iter_stored_files, listings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +61,7 @@ def growing(
             names = chunk_grid.lock_names(_edge_files(meta, new))
             for name in names:
                 locks.enter_context(storage.lock(join(array.path, name)))
-            larger = array.reaching(new, frozenset(names))
+            larger = array.with_future_shape(new, frozenset(names))
             if not is_overwritten:
                 clear_beyond(larger, meta, new)
             yield larger
@@ -74,16 +74,18 @@ def clear_beyond(array: StoredArray, meta: ArrayMeta, new: Shape) -> None:
     """Clear the pixels outside the shape of `meta` and inside a larger one; `array` has the larger shape."""
     grown = meta.with_shape(new)
     for file_index in list(_stored_beyond(array, meta, grown)):
-        region = grown.file_box(file_index)
+        region = grown.file_region(file_index)
         if any(axis_slice.start >= n for axis_slice, n in zip(region, meta.shape, strict=True)):
             array.documents.storage.delete(join(array.path, meta.chunk_key(file_index)))
             continue
         for axis, n in enumerate(meta.shape):
             if n < region[axis].stop:
-                clear_box(array, meta, (*region[:axis], slice(n, region[axis].stop, 1), *region[axis + 1 :]))
+                clear_region(
+                    array, meta, (*region[:axis], slice(n, region[axis].stop, 1), *region[axis + 1 :])
+                )
 
 
-def clear_box(array: StoredArray, meta: ArrayMeta, region: tuple[slice, ...]) -> None:
+def clear_region(array: StoredArray, meta: ArrayMeta, region: tuple[slice, ...]) -> None:
     """Write the fill value, chunk by chunk, where a region has other values; arguments as for `clear_beyond`."""
     empty = np.asarray(meta.fill_value, meta.dtype)
     spans = (_cut(axis_slice, c) for axis_slice, c in zip(region, meta.chunks, strict=True))
@@ -144,6 +146,6 @@ def _stored_beyond(array: StoredArray, meta: ArrayMeta, grown: ArrayMeta) -> Ite
             if storage.size(join(array.path, meta.chunk_key(index))) is not None:
                 yield index
         return
-    for index in stored_places(storage, array.path, grown, first):
+    for index in iter_stored_files(storage, array.path, grown, first):
         if all(k < n for k, n in zip(index, grown.grid, strict=True)):
             yield index

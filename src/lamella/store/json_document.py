@@ -22,10 +22,10 @@ class RepeatedKeyError(ValueError):
     """A JSON object has one key twice, with different values."""
 
 
-def once_each(pairs: Pairs) -> JSONObject:
+def reject_duplicate_keys(pairs: Pairs) -> JSONObject:
     """Build an object from its members; raise `RepeatedKeyError` where a key repeats with another value.
 
-    >>> once_each([("a", 1), ("a", 1)])
+    >>> reject_duplicate_keys([("a", 1), ("a", 1)])
     {'a': 1}
     """
     members = dict(pairs)
@@ -38,7 +38,7 @@ def once_each(pairs: Pairs) -> JSONObject:
     return members
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=once_each)
+_DECODER = json.JSONDecoder(object_pairs_hook=reject_duplicate_keys)
 
 
 LARGEST_DOCUMENT = 256 << 20

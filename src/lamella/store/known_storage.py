@@ -10,7 +10,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.store.keys import ancestors, join, natural_order
 from lamella.store.object_storage import ObjectStorage
 from lamella.store.storage import Storage
-from lamella.store.stored_chunks import MOST_PLACES
+from lamella.store.stored_chunks import MAX_REQUESTED_FILES
 from lamella.store.zarr_storage import ZarrStorage
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class KnownStorage(Storage):
     def _chunk_names(self, array: str, folder: str) -> Iterable[str]:
         """Yield the names of chunks, or of folders of chunks, in a folder of an array."""
         meta, below = self.arrays[array], folder[len(array) :].strip("/")
-        if prod(meta.grid) > MOST_PLACES:
+        if prod(meta.grid) > MAX_REQUESTED_FILES:
             raise InvalidArgumentError(
                 f"{self.name}/{array} has {prod(meta.grid)} chunks and cannot be listed over this connection: they are "
                 "too many to be asked for one by one. Copy the store to a folder first."

@@ -64,7 +64,7 @@ def auto_layout(shape: Shape, itemsize: int, sharded: bool) -> tuple[Shape, Shap
     return lead + chunks, lead + shards
 
 
-def cut_array(
+def chunks_and_shards(
     shape: Shape,
     itemsize: int,
     lead: int,
@@ -90,9 +90,9 @@ def cut_array(
 
     Examples
     --------
-    >>> cut_array((2, 64, 2048, 2048), 2, 1, chunks="auto", shards="auto")
+    >>> chunks_and_shards((2, 64, 2048, 2048), 2, 1, chunks="auto", shards="auto")
     ((1, 8, 256, 256), (1, 8, 512, 2048))
-    >>> cut_array((2, 3, 40), 2, 0, chunks=(64,), shards="none")
+    >>> chunks_and_shards((2, 3, 40), 2, 0, chunks=(64,), shards="none")
     ((1, 1, 40), None)
     """
     requested_shards = () if isinstance(shards, str) else tuple(shards)

@@ -28,7 +28,7 @@ from lamella.store.locks import ReplacementLock, file_lock
 from lamella.store.path_guard import PathGuard
 from lamella.store.removal import PartlyRemovedError, check_removable, remove_folder
 from lamella.store.storage import Names, Stamp, Storage
-from lamella.store.temporary_files import private_name, sweep_folder
+from lamella.store.temporary_files import sweep_folder, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -109,9 +109,9 @@ class LocalStorage(Storage):
         return os.path.basename(self.root).removesuffix(".zarr").removesuffix(".ome")
 
     @property
-    def merges_case(self) -> bool:
+    def ignores_case(self) -> bool:
         """Whether names that differ by case only are one entry."""
-        return self._guard.merges_case() is True
+        return self._guard.ignores_case() is True
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class LocalStorage(Storage):
         """Raise where symbolic links lead a file out of the store; see `PathGuard`."""
         return self._guard.check_file(key)
 
-    def seen(self, key: str) -> os.stat_result | None:
+    def regular_file_status(self, key: str) -> os.stat_result | None:
         """Return the status of a regular file; None for a link, a missing or an unreadable file."""
         try:
             status = os.lstat(self._path_of(key))
@@ -290,7 +290,7 @@ class LocalStorage(Storage):
             self._fail("write", folder, error)
         if folders_inside is None:
             return False
-        self.folders.written(folder, [f"{folder}/{name}" for name in folders_inside])
+        self.folders.add_written(folder, [f"{folder}/{name}" for name in folders_inside])
         return True
 
     def _forget(self) -> None:
@@ -306,18 +306,18 @@ class LocalStorage(Storage):
             return True
         return self._guard.is_alias(path)
 
-    def claim(self, path: str) -> None:
+    def check_writable_folder(self, path: str) -> None:
         """Raise where links lead a folder out of the store."""
         self.check_writable(path)
         if check_key(path) not in self.folders:
             self._guard.check(path)
 
-    def copy_in(self, source: LocalStorage, key: str, new: str) -> None:
+    def copy_from(self, source: LocalStorage, key: str, new: str) -> None:
         """Copy a file of another folder atomically."""
         self.check_writable(new)
         folder = check_key(new).rpartition("/")[0]
         self.folders.make(folder)
-        temporary = f"{self._base}{folder}/{private_name('.tmp')}"
+        temporary = f"{self._base}{folder}/{temporary_name('.tmp')}"
         try:
             source._stat(key)  # refuses links out of its store
             system.copy_whole(source._base + key, temporary, self._base + new, fsync=self.fsync)

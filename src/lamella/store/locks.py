@@ -69,8 +69,8 @@ class _ThreadLocks:
         self._guard = threading.Lock()
         self._locks: dict[str, tuple[threading.Lock, int]] = {}
 
-    def hold(self, name: str) -> AbstractContextManager[None]:
-        return _Turn(self, name)
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        return _LockedName(self, name)
 
     def join(self, name: str) -> threading.Lock:
         with self._guard:
@@ -87,7 +87,7 @@ class _ThreadLocks:
                 self._locks[name] = (lock, users - 1)
 
 
-class _Turn:
+class _LockedName:
     """A name locked by one thread; a class, because a generator takes 3 µs more, for each position of a plate."""
 
     __slots__ = ("_lock", "_locks", "_name")
@@ -123,7 +123,7 @@ if hasattr(os, "register_at_fork"):
 
 def thread_lock(name: str) -> AbstractContextManager[None]:
     """Lock a name between the threads of this process."""
-    return _threads.hold(name)
+    return _threads.lock(name)
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def file_lock(path: str) -> Iterator[None]:
 
     Creates the lock file, and unlinks it after use. `StorageError` where the file system has no locks.
     """
-    with _threads.hold(path):
+    with _threads.lock(path):
         fd = _open_locked(path)
         try:
             yield
@@ -160,7 +160,7 @@ class ReplacementLock:
         self._other_lock: AbstractContextManager[None] | None = None
 
     def __enter__(self) -> int | None:
-        self._turn = _threads.hold(self._path)
+        self._turn = _threads.lock(self._path)
         self._turn.__enter__()
         try:
             return self._enter()

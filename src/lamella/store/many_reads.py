@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ReadRequest:
     """One region to read: its selection, the memory to read it into, and the result array."""
 
     selection: Selection
@@ -26,7 +26,7 @@ class Wanted:
     result: Array
 
     @classmethod
-    def into(cls, selection: Selection, result: Array) -> Wanted:
+    def into(cls, selection: Selection, result: Array) -> ReadRequest:
         """Read into the result's memory, or into a new block where the result has another order of values."""
         block = selection.prepare(result)
         if not np.may_share_memory(block, result):

@@ -54,13 +54,13 @@ class _Memory:
         self.versions: Versions = {}
         self._lock = threading.Lock()
 
-    def holds(self, key: str) -> bool:
+    def is_document(self, key: str) -> bool:
         """Whether a key is a document in the format of the store."""
         return _FILES.get(key.rpartition("/")[2]) == self.documents.format
 
-    def note(self, key: str, data: bytes | None) -> None:
+    def remember(self, key: str, data: bytes | None) -> None:
         """Remember a version of a document."""
-        if self.documents.storage.read_only or not self.holds(key):
+        if self.documents.storage.read_only or not self.is_document(key):
             return
         with self._lock:
             before = self.versions.get(key, [])
@@ -100,7 +100,7 @@ class _Memory:
             return self._result(path, file, versions, stored, new)
 
         self.documents.edit_document(path, file, merge)
-        self.note(key, data)
+        self.remember(key, data)
 
     def _result(
         self, path: str, file: str, versions: list[bytes | None], stored: JSONObject | None, new: JSONObject
@@ -217,12 +217,12 @@ class MergingStore(WrapperStore[Any]):
         """Read a key, and remember the version of a document."""
         buffer = await self._store.get(key, prototype, byte_range)
         if byte_range is None:
-            self._memory.note(key, None if buffer is None else buffer.to_bytes())
+            self._memory.remember(key, None if buffer is None else buffer.to_bytes())
         return buffer
 
     async def set(self, key: str, value: Any) -> None:
         """Write a key; merge documents with the stored ones."""
-        if self._memory.holds(key):
+        if self._memory.is_document(key):
             self._check_writable()
             await self._memory.write(key, value.to_bytes())
         else:
@@ -275,12 +275,12 @@ class MergingLocalStore(LocalStore):
         """Read a key, and remember the version of a document."""
         buffer = await super().get(key, prototype, byte_range)
         if byte_range is None:
-            self._memory.note(key, None if buffer is None else buffer.to_bytes())
+            self._memory.remember(key, None if buffer is None else buffer.to_bytes())
         return buffer
 
     async def set(self, key: str, value: Any) -> None:
         """Write a key; merge documents with the stored ones."""
-        if self._memory.holds(key):
+        if self._memory.is_document(key):
             self._check_writable()
             await self._memory.write(key, value.to_bytes())
         else:
@@ -290,12 +290,12 @@ class MergingLocalStore(LocalStore):
         """Read a key without the event loop."""
         buffer = super().get_sync(key, prototype=prototype, byte_range=byte_range)
         if byte_range is None:
-            self._memory.note(key, None if buffer is None else buffer.to_bytes())
+            self._memory.remember(key, None if buffer is None else buffer.to_bytes())
         return buffer
 
     def set_sync(self, key: str, value: Any) -> None:
         """Write a key without the event loop."""
-        if self._memory.holds(key):
+        if self._memory.is_document(key):
             self._check_writable()
             self._memory.write_now(key, value.to_bytes())
         else:

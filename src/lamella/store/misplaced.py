@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import DamagedDataError
 from lamella.store.keys import join
-from lamella.store.stored_chunks import stored_places
+from lamella.store.stored_chunks import iter_stored_files
 
 if TYPE_CHECKING:
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
@@ -63,7 +63,7 @@ def foreign_key(storage: Storage, path: str, meta: ArrayMeta) -> str | None:
         if first in checked or not any(_may_begin(name, first, separator) for name in names):
             continue
         checked.add(first)
-        for index in stored_places(storage, path, other):
+        for index in iter_stored_files(storage, path, other):
             if all(k < n for k, n in zip(index, meta.grid, strict=True)):
                 return other.chunk_key(index)
     return None
@@ -97,17 +97,17 @@ def check_keys(storage: Storage, path: str, meta: ArrayMeta, where: str) -> None
 class MissingChunks:
     """Checks for other spellings of keys when the first chunk of an array is missing, once per engine.
 
-    `is_known` is True once no other spelling was found.
+    `is_checked` is True once no other spelling was found.
     """
 
     def __init__(self, storage: Storage, path: str, meta: ArrayMeta) -> None:
         self._array = storage, path, meta
         # Listing a remote store takes long; `status`, `validate` and `verify` do it.
-        self.is_known = not storage.locks_processes
+        self.is_checked = not storage.locks_processes
 
-    def note(self) -> None:
+    def report(self) -> None:
         """Report a missing chunk; raise `MisplacedError` where chunks are stored under other keys."""
-        if not self.is_known:
+        if not self.is_checked:
             storage, path, meta = self._array
             check_keys(storage, path, meta, f"{path or '/'!r} in {storage.name}")
-            self.is_known = True
+            self.is_checked = True

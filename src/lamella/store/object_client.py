@@ -96,7 +96,7 @@ class ObjectClient:
         return self._store(True)
 
     @property
-    def once(self) -> Any:
+    def store_without_retries(self) -> Any:
         """The obstore store that sends each request once."""
         return self._store(False)
 
@@ -130,6 +130,6 @@ class ObjectClient:
         return self.access.kind, str(self.access.config.get("endpoint", "")), split_url(self.access.url)[0]
 
     @property
-    def is_known(self) -> bool:
+    def supports_conditions(self) -> bool:
         """Whether the service is known to support conditional writes."""
         return self.access.kind in ("gs", "az") or not self.access.config.get("endpoint")

@@ -19,22 +19,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from lamella.store.denials import Denials
 from lamella.store.formats import DOCUMENTS
 from lamella.store.keys import PRIVATE_PREFIX
-from lamella.store.range_plan import Span, cut, spans_of
+from lamella.store.range_plan import Span, extract_ranges, spans_of
 from lamella.store.retries import waits
 from lamella.store.service_errors import (
     ABSENT,
-    explained,
+    already_exists,
     is_absent,
     is_denied,
     is_forbidden,
-    is_ours,
-    is_passing,
-    is_there,
+    is_lamella_error,
+    is_temporary,
     is_unmet_range,
     is_unsupported,
     is_whole_for_a_part,
-    may_be_there,
-    ranges_ignored,
+    may_exist_error,
+    ranges_ignored_error,
+    request_error,
     status_of,
 )
 from lamella.store.storage import ChangedError, RangeRequest, RangesRead
@@ -67,7 +67,7 @@ _honours: dict[tuple[str, str, str], bool] = {}
 """Whether a bucket supports conditional writes, by `ObjectClient.bucket`; tested once per process."""
 
 
-class Got(NamedTuple):
+class GetResult(NamedTuple):
     """An answer: the bytes, the stamp, the size of the whole object, and its metadata."""
 
     data: memoryview
@@ -89,18 +89,18 @@ class ObjectRequests:
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     @property
-    def denied_is_absent(self) -> bool | None:
+    def forbidden_means_missing(self) -> bool | None:
         """Whether 403 means "missing"; None until a 403."""
-        return self._denials.mean_absent
+        return self._denials.mean_missing
 
     def _failed(self, verb: str, key: str, error: Exception) -> StorageError:
-        return explained(
+        return request_error(
             verb, key, self.address, error, origin=self.client.access.origin, tried=self.client.tried
         )
 
     # ---- reading --------------------------------------------------------------------------------
 
-    async def _get(self, key: str, **options: Any) -> Got:
+    async def _get(self, key: str, **options: Any) -> GetResult:
         """Send one GET."""
         result = await self._answer(key, options)
         if self._is_page(result) and bytes(result.data[:64]).lstrip()[:1] == b"<":
@@ -112,7 +112,7 @@ class ObjectRequests:
         data = uncompressed(bytes(result.data), encoding, what, is_part="range" in options)
         return result._replace(data=memoryview(data))
 
-    async def _answer(self, key: str, options: dict[str, Any]) -> Got:
+    async def _answer(self, key: str, options: dict[str, Any]) -> GetResult:
         try:
             async with self._slots:
                 answer = await self.client.store.get_async(key, options=options or None)
@@ -122,9 +122,9 @@ class ObjectRequests:
                 raise
             return await self._answer_without_length(key, options.get("range"))
         meta = answer.meta
-        return Got(memoryview(data), self.stamp_of(meta), int(meta["size"]), dict(answer.attributes))
+        return GetResult(memoryview(data), self.stamp_of(meta), int(meta["size"]), dict(answer.attributes))
 
-    async def _answer_without_length(self, key: str, byte_range: Any) -> Got:
+    async def _answer_without_length(self, key: str, byte_range: Any) -> GetResult:
         access = self.client.access
         try:
             async with self._slots:
@@ -132,19 +132,19 @@ class ObjectRequests:
                     read_plainly, access.url, key, access.client_options, byte_range
                 )
         except OSError as error:
-            if is_ours(error) or _is_absent(error):
+            if is_lamella_error(error) or _is_absent(error):
                 raise
-            raise explained("read", key, self.address, error, origin=access.origin) from error
+            raise request_error("read", key, self.address, error, origin=access.origin) from error
         tag = found.headers.get("ETag")
         attributes = {name: value for name, value in found.headers.items() if name.startswith("Content-")}
-        return Got(memoryview(found.data), (tag,) if tag else None, found.size, attributes)
+        return GetResult(memoryview(found.data), (tag,) if tag else None, found.size, attributes)
 
-    def _is_page(self, result: Got) -> bool:
+    def _is_page(self, result: GetResult) -> bool:
         """Whether a web server returned an HTML page, as for folders and missing files."""
         kind = str(result.attributes.get("Content-Type", "")).partition(";")[0].strip()
         return self.client.access.kind == "http" and kind in _PAGES
 
-    async def _get_raw(self, key: str) -> Got:
+    async def _get_raw(self, key: str) -> GetResult:
         return await self._get(key)
 
     def stamp_of(self, meta: Any) -> Stamp | None:
@@ -163,7 +163,7 @@ class ObjectRequests:
         tag = result.get("e_tag")
         return None if tag is None else self._stamp(tag, result.get("version"))
 
-    async def fetch_changed(self, key: str, known: Stamp) -> tuple[Got | None] | None:
+    async def fetch_changed(self, key: str, known: Stamp) -> tuple[GetResult | None] | None:
         """Get a key, in a tuple, whose stamp differs from a known one; None where it is unchanged."""
         if not _is_tag(known):
             return (await self.fetch(key),)
@@ -175,7 +175,7 @@ class ObjectRequests:
             return (await self._recover(key, None, None, error),)
         return (result,)
 
-    async def fetch(self, key: str, span: Span | None = None, stamp: Stamp | None = None) -> Got | None:
+    async def fetch(self, key: str, span: Span | None = None, stamp: Stamp | None = None) -> GetResult | None:
         """Get a key or a part of it; None where it is missing.
 
         Raises `ChangedError` where its stamp differs from `stamp`, and `StorageError` where the request failed or the
@@ -198,15 +198,15 @@ class ObjectRequests:
 
     async def _recover(
         self, key: str, span: Span | None, stamp: Stamp | None, error: Exception
-    ) -> Got | None:
+    ) -> GetResult | None:
         """Handle an error of GET: return None for a missing key, get the key in another way, or raise."""
-        if is_ours(error):
+        if is_lamella_error(error):
             raise error
         if _is_absent(error):
             return None
         if is_forbidden(error) and await self._denials.learn():
             return None
-        if stamp is not None and is_there(error) and status_of(error) != _CONFLICT:
+        if stamp is not None and already_exists(error) and status_of(error) != _CONFLICT:
             raise ChangedError(key) from error
         if span is None:
             raise self._failed("read", key, error) from error
@@ -225,15 +225,15 @@ class ObjectRequests:
             raise ChangedError(key) from error
         raise self._failed("read", key, error) from error
 
-    async def _whole_for_a_part(self, key: str, span: Span) -> Got | None:
+    async def _whole_for_a_part(self, key: str, span: Span) -> GetResult | None:
         """Get the whole object where that is the requested part, from a server that ignores the Range header."""
         head = await self.head(key)
         whole = None if head is None or _is_part(span, head.size) else await self.fetch(key)
         if head is None or (whole is not None and not _is_part(span, len(whole.data))):
             return whole
-        raise ranges_ignored(f"{self.address}/{key}")
+        raise ranges_ignored_error(f"{self.address}/{key}")
 
-    async def get_many(self, keys: Iterable[str]) -> dict[str, Got | None]:
+    async def get_many(self, keys: Iterable[str]) -> dict[str, GetResult | None]:
         """Get several keys at once."""
         unique = list(dict.fromkeys(keys))
         return dict(zip(unique, await all_of(map(self.fetch, unique)), strict=True))
@@ -254,7 +254,7 @@ class ObjectRequests:
         if len(results) < len(parts) or len(stamps) > 1:
             raise ChangedError(request.key)
         by_span = {span: part.data for span, part in zip(spans, results, strict=True)}
-        return RangesRead(cut(request.ranges, by_span), stamps.pop())
+        return RangesRead(extract_ranges(request.ranges, by_span), stamps.pop())
 
     async def _check_stamp(self, request: RangeRequest) -> RangesRead | None:
         """Check that a key exists and still has the stamp, without reading bytes."""
@@ -278,19 +278,19 @@ class ObjectRequests:
             return RangesRead(nothing, stamp)
         raise ChangedError(key)
 
-    async def head(self, key: str) -> Got | None:
+    async def head(self, key: str) -> GetResult | None:
         """Get the size and stamp of a key; None where it is missing."""
         try:
-            result: Got | None = await self._get(key, head=True)
+            result: GetResult | None = await self._get(key, head=True)
             if result is not None and not self._is_page(result):
                 return result
         except Exception as error:
-            if is_ours(error):
+            if is_lamella_error(error):
                 raise
             if _is_absent(error):
                 return None
             # Some credentials allow GET but not HEAD; some web servers do not support HEAD, or leave out the size.
-            is_odd = self.client.access.kind == "http" and not is_passing(error)
+            is_odd = self.client.access.kind == "http" and not is_temporary(error)
             if not is_denied(error) and not is_odd:
                 raise self._failed("look at", key, error) from error
         result = await self.fetch(key)
@@ -381,12 +381,12 @@ class ObjectRequests:
                 return await self._put_once(key, data, expected, write_id)
             except Exception as error:
                 failure = error
-            if is_there(failure) and status_of(failure) != _CONFLICT:
+            if already_exists(failure) and status_of(failure) != _CONFLICT:
                 stored = await self._find_own(key, write_id) if is_lost else None
                 if stored is None:
                     raise ChangedError(key) from failure
                 return stored.stamp
-            if not is_passing(failure):
+            if not is_temporary(failure):
                 raise self._failed("write", key, failure) from failure
             is_lost = is_lost or status_of(failure) != _CONFLICT
             await asyncio.sleep(wait if left else 0)
@@ -414,19 +414,19 @@ class ObjectRequests:
         if expected is not None:
             mode = dict(zip(("e_tag", "version"), expected, strict=False))
         async with self._slots:
-            result = await self.client.once.put_async(
+            result = await self.client.store_without_retries.put_async(
                 key, data, mode=mode, attributes={_ID: write_id}, use_multipart=False
             )
         return self._stamp_of_write(result)
 
-    async def _find_own(self, key: str, write_id: str) -> Got | None:
+    async def _find_own(self, key: str, write_id: str) -> GetResult | None:
         """Return the stored object if it has the id of a write whose answer was lost."""
         stored = await self.head(key)
         return stored if stored is not None and stored.attributes.get(_ID) == write_id else None
 
     async def honours_conditions(self) -> bool:
         """Whether the service supports conditional writes; tested once per bucket, for unknown services."""
-        if self.client.is_known:
+        if self.client.supports_conditions:
             return True
         honours = _honours.get(self.client.bucket)
         if honours is None:
@@ -436,9 +436,11 @@ class ObjectRequests:
     async def _test_conditions(self) -> bool:
         key = f"{PRIVATE_PREFIX}conditions-{secrets.token_hex(8)}"
         try:
-            await self.client.once.put_async(key, b"", mode={"e_tag": '"0"'}, use_multipart=False)
+            await self.client.store_without_retries.put_async(
+                key, b"", mode={"e_tag": '"0"'}, use_multipart=False
+            )
         except Exception as error:
-            if is_there(error) and status_of(error) != _CONFLICT:
+            if already_exists(error) and status_of(error) != _CONFLICT:
                 _honours[self.client.bucket] = True
                 return True
             if is_denied(error):  # writing is forbidden, and any write will raise the same
@@ -481,7 +483,7 @@ class ObjectRequests:
             else:
                 await all_of(map(self._delete_one, ordered))
         except Exception as error:
-            if is_ours(error):
+            if is_lamella_error(error):
                 raise
             raise self._failed("delete", ordered[0] if ordered else "", error) from error
 
@@ -511,7 +513,7 @@ class ObjectRequests:
         try:
             await self.put_if(key, data, None)
         except ChangedError as error:
-            raise may_be_there(key, self.address) from error
+            raise may_exist_error(key, self.address) from error
 
 
 def _is_tag(stamp: Stamp) -> bool:

@@ -23,10 +23,10 @@ from lamella.store.formats import DOCUMENTS, METADATA_FILES
 from lamella.store.keys import check_key
 from lamella.store.looked_at import LookedAt
 from lamella.store.object_client import ObjectClient, check_process
-from lamella.store.object_requests import AT_ONCE, Got, ObjectRequests, all_of
+from lamella.store.object_requests import AT_ONCE, GetResult, ObjectRequests, all_of
 from lamella.store.range_plan import Span
 from lamella.store.retries import PATIENCE, waits
-from lamella.store.service_errors import may_be_there
+from lamella.store.service_errors import may_exist_error
 from lamella.store.storage import ChangedError
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class ObjectStorage(FlatStorage):
         self._client = ObjectClient(access)
         self._requests = ObjectRequests(self._client, self._do_not_list)
         self.lock_root = self._client.address
-        self._expected: Expected[Got] = Expected()
-        self._looked: LookedAt[Got] = LookedAt()
+        self._expected: Expected[GetResult] = Expected()
+        self._looked: LookedAt[GetResult] = LookedAt()
         self._seen: dict[str, tuple[float, Stamp | None]] = {}
         self._changes = _changes[0]
 
@@ -128,7 +128,7 @@ class ObjectStorage(FlatStorage):
         missing = [key for key in map(check_key, keys) if key and key not in results]
         if missing:
             fetched = self._run(self._requests.get_many(missing))
-            self._note(fetched)
+            self._remember_stamps(fetched)
             results |= fetched
         values = {
             key: None if result is None else (bytes(result.data), result.stamp)
@@ -136,9 +136,9 @@ class ObjectStorage(FlatStorage):
         }
         return {key: values.get(key) for key in keys}
 
-    def _known(self, key: str) -> tuple[Got | None] | None:
+    def _known(self, key: str) -> tuple[GetResult | None] | None:
         """Return what came of a document that was expected, or was read since a lock was taken."""
-        came = self._expected.take(key)
+        came = self._expected.pop(key)
         if came is None:
             return self._looked.get(key)
         self._looked.keep(key, came[0])
@@ -159,15 +159,15 @@ class ObjectStorage(FlatStorage):
             results = self._run(self._requests.get_many(missing)) if missing else {}
         except StorageError:  # reading the document raises it again
             return
-        self._note(results)
-        self._expected.keep(results)
+        self._remember_stamps(results)
+        self._expected.add(results)
 
     def _unknown(self, keys: Iterable[str]) -> list[str]:
         """Return the keys of which nothing is known."""
         known = self._expected.peek, self._looked.get
         return [key for key in map(check_key, keys) if all(find(key) is None for find in known)]
 
-    def _note(self, results: Mapping[str, Got | None]) -> None:
+    def _remember_stamps(self, results: Mapping[str, GetResult | None]) -> None:
         """Remember documents that were read, and their stamps."""
         now = time.monotonic()
         if len(self._seen) > _MAX_SEEN:
@@ -242,8 +242,8 @@ class ObjectStorage(FlatStorage):
             work = self._requests.readable(prefixes)
         found: set[str]
         found, came = self._run(_both(work, self._requests.get_many(documents)))
-        self._note(came)
-        self._expected.keep(came)
+        self._remember_stamps(came)
+        self._expected.add(came)
         return found
 
     def has_any(self, names: Collection[str]) -> bool:
@@ -251,7 +251,7 @@ class ObjectStorage(FlatStorage):
         self.expect(names, at_once=True)
         is_present = any(self.size(name) is not None for name in names)
         for name in names:
-            self._expected.take(name)
+            self._expected.pop(name)
         return is_present
 
     def size(self, key: str) -> int | None:
@@ -261,7 +261,7 @@ class ObjectStorage(FlatStorage):
         result = self._look_at(key)
         return None if result is None else result.size
 
-    def _look_at(self, key: str) -> Got | None:
+    def _look_at(self, key: str) -> GetResult | None:
         self._forget_if_changed()
         known = self._expected.peek(key) or self._looked.get(key)
         if known is not None:
@@ -269,8 +269,8 @@ class ObjectStorage(FlatStorage):
         if key.rpartition("/")[2] not in METADATA_FILES:
             return self._run(self._requests.head(key))
         result = self._run(self._requests.fetch(key))
-        self._note({key: result})
-        self._expected.keep({key: result})
+        self._remember_stamps({key: result})
+        self._expected.add({key: result})
         return result
 
     def stamp(self, key: str) -> Stamp | None:
@@ -287,8 +287,8 @@ class ObjectStorage(FlatStorage):
             if changed is None:
                 self._seen[key] = time.monotonic(), last_stamp
                 return last_stamp
-            self._note({key: changed[0]})
-            self._expected.keep({key: changed[0]})
+            self._remember_stamps({key: changed[0]})
+            self._expected.add({key: changed[0]})
         result = self._look_at(key)
         return None if result is None else result.stamp
 
@@ -320,7 +320,7 @@ class ObjectStorage(FlatStorage):
     def _wrote(self, key: str, data: bytes, stamp: Stamp | None) -> None:
         """Keep a document that was written, as if it had been read."""
         if stamp is not None and key.rpartition("/")[2] in METADATA_FILES:
-            self._looked.keep(key, Got(memoryview(data), stamp, len(data), {}))
+            self._looked.keep(key, GetResult(memoryview(data), stamp, len(data), {}))
 
     def write_stamped(self, key: str, data: bytes) -> Stamp | None:
         """Write a key, and return its ETag."""
@@ -345,7 +345,7 @@ class ObjectStorage(FlatStorage):
         unstamped = {
             replacement.key: replacement.data
             for replacement in replacements
-            if replacement.was_there and replacement.stamp is None
+            if replacement.existed and replacement.stamp is None
         }
         if unstamped:  # a service without ETags
             self._put(unstamped)
@@ -359,12 +359,12 @@ class ObjectStorage(FlatStorage):
         created = [
             replacement.key
             for replacement in replacements
-            if not replacement.was_there and replacement.key in changed
+            if not replacement.existed and replacement.key in changed
         ]
         if (
-            created and self._requests.denied_is_absent
+            created and self._requests.forbidden_means_missing
         ):  # the object exists, is unreadable, and may have other chunks
-            raise may_be_there(created[0], self.name)
+            raise may_exist_error(created[0], self.name)
         return changed
 
     def update(self, key: str, change: Callable[[bytes | None], bytes | None]) -> Stamp | None:
@@ -389,7 +389,7 @@ class ObjectStorage(FlatStorage):
         )
 
     def _changed(
-        self, key: str, found: Got | None, change: Callable[[bytes | None], bytes | None]
+        self, key: str, found: GetResult | None, change: Callable[[bytes | None], bytes | None]
     ) -> Stamp | None:
         data = change(None if found is None else bytes(found.data))
         return None if data is None else self.write_if(key, data, None if found is None else found.stamp)
@@ -409,9 +409,9 @@ class ObjectStorage(FlatStorage):
                 return False
         return True
 
-    def _read_to_change(self, key: str) -> Got | None:
+    def _read_to_change(self, key: str) -> GetResult | None:
         """Get a key, and meanwhile test whether the service supports conditional writes."""
-        result: Got | None
+        result: GetResult | None
         result, _ = self._run(_both(self._requests.fetch(key), self._requests.honours_conditions()))
         return result
 

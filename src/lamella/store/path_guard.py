@@ -14,7 +14,7 @@ from stat import S_ISLNK, S_ISREG
 from lamella.errors import InvalidNameError, NodeNotFoundError
 from lamella.store.formats import DOCUMENTS
 
-MOST_FOLDERS = 200_000
+MAX_FOLDERS = 200_000
 """Limit of folders that one store handle remembers."""
 
 
@@ -26,7 +26,7 @@ class PathGuard:
         self.unchecked = unchecked
         self.base = root.rstrip(os.sep) + "/"
         self._real_root: str | None = None
-        self._merges: bool | None = None
+        self._ignores_case: bool | None = None
         #: Folders that are known to lie in the store.
         self.known = {""}
 
@@ -60,7 +60,7 @@ class PathGuard:
 
     def remember(self, path: str) -> None:
         """Remember that a folder lies in the store."""
-        if len(self.known) > MOST_FOLDERS:
+        if len(self.known) > MAX_FOLDERS:
             self.forget()
         self.known.add(path)
 
@@ -106,7 +106,7 @@ class PathGuard:
         above, _, name = path.rpartition("/")
         if not name or self.unchecked or name in DOCUMENTS or (name.isascii() and name.isdigit()):
             return False
-        if name.isascii() and self.merges_case() is False:
+        if name.isascii() and self.ignores_case() is False:
             return False
         try:
             return not _is_listed(name, os.listdir(self.base + above))
@@ -121,20 +121,20 @@ class PathGuard:
         spellings = " and ".join(map(ascii, names)) or "another one"
         return f"{spellings} is there, which this file system takes for the same name, and others do not"
 
-    def merges_case(self) -> bool | None:
+    def ignores_case(self) -> bool | None:
         """Whether the file system ignores case; None while the store has no document to test with."""
-        if self._merges is None:
+        if self._ignores_case is None:
             for file in DOCUMENTS:
                 try:
                     status = os.lstat(self.base + file)
                 except OSError:
                     continue
                 try:
-                    self._merges = os.path.samestat(status, os.lstat(self.base + file.upper()))
+                    self._ignores_case = os.path.samestat(status, os.lstat(self.base + file.upper()))
                 except OSError:
-                    self._merges = False
+                    self._ignores_case = False
                 break
-        return self._merges
+        return self._ignores_case
 
 
 def _is_listed(name: str, names: list[str]) -> bool:

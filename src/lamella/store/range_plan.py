@@ -51,10 +51,11 @@ def spans_of(ranges: Sequence[tuple[int, int]]) -> list[Span]:
     ]
 
 
-def cut(ranges: Sequence[tuple[int, int]], answers: Mapping[Span, memoryview]) -> list[bytes]:
+def extract_ranges(ranges: Sequence[tuple[int, int]], answers: Mapping[Span, memoryview]) -> list[bytes]:
     """Return the bytes of each range from the answers of its requests, which may be short.
 
-    >>> cut([(2, 3), (-2, 2), (8, 9)], {Span(2, 17): memoryview(b"cdefghij"), Span(-2, 0): memoryview(b"ij")})
+    >>> answers = {Span(2, 17): memoryview(b"cdefghij"), Span(-2, 0): memoryview(b"ij")}
+    >>> extract_ranges([(2, 3), (-2, 2), (8, 9)], answers)
     [b'cde', b'ij', b'ij']
     """
     ordered = sorted(span for span in answers if not span.is_suffix)

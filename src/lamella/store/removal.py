@@ -16,7 +16,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from lamella.store.temporary_files import private_name
+from lamella.store.temporary_files import temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,7 +54,7 @@ def remove_folder(path: str, *, may_stay: bool = False) -> None:
     if not may_stay:
         _check_above(path)
     before = _walk(path)
-    aside = os.path.join(os.path.dirname(path), private_name(".deleted"))
+    aside = os.path.join(os.path.dirname(path), temporary_name(".deleted"))
     try:
         os.rename(path, aside)
     except OSError as error:
@@ -89,7 +89,7 @@ def _put_back(path: str, aside: str, before: Counter[str], error: OSError) -> OS
         return error
     remaining = Counter(dict(_count(aside)))
     where = aside
-    for target in (path, os.path.join(os.path.dirname(path), private_name(".kept"))):
+    for target in (path, os.path.join(os.path.dirname(path), temporary_name(".kept"))):
         if aside == path:
             break
         try:

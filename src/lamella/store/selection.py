@@ -59,7 +59,7 @@ class Selection:
     result: Shape
 
     @property
-    def is_box(self) -> bool:
+    def is_region(self) -> bool:
         """Whether this is a region: slices of step 1 only."""
         return not self.paired and all(isinstance(a, slice) and a.step == 1 for a in self.axes)
 

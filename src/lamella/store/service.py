@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lamella.errors import StorageError
 from lamella.store.denials import Denials
 from lamella.store.formats import DOCUMENTS
-from lamella.store.range_plan import cut, spans_of
+from lamella.store.range_plan import extract_ranges, spans_of
 from lamella.store.service_errors import (
-    explained,
+    already_exists,
     is_absent,
     is_denied,
     is_forbidden,
-    is_ours,
-    is_there,
-    may_be_there,
-    ranges_ignored,
+    is_lamella_error,
+    may_exist_error,
+    ranges_ignored_error,
+    request_error,
 )
 from lamella.store.storage import RangesRead
 
@@ -63,13 +63,13 @@ class Service:
         self._asks_size_first = _asks_size_first(store)
 
     @property
-    def denied_is_absent(self) -> bool | None:
+    def forbidden_means_missing(self) -> bool | None:
         """Whether 403 means "missing"; None until a 403."""
-        return self._denials.mean_absent
+        return self._denials.mean_missing
 
     # ---- reading --------------------------------------------------------------------------------
 
-    def can_hold(self, key: str) -> bool:
+    def can_store(self, key: str) -> bool:
         """Whether the store can have a key: icechunk stores only Zarr v3 documents and chunks."""
         return not self._is_icechunk or _KEY_OF_ICECHUNK.fullmatch(key) is not None
 
@@ -82,7 +82,7 @@ class Service:
         """
         from zarr.core.buffer import default_buffer_prototype
 
-        if not self.can_hold(key):
+        if not self.can_store(key):
             return None
         try:
             prototype = prototype or default_buffer_prototype()
@@ -93,13 +93,13 @@ class Service:
             else:
                 buffer = await self.store.get(key, prototype, byte_range)
         except Exception as error:
-            if is_ours(error):
+            if is_lamella_error(error):
                 raise
             if isinstance(error, IsADirectoryError) or is_absent(error):
                 return None
             if is_forbidden(error) and await self._denials.learn():
                 return None
-            raise explained("read", key, self.address, error) from error
+            raise request_error("read", key, self.address, error) from error
         if buffer is None:
             return None
         self._check_part(key, byte_range, len(buffer))
@@ -116,7 +116,7 @@ class Service:
         elif isinstance(byte_range, SuffixByteRequest):
             limit = byte_range.suffix
         if limit is not None and length > limit:
-            raise ranges_ignored(f"{self.address.rstrip('/')}/{key}")
+            raise ranges_ignored_error(f"{self.address.rstrip('/')}/{key}")
 
     async def get_many(self, keys: list[str]) -> dict[str, Buffer | None]:
         """Get several keys at once."""
@@ -147,7 +147,9 @@ class Service:
                 span: part.as_numpy_array().data for span in of_key if (part := next(answers)) is not None
             }
             results.append(
-                None if len(parts) < len(of_key) else RangesRead(cut(request.ranges, parts), stamp=None)
+                None
+                if len(parts) < len(of_key)
+                else RangesRead(extract_ranges(request.ranges, parts), stamp=None)
             )
         return results
 
@@ -160,7 +162,7 @@ class Service:
 
     async def size(self, key: str) -> int | None:
         """Return the size of a key; None where it is missing."""
-        if not self.can_hold(key):
+        if not self.can_store(key):
             return None
         if key.rpartition("/")[2] in DOCUMENTS:  # one request; s3fs would add a listing to its HEAD
             buffer = await self.get(key)
@@ -168,12 +170,12 @@ class Service:
         try:
             size = await self._looked_up_size(key)
         except Exception as error:
-            if is_ours(error):
+            if is_lamella_error(error):
                 raise
             if is_absent(error):
                 return None
             if not is_denied(error):
-                raise explained("look at", key, self.address, error) from error
+                raise request_error("look at", key, self.address, error) from error
             size = None
             # Some credentials allow GET but not HEAD or the listing that s3fs adds.
         else:
@@ -207,11 +209,11 @@ class Service:
         try:
             return await self._listed(prefix)
         except Exception as error:
-            if is_ours(error):
+            if is_lamella_error(error):
                 raise
             if is_absent(error):
                 return set()
-            raise explained("list", prefix, self.address, error) from error
+            raise request_error("list", prefix, self.address, error) from error
 
     async def _listed(self, prefix: str) -> set[str]:
         if self._fs is None:
@@ -229,11 +231,11 @@ class Service:
         try:
             sizes = await self._sizes_below(folder)
         except Exception as error:
-            if is_ours(error):
+            if is_lamella_error(error):
                 raise
             if is_absent(error):
                 return {}
-            raise explained("list", prefix, self.address, error) from error
+            raise request_error("list", prefix, self.address, error) from error
         return {key: size for key, size in sizes.items() if key.startswith(folder) and not key.endswith("/")}
 
     async def _sizes_below(self, prefix: str) -> dict[str, int]:
@@ -283,14 +285,16 @@ class Service:
         """Set a key."""
         from zarr.core.buffer import default_buffer_prototype
 
-        if not self.can_hold(key):
+        if not self.can_store(key):
             raise StorageError(
                 f"Cannot write {key!r} in {self.address}: icechunk holds only documents and chunks."
             )
         try:
             await self.store.set(key, default_buffer_prototype().buffer.from_bytes(data))
         except Exception as error:
-            raise error if is_ours(error) else explained("write", key, self.address, error) from error
+            raise (
+                error if is_lamella_error(error) else request_error("write", key, self.address, error)
+            ) from error
 
     async def create(self, key: str, data: bytes) -> None:
         """Write a key that could not be read; raise `StorageError` where it exists or the store cannot check that."""
@@ -301,13 +305,13 @@ class Service:
             elif type(inner).__module__.startswith("obstore"):
                 await inner.put_async(key, data, mode="create")
             else:
-                raise may_be_there(key, self.address)
+                raise may_exist_error(key, self.address)
         except Exception as error:
-            if is_ours(error):
+            if is_lamella_error(error):
                 raise
-            if is_there(error):
-                raise may_be_there(key, self.address) from error
-            raise explained("write", key, self.address, error) from error
+            if already_exists(error):
+                raise may_exist_error(key, self.address) from error
+            raise request_error("write", key, self.address, error) from error
 
     async def delete_keys(self, keys: Iterable[str]) -> None:
         """Delete exactly these keys, on S3 1000 per request."""
@@ -324,7 +328,7 @@ class Service:
             for first in range(0, len(ordered), _BULK):
                 await bulk([self._path(key) for key in ordered[first : first + _BULK]])
         except Exception as error:
-            raise explained("delete", ordered[0] if ordered else "", self.address, error) from error
+            raise request_error("delete", ordered[0] if ordered else "", self.address, error) from error
 
     async def delete_below(self, prefix: str) -> None:
         """Delete all below a folder."""
@@ -333,7 +337,7 @@ class Service:
             await self.store.delete_dir(prefix)
         except Exception as error:
             if not is_absent(error):
-                raise explained("delete", prefix, self.address, error) from error
+                raise request_error("delete", prefix, self.address, error) from error
 
     @property
     def lists_below(self) -> bool:

@@ -122,10 +122,10 @@ def _network_fault(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
-def is_passing(error: BaseException) -> bool:
+def is_temporary(error: BaseException) -> bool:
     """Whether the same request may succeed later: there was no answer, or one such as 503.
 
-    >>> is_passing(ConnectionResetError()), is_passing(PermissionError("Access Denied"))
+    >>> is_temporary(ConnectionResetError()), is_temporary(PermissionError("Access Denied"))
     (True, False)
     """
     status = status_of(error)
@@ -149,21 +149,21 @@ def is_whole_for_a_part(error: BaseException) -> bool:
     return any(_WHOLE.search(str(cause)) for cause in _chain(error))
 
 
-def explained(
+def request_error(
     verb: str, key: str, where: str, error: Exception, *, origin: str = "", tried: str = ""
 ) -> StorageError:
     """Return the error of lamella for a failed request to read, list or write (`verb`) a `key` of the store at `where`.
 
     `origin` is the source of the credentials; `tried` are words such as " after 6 more tries".
 
-    >>> print(explained("read", "zarr.json", "s3://bucket/a.zarr", PermissionError("Access Denied")))
+    >>> print(request_error("read", "zarr.json", "s3://bucket/a.zarr", PermissionError("Access Denied")))
     Cannot read s3://bucket/a.zarr/zarr.json: the service refuses it (403 Forbidden: Access Denied). ...
     """
     conceal_secrets(error)
     address = f"{where.rstrip('/')}/{key}" if key else where
     prefix = f"Cannot {verb} {address}"
     if is_whole_for_a_part(error):
-        return ranges_ignored(address)
+        return ranges_ignored_error(address)
     status = status_of(error)
     if _OTHER_REGION.search(str(error)):
         return _redirected(prefix, where, error)
@@ -228,7 +228,7 @@ def conceal_secrets(error: BaseException) -> None:
             cause.request_info = cause.args[0]  # type: ignore[attr-defined]
 
 
-def is_there(error: BaseException) -> bool:
+def already_exists(error: BaseException) -> bool:
     """Whether a key was not created because it exists."""
     return (
         isinstance(error, FileExistsError)
@@ -238,10 +238,10 @@ def is_there(error: BaseException) -> bool:
     )
 
 
-def may_be_there(key: str, where: str) -> AccessError:
+def may_exist_error(key: str, where: str) -> AccessError:
     """Return the error for changing a part of a chunk that cannot be read.
 
-    >>> print(may_be_there("0/c/0", "s3://bucket/a.zarr"))
+    >>> print(may_exist_error("0/c/0", "s3://bucket/a.zarr"))
     Cannot write a part of s3://bucket/a.zarr/0/c/0: the service answers 403 for it, ...
     """
     return AccessError(
@@ -252,10 +252,10 @@ def may_be_there(key: str, where: str) -> AccessError:
     )
 
 
-def ranges_ignored(what: str) -> StorageError:
+def ranges_ignored_error(what: str) -> StorageError:
     """Return the error for a server that returns a whole file for a range request.
 
-    >>> print(ranges_ignored("'0/c/0' in https://host/a.zarr"))
+    >>> print(ranges_ignored_error("'0/c/0' in https://host/a.zarr"))
     Cannot read a part of '0/c/0' in https://host/a.zarr: the server ignores the Range header ...
     """
     return StorageError(
@@ -273,7 +273,7 @@ def raised_by_storage(error: BaseException) -> StorageError | None:
     return None
 
 
-def is_ours(error: BaseException) -> bool:
+def is_lamella_error(error: BaseException) -> bool:
     """Whether an error is already one of lamella."""
     return isinstance(error, LamellaError)
 

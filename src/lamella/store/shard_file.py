@@ -89,7 +89,7 @@ class ShardFile:
 
         A damaged index of the old shard raises `DamagedDataError`.
         """
-        spans = old.places(sorted(numbers))
+        spans = old.spans(sorted(numbers))
         runs: list[
             tuple[int, int, list[int]]
         ] = []  # start and end in the old file, and the chunks in between

@@ -52,7 +52,7 @@ class ShardWriter:
     ----------
     array : StoredArray
         The array.
-    place : sequence of int
+    file_index : sequence of int
         Index of the file in the array's grid, ``array.meta.grid``.
     shape : tuple of int, optional
         A larger shape that the array will get after the pixels are written.
@@ -74,17 +74,17 @@ class ShardWriter:
     array([0, 1, 2, 0], dtype=uint16)
     """
 
-    def __init__(self, array: StoredArray, place: Sequence[int], *, shape: Shape | None = None) -> None:
-        array.documents.storage.claim(array.path)
+    def __init__(self, array: StoredArray, file_index: Sequence[int], *, shape: Shape | None = None) -> None:
+        array.documents.storage.check_writable_folder(array.path)
         self._array = array
         self._shape = shape
         self._meta = meta = self._current()
-        self.place: Shape = tuple(place)
-        if len(self.place) != meta.ndim or any(
-            not 0 <= k < n for k, n in zip(self.place, meta.grid, strict=True)
+        self.file_index: Shape = tuple(file_index)
+        if len(self.file_index) != meta.ndim or any(
+            not 0 <= k < n for k, n in zip(self.file_index, meta.grid, strict=True)
         ):
             raise OutOfBoundsError(
-                f"array {array} of shape {meta.shape} in files of {meta.files} has no file at {self.place}: "
+                f"array {array} of shape {meta.shape} in files of {meta.files} has no file at {self.file_index}: "
                 f"its grid is {meta.grid}"
             )
         self.chunks: Shape = tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True))
@@ -93,10 +93,10 @@ class ShardWriter:
         self._ended = False
         self._failure: BaseException | None = None
         self._valid_shapes: dict[int, Shape] = {}
-        self._sink = _sink(array, meta, self.place)
+        self._sink = _sink(array, meta, self.file_index)
 
     def __repr__(self) -> str:
-        return f"ShardWriter({self._array!r}, {self.place})"
+        return f"ShardWriter({self._array!r}, {self.file_index})"
 
     def __enter__(self) -> Self:
         return self
@@ -120,8 +120,8 @@ class ShardWriter:
         inside = self._inside(chunk)
         if block.shape not in (self._meta.chunks, inside):
             raise InvalidArgumentError(
-                f"chunk {tuple(chunk)} of shard {self.place} of {self._array} takes a block of shape {inside}, not "
-                f"{block.shape}"
+                f"chunk {tuple(chunk)} of shard {self.file_index} of {self._array} takes a block of shape {inside}, "
+                f"not {block.shape}"
             )
         self._begin()
         try:
@@ -149,7 +149,7 @@ class ShardWriter:
         if self._failure is not None:
             self._sink.abort()
             raise StorageError(
-                f"shard {self.place} of {self._array} was not written: a chunk of it failed ({self._failure})"
+                f"shard {self.file_index} of {self._array} was not written: a chunk of it failed ({self._failure})"
             ) from self._failure
         if not self._valid_shapes:
             self._sink.abort()
@@ -165,7 +165,7 @@ class ShardWriter:
         if not self._sink.needs_lock or (whole and len(self._valid_shapes) == prod(self.chunks)):
             self._sink.commit(self._meta, frozenset())
             return
-        (name,) = chunk_grid.lock_names([self.place])
+        (name,) = chunk_grid.lock_names([self.file_index])
         with self._array.documents.storage.lock(join(self._array.path, name)):
             current = self._current()
             self._check_fits(current)
@@ -182,7 +182,7 @@ class ShardWriter:
         counts = [
             min(n, -(-(length - k * f) // c))
             for n, length, k, f, c in zip(
-                self.chunks, current.shape, self.place, current.files, current.chunks, strict=True
+                self.chunks, current.shape, self.file_index, current.files, current.chunks, strict=True
             )
         ]
         inside = np.arange(prod(self.chunks)).reshape(self.chunks)[tuple(map(slice, counts))]
@@ -195,12 +195,12 @@ class ShardWriter:
             return
         chunks = (np.unravel_index(number, self.chunks) for number in self._valid_shapes)
         if not same or any(
-            _inside(current, self.place, chunk)
+            _inside(current, self.file_index, chunk)
             != self._valid_shapes[chunk_grid.number_of(chunk, self.chunks)]
             for chunk in (tuple(int(k) for k in one) for one in chunks)
         ):
             raise OutOfBoundsError(
-                f"cannot write shard {self.place} of {self._array}: another writer changed the array of shape "
+                f"cannot write shard {self.file_index} of {self._array}: another writer changed the array of shape "
                 f"{self._meta.shape} to {current.shape} meanwhile"
             )
 
@@ -240,26 +240,26 @@ class ShardWriter:
             not 0 <= k < n for k, n in zip(chunk, self.chunks, strict=True)
         ):
             raise InvalidArgumentError(
-                f"shard {self.place} of {self._array} has {self.chunks} chunks along its axes, and none at "
+                f"shard {self.file_index} of {self._array} has {self.chunks} chunks along its axes, and none at "
                 f"{tuple(chunk)}"
             )
         return chunk_grid.number_of(tuple(chunk), self.chunks)
 
     def _inside(self, chunk: Sequence[int]) -> Shape:
-        inside = _inside(self._meta, self.place, chunk)
+        inside = _inside(self._meta, self.file_index, chunk)
         if min(inside, default=1) < 1:
             raise InvalidArgumentError(
-                f"chunk {tuple(chunk)} of shard {self.place} of {self._array} lies beyond the array's shape "
+                f"chunk {tuple(chunk)} of shard {self.file_index} of {self._array} lies beyond the array's shape "
                 f"{self._meta.shape}"
             )
         return inside
 
 
-def _inside(meta: ArrayMeta, place: Sequence[int], chunk: Sequence[int]) -> Shape:
+def _inside(meta: ArrayMeta, file_index: Sequence[int], chunk: Sequence[int]) -> Shape:
     """Return the shape of the part of a chunk that lies in the array."""
     return tuple(
         min(c, n - k * f - i * c)
-        for c, n, k, f, i in zip(meta.chunks, meta.shape, place, meta.files, chunk, strict=True)
+        for c, n, k, f, i in zip(meta.chunks, meta.shape, file_index, meta.files, chunk, strict=True)
     )
 
 
@@ -278,15 +278,15 @@ class _Sink(Protocol):
     def rest(self) -> None: ...
 
 
-def _sink(array: StoredArray, meta: ArrayMeta, place: Shape) -> _Sink:
+def _sink(array: StoredArray, meta: ArrayMeta, file_index: Shape) -> _Sink:
     coding, storage = coding_of(meta), array.documents.storage
     if coding is not None and coding.index is None:
-        return _ChunkFile(array, meta, place, coding)
+        return _ChunkFile(array, meta, file_index, coding)
     if coding is not None and coding.index is not None and isinstance(storage, LocalStorage):
-        return _StagedShard(storage, join(array.path, meta.chunk_key(place)), coding, coding.index)
+        return _StagedShard(storage, join(array.path, meta.chunk_key(file_index)), coding, coding.index)
     if coding is not None:
-        return _ObjectShard(storage, array.path, meta.chunk_key(place), coding)
-    return _Buffer(array, meta, place)
+        return _ObjectShard(storage, array.path, meta.chunk_key(file_index), coding)
+    return _Buffer(array, meta, file_index)
 
 
 class _StagedShard:
@@ -367,9 +367,9 @@ class _ChunkFile:
 
     needs_lock = True
 
-    def __init__(self, array: StoredArray, meta: ArrayMeta, place: Shape, coding: Coding) -> None:
+    def __init__(self, array: StoredArray, meta: ArrayMeta, file_index: Shape, coding: Coding) -> None:
         self._storage = array.documents.storage
-        self._key = join(array.path, meta.chunk_key(place))
+        self._key = join(array.path, meta.chunk_key(file_index))
         self._coding = coding
         self._data = b""
 
@@ -396,10 +396,10 @@ class _Buffer:
 
     needs_lock = False
 
-    def __init__(self, array: StoredArray, meta: ArrayMeta, place: Shape) -> None:
+    def __init__(self, array: StoredArray, meta: ArrayMeta, file_index: Shape) -> None:
         self._array = array
         self._meta = meta
-        self._region = meta.file_box(place)
+        self._region = meta.file_region(file_index)
         self._chunks = tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True))
         self._blocks: dict[int, Array] = {}
 

@@ -66,14 +66,14 @@ class Replacement(NamedTuple):
     key: str
     data: bytes
     stamp: Stamp | None
-    was_there: bool
+    existed: bool
 
 
 class Service(Protocol):
     """Coroutines of a remote store, for zarr-python's engine."""
 
     @property
-    def denied_is_absent(self) -> bool | None:
+    def forbidden_means_missing(self) -> bool | None:
         """Whether 403 means "missing"; None until a 403."""
 
     async def get(self, key: str, byte_range: Any = None, prototype: Any = None) -> Any:
@@ -129,7 +129,7 @@ class Storage(ABC):
         return f"{self.name.rstrip('/')}/{key}" if key else self.name
 
     @property
-    def merges_case(self) -> bool:
+    def ignores_case(self) -> bool:
         """Whether names that differ by case only are one entry."""
         return False
 
@@ -381,7 +381,7 @@ class Storage(ABC):
         del path
         return None
 
-    def claim(self, path: str) -> None:
+    def check_writable_folder(self, path: str) -> None:
         """Check that an engine may write into a folder, and that the folder lies inside the store."""
         self.check_writable(path)
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from lamella.store.storage import Storage
     from lamella.types import Shape
 
-MOST_PLACES = 10_000_000
+MAX_REQUESTED_FILES = 10_000_000
 """Limit of files of one array that are requested one by one, where a store cannot be listed."""
 
 
-def stored_places(
+def iter_stored_files(
     storage: Storage, path: str, meta: ArrayMeta, first: Shape | None = None
 ) -> Iterator[Shape]:
     """Yield the indexes of the stored files of an array, also of files beyond its grid.
@@ -30,7 +30,7 @@ def stored_places(
     all indexes of the grid; raise `InvalidArgumentError` where these are too many.
     """
     if not storage.can_list:
-        if prod(meta.grid) > MOST_PLACES:
+        if prod(meta.grid) > MAX_REQUESTED_FILES:
             raise InvalidArgumentError(
                 f"{storage.name}/{path} has {prod(meta.grid)} chunks and cannot be listed over this connection: they "
                 "are too many to be asked for one by one. Copy the store to a folder first."
@@ -62,7 +62,7 @@ def stored_places(
 
 
 def listings(storage: Storage, meta: ArrayMeta, first: Shape) -> int:
-    """Count the listings of `stored_places` where no file is stored beyond ``first``."""
+    """Count the listings of `iter_stored_files` where no file is stored beyond ``first``."""
     folders = _folders(meta, first)
     return min(folders, _pages(first)) if storage.lists_below else folders
 

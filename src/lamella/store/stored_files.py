@@ -33,7 +33,7 @@ class StoredFile:
 
     Attributes
     ----------
-    place
+    file_index
         File index.
     key
         Key below the array.
@@ -47,7 +47,7 @@ class StoredFile:
         The problem in words; "" where there is none.
     """
 
-    place: Shape
+    file_index: Shape
     key: str
     size: int
     present: np.ndarray[Any, np.dtype[np.bool_]]
@@ -55,40 +55,40 @@ class StoredFile:
     fault: str = ""
 
 
-def look_at(storage: Storage, path: str, meta: ArrayMeta, place: Shape) -> StoredFile | None:
+def inspect_stored_file(storage: Storage, path: str, meta: ArrayMeta, file_index: Shape) -> StoredFile | None:
     """Check one file of an array; None where it is missing."""
-    key = meta.chunk_key(place)
+    key = meta.chunk_key(file_index)
     size = storage.size(join(path, key))
     if size is None:
-        return _no_file(meta, place, key) if storage.exists(join(path, key)) else None
+        return _no_file(meta, file_index, key) if storage.exists(join(path, key)) else None
     if meta.shards is not None:
-        return _shard(storage, path, meta, place, key, size)
+        return _shard(storage, path, meta, file_index, key, size)
     fault = _fault_of_chunk(storage, join(path, key), meta, size)
     one_chunk = np.ones((1,) * meta.ndim, bool)
-    return StoredFile(place, key, size, one_chunk, one_chunk & bool(fault), fault)
+    return StoredFile(file_index, key, size, one_chunk, one_chunk & bool(fault), fault)
 
 
-def _no_file(meta: ArrayMeta, place: Shape, key: str) -> StoredFile:
+def _no_file(meta: ArrayMeta, file_index: Shape, key: str) -> StoredFile:
     """Describe a folder, a pipe or a device at the path of a file: none of its chunks can be read."""
     everything = np.ones(tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True)), bool)
-    return StoredFile(place, key, 0, everything, everything, NO_FILE)
+    return StoredFile(file_index, key, 0, everything, everything, NO_FILE)
 
 
 def _shard(
-    storage: Storage, path: str, meta: ArrayMeta, place: Shape, key: str, size: int
+    storage: Storage, path: str, meta: ArrayMeta, file_index: Shape, key: str, size: int
 ) -> StoredFile | None:
     chunks = tuple(f // c for f, c in zip(meta.files, meta.chunks, strict=True))
     everything = np.ones(chunks, bool)
     form = IndexForm.of(meta)
     if form is None:  # the index has unsupported codecs: only the file's presence is known
-        return StoredFile(place, key, size, everything, ~everything)
+        return StoredFile(file_index, key, size, everything, ~everything)
     data = storage.read_range(join(path, key), -form.size if form.at_end else 0, form.size)
     if data is None:
         return None
     try:
         entries = decode_index(data, form, key)
     except DamagedDataError as error:
-        return StoredFile(place, key, size, everything, everything, str(error))
+        return StoredFile(file_index, key, size, everything, everything, str(error))
     present = entries[:, 0] != NO_CHUNK
     starts = np.where(present, entries[:, 0], 0).astype(np.float64)
     lengths = np.where(present, entries[:, 1], 0).astype(np.float64)
@@ -102,7 +102,7 @@ def _shard(
         if damaged.any()
         else ""
     )
-    return StoredFile(place, key, size, present.reshape(chunks), damaged.reshape(chunks), fault)
+    return StoredFile(file_index, key, size, present.reshape(chunks), damaged.reshape(chunks), fault)
 
 
 def _fault_of_chunk(storage: Storage, key: str, meta: ArrayMeta, size: int) -> str:

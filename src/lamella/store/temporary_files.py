@@ -25,7 +25,7 @@ _OWN_NAME = re.compile(
     rf"{re.escape(PRIVATE_PREFIX)}(?P<host>[0-9a-f]{{8}})-(?P<process>\d+)-[0-9a-f]+\.(?P<end>tmp|deleted)",
     re.ASCII,
 )
-"""Matches `private_name` of temporary files and of folders that are being deleted."""
+"""Matches `temporary_name` of temporary files and of folders that are being deleted."""
 
 _serial = count()
 
@@ -47,7 +47,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_mine.cache_clear)
 
 
-def private_name(suffix: str) -> str:
+def temporary_name(suffix: str) -> str:
     """Return a new name for a temporary file of this process."""
     return f"{_mine()}{next(_serial):x}{suffix}"
 

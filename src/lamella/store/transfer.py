@@ -25,7 +25,7 @@ def copy_file(source: Storage, key: str, target: Storage, new: str) -> int | Non
     """
     if isinstance(target, LocalStorage):
         if isinstance(source, LocalStorage):
-            target.copy_in(source, key, new)
+            target.copy_from(source, key, new)
             return target.size(new)
         size = source.size(key) if isinstance(source, ZipStorage) else None
         if size is not None and size > _PART:

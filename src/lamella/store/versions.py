@@ -25,7 +25,7 @@ from lamella.errors import (
 from lamella.store.addresses import clean_url
 from lamella.store.credentials import refuse_options, resolve
 from lamella.store.paths import location
-from lamella.store.service_errors import explained
+from lamella.store.service_errors import request_error
 from lamella.store.zarr_storage import ZarrStorage
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class VersionedStorage(ZarrStorage):
         except icechunk.ConflictError as error:
             raise _conflict(self.name, branch, error, rebase) from error
         except icechunk.IcechunkError as error:
-            raise explained("commit", "", self.name, error) from error
+            raise request_error("commit", "", self.name, error) from error
         if self._repository is not None:
             self.store = self._repository.writable_session(branch).store
             self._service.store = self.store
@@ -146,7 +146,7 @@ def from_versioned_url(
             repository = icechunk.Repository.create(repository_storage)
         session = _session(repository, name, address, read_only)
     except icechunk.IcechunkError as error:
-        raise explained("open", "", address, error) from error
+        raise request_error("open", "", address, error) from error
     return VersionedStorage(session.store, read_only, address, None if session.read_only else repository)
 
 

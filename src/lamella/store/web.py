@@ -14,7 +14,7 @@ from fsspec.implementations.http import HTTPFileSystem
 from zarr.storage import FsspecStore
 
 from lamella.errors import StorageError
-from lamella.store.service_errors import ranges_ignored
+from lamella.store.service_errors import ranges_ignored_error
 
 _ABSENT = (404, 410)
 _PAGES = ("text/html", "application/xhtml+xml")
@@ -45,7 +45,7 @@ class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]
                 and not _is_page(answer)
                 and not _is_all(answer, start, end)
             ):
-                raise ranges_ignored(url)
+                raise ranges_ignored_error(url)
             data: bytes = await answer.read()
             if _is_page(answer) and data.lstrip()[:1] == b"<":
                 raise FileNotFoundError(url)

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from lamella.errors import StorageError
-from lamella.store.service_errors import ranges_ignored
+from lamella.store.service_errors import ranges_ignored_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +79,7 @@ def read_plainly(
         if byte_range is not None:
             whole = re.search(r"/(\d+)$", answer.headers.get("Content-Range", ""))
             if answer.status != _PARTIAL or whole is None:
-                raise ranges_ignored(f"{url.partition('?')[0]}/{key}")
+                raise ranges_ignored_error(f"{url.partition('?')[0]}/{key}")
             size = int(whole[1])
         return PlainAnswer(data, size, dict(answer.headers))
 

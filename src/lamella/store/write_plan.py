@@ -21,7 +21,7 @@ Files = dict[str, bytes]
 _BATCH_BYTES = 64 << 20
 
 
-def write_box(
+def write_region(
     meta: ArrayMeta,
     selection: Selection,
     block: Array,
@@ -43,13 +43,13 @@ def write_box(
     """
     region = tuple(axis_slice for axis_slice in selection.axes if isinstance(axis_slice, slice))
     origin = [axis_slice.start for axis_slice in region]
-    for part in chunk_grid.pieces(meta, region):
-        part_block = block[_shifted(part.box, origin)]
+    for part in chunk_grid.split_region(meta, region):
+        part_block = block[_shifted(part.region, origin)]
         if part.kind == "partial":
-            change(as_selection(part.box), part_block)
+            change(as_selection(part.region), part_block)
             continue
-        first = [axis_slice.start for axis_slice in part.box]
-        batches = list(chunk_grid.batches(meta, part.box, _BATCH_BYTES))
+        first = [axis_slice.start for axis_slice in part.region]
+        batches = list(chunk_grid.batches(meta, part.region, _BATCH_BYTES))
         encoded = (encode(as_selection(batch), part_block[_shifted(batch, first)]) for batch in batches)
         if len(batches) == 1:
             store(next(encoded))

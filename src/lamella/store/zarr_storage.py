@@ -27,7 +27,7 @@ from lamella.store.keys import check_key
 from lamella.store.local import LocalStorage
 from lamella.store.object_storage import ObjectStorage
 from lamella.store.service import AT_ONCE, Service
-from lamella.store.service_errors import explained, is_ours
+from lamella.store.service_errors import is_lamella_error, request_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
@@ -204,7 +204,7 @@ class ZarrStorage(FlatStorage):
         """Get a key."""
         if not check_key(key):
             return None
-        ahead = self._expected.take(key)
+        ahead = self._expected.pop(key)
         return self._get(key) if ahead is None else ahead[0]
 
     @property
@@ -222,7 +222,7 @@ class ZarrStorage(FlatStorage):
             buffers = self._run("read", missing[0], self.service.get_many(missing)) if missing else {}
         except StorageError:  # reading the document raises it again
             return
-        self._expected.keep(
+        self._expected.add(
             {key: None if buffer is None else buffer.to_bytes() for key, buffer in buffers.items()}
         )
 
@@ -304,7 +304,7 @@ class ZarrStorage(FlatStorage):
         created = [
             replacement
             for replacement in replacements
-            if not replacement.was_there and self.service.denied_is_absent
+            if not replacement.existed and self.service.forbidden_means_missing
         ]
         for replacement in created:
             self._run("write", replacement.key, self.service.create(replacement.key, replacement.data))
@@ -379,6 +379,6 @@ class ZarrStorage(FlatStorage):
         except KeyboardInterrupt:
             raise
         except Exception as error:  # each backend has an error tree of its own
-            if is_ours(error) or isinstance(error, Warning):
+            if is_lamella_error(error) or isinstance(error, Warning):
                 raise
-            raise explained(verb, key, self.name, error) from error
+            raise request_error(verb, key, self.name, error) from error

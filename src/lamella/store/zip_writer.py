@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from lamella.errors import InvalidArgumentError, StorageError
 from lamella.store.atomic_file import AtomicFile
 from lamella.store.keys import check_key
-from lamella.store.temporary_files import private_name, sweep_folder
+from lamella.store.temporary_files import sweep_folder, temporary_name
 from lamella.store.zip_directory import CENTRAL, END, END64, LOCAL, LOCATOR
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ZipWriter:
         folder = os.path.dirname(path)
         sweep_folder(folder)
         try:
-            self._file = AtomicFile(os.path.join(folder, private_name(".tmp")), path, fsync=True)
+            self._file = AtomicFile(os.path.join(folder, temporary_name(".tmp")), path, fsync=True)
         except OSError as error:
             raise StorageError(f"Cannot write {path}: {error.strerror or error}", error.errno) from error
         self.path = path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lamella.arguments import whole_numbers
 from lamella.errors import InvalidArgumentError
-from lamella.store.layout import cut_array
+from lamella.store.layout import chunks_and_shards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ def choose_layout(
         raise InvalidArgumentError('chunks cannot be "none": use lengths, or "auto"')
     inner = "auto" if isinstance(chunks, str) or chunks is None else _lengths(chunks, axes, "chunks")
     outer = "none" if shards == "none" or not sharded else shard_lengths or "auto"
-    return cut_array(shape, itemsize, lead, chunks=inner, shards=outer)
+    return chunks_and_shards(shape, itemsize, lead, chunks=inner, shards=outer)
 
 
 def _lengths(cut: Sequence[int], axes: str, what: str) -> Shape:

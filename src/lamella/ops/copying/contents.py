@@ -12,7 +12,7 @@ from lamella.ops.known_members import unseen
 from lamella.store.formats import METADATA_FILES
 from lamella.store.keys import is_private, join, natural_order
 from lamella.store.known_storage import KnownStorage
-from lamella.store.stored_chunks import stored_places
+from lamella.store.stored_chunks import iter_stored_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,5 +89,5 @@ def _known(storage: KnownStorage, selection: CopySelection) -> Iterator[tuple[st
     yield from ((key, None) for key in storage.documents if not selection.drops(key))
     for path, meta in storage.arrays.items():
         if not selection.drops(path):
-            for chunk_index in stored_places(storage.unlisted, path, meta):
+            for chunk_index in iter_stored_files(storage.unlisted, path, meta):
                 yield join(path, meta.chunk_key(chunk_index)), None

@@ -227,7 +227,7 @@ class ArrayStatus:
         if file.fault and len(self.faults) < _MOST_FAULTS:
             self.faults.append(FileFinding(f"{self.path}/{file.key}" if self.path else file.key, file.fault))
         per_file = file.present.shape
-        first = [k * n for k, n in zip(file.place, per_file, strict=True)]
+        first = [k * n for k, n in zip(file.file_index, per_file, strict=True)]
         inside = tuple(slice(0, g - f) for g, f in zip(self._grid, first, strict=True))
         others = tuple(axis for axis in range(len(self.shape)) if axis not in (self.time, self.channel))
         for counter, chunks in ((self._present, file.present), (self._damaged, file.damaged)):

@@ -23,7 +23,7 @@ from lamella.ops.known_members import listed
 from lamella.ops.progress import Count, check_progress, reporting
 from lamella.ops.validation.validate import storage_of
 from lamella.store.documents import Documents
-from lamella.store.file_fingerprint import evidence
+from lamella.store.file_fingerprint import fingerprint
 from lamella.store.formats import V2, V3
 from lamella.store.keys import join
 from lamella.store.local import LocalStorage
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
     from lamella.ops.progress import Progress
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.file_fingerprint import Evidence
+    from lamella.store.file_fingerprint import Fingerprint
     from lamella.store.storage import Storage
     from lamella.types import JSONObject, StrPath
 
@@ -77,7 +77,7 @@ def open_journal(record: StrPath, work: str, storage: Storage, below: str) -> Jo
 def found_before(journal: Journal[LocalFile], storage: Storage, key: str) -> Found | None:
     """Return the journal's result for a file, if the file still has the same fingerprint."""
     line = journal.get(key)
-    if line is None or len(line) != 3 or line[0] is None or line[0] != evidence(storage, key):
+    if line is None or len(line) != 3 or line[0] is None or line[0] != fingerprint(storage, key):
         return None
     _, size, found = line
     return Found(size, found) if isinstance(size, int) and isinstance(found, str) else None
@@ -97,7 +97,7 @@ class _Sum(NamedTuple):
     size: int
     digest: str
     fault: str = ""
-    evidence: Evidence | None = None
+    fingerprint: Fingerprint | None = None
     unread: bool = False
 
 
@@ -258,8 +258,8 @@ def _sums(
 
     def done(result: _Sum) -> None:
         collect(result)
-        if journal is not None and not result.fault and result.evidence is not None:
-            journal.add(join(path, result.key), result.evidence, [result.size, result.digest], result.size)
+        if journal is not None and not result.fault and result.fingerprint is not None:
+            journal.add(join(path, result.key), result.fingerprint, [result.size, result.digest], result.size)
 
     work = _sum if expected is None else _look
     run(work, files_to_read(), workers, done=done)
@@ -400,7 +400,7 @@ def _is_folder(storage: Storage, key: str) -> bool:
 
 def _sum(file: _File) -> _Sum:
     storage, path, key, noted = file
-    before = evidence(storage, join(path, key)) if noted else None
+    before = fingerprint(storage, join(path, key)) if noted else None
     digest, size = hashlib.sha256(), 0
     for part in _parts(storage, join(path, key)):
         digest.update(part)

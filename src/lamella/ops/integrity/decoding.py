@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from lamella.errors import LamellaError, StorageError, one_line
 from lamella.ops.regions import piece_shape, region_shape, regions
 from lamella.ops.scratch import scratch
-from lamella.store.file_fingerprint import evidence
+from lamella.store.file_fingerprint import fingerprint
 from lamella.store.keys import join
 from lamella.store.misplaced import check_keys
-from lamella.store.stored_chunks import stored_places
+from lamella.store.stored_chunks import iter_stored_files
 from lamella.store.stored_files import NO_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.store.arrays import StoredArray
-    from lamella.store.file_fingerprint import Evidence
+    from lamella.store.file_fingerprint import Fingerprint
     from lamella.types import Shape
 
 _PIECE_BYTES = 2**20
@@ -46,14 +46,14 @@ class StoredPlace(NamedTuple):
 class Decoded(NamedTuple):
     """The result of decoding one file; ``fault`` describes the damage, and is empty for a whole file.
 
-    ``unread`` means that a service or the system refused to read the file. ``evidence`` is its fingerprint before it
+    ``unread`` means that a service or the system refused to read the file. ``fingerprint`` is its fingerprint before it
     was decoded, for a journal, and ``document`` the digest of the array's document.
     """
 
     key: str
     size: int
     fault: str
-    evidence: Evidence | None = None
+    fingerprint: Fingerprint | None = None
     document: str = ""
     unread: bool = False
 
@@ -66,7 +66,7 @@ def places_to_decode(array: StoredArray) -> Iterator[StoredPlace]:
     meta, storage = array.meta, array.documents.storage
     if storage.can_list:
         check_keys(storage, array.path, meta, array.documents.location(array.path))
-    for chunk_index in stored_places(storage, array.path, meta):
+    for chunk_index in iter_stored_files(storage, array.path, meta):
         if all(k < n for k, n in zip(chunk_index, meta.grid, strict=True)):
             yield StoredPlace(array, chunk_index)
 
@@ -75,8 +75,8 @@ def decode(file: StoredPlace) -> Decoded:
     """Decode a file region by region, so that memory is bounded by a small region or one chunk."""
     array, chunk_index, document = file
     meta, key = array.meta, file.key
-    before = evidence(array.documents.storage, key) if document else None
-    file_region = meta.file_box(chunk_index)
+    before = fingerprint(array.documents.storage, key) if document else None
+    file_region = meta.file_region(chunk_index)
     shape = tuple(along.stop - along.start for along in file_region)
     unit = piece_shape(shape, meta.chunks, meta.dtype.itemsize, _PIECE_BYTES)
     size = 0

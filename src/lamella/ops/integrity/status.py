@@ -26,8 +26,8 @@ from lamella.store.arrays import StoredArray
 from lamella.store.keys import join
 from lamella.store.misplaced import describe_foreign, foreign_key
 from lamella.store.storage import with_options
-from lamella.store.stored_chunks import stored_places
-from lamella.store.stored_files import look_at
+from lamella.store.stored_chunks import iter_stored_files
+from lamella.store.stored_files import inspect_stored_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -347,10 +347,10 @@ def _array_status(position: Position, level: str) -> ArrayStatus:
     status = ArrayStatus(array.path, meta.shape, meta.chunks, time_axis(axes), channel_axis(axes))
     status.stream = StreamRecord.of(meta.attributes)
     status.unfinished = read_unfinished(meta.attributes)
-    for chunk_index in stored_places(storage, array.path, meta):
+    for chunk_index in iter_stored_files(storage, array.path, meta):
         if any(k >= n for k, n in zip(chunk_index, meta.grid, strict=True)):
             continue  # left by a killed call beyond the shape, where nothing is read
-        file = look_at(storage, array.path, meta, chunk_index)
+        file = inspect_stored_file(storage, array.path, meta, chunk_index)
         if file is not None:
             status._add(file)
     if status.stored < status.expected:

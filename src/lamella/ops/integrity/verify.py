@@ -307,9 +307,9 @@ class _Verification:
         self.nbytes += decoded.size
         if decoded.fault:
             self.damage.append(FileFinding(decoded.key, decoded.fault, decoded.unread))
-        elif self.journal is not None and decoded.evidence is not None:
+        elif self.journal is not None and decoded.fingerprint is not None:
             values = [decoded.size, decoded.document]
-            self.journal.add(decoded.key, decoded.evidence, values, decoded.size)
+            self.journal.add(decoded.key, decoded.fingerprint, values, decoded.size)
         self.progress.add(decoded.size)
 
     def _array(self, path: str, zarr_format: int) -> Iterator[StoredPlace]:

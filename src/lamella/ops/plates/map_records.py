@@ -22,7 +22,7 @@ from lamella.ops.jobs.units import Files, digest, files_of_region, is_done, stat
 from lamella.store.file_fingerprint import fingerprints_below
 from lamella.store.formats import METADATA_FILES
 from lamella.store.keys import PRIVATE_PREFIX
-from lamella.store.stored_chunks import stored_places
+from lamella.store.stored_chunks import iter_stored_files
 
 if TYPE_CHECKING:
     from lamella.nodes.image_array import ImageArray
@@ -101,7 +101,7 @@ def refuse_results_of_others(position: Position, name: str, *, empty_is_free: bo
 
 def _has_pixels(array: ImageArray) -> bool:
     stored = array.stored
-    return any(True for _ in stored_places(stored.documents.storage, stored.path, stored.meta))
+    return any(True for _ in iter_stored_files(stored.documents.storage, stored.path, stored.meta))
 
 
 # -- whole positions ----------------------------------------------------------------------------------------------

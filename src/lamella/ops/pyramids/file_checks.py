@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError
-from lamella.store.stored_files import look_at
+from lamella.store.stored_files import inspect_stored_file
 
 if TYPE_CHECKING:
     from lamella.store.arrays import StoredArray
@@ -19,12 +19,12 @@ def is_complete(array: StoredArray, file_index: Shape) -> bool:
     """Return whether a file exists with all of its chunks, by its size, header and index."""
     meta = array.meta
     try:
-        file = look_at(array.documents.storage, array.path, meta, file_index)
+        file = inspect_stored_file(array.documents.storage, array.path, meta, file_index)
     except LamellaError:
         return False
     if file is None or file.fault:
         return False
-    region = meta.file_box(file_index)
+    region = meta.file_region(file_index)
     inside = tuple(
         slice(0, -(-(along.stop - along.start) // chunk))
         for along, chunk in zip(region, meta.chunks, strict=True)

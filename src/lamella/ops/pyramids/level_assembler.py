@@ -65,7 +65,7 @@ class LevelAssembler:
     def _begin(self, file_index: Shape) -> _FilePart:
         region = tuple(
             slice(max(along.start, file_along.start), min(along.stop, file_along.stop))
-            for along, file_along in zip(self._region, self._meta.file_box(file_index), strict=True)
+            for along, file_along in zip(self._region, self._meta.file_region(file_index), strict=True)
         )
         whole_chunks = all(
             along.start % chunk == 0 and (along.stop % chunk == 0 or along.stop == length)

@@ -115,7 +115,7 @@ def _outgrown(
     if len(paths) < 2:
         return {}
     finest, outgrown, before = arrays[0].meta.shape, {}, 1.0
-    is_ours, space = made_by(position) is not None, space_axes(position.axes)
+    is_lamella_error, space = made_by(position) is not None, space_axes(position.axes)
     for number, path in enumerate(paths[1:], 1):
         ratios, shape = _ratios(position, paths[0], path), arrays[number].meta.shape
         if ratios is None or not len(ratios) == len(shape) == len(finest):
@@ -124,7 +124,7 @@ def _outgrown(
             return {}
         before = prod(ratios)
         factors = _whole(ratios)
-        if factors is not None and is_ours:
+        if factors is not None and is_lamella_error:
             required = tuple(-(-n // f) for n, f in zip(finest, factors, strict=True))
         else:
             factors = tuple(max(1, round(ratio)) for ratio in ratios)

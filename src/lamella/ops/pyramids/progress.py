@@ -290,7 +290,7 @@ class PyramidProgress:
         for start, stop in self._done(array.path):
             for file_index in files_of(meta, shrink(tuple(map(slice, start, stop)), factors)):
                 if not is_complete(array, file_index):
-                    region = enlarge(meta.file_box(file_index), factors, self._shape)
+                    region = enlarge(meta.file_region(file_index), factors, self._shape)
                     yield tuple(along.start for along in region), tuple(along.stop for along in region)
 
     def _younger(self, since: int, boxes: Iterable[Box]) -> Iterator[Box]:
@@ -299,7 +299,7 @@ class PyramidProgress:
         for start, stop in boxes:
             for file_index in files_of(meta, tuple(map(slice, start, stop))):
                 if self._is_younger(meta.chunk_key(file_index), since):
-                    region = meta.file_box(file_index)
+                    region = meta.file_region(file_index)
                     yield tuple(along.start for along in region), tuple(along.stop for along in region)
 
     def _is_younger(self, key: str, since: int) -> bool:

@@ -142,7 +142,7 @@ class RegionUnit:
     def _regions_with_pixels(self, meta: ArrayMeta, new_meta: ArrayMeta) -> Iterator[Region]:
         """Yield the regions of the new files for which the old array has stored pixels."""
         for chunk_index in chunk_grid.files_of(new_meta, self.region):
-            file_region = new_meta.file_box(chunk_index)
+            file_region = new_meta.file_region(chunk_index)
             if any(
                 self._source_storage.size(key) is not None for key in _files(self.source, file_region).keys
             ):
@@ -227,7 +227,7 @@ def _copied_files(
             below = key[len(source.path) :].strip("/") if source.path else key
             yield key, join(target.path, below), 0
         elif is_same:
-            nbytes = prod(region_shape(old.file_box(chunk_index))) * old.dtype.itemsize
+            nbytes = prod(region_shape(old.file_region(chunk_index))) * old.dtype.itemsize
             yield key, join(target.path, meta.chunk_key(chunk_index)), nbytes
 
 

@@ -13,7 +13,7 @@ from lamella.arguments import whole_numbers
 from lamella.errors import InvalidArgumentError
 from lamella.store.compressor import Compressor, nearest_choice
 from lamella.store.documents import new_array
-from lamella.store.layout import cut_array, fit_chunks
+from lamella.store.layout import chunks_and_shards, fit_chunks
 
 if TYPE_CHECKING:
     from lamella.store.array_meta import ArrayMeta
@@ -98,10 +98,14 @@ class RequestedLayout:
             chunks = meta.chunks if isinstance(shards, str) else fit_chunks(meta.chunks, shards or ())
         if shards is None and meta.shards is not None:  # kept, in whole chunks
             if isinstance(chunks, str):
-                chunks = cut_array(meta.shape, meta.dtype.itemsize, lead, chunks=chunks, shards="none")[0]
+                chunks = chunks_and_shards(
+                    meta.shape, meta.dtype.itemsize, lead, chunks=chunks, shards="none"
+                )[0]
             inner = (1,) * (meta.ndim - len(chunks)) + chunks
             return inner, tuple(ceil(s / c) * c for s, c in zip(meta.shards, inner, strict=True))
-        return cut_array(meta.shape, meta.dtype.itemsize, lead, chunks=chunks, shards=shards or "none")
+        return chunks_and_shards(
+            meta.shape, meta.dtype.itemsize, lead, chunks=chunks, shards=shards or "none"
+        )
 
     def _compressor(self, meta: ArrayMeta) -> Compressor | Literal[False] | None:
         """Return the compressor for `new_array`: the requested one, or that of the array if it can be written."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.store.array_edits import edit_array
 from lamella.store.coding import coding_of
-from lamella.store.growth import clear_box
+from lamella.store.growth import clear_region
 from lamella.store.shard_writer import ShardWriter
 
 if TYPE_CHECKING:
@@ -367,7 +367,7 @@ class ArrayFrames:
 
     def _clear_rest(self, meta: ArrayMeta, shape: Shape) -> None:
         """Clear missing frames in the last step along the first axis, whose chunks a killed stream may have left."""
-        larger = self.array.reaching(shape, frozenset())
+        larger = self.array.with_future_shape(shape, frozenset())
         for number in range(self.count, -(-self.count // self.order.per_step) * self.order.per_step):
             index_of_axis = dict(zip(self.order.axes, self.order.where(number), strict=True))
             region = (
@@ -376,7 +376,7 @@ class ArrayFrames:
                 else slice(0, n, 1)
                 for axis, n in enumerate(shape)
             )
-            clear_box(larger, meta, tuple(region))
+            clear_region(larger, meta, tuple(region))
 
     def _record(self, stored: int) -> StreamRecord:
         """Return the record to be written; it has new times only now and then, because the list may be long."""
