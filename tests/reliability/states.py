@@ -20,18 +20,24 @@ from lamella.store.storage import open_storage
 
 _DOCUMENTS = (".json", ".zattrs", ".zgroup", ".zarray")
 
+_NOTES = (b"stale_levels", b"replacing", b"replaces")
+"""Keys of notes in documents that have the name of a process or a random mark in them."""
+
 _PRIVATE = (".lamella-", ".partial", ".__lock", "partial-")
 
 
 def settled(name: str, data: bytes) -> bytes:
     """Return a document without the notes on who writes to it now, which name a process."""
-    if not name.endswith(_DOCUMENTS) or b"stale_levels" not in data:
+    if not name.endswith(_DOCUMENTS) or not any(note in data for note in _NOTES):
         return data
     document = json.loads(data)
     attributes = document.get("attributes", document)
-    attributes["lamella"].pop("stale_levels")
+    for note in _NOTES:
+        attributes["lamella"].pop(note.decode(), None)
     if not attributes["lamella"]:
         del attributes["lamella"]
+        if not attributes and "node_type" in document and document["node_type"] == "array":
+            del document["attributes"]
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 

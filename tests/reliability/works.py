@@ -128,6 +128,11 @@ def _append_channel(folder: Path, version: str, acknowledge: Acknowledge) -> Non
         position.append_channel("new")
 
 
+def _delete_channel(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder, "A/1/1") as position:
+        position.delete_channel("DAPI")
+
+
 def _append(folder: Path, version: str, acknowledge: Acknowledge) -> None:
     """Append three frames to a sharded image, unless they are there: then it is resized to what it is."""
     with _open(folder, "A/1/1") as position:
@@ -274,6 +279,7 @@ WORKS: dict[str, Work] = {
     "delete a well": Work(plate, _delete("B/2"), NodeNotFoundError),
     "delete a position": Work(plate, _delete("A/1/0"), NodeNotFoundError),
     "append a channel": Work(_levels, _append_channel, InvalidArgumentError),
+    "delete a channel": Work(_levels, _delete_channel, InvalidArgumentError),
     "append frames": Work(plate, _append),
     "pyramid": Work(plate, _pyramid),
     "pyramid in units": Work(plate, _large_pyramid),

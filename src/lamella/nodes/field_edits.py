@@ -98,6 +98,38 @@ class FieldEdits(NGFFNode):
             f"rename the channel {old!r}", ImageEdits({channel_name(old): channel_name(new)})
         )
 
+    def delete_channel(self, name: str, *, jobs: int | None = None) -> list[str]:
+        """Delete a channel with its pixels from all fields that have it; see :meth:`Position.delete_channel`.
+
+        Parameters
+        ----------
+        name
+            Name of the channel.
+        jobs
+            Number of workers; one per processor by default.
+
+        Returns
+        -------
+        list of str
+            Paths of the fields that were changed.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If no field has the channel, or it is the only one of a field (a ValueError). Nothing is written then.
+
+        Examples
+        --------
+        >>> plate.delete_channel("DAPI")
+        ['A/1/0', 'A/1/1', 'B/2/0']
+        >>> plate.channel_names, plate["A/1/0"].data.shape
+        (['GFP'], (1, 1, 4, 8, 8))
+        """
+        from lamella.ops.images.delete_channel import delete_from_fields
+
+        self.require_writable(f"delete the channel {name!r}")
+        return delete_from_fields(dict(cast("Plate", self).positions()), channel_name(name), jobs=jobs)
+
     def set_scale(self, sizes: Mapping[str, float]) -> list[str]:
         """Set the size of a voxel in all fields with an image; all levels and label images follow.
 

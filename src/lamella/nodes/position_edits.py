@@ -61,6 +61,34 @@ class PositionEdits(NGFFNode):
         options = {"color": color, "window": window, "active": active, "label": label}
         edit_image(cast("Position", self), ImageEdits(channels={channel_name(name): options}))
 
+    def delete_channel(self, name: str, *, jobs: int | None = None) -> None:
+        """Delete a channel with its pixels: all levels are written again without it.
+
+        Killed half way, the image has all its channels, or one less and maybe fewer levels; the same call completes
+        it. Arrays that are not levels, and label images, stay as they are.
+
+        Parameters
+        ----------
+        name
+            Name of the channel.
+        jobs
+            Number of workers; one per processor by default. Each needs memory for one shard (or chunk).
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there is no such channel, or it is the only one (a ValueError). Nothing is written then.
+
+        Examples
+        --------
+        >>> position.delete_channel("DAPI")
+        >>> position.channel_names, position.data.shape
+        (['GFP'], (1, 1, 4, 8, 8))
+        """
+        from lamella.ops.images.delete_channel import delete_channel
+
+        delete_channel(cast("Position", self), channel_name(name), jobs=jobs)
+
     def set_unit(self, unit: str | Mapping[str, str | None]) -> None:
         """Set the unit of axes; sizes stay as they are. Label images follow.
 

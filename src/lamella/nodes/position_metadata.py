@@ -25,7 +25,7 @@ from lamella.nodes.replacing import finish_replacing
 from lamella.nodes.reporting import callers_level
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, channel_axis
-from lamella.spec.intents import Appending, read_appending, read_replacing, with_appending
+from lamella.spec.intents import Appending, read_appending, read_deleting, read_replacing, with_appending
 from lamella.store.assignment import is_lazy
 
 if TYPE_CHECKING:
@@ -148,13 +148,17 @@ class PositionMetadata(NGFFNode):
         return edits.append_channel(meta, appending.name, dtype_window(array.dtype))
 
     def require_writable(self, what: str) -> None:
-        """Raise for a closed or read-only store; finish an interrupted append of a channel."""
+        """Raise for a closed or read-only store; finish what a killed call began to append, replace or delete."""
         super().require_writable(what)
         if self._appending is None and read_appending(self.document.last_attributes) is not None:
             with self.documents.lock(self.path):
                 self._finish_append()
         if read_replacing(self.document.last_attributes) is not None:
             finish_replacing(cast("Position", self))
+        if read_deleting(self.document.last_attributes) is not None:
+            from lamella.ops.images.delete_channel import finish_deletion
+
+            finish_deletion(cast("Position", self))
 
     def _with_names(self, meta: ImagesMeta, names: list[str]) -> ImagesMeta:
         """Return the metadata with a name for each channel: an image of another program may have none, or fewer."""

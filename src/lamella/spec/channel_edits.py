@@ -118,6 +118,25 @@ def append_channel(meta: ImagesMeta, name: str, window: WindowDict | None = None
     return edited
 
 
+def delete_channel(meta: ImagesMeta, name: str) -> ImagesMeta:
+    """Remove a channel from the list; an image keeps at least one.
+
+    Examples
+    --------
+    >>> from lamella.models import axes
+    >>> from lamella.spec.edits import new_images
+    >>> channel_names(delete_channel(new_images(axes("cyx"), ["DAPI", "GFP"]), "DAPI"))
+    ['GFP']
+    """
+    edited = meta.copied()
+    channel = _find_channel(edited, name)
+    channels = _named_channels(edited).channels
+    if len(channels) == 1:
+        raise InvalidArgumentError(f"{name!r} is the only channel of the image: an image has at least one")
+    del channels[[one is channel for one in channels].index(True)]
+    return edited
+
+
 def rename_channel(meta: ImagesMeta, old: str, new: str) -> ImagesMeta:
     """Rename a channel; its colour and contrast stay.
 

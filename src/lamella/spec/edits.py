@@ -14,6 +14,7 @@ from lamella.spec.axes import axes_from_json, axis_index, axis_kind, channel_axi
 from lamella.spec.channel_edits import (
     append_channel,
     channel_names,
+    delete_channel,
     fill_windows,
     fitted_names,
     name_channels,
@@ -46,6 +47,7 @@ __all__ = [
     "add_dataset",
     "append_channel",
     "channel_names",
+    "delete_channel",
     "describe_levels",
     "fill_windows",
     "fitted_names",

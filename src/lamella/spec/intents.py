@@ -6,6 +6,10 @@ readers ignore. A plate while a well is renamed, and an image while a channel is
     "lamella": {"renaming": {"from": "B/2", "to": "D/7"}}
     "lamella": {"appending_channel": {"name": "Cy5", "after": 2}}
 
+An image while a channel is deleted, with the lower levels that it lists again when they are without the channel::
+
+    "lamella": {"deleting_channel": {"name": "Cy5", "number": 1, "levels": [{"path": "1", ...}], "done": ["0"]}}
+
 An image while an array is replaced by a new one that is written beside it, with the changes of the document that
 follow::
 
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 _OURS = "lamella"
 _RENAMING = "renaming"
+_DELETING = "deleting_channel"
 _APPENDING = "appending_channel"
 
 
@@ -81,6 +86,50 @@ def with_appending(attributes: JSONObject, appending: Appending | None) -> JSONO
     """Record in attributes which channel is being appended, or remove the record (None)."""
     value: JSON = None if appending is None else {"name": appending.name, "after": appending.after}
     return _with(attributes, _APPENDING, value)
+
+
+class Deleting(NamedTuple):
+    """A channel that is being deleted.
+
+    Attributes
+    ----------
+    name
+        Of the channel.
+    number
+        Index along the channel axis.
+    levels
+        Entries of the lower levels, as the image lists them again once they are without the channel.
+    done
+        Paths of the levels that are without the channel.
+    """
+
+    name: str
+    number: int
+    levels: list[JSONObject]
+    done: list[str]
+
+
+def read_deleting(attributes: JSONObject) -> Deleting | None:
+    """Read which channel of an image is being deleted.
+
+    >>> read_deleting({"lamella": {"deleting_channel": {"name": "Cy5", "number": 1, "levels": [], "done": ["0"]}}})
+    Deleting(name='Cy5', number=1, levels=[], done=['0'])
+    """
+    record = _read(attributes, _DELETING)
+    if not isinstance(record, dict):
+        return None
+    name, number, levels, done = (record.get(key) for key in Deleting._fields)
+    are_lists = isinstance(levels, list) and isinstance(done, list)
+    if not (are_lists and isinstance(name, str) and isinstance(number, int)):
+        return None
+    if not all(isinstance(level, dict) for level in levels or []):
+        return None
+    return Deleting(name, number, levels or [], done or [])
+
+
+def with_deleting(attributes: JSONObject, deleting: Deleting | None) -> JSONObject:
+    """Record in attributes which channel is being deleted, or remove the record (None)."""
+    return _with(attributes, _DELETING, None if deleting is None else deleting._asdict())
 
 
 class Replacing(NamedTuple):

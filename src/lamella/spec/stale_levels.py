@@ -137,6 +137,19 @@ class StaleLevels:
         """
         return replace(self, regions=without_box(self.regions, box))
 
+    def without_channel(self, axis: int, index: int, level: str | None = None) -> StaleLevels:
+        """Return the record of an image after an index of its channel axis was deleted, of level 0 or a lower level.
+
+        >>> StaleLevels(regions=(((0, 0), (3, 4)), ((1, 0), (2, 4)), ((2, 0), (3, 4)))).without_channel(0, 1).regions
+        (((0, 0), (2, 4)),)
+        """
+        if level is not None:
+            return self.with_unwritten(level, _without_index(self.to_write(level), axis, index))
+        regions: tuple[Box, ...] = ()
+        for box in _without_index(self.regions, axis, index):
+            regions = with_box(regions, box)
+        return replace(self, regions=regions, making=None)
+
     def to_write(self, level: str) -> tuple[Box, ...]:
         """Return the unwritten regions of a level."""
         return dict(self.unwritten).get(level, ())
@@ -222,6 +235,19 @@ def with_stale(attributes: JSONObject, stale: StaleLevels) -> JSONObject:
             }
     rest = {key: value for key, value in attributes.items() if key != _OURS}
     return {**rest, _OURS: others} if others else rest
+
+
+def _without_index(boxes: Sequence[Box], axis: int, index: int) -> list[Box]:
+    """Return regions of an array after an index of an axis was deleted; those of this index alone are gone."""
+    moved = []
+    for start, stop in boxes:
+        ends = [place - (place > index) for place in (start[axis], stop[axis])]
+        if ends[0] < ends[1]:
+            first, last = (
+                (*box[:axis], end, *box[axis + 1 :]) for box, end in zip((start, stop), ends, strict=True)
+            )
+            moved.append((first, last))
+    return moved
 
 
 def with_box(boxes: Sequence[Box], box: Box, most: int = _MOST_BOXES) -> tuple[Box, ...]:

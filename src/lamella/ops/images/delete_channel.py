@@ -1,0 +1,243 @@
+"""Deletion of a channel: every level is written again without it, and a kill leaves an image that can be read.
+
+The steps, of which each is atomic:
+
+1. The image lists level 0 alone. A record in its document has the entries of the lower levels.
+2. Level 0 without the channel, written beside, takes the place of level 0 (:mod:`lamella.nodes.replacing`), and the
+   document lists one channel less.
+3. Each lower level is replaced in the same way, and listed again.
+4. The record is removed.
+
+The same call, or the next one that writes to the image, resumes at the first step that is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, did_you_mean
+from lamella.log import logged
+from lamella.nodes.image_array import ImageArray
+from lamella.nodes.position_metadata import dtype_window, named
+from lamella.nodes.replacing import finish_replacing, make_beside, put_in_place
+from lamella.ops.copy import Source, write_array
+from lamella.ops.execution import THREADS, Workers
+from lamella.spec import edits
+from lamella.spec.axes import channel_axis
+from lamella.spec.images import DatasetMeta
+from lamella.spec.intents import Deleting, read_deleting, with_deleting
+from lamella.spec.stale_levels import read_stale, with_stale
+from lamella.store.arrays import StoredArray
+from lamella.store.keys import join
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from lamella.nodes.position import Position
+    from lamella.ops.regions import Region
+    from lamella.spec.images import ImagesMeta
+    from lamella.types import JSONObject
+
+
+def delete_channel(position: Position, name: str, *, jobs: int | None = None) -> None:
+    """Delete a channel of an image; see :meth:`Position.delete_channel`."""
+    position.store_handle.require_writable(f"delete the channel {name!r}", position.path)
+    workers = Workers(jobs)
+    with position.documents.storage.lock(_lock(position)):
+        if _finish(position, workers) == name:
+            return
+        position.require_writable(f"delete the channel {name!r}")
+        index = _checked(position, name)
+        with logged("Delete the channel %r of %s", name, position.node_path):
+            if not position.dataset_paths:
+                position.document.edit(lambda meta: edits.delete_channel(meta, name))
+                return
+            _begin(position, name, index)
+            _finish(position, workers)
+
+
+def delete_from_fields(positions: Mapping[str, Position], name: str, *, jobs: int | None = None) -> list[str]:
+    """Delete a channel of all images that have it; return their paths. See :meth:`Plate.delete_channel`."""
+    fields = [
+        path
+        for path, position in positions.items()
+        if name in position.channel_names or _deleting(position) == name
+    ]
+    if not fields:
+        known = dict.fromkeys(channel for one in positions.values() for channel in one.channel_names)
+        raise InvalidArgumentError(
+            f"No field has the channel {name!r}: there are {', '.join(known) or 'none'}.{did_you_mean(name, known)}"
+        )
+    for path in fields:
+        if _deleting(positions[path]) != name:
+            _checked(positions[path], name)  # raises before anything is written
+    for path in fields:
+        delete_channel(positions[path], name, jobs=jobs)
+    return fields
+
+
+def finish_deletion(position: Position) -> None:
+    """Finish a deletion that was killed."""
+    with position.documents.storage.lock(_lock(position)):
+        _finish(position, THREADS)
+
+
+def _lock(position: Position) -> str:
+    return join(position.path, "deleting_channel")
+
+
+def _deleting(position: Position) -> str | None:
+    deleting = read_deleting(position.documents.group(position.path))
+    return None if deleting is None else deleting.name
+
+
+def _checked(position: Position, name: str) -> int:
+    """Return the index of a channel that can be deleted."""
+    index, names = position.get_channel_index(name), position.channel_names
+    if channel_axis(position.axes) is None or len(names) == 1:
+        raise InvalidArgumentError(
+            f"{name!r} is the only channel of {position.node_path}: an image has at least one."
+        )
+    for path in position.dataset_paths:
+        level = position.open_level(path)
+        if level.shape[_axis(position, level.stored)] != len(names):
+            raise InvalidArgumentError(
+                f"{level!r} does not have the channels {names} of its image, so {name!r} cannot be found in it. "
+                "Resize the array first."
+            )
+    return index
+
+
+def _axis(position: Position, array: StoredArray) -> int:
+    """Return the channel axis of an array, which may have fewer axes than the metadata."""
+    axes = position.document.shared_model.multiscales[0].axes
+    axis = channel_axis(axes)
+    assert axis is not None
+    return axis - (len(axes) - array.meta.ndim)
+
+
+def _begin(position: Position, name: str, index: int) -> None:
+    """List level 0 alone, and record what is deleted."""
+    position.store_handle.writes.settle(position.path)
+    names, window = position.channel_names, dtype_window(position.data.dtype)
+    lower: list[DatasetMeta] = []
+
+    def unlist(meta: ImagesMeta) -> ImagesMeta:
+        edited = named(meta, names, window).copied()
+        edits.delete_channel(edited, name)  # raises before anything is written
+        scales = edited.multiscales[0]
+        lower[:] = scales.datasets[1:]
+        scales.datasets = scales.datasets[:1]
+        return edited
+
+    def recorded(attributes: JSONObject) -> JSONObject:
+        record = Deleting(name, index, [level.to_json() for level in lower], [])
+        # Writes to level 0 still make these levels stale.
+        stale = replace(read_stale(attributes), unlisted=tuple(level.path for level in lower))
+        return with_deleting(with_stale(attributes, stale), record)
+
+    position.document.edit(unlist, beside=recorded)
+
+
+def _finish(position: Position, workers: Workers) -> str | None:
+    """Take all steps that are missing; return the name of the channel that was being deleted."""
+    deleting = read_deleting(position.documents.group(position.path))
+    if deleting is None:
+        return None
+    finish_replacing(position)
+    meta = position.document.refresh()
+    first = meta.multiscales[0].get_dataset_paths()[0]
+    if deleting.name in edits.channel_names(meta):
+        change = partial(edits.delete_channel, name=deleting.name)
+        _replace(position, first, deleting, change, workers)
+    for entry in deleting.levels:
+        level = DatasetMeta.from_json(entry)
+        if level.path in position.document.refresh().multiscales[0].get_dataset_paths():
+            continue
+        try:
+            _replace(position, level.path, deleting, partial(_listed, level=level), workers)
+        except NodeNotFoundError:  # deleted meanwhile
+            continue
+
+    def ended(attributes: JSONObject) -> JSONObject:
+        stale = replace(read_stale(attributes), unlisted=())
+        return with_deleting(with_stale(attributes, stale), None)
+
+    position.document.edit(lambda meta: meta, beside=ended)
+    return deleting.name
+
+
+def _listed(meta: ImagesMeta, level: DatasetMeta) -> ImagesMeta:
+    edited = meta.copied()
+    if level.path not in edited.multiscales[0].get_dataset_paths():
+        edited.multiscales[0].datasets.append(level)
+    return edited
+
+
+def _replace(
+    position: Position,
+    path: str,
+    deleting: Deleting,
+    change: Callable[[ImagesMeta], ImagesMeta],
+    workers: Workers,
+) -> None:
+    """Put a level without the channel in the place of the level, together with the change of the document."""
+    old = StoredArray(position.documents, position.node_path.child(path).path)
+    axis = _axis(position, old)
+    is_finest = path == position.document.shared_model.multiscales[0].get_dataset_paths()[0]
+    source = _WithoutIndex(old, axis, deleting.number)
+    new = make_beside(position, old.meta.with_shape(source.shape))
+    try:
+        write_array(ImageArray(new), Source(source, in_memory=False), workers)
+    except BaseException:
+        position.documents.delete(new.path)
+        raise
+
+    def moved(attributes: JSONObject) -> JSONObject:
+        """Move the stale regions with the channels, once: it is called again where the replacement ends."""
+        record = read_deleting(attributes)
+        if record is None or path in record.done:
+            return attributes
+        attributes = with_deleting(attributes, record._replace(done=[*record.done, path]))
+        stale = read_stale(attributes)
+        stale = stale.without_channel(axis, deleting.number, None if is_finest else path)
+        rest = tuple(level for level in stale.unlisted if level != path)
+        return with_stale(attributes, replace(stale, unlisted=rest))
+
+    put_in_place(position, path, new, change, last=moved)
+
+
+@dataclass(frozen=True)
+class _WithoutIndex:
+    """An array without one index of an axis, read by regions."""
+
+    array: StoredArray
+    axis: int
+    index: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        return tuple(n - (axis == self.axis) for axis, n in enumerate(self.array.meta.shape))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of a voxel."""
+        return self.array.meta.dtype
+
+    def __getitem__(self, region: Region) -> np.ndarray[Any, Any]:
+        along = region[self.axis]
+        spans = (
+            slice(along.start, min(along.stop, self.index)),
+            slice(max(along.start, self.index) + 1, along.stop + 1),
+        )
+        parts = [
+            self.array.read((*region[: self.axis], span, *region[self.axis + 1 :]))
+            for span in spans
+            if span.start < span.stop
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=self.axis)

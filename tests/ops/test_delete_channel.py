@@ -1,0 +1,144 @@
+"""Deleting a channel: the pixels of the others stay as they are, in all levels, stores and versions."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from tests.reliability.faults import Faults, chosen
+
+import lamella
+from lamella.errors import InvalidArgumentError
+
+SHAPE = (2, 3, 5, 20, 30)
+PIXELS = np.random.default_rng(5).integers(0, 4000, SHAPE).astype("uint16")
+NAMES = ["DAPI", "GFP", "Cy5"]
+
+
+def make(path, version, levels=3):
+    with lamella.open(path, "w-", layout="hcs", version=version, channel_names=NAMES, axes="tczyx") as plate:
+        for position in plate.create_positions([("A", "1", "0"), ("A", "1", "1")]):
+            ratio = None if version == "0.4" else (1, 2, 1, 1, 1)
+            position.create_image("0", PIXELS, chunks=(1, 2, 5, 8, 16), shards_ratio=ratio)
+            position.compute_pyramid(levels, method="median")
+            position.set_scale({"x": 0.5})
+            position.compute_contrast()
+        plate["A/1/0"].labels["cells"] = (PIXELS[:, 0] > 2000).astype("uint8")
+        plate["A/1/1"].rename_channel("GFP", "red")
+
+
+@pytest.mark.parametrize("store", ["0.4", "0.5", "0.6", "memory"])
+def test_the_other_channels_keep_pixels_levels_and_metadata(tmp_path, store):
+    version = "0.5" if store == "memory" else store
+    path = f"memory://delete-{tmp_path.name}/p.zarr" if store == "memory" else tmp_path / "p.zarr"
+    make(path, version)
+    for name, index in (("GFP", 1), ("DAPI", 0)):
+        before = lamella.open(path)["A/1/0"]
+        old = {level: image[:] for level, image in before.images()}
+        channels = before.metadata.omero.channels
+        with lamella.open(path, "r+") as plate:
+            position = plate["A/1/0"]
+            position.delete_channel(name)
+            assert position.channel_names == [one.label for one in channels if one.label != name]
+        after = lamella.open(path)["A/1/0"]
+        assert after.dataset_paths == ["0", "1", "2"]
+        assert after.metadata.omero.channels == [one for one in channels if one.label != name]
+        assert after.metadata.multiscales == before.metadata.multiscales
+        assert not after.stale_levels
+        for level, image in after.images():
+            np.testing.assert_array_equal(image[:], np.delete(old[level], index, axis=1))
+    np.testing.assert_array_equal(after.labels["cells"].data[:], PIXELS[:, 0] > 2000)
+    with lamella.open(path, "r+") as plate:
+        assert plate["A/1/1"].channel_names == ["DAPI", "red", "Cy5"]
+        with pytest.raises(InvalidArgumentError, match="only channel"):
+            plate.delete_channel("Cy5")  # of the first field
+        assert plate.delete_channel("red") == ["A/1/1"]
+        with pytest.raises(InvalidArgumentError, match="Did you mean 'Cy5'"):
+            plate.delete_channel("Cy3")
+    if store != "memory":
+        assert lamella.validate(path).valid
+        assert (
+            sorted(entry.name for entry in (path / "A/1/0").iterdir() if entry.name.startswith(".lamella"))
+            == []
+        )
+
+
+def test_levels_that_were_stale_stay_so_where_the_channel_is_not_concerned(tmp_path):
+    path = tmp_path / "p.zarr"
+    make(path, "0.5")
+    with lamella.open(path, "r+") as plate:
+        position = plate["A/1/0"]
+        position["0"][0, 2, :, :4] = 7
+        position.delete_channel("DAPI")
+        assert position.stale_levels
+        position["0"][0, 0, :, 10:] = 9
+        position.delete_channel("GFP")
+        position.update_pyramid()
+        expected = np.delete(PIXELS, (0, 1), axis=1)
+        expected[0, 0, :, :4] = 7
+        np.testing.assert_array_equal(position["0"][:], expected)
+        updated = {level: image[:] for level, image in position.images()}
+        assert not position.stale_levels
+        position.compute_pyramid(method="median")
+        for level, image in position.images():
+            np.testing.assert_array_equal(updated[level], image[:])
+
+
+class CutShortError(BaseException):
+    """Stands for the death of the process: no later step is made either."""
+
+
+def cut(step):
+    raise CutShortError
+
+
+def test_a_deletion_that_is_cut_short_is_finished_by_the_next_writer(tmp_path):
+    template = tmp_path / "template"
+    template.mkdir()
+    make(template / "p.zarr", "0.5")
+    old = {level: image[:] for level, image in lamella.open(template / "p.zarr/A/1/0").images()}
+
+    def delete(folder):
+        with lamella.open(folder / "p.zarr", "r+") as plate:
+            plate["A/1/0"].delete_channel("GFP")
+
+    shutil.copytree(template, tmp_path / "whole")
+    with Faults(tmp_path / "whole") as faults:
+        delete(tmp_path / "whole")
+    seen = set()
+    for n in chosen(faults.steps, 16):
+        shutil.copytree(template, tmp_path / str(n))
+        with Faults(tmp_path / str(n), n, cut, lasting=True), suppress(CutShortError):
+            delete(tmp_path / str(n))
+        path = tmp_path / str(n) / "p.zarr/A/1/0"
+        position = lamella.open(path)
+        names, levels = position.channel_names, position.dataset_paths
+        seen.add((len(names), len(levels)))
+        assert names in (NAMES, ["DAPI", "Cy5"])
+        for level in levels:
+            expected = old[level] if len(names) == 3 else np.delete(old[level], 1, axis=1)
+            np.testing.assert_array_equal(position[level][:], expected)
+        with lamella.open(path, "r+") as position:
+            position.set_name("finished")
+            position["0"][0, 0, 0, 0, 0] = 1  # what is written between counts
+            if "GFP" in position.channel_names:
+                position.delete_channel("GFP")
+            assert (position.channel_names, position.dataset_paths) == (["DAPI", "Cy5"], ["0", "1", "2"])
+            assert "lamella" not in position.zattrs or "deleting_channel" not in position.zattrs["lamella"]
+            assert position.stale_levels
+            np.testing.assert_array_equal(position["2"][:], np.delete(old["2"], 1, axis=1))
+    assert len(seen) > 2
+
+
+def test_an_image_without_pixels_loses_the_name_alone(tmp_path):
+    with lamella.open(tmp_path / "a.zarr", "w-", layout="fov", channel_names=NAMES, axes="cyx") as position:
+        position.delete_channel("GFP")
+        position["0"] = np.ones((2, 8, 8), "uint8")
+        assert position.channel_names == ["DAPI", "Cy5"]
+    with (
+        lamella.write_image(tmp_path / "b.zarr", np.ones((4, 8, 8))) as stack,
+        pytest.raises(InvalidArgumentError),
+    ):
+        stack.delete_channel("channel_0")
