@@ -356,10 +356,10 @@ def test_a_file_that_shrinks_after_it_was_described_is_refused(tmp_path: Path) -
     ("content", "message"),
     [
         (b"", r"no\.tif is empty"),
-        (b"hello, this is a text", r"no\.tif is no TIFF file"),
+        (b"hello, this is a text", r"no\.tif is not a TIFF file"),
         (b"II*\x00", r"no\.tif"),
         (b"II*\x00\x08\x00\x00\x00", r"no\.tif"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(100), r"no\.tif is no TIFF file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), r"no\.tif is not a TIFF file"),
     ],
 )
 def test_what_is_no_tiff_is_refused(tmp_path: Path, content: bytes, message: str) -> None:

@@ -176,9 +176,9 @@ def test_a_damaged_field_raises_or_is_reported(plate):
 def test_a_plate_opens_through_xarray(plate):
     tree = xr.open_datatree(plate.zgroup.store.root, engine=LamellaBackend)
     assert int(tree["A/1/1"]["image"].sum()) == 192
-    with pytest.raises(ValueError, match="no image"):
+    with pytest.raises(ValueError, match="not an image"):
         xr.open_dataset(plate.zgroup.store.root, engine=LamellaBackend)
-    with pytest.raises(ValueError, match="no plate"):
+    with pytest.raises(ValueError, match="not a plate"):
         xr.open_datatree(f"{plate.zgroup.store.root}/A/1/0", engine=LamellaBackend)
 
 

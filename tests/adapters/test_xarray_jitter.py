@@ -160,7 +160,7 @@ def test_voxels_whose_time_is_not_known_are_not_lost_when_timepoints_move(new, f
     position.data.resize(4, *whole.shape[1:])
     position.data[3] = 5
     before = files(root)
-    with pytest.raises(ValueError, match=r"Timepoint 3 of .* holds voxels whose time is not known"):
+    with pytest.raises(ValueError, match=r"Timepoint 3 of .* has voxels of unknown time"):
         position.write_xarray(whole.isel(t=[3]))
     assert files(root) == before
     position.data[3] = 0

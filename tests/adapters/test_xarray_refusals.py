@@ -65,7 +65,7 @@ BAD_FOR_ANY = {
     "dims in another order": (lambda d: d.transpose("c", "t", "z", "y", "x"), "dims must be"),
     "too few dims": (lambda d: d.isel(t=0), "dims must be"),
     "dims in capitals": (lambda d: d.rename(t="T"), "dims must be"),
-    "no voxel": (lambda d: d.isel(t=slice(0, 0)), "holds nothing"),
+    "no voxel": (lambda d: d.isel(t=slice(0, 0)), "has nothing"),
     "an unknown channel": (lambda d: d.assign_coords(c=["DAPI", "Cy5"]), "Channel 'Cy5' not in"),
     "a channel twice": (lambda d: d.assign_coords(c=["DAPI", "DAPI"]), "a channel twice"),
     "unnamed channels": (lambda d: d.isel(c=[0]).drop_vars("c"), "1 channels without names"),
@@ -170,12 +170,12 @@ def test_a_name_that_is_none_is_refused(empty, name, match):
 def test_a_group_is_no_array(filled):
     filled.write_xarray(good())
     filled.labels["cells"] = np.ones((3, 3, 4, 5), "uint8")
-    refused(filled, good(), "a group, but no level", image="labels")
+    refused(filled, good(), "a group, but not a level", image="labels")
 
 
 def test_an_array_that_is_no_level_is_refused(filled):
     filled.zgroup.create_array("raw", shape=(3, *SHAPE[1:]), dtype="uint8", chunks=(1, *SHAPE[1:]))
-    refused(filled, good(), "an array, but no level", image="raw")
+    refused(filled, good(), "an array, but not a level", image="raw")
 
 
 def test_a_closed_position_is_not_written(filled):

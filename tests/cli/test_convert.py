@@ -155,7 +155,7 @@ def test_a_truncated_source_is_one_line(tmp_path: Path) -> None:
 
 def test_a_source_that_is_no_tiff_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_text("hello")
-    check_refused(run(tmp_path / "a.tif", tmp_path / "a.zarr"), "a.tif is no TIFF file")
+    check_refused(run(tmp_path / "a.tif", tmp_path / "a.zarr"), "a.tif is not a TIFF file")
 
 
 def test_a_missing_source_is_one_line(tmp_path: Path) -> None:

@@ -202,11 +202,11 @@ def test_a_palette_that_is_no_ramp_is_noted(tmp_path: Path, store: Path) -> None
     [
         (
             {"photometric": "miniswhite"},
-            "it shows small values as white (WhiteIsZero), and is shown the other way round now",
+            "it shows small values as white (WhiteIsZero), and is shown inverted now",
         ),
         (
             {"imagej": True, "metadata": {"LUTs": [255 - ramp(1, 1, 1)]}},
-            "a lookup table of it is no ramp from black to one colour and was not used",
+            "a lookup table of it is not a ramp from black to one colour and was not used",
         ),
     ],
 )  # fmt: skip

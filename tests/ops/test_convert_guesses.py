@@ -158,7 +158,7 @@ def test_a_resolution_for_printing_is_no_pixel_size_and_is_noted(
         assert position.scale == [1.0, 1.0, 1.0]
         assert [axis.unit for axis in position.axes] == [None, None, None]
     (note,) = report.notes
-    assert note == f"{path}: its resolution of {shown} is one for printing and was not taken for a pixel size"
+    assert note == f"{path}: its resolution of {shown} is one for printing and was not used as a pixel size"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""An array as a dask array, and dask blocks into an array: the pixels by region, in any thread, process or machine.
+"""Read arrays as dask arrays, and write blocks of dask arrays, in any thread, process or machine.
 
-What dask's tasks carry is where an array is (`ArrayReader`, `ArrayWriter`), never an open engine: a worker opens the
-array by its location. How labelled arrays are read and written is in the ``xarray_`` modules.
+A task has the location of an array (`ArrayReader`, `ArrayWriter`), never an open engine: a worker opens the array
+again. The ``xarray_`` modules read and write labelled arrays.
 
 Layer: adapters. Imports dask on first use and never touches its configuration.
 """
@@ -30,48 +30,26 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 BLOCK_BYTES = 64 * 2**20
-"""Raw size that the blocks of a dask array come near to, along the axes of space."""
+"""Maximum raw size of the blocks of a dask array that join several shards along the axes of space."""
 
 SMALL_BLOCK_BYTES = 8 * 2**20
-"""Raw size up to which a block also spans times and channels: who reads one timepoint has to read its block."""
+"""Maximum raw size of blocks that join times and channels: reading one timepoint reads its whole block."""
 
 
 MOST_BLOCKS = 10_000_000
-"""A dask array is a list of its blocks: more than this take gigabytes before anything is read."""
+"""Maximum number of blocks of a dask array: its list of blocks would need gigabytes."""
 
 
 def dask_array(image: ImageArray) -> dask.array.Array:
-    """Return a dask array of an array; no pixel is read yet.
+    """Return a dask array of an array; no pixel is read yet. See :meth:`ImageArray.dask_array`.
 
-    Blocks are whole shards (chunks, where there are no shards), or several side by side: up to 64 MiB along the axes of
-    space, and across times and channels only while a block is below 8 MiB. The tasks carry the location of the array,
-    so they run under any scheduler: threads, processes, distributed.
+    Blocks are whole shards (or chunks without shards), or several side by side: up to 64 MiB along the axes of space,
+    and across times and channels only while a block is below 8 MiB. Two calls on an unchanged array return equal dask
+    arrays, so that dask shares their tasks. Raise TooLargeError for more than ten million blocks.
 
-    Parameters
-    ----------
-    image : ImageArray
-        The array. It may be closed before the blocks are computed.
-
-    Returns
-    -------
-    dask.array.Array
-        Of the same shape, axis order and dtype. Equal for two calls on the same array, so that dask shares their
-        tasks; different when the array's document was changed between them.
-
-    Raises
-    ------
-    TooLargeError
-        The array would have more than ten million blocks (a MemoryError).
-
-    Examples
-    --------
-    >>> import lamella, numpy as np, tempfile
-    >>> position = lamella.open_ome_zarr(
-    ...     tempfile.mkdtemp() + "/a.zarr", layout="fov", mode="w", channel_names=["GFP"], version="0.5")
-    >>> image = position.create_image("0", np.ones((2, 1, 4, 64, 64), "uint16"), chunks=(1, 1, 1, 32, 32))
-    >>> lazy = dask_array(image)
-    >>> lazy.chunksize, int(lazy.sum().compute())
-    ((2, 1, 4, 64, 64), 32768)
+    >>> lazy = dask_array(position["0"])
+    >>> lazy.chunksize, int(lazy.max().compute())
+    ((1, 2, 4, 8, 8), 511)
     """
     import dask.array
     from dask.tokenize import tokenize
@@ -86,16 +64,16 @@ def dask_array(image: ImageArray) -> dask.array.Array:
             f"than {MOST_BLOCKS} cannot be handled. Read regions of it, or rechunk it; its document may be damaged."
         )
     image.warn_unfinished()
-    # A store in memory has no name that is its own: its identity tells it from others as long as it lives.
+    # Stores in memory share one name; their identity distinguishes them.
     store = getattr(documents.storage, "store", None)
-    place = (
+    identity = (
         documents.storage.name,
         id(store) if store is not None else None,
         path,
         documents.array_stamp(path),
     )
-    token = tokenize(place, image.shape, image.dtype.str, blocks)
-    # Inlined, since a reader is small and a task of its own would have to travel to each worker first.
+    token = tokenize(identity, image.shape, image.dtype.str, blocks)
+    # Inlined: a reader is small, and a separate task would have to be sent to each worker first.
     return dask.array.from_array(
         reader,
         chunks=blocks,
@@ -108,17 +86,9 @@ def dask_array(image: ImageArray) -> dask.array.Array:
 
 
 def block_shape(image: ImageArray) -> Shape:
-    """Return the shape of the boxes in which an array is best read or written: multiples of its shards or chunks.
+    """Return the shape of the regions in which an array is best read or written: multiples of its shards or chunks.
 
-    Parameters
-    ----------
-    image : ImageArray
-        An array; without axes all but its last three are taken for times and channels.
-
-    Returns
-    -------
-    tuple of int
-        At most the array's shape.
+    Without axes, all dimensions but the last three count as times and channels.
     """
     axes = image.axes
     space = space_axes(axes) if axes and len(axes) == image.ndim else tuple(range(image.ndim))[-3:]
@@ -134,14 +104,9 @@ def block_shape(image: ImageArray) -> Shape:
 
 
 class ArrayReader:
-    """A stored array as something to index; pickles as the array's location.
+    """A stored array that numpy-style indices read; pickles as the array's location.
 
-    Parameters
-    ----------
-    stored : StoredArray
-        The array. A worker of another process opens it again.
-    shape, dtype
-        As the array's document says now: what dask or xarray hold stays true if the array grows.
+    ``shape`` and ``dtype`` are fixed, so that dask arrays stay valid if the array grows.
     """
 
     def __init__(self, stored: StoredArray, shape: Shape, dtype: np.dtype[Any]) -> None:
@@ -151,7 +116,7 @@ class ArrayReader:
 
     @classmethod
     def of(cls, image: ImageArray) -> ArrayReader:
-        """Make the reader of an array."""
+        """Return the reader of an array."""
         return cls(StoredArray(image.node_path.store_handle.documents, image.path), image.shape, image.dtype)
 
     @property
@@ -164,17 +129,10 @@ class ArrayReader:
 
 
 class ArrayWriter:
-    """Boxes of a source into an array, with the indices along some axes looked up; pickles as a location.
+    """A writer of regions of a source into an array; pickles as the array's location.
 
-    Parameters
-    ----------
-    stored : StoredArray
-        The array. A worker of another process opens it again.
-    indices : sequence of (tuple of int or None)
-        Per axis the index in the array of each index of the source, ascending; None where they are the same.
-    exact : bool
-        Refuse values that the array's data type would change, as fractions in integers, and not only those that it
-        cannot hold.
+    ``indices`` has per axis the index in the array of each index of the source, ascending; None if they are equal.
+    ``exact`` refuses all values that the array's data type would change, such as fractions in integers.
     """
 
     def __init__(
@@ -195,17 +153,18 @@ class ArrayWriter:
 
     def __setitem__(self, region: Region, block: NDArray[Any]) -> None:
         runs = [_runs(span, where) for span, where in zip(region, self.indices, strict=True)]
-        for pieces in product(*runs):
-            where, part = tuple(target for _, target in pieces), block[tuple(source for source, _ in pieces)]
+        for run in product(*runs):
+            target = tuple(target_span for _, target_span in run)
+            pixels = block[tuple(source_span for source_span, _ in run)]
             if self.exact:
-                self._check(where, part)
-            self.stored.write(where, part)
+                self._check(target, pixels)
+            self.stored.write(target, pixels)
 
-    def _check(self, where: Region, part: NDArray[Any]) -> None:
+    def _check(self, target: Region, pixels: NDArray[Any]) -> None:
         try:
-            check_exact(part, self.stored.meta.dtype)
+            check_exact(pixels, self.stored.meta.dtype)
         except ValueRangeError as error:
-            spans = ", ".join(f"{span.start}:{span.stop}" for span in where)
+            spans = ", ".join(f"{span.start}:{span.stop}" for span in target)
             location = self.stored.documents.location(self.stored.path)
             raise InvalidArgumentError(
                 f"Cannot write to region [{spans}] of array {location}: {error}. "
@@ -213,18 +172,18 @@ class ArrayWriter:
             ) from error
 
 
-def _runs(span: slice, where: Sequence[int] | None) -> list[tuple[slice, slice]]:
-    """Cut a span of the source into pieces that lie side by side in the array, as (piece of the block, target).
+def _runs(span: slice, indices: Sequence[int] | None) -> list[tuple[slice, slice]]:
+    """Split a span of the source into runs that are adjacent in the array, as (span of the block, span of the array).
 
     >>> _runs(slice(1, 4), (0, 2, 3, 7))
     [(slice(0, 2, None), slice(2, 4, None)), (slice(2, 3, None), slice(7, 8, None))]
     """
-    if where is None:
+    if indices is None:
         return [(slice(0, span.stop - span.start), span)]
-    if isinstance(where, range):
-        start = where.start + span.start
+    if isinstance(indices, range):
+        start = indices.start + span.start
         return [(slice(0, span.stop - span.start), slice(start, start + span.stop - span.start))]
-    targets = where[span.start : span.stop]
+    targets = indices[span.start : span.stop]
     starts = [i for i, target in enumerate(targets) if i == 0 or target != targets[i - 1] + 1]
     return [
         (slice(start, stop), slice(targets[start], targets[stop - 1] + 1))

@@ -1,7 +1,7 @@
-"""Writing data that are not in memory: block by block, in memory for a few blocks.
+"""Write data that are not in memory block by block, in memory for a few blocks.
 
-The blocks are those of the array, so that no two of them share a file. A block that is refused is named, and the
-region that was to be written is marked as unfinished (`lamella.nodes.unfinished_writes`).
+The blocks are those of the array, so that no two of them share a file. An error names the refused block, and the region
+of the write is marked as unfinished (`lamella.nodes.unfinished_writes`).
 
 Layer: adapters. Imports dask only for data of dask.
 """
@@ -35,21 +35,10 @@ if TYPE_CHECKING:
 
 
 def write_lazy(array: ImageArray, selection: Selection, data: Any) -> None:
-    """Write lazy data to a box of an array, broadcast as numpy does.
+    """Write lazy data (`lamella.store.assignment.is_lazy`) to a region of an array, broadcast as numpy does.
 
-    Parameters
-    ----------
-    array : ImageArray
-        Open for writing.
-    selection : Selection
-        A box (`Selection.is_region`).
-    data : array_like
-        Not in memory (`lamella.store.assignment.is_lazy`): of dask, xarray, zarr, h5py, or an `ImageArray`.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The shape does not fit, and nothing is written; or a block holds a value that the array cannot hold.
+    Raise InvalidArgumentError for a shape that does not fit, before writing, and for a block with a value that the
+    array cannot store.
     """
     box = selection.bounds
     source = _Broadcast.to(data, selection, str(array.node_path))
@@ -93,13 +82,13 @@ def computed_beside(array: ImageArray, data: Any) -> Iterator[ImageArray]:
     """Compute data that read from an array into another one beside it, which is deleted afterwards."""
     documents = array.node_path.store_handle.documents
     beside = array.node_path.parent.child(temporary_name(".tmp"))
-    described = new_array(
+    meta = new_array(
         data.shape,
         data.dtype,
         zarr_format=documents.format,
         chunks=[max(1, min(n, length)) for n, length in zip(array.write_unit, data.shape, strict=True)],
     )
-    documents.put_array(beside.path, described, new=True)
+    documents.put_array(beside.path, meta, new=True)
     try:
         computed = ImageArray(beside)
         stored = StoredArray(documents, beside.path)
@@ -117,20 +106,9 @@ def write_blocks(
     *,
     exact: bool = False,
 ) -> None:
-    """Write data block by block.
+    """Write lazy data, with as many axes as the array, block by block.
 
-    Parameters
-    ----------
-    array : ImageArray
-        What is written to; its blocks are those that are written.
-    stored : StoredArray
-        The same, maybe with the shape that it will have.
-    data : xarray.DataArray or lazy array
-        With as many axes as the array; read by regions.
-    indices : sequence of (sequence of int or None)
-        Per axis the index in the array of each index of the data, ascending; None where they are the same.
-    exact : bool
-        Refuse values that the array's data type would change.
+    ``stored`` is the same array, maybe with its future shape. ``indices`` and ``exact`` are those of `ArrayWriter`.
     """
     writer = ArrayWriter(stored, indices, exact)
     lengths = _aligned(data.shape, indices, block_shape(array))
@@ -149,25 +127,22 @@ def write_blocks(
 
 
 def around(shape: Shape, indices: Sequence[Sequence[int] | None]) -> Box | None:
-    """Return the smallest box of an array around the indices that are written; all of an axis for None."""
+    """Return the smallest region of an array around the written indices; None for an axis means all of it."""
     ends = [
-        (0, n) if one is None else (min(one, default=0), max(one, default=-1) + 1)
-        for n, one in zip(shape, indices, strict=True)
+        (0, n) if written is None else (min(written, default=0), max(written, default=-1) + 1)
+        for n, written in zip(shape, indices, strict=True)
     ]
-    return (tuple(a for a, _ in ends), tuple(b for _, b in ends)) if all(a < b for a, b in ends) else None
+    return (
+        (tuple(start for start, _ in ends), tuple(stop for _, stop in ends))
+        if all(start < stop for start, stop in ends)
+        else None
+    )
 
 
 class _Broadcast:
-    """Lazy data with all axes of the box that they are written to.
+    """Lazy data with all axes of the region to which they are written.
 
-    Parameters
-    ----------
-    source : array_like
-        The data; axes that the box has before theirs may be missing, and those of length 1 are repeated.
-    shape : tuple of int
-        Of the data, as they are broadcast.
-    box : tuple of int
-        The same with the axes of length 1 that an integer of the index dropped.
+    ``shape`` is the shape of the broadcast data, ``box`` also has the axes that an integer in the index dropped.
     """
 
     def __init__(self, source: Any, shape: Shape, box: Shape) -> None:
@@ -175,8 +150,8 @@ class _Broadcast:
         self.dtype = np.dtype(source.dtype)
 
     @classmethod
-    def to(cls, data: Any, selection: Selection, where: str) -> _Broadcast:
-        """Broadcast data to a selection; refuse those that do not fit."""
+    def to(cls, data: Any, selection: Selection, array_name: str) -> _Broadcast:
+        """Broadcast data to a selection; raise InvalidArgumentError if they do not fit."""
         shape, result = tuple(map(int, data.shape)), selection.result
         extra = max(0, len(shape) - len(result))
         try:
@@ -185,12 +160,12 @@ class _Broadcast:
             fits = False
         if not fits:
             raise InvalidArgumentError(
-                f"Cannot write to array {where}: data of shape {shape} does not fit a selection of shape {result}."
+                f"Cannot write to array {array_name}: data of shape {shape} does not fit a selection of shape {result}."
             )
         return cls(data[(0,) * extra] if extra else data, result, selection.shape)
 
     def dask(self) -> Any:
-        """Return the whole as a dask array; None where the data are not of dask."""
+        """Return the data as a dask array; None for data of other libraries."""
         source = _of_dask(self._source)
         if source is None:
             return None
@@ -212,18 +187,18 @@ class _Broadcast:
         return block.reshape([span.stop - span.start for span in region])
 
     def _axes(self) -> list[int | None]:
-        """Return the axis of the broadcast data for each axis of the box; None for those that it lacks."""
+        """Return the axis of the broadcast data for each axis of the region; None for axes that the data lack."""
         axes: list[int | None] = []
-        at = 0
+        axis = 0
         for length in self.shape:
-            is_there = at < len(self._shape) and self._shape[at] == length
-            axes.append(at if is_there else None)
-            at += is_there
+            exists = axis < len(self._shape) and self._shape[axis] == length
+            axes.append(axis if exists else None)
+            axis += exists
         return axes
 
 
 def _of_dask(data: Any) -> Any:
-    """Return the dask array that data are, or that xarray has wrapped; None for others. Nothing is loaded."""
+    """Return the dask array that the data are, or that xarray wraps; None for others. Nothing is loaded."""
     inner = getattr(getattr(data, "variable", data), "_data", data)
     return inner if hasattr(inner, "__dask_graph__") and hasattr(inner, "rechunk") else None
 
@@ -231,21 +206,21 @@ def _of_dask(data: Any) -> Any:
 def _aligned(
     shape: Shape, indices: Sequence[Sequence[int] | None], block: Shape
 ) -> tuple[tuple[int, ...], ...]:
-    """Cut data along each axis where the array's blocks end; the lengths of the pieces.
+    """Split data along each axis where the array's blocks end; return the lengths of the parts.
 
     >>> _aligned((3, 5), [(0, 3, 4), None], (2, 4))
     ((1, 1, 1), (4, 1))
     """
     cut = []
-    for length, where, size in zip(shape, indices, block, strict=True):
-        blocks = [index // size for index in (range(length) if where is None else where)]
+    for length, written, size in zip(shape, indices, block, strict=True):
+        blocks = [index // size for index in (range(length) if written is None else written)]
         ends = [i for i in range(1, length) if blocks[i] != blocks[i - 1]]
         cut.append(tuple(b - a for a, b in zip([0, *ends], [*ends, length], strict=True)))
     return tuple(cut)
 
 
 def _boxes(lengths: tuple[tuple[int, ...], ...]) -> Iterator[Region]:
-    """Boxes of data that is cut into pieces of these lengths along each axis."""
+    """Yield the regions of data that are split into parts of these lengths along each axis."""
     ends = [list(accumulate(pieces)) for pieces in lengths]
     spans = [
         [slice(end - length, end) for end, length in zip(stops, pieces, strict=True)]

@@ -1,4 +1,4 @@
-"""OME-XML as the model of ``ome-types``, which has all of it.
+"""Parse OME-XML into the complete model of ``ome-types``.
 
 Layer: adapters. Needs the extra ``ome`` (ome-types).
 """
@@ -18,17 +18,11 @@ if TYPE_CHECKING:
     from ome_types import OME
 
 _GREEK_MU = re.compile(rb"""(Unit\s*=\s*["'])(?:\xce\xbc|&#956;|&#x0*3bc;)""", re.IGNORECASE)
-"""The Greek letter in a unit, where the schema has the micro sign (U+00B5) that looks the same."""
+"""The Greek letter mu in a unit; the schema has the micro sign (U+00B5), which looks the same."""
 
 
 def load_ome_types() -> ModuleType:
-    """Import ``ome_types``.
-
-    Raises
-    ------
-    MissingDependencyError
-        It is not installed.
-    """
+    """Import ``ome_types``; raise MissingDependencyError if it is not installed."""
     try:
         import ome_types
     except ImportError as error:
@@ -40,24 +34,11 @@ def load_ome_types() -> ModuleType:
 
 
 def ome_model(data: bytes, where: str) -> OME:
-    """Parse OME-XML with ``ome-types``.
+    """Parse OME-XML with ``ome-types``; messages call the document ``where``.
 
-    Parameters
-    ----------
-    data : bytes
-        The document.
-    where : str
-        What it is, for messages.
+    Raise MissingDependencyError without ``ome-types``, and MetadataError for a document that is damaged, not OME-XML,
+    or unsafe (a DTD, endless nesting).
 
-    Raises
-    ------
-    MissingDependencyError
-        ``ome-types`` is not installed.
-    MetadataError
-        It is damaged, is no OME-XML, or has what OME-XML never needs and attackers do: a DTD, endless nesting.
-
-    Examples
-    --------
     >>> xml = b'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"/>'
     >>> ome_model(xml, "METADATA.ome.xml").images
     []
@@ -72,13 +53,13 @@ def ome_model(data: bytes, where: str) -> OME:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a value that does not fit is warned of and then refused
-            found = ome_types.from_xml(data, validate=False)
+            model = ome_types.from_xml(data, validate=False)
     except ImportError as error:
         raise MissingDependencyError(
             f"{where} is of a schema before 2016-06, and reading it needs lxml: pip install lxml"
         ) from error
-    except Exception as error:  # of xsdata, of pydantic, or of the parser below them
+    except Exception as error:  # any error of xsdata, pydantic or the XML parser
         raise damaged(where, str(error).partition("\n")[0] or type(error).__name__) from error
-    if not isinstance(found, ome_types.OME):
-        raise damaged(where, f"its root element is {type(found).__name__}, not OME")
-    return found
+    if not isinstance(model, ome_types.OME):
+        raise damaged(where, f"its root element is {type(model).__name__}, not OME")
+    return model

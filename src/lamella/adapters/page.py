@@ -1,9 +1,6 @@
-"""A dark page with pictures and text on it, drawn with Pillow (extra ``preview``).
+"""Draw pictures and text on a dark page with Pillow (extra ``preview``): fonts, colours and primitives.
 
-Here: colours of the page, fonts, the primitives of drawing. What is drawn where is decided in
-``lamella.adapters.png``.
-
-Layer: adapters. Pillow loads on first use.
+Layer: adapters. Pillow loads on first use. ``lamella.adapters.png`` arranges the page.
 """
 
 from __future__ import annotations
@@ -40,22 +37,16 @@ _UNITS = {"micrometer": "um", "nanometer": "nm", "millimeter": "mm", "meter": "m
 
 
 def pillow() -> Any:
-    """Import Pillow.
-
-    Raises
-    ------
-    MissingDependencyError
-        It is not installed, or too old or built without fonts.
-    """
+    """Import Pillow; raise MissingDependencyError if it is missing, too old, or built without fonts."""
     try:
         from PIL import Image, ImageDraw, ImageFont, features
 
-        found = features.check("freetype2")
+        has_fonts = features.check("freetype2")
     except ImportError as error:
         raise MissingDependencyError(
             'Drawing a preview needs Pillow, which is not installed. Install it with: pip install "lamella[preview]"'
         ) from error
-    if not found:
+    if not has_fonts:
         raise MissingDependencyError(
             "Drawing a preview needs a Pillow that was built with FreeType. "
             'Install the usual one with: pip install --force-reinstall "lamella[preview]"'
@@ -70,13 +61,7 @@ def font(size: int) -> Any:
 
 
 class Page:
-    """A canvas of a size in pixels.
-
-    Parameters
-    ----------
-    height, width
-        Pixels.
-    """
+    """A canvas of a height and width in pixels."""
 
     def __init__(self, height: int, width: int) -> None:
         image, draw, _ = pillow()
@@ -103,7 +88,7 @@ class Page:
     def text(
         self, x: float, y: float, words: str, size: int, *, color: Color = TEXT, anchor: str = "lm"
     ) -> None:
-        """Write one line; ``anchor`` says which of its points lies at (x, y), as Pillow names them."""
+        """Draw one line of text; ``anchor`` says which of its points is at (x, y), as in Pillow."""
         self._draw.text((x, y), words, font=font(size), fill=color, anchor=anchor)
 
     def paste(self, pixels: NDArray[np.uint8], box: Box) -> None:
@@ -136,7 +121,7 @@ def text_width(words: str, size: int) -> int:
 
 
 def elided(words: str, width: int, size: int) -> str:
-    """Shorten a line to a width in pixels, with an ellipsis for what is left out."""
+    """Shorten a line to a width in pixels, with an ellipsis at the end."""
     words = " ".join(words.split())
     if text_width(words, size) <= width:
         return words
@@ -148,7 +133,7 @@ def elided(words: str, width: int, size: int) -> str:
 def legend_boxes(
     left: int, top: int, right: int, channels: Sequence[ShownChannel], size: int
 ) -> list[tuple[Box, ShownChannel]]:
-    """Lay out swatches with names along lines; channels without a name have none."""
+    """Lay out swatches with names along lines; skip channels without a name."""
     boxes = []
     x, line = left, size + 8
     for channel in channels:
@@ -173,21 +158,18 @@ def round_length(most: float) -> float:
 
 
 def resized(picture: FieldPicture, side: int | Box) -> NDArray[np.uint8]:
-    """Bring a picture to its size on the page, in its physical proportions; labels are laid over it then.
+    """Scale a picture to its size on the page, in its physical proportions, and overlay its labels.
 
-    Pixels are averaged where they shrink and repeated where they grow.
-
-    Parameters
-    ----------
-    picture
-        The field.
-    side
-        Length of its larger side in pixels, or the box that it has to fit into.
+    ``side`` is the length of the larger side in pixels, or the box into which the picture must fit. Pixels are averaged
+    where they shrink and repeated where they grow.
     """
     height, width = picture.extent
     if isinstance(side, Box):
-        room = min(side.height / height, side.width / width)
-        shape = max(1, min(side.height, round(height * room))), max(1, min(side.width, round(width * room)))
+        factor = min(side.height / height, side.width / width)
+        shape = (
+            max(1, min(side.height, round(height * factor))),
+            max(1, min(side.width, round(width * factor))),
+        )
     else:
         shape = fit(height, width, side)
     image = pillow()[0]

@@ -1,7 +1,7 @@
-"""Previews as PNG files: an image, or the montage of a plate, on a dark page (extra ``preview``).
+"""Write previews as PNG files: an image, or the montage of a plate, on a dark page (extra ``preview``).
 
-Layer: adapters. Drawing is in ``lamella.adapters.page``; what to show is decided by
-``lamella.ops.display.preview`` and ``lamella.ops.display.preview_plate``.
+Layer: adapters. ``lamella.adapters.page`` draws; ``lamella.ops.display.preview`` and
+``lamella.ops.display.preview_plate`` choose what to show.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ _NARROWEST = 280
 
 
 @dataclass(frozen=True)
-class Fault:
-    """A field that could not be drawn, or not as asked: its path and why."""
+class FieldProblem:
+    """A field that could not be drawn, or only without its labels, and the reason."""
 
     path: str
     error: str
 
     def to_dict(self) -> JSONObject:
-        """Return the same as JSON values."""
+        """Return the problem as JSON values."""
         return {"path": self.path, "error": self.error}
 
 
@@ -76,65 +76,63 @@ def write_preview(
     size: int | None = None,
     jobs: int | None = None,
     progress: Progress | bool | None = None,
-) -> list[Fault]:
+) -> list[FieldProblem]:
     """Draw an image, plate, row, well or collection into a PNG file.
 
     Parameters
     ----------
     node
-        What to draw.
+        The node to draw.
     target
-        The file, replaced whole when the picture is complete.
+        The file, replaced when the picture is complete.
     options
         Which channels, plane and labels.
     size
-        Pixels of the larger side of the picture, or of all wells together. By default 512 for an image, and for a
-        plate what gives each field 150, but 512 to 2048.
+        Pixels of the larger side of the picture, or of all wells together. By default 512 for an image; 150 per field
+        for a plate, within 512 to 2048.
     jobs
         Number of fields that are drawn at a time; one per processor by default.
     progress
-        True shows a bar on the terminal. A function is called with the fields of a plate that are drawn, all of them,
-        and "fields".
+        True shows a bar on the terminal. A function is called with the drawn fields of a plate, all fields, and
+        "fields".
 
     Returns
     -------
-    list of Fault
-        Fields of a plate that are crossed out, or drawn without the labels asked for.
+    list of FieldProblem
+        Fields of a plate that are crossed out, or drawn without the requested labels.
 
     Raises
     ------
     InvalidArgumentError
-        The target is no PNG file, lies in a Zarr store, or an option does not fit (a ValueError).
+        The target is not a PNG file, is in a Zarr store, or an option does not fit (a ValueError).
     MissingDependencyError
         Pillow is not installed (an ImportError).
     LamellaError
-        Nothing of it can be read.
+        No field can be read.
 
     Examples
     --------
-    >>> import lamella, numpy as np, tempfile
-    >>> folder = tempfile.mkdtemp()
-    >>> with lamella.open_ome_zarr(f"{folder}/a.zarr", layout="fov", mode="w", channel_names=["GFP"]) as position:
-    ...     position["0"] = np.arange(256, dtype="uint16").reshape(1, 1, 1, 16, 16)
-    ...     write_preview(position, f"{folder}/a.png")
+    >>> write_preview(position, tmp / "a.png")
     []
     """
     pillow()
     path, workers = check_target(target), Workers(jobs)
     check_progress(progress)
-    wanted = options or PreviewOptions()
-    faults: list[Fault] = []
+    preview_options = options or PreviewOptions()
+    problems: list[FieldProblem] = []
     if isinstance(node, Position):
-        page = image_page(node, wanted, size or IMAGE_SIDE)
+        page = image_page(node, preview_options, size or IMAGE_SIDE)
     elif isinstance(node, HOLDERS):
         with reporting(progress, "fields") as report_progress:
-            page, faults = plate_page(node, wanted, size, workers, Count(report_progress, "fields"))
+            page, problems = plate_page(
+                node, preview_options, size, workers, Count(report_progress, "fields")
+            )
     else:
         raise InvalidArgumentError(
-            f"{node!r} is no image, plate, row, well or collection, so there is nothing to draw."
+            f"{node!r} is not an image, plate, row, well or collection, so it cannot be drawn."
         )
     save(page, path)
-    return faults
+    return problems
 
 
 # -- pages -------------------------------------------------------------------------------------------------------
@@ -146,20 +144,20 @@ def image_page(position: Position, options: PreviewOptions, size: int) -> Page:
     picture = field_picture(position, channels, options, size)
     pixels = resized(picture, size)
     height, width = pixels.shape[:2]
-    inner = max(width, _NARROWEST)
-    named = [] if picture.opacity == 1.0 else channels
-    right = _MARGIN + inner
+    content_width = max(width, _NARROWEST)
+    legend_channels = [] if picture.opacity == 1.0 else channels
+    right = _MARGIN + content_width
     top = _MARGIN + height + 14
     bar = 0 if picture.physical_width is None else width // 4 + 24
-    lines = legend_boxes(_MARGIN, top + _TITLE + 10, right - bar, named, _SMALL)
+    lines = legend_boxes(_MARGIN, top + _TITLE + 10, right - bar, legend_channels, _SMALL)
     bottom = lines[-1][0].bottom if lines else top + _TITLE + 6
-    page = Page(bottom + _MARGIN - 4, inner + 2 * _MARGIN)
+    page = Page(bottom + _MARGIN - 4, content_width + 2 * _MARGIN)
     box = Box(_MARGIN, _MARGIN, right, _MARGIN + height).inside(height, width)
     page.paste(pixels, box)
     page.frame(box)
     name = position.metadata.multiscales[0].name or str(position.node_path).rpartition("/")[2]
-    page.text(_MARGIN, top + _TITLE // 2, elided(name, inner - bar, _TITLE), _TITLE)
-    page.legend(_MARGIN, top + _TITLE + 10, right - bar, named, _SMALL)
+    page.text(_MARGIN, top + _TITLE // 2, elided(name, content_width - bar, _TITLE), _TITLE)
+    page.legend(_MARGIN, top + _TITLE + 10, right - bar, legend_channels, _SMALL)
     if picture.physical_width is not None and picture.unit is not None:
         place = Box(box.left, top, box.right, top + _SMALL + 12)
         page.scale_bar(place, picture.physical_width / width, picture.unit, _SMALL)
@@ -168,8 +166,8 @@ def image_page(position: Position, options: PreviewOptions, size: int) -> Page:
 
 def plate_page(
     node: Holder, options: PreviewOptions, size: int | None, workers: Workers, progress: Count
-) -> tuple[Page, list[Fault]]:
-    """Draw the wells of a plate where they are on the plate, with the names of rows and columns."""
+) -> tuple[Page, list[FieldProblem]]:
+    """Draw the wells of a plate in their grid, with the names of rows and columns."""
     plan = plan_plate(node)
     aspect = _field_aspect(plan)
     grid = field_grid(plan.most_fields, aspect)
@@ -183,7 +181,7 @@ def plate_page(
     page = Page((lines[-1][0].bottom if lines else footer.top + _TITLE) + _MARGIN, footer.right + _MARGIN)
     _draw_empty(page, plan, montage)
     progress.expect(len(plan.tiles))
-    faults = _draw_tiles(
+    problems = _draw_tiles(
         page, plan, montage, lambda tile: _tile_picture(tile, channels, options, room), workers, progress
     )
     name, count = elided(plan.name, (footer.right - footer.left) * 2 // 3, _TITLE), _count(plan)
@@ -192,20 +190,13 @@ def plate_page(
         footer.left + text_width(name, _TITLE) + 12, footer.top + _TITLE // 2 + 1, count, _SMALL, color=FAINT
     )
     page.legend(footer.left, footer.top + _TITLE + 10, footer.right, channels, _SMALL)
-    return page, faults
+    return page, problems
 
 
 def layout(plan: PlatePlan, aspect: float, side: int) -> Montage:
-    """Choose sizes so that the larger side of all wells together is about ``side`` pixels.
+    """Choose sizes so that the larger side of all wells together is about ``side`` pixels; a field gets at least 4.
 
-    Parameters
-    ----------
-    plan
-        What is drawn.
-    aspect
-        Height of a field by its width.
-    side
-        Pixels; a field gets 4 at least, however many there are.
+    ``aspect`` is the height of a field divided by its width.
     """
     field_rows, field_columns = field_grid(plan.most_fields, aspect)
     rows, columns = max(1, len(plan.rows)), max(1, len(plan.columns))
@@ -235,7 +226,7 @@ def _label_size(height: int, width: int) -> int:
 
 
 def _field_aspect(plan: PlatePlan) -> float:
-    """Return height by width of the first field that can be read, within 1:3."""
+    """Return height by width of the first readable field, within 1:3."""
     for tile in plan.tiles:
         try:
             if isinstance(tile.node, Position):
@@ -283,29 +274,29 @@ def _draw_tiles(
     page: Page,
     plan: PlatePlan,
     montage: Montage,
-    picture_of: Callable[[Tile], tuple[FieldPicture, Fault | None]],
+    picture_of: Callable[[Tile], tuple[FieldPicture, FieldProblem | None]],
     workers: Workers,
     progress: Count,
-) -> list[Fault]:
-    """Read and draw every field, a few at a time; return the faults in the order of the plate."""
-    faults: dict[str, Fault] = {}
+) -> list[FieldProblem]:
+    """Read and draw every field, a few at a time; return the problems in the order of the plate."""
+    problems: dict[str, FieldProblem] = {}
     drawn = 0
 
-    def render(tile: Tile) -> tuple[Tile, NDArray[Any] | None, Fault | None]:
+    def render(tile: Tile) -> tuple[Tile, NDArray[Any] | None, FieldProblem | None]:
         box = _box(montage, tile)
         try:
-            picture, fault = picture_of(tile)
-            return tile, resized(picture, box), fault
+            picture, problem = picture_of(tile)
+            return tile, resized(picture, box), problem
         except LamellaError as error:
-            return tile, None, Fault(tile.path, one_line(error))
+            return tile, None, FieldProblem(tile.path, one_line(error))
 
-    def put(done: tuple[Tile, NDArray[Any] | None, Fault | None]) -> None:
+    def put(done: tuple[Tile, NDArray[Any] | None, FieldProblem | None]) -> None:
         nonlocal drawn
         progress.add()
-        tile, pixels, fault = done
+        tile, pixels, problem = done
         box = _box(montage, tile)
-        if fault is not None:
-            faults[tile.path] = fault
+        if problem is not None:
+            problems[tile.path] = problem
         if pixels is None:
             page.cross(box)
             return
@@ -315,9 +306,9 @@ def _draw_tiles(
 
     run(render, plan.tiles, workers, done=put)
     if plan.tiles and not drawn:
-        first = faults[plan.tiles[0].path]
+        first = problems[plan.tiles[0].path]
         raise MetadataError(f"No field of {plan.name} can be drawn. {first.path}: {first.error}")
-    return [faults[tile.path] for tile in plan.tiles if tile.path in faults]
+    return [problems[tile.path] for tile in plan.tiles if tile.path in problems]
 
 
 def _box(montage: Montage, tile: Tile) -> Box:
@@ -328,32 +319,25 @@ def _box(montage: Montage, tile: Tile) -> Box:
 
 def _tile_picture(
     tile: Tile, channels: Sequence[ShownChannel], options: PreviewOptions, room: int
-) -> tuple[FieldPicture, Fault | None]:
-    """Make the picture of a field; labels that it lacks are a fault, but no reason not to draw it."""
+) -> tuple[FieldPicture, FieldProblem | None]:
+    """Return the picture of a field; a field without the labels is drawn without them, and reported."""
     if not isinstance(tile.node, Position):
         raise tile.node
     if options.label is None or options.label in tile.node.labels:
         return field_picture(tile.node, channels, options, room), None
-    bare = PreviewOptions(None, options.z, options.t, options.channels)
-    fault = Fault(tile.path, f"it has no labels {options.label!r}, so it is drawn without")
-    return field_picture(tile.node, channels, bare, room), fault
+    without_labels = PreviewOptions(None, options.z, options.t, options.channels)
+    problem = FieldProblem(tile.path, f"it has no labels {options.label!r}, so it is drawn without")
+    return field_picture(tile.node, channels, without_labels, room), problem
 
 
 # -- files -------------------------------------------------------------------------------------------------------
 
 
 def check_target(target: StrPath) -> str:
-    """Check where a picture is to be written, before anything is read.
+    """Return the absolute path of a picture, before anything is read.
 
-    Returns
-    -------
-    str
-        The absolute path.
-
-    Raises
-    ------
-    InvalidArgumentError
-        No ``.png`` name, a folder, a missing parent folder, or a place in a Zarr store (a ValueError).
+    Raise InvalidArgumentError for a name without ``.png``, a folder, a missing parent folder, or a path in a Zarr
+    store.
     """
     path = local_path(target, "the picture")
     folder = os.path.dirname(path)
@@ -362,23 +346,17 @@ def check_target(target: StrPath) -> str:
             f"Cannot write {target}: the picture is a PNG file, so its name ends in .png."
         )
     if os.path.isdir(path):
-        raise InvalidArgumentError(f"Cannot write {target}: it is a folder. Give the name of a file.")
+        raise InvalidArgumentError(f"Cannot write {target}: it is a folder. Use the name of a file.")
     if not os.path.isdir(folder):
         raise InvalidArgumentError(
-            f"Cannot write {target}: the folder {folder} does not exist. Make it first."
+            f"Cannot write {target}: the folder {folder} does not exist. Create it first."
         )
     refuse_in_store(path)
     return path
 
 
 def save(page: Page, path: str) -> None:
-    """Write a page to a file: a temporary one beside it, then a rename, so that no half picture is ever there.
-
-    Raises
-    ------
-    StorageError
-        The file system refuses (an OSError).
-    """
+    """Write a page to a temporary file beside its path, then rename it: a reader never sees half a picture."""
     temporary = f"{path}.{secrets.token_hex(6)}.tmp"
     try:
         with open(temporary, "xb") as file:

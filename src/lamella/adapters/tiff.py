@@ -1,8 +1,8 @@
-"""TIFF files as sources of planes: OME-TIFF, ImageJ TIFF, plain and multipage TIFF, BigTIFF.
+"""Read TIFF files as sources of planes: OME-TIFF, ImageJ TIFF, plain and multipage TIFF, BigTIFF.
 
-Here: the images of a file and `TiffSource`, which reads their planes. Pixels are those of the file: colour palettes
-and gamma are not applied, YCbCr JPEG is decoded to RGB. Of a pyramid only the finest level is read.
-Not here: the rules for axes (``tiff_axes``), metadata (``tiff_ome``, ``tiff_imagej``), decoding (``tiff_pages``).
+Pixels are those of the file: colour palettes and gamma are not applied, YCbCr JPEG is decoded to RGB. Of a pyramid only
+the finest level is read. ``tiff_axes`` maps the axes, ``tiff_ome`` and ``tiff_imagej`` read metadata, ``tiff_pages``
+decodes.
 
 Layer: adapters. Needs the extra ``tiff`` (tifffile and imagecodecs).
 """
@@ -19,7 +19,7 @@ import numpy as np
 
 from lamella.adapters.tiff_axes import AxisPlan, plan_axes
 from lamella.adapters.tiff_cache import PAGES
-from lamella.adapters.tiff_completeness import check_promises
+from lamella.adapters.tiff_completeness import check_complete
 from lamella.adapters.tiff_file import open_file
 from lamella.adapters.tiff_imagej import read_imagej
 from lamella.adapters.tiff_metadata import TiffMetadata
@@ -45,27 +45,11 @@ if TYPE_CHECKING:
 
 
 def open_tiff(path: StrPath) -> list[TiffSource]:
-    """Describe the images of a TIFF file; no pixels are read and the file is closed again.
+    """Describe the images (series) of a TIFF file, in its order; no pixels are read and the file is closed again.
 
-    Parameters
-    ----------
-    path : str or path-like
-        The file.
+    Raise SourceError for a file that is not TIFF, is damaged or truncated, or has unsupported axes or pixels, and
+    MissingDependencyError without ``tifffile``.
 
-    Returns
-    -------
-    list of TiffSource
-        One for each image (series) of the file, in its order.
-
-    Raises
-    ------
-    SourceError
-        The file is no TIFF, is damaged or truncated, or has axes or pixels that no image can have.
-    MissingDependencyError
-        ``tifffile`` is not installed.
-
-    Examples
-    --------
     >>> import numpy as np, tempfile, tifffile
     >>> path = tempfile.mkdtemp() + "/stack.tif"
     >>> tifffile.imwrite(path, np.zeros((5, 16, 16), np.uint16), imagej=True, metadata={"axes": "ZYX"})
@@ -75,23 +59,23 @@ def open_tiff(path: StrPath) -> list[TiffSource]:
     """
     name = local_path(path, "a file to convert")
     with open_file(name) as file:
-        check_promises(name, file)
+        check_complete(name, file)
         metadata = _metadata_of_series(file)
         pages = [list_pages(series) for series in file.series]
-        described = [
+        parts_of_images = [
             _describe(name, file, number, metadata[number], pages[number])
             for number in range(len(file.series))
         ]
         if len(pages) > 1:
             PAGES.put(name, _with_decoders(pages))
-    return [TiffSource(*each) for each in described]
+    return [TiffSource(*parts) for parts in parts_of_images]
 
 
 class TiffSource:
-    """One image of a TIFF file (or of the files of one multi-file OME-TIFF).
+    """One image of a TIFF file (or of the files of one multi-file OME-TIFF), created by `open_tiff`.
 
-    Made by `open_tiff`. The file is opened when the first plane is read, and stays open until `close`; several threads
-    may read. Pickles without its open files.
+    The file is opened when the first plane is read, and stays open until `close`; several threads may read. Pickling
+    drops the open files.
     """
 
     def __init__(self, description: ImageDescription, layout: SeriesLayout) -> None:
@@ -117,7 +101,7 @@ class TiffSource:
 
     @property
     def description(self) -> ImageDescription:
-        """What the image is."""
+        """Description of the image."""
         return self._description
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
@@ -129,15 +113,15 @@ class TiffSource:
         return None if page is None else read_samples(page, [plane], rows, self._files)[0]
 
     def read_planes(self, indices: Sequence[tuple[int, ...]], rows: slice) -> list[Array | None]:
-        """Read planes that differ in their channel, decoded once where they are samples: see `SampleSource`."""
-        found = [self._layout.find(index) for index in indices]
-        numbers = {number for number, _ in found}
-        if len(numbers) > 1 or len({plane.depth for _, plane in found}) > 1:
+        """Read planes that differ in their channel, decoded once if they are samples: see `SampleSource`."""
+        locations = [self._layout.find(index) for index in indices]
+        numbers = {number for number, _ in locations}
+        if len(numbers) > 1 or len({plane.depth for _, plane in locations}) > 1:
             return [self.read_plane(index, rows) for index in indices]
         page = self._load_pages()[numbers.pop()]
         if page is None:
             return [None] * len(indices)
-        return list(read_samples(page, [plane for _, plane in found], rows, self._files))
+        return list(read_samples(page, [plane for _, plane in locations], rows, self._files))
 
     def close(self) -> None:
         """Close the files of the source; a later read opens them again."""
@@ -162,7 +146,7 @@ def _parse_pages(path: str) -> list[list[PageBytes | None]]:
 
 
 def _with_decoders(images: list[list[PageBytes | None]]) -> list[list[PageBytes | None]]:
-    """Build the decoders of pages, which is done on first use and, as tifffile says, is not safe in threads."""
+    """Build the decoders of pages, which tifffile does on first use, and not safely in threads."""
     for pages in images:
         for page in pages:
             if page is not None and not page.frame.is_final:
@@ -172,22 +156,11 @@ def _with_decoders(images: list[list[PageBytes | None]]) -> list[list[PageBytes 
 
 @dataclass(frozen=True)
 class SeriesLayout:
-    """How the planes of an image lie in the pages of a file.
+    """The location of the planes of an image in the pages of a file: ``series`` is the number of the image.
 
-    Attributes
-    ----------
-    path : str
-        The file that describes the image.
-    series : int
-        Number of the image in the file.
-    plan : AxisPlan
-        Which axes of the file make up those of the image.
-    outer : tuple of int
-        Lengths of the axes of the file that count pages.
-    page_axes : str
-        Letters of the axes within a page.
-    is_shared : bool
-        Whether the file holds several images, whose pages are then remembered together.
+    ``plan`` maps the axes of the file to those of the image. ``outer`` are the lengths of the axes that count pages,
+    and ``page_axes`` the letters of the axes within a page. The pages of a file with several images are cached together
+    (``is_shared``).
     """
 
     path: str
@@ -198,43 +171,45 @@ class SeriesLayout:
     is_shared: bool
 
     def find(self, index: tuple[int, ...]) -> tuple[int, PlaneInPage]:
-        """Find the page that holds a plane, and which of the page's planes it is."""
-        place = self.plan.place(index)
+        """Return the page of a plane, and which of the page's planes it is."""
+        file_index = self.plan.place(index)
         number = 0
-        for length, at in zip(self.outer, place, strict=False):
-            number = number * length + at
-        inner = dict(zip(self.page_axes, place[len(self.outer) :], strict=True))
+        for length, position in zip(self.outer, file_index, strict=False):
+            number = number * length + position
+        inner = dict(zip(self.page_axes, file_index[len(self.outer) :], strict=True))
         return number, PlaneInPage(sample=inner.get("S", 0), depth=inner.get("Z", 0))
 
 
 def _describe(
     path: str, file: Any, number: int, metadata: TiffMetadata, pages: list[PageBytes | None]
 ) -> tuple[ImageDescription, SeriesLayout]:
-    """Describe one series of an open file, after a check that its pixels are there."""
+    """Describe one series of an open file, after a check that its pixels exist."""
     series = file.series[number]
-    where = path if len(file.series) == 1 else f"{path} (image {number})"
+    image_name = path if len(file.series) == 1 else f"{path} (image {number})"
     if series.dtype is None or series.dtype.kind not in "buif":
-        raise SourceError(f"{where} has pixels of type {series.dtype}, which are no intensities or labels")
-    plan = _plan(series, where)
+        raise SourceError(
+            f"{image_name} has pixels of type {series.dtype}, which are neither intensities nor labels"
+        )
+    plan = _plan(series, image_name)
     page_axes = series.keyframe.axes
     outer = len(series.axes) - len(page_axes)
     if not series.axes.endswith(page_axes) or not set(page_axes) <= set("SZYX"):
         raise SourceError(
-            f"{where} stores {series.axes} in pages of {page_axes}: only pages of planes "
+            f"{image_name} stores {series.axes} in pages of {page_axes}: only pages of planes "
             "(YX, with samples S or depth Z) can be read one at a time"
         )
     layout = SeriesLayout(path, number, plan, plan.file_shape[:outer], page_axes, len(file.series) > 1)
     if len(pages) < math.prod(layout.outer):
         raise SourceError(
-            f"{where} is damaged or incomplete: its shape {plan.file_shape} ({series.axes}) needs "
+            f"{image_name} is damaged or incomplete: its shape {plan.file_shape} ({series.axes}) needs "
             f"{math.prod(layout.outer)} pages, it has {len(pages)}"
         )
     check_sizes(pages)
-    lacking = sum(page is None for page in pages)
+    missing = sum(page is None for page in pages)
     notes = (*metadata.notes, *plan.notes)
-    if lacking:
-        words = "is missing and was" if lacking == 1 else "are missing and were"
-        notes = (*notes, f"{lacking} of its {counted(len(pages), 'plane')} {words} written as zeros")
+    if missing:
+        words = "is missing and was" if missing == 1 else "are missing and were"
+        notes = (*notes, f"{missing} of its {counted(len(pages), 'plane')} {words} written as zeros")
     notes = (*notes, *display_notes(series.keyframe))
     description = ImageDescription(
         name=os.path.basename(path),
@@ -255,10 +230,10 @@ def _describe(
     return description, layout
 
 
-def _plan(series: Any, where: str) -> AxisPlan:
-    # NDTiff and OME-TIFF name every axis, so one that tifffile calls "other" is not without a name there.
+def _plan(series: Any, image_name: str) -> AxisPlan:
+    # NDTiff and OME-TIFF name every axis: one that tifffile calls "other" has an unknown name, not none.
     return plan_axes(
-        series.axes, tuple(int(n) for n in series.shape), where, named=series.kind in ("ndtiff", "ome")
+        series.axes, tuple(int(n) for n in series.shape), image_name, named=series.kind in ("ndtiff", "ome")
     )
 
 
@@ -267,20 +242,20 @@ def _length(plan: AxisPlan, axis: str) -> int:
 
 
 def _band_rows(page: Any) -> int:
-    """Rows of a page that are decoded together."""
+    """Return the number of rows of a page that are decoded together."""
     if page.is_final:
         return 1
     return int(page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength))
 
 
 def _channels_together(page: Any) -> int:
-    """How many samples of a page are decoded together."""
+    """Return the number of samples of a page that are decoded together."""
     separate, samples = page.shaped[0], page.shaped[4]
     return int(samples) if separate == 1 else 1
 
 
 def _metadata_of_series(file: Any) -> list[TiffMetadata]:
-    """Metadata of each series of an open file, from the richest dialect that it is written in."""
+    """Return the metadata of each series of an open file, from its richest dialect."""
     count = len(file.series)
     first = file.pages.first
     if file.is_ome and file.ome_metadata:
@@ -297,7 +272,7 @@ def _metadata_of_series(file: Any) -> list[TiffMetadata]:
 
 
 def _with_unused_pages(images: list[TiffMetadata], file: Any, by: str) -> list[TiffMetadata]:
-    """Add a note to the first image where the file has pages that belong to none of its images."""
+    """Add a note to the first image if the file has pages that belong to no image."""
     own = {
         page.offset for series in file.series for page in series if page is not None and page.parent is file
     }

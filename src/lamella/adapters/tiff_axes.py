@@ -1,18 +1,15 @@
-"""How the axes of a TIFF become those of OME-NGFF, and where in the file a plane is.
-
-Here: the mapping of axis letters as ``tifffile`` names them. Not here: files and pixels (``tiff_pages``), metadata
-(``tiff_ome``, ``tiff_imagej``).
+"""Map the axes of a TIFF, by the letters of ``tifffile``, to those of OME-NGFF.
 
 The rules, in order:
 
-* ``T``, ``C``, ``Z``, ``Y``, ``X`` are what they say.
+* ``T``, ``C``, ``Z``, ``Y``, ``X`` stay.
 * ``S`` (samples of a pixel: red, green, blue) is the channel axis; together with ``C`` the two become one axis of
   channels, the samples of the first channel first.
-* Any other axis of length 1 goes away.
-* ``E`` (wavelength) is the channel axis when there is no other; that is noted.
+* Any other axis of length 1 is dropped.
+* ``E`` (wavelength) is the channel axis if there is no other; a note says so.
 * Axes without a name (``I`` for a sequence of pages, ``Q`` for an array without names), at most two, are filled from
-  the last one on: the last is z, the one before it t, as far as the file has no z and t. That is a guess, and noted.
-* All others mean something that OME-NGFF has no axis for (positions, tiles, angles, lifetimes, ...), and are refused.
+  the last one on: the last is z, the one before it t, if the file lacks z and t. A note reports this guess.
+* Axes with a meaning that OME-NGFF lacks (positions, tiles, angles, lifetimes, ...) are refused.
 
 Layer: adapters.
 """
@@ -33,27 +30,17 @@ _MEANINGS = {
     "A": "angle", "E": "lambda", "H": "lifetime", "J": "tile column", "K": "tile row", "L": "exposure", "M": "mosaic",
     "P": "phase", "R": "tile or position", "V": "event",
 }  # fmt: skip
-"""Letters of ``tifffile`` for axes that OME-NGFF has no name for."""
+"""Letters of ``tifffile`` for axes without a name in OME-NGFF."""
 
 _UNNAMED = "IQ"
 
 
 @dataclass(frozen=True)
 class AxisPlan:
-    """Where each axis of the image comes from.
+    """The axes of an image (letters of "tczyx" in that order), and their origin in the file.
 
-    Attributes
-    ----------
-    axes : str
-        Axes of the image: letters of "tczyx" in that order.
-    shape : tuple of int
-        Their lengths.
-    parts : tuple of tuple of int
-        For each axis of the image the axes of the file that make it up, slowest first.
-    file_shape : tuple of int
-        Lengths of the axes of the file.
-    notes : tuple of str
-        Every guess.
+    ``parts`` lists for each axis of the image the axes of the file that form it, slowest first. ``notes`` report
+    guesses.
     """
 
     axes: str
@@ -65,41 +52,23 @@ class AxisPlan:
     def place(self, index: tuple[int, ...]) -> list[int]:
         """Return the index along each axis of the file of a plane of the image; 0 along y and x.
 
-        Examples
-        --------
         >>> plan_axes("CYXS", (2, 8, 9, 3), "a.tif").place((4,))
         [1, 0, 0, 1]
         """
-        found = [0] * len(self.file_shape)
-        for at, parts in zip(index, self.parts, strict=False):
-            rest = at
+        file_index = [0] * len(self.file_shape)
+        for position, parts in zip(index, self.parts, strict=False):
+            rest = position
             for axis in reversed(parts):
-                rest, found[axis] = divmod(rest, self.file_shape[axis])
-        return found
+                rest, file_index[axis] = divmod(rest, self.file_shape[axis])
+        return file_index
 
 
 def plan_axes(letters: str, shape: Shape, where: str, *, named: bool = False) -> AxisPlan:
-    """Map the axes of a file to those of an image.
+    """Map the axes of a file (letters and lengths) to those of an image; messages call the file ``where``.
 
-    Parameters
-    ----------
-    letters : str
-        Axes of the file, one letter each, as ``tifffile`` names them.
-    shape : tuple of int
-        Their lengths.
-    where : str
-        Name of the file, for messages.
-    named : bool
-        Whether the format names every axis: ``Q`` then stands for a name that ``tifffile`` does not know.
+    With ``named`` the format names every axis: ``Q`` is then a name that ``tifffile`` does not know. Raise SourceError
+    for a missing y or x axis, an axis of length 0, an axis with another meaning, or too many axes without a name.
 
-    Raises
-    ------
-    SourceError
-        No y or x axis, an axis of length 0, an axis that means something else, or more axes without a name than have
-        a usual order.
-
-    Examples
-    --------
     >>> plan_axes("IYX", (10, 8, 9), "a.tif").axes
     'zyx'
     >>> plan = plan_axes("ZCYX", (10, 2, 8, 9), "a.tif")
@@ -117,8 +86,8 @@ def plan_axes(letters: str, shape: Shape, where: str, *, named: bool = False) ->
     channel = tuple(letters.index(letter) for letter in "CS" if letter in letters)
     if channel:
         parts["c"] = channel
-    placed = {axis for axes in parts.values() for axis in axes}
-    others = [axis for axis in range(len(letters)) if axis not in placed and shape[axis] > 1]
+    mapped = {axis for axes in parts.values() for axis in axes}
+    others = [axis for axis in range(len(letters)) if axis not in mapped and shape[axis] > 1]
     notes = _place_others(letters, shape, others, parts, where, named=named)
     axes = "".join(letter for letter in LEGAL_ORDER if letter in parts)
     lengths = tuple(math.prod(shape[axis] for axis in parts[letter]) for letter in axes)
@@ -134,7 +103,7 @@ def _place_others(
     *,
     named: bool,
 ) -> tuple[str, ...]:
-    """Add the axes that are none of tczyx to `parts`, and return what was guessed; raise where nothing fits."""
+    """Add the axes other than tczyx to `parts`, and return notes about guesses; raise for axes that do not fit."""
 
     def is_free(target: str) -> bool:
         return math.prod(shape[axis] for axis in parts.get(target, ())) == 1
@@ -164,10 +133,10 @@ def _place_others(
     for axis, target in guesses:
         parts[target] = (*parts.get(target, ()), axis)
     if guesses:
-        found = " and ".join(str(shape[axis]) for axis, _ in guesses)
+        lengths = " and ".join(str(shape[axis]) for axis, _ in guesses)
         targets = " and ".join(target for _, target in guesses)
         if len(guesses) > 1:
-            notes.append(f"the axes of length {found} have no name in the file and were read as {targets}")
+            notes.append(f"the axes of length {lengths} have no name in the file and were read as {targets}")
         else:
-            notes.append(f"the axis of length {found} has no name in the file and was read as {targets}")
+            notes.append(f"the axis of length {lengths} has no name in the file and was read as {targets}")
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""The pages of the files that hold several images, parsed once for all of them.
+"""Cache the pages of files with several images, parsed once for all of them.
 
 Layer: adapters.
 """
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 Pages = list["PageBytes | None"]
 
 _FILES = 4
-"""Files whose pages are remembered: a list of pages may be long."""
+"""Maximum number of cached files: a list of pages may be long."""
 
 _Key = tuple[str, int, int, int]
 
 
 class PageCache:
-    """The pages of each image of the files that were read last; a file that changed is parsed again."""
+    """The pages of each image of the most recently read files; a file that changed is parsed again."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -36,7 +36,7 @@ class PageCache:
             self._keep(_key(path), pages)
 
     def get(self, path: str, parse: Callable[[], list[Pages]]) -> list[Pages]:
-        """Return the pages of each image of a file; threads that ask at the same time wait for one parse."""
+        """Return the pages of each image of a file; concurrent threads wait for a single parse."""
         with self._lock:
             key = _key(path)
             pages = self._files.get(key)
@@ -64,7 +64,7 @@ if hasattr(os, "register_at_fork"):
 
 def _key(path: str) -> _Key:
     try:
-        found = os.stat(path)
+        stat = os.stat(path)
     except OSError:
-        return path, -1, -1, -1  # opening it raises the error that names it
-    return path, found.st_size, found.st_mtime_ns, found.st_ino
+        return path, -1, -1, -1  # opening the file raises the error
+    return path, stat.st_size, stat.st_mtime_ns, stat.st_ino

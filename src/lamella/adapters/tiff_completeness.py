@@ -1,8 +1,8 @@
-"""Whether a TIFF file holds all that it says it holds: what is cut off must not go missing without a word.
+"""Check that a TIFF file is complete: compare the file with the numbers that it states itself.
 
-``tifffile`` reads a truncated file as one with fewer pages, and says so in its log only, which users may have silenced.
-Here: what the file itself promises (the chain of its pages, its description, the numbers in the metadata of OME,
-ImageJ and ``tifffile``) against what was found. Not here: the bytes of the pages (``tiff_pages.check_sizes``).
+``tifffile`` reads a truncated file as one with fewer pages, and only logs it. Compared are the chain of pages, the
+description, and the numbers of planes in the metadata of OME, ImageJ and ``tifffile``. ``tiff_pages.check_sizes``
+checks the bytes of the pages.
 
 Layer: adapters.
 """
@@ -33,55 +33,30 @@ _DESCRIPTION = 270
 """Code of the tag ImageDescription."""
 
 
-def check_promises(path: str, file: Any) -> None:
-    """Raise for an incomplete file.
-
-    Parameters
-    ----------
-    path : str
-        The file.
-    file : tifffile.TiffFile
-        The same file, open.
-
-    Raises
-    ------
-    SourceError
-        Something that the file promises is not there.
-    """
-    for lack in _lacks(file):
+def check_complete(path: str, file: Any) -> None:
+    """Raise SourceError for an incomplete file."""
+    for missing in _missing_parts(file):
         raise SourceError(
-            f"{path} is damaged or incomplete: {lack}; copy it again from where it was recorded"
+            f"{path} is damaged or incomplete: {missing}; copy it again from where it was recorded"
         )
 
 
 def check_names(path: str, file: Any) -> None:
-    """Raise for a file that names others outside of its folder, before any of them is opened.
+    """Raise SourceError for a file that names others outside of its folder, before any of them is opened.
 
-    A TIFF file comes from anywhere, and what it names would be converted with it: pixels that somebody else may read
-    then. Links within the folder are the user's own, and followed.
-
-    Parameters
-    ----------
-    path : str
-        The file.
-    file : tifffile.TiffFile
-        The same file, open, its series not looked at yet.
-
-    Raises
-    ------
-    SourceError
-        A name is absolute, or leads out of the folder by ``..``.
+    The file may come from an attacker, and the conversion would publish pixels of the files that it names. Links within
+    the folder are the user's own, and followed.
     """
-    for where, name in _named(file):
+    for origin, name in _named(file):
         if name.startswith(("/", "\\")) or _DRIVE.match(name) or ".." in _SEPARATORS.split(name):
             raise SourceError(
-                f"{path} is not read: its {where} names {short_repr(name)}, which is not in the same folder; put the "
+                f"{path} is not read: its {origin} names {short_repr(name)}, which is not in the same folder; put the "
                 "files that belong together into one folder, and name them there without a path"
             )
 
 
 def _named(file: Any) -> Iterator[tuple[str, str]]:
-    """Return the names of other files, each with its location in the metadata."""
+    """Yield the names of other files, each with its location in the metadata."""
     root = ome_root(file)
     if root is not None:
         own = root.get("UUID")
@@ -97,8 +72,8 @@ def _named(file: Any) -> Iterator[tuple[str, str]]:
             yield "NDTiff.index", entry[1]
 
 
-def _lacks(file: Any) -> Iterator[str]:
-    """Return one line for each missing part."""
+def _missing_parts(file: Any) -> Iterator[str]:
+    """Yield one line for each missing part."""
     yield from _missing_description(file)
     if file.is_ome and file.ome_metadata:
         yield from _missing_of_ome(file)
@@ -110,7 +85,7 @@ def _lacks(file: Any) -> Iterator[str]:
 
 
 def _missing_pages(file: Any) -> Iterator[str]:
-    """Check that the chain of pages ends with a page that says it is the last."""
+    """Check that the chain of pages ends with a page that is marked as the last."""
     # ScanImage before 2016 let offsets wrap beyond 4 GiB; tifffile computes the pages of such files instead.
     if file.is_scanimage or any(series.kind in _OWN_LISTS for series in file.series):
         return
@@ -123,17 +98,17 @@ def _missing_pages(file: Any) -> Iterator[str]:
 
 
 def _missing_description(file: Any) -> Iterator[str]:
-    """Check that the description of the first page is in the file: tifffile leaves out a tag that is not."""
+    """Check that the description of the first page is in the file: tifffile leaves out a tag beyond its end."""
     layout = file.tiff
     start = file.pages.first.offset
     (count,) = _unpack(file, start, layout.tagnoformat)
     for number in range(count):
-        at = start + layout.tagnosize + number * layout.tagsize
-        code, _ = _unpack(file, at, layout.tagformat1)
+        position = start + layout.tagnosize + number * layout.tagsize
+        code, _ = _unpack(file, position, layout.tagformat1)
         if code != _DESCRIPTION:
             continue
         # A character is a byte; short texts lie in the tag itself.
-        length, value = _unpack(file, at + struct.calcsize(layout.tagformat1), layout.tagformat2)
+        length, value = _unpack(file, position + struct.calcsize(layout.tagformat1), layout.tagformat2)
         if length > layout.tagoffsetthreshold:
             (offset,) = struct.unpack(layout.offsetformat, value[: layout.offsetsize])
             if offset + length > file.filehandle.size:
@@ -146,50 +121,50 @@ def _unpack(file: Any, position: int, form: str) -> tuple[Any, ...]:
 
 
 def _missing_of_shaped(file: Any) -> Iterator[str]:
-    """Check the shapes that tifffile writes into the description of a series against those that it finds."""
-    found = [series for series in file.series if series.kind == "shaped"]
-    promised = file.shaped_metadata or ()
-    if len(found) != len(promised):
+    """Compare the shapes that tifffile wrote into the description of a series with those that it finds."""
+    shaped = [series for series in file.series if series.kind == "shaped"]
+    stated = file.shaped_metadata or ()
+    if len(shaped) != len(stated):
         return
-    for series, metadata in zip(found, promised, strict=True):
+    for series, metadata in zip(shaped, stated, strict=True):
         shape = tuple(metadata["shape"])
         if math.prod(shape) > math.prod(series.shape):
             yield f"its metadata say that its shape is {shape}, its pages make up {tuple(series.shape)}"
 
 
 def _missing_of_imagej(file: Any) -> Iterator[str]:
-    """Check the number of images that ImageJ writes against the planes of all series."""
-    promised = file.imagej_metadata.get("images", 1)
-    # Samples count as planes here, because some writers count them: better a few too many than a sound file refused.
-    found = sum(
+    """Compare the number of images that ImageJ wrote with the planes of all series."""
+    stated = file.imagej_metadata.get("images", 1)
+    # Samples count as planes, because some writers count them: a complete file must not be refused.
+    planes = sum(
         math.prod(n for n, axis in zip(series.shape, series.axes, strict=True) if axis not in "YX")
         for series in file.series
     )
-    if isinstance(promised, int) and promised > found:
-        yield f"its metadata promise {promised} images, it holds {found}"
+    if isinstance(stated, int) and stated > planes:
+        yield f"its metadata promise {stated} images, it has {planes}"
 
 
 def _missing_of_ome(file: Any) -> Iterator[str]:
-    """Check that the files that the OME-XML names are there, and hold the planes that it puts in them."""
+    """Check that the files that the OME-XML names exist, and contain the planes that it places in them."""
     root = ome_root(file)
     if root is None:
-        return  # what tifffile makes of the pages alone is all there is
+        return  # tifffile lists the pages without metadata
     all_pixels = [pixels for image in children(root, "Image") for pixels in children(image, "Pixels")]
     for name in _files(root, all_pixels):
         if name.lower() != file.filename.lower() and not os.path.isfile(
             os.path.join(file.filehandle.dirname, name)
         ):
-            yield f"its OME-XML names the file {name}, which is not there"
+            yield f"its OME-XML names the file {name}, which does not exist"
     if any(series.kind != "ome" for series in file.series):
         return
-    promised = sum(len(_planes(pixels)) for pixels in all_pixels)
-    found = sum(page is not None for series in file.series for page in series)
-    if promised > found:
-        yield f"its OME-XML promises {promised} planes, {found} are there"
+    stated = sum(len(_planes(pixels)) for pixels in all_pixels)
+    count = sum(page is not None for series in file.series for page in series)
+    if stated > count:
+        yield f"its OME-XML promises {stated} planes, {count} are there"
 
 
 def _files(root: Element, all_pixels: list[Element]) -> Iterator[str]:
-    """Names of the other files that hold planes, each once."""
+    """Yield the names of the other files with planes, each once."""
     # A file that was renamed still has its UUID, and is not looked for under its old name.
     seen = {root.get("UUID")}
     for pixels in all_pixels:
@@ -201,7 +176,7 @@ def _files(root: Element, all_pixels: list[Element]) -> Iterator[str]:
 
 
 def _planes(pixels: Element) -> set[int]:
-    """Numbers of the planes of an image for which its TiffData elements name a page.
+    """Return the numbers of the planes of an image for which its TiffData elements name a page.
 
     >>> from lamella.spec.ome_xml import parse_xml
     >>> xml = '<Pixels DimensionOrder="XYZCT" SizeZ="4" SizeC="2" SizeT="1"><TiffData IFD="0"/>'
@@ -218,7 +193,7 @@ def _planes(pixels: Element) -> set[int]:
     planes: set[int] = set()
     for data in children(pixels, "TiffData"):
         start = {axis: int(data.get(f"First{axis}", 0)) for axis in order}
-        # ImageJ keeps the elements of the whole image when it crops one; they place nothing.
+        # ImageJ keeps the elements of the whole image when it crops one; those outside of the crop do not count.
         if any(start[axis] >= lengths[axis] for axis in order):
             continue
         number, step = 0, 1

@@ -1,4 +1,4 @@
-"""Opening of TIFF files with ``tifffile``, and what it says while it looks at them.
+"""Open TIFF files with ``tifffile``, and raise for damage that it only logs.
 
 Layer: adapters.
 """
@@ -26,17 +26,11 @@ _DAMAGE = (
     "failed to read",
     "discontiguous",
 )
-"""Parts of those messages of tifffile after which its answer is not the whole file."""
+"""Parts of log messages of tifffile that mean an incomplete answer."""
 
 
 def load_tifffile() -> ModuleType:
-    """Import ``tifffile``, and ``imagecodecs``, which decodes what it reads.
-
-    Raises
-    ------
-    MissingDependencyError
-        One of them is not installed.
-    """
+    """Import ``tifffile`` and ``imagecodecs``, its decoders; raise MissingDependencyError if one is not installed."""
     try:
         import imagecodecs  # noqa: F401 (tifffile loads it by itself)
         import tifffile
@@ -49,64 +43,56 @@ def load_tifffile() -> ModuleType:
 
 
 class _Listener(logging.Filter):
-    """Collects the messages that one thread causes, so that they reach no handler."""
+    """Collects the log messages of one thread, so that they reach no handler."""
 
     def __init__(self) -> None:
         super().__init__()
         self._thread = threading.get_ident()
-        self.heard: list[str] = []
+        self.messages: list[str] = []
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.thread != self._thread:
             return True
-        self.heard.append(record.getMessage())
+        self.messages.append(record.getMessage())
         return False
 
 
 @contextmanager
 def _listening() -> Iterator[list[str]]:
-    """Hear what tifffile logs in this thread; nothing else about logging changes, and nothing stays changed."""
+    """Collect the log messages of tifffile in this thread, without any other change of logging."""
     listener = _Listener()
     logger = logging.getLogger("tifffile")
     logger.addFilter(listener)
     try:
-        yield listener.heard
+        yield listener.messages
     finally:
         logger.removeFilter(listener)
 
 
 @contextmanager
 def open_file(path: str) -> Iterator[Any]:
-    """Open a TIFF file and its list of series for a while.
+    """Yield an open TIFF file, after its list of series was read.
 
-    Yields
-    ------
-    tifffile.TiffFile
-        The open file.
-
-    Raises
-    ------
-    SourceError
-        No such file, no TIFF, or a damaged one.
+    Raise SourceError for a missing file, a file that is not TIFF, or a damaged one.
     """
     tifffile = load_tifffile()
     _check_file(path)
-    with _listening() as heard:
+    with _listening() as messages:
         try:
             with tifffile.TiffFile(path) as file:
                 check_names(path, file)
-                # Newer versions find the series when they are first looked at, and log then.
+                # Newer versions of tifffile list the series on first use, and log then.
                 series = list(file.series)
-                _check_heard(path, heard)
+                _check_messages(path, messages)
                 if not series:
                     raise SourceError(f"{path} is a TIFF file without any image")
                 yield file
-                _check_heard(path, heard)
+                _check_messages(path, messages)
         except LamellaError:
             raise
         except tifffile.TiffFileError as error:
             raise SourceError(
-                f"{path} is no TIFF file, or its header is damaged ({_short(error)})"
+                f"{path} is not a TIFF file, or its header is damaged ({_short(error)})"
             ) from error
         except Exception as error:  # a damaged file makes tifffile fail in any way
             raise SourceError(f"{path} cannot be read as TIFF: it is damaged ({_short(error)})") from error
@@ -121,8 +107,8 @@ def _check_file(path: str) -> None:
         raise SourceError(f"{path} is empty")
 
 
-def _check_heard(path: str, heard: list[str]) -> None:
-    for message in heard:
+def _check_messages(path: str, messages: list[str]) -> None:
+    for message in messages:
         if any(part in message for part in _DAMAGE):
             reason = message.partition(">")[2].strip() if message.startswith("<") else message
             raise SourceError(f"{path} is damaged or incomplete: {_one_line(reason or message)}")

@@ -1,4 +1,4 @@
-"""Metadata of ImageJ TIFFs.
+"""Read the metadata of ImageJ TIFFs.
 
 Layer: adapters.
 """
@@ -22,21 +22,10 @@ if TYPE_CHECKING:
 
 
 def read_imagej(imagej: Mapping[str, Any], tags: Any, plan: AxisPlan) -> TiffMetadata:
-    """Read what ImageJ stores: pixel width and height in the resolution tags, all else in its own block.
+    """Read ImageJ's metadata: pixel width and height from the resolution tags, the rest from its own block.
 
-    Parameters
-    ----------
-    imagej : mapping
-        ImageJ metadata as ``tifffile`` parses them.
-    tags : tifffile.TiffTags
-        Tags of the first page.
-    plan : AxisPlan
-        Axes of the image.
-
-    Returns
-    -------
-    TiffMetadata
-        Sizes in the unit that ImageJ names; no unit when ImageJ counts in pixels.
+    ``imagej`` are the metadata as ``tifffile`` parses them, ``tags`` those of the first page. Sizes have the unit that
+    ImageJ names; without a unit, ImageJ counts in pixels, and no size is returned.
     """
     scale: dict[str, float] = {}
     units: dict[str, str | None] = {}
@@ -45,8 +34,8 @@ def read_imagej(imagej: Mapping[str, Any], tags: Any, plan: AxisPlan) -> TiffMet
     dropped = None
     for axis, count in per_unit.items():
         own = unit_name(_text(imagej.get(f"{axis}unit"))) or unit
-        # Without a unit ImageJ counts pixels, whatever the resolution tags hold. Units of print come from files that
-        # it opened, with the resolution that a printer should use.
+        # Without a unit ImageJ counts pixels, whatever the resolution tags say. Units of print come from files that
+        # ImageJ opened, with the resolution for a printer.
         if own is not None and is_for_print(count, own):
             dropped = own
         elif own is not None:
@@ -62,7 +51,7 @@ def read_imagej(imagej: Mapping[str, Any], tags: Any, plan: AxisPlan) -> TiffMet
         scale["t"], units["t"] = interval, unit_name(_text(imagej.get("tunit"))) or "second"
     notes = () if dropped is None else (print_note(per_unit, dropped),)
     if any(lut_color(lut) is None for lut in _listed(imagej.get("LUTs"), np.ndarray)):
-        notes = (*notes, "a lookup table of it is no ramp from black to one colour and was not used")
+        notes = (*notes, "a lookup table of it is not a ramp from black to one colour and was not used")
     return TiffMetadata(scale, units, _channels(imagej, plan), notes=notes)
 
 
@@ -79,7 +68,7 @@ def _text(value: object) -> str | None:
 def _channels(imagej: Mapping[str, Any], plan: AxisPlan) -> tuple[SourceChannel, ...]:
     count = plan.shape[plan.axes.index("c")] if "c" in plan.axes else 1
     labels = _labels(_listed(imagej.get("Labels"), str), plan, count)
-    # One table is for all channels of an image that ImageJ shows in one colour at a time.
+    # In grayscale mode one table is for all channels.
     colors = [lut_color(lut) for lut in _listed(imagej.get("LUTs"), np.ndarray)]
     if (imagej.get("mode") == "grayscale" and count > 1) or len(colors) != count:
         colors = [None] * count
@@ -97,7 +86,7 @@ def _listed(value: object, single: type) -> list[Any]:
 
 
 def _ranges(imagej: Mapping[str, Any], count: int) -> list[tuple[float, float] | None]:
-    """Return the displayed range of each channel: of all, or of the one that there is."""
+    """Return the displayed range of each channel: from the list of all, or of a single channel."""
     numbers: list[Any] = [
         number for number in _listed(imagej.get("Ranges"), float) if isinstance(number, int | float)
     ]
@@ -113,7 +102,7 @@ def _is_finite(number: object) -> bool:
 
 
 def _labels(labels: Sequence[str], plan: AxisPlan, count: int) -> list[str]:
-    """Channel names out of the labels of the planes: those that are the same in every z and t of a channel."""
+    """Return channel names from the labels of planes, if they are equal in every z and t of a channel."""
     if not labels or count < 2:
         return []
     # ImageJ's planes are in the order channel, z, time, with the channel fastest.

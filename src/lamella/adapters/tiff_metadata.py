@@ -1,4 +1,4 @@
-"""What a TIFF says of an image besides its pixels, whichever dialect it is written in.
+"""The metadata of an image in a TIFF, of any dialect.
 
 Layer: adapters.
 """
@@ -16,18 +16,8 @@ if TYPE_CHECKING:
 class TiffMetadata:
     """Physical sizes and channels of one image of a file.
 
-    Attributes
-    ----------
-    scale : dict
-        Axis letter of "tzyx" to distance of samples, where the file says it.
-    units : dict
-        Axis letter to UDUNITS-2 name.
-    channels : tuple of SourceChannel
-        As many as the file describes; may be fewer than there are.
-    well : tuple or None
-        Row, column and field when the file says where on a plate the image belongs.
-    notes : tuple of str
-        What could not be read.
+    ``scale`` and ``units`` map axis letters of "tzyx" to known sizes and UDUNITS-2 names. ``channels`` may be fewer
+    than the image has. ``well`` is row, column and field on a plate; ``notes`` report unreadable metadata.
     """
 
     scale: dict[str, float] = field(default_factory=dict)

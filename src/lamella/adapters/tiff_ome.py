@@ -1,7 +1,7 @@
-"""Metadata of OME-TIFF: the OME-XML in the first page's description.
+"""Read the metadata of OME-TIFF from the OME-XML in the first page's description.
 
-Here: physical sizes, time increments, channels, and the place on a plate, of each image of the XML. Not here: which
-pages hold which planes, which ``tifffile`` works out.
+They are physical sizes, time increments, channels, and the position on a plate. ``tifffile`` finds out which pages have
+which planes.
 
 Layer: adapters.
 """
@@ -27,17 +27,9 @@ _ROOTS: WeakKeyDictionary[Any, Element | None] = WeakKeyDictionary()
 
 
 def ome_root(file: Any) -> Element | None:
-    """Return the root of the OME-XML of an open file, parsed once; None where there is none or it cannot be parsed.
+    """Return the root of the OME-XML of an open file, parsed once; None without parsable OME-XML.
 
-    Parameters
-    ----------
-    file : tifffile.TiffFile
-        The file.
-
-    Raises
-    ------
-    SourceError
-        It has what OME-XML never needs and attackers do: a document type declaration, endless nesting.
+    Raise SourceError for unsafe XML: a document type declaration, endless nesting.
     """
     if not (file.is_ome and file.ome_metadata):
         return None
@@ -45,27 +37,17 @@ def ome_root(file: Any) -> Element | None:
         try:
             _ROOTS[file] = parse_xml(file.ome_metadata)
         except UnsafeXMLError as error:
-            raise SourceError(f"{file.filehandle.path} is not read: of its OME-XML, {error}") from error
+            raise SourceError(
+                f"{file.filehandle.path} is not read: its OME-XML is unsafe: {error}"
+            ) from error
         except MetadataError:
             _ROOTS[file] = None
     return _ROOTS[file]
 
 
 def read_ome(root: Element | None) -> list[TiffMetadata]:
-    """Read the metadata of every image of an OME-XML that has pixels.
+    """Return the metadata of every image of an OME-XML that has pixels, in order; an empty list without XML.
 
-    Parameters
-    ----------
-    root : xml.etree.ElementTree.Element or None
-        The OME-XML.
-
-    Returns
-    -------
-    list of TiffMetadata
-        In the order of the images; empty when there is no XML.
-
-    Examples
-    --------
     >>> xml = '''<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels
     ...     PhysicalSizeX="650" PhysicalSizeXUnit="nm"><Channel Name="DAPI" Color="65535"/></Pixels></Image></OME>'''
     >>> image = read_ome(parse_xml(xml))[0]
@@ -101,7 +83,7 @@ def _read_pixels(pixels: Element, well: tuple[str, str, str] | None) -> TiffMeta
 
 
 def _color(text: str | None) -> str | None:
-    """Six hex digits of an OME colour, a signed 32-bit integer of red, green, blue, alpha.
+    """Return six hex digits of an OME colour, a signed 32-bit integer of red, green, blue, alpha.
 
     >>> _color("-16776961"), _color("-1"), _color("16711935"), _color("none")
     ('FF0000', 'FFFFFF', '00FF00', None)
@@ -110,12 +92,12 @@ def _color(text: str | None) -> str | None:
         value = int(text or "")
     except ValueError:
         return None
-    # The smallest integer is what Bio-Formats wrote once for "no colour".
+    # Old versions of Bio-Formats wrote the smallest integer for "no colour".
     return None if value == _NO_COLOR else f"{(value & 0xFFFFFFFF) >> 8:06X}"
 
 
 def _interval(pixels: Element) -> tuple[float, str | None] | None:
-    """Mean time between frames out of the times of the planes, for files without TimeIncrement."""
+    """Return the mean time between frames from the times of the planes, for files without TimeIncrement."""
     times: dict[int, float] = {}
     unit: str | None = "second"
     for plane in children(pixels, "Plane"):
@@ -133,24 +115,24 @@ def _interval(pixels: Element) -> tuple[float, str | None] | None:
 
 
 def _wells(root: Element) -> dict[str, tuple[str, str, str]]:
-    """Image ID to (row, column, field) for images that the XML puts on its one plate."""
+    """Return image ID to (row, column, field) for images on the single plate of the XML."""
     plates = list(children(root, "Plate"))
     if len(plates) != 1:
         return {}
     plate = plates[0]
-    found: dict[str, tuple[str, str, str]] = {}
+    positions: dict[str, tuple[str, str, str]] = {}
     for well in children(plate, "Well"):
         row = _well_name(well.get("Row"), plate.get("RowNamingConvention", "letter"))
         column = _well_name(well.get("Column"), plate.get("ColumnNamingConvention", "number"))
         for field, sample in enumerate(children(well, "WellSample")):
             for reference in children(sample, "ImageRef"):
                 if row is not None and column is not None:
-                    found[reference.get("ID", "")] = (row, column, str(field))
-    return found
+                    positions[reference.get("ID", "")] = (row, column, str(field))
+    return positions
 
 
 def _well_name(index: str | None, convention: str) -> str | None:
-    """Name of a row or column from its index, as plates are labelled: A, B, ..., Z, AA or 1, 2, ...
+    """Return the name of a row or column from its index, as on plates: A, B, ..., Z, AA or 1, 2, ...
 
     >>> _well_name("0", "letter"), _well_name("27", "letter"), _well_name("0", "number")
     ('A', 'AB', '1')

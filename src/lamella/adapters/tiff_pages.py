@@ -1,7 +1,6 @@
-"""The pixels of TIFF pages: rows of one plane at a time, read and decoded without the rest of the page.
+"""Read and decode rows of one plane of a TIFF page, without the rest of the page.
 
-Here: which bytes of which file a page is, checked against the size of the file, and the decoding of strips and tiles
-through ``tifffile`` and ``imagecodecs``. Not here: what the pages mean (``tiff_axes``, ``tiff``).
+``tifffile`` and ``imagecodecs`` decode strips and tiles. ``tiff_axes`` and ``tiff`` know which plane a page is.
 
 Layer: adapters.
 """
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from lamella.types import Array
 
 _OPEN_FILES = 8
-"""Files that one source keeps open; a plate of thousands of files must not exhaust the file descriptors."""
+"""Maximum number of open files of a source: a plate of thousands of files must not exhaust the file descriptors."""
 
 _JPEG = {6, 7, 34892, 33007}
 """Compressions whose strips and tiles share tables that are stored once per page."""
@@ -32,18 +31,9 @@ _JPEG = {6, 7, 34892, 33007}
 
 @dataclass(frozen=True)
 class PageBytes:
-    """Where the bytes of one page are.
+    """The location of the bytes of one page: offset and size of each strip or tile, or one of each for raw pixels.
 
-    Attributes
-    ----------
-    file : str
-        Path of the file.
-    offsets, counts : tuple of int
-        Offset and number of bytes of each strip or tile; one of each when the pixels lie in the file as they are.
-    frame : tifffile.TiffPage
-        The page that describes how the bytes are to be decoded.
-    tables : bytes or None
-        JPEG tables of the page.
+    ``frame`` is the tifffile page that describes how to decode the bytes, ``tables`` the JPEG tables of the page.
     """
 
     file: str
@@ -54,20 +44,14 @@ class PageBytes:
 
     @property
     def end(self) -> int:
-        """First offset behind the last byte of the page."""
+        """Offset behind the last byte of the page."""
         return max(
             (offset + count for offset, count in zip(self.offsets, self.counts, strict=True)), default=0
         )
 
 
 def list_pages(series: Any) -> list[PageBytes | None]:
-    """List the pages of a series, in the order of its outer axes; None for a page that the file lacks.
-
-    Parameters
-    ----------
-    series : tifffile.TiffPageSeries
-        A series of a file that is open.
-    """
+    """Return the pages of a tifffile series, in the order of its outer axes; None for a page that the file lacks."""
     frame = series.keyframe
     if series.dataoffset is not None and frame.is_final:
         # One run of bytes: also stacks of ImageJ beyond 4 GiB, whose file lists only the first page.
@@ -102,13 +86,7 @@ def _path(page: Any) -> str:
 
 
 def check_sizes(pages: Sequence[PageBytes | None]) -> None:
-    """Raise for pages whose bytes lie beyond the end of their file.
-
-    Raises
-    ------
-    SourceError
-        A file is shorter than its pages need.
-    """
+    """Raise SourceError for pages with bytes beyond the end of their file."""
     needed: dict[str, int] = {}
     for page in pages:
         if page is not None:
@@ -123,31 +101,25 @@ def check_sizes(pages: Sequence[PageBytes | None]) -> None:
 
 
 class FilePool:
-    """The open files of one source, shared by threads; the ones used longest ago are closed first."""
+    """The open files of one source, shared by threads; the least recently used ones are closed first."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._files: OrderedDict[str, _OpenFile] = OrderedDict()
 
     def read(self, path: str, offset: int, count: int) -> bytes:
-        """Read bytes of a file.
-
-        Raises
-        ------
-        SourceError
-            The file cannot be opened or ends early.
-        """
+        """Read bytes of a file; raise SourceError for a file that cannot be opened or ends early."""
         try:
             with self._lock:
                 file = self._open(path)
-            found = file.read(offset, count)
+            data = file.read(offset, count)
         except OSError as error:
             raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
-        if len(found) < count:
+        if len(data) < count:
             raise SourceError(
-                f"{path} is truncated: wanted {count} bytes at offset {offset}, found {len(found)}"
+                f"{path} is truncated: wanted {count} bytes at offset {offset}, found {len(data)}"
             )
-        return found
+        return data
 
     def _open(self, path: str) -> _OpenFile:
         file = self._files.get(path)
@@ -165,7 +137,7 @@ class FilePool:
 
 
 class _OpenFile:
-    """A file that several threads read at once; closed when the last of them lets go of it."""
+    """A file that several threads read at once; closed when no thread refers to it."""
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -174,12 +146,12 @@ class _OpenFile:
     def read(self, offset: int, count: int) -> bytes:
         """Read bytes; fewer at the end of the file."""
         parts: list[bytes] = []
-        while count > 0:  # the system gives 2 GiB at most in one call
-            found = self._read_some(offset, count)
-            if not found:
+        while count > 0:  # the system returns at most 2 GiB in one call
+            part = self._read_some(offset, count)
+            if not part:
                 break
-            parts.append(found)
-            offset, count = offset + len(found), count - len(found)
+            parts.append(part)
+            offset, count = offset + len(part), count - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _read_some(self, offset: int, count: int) -> bytes:
@@ -196,37 +168,18 @@ class _OpenFile:
 
 @dataclass(frozen=True)
 class PlaneInPage:
-    """Which of the planes of a page: pages hold several when pixels have samples or depth."""
+    """A plane of a page with several planes, because its pixels have samples or depth."""
 
     sample: int = 0
     depth: int = 0
 
 
 def read_samples(page: PageBytes, planes: Sequence[PlaneInPage], rows: slice, files: FilePool) -> list[Array]:
-    """Read some rows of planes of a page that differ in their sample alone; what holds them is decoded once.
+    """Return some rows of planes of a page that differ in their sample only, as (y, x) in native byte order.
 
-    Parameters
-    ----------
-    page : PageBytes
-        The page.
-    planes : sequence of PlaneInPage
-        At least one; of one depth.
-    rows : slice
-        First row and the row behind the last one.
-    files : FilePool
-        Open files.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        Of each plane the pixels (y, x) in native byte order.
-
-    Raises
-    ------
-    SourceError
-        The bytes cannot be read or decoded.
+    Strips and tiles are decoded once for all planes. Raise SourceError for bytes that cannot be read or decoded.
     """
-    if page.frame.shaped[0] > 1 and len(planes) > 1:  # each sample has bytes of its own
+    if page.frame.shaped[0] > 1 and len(planes) > 1:  # each sample has its own bytes
         return [read_samples(page, [plane], rows, files)[0] for plane in planes]
     try:
         if page.frame.is_final:
@@ -234,22 +187,22 @@ def read_samples(page: PageBytes, planes: Sequence[PlaneInPage], rows: slice, fi
         return _decoded_rows(page, planes, rows, files)
     except SourceError:
         raise
-    except Exception as error:  # codecs raise whatever they like, and none of it names the file
+    except Exception as error:  # codecs raise any error, without the name of the file
         raise SourceError(
             f"{page.file} is damaged: a strip or tile cannot be decoded ({_line(error)})"
         ) from error
 
 
 def _raw_rows(page: PageBytes, planes: Sequence[PlaneInPage], rows: slice, files: FilePool) -> list[Array]:
-    """Rows of a page whose pixels lie in the file as they are."""
+    """Return rows of a page with raw pixels."""
     frame = page.frame
     separate, depth, length, width, samples = frame.shaped
     stored = frame.dtype.newbyteorder(frame.parent.byteorder)
     first = planes[0].sample if separate > 1 else 0
     row = ((first * depth + planes[0].depth) * length + rows.start) * width * samples
     count = (rows.stop - rows.start) * width * samples
-    found = files.read(page.file, page.offsets[0] + row * stored.itemsize, count * stored.itemsize)
-    pixels = np.frombuffer(found, dtype=stored).reshape(rows.stop - rows.start, width, samples)
+    data = files.read(page.file, page.offsets[0] + row * stored.itemsize, count * stored.itemsize)
+    pixels = np.frombuffer(data, dtype=stored).reshape(rows.stop - rows.start, width, samples)
     return [
         pixels[:, :, plane.sample if separate == 1 else 0].astype(frame.dtype, copy=False) for plane in planes
     ]
@@ -258,7 +211,7 @@ def _raw_rows(page: PageBytes, planes: Sequence[PlaneInPage], rows: slice, files
 def _decoded_rows(
     page: PageBytes, planes: Sequence[PlaneInPage], rows: slice, files: FilePool
 ) -> list[Array]:
-    """Rows of a page of compressed, tiled or packed pixels: only the strips and tiles that hold them."""
+    """Return rows of a page of compressed, tiled or packed pixels, from the strips and tiles with these rows."""
     frame = page.frame
     separate, _, length, width, _ = frame.shaped
     options: dict[str, Any] = {"_fullsize": False}
@@ -270,7 +223,7 @@ def _decoded_rows(
             raise SourceError(
                 f"{page.file} is damaged: it lists {len(page.offsets)} strips or tiles where its size needs more"
             )
-        # Neither offset nor bytes: a sparse file, in which such a tile is background.
+        # Without offset or bytes: in a sparse file such a tile is background.
         missing = not page.offsets[number] or not page.counts[number]
         data = None if missing else files.read(page.file, page.offsets[number], page.counts[number])
         segment, (_, at_depth, y, x, _), _ = frame.decode(data, number, **options)
@@ -287,7 +240,7 @@ def _decoded_rows(
 
 
 def _segments(page: PageBytes, plane: PlaneInPage, rows: slice) -> Iterator[int]:
-    """Numbers of the strips or tiles that hold some rows of a plane."""
+    """Yield the numbers of the strips or tiles that contain some rows of a plane."""
     frame = page.frame
     separate, depth, length, width, _ = frame.shaped
     layer = plane.sample if separate > 1 else 0
@@ -305,6 +258,6 @@ def _segments(page: PageBytes, plane: PlaneInPage, rows: slice) -> Iterator[int]
 
 
 def _line(error: Exception) -> str:
-    """First line of an error's text, or its class where it has none."""
+    """Return the first line of an error's text, or its class for an empty text."""
     text = str(error).strip().splitlines()
     return text[0][:160] if text else type(error).__name__

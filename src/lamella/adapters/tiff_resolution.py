@@ -1,7 +1,6 @@
-"""Pixel sizes out of the resolution tags of a TIFF, which are meant for printers.
+"""Read pixel sizes from the resolution tags of a TIFF, which are meant for printers.
 
-Here: which resolutions are a size of pixels, and which say how large to print. Not here: the unit that ImageJ names
-beside the tags (``tiff_imagej``).
+``tiff_imagej`` reads the unit that ImageJ names in addition.
 
 Layer: adapters.
 """
@@ -17,31 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _UNITS = {2: "inch", 3: "centimeter", 4: "millimeter", 5: "micrometer"}
-"""Unit of a ResolutionUnit tag; 4 and 5 are extensions of TIFF. Others, such as 1 (none), are no unit."""
+"""Unit of a ResolutionUnit tag; 4 and 5 are extensions of TIFF. Other values, such as 1, mean no unit."""
 
 _MICROMETERS = {"centimeter": 10_000.0, "millimeter": 1_000.0}
-"""Micrometers in the units in which both microscopes and printers count."""
+"""Micrometers in units that both microscopes and printers use."""
 
 _LARGEST = 100.0
 """Pixels of this size or larger, in micrometers, are those of a printer."""
 
 _DOTS_PER_INCH = (300, 350, 360, 400, 600, 720, 1200, 2400)
-"""Resolutions of printers whose dots are smaller than that; whole numbers per centimeter come near them."""
+"""Resolutions of printers with smaller dots, also when rounded to whole numbers per centimeter."""
 
 
 def read_resolution(tags: Any) -> TiffMetadata:
-    """Read pixel sizes from the resolution tags, in micrometers; none where the tags are meant for a printer.
-
-    Parameters
-    ----------
-    tags : tifffile.TiffTags
-        Tags of the first page.
-
-    Returns
-    -------
-    TiffMetadata
-        Sizes, or a note that names the resolution that was not taken for one.
-    """
+    """Return pixel sizes in micrometers from the resolution tags, or a note if the tags are meant for a printer."""
     ratios = read_ratios(tags)
     unit = _UNITS.get(_code(tags))
     if unit is None or not ratios:
@@ -63,10 +51,8 @@ def _code(tags: Any) -> int:
 
 
 def is_for_print(count: float, unit: str) -> bool:
-    """Return whether so many pixels per unit say how large to print, rather than how large the pixels are.
+    """Return whether a number of pixels per unit is a resolution for printing rather than a pixel size.
 
-    Examples
-    --------
     >>> is_for_print(25400, "inch"), is_for_print(28.35, "centimeter"), is_for_print(118, "centimeter")
     (True, True, True)
     >>> is_for_print(15384.6, "centimeter"), is_for_print(0.001, "micrometer")
@@ -82,22 +68,20 @@ def is_for_print(count: float, unit: str) -> bool:
 
 
 def print_note(ratios: Mapping[str, float], unit: str) -> str:
-    """Return the note about a resolution that was not taken for a pixel size.
+    """Return the note about a resolution that was not used as a pixel size.
 
-    Examples
-    --------
     >>> print_note({"y": 72.0, "x": 72.0}, "inch")
-    'its resolution of 72 pixels per inch is one for printing and was not taken for a pixel size'
+    'its resolution of 72 pixels per inch is one for printing and was not used as a pixel size'
     """
     counts = " x ".join(dict.fromkeys(f"{count:g}" for count in ratios.values()))
     return (
-        f"its resolution of {counts} pixels per {unit} is one for printing and was not taken for a pixel size"
+        f"its resolution of {counts} pixels per {unit} is one for printing and was not used as a pixel size"
     )
 
 
 def read_ratios(tags: Any) -> dict[str, float]:
-    """Read the pixels per unit along y and x; an axis whose tag is absent, not positive or not finite is left out."""
-    found: dict[str, float] = {}
+    """Return the pixels per unit along y and x, without axes whose tag is absent, not positive or not finite."""
+    ratios: dict[str, float] = {}
     for axis, name in (("y", "YResolution"), ("x", "XResolution")):
         try:
             numerator, denominator = tags.valueof(name)
@@ -105,5 +89,5 @@ def read_ratios(tags: Any) -> dict[str, float]:
         except (TypeError, ValueError, ZeroDivisionError):
             continue
         if is_size(ratio):
-            found[axis] = float(ratio)
-    return found
+            ratios[axis] = float(ratio)
+    return ratios

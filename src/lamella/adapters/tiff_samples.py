@@ -1,6 +1,6 @@
-"""The channels of a TIFF: what its metadata say of them, and what the samples of its pixels are.
+"""Describe the channels of a TIFF, from its metadata and from the samples of its pixels.
 
-Samples are named by the photometric interpretation of the pages: red, green and blue only where it says so.
+The photometric interpretation of the pages names the samples: red, green and blue only if it says so.
 
 Layer: adapters.
 """
@@ -23,7 +23,7 @@ _LAB = (8, 9, 10)
 """Values of the tag PhotometricInterpretation."""
 
 _KEEPS_YCBCR = {1, 5, 8, 32773, 32946, 34925, 50000}
-"""Compressions that are no image formats of their own (none, LZW, deflate, ...): their YCbCr is not decoded to RGB."""
+"""Compressions that keep YCbCr (none, LZW, deflate, ...); image formats such as JPEG decode it to RGB."""
 
 _ALPHA = (1, 2)
 """Values of the tag ExtraSamples for opacity."""
@@ -32,13 +32,7 @@ _CMYK_INKS = 1
 
 
 def samples_of(page: Any) -> list[SourceChannel]:
-    """Describe the samples of the pixels of a page; without names where the page does not say what they are.
-
-    Parameters
-    ----------
-    page : tifffile.TiffPage
-        A key frame.
-    """
+    """Describe the samples of the pixels of a key frame; without names if the page does not name them."""
     count = max(int(page.shaped[0]), int(page.shaped[4]))
     if count == 1:
         return [SourceChannel("", ramp_color(page))]
@@ -75,7 +69,7 @@ def _color_samples(page: Any, count: int) -> list[tuple[str, str | None]]:
 
 
 def _whole_range(page: Any) -> tuple[float, float]:
-    """Return 0 and the largest value of the bits of a sample, 0 and 1 for floats and booleans."""
+    """Return 0 and the largest value of the bits of a sample; 0 and 1 for floats and booleans."""
     kind = np.dtype(page.dtype).kind
     bits = page.bitspersample
     if kind not in "iu" or not isinstance(bits, int):
@@ -96,15 +90,13 @@ def display_notes(page: Any) -> tuple[str, ...]:
     if page.photometric == _PALETTE and page.colormap is not None and ramp_color(page) is None:
         return ("its palette of colours was not applied: the pixels are its indices",)
     if page.photometric == _WHITE_IS_ZERO:
-        return ("it shows small values as white (WhiteIsZero), and is shown the other way round now",)
+        return ("it shows small values as white (WhiteIsZero), and is shown inverted now",)
     return ()
 
 
 def lut_color(lut: Any) -> str | None:
     """Return the colour of a lookup table that is a ramp from black to that colour; None for any other table.
 
-    Examples
-    --------
     >>> lut_color(np.outer([1, 0, 1], np.arange(256)).astype("uint8"))
     'FF00FF'
     """
@@ -117,33 +109,26 @@ def lut_color(lut: Any) -> str | None:
     return "".join(f"{int(value):02X}" for value in top)
 
 
-def merge_channels(given: Sequence[SourceChannel], page: Any, count: int) -> tuple[SourceChannel, ...]:
-    """Return the channels of an image: what its metadata say of each, completed by what the samples of its pages are.
+def merge_channels(described: Sequence[SourceChannel], page: Any, count: int) -> tuple[SourceChannel, ...]:
+    """Return the ``count`` channels of an image: those of its metadata, completed by the samples of a key frame.
 
-    Parameters
-    ----------
-    given : sequence of SourceChannel
-        Of the metadata: one for each channel, or one for all samples of each channel.
-    page : tifffile.TiffPage
-        A key frame of the image.
-    count : int
-        Length of the axis of channels.
+    ``given`` has one for each channel, or one for all samples of each channel.
     """
     samples = samples_of(page)
-    if len(given) * len(samples) == count and len(samples) > 1:
+    if len(described) * len(samples) == count and len(samples) > 1:
         # One channel of OME-XML is all samples of a pixel; its colour and range are not those of each sample.
         return tuple(
             replace(
                 sample,
                 label=f"{channel.label} {sample.label or index}".strip() if channel.label else sample.label,
             )
-            for channel in given
+            for channel in described
             for index, sample in enumerate(samples)
         )
-    if len(given) != count:
-        given = [SourceChannel("")] * count
+    if len(described) != count:
+        described = [SourceChannel("")] * count
     if count % len(samples):
-        return tuple(given)
+        return tuple(described)
     return tuple(
         replace(
             sample,
@@ -151,5 +136,5 @@ def merge_channels(given: Sequence[SourceChannel], page: Any, count: int) -> tup
             color=channel.color or sample.color,
             window=channel.window or sample.window,
         )
-        for channel, sample in zip(given, samples * (count // len(samples)), strict=True)
+        for channel, sample in zip(described, samples * (count // len(samples)), strict=True)
     )

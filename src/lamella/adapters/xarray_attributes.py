@@ -1,13 +1,13 @@
-"""What a labelled array keeps in an image's attributes beside OME-NGFF: the user's attrs, and the timepoints written.
+"""Store the attrs of labelled arrays, and the times of their frames, in an image's attributes beside OME-NGFF.
 
 .. code-block:: text
 
     attributes["lamella"]["xarray_attrs"]  the attrs of the DataArray
-    attributes["lamella"]["xarray_times"]  image name -> {"start", "step"} while both follow from what was written
+    attributes["lamella"]["xarray_times"]  image name -> {"start", "step"}, if both follow from the written times
     attributes["lamella"]["times"]         image name -> {"start", "step", "frames", "times"}: real times by frame
-    attributes["iohub"]["xarray_attrs"]    what iohub stored; read, never written
+    attributes["iohub"]["xarray_attrs"]    attrs that iohub stored; read, never written
 
-Pure functions from attributes to attributes; keys that are not named here survive.
+Pure functions from attributes to attributes; other keys survive.
 
 Layer: adapters.
 """
@@ -32,10 +32,8 @@ _ATTRS, _TIMES, _REAL = "xarray_attrs", "xarray_times", "times"
 
 
 def user_attributes(attributes: JSONObject) -> JSONObject:
-    """Return the attrs that a DataArray was stored with.
+    """Return the attrs with which a DataArray was stored.
 
-    Examples
-    --------
     >>> user_attributes({"iohub": {"xarray_attrs": {"a": 1, "b": 1}}, "lamella": {"xarray_attrs": {"b": 2}}})
     {'a': 1, 'b': 2}
     """
@@ -43,10 +41,8 @@ def user_attributes(attributes: JSONObject) -> JSONObject:
 
 
 def with_user_attributes(attributes: JSONObject, attrs: JSONObject) -> JSONObject:
-    """Return attributes with attrs of a DataArray added to those stored before; a repeated key replaces the old one.
+    """Return attributes with the attrs of a DataArray added to those stored before; new values replace old ones.
 
-    Examples
-    --------
     >>> with_user_attributes({"lamella": {"xarray_attrs": {"a": 1}}}, {"b": 2})
     {'lamella': {'xarray_attrs': {'a': 1, 'b': 2}}}
     """
@@ -56,16 +52,10 @@ def with_user_attributes(attributes: JSONObject, attrs: JSONObject) -> JSONObjec
 
 
 def written_times(attributes: JSONObject, image: str) -> tuple[float, float | None] | None:
-    """Return start and step of the timepoints of an image that were set by writing them.
+    """Return start and step of the timepoints of an image, if writes of timepoints have set them; else None.
 
-    Returns
-    -------
-    (float, float or None) or None
-        The step is None while there is one timepoint and nobody said how far the next one is. None for an image whose
-        time axis was made by something else.
+    The step is None for a single timepoint of unknown distance to the next.
 
-    Examples
-    --------
     >>> written_times({"lamella": {"xarray_times": {"0": {"start": 3.0, "step": None}}}}, "0")
     (3.0, None)
     """
@@ -77,18 +67,16 @@ def written_times(attributes: JSONObject, image: str) -> tuple[float, float | No
 
 
 def with_written_times(attributes: JSONObject, image: str, grid: TimeGrid) -> JSONObject:
-    """Return attributes that say how far start and step of an image's timepoints follow from writing them."""
+    """Return attributes that record start and step of timepoints as following from writes."""
     record = {"start": grid.start, "step": grid.step if grid.known else None}
     return _with_part(attributes, _TIMES, {**_part(attributes, _OURS, _TIMES), image: record})
 
 
 def real_times(attributes: JSONObject, image: str, start: float, step: float) -> dict[int, float] | None:
-    """Return when frames of an image were taken, by index; None where all lie on their steps.
+    """Return the real times of the frames of an image, by index; None if all are on their steps.
 
-    What is stored counts only while start and step of the time axis are those that it was stored with.
+    Stored times count only while start and step of the time axis are unchanged.
 
-    Examples
-    --------
     >>> stored = {"lamella": {"times": {"0": {"start": 0, "step": 60, "frames": [0, 1], "times": [0, 61.5]}}}}
     >>> real_times(stored, "0", 0.0, 60.0), real_times(stored, "0", 0.0, 1.0)
     ({0: 0.0, 1: 61.5}, None)
@@ -98,14 +86,14 @@ def real_times(attributes: JSONObject, image: str, start: float, step: float) ->
         if not np.allclose([record["start"], record["step"]], [start, step], 1e-9, 0):
             return None
         pairs = zip(record["frames"], record["times"], strict=True)
-        found = {int(frame): float(time) for frame, time in pairs}
+        times = {int(frame): float(time) for frame, time in pairs}
     except (TypeError, KeyError, ValueError):
         return None  # of another writer
-    return found if all(math.isfinite(time) for time in found.values()) else None
+    return times if all(math.isfinite(time) for time in times.values()) else None
 
 
 def with_real_times(attributes: JSONObject, image: str, grid: TimeGrid) -> JSONObject:
-    """Return attributes with the real times of the frames of an image; without them where all lie on their steps."""
+    """Return attributes with the real times of the frames of an image; without them if all are on their steps."""
     others = {key: value for key, value in _part(attributes, _OURS, _REAL).items() if key != image}
     if grid.times is not None:
         frames = sorted(grid.times)
@@ -131,15 +119,10 @@ def _with_part(attributes: JSONObject, name: str, part: JSONObject) -> JSONObjec
 
 
 def as_json(attrs: Mapping[Any, Any]) -> JSONObject:
-    """Return attrs of a DataArray as JSON: numpy numbers and arrays become numbers and lists, tuples lists.
+    """Return the attrs of a DataArray as JSON: numpy numbers and arrays become numbers and lists, tuples lists.
 
-    Raises
-    ------
-    InvalidArgumentError
-        A key is no text, or a value is nothing that JSON has.
+    Raise InvalidArgumentError for a key that is not text, or a value that JSON does not support.
 
-    Examples
-    --------
     >>> as_json({"gain": np.float32(2), "size": (1, 2)})
     {'gain': 2.0, 'size': [1, 2]}
     """
@@ -158,9 +141,9 @@ def _value(value: Any, where: str) -> JSON:
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, dict):
-        return {_key(key): _value(one, f"{where}[{key!r}]") for key, one in value.items()}
+        return {_key(key): _value(item, f"{where}[{key!r}]") for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_value(one, f"{where}[{i}]") for i, one in enumerate(value)]
+        return [_value(item, f"{where}[{i}]") for i, item in enumerate(value)]
     if (
         value is None
         or isinstance(value, bool | int | str)

@@ -1,9 +1,9 @@
-"""``xr.open_dataset(path, engine="lamella")`` and ``xr.open_datatree``: OME-Zarr stores through xarray's own door.
+"""``xr.open_dataset(path, engine="lamella")`` and ``xr.open_datatree``: open OME-Zarr stores through xarray.
 
-Registered in the entry point group ``xarray.backends``. It must be asked for by name: that a path ends in ``.zarr`` is
-no reason to take a store away from xarray's own Zarr engine.
+The engine is registered in the entry point group ``xarray.backends``, and never chosen without ``engine=``: a path that
+ends in ``.zarr`` belongs to xarray's own Zarr engine.
 
-Layer: adapters. The one module of lamella that imports xarray on import; only xarray imports it.
+Layer: adapters. The only module of lamella that imports xarray on import; only xarray imports it.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class LamellaBackend(BackendEntrypoint):  # type: ignore[misc]
         level : int or str
             Level of the pyramid: its number, 0 being the finest, or the path of its array.
         labels : bool
-            Also open the label images that have the pixels of this level.
+            Also open the label images on the same pixel grid.
         storage_options : mapping, optional
             Credentials and settings of a URL, as for `lamella.open_ome_zarr`.
 
@@ -86,18 +86,18 @@ class LamellaBackend(BackendEntrypoint):  # type: ignore[misc]
         -------
         xarray.Dataset
             The variable "image", and one per label image under its name, with the coordinates of
-            `lamella.adapters.xarray_export.to_xarray`. Indexed lazily; with ``chunks={}``
-            backed by dask in whole shards.
+            `lamella.adapters.xarray_export.to_xarray`. Indexed lazily; with ``chunks={}`` backed by dask in whole
+            shards.
 
         Raises
         ------
         InvalidArgumentError
-            The path holds no image but a plate, well or row, or a level is asked for that is not there (ValueErrors).
+            The path is a plate, well or row instead of an image, or has no such level (ValueErrors).
         """
         position = _opened(filename_or_obj, storage_options)
         if not isinstance(position, Position):
             raise InvalidArgumentError(
-                f"{position!r} is no image: open one of its images by path, such as 'plate.zarr/A/1/0', "
+                f"{position!r} is not an image: open one of its images by path, such as 'plate.zarr/A/1/0', "
                 "or a plate with xarray.open_datatree."
             )
         path = _level_path(position, level)
@@ -110,10 +110,12 @@ class LamellaBackend(BackendEntrypoint):  # type: ignore[misc]
             lengths = dict(zip(dims, image.shape, strict=True))
             variables |= _label_variables(position, number, lengths)
         dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
-        kept = {name: one for name, one in {**coords, **variables}.items() if name not in dropped}
+        remaining = {
+            name: variable for name, variable in {**coords, **variables}.items() if name not in dropped
+        }
         dataset = xr.Dataset(
-            {name: one for name, one in kept.items() if name not in coords},
-            coords={name: one for name, one in kept.items() if name in coords},
+            {name: variable for name, variable in remaining.items() if name not in coords},
+            coords={name: variable for name, variable in remaining.items() if name in coords},
         )
         is_address = isinstance(filename_or_obj, str) and is_url(filename_or_obj)
         dataset.encoding["source"] = clean_url(filename_or_obj) if is_address else str(filename_or_obj)
@@ -128,24 +130,21 @@ class LamellaBackend(BackendEntrypoint):  # type: ignore[misc]
     ) -> xr.DataTree:
         """Open a plate as a tree of lazy datasets; see `lamella.adapters.xarray_export.to_datatree`.
 
-        `storage_options` are credentials and settings of a URL, as for `lamella.open_ome_zarr`.
-
-        Raises
-        ------
-        InvalidArgumentError
-            The path holds no plate (a ValueError).
+        `storage_options` are credentials and settings of a URL. Raise InvalidArgumentError for other nodes than plates.
         """
         plate = _opened(filename_or_obj, storage_options)
         if not isinstance(plate, Plate):
-            raise InvalidArgumentError(f"{plate!r} is no plate; open an image with xarray.open_dataset.")
+            raise InvalidArgumentError(f"{plate!r} is not a plate; open an image with xarray.open_dataset.")
         tree = to_datatree(plate)
         dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
         return (
-            tree.map_over_datasets(lambda one: one.drop_vars(dropped, errors="ignore")) if dropped else tree
+            tree.map_over_datasets(lambda dataset: dataset.drop_vars(dropped, errors="ignore"))
+            if dropped
+            else tree
         )
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Never: the engine is asked for by name."""
+        """Return False: users must name the engine."""
         del filename_or_obj
         return False
 
@@ -189,7 +188,7 @@ def _variable(image: ImageArray, dims: tuple[str, ...], attrs: dict[str, Any]) -
 
 
 def _label_variables(position: Position, number: int, lengths: dict[str, int]) -> dict[str, xr.Variable]:
-    found = {}
+    variables = {}
     for name, label in position.labels.items():
         if number >= len(label.dataset_paths):
             continue
@@ -197,5 +196,5 @@ def _label_variables(position: Position, number: int, lengths: dict[str, int]) -
         dims, _ = labels_of(label, label.dataset_paths[number], array.shape)
         same_grid = all(lengths.get(dim) == n for dim, n in zip(dims, array.shape, strict=True))
         if same_grid and name not in lengths and name != "image":
-            found[name] = _variable(array, dims, {})
-    return found
+            variables[name] = _variable(array, dims, {})
+    return variables

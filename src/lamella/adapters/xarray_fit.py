@@ -1,8 +1,9 @@
-"""The time axis of an image from its timepoints: start, step and index of each, whatever the order in which they came.
+"""Compute the time axis of an image from its timepoints: start, step and index of each, in any order of writing.
 
-A grid that follows from writes alone (a movable one) is a function of the set of times that were written: the largest
-step that meets all of them exactly, at least a tenth of the smallest gap between them; else the largest step within a
-twentieth of which all of them lie (`xarray_steps`). Pure arithmetic on numbers.
+A grid is movable if it follows from writes alone. It is a function of the set of written times: the largest step that
+meets all of them exactly, at least a tenth of the smallest gap between them; else the largest step within a twentieth
+of which all of them are (`xarray_steps`). The times 0, 60 and 30 give a start of 0, a step of 30, and the indices 0, 2
+and 1. Pure arithmetic on numbers.
 
 Layer: adapters.
 """
@@ -47,26 +48,11 @@ def first_grid(values: NDArray[np.float64], dim: str, stated: float | None) -> P
 
 
 def place(grid: TimeGrid, values: NDArray[np.float64], dim: str, stated: float | None = None) -> Placement:
-    """Place timepoints on the grid of an array that exists.
+    """Place timepoints (coordinates in any order) on the grid of an existing array.
 
-    Parameters
-    ----------
-    grid : TimeGrid
-        Of the array.
-    values : ndarray of float64
-        Coordinates, in any order.
-    dim : str
-        Name of the dim, for messages.
-    stated : float, optional
-        Step of the grid that the coordinates were made from, if known.
+    ``stated`` is the step of the grid from which the coordinates were made, if known. Raise InvalidArgumentError for a
+    coordinate off the grid, or twice at one index.
 
-    Raises
-    ------
-    InvalidArgumentError
-        A coordinate does not lie on the grid, or twice at one index.
-
-    Examples
-    --------
     >>> one = TimeGrid(0.0, 1.0, 1, known=False, movable=True)
     >>> place(one, np.array([30.0]), "t").grid.step
     30.0
@@ -89,7 +75,7 @@ def place(grid: TimeGrid, values: NDArray[np.float64], dim: str, stated: float |
 
 
 def _is_run(indices: NDArray[np.int64], length: int) -> bool:
-    """Whether new timepoints leave none between them and those that are there unwritten."""
+    """Return whether new timepoints leave no unwritten ones between them and the existing ones."""
     new = np.unique(indices[indices >= length])
     return not new.size or bool(new[-1] - length + 1 == new.size)
 
@@ -110,8 +96,8 @@ def _on_grid(
         for index, value in zip(indices.tolist(), values.tolist(), strict=True)
         if index < grid.length and abs(value - grid.time_of(index)) > NOISE * grid.step
     )
-    found = replace(grid, length=length, times=times)
-    return Placement(found, tuple(indices.tolist()), off=off if off > NOISE else 0.0, joined=joined)
+    new_grid = replace(grid, length=length, times=times)
+    return Placement(new_grid, tuple(indices.tolist()), off=off if off > NOISE else 0.0, joined=joined)
 
 
 def _refitted(
@@ -121,13 +107,13 @@ def _refitted(
     dim: str,
     stated: float | None,
 ) -> Placement:
-    """Place timepoints where start and step follow from all that were written."""
+    """Place timepoints on a grid whose start and step follow from all written times."""
     old, values = grid.known_times, values.copy()
     if len(np.unique(values)) < len(values):
         _refuse_twice(grid, values, dim)
     joined = []
     for i, value in enumerate(values.tolist()):
-        # What lies within a twentieth of a step that is there is that timepoint: written again, or other channels.
+        # A time within a twentieth of a step of an existing timepoint is that timepoint: rewritten, or other channels.
         index = int(nearest[i]) if nearest is not None else 0
         if index not in old:
             continue
@@ -154,9 +140,9 @@ def _placement(
     values: NDArray[np.float64],
     dim: str,
 ) -> Placement:
-    start, step, places = fit
-    index = dict(zip(known.tolist(), places.tolist(), strict=True))
-    length = int(places[-1]) + 1
+    start, step, time_indices = fit
+    index = dict(zip(known.tolist(), time_indices.tolist(), strict=True))
+    length = int(time_indices[-1]) + 1
     moves = {i: index[value] for i, value in old.items()}
     factor, shift = _affine(sorted(moves.items()))
     if factor:
@@ -166,27 +152,27 @@ def _placement(
     indices = np.array([index[value] for value in values.tolist()])
     if len(np.unique(indices)) < len(indices):
         _refuse_twice(grid, values, dim)
-    off = np.abs(known - (start + step * places)) / step
+    off = np.abs(known - (start + step * time_indices)) / step
     is_regular = off.max() <= NOISE and len(known) == length
     times = None if is_regular else {i: value for value, i in index.items()}
-    own = np.abs(values - (start + step * indices)).max() / step
+    farthest = np.abs(values - (start + step * indices)).max() / step
     return Placement(
         TimeGrid(start, step, length, movable=True, times=times),
         tuple(indices.tolist()),
         factor or 1,
         shift,
         None if factor else moves,
-        float(own) if own > NOISE else 0.0,
+        float(farthest) if farthest > NOISE else 0.0,
     )
 
 
 def _affine(moves: list[tuple[int, int]]) -> tuple[int, int]:
-    """Return factor and shift of a move of stored timepoints from old to new indices; factor 0 where it has none."""
+    """Return factor and shift of a move of stored timepoints from old to new indices; factor 0 if there is none."""
     if not moves:
         return 1, 0
-    (first, to), (last, end) = moves[0], moves[-1]
-    factor = max(1, round((end - to) / (last - first))) if last > first else 1
-    shift = to - first * factor
+    (first, new_first), (last, new_last) = moves[0], moves[-1]
+    factor = max(1, round((new_last - new_first) / (last - first))) if last > first else 1
+    shift = new_first - first * factor
     if any(new != old * factor + shift for old, new in moves) or shift < 0:
         return 0, 0
     return factor, shift

@@ -1,8 +1,8 @@
-"""Coordinates as regular grids: what a labelled array's coordinates say of scale, translation and index.
+"""Describe coordinates as regular grids: scale, translation and index.
 
-Pure arithmetic on numbers. OME-NGFF knows an axis by a scale and a translation only, so coordinates have to lie on a
-regular grid; "on" means within a hundredth of a step (`TOLERANCE`), for times within a twentieth (`JITTER`). Where
-timepoints go on a time axis is in `xarray_fit`.
+An axis of OME-NGFF has only a scale and a translation, so coordinates must be on a regular grid: within a hundredth of
+a step (`TOLERANCE`), times within a twentieth (`JITTER`). With a start of 0 and a step of 60, the time 61.5 is
+timepoint 1, off by 0.025 steps. `xarray_fit` places timepoints. Pure arithmetic on numbers.
 
 Layer: adapters.
 """
@@ -22,29 +22,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TOLERANCE = 0.01
-"""How far from its place on a regular grid a coordinate may lie, in steps of the grid."""
+"""Maximum distance of a coordinate from a regular grid, in steps."""
 
 JITTER = 0.05
-"""How far from its step of the time axis a timepoint may lie, in steps: its real time is stored beside."""
+"""Maximum distance of a timepoint from its step, in steps; its real time is stored in addition."""
 
 FINEST = 10
-"""Most parts into which the smallest gap between timepoints is cut to meet all of them."""
+"""Maximum number of steps in the smallest gap between timepoints."""
 
 NOISE = 1e-4
-"""What counts as no distance at all, in steps: differences of floats are not exact."""
+"""Maximum distance, in steps, that counts as zero: differences of floats are not exact."""
 
 MOST_EMPTY = 1_000_000
-"""Timepoints that a write may leave empty."""
+"""Maximum number of timepoints that a write may leave empty."""
 
 
 def checked_values(values: NDArray[Any], dim: str) -> NDArray[np.float64]:
-    """Return coordinates as floats.
-
-    Raises
-    ------
-    InvalidArgumentError
-        They are no finite numbers: dates, texts, NaN.
-    """
+    """Return coordinates as floats; raise InvalidArgumentError for dates, texts, and numbers that are not finite."""
     if values.ndim != 1 or values.dtype.kind not in "iuf":
         raise InvalidArgumentError(
             f"The coordinate of dim {dim!r} must hold one number per index, in the unit of the axis; found "
@@ -57,30 +51,12 @@ def checked_values(values: NDArray[Any], dim: str) -> NDArray[np.float64]:
 
 
 def regular_step(values: NDArray[np.float64], dim: str, stated: float | None = None) -> float | None:
-    """Find the step of coordinates.
+    """Return the step of coordinates, above 0; None for a single coordinate without a stated step.
 
-    Parameters
-    ----------
-    values : ndarray of float64
-        At least one.
-    dim : str
-        Name of the dim, for messages.
-    stated : float, optional
-        Step of the grid that the coordinates were made from, if known: kept where it fits, since differences of
-        floats are not exact.
+    ``stated`` is the step of the grid from which the coordinates were made, if known; it is returned if it fits, since
+    differences of floats are not exact. Raise InvalidArgumentError for coordinates that do not ascend, or are not
+    regular within a hundredth of a step.
 
-    Returns
-    -------
-    float or None
-        The step, above 0; None for a single coordinate without a stated step.
-
-    Raises
-    ------
-    InvalidArgumentError
-        They don't ascend, or are not regular within a hundredth of a step.
-
-    Examples
-    --------
     >>> regular_step(5 + 0.1 * np.arange(4), "x")
     0.1
     >>> regular_step(np.array([0.0, 1.0, 3.0]), "t")
@@ -97,8 +73,8 @@ def regular_step(values: NDArray[np.float64], dim: str, stated: float | None = N
             f"The coordinate of dim {dim!r} must ascend; it goes from {values[0]:g} to {values[-1]:g}. "
             f"Sort the data with sortby({dim!r})."
         )
-    places = np.arange(count)
-    off = np.abs(values - (values[0] + step * places))
+    indices = np.arange(count)
+    off = np.abs(values - (values[0] + step * indices))
     if off.max() > TOLERANCE * step:
         worst = int(off.argmax())
         raise InvalidArgumentError(
@@ -112,9 +88,10 @@ def regular_step(values: NDArray[np.float64], dim: str, stated: float | None = N
 
 
 def rounded(step: float, largest: float, parts: int = 1) -> float:
-    """Drop the noise that differences of floats carry: 0.09999999999999964 becomes 0.1.
+    """Round the noise of float differences away: 0.09999999999999964 becomes 0.1.
 
-    The shortest decimal that is as near to the difference of two coordinates, cut into parts, as floats can tell.
+    The result is the shortest decimal within the float error of a difference of two coordinates, divided into
+    ``parts``.
     """
     noise = 4 * float(np.finfo(np.float64).eps) * max(largest, step) / parts
     shorter = (float(f"{step:.{digits}g}") for digits in range(1, 16))
@@ -123,24 +100,12 @@ def rounded(step: float, largest: float, parts: int = 1) -> float:
 
 @dataclass(frozen=True)
 class TimeGrid:
-    """The timepoints of an array.
+    """The timepoints of an array: coordinate of the first (``start``), ``step``, and ``length``.
 
-    Attributes
-    ----------
-    start : float
-        Coordinate of the first.
-    step : float
-        Between two.
-    length : int
-        How many.
-    known : bool
-        Whether somebody said or measured the step; that of a lone timepoint is 1 until a second one tells.
-    movable : bool
-        Whether start and step follow from the timepoints written so far, and not from a user: only then may the grid
-        be extended to earlier timepoints or made finer.
-    times : mapping of int to float, optional
-        Real time of timepoints by index, where one lies off its step or some were not written. Of a movable grid all
-        that were written.
+    ``known`` means that the step was stated or measured; a single timepoint has step 1 until a second one exists.
+    ``movable`` means that start and step follow from the written timepoints, not from a user: only then may the grid be
+    extended to earlier timepoints or made finer. ``times`` are real times by index, if one is off its step or some were
+    not written; of a movable grid, all written times.
     """
 
     start: float
@@ -152,29 +117,19 @@ class TimeGrid:
 
     @property
     def known_times(self) -> dict[int, float]:
-        """Real time of each timepoint that was written, by index."""
+        """Real time of each written timepoint, by index."""
         if self.times is not None:
             return dict(self.times)
         return {i: self.start + self.step * i for i in range(self.length)}
 
     def time_of(self, index: int) -> float:
-        """Return when a timepoint was taken; where its step is where nothing else is known."""
+        """Return the real time of a timepoint; the time of its step if unknown."""
         return (self.times or {}).get(index, self.start + self.step * index)
 
 
 @dataclass(frozen=True)
 class Joined:
-    """A coordinate that lies near to a timepoint of another time.
-
-    Attributes
-    ----------
-    index : int
-        Of the timepoint, in the array as it is.
-    time : float
-        The coordinate.
-    known : float
-        The time of the timepoint so far.
-    """
+    """A coordinate (``time``) near to a timepoint that has another time so far (``known``)."""
 
     index: int
     time: float
@@ -183,23 +138,11 @@ class Joined:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where timepoints go in an array.
+    """The indices of timepoints in an array, and the grid afterwards, on which stored timepoints keep their times.
 
-    Attributes
-    ----------
-    grid : TimeGrid
-        The grid afterwards. Each stored timepoint keeps its coordinate.
-    indices : tuple of int
-        Index of each coordinate in it.
-    factor, shift : int
-        A timepoint stored at index ``i`` belongs at ``i * factor + shift`` afterwards.
-    moves : mapping of int to int, optional
-        Where each timepoint that was written belongs afterwards, if no factor and shift say it.
-    off : float
-        How far the farthest of the coordinates lies off its step, in steps; 0 for what is but noise.
-    joined : tuple of Joined
-        Coordinates that lie near to a timepoint of another time: it is the same one only if it holds nothing yet of
-        the channels that are written.
+    A timepoint stored at index ``i`` moves to ``i * factor + shift``, or to ``moves[i]``. ``off`` is the largest
+    distance of a coordinate from its step, in steps; 0 for noise. ``joined`` are coordinates near to a timepoint of
+    another time: they join it only if it has no voxels yet of the written channels.
     """
 
     grid: TimeGrid
@@ -212,9 +155,9 @@ class Placement:
 
     @property
     def is_moved(self) -> bool:
-        """Whether timepoints that are stored belong at other indices afterwards."""
+        """Whether stored timepoints move to other indices."""
         return self.moves is not None or (self.factor, self.shift) != (1, 0)
 
     def moved(self, index: int) -> int | None:
-        """Return the index of a stored timepoint afterwards; None for one that was never written and has none."""
+        """Return the new index of a stored timepoint; None for one that was never written."""
         return index * self.factor + self.shift if self.moves is None else self.moves.get(index)

@@ -1,7 +1,7 @@
-"""Two times that fall on one timepoint: channels that were taken one after the other, or two frames.
+"""Check two times that fall on one timepoint: channels taken one after the other, or two frames.
 
-A channel at 60.4 s joins the timepoint of 60 s while that holds nothing of the channel. A second frame of one channel
-at 60.4 s would replace the first: it is refused.
+A channel at 60.4 s joins the timepoint of 60 s if that has no voxels of the channel yet. A second frame of one channel
+at 60.4 s would replace the first, and is refused.
 
 Layer: adapters.
 """
@@ -33,20 +33,10 @@ def check_joined(
     channel: int | None,
     channels: Sequence[int] | None,
 ) -> None:
-    """Raise for times that coincide with a timepoint of another time that has voxels of the written channels.
+    """Raise for times that join a timepoint of another time that has voxels of the written channels already.
 
-    Parameters
-    ----------
-    position : Position
-        That the array belongs to.
-    array : ImageArray
-        As it is before the write.
-    times : Placement
-        Of the write.
-    time, channel : int or None
-        Index of the axis.
-    channels : sequence of int or None
-        Those that are written; None for all.
+    ``times`` are those of the write, ``time`` and ``channel`` the indices of the axes. ``channels`` are the written
+    ones; None for all.
     """
     for joined in times.joined:
         for number in _numbers(array, channel, channels):
@@ -65,7 +55,7 @@ def check_joined(
 
 
 def is_empty(array: ImageArray, region: Region) -> bool:
-    """Return whether a region holds the fill value alone."""
+    """Return whether a region has only the fill value."""
     fill = np.asarray(array.fill_value, array.dtype)
     stored, is_float = array.stored, array.dtype.kind in "fc"
     return all(
@@ -75,11 +65,11 @@ def is_empty(array: ImageArray, region: Region) -> bool:
 
 
 def _numbers(array: ImageArray, channel: int | None, channels: Sequence[int] | None) -> Sequence[int]:
-    """Return the channels that are written and exist already; one number without a channel axis."""
+    """Return the written channels that exist already; one number without a channel axis."""
     if channel is None:
         return (0,)
-    there = array.shape[channel]
-    return range(there) if channels is None else [number for number in channels if number < there]
+    count = array.shape[channel]
+    return range(count) if channels is None else [number for number in channels if number < count]
 
 
 def _name(position: Position, number: int) -> str:

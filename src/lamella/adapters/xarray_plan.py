@@ -1,4 +1,4 @@
-"""What a write of a labelled array into a position will do, worked out and checked before anything is touched.
+"""Plan a write of a labelled array into a position, and check it before anything is written.
 
 Layer: adapters.
 """
@@ -34,32 +34,24 @@ _NO_UNIT = {"", "none", "pixel", "pixels", "px", "voxel", "reference frame", "di
 
 @dataclass
 class WritePlan:
-    """A checked write.
+    """A checked write of ``data``, with times and channels in the order of the array.
 
     Attributes
     ----------
-    data : xarray.DataArray
-        What to write, with times and channels in the order of the array.
-    image : str
-        Name of the array.
-    array : ImageArray or None
-        The array as it is now; None when it is to be made.
-    shape : list of int
-        Of the array afterwards.
-    scale, translation : list of float
-        Of the array afterwards, per axis (effective: FOV and level together).
-    indices : list of (tuple of int or None)
-        Per axis the index in the array of each index of the data; None where they are the same.
-    times : Placement or None
-        How the timepoints fit; None without a time axis.
-    time : int or None
-        Index of the time axis.
-    units : dict of int to (str or None)
-        New unit of each axis for which the data gives one.
-    attrs : dict
-        Of the data, as JSON.
-    changes_times : bool
-        Whether start or step of the timepoints of an array that exists will differ.
+    image, array
+        Name of the array, and the array; None if it does not exist yet.
+    shape, scale, translation
+        Of the array after the write, per axis (effective: FOV and level together).
+    indices
+        Per axis the index in the array of each index of the data; None if they are equal.
+    times, time
+        Placement of the timepoints, and index of the time axis; None without one.
+    units
+        New unit of each axis, if the data has one.
+    attrs
+        Attrs of the data, as JSON.
+    changes_times
+        Whether start or step of the timepoints of an existing array will change.
     """
 
     data: xr.DataArray
@@ -77,7 +69,7 @@ class WritePlan:
 
 
 def plan_write(position: Position, data_array: xr.DataArray, image: str) -> WritePlan:
-    """Work out a write; see `lamella.adapters.xarray_write.write_xarray` for what is refused."""
+    """Plan a write; see `lamella.adapters.xarray_write.write_xarray` for the refused ones."""
     data, axes = _checked_data(position, data_array), position.axes
     array = _existing(position, image)
     plan = WritePlan(
@@ -107,8 +99,8 @@ def plan_write(position: Position, data_array: xr.DataArray, image: str) -> Writ
         _check_dtype(position, data, array)
         if plan.changes_times and len(position.dataset_paths) > 1:
             raise InvalidArgumentError(
-                f"Writing these timepoints moves those that {position.node_path}/{image} holds, and it has a pyramid "
-                f"of {len(position.dataset_paths)} levels. Call delete_pyramid() first and compute it anew afterwards."
+                f"Writing these timepoints moves those that {position.node_path}/{image} has, and it has a pyramid of "
+                f"{len(position.dataset_paths)} levels. Call delete_pyramid() first, and compute it again afterwards."
             )
     _warn_of_jitter(position, plan)
     return plan
@@ -128,7 +120,7 @@ def _checked_data(position: Position, data_array: xr.DataArray) -> xr.DataArray:
             "Use transpose, expand_dims or rename."
         )
     if 0 in data_array.shape:
-        raise InvalidArgumentError(f"The DataArray of shape {data_array.shape} holds nothing to write.")
+        raise InvalidArgumentError(f"The DataArray of shape {data_array.shape} has nothing to write.")
     return data_array
 
 
@@ -138,7 +130,7 @@ def _existing(position: Position, image: str) -> ImageArray | None:
         return None
     if kind != "array" or image not in position.dataset_paths:
         raise InvalidArgumentError(
-            f"{position.node_path}/{image} is {'an array' if kind == 'array' else 'a group'}, but no level of the "
+            f"{position.node_path}/{image} is {'an array' if kind == 'array' else 'a group'}, but not a level of the "
             f"image, whose levels are {position.dataset_paths}. Choose another name."
         )
     array = position[image]
@@ -151,13 +143,13 @@ def _existing(position: Position, image: str) -> ImageArray | None:
 
 
 def _values(data: xr.DataArray, axis: int) -> NDArray[np.float64] | None:
-    """Coordinates along an axis; None where the data has none."""
+    """Return the coordinates along an axis; None without any."""
     dim = str(data.dims[axis])
     return checked_values(data.coords[dim].values, dim) if dim in data.coords else None
 
 
 def _stated_step(data: xr.DataArray, axis: int) -> float | None:
-    """Step that `to_xarray` left with a coordinate, for those of length 1 and against float noise."""
+    """Return the step that `to_xarray` left with a coordinate, for those of length 1 and against float noise."""
     dim = data.dims[axis]
     step = data.coords[dim].encoding.get(STEP_ENCODING) if dim in data.coords else None
     return float(step) if isinstance(step, int | float) and step > 0 else None
@@ -205,11 +197,11 @@ def _time_grid(position: Position, plan: WritePlan, axis: int, array: ImageArray
         )
     attributes = position.documents.group(position.path)
     record, length = written_times(attributes, plan.image), array.shape[axis]
-    # Whoever set a scale or translation since has said where the timepoints are.
+    # A scale or translation that was set since then states where the timepoints are.
     movable = record is not None and bool(np.allclose([start, step], [record[0], record[1] or 1.0], 1e-9, 0))
     known = not movable or record is None or record[1] is not None
     times = real_times(attributes, plan.image, start, step)
-    if times is not None:  # of frames that a write which was killed did not store, none are there
+    if times is not None:  # a killed write may have recorded times of frames that it did not store
         times = {frame: time for frame, time in times.items() if 0 <= frame < length}
     return TimeGrid(start, step, length, known, movable, times or None)
 
@@ -217,23 +209,23 @@ def _time_grid(position: Position, plan: WritePlan, axis: int, array: ImageArray
 def _plan_channels(position: Position, plan: WritePlan, axis: int) -> None:
     names, dim, length = position.channel_names, str(plan.data.dims[axis]), plan.data.shape[axis]
     if dim in plan.data.coords:
-        asked = [str(name) for name in plan.data.coords[dim].values.tolist()]
+        channels = [str(name) for name in plan.data.coords[dim].values.tolist()]
     elif length == len(names):
-        asked = names
+        channels = names
     else:
         raise InvalidArgumentError(
             f"The DataArray has {length} channels without names, but {position.node_path} has {len(names)}: {names}. "
             f"Name them with assign_coords({dim}=[...])."
         )
-    for name in asked:
+    for name in channels:
         if name not in names:
             raise InvalidArgumentError(
                 f"Channel {name!r} not in the channels of {position.node_path}, which are {names}. "
                 "Add it with append_channel."
             )
-    if len(set(asked)) < len(asked):
-        raise InvalidArgumentError(f"The DataArray has a channel twice: {asked}.")
-    plan.indices[axis] = tuple(names.index(name) for name in asked)
+    if len(set(channels)) < len(channels):
+        raise InvalidArgumentError(f"The DataArray has a channel twice: {channels}.")
+    plan.indices[axis] = tuple(names.index(name) for name in channels)
     if plan.array is None:
         plan.shape[axis] = len(names)
         plan.scale[axis] = _stated_step(plan.data, axis) or 1.0
@@ -257,7 +249,7 @@ def _plan_space(position: Position, plan: WritePlan, axis: int) -> None:
         )
     scale, translation = plan.scale[axis], plan.translation[axis]
     index = np.arange(length)
-    # Plain indices say nothing of sizes, and an image with scale 1 at 0 was made by somebody who said nothing.
+    # Plain indices state no size, and neither does an image with scale 1 at 0.
     if values is None or (scale, translation) == (1.0, 0.0) or np.array_equal(values, index):
         return
     if np.abs(values - (translation + scale * index)).max() > TOLERANCE * abs(scale):
@@ -269,7 +261,7 @@ def _plan_space(position: Position, plan: WritePlan, axis: int) -> None:
 
 
 def _sort(plan: WritePlan) -> None:
-    """Bring times and channels into the order of the array, so that neighbours are written together."""
+    """Sort times and channels into the order of the array, so that neighbours are written together."""
     for axis, indices in enumerate(plan.indices):
         if indices is not None and list(indices) != sorted(indices):
             plan.data = plan.data.isel({plan.data.dims[axis]: np.argsort(indices)})
@@ -277,29 +269,29 @@ def _sort(plan: WritePlan) -> None:
 
 
 def _units(position: Position, data: xr.DataArray) -> dict[int, str | None]:
-    """Units that the coordinates give, as the specification names them (AX-04)."""
-    found: dict[int, str | None] = {}
+    """Return the new units of axes from the coordinates, with the names of the specification (AX-04)."""
+    units: dict[int, str | None] = {}
     for index, axis in enumerate(position.axes):
         dim, kind = data.dims[index], axis_kind(axis)
-        given = data.coords[dim].attrs.get("units") if dim in data.coords else None
-        if given is None or kind == "channel":
+        stated = data.coords[dim].attrs.get("units") if dim in data.coords else None
+        if stated is None or kind == "channel":
             continue
-        found[index] = _legal_unit(given, kind, str(dim))
-    return {index: unit for index, unit in found.items() if unit != position.axes[index].unit}
+        units[index] = _legal_unit(stated, kind, str(dim))
+    return {index: unit for index, unit in units.items() if unit != position.axes[index].unit}
 
 
-def _legal_unit(given: Any, kind: str | None, dim: str) -> str | None:
+def _legal_unit(stated: Any, kind: str | None, dim: str) -> str | None:
     legal = {"space": SPACE_UNITS, "time": TIME_UNITS}.get(kind or "")
-    text = given if isinstance(given, str) else repr(given)
+    text = stated if isinstance(stated, str) else repr(stated)
     if text.strip().lower() in _NO_UNIT:
         return None
-    if legal is None and isinstance(given, str):
-        return given
-    unit = given if isinstance(given, str) and given in (legal or ()) else unit_name(text)
+    if legal is None and isinstance(stated, str):
+        return stated
+    unit = stated if isinstance(stated, str) and stated in (legal or ()) else unit_name(text)
     if legal is None or unit not in legal:
         raise InvalidArgumentError(
-            f"The coordinate of dim {dim!r} has attrs['units'] = {given!r}, which is no unit of {kind} that OME-NGFF "
-            "has (AX-04), such as 'micrometer', 'nanometer', 'second' or 'minute'. Name it so, or delete the attribute."
+            f"The coordinate of dim {dim!r} has attrs['units'] = {stated!r}, which is not a unit of {kind} of OME-NGFF "
+            "(AX-04), such as 'micrometer', 'nanometer', 'second' or 'minute'. Use such a name, or delete it."
         )
     return unit
 
@@ -307,12 +299,12 @@ def _legal_unit(given: Any, kind: str | None, dim: str) -> str | None:
 def _check_dtype(position: Position, data: xr.DataArray, array: ImageArray) -> None:
     """Raise for values that the array's dtype would change (except for the rounding of floats).
 
-    Values in memory are looked at here, lazy ones in each block when it is written.
+    Values in memory are checked here, lazy ones in each block when it is written.
     """
     source, target = np.dtype(data.dtype), array.dtype
     if np.can_cast(source, target, "safe"):
         return
-    where = f"{position.node_path}/{array.basename}"
+    array_name = f"{position.node_path}/{array.basename}"
     reason = f"it holds {source}, and the array {target}"
     if source.kind in "biufc" and target.kind in "biufc":
         if not isinstance(data.variable._data, np.ndarray):
@@ -324,6 +316,6 @@ def _check_dtype(position: Position, data: xr.DataArray, array: ImageArray) -> N
         else:
             return
     raise InvalidArgumentError(
-        f"The DataArray cannot be written to {where}: {reason}; it cannot hold all values. Convert it with "
+        f"The DataArray cannot be written to {array_name}: {reason}; it cannot hold all values. Convert it with "
         f"astype({target.name!r}) if that is what you want."
     )

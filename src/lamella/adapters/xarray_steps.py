@@ -1,7 +1,7 @@
-"""Start and step of a set of times, most of which deviate slightly from an even step.
+"""Find start and step of a set of times, most of which deviate slightly from an even step.
 
-A function of the set alone, so that the order in which times are written makes no difference: the times 0, 61, 121, 180
-and 301 are steps 0, 1, 2, 3 and 5 of 60. Pure arithmetic on numbers.
+The result depends on the set alone, so that the order of writing makes no difference: the times 0, 61, 121, 180 and 301
+are steps 0, 1, 2, 3 and 5 of 60. Pure arithmetic on numbers.
 
 Layer: adapters.
 """
@@ -23,30 +23,18 @@ Fit: TypeAlias = "tuple[float, float, NDArray[np.int64]]"
 """Start, step, and the index of each time."""
 
 _MOST_PARTS = 3
-"""Parts into which the smallest gap is cut to find a step that jittered times lie near to: a time of the film is
-missing there. With more parts any times would do."""
+"""Maximum number of steps in the smallest gap of jittered times (a time of the film is missing in it): with more steps
+any times would fit."""
 
 _MOST_TRIED = 64
-"""Steps from the first to the last time up to which every step is tried; between more, counting finds them."""
+"""Maximum number of steps from the first to the last time for which all steps are tried; else steps are counted."""
 
 
 def fit_steps(times: NDArray[np.float64], stated: float | None, current: float | None = None) -> Fit | None:
-    """Find start, step and indices of times.
+    """Return start, step and indices of times (at least two, ascending); None if no step fits.
 
-    Parameters
-    ----------
-    times : ndarray of float64
-        At least two, ascending.
-    stated, current : float, optional
-        Steps that are kept as far as they meet the times: differences of floats are not exact.
+    ``stated`` and ``current`` are steps that are returned if they fit: differences of floats are not exact.
 
-    Returns
-    -------
-    (float, float, ndarray of int64) or None
-        None where no step meets the times.
-
-    Examples
-    --------
     >>> fit_steps(np.array([0.0, 61, 121, 180, 301]), None)
     (0.0, 60.0, array([0, 1, 2, 3, 5]))
     """
@@ -66,7 +54,7 @@ def fit_steps(times: NDArray[np.float64], stated: float | None, current: float |
 
 
 def _exact(times: NDArray[np.float64], gaps: NDArray[np.float64], smallest: float) -> Fit | None:
-    """Cut the smallest gap into as few parts as meet all times."""
+    """Divide the smallest gap into as few parts as meet all times."""
     for parts in range(1, FINEST + 1):
         counts = np.rint(gaps * (parts / smallest))
         places = np.concatenate([[0.0], np.cumsum(counts)])
@@ -80,16 +68,16 @@ def _exact(times: NDArray[np.float64], gaps: NDArray[np.float64], smallest: floa
 def _jittered(
     times: NDArray[np.float64], gaps: NDArray[np.float64], smallest: float, current: float | None
 ) -> Fit | None:
-    """Find the largest step that all times lie near to; of those that do, the one of the fewest digits.
+    """Return the largest step with all times near to it; of equally good steps, the one of the fewest digits.
 
-    Parts of the smallest gap are looked at too, since timepoints between others may be written later.
+    Parts of the smallest gap are tried too, since timepoints between others may be written later.
     """
     for parts in range(1, _MOST_PARTS + 1):
         for places in (_counted(gaps, smallest / parts), *_tried(times, smallest, parts)):
             fit = _line(times, places)
             if fit is not None:
                 return fit
-    # Far from even, but all of them near to the steps that are there.
+    # The times are far from even, but all are near to the current steps.
     return None if current is None else _line(times, np.rint((times - times[0]) / current))
 
 
@@ -104,8 +92,8 @@ def _counted(gaps: NDArray[np.float64], step: float) -> NDArray[np.float64]:
 
 
 def _tried(times: NDArray[np.float64], smallest: float, parts: int) -> Iterator[NDArray[np.float64]]:
-    """Yield the places of few times by every step that the smallest gap may be so many parts of."""
-    # Either end of the gap lies up to a twentieth of a step off.
+    """Yield the step numbers of few times for every step into which the smallest gap may be divided."""
+    # Either end of the gap may be off by a twentieth of a step.
     longest, shortest = smallest / (parts - 2 * JITTER), smallest / (parts + 2 * JITTER)
     most = (times[-1] - times[0]) / shortest
     if most > _MOST_TRIED:
@@ -118,11 +106,11 @@ def _tried(times: NDArray[np.float64], smallest: float, parts: int) -> Iterator[
 
 
 def _line(times: NDArray[np.float64], places: NDArray[np.float64]) -> Fit | None:
-    """Return start and step of places that times lie near to; None where they are too far from any."""
+    """Return start and step of a line through times with given step numbers; None if some are too far off."""
     if not (np.diff(places) >= 1).all():
         return None
     slope = float(times[-1] - times[0]) / float(places[-1])
-    # The first time is the start where that is near enough to all, and the step has as few digits as possible.
+    # The first time is the start if that is near enough to all; the step has as few digits as possible.
     if _is_near(times, float(times[0]), slope, places):
         start = float(times[0])
         step = next(step for step in _shorter(slope) if _is_near(times, start, step, places))
@@ -142,7 +130,7 @@ def _line(times: NDArray[np.float64], places: NDArray[np.float64]) -> Fit | None
 
 
 def _flattest(times: NDArray[np.float64], places: NDArray[np.float64], slope: float) -> float:
-    """Return the step by which times lie as near to their places as possible (the spread is convex)."""
+    """Return the step that minimises the largest distance of times from their step numbers (the spread is convex)."""
     reach = 8 * JITTER / float(places[-1])
     low, high = slope * (1 - reach), slope * (1 + reach)
     for _ in range(60):
@@ -160,7 +148,7 @@ def _spread(times: NDArray[np.float64], places: NDArray[np.float64], step: float
 
 
 def _shorter(number: float) -> Iterator[float]:
-    """Yield a number with ever more digits, at last itself."""
+    """Yield a number rounded to ever more digits, then the number itself."""
     yield from (float(f"{number:.{digits}g}") for digits in range(1, 16))
     yield number
 

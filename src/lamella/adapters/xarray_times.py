@@ -1,6 +1,6 @@
-"""Timepoints of a stored image moved to other indices, so that a kill at any instant leaves an image to go on from.
+"""Move the timepoints of a stored image to other indices; a kill at any instant leaves an image that can be resumed.
 
-The array with the new time axis is made beside the old one, and takes its place when it is complete, with the start and
+The array with the new time axis is written beside the old one, and replaces it when it is complete, with the start and
 step of the times (:mod:`lamella.nodes.replacing`).
 
 Layer: adapters.
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def level_transforms(
     position: Position, scale: Sequence[float], translation: Sequence[float]
 ) -> list[TransformationMeta]:
-    """Make the transformations of a level that give it a scale and translation under those of the whole position."""
+    """Return the transformations of a level that give it a scale and translation under those of the whole position."""
     outer_scale = position.get_effective_scale("*")
     outer_shift = position.get_effective_translation("*")
     inner_scale = [a / b if b else a for a, b in zip(scale, outer_scale, strict=True)]
@@ -48,20 +48,15 @@ def level_transforms(
 def move_timepoints(position: Position, plan: WritePlan) -> None:
     """Apply the time axis of a plan to an array: each stored timepoint moves to the index of its coordinate.
 
-    Parameters
-    ----------
-    position : Position
-        Open for writing; its image has one level.
-    plan : WritePlan
-        Of a write that changes the timepoints of an array.
+    The image must have one level.
     """
     array, times, axis = plan.array, plan.times, plan.time
     assert array is not None
     assert times is not None
     assert axis is not None
     documents = position.documents
-    place = position.node_path.child(plan.image)
-    old = StoredArray(documents, place.path)
+    node_path = position.node_path.child(plan.image)
+    old = StoredArray(documents, node_path.path)
     beside = make_beside(position, old.meta.with_shape(tuple(plan.shape)))
     new = StoredArray(documents, beside.path)
     empty = np.asarray(array.fill_value, array.dtype)
@@ -81,8 +76,8 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
                 new.write((*region[:axis], slice(target, target + 1), *region[axis + 1 :]), frame)
             elif (frame != empty).any():
                 raise InvalidArgumentError(
-                    f"Timepoint {index} of {place} holds voxels whose time is not known, and the timepoints around it "
-                    "have to move. Write it with write_xarray, or clear it, first."
+                    f"Timepoint {index} of {node_path} has voxels of unknown time, and the timepoints around it must "
+                    "move. Write it with write_xarray, or clear it, first."
                 )
 
     try:
@@ -95,18 +90,18 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
 
 
 def set_times(position: Position, plan: WritePlan) -> None:
-    """Write the start and step of a plan that moves no timepoint into an image."""
+    """Write the start and step of a plan that moves no timepoint."""
     position.document.edit(_transformed(position, plan), beside=partial(times_recorded, plan=plan))
 
 
 def _transformed(position: Position, plan: WritePlan) -> Callable[[ImagesMeta], ImagesMeta]:
-    """Return the change of metadata that gives an image the start and step of a plan."""
+    """Return the change of metadata that sets the start and step of a plan."""
     transforms = level_transforms(position, plan.scale, plan.translation)
     return lambda meta: edits.set_transform(meta, plan.image, transforms)
 
 
 def times_recorded(attributes: JSONObject, plan: WritePlan) -> JSONObject:
-    """Return attributes that say how far the time axis follows from writes, and when frames were really taken."""
+    """Return attributes with the written start and step, and the real times of frames."""
     if plan.times is None:
         return attributes
     if plan.times.grid.movable:

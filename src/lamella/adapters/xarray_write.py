@@ -1,6 +1,6 @@
-"""Labelled arrays into positions: image made or grown as needed, pixels written shard by shard.
+"""Write labelled arrays into positions: create or grow the image as needed, and write pixels shard by shard.
 
-What a write will do is worked out in ``xarray_plan``; moving stored timepoints is in ``xarray_times``.
+``xarray_plan`` plans a write, ``xarray_times`` moves stored timepoints.
 
 Layer: adapters. Imports xarray on first use.
 """
@@ -49,48 +49,27 @@ def write_xarray(
     *,
     options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a labelled array, or some channels and timepoints of one, into a position.
+    """Write a labelled array, or some of its channels and timepoints; see :meth:`Position.write_xarray`.
 
-    The first write makes the image: with all channels of the position, the scale and translation that the coordinates
-    have; an axis with a single coordinate gets the scale that `to_xarray` gave it (in ``encoding["lamella_scale"]``),
-    else 1. Later ones write into it, and every stored voxel
-    keeps its coordinates: the transforms of an image that exists do not move. Times and channels find their index by
-    coordinate and name; the array grows along T when a timepoint lies beyond it. Along the other axes the shape must
-    be that of the image, and so must the coordinates where both say something (not plain indices, nor scale 1 at 0).
+    The first write creates the image: with all channels of the position, and the scale and translation of the
+    coordinates. An axis with a single coordinate gets the scale that `to_xarray` stored in
+    ``encoding["lamella_scale"]``, else 1. Later writes fill the image, and every stored voxel keeps its coordinates.
+    Times and channels find their index by coordinate and name; the array grows along T for later timepoints. Along the
+    other axes the shape must equal that of the image, and so must the coordinates where both state any (not plain
+    indices, nor scale 1 at 0). ``options`` are those of :meth:`Position.create_zeros`, for a new array.
 
-    As long as the time axis of an image follows from nothing but `write_xarray`, the order of writes makes no
-    difference: T starts at the earliest timepoint written, with the largest step that meets all of them. So
-    ``t = 0.0`` and then ``t = 30.0`` gives two timepoints 30 apart, and one before the first, or between two, moves
-    those that are stored; that costs a copy, and lets one writer in at a time. A time within a twentieth of a step of a
-    timepoint is that one, if it holds nothing yet of the channels that are written; otherwise it is refused.
+    If all timepoints of an image were written by `write_xarray`, the order of writes makes no difference: T starts at
+    the earliest written timepoint, with the largest step that meets all of them. So ``t = 0.0`` and then ``t = 30.0``
+    gives two timepoints 30 apart. A timepoint before the first, or between two, moves the stored ones: this costs a
+    copy, and admits one writer at a time. A time within a twentieth of a step of a timepoint joins it, if it has no
+    voxels yet of the written channels; otherwise it is refused.
 
-    An image made with `create_zeros` beforehand spares both, and takes writes from many threads and processes at once.
-    It keeps its time axis, and so does one whose time scale or translation was set by somebody since: a timepoint
-    before its first or between two is refused.
+    An image that `create_zeros` created keeps its time axis, and so does one whose time scale or translation was set
+    since: a timepoint before its first or between two is refused, and many threads and processes may write at once.
 
-    Parameters
-    ----------
-    position : Position
-        Open for writing.
-    data_array : xarray.DataArray
-        Dims exactly the lower-case names of the position's axes: ``("t", "c", "z", "y", "x")`` for a 5-D image. The
-        coordinate of the channel axis holds names of channels of the position; the others numbers, evenly spaced within
-        a hundredth of a step (times: a twentieth), in the unit that ``attrs["units"]`` of the coordinate gives. A dim
-        without a coordinate counts by index. Data backed by dask are computed block by block, on dask's scheduler; data
-        that read from the image that they are written to are computed into an array beside it first.
-    image : str
-        Name of the array.
-    options : mapping, optional
-        Options of :meth:`Position.create_zeros` for an array that is made.
-
-    Raises
-    ------
-    InvalidArgumentError
-        Dims, channels, coordinates, units, attrs, shape or dtype do not fit (a ValueError). Nothing is written then,
-        unless it is a value of lazy data that the image cannot hold: the message names its block, and the region is
-        marked as unfinished until it is written again.
-    ReadOnlyError, ClosedError
-        The position cannot be written (ValueErrors).
+    Data backed by dask are computed block by block, on dask's scheduler; data that read from the image to which they
+    are written are computed into an array beside it first. A value of lazy data that the image cannot store raises
+    InvalidArgumentError with its block, and the region is marked as unfinished until it is written again.
 
     Examples
     --------
@@ -116,7 +95,7 @@ def write_xarray(
         _save_units(position, plan.units)
         _save_attributes(position, plan)
         if grown is None and (plan.times is None or not plan.times.grid.movable):
-            lock.close()  # nobody can move the timepoints of this image, so others may write meanwhile
+            lock.close()  # no write can move the timepoints of this image, so others may write meanwhile
         _write_pixels(array, plan.data, plan.indices, grown)
         for level in position.dataset_paths if grown is not None else ():
             _grow(position.open_level(level).stored, plan)
@@ -124,15 +103,15 @@ def write_xarray(
 
 @contextmanager
 def _safe_to_read(position: Position, plan: WritePlan) -> Iterator[WritePlan]:
-    """Compute data that read from the image that they are written to, before the first voxel changes."""
-    place = position.node_path.child(plan.image)
-    if not reads_from(plan.data, place):
+    """Compute data that read from the image to which they are written, before the first voxel changes."""
+    node_path = position.node_path.child(plan.image)
+    if not reads_from(plan.data, node_path):
         yield plan
         return
     if plan.array is None:
         raise InvalidArgumentError(
-            f"Cannot write {place} from data that are to be read from there: it was deleted, or never written. Load "
-            "the data before the store is replaced."
+            f"Cannot write {node_path} from data that read from it: it was deleted, or never written. Load the data "
+            "before the store is replaced."
         )
     with computed_beside(plan.array, plan.data) as computed:
         yield replace(plan, data=plan.data.copy(data=dask_array(computed)))
@@ -141,7 +120,7 @@ def _safe_to_read(position: Position, plan: WritePlan) -> Iterator[WritePlan]:
 def _prepared(
     position: Position, plan: WritePlan, options: Mapping[str, Any]
 ) -> tuple[ImageArray, WritePlan | None]:
-    """Make the array, or move its timepoints; return it, and the plan where it has to grow with the write."""
+    """Create the array, or move its timepoints; return it, and the plan if it grows with the write."""
     if plan.array is None:
         transforms = level_transforms(position, plan.scale, plan.translation)
         made = position.create_zeros(plan.image, plan.shape, plan.data.dtype, transform=transforms, **options)
@@ -157,13 +136,13 @@ def _prepared(
 
 
 def _grow(array: StoredArray, plan: WritePlan) -> None:
-    """Make a level as long as the written one along times and channels."""
+    """Extend a level along times and channels like the written one."""
     with growing(array, partial(_grown, plan)):
         pass
 
 
 def _grown(plan: WritePlan, shape: Shape) -> Shape:
-    """Return the shape that a level grows to; a process that does the same meanwhile is not undone."""
+    """Return the shape to which a level grows; a larger shape that another process set meanwhile stays."""
     axes = {axis for axis, indices in enumerate(plan.indices) if indices is not None}
     return tuple(max(n, plan.shape[axis]) if axis in axes else n for axis, n in enumerate(shape))
 
@@ -195,7 +174,7 @@ def _save_attributes(position: Position, plan: WritePlan) -> None:
 def _write_pixels(
     array: ImageArray, data: xr.DataArray, indices: Sequence[Sequence[int] | None], grown: WritePlan | None
 ) -> None:
-    """Write the pixels; where the array grows, its longer shape is published when they are stored."""
+    """Write the pixels; the longer shape of an array that grows is published when they are stored."""
     shape = array.shape if grown is None else _grown(grown, array.shape)
     stored, box = StoredArray(array.node_path.store_handle.documents, array.path), around(shape, indices)
     with array.noting_write(lambda: box), marked_unless_finished(array, box):

@@ -1,4 +1,7 @@
-"""Where a new store is written: a folder beside its path, or for an archive a folder that is packed at the end."""
+"""Yield the destination of a new store: a folder beside its path, or for an archive a folder that is packed at the end.
+
+Layer: ops.
+"""
 
 from __future__ import annotations
 
@@ -21,27 +24,10 @@ if TYPE_CHECKING:
 def new_store(
     path: str, overwrite: bool, command: str, version: VersionName, progress: Progress | bool | None
 ) -> Iterator[Destination]:
-    """Return the destination of a new store; for an archive a folder beside it, which is packed at the end.
+    """Yield the destination of a new store at an absolute path; for an archive a folder beside it, packed at the end.
 
-    Parameters
-    ----------
-    path
-        Of the store, absolute.
-    overwrite
-        Whether a store that is there is replaced.
-    command
-        What writes it: only the same command resumes.
-    version
-        Of the new store.
-    progress
-        Of packing.
-
-    Raises
-    ------
-    StoreExistsError
-        There is something at the path that is not replaced.
-    InvalidArgumentError
-        An archive cannot hold the version.
+    Only the same ``command`` resumes an interrupted one. Raise StoreExistsError for an existing path that is not
+    replaced, and InvalidArgumentError for a ``version`` that the archive does not support.
     """
     if not is_archive_name(path):
         target = Destination(path, overwrite, command)
@@ -51,7 +37,7 @@ def new_store(
         return
     if path.lower().endswith(".ozx") and version == "0.4":
         raise InvalidArgumentError(
-            f"{path} cannot be OME-NGFF 0.4: .ozx archives (RFC-9) hold 0.5 and newer. Choose version 0.5, or a name "
+            f"{path} cannot be OME-NGFF 0.4: .ozx archives (RFC-9) need 0.5 or newer. Choose version 0.5, or a name "
             "that ends with .zip."
         )
     check_archive(path, overwrite=overwrite)

@@ -1,4 +1,7 @@
-"""``write_image``: one array to one new image, with channels, sizes, levels and contrast, in one call."""
+"""``write_image``: write one array as a new image, with channels, sizes, levels and contrast.
+
+Layer: ops.
+"""
 
 from __future__ import annotations
 
@@ -151,14 +154,14 @@ def write_image(
         if isinstance(storage, LocalStorage) or is_archive_name(storage.name):
             root = storage.root if isinstance(storage, LocalStorage) else storage.name
             with (
-                new_store(root, overwrite, "write_image", version, progress) as place,
-                place.temporary(None) as folder,
+                new_store(root, overwrite, "write_image", version, progress) as destination,
+                destination.temporary(None) as folder,
             ):
-                job.write(folder, name or plan.name or place.name, "w-")
+                job.write(folder, name or plan.name or destination.name, "w-")
             return open_ome_zarr(root, layout="fov", mode="r" if is_archive_name(root) else "r+")
         if overwrite and reads_below(array, storage.name):
             raise InvalidArgumentError(
-                f"Cannot replace {storage.name} by data that are to be read from there. Load the data first, or write "
+                f"Cannot replace {storage.name} by data that read from it. Load the data first, or write "
                 "to another path."
             )
         with _deleted_on_errors(storage, overwrite):
@@ -167,36 +170,21 @@ def write_image(
 
 @contextmanager
 def _deleted_on_errors(storage: Any, overwrite: bool) -> Iterator[None]:
-    """Delete the new store after an error, unless it is that there was one."""
-    was_there = storage.exists("")
+    """Delete the new store after an error, except for the error that there was one."""
+    existed = storage.exists("")
     try:
         yield
     except BaseException:
-        if not was_there or overwrite:
+        if not existed or overwrite:
             storage.delete("")
         raise
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """A checked array and what is known of it, with axes in the order that is stored.
+    """A checked array, and the arguments for it, with axes in the stored order.
 
-    Attributes
-    ----------
-    data
-        The array in the stored order: a labelled array of xarray, or any other that can be read by regions.
-    axes : list of AxisMeta
-    units : dict of str to str or None
-        Requested units by axis.
-    sizes : dict of str to float
-        Requested scale by axis.
-    names : list of str
-        Of the channels.
-    colors : dict of str to str
-        Requested colours by channel.
-    chunks : tuple of int or "auto"
-    name : str or None
-        Of a labelled array.
+    ``units``, ``sizes`` and ``colors`` are the requested ones, by axis or channel; ``names`` are those of the channels.
     """
 
     data: Any
@@ -217,24 +205,24 @@ class _Plan:
             raise InvalidArgumentError(
                 f"An image has 2 to 5 axes (AX-06); the array has the shape {tuple(data.shape)}."
             )
-        given = _axes_of(data, axes)
-        order = sorted(range(len(given)), key=lambda index: _rank(given, index))
-        stored = [given[index] for index in order]
+        array_axes = _axes_of(data, axes)
+        order = sorted(range(len(array_axes)), key=lambda index: _rank(array_axes, index))
+        stored = [array_axes[index] for index in order]
         names = [axis.name for axis in stored]
         if is_labelled:
-            data = data.rename(dict(zip(data.dims, (axis.name for axis in given), strict=True)))
+            data = data.rename(dict(zip(data.dims, (axis.name for axis in array_axes), strict=True)))
             data = data.transpose(*names)
         elif order != sorted(order):
             data = data.transpose(order) if isinstance(data, np.ndarray) else _Transposed(data, order)
         labels, colors = _channels_of(array if is_labelled else None, data, stored, channels)
         if is_labelled and "c" in names:
             data = data.assign_coords(c=labels)
-        wanted = _units(stored, units)
+        requested_units = _units(stored, units)
         return cls(
             data,
-            [edits.axis_with_unit(axis, wanted.get(axis.name, axis.unit)) for axis in stored],
-            wanted,
-            _sizes(given, scale),
+            [edits.axis_with_unit(axis, requested_units.get(axis.name, axis.unit)) for axis in stored],
+            requested_units,
+            _sizes(array_axes, scale),
             labels,
             colors,
             _chunks_of(chunks, order),
@@ -256,7 +244,7 @@ class _Job:
     progress: Progress | bool | None
 
     def write(self, target: Any, name: str, mode: Literal["w", "w-"]) -> Position:
-        """Write the image to a path that may be replaced by the mode."""
+        """Write the image to a path that the mode may replace."""
         plan = self.plan
         position = open_ome_zarr(
             target,
@@ -324,7 +312,7 @@ class _Transposed:
 
 
 def _as_array(array: Any) -> Any:
-    """Return an array of numbers: lazy ones as they are, those of torch and lists as numpy arrays."""
+    """Return an array of numbers: lazy ones unchanged, those of torch and lists as numpy arrays."""
     if hasattr(array, "detach"):
         array = array.detach().cpu().numpy()
     return as_source(array).data
@@ -340,26 +328,26 @@ def _axes_of(data: Any, axes: Any) -> list[AxisMeta]:
                 f"The DataArray has the dims {tuple(data.dims)}, which are not letters of 'tczyx': give axes=, such as "
                 f"axes={_BY_DIMENSIONS[len(dims)]!r}."
             )
-    found = axes_from(axes)
-    if not all(isinstance(axis, AxisMeta) for axis in found):
+    parsed = axes_from(axes)
+    if not all(isinstance(axis, AxisMeta) for axis in parsed):
         raise InvalidArgumentError(f"axes is text such as 'czyx', or a list of AxisMeta, not {axes!r}.")
-    if len(found) != len(data.shape):
+    if len(parsed) != len(data.shape):
         raise InvalidArgumentError(
-            f"The array has the shape {tuple(data.shape)}, but axes {''.join(axis.name for axis in found)!r} are "
-            f"{len(found)}: give one for each dimension."
+            f"The array has the shape {tuple(data.shape)}, but axes {''.join(axis.name for axis in parsed)!r} are "
+            f"{len(parsed)}: give one for each dimension."
         )
-    return axes_from_json([{**axis.to_json(), "name": axis.name.lower()} for axis in found])
+    return axes_from_json([{**axis.to_json(), "name": axis.name.lower()} for axis in parsed])
 
 
 def _rank(axes: Sequence[AxisMeta], index: int) -> int:
-    """Return the place of an axis in the stored order; a custom axis is stored where channels are."""
+    """Return the position of an axis in the stored order; a custom axis is stored where channels are."""
     return _ORDER.find(axes[index].name) if axes[index].name in _ORDER else _ORDER.index("c")
 
 
 def _channels_of(
     labelled: Any, data: Any, axes: Sequence[AxisMeta], channels: Any
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the names of the channels, and the colours that were given."""
+    """Return the names of the channels, and the colours that the caller passed."""
     number = channel_axis(axes)
     count = 1 if number is None else int(data.shape[number])
     colors = {}
@@ -405,15 +393,15 @@ def _sizes(axes: Sequence[AxisMeta], scale: Any) -> dict[str, float]:
     return {axis: edits.checked_size(axis, number) for axis, number in _by_axis(scale, axes, "scale").items()}
 
 
-def _by_axis(given: Any, axes: Sequence[AxisMeta], what: str) -> dict[str, Any]:
-    """Return a mapping by the names of axes; raise for an axis that is not there."""
-    if not isinstance(given, Mapping):
-        raise WrongTypeError(f"{what} is a mapping of axis to value, not {given!r}.")
+def _by_axis(values_by_name: Any, axes: Sequence[AxisMeta], what: str) -> dict[str, Any]:
+    """Return a mapping by the names of axes; raise for an unknown axis."""
+    if not isinstance(values_by_name, Mapping):
+        raise WrongTypeError(f"{what} is a mapping of axis to value, not {values_by_name!r}.")
     names = [axis.name for axis in axes]
-    for axis in given:
+    for axis in values_by_name:
         if str(axis).lower() not in names:
             raise InvalidArgumentError(f"{what} names the axis {axis!r}; the axes are {', '.join(names)}.")
-    return {str(axis).lower(): value for axis, value in given.items()}
+    return {str(axis).lower(): value for axis, value in values_by_name.items()}
 
 
 def _chunks_of(chunks: Any, order: Sequence[int]) -> tuple[int, ...] | Literal["auto"]:
