@@ -162,20 +162,3 @@ jit._alone = lambda *_: None
 """
     run(strange + WORK.replace('assert "numba" not in sys.modules', ""), package)
     assert not kept(package)
-
-
-@pytest.mark.skipif(
-    not Path("/proc/self/maps").exists(), reason="the system does not list what a process has loaded"
-)
-def test_the_compiler_is_loaded_before_the_import_that_stops_all_threads(package):
-    work = """
-import sys
-from lamella.ops.pyramids.kernels.machine_code import _load_library
-_load_library()
-assert "libllvmlite" in open("/proc/self/maps", encoding="utf-8").read()
-assert "llvmlite.binding" not in sys.modules
-before = open("/proc/self/maps", encoding="utf-8").read().count("libllvmlite")
-import llvmlite.binding
-assert open("/proc/self/maps", encoding="utf-8").read().count("libllvmlite") == before
-"""
-    run(work, package)

@@ -19,7 +19,6 @@ import numpy as np
 from lamella.ops.execution import Workers, run
 from lamella.ops.progress import Count
 from lamella.ops.pyramids.downsample import downsample
-from lamella.ops.pyramids.kernels_loading import BlockQueue
 from lamella.ops.pyramids.level_assembler import LevelAssembler
 from lamella.ops.pyramids.passes import ReadPass, order, part_box, passes, unit_box
 from lamella.ops.regions import nested, region_shape, shrink, whole_region
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
 
 _BLOCKS_BYTES = 256 * 2**20
 """Maximum raw size of the blocks of all workers together, for more than two workers."""
-
-_KEPT_BYTES = 128 * 2**20
-"""Maximum raw size of the blocks that wait while the kernels are loaded."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +124,9 @@ def compute_unit(unit: PassUnit) -> Region:
     most_threads = max(2, _BLOCKS_BYTES // (prod(reading_order.block) * dtype.itemsize))
     threads = Workers(min(Workers(unit.jobs).count, most_threads))
     assemblers = [LevelAssembler(target.array, shrink(region, target.factors)) for target in work.targets]
-    reduced = any(max(target.step, default=1) > 1 for target in work.targets)
-    queue = BlockQueue(work.method if reduced else "stride", dtype, _KEPT_BYTES if threads.count > 1 else 0)
     buffer = local()
+    if any(max(target.step, default=1) > 1 for target in work.targets):
+        downsample(np.zeros((2, 2), dtype), (2, 2), work.method)  # loads the kernel once, not on each thread
 
     def reduce(box: Region, block: Array) -> None:
         for target, assembler in zip(work.targets, assemblers, strict=True):
@@ -143,17 +139,11 @@ def compute_unit(unit: PassUnit) -> Region:
         block = _read(work.source, box, buffer)
         if unit.count is not None:
             unit.count.add(_voxels(box))
-        if queue.put(box, block):
-            buffer.memory = None
-            return
         reduce(box, block)
-        while (other := queue.get()) is not None:
-            reduce(*other)
 
     try:
         for part in nested(region, reading_order.boxes[:1]) if reading_order.apart else [region]:
             run(compute, nested(part, reading_order.boxes), threads)
-            run(lambda block: reduce(*block), queue.rest(), threads)
     except BaseException:
         for assembler in assemblers:
             assembler.abort()

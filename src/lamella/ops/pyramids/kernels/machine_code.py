@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
-import importlib.util
 import os
 import struct
 import tempfile
@@ -120,7 +119,6 @@ def _fingerprint(module: str, signature: Signature) -> str:
 @cache
 def _machine() -> tuple[str, ...]:
     """Return versions of the compilers, and the processor: machines that share folders may differ."""
-    _load_library()
     from llvmlite import binding
 
     features = binding.get_host_cpu_features().flatten()
@@ -128,19 +126,6 @@ def _machine() -> tuple[str, ...]:
         *(version(package) for package in ("numba", "llvmlite")),
         *(binding.get_process_triple(), binding.get_host_cpu_name(), features),
     )
-
-
-def _load_library() -> None:
-    """Load LLVM without the GIL: the import of llvmlite would stop all threads while it reads 180 MB from disk.
-
-    A failure is left to the import, which reports it.
-    """
-    spec = importlib.util.find_spec("llvmlite")
-    folders = spec.submodule_search_locations if spec is not None and os.name == "posix" else None
-    for library in (path for folder in folders or () for path in Path(folder).glob("binding/libllvmlite.*")):
-        load = ctypes.CDLL(None).dlopen  # a function called by ctypes has no GIL
-        load.argtypes, load.restype = [ctypes.c_char_p, ctypes.c_int], ctypes.c_void_p
-        load(os.fsencode(library), os.RTLD_NOW | os.RTLD_LOCAL)
 
 
 def _folders() -> list[Path]:
