@@ -46,6 +46,7 @@ PUBLIC = {
     "RewriteReport",
     "SpaceAxisMeta",
     "StoreStatus",
+    "Tables",
     "TimeAxisMeta",
     "TransformationMeta",
     "ValidationReport",

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
     from lamella.nodes.scene import Scene
+    from lamella.nodes.tables import Tables
     from lamella.nodes.tiled import TiledImageArray, TiledPosition
     from lamella.nodes.well import Row, Well
     from lamella.ops.conversion.convert import ConvertReport, convert
@@ -99,6 +100,7 @@ __all__ = [
     "Scene",
     "SpaceAxisMeta",
     "StoreStatus",
+    "Tables",
     "TiledImageArray",
     "TiledPosition",
     "TimeAxisMeta",
@@ -151,6 +153,7 @@ _MODULES = {
     "Scene": "lamella.nodes.scene",
     "SpaceAxisMeta": "lamella.spec.axes",
     "StoreStatus": "lamella.ops.integrity.status",
+    "Tables": "lamella.nodes.tables",
     "TiledImageArray": "lamella.nodes.tiled",
     "TiledPosition": "lamella.nodes.tiled",
     "TimeAxisMeta": "lamella.spec.axes",

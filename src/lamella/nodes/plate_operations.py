@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lamella.nodes.plate import Plate
     from lamella.nodes.plate_creation import PositionSpec
     from lamella.nodes.position import Position
+    from lamella.nodes.tables import PlateTables
     from lamella.ops.plates.mapping import MapReport
     from lamella.ops.progress import Progress
     from lamella.ops.streaming.stream import FrameStream
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 
 class PlateOperations(NGFFNode):
     """What a plate can do with all its positions."""
+
+    @property
+    def tables(self) -> PlateTables:
+        """The tables of the plate, and those of its positions, concatenated: a mapping of name to pandas DataFrame."""
+        from lamella.nodes.tables import PlateTables
+
+        return PlateTables(cast("Plate", self))
 
     def map(
         self,

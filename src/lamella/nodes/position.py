@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.labels import Labels
+    from lamella.nodes.tables import Tables
     from lamella.ops.integrity.status import ImageStatus
     from lamella.spec.axes import AxisMeta
     from lamella.spec.ome_image import OMEImage
@@ -334,6 +335,9 @@ class Position(
         if name.startswith("labels/") and name not in self.dataset_paths:
             del self.labels[name.partition("/")[2]]  # the list of label images follows
             return
+        if name.startswith("tables/") and name.partition("/")[2] in self.tables:
+            del self.tables[name.partition("/")[2]]
+            return
         place, storage = self.node_path.child(name), self.documents.storage
         if name not in self.dataset_paths and not self._is_member(name):
             raise self.missing_error(name)
@@ -420,6 +424,13 @@ class Position(
         from lamella.nodes.labels import Labels
 
         return Labels(self.node_path.child("labels"), False)
+
+    @property
+    def tables(self) -> Tables:
+        """The tables of the position, such as measurements and regions: a mapping of name to pandas DataFrame."""
+        from lamella.nodes.tables import Tables
+
+        return Tables(self.node_path.child("tables"), False)
 
     def status(self) -> ImageStatus:
         """Find what of the image is written, never written, or damaged, by time and channel; nothing is decoded.

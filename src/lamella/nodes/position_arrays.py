@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, Shape
 
 
+_GROUPS = {"labels": "that group holds the label images", "tables": "that group holds the tables"}
+"""Names of the groups that a position keeps for something else than arrays."""
+
+
 class Wanted(NamedTuple):
     """What describes a new array, in one spelling: all that its document depends on, with the axes."""
 
@@ -451,10 +455,10 @@ class PositionArrays(NGFFNode):
         key = self._checked_key(name)
         place = self.node_path.child(key)
         first, last = key.partition("/")[0], key.rpartition("/")[2]
-        if first == "labels" or last.startswith(".") or last in DOCUMENTS:
+        if first in _GROUPS or last.startswith(".") or last in DOCUMENTS:
             raise InvalidNameError(
                 f"An array in {self.node_path} cannot be named {key!r}: "
-                f"{'that group holds the label images' if first == 'labels' else 'that is a name of metadata files'}."
+                f"{_GROUPS.get(first, 'that is a name of metadata files')}."
             )
         return key, place
 

@@ -9,11 +9,16 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.store import format_v2, format_v3
 from lamella.store.array_creation import new_array
+from lamella.store.coding import coding_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lamella.store.array_meta import ArrayMeta, ZarrFormat
     from lamella.store.compressor import Compressor
     from lamella.types import JSON, JSONObject
@@ -44,6 +49,49 @@ def translated(document: JSONObject, attributes: JSONObject, node: str) -> tuple
         return _to_v2(document, node)
     except (MetadataError, InvalidArgumentError):
         return None
+
+
+def text_array(
+    values: Sequence[str], zarr_format: ZarrFormat, attributes: JSONObject
+) -> tuple[ArrayMeta, dict[str, bytes]]:
+    """Describe a new array of texts, and encode its one chunk.
+
+    Returns
+    -------
+    tuple of ArrayMeta and dict
+        The array, with single bytes in place of the data type; the chunk by its key, none where there are no texts.
+
+    Examples
+    --------
+    >>> meta, chunks = text_array(["a", "bc"], 3, {})
+    >>> meta.document["data_type"], list(chunks)
+    ('string', ['c/0'])
+    """
+    meta = new_array(
+        (len(values),),
+        "uint8",
+        zarr_format=zarr_format,
+        chunks=(max(1, len(values)),),
+        compressor="zstd",
+        attributes=attributes,
+    )
+    if zarr_format == 3:
+        codecs = [{"name": "vlen-utf8"}, *meta.document["codecs"][1:]]
+        changed: JSONObject = {"data_type": "string", "codecs": codecs, "fill_value": ""}
+    else:
+        changed = {"dtype": "|O", "filters": [{"id": "vlen-utf8"}], "fill_value": ""}
+    texts = [value.encode("utf-8") for value in values]
+    data = b"".join([_length(len(texts)), *(part for text in texts for part in (_length(len(text)), text))])
+    coding = coding_of(meta)
+    assert coding is not None
+    assert coding.compress is not None
+    chunk = coding.compress(np.frombuffer(data, "uint8"))
+    described = replace(meta, document={**meta.document, **changed})
+    return described, {meta.chunk_key((0,)): chunk} if texts else {}
+
+
+def _length(number: int) -> bytes:
+    return number.to_bytes(4, "little")
 
 
 def _to_v3(document: JSONObject, attributes: JSONObject, node: str) -> tuple[ArrayMeta, ArrayMeta] | None:

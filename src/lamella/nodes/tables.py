@@ -1,0 +1,316 @@
+"""Tables: what was measured in an image, its regions of interest, and the conditions of an experiment.
+
+What reads and writes their files is in :mod:`lamella.ops.tables`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import LamellaError, MetadataError
+from lamella.nodes.node import NGFFNode
+from lamella.spec.tables import table_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import pandas as pd
+
+    from lamella.nodes.plate import Plate
+    from lamella.spec.tables import TableInfo
+    from lamella.types import JSONObject
+
+
+class Tables(NGFFNode):
+    """The tables of an image or plate: a mapping of name to pandas ``DataFrame``.
+
+    They are stored as ngio and Fractal do, beside the labels, in one of four formats (backends). They belong to no
+    specification of OME-NGFF: other readers ignore them.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> position.tables["drugs"] = pd.DataFrame({"drug": ["A", "B"], "dose": [0.5, 2.0]})
+    >>> list(position.tables), "drugs" in position.tables
+    (['drugs'], True)
+    >>> position.tables["drugs"]
+      drug  dose
+    0    A   0.5
+    1    B   2.0
+    """
+
+    def _parse_meta(self) -> None:
+        self._member_names()
+
+    @property
+    def group_attributes(self) -> JSONObject:
+        """Attributes of the group, which list its tables; empty where there is no group."""
+        return self.documents.group(self.path) if self.documents.kind(self.path) == "group" else {}
+
+    def _member_names(self) -> list[str]:
+        return table_names(self.group_attributes)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str | int) and str(key).strip("/") in self._member_names()
+
+    def __getitem__(self, key: int | str) -> pd.DataFrame:
+        """Read a table.
+
+        The index is the one that the table names, such as "label" of measurements.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none of this name (a KeyError).
+        MetadataError
+            If its files are missing or damaged (a ValueError).
+        MissingDependencyError
+            If it is stored as Parquet, and pyarrow is not installed (an ImportError).
+        """
+        from lamella.ops.tables.write import read_table
+
+        return read_table(self, self._checked_key(key))
+
+    def __setitem__(self, key: int | str, value: Any) -> None:
+        """Write a table with default settings, or in the place of the one that is there; see :meth:`write`."""
+        self.write(self._checked_key(key), value)
+
+    def __delitem__(self, key: int | str) -> None:
+        """Delete a table.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none (a KeyError).
+        """
+        from lamella.ops.tables.write import delete_table
+
+        self.require_writable(f"delete the table {key!r}")
+        delete_table(self, self._deleted_key(key))
+
+    def write(
+        self,
+        name: str,
+        table: Any,
+        *,
+        type: str | None = None,
+        label: str | None = None,
+        backend: str | None = None,
+        overwrite: bool = True,
+    ) -> None:
+        """Write a table. One of this name is replaced as a whole: after a kill the old or the new one is there.
+
+        Parameters
+        ----------
+        name
+            Name of the table.
+        table
+            A DataFrame of pandas or polars, an Arrow table, an AnnData object, a dict of columns or a list of rows, of
+            numbers, booleans, text and categories. An index that is not just counted is stored.
+        type
+            "generic_table"; "feature_table", rows of measurements of labels, by an integer column or index "label";
+            "roi_table", regions in micrometers, by columns such as "x_micrometer" and "len_x_micrometer";
+            "masking_roi_table", the same of labels; "condition_table". By default that of the table that is replaced
+            or was read, or with `label` one of labels, or a table of regions where it has their columns.
+        label
+            The label image whose labels the rows describe.
+        backend
+            "parquet" (the default), "csv", "json" or "anndata", which keeps floats and all other columns apart, so
+            that the order of the columns changes. Text that looks like numbers becomes numbers in "csv".
+        overwrite
+            Whether a table of this name is replaced.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the table does not fit its type, or its values its backend (a ValueError); nothing is written.
+        NodeExistsError
+            If there is one of this name, and `overwrite` is false (a ValueError).
+
+        Examples
+        --------
+        >>> position.labels["nuclei"] = np.ones((4, 8, 8), "uint8")
+        >>> position.tables.write("sizes", {"label": [1], "area": [256]}, label="nuclei", backend="csv")
+        >>> position.tables.info("sizes").type, position.tables["sizes"].index.name
+        ('feature_table', 'label')
+        """
+        from lamella.ops.tables.write import write_table
+
+        self.require_writable(f"write the table {name!r}")
+        write_table(self, self._checked_key(name), table, type, label, backend, overwrite)
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a table.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is no table `old` (a KeyError).
+        NodeExistsError
+            If the name `new` is taken (a ValueError).
+
+        Examples
+        --------
+        >>> position.tables["cells"] = {"area": [4.0]}
+        >>> position.tables.rename("cells", "nuclei")
+        >>> list(position.tables)
+        ['nuclei']
+        """
+        from lamella.ops.tables.write import rename_table
+
+        self.require_writable(f"rename the table {old!r}")
+        rename_table(self, self._checked_key(old), self._checked_key(new))
+
+    def info(self, name: str) -> TableInfo:
+        """Return the type, backend, index and label image of a table, without reading its values.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none (a KeyError).
+
+        Examples
+        --------
+        >>> position.tables["cells"] = {"area": [4.0]}
+        >>> position.tables.info("cells").backend
+        'parquet'
+        """
+        from lamella.ops.tables.write import info_of
+
+        return info_of(self, self._checked_key(name))
+
+    def label_names(self) -> list[str]:
+        """Return the names of the label images that tables here can describe.
+
+        Examples
+        --------
+        >>> position.tables.label_names()
+        []
+        """
+        from lamella.nodes.labels import Labels
+
+        return list(Labels(self.node_path.parent.child("labels"), False))
+
+    def _summary(self) -> str:
+        try:
+            return f", {len(self)} tables"
+        except (ValueError, OSError, KeyError) as fault:
+            return f", damaged: {fault}"
+
+
+class PlateTables(Tables):
+    """The tables of a plate: those that are stored for all of it, and those of its positions, concatenated.
+
+    Nothing of the positions is read before it is asked for.
+
+    Examples
+    --------
+    >>> plate["A/1/0"].tables["cells"] = {"area": [4.0, 9.0]}
+    >>> plate["B/2/0"].tables["cells"] = {"area": [1.0]}
+    >>> plate.tables["cells"]
+      well field  area
+    0  A/1     0   4.0
+    1  A/1     0   9.0
+    2  B/2     0   1.0
+    >>> plate.tables["layout"] = {"well": ["A/1", "B/2"], "drug": ["none", "X"]}
+    >>> list(plate.tables)
+    ['layout', 'cells']
+    """
+
+    def __init__(self, plate: Plate) -> None:
+        super().__init__(plate.node_path.child("tables"), False)
+        self._plate = plate
+
+    def stored_names(self) -> list[str]:
+        """Return the names of the tables that are stored for the whole plate.
+
+        Examples
+        --------
+        >>> plate.tables.stored_names()
+        []
+        """
+        return super()._member_names()
+
+    def _member_names(self) -> list[str]:
+        names = dict.fromkeys(self.stored_names())
+        for _, position in self._plate.positions():
+            names |= dict.fromkeys(position.tables)
+        return list(names)
+
+    def __getitem__(self, key: int | str) -> pd.DataFrame:
+        """Read a table of the plate, or those of its positions with this name, concatenated.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is none of this name (a KeyError).
+        """
+        name = self._checked_key(key)
+        return super().__getitem__(name) if name in self.stored_names() else self.concatenate(name)
+
+    def concatenate(
+        self, name: str, *, positions: Iterable[str] | None = None, jobs: int | None = None
+    ) -> pd.DataFrame:
+        """Read the tables of one name of all positions as one, with the columns "well" and "field" before theirs.
+
+        Parameters
+        ----------
+        name
+            Name of the tables; positions without one are left out.
+        positions
+            Paths ("row/column/field") of those to read; all by default.
+        jobs
+            How many to read at a time; one per processor by default.
+
+        Raises
+        ------
+        NodeNotFoundError
+            If no position has one (a KeyError).
+
+        Examples
+        --------
+        >>> plate["A/1/1"].tables["cells"] = {"area": [4.0]}
+        >>> plate.tables.concatenate("cells")["field"].tolist()
+        ['1']
+        """
+        from lamella.ops.tables.plates import concatenated
+
+        return concatenated(self._plate, self._checked_key(name), positions, jobs)
+
+    def parts(
+        self, name: str, *, positions: Iterable[str] | None = None
+    ) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Iterate over the tables of one name of the positions, one in memory at a time.
+
+        Yields
+        ------
+        tuple of str and DataFrame
+            Path of the position, and its table.
+
+        Examples
+        --------
+        >>> plate["A/1/1"].tables["cells"] = {"area": [4.0]}
+        >>> [(path, len(table)) for path, table in plate.tables.parts("cells")]
+        [('A/1/1', 1)]
+        """
+        from lamella.ops.tables.plates import parts
+
+        return parts(self._plate, self._checked_key(name), positions)
+
+    def label_names(self) -> list[str]:
+        """Return no names: a table of a plate describes no label image.
+
+        Examples
+        --------
+        >>> plate.tables.label_names()
+        []
+        """
+        return []
+
+
+def stored_table_names(node: NGFFNode) -> tuple[str, ...]:
+    """Return the names of the tables beside a node; none where their list is damaged."""
+    try:
+        return tuple(table_names(Tables(node.node_path.child("tables"), False).group_attributes))
+    except (MetadataError, LamellaError):
+        return ()

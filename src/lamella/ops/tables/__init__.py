@@ -1,0 +1,4 @@
+"""Tables beside images: their files, measurements and regions of interest.
+
+Layer: ops.
+"""

@@ -1,0 +1,118 @@
+"""Tables as CSV, JSON and Parquet: from columns to the documents and files of a group, and back.
+
+Layer: ops. AnnData is in :mod:`lamella.ops.tables.anndata`.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lamella.errors import MetadataError, MissingDependencyError
+from lamella.ops.tables import anndata
+from lamella.ops.tables.frames import check_values, pandas
+from lamella.spec.tables import BACKENDS
+from lamella.store.keys import join
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lamella.store.array_meta import ArrayMeta, ZarrFormat
+    from lamella.store.documents import Documents
+    from lamella.types import JSONObject
+
+
+class Encoded(NamedTuple):
+    """The content of a table.
+
+    Attributes
+    ----------
+    attributes
+        Of the group of the table.
+    nodes
+        Attributes of the groups below it, and arrays, by their path in the table.
+    files
+        All other files, by their key in the table.
+    """
+
+    attributes: JSONObject
+    nodes: dict[str, JSONObject | ArrayMeta]
+    files: dict[str, bytes]
+
+
+def encoded(
+    columns: pd.DataFrame, backend: str, index_key: str | None, zarr_format: ZarrFormat, name: str
+) -> Encoded:
+    """Return the documents and files of a table; `columns` has the index as a column."""
+    check_values(columns, backend, name)
+    if backend == "anndata":
+        return Encoded(anndata.ATTRIBUTES, *anndata.encoded(columns, index_key, zarr_format))
+    if backend == "json":
+        return Encoded({}, {"table": {str(key): _json(columns[key]) for key in columns.columns}}, {})
+    if backend == "csv":
+        text = columns.to_csv(index=False, lineterminator="\n")
+        return Encoded({}, {}, {"table.csv": text.encode("utf-8")})
+    arrow, parquet = _arrow()
+    sink = io.BytesIO()
+    parquet.write_table(arrow.Table.from_pandas(columns, preserve_index=False), sink)
+    return Encoded({}, {}, {"table.parquet": sink.getvalue()})
+
+
+def decoded(documents: Documents, path: str, backend: str, index_key: str | None) -> pd.DataFrame:
+    """Read the columns of a table.
+
+    Raises
+    ------
+    MetadataError
+        The backend is not known, or its file is missing or damaged.
+    """
+    if backend not in BACKENDS:
+        raise MetadataError(
+            f"The table {documents.at(path)} has the backend {backend!r}, which is none of {', '.join(BACKENDS)}."
+        )
+    try:
+        if backend == "anndata":
+            return anndata.decoded(documents, path, index_key)
+        if backend == "json":
+            return pandas().DataFrame(documents.group(join(path, "table")))
+        key = join(path, f"table.{backend}")
+        data = documents.storage.read(key)
+        if data is None:
+            raise MetadataError(f"The table {documents.at(path)} has no file table.{backend}.")
+        if backend == "csv":
+            return _from_csv(data)
+        arrow, parquet = _arrow()
+        return parquet.read_table(arrow.BufferReader(data)).to_pandas()
+    except (MetadataError, MissingDependencyError):
+        raise
+    except (ValueError, TypeError, KeyError, OSError) as fault:
+        raise MetadataError(
+            f"The table {documents.at(path)} cannot be read as {backend}: {fault} ({type(fault).__name__})"
+        ) from fault
+
+
+def _from_csv(data: bytes) -> Any:
+    if not data.strip():
+        return pandas().DataFrame()
+    return pandas().read_csv(
+        io.BytesIO(data), float_precision="round_trip", keep_default_na=False, na_values=["", "nan", "NaN"]
+    )
+
+
+def _json(values: pd.Series) -> list[Any]:
+    """Return the values of a column as JSON; what is missing as null."""
+    missing = values.isna()
+    plain = values.astype(object).where(~missing, None)
+    return [value.item() if hasattr(value, "item") else value for value in plain.tolist()]
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as fault:
+        raise MissingDependencyError(
+            "Tables with backend='parquet' need pyarrow: pip install 'lamella[tables]'; the backends csv, json and "
+            "anndata do without."
+        ) from fault
+    return pyarrow, pyarrow.parquet

@@ -1,0 +1,192 @@
+"""Data frames as tables are stored: their index, the columns of their type, and which values they may hold.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import InvalidArgumentError, MissingDependencyError, did_you_mean
+from lamella.spec.tables import BACKENDS, LABEL_TYPES, ROI, ROI_COLUMNS, ROI_TYPES, TABLE_TYPES, default_index
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lamella.spec.tables import TableInfo
+
+DESCRIPTION = "lamella_table"
+"""Key of ``DataFrame.attrs`` under which a table that was read or measured keeps its type and its label image."""
+
+
+def pandas() -> Any:
+    """Import pandas.
+
+    Raises
+    ------
+    MissingDependencyError
+        It is not installed.
+    """
+    try:
+        import pandas as found
+    except ImportError as fault:
+        raise MissingDependencyError("Tables need pandas: pip install 'lamella[tables]'.") from fault
+    return found
+
+
+def as_frame(value: Any, name: str) -> pd.DataFrame:
+    """Return what a user passes as a DataFrame: one of pandas or polars, an Arrow table, AnnData, or columns.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is none of these, or its column names are not different texts.
+    """
+    pd = pandas()
+    if isinstance(value, pd.DataFrame):
+        frame = value.copy(deep=False)
+    elif hasattr(value, "obs") and hasattr(value, "to_df"):  # AnnData
+        frame = value.to_df().join(value.obs)
+    elif hasattr(value, "to_pandas"):
+        frame = value.to_pandas()
+    else:
+        try:
+            frame = pd.DataFrame(value)
+        except (TypeError, ValueError) as fault:
+            raise InvalidArgumentError(
+                f"The table {name!r} is a DataFrame, a dict of columns or a list of rows, not "
+                f"{type(value).__name__}: {fault}"
+            ) from fault
+    if isinstance(frame.index, pd.MultiIndex):
+        frame = frame.reset_index()
+    odd = [column for column in frame.columns if not isinstance(column, str) or not column]
+    if odd or not frame.columns.is_unique:
+        twice = odd or sorted(set(frame.columns[frame.columns.duplicated()]))
+        raise InvalidArgumentError(
+            f"The columns of the table {name!r} have different names that are text; found {twice[:5]}."
+        )
+    return frame
+
+
+def checked_choice(value: str, known: tuple[str, ...], what: str) -> str:
+    """Return one of some words, or raise an error with the nearest.
+
+    >>> checked_choice("csv", BACKENDS, "backend")
+    'csv'
+    """
+    if value not in known:
+        raise InvalidArgumentError(
+            f"{what}={value!r} is not one of {', '.join(known)}.{did_you_mean(str(value), known)}"
+        )
+    return value
+
+
+def fitted(frame: pd.DataFrame, info: TableInfo, name: str) -> tuple[pd.DataFrame, TableInfo]:
+    """Return the columns of a table as they are stored, the index first, and its description with that index.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The frame has not what a table of its type has.
+    """
+    checked_choice(info.type, TABLE_TYPES, "type")
+    checked_choice(info.backend, BACKENDS, "backend")
+    if info.type in ROI_TYPES:
+        missing = [column for column in ROI_COLUMNS if column not in frame.columns]
+        if missing:
+            raise InvalidArgumentError(
+                f"The table {name!r} of type {info.type} has no columns {', '.join(missing)}. Pass "
+                'type="generic_table" for a table that does not list regions.'
+            )
+    key, index_type = default_index(info.type)
+    key = info.index_key if key is None and info.index_key in (*frame.columns, frame.index.name) else key
+    frame, key = _indexed(frame, key, info.type, name)
+    if key is None:
+        return frame.reset_index(drop=True), replace(info, index_key=None, index_type=None)
+    pd = pandas()
+    integers = pd.api.types.is_integer_dtype(frame.index)
+    index_type = index_type or ("int" if integers else "str")
+    if index_type == "str":
+        frame.index = frame.index.astype(str)
+    if info.type == ROI and not frame.index.is_unique:
+        raise InvalidArgumentError(f"The table {name!r} has two regions of one name: each name is used once.")
+    frame.index.name = key
+    return frame.reset_index(), replace(info, index_key=key, index_type=index_type)
+
+
+def _indexed(frame: pd.DataFrame, key: str | None, kind: str, name: str) -> tuple[pd.DataFrame, str | None]:
+    """Return a frame whose index is the one to store, and the name of that; None where the rows are only counted."""
+    pd = pandas()
+    counted = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
+    if key is None:
+        if counted:
+            return frame, None
+        key = str(frame.index.name or "index")
+        if key in frame.columns:
+            raise InvalidArgumentError(
+                f"The table {name!r} has a column and an index {key!r}: rename one of them."
+            )
+        return frame, key
+    if key in frame.columns:
+        frame = frame.set_index(key) if counted or frame.index.name in (None, key) else frame.reset_index()
+        frame = frame if frame.index.name == key else frame.set_index(key)
+    elif frame.index.name not in (None, key) or (counted and kind in LABEL_TYPES):
+        raise InvalidArgumentError(
+            f"The table {name!r} of type {kind} has no column or index {key!r}. Name it so, or pass "
+            'type="generic_table".'
+        )
+    if kind in LABEL_TYPES and len(frame) and not pd.api.types.is_integer_dtype(frame.index):
+        raise InvalidArgumentError(
+            f"The {key!r} of the table {name!r} of type {kind} are labels, which are integers, not "
+            f"{frame.index.dtype}."
+        )
+    return frame.copy(deep=False), key
+
+
+def check_values(frame: pd.DataFrame, backend: str, name: str) -> None:
+    """Raise for columns of values that a backend cannot keep."""
+    types = pandas().api.types
+    for column in frame.columns:
+        values = frame[column]
+        if backend == "anndata" and ("/" in column or column in ("_index", ".", "..", "")):
+            raise InvalidArgumentError(
+                f"The column {column!r} of the table {name!r} cannot be stored by backend='anndata', which makes "
+                "a folder of each: rename it, or use backend='parquet'."
+            )
+        dtype = values.dtype
+        if types.is_bool_dtype(dtype) or types.is_numeric_dtype(dtype):
+            if not types.is_complex_dtype(dtype):
+                continue
+        elif isinstance(dtype, pandas().CategoricalDtype):
+            values = values.cat.categories.to_series()
+            if types.is_numeric_dtype(values.dtype) or types.is_bool_dtype(values.dtype):
+                continue
+        elif backend == "parquet" and not types.is_object_dtype(dtype):
+            continue
+        if types.infer_dtype(values, skipna=True) in ("string", "empty"):
+            continue
+        kinds = types.infer_dtype(values, skipna=True)
+        raise InvalidArgumentError(
+            f"The column {column!r} of the table {name!r} holds {kinds} values, dtype {dtype}, which "
+            f"backend={backend!r} does not keep. Tables hold numbers, booleans and text: convert it"
+            f"{'' if backend == 'parquet' else ', or use parquet for times'}."
+        )
+
+
+def with_index(frame: pd.DataFrame, info: TableInfo) -> pd.DataFrame:
+    """Return a table that was read with its index, of its type."""
+    key = info.index_key
+    if key is not None:
+        if key in frame.columns:
+            frame = frame.set_index(key)
+        elif frame.index.name is None:
+            frame.index.name = key
+        if info.index_type == "int":
+            with suppress(TypeError, ValueError):  # (other text is returned as it is stored)
+                frame.index = frame.index.astype("int64")
+        elif info.index_type == "str":
+            frame.index = frame.index.astype(str)
+    frame.attrs[DESCRIPTION] = {"type": info.type, "label": info.label}
+    return frame

@@ -1,0 +1,74 @@
+"""Tables of the positions of a plate, one after another or concatenated.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamella.errors import NodeNotFoundError
+from lamella.nodes.tables import Tables
+from lamella.ops.execution import Workers, run
+from lamella.ops.tables.frames import pandas
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import pandas as pd
+
+    from lamella.nodes.plate import Plate
+
+
+def _tables(plate: Plate, positions: Iterable[str] | None) -> Iterator[tuple[str, Tables]]:
+    if positions is not None:
+        for path in positions:
+            yield path, Tables(plate[path].node_path.child("tables"), False)
+        return
+    for path, position in plate.positions():
+        yield path, position.tables
+
+
+def parts(
+    plate: Plate, name: str, positions: Iterable[str] | None = None
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Read the tables of one name of the positions that have one; see :meth:`PlateTables.parts`."""
+    for path, tables in _tables(plate, positions):
+        if name in tables:
+            yield path, tables[name]
+
+
+def concatenated(plate: Plate, name: str, positions: Iterable[str] | None, jobs: int | None) -> pd.DataFrame:
+    """Read the tables of one name as one; see :meth:`PlateTables.concatenate`."""
+    found: dict[str, pd.DataFrame] = {}
+    order: list[str] = []
+
+    def read(unit: tuple[str, Tables]) -> tuple[str, pd.DataFrame | None]:
+        path, tables = unit
+        return path, tables.get(name, None)
+
+    def done(result: tuple[str, pd.DataFrame | None]) -> None:
+        if result[1] is not None:
+            found[result[0]] = result[1]
+
+    units = list(_tables(plate, positions))
+    order = [path for path, _ in units]
+    run(read, units, Workers(jobs), done=done)
+    if not found:
+        raise NodeNotFoundError(
+            f"There is no table {name!r} in {plate.node_path} or in one of its positions."
+        )
+    frames = []
+    for path in order:
+        if path not in found:
+            continue
+        frame = found[path]
+        frame = frame if frame.index.name is None else frame.reset_index()
+        well, _, field = path.rpartition("/")
+        clash = [column for column in ("well", "field") if column in frame.columns]
+        frame = frame.rename(columns={column: f"{column}_of_table" for column in clash})
+        frame.insert(0, "well", well)
+        frame.insert(1, "field", field)
+        frame.attrs.clear()
+        frames.append(frame)
+    return pandas().concat(frames, ignore_index=True)

@@ -1,0 +1,288 @@
+"""Writing, deleting and renaming tables, with the list that names them. After a kill a table is the old or the new one.
+
+A new table is written whole before the list names it. In a folder a table is replaced by one step
+(`Storage.replace`). In other stores the new content is written beside first, then the list records that it is the one
+that counts, then it is written over the old content: readers of lamella follow the record, and the next writer ends it.
+
+Layer: ops.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import (
+    InvalidArgumentError,
+    InvalidNameError,
+    LamellaError,
+    NodeExistsError,
+    NodeNotFoundError,
+    did_you_mean,
+)
+from lamella.ops.tables.encoding import decoded, encoded
+from lamella.ops.tables.frames import DESCRIPTION, as_frame, fitted, with_index
+from lamella.spec.tables import (
+    FEATURE,
+    GENERIC,
+    LABEL_TYPES,
+    MASKING,
+    ROI,
+    ROI_COLUMNS,
+    TableInfo,
+    other_attributes,
+    read_replacing_table,
+    table_info,
+    table_names,
+    with_replacing_table,
+)
+from lamella.store.keys import check_key, is_private, join
+from lamella.store.temporary_files import private_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+
+    from lamella.nodes.tables import Tables
+    from lamella.ops.tables.encoding import Encoded
+    from lamella.types import JSONObject
+
+
+def read_table(tables: Tables, name: str) -> pd.DataFrame:
+    """Read a table; see :meth:`Tables.__getitem__`."""
+    path = content_path(tables, name)
+    info = table_info(tables.documents.group(path))
+    return with_index(decoded(tables.documents, path, info.backend, info.index_key), info)
+
+
+def content_path(tables: Tables, name: str) -> str:
+    """Return the path of the content of a listed table, which may be one that is replacing another."""
+    attributes = tables.group_attributes
+    if name not in table_names(attributes):
+        raise _missing(tables, name)
+    record = _record(attributes)
+    if record is not None and record[0] == name:
+        return tables.node_path.child(record[1]).path
+    return tables.node_path.child(name).path
+
+
+def _missing(tables: Tables, name: str) -> NodeNotFoundError:
+    names = list(tables)
+    return NodeNotFoundError(
+        f"There is no table {name!r} in {tables.node_path}. The tables are: {', '.join(names) or 'none'}."
+        f"{did_you_mean(name, names)}"
+    )
+
+
+def _record(attributes: JSONObject) -> tuple[str, str] | None:
+    record = read_replacing_table(attributes)
+    # Names come from the document: what is deleted must be ours.
+    return record if record is not None and is_private(record[1]) else None
+
+
+def write_table(
+    tables: Tables,
+    name: str,
+    value: Any,
+    kind: str | None,
+    label: str | None,
+    backend: str | None,
+    overwrite: bool = True,
+) -> None:
+    """Write a table; see :meth:`Tables.write`."""
+    _check_table_name(name)
+    frame = as_frame(value, name)
+    documents = tables.documents
+    with documents.lock(tables.node_path.parent.path):
+        finish_replacing(tables)
+        old = _stored(tables, name)
+        if old is not None and not overwrite:
+            raise NodeExistsError(f"{tables.node_path} has a table {name!r} already: pass overwrite=True.")
+        info = _described(frame, table_info(old) if old is not None else None, kind, label, backend)
+        _check_label(tables, name, info)
+        columns, info = fitted(frame, info, name)
+        content = encoded(columns, info.backend, info.index_key, documents.format, name)
+        others = {} if old is None else _fitting(other_attributes(old), columns)
+        content = content._replace(attributes={**others, **content.attributes, **info.to_attributes()})
+        if documents.kind(tables.path) is None:
+            documents.put_group(tables.path, {"tables": []})
+        if old is None:
+            _create(tables, name, content)
+        else:
+            _replace(tables, name, content)
+
+
+def _check_table_name(name: str) -> None:
+    if "/" in name or is_private(name):
+        raise InvalidNameError(f"A table has a plain name, not {name!r}.")
+    check_key(name)
+
+
+def _stored(tables: Tables, name: str) -> JSONObject | None:
+    """Return the attributes of a listed table; None where there is none."""
+    path = tables.node_path.child(name).path
+    if name not in table_names(tables.group_attributes) or tables.documents.kind(path) != "group":
+        return None
+    return tables.documents.group(path)
+
+
+def _described(
+    frame: pd.DataFrame, old: TableInfo | None, kind: str | None, label: str | None, backend: str | None
+) -> TableInfo:
+    """Return the description of a table: as asked for, else as the frame was read, else as the old one is."""
+    said = frame.attrs.get(DESCRIPTION)
+    said = said if isinstance(said, dict) else {}
+    has_regions = all(column in frame.columns for column in ROI_COLUMNS)
+    if label is None and kind in (None, *LABEL_TYPES):
+        label = said.get("label") or (old.label if old is not None else None)
+    if kind is None and label is not None and not said and (old is None or old.label != label):
+        kind = MASKING if has_regions else FEATURE
+    if kind is None:
+        kind = said.get("type") or (old.type if old is not None else ROI if has_regions else GENERIC)
+    backend = backend or (old.backend if old is not None else "parquet")
+    key = old.index_key if old is not None else None
+    return TableInfo(kind, backend, key, None, label if kind in LABEL_TYPES else None)
+
+
+def _check_label(tables: Tables, name: str, info: TableInfo) -> None:
+    if info.label is None:
+        return
+    names = tables.label_names()
+    if info.label not in names:
+        raise InvalidArgumentError(
+            f"The table {name!r} is to describe the labels {info.label!r}, and {tables.node_path.parent} has no such "
+            f"label image; it has {', '.join(names) or 'none'}.{did_you_mean(info.label, names)}"
+        )
+
+
+def _fitting(attributes: JSONObject, columns: pd.DataFrame) -> JSONObject:
+    """Return what other attributes say, of lists of columns those that are there."""
+    known = set(columns.columns)
+    return {
+        key: [name for name in value if name in known]
+        if key.endswith("_columns") and isinstance(value, list)
+        else value
+        for key, value in attributes.items()
+    }
+
+
+def _create(tables: Tables, name: str, content: Encoded) -> None:
+    """Write a table that is not listed yet, and list it."""
+    documents, path = tables.documents, tables.node_path.child(name).path
+    if documents.storage.exists(path):  # what a killed call left
+        documents.delete(path)
+    if documents.storage.locks_processes:
+        beside = tables.node_path.child(private_name(".tmp")).path
+        _put(tables, beside, content)
+        documents.move(beside, path)
+    else:
+        _put(tables, path, content)
+    _edit_list(tables, lambda names: [*names, name])
+
+
+def _replace(tables: Tables, name: str, content: Encoded) -> None:
+    documents, path = tables.documents, tables.node_path.child(name).path
+    by = private_name(".tmp")
+    beside = tables.node_path.child(by).path
+    try:
+        _put(tables, beside, content)
+        if documents.storage.locks_processes:
+            documents.replace(path, beside)
+            return
+    except BaseException:
+        with suppress(LamellaError):
+            documents.delete(beside)
+        raise
+    documents.edit_group(tables.path, lambda attributes: with_replacing_table(attributes, (name, by)))
+    finish_replacing(tables)
+
+
+def finish_replacing(tables: Tables) -> None:
+    """Write the new content of a table over the old one, where the list says that this was begun."""
+    documents = tables.documents
+    record = _record(tables.group_attributes)
+    if record is None:
+        return
+    name, by = record
+    path, beside = tables.node_path.child(name).path, tables.node_path.child(by).path
+    if documents.storage.exists(beside):
+        if documents.storage.exists(path):
+            documents.delete(path)
+        _copy(tables, beside, path)
+    documents.edit_group(tables.path, lambda attributes: with_replacing_table(attributes, None))
+    if documents.storage.exists(beside):
+        documents.delete(beside)
+
+
+def _put(tables: Tables, path: str, content: Encoded) -> None:
+    """Write a table that is not there: in a store without folders the documents come last."""
+    documents = tables.documents
+    files = ((join(path, key), data) for key, data in content.files.items())
+    if documents.storage.locks_processes:
+        documents.put_new({path: {"": content.attributes, **content.nodes}})
+        documents.storage.write_many(files)
+        return
+    documents.storage.write_many(files)
+    documents.put_new({path: {**content.nodes, "": content.attributes}})
+
+
+def _copy(tables: Tables, old: str, new: str) -> None:
+    """Copy a table to a path where nothing is, its own documents last."""
+    storage = tables.documents.storage
+    own = {join(old, file) for file in tables.documents.files.all}
+    keys = sorted(storage.keys_below(old), key=lambda key: (key in own, key))
+    storage.write_many(
+        (new + key[len(old) :], data) for key in keys if (data := storage.read(key)) is not None
+    )
+
+
+def _edit_list(tables: Tables, change: Callable[[list[str]], list[str]]) -> None:
+    def edit(attributes: JSONObject) -> JSONObject:
+        return {**attributes, "tables": list(dict.fromkeys(change(table_names(attributes))))}
+
+    tables.documents.edit_group(tables.path, edit)
+
+
+def delete_table(tables: Tables, name: str) -> None:
+    """Delete a table; see :meth:`Tables.__delitem__`. It is taken off the list first."""
+    documents, path = tables.documents, tables.node_path.child(name).path
+    with documents.lock(tables.node_path.parent.path):
+        finish_replacing(tables)
+        if name not in table_names(tables.group_attributes):
+            raise _missing(tables, name)
+        if documents.storage.exists(path):
+            documents.storage.check_deletable(path)
+        _edit_list(tables, lambda names: [known for known in names if known != name])
+        if documents.storage.exists(path):
+            documents.delete(path)
+
+
+def rename_table(tables: Tables, old: str, new: str) -> None:
+    """Rename a table; see :meth:`Tables.rename`. The new one is a copy until the list names it."""
+    _check_table_name(new)
+    documents = tables.documents
+    source, target = tables.node_path.child(old).path, tables.node_path.child(new).path
+    with documents.lock(tables.node_path.parent.path):
+        finish_replacing(tables)
+        names = table_names(tables.group_attributes)
+        if old not in names:
+            raise _missing(tables, old)
+        if old == new:
+            return
+        if new in names:
+            raise NodeExistsError(
+                f"Cannot rename the table {old!r} to {new!r}: {tables.node_path} has {new!r}."
+            )
+        if documents.storage.exists(target):  # what a killed call left
+            documents.delete(target)
+        _copy(tables, source, target)
+        _edit_list(tables, lambda listed: [new if known == old else known for known in listed])
+        documents.delete(source)
+
+
+def info_of(tables: Tables, name: str) -> TableInfo:
+    """Read what the attributes of a table say; of the index type, what its backend keeps."""
+    info = table_info(tables.documents.group(content_path(tables, name)))
+    return info if info.index_key is not None else replace(info, index_type=None)

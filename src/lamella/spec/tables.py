@@ -1,0 +1,177 @@
+"""Metadata of tables, as Fractal and ngio store them (version 1 of their specification).
+
+A group ``tables`` in an image or a plate lists the names of its tables in the attribute ``tables``. Each table is a
+group whose attributes say what it is::
+
+    {"type": "feature_table", "table_version": "1", "region": {"path": "../labels/nuclei"},
+     "backend": "csv", "index_key": "label", "index_type": "int"}
+
+Pure functions on attributes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lamella.types import JSON, JSONObject
+
+GENERIC, FEATURE, ROI, MASKING, CONDITION = (
+    "generic_table",
+    "feature_table",
+    "roi_table",
+    "masking_roi_table",
+    "condition_table",
+)
+TABLE_TYPES = (GENERIC, FEATURE, ROI, MASKING, CONDITION)
+"""Types of tables that are written."""
+
+ROI_TYPES = (ROI, MASKING, "generic_roi_table")
+LABEL_TYPES = (FEATURE, MASKING)
+"""Types whose rows belong to the labels of a label image."""
+
+BACKENDS = ("anndata", "csv", "json", "parquet")
+VERSION = "1"
+
+ROI_COLUMNS = tuple(f"{part}{axis}_micrometer" for part in ("", "len_") for axis in "xyz")
+"""Columns that a table of regions has: the corner nearest the origin, and the lengths."""
+
+_INDEX_KEYS = {FEATURE: "label", MASKING: "label", ROI: "FieldIndex"}
+_INDEX_TYPES = {FEATURE: "int", MASKING: "int", ROI: "str"}
+_KEYS = frozenset({"type", "table_version", "region", "backend", "index_key", "index_type"})
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """What the attributes of a table say.
+
+    Attributes
+    ----------
+    type
+        ``"generic_table"``, ``"feature_table"``, ``"roi_table"``, ``"masking_roi_table"``, ``"condition_table"``, or
+        another one as it is stored.
+    backend
+        Format of the values: ``"anndata"``, ``"csv"``, ``"json"``, ``"parquet"``, or another one as it is stored.
+    index_key
+        Name of the column that identifies the rows; None where there is none.
+    index_type
+        ``"int"`` or ``"str"``; None where it is not known.
+    label
+        Name of the label image whose labels the rows describe; None where there is none.
+    version
+        Version of the specification of tables.
+
+    Examples
+    --------
+    >>> TableInfo("feature_table", "csv", "label", "int", "nuclei").to_attributes()["region"]
+    {'path': '../labels/nuclei'}
+    """
+
+    type: str = GENERIC
+    backend: str = "parquet"
+    index_key: str | None = None
+    index_type: str | None = None
+    label: str | None = None
+    version: str = VERSION
+
+    def to_attributes(self) -> JSONObject:
+        """Return the attributes that a table of this description is stored with."""
+        attributes: JSONObject = {"type": self.type, "table_version": self.version, "backend": self.backend}
+        if self.label is not None:
+            attributes["region"] = {"path": f"../labels/{self.label}"}
+        if self.index_key is not None:
+            attributes["index_key"] = self.index_key
+        if self.type in LABEL_TYPES and self.index_key is not None:
+            attributes["instance_key"] = self.index_key  # what readers of older tables look for
+        if self.index_type is not None:
+            attributes["index_type"] = self.index_type
+        return attributes
+
+
+def default_index(kind: str) -> tuple[str | None, str | None]:
+    """Return the name and the type of the index of a type of tables.
+
+    >>> default_index("roi_table"), default_index("generic_table")
+    (('FieldIndex', 'str'), (None, None))
+    """
+    return _INDEX_KEYS.get(kind), _INDEX_TYPES.get(kind)
+
+
+def table_info(attributes: JSONObject) -> TableInfo:
+    """Read the attributes of a table; of older tables too, which have no backend and no index.
+
+    >>> table_info({"type": "masking_roi_table", "region": {"path": "../labels/nuclei"}, "instance_key": "label"})
+    TableInfo(type='masking_roi_table', backend='anndata', index_key='label', index_type='int', label='nuclei', ...
+    """
+    kind = _text(attributes, "type") or GENERIC
+    key, index_type = default_index(kind)
+    region = attributes.get("region")
+    path = _text(region, "path") if isinstance(region, dict) else None
+    backend = _text(attributes, "backend") or "anndata"
+    return TableInfo(
+        kind,
+        backend.removeprefix("experimental_").removesuffix("_v1"),
+        _text(attributes, "index_key") or _text(attributes, "instance_key") or key,
+        _text(attributes, "index_type") or index_type,
+        path.rstrip("/").rpartition("/")[2] if path else None,
+        _text(attributes, "table_version") or _text(attributes, "fractal_table_version") or VERSION,
+    )
+
+
+def other_attributes(attributes: JSONObject) -> JSONObject:
+    """Return the attributes of a table that are no part of its description, which a new content keeps.
+
+    >>> other_attributes({"type": "feature_table", "encoding-type": "anndata", "measurement_columns": ["area"]})
+    {'measurement_columns': ['area']}
+    """
+    ours = _KEYS | {"encoding-type", "encoding-version", "fractal_table_version", "instance_key"}
+    return {key: value for key, value in attributes.items() if key not in ours}
+
+
+def table_names(attributes: JSONObject) -> list[str]:
+    """Return the names that a group of tables lists.
+
+    >>> table_names({"tables": ["nuclei", "FOV_ROI_table", "nuclei", 3]})
+    ['nuclei', 'FOV_ROI_table']
+    """
+    names = attributes.get("tables")
+    listed = names if isinstance(names, list) else []
+    return list(dict.fromkeys(name for name in listed if isinstance(name, str) and name.strip("/")))
+
+
+def read_replacing_table(attributes: JSONObject) -> tuple[str, str] | None:
+    """Return which table is being replaced, and the temporary name of its new content.
+
+    >>> read_replacing_table({"tables": [], "lamella": {"replacing_table": {"name": "nuclei", "by": ".x"}}})
+    ('nuclei', '.x')
+    """
+    own = attributes.get("lamella")
+    record = own.get("replacing_table") if isinstance(own, dict) else None
+    if not isinstance(record, dict):
+        return None
+    name, by = _text(record, "name"), _text(record, "by")
+    return None if name is None or by is None else (name, by)
+
+
+def with_replacing_table(attributes: JSONObject, record: tuple[str, str] | None) -> JSONObject:
+    """Record which table is being replaced, or remove the record.
+
+    >>> with_replacing_table({"tables": ["a"], "lamella": {"replacing_table": {}}}, None)
+    {'tables': ['a']}
+    """
+    own = attributes.get("lamella")
+    others = (
+        {key: value for key, value in own.items() if key != "replacing_table"}
+        if isinstance(own, dict)
+        else {}
+    )
+    if record is not None:
+        others["replacing_table"] = {"name": record[0], "by": record[1]}
+    rest = {key: value for key, value in attributes.items() if key != "lamella"}
+    return {**rest, "lamella": others} if others else rest
+
+
+def _text(values: JSON, key: str) -> str | None:
+    value = values.get(key) if isinstance(values, dict) else None
+    return value if isinstance(value, str) and value else None
