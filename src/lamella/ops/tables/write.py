@@ -38,7 +38,7 @@ from lamella.spec.tables import (
     with_replacing_table,
 )
 from lamella.store.keys import check_key, is_private, join
-from lamella.store.temporary_files import private_name
+from lamella.store.temporary_files import temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,7 +174,7 @@ def _create(tables: Tables, name: str, content: Encoded) -> None:
     if documents.storage.exists(path):  # what a killed call left
         documents.delete(path)
     if documents.storage.locks_processes:
-        beside = tables.node_path.child(private_name(".tmp")).path
+        beside = tables.node_path.child(temporary_name(".tmp")).path
         _put(tables, beside, content)
         documents.move(beside, path)
     else:
@@ -184,7 +184,7 @@ def _create(tables: Tables, name: str, content: Encoded) -> None:
 
 def _replace(tables: Tables, name: str, content: Encoded) -> None:
     documents, path = tables.documents, tables.node_path.child(name).path
-    by = private_name(".tmp")
+    by = temporary_name(".tmp")
     beside = tables.node_path.child(by).path
     try:
         _put(tables, beside, content)
