@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from lamella.ops.integrity.status import ImageStatus, StoreStatus, status
     from lamella.ops.integrity.verify import VerifyReport, verify
     from lamella.ops.plates.mapping import MapReport
+    from lamella.ops.plates.subset import concatenate_channels, merge
     from lamella.ops.repair.repair import RepairReport, repair
     from lamella.ops.rewriting.rechunk import rechunk
     from lamella.ops.rewriting.rewrite import RewriteReport
@@ -111,9 +112,11 @@ __all__ = [
     "WindowDict",
     "__version__",
     "checksum",
+    "concatenate_channels",
     "convert",
     "copy_store",
     "errors",
+    "merge",
     "models",
     "open",
     "open_ome_zarr",
@@ -163,9 +166,11 @@ _MODULES = {
     "Well": "lamella.nodes.well",
     "WindowDict": "lamella.spec.omero",
     "checksum": "lamella.ops.integrity.checksum",
+    "concatenate_channels": "lamella.ops.plates.subset",
     "convert": "lamella.ops.conversion.convert",
     "copy_store": "lamella.ops.copying.copy_store",
     "open": "lamella.nodes.open",
+    "merge": "lamella.ops.plates.subset",
     "open_ome_zarr": "lamella.nodes.open",
     "pack": "lamella.ops.copying.pack",
     "rechunk": "lamella.ops.rewriting.rechunk",

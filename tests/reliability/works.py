@@ -207,6 +207,17 @@ def _from_positions(folder: Path, version: str, acknowledge: Acknowledge) -> Non
         ).close()
 
 
+def _add(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder) as node:
+        node.add({"A/1/5": node["B/2/0"], "D/7/0": node["A/1/1"]}, jobs=1)
+
+
+def _subset(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    """Choose a channel, whose files are copied, and a region that cuts files and pixels of level 1."""
+    with _open(folder, mode="r") as node:
+        node.subset(folder / "new.zarr", wells=["A1"], channels=["GFP"], crop={"x": (3, 12)}, jobs=1).close()
+
+
 def _reindex(folder: Path, version: str, acknowledge: Acknowledge) -> None:
     with _open(folder) as node:
         node.reindex()
@@ -291,4 +302,6 @@ WORKS: dict[str, Work] = {
     "rechunk": Work(plate, _rechunk),
     "from_positions": Work(plate, _from_positions, StoreExistsError),
     "reindex": Work(_plate_to_reindex, _reindex),
+    "add positions": Work(plate, _add, NodeExistsError),
+    "subset": Work(_levels, _subset, StoreExistsError),
 }

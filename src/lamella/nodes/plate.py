@@ -16,6 +16,7 @@ from lamella.nodes.metadata_document import MetadataDocument
 from lamella.nodes.model_node import ModelNode
 from lamella.nodes.ome_xml import OMEXMLMethods
 from lamella.nodes.parts import read_part
+from lamella.nodes.plate_building import PlateBuilding
 from lamella.nodes.plate_operations import PlateOperations
 from lamella.nodes.plate_wells import WellEdits
 from lamella.nodes.position import Position
@@ -46,6 +47,7 @@ _ACQUISITIONS = "acquisitions is a list of AcquisitionMeta"
 
 class Plate(
     WellEdits,
+    PlateBuilding,
     PlateOperations,
     FieldEdits,
     OMEXMLMethods,

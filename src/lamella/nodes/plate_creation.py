@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.plate import Plate
     from lamella.nodes.plate_arrays import Requests
-    from lamella.spec.plate import PlateMeta
+    from lamella.spec.plate import AcquisitionMeta, PlateMeta
     from lamella.types import ArrayOptions, JSONObject
 
 PositionSpec: TypeAlias = (
@@ -55,7 +55,7 @@ def create_well(plate: Plate, row: str, column: str, row_index: int | None, colu
             listed = path in {well.path for well in plate.document.refresh().wells}
             if not listed:
                 if _is_filled(plate, path):
-                    raise _not_listed(plate, path)
+                    raise not_listed_error(plate, path)
                 return _create_well(plate, row, column, row_index, column_index)
         if not plate._overwriting_creation:
             raise NodeExistsError(f"The plate {plate.node_path} has a well {path!r} already.")
@@ -399,6 +399,45 @@ def _paths(plate: Plate, paths: Iterable[str]) -> list[str]:
     return [above + path for path in paths]
 
 
+def list_stored(plate: Plate, images: Images, acquisitions: Sequence[AcquisitionMeta]) -> list[str]:
+    """List positions that are stored already, with their wells and rows; return the paths of new wells.
+
+    Acquisitions that the plate lacks are added to its list.
+    """
+    version = plate.store_handle.version
+    with ExitStack() as held:
+        held.enter_context(plate.documents.lock(plate.path))
+        meta = plate.document.refresh()
+        listed = {well.path for well in meta.wells}
+        wells = _held_wells(plate, sorted(listed.intersection(images)), held)
+        new = [path for path in images if path not in listed]
+        counts = _well_images(wells, images)
+
+        def change(meta: PlateMeta) -> PlateMeta:
+            known = {entry.id for entry in meta.acquisitions or []}
+            added = [entry for entry in acquisitions if entry.id not in known]
+            edited = plate_edits.add_wells(meta, [(*_row_and_column(path), None, None) for path in new])
+            edited.acquisitions = [*(edited.acquisitions or []), *added] or None
+            return plate_edits.raise_counts(edited, counts)
+
+        _warn_of_case(plate, meta, change(meta))
+        rows = {path.partition("/")[0] for path in new}
+        empty = version.with_ome({}, {})
+        groups = {plate.node_path.child(path).path: empty for path in _missing_groups(plate, sorted(rows))}
+        plate.documents.put_groups(groups, new=True)
+        listings = {
+            plate.node_path.child(path).path: version.dump(
+                plate_edits.add_images(WellGroupMeta(images=[]), images[path]), {}
+            )
+            for path in new
+        }
+        plate.documents.put_groups(listings)
+        plate.document.edit(change)
+        for path, well in wells.items():
+            _list_images(well, images[path])
+    return new
+
+
 def _list_images(well: Well, images: Sequence[tuple[str, int]]) -> None:
     """List positions in a well; one that is listed already is replaced, and gets the acquisition given now."""
     given = dict(images)
@@ -442,7 +481,7 @@ def _clear_places(
 def _clear(parent: Plate | Well, place: NodePath, plan: NewPosition, *, listed: bool) -> bool:
     """Make room where something is; tell whether the position has taken the place of a listed one, never missing."""
     if not listed and not parent._overwriting_creation and not is_as_planned(parent, place, plan):
-        raise _not_listed(parent, place.path.removeprefix(parent.path).strip("/"))
+        raise not_listed_error(parent, place.path.removeprefix(parent.path).strip("/"))
     if not listed:
         parent.documents.delete(place.path)
         return False
@@ -458,7 +497,8 @@ def _is_filled(plate: Plate, path: str) -> bool:
     return plate.documents.kind(place.path) is not None and bool(plate.documents.children(place.path))
 
 
-def _not_listed(parent: Plate | Well, key: str) -> NodeExistsError:
+def not_listed_error(parent: Plate | Well, key: str) -> NodeExistsError:
+    """Return the error for a path at which something is stored that no metadata list."""
     return NodeExistsError(
         f"There is something at {key!r} in {parent.node_path} already that the metadata do not list, maybe what a "
         f"killed deletion left. Delete it with `del node[{key!r}]` first."

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 
     import xarray as xr
     from numpy.typing import DTypeLike
+    from zarr.abc.store import Store
 
     from lamella.nodes.position import Position
     from lamella.ops.progress import Progress
     from lamella.ops.streaming.stream import FrameStream
     from lamella.spec.transforms import TransformationMeta
     from lamella.store.compressor import CompressorChoice
+    from lamella.types import StrPath
 
 
 class PositionOperations(NGFFNode):
@@ -188,6 +190,55 @@ class PositionOperations(NGFFNode):
         from lamella.ops.pyramids.update import update_pyramid
 
         update_pyramid(self._image, region, method, jobs=jobs, executor=executor, progress=progress)
+
+    def subset(
+        self,
+        store_path: StrPath | Store,
+        *,
+        channels: Sequence[str] | None = None,
+        crop: Mapping[str, Any] | None = None,
+        jobs: int | None = None,
+        executor: Executor | None = None,
+        progress: Progress | bool | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Position:
+        """Create a store from some channels of the image, or from a region of it, with its levels, labels and tables.
+
+        Parameters
+        ----------
+        store_path, channels, crop, jobs, executor, progress, storage_options
+            As for :meth:`Plate.subset`.
+
+        Returns
+        -------
+        Position
+            The new image, open for reading and writing.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there is no such channel or region (a ValueError).
+        StoreExistsError
+            If there is something at ``store_path`` (a FileExistsError).
+
+        Examples
+        --------
+        >>> part = position.subset(tmp / "part.zarr", channels=["GFP"], crop={"z": (1, 3), "x": slice(4, None)})
+        >>> part.data.shape, bool((part.data[...] == position.data[:, 1:, 1:3, :, 4:]).all())
+        ((1, 1, 2, 8, 4), True)
+        """
+        from lamella.ops.plates.subset import subset_position
+
+        return subset_position(
+            self._image,
+            store_path,
+            channels=channels,
+            crop=crop,
+            jobs=jobs,
+            executor=executor,
+            progress=progress,
+            storage_options=storage_options,
+        )
 
     @property
     def stale_levels(self) -> bool:

@@ -10,7 +10,7 @@ from lamella.store.local import LocalStorage
 from lamella.store.zip_storage import ZipStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from lamella.store.storage import Storage
 
@@ -65,9 +65,16 @@ def sized_files_below(storage: Storage, prefix: str) -> Iterator[tuple[str, int]
             yield key, size
 
 
-def remove_vanished(source: Storage, source_path: str, target: Storage, target_path: str) -> None:
-    """Delete the files below the target path that are missing in the source: leftovers of an interrupted copy."""
+def remove_vanished(
+    source: Storage, source_path: str, target: Storage, target_path: str, but: Collection[str] = ()
+) -> None:
+    """Delete the files below the target path that are missing in the source: leftovers of an interrupted copy.
+
+    Files in the folders ``but``, which are relative paths, stay.
+    """
     for key in list(files_below(target, target_path)):
         relative = key[len(target_path) :].strip("/") if target_path else key
+        if any(f"{relative}/".startswith(f"{folder}/") for folder in but):
+            continue
         if source.size(join(source_path, relative)) is None:
             target.delete(key)

@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Files:
-    """Files of one store, by their keys; some may not exist."""
+    """Files of one store, by their keys; some may not exist. `others` are files of other stores."""
 
     storage: Storage
     keys: Sequence[str]
+    others: tuple[Files, ...] = ()
 
 
 class Unit(Protocol):
@@ -85,10 +86,10 @@ def files_of_region(array: StoredArray, region: Region) -> list[str]:
 def state_of(files: Files, *settings: Any) -> str | None:
     """Return the digest of the fingerprints of files, and of settings; None if the store has no fingerprints."""
     try:
-        stamps = fingerprints(files.storage, files.keys)
+        stamps = [fingerprints(one.storage, one.keys) for one in (files, *files.others)]
     except LamellaError:
         return None
-    if stamps is None:
+    if None in stamps:
         return None
     text = repr((settings, stamps))  # faster than JSON, for jobs of millions of small files
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()

@@ -18,23 +18,26 @@ from lamella.spec.plate_edits import new_plate
 from lamella.store.parents import group_above, path_below
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from lamella.nodes.position import Position
     from lamella.types import JSONObject
 
 
-def merged_acquisitions(sources: Mapping[str, Position]) -> tuple[list[AcquisitionMeta], dict[str, int]]:
-    """Merge the acquisitions of positions, by their new paths; return them, and the new id of each path.
+def merged_acquisitions(
+    sources: Mapping[str, Position], known: Sequence[AcquisitionMeta] = ()
+) -> tuple[list[AcquisitionMeta], dict[str, int]]:
+    """Merge the acquisitions of positions with known ones; return all, and the new id of each position's new path.
 
     Acquisitions with equal descriptions are merged; a conflicting id is changed. Positions without a known acquisition
     belong to one that has only an id.
     """
-    ids: dict[str, int] = {}
-    merged: dict[int, AcquisitionMeta] = {}
+    ids = {_words(entry): entry.id for entry in known}
+    merged = {entry.id: entry for entry in known}
     chosen: dict[str, int] = {}
     acquisitions = {path: acquisition_of(position) for path, position in sources.items()}
     highest = max((entry.id for entry in acquisitions.values()), default=0)
+    highest = max([highest, *merged])
     for path, entry in acquisitions.items():
         words = _words(entry)
         if words not in ids:

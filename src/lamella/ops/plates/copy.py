@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lamella._version import __version__
 from lamella.errors import (
@@ -29,6 +30,14 @@ from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.jobs.units import digest, do_task, tasks
 from lamella.ops.known_members import listed, unseen
 from lamella.ops.plates.acquisitions import merged_acquisitions
+from lamella.ops.plates.composed_store import (
+    WHOLE,
+    compute_levels,
+    is_below,
+    new_arrays,
+    write_documents,
+)
+from lamella.ops.plates.composition import plan_image
 from lamella.ops.plates.ome_facts import warn_of_files, write_facts
 from lamella.ops.plates.origins import Origins, copy_attributes, custom_attributes
 from lamella.ops.progress import Count, check_progress, reporting
@@ -48,13 +57,14 @@ from lamella.store.text_arrays import translated
 from lamella.store.transfer import remove_vanished, sized_files_below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from concurrent.futures import Executor
 
     from zarr.abc.store import Store
 
     from lamella.nodes.plate import Plate
     from lamella.ops.jobs.units import Task, Unit
+    from lamella.ops.plates.composition import Composition, ImagePlan
     from lamella.ops.progress import Progress
     from lamella.store.array_meta import ArrayMeta
     from lamella.types import JSONObject, StrPath
@@ -72,64 +82,132 @@ def from_positions(
     progress: Progress | bool | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Plate:
-    """Create a plate from positions of other stores; see :meth:`Plate.from_positions`.
+    """Create a plate from positions of other stores; see :meth:`Plate.from_positions`."""
+    request = NewStore("from_positions", checked_sources(positions))
+    return cast(
+        "Plate",
+        create_store(
+            store_path,
+            request,
+            jobs=jobs,
+            executor=executor,
+            progress=progress,
+            storage_options=storage_options,
+        ),
+    )
 
-    Everything is checked before anything is written. The plate appears when it is complete. The same call resumes a
+
+@dataclass(frozen=True)
+class NewStore:
+    """A store to create from positions of others.
+
+    Attributes
+    ----------
+    command
+        What creates it; a workspace of another command is not resumed.
+    sources
+        The positions by their path in the new store; by "" the only one of a store that is one image.
+    compositions
+        What is chosen of a position, by its path in the new store; the others are copied as they are.
+    """
+
+    command: str
+    sources: Mapping[str, Position]
+    compositions: Mapping[str, Composition] = field(default_factory=dict)
+
+    @property
+    def layout(self) -> Literal["hcs", "fov"]:
+        """The layout of the new store."""
+        return "fov" if "" in self.sources else "hcs"
+
+    @property
+    def job(self) -> str:
+        """Digest of all settings."""
+        paths = {path: str(source.node_path) for path, source in self.sources.items()}
+        chosen = {path: one.settings for path, one in self.compositions.items()}
+        return digest([__version__, paths, chosen] if chosen else [__version__, paths])
+
+    @property
+    def read(self) -> list[Position]:
+        """All positions that are read."""
+        parts = [part.position for one in self.compositions.values() for part in one.parts]
+        return list({str(one.node_path): one for one in [*self.sources.values(), *parts]}.values())
+
+
+def create_store(
+    store_path: StrPath | Store,
+    request: NewStore,
+    *,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | bool | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Plate | Position:
+    """Create a store from positions of others, and return it open for reading and writing.
+
+    Everything is checked before anything is written. The store appears when it is complete. The same call resumes a
     killed one; a call that fails leaves nothing.
     """
     from lamella.nodes.open import open_ome_zarr
 
     workers = Workers(jobs, executor)
     check_progress(progress)
-    sources = _checked(positions)
     store_path = with_options(store_path, storage_options)
-    _refuse_inside(store_path, sources.values())
+    _refuse_inside(store_path, request.read)
     storage = open_storage(store_path)
-    workers.check_reach(storage, *(source.documents.storage for source in sources.values()))
+    workers.check_reach(storage, *(source.documents.storage for source in request.read))
+    plans = _plans(request)
     if not isinstance(storage, LocalStorage):
-        copy = _Copy(_create(store_path, sources, "w-"), sources, workers)
+        copy = PositionCopy(_create(store_path, request, "w-"), request.sources, workers, plans)
         try:
-            copy.run(progress, None)
+            copy.run(progress)
+            copy.list_all(None)
         except BaseException:
             storage.delete("")
             raise
-        return copy.plate
-    workspace = Workspace(storage.root, {"command": "from_positions"}, replaces=False)
+        return copy.root
+    workspace = Workspace(storage.root, {"command": request.command}, replaces=False)
     with workspace.locked():
         workspace.finish_interrupted()
         if os.path.lexists(storage.root):
             raise StoreExistsError(f"Cannot create {storage.root}: it exists. Choose another path.")
-        job = digest([__version__, {path: str(source.node_path) for path, source in sources.items()}])
+        job = request.job
         workspace.begin(job)
         try:
             journal_path = os.path.join(workspace.folder, "journal")
-            resumed = os.path.lexists(
-                journal_path
-            )  # created after the plate: without it the plate may be half created
-            plate = (
-                open_ome_zarr(workspace.new, layout="hcs", mode="r+")
+            # The journal is created after the root: without it the root may be half created.
+            resumed = os.path.lexists(journal_path)
+            root = (
+                open_ome_zarr(workspace.new, layout=request.layout, mode="r+")
                 if resumed
-                else _create(workspace.new, sources, "w")
+                else _create(workspace.new, request, "w")
             )
             with Journal(LocalFile(journal_path), {"job": job}) as journal:
-                copy = _Copy(plate, sources, workers, job, journal)
-                copy.run(progress, os.path.basename(storage.root).removesuffix(".zarr"), resumed=resumed)
+                copy = PositionCopy(root, request.sources, workers, plans, job, journal)
+                copy.run(progress, resumed=resumed)
+                copy.list_all(os.path.basename(storage.root).removesuffix(".zarr"))
             workspace.publish(job)
         except BaseException as error:
             if not isinstance(error, KeyboardInterrupt | WorkerLostError):
                 workspace.discard()
             raise
-    return open_ome_zarr(storage.root, layout="hcs", mode="r+")
+    return open_ome_zarr(storage.root, layout=request.layout, mode="r+")
 
 
-def _create(store_path: StrPath | Store, sources: Mapping[str, Position], mode: Literal["w", "w-"]) -> Plate:
-    """Create the plate, without positions."""
+def _plans(request: NewStore) -> dict[str, ImagePlan]:
+    """Plan the images that are put together from parts, with the Zarr format of the new store."""
+    version = next(iter(request.sources.values())).store_handle.version
+    return {path: plan_image(one, version.zarr_format) for path, one in request.compositions.items()}
+
+
+def _create(store_path: StrPath | Store, request: NewStore, mode: Literal["w", "w-"]) -> Plate | Position:
+    """Create the plate without positions, or the position without an image."""
     from lamella.nodes.open import open_ome_zarr
 
-    first = next(iter(sources.values()))
+    first = next(iter(request.sources.values()))
     return open_ome_zarr(
         store_path,
-        layout="hcs",
+        layout=request.layout,
         mode=mode,
         channel_names=first.channel_names,
         axes=first.axes,
@@ -137,7 +215,7 @@ def _create(store_path: StrPath | Store, sources: Mapping[str, Position], mode: 
     )
 
 
-def _checked(positions: Mapping[str, Position]) -> dict[str, Position]:
+def checked_sources(positions: Mapping[str, Position]) -> dict[str, Position]:
     """Return the positions by their plain paths."""
     if not isinstance(positions, Mapping):
         raise InvalidArgumentError(f"positions maps 'row/column/field' to positions; got {positions!r}.")
@@ -171,7 +249,7 @@ def _refuse_inside(store_path: StrPath | Store, sources: Iterable[Position]) -> 
         folder = os.path.realpath(os.path.join(storage.root, source.path))
         if target == folder or target.startswith(folder + os.sep):
             raise InvalidArgumentError(
-                f"The new plate {target} would lie inside of the position {source.node_path} that it is made from. "
+                f"The new store {target} would lie inside of the position {source.node_path} that it is made from. "
                 "Choose another path."
             )
 
@@ -211,18 +289,24 @@ def _list_positions(plate: Plate, sources: Mapping[str, Position], plate_name: s
     plate.document.edit(listed)
 
 
-class _Copy:
-    """A copy of positions into a new plate: files first, then documents, then the lists of positions."""
+class PositionCopy:
+    """A copy of positions into a store: files first, then documents, then the lists of positions.
+
+    ``root`` is the plate, or the position of a store that is one image. ``plans`` are of the positions of which a part
+    is copied.
+    """
 
     def __init__(
         self,
-        plate: Plate,
+        root: Plate | Position,
         sources: Mapping[str, Position],
         workers: Workers,
+        plans: Mapping[str, ImagePlan] | None = None,
         job: str = "",
         journal: Journal[LocalFile] | None = None,
     ) -> None:
-        self.plate, self._sources = plate, sources
+        self.root, self._sources = root, sources
+        self._plans = plans or {}
         self._job, self._journal = job, journal
         self._node_paths = {path: _listable(source.node_path) for path, source in sources.items()}
         self._same = {path for path, node_path in self._node_paths.items() if self._is_same(node_path)}
@@ -233,12 +317,12 @@ class _Copy:
         self._documents: list[Unit] = []
 
     def _is_same(self, node_path: NodePath) -> bool:
-        return node_path.store_handle.version.zarr_format == self.plate.store_handle.version.zarr_format
+        return node_path.store_handle.version.zarr_format == self.root.store_handle.version.zarr_format
 
-    def run(self, progress: Progress | bool | None, name: str | None, *, resumed: bool = False) -> None:
-        """Copy all positions; ``name`` is for a plate whose sources have no name."""
+    def run(self, progress: Progress | bool | None, *, resumed: bool = False) -> None:
+        """Copy all positions; nothing lists them yet."""
         with (
-            logged("Copy %s to %s", counted(len(self._sources), "position"), self.plate.node_path),
+            logged("Copy %s to %s", counted(len(self._sources), "position"), self.root.node_path),
             reporting(progress, "positions") as show,
         ):
             count = Count(show, "positions", len(self._sources))
@@ -248,52 +332,83 @@ class _Copy:
             # They are not in the journal: copying them again is faster than looking them up.
             run(do_task, tasks(self._documents), self._workers)
             run(self._complete, self._sources, Workers(self._workers.jobs))
-            _list_positions(self.plate, self._sources, name)
+            for path, plan in self._plans.items():
+                compute_levels(plan, self.root.node_path.child(path), self._workers)
             count.finish()
         warn_of_files(self._sources.values())
+
+    def list_all(self, name: str | None) -> None:
+        """List the positions in a new plate; ``name`` is for one whose sources have no name."""
+        if "" not in self._sources:
+            _list_positions(cast("Plate", self.root), self._sources, name)
 
     def _tasks(self, units: Iterable[Unit]) -> Iterator[Task]:
         return tasks(units, self._job, self._journal, self._share)
 
     def _share(self, unit: Unit) -> float:
         """Return the size of a unit relative to its position."""
-        path = "/".join(unit.key.split("/")[:3])
+        below = unit.key[len(self.root.path) :].strip("/")
+        path = "" if "" in self._sources else "/".join(below.split("/")[:3])
         return unit.size / max(1, self._sizes[path])
 
     def _pixels(self, resumed: bool) -> Iterator[Unit]:
         """Yield the files that are copied, and the regions that are encoded again."""
         for path, source in self._node_paths.items():
-            target = self.plate.node_path.child(path)
+            target = self.root.node_path.child(path)
+            plan = self._plans.get(path, WHOLE)
+            units: list[Unit] = []
             if path in self._same:
-                yield from self._files(path, source, target, resumed)
+                files = list(_files(source, target, plan.left_out, resumed))
+                self._documents += [unit for unit in files if _is_document(unit)]
+                units += [unit for unit in files if not _is_document(unit)]
             else:
-                units = list(_recoded(source, target, resumed))
-                self._sizes[path] = sum(unit.size for unit in units)
-                yield from units
+                units += _recoded(source, target, plan.left_out, resumed)
+            units += new_arrays(plan, target, resumed)
+            units += self._added_labels(plan, target, resumed)
+            self._sizes[path] = sum(unit.size for unit in units)
+            yield from units
 
-    def _files(self, path: str, source: NodePath, target: NodePath, resumed: bool) -> Iterator[Unit]:
-        """Yield the files of a position that is copied file by file, and collect its documents for later."""
-        stores = source.store_handle.documents.storage, target.store_handle.documents.storage
-        if resumed:
-            remove_vanished(stores[0], source.path, stores[1], target.path)
-        files = list(sized_files_below(stores[0], source.path))
-        self._sizes[path] = sum(size for _, size in files)
-        for key, size in files:
-            relative = key[len(source.path) :].strip("/") if source.path else key
-            unit = FileUnit(*stores, key, join(target.path, relative), size)
-            if key.rpartition("/")[2] in METADATA_FILES:
-                self._documents.append(unit)
-            else:
-                yield unit
+    def _added_labels(self, plan: ImagePlan, target: NodePath, resumed: bool) -> Iterator[Unit]:
+        """Yield the units of label images that come from other images than the rest of a position."""
+        for name, label in plan.labels.items():
+            source, place = _listable(label.node_path), target.child(join("labels", name))
+            if not self._is_same(source):
+                yield from _recoded(source, place, set(), resumed)
+                continue
+            for unit in _files(source, place, set(), resumed):
+                if _is_document(unit):
+                    self._documents.append(unit)
+                else:
+                    yield unit
 
     def _complete(self, path: str) -> None:
         """Convert the documents of a position to the version of the plate, and add facts from OME-XML."""
-        source, target = self._node_paths[path], self.plate.node_path.child(path)
+        source, target = self._node_paths[path], self.root.node_path.child(path)
         if path in self._same:
-            if self.plate.documents.kind(target.path) is None:
+            if self.root.documents.kind(target.path) is None:
                 raise NodeNotFoundError(f"There is no position at {source} any more to copy.")
             _rewrite_versions(source, target)
-        write_facts(self._sources[path], target)
+        if path in self._plans:
+            write_documents(self._plans[path], target)
+        else:
+            write_facts(self._sources[path], target)
+
+
+def _is_document(unit: Unit) -> bool:
+    return isinstance(unit, FileUnit) and unit.key.rpartition("/")[2] in METADATA_FILES
+
+
+def _files(
+    source: NodePath, target: NodePath, left_out: Collection[str], resumed: bool
+) -> Iterator[FileUnit]:
+    """Yield the files of a node that is copied file by file, except those in the folders that are left out."""
+    stores = source.store_handle.documents.storage, target.store_handle.documents.storage
+    if resumed:
+        remove_vanished(stores[0], source.path, stores[1], target.path, but=left_out)
+    for key, size in sized_files_below(stores[0], source.path):
+        relative = key[len(source.path) :].strip("/") if source.path else key
+        if not is_below(relative, left_out):
+            yield FileUnit(*stores, key, join(target.path, relative), size)
 
 
 def _listable(node_path: NodePath) -> NodePath:
@@ -327,13 +442,13 @@ def _rewrite_versions(source: NodePath, target: NodePath) -> None:
             documents.put_group(group_path, _converted(source, target, path))
 
 
-def _recoded(source: NodePath, target: NodePath, resumed: bool) -> Iterator[Unit]:
+def _recoded(source: NodePath, target: NodePath, without: Collection[str], resumed: bool) -> Iterator[Unit]:
     """Write the documents of a position for the other Zarr format, and yield the units that encode its arrays again."""
     documents = target.store_handle.documents
     nodes = list(_groups_and_arrays(source))
-    left = _left_out(source, nodes)
+    left = _left_out(source, nodes) | set(without)
     for path, kind in nodes:
-        if any(f"{path}/".startswith(f"{part}/") for part in left):
+        if is_below(path, left):
             continue
         if kind == "array":
             yield from _recoded_array(source.child(path), target.child(path), resumed)

@@ -23,14 +23,20 @@ if TYPE_CHECKING:
     from lamella.nodes.store_handle import NodePath
 
 
+def meta_with_facts(source: Position) -> ImagesMeta:
+    """Return the metadata of an image, with the channel names that it has from an OME-XML."""
+    meta = source.document.shared_model
+    if file_beside(source.node_path) is not None and not edits.channel_names(meta):
+        names = names_from_xml(source.node_path, len(source.channel_names))
+        meta = edits.name_channels(meta, names) if names else meta
+    return meta
+
+
 def write_facts(source: Position, target: NodePath) -> None:
     """Write channel names and sizes from the OME-XML of an image into the metadata of its copy."""
     if file_beside(source.node_path) is None:
         return
-    meta = source.document.shared_model
-    if not edits.channel_names(meta):
-        names = names_from_xml(source.node_path, len(source.channel_names))
-        meta = edits.name_channels(meta, names) if names else meta
+    meta = meta_with_facts(source)
     own = read_part(source.node_path, ImagesMeta, source.documents.group(source.path))
     if own is None or meta == own:
         return

@@ -1,0 +1,117 @@
+"""Copy positions of other stores into a plate that exists.
+
+The copies are listed last. Until then a hidden journal in the plate says which positions a call is copying, so that the
+same call resumes a killed one, and no other takes their paths.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, cast
+
+from lamella._version import __version__
+from lamella.errors import InvalidArgumentError, NodeExistsError, WorkerLostError
+from lamella.nodes.plate_creation import list_stored, not_listed_error
+from lamella.nodes.position import Position
+from lamella.ops.execution import Workers
+from lamella.ops.jobs.journal import Journal, LocalFile, stored_journal
+from lamella.ops.jobs.units import digest
+from lamella.ops.plates.acquisitions import merged_acquisitions
+from lamella.ops.plates.copy import PositionCopy, checked_sources
+from lamella.ops.plates.origins import Origins, copy_attributes
+from lamella.ops.progress import check_progress
+from lamella.spec.plate import WellGroupMeta
+from lamella.store.keys import PRIVATE_PREFIX, join
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from concurrent.futures import Executor
+
+    from lamella.nodes.plate import Plate
+    from lamella.ops.progress import Progress
+
+
+def add_positions(
+    plate: Plate,
+    positions: Mapping[str, Position],
+    *,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | bool | None = None,
+) -> list[Position]:
+    """Copy positions into a plate; see :meth:`Plate.add`."""
+    plate.require_writable("add positions")
+    workers = Workers(jobs, executor)
+    check_progress(progress)
+    sources = checked_sources(positions)
+    storage = plate.documents.storage
+    workers.check_reach(storage, *(source.documents.storage for source in sources.values()))
+    for path, source in sources.items():
+        if source.documents.storage == storage and source.path == plate.node_path.child(path).path:
+            raise InvalidArgumentError(f"The position {source.node_path} cannot be copied to itself.")
+    job = digest([__version__, {path: str(source.node_path) for path, source in sources.items()}])
+    key = join(plate.path, f"{PRIVATE_PREFIX}add-{job}")
+    with ExitStack() as held:
+        for path in sorted(sources):
+            held.enter_context(storage.lock(plate.node_path.child(path).path))
+        resumed = storage.size(key) is not None
+        if not resumed:
+            _refuse_existing(plate, sources)
+        with Journal(stored_journal(storage, key), {"job": job}) as journal:
+            journal.place.append(b"")  # it is there before anything else is
+            try:
+                local = cast("Journal[LocalFile]", journal) if isinstance(journal.place, LocalFile) else None
+                _copy_and_list(plate, sources, workers, progress, local, job, resumed)
+            except BaseException as error:
+                if not isinstance(error, KeyboardInterrupt | WorkerLostError):
+                    _discard(plate, sources)
+                    journal.remove()
+                raise
+        journal.remove()
+    return [plate._open(Position, path) for path in sources]
+
+
+def _copy_and_list(
+    plate: Plate,
+    sources: Mapping[str, Position],
+    workers: Workers,
+    progress: Progress | bool | None,
+    journal: Journal[LocalFile] | None,
+    job: str,
+    resumed: bool,
+) -> None:
+    copy = PositionCopy(plate, sources, workers, None, job, journal)
+    copy.run(progress, resumed=resumed)
+    known = plate.document.shared_model.acquisitions or []
+    acquisitions, ids = merged_acquisitions(sources, known)
+    images: dict[str, list[tuple[str, int]]] = {}
+    for path in sources:
+        well, _, name = path.rpartition("/")
+        images.setdefault(well, []).append((name, ids[path]))
+    new = list_stored(plate, images, acquisitions)
+    for well, origin in Origins.of(sources).wells.items():
+        if well in new:
+            copy_attributes(origin, plate.node_path.child(well), WellGroupMeta)
+
+
+def _refuse_existing(plate: Plate, sources: Mapping[str, Position]) -> None:
+    """Raise for paths at which the plate has a position, or something that it does not list."""
+    there = [path for path in sources if plate.documents.storage.exists(plate.node_path.child(path).path)]
+    if not there:
+        return
+    listed = {path for path, _ in plate.positions(on_error="report")}
+    taken = [path for path in there if path in listed]
+    if taken:
+        raise NodeExistsError(
+            f"The plate {plate.node_path} has positions {taken} already. Choose other paths, or delete them first."
+        )
+    raise not_listed_error(plate, there[0])
+
+
+def _discard(plate: Plate, sources: Mapping[str, Position]) -> None:
+    """Delete the copies of a call that failed, which nothing lists."""
+    listed = {path for path, _ in plate.positions(on_error="report")}
+    for path in sources:
+        place = plate.node_path.child(path).path
+        if path not in listed and plate.documents.storage.exists(place):
+            plate.documents.delete(place)

@@ -1,0 +1,202 @@
+"""Arrays that are put together from regions of others: encoded files are copied where both arrays store them alike.
+
+A new array consists of pieces, each a region of a stored array. Its files are written as units, each once and
+completely, so that a kill leaves complete files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lamella.ops.jobs.units import Files, files_of_region
+from lamella.ops.pyramids.level_assembler import LevelAssembler
+from lamella.ops.regions import region_shape, regions
+from lamella.ops.rewriting.arrays import UNIT_BYTES, has_same_encoding, unit_shape
+from lamella.ops.scratch import scratch
+from lamella.store import chunk_grid
+from lamella.store.keys import join
+from lamella.store.transfer import copy_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lamella.ops.regions import Region
+    from lamella.store.array_meta import ArrayMeta
+    from lamella.store.arrays import StoredArray
+    from lamella.types import Array
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A region of a new array, and where its pixels come from.
+
+    Attributes
+    ----------
+    source
+        The stored array.
+    region
+        In the new array.
+    offset
+        What is added to an index of the new array to get that of the source, per axis.
+    """
+
+    source: StoredArray
+    region: Region
+    offset: tuple[int, ...]
+
+    def in_source(self, region: Region) -> Region:
+        """Return a region of the new array in the coordinates of the source."""
+        return tuple(
+            slice(one.start + shift, one.stop + shift) for one, shift in zip(region, self.offset, strict=True)
+        )
+
+    def overlap(self, region: Region) -> Region | None:
+        """Return the part of a region that lies in the piece; None without one."""
+        part = tuple(
+            slice(max(a.start, b.start), min(a.stop, b.stop))
+            for a, b in zip(region, self.region, strict=True)
+        )
+        return part if all(one.start < one.stop for one in part) else None
+
+    def encoded_file(self, region: Region, target: ArrayMeta) -> str | None:
+        """Return the key of the source's file that is, byte for byte, the file of a region; None without one."""
+        meta = self.source.meta
+        if (
+            self.overlap(region) != region
+            or not has_same_encoding(meta, target)
+            or not _same_fill(meta, target)
+        ):
+            return None
+        wanted = self.in_source(region)
+        place = tuple(one.start // size for one, size in zip(wanted, meta.files, strict=True))
+        return join(self.source.path, meta.chunk_key(place)) if meta.file_region(place) == wanted else None
+
+    def has_pixels(self, region: Region, target: ArrayMeta) -> bool:
+        """Return whether the source stores pixels of a region, or fills it with another value than the new array."""
+        part = self.overlap(region)
+        if part is None:
+            return False
+        storage = self.source.documents.storage
+        keys = files_of_region(self.source, self.in_source(part))
+        return not _same_fill(self.source.meta, target) or any(storage.size(key) is not None for key in keys)
+
+
+def _same_fill(one: ArrayMeta, other: ArrayMeta) -> bool:
+    return (
+        bool(np.array_equal(np.asarray(one.fill_value), np.asarray(other.fill_value), equal_nan=True))
+        if (one.dtype.kind in "fc")
+        else bool(one.fill_value == other.fill_value)
+    )
+
+
+@dataclass(frozen=True)
+class ComposedUnit:
+    """A region of a new array to write, aligned to its files."""
+
+    pieces: tuple[Piece, ...]
+    target: StoredArray
+    region: Region
+    resumed: bool = False
+    together = 1
+
+    @property
+    def key(self) -> str:
+        """Path of the new array, and start of the region."""
+        return f"{self.target.path} {[one.start for one in self.region]}"
+
+    @property
+    def size(self) -> int:
+        """Raw size of its pixels."""
+        return prod(region_shape(self.region)) * self.target.meta.dtype.itemsize
+
+    def reads(self) -> Files:
+        """Return the files of the sources."""
+        found = []
+        for piece in self.pieces:
+            part = piece.overlap(self.region)
+            if part is not None:
+                keys = files_of_region(piece.source, piece.in_source(part))
+                found.append(Files(piece.source.documents.storage, keys))
+        return Files(found[0].storage, found[0].keys, tuple(found[1:]))
+
+    def writes(self) -> Files:
+        """Return the files of the new array."""
+        return Files(self.target.documents.storage, files_of_region(self.target, self.region))
+
+    def do(self) -> None:
+        """Copy the files that can be copied, and write the others that have pixels."""
+        made = self.target.meta
+        file_regions = [
+            region
+            for place in chunk_grid.files_of(made, self.region)
+            for region in [made.file_region(place)]
+            if not self._copy(region, join(self.target.path, made.chunk_key(place)))
+        ]
+        if not file_regions:
+            return
+        if self.size > UNIT_BYTES:
+            for region in file_regions:
+                self._stream(region)
+            return
+        block = scratch(region_shape(self.region), made.dtype)
+        self._read(self.region, block)
+        for region in file_regions:
+            self.target.write(region, block[_inside(region, self.region)])
+
+    def _copy(self, region: Region, key: str) -> bool:
+        """Copy the file of a region, or leave it out; return False if its pixels have to be written."""
+        made, storage = self.target.meta, self.target.documents.storage
+        for piece in self.pieces:
+            old = piece.encoded_file(region, made)
+            if old is not None:
+                if copy_file(piece.source.documents.storage, old, storage, key) is None and self.resumed:
+                    storage.delete(key)
+                return True
+        if any(piece.has_pixels(region, made) for piece in self.pieces):
+            return False
+        if self.resumed:
+            storage.delete(key)
+        return True
+
+    def _read(self, region: Region, block: Array) -> None:
+        """Read a region of the new array from the pieces."""
+        for piece in self.pieces:
+            part = piece.overlap(region)
+            if part is not None:
+                piece.source.read(piece.in_source(part), out=block[_inside(part, region)])
+
+    def _stream(self, region: Region) -> None:
+        """Write a large file chunk by chunk, so that memory is bounded by a few chunks."""
+        made = self.target.meta
+        sink = LevelAssembler(self.target, region)
+        try:
+            for part in regions(region_shape(region), made.chunks):
+                inner = tuple(
+                    slice(b.start + p.start, b.start + p.stop) for b, p in zip(region, part, strict=True)
+                )
+                block = scratch(region_shape(inner), made.dtype)
+                self._read(inner, block)
+                sink.add(inner, block)
+        except BaseException:
+            sink.abort()
+            raise
+
+
+def _inside(part: Region, region: Region) -> Region:
+    """Return a region in the coordinates of a surrounding region."""
+    return tuple(slice(b.start - r.start, b.stop - r.start) for b, r in zip(part, region, strict=True))
+
+
+def composed_units(
+    pieces: Sequence[Piece], target: StoredArray, meta: ArrayMeta, *, resumed: bool = False
+) -> Iterator[ComposedUnit]:
+    """Plan how an array is put together; `meta` describes it."""
+    if 0 in meta.shape:
+        return
+    for region in regions(meta.shape, unit_shape(pieces[0].source.meta, meta)):
+        inside = tuple(piece for piece in pieces if piece.overlap(region) is not None)
+        yield ComposedUnit(inside, target, region, resumed)

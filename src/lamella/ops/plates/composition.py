@@ -1,0 +1,401 @@
+"""Images that consist of parts of other images: some of the channels, a region, or the channels of several images.
+
+A `Composition` says what is chosen. `plan_image` returns the metadata of the new image and of its label images, and for
+each of their arrays the pieces that it is put together from. Levels are cut out of the levels of the source where the
+cut lies between their pixels; otherwise all lower levels are computed again from level 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from lamella.errors import InvalidArgumentError
+from lamella.ops.plates.composed_arrays import Piece
+from lamella.ops.plates.ome_facts import meta_with_facts
+from lamella.ops.pyramids.level_factors import level_factors, made_by
+from lamella.spec import edits
+from lamella.spec.axes import channel_axis
+from lamella.spec.geometry import level_transforms, scale_and_translation, stored_transform
+from lamella.store.documents import array_like
+from lamella.store.keys import join
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lamella.nodes.image_array import ImageArray
+    from lamella.nodes.labels import LabelImage
+    from lamella.nodes.position import Position
+    from lamella.ops.regions import Region
+    from lamella.spec.images import DatasetMeta, ImagesMeta
+    from lamella.store.array_meta import ArrayMeta, ZarrFormat
+    from lamella.types import Shape
+
+
+@dataclass(frozen=True)
+class Part:
+    """Channels of one image.
+
+    Attributes
+    ----------
+    position
+        The image.
+    channels
+        Their indices; None for all.
+    """
+
+    position: Position
+    channels: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Composition:
+    """An image that consists of parts of others.
+
+    Attributes
+    ----------
+    parts
+        Their channels follow each other along the channel axis. Everything else comes from the first one.
+    region
+        Start and stop in pixels of level 0, by the name of the axis, of those that are cut.
+    channel_names
+        Of the new image; by default those of the parts.
+    """
+
+    parts: tuple[Part, ...]
+    region: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    channel_names: tuple[str, ...] | None = None
+
+    @property
+    def settings(self) -> list[Any]:
+        """What is chosen, as a JSON value for the digest of a job."""
+        parts = [[str(part.position.node_path), part.channels] for part in self.parts]
+        return [parts, sorted(self.region.items()), self.channel_names]
+
+
+@dataclass(frozen=True)
+class ComposedArray:
+    """An array of a new image: its description, and the pieces that its pixels come from, none where computed later."""
+
+    meta: ArrayMeta
+    pieces: tuple[Piece, ...]
+
+
+@dataclass
+class ImagePlan:
+    """What is written for a new image beside the copies of other files.
+
+    Attributes
+    ----------
+    arrays
+        By path below the image.
+    documents
+        The metadata of the image ("") and of its label images, by path.
+    dropped
+        Paths of arrays of the source that the new image does not have.
+    computed
+        Paths of the image and label images whose lower levels are computed again, with the method.
+    labels
+        Label images that come from other parts than the first, by name.
+    times_change
+        Whether what is recorded of single timepoints does not fit the new image.
+    """
+
+    arrays: dict[str, ComposedArray] = field(default_factory=dict)
+    documents: dict[str, ImagesMeta] = field(default_factory=dict)
+    dropped: set[str] = field(default_factory=set)
+    computed: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, LabelImage] = field(default_factory=dict)
+    times_change: bool = False
+
+    @property
+    def left_out(self) -> set[str]:
+        """Paths of the arrays that are not copied as they are."""
+        return {*self.arrays, *self.dropped}
+
+
+def plan_image(composition: Composition, zarr_format: ZarrFormat) -> ImagePlan:
+    """Plan a new image with its label images; raise if the parts do not fit together."""
+    plan = ImagePlan(times_change="t" in composition.region)
+    first = composition.parts[0].position
+    _check_parts(composition)
+    meta = _plan_levels(plan, "", composition.parts, composition.region, zarr_format)
+    plan.documents[""] = _with_channels(meta, composition)
+    count = _channel_count(first)
+    for name in first.labels:
+        label = first.labels[name]
+        channels = composition.parts[0].channels
+        if _channel_count(label) != count or count == 1:
+            channels = None
+        region = _label_region(first, label, composition.region)
+        path = join("labels", name)
+        plan.documents[path] = _plan_levels(plan, path, [Part(label, channels)], region, zarr_format)
+    for part in composition.parts[1:]:
+        for name in part.position.labels:
+            if name not in first.labels and not composition.region:
+                plan.labels.setdefault(name, part.position.labels[name])
+    return plan
+
+
+def _check_parts(composition: Composition) -> None:
+    """Raise for images that cannot be put together, and for regions outside of an image."""
+    first = composition.parts[0].position
+    shape = _finest(first).shape
+    axis = channel_axis(first.axes)
+    for part in composition.parts[1:]:
+        other = part.position
+        if axis is None or other.axis_names != first.axis_names:
+            raise InvalidArgumentError(
+                f"Channels are joined along the axis c of images with the same axes: {first.node_path} has "
+                f"{first.axis_names}, {other.node_path} has {other.axis_names}."
+            )
+        found = _finest(other)
+        if _without(found.shape, axis) != _without(shape, axis) or found.dtype != _finest(first).dtype:
+            raise InvalidArgumentError(
+                f"Channels are joined of images of the same shape and data type: {first.node_path} has {shape} "
+                f"{_finest(first).dtype}, {other.node_path} has {found.shape} {found.dtype}."
+            )
+
+
+def _finest(image: Position) -> ImageArray:
+    paths = image.dataset_paths
+    if not paths:
+        raise InvalidArgumentError(f"{image.node_path} has no image yet, of which a part could be chosen.")
+    return image[paths[0]]
+
+
+def _without(shape: Sequence[int], axis: int) -> list[int]:
+    return [length for index, length in enumerate(shape) if index != axis]
+
+
+def _channel_count(image: Position) -> int:
+    axis = channel_axis(image.axes)
+    finest = _finest(image)
+    return 1 if axis is None or axis >= finest.ndim else finest.shape[axis]
+
+
+# -- levels -------------------------------------------------------------------------------------------------------
+
+
+def _plan_levels(
+    plan: ImagePlan,
+    path: str,
+    parts: Sequence[Part],
+    region: Mapping[str, tuple[int, int]],
+    zarr_format: ZarrFormat,
+) -> ImagesMeta:
+    """Plan the levels of an image or label image; return its metadata."""
+    image = parts[0].position
+    meta = meta_with_facts(image).copied()
+    finest = _finest(image)
+    cut = _cut(image, finest, region)
+    method = made_by(image) or ("mode" if path else "mean")
+    datasets = meta.multiscales[0].datasets
+    factors = {dataset.path: _factors(image, finest, dataset.path) for dataset in datasets}
+    computes = image.stale_levels or not all(
+        _is_aligned(cut, finest.shape, factors[dataset.path]) and _in_all(parts, dataset.path)
+        for dataset in datasets
+    )
+    kept: list[DatasetMeta] = []
+    for dataset in datasets:
+        by = factors[dataset.path]
+        if by is None or (all(one == 1 for one in by) and not _in_all(parts, dataset.path)):
+            plan.dropped.add(join(path, dataset.path))
+            continue
+        is_computed = computes and any(one > 1 for one in by)
+        _place(dataset, meta, finest, cut, by, method if is_computed else None)
+        plan.arrays[join(path, dataset.path)] = _composed(
+            parts, dataset.path, cut, by, zarr_format, empty=is_computed
+        )
+        if is_computed:
+            plan.computed[path] = method
+        kept.append(dataset)
+    meta.multiscales[0].datasets = kept
+    return meta
+
+
+def _in_all(parts: Sequence[Part], path: str) -> bool:
+    """Whether all parts have a level, of the same shape but for the channels, and none is stale."""
+    first = parts[0].position
+    axis = channel_axis(first.axes)
+    for part in parts[1:]:
+        if path not in part.position.dataset_paths or part.position.stale_levels:
+            return False
+        one, other = first[path], part.position[path]
+        if one.dtype != other.dtype or _without(one.shape, axis or 0) != _without(other.shape, axis or 0):
+            return False
+    return True
+
+
+def _cut(image: Position, finest: ImageArray, region: Mapping[str, tuple[int, int]]) -> Region:
+    """Return the region of level 0; raise for one that is not in it."""
+    names = image.axis_names[-finest.ndim :]
+    found = []
+    for name, length in zip(names, finest.shape, strict=True):
+        start, stop = region.get(name, (0, length))
+        if not 0 <= start < stop <= length:
+            raise InvalidArgumentError(
+                f"The region {start}:{stop} along {name} is not in {finest.node_path}, whose length is {length}."
+            )
+        found.append(slice(start, stop))
+    return tuple(found)
+
+
+def _factors(image: Position, finest: ImageArray, path: str) -> Shape | None:
+    if image[path].shape == finest.shape:
+        return (1,) * finest.ndim
+    fine, coarse = (image.get_effective_scale(name) for name in (image.dataset_paths[0], path))
+    ratios = [b / a if a else 1.0 for a, b in zip(fine, coarse, strict=True)]
+    return level_factors(finest.shape, image[path].shape, ratios[-finest.ndim :])
+
+
+def _is_aligned(cut: Region, shape: Shape, factors: Shape | None) -> bool:
+    """Whether a region begins and ends between the pixels of a level, or with the image."""
+    return factors is not None and all(
+        one.start % by == 0 and (one.stop % by == 0 or one.stop == length)
+        for one, length, by in zip(cut, shape, factors, strict=True)
+    )
+
+
+def _place(
+    dataset: DatasetMeta,
+    meta: ImagesMeta,
+    finest: ImageArray,
+    cut: Region,
+    factors: Shape,
+    method: str | None,
+) -> None:
+    """Move the origin of a level to where the region begins; that of a computed level follows from level 0."""
+    starts = [one.start for one in cut]
+    if not any(starts):
+        return
+    ndim = len(meta.multiscales[0].axes)
+    full = [0] * (ndim - finest.ndim) + starts
+    by = [1] * (ndim - finest.ndim) + list(factors)
+    if method is not None:
+        first = meta.multiscales[0].datasets[0]  # placed already
+        dataset.coordinate_transformations = level_transforms(first.coordinate_transformations, by, method)
+        return
+    stored = dataset.coordinate_transformations
+    scale, shift = stored_transform(stored, ndim, dataset.path)
+    moved = [
+        offset + size * (start // step)
+        for offset, size, start, step in zip(shift, scale, full, by, strict=True)
+    ]
+    dataset.coordinate_transformations = scale_and_translation(scale, moved, unknown_keys_of=stored)
+
+
+def _composed(
+    parts: Sequence[Part], path: str, cut: Region, factors: Shape, zarr_format: ZarrFormat, *, empty: bool
+) -> ComposedArray:
+    """Describe an array of the new image."""
+    image = parts[0].position
+    like = image[path].stored.meta
+    axes = image.axes[-like.ndim :]
+    axis = channel_axis(axes)
+    if empty:
+        bounds = [(0, -(-(one.stop - one.start) // by)) for one, by in zip(cut, factors, strict=True)]
+    else:
+        bounds = [(one.start // by, -(-one.stop // by)) for one, by in zip(cut, factors, strict=True)]
+    pieces: list[Piece] = []
+    reached = 0
+    for part in parts:
+        array = part.position[path] if not empty else part.position[part.position.dataset_paths[0]]
+        channels = _channels(part, array.shape, axis)
+        for _, run in groupby(enumerate(channels), lambda pair: pair[1] - pair[0]):
+            indices = [channel for _, channel in run]
+            if not empty:
+                pieces.append(_piece(array, bounds, axis, indices, reached))
+            reached += len(indices)
+    shape = [stop - start for start, stop in bounds]
+    if axis is not None:
+        shape[axis] = reached
+    meta = array_like(
+        like,
+        zarr_format=zarr_format,
+        shape=tuple(shape),
+        dimension_names=like.dimension_names or [one.name for one in axes],
+        attributes=like.attributes,
+    )
+    return ComposedArray(meta, tuple(pieces))
+
+
+def _channels(part: Part, shape: Shape, axis: int | None) -> Sequence[int]:
+    """Return the chosen channels of an array; an image without that axis counts as one."""
+    if axis is None:
+        return [0]
+    return range(shape[axis]) if part.channels is None else part.channels
+
+
+def _piece(
+    array: ImageArray, bounds: Sequence[tuple[int, int]], axis: int | None, channels: Sequence[int], at: int
+) -> Piece:
+    """Return the piece of consecutive channels that begins at an index of the new channel axis."""
+    region = [slice(0, stop - start) for start, stop in bounds]
+    offset = [start for start, _ in bounds]
+    if axis is not None:
+        region[axis] = slice(at, at + len(channels))
+        offset[axis] = channels[0] - at
+    return Piece(array.stored, tuple(region), tuple(offset))
+
+
+# -- metadata -----------------------------------------------------------------------------------------------------
+
+
+def _with_channels(meta: ImagesMeta, composition: Composition) -> ImagesMeta:
+    """Return the metadata with the chosen channels, and with the plane to show first inside of the region."""
+    edited = meta.copied()
+    channels = []
+    for part in composition.parts:
+        described = meta_with_facts(part.position)
+        names = part.position.channel_names
+        known = described.omero.channels if described.omero is not None else []
+        chosen = range(len(names)) if part.channels is None else part.channels
+        fresh = edits.new_images(part.position.axes, names).omero if names else None
+        for index in chosen:
+            if index < len(known):
+                channels.append(known[index].copied())
+            elif fresh is not None and index < len(fresh.channels):
+                channels.append(fresh.channels[index])
+    if not channels:
+        return edited
+    if edited.omero is None:
+        names = [str(channel.label) for channel in channels]
+        edited.omero = edits.new_images(edited.multiscales[0].axes, names).omero
+    assert edited.omero is not None
+    for channel, name in zip(channels, composition.channel_names or (), strict=False):
+        channel.label = name
+    labels = [channel.label for channel in channels]
+    twice = sorted({str(label) for label in labels if label is not None and labels.count(label) > 1})
+    if twice:
+        raise InvalidArgumentError(
+            f"The new image would have several channels named {', '.join(twice)}. Pass channel_names with "
+            f"{len(labels)} different names."
+        )
+    edited.omero.channels = channels
+    shown = edited.omero.rdefs
+    for name, attribute in (("z", "default_z"), ("t", "default_t")):
+        shown_index = None if shown is None else getattr(shown, attribute)
+        if shown_index is not None and name in composition.region:
+            start, stop = composition.region[name]
+            setattr(shown, attribute, min(max(shown_index - start, 0), stop - start - 1))
+    return edited
+
+
+def _label_region(
+    image: Position, label: Position, region: Mapping[str, tuple[int, int]]
+) -> dict[str, tuple[int, int]]:
+    """Return the region of a label image that lies on the region of its image."""
+    found = {}
+    sizes = dict(zip(image.axis_names, image.get_effective_scale(image.dataset_paths[0]), strict=True))
+    finest = _finest(label)
+    own = dict(zip(label.axis_names, label.get_effective_scale(label.dataset_paths[0]), strict=True))
+    lengths = dict(zip(label.axis_names[-finest.ndim :], finest.shape, strict=True))
+    for name, (start, stop) in region.items():
+        if name not in lengths:
+            continue
+        ratio = sizes[name] / own[name] if own[name] else 1.0
+        end = min(lengths[name], max(1, round(stop * ratio)))
+        found[name] = (min(round(start * ratio), end - 1), end)
+    return found

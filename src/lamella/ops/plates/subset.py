@@ -1,0 +1,359 @@
+"""New stores from parts of others: some wells, acquisitions or channels, a region, several plates, joined channels.
+
+Everything is one copy of positions (:mod:`lamella.ops.plates.copy`), of which some are put together from parts
+(:mod:`lamella.ops.plates.composition`).
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from lamella.arguments import items_of
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, nearest
+from lamella.nodes.plate import Plate
+from lamella.nodes.position import Position
+from lamella.ops.plates.acquisitions import acquisition_of
+from lamella.ops.plates.composition import Composition, Part
+from lamella.ops.plates.copy import NewStore, create_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from concurrent.futures import Executor
+
+    from zarr.abc.store import Store
+
+    from lamella.nodes.node import NGFFNode
+    from lamella.ops.progress import Progress
+    from lamella.types import StrPath
+
+_MOST_SHOWN = 12
+
+
+def subset_plate(
+    plate: Plate,
+    store_path: StrPath | Store,
+    *,
+    wells: Iterable[str] | None = None,
+    acquisitions: Iterable[int | str] | None = None,
+    channels: Iterable[str] | None = None,
+    crop: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Plate:
+    """Create a plate from a part of another one; see :meth:`Plate.subset`."""
+    chosen = dict(plate.positions())
+    if wells is not None:
+        paths = [_well(plate, str(name).strip("/")) for name in items_of(wells, "wells is a list of names")]
+        chosen = {
+            path: position for path, position in chosen.items() if path.rpartition("/")[0] in set(paths)
+        }
+    if acquisitions is not None:
+        chosen = _of_acquisitions(plate, chosen, items_of(acquisitions, "acquisitions is a list of ids"))
+    if not chosen:
+        raise InvalidArgumentError(
+            f"No position of {plate.node_path} is chosen, so there is nothing to copy."
+        )
+    compositions = _compositions(chosen, channels, crop)
+    return cast("Plate", create_store(store_path, NewStore("subset", chosen, compositions), **options))
+
+
+def subset_position(
+    position: Position,
+    store_path: StrPath | Store,
+    *,
+    channels: Iterable[str] | None = None,
+    crop: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Position:
+    """Create a store of one image from a part of another image; see :meth:`Position.subset`."""
+    sources = {"": position}
+    request = NewStore("subset", sources, _compositions(sources, channels, crop))
+    return cast("Position", create_store(store_path, request, **options))
+
+
+def _well(plate: Plate, name: str) -> str:
+    found = plate.find_well(name)
+    if found is None:
+        listed = plate._well_paths()
+        shown = ", ".join(listed[:_MOST_SHOWN]) + (" ..." if len(listed) > _MOST_SHOWN else "")
+        raise NodeNotFoundError(f"There is no well {name!r} in {plate.node_path}. Its wells are: {shown}.")
+    return found
+
+
+def _of_acquisitions(
+    plate: Plate, positions: Mapping[str, Position], chosen: Sequence[int | str]
+) -> dict[str, Position]:
+    """Return the positions of some acquisitions, which are named by id or name."""
+    listed = plate.document.shared_model.acquisitions or []
+    found = {path: acquisition_of(position) for path, position in positions.items()}
+    known = {entry.id: entry for entry in [*found.values(), *listed]}
+    ids = set()
+    for one in chosen:
+        named = [entry.id for entry in known.values() if entry.name == one] if isinstance(one, str) else []
+        number = named[0] if named else one
+        if number not in known:
+            names = ", ".join(f"{entry.id} ({entry.name})" for entry in known.values())
+            raise NodeNotFoundError(
+                f"There is no acquisition {one!r} in {plate.node_path}. Its acquisitions are: {names or 'none'}."
+            )
+        ids.add(number)
+    return {path: position for path, position in positions.items() if found[path].id in ids}
+
+
+def _compositions(
+    positions: Mapping[str, Position], channels: Iterable[str] | None, crop: Mapping[str, Any] | None
+) -> dict[str, Composition]:
+    """Return what is chosen of each position; none where they are copied whole."""
+    if channels is None and not crop:
+        return {}
+    names = None if channels is None else items_of(channels, "channels is a list of names")
+    if names is not None and (not names or len(set(names)) < len(names)):
+        raise InvalidArgumentError(f"channels is a list of different names, not {names!r}.")
+    return {
+        path: Composition((Part(position, _indices(position, names)),), _region(position, crop or {}))
+        for path, position in positions.items()
+    }
+
+
+def _indices(position: Position, names: Sequence[str] | None) -> tuple[int, ...] | None:
+    if names is None:
+        return None
+    known = position.channel_names
+    for name in names:
+        if name not in known:
+            close = nearest(str(name), known)
+            hint = "" if close is None else f" Did you mean {close!r}?"
+            raise InvalidArgumentError(
+                f"There is no channel {name!r} in {position.node_path}. Its channels are {known}.{hint}"
+            )
+    return None if list(names) == known else tuple(known.index(name) for name in names)
+
+
+def _region(position: Position, crop: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Return start and stop of each axis that is cut; negative numbers count from the end, as in Python."""
+    if not isinstance(crop, Mapping):
+        raise InvalidArgumentError(f"crop maps axes to (start, stop) in pixels of level 0, not {crop!r}.")
+    axes = position.axis_names
+    found = {}
+    for axis, given in crop.items():
+        name = str(axis).lower()
+        if name == "c":
+            raise InvalidArgumentError("Channels are chosen by channels=, and the other axes by crop=.")
+        if name not in axes:
+            raise InvalidArgumentError(
+                f"There is no axis {axis!r} in {position.node_path}, whose axes are {axes}."
+            )
+        length = position.data.shape[axes.index(name)]
+        found[name] = _bounds(given, length, name, position)
+    return found
+
+
+def _bounds(given: Any, length: int, axis: str, position: Position) -> tuple[int, int]:
+    ends = (given.start, given.stop) if isinstance(given, slice) else given
+    step = given.step if isinstance(given, slice) else None
+    try:
+        begin, end = (
+            None if one is None else operator.index(one)
+            for one in items_of(ends, "crop maps axes to start and stop")
+        )
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"crop[{axis!r}] is (start, stop) in pixels of level 0, not {given!r}."
+        ) from error
+    start = 0 if begin is None else begin + length if begin < 0 else begin
+    stop = length if end is None else end + length if end < 0 else end
+    if step not in (None, 1) or not 0 <= start < stop <= length:
+        raise InvalidArgumentError(
+            f"crop[{axis!r}] = {given!r} is not a region of {position.node_path}, which has {length} pixels along "
+            f"{axis}."
+        )
+    return start, stop
+
+
+# -- several stores ---------------------------------------------------------------------------------------------
+
+
+def merge(
+    plates: Sequence[Plate | StrPath],
+    store_path: StrPath | Store,
+    *,
+    renumber: bool = False,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | bool | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Plate:
+    """Create a plate with the positions of several plates.
+
+    Chunks are copied as they are encoded. Names, rows, columns, acquisitions, channels, levels, labels and tables
+    are copied as by `Plate.from_positions`, which also says how an interrupted call is resumed.
+
+    Parameters
+    ----------
+    plates : sequence of Plate, path or URL
+        In the order of their rows, columns and positions in the new plate.
+    store_path : path, URL or zarr store
+        The new plate; nothing may be there.
+    renumber : bool
+        Name a position whose path an earlier plate has by the next free number of its well, instead of raising.
+    jobs, executor, progress, storage_options
+        As for `Plate.from_positions`.
+
+    Returns
+    -------
+    Plate
+        The new plate, open for reading and writing.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Two plates have a position of the same path (a ValueError).
+    StoreExistsError
+        There is something at ``store_path`` (a FileExistsError).
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> for name, well in (("one", "1"), ("two", "2")):
+    ...     with lamella.open_ome_zarr(
+    ...         f"{folder}/{name}.zarr", layout="hcs", mode="w", channel_names=["DAPI"]
+    ...     ) as plate:
+    ...         plate.create_position("A", well, "0")["0"] = np.ones((1, 1, 1, 8, 8), "uint8")
+    >>> merged = lamella.merge([f"{folder}/one.zarr", f"{folder}/two.zarr"], f"{folder}/both.zarr")
+    >>> [path for path, position in merged.positions()]
+    ['A/1/0', 'A/2/0']
+    """
+    opened = [cast("Plate", _opened(one, Plate)) for one in items_of(plates, "plates is a list of plates")]
+    sources: dict[str, Position] = {}
+    owners: dict[str, Plate] = {}
+    for plate in opened:
+        for path, position in plate.positions():
+            place = _free(path, sources) if renumber else path
+            if place in sources:
+                raise InvalidArgumentError(
+                    f"{owners[place].node_path} and {plate.node_path} both have a position {path!r}. Pass "
+                    "renumber=True to name the second one by the next free number of its well, or rename a well first."
+                )
+            sources[place], owners[place] = position, plate
+    if not sources:
+        raise InvalidArgumentError(f"There are no positions in {opened}, so there is nothing to merge.")
+    request = NewStore("merge", sources)
+    return cast(
+        "Plate",
+        create_store(
+            store_path,
+            request,
+            jobs=jobs,
+            executor=executor,
+            progress=progress,
+            storage_options=storage_options,
+        ),
+    )
+
+
+def _free(path: str, taken: Mapping[str, Position]) -> str:
+    """Return the path, or if it is taken the one of the next free number in its well."""
+    if path not in taken:
+        return path
+    well = path.rpartition("/")[0]
+    names = [one.rpartition("/")[2] for one in taken if one.rpartition("/")[0] == well]
+    return f"{well}/{max((int(name) for name in names if name.isdecimal()), default=-1) + 1}"
+
+
+def concatenate_channels(
+    sources: Sequence[Plate | Position | StrPath],
+    store_path: StrPath | Store,
+    *,
+    channel_names: Sequence[str] | None = None,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | bool | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Plate | Position:
+    """Create a store whose images have the channels of several stores, one after the other.
+
+    Positions of plates are joined by their paths; all plates need the same ones, with images of equal axes, shape and
+    data type but for the channels. Chunks are copied as they are encoded where none spans two stores. Levels that all
+    stores have are copied too, and others computed. Names, scale, labels, tables and all else come from the first
+    store, with those label images of the others that it lacks. An interrupted call is resumed by the same call.
+
+    Parameters
+    ----------
+    sources : sequence of Plate, Position, path or URL
+        All plates or all positions.
+    store_path : path, URL or zarr store
+        The new store; nothing may be there.
+    channel_names : sequence of str, optional
+        Of all channels; by default those of the sources.
+    jobs, executor, progress, storage_options
+        As for `Plate.from_positions`.
+
+    Returns
+    -------
+    Plate or Position
+        The new store, open for reading and writing.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The stores do not fit together, or two channels have one name (a ValueError).
+    StoreExistsError
+        There is something at ``store_path`` (a FileExistsError).
+
+    Examples
+    --------
+    >>> import lamella, numpy as np, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> for name, value in (("DAPI", 1), ("GFP", 2)):
+    ...     with lamella.open_ome_zarr(f"{folder}/{name}.zarr", layout="fov", mode="w", channel_names=[name]) as image:
+    ...         image["0"] = np.full((1, 1, 1, 8, 8), value, "uint8")
+    >>> both = lamella.concatenate_channels([f"{folder}/DAPI.zarr", f"{folder}/GFP.zarr"], f"{folder}/both.zarr")
+    >>> both.channel_names, both["0"][0, :, 0, 0, 0].tolist()
+    (['DAPI', 'GFP'], [1, 2])
+    """
+    opened = [_opened(one, (Plate, Position)) for one in items_of(sources, "sources is a list of stores")]
+    if not opened or len({isinstance(one, Plate) for one in opened}) > 1:
+        raise InvalidArgumentError(f"sources is a list of plates, or one of positions, not {opened!r}.")
+    found = [dict(one.positions()) if isinstance(one, Plate) else {"": one} for one in opened]
+    for one, positions in zip(opened, found, strict=True):
+        if positions.keys() != found[0].keys():
+            path = min(positions.keys() ^ found[0].keys())
+            raise InvalidArgumentError(
+                f"The plates need the same positions: only one of {opened[0].node_path} and {one.node_path} has "
+                f"{path!r}. Choose wells with subset first."
+            )
+    names = (
+        None if channel_names is None else tuple(items_of(channel_names, "channel_names is a list of names"))
+    )
+    compositions = {
+        path: Composition(tuple(Part(positions[path]) for positions in found), {}, names) for path in found[0]
+    }
+    for path, composition in compositions.items():
+        count = sum(len(part.position.channel_names) for part in composition.parts)
+        if names is not None and len(names) != count:
+            raise InvalidArgumentError(
+                f"channel_names has {len(names)} names, and {path or opened[0].node_path} {count} channels."
+            )
+    return create_store(
+        store_path,
+        NewStore("concatenate_channels", found[0], compositions),
+        jobs=jobs,
+        executor=executor,
+        progress=progress,
+        storage_options=storage_options,
+    )
+
+
+def _opened(
+    source: NGFFNode | StrPath, kind: type[NGFFNode] | tuple[type[NGFFNode], ...]
+) -> Plate | Position:
+    """Return a node that is passed, or open the store of a path."""
+    from lamella.nodes.open import open_ome_zarr
+
+    node: Any = open_ome_zarr(source) if isinstance(source, str | os.PathLike) else source
+    if not isinstance(node, kind):
+        raise InvalidArgumentError(f"{source!r} is not a plate or position that can be joined with others.")
+    return cast("Plate | Position", node)

@@ -1,0 +1,252 @@
+"""Plates built from parts: what is added, chosen, merged, joined and cut keeps its pixels, levels, labels and names."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+import lamella
+from lamella import open_ome_zarr, validate
+from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
+from lamella.models import AcquisitionMeta, axes
+
+SHAPE = (2, 3, 4, 24, 32)
+CHANNELS = ["DAPI", "GFP", "Cy5"]
+
+
+def pixels(seed=0, shape=SHAPE):
+    return np.random.default_rng(seed).integers(1, 900, shape).astype("uint16")
+
+
+def fill(position, seed=0, **layout):
+    position.create_image("0", pixels(seed), **{"chunks": (1, 1, 2, 8, 8), **layout})
+    position.set_scale("0", "x", 0.5)
+    position.compute_pyramid(2)
+    position.set_contrast_limits("GFP", {"start": 3, "end": 77, "min": 0, "max": 900})
+    cells = position.labels.create("cells", pixels(seed, (2, 4, 24, 32)) % 7)
+    cells.compute_pyramid(2)
+    position.zattrs["ours"] = {"seed": seed}
+
+
+def new_plate(path, specs, version="0.5", **layout):
+    acquisitions = [AcquisitionMeta(id=0, name="before"), AcquisitionMeta(id=1, name="after")]
+    plate = open_ome_zarr(
+        path,
+        layout="hcs",
+        mode="w-",
+        channel_names=CHANNELS,
+        axes=axes("tczyx"),
+        version=version,
+        plate_name="screen",
+        acquisitions=acquisitions,
+    )
+    for number, position in enumerate(plate.create_positions(specs)):
+        fill(position, number, **layout)
+    return plate
+
+
+SPECS = [("A", "1", "0", 0, 0, 0), ("A", "1", "1", 0, 0, 1), ("B", "3", "0", 1, 2, 0)]
+
+
+def expect(position, seed, cut=(...,)):
+    """The image, its first level and its labels are those of `fill`, cut."""
+    np.testing.assert_array_equal(position["0"][...], pixels(seed)[cut])
+    assert not position.stale_levels
+    assert position.zattrs["ours"] == {"seed": seed}
+
+
+def is_valid(path):
+    report = validate(path)
+    assert report, report.findings
+
+
+def test_a_subset_keeps_geometry_names_acquisitions_colours_levels_and_labels(tmp_path, version, files):
+    plate = new_plate(tmp_path / "plate.zarr", SPECS, version)
+    plate.metadata.rows.append(plate.metadata.rows[0].model_copy(update={"name": "C"}))
+    plate.dump_meta()
+    part = plate.subset(tmp_path / "part.zarr", wells=["A1", "B/3"], acquisitions=["before"])
+    assert [path for path, _ in part.positions()] == ["A/1/0", "B/3/0"]
+    assert [row.name for row in part.metadata.rows] == ["A", "B", "C"]
+    assert [column.name for column in part.metadata.columns] == ["1", "2", "3"]
+    assert part.metadata.name == "screen"
+    assert [entry.name for entry in part.metadata.acquisitions] == ["before"]
+    assert files(tmp_path / "part.zarr/B/3/0") == files(tmp_path / "plate.zarr/B/3/0")
+    is_valid(tmp_path / "part.zarr")
+    with pytest.raises(NodeNotFoundError, match="H12"):
+        plate.subset(tmp_path / "other.zarr", wells=["H12"])
+    with pytest.raises(NodeNotFoundError, match="before"):
+        plate.subset(tmp_path / "other.zarr", acquisitions=[7])
+    assert not (tmp_path / "other.zarr").exists()
+
+
+@pytest.mark.parametrize("layout", [{}, {"shards_ratio": (1, 1, 2, 3, 4)}, {"chunks": (2, 2, 4, 24, 32)}])
+def test_channels_are_chosen_in_any_order(tmp_path, files, layout):
+    plate = new_plate(tmp_path / "plate.zarr", SPECS[:2], **layout)
+    part = plate.subset(tmp_path / "part.zarr", channels=["Cy5", "GFP"])
+    assert part.channel_names == ["Cy5", "GFP"]
+    for seed, path in enumerate(["A/1/0", "A/1/1"]):
+        position, source = part[path], plate[path]
+        expect(position, seed, np.s_[:, [2, 1]])
+        np.testing.assert_array_equal(position["1"][...], source["1"][...][:, [2, 1]])
+        np.testing.assert_array_equal(position.labels["cells"]["1"][...], source.labels["cells"]["1"][...])
+        assert position.metadata.omero.channels[1].window["end"] == 77
+        assert position.get_effective_scale("1") == source.get_effective_scale("1")
+    if "chunks" not in layout:  # copied as they are encoded
+        old, new = (files(tmp_path / name / "A/1/0/0") for name in ("plate.zarr", "part.zarr"))
+        for key, data in new.items():
+            if key.startswith("c/"):
+                frame, channel, rest = key.removeprefix("c/").split("/", 2)
+                assert old[f"c/{frame}/{[2, 1][int(channel)]}/{rest}"] == data
+    is_valid(tmp_path / "part.zarr")
+    with pytest.raises(InvalidArgumentError, match="Did you mean 'GFP'"):
+        plate.subset(tmp_path / "other.zarr", channels=["gfp"])
+
+
+@pytest.mark.parametrize(
+    ("crop", "cut"),
+    [
+        ({"y": (8, 24), "x": slice(-16, None)}, np.s_[:, :, :, 8:24, 16:32]),
+        ({"T": (1, 2), "z": (1, 4), "y": (3, 20)}, np.s_[1:2, :, 1:4, 3:20]),
+    ],
+    ids=["between pixels of level 1", "through pixels of level 1"],
+)
+def test_a_crop_cuts_levels_and_labels_and_moves_the_translation(tmp_path, version, crop, cut):
+    plate = new_plate(tmp_path / "plate.zarr", SPECS[:1], version)
+    source = plate["A/1/0"]
+    part = source.subset(tmp_path / "part.zarr", crop=crop, channels=["GFP", "Cy5"])
+    expect(part, 0, (cut[0], slice(1, 3), *cut[2:]))
+    labels = part.labels["cells"]
+    np.testing.assert_array_equal(labels["0"][...], source.labels["cells"]["0"][...][(cut[0], *cut[2:])])
+    assert part.dataset_paths == labels.dataset_paths == ["0", "1"]
+    assert part["1"].shape[-1] == -(-part["0"].shape[-1] // 2)
+    starts = [one.start or 0 for one in (*cut, slice(None), slice(None))[:5]]
+    assert part.get_effective_translation("0") == [
+        start * size for start, size in zip(starts, source.get_effective_scale("0"), strict=True)
+    ]
+    again = part["1"][...], labels["1"][...]
+    part.compute_pyramid()
+    labels.compute_pyramid()
+    np.testing.assert_array_equal(again[0], part["1"][...])
+    np.testing.assert_array_equal(again[1], labels["1"][...])
+    is_valid(tmp_path / "part.zarr")
+
+
+WRONG_CROPS = [
+    {"c": (0, 1)},
+    {"q": (0, 1)},
+    {"x": (0, 99)},
+    {"x": (5, 5)},
+    {"x": 3},
+    {"x": slice(0, 9, 2)},
+    7,
+]
+
+
+def test_a_region_that_is_not_in_the_image_is_refused(tmp_path):
+    plate = new_plate(tmp_path / "plate.zarr", SPECS[:1])
+    for crop in WRONG_CROPS:
+        with pytest.raises(InvalidArgumentError):
+            plate.subset(tmp_path / "part.zarr", crop=crop)
+    assert not (tmp_path / "part.zarr").exists()
+
+
+def test_positions_are_added_to_a_plate_with_all_that_is_in_them(tmp_path, version, files):
+    plate = new_plate(tmp_path / "plate.zarr", SPECS[:1], version)
+    other = new_plate(tmp_path / "other.zarr", SPECS, version)
+    other.metadata.acquisitions[1].description = "two hours later"
+    other.dump_meta()
+    made = plate.add({"A/1/7": other["A/1/1"], "H/12/0": other["B/3/0"]})
+    assert [one.path for one in made] == ["A/1/7", "H/12/0"]
+    plate = open_ome_zarr(tmp_path / "plate.zarr", mode="r+")
+    assert [path for path, _ in plate.positions()] == ["A/1/0", "A/1/7", "H/12/0"]
+    assert files(tmp_path / "plate.zarr/A/1/7") == files(tmp_path / "other.zarr/A/1/1")
+    numbers = [image.acquisition for image in plate["A/1"].metadata.images]
+    names = {entry.id: entry.description for entry in plate.metadata.acquisitions}
+    assert names[numbers[1]] == "two hours later"
+    assert plate.metadata.field_count == 2
+    is_valid(tmp_path / "plate.zarr")
+    before = files(tmp_path / "plate.zarr")
+    for wrong in ({"A/1/0": other["A/1/0"]}, {"C/1/0": other["A/1/0"], "A/1/7": other["A/1/0"]}):
+        with pytest.raises(NodeExistsError):
+            plate.add(wrong)
+    with pytest.raises(InvalidArgumentError):
+        plate.add({"A/1": other["A/1/0"]})
+    assert files(tmp_path / "plate.zarr") == before
+
+
+def test_an_addition_that_fails_leaves_the_plate_as_it_was(tmp_path, files):
+    plate = new_plate(tmp_path / "plate.zarr", SPECS[:1])
+    other = new_plate(tmp_path / "other.zarr", SPECS[:1])
+    position, gone = other["A/1/0"], other.create_position("D", "1", "0")
+    other.documents.storage.delete("D/1/0")
+    before = files(tmp_path / "plate.zarr")
+    with pytest.raises(FileNotFoundError):
+        plate.add({"C/1/0": position, "C/2/0": gone})
+    assert files(tmp_path / "plate.zarr") == before
+
+
+def test_plates_are_merged_and_equal_paths_are_refused_or_numbered(tmp_path, version):
+    one = new_plate(tmp_path / "one.zarr", SPECS[:2], version)
+    two = new_plate(tmp_path / "two.zarr", [("A", "1", "0"), ("C", "1", "0")], "0.5")
+    with pytest.raises(InvalidArgumentError, match="renumber"):
+        lamella.merge([one, two], tmp_path / "both.zarr")
+    both = lamella.merge([one, tmp_path / "two.zarr"], tmp_path / "both.zarr", renumber=True)
+    assert [path for path, _ in both.positions()] == ["A/1/0", "A/1/1", "A/1/2", "C/1/0"]
+    for seed, path in zip([0, 1, 0, 1], ["A/1/0", "A/1/1", "A/1/2", "C/1/0"], strict=True):
+        expect(both[path], seed)
+        assert both[path].labels["cells"].dataset_paths == ["0", "1"]
+    is_valid(tmp_path / "both.zarr")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_channels_of_stores_are_joined(tmp_path, version):
+    one = new_plate(tmp_path / "one.zarr", SPECS[:2], version)
+    two = new_plate(tmp_path / "two.zarr", SPECS[:2], "0.5", chunks=(1, 2, 4, 24, 32))
+    two["A/1/0"].labels.create("nuclei", np.ones((2, 4, 24, 32), "uint8"))
+    with pytest.raises(InvalidArgumentError, match="channel_names"):
+        lamella.concatenate_channels([one, two], tmp_path / "all.zarr")
+    names = ["a", "b", "c", "d", "e", "f"]
+    made = lamella.concatenate_channels([one, two], tmp_path / "all.zarr", channel_names=names)
+    assert made["A/1/1"].channel_names == names
+    for path in ("A/1/0", "A/1/1"):
+        for level in ("0", "1"):
+            both = np.concatenate([one[path][level][...], two[path][level][...]], axis=1)
+            np.testing.assert_array_equal(made[path][level][...], both)
+    assert list(made["A/1/0"].labels) == ["cells", "nuclei"]
+    assert made["A/1/0"].labels["nuclei"]["0"][...].all()
+    is_valid(tmp_path / "all.zarr")
+    two.create_position("B", "1", "0")
+    with pytest.raises(InvalidArgumentError, match="same positions"):
+        lamella.concatenate_channels([one, two], tmp_path / "more.zarr", channel_names=names)
+
+
+def test_levels_that_one_store_lacks_are_computed(tmp_path):
+    one = new_plate(tmp_path / "one.zarr", SPECS[:1])["A/1/0"]
+    two = new_plate(tmp_path / "two.zarr", SPECS[:1])["A/1/0"]
+    two.delete_pyramid()
+    made = lamella.concatenate_channels([one, two], tmp_path / "all.zarr", channel_names=list("abcdef"))
+    np.testing.assert_array_equal(made["1"][...][:, 3:], one["1"][...])
+    assert not made.stale_levels
+
+
+def test_other_files_and_tables_beside_the_levels_go_along(tmp_path):
+    plate = new_plate(tmp_path / "plate.zarr", SPECS[:1])
+    folder = tmp_path / "plate.zarr/A/1/0"
+    group = plate["A/1/0"].zgroup.create_group("tables/nuclei")
+    group.create_array("area", data=np.arange(5.0))
+    (folder / "tables/nuclei/table.csv").write_text("label,area\n1,2\n")
+    part = plate.subset(tmp_path / "part.zarr", channels=["GFP"], crop={"x": (0, 16)})
+    assert part["A/1/0"].zgroup["tables/nuclei/area"][:].tolist() == [0, 1, 2, 3, 4]
+    assert (tmp_path / "part.zarr/A/1/0/tables/nuclei/table.csv").read_text().startswith("label")
+
+
+def test_into_stores_without_folders(counting_store, tmp_path):
+    plate = new_plate(tmp_path / "plate.zarr", SPECS[:1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        part = plate.subset(counting_store, channels=["GFP"])
+        part.add({"A/2/0": plate["A/1/0"]})
+    expect(part["A/1/0"], 0, np.s_[:, 1:2])
+    expect(part["A/2/0"], 0)
