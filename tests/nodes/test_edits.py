@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 import lamella
-from lamella.errors import InvalidArgumentError, LamellaError
+from lamella.errors import (
+    InvalidArgumentError,
+    InvalidNameError,
+    LamellaError,
+    NodeExistsError,
+    NodeNotFoundError,
+)
 
 STORES = [*itertools.product(("0.4", "0.5", "0.6"), ("folder",)), ("0.4", "memory"), ("0.5", "memory")]
 
@@ -109,6 +115,28 @@ def test_names_and_attributes_are_changed_in_one_write_each(where):
             False,
         )
     assert len(dict(plate.positions())) == 3
+
+
+def test_a_position_is_renamed_within_its_well(where):
+    with lamella.open(where, "r+") as plate:
+        before = plate["A/1/1/0"][:]
+        plate.rename_position("A/1/1", "A/1/9")
+        plate["B/2"].rename_position("0", "8")
+        assert [path for path, _ in plate.positions()] == ["A/1/0", "A/1/9", "B/2/8"]
+        assert "A/1/1" not in plate
+        for old, new, error in (
+            ("A/1/1", "5", NodeNotFoundError),
+            ("A/1/9", "0", NodeExistsError),
+            ("A/1/9", "B/2/3", InvalidNameError),
+            ("A/1/9", "a b", InvalidNameError),
+            ("A/1", "5", InvalidNameError),
+        ):
+            with pytest.raises(error):
+                plate.rename_position(old, new)
+    plate = lamella.open(where)
+    np.testing.assert_array_equal(plate["A/1/9/0"][:], before)
+    assert list(plate["A/1"]) == ["0", "9"]
+    assert plate["A/1/9"].channel_names == ["DAPI", "Cy5"]
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,11 @@ def _rename_well(folder: Path, version: str, acknowledge: Acknowledge) -> None:
         node.rename_well("B/2", "D/7")
 
 
+def _rename_position(folder: Path, version: str, acknowledge: Acknowledge) -> None:
+    with _open(folder) as node:
+        node.rename_position("A/1/1", "9")
+
+
 def _delete(key: str) -> Callable[[Path, str, Acknowledge], None]:
     def run(folder: Path, version: str, acknowledge: Acknowledge) -> None:
         with _open(folder) as node:
@@ -286,6 +291,7 @@ WORKS: dict[str, Work] = {
     "bulk creation": Work(plate, _create, NodeExistsError),
     "an array in each position": Work(plate, _create_zeros, NodeExistsError),
     "rename a well": Work(plate, _rename_well, NodeNotFoundError),
+    "rename a position": Work(plate, _rename_position, NodeNotFoundError),
     "delete a row": Work(plate, _delete("A"), NodeNotFoundError),
     "delete a well": Work(plate, _delete("B/2"), NodeNotFoundError),
     "delete a position": Work(plate, _delete("A/1/0"), NodeNotFoundError),

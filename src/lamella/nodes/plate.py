@@ -5,7 +5,6 @@ What creates and renames members is in :mod:`plate_wells`.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from lamella.arguments import items_of
@@ -20,10 +19,11 @@ from lamella.nodes.plate_building import PlateBuilding
 from lamella.nodes.plate_operations import PlateOperations
 from lamella.nodes.plate_wells import WellEdits
 from lamella.nodes.position import Position
+from lamella.nodes.renaming import RenamesMembers, is_settled
 from lamella.nodes.store_handle import join
 from lamella.nodes.well import Row, Well
 from lamella.spec import plate_edits
-from lamella.spec.intents import read_renaming, with_renaming
+from lamella.spec.intents import read_renaming
 from lamella.spec.plate import PlateMeta
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from lamella.ops.plates.table import OnError, Record
     from lamella.ops.progress import Progress
     from lamella.spec.axes import AxisMeta
-    from lamella.spec.intents import Renaming
     from lamella.spec.plate import AcquisitionMeta
     from lamella.types import JSONObject, StrPath
 
@@ -52,6 +51,7 @@ class Plate(
     FieldEdits,
     OMEXMLMethods,
     ModelNode[PlateMeta],
+    RenamesMembers,
 ):
     """A high-content-screening plate.
 
@@ -96,7 +96,6 @@ class Plate(
         overwriting_creation: bool = False,
     ) -> None:
         self._given_name = plate_name
-        self.renaming: Renaming | None = None
         self._given_acquisitions = None if acquisitions is None else items_of(acquisitions, _ACQUISITIONS)
         super().__init__(group, parse_meta, channel_names, axes, overwriting_creation)
 
@@ -106,7 +105,7 @@ class Plate(
             self.path,
             self._load,
             self._dump,
-            settled=_is_settled,
+            settled=is_settled,
             check=self._check,
             refuse=self._refuse,
         )
@@ -123,37 +122,10 @@ class Plate(
             return meta
         return plate_edits.rename_well(meta, *renaming)
 
-    def has_moved(self, renaming: Renaming) -> bool:
-        """Whether a well that is being renamed is found under its new name only.
-
-        A store without renames copies all and then deletes all, the documents first: the first of two may be gone.
-        """
-        documents = self.documents
-        old, new = (self.node_path.child(path).path for path in renaming)
-        if documents.kind(new) != "group":
-            return False
-        return documents.kind(old) is None or (
-            documents.is_whole_group(new) and not documents.is_whole_group(old)
-        )
-
     def _dump(self, meta: PlateMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store, with the well that is being renamed for as long as it is listed."""
         document = self.store_handle.version_of(attributes).dump(meta, attributes, trusted=trusted)
-        renaming = self.renaming or read_renaming(attributes)
-        if renaming is not None and renaming.old not in {well.path for well in meta.wells}:
-            renaming = None
-        return with_renaming(document, renaming)
-
-    def require_writable(self, what: str) -> None:
-        """Raise for a closed or read-only store; finish an interrupted rename of a well."""
-        super().require_writable(what)
-        with suppress(LamellaError):  # a damaged document is reported by who needs it
-            if not self.document.last_attributes:
-                self.document.refresh()
-        if read_renaming(self.document.last_attributes) is not None:
-            from lamella.ops.plates.members import finish_rename
-
-            finish_rename(self)
+        return self._with_renaming(document, attributes, [well.path for well in meta.wells])
 
     def _new_metadata(self) -> PlateMeta:
         name = self._given_name or self.name or self.documents.storage.title or "plate"
@@ -504,8 +476,3 @@ class Plate(
             return f", {rows}, {columns}, {counted(len(meta.wells), 'well')}"
         except (ValueError, OSError, KeyError) as fault:
             return f", damaged: {fault}"
-
-
-def _is_settled(attributes: JSONObject) -> bool:
-    """Whether the document alone says which wells there are: no well is being renamed."""
-    return read_renaming(attributes) is None

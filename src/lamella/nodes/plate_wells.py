@@ -241,6 +241,38 @@ class WellEdits(NGFFNode):
 
         rename_well(cast("Plate", self), str(old), str(new))
 
+    def rename_position(self, old: str, new: str) -> None:
+        """Rename a position within its well. The name of its image stays; see :meth:`Position.set_name`.
+
+        A kill leaves the position under its old name or its new one, and the same call finishes.
+
+        Parameters
+        ----------
+        old
+            Path of the position, such as "A/1/0".
+        new
+            New name, or path in the same well, such as "7" or "A/1/7".
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is no position ``old`` (a FileNotFoundError).
+        NodeExistsError
+            If there is something named ``new`` in the well (a FileExistsError).
+        InvalidNameError
+            If ``old`` is not "row/column/position", or ``new`` is in another well or not alphanumeric (a ValueError).
+
+        Examples
+        --------
+        >>> plate.rename_position("A/1/0", "7")
+        >>> [path for path, position in plate.positions()]
+        ['A/1/7', 'A/1/1', 'B/2/0']
+        """
+        from lamella.ops.plates.members import position_to_rename, rename_position
+
+        well, name, new_name = position_to_rename(cast("Plate", self), str(old), str(new))
+        rename_position(well, name, new_name)
+
     def reindex(self) -> None:
         """Rebuild the metadata of the plate and its wells from the images that are there.
 

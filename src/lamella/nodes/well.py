@@ -12,8 +12,11 @@ from lamella.nodes.model_node import ModelNode
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.parts import ome_of, read_part, stored_ome
 from lamella.nodes.position import Position
+from lamella.nodes.renaming import RenamesMembers, is_settled
 from lamella.nodes.reporting import report
 from lamella.nodes.store_handle import NodePath, StoreHandle, join
+from lamella.spec import plate_edits
+from lamella.spec.intents import read_renaming
 from lamella.spec.plate import ImageMeta, WellGroupMeta
 from lamella.spec.rules import Finding
 from lamella.spec.rules.values import describe
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 
-class Well(ModelNode[WellGroupMeta]):
+class Well(ModelNode[WellGroupMeta], RenamesMembers):
     """A well: the group that lists the positions imaged in it.
 
     Parameters
@@ -61,15 +64,22 @@ class Well(ModelNode[WellGroupMeta]):
             self._load,
             self._dump,
             self._look,
+            settled=is_settled,
             check=self._check,
             refuse=self._refuse,
         )
 
     def _load(self, attributes: JSONObject) -> WellGroupMeta:
         meta = read_part(self.node_path, WellGroupMeta, attributes)
-        return (
-            WellGroupMeta(images=[ImageMeta(path=name) for name in self._found()]) if meta is None else meta
-        )
+        if meta is None:
+            return WellGroupMeta(images=[ImageMeta(path=name) for name in self._found()])
+        renaming = read_renaming(attributes)
+        if renaming is None or not self.has_moved(renaming):
+            return meta
+        listed = {image.path for image in meta.images}
+        if renaming.old not in listed or renaming.new in listed:
+            return meta
+        return plate_edits.rename_image(meta, *renaming)
 
     def _found(self) -> list[str]:
         """Return the images in the group of a well whose document lists none."""
@@ -89,6 +99,8 @@ class Well(ModelNode[WellGroupMeta]):
         """Return what `_load` would for looking only: one model for all wells of the same document."""
         if "well" not in ome_of(self.node_path, stored.attributes):
             return self._load(stored.attributes)  # what is in the group differs between wells
+        if not is_settled(stored.attributes):
+            return self._load(stored.attributes)
         key = (WellGroupMeta, self.store_handle.version.name)
         return stored.get_or_make(key, lambda: self._load(stored.attributes))
 
@@ -96,7 +108,8 @@ class Well(ModelNode[WellGroupMeta]):
         """Return the attributes to store: the specification has no well without positions (WL-01)."""
         version = self.store_handle.version_of(attributes)
         if meta.images:
-            return version.dump(meta, attributes, trusted=trusted)
+            document = version.dump(meta, attributes, trusted=trusted)
+            return self._with_renaming(document, attributes, [image.path for image in meta.images])
         rest = {key: value for key, value in version.ome(attributes).items() if key != "well"}
         return version.with_ome(attributes, rest)
 
@@ -163,6 +176,36 @@ class Well(ModelNode[WellGroupMeta]):
 
         self.require_writable(f"create the position {name!r}")
         return add_positions_to_well(self, [(name_text(name), acquisition)])[0]
+
+    def rename_position(self, old: str, new: str) -> None:
+        """Rename a position of the well; see :meth:`Plate.rename_position`.
+
+        Parameters
+        ----------
+        old
+            Present name.
+        new
+            New name, alphanumeric (WL-02).
+
+        Raises
+        ------
+        NodeNotFoundError
+            If there is no position ``old`` (a FileNotFoundError).
+        NodeExistsError
+            If there is something named ``new`` (a FileExistsError).
+        InvalidNameError
+            If ``new`` is not alphanumeric (a ValueError).
+
+        Examples
+        --------
+        >>> well = plate["A/1"]
+        >>> well.rename_position("1", "7")
+        >>> list(well)
+        ['0', '7']
+        """
+        from lamella.ops.plates.members import rename_position
+
+        rename_position(self, name_text(old), name_text(new))
 
     def positions(self) -> Iterator[tuple[str, Position]]:
         """Iterate over the positions of the well, in the order of its metadata.

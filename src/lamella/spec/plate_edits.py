@@ -221,6 +221,28 @@ def remove_image(well: WellGroupMeta, path: str) -> WellGroupMeta:
     return edited
 
 
+def rename_image(well: WellGroupMeta, old: str, new: str) -> WellGroupMeta:
+    """Give an image of a well another path, in its place in the list.
+
+    Examples
+    --------
+    >>> well = add_images(WellGroupMeta(images=[]), [("0", None), ("1", None)])
+    >>> [image.path for image in rename_image(well, "0", "7").images]
+    ['7', '1']
+    """
+    check_name(new)
+    edited = well.copied()
+    paths = [image.path for image in edited.images]
+    if old not in paths:
+        raise NodeNotFoundError(f"the well has no image {old!r}: it has {', '.join(paths) or 'none'}")
+    if new in paths:
+        raise NodeExistsError(f"the well has an image {new!r} already; {old!r} was not renamed")
+    for image in edited.images:
+        if image.path == old:
+            image.path = new
+    return edited
+
+
 def set_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
     """Set the number of fields, the maximum of all wells, for the plate and each acquisition (PL-09, PL-10).
 

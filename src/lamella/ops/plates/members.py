@@ -10,9 +10,15 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
-from lamella.errors import InvalidNameError, LamellaError, NodeExistsError, NodeNotFoundError
+from lamella.errors import (
+    InvalidNameError,
+    LamellaError,
+    NodeExistsError,
+    NodeNotFoundError,
+    did_you_mean,
+)
 from lamella.nodes.parts import read_part
 from lamella.nodes.store_handle import join
 from lamella.nodes.well import Well, path_in_plate, plate_above
@@ -24,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lamella.nodes.plate import Plate
-    from lamella.spec.plate import PlateMeta
+    from lamella.nodes.renaming import RenamesMembers
+    from lamella.spec.plate import PlateMeta, WellGroupMeta
     from lamella.types import JSONObject
 
 Images: TypeAlias = "list[tuple[str, int | None]]"
@@ -195,7 +202,7 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
         if old not in listed and not undone:
             raise NodeNotFoundError(
                 f"There is no well {old!r} in the plate {plate.node_path} to rename. Its wells are: "
-                f"{', '.join(sorted(listed)[:20]) or 'none'}."
+                f"{', '.join(sorted(listed)[:20]) or 'none'}.{did_you_mean(old, listed)}"
             )
         if old == new:
             return
@@ -215,26 +222,90 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
         _settle(plate, Renaming(old, new))
 
 
-def _move(plate: Plate, renaming: Renaming) -> None:
-    """Move the folder of a well after recording the rename in the plate's document, so that readers find it."""
-    documents = plate.documents
-    source, target = (plate.node_path.child(path).path for path in renaming)
-    plate.renaming = renaming
+def position_to_rename(plate: Plate, old: str, new: str) -> tuple[Well, str, str]:
+    """Return the well of a position, its name, and its new name."""
+    plate.require_writable(f"rename the position {old!r}")
+    old, new = old.strip("/"), new.strip("/")
+    if old.count("/") != 2:
+        raise InvalidNameError(
+            f"A position is named by row, column and field, such as 'A/1/0', not by {old!r}."
+        )
+    well, _, name = old.rpartition("/")
+    above, _, new_name = new.rpartition("/")
+    if above not in ("", well):
+        raise InvalidNameError(
+            f"The position {old!r} can be renamed within its well {well!r}, not to {new!r} in another one."
+        )
+    return cast("Well", plate[well]), name, new_name
+
+
+def rename_position(well: Well, old: str, new: str) -> None:
+    """Rename a position by moving its folder; see :meth:`Plate.rename_position`.
+
+    A killed rename is finished by the same call.
+    """
+    well.store_handle.require_writable(f"rename the position {old!r}", well.path)
+    plate_edits.check_name(new)
+    documents = well.documents
+    target = well.node_path.child(new).path
+    with documents.lock(well.path):
+        if _finish_rename(well) == (old, new):
+            return
+        listed = [image.path for image in well.document.refresh().images]
+        if old not in listed:
+            raise NodeNotFoundError(
+                f"There is no position {old!r} in the well {well.node_path} to rename. Its positions are: "
+                f"{', '.join(listed[:20]) or 'none'}.{did_you_mean(old, listed)}"
+            )
+        if old == new:
+            return
+        if new in listed or documents.storage.exists(target):
+            raise NodeExistsError(f"Cannot rename {old!r} to {new!r}: {well.node_path} has {new!r} already.")
+        _move(well, Renaming(old, new))
+        _settle(well, Renaming(old, new))
+
+
+def _move(node: RenamesMembers, renaming: Renaming) -> None:
+    """Move the folder of a member after recording the rename in the node's document, so that readers find it."""
+    documents = node.documents
+    source, target = (node.node_path.child(path).path for path in renaming)
+    node.renaming = renaming
     try:
-        plate.document.edit(lambda meta: meta)
+        node.document.edit(lambda meta: meta)
         documents.move(source, target)
     except BaseException:
-        plate.renaming = None
-        if documents.storage.exists(source) and not plate.has_moved(renaming):
+        node.renaming = None
+        if documents.storage.exists(source) and not node.has_moved(renaming):
             with suppress(LamellaError):
-                documents.edit_group(plate.path, lambda attributes: with_renaming(attributes, None))
+                documents.edit_group(node.path, lambda attributes: with_renaming(attributes, None))
         raise
     finally:
-        plate.renaming = None
+        node.renaming = None
 
 
-def _settle(plate: Plate, renaming: Renaming) -> None:
-    """Update the metadata after the move of a well's folder."""
+def _settle(node: RenamesMembers, renaming: Renaming) -> None:
+    """Update the metadata after the move of a member's folder."""
+    if isinstance(node, Well):
+        _settle_position(node, renaming)
+    else:
+        _settle_well(cast("Plate", node), renaming)
+
+
+def _settle_position(well: Well, renaming: Renaming) -> None:
+    old, new = renaming
+    plate = plate_above(well.node_path, 2)
+    if plate is not None:
+        path = path_in_plate(well.node_path)
+        _rename_in_series(plate, join(path, old), join(path, new))
+
+    def rename(meta: WellGroupMeta) -> WellGroupMeta:
+        is_listed = any(image.path == old for image in meta.images)
+        return plate_edits.rename_image(meta, old, new) if is_listed else meta
+
+    well.document.edit(rename)
+
+
+def _settle_well(plate: Plate, renaming: Renaming) -> None:
     old, new = renaming
     # Before the metadata of the plate: as long as they are old, the next writer finishes the rename.
     _rename_in_series(plate, old, new)
@@ -252,47 +323,46 @@ def _settle(plate: Plate, renaming: Renaming) -> None:
     plate.document.edit(rename)
 
 
-def finish_rename(plate: Plate) -> None:
+def finish_rename(node: RenamesMembers) -> None:
     """Finish a rename that was killed after the folder had moved; before that, nothing has changed."""
-    with plate.documents.lock(plate.path):
-        _finish_rename(plate)
+    with node.documents.lock(node.path):
+        _finish_rename(node)
 
 
-def _finish_rename(plate: Plate) -> Renaming | None:
-    """Do `finish_rename` for callers that have locked the plate; return the finished rename."""
-    documents = plate.documents
-    renaming = read_renaming(documents.group(plate.path))
-    plate.document.refresh()
+def _finish_rename(node: RenamesMembers) -> Renaming | None:
+    """Do `finish_rename` for callers that have locked the node; return the finished rename."""
+    documents = node.documents
+    renaming = read_renaming(documents.group(node.path))
+    node.document.refresh()
     if renaming is None:
         return None
-    source, target = (plate.node_path.child(path).path for path in renaming)
-    if plate.has_moved(renaming):
+    source, target = (node.node_path.child(path).path for path in renaming)
+    if node.has_moved(renaming):
         if documents.storage.exists(source):
             documents.discard_copies(source, of=target)  # a store without renames deletes keys one by one
-        _settle(plate, renaming)
+        _settle(node, renaming)
         return renaming
     if documents.kind(source) is not None and documents.storage.exists(target):
         documents.discard_copies(target, of=source)  # begun by a store without renames
-    documents.edit_group(plate.path, lambda attributes: with_renaming(attributes, None))
-    plate.document.refresh()
+    documents.edit_group(node.path, lambda attributes: with_renaming(attributes, None))
+    node.document.refresh()
     return None
 
 
 def _rename_in_series(plate: Plate, old: str, new: str) -> None:
-    """Rename a well in the list of images in bioformats2raw's group OME, on which its OME-XML relies."""
+    """Rename a well or position in the list of images in bioformats2raw's group OME, on which its OME-XML relies."""
     documents, version = plate.documents, plate.store_handle.version
     node_path = plate.node_path.child("OME")
     if documents.kind(node_path.path) != "group":
         return
     listed = read_part(node_path, Bioformats2RawMeta, documents.group(node_path.path))
-    if listed is None or not any(path.startswith(f"{old}/") for path in listed.series or []):
+    if listed is None or not any(f"{path}/".startswith(f"{old}/") for path in listed.series or []):
         return
 
     def edit(attributes: JSONObject) -> JSONObject:
         ome = version.ome(attributes)
         series = [
-            f"{new}/{path[len(old) + 1 :]}" if str(path).startswith(f"{old}/") else path
-            for path in ome["series"]
+            f"{new}{path[len(old) :]}" if f"{path}/".startswith(f"{old}/") else path for path in ome["series"]
         ]
         return version.with_ome(attributes, {**ome, "series": series})
 

@@ -1,0 +1,67 @@
+"""Nodes that rename their members: a plate its wells, a well its positions.
+
+The document of the node says which member is being renamed until its list has the new name, so that a reader finds the
+member after a kill, and the next writer finishes (:mod:`lamella.ops.plates.members`).
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from lamella.errors import LamellaError
+from lamella.nodes.node import NGFFNode
+from lamella.spec.intents import read_renaming, with_renaming
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from lamella.nodes.metadata_document import MetadataDocument
+    from lamella.spec.intents import Renaming
+    from lamella.types import JSONObject
+
+
+class RenamesMembers(NGFFNode):
+    """What a node needs to rename members."""
+
+    document: MetadataDocument[Any]
+    renaming: Renaming | None = None
+
+    def has_moved(self, renaming: Renaming) -> bool:
+        """Whether a member that is being renamed is found under its new name only.
+
+        A store without renames copies all and then deletes all, the documents first: the first of two may be gone.
+        """
+        documents = self.documents
+        old, new = (self.node_path.child(path).path for path in renaming)
+        if documents.kind(new) != "group":
+            return False
+        return documents.kind(old) is None or (
+            documents.is_whole_group(new) and not documents.is_whole_group(old)
+        )
+
+    def _with_renaming(
+        self, document: JSONObject, attributes: JSONObject, listed: Iterable[str]
+    ) -> JSONObject:
+        """Return a document with the member that is being renamed, for as long as it is listed."""
+        renaming = self.renaming or read_renaming(attributes)
+        if renaming is not None and renaming.old not in set(listed):
+            renaming = None
+        return with_renaming(document, renaming)
+
+    def require_writable(self, what: str) -> None:
+        """Raise for a closed or read-only store; finish an interrupted rename of a member."""
+        super().require_writable(what)
+        with suppress(LamellaError):  # a damaged document is reported by who needs it
+            if not self.document.last_attributes:
+                self.document.refresh()
+        if read_renaming(self.document.last_attributes) is not None:
+            from lamella.ops.plates.members import finish_rename
+
+            finish_rename(self)
+
+
+def is_settled(attributes: JSONObject) -> bool:
+    """Whether the document alone says which members there are: none is being renamed."""
+    return read_renaming(attributes) is None
