@@ -72,7 +72,7 @@ def append_lazy(array: ImageArray, data: Any, axis: int) -> Shape:
 def _write_box(array: ImageArray, box: Box, source: _Broadcast) -> None:
     stored = StoredArray(array.node_path.store_handle.documents, array.path)
     indices = [range(start, stop) if start else None for start, stop in zip(*box, strict=True)]
-    with array.noting_write(lambda: box), marked_unless_finished(array, box):
+    with array.recording_write(lambda: box), marked_unless_finished(array, box):
         write_blocks(array, stored, source, indices)
     array.after_writes(box)
 

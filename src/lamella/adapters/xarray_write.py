@@ -177,7 +177,7 @@ def _write_pixels(
     """Write the pixels; the longer shape of an array that grows is published when they are stored."""
     shape = array.shape if grown is None else _grown(grown, array.shape)
     stored, box = StoredArray(array.node_path.store_handle.documents, array.path), around(shape, indices)
-    with array.noting_write(lambda: box), marked_unless_finished(array, box):
+    with array.recording_write(lambda: box), marked_unless_finished(array, box):
         if grown is None:
             write_blocks(array, stored, data, indices, exact=True)
         else:

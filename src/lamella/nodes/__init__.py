@@ -1,7 +1,5 @@
-"""The nodes of a store: thin handles (store + path) with the names of the API page.
+"""The nodes of a store: handles of a store and a path, which are the public API; ``open_ome_zarr`` opens them.
 
-``open_ome_zarr`` is the front door. A node keeps nothing open: it reads its own document when first asked and
-again when somebody else has changed it. Operations on pixels and on many nodes live in :mod:`lamella.ops`.
-
-Imports store and spec.
+A node keeps nothing open: it reads its own document on first use, and again after another process has changed it.
+Operations on pixels and on many nodes are in :mod:`lamella.ops`.
 """

@@ -1,7 +1,7 @@
-"""Walks over many nodes: their documents are requested before they are opened, many at once, where requests wait.
+"""Request the documents of many nodes before they are opened, in walks over remote stores that are open for reading.
 
-A walk over a plate waits for its wells, then for their fields and the arrays of these, and so on for the next wells:
-the metadata name what comes next. In a local folder, and in a store that is open for writing, nothing is read ahead.
+A walk over a plate requests the next wells in one round, then their fields and arrays. Local folders and stores that
+are open for writing are read node by node.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _WELLS: Final = 128
-"""Wells that are opened at once."""
+"""Limit of wells that are requested at once."""
 _FIELDS: Final = 256
-"""Fields whose documents are requested at once."""
+"""Limit of fields whose documents are requested at once."""
 _SLOW: Final = 4.0
-"""Seconds after which those who take the fields of one round are too slow for as many in the next."""
+"""If the caller takes longer than this for the fields of one round, in seconds, the next round is smaller."""
 
 
 def opened(open_one: Callable[[str], T], path: str) -> T | LamellaError:
-    """Open a node; return the error where it cannot be opened."""
+    """Open a node; return the error if that fails."""
     try:
         return open_one(path)
     except LamellaError as error:
@@ -39,62 +39,50 @@ def opened(open_one: Callable[[str], T], path: str) -> T | LamellaError:
 def wells_ahead(
     documents: Documents, root: str, paths: Sequence[str], open_well: Callable[[str], Well]
 ) -> Iterator[tuple[str, Well | LamellaError]]:
-    """Yield wells with their paths, or the error of those that cannot be opened; their fields are requested ahead.
-
-    Parameters
-    ----------
-    documents
-        Of the store.
-    root
-        Path of the node that the wells are below.
-    paths
-        Of the wells, seen from there.
-    open_well
-        Opens one by its path.
-    """
+    """Yield the wells at `paths` below `root`, or the error of opening them; their fields are requested ahead."""
     if not documents.storage.reads_ahead:
         for path in paths:
             yield path, opened(open_well, path)
         return
-    at, share = 0, 1
-    while at < len(paths):
-        batch = paths[at : at + max(1, _WELLS // share)]
-        at += len(batch)
+    position, share = 0, 1
+    while position < len(paths):
+        batch = paths[position : position + max(1, _WELLS // share)]
+        position += len(batch)
         documents.expect([join(root, path) for path in batch])
-        found = [(path, opened(open_well, path)) for path in batch]
-        while found:
-            began = time.monotonic()
-            part, fields = _next_part(root, found, max(1, _FIELDS // share))
+        wells = [(path, opened(open_well, path)) for path in batch]
+        while wells:
+            started = time.monotonic()
+            part, fields = _next_part(root, wells, max(1, _FIELDS // share))
             documents.expect(fields, arrays=[join(field, "0") for field in fields])
             yield from part
-            del found[: len(part)]
-            share = min(_FIELDS, share * 8) if time.monotonic() - began > _SLOW else max(1, share // 8)
+            del wells[: len(part)]
+            share = min(_FIELDS, share * 8) if time.monotonic() - started > _SLOW else max(1, share // 8)
 
 
 def _next_part(
-    root: str, wells: Sequence[tuple[str, Well | LamellaError]], most: int
+    root: str, wells: Sequence[tuple[str, Well | LamellaError]], limit: int
 ) -> tuple[list[tuple[str, Well | LamellaError]], list[str]]:
-    """Return the first wells with about so many fields, and the paths of these."""
+    """Return the first wells with at most about `limit` fields, and the paths of these fields."""
     part: list[tuple[str, Well | LamellaError]] = []
     fields: list[str] = []
     for path, well in wells:
         names = [] if isinstance(well, LamellaError) else _field_names(well)
-        if part and len(fields) + len(names) > most:
+        if part and len(fields) + len(names) > limit:
             break
         part.append((path, well))
-        fields += [join(root, path, name) for name in names[:most]]
+        fields += [join(root, path, name) for name in names[:limit]]
     return part, fields
 
 
 def _field_names(well: Well) -> list[str]:
     try:
         return [image.path for image in well.document.shared_model.images]
-    except LamellaError:  # whoever walks meets it
+    except LamellaError:  # opening the well raises it again
         return []
 
 
 def members_ahead(documents: Documents, root: str, names: Sequence[str]) -> Iterator[str]:
-    """Yield the names of images below a node, whose documents are requested ahead."""
+    """Yield the names of images below a node, with their documents requested ahead."""
     if not documents.storage.reads_ahead:
         yield from names
         return

@@ -1,7 +1,4 @@
-"""A collection: several images in one store, as bioformats2raw writes them.
-
-Rules BF-01 to BF-07.
-"""
+"""Collections: several images in one store, as bioformats2raw writes them (rules BF-01 to BF-07)."""
 
 from __future__ import annotations
 
@@ -24,16 +21,7 @@ _OME = "OME"
 class Collection(OMEXMLMethods):
     """The images of one acquisition file: a mapping of path to `Position`, in the order of the file.
 
-    Parameters
-    ----------
-    group
-        The zarr-python group to wrap.
-    parse_meta
-        Read and check the metadata now.
-    channel_names, axes
-        For images that have none.
-    overwriting_creation
-        Handed on to the images.
+    ``channel_names``, ``axes`` and ``overwriting_creation`` are passed to the images.
 
     Examples
     --------
@@ -63,7 +51,7 @@ class Collection(OMEXMLMethods):
         return list(self.metadata.series or [])
 
     def __getitem__(self, key: int | str) -> Position:
-        """Return an image, or what lies at a path below one.
+        """Return an image, or the node at a path below one.
 
         Raises
         ------
@@ -79,7 +67,7 @@ class Collection(OMEXMLMethods):
         return cast("Position", super().__getitem__(name))
 
     def __delitem__(self, key: int | str) -> None:
-        """Delete an image or another member; the list of images follows."""
+        """Delete an image or another member, and remove it from the list of images."""
         name = self._deleted_key(key)
         series = self._member_names()
         if name in series:
@@ -99,12 +87,7 @@ class Collection(OMEXMLMethods):
             self.documents.edit_group(path, edit)
 
     def positions(self) -> Iterator[tuple[str, Position]]:
-        """Iterate over the images, in the order of the file.
-
-        Yields
-        ------
-        tuple of str and Position
-            Path and image.
+        """Iterate over the paths and images, in the order of the file.
 
         Raises
         ------

@@ -1,11 +1,7 @@
-"""What is in a node, as plain data: described once, and rendered as text, as JSON, in notebooks and in tables.
+"""Describe a node as plain data, for ``lamella info`` (text and JSON), notebooks and `Plate.table`.
 
 Only metadata documents are read, never pixels. A plate is described by its own document, its first well and its first
-field, whatever the size of the plate; positions are listed on demand.
-
-`lamella info` (:mod:`lamella.cli.info`) prints descriptions, :mod:`lamella.nodes.html` shows those of
-images, and :meth:`lamella.Plate.table` lists those of fields. The command documents each attribute, a key of its
-JSON.
+field, whatever its size; positions are listed on request. The attributes are the JSON keys that the command documents.
 """
 
 from __future__ import annotations
@@ -37,12 +33,12 @@ if TYPE_CHECKING:
 
 
 QUICK = 16 * 2**20
-"""Bytes of XML that are parsed without being asked for details; more takes long."""
+"""Limit of OME-XML in bytes that is parsed without ``details``."""
 
 
 @dataclass(frozen=True)
 class UnreadableNode:
-    """A node that is listed but cannot be read: its path, seen from the node that is described, and the reason."""
+    """A node that is listed but cannot be read: its path relative to the described node, and the reason."""
 
     path: str
     error: str
@@ -59,7 +55,7 @@ class AxisDescription:
 
 @dataclass(frozen=True)
 class ChannelDescription:
-    """A channel: its name, six hex digits of colour, and the displayed range of pixel values."""
+    """A channel: its name, colour as six hexadecimal digits, and displayed range."""
 
     name: str
     color: str | None
@@ -69,7 +65,7 @@ class ChannelDescription:
 
 @dataclass(frozen=True)
 class LevelDescription:
-    """An array of an image; ``files`` and ``stored_bytes`` are None unless they were counted."""
+    """An array of an image; ``files`` and ``stored_bytes`` are None unless counted."""
 
     path: str
     shape: Shape
@@ -100,7 +96,7 @@ class ImageDescription:
 
 @dataclass(frozen=True)
 class FieldDescription:
-    """One line for one field; ``shape`` and ``dtype`` are None while it holds no image."""
+    """One field; ``shape`` and ``dtype`` are None without an image."""
 
     path: str
     shape: Shape | None
@@ -121,7 +117,7 @@ class AcquisitionDescription:
 
 @dataclass(frozen=True)
 class TransformationDescription:
-    """A transformation of a scene: its type, and where it leads from and to, as "path:system"."""
+    """A transformation of a scene: its type, and its input and output as "path:system"."""
 
     type: str
     input: str | None
@@ -130,7 +126,7 @@ class TransformationDescription:
 
 @dataclass(frozen=True)
 class DescribedImage:
-    """An image as OME-XML describes it; ``size`` of a voxel with its unit by axis: ``{"x": "0.65 micrometer"}``."""
+    """An image described by OME-XML; ``size`` is the voxel size with unit by axis: ``{"x": "0.65 micrometer"}``."""
 
     path: str
     name: str | None
@@ -140,7 +136,7 @@ class DescribedImage:
 
 @dataclass(frozen=True)
 class ContainerDescription:
-    """What all nodes that contain several images have in common; ``first`` is the first field that opens."""
+    """Attributes of all nodes with several images; ``first`` is the first field that opens."""
 
     store: str
     version: str
@@ -197,7 +193,7 @@ class CollectionDescription(ContainerDescription):
 
 @dataclass(frozen=True)
 class SceneDescription(ContainerDescription):
-    """Images in common coordinate systems; ``images`` are their paths, ``systems`` the names of the scene's own."""
+    """Images in common coordinate systems; ``images`` are their paths, ``systems`` the names of its own systems."""
 
     images: tuple[str, ...] = ()
     systems: tuple[str, ...] = ()
@@ -206,7 +202,7 @@ class SceneDescription(ContainerDescription):
 
 
 Description: TypeAlias = ImageDescription | ContainerDescription
-"""What :func:`describe` returns; of a node that contains several images, the subclass for its kind."""
+"""Result of :func:`describe`."""
 
 
 def describe(
@@ -216,17 +212,10 @@ def describe(
 
     Parameters
     ----------
-    node
-        The node.
     details
-        Count files and bytes of an image's arrays; list every position of a plate, row or well.
+        Count files and bytes of an image's arrays; list every position of a container.
     on_field
-        Called after each field of a plate, row, well, collection or scene.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The node is none of these.
+        Called after each field of a container.
 
     Examples
     --------
@@ -289,11 +278,11 @@ def _level(position: Position, path: str, count_files: bool) -> LevelDescription
 
 
 def _compressor(array: ArrayMeta) -> str | None:
-    """Describe the compressor: "blosc zstd 1 bitshuffle"."""
+    """Return the compressor as text: "blosc zstd 1 bitshuffle"."""
     if array.compressor is None:
         return None
-    choice = array.compressor
-    parts = (choice.name, choice.cname, choice.clevel, choice.shuffle)
+    compressor = array.compressor
+    parts = (compressor.name, compressor.cname, compressor.clevel, compressor.shuffle)
     return " ".join(str(part) for part in parts if part is not None)
 
 
@@ -313,14 +302,14 @@ def _channel(name: str, stored: ChannelMeta | None) -> ChannelDescription:
 
 
 def displayed_range(channel: ChannelMeta) -> tuple[float, float] | None:
-    """Return start and end of a channel's window; None where either is missing or no number."""
+    """Return start and end of a channel's window; None if either is missing or not a number."""
     window = channel.window or {}
     start, end = window.get("start"), window.get("end")
     try:
-        found = None if start is None or end is None else (float(start), float(end))
+        bounds = None if start is None or end is None else (float(start), float(end))
     except OverflowError:  # a whole number of hundreds of digits
         return None
-    return found if found is not None and all(map(math.isfinite, found)) else None
+    return bounds if bounds is not None and all(map(math.isfinite, bounds)) else None
 
 
 def _labels(position: Position) -> tuple[str, ...]:
@@ -333,12 +322,12 @@ def _labels(position: Position) -> tuple[str, ...]:
 
 
 def disk_usage(storage: Storage, path: str) -> tuple[int, int]:
-    """Count the files below a folder of a store, and their bytes."""
+    """Return the number of files below a folder of a store, and their bytes."""
     files = size = 0
     for name in storage.list(path):
         key = f"{path}/{name}" if path else name
-        found = storage.size(key)
-        below = disk_usage(storage, key) if found is None else (1, found)
+        own_size = storage.size(key)
+        below = disk_usage(storage, key) if own_size is None else (1, own_size)
         files, size = files + below[0], size + below[1]
     return files, size
 
@@ -349,7 +338,7 @@ def disk_usage(storage: Storage, path: str) -> tuple[int, int]:
 def _describe_container(
     node: Holder, details: bool, on_field: Callable[[], object] | None
 ) -> ContainerDescription:
-    first, damaged, positions = _look(node, details, on_field)
+    first, damaged, positions = _read_fields(node, details, on_field)
     common: dict[str, Any] = {
         "store": str(node.node_path),
         "version": node.version,
@@ -386,8 +375,10 @@ def _describe_container(
 
 
 def _scene(node: Scene, common: dict[str, Any]) -> SceneDescription:
-    def end(place: SystemReference | None) -> str | None:
-        return None if place is None else ":".join(part for part in (place.path, place.name) if part)
+    def end(reference: SystemReference | None) -> str | None:
+        return (
+            None if reference is None else ":".join(part for part in (reference.path, reference.name) if part)
+        )
 
     meta = node.metadata
     return SceneDescription(
@@ -401,14 +392,14 @@ def _scene(node: Scene, common: dict[str, Any]) -> SceneDescription:
     )
 
 
-def _look(
+def _read_fields(
     node: Holder, details: bool, on_field: Callable[[], object] | None
 ) -> tuple[
     tuple[str, ImageDescription] | None,
     list[UnreadableNode],
     tuple[FieldDescription | UnreadableNode, ...] | None,
 ]:
-    """Return the first field that opens, the damage met, and all fields when they are asked for."""
+    """Return the first field that opens, unreadable fields, and all fields if requested."""
     first: tuple[str, ImageDescription] | None = None
     damaged: list[UnreadableNode] = []
     positions: list[FieldDescription | UnreadableNode] = []
@@ -429,13 +420,7 @@ def _look(
 
 
 def describe_field(field: Field) -> FieldDescription:
-    """Describe a field.
-
-    Raises
-    ------
-    LamellaError
-        It is damaged.
-    """
+    """Describe a field; raise its error if it is damaged."""
     position = field.node
     if not isinstance(position, Position):
         raise position
@@ -454,7 +439,7 @@ def describe_field(field: Field) -> FieldDescription:
 def _described_images(
     node: Collection | Plate, details: bool
 ) -> tuple[tuple[DescribedImage, ...], str | None]:
-    """Describe the images of a node by their OME-XML; where there is one but none are, return the reason."""
+    """Describe the images of a node by their OME-XML, or return the reason why it was not read."""
     try:
         size = node.documents.storage.size(node.node_path.child(XML).path)
         if size is None:
@@ -476,7 +461,7 @@ def _described_images(
 
 
 def to_json(description: Description) -> JSONObject:
-    """Convert a description to JSON values: dataclasses to objects, tuples to lists, numbers that JSON lacks to null.
+    """Convert a description to JSON values; NaN and infinity become null.
 
     >>> to_json(ImageDescription("a.zarr", "0.5", None, (), (), (), ()))["kind"]
     'image'

@@ -1,6 +1,6 @@
-"""Nodes as notebooks show them: a plate map with field counts; levels, axes, channels and labels.
+"""Show nodes in notebooks as HTML: a plate map with field counts, or an image's levels, axes, channels and labels.
 
-Every text that comes from a store is escaped. Never raises: what is damaged is said.
+All text from a store is escaped. Nothing raises: damage is shown instead.
 """
 
 from __future__ import annotations
@@ -23,15 +23,13 @@ if TYPE_CHECKING:
 
 _COLOR = re.compile(r"#?([0-9A-Fa-f]{6})")
 _CELL = "padding:2px 6px;border:1px solid #8884;text-align:center"
-_MOST_WELLS = 1536
-_MOST_MEMBERS = 50
+_MAX_WELLS = 1536
+_MAX_MEMBERS = 50
 
 
 def node_html(node: NGFFNode) -> str:
-    """Return a node as HTML: what `repr` says, and a table that fits the class.
+    """Return a node as HTML: its repr, and a table for its class.
 
-    Examples
-    --------
     >>> import lamella, tempfile
     >>> plate = lamella.open_ome_zarr(tempfile.mkdtemp() + "/p.zarr", layout="hcs", mode="w", channel_names=["DAPI"])
     >>> position = plate.create_position("A", "1", "0")
@@ -45,13 +43,13 @@ def node_html(node: NGFFNode) -> str:
             body = _image(node)
         else:
             body = _members(node)
-    except Exception as fault:  # a notebook shows what can be shown, whatever is wrong with the node
+    except Exception as fault:  # a damaged node must not raise in a notebook
         body = f"<p>damaged: {escape(str(fault))}</p>"
     return f"<div><p><code>{escape(repr(node))}</code></p>{body}</div>"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of cells that are HTML already; the first cell of a row is its heading."""
+    """Return a table of HTML cells; the first cell of each row is its heading."""
     top = "".join(f'<th style="{_CELL}">{cell}</th>' for cell in head)
     lines = [
         f'<tr><th style="{_CELL}">{row[0]}</th>'
@@ -64,7 +62,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _plate(plate: Plate) -> str:
     meta = plate.metadata
-    if len(meta.wells) > _MOST_WELLS:
+    if len(meta.wells) > _MAX_WELLS:
         return f"<p>{counted(len(meta.wells), 'well')}</p>"
     counts = {well.path: _field_count(plate, well.path) for well in meta.wells}
     rows = [
@@ -106,22 +104,22 @@ def _channels(image: ImageDescription) -> str:
     for channel in image.channels:
         color = _COLOR.fullmatch(str(channel.color))
         swatch = f"background:#{color[1]};" if color else ""
-        box = (
+        square = (
             f'<span style="display:inline-block;width:1em;height:1em;border:1px solid #888;{swatch}"></span>'
         )
-        items.append(f'<span style="margin-right:1em">{box} {escape(channel.name)}</span>')
+        items.append(f'<span style="margin-right:1em">{square} {escape(channel.name)}</span>')
     return f"<p>{''.join(items)}</p>" if items else ""
 
 
 def _labels(image: ImageDescription) -> str:
-    """Return the names of the label images; nothing where there are none."""
+    """Return the names of the label images; "" if there are none."""
     names = image.labels
-    more = f" and {len(names) - _MOST_MEMBERS} more" if len(names) > _MOST_MEMBERS else ""
-    return f"<p>labels: {escape(', '.join(names[:_MOST_MEMBERS]))}{more}</p>" if names else ""
+    more = f" and {len(names) - _MAX_MEMBERS} more" if len(names) > _MAX_MEMBERS else ""
+    return f"<p>labels: {escape(', '.join(names[:_MAX_MEMBERS]))}{more}</p>" if names else ""
 
 
 def _members(node: NGFFNode) -> str:
     names = list(node)
-    shown = "".join(f"<li>{escape(name)}</li>" for name in names[:_MOST_MEMBERS])
-    more = f"<p>and {len(names) - _MOST_MEMBERS} more</p>" if len(names) > _MOST_MEMBERS else ""
+    shown = "".join(f"<li>{escape(name)}</li>" for name in names[:_MAX_MEMBERS])
+    more = f"<p>and {len(names) - _MAX_MEMBERS} more</p>" if len(names) > _MAX_MEMBERS else ""
     return f"<ul>{shown}</ul>{more}"

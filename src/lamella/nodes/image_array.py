@@ -1,7 +1,4 @@
-"""One array of an image: numpy-style reads and writes of the pixels.
-
-The pixels themselves are moved by :mod:`lamella.store.arrays`.
-"""
+"""One array of an image: numpy-style reads and writes of pixels, on top of :mod:`lamella.store.arrays`."""
 
 from __future__ import annotations
 
@@ -36,22 +33,23 @@ if TYPE_CHECKING:
 class ImageArray(ZarrSurface):
     """The pixels of one level of an image, up to 5-D, in the order of the image's axes.
 
-    Indexing follows numpy: integers drop an axis, slices take steps, negative numbers count from the end, lists and
-    masks select. A read returns a numpy array, a write stores at once. Data that are not in memory (of dask, zarr or
-    h5py, another `ImageArray`) are written block by block.
+    Indexing follows numpy: integers drop an axis, slices may have steps, negative numbers count from the end, lists
+    and
+    masks select. A read returns a numpy array, a write stores at once. Lazy data (of dask, zarr or h5py, another
+    `ImageArray`) is written block by block.
 
-    Values of another data type are cast as numpy does: floats are rounded to narrower floats, and fractions are cut
-    where the array holds integers (1.9 becomes 1, -0.9 becomes 0). A value that the array's type cannot hold (70000,
-    -1 or NaN in uint16, 1e300 in float32) is refused with an `InvalidArgumentError` (a ValueError), and nothing is
-    written. Of data that are not in memory each block is checked when it is written: the message names it, and the
-    array is marked as unfinished (`lamella.status`, a warning of each read) until the region is written again.
+    Values of another dtype are cast as in numpy: floats are rounded to narrower floats, and truncated to integers (1.9
+    becomes 1). A value that the array's dtype cannot represent (70000, -1 or NaN in uint16) raises
+    `InvalidArgumentError` (a ValueError), and nothing is written. Lazy data is checked block by block: after such an
+    error the array is marked as unfinished (`lamella.status`, a warning at each read) until the region is written
+    again.
 
     Parameters
     ----------
     place
-        The opened store and the array's path in it.
+        The opened store and the array's path, or a zarr-python array.
     axes
-        Axes of the image that the array belongs to, when there is one.
+        Axes of the array's image, if there is one.
 
     Examples
     --------
@@ -69,7 +67,7 @@ class ImageArray(ZarrSurface):
         self.stored = StoredArray(self.node_path.store_handle.documents, self.node_path.path)
         self._axes = None if axes is None else list(axes)
 
-    # -- what it is -------------------------------------------------------------------------------------------
+    # -- properties -------------------------------------------------------------------------------------------
 
     @property
     def meta(self) -> ArrayMeta:
@@ -117,12 +115,12 @@ class ImageArray(ZarrSurface):
 
     @property
     def shards(self) -> Shape | None:
-        """Shape of a shard, the unit of a file; None when the array is not sharded."""
+        """Shape of a shard, the unit of a file; None without sharding."""
         return self.meta.shards
 
     @property
     def write_unit(self) -> Shape:
-        """Shape of what one writer owns: a shard, or a chunk when the array is not sharded."""
+        """Shape of the region that one writer must own: a shard, or a chunk without sharding."""
         return self.meta.files
 
     @property
@@ -137,15 +135,15 @@ class ImageArray(ZarrSurface):
 
     @property
     def fill_value(self) -> Any:
-        """Value of voxels that were never written, of the array's data type."""
+        """Value of voxels that were never written, in the array's dtype."""
         meta = self.meta
         return np.asarray(meta.fill_value, meta.dtype)[()]
 
     @property
     def attrs(self) -> Any:
-        """Attributes of the array, as zarr-python has them: each look reads the document, each assignment changes it.
+        """Attributes of the array, as in zarr-python: each access reads the document, each assignment changes it.
 
-        Values are what JSON has; numbers of numpy are stored as plain numbers, and infinity and NaN are refused.
+        numpy numbers are stored as plain numbers; infinity and NaN raise an error.
         """
         from lamella.nodes.zarr_views import NodeAttributes
 
@@ -153,20 +151,22 @@ class ImageArray(ZarrSurface):
 
     @property
     def axes(self) -> list[AxisMeta] | None:
-        """Axes of the image that the array belongs to; None for an array outside an image.
+        """Axes of the array's image; None for an array outside of an image.
 
-        When the image has more axes than the array has dimensions, they are matched from the last.
+        If the image has more axes than the array has dimensions, they are matched from the last.
         """
-        known = self._known_axes
-        return None if known is None else [axis.copied() for axis in known]  # the image's own may be shared
+        image_axes = self._image_axes
+        return (
+            None if image_axes is None else [axis.copied() for axis in image_axes]
+        )  # the originals may be shared
 
     @property
-    def _known_axes(self) -> list[AxisMeta] | None:
+    def _image_axes(self) -> list[AxisMeta] | None:
         return None if self._axes is None else self._axes[max(0, len(self._axes) - self.ndim) :]
 
     def _length(self, name: str) -> int:
         try:
-            return self.shape[axis_index(self._known_axes or [], name)]
+            return self.shape[axis_index(self._image_axes or [], name)]
         except (ValueError, IndexError):
             return 1
 
@@ -211,7 +211,7 @@ class ImageArray(ZarrSurface):
     # -- pixels -----------------------------------------------------------------------------------------------
 
     def warn_unfinished(self) -> None:
-        """Warn where the document that the last read looked at says that a write was cut short."""
+        """Warn if the array's document, as last read, records an unfinished write."""
         if "lamella" in self.stored.last_meta.attributes:
             from lamella.nodes.unfinished_writes import warn_of_unfinished
 
@@ -236,10 +236,9 @@ class ImageArray(ZarrSurface):
                 write_lazy(self, selection, value)
                 return
             value = np.asarray(value[...])
-        block = cast(
-            value, selection, meta.dtype, str(self.node_path)
-        )  # before the note: what is refused changes nothing
-        with self.noting_write(lambda: selection.bounds):
+        # Cast before recording the write, so that invalid data changes nothing.
+        block = cast(value, selection, meta.dtype, str(self.node_path))
+        with self.recording_write(lambda: selection.bounds):
             write(index, block)
         if "lamella" in meta.attributes and selection.is_region:
             from lamella.nodes.unfinished_writes import mark_finished
@@ -248,14 +247,14 @@ class ImageArray(ZarrSurface):
         self._after_write(block)
 
     def _after_write(self, block: NDArray[Any]) -> None:
-        """Bring metadata that depend on the voxels up to date: of labels, the table of colours."""
+        """Update metadata that depends on voxels: the colour table of labels."""
 
     def after_writes(self, box: Box) -> None:
-        """Bring such metadata up to date after a region was written block by block."""
+        """Update such metadata after a region was written block by block."""
 
-    def noting_write(self, box: Callable[[], Box | None]) -> AbstractContextManager[None]:
-        """Mark the lower levels of an image stale while and after a region is written."""
-        return self.node_path.store_handle.writes.noted(self.path, box)
+    def recording_write(self, box: Callable[[], Box | None]) -> AbstractContextManager[None]:
+        """Mark the lower levels of the image stale during and after a write to a region."""
+        return self.node_path.store_handle.writes.recorded(self.path, box)
 
     def read(self, index: Any = ..., *, out: NDArray[Any] | None = None) -> Any:
         """Read a region.
@@ -265,19 +264,19 @@ class ImageArray(ZarrSurface):
         index
             A numpy-style index; the whole array by default.
         out
-            Array of the region's shape and the array's dtype to read into.
+            Array to read into, of the region's shape and the array's dtype.
 
         Returns
         -------
         numpy.ndarray
-            The region, or ``out``; axes in the order of the array's, those that an integer selects dropped.
+            The region, or ``out``; axes that an integer selects are dropped.
 
         Raises
         ------
         OutOfBoundsError
             If the index does not fit the shape (an IndexError).
         InvalidArgumentError
-            If ``out`` has another shape or dtype, or cannot be written (a ValueError).
+            If ``out`` has another shape or dtype, or is not writable (a ValueError).
         DamagedDataError
             If a chunk cannot be decoded (an OSError).
 
@@ -287,29 +286,28 @@ class ImageArray(ZarrSurface):
         >>> position.data.read((0, 1, 2), out=buffer) is buffer, int(buffer[0, 0])
         (True, 384)
         """
-        found = self.stored.read(index, out=out)
+        pixels = self.stored.read(index, out=out)
         self.warn_unfinished()
-        return found
+        return pixels
 
     def read_many(self, regions: Iterable[Any], *, out: NDArray[Any] | None = None) -> Any:
-        """Read many regions in one call, as crops for training.
+        """Read many regions in one call, such as crops for training.
 
-        Files are opened once, and a chunk that several regions meet is decoded once for all of them, on several
-        threads. Memory is needed for the results and one chunk per thread.
+        Each file is opened once, and a chunk that several regions share is decoded once. Memory is needed for the
+        results
+        and one chunk per thread.
 
         Parameters
         ----------
         regions
             Numpy-style indices, in any order; they may overlap.
         out
-            Array to read into where all regions have one shape: of that shape behind a first axis for the regions, and
-            of the array's dtype.
+            Array to read into if all regions have one shape: with a first axis for the regions, in the array's dtype.
 
         Returns
         -------
         numpy.ndarray or list of numpy.ndarray
-            The regions stacked along a new first axis where all have one shape, and a list of them otherwise; an
-            empty list for no regions. Axes as those of :meth:`read`.
+            The regions stacked along a new first axis if all have one shape; otherwise, or for no regions, a list.
 
         Raises
         ------
@@ -326,17 +324,12 @@ class ImageArray(ZarrSurface):
         >>> crops.shape, crops[:, 0, 0]
         ((3, 4, 4), array([209,  17,  81], dtype=uint16))
         """
-        found = self.stored.read_many(regions, out)
+        pixels = self.stored.read_many(regions, out)
         self.warn_unfinished()
-        return found
+        return pixels
 
     def numpy(self) -> NDArray[Any]:
-        """Return the whole array as a numpy array in memory, of the array's shape and dtype; the same as ``[:]``.
-
-        Raises
-        ------
-        DamagedDataError
-            If a chunk cannot be decoded (an OSError).
+        """Return the whole array as a numpy array in memory, as ``[:]`` does.
 
         Examples
         --------
@@ -354,14 +347,14 @@ class ImageArray(ZarrSurface):
         return pixels if dtype is None else pixels.astype(dtype, copy=False)
 
     def resize(self, *shape: int | Sequence[int], new_shape: int | Sequence[int] | None = None) -> None:
-        """Change the shape; voxels inside both shapes stay, new ones hold the fill value.
+        """Change the shape; voxels inside both shapes stay, new voxels have the fill value.
 
         Parameters
         ----------
         shape
             New length of each axis, as one tuple or as several integers.
         new_shape
-            The same by zarr-python's name.
+            Zarr-python's name for ``shape``.
 
         Raises
         ------
@@ -388,7 +381,7 @@ class ImageArray(ZarrSurface):
             raise InvalidArgumentError(
                 f"{self!r} is resized to one length of 0 or more per axis, not to {lengths}."
             )
-        with self.noting_write(lambda: _whole(self.shape)):
+        with self.recording_write(lambda: _whole(self.shape)):
             self.stored.resize(lengths)
 
     def append(self, data: ArrayLike, axis: int = 0) -> Shape:
@@ -397,19 +390,14 @@ class ImageArray(ZarrSurface):
         Parameters
         ----------
         data
-            Array of the same shape but along ``axis``; one that is not in memory is read block by block.
+            Array of the same shape except along ``axis``; lazy data is read block by block.
         axis
             Index of the axis to grow.
-
-        Returns
-        -------
-        tuple of int
-            The new shape.
 
         Raises
         ------
         InvalidArgumentError
-            If the shapes don't fit; nothing is written then (a ValueError).
+            If the shapes do not fit; nothing is written then (a ValueError).
 
         Examples
         --------
@@ -423,15 +411,15 @@ class ImageArray(ZarrSurface):
             from lamella.adapters.lazy_writes import append_lazy
 
             new = self.stored.appended(np.shape(data), axis)
-            with self.noting_write(lambda: _beyond(old, tuple(map(max, new, self.shape)))):
+            with self.recording_write(lambda: _beyond(old, tuple(map(max, new, self.shape)))):
                 shape = append_lazy(self, data, axis)
             self.stored.refresh()
             self.after_writes(_beyond(old, shape) or _whole(shape))
             return shape
         block = cast_for(data, self.dtype, str(self.node_path))
         new = self.stored.appended(block.shape, axis)
-        # Noted before the shape shows it, and again as it became: another process may have appended meanwhile.
-        with self.noting_write(lambda: _beyond(old, tuple(map(max, new, self.shape)))):
+        # Recorded before the new shape is published, and again after: another process may have appended meanwhile.
+        with self.recording_write(lambda: _beyond(old, tuple(map(max, new, self.shape)))):
             shape = self.stored.append(block, axis)
         self._after_write(block)
         return shape
@@ -439,12 +427,12 @@ class ImageArray(ZarrSurface):
     # -- other views ------------------------------------------------------------------------------------------
 
     def zarr(self) -> zarr.Array[Any]:
-        """Return the array as zarr-python opens it, for writing too where the store is open for writing.
+        """Return the array as zarr-python opens it, writable if the store is open for writing.
 
         Raises
         ------
         MetadataError
-            If zarr-python does not take the array's document (a ValueError).
+            If zarr-python does not accept the array's document (a ValueError).
 
         Examples
         --------
@@ -460,8 +448,7 @@ class ImageArray(ZarrSurface):
     def dask_array(self) -> dask.array.Array:
         """Return the array as a dask array whose blocks are whole shards or chunks; nothing is read yet.
 
-        Axes and dtype are the array's. The dask array can be sent to threads, processes and other machines that see
-        the same store.
+        The dask array can be sent to threads, processes and other machines that can read the same store.
 
         Examples
         --------
@@ -476,24 +463,21 @@ class ImageArray(ZarrSurface):
     def tensorstore(self, **kwargs: Any) -> Any:
         """Open the array with TensorStore, an extra: ``pip install 'lamella[tensorstore]'``.
 
+        The handle is writable if the store is open for writing.
+
         Parameters
         ----------
         **kwargs
-            Handed on to ``tensorstore.open``: ``context``, ``read``, ``write``, ``transaction``, ...
-
-        Returns
-        -------
-        tensorstore.TensorStore
-            A handle; writing through it is refused when the store is open for reading.
+            Passed to ``tensorstore.open``: ``context``, ``read``, ``write``, ``transaction``, ...
 
         Raises
         ------
         MissingDependencyError
             If TensorStore is not installed (an ImportError).
         InvalidArgumentError
-            If TensorStore cannot reach the store, or does not know the array's codecs (a ValueError).
+            If TensorStore cannot reach the store, or does not support the array's codecs (a ValueError).
         ReadOnlyError
-            If ``write=True`` is asked of a store that is open for reading (a ValueError).
+            For ``write=True`` in a store that is open for reading (a ValueError).
 
         Examples
         --------
@@ -517,7 +501,7 @@ def _whole(shape: Shape) -> Box:
 
 
 def _beyond(old: Shape, new: Shape) -> Box | None:
-    """Return the box by which an array grew along one axis; all of it when it changed otherwise, None if not at all."""
+    """Return the region by which an array grew along one axis; all of it for other changes, None for none."""
     if old == new:
         return None
     grown = [axis for axis, (a, b) in enumerate(zip(old, new, strict=True)) if a < b]

@@ -1,4 +1,4 @@
-"""Which class a stored node is: decided by what its document says, never by its name."""
+"""Choose the class of a stored node by its document, never by its name."""
 
 from __future__ import annotations
 
@@ -14,15 +14,10 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 
-def node_class(ome: JSONObject, place: NodePath) -> type[NGFFNode] | None:
-    """Return the class of the node whose document has this OME part; None when nothing tells.
+def node_class(ome: JSONObject, node_path: NodePath) -> type[NGFFNode] | None:
+    """Return the class of a node with this OME part of its attributes; None if it is unknown.
 
-    Parameters
-    ----------
-    ome
-        OME part of the group's attributes.
-    place
-        Where the group is. A group without OME metadata directly below a plate may be one of its rows.
+    A group without OME metadata directly below a plate may be one of its rows.
     """
     from lamella.nodes.collection import Collection
     from lamella.nodes.labels import LabelImage, Labels
@@ -31,8 +26,8 @@ def node_class(ome: JSONObject, place: NodePath) -> type[NGFFNode] | None:
     from lamella.nodes.scene import Scene
     from lamella.nodes.well import Row, Well
 
-    # In this order: a converted plate is a collection too, a label image is an image too, and iohub lists the label
-    # images in the document of their image.
+    # The order matters: a converted plate is a collection too, a label image is an image too, and iohub lists the
+    # label images in the document of their image.
     kinds: dict[str, type[NGFFNode]] = {
         "plate": Plate,
         "well": Well,
@@ -42,60 +37,51 @@ def node_class(ome: JSONObject, place: NodePath) -> type[NGFFNode] | None:
         "omero": Position,
         "bioformats2raw.layout": Collection,
     }
-    if SceneMeta in place.store_handle.version.parts:
+    if SceneMeta in node_path.store_handle.version.parts:
         kinds["scene"] = Scene
     for key, kind in kinds.items():
         if key in ome:
             return kind
-    if place.path and is_row_of_plate(place):
+    if node_path.path and is_row_of_plate(node_path):
         return Row
     return None
 
 
-def is_row_of_plate(place: NodePath) -> bool:
-    """Return whether the group above a node path is a plate that lists it as a row.
-
-    A row has no metadata of its own, so only the plate can say.
-    """
-    if place.store_handle.documents.kind(place.parent.path) != "group":
+def is_row_of_plate(node_path: NodePath) -> bool:
+    """Return whether the plate above a group lists it as a row; a row has no metadata of its own."""
+    if node_path.store_handle.documents.kind(node_path.parent.path) != "group":
         return False
-    plate = stored_ome(place.parent).get("plate")
+    plate = stored_ome(node_path.parent).get("plate")
     rows = plate.get("rows") if isinstance(plate, dict) else None
-    name = place.path.rpartition("/")[2]
+    name = node_path.path.rpartition("/")[2]
     return isinstance(rows, list) and any(
         isinstance(row, dict) and str(row.get("name")) == name for row in rows
     )
 
 
 def open_member(parent: NGFFNode, key: str) -> NGFFNode | ImageArray:
-    """Open the member of a node at a relative path, as what the store says it is.
-
-    Raises
-    ------
-    NodeNotFoundError
-        If there is none (a KeyError).
-    """
-    place = parent.node_path.child(key)
-    documents = place.store_handle.documents
-    kind = documents.kind(place.path)
+    """Open the node or array at a path below a node; raise `NodeNotFoundError` if there is none."""
+    node_path = parent.node_path.child(key)
+    documents = node_path.store_handle.documents
+    kind = documents.kind(node_path.path)
     if kind is None:
         raise parent.missing_error(key)
     if kind == "array":
-        return array_at(place)
-    return (node_class(stored_ome(place), place) or NGFFNode)(place)
+        return array_at(node_path)
+    return (node_class(stored_ome(node_path), node_path) or NGFFNode)(node_path)
 
 
-def array_at(place: NodePath) -> ImageArray:
-    """Return the array at a place, with the axes of the image that lists it."""
+def array_at(node_path: NodePath) -> ImageArray:
+    """Return the array at a node path, with the axes of the image that lists it."""
     from lamella.nodes.position import Position
 
-    documents = place.store_handle.documents
-    group, dataset = place.parent, place.path.rpartition("/")[2]
+    documents = node_path.store_handle.documents
+    group, dataset = node_path.parent, node_path.path.rpartition("/")[2]
     while True:
         if documents.kind(group.path) == "group" and "multiscales" in stored_ome(group):
             position = Position(group)
-            return ImageArray(place, position.axes if dataset in position.dataset_paths else None)
+            return ImageArray(node_path, position.axes if dataset in position.dataset_paths else None)
         if not group.path:
-            return ImageArray(place)
+            return ImageArray(node_path)
         dataset = f"{group.path.rpartition('/')[2]}/{dataset}"
         group = group.parent

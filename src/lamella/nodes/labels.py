@@ -1,7 +1,4 @@
-"""Label images: what was segmented in an image, one integer per object.
-
-What creates and reduces label images is in :mod:`lamella.ops.labels`.
-"""
+"""Label images: integer images of segmented objects. :mod:`lamella.ops.labels` creates and deletes them."""
 
 from __future__ import annotations
 
@@ -27,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class LabelArray(ImageArray):
-    """The ids of one level of a label image: an `ImageArray` that keeps the table of colours complete.
+    """The ids of one level of a label image: an `ImageArray` that keeps the colour table complete.
 
-    Where the label image stores colours, ids that are written to level 0 and have none get one of the palette of
-    :meth:`LabelImage.set_colors`: viewers hide labels that a table leaves out.
+    Ids that are written to level 0 and are not in a stored colour table get a colour of the palette of
+    :meth:`LabelImage.set_colors`, because viewers hide labels without a colour in the table.
     """
 
     def _after_write(self, block: NDArray[Any]) -> None:
@@ -41,10 +38,10 @@ class LabelArray(ImageArray):
             if self.path == image.node_path.child(image.dataset_paths[0]).path:
                 color_written(image, block)
         except (MetadataError, IndexError):
-            return  # the pixels are stored; what is wrong with the document is for validate to report
+            return  # the pixels are stored; `validate` reports damage of the document
 
     def after_writes(self, box: Box) -> None:
-        """Add the ids of a region that was written to a stored table of colours."""
+        """Add the ids of a written region to a stored colour table."""
         from lamella.ops.regions import nested
 
         if LabelImage(self.node_path.parent).colors:
@@ -55,7 +52,7 @@ class LabelArray(ImageArray):
 class LabelImage(Position):
     """A label image: a multiscale image of integers, with colours and properties of its labels.
 
-    Its pyramids are made with "mode" (or "stride"), so that no level holds a label that level 0 has not.
+    Its pyramids are computed with "mode" or "stride", which create no new labels.
 
     Examples
     --------
@@ -86,7 +83,7 @@ class LabelImage(Position):
     @property
     def properties(self) -> dict[int, dict[str, Any]]:
         """Properties of each label that has some."""
-        found = {}
+        properties = {}
         for number, row in enumerate(self.image_label.properties or []):
             label = row.get("label-value")
             if not isinstance(label, int) or isinstance(label, bool):
@@ -94,28 +91,29 @@ class LabelImage(Position):
                     f"image-label.properties[{number}] of {self.node_path} has label-value {short_repr(label)}, "
                     "expected a whole number. set_properties() replaces them."
                 )
-            found[label] = {key: value for key, value in row.items() if key != "label-value"}
-        return found
+            properties[label] = {key: value for key, value in row.items() if key != "label-value"}
+        return properties
 
     def set_colors(self, colors: Mapping[int, Sequence[int]] | Literal["all"] | None = "all") -> None:
         """Set the colours of the labels.
 
-        Viewers show labels in colours of their own where none are stored, and hide the labels that a stored table
-        leaves out. So labels that are written later are added to a table that is there.
+        Without stored colours, viewers choose their own. With stored colours, viewers hide the labels that the table
+        leaves
+        out, so labels that are written later are added to it.
 
         Parameters
         ----------
         colors
-            ``"all"``, the default, gives every label in the image that has no colour one of a palette in which ids
-            near each other differ clearly; the colour of an id is always the same, and the background, 0, is
-            transparent. All pixels are read. Beyond 65,536 labels no colours are stored, with a warning. Or label to
-            red, green, blue and maybe opacity, integers from 0 to 255 (LB-10), in place of all stored ones; None for
-            no colours.
+            ``"all"``, the default, adds a colour for every label in the image that has none, from a fixed palette in
+            which nearby ids differ clearly; background, 0, is transparent. All pixels are read; beyond 65,536 labels
+            no
+            colours are stored, with a warning. A mapping of label to red, green, blue and optional opacity, 0 to 255
+            (LB-10), replaces all stored colours. None removes them.
 
         Raises
         ------
         InvalidArgumentError
-            If a label or colour is not made of such integers (a ValueError).
+            If a label or colour is not an integer in range (a ValueError).
 
         Examples
         --------
@@ -148,7 +146,7 @@ class LabelImage(Position):
         Parameters
         ----------
         properties
-            Label to properties, or rows that each hold ``label-value`` (LB-12); None for none.
+            Mapping of label to properties, or rows that each have ``label-value`` (LB-12); None removes them.
 
         Raises
         ------
@@ -188,12 +186,12 @@ class LabelImage(Position):
         progress: Progress | bool | None = None,
         resume: bool = True,
     ) -> None:
-        """Compute the lower-resolution levels; as for an image, but with "mode" or "stride" only.
+        """Compute the lower levels as :meth:`Position.compute_pyramid` does, with "mode" or "stride" only.
 
         Raises
         ------
         InvalidArgumentError
-            If the method would make labels that level 0 does not hold (a ValueError).
+            If the method would create labels that level 0 does not have (a ValueError).
 
         Examples
         --------
@@ -246,7 +244,7 @@ class Labels(NGFFNode):
         return [] if meta is None else list(dict.fromkeys(meta.labels))
 
     def _listed(self) -> list[str]:
-        """Return the names that the group lists, and those of groups that are label images and not listed."""
+        """Return the names that the group lists, and those of label images that it does not list."""
         listed = self._named()
         if not self.documents.storage.can_list:
             return listed
@@ -268,7 +266,7 @@ class Labels(NGFFNode):
         return isinstance(key, str | int) and str(key).strip("/") in self._listed()
 
     def __getitem__(self, key: int | str) -> LabelImage:
-        """Return a label image, or what lies at a path below one.
+        """Return a label image, or the node at a path below one.
 
         Raises
         ------
@@ -288,7 +286,7 @@ class Labels(NGFFNode):
         self.create(self._checked_key(key), value)
 
     def __delitem__(self, key: int | str) -> None:
-        """Delete a label image, and its name from the list.
+        """Delete a label image, and remove its name from the list.
 
         Raises
         ------
@@ -310,8 +308,9 @@ class Labels(NGFFNode):
     ) -> LabelImage:
         """Create a label image for the position's image.
 
-        Axes (without the channel's), scale, translation, chunks and shards are the image's, and so is the number of
-        levels (LB-04); the lower ones are computed with "mode".
+        The label image has the image's axes (without channels), scale, translation, chunks, shards and number of
+        levels
+        (LB-04); the lower levels are computed with "mode".
 
         Parameters
         ----------
@@ -319,18 +318,12 @@ class Labels(NGFFNode):
             Name of the label image.
         data
             Integers or booleans, of the image's shape without the channel axis, or of its space axes alone. Any
-            array-like; lazy ones are read block by block.
+            array-like; lazy data is read block by block.
         colors
-            Label to red, green, blue and maybe opacity, integers from 0 to 255 (LB-10). By default none are
-            stored, and viewers choose; labels that the dict leaves out are hidden by most viewers. See
-            :meth:`LabelImage.set_colors`.
+            Mapping of label to red, green, blue and optional opacity, 0 to 255 (LB-10); see
+            :meth:`LabelImage.set_colors`. By default no colours are stored, and viewers choose.
         properties
-            Label to properties, or rows that each hold ``label-value`` (LB-12).
-
-        Returns
-        -------
-        LabelImage
-            The new label image.
+            Mapping of label to properties, or rows that each have ``label-value`` (LB-12).
 
         Raises
         ------

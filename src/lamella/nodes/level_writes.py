@@ -1,13 +1,10 @@
-"""Writes to level 0 of images with lower levels, recorded so that the lower levels count as stale.
+"""Record writes to level 0 of images with lower levels, so that the lower levels count as stale.
 
-The first write to level 0 puts the writer's name into the image's document. The written regions are collected in
-memory, and replace the name when the store is closed. So each write costs one check of the document's stamp; a killed
-writer leaves all lower levels stale, and a closed one records the stale regions. Lower levels that were created empty
-count as stale until they are written: the document lists their unwritten regions, which are removed when the level is
-full or the store is closed.
-
-The record is described in :mod:`lamella.spec.stale_levels`; :mod:`lamella.ops.pyramids.update` updates
-the levels.
+The first write to level 0 adds the writer's name to the image's document. The written regions are collected in memory,
+and replace the name when the store is closed. So a write only checks the document's stamp; after a kill all lower
+levels are stale, after closing the recorded regions are. Lower levels that were created empty are stale until they are
+written: the document lists their unwritten regions. :mod:`lamella.spec.stale_levels` describes the record,
+:mod:`lamella.ops.pyramids.update` updates the levels.
 """
 
 from __future__ import annotations
@@ -28,15 +25,15 @@ if TYPE_CHECKING:
     from lamella.spec.stale_levels import Box
     from lamella.types import JSONObject
 
-_DEEPEST = 3
+_MAX_GROUPS_ABOVE = 3
 """Maximum number of groups above an array that are searched for its image: names of levels are seldom nested."""
 
-_MOST_PIECES = 1024
+_MAX_REGIONS = 1024
 """Maximum number of regions of a level in memory while it is filled in any order."""
 
 
 @dataclass
-class _Array:
+class _WrittenArray:
     """An array that is written to.
 
     Attributes
@@ -44,85 +41,88 @@ class _Array:
     image
         Path of its image; None without one.
     stamp
-        Of the image's document when it was read or written; None in stores without stamps.
+        Stamp of the image's document when it was read or written; None in stores without stamps.
     is_level_0
-        Whether it is the finest of several levels.
+        Whether the array is the finest of several levels.
     is_named
         Whether the document has this writer's name.
-    boxes
+    regions
         Regions that were written since then.
     level
         Path of the array in the image.
     unwritten
         Unwritten regions of a lower level that was created empty.
-    is_told
-        Whether the document has the same regions.
+    is_recorded
+        Whether the document has the same unwritten regions.
     """
 
     image: str | None
     stamp: object
     is_level_0: bool = False
     is_named: bool = False
-    boxes: tuple[Box, ...] = field(default=())
+    regions: tuple[Box, ...] = field(default=())
     level: str = ""
     unwritten: tuple[Box, ...] = ()
-    is_told: bool = True
+    is_recorded: bool = True
 
 
 class LevelWrites:
-    """The writes of one opened store to the level 0 of images."""
+    """The writes of one store handle to level 0 of images."""
 
     def __init__(self, store_handle: StoreHandle) -> None:
         self._store_handle = store_handle
         self._name = uuid4().hex[:8]
         self._lock = RLock()
-        self._arrays: dict[str, _Array] = {}
+        self._arrays: dict[str, _WrittenArray] = {}
 
     @contextmanager
-    def noted(self, path: str, box: Callable[[], Box | None]) -> Iterator[None]:
+    def recorded(self, path: str, region: Callable[[], Box | None]) -> Iterator[None]:
         """Record a write to an array while it runs.
 
-        ``box`` returns the written region in voxels. It is called only for the level 0 of an image with lower levels,
-        and for lower levels that were created empty.
+        ``region`` returns the written region in voxels. It is called only for level 0 of an image with lower levels,
+        and
+        for lower levels that were created empty.
         """
-        self._note(path, box)
+        self._record(path, region)
         try:
             yield
         finally:
-            self._note(path, box)  # the levels may have been computed again during the write
-        self._fill(path, box)
+            self._record(path, region)  # the levels may have been computed again during the write
+        self._fill(path, region)
 
-    def _fill(self, path: str, box: Callable[[], Box | None]) -> None:
-        """Subtract a written region from those of a level that was created empty; record when the level is full."""
+    def _fill(self, path: str, region: Callable[[], Box | None]) -> None:
+        """Subtract a written region from the unwritten ones of a level; edit the document when none are left."""
         with self._lock:
-            known = self._arrays.get(path)
-            if known is None or known.image is None or not known.unwritten:
+            array = self._arrays.get(path)
+            if array is None or array.image is None or not array.unwritten:
                 return
-            written = box()
+            written = region()
             if written is not None:
-                known.unwritten = without_box(known.unwritten, written, _MOST_PIECES)
-                known.is_told = False
-            if not known.unwritten:
-                _, known.stamp = self._store_handle.documents.edit_group(known.image, _filling(known))
-                known.is_told = True
+                array.unwritten = without_box(array.unwritten, written, _MAX_REGIONS)
+                array.is_recorded = False
+            if not array.unwritten:
+                _, array.stamp = self._store_handle.documents.edit_group(
+                    array.image, _record_unwritten(array)
+                )
+                array.is_recorded = True
 
-    def _note(self, path: str, box: Callable[[], Box | None]) -> None:
+    def _record(self, path: str, region: Callable[[], Box | None]) -> None:
         with self._lock:
-            known = self._arrays.get(path)
-            if known is None or (known.image is not None and not self._is_unchanged(known)):
-                known = self._arrays[path] = self._look(path, known)
-            if not known.is_level_0:
+            array = self._arrays.get(path)
+            if array is None or (array.image is not None and not self._is_unchanged(array)):
+                array = self._arrays[path] = self._find_image(path, array)
+            if not array.is_level_0:
                 return
-            written = box()  # an index that does not fit raises before the document is changed
+            written = region()  # an index that does not fit raises before the document is changed
             if written is not None:
-                self._name_in_document(known)
-                known.boxes = with_box(known.boxes, written)
+                self._name_in_document(array)
+                array.regions = with_box(array.regions, written)
 
-    def _look(self, path: str, known: _Array | None) -> _Array:
+    def _find_image(self, path: str, array: _WrittenArray | None) -> _WrittenArray:
         """Find the image of an array, and whether the array is its level 0."""
         documents = self._store_handle.documents
         parts = path.split("/")
-        for count in range(len(parts) - 1, max(-1, len(parts) - 1 - _DEEPEST), -1):
+        for count in range(len(parts) - 1, max(-1, len(parts) - 1 - _MAX_GROUPS_ABOVE), -1):
             image, level = "/".join(parts[:count]), "/".join(parts[count:])
             try:
                 stored, stamp = documents.stored_group(image)
@@ -132,45 +132,45 @@ class LevelWrites:
             levels = self._levels(attributes)
             if not any(level in paths for paths in levels):
                 if levels:
-                    return _Array(image, stamp)
+                    return _WrittenArray(image, stamp)
                 continue
             stale = read_stale(attributes)
             # Levels that are being computed are not listed yet.
             if not any(paths[0] == level and (len(paths) > 1 or stale.unlisted) for paths in levels):
-                rest, is_told = stale.to_write(level), True
-                if known is not None and not known.is_told:
-                    rest, is_told = common_boxes(rest, known.unwritten, _MOST_PIECES), False
-                return _Array(image, stamp, level=level, unwritten=rest, is_told=is_told)
+                rest, is_recorded = stale.to_write(level), True
+                if array is not None and not array.is_recorded:
+                    rest, is_recorded = common_boxes(rest, array.unwritten, _MAX_REGIONS), False
+                return _WrittenArray(image, stamp, level=level, unwritten=rest, is_recorded=is_recorded)
             named = stale.names(self._name)
-            # Whoever removed the name has computed the levels again.
-            boxes = known.boxes if known is not None and named else ()
-            return _Array(image, stamp, True, named, boxes)
-        return _Array(None, None)
+            # Without the name, another process has computed the levels again.
+            regions = array.regions if array is not None and named else ()
+            return _WrittenArray(image, stamp, True, named, regions)
+        return _WrittenArray(None, None)
 
-    def _name_in_document(self, known: _Array) -> None:
+    def _name_in_document(self, array: _WrittenArray) -> None:
         """Add this writer's name to the image's document, if it is missing."""
-        if known.is_named or known.image is None:
+        if array.is_named or array.image is None:
             return
-        _, known.stamp = self._store_handle.documents.edit_group(
-            known.image, lambda old: with_stale(old, read_stale(old).begun(self._name))
+        _, array.stamp = self._store_handle.documents.edit_group(
+            array.image, lambda old: with_stale(old, read_stale(old).begun(self._name))
         )
-        known.is_named = True
+        array.is_named = True
 
     def _levels(self, attributes: JSONObject) -> list[list[str]]:
         """Return the paths of the levels of each image in the attributes."""
-        found: list[list[str]] = []
+        levels: list[list[str]] = []
         multiscales: Any = self._store_handle.version.ome(attributes).get("multiscales")
         for image in multiscales if isinstance(multiscales, list) else []:
             datasets = image.get("datasets") if isinstance(image, dict) else None
             paths = [item.get("path") for item in datasets or [] if isinstance(item, dict)]
             if paths and all(isinstance(path, str) for path in paths):
-                found.append([str(path) for path in paths])
-        return found
+                levels.append([str(path) for path in paths])
+        return levels
 
-    def _is_unchanged(self, known: _Array) -> bool:
-        """Return whether the image's document is unchanged; false in stores without stamps, so it is read again."""
-        stamp = None if known.image is None else self._store_handle.documents.stamp(known.image)
-        return stamp is not None and stamp == known.stamp
+    def _is_unchanged(self, array: _WrittenArray) -> bool:
+        """Return whether the image's document is unchanged; False in stores without stamps."""
+        stamp = None if array.image is None else self._store_handle.documents.stamp(array.image)
+        return stamp is not None and stamp == array.stamp
 
     def settle(self, image: str | None = None) -> None:
         """Replace the writer's name by the written regions in the document of an image; of all by default.
@@ -179,37 +179,39 @@ class LevelWrites:
         """
         with self._lock:
             chosen = {
-                path: known for path, known in self._arrays.items() if image is None or known.image == image
+                path: array for path, array in self._arrays.items() if image is None or array.image == image
             }
-            for path, known in chosen.items():
+            for path, array in chosen.items():
                 del self._arrays[path]
-                if known.image is None or (known.is_told and not known.is_named):
+                if array.image is None or (array.is_recorded and not array.is_named):
                     continue
-                told = _telling(self._name, known.boxes) if known.is_named else _filling(known)
+                edit = (
+                    _record_regions(self._name, array.regions) if array.is_named else _record_unwritten(array)
+                )
                 try:
-                    self._store_handle.documents.edit_group(known.image, told)
+                    self._store_handle.documents.edit_group(array.image, edit)
                 except LamellaError:
                     continue
 
     def forget(self, image: str) -> None:
         """Drop the collected regions of an image: its levels are computed again, or deleted."""
         with self._lock:
-            self._arrays = {path: known for path, known in self._arrays.items() if known.image != image}
+            self._arrays = {path: array for path, array in self._arrays.items() if array.image != image}
 
 
-def _filling(known: _Array) -> Callable[[JSONObject], JSONObject]:
-    def told(attributes: JSONObject) -> JSONObject:
+def _record_unwritten(array: _WrittenArray) -> Callable[[JSONObject], JSONObject]:
+    def edit(attributes: JSONObject) -> JSONObject:
         stale = read_stale(attributes)
-        rest = common_boxes(stale.to_write(known.level), known.unwritten)
-        return with_stale(attributes, stale.with_unwritten(known.level, rest))
+        rest = common_boxes(stale.to_write(array.level), array.unwritten)
+        return with_stale(attributes, stale.with_unwritten(array.level, rest))
 
-    return told
+    return edit
 
 
-def _telling(name: str, boxes: tuple[Box, ...]) -> Callable[[JSONObject], JSONObject]:
-    def told(attributes: JSONObject) -> JSONObject:
+def _record_regions(name: str, regions: tuple[Box, ...]) -> Callable[[JSONObject], JSONObject]:
+    def edit(attributes: JSONObject) -> JSONObject:
         stale: StaleLevels = read_stale(attributes)
         # Without the name, the levels were computed after these writes, and include them.
-        return with_stale(attributes, stale.ended(name, boxes)) if stale.names(name) else attributes
+        return with_stale(attributes, stale.ended(name, regions)) if stale.names(name) else attributes
 
-    return told
+    return edit

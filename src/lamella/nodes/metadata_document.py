@@ -1,7 +1,7 @@
-"""A metadata document as an editable model: read once, edited by pure functions, saved as a whole.
+"""Hold a metadata document as a model: read once, edited by pure functions, saved as a whole.
 
-The documents of a plate are nearly equal, and most nodes are only read, or get the same first array. So nodes with
-equal content share one model for reading, and a node gets its own model as soon as somebody may change it.
+The documents of a plate are nearly equal, and most are only read. So nodes with equal documents share one model for
+reading, and a node gets its own model when a user or an edit may change it.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ class Dump(Protocol[D_contra]):
 class MetadataDocument(Generic[M]):
     """The model of one group's document, kept current with the store.
 
-    ``load`` converts group attributes to a new model, and ``dump`` a model and the group's attributes to new attributes
-    with unknown keys kept. ``look`` returns a shared model for reading, ``settled`` is whether the model depends on the
+    ``load`` converts group attributes to a new model, and ``dump`` a model and the group's attributes to new
+    attributes
+    with unknown keys kept. ``look`` returns a shared model for reading, ``settled`` whether the model depends on the
     attributes alone (otherwise it is loaded each time). ``check`` reports broken rules of a document that was read;
     ``refuse`` raises for broken rules that a user's change of the model causes.
     """
@@ -47,16 +48,16 @@ class MetadataDocument(Generic[M]):
     __slots__ = (
         "_check",
         "_dump",
-        "_handed_out",
+        "_is_handed_out",
         "_load",
-        "_look",
+        "_load_shared",
         "_model",
         "_refuse",
         "_settled",
+        "_shared",
         "_stamp",
         "_stored",
         "_unchecked",
-        "_view",
         "is_settled",
         "path",
         "store_handle",
@@ -77,45 +78,45 @@ class MetadataDocument(Generic[M]):
         self.path = path
         self._load = load
         self._dump = dump
-        self._look = look
+        self._load_shared = look
         self._settled = settled
         self._check = check
         self._refuse = refuse
         self._unchecked = False
         self._stored: StoredGroup | None = None
         self._stamp: object = _UNKNOWN
-        self._view: M | None = None
+        self._shared: M | None = None
         self._model: M | None = None
-        self._handed_out = False
+        self._is_handed_out = False
         #: Whether the model depends on the attributes alone.
         self.is_settled = True
 
-    # -- looking ----------------------------------------------------------------------------------------------
+    # -- reading ----------------------------------------------------------------------------------------------
 
     @property
     def shared_model(self) -> M:
         """The model for reading, shared by nodes with equal content: never changed, never returned to users."""
-        if self._look is None or self._model is not None:
+        if self._load_shared is None or self._model is not None:
             return self.own_model
         if self._stored is None or not self._is_unchanged():
             self._read()
-        found = self._view
-        if found is None:
-            found = self.last_view
+        model = self._shared
+        if model is None:
+            model = self.last_shared_model
         if self._unchecked:
             self._report()
-        return found
+        return model
 
     def derived(self, derive: Callable[[M], T]) -> T:
         """Return a function's result for the `shared_model`; nodes that share the model share the result."""
-        view = self.shared_model
-        if self._look is None or self._model is not None or self._stored is None:
-            return derive(view)
+        model = self.shared_model
+        if self._load_shared is None or self._model is not None or self._stored is None:
+            return derive(model)
         # By identity of the shared model: a node's own model differs from that of other nodes.
-        made: tuple[M, T] | None = self._stored.derived.get(derive)
-        if made is None or made[0] is not view:
-            made = self._stored.derived[derive] = view, derive(view)
-        return made[1]
+        cached: tuple[M, T] | None = self._stored.derived.get(derive)
+        if cached is None or cached[0] is not model:
+            cached = self._stored.derived[derive] = model, derive(model)
+        return cached[1]
 
     def _report(self) -> None:
         """Report broken rules of the document; again on the next access if that raises."""
@@ -125,23 +126,25 @@ class MetadataDocument(Generic[M]):
 
     @property
     def stored(self) -> StoredGroup | None:
-        """The document when it was last read or written."""
+        """The document as it was last read or written."""
         return self._stored
 
     @property
     def content(self) -> StoredGroup | None:
-        """The document when it was last read or written; None if this node has its own model."""
-        return None if self._look is None or self._model is not None else self._stored
+        """The document as it was last read or written; None if this node has its own model."""
+        return None if self._load_shared is None or self._model is not None else self._stored
 
     @property
-    def last_view(self) -> M:
+    def last_shared_model(self) -> M:
         """The shared model of `content`, without a check of the store."""
         assert self._stored is not None
-        if self._view is None:
-            self._view = (
-                self._load(self._stored.attributes) if self._look is None else self._look(self._stored)
+        if self._shared is None:
+            self._shared = (
+                self._load(self._stored.attributes)
+                if self._load_shared is None
+                else self._load_shared(self._stored)
             )
-        return self._view
+        return self._shared
 
     @property
     def own_model(self) -> M:
@@ -149,7 +152,7 @@ class MetadataDocument(Generic[M]):
         if self._model is not None and (self._is_unchanged() or self._is_edited()):
             return self._model
         looked_at = self._model is None and self._stored is not None and self._is_unchanged()
-        return self._own(not looked_at and self._read())
+        return self._make_own(not looked_at and self._read())
 
     def _is_unchanged(self) -> bool:
         """Return whether the document is unchanged; unknown in a writable store without stamps."""
@@ -160,43 +163,43 @@ class MetadataDocument(Generic[M]):
 
     def hand_out(self) -> M:
         """Return the own model to a user, who may change it at any time."""
-        self._handed_out = True
+        self._is_handed_out = True
         return self.own_model
 
     @property
     def last_attributes(self) -> JSONObject:
-        """The attributes when the document was last read or written; empty if it was not."""
+        """The attributes as they were last read or written; empty before."""
         return {} if self._stored is None else self._stored.attributes
 
     def refresh(self) -> M:
         """Return the own model, read again unless it has unsaved changes."""
         if self._model is not None and self._is_edited():
             return self._model
-        return self._own(self._read())
+        return self._make_own(self._read())
 
     def adopt(self, stored: StoredGroup, stamp: object) -> None:
         """Adopt a document that was just read, with its stamp."""
-        self._keep(stored, stamp)
+        self._set_stored(stored, stamp)
         self._unchecked = True
 
     def start(self, stored: StoredGroup) -> None:
         """Adopt a document that this process just wrote, without reading it again."""
-        self._keep(stored, _UNKNOWN)
+        self._set_stored(stored, _UNKNOWN)
 
     def _read(self) -> bool:
         """Read the document; return whether it has changed."""
         before = self._stored
-        self._keep(*self.store_handle.documents.stored_group(self.path))
+        self._set_stored(*self.store_handle.documents.stored_group(self.path))
         changed = before is None or before.attributes != self._attributes
         self._unchecked = self._unchecked or changed
         if self.is_settled:
             return changed
-        self._view = None
+        self._shared = None
         return True
 
-    def _keep(self, stored: StoredGroup, stamp: object) -> None:
+    def _set_stored(self, stored: StoredGroup, stamp: object) -> None:
         if stored is not self._stored:
-            self._stored, self._view = stored, None
+            self._stored, self._shared = stored, None
             if self._settled is not None:
                 self.is_settled = stored.get_or_make(self._settled, partial(self._settled, stored.attributes))
         self._stamp = stamp
@@ -206,7 +209,7 @@ class MetadataDocument(Generic[M]):
         assert self._stored is not None
         return self._stored.attributes
 
-    def _own(self, changed: bool) -> M:
+    def _make_own(self, changed: bool) -> M:
         """Return a model of the document that no other node has."""
         model = self._model
         if model is None or changed:
@@ -228,7 +231,7 @@ class MetadataDocument(Generic[M]):
 
     def _is_edited(self) -> bool:
         """Return whether a user has unsaved changes in the model."""
-        if not self._handed_out or self._model is None:
+        if not self._is_handed_out or self._model is None:
             return False
         attributes = self._attributes
         return self._dump(self._model, attributes) != self._dump(self._load(attributes), attributes)
@@ -243,58 +246,59 @@ class MetadataDocument(Generic[M]):
         same: Hashable = None,
         beside: Callable[[JSONObject], JSONObject] | None = None,
     ) -> M:
-        """Apply a pure function to the newest model and save the result as one atomic write, with unsaved changes.
+        """Apply a pure function to the newest model, and save the result with unsaved changes in one atomic write.
 
-        ``before_write`` is called when the new document is ready; it creates what the document will list, so that an
-        impossible change touches nothing. ``same`` names the change: changes with equal names have equal results for
-        equal models, and are computed once for all nodes of one content. ``beside`` changes attributes outside of the
-        model in the same write, for unnamed changes. Raises MetadataError if there are unsaved changes and the document
-        was changed elsewhere, or if they break a rule that the document does not break.
+        ``before_write`` is called when the new document is ready; it creates arrays that the document lists. ``same``
+        names
+        the change: changes with equal names have equal results for equal models, and are computed once for all nodes
+        with
+        one document. ``beside`` changes attributes outside of the model in the same write, for unnamed changes. Raises
+        MetadataError if there are unsaved changes and the document was changed elsewhere, or if they break a rule.
         """
         prepare = before_write or _nothing
         if same is not None and self._write_prepared(change, same, prepare):
-            return self.last_view
-        made: list[M] = []
+            return self.last_shared_model
+        results: list[M] = []
 
         def apply(fresh: JSONObject) -> JSONObject:
             base = self._base(fresh)
-            if self._handed_out and self._refuse is not None and base is self._model:
+            if self._is_handed_out and self._refuse is not None and base is self._model:
                 self._refuse(fresh, self._dump(base, fresh), base)
             model = self.changed(change, base)
-            made.append(model)
-            attributes = self._dump(model, fresh, trusted=not self._handed_out)
+            results.append(model)
+            attributes = self._dump(model, fresh, trusted=not self._is_handed_out)
             if beside is not None:
                 attributes = beside(attributes)
             prepare()
             return attributes
 
         attributes, stamp = self.store_handle.documents.edit_group(self.path, apply)
-        # Unknown where the store has no stamp: whatever it says later is not known to be this.
-        self._keep(StoredGroup(b"", attributes), _UNKNOWN if stamp is None else stamp)
-        return self._adopt(made[-1])
+        # Without stamps, the next access reads the document again.
+        self._set_stored(StoredGroup(b"", attributes), _UNKNOWN if stamp is None else stamp)
+        return self._adopt(results[-1])
 
     def _write_prepared(
         self, change: Callable[[M], M], same: Hashable, before_write: Callable[[], object]
     ) -> bool:
-        """Write a change whose result is cached; false if the document is not the shared one."""
+        """Write a change whose result is cached; False if the document is not the shared one."""
         stored = self.content
         if stored is None:
             return False
-        view = self.last_view
+        model = self.last_shared_model
 
         def prepare() -> tuple[M, StoredGroup]:
-            attributes = self._dump(self.changed(change, view), stored.attributes, trusted=True)
-            return view, self.store_handle.documents.prepared(self.path, attributes, stored)
+            attributes = self._dump(self.changed(change, model), stored.attributes, trusted=True)
+            return model, self.store_handle.documents.prepared(self.path, attributes, stored)
 
-        # By identity of the view, and the view is kept: another one cannot get its number meanwhile.
-        _, new = stored.get_or_make((id(view), same), prepare)
+        # The cached value keeps the model alive, so that no other object can get the same id.
+        _, new = stored.get_or_make((id(model), same), prepare)
         return self._replace(stored, new, before_write)
 
     def _replace(self, old: StoredGroup, new: StoredGroup, before_write: Callable[[], object]) -> bool:
-        """Write a prepared document over the one it was computed from; false if that has changed."""
+        """Write a prepared document over the one it was computed from; False if that has changed."""
         if not self.store_handle.documents.swap_group(self.path, old, new, before_write):
             return False
-        self._keep(new, _UNKNOWN)
+        self._set_stored(new, _UNKNOWN)
         return True
 
     def _base(self, fresh: JSONObject) -> M:
@@ -305,7 +309,7 @@ class MetadataDocument(Generic[M]):
             return self._model
         if self._is_edited():
             if self._load(fresh) == self._load(attributes):
-                return self._model  # only what this model does not hold was changed: nothing is in conflict
+                return self._model  # only attributes outside of the model were changed
             where = f"{self.store_handle.name}/{self.path}".rstrip("/")
             raise MetadataError(
                 f"The metadata of {where} has unsaved changes, and the document was changed elsewhere since it was "

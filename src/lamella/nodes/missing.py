@@ -1,7 +1,4 @@
-"""What is said of a member that is not there: which there are where the path ends, and the nearest name.
-
-Looks at more of the store than the lookup did, since only errors come here.
-"""
+"""Explain that a member is missing: list the existing members, and suggest the nearest name."""
 
 from __future__ import annotations
 
@@ -12,37 +9,37 @@ from lamella.errors import LamellaError, NodeNotFoundError, nearest
 if TYPE_CHECKING:
     from lamella.nodes.node import NGFFNode
 
-_MOST = 20
+_MAX_NAMES = 20
 
 
 def missing(node: NGFFNode, key: str) -> NodeNotFoundError:
-    """Return the error for a member, or one below it, that a node has not."""
-    holder, done, rest = _deepest(node, key.split("/"))
+    """Return the error for a missing member of a node, or of a node below it."""
+    parent, found_parts, other_parts = _deepest(node, key.split("/"))
     what = f"There is no member {key!r} in {node.node_path}."
-    if holder is None:
-        return NodeNotFoundError(f"{what} Nothing lies below the array {'/'.join(done)!r}.")
+    if parent is None:
+        return NodeNotFoundError(f"{what} Nothing lies below the array {'/'.join(found_parts)!r}.")
     try:
-        names = holder._member_names()
+        names = parent._member_names()
     except LamellaError as fault:
         return NodeNotFoundError(f"{what} Which members there are cannot be read: {fault}")
-    whose = f"{'/'.join(done)!r} has the members" if done else "Its members are"
-    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
-    close = nearest(rest[0], names)
-    hint = "" if close is None else f" Did you mean {'/'.join([*done, close, *rest[1:]])!r}?"
-    return NodeNotFoundError(f"{what} {whose}: {', '.join(names[:_MOST]) or 'none'}{more}.{hint}")
+    whose = f"{'/'.join(found_parts)!r} has the members" if found_parts else "Its members are"
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    close = nearest(other_parts[0], names)
+    hint = "" if close is None else f" Did you mean {'/'.join([*found_parts, close, *other_parts[1:]])!r}?"
+    return NodeNotFoundError(f"{what} {whose}: {', '.join(names[:_MAX_NAMES]) or 'none'}{more}.{hint}")
 
 
 def _deepest(node: NGFFNode, parts: list[str]) -> tuple[NGFFNode | None, list[str], list[str]]:
-    """Follow a path as far as there are nodes: the last one, or None for an array, and the path to it and from it."""
+    """Follow a path to its last existing node (None for an array); return the path to it and the rest."""
     from lamella.nodes.node import NGFFNode
 
-    holder = node
+    parent = node
     for number, part in enumerate(parts[:-1]):
         try:
-            below = holder[part]
+            below = parent[part]
         except LamellaError:
-            return holder, parts[:number], parts[number:]
+            return parent, parts[:number], parts[number:]
         if not isinstance(below, NGFFNode):
             return None, parts[: number + 1], parts[number + 1 :]
-        holder = below
-    return holder, parts[:-1], parts[-1:]
+        parent = below
+    return parent, parts[:-1], parts[-1:]

@@ -1,4 +1,4 @@
-"""What nodes with a metadata model of their own have in common: the live model, and saving it."""
+"""The base of nodes that have a metadata model: reading and saving it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ M = TypeVar("M", bound="MetaModel")
 
 
 class ModelNode(NGFFNode, Generic[M]):
-    """A node whose document holds one model."""
+    """A node whose document has one model."""
 
     def __init__(
         self,
@@ -41,22 +41,22 @@ class ModelNode(NGFFNode, Generic[M]):
             self._parse_meta()
 
     _kinds: ClassVar[tuple[Kind, ...]] = ()
-    """What the document is, for the rules that it is checked by."""
+    """Kinds of the document, which select the rules that it is checked by."""
 
     @abstractmethod
     def _metadata_document(self) -> MetadataDocument[M]:
-        """Return the model of the node's document; nothing is read yet."""
+        """Return the document of the node; nothing is read yet."""
 
     def _check(self, stored: StoredGroup) -> None:
-        """Report what a document that was read breaks."""
+        """Report rules that a document breaks."""
         check_document(self.node_path, stored, self._kinds)
 
     def _refuse(self, before: JSONObject, after: JSONObject, meta: M) -> None:
-        """Raise for edited metadata that break a rule which the stored document keeps."""
+        """Raise for edited metadata that breaks a rule which the stored document satisfies."""
         del meta
         refuse_broken(self.node_path, before, after, self._kinds)
 
-    def _begin(self, stored: StoredGroup, stamp: object) -> None:
+    def _adopt_document(self, stored: StoredGroup, stamp: object) -> None:
         self.document.adopt(stored, stamp)
 
     def _parse_meta(self) -> None:
@@ -64,18 +64,18 @@ class ModelNode(NGFFNode, Generic[M]):
 
     @property
     def metadata(self) -> M:
-        """The live metadata model; change it and call :meth:`dump_meta` to save."""
+        """The metadata model; change it and call :meth:`dump_meta` to save."""
         return self.document.hand_out()
 
     def dump_meta(self) -> None:
-        """Write the metadata model to the group's document, whole and atomically.
+        """Write the metadata model to the group's document, in one atomic write.
 
         Raises
         ------
         ReadOnlyError, ClosedError
             If the store is open for reading or was closed (ValueErrors).
         MetadataError
-            If the metadata break a rule of OME-NGFF (a MUST) that the document does not break (a ValueError). Nothing
+            If the metadata breaks a rule of OME-NGFF (a MUST) that the document does not break (a ValueError). Nothing
             is written then.
 
         Examples
@@ -84,11 +84,6 @@ class ModelNode(NGFFNode, Generic[M]):
         >>> position.dump_meta()
         >>> position.zattrs["ome"]["omero"]["channels"][0]["color"]
         'FF8800'
-        >>> well = plate["A/1"]
-        >>> well.metadata.images.reverse()
-        >>> well.dump_meta()
-        >>> list(plate["A/1"])
-        ['1', '0']
         """
         self.require_writable("write the metadata")
         self.document.save()

@@ -1,7 +1,4 @@
-"""Whether a new array can be listed as a level of its image: an image, and the labels of it, stay what they were.
-
-The rules are in :mod:`lamella.spec.rules`.
-"""
+"""Check whether a new array can become a level of its image without breaking a rule of :mod:`lamella.spec.rules`."""
 
 from __future__ import annotations
 
@@ -29,59 +26,60 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 _RULES = frozenset(["MS-05", "MS-07", "LB-05"])
-"""Rules that one level more can break; that it fits the axes is checked elsewhere, on request."""
+"""Rules that an additional level can break; other code checks that it fits the axes."""
 
 
 def broken_by_level(
     position: Position,
-    view: ImagesMeta,
+    meta: ImagesMeta,
     key: str,
     array: ArrayMeta,
     transform: Sequence[TransformationMeta] | None,
 ) -> Finding | None:
-    """Return a MUST that the metadata keep, and would break with one level more; None where there is none."""
-    paths = view.multiscales[0].get_dataset_paths()
+    """Return the finding for a MUST that the image satisfies, and would break with one more level; else None."""
+    paths = meta.multiscales[0].get_dataset_paths()
     if not paths or key in paths or position.store_handle.version.name not in VERSION_TRAITS:
         return None
     facts: dict[str, ArrayFacts] = {}
     for path in paths:
-        with suppress(NodeNotFoundError, MetadataError):  # what is missing is not compared
+        with suppress(NodeNotFoundError, MetadataError):  # missing levels are not compared
             facts[path] = facts_of(position.documents.array(position.node_path.child(path).path))
     attributes = position.document.last_attributes
-    found = broken_among(position, view, attributes, facts, key, facts_of(array), transform)
-    return found or broken_labels(position, len(paths))
+    finding = broken_among(position, meta, attributes, facts, key, facts_of(array), transform)
+    return finding or broken_labels(position, len(paths))
 
 
 def broken_among(
     position: Position,
-    view: ImagesMeta,
+    meta: ImagesMeta,
     attributes: JSONObject,
     levels: Mapping[str, ArrayFacts],
     key: str,
     array: ArrayFacts,
     transform: Sequence[TransformationMeta] | None,
 ) -> Finding | None:
-    """Return a MUST that the arrays of some levels keep, and would break with one level more."""
+    """Return the finding for a MUST that some levels satisfy, and would break with one more level; else None."""
     version, kind = position.store_handle.version, position._kinds[-1]
     if version.name not in VERSION_TRAITS:
         return None
 
     def broken(meta: ImagesMeta, arrays: Mapping[str, ArrayFacts]) -> dict[str, Finding]:
-        found = check_arrays(kind, version.dump(meta, attributes), version.name, arrays)
-        return {one.rule: one for one in found if one.rule in _RULES and one.level == "MUST"}
+        findings = check_arrays(kind, version.dump(meta, attributes), version.name, arrays)
+        return {
+            finding.rule: finding
+            for finding in findings
+            if finding.rule in _RULES and finding.level == "MUST"
+        }
 
-    before = broken(view, levels)
-    after = broken(edits.add_dataset(view, key, transform), {**levels, key: array})
+    before = broken(meta, levels)
+    after = broken(edits.add_dataset(meta, key, transform), {**levels, key: array})
     return next((finding for rule, finding in after.items() if rule not in before), None)
 
 
 def stored_beside(where: NodePath | str, key: str, broken: Finding, has_transform: bool) -> str:
-    """Return the warning that an array is stored beside the levels, for the rule that it would break as one.
+    """Return the warning that an array is stored beside the levels, because as a level it would break a rule.
 
-    Raises
-    ------
-    InvalidArgumentError
-        It is to have a transform, which only a level has.
+    Raises `InvalidArgumentError` if the array needs a transform, which only levels have.
     """
     text = f"As a level of {where}, the array {key!r} would break {broken.rule} ({broken.found})"
     if has_transform:
@@ -90,7 +88,7 @@ def stored_beside(where: NodePath | str, key: str, broken: Finding, has_transfor
 
 
 def broken_labels(position: Position, levels: int) -> Finding | None:
-    """Return the finding that label images have as many levels as their image, and would not with one more."""
+    """Return the finding if label images have as many levels as their image now, but not with one more level."""
     if isinstance(position, LabelImage):
         if not position.path:
             return None
@@ -101,10 +99,10 @@ def broken_labels(position: Position, levels: int) -> Finding | None:
         count = _levels_of(image)
         found = f"its image has {count} levels"
         return Finding("LB-04", "MUST", position.path, (), found) if count == levels else None
-    place = position.node_path.child("labels")
-    if position.documents.kind(place.path) != "group":
+    labels_path = position.node_path.child("labels")
+    if position.documents.kind(labels_path.path) != "group":
         return None
-    labels = Labels(place, False)
+    labels = Labels(labels_path, False)
     for name in labels:
         if len(labels[name].dataset_paths) == levels:
             found = f"the label image {describe(name)} has {levels} levels"
@@ -113,7 +111,7 @@ def broken_labels(position: Position, levels: int) -> Finding | None:
 
 
 def _levels_of(image: NodePath) -> int:
-    """Return how many levels an image lists."""
+    """Return the number of levels of an image."""
     entries = stored_ome(image).get("multiscales")
     first = entries[0] if isinstance(entries, list) and entries else None
     listed = first.get("datasets") if isinstance(first, dict) else None

@@ -1,4 +1,4 @@
-"""The base of all nodes: a group of a store, with a Mapping face."""
+"""The base class of all nodes: a group of a store, as a mapping of names to members."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def _options(kind: type[NGFFNode]) -> frozenset[str]:
 class NGFFNode(Mapping[str, Any]):
     """A group of an OME-Zarr store.
 
-    A node is a handle: it holds the store and a path, and reads its own document when first asked. It behaves as
-    a mapping of member names to nodes and arrays, in natural order. What writes raises ReadOnlyError (a
-    PermissionError and a ValueError) in a store that is open for reading, and ClosedError (a ValueError) after
-    :meth:`close`.
+    A node is a handle: a store and a path. It reads its own document on first use. It is a mapping of member names to
+    nodes and arrays, in natural order. Writing raises ReadOnlyError (a PermissionError and a ValueError) in a store
+    that
+    is open for reading, and ClosedError (a ValueError) after :meth:`close`.
 
-    In the examples of the methods, of this class and of all others, ``plate`` is a new plate of OME-NGFF 0.5 with the
-    channels DAPI and GFP and the positions A/1/0, A/1/1 and B/2/0; ``position`` is A/1/0, with an image "0" of shape
-    (T, C, Z, Y, X) = (1, 2, 4, 8, 8) and dtype uint16 that counts from 0; ``np`` is numpy, ``tmp`` an empty folder.
+    In the examples of all methods, ``plate`` is a new plate of OME-NGFF 0.5 with the channels DAPI and GFP and the
+    positions A/1/0, A/1/1 and B/2/0; ``position`` is A/1/0, with an image "0" of shape (T, C, Z, Y, X) =
+    (1, 2, 4, 8, 8) and dtype uint16 that counts from 0; ``np`` is numpy, ``tmp`` an empty folder.
 
     Parameters
     ----------
@@ -61,11 +61,11 @@ class NGFFNode(Mapping[str, Any]):
     parse_meta
         Read and check the metadata now, so that a damaged node raises here and not later.
     channel_names
-        Channel names for a node that has none of its own yet.
+        Channel names for a node that has none yet.
     axes
-        Axes for a node that has none of its own yet. By default T, C, Z, Y, X.
+        Axes for a node that has none yet. By default T, C, Z, Y, X.
     overwriting_creation
-        Replace an existing child item on creation instead of refusing.
+        Replace an existing member on creation instead of raising an error.
 
     Raises
     ------
@@ -88,10 +88,10 @@ class NGFFNode(Mapping[str, Any]):
             └── 0
     """
 
-    def __new__(cls, *arguments: Any, **options: Any) -> Self:  # noqa: D102 (its class says it)
-        # Here and not in __init__, whose own TypeError would name a class that the caller has never seen.
-        if options and not options.keys() <= (known := _options(cls)):
-            check_options(f"{cls.__name__}()", options, known)
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:  # noqa: D102 (described by the class)
+        # Not in __init__, whose own TypeError would name an internal base class.
+        if options and not options.keys() <= (parameters := _options(cls)):
+            check_options(f"{cls.__name__}()", options, parameters)
         return super().__new__(cls)
 
     def __init__(
@@ -113,23 +113,23 @@ class NGFFNode(Mapping[str, Any]):
         """Read the node's document; subclasses read more."""
         self.documents.group(self.node_path.path)
 
-    def _begin(self, stored: StoredGroup, stamp: object) -> None:
-        """Adopt the node's document that was just read, so that it is not read again."""
+    def _adopt_document(self, stored: StoredGroup, stamp: object) -> None:
+        """Adopt the node's document, which was just read."""
 
     def _first_attributes(self) -> JSONObject:
-        """Return the attributes that a new node of this class is created with."""
+        """Return the attributes of a new node of this class."""
         return self.store_handle.version.with_ome({}, {})
 
     # -- identity ---------------------------------------------------------------------------------------------
 
     @property
     def store_handle(self) -> StoreHandle:
-        """The opened store, which all its nodes share; for operations and adapters."""
+        """The store handle, which all nodes of the store share; for operations and adapters."""
         return self.node_path.store_handle
 
     @property
     def documents(self) -> Documents:
-        """The groups and arrays of the store; for operations and adapters."""
+        """The documents of the store; for operations and adapters."""
         return self.node_path.store_handle.documents
 
     @property
@@ -157,22 +157,22 @@ class NGFFNode(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         state = "closed" if self.store_handle.closed else "open"
-        return f"<{type(self).__name__} {str(self.node_path)!r} ({state}, OME-NGFF {self.version}{self._told()})>"
+        return f"<{type(self).__name__} {str(self.node_path)!r} ({state}, OME-NGFF {self.version}{self._state()})>"
 
     def _repr_html_(self) -> str:
-        """Return what notebooks show."""
+        """Return HTML for notebooks."""
         from lamella.nodes.html import node_html
 
         return node_html(self)
 
     def _summary(self) -> str:
-        """Return what `repr` says beyond class, place and version."""
+        """Return the part of the repr after class, path and version."""
         return ""
 
-    def _told(self) -> str:
+    def _state(self) -> str:
         try:
             return self._summary()
-        except Exception as fault:  # whatever is wrong with a node, it can still be named
+        except Exception as fault:  # repr must not raise for a damaged node
             return f", damaged: {fault}"
 
     # -- the group in the store -------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ class NGFFNode(Mapping[str, Any]):
 
     @property
     def zattrs(self) -> Attributes:
-        """Attributes of the node as zarr-python gives them. Assignments change the document at once."""
+        """Attributes of the node as in zarr-python. Assignments change the document at once."""
         from lamella.nodes.zarr_views import NodeAttributes
 
         return NodeAttributes(self.node_path)
@@ -198,8 +198,8 @@ class NGFFNode(Mapping[str, Any]):
     def maybe_wrapped_ome_attrs(self) -> JSONObject:
         """A copy of the OME part of the attributes: of ``zattrs["ome"]`` in 0.5, of all ``zattrs`` in 0.4.
 
-        A plain dictionary as it is stored now; what is assigned to it is not saved. To change metadata, use the
-        methods of the node, or :attr:`metadata` and :meth:`dump_meta`, or :attr:`zattrs`.
+        Assignments to the copy are not saved. To change metadata, use the methods of the node, or :attr:`metadata` and
+        :meth:`dump_meta`, or :attr:`zattrs`.
         """
         return dict(stored_ome(self.node_path))
 
@@ -214,17 +214,7 @@ class NGFFNode(Mapping[str, Any]):
         return list(self._given_axes or self.store_handle.version.default_axes())
 
     def get_channel_index(self, name: str) -> int:
-        """Return the index of a channel in the channel list.
-
-        Parameters
-        ----------
-        name
-            Exact name of the channel.
-
-        Returns
-        -------
-        int
-            Index along the channel axis, from 0.
+        """Return the index of a channel along the channel axis, by its exact name.
 
         Raises
         ------
@@ -269,7 +259,7 @@ class NGFFNode(Mapping[str, Any]):
         return open_member(self, self._checked_key(key))
 
     def __delitem__(self, key: int | str) -> None:
-        """Delete a member with all below it. Nodes that list their members take it off the list too.
+        """Delete a member with all below it, and remove it from lists in the node's metadata.
 
         Raises
         ------
@@ -278,10 +268,10 @@ class NGFFNode(Mapping[str, Any]):
         """
         name = self._deleted_key(key)
         self.require_writable(f"delete {name!r}")
-        place = self.node_path.child(name)
-        if self.documents.kind(place.path) is None:
+        member = self.node_path.child(name)
+        if self.documents.kind(member.path) is None:
             raise self.missing_error(name)
-        self.documents.delete(place.path)
+        self.documents.delete(member.path)
 
     def _checked_key(self, key: int | str) -> str:
         if not isinstance(key, str | int) or isinstance(key, bool):
@@ -294,7 +284,7 @@ class NGFFNode(Mapping[str, Any]):
         return text
 
     def _deleted_key(self, key: int | str) -> str:
-        """Check the key of a member that is to be deleted: a document or temporary file is not a member."""
+        """Check the key of a member to delete: documents and temporary files are not members."""
         name = self._checked_key(key)
         if any(is_document_name(part) or is_private(part) for part in name.split("/")):
             raise self.missing_error(name)
@@ -314,7 +304,7 @@ class NGFFNode(Mapping[str, Any]):
             raise self.missing_error(key) from None
 
     def _open_listed(self, kind: type[N], key: str) -> N:
-        """Open a member that the metadata lists; that it is missing is a fault of the store."""
+        """Open a member that the metadata lists; `MetadataError` if it is missing."""
         try:
             return self._open(kind, key)
         except NodeNotFoundError:
@@ -324,7 +314,7 @@ class NGFFNode(Mapping[str, Any]):
             ) from None
 
     def missing_error(self, key: str) -> NodeNotFoundError:
-        """Return the error for a member that is not there, with the nearest names."""
+        """Return the error for a missing member, with the nearest names."""
         from lamella.nodes.missing import missing
 
         return missing(self, key)
@@ -389,7 +379,7 @@ class NGFFNode(Mapping[str, Any]):
 
         print("\n".join(tree_lines(self.node_path, level)))
 
-    # -- life ---------------------------------------------------------------------------------------------------
+    # -- saving and closing -------------------------------------------------------------------------------------
 
     def dump_meta(self) -> None:
         """Write the metadata of the node to its document.
@@ -431,25 +421,28 @@ class NGFFNode(Mapping[str, Any]):
             )
 
     def commit(self, message: str, *, rebase: bool = False) -> str:
-        """Store all changes since the last commit as a new version of the store, and return the id of its snapshot.
+        """Commit all changes since the last commit as a new version of the store, and return its snapshot id.
 
-        Only repositories of icechunk have versions: see ``docs/versions.md``. Until the commit nobody else sees the
-        changes, and all of them appear at once. A node that was opened by a URL can be changed and committed again. A
-        session that you made yourself ends with its commit.
+        Only icechunk repositories have versions (``docs/versions.md``). Other sessions see the changes after the
+        commit, all
+        at once. A node that was opened by a URL can be changed and committed again; a session that you created
+        yourself ends
+        with its commit.
 
         Parameters
         ----------
         message
-            What was changed.
+            Description of the changes.
         rebase
-            If another session has committed to the branch meanwhile, add these changes on top of it where they do not
-            meet: other chunks, other documents.
+            If another session has committed to the branch meanwhile, add these changes on top of it, unless both
+            changed
+            the same chunks or documents.
 
         Raises
         ------
         ConflictError
-            Another session has committed to the branch meanwhile, or changed the same with ``rebase``. Nothing of this
-            session was stored.
+            Another session has committed to the branch meanwhile, or with ``rebase`` changed the same. Nothing was
+            stored.
         InvalidArgumentError
             The store has no versions, or nothing was changed (a ValueError).
         ReadOnlyError

@@ -106,7 +106,7 @@ def open_store(
             store_path, layout, mode, channel_names, axes, version, disable_path_checking, durability, strict,
             cache_bytes, recheck, storage_options, kwargs,
         )  # fmt: skip
-    node._begin(store_handle.documents.prepared("", first), None)
+    node._adopt_document(store_handle.documents.prepared("", first), None)
     return node
 
 
@@ -342,7 +342,7 @@ def _open(
         check_formats(place)
     node = kind(place, channel_names=channel_names, axes=axes, **{**kwargs, "parse_meta": False})
     if kind is not Row:  # whose document is another's, the plate's
-        node._begin(stored, stamp)
+        node._adopt_document(stored, stamp)
     if kwargs.get("parse_meta", True):
         node._parse_meta()
     return node

@@ -107,7 +107,7 @@ class Position(
 
     def _check(self, stored: StoredGroup) -> None:
         check_document(self.node_path, stored, self._kinds)
-        if not self.document.last_view.multiscales[0].datasets:
+        if not self.document.last_shared_model.multiscales[0].datasets:
             self._refuse_bare_arrays(stored.attributes)
 
     def _refuse(self, before: JSONObject, after: JSONObject, meta: ImagesMeta) -> None:

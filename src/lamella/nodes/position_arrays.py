@@ -233,7 +233,7 @@ class PositionArrays(NGFFNode):
         document = self.document
         # Without pixels, what was read last will do: the edit looks again under its lock, and `add` checks again.
         is_known = source is None and document.content is not None and not self._overwriting_creation
-        view = document.last_view if is_known else document.shared_model
+        view = document.last_shared_model if is_known else document.shared_model
         key, place = self._array_place(name)
         if key in read_stale(document.last_attributes).unlisted:
             self._forget_unfinished()

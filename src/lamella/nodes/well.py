@@ -90,7 +90,7 @@ class Well(ModelNode[WellGroupMeta], RenamesMembers):
     def _check(self, stored: StoredGroup) -> None:
         super()._check(stored)
         if "well" not in ome_of(self.node_path, stored.attributes):
-            images = [image.path for image in self.document.last_view.images]
+            images = [image.path for image in self.document.last_shared_model.images]
             if images:
                 found = f"the group has no well metadata, and holds the images {describe(images)}"
                 report(self.node_path, [Finding("WL-01", "MUST", self.path, (), found)])

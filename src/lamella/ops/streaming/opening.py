@@ -344,7 +344,7 @@ def _array_frames(
         record.cut(record.frames)
         record.open = True
         return ArrayFrames(
-            stored, order, record, threads, partial(position.store_handle.writes.noted, stored.path)
+            stored, order, record, threads, partial(position.store_handle.writes.recorded, stored.path)
         )
     image = position.create_zeros(
         options.name,
@@ -358,8 +358,8 @@ def _array_frames(
     record = StreamRecord(
         list(order.names), list(order.lengths), None if order.channels is None else list(order.channels)
     )
-    noted = partial(position.store_handle.writes.noted, image.path)
-    frames = ArrayFrames(image.stored, order, record, threads, noted)
+    recorded = partial(position.store_handle.writes.recorded, image.path)
+    frames = ArrayFrames(image.stored, order, record, threads, recorded)
     frames.publish(always=True)
     return frames
 
