@@ -27,7 +27,7 @@ MINIMAL_READY = $(MINIMAL_VENV)/.ready
 INTEROP_PYTHON = $(shell scripts/newest_python 3.12)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-interop test-minimal test-torch interop-docs docs lint format bench torture clean
+.PHONY: help demo test test-browser test-interop test-minimal test-torch interop-docs docs lint format bench torture clean
 
 help: ## say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -44,6 +44,10 @@ test-interop: ## open our stores with other libraries and theirs with lamella
 	else \
 	    $(MAKE) --no-print-directory $(INTEROP_READY) && $(INTEROP_VENV)/bin/python -m pytest -q tests/interop; \
 	fi
+
+test-browser: $(READY) ## look at stores in Chromium, with and without WebGL
+	scripts/need_chromium
+	LAMELLA_BROWSER=1 $(VENV)/bin/python -m pytest -q tests/browser
 
 test-minimal: $(MINIMAL_READY) ## use lamella without extras, and check that what needs one names it
 	$(MINIMAL_VENV)/bin/python -W error tests/minimal/use_without_extras.py

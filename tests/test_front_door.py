@@ -51,6 +51,7 @@ PUBLIC = {
     "TransformationMeta",
     "ValidationReport",
     "VerifyReport",
+    "Viewer",
     "WindowDict",
     "open",
     "open_ome_zarr",
@@ -80,6 +81,7 @@ PUBLIC = {
     "upgrade",
     "validate",
     "verify",
+    "view",
     "write_image",
 }
 

@@ -12,7 +12,7 @@ the node at a path:
 `validate` checks a store against the specification, and `repair` fixes what needs no guess. `upgrade` converts a store
 to another version, `rechunk` to other chunks, and `convert` makes a store of TIFF files. `status` reports which pixels
 are written, `verify` decodes all of them, and `checksum` writes a manifest. `copy_store` copies a store or a part of it
-to any place, `pack` into one file, `unpack` out of it.
+to any place, `pack` into one file, `unpack` out of it. `view` shows an image or a plate in the browser.
 
 Public are the names of this module, those of ``lamella.models`` (metadata models), ``lamella.errors`` and
 ``lamella.torch`` (crops for PyTorch), and the command line. All other modules are internal, whatever their names: do
@@ -41,6 +41,7 @@ from lamella._version import __version__
 
 if TYPE_CHECKING:
     from lamella import errors, models
+    from lamella.adapters.viewer.server import Viewer, view
     from lamella.nodes.collection import Collection
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.labels import LabelImage, Labels
@@ -108,6 +109,7 @@ __all__ = [
     "TransformationMeta",
     "ValidationReport",
     "VerifyReport",
+    "Viewer",
     "Well",
     "WindowDict",
     "__version__",
@@ -128,6 +130,7 @@ __all__ = [
     "upgrade",
     "validate",
     "verify",
+    "view",
     "write_image",
 ]
 
@@ -163,6 +166,7 @@ _MODULES = {
     "TransformationMeta": "lamella.spec.transforms",
     "ValidationReport": "lamella.ops.validation.validate",
     "VerifyReport": "lamella.ops.integrity.verify",
+    "Viewer": "lamella.adapters.viewer.server",
     "Well": "lamella.nodes.well",
     "WindowDict": "lamella.spec.omero",
     "checksum": "lamella.ops.integrity.checksum",
@@ -180,6 +184,7 @@ _MODULES = {
     "upgrade": "lamella.ops.rewriting.upgrade",
     "validate": "lamella.ops.validation.validate",
     "verify": "lamella.ops.integrity.verify",
+    "view": "lamella.adapters.viewer.server",
     "write_image": "lamella.ops.images.write",
 }
 

@@ -50,10 +50,11 @@ COMMANDS = {
     "upgrade": "Convert a store to another OME-NGFF version.",
     "validate": "Check a store against the OME-NGFF specification.",
     "verify": "Decode every chunk and report damage.",
+    "view": "Show an image or a plate in the browser.",
 }
 """Each is the function of the same name in the module of the same name here; its docstring begins with this line."""
 
-_ONLY_READ = ("info", "status", "validate", "verify")
+_ONLY_READ = ("info", "status", "validate", "verify", "view")
 """Commands that write nothing: an error that ends one means that the store could not be read."""
 
 

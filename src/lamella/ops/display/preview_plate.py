@@ -74,7 +74,7 @@ def plan_plate(node: Holder) -> PlatePlan:
 
     A well is arranged by the names in its path; unlisted rows and columns are added at the end.
     """
-    rows, columns, grid_index = _grid(node)
+    rows, columns, grid_index = grid_of_wells(node)
     tiles: list[Tile] = []
     counts: dict[str, int] = {}
     for field in walk(node):
@@ -96,7 +96,7 @@ def plan_plate(node: Holder) -> PlatePlan:
     )
 
 
-def _grid(node: Holder) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, tuple[int, int]]]:
+def grid_of_wells(node: Holder) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, tuple[int, int]]]:
     """Return names of rows and columns, and the indices of each well by its path in :func:`walk`."""
     if isinstance(node, Row):
         names = list(node)

@@ -1,0 +1,155 @@
+/** What lies over the pixels: outlines and names of wells and fields, damage, the scale bar. */
+
+/** @param {HTMLElement} element */
+const colors = (element) => {
+  const style = getComputedStyle(element);
+  const value = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
+  return { line: value("--line"), text: value("--text"), faint: value("--faint"), bad: value("--bad"), panel: value("--panel") };
+};
+
+/**
+ * @param {HTMLCanvasElement} canvas @param {import("./state.js").State} state @param {number} ratio device pixels per CSS pixel
+ * @param {Map<number, string>} damaged fields that could not be read, with the reason
+ */
+export function drawLines(canvas, state, ratio, damaged) {
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  const { scene, camera } = state;
+  const look = colors(canvas);
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  const width = canvas.width / ratio;
+  const height = canvas.height / ratio;
+  context.clearRect(0, 0, width, height);
+  const zoom = camera.zoom / ratio;
+  const x = (/** @type {number} */ value) => (value - camera.x) * zoom + width / 2;
+  const y = (/** @type {number} */ value) => (value - camera.y) * zoom + height / 2;
+  const plate = scene.wells.length > 1 || scene.rows.some((row) => row);
+  context.font = "12px system-ui, sans-serif";
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  if (plate) {
+    context.strokeStyle = look.line;
+    context.lineWidth = 1;
+    for (const [path, left, top, across, down] of scene.wells) {
+      const box = [x(left), y(top), across * zoom, down * zoom];
+      if (box[0] > width || box[1] > height || box[0] + box[2] < 0 || box[1] + box[3] < 0) continue;
+      context.strokeRect(Math.round(box[0]) - 1.5, Math.round(box[1]) - 1.5, Math.round(box[2]) + 3, Math.round(box[3]) + 3);
+      if (box[2] > 90) tag(context, path, Math.max(box[0], 0) + 6, Math.max(box[1], 0) + 12, look);
+    }
+  }
+  scene.fields.forEach(([path, , left, top, across, down, reason], index) => {
+    const why = reason || damaged.get(index);
+    if (!why) return;
+    const box = [x(left), y(top), across * zoom, down * zoom];
+    if (box[0] > width || box[1] > height || box[0] + box[2] < 0 || box[1] + box[3] < 0) return;
+    context.strokeStyle = reason.startsWith("No pixels") ? look.faint : look.bad;
+    context.strokeRect(box[0], box[1], box[2], box[3]);
+    context.beginPath();
+    context.moveTo(box[0], box[1]);
+    context.lineTo(box[0] + box[2], box[1] + box[3]);
+    context.moveTo(box[0] + box[2], box[1]);
+    context.lineTo(box[0], box[1] + box[3]);
+    context.stroke();
+    if (box[2] > 160) {
+      context.fillStyle = look.text;
+      context.fillText(short(`${path}: ${why}`, box[2] / 6), box[0] + box[2] / 2, box[1] + box[3] / 2);
+    }
+  });
+  if (plate) edges(context, state, x, y, width, height, look);
+  scaleBar(context, state, zoom, width, height, look);
+}
+
+/** Names of rows at the left and of columns at the top of the screen.
+ * @param {CanvasRenderingContext2D} context @param {import("./state.js").State} state @param {(v: number) => number} x
+ * @param {(v: number) => number} y @param {number} width @param {number} height @param {ReturnType<typeof colors>} look */
+function edges(context, state, x, y, width, height, look) {
+  /** @type {Map<string, number>} */
+  const rows = new Map();
+  /** @type {Map<string, number>} */
+  const columns = new Map();
+  for (const [path, left, top, across, down] of state.scene.wells) {
+    const [row, column] = path.split("/");
+    if (row && column === undefined) columns.set(row, x(left + across / 2));
+    else if (column !== undefined) {
+      rows.set(row, y(top + down / 2));
+      columns.set(column, x(left + across / 2));
+    }
+  }
+  context.fillStyle = look.faint;
+  let last = Number.NEGATIVE_INFINITY;
+  for (const [name, at] of [...columns].sort((a, b) => a[1] - b[1])) {
+    if (at < 24 || at > width - 8 || at - last < 22) continue;
+    tag(context, name, at, Math.max(12, y(0) - 14), look, true);
+    last = at;
+  }
+  last = Number.NEGATIVE_INFINITY;
+  for (const [name, at] of [...rows].sort((a, b) => a[1] - b[1])) {
+    if (at < 24 || at > height - 8 || at - last < 16) continue;
+    tag(context, name, Math.max(12, x(0) - 16), at, look, true);
+    last = at;
+  }
+}
+
+/** @param {CanvasRenderingContext2D} context @param {string} text @param {number} x @param {number} y
+ * @param {ReturnType<typeof colors>} look @param {boolean} [centered] */
+function tag(context, text, x, y, look, centered = false) {
+  const wide = context.measureText(text).width + 8;
+  const left = centered ? x - wide / 2 : x - 4;
+  context.globalAlpha = 0.75;
+  context.fillStyle = look.panel;
+  context.fillRect(left, y - 8, wide, 16);
+  context.globalAlpha = 1;
+  context.fillStyle = look.text;
+  context.fillText(text, left + wide / 2, y);
+}
+
+/** @param {string} text @param {number} length */
+const short = (text, length) => (text.length > length ? `${text.slice(0, Math.max(1, length - 1))}…` : text);
+
+/** Return the length of a scale bar in physical units: 1, 2 or 5 times a power of ten, at most `most`. @param {number} most */
+export function roundLength(most) {
+  const power = 10 ** Math.floor(Math.log10(most));
+  return [5, 2, 1].map((factor) => factor * power).find((length) => length <= most) ?? power;
+}
+
+const SHORT = { micrometer: "µm", nanometer: "nm", millimeter: "mm", meter: "m", centimeter: "cm", angstrom: "Å", picometer: "pm" };
+
+/** @param {string | null} unit */
+export const shortUnit = (unit) => SHORT[/** @type {keyof typeof SHORT} */ (unit)] ?? unit ?? "px";
+
+/** @param {CanvasRenderingContext2D} context @param {import("./state.js").State} state @param {number} zoom
+ * @param {number} width @param {number} height @param {ReturnType<typeof colors>} look */
+function scaleBar(context, state, zoom, width, height, look) {
+  const pixel = state.scene.pixel ?? 1;
+  const length = roundLength((Math.min(220, width / 3) / zoom) * pixel);
+  const pixels = (length / pixel) * zoom;
+  const right = width - 20;
+  const bottom = height - 20;
+  context.globalAlpha = 0.75;
+  context.fillStyle = look.panel;
+  context.fillRect(right - pixels - 8, bottom - 24, pixels + 16, 34);
+  context.globalAlpha = 1;
+  context.fillStyle = look.text;
+  context.fillRect(right - pixels, bottom, pixels, 3);
+  context.fillText(`${Number(length.toPrecision(6))} ${shortUnit(state.scene.unit)}`, right - pixels / 2, bottom - 10);
+}
+
+/** Draw the overview: wells, damaged ones in another colour, and the rectangle of the screen.
+ * @param {HTMLCanvasElement} canvas @param {import("./state.js").State} state @param {number} width @param {number} height
+ * @param {Map<number, string>} damaged */
+export function drawMap(canvas, state, width, height, damaged) {
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  const { scene, camera } = state;
+  const look = colors(canvas);
+  const scale = Math.min(canvas.width / scene.width, canvas.height / scene.height);
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  const bad = new Set(scene.fields.flatMap((field, index) => (field[6] || damaged.has(index) ? [field[1]] : [])));
+  scene.wells.forEach(([, x, y, across, down], index) => {
+    context.fillStyle = bad.has(index) ? look.bad : look.faint;
+    context.fillRect(x * scale, y * scale, Math.max(1, across * scale - 1), Math.max(1, down * scale - 1));
+  });
+  context.strokeStyle = look.text;
+  context.lineWidth = 1.5;
+  const [across, down] = [width / camera.zoom, height / camera.zoom];
+  context.strokeRect((camera.x - across / 2) * scale, (camera.y - down / 2) * scale, across * scale, down * scale);
+  return scale;
+}

@@ -1,0 +1,301 @@
+"""The server of the viewer: the page, the scene as JSON, and tiles of raw pixels, on 127.0.0.1 alone.
+
+A URL is `http://127.0.0.1:PORT/TOKEN/...` with a random token, so that no other user and no web page can guess it. The
+`Host` of a request must be a loopback name or one that was allowed, which keeps out pages that resolve their own name
+to 127.0.0.1. Nothing in a URL is used as a path of a file. Only GET is answered.
+
+A tile is a header of JSON, its length before it as four bytes (little-endian), then the planes and the mask.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hmac
+import json
+import secrets
+import threading
+import webbrowser
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from lamella._version import __version__
+from lamella.errors import InvalidArgumentError, LamellaError, one_line
+from lamella.ops.view.scene import view_scene
+from lamella.ops.view.tiles import Tiles, View
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from lamella.nodes.node import NGFFNode
+    from lamella.types import StrPath
+
+_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+_IN_FLIGHT = 16
+"""Tiles that are drawn at a time; others wait."""
+
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'"
+)
+
+
+class Viewer:
+    """A running viewer of an image or a plate.
+
+    Attributes
+    ----------
+    url
+        Address of the page, on this machine alone.
+    port
+        Port of the address.
+    """
+
+    def __init__(
+        self,
+        node: NGFFNode,
+        *,
+        port: int = 0,
+        allow_hosts: Sequence[str] = (),
+        owned: NGFFNode | None = None,
+    ) -> None:
+        self._owned = owned
+        self.scene = view_scene(node)
+        self.tiles = Tiles(self.scene)
+        self.token = secrets.token_urlsafe(16)
+        self.in_flight = threading.BoundedSemaphore(_IN_FLIGHT)
+        self.page = _page_files()
+        self._server = _Server(("127.0.0.1", port), _Handler)
+        self._server.view = self
+        self.port: int = self._server.server_address[1]
+        self.hosts = {*_LOOPBACK, *(host.lower() for host in allow_hosts)}
+        self._thread = threading.Thread(target=self._server.serve_forever, name="lamella-view", daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """The address of the page."""
+        return f"http://127.0.0.1:{self.port}/{self.token}/"
+
+    def close(self) -> None:
+        """End the server and its threads. Closing twice is fine; the node stays open."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+        self.tiles.close()
+        if self._owned is not None:
+            self._owned.close()
+
+    def wait(self) -> None:
+        """Serve until the process is interrupted."""
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Viewer of {self.scene.name} at {self.url}>"
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    allow_reuse_address = False
+    view: Viewer
+
+
+class _RefusedError(Exception):
+    """A request that is not answered: its status and a sentence."""
+
+    def __init__(self, status: HTTPStatus, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = f"lamella/{__version__}"
+    sys_version = ""
+    timeout = 60
+    server: _Server
+
+    def do_GET(self) -> None:
+        """Answer with a file of the page, the scene or a tile."""
+        try:
+            kind, body = self._answer()
+        except _RefusedError as refusal:
+            self._send(refusal.status, "text/plain", str(refusal).encode())
+        except LamellaError as error:
+            self._send(HTTPStatus.BAD_REQUEST, "text/plain", one_line(error).encode())
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+        else:
+            self._send(HTTPStatus.OK, kind, body)
+
+    def _answer(self) -> tuple[str, bytes]:
+        view = self.server.view
+        host = (self.headers.get("Host") or "").lower()
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        if name not in view.hosts:
+            raise _RefusedError(
+                HTTPStatus.FORBIDDEN,
+                f"The viewer is not served as {name or 'a host without a name'}. Open it at 127.0.0.1, or start it "
+                f"with --allow-host.",
+            )
+        url = urlsplit(self.path)
+        token, slash, rest = url.path.lstrip("/").partition("/")
+        if not slash or not hmac.compare_digest(token.encode("utf-8", "replace"), view.token.encode()):
+            raise _RefusedError(
+                HTTPStatus.NOT_FOUND, "There is no such viewer. Open the URL that lamella printed."
+            )
+        if rest == "scene.json":
+            levels = view.tiles.levels
+            return "application/json", json.dumps({**view.scene.to_dict(), "levels": levels}).encode()
+        if rest.startswith("tile/"):
+            return "application/octet-stream", self._tile(rest.split("/")[1:], url.query)
+        if (rest or "index.html") in view.page:
+            file = rest or "index.html"
+            return f"{_TYPES[file.rpartition('.')[2]]}; charset=utf-8", view.page[file]
+        raise _RefusedError(HTTPStatus.NOT_FOUND, "There is no such page.")
+
+    def _tile(self, path: Sequence[str], query: str) -> bytes:
+        view = self.server.view
+        try:
+            options = parse_qs(query, max_num_fields=8)
+        except ValueError:
+            options = {}
+        channels = [_number(text) for text in options.get("c", [""])[0].split(",") if text]
+        if len(path) != 3 or len(channels) > len(view.scene.channels):
+            raise _RefusedError(HTTPStatus.BAD_REQUEST, "A tile is tile/LEVEL/COLUMN/ROW?c=0,1&t=0&z=0.")
+        level, column, row = (_number(part) for part in path)
+        z = options.get("z", ["0"])[0]
+        shown = View(_number(options.get("t", ["0"])[0]), None if z == "max" else _number(z))
+        with view.in_flight:
+            tile = view.tiles.tile(level, column, row, shown, channels, options.get("label", [None])[0])
+        header = json.dumps(
+            {"dtype": str(tile.planes.dtype), "shape": tile.planes.shape, "damaged": tile.damaged}
+        ).encode()
+        header += b" " * (-len(header) % 4)
+        planes = tile.planes.astype(tile.planes.dtype.newbyteorder("<"), copy=False)
+        return b"".join((len(header).to_bytes(4, "little"), header, planes.tobytes(), tile.mask.tobytes()))
+
+    def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+        encoding, body = (
+            _encoded(body, self.headers.get("Accept-Encoding") or "")
+            if status == HTTPStatus.OK
+            else ("", body)
+        )
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        if encoding:
+            self.send_header("Content-Encoding", encoding)
+        for name, value in (
+            ("Cache-Control", "no-store"),
+            ("Content-Security-Policy", _POLICY),
+            ("Referrer-Policy", "no-referrer"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Cross-Origin-Resource-Policy", "same-origin"),
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Write nothing: the terminal belongs to the user."""
+
+
+def _encoded(body: bytes, accepted: str) -> tuple[str, bytes]:
+    """Compress an answer as the browser allows; small ones stay as they are."""
+    names = {part.partition(";")[0].strip() for part in accepted.split(",")}
+    if len(body) < 1024:
+        return "", body
+    if "zstd" in names:
+        from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
+
+        return "zstd", bytes(Zstd(level=1).encode(body))
+    if "gzip" in names:
+        return "gzip", gzip.compress(body, 1)
+    return "", body
+
+
+def _number(text: str) -> int:
+    """Return a number of at most nine digits."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise InvalidArgumentError(f"{text[:20]!r} is not a number from 0.")
+    return int(text)
+
+
+def _page_files() -> dict[str, bytes]:
+    folder = resources.files("lamella.adapters.viewer") / "page"
+    return {
+        file.name: file.read_bytes() for file in folder.iterdir() if file.name.rpartition(".")[2] in _TYPES
+    }
+
+
+def view(
+    target: NGFFNode | StrPath,
+    *,
+    port: int = 0,
+    browser: bool = True,
+    allow_hosts: Sequence[str] = (),
+    storage_options: Mapping[str, Any] | None = None,
+) -> Viewer:
+    """Show an image or a plate in the browser.
+
+    Parameters
+    ----------
+    target
+        A node, or the path or URL of a store. A node stays open, and must stay open while it is viewed.
+    port
+        Port on 127.0.0.1; a free one by default.
+    browser
+        Open the page in the default browser.
+    allow_hosts
+        Names under which a proxy may serve the page, besides those of this machine.
+    storage_options
+        Options of a URL, as in :func:`lamella.open_ome_zarr`.
+
+    Returns
+    -------
+    Viewer
+        A handle with `url` and `close()`; also a context manager. It runs on threads of this process.
+
+    Raises
+    ------
+    MetadataError
+        If there is nothing to show.
+    OSError
+        If the port is in use.
+
+    Examples
+    --------
+    >>> with lamella.view(plate, browser=False) as viewer:
+    ...     viewer.url.startswith("http://127.0.0.1:")
+    True
+    """
+    from lamella.nodes.node import NGFFNode
+    from lamella.nodes.open import open_ome_zarr
+
+    if isinstance(target, NGFFNode):
+        viewer = Viewer(target, port=port, allow_hosts=allow_hosts)
+    else:
+        node = open_ome_zarr(target, storage_options=storage_options)
+        try:
+            viewer = Viewer(node, port=port, allow_hosts=allow_hosts, owned=node)
+        except BaseException:
+            node.close()
+            raise
+    if browser:
+        webbrowser.open(viewer.url)
+    return viewer

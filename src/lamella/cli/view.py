@@ -1,0 +1,68 @@
+"""``lamella view``: show an image or a plate in the browser.
+
+Layer: cli. :class:`lamella.adapters.viewer.server.Viewer` serves the page.
+"""
+
+from __future__ import annotations
+
+import os
+import webbrowser
+
+import click
+
+from lamella.cli.messages import echo_lines
+from lamella.cli.options import follow_links_option, quiet_option, storage_option, verbose_option
+
+
+@click.command()
+@click.argument("path", type=click.Path())
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Port; a free one by default."
+)
+@click.option("--no-browser", is_flag=True, help="Print the address only.")
+@click.option(
+    "--allow-host", "hosts", multiple=True, metavar="NAME", help="Name of a proxy that may serve the page."
+)
+@quiet_option
+@verbose_option()
+@follow_links_option
+@storage_option
+def view(
+    path: str,
+    port: int,
+    no_browser: bool,
+    hosts: tuple[str, ...],
+    quiet: bool,
+    follow_links: bool,
+    storage_options: dict[str, object],
+) -> None:
+    """Show an image or a plate in the browser.
+
+    PATH is an image, label image, plate, row, well, collection or scene: a folder, an archive or a URL. All fields of a
+    plate are shown as one picture that can be zoomed. Nothing is written. The page is served on this machine alone, at
+    an address that nobody can guess; Ctrl-C ends it.
+    """
+    from lamella.adapters.viewer.server import Viewer
+    from lamella.errors import StorageError
+    from lamella.nodes.open import open_ome_zarr
+
+    with open_ome_zarr(path, disable_path_checking=follow_links, storage_options=storage_options) as node:
+        try:
+            viewer = Viewer(node, port=port, allow_hosts=hosts)
+        except OSError as error:
+            raise StorageError(f"Port {port} cannot be used: {error.strerror}. Leave out --port.") from error
+        with viewer:
+            lines = [viewer.url]
+            remote = "SSH_CONNECTION" in os.environ
+            if remote and not quiet:
+                host = os.environ["SSH_CONNECTION"].split()[2:3]
+                tunnel = f"ssh -N -L {viewer.port}:127.0.0.1:{viewer.port} {''.join(host)}"
+                lines.append(f"On your own machine first: {tunnel}")
+            echo_lines(lines)
+            if not (no_browser or remote):
+                webbrowser.open(viewer.url)
+            try:
+                viewer.wait()
+            except KeyboardInterrupt as interrupt:
+                if type(interrupt) is not KeyboardInterrupt:
+                    raise  # SIGTERM ends with its own exit code

@@ -1,0 +1,363 @@
+"""The picture of a node as a viewer needs it: the rectangle of each field, channels, lengths of Z and T, labels.
+
+All fields lie on one canvas, whose unit is a pixel of level 0 of the first field that can be read. A plate of 2 x 3
+wells with one field of 1000 x 1000 pixels has a canvas of some 3000 x 2000. Fields lie at their stage positions where
+these fit together, else in a grid, always at whole units: a tile then copies pixels. Only documents are read here, and
+pixels of a few fields without a stored contrast.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import LamellaError, MetadataError, one_line
+from lamella.nodes.labels import LabelImage, Labels
+from lamella.nodes.plate import Plate
+from lamella.nodes.position import Position
+from lamella.nodes.walk import HOLDERS, walk
+from lamella.ops.display.planes import PlaneAxes, pixel_aspect
+from lamella.ops.display.preview import PreviewOptions, all_channels
+from lamella.ops.display.preview_plate import Tile, grid_of_wells, plate_channels
+from lamella.ops.display.render import auto_window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamella.nodes.node import NGFFNode
+    from lamella.ops.display.preview import ShownChannel
+    from lamella.types import JSONObject
+
+_SAMPLE = 256
+"""Pixels along the larger side of the planes from which a missing contrast is computed."""
+
+_WELL_GAP, _FIELD_GAP = 0.06, 0.01
+"""Room between wells, and between fields in a grid, as a fraction of the larger side of a field."""
+
+_SPARSE = 8
+"""Stage positions count if the fields cover at least one part in so many of the rectangle around them."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """An image on the canvas; `node` is the error that prevents reading it.
+
+    `x`, `y`, `width`, `height` are in canvas units; `well` is the index of its well; `shape` is that of level 0.
+    """
+
+    path: str
+    well: int
+    node: Position | LamellaError
+    x: float = 0.0
+    y: float = 0.0
+    width: float = 0.0
+    height: float = 0.0
+    shape: tuple[int, ...] = ()
+    axes: PlaneAxes | None = None
+
+
+@dataclass(frozen=True)
+class WellArea:
+    """A well on the canvas, by its indices of row and column."""
+
+    path: str
+    row: int
+    column: int
+    x: float = 0.0
+    y: float = 0.0
+    width: float = 0.0
+    height: float = 0.0
+
+
+@dataclass(frozen=True)
+class ViewScene:
+    """Everything that a viewer knows before it reads pixels. `pixel` is the size of a canvas unit in `unit`."""
+
+    name: str
+    store: str
+    axes: str
+    kind: str
+    fields: list[Field]
+    wells: list[WellArea]
+    rows: list[str]
+    columns: list[str]
+    channels: list[ShownChannel]
+    active: list[bool]
+    dtype: np.dtype[Any]
+    times: int
+    depth: int
+    width: float
+    height: float
+    pixel: float | None
+    unit: str | None
+    labels: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> JSONObject:
+        """Return the scene as JSON; of a field that cannot be read the reason."""
+        limits = _limits(self.dtype)
+        return {
+            "name": self.name,
+            "store": self.store,
+            "axes": self.axes,
+            "kind": self.kind,
+            "width": self.width,
+            "height": self.height,
+            "pixel": self.pixel,
+            "unit": self.unit,
+            "times": self.times,
+            "depth": self.depth,
+            "dtype": str(self.dtype),
+            "limits": limits,
+            "rows": self.rows,
+            "columns": self.columns,
+            "labels": self.labels,
+            "channels": [
+                {
+                    "name": channel.name,
+                    "color": channel.color,
+                    "window": list(channel.window or limits),
+                    "active": on,
+                }
+                for channel, on in zip(self.channels, self.active, strict=True)
+            ],
+            "wells": [[well.path, well.x, well.y, well.width, well.height] for well in self.wells],
+            "fields": [
+                [area.path, area.well, area.x, area.y, area.width, area.height, _state(area), *_pixels(area)]
+                for area in self.fields
+            ],
+        }
+
+
+def _state(area: Field) -> str:
+    """Return why a field shows no pixels: an error, or that it has no array yet; empty if it has pixels."""
+    if isinstance(area.node, LamellaError):
+        return one_line(area.node)
+    return "" if area.shape else "No pixels are written yet."
+
+
+def _pixels(area: Field) -> tuple[int, int]:
+    """Return the number of pixels of level 0 along X and Y."""
+    return (0, 0) if area.axes is None else (area.axes.width(area.shape), area.axes.height(area.shape))
+
+
+def _limits(dtype: np.dtype[Any]) -> list[float]:
+    if dtype.kind == "b":
+        return [0, 1]
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return [float(info.min), float(info.max)]
+    return [0, 1]
+
+
+def view_scene(node: NGFFNode) -> ViewScene:
+    """Read the documents of a node and place its fields on a canvas.
+
+    Raises MetadataError if the node contains no image.
+    """
+    if isinstance(node, Labels):
+        raise MetadataError(
+            f"{node.node_path} is a group of label images. View the image above it, or one of them."
+        )
+    fields, wells, rows, columns = _members(node)
+    first = next((area for area in fields if area.shape), None)
+    if first is None:
+        reason = next((_state(area) for area in fields), "It contains no image.")
+        raise MetadataError(f"{node.node_path} has nothing to show. {reason}")
+    assert isinstance(first.node, Position)
+    fields = [_sized(area, first) for area in fields]
+    fields, wells, width, height = _arranged(fields, wells, first)
+    channels, active = _channels(fields, first.node, str(node.node_path))
+    pixel, unit = _pixel(first)
+    shapes = [(area.shape, area.axes) for area in fields if area.axes is not None]
+    return ViewScene(
+        name=_name(node),
+        store=str(node.node_path),
+        axes=_letters(first),
+        kind=type(node).__name__.lower(),
+        fields=fields,
+        wells=wells,
+        rows=rows,
+        columns=columns,
+        channels=channels,
+        active=active,
+        dtype=_common_dtype(fields),
+        times=max(1 if axes.time is None else shape[axes.time] for shape, axes in shapes),
+        depth=max(1 if axes.z is None else shape[axes.z] for shape, axes in shapes),
+        width=width,
+        height=height,
+        pixel=pixel,
+        unit=unit,
+        labels=list(first.node.labels) if not isinstance(first.node, LabelImage) else [],
+    )
+
+
+def _letters(area: Field) -> str:
+    """Return a letter for each dimension of a field: t, c, z, y, x, or _ for one that is shown at index 0."""
+    assert area.axes is not None
+    axes = area.axes
+    roles = {axes.y: "y", axes.x: "x", axes.z: "z", axes.channel: "c", axes.time: "t"}
+    return "".join(roles.get(axis, "_") for axis in range(len(area.shape)))
+
+
+def _name(node: NGFFNode) -> str:
+    stated = node.metadata.name if isinstance(node, Plate) else None
+    return stated or str(node.node_path).rstrip("/").split("/")[-1]
+
+
+def _members(node: NGFFNode) -> tuple[list[Field], list[WellArea], list[str], list[str]]:
+    """Return the fields of a node, without rectangles, its wells, and the names of rows and columns."""
+    if isinstance(node, Position):
+        return [_opened("", 0, node)], [WellArea("", 0, 0)], [""], [""]
+    if not isinstance(node, HOLDERS):
+        raise MetadataError(
+            f"{node.node_path} is a {type(node).__name__}: only images and plates can be viewed."
+        )
+    rows, columns, indices = grid_of_wells(node)
+    wells = [WellArea(path, row, column) for path, (row, column) in indices.items()]
+    numbers = {well.path: number for number, well in enumerate(wells)}
+    fields = [_opened(member.path, numbers[member.well], member.node) for member in walk(node)]
+    return fields, wells, list(rows), list(columns)
+
+
+def _opened(path: str, well: int, node: Position | LamellaError) -> Field:
+    if isinstance(node, LamellaError):
+        return Field(path, well, node)
+    try:
+        if not node.dataset_paths:
+            return Field(path, well, node)
+        array = node.data
+        axes = PlaneAxes.of(node.axes, array.ndim)
+        if 0 in array.shape:
+            return Field(path, well, node)
+        return Field(path, well, node, shape=array.shape, axes=axes)
+    except LamellaError as error:
+        return Field(path, well, error)
+
+
+def _sized(area: Field, first: Field) -> Field:
+    """Return a field with its width and height; a field that cannot be read is as large as the first."""
+    shown = area if area.shape else first
+    assert shown.axes is not None
+    assert isinstance(shown.node, Position)
+    aspect = pixel_aspect(shown.node, shown.node.dataset_paths[0], shown.axes, len(shown.shape))
+    mine, base = _pixel(shown), _pixel(first)
+    ratio = mine[0] / base[0] if mine[0] and base[0] and mine[1] == base[1] else 1.0
+    ratio = ratio if 1 / 64 <= ratio <= 64 else 1.0
+    width, height = shown.axes.width(shown.shape), shown.axes.height(shown.shape)
+    return replace(area, width=width * ratio, height=height * ratio * aspect)
+
+
+def _pixel(area: Field) -> tuple[float | None, str | None]:
+    """Return the width of a pixel and its unit, or None where the metadata state no length."""
+    node, axes = area.node, area.axes
+    if isinstance(node, LamellaError) or axes is None:
+        return None, None
+    x = axes.x + len(node.axes) - len(area.shape)
+    try:
+        size, unit = node.get_effective_scale(node.dataset_paths[0])[x], node.axes[x].unit
+    except LamellaError:
+        return None, None
+    return (size, unit) if unit and math.isfinite(size) and size > 0 else (None, None)
+
+
+def _arranged(
+    fields: Sequence[Field], wells: Sequence[WellArea], first: Field
+) -> tuple[list[Field], list[WellArea], float, float]:
+    """Place the fields in their wells, and the wells in rows and columns of equal cells."""
+    members: dict[int, list[Field]] = {number: [] for number in range(len(wells))}
+    for area in fields:
+        members[area.well].append(area)
+    placed = {number: _within_well(areas, first) for number, areas in members.items()}
+    sizes = [_extent(areas) for areas in placed.values()]
+    cell_width = max((width for width, _ in sizes), default=1.0)
+    cell_height = max((height for _, height in sizes), default=1.0)
+    cell_width, cell_height = math.ceil(cell_width), math.ceil(cell_height)
+    gap = math.ceil(_WELL_GAP * max(cell_width, cell_height)) if len(wells) > 1 else 0
+    moved: list[Field] = []
+    areas: list[WellArea] = []
+    for number, well in enumerate(wells):
+        x, y = well.column * (cell_width + gap), well.row * (cell_height + gap)
+        areas.append(replace(well, x=x, y=y, width=cell_width, height=cell_height))
+        moved += [replace(area, x=area.x + x, y=area.y + y) for area in placed[number]]
+    columns, rows = (
+        1 + max((getattr(well, name) for well in wells), default=0) for name in ("column", "row")
+    )
+    return moved, areas, columns * (cell_width + gap) - gap, rows * (cell_height + gap) - gap
+
+
+def _extent(areas: Sequence[Field]) -> tuple[float, float]:
+    return (
+        max((area.x + area.width for area in areas), default=0.0),
+        max((area.y + area.height for area in areas), default=0.0),
+    )
+
+
+def _within_well(areas: Sequence[Field], first: Field) -> list[Field]:
+    """Place the fields of a well by their stage positions, or in a grid, from (0, 0)."""
+    staged = _staged(areas, first)
+    if staged is not None:
+        return staged
+    count = len(areas)
+    columns = max(1, math.ceil(math.sqrt(count)))
+    width = max((area.width for area in areas), default=0.0)
+    height = max((area.height for area in areas), default=0.0)
+    width, height = math.ceil(width), math.ceil(height)
+    gap = math.ceil(_FIELD_GAP * max(width, height))
+    return [
+        replace(area, x=(slot % columns) * (width + gap), y=(slot // columns) * (height + gap))
+        for slot, area in enumerate(areas)
+    ]
+
+
+def _staged(areas: Sequence[Field], first: Field) -> list[Field] | None:
+    """Place fields by their translations; None if these say nothing: missing, equal, or far apart."""
+    pixel, _ = _pixel(first)
+    if len(areas) < 2 or pixel is None:
+        return None
+    corners = []
+    for area in areas:
+        if isinstance(area.node, LamellaError) or area.axes is None:
+            return None
+        offset = len(area.node.axes) - len(area.shape)
+        try:
+            translation = area.node.get_effective_translation(area.node.dataset_paths[0])
+        except LamellaError:
+            return None
+        corners.append((translation[area.axes.x + offset] / pixel, translation[area.axes.y + offset] / pixel))
+    if len(set(corners)) < len(corners) or not np.isfinite(corners).all():
+        return None
+    left, top = (min(corner[axis] for corner in corners) for axis in (0, 1))
+    placed = [
+        replace(area, x=float(round(x - left)), y=float(round(y - top)))
+        for area, (x, y) in zip(areas, corners, strict=True)
+    ]
+    width, height = _extent(placed)
+    covered = sum(area.width * area.height for area in placed)
+    return placed if width * height <= _SPARSE * covered else None
+
+
+def _channels(fields: Sequence[Field], first: Position, where: str) -> tuple[list[ShownChannel], list[bool]]:
+    """Return all channels of the fields with a window each, and which of them are shown at first."""
+    known: dict[str, bool] = {}
+    tiles = [Tile(0, 0, 0, area.path, area.node) for area in fields if area.shape]
+    for tile in tiles[:64]:
+        assert isinstance(tile.node, Position)
+        for name, (_, shown) in all_channels(tile.node).items():
+            known.setdefault(name, shown)
+    options = PreviewOptions(channels=tuple(known))
+    chosen = plate_channels(tiles, options, _SAMPLE, where)
+    if isinstance(first, LabelImage):
+        chosen = [replace(channel, window=channel.window or auto_window(np.zeros(0))) for channel in chosen]
+    return chosen, [known[channel.name] for channel in chosen]
+
+
+def _common_dtype(fields: Sequence[Field]) -> np.dtype[Any]:
+    """Return a dtype that a browser can draw and that holds every field: uint8, uint16 or float32."""
+    dtypes = {area.node.data.dtype for area in fields if area.shape and isinstance(area.node, Position)}
+    for dtype in (np.dtype("uint8"), np.dtype("uint16")):
+        if all(np.can_cast(other, dtype) for other in dtypes):
+            return dtype
+    return np.dtype("float32")

@@ -1,0 +1,309 @@
+"""Tiles of the canvas: raw pixels of all fields in a square, at a reduction of 1, 2, 4, ...
+
+A tile of level k covers 512 x 512 canvas pixels of 2**k units each. Each field contributes its coarsest level
+that is at least as fine. Fields that cannot be read are listed in the tile, with the reason; the others are drawn.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import InvalidArgumentError, LamellaError, OutOfBoundsError, one_line
+from lamella.nodes.position import Position
+from lamella.ops.display.planes import PlaneAxes, plane_index
+from lamella.ops.display.preview import all_channels
+from lamella.ops.display.render import block_mean
+from lamella.store.codec_threads import cpus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from lamella.nodes.image_array import ImageArray
+    from lamella.ops.view.scene import Field, ViewScene
+
+SIDE = 512
+"""Pixels of a tile along each side."""
+
+CACHE_BYTES = 192 << 20
+"""Tiles that are kept in memory."""
+
+_EXACT = 1.01
+"""A level that is this much coarser than a tile still counts as fine enough: 5 pixels of 11 are not quite 2.2."""
+
+
+@dataclass(frozen=True)
+class View:
+    """The part of the dimensions that a tile shows: indices in level 0; `z` is None for the maximum over Z."""
+
+    t: int
+    z: int | None
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The pixels of a tile.
+
+    Attributes
+    ----------
+    planes
+        (channel, Y, X) in the dtype of the scene, or label ids, uint32 (1, Y, X).
+    mask
+        uint8 (Y, X): 1 where a field has pixels.
+    damaged
+        Fields that could not be read: index and reason.
+    """
+
+    planes: NDArray[Any]
+    mask: NDArray[np.uint8]
+    damaged: list[tuple[int, str]]
+
+
+class Tiles:
+    """The tiles of a scene, with those that were drawn last kept in memory. Safe to call from several threads."""
+
+    def __init__(self, scene: ViewScene, *, cache_bytes: int = CACHE_BYTES) -> None:
+        self._scene = scene
+        self._limit = cache_bytes
+        self._tiles: OrderedDict[tuple[Any, ...], Tile] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._levels = lru_cache(maxsize=8192)(self._open_levels)
+        self._readers = ThreadPoolExecutor(max(2, min(8, cpus())), thread_name_prefix="lamella-view")
+        self._corners = np.array(
+            [[area.x, area.y, area.width, area.height] for area in scene.fields]
+        ).reshape(-1, 4)
+
+    @property
+    def levels(self) -> int:
+        """Number of levels; the coarsest shows the canvas in one tile."""
+        longest = max(self._scene.width, self._scene.height, 1.0)
+        return max(1, 1 + int(np.ceil(np.log2(max(longest / SIDE, 1.0)))))
+
+    def close(self) -> None:
+        """Stop the threads that read."""
+        self._readers.shutdown(wait=True, cancel_futures=True)
+
+    def tile(
+        self,
+        level: int,
+        column: int,
+        row: int,
+        view: View,
+        channels: Sequence[int] = (),
+        label: str | None = None,
+    ) -> Tile:
+        """Return the pixels of a tile: of channels by their indices in the scene, or of a label image by its name.
+
+        Raises OutOfBoundsError for a tile, channel, time or Z that does not exist.
+        """
+        self._check(level, column, row, view, channels, label)
+        key = (level, column, row, view, tuple(channels), label)
+        with self._lock:
+            if key in self._tiles:
+                self._tiles.move_to_end(key)
+                return self._tiles[key]
+        tile = self._drawn(level, column, row, view, channels, label)
+        if not tile.damaged:
+            with self._lock:
+                if key not in self._tiles:
+                    self._tiles[key] = tile
+                    self._bytes += tile.planes.nbytes + tile.mask.nbytes
+                while self._bytes > self._limit and len(self._tiles) > 1:
+                    _, oldest = self._tiles.popitem(last=False)
+                    self._bytes -= oldest.planes.nbytes + oldest.mask.nbytes
+        return tile
+
+    def _check(
+        self, level: int, column: int, row: int, view: View, channels: Sequence[int], label: str | None
+    ) -> None:
+        scene, step = self._scene, SIDE << min(max(level, 0), 62)
+        if not (
+            0 <= level < self.levels and 0 <= column * step < scene.width and 0 <= row * step < scene.height
+        ):
+            raise OutOfBoundsError(f"There is no tile {column},{row} of level {level}.")
+        for name, index, length in (("t", view.t, scene.times), ("z", view.z, scene.depth)):
+            if index is not None and not 0 <= index < length:
+                raise OutOfBoundsError(f"There is no {name}={index}: {scene.name} has {length} along {name}.")
+        if label is not None and label not in scene.labels:
+            raise InvalidArgumentError(
+                f"There is no label image {label!r} in {scene.name}: it has {scene.labels}."
+            )
+        if label is None and not channels:
+            raise InvalidArgumentError("A tile needs at least one channel.")
+        if len(set(channels)) != len(channels) or any(not 0 <= c < len(scene.channels) for c in channels):
+            raise OutOfBoundsError(f"Channels are different numbers from 0 to {len(scene.channels) - 1}.")
+
+    def _drawn(
+        self, level: int, column: int, row: int, view: View, channels: Sequence[int], label: str | None
+    ) -> Tile:
+        step = 1 << level
+        left, top = column * SIDE * step, row * SIDE * step
+        width = min(SIDE, int(np.ceil((self._scene.width - left) / step)))
+        height = min(SIDE, int(np.ceil((self._scene.height - top) / step)))
+        names = [self._scene.channels[index].name for index in channels]
+        dtype = self._scene.dtype if label is None else np.dtype("uint32")
+        planes = np.zeros((max(1, len(names)), height, width), dtype)
+        mask = np.zeros((height, width), np.uint8)
+        x, y, across, down = self._corners.T
+        met = np.flatnonzero(
+            (x < left + width * step) & (x + across > left) & (y < top + height * step) & (y + down > top)
+        )
+        damaged: list[tuple[int, str]] = []
+
+        def draw(number: int) -> None:
+            area = self._scene.fields[number]
+            if not area.shape:
+                return
+            try:
+                self._draw_field(number, area, (left, top, step), planes, mask, view, names, label)
+            except LamellaError as error:
+                damaged.append((number, one_line(error)))
+
+        for _ in self._readers.map(draw, (int(number) for number in met)):
+            pass
+        return Tile(planes, mask, sorted(damaged))
+
+    def _draw_field(
+        self,
+        number: int,
+        area: Field,
+        origin: tuple[float, float, int],
+        planes: NDArray[Any],
+        mask: NDArray[np.uint8],
+        view: View,
+        names: Sequence[str],
+        label: str | None,
+    ) -> None:
+        """Copy the pixels of one field into the tile."""
+        left, top, step = origin
+        levels = self._levels(number, label)
+        if not levels:
+            return
+        array, axes, finest = _suited(levels, area, step)
+        rows, from_y = _sampled(top, step, planes.shape[1], area.y, area.height, axes.height(array.shape))
+        columns, from_x = _sampled(left, step, planes.shape[2], area.x, area.width, axes.width(array.shape))
+        if not rows.size or not columns.size:
+            return
+        target = np.s_[from_y : from_y + rows.size, from_x : from_x + columns.size]
+        cut = _indices(axes, finest, array.shape, view)
+        if label is not None:
+            planes[(0, *target)] = _plane(array, axes, cut, rows, columns, ids=True)
+        else:
+            positions = {name: index for index, name in enumerate(self._names(number))}
+            for out, name in enumerate(names):
+                if name not in positions:
+                    continue  # this field was recorded without the channel
+                if axes.channel is not None:
+                    cut[axes.channel] = positions[name]
+                planes[(out, *target)] = _plane(array, axes, cut, rows, columns)
+        mask[target] = 1
+
+    def _open_levels(self, number: int, label: str | None) -> list[tuple[ImageArray, PlaneAxes]]:
+        """Open the levels of a field, the finest first; a listed level that cannot be opened is left out."""
+        node = self._scene.fields[number].node
+        assert isinstance(node, Position)
+        if label is not None:
+            if label not in node.labels:
+                return []
+            node = node.labels[label]
+        levels = [node.data]
+        for path in node.dataset_paths[1:]:
+            try:
+                levels.append(node.open_level(path))
+            except LamellaError:
+                continue
+        return [(array, PlaneAxes.of(node.axes, array.ndim)) for array in levels]
+
+    def _names(self, number: int) -> list[str]:
+        node = self._scene.fields[number].node
+        assert isinstance(node, Position)
+        return list(all_channels(node))
+
+
+def _suited(
+    levels: Sequence[tuple[ImageArray, PlaneAxes]], area: Field, step: int
+) -> tuple[ImageArray, PlaneAxes, tuple[int, ...]]:
+    """Return the coarsest level with no fewer pixels than the tile, else the finest, and the shape of the finest."""
+    finest = levels[0][0].shape
+    for array, axes in reversed(levels):
+        if (
+            axes.width(array.shape) * step * _EXACT >= area.width
+            and axes.height(array.shape) * step * _EXACT >= area.height
+        ):
+            return array, axes, finest
+    return (*levels[0], finest)
+
+
+def _sampled(
+    start: float, step: int, length: int, offset: float, size: float, pixels: int
+) -> tuple[NDArray[np.intp], int]:
+    """Return which pixels of a level lie under the pixels of a tile, and the first pixel of the tile that meets it.
+
+    >>> _sampled(0, 2, 4, offset=2.0, size=8.0, pixels=8)  # a field of 8 pixels, shown at half its size
+    (array([1, 3, 5]), 1)
+    """
+    centers = start + (np.arange(length) + 0.5) * step
+    indices = np.floor((centers - offset) * pixels / size).astype(np.intp)
+    inside = np.flatnonzero((indices >= 0) & (indices < pixels))
+    return (indices[inside], int(inside[0])) if inside.size else (indices[:0], 0)
+
+
+def _indices(
+    axes: PlaneAxes, finest: tuple[int, ...], shape: tuple[int, ...], view: View
+) -> dict[int, int | slice]:
+    """Return the index along every dimension but Y and X; a field that is shorter than others shows its last."""
+    z = None if view.z is None or axes.z is None else min(view.z, finest[axes.z] - 1)
+    t = None if axes.time is None else min(view.t, finest[axes.time] - 1)
+    cut: dict[int, int | slice] = dict(plane_index(axes, finest, shape, z, t))
+    if view.z is None and axes.z is not None:
+        cut[axes.z] = slice(None)
+    return cut
+
+
+def _plane(
+    array: ImageArray,
+    axes: PlaneAxes,
+    cut: dict[int, int | slice],
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    *,
+    ids: bool = False,
+) -> NDArray[Any]:
+    """Read the pixels of a plane at some rows and columns: the mean around each if many lie between, or its id."""
+    reduce = 1 if ids else min(_spacing(rows), _spacing(columns))
+    first_row, first_column = int(rows[0]) // reduce * reduce, int(columns[0]) // reduce * reduce
+    index = tuple(
+        slice(first_row, min(int(rows[-1]) // reduce * reduce + reduce, array.shape[axis]))
+        if axis == axes.y
+        else slice(first_column, min(int(columns[-1]) // reduce * reduce + reduce, array.shape[axis]))
+        if axis == axes.x
+        else cut[axis]
+        for axis in range(array.ndim)
+    )
+    plane = np.asarray(array[index])
+    if axes.z is not None and isinstance(cut[axes.z], slice):
+        before = sum(axis < axes.z for axis in (axes.y, axes.x))
+        plane = plane.max(axis=before)
+    plane = plane if axes.y < axes.x else plane.T
+    if plane.dtype.kind == "c":
+        plane = np.abs(plane)
+    if reduce > 1:
+        plane = block_mean(plane, reduce)
+    picked: NDArray[Any] = plane[
+        np.ix_(rows // reduce - first_row // reduce, columns // reduce - first_column // reduce)
+    ]
+    return picked
+
+
+def _spacing(indices: NDArray[np.intp]) -> int:
+    """Return how many pixels lie between neighbours, at least 1."""
+    return 1 if indices.size < 2 else max(1, int(indices[-1] - indices[0]) // (indices.size - 1))
