@@ -30,7 +30,7 @@ from urllib.request import Request, urlopen
 from xml.sax.saxutils import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 #: What makes every library for S3 ask a server on loopback and nobody else, with keys that open nothing elsewhere.
 KEYS = {
@@ -141,6 +141,9 @@ class Service:
         Whether answers with a body say how long it is; otherwise they come in pieces until the connection ends.
     gzipped
         Whether bodies come compressed, without having been asked for.
+    before
+        Called with method and path before each request is answered; what it returns is called once, as what another
+        program does meanwhile.
     spoil
         How many more times the bytes of a path come with their bits flipped.
     """
@@ -160,6 +163,7 @@ class Service:
         self.metadata: dict[str, dict[str, str]] = {}
         self.lengths = True
         self.gzipped = False
+        self.before: Callable[[str, str], Callable[[], object] | None] | None = None
         self.spoil: dict[str, int] = {}
         self.faults: list[Fault] = []
         self.lock = threading.RLock()
@@ -273,6 +277,11 @@ class _Handler(BaseHTTPRequestHandler):
             shown = self.key
         with self.service.lock:
             self.service.requests.append((name, shown))
+            meanwhile = self.service.before and self.service.before(name, shown)
+            if meanwhile:
+                self.service.before = None
+        if meanwhile:
+            meanwhile()
         wants = self.service.wants.items()
         if any(
             self.headers.get(name, parts.query if name == "query" else None) != one for name, one in wants

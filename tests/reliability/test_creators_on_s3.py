@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from contextlib import suppress
+
+import numpy as np
 import pytest
 
 import lamella
-from lamella.errors import StoreExistsError
+from lamella.errors import NodeExistsError, StorageError, StoreExistsError
 from lamella.store.documents import Documents
 
 
@@ -41,3 +45,155 @@ def test_a_creation_on_s3_that_was_killed_between_its_documents_is_finished_by_t
     s3.put("plate.zarr/.zattrs", s3.objects("whole.zarr")["whole.zarr/.zattrs"].replace(b"whole", b"plate"))
     create(url, ["a"], "0.4", mode="a").create_position("A", "1", "0")
     assert [path for path, _ in lamella.open_ome_zarr(url).positions()] == ["A/1/0"]
+
+
+# ---- two programs in one plate ------------------------------------------------------------------
+
+
+def elsewhere(url):
+    """Open a store as a program on another computer does: the locks of this process do not hold it up."""
+    node = lamella.open_ome_zarr(url, mode="r+")
+    node.documents.storage.lock_root += " elsewhere"
+    return node
+
+
+def meanwhile(service, one, other):
+    """Make a call while another program makes another one before every second of its requests, in turn.
+
+    Yields
+    ------
+    tuple of int, Exception or None, Exception or None
+        How many requests came before; what each call raised.
+    """
+
+    def outcome(call):
+        try:
+            call()
+        except NodeExistsError as error:
+            return error
+        return None
+
+    before = dict(service.objects)
+    turn = 0
+    while True:
+        service.objects.clear()
+        service.objects.update(before)
+        met, seen = [], [0]
+
+        def come(method, path, seen=seen, turn=turn, met=met):
+            seen[0] += 1
+            return (lambda: met.append(outcome(other))) if seen[0] > turn else None
+
+        service.before = come
+        first = outcome(one)
+        service.before = None
+        if not met:
+            return
+        yield turn, first, met[0]
+        turn += 2
+
+
+PIXELS = np.full((1, 1, 1, 8, 8), 7, "u2")
+
+
+def create_and_write(url, well, name):
+    """Create a position and write pixels into it at once."""
+    elsewhere(url).create_position(*well.split("/"), name)["0"] = PIXELS
+
+
+def test_what_two_programs_create_in_one_plate_is_listed_and_keeps_its_pixels(service):
+    url = "s3://bucket/plate.zarr"
+    for version, begin, own, others in (
+        ("0.4", [], ("A/1", "0"), ("A/1", "1")),  # one new well
+        ("0.5", [], ("A/1", "0"), ("A/2", "0")),  # one new row
+        ("0.5", [("A", "1", "x")], ("A/1", "0"), ("A/1", "1")),  # one well
+    ):
+        service.objects.clear()
+        with create(url, ["a"], version) as plate:
+            plate.create_positions(begin)
+        for turn, first, second in meanwhile(
+            service,
+            lambda own=own: lamella.open_ome_zarr(url, mode="r+").create_position(*own[0].split("/"), own[1]),
+            lambda others=others: create_and_write(url, *others),
+        ):
+            assert (first, second) == (None, None), turn
+            plate = lamella.open_ome_zarr(url)
+            wanted = {"/".join(begin_) for begin_ in begin} | {"/".join(own), "/".join(others)}
+            assert {path for path, _ in plate.positions()} == wanted, turn
+            assert np.array_equal(plate["/".join(others)]["0"][...], PIXELS), turn
+
+
+def test_of_two_programs_that_create_one_position_none_deletes_what_the_other_wrote(service):
+    url = "s3://bucket/plate.zarr"
+    for version, begin in (("0.5", []), ("0.4", [("A", "1", "x")])):
+        service.objects.clear()
+        with create(url, ["a"], version) as plate:
+            plate.create_positions(begin)
+        refused = 0
+        for turn, first, second in meanwhile(
+            service,
+            lambda: lamella.open_ome_zarr(url, mode="r+").create_position("A", "1", "0"),
+            lambda: create_and_write(url, "A/1", "0"),
+        ):
+            assert None in (first, second), turn
+            refused += (first, second) != (None, None)
+            plate = lamella.open_ome_zarr(url)
+            assert [path for path, _ in plate.positions()].count("A/1/0") == 1, turn
+            if second is None:
+                assert np.array_equal(plate["A/1/0"]["0"][...], PIXELS), turn
+        assert refused > 1
+
+
+def test_of_two_programs_that_create_one_array_one_does(service):
+    url = "s3://bucket/image.zarr"
+    lamella.open_ome_zarr(url, layout="fov", mode="w-", channel_names=["a"], version="0.4")
+    for turn, first, second in meanwhile(
+        service,
+        lambda: lamella.open_ome_zarr(url, mode="r+").create_zeros("0", (1, 1, 1, 4, 4), "u1"),
+        lambda: elsewhere(url).create_image("0", PIXELS),
+    ):
+        assert [first, second].count(None) == 1, turn
+        image = lamella.open_ome_zarr(url)
+        if second is None:
+            assert np.array_equal(image["0"][...], PIXELS), turn
+        else:
+            assert (image["0"].dtype, image["0"].shape) == ("u1", (1, 1, 1, 4, 4)), turn
+
+
+def test_a_creation_of_positions_on_s3_that_was_killed_at_any_request_is_finished_by_the_same_call(service):
+    url, names = "s3://bucket/plate.zarr", [("A", "1", "0"), ("A", "1", "1"), ("B", "2", "0")]
+    with create(url, ["a"], "0.4") as plate:
+        plate.create_position("A", "1", "x")
+    before = dict(service.objects)
+    lamella.open_ome_zarr(url, mode="r+").create_positions(names)
+    whole = dict(service.objects)
+    for writes in range(0, 20, 2):
+        service.objects.clear()
+        service.objects.update(before)
+        service.fail("reset", method="PUT", after=writes)
+        with suppress(StorageError):
+            lamella.open_ome_zarr(url, mode="r+").create_positions(names)
+        service.heal()
+        if service.objects != whole:
+            lamella.open_ome_zarr(url, mode="r+").create_positions(names)
+        assert service.objects == whole, writes
+
+
+def create_wells(row, start):
+    """Create eight wells in a plate that another process changes too."""
+    start.wait()
+    for column in range(8):
+        lamella.open_ome_zarr("s3://bucket/plate.zarr", mode="r+").create_position(row, str(column), "0")
+
+
+def test_two_processes_that_create_eight_wells_each_on_s3_list_all(service):
+    create("s3://bucket/plate.zarr", ["a"], "0.5")
+    spawn = multiprocessing.get_context("spawn")
+    start = spawn.Barrier(2)
+    processes = [spawn.Process(target=create_wells, args=(row, start)) for row in "AB"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert len(list(lamella.open_ome_zarr("s3://bucket/plate.zarr").positions())) == 16

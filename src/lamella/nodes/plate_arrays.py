@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lamella.nodes.well import Well
     from lamella.spec.rules import ArrayFacts
     from lamella.store.array_meta import ArrayMeta
+    from lamella.store.documents import Documents
     from lamella.types import ArrayOptions, JSONObject
 
 Requests: TypeAlias = dict[str, ArrayRequest]
@@ -171,14 +172,22 @@ def is_as_planned(parent: Plate | Well, place: NodePath, plan: NewPosition) -> b
         if not set(names) <= {*documents.files.all, *below}:
             return False
     kinds = {key: documents.kind(join(place.path, key)) for key in folders}
-    if kinds[""] is not None and (kinds[""] == "array" or documents.group(place.path) != plan.attributes):
+    if kinds[""] is not None and not _is_planned_group(documents, place.path, plan.attributes):
         return False
     return all(
         kinds[key] is None
         or (kinds[key] == "array" and documents.array(join(place.path, key)) == member)
-        or (kinds[key] == "group" and documents.group(join(place.path, key)) == member)
+        or _is_planned_group(documents, join(place.path, key), member)
         for key, member in plan.members.items()
     )
+
+
+def _is_planned_group(documents: Documents, path: str, attributes: JSONObject | ArrayMeta) -> bool:
+    """Whether a node is a group with these attributes; in Zarr v2 a kill may leave one without its attributes."""
+    if documents.kind(path) != "group":
+        return False
+    stored = documents.group(path)
+    return stored == attributes or (not stored and not documents.is_whole_group(path))
 
 
 def create_zeros(plate: Plate, name: str, request: ArrayRequest) -> dict[str, ImageArray]:

@@ -74,9 +74,8 @@ def _create_well(
         changed = plate_edits.add_wells(meta, [(row, column, row_index, column_index)])
         _warn_of_case(plate, meta, changed)
         empty = version.with_ome({}, {})
-        documents.put_groups(
-            {plate.node_path.child(p).path: empty for p in _missing_groups(plate, [row, path])}
-        )
+        missing = _missing_groups(plate, [row, path])
+        documents.put_new({}, above={plate.node_path.child(p).path: empty for p in missing})
         return changed
 
     plate.document.edit(add)
@@ -148,11 +147,14 @@ def create_positions(
         places = [NodePath(plate.store_handle, path) for path in _paths(plate, new_paths)]
         plans = plan_positions(plate, places, position_attributes(plate), requests)
         _refuse_duplicates(plate, images, documents, plans)
+        taken = {path: _listed_in(well) for path, well in documents.items()}
         new = [(*_row_and_column(path), *wells[path]) for path in images if path not in listed]
         counts = _well_images(documents, images)
 
         def change(meta: PlateMeta) -> PlateMeta:
-            return plate_edits.raise_counts(plate_edits.add_wells(meta, new), counts)
+            now = {well.path for well in meta.wells}  # another program may list one meanwhile
+            rest = [spec for spec in new if f"{spec[0]}/{spec[1]}" not in now]
+            return plate_edits.raise_counts(plate_edits.add_wells(meta, rest), counts)
 
         for path, listed_images in counts.items():
             names = [name for name, _ in listed_images]
@@ -165,7 +167,7 @@ def create_positions(
             plate.document.edit(change)
         # Last: a position that is there and not listed tells the next call that this one was killed.
         for path, well in documents.items():
-            _list_images(well, images[path])
+            _list_images(well, images[path], replaceable=taken[path])
     for position in existing.values():
         for name, request in requests.items():
             if name not in position.dataset_paths:
@@ -223,7 +225,8 @@ def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> l
     # One lock around the whole creation: a position that another process makes meanwhile is seen, not replaced.
     with well.documents.lock(well.path):
         there = well.documents.existing([place.path for place in places], groups=[well.path])
-        taken = {image.path for image in well.document.refresh().images}
+        well.document.refresh()
+        taken = _listed_in(well)
         plans = plan_positions(well, places, position_attributes(well), {})
         folders: dict[str, Nodes] = {}
         for (name, _), place in zip(positions, places, strict=True):
@@ -232,8 +235,8 @@ def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> l
             filled = place.path in there
             if not (filled and _clear(well, place, plans[name], listed=name in taken)):
                 folders[place.path] = plans[name].nodes
-        well.documents.put_new(folders)
-        _list_images(well, positions)
+        _refuse_others(well, well.documents.put_new(folders))
+        _list_images(well, positions, replaceable=taken)
     _raise_counts_above(well)
     return _opened(well, places, plans)
 
@@ -387,10 +390,33 @@ def _write(
         else:
             absent = [name for name, _ in new if f"{path}/{name}" not in placed]
             folders.update({f"{above}{path}/{name}": plans[name].nodes for name in absent})
-    documents.put_new(folders, above=groups)
-    documents.put_groups(
-        {above + path: listings[tuple(images[path])] for path in new_wells if path in occupied}
-    )
+    others = documents.put_new(folders, above=groups)
+    raced = [path for path in new_wells if others.pop(above + path, None) is not None]
+    _refuse_others(plate, {path: is_equal for path, is_equal in others.items() if path not in groups})
+    left = {above + path: listings[tuple(images[path])] for path in new_wells if path in occupied}
+    if not documents.storage.creates_exclusively:
+        documents.put_groups(left)
+        return
+    # What a killed call listed is adopted; what another program listed since is not.
+    adopted = documents.put_new({path: {"": listing} for path, listing in left.items()}) if left else {}
+    for path in new_wells:
+        if path in raced or above + path in adopted:
+            well = plate._open_listed(Well, path)
+            well.document.refresh()
+            _list_images(well, images[path], replaceable=() if path in raced else _listed_in(well))
+
+
+def _refuse_others(parent: Plate | Well, others: Mapping[str, bool]) -> None:
+    """Raise for nodes that another program created meanwhile, unless they are equal: the list decides then."""
+    for path, is_equal in others.items():
+        if not is_equal:
+            raise NodeExistsError(
+                f"Another program created {parent.documents.at(path)} at the same time. Nothing of it was changed."
+            )
+
+
+def _listed_in(well: Well) -> set[str]:
+    return {image.path for image in well.document.own_model.images}
 
 
 def _paths(plate: Plate, paths: Iterable[str]) -> list[str]:
@@ -434,16 +460,27 @@ def list_stored(plate: Plate, images: Images, acquisitions: Sequence[Acquisition
         plate.documents.put_groups(listings)
         plate.document.edit(change)
         for path, well in wells.items():
-            _list_images(well, images[path])
+            _list_images(well, images[path], replaceable=[name for name, _ in images[path]])
     return new
 
 
-def _list_images(well: Well, images: Sequence[tuple[str, int]]) -> None:
-    """List positions in a well; one that is listed already is replaced, and gets the acquisition given now."""
+def _list_images(well: Well, images: Sequence[tuple[str, int]], *, replaceable: Collection[str]) -> None:
+    """List positions in a well; a replaceable one that is listed already gets the acquisition given now.
+
+    Raises
+    ------
+    NodeExistsError
+        Another program has listed one meanwhile: of two that create one position, the one that lists it did.
+    """
     given = dict(images)
 
     def listed(meta: WellGroupMeta) -> WellGroupMeta:
         old = {image.path for image in meta.images}
+        others = sorted(old.intersection(given) - set(replaceable))
+        if others and not well._overwriting_creation:
+            raise NodeExistsError(
+                f"Another program created the position {others[0]!r} in {well.node_path} at the same time."
+            )
         changed = plate_edits.add_images(meta, [entry for entry in images if entry[0] not in old])
         for image in changed.images:
             image.acquisition = given.get(image.path, image.acquisition)
@@ -480,10 +517,13 @@ def _clear_places(
 
 def _clear(parent: Plate | Well, place: NodePath, plan: NewPosition, *, listed: bool) -> bool:
     """Make room where something is; tell whether the position has taken the place of a listed one, never missing."""
-    if not listed and not parent._overwriting_creation and not is_as_planned(parent, place, plan):
-        raise not_listed_error(parent, place.path.removeprefix(parent.path).strip("/"))
     if not listed:
-        parent.documents.delete(place.path)
+        is_planned = is_as_planned(parent, place, plan)
+        if not is_planned and not parent._overwriting_creation:
+            raise not_listed_error(parent, place.path.removeprefix(parent.path).strip("/"))
+        # Where no lock keeps other programs away, it may be one that another program is about to list.
+        if not is_planned or not parent.documents.storage.creates_exclusively:
+            parent.documents.delete(place.path)
         return False
     new = place.parent.child(temporary_name(".tmp")).path
     parent.documents.put_new({new: plan.nodes})
@@ -500,8 +540,9 @@ def _is_filled(plate: Plate, path: str) -> bool:
 def not_listed_error(parent: Plate | Well, key: str) -> NodeExistsError:
     """Return the error for a path at which something is stored that no metadata list."""
     return NodeExistsError(
-        f"There is something at {key!r} in {parent.node_path} already that the metadata do not list, maybe what a "
-        f"killed deletion left. Delete it with `del node[{key!r}]` first."
+        f"There is something at {key!r} in {parent.node_path} already that the metadata do not list: what a "
+        f"killed deletion left, or what another program creates now. If no other program runs, delete it with "
+        f"`del node[{key!r}]` first."
     )
 
 

@@ -321,11 +321,35 @@ class PositionArrays(NGFFNode):
         # Looked at again: another creator may have come before the lock was held.
         now = self.documents.kind(path)
         self._check_free(key, now, listed)
-        if now is not None or self._is_left(key):
+        if self._is_left(key) if now is None else self._is_replaced(path, array):
             self.documents.delete(path)
-        for group in self._groups_above(key):
-            self.documents.put_group(group, {})
-        self.documents.put_array(path, array, new=True)
+        self.documents.put_groups({group: {} for group in self._groups_above(key)})
+        others = self.documents.put_new({path: {"": array}})
+        if others and not self._is_same(path, array):
+            raise self._created_elsewhere(path)
+
+    def _is_replaced(self, path: str, array: ArrayMeta) -> bool:
+        """Whether an array without pixels that nothing lists is to be deleted; it may be one that is being created.
+
+        Raises
+        ------
+        NodeExistsError
+            It is another array, where no lock keeps other programs away.
+        """
+        if not self.documents.storage.creates_exclusively or self._overwriting_creation:
+            return True
+        if not self._is_same(path, array):
+            raise self._created_elsewhere(path)
+        return False
+
+    def _is_same(self, path: str, array: ArrayMeta) -> bool:
+        return self.documents.kind(path) == "array" and self.documents.array(path) == array
+
+    def _created_elsewhere(self, path: str) -> NodeExistsError:
+        return NodeExistsError(
+            f"There is another array at {self.documents.at(path)} already, which {self.node_path} does not list: "
+            "what a killed creation left, or what another program creates now. If none runs, delete it first."
+        )
 
     def _fitted(
         self, meta: ImagesMeta, key: str, request: ArrayRequest
@@ -421,7 +445,7 @@ class PositionArrays(NGFFNode):
             There are, and nothing is to be replaced.
         """
         storage, path = self.documents.storage, self.node_path.child(key).path
-        if not storage.can_list or not storage.list(path):
+        if not storage.can_list or set(storage.list(path)) <= set(self.documents.files.all):
             return False
         if not self._overwriting_creation:
             raise NodeExistsError(

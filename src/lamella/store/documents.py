@@ -264,7 +264,7 @@ class Documents:
         folders: Mapping[str, Mapping[str, JSONObject | ArrayMeta]],
         *,
         above: Mapping[str, JSONObject] | None = None,
-    ) -> None:
+    ) -> dict[str, bool]:
         """Create many nodes in new folders; where the file system can, each folder appears complete or not at all.
 
         Parameters
@@ -274,6 +274,12 @@ class Documents:
             Equal mappings may be one object, which is encoded once.
         above : mapping, optional
             Attributes of new groups above the folders, by path.
+
+        Returns
+        -------
+        dict of str to bool
+            The nodes that another program created meanwhile, and whether they are equal; they stay as they are. Empty
+            where the storage does not create exclusively.
 
         Raises
         ------
@@ -299,7 +305,17 @@ class Documents:
                 raise NodeExistsError(f"cannot make {self.location(folder)}: something is stored there")
             if is_created is None:
                 rest += [(f"{folder}/{name}", data) for name, data in files]
-        self.storage.write_many(rest)
+        return self._created_by_others(dict(rest), self.storage.write_new(rest))
+
+    def _created_by_others(self, files: Mapping[str, bytes], keys: Collection[str]) -> dict[str, bool]:
+        stored = self.storage.read_many(list(keys)) if keys else {}
+        others: dict[str, bool] = {}
+        for key, came in stored.items():
+            path, _, name = key.rpartition("/")
+            if name == V2.group:  # the same for every group; its other document says who created it
+                continue
+            others[path] = others.get(path, True) and came is not None and came[0] == files[key]
+        return others
 
     def _new_files(self, nodes: Mapping[str, JSONObject | ArrayMeta]) -> Iterator[tuple[str, bytes]]:
         for path, content in nodes.items():

@@ -14,6 +14,7 @@ import asyncio
 import posixpath
 import secrets
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from lamella.store.denials import Denials
@@ -395,19 +396,17 @@ class ObjectRequests:
             raise self._failed("write", key, failure) from failure
         return stored.stamp
 
-    async def put_many_if(self, items: Iterable[tuple[str, bytes, Stamp | None]]) -> list[str]:
-        """Write several keys as `put_if` does; return those that were changed, unwritten."""
-        changed: list[str] = []
+    async def put_many_if(self, items: Iterable[tuple[str, bytes, Stamp | None]]) -> dict[str, Stamp | None]:
+        """Write several keys as `put_if` does; return the stamps of those that were written, without changed ones."""
+        written: dict[str, Stamp | None] = {}
 
         async def put(key: str, data: bytes, expected: Stamp | None) -> None:
-            try:
-                await self.put_if(key, data, expected)
-            except ChangedError:
-                changed.append(key)
+            with suppress(ChangedError):
+                written[key] = await self.put_if(key, data, expected)
 
         await self.honours_conditions()
         await all_of(put(*item) for item in items)
-        return changed
+        return written
 
     async def _put_once(self, key: str, data: bytes, expected: Stamp | None, write_id: str) -> Stamp | None:
         mode: Any = "create"

@@ -51,6 +51,7 @@ class ObjectStorage(FlatStorage):
     """An object store, or a prefix of one; a web server is always read only."""
 
     at_once = AT_ONCE
+    creates_exclusively = True
 
     def __init__(self, access: Resolved, read_only: bool = False) -> None:
         is_web = access.kind == "http"
@@ -354,8 +355,9 @@ class ObjectStorage(FlatStorage):
             for replacement in replacements
             if replacement.key not in unstamped
         ]
-        written = [replacement.key for replacement in replacements]
-        changed = self._change(written, self._requests.put_many_if(conditions))
+        keys = [replacement.key for replacement in replacements]
+        written = self._change(keys, self._requests.put_many_if(conditions))
+        changed = [key for key, _, _ in conditions if key not in written]
         created = [
             replacement.key
             for replacement in replacements
@@ -366,6 +368,19 @@ class ObjectStorage(FlatStorage):
         ):  # the object exists, is unreadable, and may have other chunks
             raise may_exist_error(created[0], self.name)
         return changed
+
+    def write_new(self, items: Iterable[tuple[str, bytes]]) -> Collection[str]:
+        """Write keys at once, each under the condition that it is not there."""
+        new = dict(items)
+        for key in new:
+            self._check_file(key)
+        if not new:
+            return ()
+        conditions = [(key, data, None) for key, data in new.items()]
+        written = self._change(new, self._requests.put_many_if(conditions))
+        for key, stamp in written.items():
+            self._wrote(key, new[key], stamp)
+        return [key for key in new if key not in written]
 
     def update(self, key: str, change: Callable[[bytes | None], bytes | None]) -> Stamp | None:
         """Read a key, change it, and write it if it is unchanged; otherwise read and change it again."""

@@ -104,6 +104,8 @@ class Storage(ABC):
     trusted: dict[str, Stamp] | None = None
     #: Limit of the cache of decoded chunks of this store; None: it shares the cache of the process.
     cache_bytes: int | None = None
+    #: Whether `write_new` never replaces what another program created.
+    creates_exclusively: bool = False
     #: Whether `lock` excludes other processes too, not only threads of this one.
     locks_processes: bool = False
     #: Whether `write_new_folder` works.
@@ -239,6 +241,18 @@ class Storage(ABC):
         """Write several keys in order; each one is atomic, all of them together are not."""
         for key, data in items:
             self.write(key, data)
+
+    def write_new(self, items: Iterable[tuple[str, bytes]]) -> Collection[str]:
+        """Write keys that are not there yet, at once where requests wait.
+
+        Returns
+        -------
+        collection of str
+            The keys that another program created meanwhile, which stay, where `creates_exclusively`; elsewhere the
+            caller keeps other writers away by `lock`.
+        """
+        self.write_many(items)
+        return ()
 
     def write_back(self, replacements: Sequence[Replacement]) -> Collection[str]:
         """Write keys that were read and changed, at once in remote stores; return those changed meanwhile, unwritten.
