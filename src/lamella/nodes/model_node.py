@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lamella.spec.axes import AxisMeta
     from lamella.spec.base import MetaModel
     from lamella.spec.rules import Kind
-    from lamella.store.stored_group import StoredGroup
+    from lamella.store.document_cache import StoredGroup
     from lamella.types import JSONObject
 
 M = TypeVar("M", bound="MetaModel")

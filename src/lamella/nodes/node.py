@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from lamella.nodes.store_handle import StoreHandle
     from lamella.spec.axes import AxisMeta
+    from lamella.store.document_cache import StoredGroup
     from lamella.store.documents import Documents
-    from lamella.store.stored_group import StoredGroup
     from lamella.types import JSONObject, StoredVersionName
 
 N = TypeVar("N", bound="NGFFNode")

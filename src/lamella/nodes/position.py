@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from lamella.spec.ome_image import OMEImage
     from lamella.spec.rules import Kind
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.stored_group import StoredGroup
+    from lamella.store.document_cache import StoredGroup
     from lamella.types import JSONObject
 
 

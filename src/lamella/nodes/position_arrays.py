@@ -20,7 +20,7 @@ from lamella.nodes.reporting import callers_level
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.stale_levels import read_stale, with_stale
-from lamella.store.array_memo import new_description
+from lamella.store.document_cache import new_description
 from lamella.store.documents import new_array
 from lamella.store.formats import DOCUMENTS
 from lamella.store.layout import auto_layout, default_chunks

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lamella.spec.rules.frames import Frame
     from lamella.spec.versions import SpecVersion
     from lamella.store.array_meta import ArrayMeta
-    from lamella.store.stored_group import StoredGroup
+    from lamella.store.document_cache import StoredGroup
     from lamella.types import JSONObject
 
 Checked: TypeAlias = "tuple[tuple[Finding, ...], Frame | None]"

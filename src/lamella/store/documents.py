@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
-from lamella.store import array_memo, format_v2, format_v3
+from lamella.store import format_v2, format_v3
 from lamella.store.array_creation import array_like, new_array
 from lamella.store.array_edits import edit_array
 from lamella.store.consolidated import ConsolidatedCopies
+from lamella.store.document_cache import StoredGroup, encoded_array, parsed_array, stored_group
 from lamella.store.formats import DOCUMENTS, FORMATS, METADATA_FILES, V2, V3
 from lamella.store.json_document import parse_object, to_bytes
 from lamella.store.keys import ancestors, check_key, join
 from lamella.store.storage import ChangedError
-from lamella.store.stored_group import StoredGroup, stored_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -152,9 +152,7 @@ class Documents:
 
     def parse_array(self, path: str, data: bytes, attributes_data: bytes | None) -> ArrayMeta:
         """Parse an array's document and, in Zarr v2, the document of its attributes."""
-        return array_memo.parsed(
-            data, attributes_data, lambda: self._parse_array(path, data, attributes_data)
-        )
+        return parsed_array(data, attributes_data, lambda: self._parse_array(path, data, attributes_data))
 
     def _parse_array(self, path: str, data: bytes, attributes_data: bytes | None) -> ArrayMeta:
         if self.format == 2:
@@ -506,7 +504,7 @@ class Documents:
                 )
             yield (
                 join(path, V3.group),
-                array_memo.encoded(
+                encoded_array(
                     meta, lambda: to_bytes(format_v3.array_document(meta), self.at(path), V3.group)
                 ),
             )
@@ -516,9 +514,7 @@ class Documents:
         # First: attributes alone would be taken for a group.
         yield (
             join(path, V2.array),
-            array_memo.encoded(
-                meta, lambda: to_bytes(format_v2.array_document(meta), self.at(path), V2.array)
-            ),
+            encoded_array(meta, lambda: to_bytes(format_v2.array_document(meta), self.at(path), V2.array)),
         )
         attributes = to_bytes(meta.attributes, self.at(path), V2.attributes)
         yield join(path, V2.attributes), attributes
